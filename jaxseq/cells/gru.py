@@ -1,0 +1,95 @@
+"""Gated recurrent unit, reset applied after the matrix product (torch, cuDNN and keras' reset_after).
+
+    r = sigmoid(x W_r + h U_r + b_r)               reset gate
+    z = sigmoid(x W_z + h U_z + b_z)               update gate: retain (1 keeps the old state, 0 writes the new)
+    n = tanh   (x W_n + b_n + r * (h U_n + b_hn))  candidate
+    h' = (1 - z) * n + z * h
+
+The three blocks are packed side by side in the order r z n. The candidate has a second bias, b_hn, since the reset
+gate scales it; the other gates' two biases of torch are added into one.
+
+Reference: the form of Cho et al. 2014 is `gru_cho`; resetting after the product is variant "v1" of the first
+preprint, arXiv:1406.1078v1, and what cuDNN computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells.base import Cell, affine, blocks, zeros_for
+from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
+from jaxseq.notation import Array, Key
+
+
+class GRUParams(NamedTuple):
+    """``W [D, 3H]``, ``U [H, 3H]``, ``b [3H]``, blocks in the order r z n; ``b_hn [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+    b_hn: Array
+
+
+class GRUCarry(NamedTuple):
+    """``h [B, H]``."""
+
+    h: Array
+
+
+class GRUGates(NamedTuple):
+    """Reset gate, update gate (z = 1 retains) and candidate, each ``[B, H]``."""
+
+    r: Array
+    z: Array
+    n: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    recurrent: Initializer = orthogonal,
+    bias: Initializer = zeros,
+) -> GRUParams:
+    """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
+    kW, kU, kb, kn = jax.random.split(key, 4)
+    D, H = input_size, hidden_size
+    W = packed(kernel, kW, (D, H), 3, dtype)
+    U = packed(recurrent, kU, (H, H), 3, dtype)
+    return GRUParams(W, U, bias(kb, (3 * H,), dtype), bias(kn, (H,), dtype))
+
+
+def initial_carry(params: GRUParams, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
+    """Return ``h = 0``, ``[*batch_shape, H]``."""
+    return GRUCarry(zeros_for(params.b, batch_shape, params.U.shape[0]))
+
+
+def input_terms(params: GRUParams, x: Array) -> Array:
+    """Return ``x W + b``, ``[B, 3H]``."""
+    return affine(x, params.W, params.b)
+
+
+def hidden_terms(params: GRUParams, carry: GRUCarry) -> Array:
+    """Return ``h U``, ``[B, 3H]``; b_hn is added in the equations, where the reset gate meets it."""
+    return carry.h @ params.U
+
+
+def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
+    """The equations."""
+    (wx_r, wx_z, wx_n), (uh_r, uh_z, uh_n) = blocks(wx, 3), blocks(uh, 3)
+    b_hn = jnp.broadcast_to(params.b_hn, uh_n.shape)
+    r = jax.nn.sigmoid(wx_r + uh_r)
+    z = jax.nn.sigmoid(wx_z + uh_z)
+    n = jnp.tanh(wx_n + r * (uh_n + b_hn))
+    h = (1 - z) * n + z * carry.h
+    return GRUCarry(h), h, GRUGates(r, z, n)
+
+
+gru = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru")
+"""The GRU (reset after) as a Cell."""

@@ -1,0 +1,132 @@
+"""Generating token sequences, greedily or by sampling, from any token step function. Knows no model.
+
+A token step is ``step(carry, tokens [B]) -> (carry, logits [B, V], seen)``, where `seen` is any pytree of ``[B, ...]``
+worth keeping at each step, such as attention weights. `greedy` and `sample` are pure functions to be called inside one
+jit; they run batched, and stop when every row has emitted EOS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Key, Tree
+
+TokenStep = Callable[[Carry, Array], tuple[Carry, Array, Tree]]
+
+
+class Decoded(NamedTuple):
+    """What was generated, time-major.
+
+    Fields:
+      tokens: int32 ``[T, B]``: up to and with EOS, then PAD.
+      log_probs: ``[T, B]``: of each token under the model (at temperature 1), 0 after EOS.
+      lengths: int32 ``[B]``: tokens up to and with EOS; T where no EOS came.
+      seen: what the step function showed, each leaf ``[T, B, ...]``, zeros after EOS.
+    """
+
+    tokens: Array
+    log_probs: Array
+    lengths: Array
+    seen: Tree
+
+
+def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length: int, pad: int = 0) -> Decoded:
+    """Take the likeliest token at each step.
+
+    Args:
+      step: the token step.
+      carry: its state before the first token.
+      start: int ``[B]``, the token fed first (SOS).
+      eos: the token that ends a row.
+      max_length: T, the most tokens generated.
+      pad: what fills a row after its EOS.
+
+    Raises:
+      InputError: if max_length is below 1 or start is not a row of integers.
+    """
+    return _generate(lambda _, logits: jnp.argmax(logits, axis=-1), step, carry, start, eos, max_length, pad)
+
+
+def sample(
+    step: TokenStep,
+    carry: Carry,
+    start: Array,
+    *,
+    key: Key,
+    temperature: float = 1.0,
+    eos: int,
+    max_length: int,
+    pad: int = 0,
+) -> Decoded:
+    """Draw each token from softmax(logits / temperature). Consumes `key`; other arguments as `greedy`.
+
+    Raises:
+      InputError: if temperature is not above 0 (towards 0 it becomes `greedy`).
+    """
+    if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+        raise InputError(f"sample: temperature must be above 0, got {temperature}; for the likeliest token use greedy")
+
+    def draw(t: Array, logits: Array) -> Array:
+        return jax.random.categorical(jax.random.fold_in(key, t), logits / jnp.asarray(temperature, logits.dtype))
+
+    return _generate(draw, step, carry, start, eos, max_length, pad)
+
+
+def _generate(
+    choose: Callable[[Array, Array], Array],
+    step: TokenStep,
+    carry: Carry,
+    start: Array,
+    eos: int,
+    max_length: int,
+    pad: int,
+) -> Decoded:
+    start = jnp.asarray(start)
+    if start.ndim != 1 or not jnp.issubdtype(start.dtype, jnp.integer):
+        raise InputError(f"decode: start must be int [B], one token a row; got {start.dtype} of shape {start.shape}")
+    if max_length < 1:
+        raise InputError(f"decode: max_length must be at least 1, got {max_length}")
+    start = start.astype(jnp.int32)
+    (B,) = start.shape
+    _, logits, seen = jax.eval_shape(step, carry, start)
+
+    def room(a: Any) -> Array:
+        return jnp.zeros((max_length, *a.shape), a.dtype)
+
+    empty = Decoded(
+        tokens=jnp.full((max_length, B), pad, jnp.int32),
+        log_probs=jnp.zeros((max_length, B), logits.dtype),
+        lengths=jnp.zeros(B, jnp.int32),
+        seen=jax.tree.map(room, seen),
+    )
+
+    def more(state: tuple[Any, ...]) -> Array:
+        t, _, _, alive, _ = state
+        return (t < max_length) & alive.any()
+
+    def one(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        t, carry, token, alive, done = state
+        carry, logits, seen = step(carry, token)
+        token = choose(t, logits).astype(jnp.int32)
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
+
+        def put(into: Array, row: Array) -> Array:
+            shown = alive.reshape(alive.shape + (1,) * (row.ndim - 1))
+            return into.at[t].set(jnp.where(shown, row, into[t]))
+
+        done = Decoded(
+            put(done.tokens, token),
+            put(done.log_probs, log_prob),
+            done.lengths + alive.astype(jnp.int32),
+            jax.tree.map(put, done.seen, seen),
+        )
+        return t + 1, carry, token, alive & (token != eos), done
+
+    *_, done = lax.while_loop(more, one, (jnp.int32(0), carry, start, jnp.ones(B, bool), empty))
+    return done

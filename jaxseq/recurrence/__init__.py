@@ -1,0 +1,14 @@
+"""Ways to drive a cell over time, all ``(cell, params, carry, xs, mask, reverse) -> (carry, outs)``."""
+
+from collections.abc import Callable
+
+from jaxseq.notation import Carry, Tree
+from jaxseq.recurrence.checkpointed import checkpointed
+from jaxseq.recurrence.scan import hold, over_features, scan
+
+Recurrence = Callable[..., tuple[Carry, Tree]]
+
+RECURRENCES: dict[str, Recurrence] = {"scan": scan, "checkpointed": checkpointed}
+"""Every recurrence by name."""
+
+__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "hold", "over_features", "scan"]

@@ -1,0 +1,32 @@
+"""Strict once, for all tests: no silent promotion of dtype or rank, float64 available, every warning an error."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAXSEQ_TEST_PLATFORM", "cpu"))
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import importlib.util
+import sys
+
+import jax
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")  # no TF32 where there is a GPU
+
+settings.register_profile("jaxseq", max_examples=20, deadline=None, derandomize=True)
+settings.load_profile("jaxseq")
+
+# torch is a test dependency up to Python 3.11, where its CPU build and the oldest supported jax meet. On a newer
+# Python everything else runs, and these as well where somebody has installed torch.
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+if not HAS_TORCH and sys.version_info < (3, 12):
+    raise ImportError('the tests compare with torch, which is missing: pip install ".[test]"')
+collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
+
+
+def pytest_report_header() -> str:
+    parity = "collected" if HAS_TORCH else "not collected, torch is not installed"
+    return f"jax {jax.__version__}, torch parity: {parity}"
