@@ -1,0 +1,238 @@
+"""Encoder and decoder as a value of pure functions, and the model that translates by default.
+
+A `Seq2Seq` says how tokens become vectors, how a source becomes the decoder's parameters and first carry, which Cell
+decodes, and how its outputs become logits. Teacher-forced decoding, scheduled sampling and single token steps all
+follow from these, written once below.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.attention import Attention, AttentionCellParams, additive, with_attention
+from jaxseq.cells import Cell, affine, gru
+from jaxseq.decode import TokenStep
+from jaxseq.dropout import drop
+from jaxseq.errors import InputError
+from jaxseq.initializers import Initializer, glorot, normal, zeros
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.unroll import Bidirectional, bidirectional, unroll
+
+
+class Encoded(NamedTuple):
+    """A source, ready to be decoded: the decoding cell's params (any memory inside) and its first carry."""
+
+    params: Params
+    carry: Carry
+
+
+class Seq2Seq(NamedTuple):
+    """An encoder-decoder as a value of pure functions.
+
+    Fields:
+      init: ``(key, source_size, target_size, *, embedding, hidden, dtype=float32, ...) -> params``; consumes `key`.
+      encode: ``(params, source int [S, B], mask bool [S, B], key=None) -> Encoded``.
+      embed: ``(params, tokens int [..., B], key=None) -> y [..., B, E]``, the decoder's input.
+      decoder: the Cell that maps y and its carry to outputs.
+      readout: ``(params, out, y, key=None) -> logits [..., B, V]``, with any leading axes.
+      weights: ``out -> attention weights [..., B, S]``, ``[..., B, 0]`` where there are none.
+
+    A key stands for training, and is consumed by dropout; without one there is none.
+    """
+
+    init: Callable[..., Params]
+    encode: Callable[..., Encoded]
+    embed: Callable[..., Array]
+    decoder: Cell
+    readout: Callable[..., Array]
+    weights: Callable[[Tree], Array]
+
+    def step(self, params: Params, encoded: Encoded) -> TokenStep:
+        """Return the token step ``(carry, tokens) -> (carry, logits [B, V], weights [B, S])`` for `jaxseq.decode`."""
+
+        def step(carry: Carry, tokens: Array) -> tuple[Carry, Array, Array]:
+            y = self.embed(params, tokens)
+            carry, out = self.decoder.step(encoded.params, carry, y)
+            return carry, self.readout(params, out, y), self.weights(out)
+
+        return step
+
+    def decode(
+        self,
+        params: Params,
+        encoded: Encoded,
+        inputs: Array,
+        forced: Array | None = None,
+        key: Key | None = None,
+    ) -> tuple[Array, Array]:
+        """Return logits ``[T, B, V]`` and attention weights ``[T, B, S]`` of a whole target.
+
+        Args:
+          params: the model's.
+          encoded: from `encode`.
+          inputs: int ``[T, B]``: SOS, then the target without its last token.
+          forced: bool ``[T, B]``: True feeds ``inputs[t]``, False the model's own likeliest token of step t - 1; the
+            first step always takes its input. None feeds the inputs everywhere, which is faster: every product
+            outside the recurrence is then one matrix product over all T.
+          key: for dropout.
+
+        Raises:
+          InputError: if inputs are not integers ``[T, B]`` or `forced` is not bool of the same shape.
+        """
+        if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
+            raise InputError(f"decode: inputs must be int [T, B], time first; got {inputs.dtype} {inputs.shape}")
+        k_embed, k_read = (None, None) if key is None else jax.random.split(key)
+        if forced is None:
+            ys = self.embed(params, inputs, k_embed)
+            _, outs = unroll(self.decoder, encoded.params, encoded.carry, ys)
+            return self.readout(params, outs, ys, k_read), self.weights(outs)
+        if forced.shape != inputs.shape or forced.dtype != jnp.bool_:
+            raise InputError(
+                f"decode: forced must be bool {inputs.shape}, as inputs; got {forced.dtype} {forced.shape}"
+            )
+
+        def one(state: tuple[Carry, Array], at_t: tuple[Array, Array, Array]) -> tuple[tuple[Carry, Array], Any]:
+            (carry, previous), (t, given, true) = state, at_t
+            keys = [None if k is None else jax.random.fold_in(k, t) for k in (k_embed, k_read)]
+            y = self.embed(params, jnp.where(true, given, previous), keys[0])
+            carry, out = self.decoder.step(encoded.params, carry, y)
+            logits = self.readout(params, out, y, keys[1])
+            return (carry, jnp.argmax(logits, axis=-1).astype(inputs.dtype)), (logits, self.weights(out))
+
+        steps = jnp.arange(inputs.shape[0])
+        _, seen = lax.scan(one, (encoded.carry, inputs[0]), (steps, inputs, forced))
+        return seen
+
+
+class Affine(NamedTuple):
+    """``W [D, N]`` and ``b [N]`` of ``x W + b``."""
+
+    W: Array
+    b: Array
+
+    @staticmethod
+    def init(key: Key, inputs: int, outputs: int, dtype: Any, kernel: Initializer = glorot) -> Affine:
+        """Return weights drawn by `kernel` and a bias of zeros. Consumes `key`."""
+        return Affine(kernel(key, (inputs, outputs), dtype), zeros(key, (outputs,), dtype))
+
+    def __call__(self, x: Array) -> Array:
+        """Return ``x W + b``."""
+        return affine(x, self.W, self.b)
+
+
+class TranslatorParams(NamedTuple):
+    """Parameters of `translator`.
+
+    Fields:
+      source: ``[Vs, E]``, the source embedding.
+      target: ``[Vt, E]``, the target embedding.
+      encoder: one `Bidirectional` of cell params a layer.
+      bridge: from the encoder's last states ``[B, 2H]`` to each leaf of the decoder's first carry.
+      decoder: the decoding cell's, without a memory.
+      deep: from ``[h; context; y]`` to the features read out.
+      logits: from the features to ``[B, Vt]``.
+    """
+
+    source: Array
+    target: Array
+    encoder: tuple[Bidirectional, ...]
+    bridge: Carry
+    decoder: AttentionCellParams
+    deep: Affine
+    logits: Affine
+
+
+@functools.cache  # equal settings are the same value
+def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 1, dropout: float = 0.0) -> Seq2Seq:
+    """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
+
+    ``init(key, source_size, target_size, *, embedding=256, hidden=256, units=None, dtype=float32)``: `units` of the
+    attention, H by default.
+
+    Args:
+      cell: of encoder and decoder, for example `gru` or `lstm`.
+      attention: how the decoder reads the encoder's outputs.
+      layers: of the encoder.
+      dropout: the rate on both embeddings, between encoder layers and before the logits.
+
+    Raises:
+      InputError: if layers is below 1.
+
+    Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
+    both directions, and tanh stands for maxout in the output layer.
+    """
+    if layers < 1:
+        raise InputError(f"translator: the encoder needs at least 1 layer; got {layers}")
+    decoder = with_attention(cell, attention)
+
+    def init(
+        key: Key,
+        source_size: int,
+        target_size: int,
+        *,
+        embedding: int = 256,
+        hidden: int = 256,
+        units: int | None = None,
+        dtype: Any = jnp.float32,
+    ) -> TranslatorParams:
+        E, H = embedding, hidden
+        k_source, k_target, k_encoder, k_bridge, k_decoder, k_deep, k_logits = jax.random.split(key, 7)
+
+        def layer(key: Key, below: int) -> Bidirectional:
+            return Bidirectional(*(cell.init(k, below, H, dtype=dtype) for k in jax.random.split(key)))
+
+        widths = [E] + [2 * H] * (layers - 1)
+        encoder = tuple(layer(k, D) for k, D in zip(jax.random.split(k_encoder, layers), widths, strict=True))
+        carry = cell.initial_carry(encoder[0].forward)
+        bridge_keys = jax.random.split(k_bridge, len(carry))
+        small = jnp.asarray(0.1, dtype)  # unit-variance rows would saturate the gates
+        return TranslatorParams(
+            source=small * normal(k_source, (source_size, E), dtype),
+            target=small * normal(k_target, (target_size, E), dtype),
+            encoder=encoder,
+            bridge=type(carry)(*(Affine.init(k, 2 * H, H, dtype) for k in bridge_keys)),
+            decoder=decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
+            deep=Affine.init(k_deep, H + 2 * H + E, E, dtype),
+            logits=Affine.init(k_logits, E, target_size, dtype),
+        )
+
+    def encode(params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
+        check_source(source, mask)
+        keys = [None] * layers if key is None else jax.random.split(key, layers)
+        xs = lookup(params.source, source)
+        for k, layer in zip(keys, params.encoder, strict=True):
+            last, xs = bidirectional(cell, layer, None, drop(k, dropout, xs), mask)
+        first = [
+            jnp.tanh(bridge(jnp.concatenate([ahead, back], axis=-1)))
+            for bridge, ahead, back in zip(params.bridge, last.forward, last.backward, strict=True)
+        ]
+        memory = attention.remember(params.decoder.attention, xs, mask)
+        return Encoded(params.decoder._replace(memory=memory), type(last.forward)(*first))
+
+    def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Array:
+        return drop(key, dropout, lookup(params.target, tokens))
+
+    def readout(params: TranslatorParams, out: Any, y: Array, key: Key | None = None) -> Array:
+        features = jnp.tanh(params.deep(jnp.concatenate([out.h, out.context, y], axis=-1)))
+        return params.logits(drop(key, dropout, features))
+
+    return Seq2Seq(init, encode, embed, decoder, readout, lambda out: out.weights)
+
+
+def lookup(table: Array, tokens: Array) -> Array:
+    """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens."""
+    return jnp.take(table, tokens, axis=0, mode="clip")
+
+
+def check_source(source: Array, mask: Array) -> None:
+    """Check that a source is integer ``[S, B]`` with a mask of its shape."""
+    if source.ndim != 2 or not jnp.issubdtype(source.dtype, jnp.integer):
+        raise InputError(f"encode: source must be int [S, B], time first; got {source.dtype} {source.shape}")
+    if mask.shape != source.shape:
+        raise InputError(f"encode: mask must be bool {source.shape}, as source; got {mask.dtype} {mask.shape}")

@@ -1,0 +1,177 @@
+"""The two translators of the tutorial that this package grew from, as they are, to compare others with.
+
+`plain`: the encoder's last state is all the decoder knows. `attentive`: weights over the source's positions, computed
+from the last word and the hidden state, without a look at the source (see `jaxseq.attention.positional`). Weights are
+drawn as torch draws them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.attention import Attended, Memory, PositionalParams, positional
+from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
+from jaxseq.dropout import drop
+from jaxseq.initializers import normal, uniform
+from jaxseq.notation import Array, Carry, Key, Tree
+from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
+from jaxseq.unroll import unroll
+
+
+class PlainParams(NamedTuple):
+    """Embeddings ``[V, H]``, both GRUs and the output layer."""
+
+    source: Array
+    target: Array
+    encoder: GRUParams
+    decoder: GRUParams
+    logits: Affine
+
+
+def _torch_gru(key: Key, D: int, H: int, dtype: Any) -> GRUParams:
+    """Draw a GRU as torch does; its two biases of the reset and update gates add up in our one."""
+    k_main, k_more = jax.random.split(key)
+    draw = uniform(H**-0.5)
+    params = gru.init(k_main, D, H, dtype=dtype, kernel=draw, recurrent=draw, bias=draw)
+    return params._replace(b=params.b.at[: 2 * H].add(draw(k_more, (2 * H,), dtype)))
+
+
+def _torch_affine(key: Key, D: int, N: int, dtype: Any) -> Affine:
+    kW, kb = jax.random.split(key)
+    draw = uniform(D**-0.5)
+    return Affine(draw(kW, (D, N), dtype), draw(kb, (N,), dtype))
+
+
+def _encode(params: Any, source: Array, mask: Array) -> tuple[GRUCarry, Array]:
+    check_source(source, mask)
+    return unroll(gru, params.encoder, None, lookup(params.source, source), mask)
+
+
+def _plain_init(
+    key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
+) -> PlainParams:
+    H = hidden
+    keys = jax.random.split(key, 5)
+    return PlainParams(
+        normal(keys[0], (source_size, H), dtype),
+        normal(keys[1], (target_size, H), dtype),
+        _torch_gru(keys[2], H, H, dtype),
+        _torch_gru(keys[3], H, H, dtype),
+        _torch_affine(keys[4], H, target_size, dtype),
+    )
+
+
+def _plain_encode(params: PlainParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
+    carry, _ = _encode(params, source, mask)
+    return Encoded(params.decoder, carry)
+
+
+def _plain_embed(params: PlainParams, tokens: Array, key: Key | None = None) -> Array:
+    return jax.nn.relu(lookup(params.target, tokens))
+
+
+def _plain_readout(params: PlainParams, out: Array, y: Array, key: Key | None = None) -> Array:
+    return params.logits(out)
+
+
+plain = Seq2Seq(_plain_init, _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0])
+"""GRU encoder, GRU decoder, nothing between them but the last state; embedding, relu, GRU, linear."""
+
+
+class AttentiveCellParams(NamedTuple):
+    """Parameters of the tutorial's decoder: attention over positions, ``[y; context] -> relu -> GRU``."""
+
+    gru: GRUParams
+    attention: PositionalParams
+    W: Array
+    C: Array
+    b: Array
+    memory: Memory | None = None
+
+
+def _cell_input_terms(params: AttentiveCellParams, y: Array) -> Tree:
+    return y, affine(y, params.W, params.b)
+
+
+def _cell_hidden_terms(params: AttentiveCellParams, carry: GRUCarry) -> Array:
+    return gru.hidden_terms(params.gru, carry)
+
+
+def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
+    y, wy = wx
+    assert params.memory is not None  # encode always puts one there
+    query = jnp.concatenate([y, carry.h], axis=-1)
+    context, weights = positional.attend(params.attention, params.memory, query)
+    x = jax.nn.relu(wy + context @ params.C)
+    carry, h, named = gru.gates(params.gru, carry, gru.input_terms(params.gru, x), uh)
+    return carry, Attended(h, context, weights), named
+
+
+def _cell_init(
+    key: Key, input_size: int, hidden_size: int, *, length: int = 10, dtype: Any = jnp.float32
+) -> AttentiveCellParams:
+    D, H = input_size, hidden_size
+    k_gru, k_attention, k_W, k_C, k_b = jax.random.split(key, 5)
+    near, combine = uniform((D + H) ** -0.5), uniform((D + H) ** -0.5)
+    return AttentiveCellParams(
+        _torch_gru(k_gru, H, H, dtype),
+        positional.init(k_attention, D + H, H, length, dtype=dtype, kernel=near, bias=near),
+        combine(k_W, (D, H), dtype),
+        combine(k_C, (H, H), dtype),
+        combine(k_b, (H,), dtype),
+    )
+
+
+def _cell_carry(params: AttentiveCellParams, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
+    return gru.initial_carry(params.gru, batch_shape)
+
+
+attentive_cell = Cell(
+    _cell_init, _cell_carry, _cell_input_terms, _cell_hidden_terms, _cell_gates, "tutorial attention gru"
+)
+"""The tutorial's attention decoder as a Cell; its params hold the memory that it reads."""
+
+
+class AttentiveParams(NamedTuple):
+    """Embeddings ``[V, H]``, the encoder's GRU, the decoding cell and the output layer."""
+
+    source: Array
+    target: Array
+    encoder: GRUParams
+    decoder: AttentiveCellParams
+    logits: Affine
+
+
+@functools.cache
+def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
+    """Return the tutorial's translator with attention over `length` source positions and dropout on target words."""
+
+    def init(
+        key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
+    ) -> AttentiveParams:
+        H = hidden
+        keys = jax.random.split(key, 5)
+        return AttentiveParams(
+            normal(keys[0], (source_size, H), dtype),
+            normal(keys[1], (target_size, H), dtype),
+            _torch_gru(keys[2], H, H, dtype),
+            _cell_init(keys[3], H, H, length=length, dtype=dtype),
+            _torch_affine(keys[4], H, target_size, dtype),
+        )
+
+    def encode(params: AttentiveParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
+        carry, outs = _encode(params, source, mask)
+        memory = positional.remember(params.decoder.attention, outs, mask)
+        return Encoded(params.decoder._replace(memory=memory), carry)
+
+    def embed(params: AttentiveParams, tokens: Array, key: Key | None = None) -> Array:
+        return drop(key, dropout, lookup(params.target, tokens))
+
+    def readout(params: AttentiveParams, out: Attended, y: Array, key: Key | None = None) -> Array:
+        return params.logits(out.h)
+
+    return Seq2Seq(init, encode, embed, attentive_cell, readout, lambda out: out.weights)
