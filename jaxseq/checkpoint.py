@@ -1,0 +1,106 @@
+"""Pytrees of arrays in safetensors files: atomic to write, checked when read, never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save as save_tensors
+
+from jaxseq.errors import InputError
+from jaxseq.files import write_atomic
+from jaxseq.notation import Tree
+
+FORMAT = 1
+"""Version of what a file holds; a reader refuses a newer one."""
+
+
+def save(path: Path | str, tree: Tree, **facts: Any) -> None:
+    """Write a pytree of arrays, any dtype, with `facts` (anything JSON can hold) beside it.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named(tree).items()}
+    about = {"format": FORMAT, "sha256": _digest(tensors), "facts": facts}
+    write_atomic(path, save_tensors(tensors, metadata={"jaxseq": json.dumps(about)}))
+
+
+def load(path: Path | str, like: Tree) -> Tree:
+    """Read the pytree that `save` wrote; `like` gives its structure, shapes and dtypes (arrays or their shapes).
+
+    Raises:
+      InputError: if the file is missing, truncated, altered, of a newer version, or of another architecture.
+    """
+    tensors, _ = _read(Path(path))
+    wanted = _named(like)
+    if missing := sorted(set(wanted) ^ set(tensors)):
+        raise InputError(
+            f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, the first is "
+            f"{missing[0]!r}. Use it with the config.json that was written beside it"
+        )
+    for name, want in wanted.items():
+        have = tensors[name]
+        if have.shape != want.shape or have.dtype != want.dtype:
+            raise InputError(
+                f"{path} holds another architecture: {name!r} should be {want.dtype} {tuple(want.shape)}, is "
+                f"{have.dtype} {have.shape}. Use it with the config.json that was written beside it"
+            )
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(tensors[name]) for name in wanted])
+
+
+def facts(path: Path | str) -> dict[str, Any]:
+    """Return the facts that were saved with a file; errors as `load`."""
+    return _read(Path(path))[1]["facts"]
+
+
+def _named(tree: Tree) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+DTYPES = {"BF16": jnp.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_}
+"""safetensors' names of dtypes; integers are I or U and their bits. Its own NumPy reader knows no bfloat16."""
+
+
+def _array(tensor: dict[str, Any]) -> np.ndarray:
+    name = tensor["dtype"]
+    dtype = DTYPES.get(name) or np.dtype(f"{name[0].lower()}{int(name[1:]) // 8}")
+    return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoint {path}: {error.strerror}; give the folder of a run") from error
+    again = "restore it from a copy, or train again with --overwrite"
+    try:
+        tensors = {name: _array(tensor) for name, tensor in deserialize(raw)}
+        length = int.from_bytes(raw[:8], "little")
+        about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["jaxseq"])
+    except KeyError as error:
+        raise InputError(f"{path} is a safetensors file, but jaxseq did not write it; {again}") from error
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise InputError(f"the checkpoint {path} is truncated or damaged ({error}); {again}") from error
+    if about["format"] > FORMAT:
+        raise InputError(
+            f"{path} has format {about['format']}, this jaxseq reads up to {FORMAT}; upgrade: pip install -U jaxseq"
+        )
+    if _digest(tensors) != about["sha256"]:
+        raise InputError(f"the checkpoint {path} was altered: its contents do not match its checksum; {again}")
+    return tensors, about
