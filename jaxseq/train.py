@@ -1,8 +1,9 @@
 """Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops. Knows no model.
 
-A loss is ``loss(params, data, rows [B], key, step) -> (loss, tokens)``: it takes the batch out of the data, which stay
-on the device, and says how many tokens it stands for. Randomness is ``fold_in(key(seed), step)``, the data order a
-function of the seed (`jaxseq.order`): params, optimizer state and step are all there is to save.
+A loss is ``loss(params, data, rows [B], key, step) -> (minimised, (reported, tokens))``: it takes the batch out of
+the data, which stay on the device, and says what to report (without label smoothing, say) and for how many tokens.
+Randomness is ``fold_in(key(seed), step)`` and the data order a function of the seed (`jaxseq.order`), so that params,
+optimizer state and step are all there is to save.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jax import lax
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key, Params, Tree
 
-Loss = Callable[[Params, Tree, Array, Key, Array], tuple[Array, Array]]
+Loss = Callable[[Params, Tree, Array, Key, Array], tuple[Array, tuple[Array, Array]]]
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -86,10 +87,10 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> Callable[..., 
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Steps]:
             step_key = jax.random.fold_in(key, state.step)
             of_params = jax.value_and_grad(loss, has_aux=True)
-            (value, tokens), grads = of_params(state.params, data, rows, step_key, state.step)
+            (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            return TrainState(params, opt_state, state.step + 1), Steps(value, optax.global_norm(grads), tokens)
+            return TrainState(params, opt_state, state.step + 1), Steps(reported, optax.global_norm(grads), tokens)
 
         return lax.scan(one, state, rows)
 
@@ -189,7 +190,7 @@ def fit(
     """
     losses, norms, tokens, busy = [], [], 0.0, 0.0
     with _polite_stop() as stop:
-        while (done := int(state.step)) < steps:
+        while (done := int(state.step)) < steps and not (patience and ledger.stale >= patience):
             bucket, rows = next(chunks)
             begun = time.perf_counter()
             state, seen = run(state, bucket, rows)
@@ -212,8 +213,6 @@ def fit(
             listener.report(report)
             if stop.is_set() and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
-            if patience and ledger.stale >= patience:
-                break
             losses, norms, tokens, busy = [], [], 0.0, 0.0
     return state, ledger
 

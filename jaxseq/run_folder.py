@@ -1,0 +1,107 @@
+"""A run folder: everything that a training leaves behind, in files that other tools can read.
+
+config.json          what was asked for, as resolved, with kind and versions
+model.safetensors    the best parameters
+last.safetensors     the latest state of training, with the optimizer's, to resume from
+metrics.jsonl        a line per report
+*.vocab.json, *.png, README.md and so on, as the application needs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxseq import __version__
+from jaxseq.errors import InputError, nearest
+from jaxseq.files import cannot_write, write_atomic
+from jaxseq.train import Report
+
+FORMAT = 1
+CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
+
+C = TypeVar("C")
+
+
+def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Path:
+    """Make a new run folder and write its config (a dataclass).
+
+    Raises:
+      InputError: if the folder holds anything and `overwrite` is not given, if it holds something else than a run, or
+        if it cannot be written.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not (path / CONFIG).is_file():
+                raise InputError(f"{path} exists and is not a run; choose another name with --out")
+            if not overwrite:
+                raise InputError(
+                    f"the run {path} exists; choose another name with --out, go on with it by "
+                    f"--resume {path}, or replace it with --overwrite"
+                )
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    about = {"kind": kind, "format": FORMAT, "jaxseq": __version__, "config": dataclasses.asdict(config)}
+    write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_config(path: Path | str, kind: str, config: type[C]) -> C:
+    """Return the config of a run as the dataclass `config`.
+
+    Raises:
+      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged.
+    """
+    file = Path(path) / CONFIG
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        found, version, values = about["kind"], about["format"], about["config"]
+    except OSError as error:
+        raise InputError(
+            f"{path} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
+    if found != kind:
+        raise InputError(f"{path} is a {found} run, expected a {kind} run")
+    if version > FORMAT:
+        raise InputError(f"{file} has format {version}, this jaxseq reads up to {FORMAT}: pip install -U jaxseq")
+    known = {field.name: None for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if wrong := sorted(set(values) - set(known)):
+        raise InputError(f"{file}: unknown setting {wrong[0]!r}: {nearest(wrong[0], known)}made by another version?")
+    lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return config(**lists_to_tuples)
+
+
+def log(path: Path, report: Report) -> None:
+    """Append a report to metrics.jsonl."""
+    line = json.dumps(report._asdict())
+    try:
+        with open(path / METRICS, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(path / METRICS, error) from error
+
+
+def metrics(path: Path | str) -> list[Report]:
+    """Return all reports of a run; a last line cut short by a kill is left out."""
+    file = Path(path) / METRICS
+    reports = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            reports.append(Report(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return reports
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop reports of steps after `step`: what a kill left behind between writing a report and saving its state."""
+    lines = [json.dumps(report._asdict()) + "\n" for report in metrics(path) if report.step <= step]
+    write_atomic(path / METRICS, "".join(lines))

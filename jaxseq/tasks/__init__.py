@@ -1,0 +1,1 @@
+"""The applications, each from data to report: forecasting a series, translating sentences."""

@@ -1,0 +1,185 @@
+"""What can be chosen in a translation, checked; and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from jaxseq.attention import ATTENTIONS
+from jaxseq.cells import CELLS
+from jaxseq.errors import InputError, choose
+from jaxseq.forcing import schedule
+from jaxseq.seq2seq import Seq2Seq, translator
+from jaxseq.text import NORMALISERS, TOKENISERS
+from jaxseq.train import OPTIMIZERS, SCHEDULES
+from jaxseq.tutorial import attentive, plain
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """Settings of a translation run."""
+
+    data: str = "zh-en"
+    """A file of tab-separated pairs, a downloaded data set (cmn-eng) or the shipped corpus (zh-en)."""
+    source: str = "zh"
+    """Language translated from; one of the file's two columns."""
+    target: str = "en"
+    """Language translated into."""
+    columns: tuple[str, str] = ("en", "zh")
+    """Languages of the file's first two columns."""
+    normalise: str = "plain"
+    """How text is normalised: plain or tutorial."""
+    source_tokens: str = "chars"
+    """What a source token is: chars (each Chinese character, each Latin word) or words (split at spaces)."""
+    target_tokens: str = "words"
+    """What a target token is."""
+    prefix_filter: bool = False
+    """Keep only the tutorial's pairs: under 10 words, English beginning with i am, he is and so on."""
+    max_tokens: int = 40
+    """Pairs with a longer side are left out, and counted."""
+    min_count: int = 1
+    """Tokens rarer than this in the training part become UNK."""
+    validation: float = 0.05
+    """Share of pairs held back to choose the best checkpoint; 0 trains on all."""
+
+    model: Literal["translator", "tutorial-plain", "tutorial-attention"] = "translator"
+    """The model: ours, or one of the tutorial's."""
+    cell: str = "gru"
+    """Recurrent cell of encoder and decoder."""
+    attention: str = "additive"
+    """Attention of the decoder."""
+    layers: int = 1
+    """Layers of the encoder."""
+    embedding: int = 192
+    """Features of an embedding."""
+    hidden: int = 192
+    """Hidden units in each direction."""
+    dropout: float = 0.3
+    """Probability of dropping a unit in training."""
+
+    steps: int = 1500
+    """Train steps in all."""
+    batch: int = 64
+    """Pairs in a step."""
+    replacement: bool = False
+    """Draw pairs at random with replacement, in place of one permutation after another."""
+    buckets: int = 3
+    """Groups of like length; each is one compiled program."""
+    optimizer: str = "adam"
+    """adam, adamw or sgd."""
+    learning_rate: float = 2e-3
+    """Highest learning rate."""
+    schedule: str = "cosine"
+    """Learning rate over time: constant or cosine."""
+    warmup: int = 50
+    """Steps over which the learning rate rises from 0."""
+    clip: float = 1.0
+    """Largest global gradient norm; 0 for no clipping."""
+    label_smoothing: float = 0.1
+    """Probability mass spread over all tokens in the loss that is minimised; reported losses are without."""
+    loss: Literal["tokens", "sentences"] = "tokens"
+    """Mean over real target tokens, or the tutorial's: each sentence's sum by its length."""
+    forcing: str = "constant"
+    """Schedule of teacher forcing: constant, linear or inverse-sigmoid."""
+    forcing_start: float = 1.0
+    """Probability of feeding the true previous token, at first."""
+    forcing_end: float = 0.0
+    """The same at the end of a linear or inverse-sigmoid schedule."""
+    forcing_steps: int = 1000
+    """Steps that schedule takes."""
+    forcing_per: Literal["step", "sequence"] = "step"
+    """Whether forcing is drawn for each token or once a sentence."""
+    report_every: int = 100
+    """Steps between reports, validation and checkpoints."""
+    patience: int = 8
+    """Reports without a better validation loss before stopping; 0 goes on to the end."""
+    seed: int = 0
+    """Of weights, data order, dropout and split."""
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: naming the setting, what it may be and what it is.
+        """
+        for name in ("embedding", "hidden", "layers", "steps", "batch", "buckets", "report_every", "min_count"):
+            _require(getattr(self, name) >= 1, name, "at least 1", self)
+        for name in ("patience", "warmup", "clip", "seed"):
+            _require(getattr(self, name) >= 0, name, "at least 0", self)
+        for name in ("dropout", "label_smoothing", "validation"):
+            _require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
+        _require(math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0", self)
+        _require(self.max_tokens >= 2, "max_tokens", "at least 2", self)
+        _require(len(set(self.columns)) == 2, "columns", "two languages", self)
+        for name in ("source", "target"):
+            _require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
+        _require(self.source != self.target, "target", "another language than source", self)
+        tables: dict[str, Mapping[str, object]] = {
+            "cell": CELLS, "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
+            "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
+        }  # fmt: skip
+        for name, table in tables.items():
+            choose(name, getattr(self, name), table)
+        schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
+
+    def build(self) -> Seq2Seq:
+        """Return the model that these settings describe."""
+        return choose("model", self.model, MODELS)(self)
+
+
+def _require(right: bool, name: str, wanted: str, config: object) -> None:
+    if not right:
+        option = name.replace("_", "-")
+        raise InputError(f"--{option} must be {wanted}; got {getattr(config, name)}")
+
+
+def _translator(config: TranslateConfig) -> Seq2Seq:
+    if config.attention == "positional":
+        raise InputError(
+            "--attention positional belongs to the model tutorial-attention; ours reads the source: additive"
+        )
+    return translator(CELLS[config.cell], ATTENTIONS[config.attention], config.layers, config.dropout)
+
+
+MODELS = {
+    "translator": _translator,
+    "tutorial-plain": lambda config: plain,
+    "tutorial-attention": lambda config: attentive(10, config.dropout),
+}
+"""How each model is built from the settings."""
+
+_TUTORIAL = TranslateConfig(
+    normalise="tutorial",
+    source_tokens="words",
+    prefix_filter=True,
+    max_tokens=9,
+    validation=0.0,
+    embedding=256,
+    hidden=256,
+    steps=20_000,
+    batch=1,
+    replacement=True,
+    buckets=1,
+    schedule="constant",
+    warmup=0,
+    clip=0.0,
+    label_smoothing=0.0,
+    loss="sentences",
+    forcing_start=0.5,
+    forcing_per="sequence",
+    report_every=500,
+    patience=0,
+)
+
+PRESETS: dict[str, TranslateConfig] = {
+    "default": TranslateConfig(),
+    "tutorial-plain": dataclasses.replace(
+        _TUTORIAL, model="tutorial-plain", optimizer="adam", learning_rate=0.01, dropout=0.0
+    ),
+    "tutorial-attention": dataclasses.replace(
+        _TUTORIAL, model="tutorial-attention", optimizer="sgd", learning_rate=0.01, dropout=0.1
+    ),
+}
+"""Settings by name; an option given beside a preset overrides it."""
