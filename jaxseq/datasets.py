@@ -1,4 +1,4 @@
-"""Data by name: what the package ships, what it can download, and where downloads are kept."""
+"""Where data comes from: files that the package ships, and corpora fetched from their publishers into a cache."""
 
 from __future__ import annotations
 
@@ -6,165 +6,302 @@ import datetime
 import hashlib
 import io
 import json
+import logging
 import os
+import re
+import sys
+import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxseq.errors import InputError, choose
+from jaxseq.errors import InputError, choose, nearest
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.pairs import read_pairs
+from jaxseq.text import CJK
 
-SHIPPED = {"zh-en": "zh-en.tsv", "zh-en-held-out": "zh-en-held-out.tsv", "airline": "airline.csv"}
-"""Files that come with the package."""
+PACKAGE = Path(__file__).parent
+SUFFIXES = (".tsv", ".txt", ".csv")
+"""What a shipped data file ends in; scripts and notes beside them are not data."""
+TIMEOUT = 30
+"""Seconds to wait for the publisher's server before giving up."""
 
 
 class Source(NamedTuple):
-    """A data set on its publisher's server, and what must be true of it."""
+    """A corpus that others publish: where it is, which file of the archive holds it, what makes it the right one."""
 
     url: str
     member: str
-    """The file inside the archive."""
     least: int
-    """The fewest pairs that a good copy has; the publisher refreshes it, so that its checksum changes."""
     licence: str
+    attribution: str
 
 
 SOURCES = {
     "cmn-eng": Source(
-        "https://www.manythings.org/anki/cmn-eng.zip", "cmn.txt", 20_000, "CC-BY 2.0 France, Tatoeba via manythings.org"
+        "https://www.manythings.org/anki/cmn-eng.zip",
+        "cmn.txt",
+        20_000,
+        "CC-BY 2.0 France",
+        "Tatoeba (https://tatoeba.org) by way of manythings.org/anki; each line's third column names its authors",
     )
 }
-"""Data sets that can be downloaded."""
+"""Corpora that can be fetched, by name."""
 
 
-class Added(NamedTuple):
-    """What was put into the cache: where, its checksum, how many pairs, and its licence."""
+class Report(NamedTuple):
+    """What is in the cache and where it came from; written beside the data as JSON.
 
-    path: Path
-    sha256: str
-    pairs: int
-    licence: str
-    origin: str
-
-
-def shipped(name: str) -> Path:
-    """Return the path of a file that comes with the package.
-
-    Raises:
-      InputError: for an unknown name.
+    Fields:
+      path: the text in the cache, byte for byte as published.
+      pairs: how many pairs it holds.
+      sha256: of the text.
+      archive_sha256: of the archive that it came in, or None when it came as text.
+      url: the publisher's address, or the local file it was added from.
+      date: the day it was fetched, ISO.
     """
-    file = choose("shipped data", name, SHIPPED)
-    here = Path(__file__).parent
-    installed = here / "_data" / file  # in a wheel; beside the package in a checkout
-    return installed if installed.exists() else here.parent / "data" / file
+
+    name: str
+    path: Path
+    pairs: int
+    sha256: str
+    archive_sha256: str | None
+    url: str
+    date: str
+    licence: str
+    attribution: str
 
 
 def cache_dir() -> Path:
-    """Return where downloads are kept: $JAXSEQ_CACHE, or the platform's cache folder for jaxseq."""
+    """Return the folder for fetched data: ``$JAXSEQ_CACHE``, or the platform's own place for caches."""
     if chosen := os.environ.get("JAXSEQ_CACHE"):
-        return Path(chosen)
-    import pooch  # only here: it brings a network library along
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "jaxseq" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "jaxseq"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxseq"
 
-    return Path(pooch.os_cache("jaxseq"))
 
-
-def find(name: str) -> Path:
-    """Return the path of data given by name or path: an existing file, a shipped or a downloaded data set.
+def shipped(name: str) -> Path:
+    """Return the path of a file that comes with the package, named with or without its suffix.
 
     Raises:
-      InputError: if there is none; the message says how to get it.
+      InputError: if no such file is shipped; the message lists what is.
     """
-    if name in SHIPPED:
-        return shipped(name)
-    if name in SOURCES:
-        path = cache_dir() / f"{name}.txt"
-        if path.exists():
-            return path
-        raise InputError(f"{name} is not here yet; get it with: jaxseq data get {name}, or {_by_hand(name)}")
-    if Path(name).exists():
+    return choose("shipped data", name, _shipped())
+
+
+def _shipped() -> dict[str, Path]:
+    """Return the shipped data files by name and by stem: in a wheel inside the package, in a checkout beside it."""
+    folder = next((f for f in (PACKAGE / "_data", PACKAGE.parent / "data") if f.is_dir()), None)
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder else []
+    return {path.stem: path for path in files} | {path.name: path for path in files}
+
+
+def find(name: str | Path) -> Path:
+    """Return the file that `name` means: a path, else a fetched corpus, else a shipped file.
+
+    Raises:
+      InputError: if it is none of them; the message says how to get it.
+    """
+    name = str(name)
+    if Path(name).is_file():
         return Path(name)
-    known = {**SHIPPED, **SOURCES}
-    raise InputError(f"there is no file {name!r}, nor data of that name; known names: {', '.join(sorted(known))}")
+    if name in SOURCES:
+        if (path := _text(name)).is_file():
+            return path
+        raise InputError(f"{name} is not in the cache yet. Fetch it with: jaxseq data get {name}. {_by_hand(name)}")
+    known = _shipped()
+    if name in known:
+        return known[name]
+    if Path(name).exists():
+        raise InputError(f"{name} is a folder; expected a file")
+    names = dict.fromkeys([*SOURCES, *(path.stem for path in known.values())])
+    raise InputError(
+        f"there is no file {name!r}, and no data set of that name: {nearest(name, names)}known: {', '.join(names)}; "
+        "check the path"
+    )
 
 
-def get(name: str, sha256: str | None = None) -> Added:
-    """Download a data set from its publisher, check it and keep it; `sha256` pins the archive's checksum.
-
-    Raises:
-      InputError: without network, or if the content is not what it should be; the message gives the way by hand.
-    """
-    import pooch
-
-    source = choose("data set", name, SOURCES)
-    folder = cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        downloader = pooch.HTTPDownloader(progressbar=False, timeout=60, headers={"User-Agent": "Mozilla/5.0 (jaxseq)"})
-        archive = pooch.retrieve(
-            source.url, known_hash=None, fname=f"{name}.zip", path=folder / "download", downloader=downloader
-        )
-    except OSError as error:  # requests' errors are OSErrors
-        raise InputError(f"cannot download {source.url}: {error}. To do it by hand: {_by_hand(name)}") from error
-    try:
-        return add(name, archive, sha256=sha256, origin=source.url)
-    finally:
-        Path(archive).unlink(missing_ok=True)  # a later get shall ask the publisher again
-
-
-def add(name: str, file: Path | str, *, sha256: str | None = None, origin: str | None = None) -> Added:
-    """Check a file that was got by hand (the archive, or the text inside it) and keep it under `name`.
+def cached(name: str) -> Report | None:
+    """Return what is known of a fetched corpus, or None if it is not in the cache.
 
     Raises:
-      InputError: if it is not the data set: checksum, archive, encoding, columns, attribution, number of pairs.
+      InputError: if no such corpus is known.
     """
-    source = choose("data set", name, SOURCES)
-    file = Path(file)
+    choose("corpus", name, SOURCES)
     try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}; to get it by hand: {_by_hand(name)}") from error
-    digest = hashlib.sha256(raw).hexdigest()
-    if sha256 and digest != sha256.lower():
-        raise InputError(f"{file}: its sha256 is {digest}, expected {sha256}; another edition of the data, or damaged")
-    content = _unpacked(file, raw, source) if zipfile.is_zipfile(io.BytesIO(raw)) else raw
-    folder = cache_dir()
-    aside = folder / f".{name}.checking"
+        facts = json.loads(_facts(name).read_text("utf-8"))
+        return Report(**{**facts, "path": _text(name)}) if _text(name).is_file() else None
+    except (OSError, ValueError, TypeError):  # no record, or not one of ours
+        return None
+
+
+def get(name: str, sha256: str | None = None, *, progress: bool = False) -> Report:
+    """Download a corpus from its publisher's address, check its content and keep it in the cache.
+
+    The publisher refreshes the file from time to time, so that no sum is built in: the content is checked, and the
+    sum obtained is recorded. `sha256` pins one, that of the archive or that of the text.
+
+    Raises:
+      InputError: if it cannot be downloaded or is not what it should be; the message gives the address and the way
+        by hand. What the cache held before is kept.
+    """
+    source = choose("corpus", name, SOURCES)
+    pinned = _pinned(sha256)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        count = _checked(name, file, aside, source)
-        write_atomic(folder / f"{name}.txt", content)
+        return _keep(name, _download(source.url, progress), source.url, source.url, pinned)
+    except _RejectedError as error:
+        raise InputError(f"{error}. {_by_hand(name)}") from error
+
+
+def add(name: str, path: Path | str, sha256: str | None = None) -> Report:
+    """Put a file that was downloaded by hand, the archive or the text in it, into the cache, after the same checks.
+
+    Raises:
+      InputError: if it cannot be read or is not what it should be.
+    """
+    source = choose("corpus", name, SOURCES)
+    pinned = _pinned(sha256)
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected {Path(source.url).name} or the {source.member} in it")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}; check the path") from error
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return _keep(name, raw, str(path), path.absolute().as_uri(), pinned)
+    except _RejectedError as error:
+        raise InputError(f"{error}. The file that is meant is at {source.url}") from error
+
+
+class _RejectedError(InputError):
+    """Data that failed a check; the caller adds the next move."""
+
+
+def _download(url: str, progress: bool) -> bytes:
+    """Return the bytes at an address."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise _RejectedError("downloading needs pooch, which is not installed: pip install pooch") from error
+    # some servers turn away the default agents of HTTP libraries
+    agent = {"User-Agent": "Mozilla/5.0 (compatible; jaxseq)"}
+    fetch = pooch.HTTPDownloader(progressbar=progress, headers=agent, timeout=TIMEOUT)
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # it would announce the sum, which is in our report
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(pooch.retrieve(url, None, fname="download", path=folder, downloader=fetch)).read_bytes()
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise _RejectedError(f"cannot download {url}: {error}") from error
     finally:
-        aside.unlink(missing_ok=True)
-    added = Added(folder / f"{name}.txt", digest, count, source.licence, origin or str(file.resolve()))
-    record = {**added._asdict(), "path": str(added.path), "date": datetime.date.today().isoformat()}
-    write_atomic(folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return added
+        logger.setLevel(level)
 
 
-def _unpacked(file: Path, raw: bytes, source: Source) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        if source.member not in archive.namelist():
-            raise InputError(f"{file}: expected {source.member} inside, found {', '.join(archive.namelist()[:5])}")
-        return archive.read(source.member)
-
-
-def _checked(name: str, file: Path, text: Path, source: Source) -> int:
+def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> Report:
+    """Check what was got from `where` and put it, with a record of its origin, into the cache."""
+    source = SOURCES[name]
+    text, archive = _unpack(raw, source.member, where), None
+    if text is not raw:
+        archive, where = hashlib.sha256(raw).hexdigest(), f"{where}, {source.member}"
+    digest = hashlib.sha256(text).hexdigest()
+    if pinned and pinned not in (digest, archive):
+        got = digest if archive is None else f"{archive} (archive) and {digest} (text)"
+        raise _RejectedError(f"{where}: sha256 is not the one asked for: expected {pinned}, got {got}")
+    pairs = _check(text, where, source.least)
+    today = datetime.date.today().isoformat()
+    report = Report(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
     try:
-        pairs = read_pairs(text)
-    except InputError as error:
-        raise InputError(f"{file} is not {name}: {error}".replace(str(text), file.name)) from error
-    if len(pairs) < source.least:
-        raise InputError(f"{file} has {len(pairs)} pairs, expected at least {source.least}; {_by_hand(name)}")
-    if "Attribution" not in text.read_text(encoding="utf-8-sig").split("\n", 1)[0]:
-        raise InputError(
-            f"{file}: the third column, the attribution its licence asks for, is missing; {_by_hand(name)}"
+        report.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(report.path.parent, error) from error
+    facts = {**report._asdict(), "path": report.path.name}
+    write_atomic(report.path, text)
+    write_atomic(_facts(name), json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
+    return report
+
+
+def _unpack(raw: bytes, member: str, where: str) -> bytes:
+    """Return the archive's member, or the very bytes given if they are no archive."""
+    if not raw.startswith(b"PK"):
+        return raw
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            if member not in archive.namelist():
+                held = ", ".join(archive.namelist()) or "nothing"
+                raise _RejectedError(f"{where}: expected an archive with {member} in it; it holds {held}")
+            return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _RejectedError(
+            f"{where} is a damaged archive ({error}); expected a zip file with {member} in it"
+        ) from error
+
+
+def _check(raw: bytes, where: str, least: int) -> int:
+    """Return how many pairs a text of three columns, English, Chinese and attribution, holds.
+
+    Raises:
+      _RejectedError: if it is not UTF-8, a line is of another form, or there are fewer than `least`.
+    """
+    try:
+        lines = re.split("\r\n|[\r\n]", raw.decode("utf-8-sig")) if b"\0" not in raw else None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _RejectedError(
+            f"{where}, line {line}: not UTF-8 (byte {raw[error.start]:#04x} at offset {error.start})"
+        ) from error
+    if lines is None:
+        raise _RejectedError(f"{where} is a binary file (a zero byte at {raw.index(0)}); expected UTF-8 text")
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    wrong = [(number, fault) for number, line in rows if (fault := _fault(line))]
+    if wrong:
+        number, fault = wrong[0]
+        raise _RejectedError(
+            f"{where}, line {number}: expected English<TAB>Chinese<TAB>attribution; got {fault}. "
+            f"Lines not as expected: {len(wrong)} of {len(rows)}"
         )
-    return len(pairs)
+    chinese = sum(re.search(rf"\t[^\t]*[{CJK}]", line) is not None for _, line in rows)
+    if 2 * chinese < len(rows):
+        raise _RejectedError(f"{where}: expected Chinese in the second column; {chinese} of {len(rows)} lines have it")
+    if len(rows) < least:
+        raise _RejectedError(f"{where}: expected at least {least:,} pairs; got {len(rows):,}")
+    return len(rows)
+
+
+def _fault(line: str) -> str:
+    """Return what is wrong with a line, or nothing."""
+    cells = [cell.strip() for cell in line.split("\t")]
+    if len(cells) != 3:
+        return f"{len(cells)} column{'s' * (len(cells) != 1)}"
+    if not (cells[0] and cells[1]):
+        return "an empty side"
+    return "" if "tatoeba" in cells[2].lower() else "no attribution to tatoeba.org in the third column"
+
+
+def _pinned(sha256: str | None) -> str | None:
+    """Return a sum in lower case, without the ``sha256:`` that some tools put before it."""
+    if sha256 is None:
+        return None
+    pinned = sha256.lower().removeprefix("sha256:")
+    if re.fullmatch("[0-9a-f]{64}", pinned) is None:
+        raise InputError(f"--sha256 must be 64 hexadecimal digits; got {sha256!r} ({len(pinned)})")
+    return pinned
 
 
 def _by_hand(name: str) -> str:
-    return f"open {SOURCES[name].url} in a browser, save the file, then: jaxseq data add {name} FILE"
+    url = SOURCES[name].url
+    return f"By hand: save {url} with a browser, then: jaxseq data add {name} FILE"
+
+
+def _text(name: str) -> Path:
+    return cache_dir() / f"{name}.txt"
+
+
+def _facts(name: str) -> Path:
+    return cache_dir() / f"{name}.json"

@@ -51,7 +51,7 @@ def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) ->
     )
 
 
-def draw(key: Key, probability: Array, shape: tuple[int, int], per: str = "step") -> Array:
+def draw(key: Key, probability: Array, shape: tuple[int, ...], per: str = "step") -> Array:
     """Return bool ``[T, B]``, True where the true token is fed: drawn for each ``step`` or once a ``sequence``.
 
     Consumes `key`. `shape` is ``(T, B)``.

@@ -1,4 +1,4 @@
-"""Reading sentence pairs: the tab-separated format of manythings.org/anki and Tatoeba, and what can be wrong with it."""
+"""Sentence pairs: read from the tab-separated format of manythings.org/anki and Tatoeba, filtered, split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TUTORIAL_PREFIXES = (
 
 
 def read_text(path: Path | str) -> str:
-    """Return a file's text, with byte order mark and zero-width characters dropped and line ends made ``\\n``.
+    """Return a file's text, with byte order mark and zero-width characters dropped and line ends made one.
 
     Raises:
       InputError: if the file is missing, a folder, empty, binary or not UTF-8.

@@ -80,7 +80,7 @@ class Steps(NamedTuple):
     tokens: Array
 
 
-def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> Callable[..., tuple[TrainState, Steps]]:
+def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
     """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state."""
 
     def run(state: TrainState, data: Tree, rows: Array, key: Key) -> tuple[TrainState, Steps]:

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, forcing, losses, order, run_folder, text
-from jaxseq import pairs as P
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
+from jaxseq.pairs import normalise_pairs, prefix_filter, read_pairs, split_pairs
 from jaxseq.seq2seq import Seq2Seq
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.text import EOS, PAD, SOS, Bucket, Vocabulary
@@ -44,19 +44,19 @@ class Corpus(NamedTuple):
     notes: list[str]
 
 
-def read_pairs(config: TranslateConfig, path: Path | str) -> tuple[list[tuple[str, str]], list[str]]:
+def kept_pairs(config: TranslateConfig, path: Path | str) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the normalised (source, target) pairs of a file that pass the filters, and notes on those that do not.
 
     Raises:
       InputError: if the file cannot be used, or nothing is left.
     """
-    pairs = P.read_pairs(path, config.columns, config.source, config.target)
+    pairs = read_pairs(path, config.columns, config.source, config.target)
     normalise = text.NORMALISERS[config.normalise]
-    pairs = P.normalise_pairs(pairs, normalise, path)
+    pairs = normalise_pairs(pairs, normalise, path)
     notes, read = [], len(pairs)
     if config.prefix_filter:
         english = 0 if config.source == "en" else 1
-        pairs = P.prefix_filter(pairs, english=english)
+        pairs = prefix_filter(pairs, english=english)
         notes.append(f"{read - len(pairs)} of {read} pairs do not pass the tutorial's filter")
     cut_source, cut_target = (text.TOKENISERS[n] for n in (config.source_tokens, config.target_tokens))
     kept = [p for p in pairs if max(len(cut_source(p[0])), len(cut_target(p[1]))) <= config.max_tokens]
@@ -69,8 +69,8 @@ def read_pairs(config: TranslateConfig, path: Path | str) -> tuple[list[tuple[st
 
 def prepare(config: TranslateConfig) -> Corpus:
     """Read the file that config names, split it and count its vocabularies."""
-    pairs, notes = read_pairs(config, datasets.find(config.data))
-    train, validation = P.split_pairs(pairs, config.validation, config.seed) if config.validation else (pairs, [])
+    pairs, notes = kept_pairs(config, datasets.find(config.data))
+    train, validation = split_pairs(pairs, config.validation, config.seed) if config.validation else (pairs, [])
     sides = zip(*(tokenise(config, pair) for pair in train), strict=True)
     source, target = (Vocabulary.build(side, min_count=config.min_count) for side in sides)
     return Corpus(train, validation, source, target, notes)
