@@ -115,7 +115,7 @@ def find(name: str | Path) -> Path:
     known = _shipped()
     if name in known:
         return known[name]
-    if Path(name).exists():
+    if name and Path(name).exists():
         raise InputError(f"{name} is a folder; expected a file")
     names = dict.fromkeys([*SOURCES, *(path.stem for path in known.values())])
     raise InputError(
@@ -138,7 +138,7 @@ def cached(name: str) -> Report | None:
         return None
 
 
-def get(name: str, sha256: str | None = None, *, progress: bool = False) -> Report:
+def get(name: str, sha256: str | None = None) -> Report:
     """Download a corpus from its publisher's address, check its content and keep it in the cache.
 
     The publisher refreshes the file from time to time, so that no sum is built in: the content is checked, and the
@@ -151,7 +151,7 @@ def get(name: str, sha256: str | None = None, *, progress: bool = False) -> Repo
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
     try:
-        return _keep(name, _download(source.url, progress), source.url, source.url, pinned)
+        return _keep(name, _download(source.url), source.url, source.url, pinned)
     except _RejectedError as error:
         raise InputError(f"{error}. {_by_hand(name)}") from error
 
@@ -183,7 +183,7 @@ class _RejectedError(InputError):
     """Data that failed a check; the caller adds the next move."""
 
 
-def _download(url: str, progress: bool) -> bytes:
+def _download(url: str) -> bytes:
     """Return the bytes at an address."""
     try:
         import pooch
@@ -191,7 +191,8 @@ def _download(url: str, progress: bool) -> bytes:
         raise _RejectedError("downloading needs pooch, which is not installed: pip install pooch") from error
     # some servers turn away the default agents of HTTP libraries
     agent = {"User-Agent": "Mozilla/5.0 (compatible; jaxseq)"}
-    fetch = pooch.HTTPDownloader(progressbar=progress, headers=agent, timeout=TIMEOUT)
+    # not streamed: the file is small, and pooch leaves the socket of a refused stream open
+    fetch = pooch.HTTPDownloader(headers=agent, timeout=TIMEOUT, stream=False)
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)  # it would announce the sum, which is in our report

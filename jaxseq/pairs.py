@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, choose
 
 Pair = tuple[str, str]
 
@@ -61,7 +61,8 @@ def read_pairs(path: Path | str, columns: Pair = ("en", "zh"), source: str = "zh
     Raises:
       InputError: as `read_text`; or if a line has one column, more than three, or an empty side.
     """
-    first, second = columns.index(source), columns.index(target)
+    sides = {language: number for number, language in enumerate(columns)}
+    first, second = choose("language", source, sides), choose("language", target, sides)
     pairs, wrong = [], []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
@@ -91,10 +92,16 @@ def normalise_pairs(pairs: Sequence[Pair], normalise: Callable[[str], str], path
     for original, (source, target) in zip(pairs, done, strict=True):
         if not (source and target):
             raise InputError(
-                f"{path}: the pair {original[0]!r} / {original[1]!r} has a side that is empty after normalisation; "
-                "remove it, or choose another --normalise"
+                f"{path}{_line(path, original)}: the pair {original[0]!r} / {original[1]!r} has a side that is empty "
+                "after normalisation; remove it, or choose another --normalise"
             )
     return done
+
+
+def _line(path: Path | str, pair: Pair) -> str:
+    """Return where a pair stands in its file, such as ``", line 3"``."""
+    lines = (re.split(r"\s*\t\s*", line.strip()) for line in read_text(path).split("\n"))
+    return next((f", line {number}" for number, cells in enumerate(lines, 1) if {*pair} <= {*cells}), "")
 
 
 def prefix_filter(
@@ -123,9 +130,10 @@ def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list
     groups = list(_connected(pairs))
     random.Random(seed).shuffle(groups)
     wanted = round(len(pairs) * fraction)
+    groups.sort(key=lambda group: len(group) > max(1, wanted // 20))
     held: set[int] = set()
     for group in groups:
-        if len(group) <= max(1, wanted // 20) and len(held) + len(group) <= wanted:
+        if len(held) + len(group) <= wanted:
             held.update(group)
     if not held or len(held) == len(pairs):
         raise InputError(

@@ -87,7 +87,7 @@ def server(monkeypatch):
 # ---------------------------------------------------------------------------------------------- adding by hand
 
 
-@pytest.mark.parametrize("before", ["", "\ufeff", "\n"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "\ufeff\n"])
 def test_a_text_is_kept_byte_for_byte_with_its_record(tmp_path, cache, before: str) -> None:
     raw = corpus(before=before)
     (tmp_path / "mine.txt").write_bytes(raw)
@@ -181,7 +181,7 @@ def test_the_line_number_is_that_of_an_editor(tmp_path) -> None:
 
 
 def test_what_is_no_file_and_no_corpus_is_explained(tmp_path) -> None:
-    with pytest.raises(InputError, match="there is no file .*absent; check the path"):
+    with pytest.raises(InputError, match=r"there is no file .*absent; check the path"):
         datasets.add("cmn-eng", tmp_path / "absent")
     with pytest.raises(InputError, match=r"is a folder; expected cmn-eng\.zip or the cmn\.txt in it"):
         datasets.add("cmn-eng", tmp_path)
@@ -194,7 +194,7 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path, monkeypatch) -> N
     (tmp_path / "given").write_bytes(GOOD)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("JAXSEQ_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match="cannot write .*file"):
+    with pytest.raises(InputError, match=r"cannot write .*file"):
         datasets.add("cmn-eng", tmp_path / "given")
 
 
@@ -280,7 +280,7 @@ def test_without_network_the_message_says_what_to_do(monkeypatch, cache) -> None
 
 def test_without_pooch_the_message_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match="pip install pooch.*jaxseq data add cmn-eng FILE"):
+    with pytest.raises(InputError, match=r"pip install pooch.*jaxseq data add cmn-eng FILE"):
         datasets.get("cmn-eng")
 
 
@@ -349,7 +349,7 @@ def test_what_cannot_be_found_is_answered_with_the_next_move(package, tmp_path) 
     ):
         datasets.find("cmn-eng")
     with pytest.raises(
-        InputError, match="no file 'cmn-egn', .*: did you mean 'cmn-eng'. known: cmn-eng, airline, zh-en;"
+        InputError, match=r"no file 'cmn-egn', .*: did you mean 'cmn-eng'. known: cmn-eng, airline, zh-en;"
     ):
         datasets.find("cmn-egn")
     with pytest.raises(InputError, match="repo is a folder; expected a file"):

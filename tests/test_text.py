@@ -40,6 +40,7 @@ def test_the_tutorials_normaliser_does_what_its_rule_says_and_no_more(before: st
     ("before", "after"),
     [
         ("  I'm  FINE, thanks. ", "i'm fine , thanks ."),
+        ("It's $3.50, at 7:30.", "it's $3.50 , at 7:30 ."),  # a number stays one word
         ("I’m fine", "i'm fine"),  # both apostrophes are one
         ("“Stop!” he said.", "“ stop ! ” he said ."),
         ("我很好，谢谢。", "我很好 ， 谢谢 。"),  # full-width marks stay full-width
@@ -77,6 +78,7 @@ def test_no_normaliser_touches_chinese_characters(sentence: str) -> None:
     [
         ("我很好 。", ["我", "很", "好", "。"]),
         ("我有2只cat 。", ["我", "有", "2", "只", "cat", "。"]),
+        ("𠮷有3.50 。", ["𠮷", "有", "3.50", "。"]),
         ("我用iphone15", ["我", "用", "iphone15"]),
         ("i don't know .", ["i", "don't", "know", "."]),
         ("「你好」", ["「", "你", "好", "」"]),
@@ -264,6 +266,8 @@ def test_pairs_are_read_however_the_file_is_written(tmp_path, data: str) -> None
 def test_columns_are_named_by_language(tmp_path) -> None:
     path = write(tmp_path, "salut\thi\n")
     assert read_pairs(path, ("fr", "en"), "en", "fr") == [("hi", "salut")]
+    with pytest.raises(InputError, match=r"unknown language 'zh'.*en, fr"):
+        read_pairs(path, ("fr", "en"), "zh", "en")
 
 
 @pytest.mark.parametrize(
@@ -308,9 +312,10 @@ def test_normalising_keeps_the_order_of_pairs() -> None:
     assert normalise_pairs(pairs, text.tutorial, "x") == [("嗨。", "hi ."), ("跑！", "run !")]
 
 
-def test_a_side_that_is_empty_after_normalisation_is_named() -> None:
-    with pytest.raises(InputError, match=r"file\.txt.*'我' / '\u0301'.*empty after normalisation"):
-        normalise_pairs([("是", "be"), ("我", "\u0301")], text.tutorial, "file.txt")
+def test_a_side_that_is_empty_after_normalisation_is_named(tmp_path) -> None:
+    path = write(tmp_path, "be\t是\n\n \u0301 \t我\t#1\n")
+    with pytest.raises(InputError, match=r"pairs\.txt, line 3: the pair '我' / '\u0301'.*empty after normalisation"):
+        normalise_pairs(read_pairs(path), text.tutorial, path)
 
 
 # ---------------------------------------------------------------------------------------------- filter and split
@@ -360,6 +365,11 @@ def test_a_split_of_unrelated_pairs_holds_back_exactly_the_share_asked_for() -> 
     assert (len(train), len(held)) == (90, 10)
     assert train == [pair for pair in pairs if pair not in held]  # in order
     assert split_pairs(pairs, 0.1, 1)[1] != held
+
+
+def test_a_corpus_where_each_sentence_has_two_translations_can_be_split() -> None:
+    train, held = split_pairs([(f"s{n // 2}", f"t{n}") for n in range(100)], 0.1, 0)
+    assert (len(train), len(held)) == (90, 10)
 
 
 def test_a_chain_of_shared_sentences_goes_whole_to_one_side() -> None:
