@@ -80,9 +80,8 @@ def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[s
             f"attention_map: weights must be [target, source] = ({len(target)}, {len(source)}); got {weights.shape}"
         )
     font = font_for("".join([*source, *target]))
-    shown_source, shown_target, legend = list(source), list(target), []
-    if font is None:
-        shown_source, shown_target, legend = _numbered(source, target)
+    numbered = _numbered(source, target) if font is None else (list(source), list(target), [])
+    shown_source, shown_target, legend = numbered
     with _drawn_with(font):
         ax = _axes(ax, (1.6 + 0.5 * len(source), 1.2 + 0.45 * len(target)))
         image = ax.imshow(weights, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -141,8 +140,9 @@ def save(ax: Axes, path: Path | str) -> None:
     kind = Path(path).suffix.lower().lstrip(".")
     choose("picture format", kind, {"png": 1, "pdf": 1, "svg": 1})
     into = io.BytesIO()
-    ax.figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
-    plt.close(ax.figure)  # type: ignore[arg-type]
+    figure = ax.figure.figure  # of a subfigure, the whole
+    figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
+    plt.close(figure)
     write_atomic(path, into.getvalue())
 
 

@@ -1,0 +1,358 @@
+"""Forecasting a series with a recurrent cell, from a CSV file to a run folder, beside simple forecasts."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import checkpoint, datasets, losses, run_folder, series
+from jaxseq.cells import CELLS, Cell
+from jaxseq.errors import InputError, choose
+from jaxseq.files import write_atomic
+from jaxseq.initializers import uniform
+from jaxseq.notation import Array, Key, Params
+from jaxseq.seq2seq import Affine
+from jaxseq.series import Scaler, Series
+from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
+from jaxseq.unroll import unroll
+
+KIND = "forecast"
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastConfig:
+    """Settings of a forecast."""
+
+    data: str = "airline"
+    """A CSV file with a header, or the shipped series (airline)."""
+    date: str | None = None
+    """Column of dates; found if not named."""
+    columns: tuple[str, ...] = ()
+    """Columns of numbers to forecast, together; all if none is named."""
+    test: float = 0.25
+    """Share of rows, the last ones, that is forecast and never trained on."""
+    season: int = 0
+    """Steps in a season; 0 finds it from the dates (12 for months, 7 for days)."""
+    log: bool = True
+    """Forecast the logarithm: growth in per cent. Needs values above 0."""
+    difference: bool = True
+    """Forecast the change against one season before."""
+    window: int = 12
+    """Steps that the network sees before each forecast."""
+    cell: str = "gru"
+    """Recurrent cell: rnn, rnn_relu, lstm, gru or gru_cho."""
+    hidden: int = 16
+    """Hidden units."""
+    torch_init: bool = False
+    """Draw weights as torch does, in place of Glorot and orthogonal."""
+    epochs: int = 200
+    """Passes over the training windows, all in one batch."""
+    optimizer: str = "adamw"
+    """adam, adamw or sgd."""
+    learning_rate: float = 3e-3
+    """Learning rate."""
+    seeds: int = 5
+    """How many networks, alike but for their random start; trained together, forecasts averaged."""
+    seed: int = 0
+    """The first of the seeds."""
+
+    def __post_init__(self) -> None:
+        """Check every setting; raises InputError."""
+        for name in ("window", "hidden", "epochs", "seeds"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 < self.test < 1:
+            raise InputError(f"--test must be above 0 and below 1, a share of the rows; got {self.test}")
+        if self.season < 0:
+            raise InputError(f"--season must be at least 0; got {self.season}")
+        choose("cell", self.cell, CELLS)
+        optimizer(self.optimizer, self.learning_rate)
+
+
+_TUTORIAL = ForecastConfig(
+    test=0.3, log=False, difference=False, hidden=3, torch_init=True, epochs=80, optimizer="adam", seeds=5
+)
+PRESETS: dict[str, ForecastConfig] = {
+    "default": ForecastConfig(),
+    "tutorial-lstm": dataclasses.replace(_TUTORIAL, cell="lstm", learning_rate=0.3),
+    "tutorial-gru": dataclasses.replace(_TUTORIAL, cell="gru", learning_rate=0.1),
+}
+"""Settings by name."""
+
+
+class ForecasterParams(NamedTuple):
+    """The cell's parameters, and the layer from its last output ``[B, H]`` to the next value ``[B, D]``."""
+
+    cell: Params
+    head: Affine
+
+
+def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
+    """Return parameters for D = features. Consumes `key`."""
+    cell, (k_cell, k_head, k_bias) = CELLS[config.cell], jax.random.split(key, 3)
+    if not config.torch_init:
+        head = Affine.init(k_head, config.hidden, features, jnp.float32)
+        return ForecasterParams(cell.init(k_cell, features, config.hidden), head)
+    draw, options = uniform(config.hidden**-0.5), {"forget_bias": 0.0} if config.cell == "lstm" else {}
+    own = cell.init(k_cell, features, config.hidden, kernel=draw, recurrent=draw, bias=draw, **options)
+    W, b = draw(k_head, (config.hidden, features), jnp.float32), draw(k_bias, (features,), jnp.float32)
+    return ForecasterParams(own, Affine(W, b))
+
+
+def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
+    """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
+    _, outs = unroll(cell, params.cell, None, windows)
+    return params.head(outs[-1])
+
+
+class Row(NamedTuple):
+    """One line of the table: a forecast of the test part, and its errors (spread over seeds, where there are some)."""
+
+    name: str
+    mode: str
+    rmse: float
+    mae: float
+    mase: float
+    rmse_spread: float | None = None
+
+
+class Forecast(NamedTuple):
+    """What a forecast came to.
+
+    Fields:
+      path: the run folder.
+      series: the data.
+      split: where the test part begins.
+      season: steps in a season.
+      table: errors of each forecast of the test part, one step ahead and free-running.
+      lines: forecasts of the test part by name, ``[T - split, D]``.
+      losses: training loss of each epoch and seed, ``[epochs, seeds]``.
+      test_loss: mean squared error of one-step forecasts on the scaled test part, mean over seeds.
+    """
+
+    path: Path
+    series: Series
+    split: int
+    season: int
+    table: list[Row]
+    lines: dict[str, np.ndarray]
+    losses: np.ndarray
+    test_loss: float
+
+
+class Forecaster(NamedTuple):
+    """Trained networks (params with a leading axis of seeds), and how values are scaled for them."""
+
+    config: ForecastConfig
+    names: tuple[str, ...]
+    scaler: Scaler
+    params: ForecasterParams
+
+    def next(self, windows: np.ndarray) -> np.ndarray:
+        """Return scaled forecasts ``[seeds, N, D]`` of scaled windows ``[length, N, D]``, or one set for each seed."""
+        axis = 0 if windows.ndim == 4 else None
+        return np.asarray(_predict_all(self.config.cell, axis)(self.params, jnp.asarray(windows, jnp.float32)), float)
+
+    def one_step(self, values: np.ndarray, start: int) -> np.ndarray:
+        """Return ``[seeds, T - start, D]``: each value from ``start`` on forecast from the true ones before it."""
+        scaled, lag = self.scaler.forward(values), self.scaler.lag
+        inputs, _ = series.windows(scaled, self.config.window)
+        first = start - lag - self.config.window
+        return self.scaler.inverse(self.next(inputs[:, first:]), values[start - lag : len(values) - lag])
+
+    def free_running(self, values: np.ndarray, steps: int) -> np.ndarray:
+        """Return ``[seeds, steps, D]``: what follows `values`, each forecast fed back as if it had been seen."""
+        return run_on(self.scaler, values, self.config.window, steps, lambda w: self.next(w), self.config.seeds)
+
+
+def run_on(
+    scaler: Scaler, values: np.ndarray, window: int, steps: int, step: Callable[[np.ndarray], np.ndarray], copies: int
+) -> np.ndarray:
+    """Return `steps` forecasts ``[copies, steps, D]`` after values; `step` maps ``[copies, window, 1, D]`` windows."""
+    if len(values) < scaler.lag + window:
+        raise InputError(f"{scaler.lag + window} rows are needed to go on from (season and window); got {len(values)}")
+    scaled = np.repeat(scaler.forward(values)[None, -window:], copies, axis=0)  # [copies, window, D]
+    known = np.repeat(values[None], copies, axis=0)
+    for _ in range(steps):
+        new = step(scaled[:, -window:, None])  # [copies, 1, D]
+        before = known[:, -scaler.lag] if scaler.lag else known[:, -1]
+        known = np.concatenate([known, scaler.inverse(new[:, 0], before)[:, None]], axis=1)
+        scaled = np.concatenate([scaled, new], axis=1)
+    return known[:, len(values) :]
+
+
+def _predict_all(name: str, axis: int | None) -> Any:
+    return jax.jit(jax.vmap(lambda params, windows: predict(CELLS[name], params, windows), in_axes=(0, axis)))
+
+
+def train(
+    config: ForecastConfig, out: Path | str, *, overwrite: bool = False, listener: Listener | None = None
+) -> Forecast:
+    """Fit networks to a series' training part, forecast its test part, and write a run folder.
+
+    Raises:
+      InputError: if settings, data or folder cannot be used.
+      NonFiniteError: if the loss stops being a number.
+    """
+    listener = listener or Listener()
+    data = series.read_csv(datasets.find(config.data), date=config.date, columns=config.columns)
+    season = config.season or series.season_length(data.dates)
+    split = len(data.values) - round(len(data.values) * config.test)
+    lag = season if config.difference and season > 1 else 0
+    if split - lag - config.window < 2 or split >= len(data.values) or split <= season:
+        raise InputError(
+            f"{config.data} has {len(data.values)} rows; a test share of {config.test:g}, a season of {season} and a "
+            f"window of {config.window} leave too few to train on. Give more rows or a shorter --window"
+        )
+    scaler = Scaler.fit(data.values[:split], data.names, log=config.log, lag=lag)
+    path = run_folder.create(out, KIND, config, overwrite=overwrite)
+    params, curve = _fit(config, scaler.forward(data.values[:split]), listener)
+    model = Forecaster(config, data.names, scaler, params)
+    facts = {"names": data.names, "season": season, "log": scaler.log, "lag": lag}
+    scaling = {"mean": scaler.mean, "std": scaler.std}
+    checkpoint.save(path / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
+    table, lines, test_loss = _compare(model, data, split, season)
+    result = Forecast(path, data, split, season, table, lines, curve, test_loss)
+    write_atomic(path / "predictions.csv", predictions_csv(result))
+    return result
+
+
+def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> tuple[ForecasterParams, np.ndarray]:
+    """Train one network a seed, all at once (vmap), one full batch an epoch; return params and losses."""
+    cell = CELLS[config.cell]
+    inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
+
+    def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
+        value = losses.mean_squared_error(predict(cell, params, data[0]), data[1])
+        return value, (value, jnp.asarray(rows.size))
+
+    step = optimizer(config.optimizer, config.learning_rate)
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+    state = jax.vmap(lambda key: TrainState.create(init(key, config, inputs.shape[-1]), step))(keys)
+    rows = jnp.zeros((config.epochs, 1), jnp.int32)
+    listener.compiling(1)
+    run = jax.jit(jax.vmap(chunk(loss, step), in_axes=(0, None, None, None)))
+    state, seen = run(state, (inputs, targets), rows, keys[0])
+    curve = np.asarray(seen.loss).T
+    listener.advance(config.epochs, float(curve[-1].mean()))
+    if not np.isfinite(curve).all():
+        raise NonFiniteError("the training loss became infinite or NaN; try a lower --learning-rate")
+    return state.params, curve
+
+
+def _compare(
+    model: Forecaster, data: Series, split: int, season: int
+) -> tuple[list[Row], dict[str, np.ndarray], float]:
+    """Forecast the test part by every means, one step ahead and free-running."""
+    values, steps, window = data.values, len(data.values) - split, model.config.window
+    train, actual, scaler = values[:split], values[split:], model.scaler
+    order = min(window, (split - scaler.lag) // 3)
+    weights = series.fit_autoregression(scaler.forward(train), order)
+    scaled, _ = series.windows(scaler.forward(values), order)
+    ahead = series.autoregress(weights, np.moveaxis(scaled[:, split - scaler.lag - order :], 0, 1))
+    linear = {
+        "one step": scaler.inverse(ahead, values[split - scaler.lag : len(values) - scaler.lag]),
+        "free-running": run_on(
+            scaler, train, order, steps, lambda w: series.autoregress(weights, w[:, :, 0])[:, None], 1
+        )[0],
+    }
+    found = {
+        "naive": {"one step": values[split - 1 : -1], "free-running": series.naive(train, steps)},
+        "seasonal naive": {
+            "one step": values[split - season : len(values) - season],
+            "free-running": series.naive(train, steps, season),
+        },
+        "linear autoregression": linear,
+    }
+    ours = {"one step": model.one_step(values, split), "free-running": model.free_running(train, steps)}
+    table = []
+    for mode in ("one step", "free-running"):
+        for name, by_mode in found.items():
+            table.append(_row(name, mode, actual, by_mode[mode], train, season))
+        spread = float(np.std([series.rmse(actual, one) for one in ours[mode]]))
+        table.append(
+            _row(model.config.cell, mode, actual, ours[mode].mean(0), train, season)._replace(rmse_spread=spread)
+        )
+    lines = {f"{model.config.cell}, {mode}": ours[mode].mean(0) for mode in ours}
+    lines["seasonal naive"] = found["seasonal naive"]["free-running"]
+    inputs, targets = series.windows(scaler.forward(values), window)
+    first = split - scaler.lag - window
+    test_loss = float(np.mean((model.next(inputs[:, first:]) - targets[first:]) ** 2))
+    return table, lines, test_loss
+
+
+def _row(name: str, mode: str, actual: np.ndarray, forecast: np.ndarray, train: np.ndarray, season: int) -> Row:
+    scaled = series.mase(actual, forecast, train, season)
+    return Row(name, mode, series.rmse(actual, forecast), series.mae(actual, forecast), scaled)
+
+
+def load(path: Path | str) -> Forecaster:
+    """Load a forecast run.
+
+    Raises:
+      InputError: if there is no such run, or a file of it is damaged.
+    """
+    path = Path(path)
+    config = run_folder.read_config(path, KIND, ForecastConfig)
+    facts = checkpoint.facts(path / run_folder.MODEL)
+    features = len(facts["names"])
+    keys = jax.random.split(jax.random.key(0), config.seeds)
+    like = {
+        "params": jax.eval_shape(jax.vmap(lambda key: init(key, config, features)), keys),
+        "scaling": {name: jax.ShapeDtypeStruct((features,), np.dtype(float)) for name in ("mean", "std")},
+    }
+    held = checkpoint.load(path / run_folder.MODEL, like)
+    mean, std = (np.asarray(held["scaling"][name], float) for name in ("mean", "std"))
+    return Forecaster(config, tuple(facts["names"]), Scaler(facts["log"], facts["lag"], mean, std), held["params"])
+
+
+def forecast_on(path: Path | str, data: str | None, horizon: int) -> tuple[Series, np.ndarray]:
+    """Go on from the end of `data` (by default what the run was trained on) with a saved run.
+
+    Returns:
+      The series, and ``[horizon, D]`` forecasts, the mean over seeds.
+
+    Raises:
+      InputError: if the file lacks a column of the run, or horizon is below 1.
+    """
+    if horizon < 1:
+        raise InputError(f"--horizon must be at least 1 step; got {horizon}")
+    model = load(path)
+    found = series.read_csv(datasets.find(data or model.config.data), date=model.config.date, columns=model.names)
+    return found, model.free_running(found.values, horizon).mean(0)
+
+
+def predictions_csv(result: Forecast) -> str:
+    """Return the test part and its forecasts as CSV: a row a time step, a column a forecast and a value."""
+    times = times_of(result.series)[result.split :]
+    names = [f"{line} {name}" for line in result.lines for name in result.series.names]
+    into = io.StringIO()
+    out = csv.writer(into, lineterminator="\n")
+    out.writerow(["time", *result.series.names, *names])
+    columns = np.concatenate([result.series.values[result.split :], *result.lines.values()], axis=1)
+    for time, row in zip(times, columns, strict=True):
+        out.writerow(
+            [time.date().isoformat() if isinstance(time, datetime.datetime) else time, *(f"{v:.6g}" for v in row)]
+        )
+    return into.getvalue()
+
+
+def times_of(data: Series) -> list[Any]:
+    """Return the dates, or step numbers where the file has none."""
+    return list(data.dates) if data.dates else list(range(len(data.values)))
+
+
+def reports(result: Forecast, every: int = 10) -> list[Report]:
+    """Return the training loss, mean over seeds, every so many epochs, as lines for metrics.jsonl."""
+    curve = result.losses.mean(1)
+    return [Report(e, float(curve[e]), None, math.nan, math.nan, math.nan) for e in range(0, len(curve), every)]
