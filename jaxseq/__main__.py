@@ -1,0 +1,7 @@
+"""``python -m jaxseq``."""
+
+import sys
+
+from jaxseq.cli import main
+
+sys.exit(main())

@@ -1,0 +1,215 @@
+"""The command line. Results go to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes, Positional
+from tyro.extras import SubcommandApp
+
+from jaxseq import __version__, datasets, doctor
+from jaxseq.errors import InputError, choose
+from jaxseq.tasks import config as translation
+from jaxseq.tasks import forecast as forecasting
+from jaxseq.tasks import report
+from jaxseq.tasks.config import TranslateConfig
+from jaxseq.tasks.forecast import ForecastConfig
+from jaxseq.train import Interrupted
+
+FAILED, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args[:1] == ["--version"]:
+        print(f"jaxseq {__version__}")
+        return 0
+    try:
+        app = _app(_preset(args))
+        app.cli(prog="jaxseq", description=_ABOUT, args=args or ["--help"])
+    except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output went away
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        print(f"jaxseq: {error}", file=sys.stderr)
+        return FAILED
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        print(f"jaxseq: {stopped or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+_ABOUT = """Recurrent cells from scratch in JAX: forecast a series, train a translator, look inside.
+
+Example: jaxseq train && jaxseq translate runs/translate "她在看书。"
+"""
+
+
+def _preset(args: Sequence[str]) -> str:
+    """Return the preset that is asked for: it decides which defaults the options (and --help) show."""
+    for at, arg in enumerate(args):
+        if arg.startswith("--preset="):
+            return arg.partition("=")[2]
+        if arg == "--preset" and at + 1 < len(args):
+            return args[at + 1]
+    return "default"
+
+
+def _app(preset: str) -> SubcommandApp:
+    app = SubcommandApp()
+    known = {**translation.PRESETS, **forecasting.PRESETS}
+    choose("preset", preset, known)
+    translate_defaults = translation.PRESETS.get(preset, translation.PRESETS["default"])
+    forecast_defaults = forecasting.PRESETS.get(preset, forecasting.PRESETS["default"])
+
+    @app.command
+    def train(
+        config: OmitArgPrefixes[TranslateConfig] = translate_defaults,
+        preset: str = "default",
+        out: Path = Path("runs/translate"),
+        resume: Path | None = None,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Train a translator and measure it on held-out sentences.
+
+        Example: jaxseq train --out runs/translate
+        Example: jaxseq train --data my-pairs.tsv --steps 3000 --out runs/mine
+        Example: jaxseq train --preset tutorial-attention --data cmn-eng --out runs/tutorial
+
+        Args:
+          config: Settings.
+          preset: default, tutorial-plain or tutorial-attention; options given beside it override it.
+          out: Run folder to write.
+          resume: Run folder to go on with, exactly as if it had not stopped; other settings are read from it.
+          overwrite: Replace the run that is there.
+          json: Print the result as JSON.
+        """
+        choose("translation preset", preset, translation.PRESETS)
+        _show(report.train(config, resume or out, resume=resume is not None, overwrite=overwrite), json)
+
+    @app.command
+    def translate(
+        run: Positional[Path],
+        text: Positional[tuple[str, ...]] = (),
+        file: Path | None = None,
+        attention: Path | None = None,
+        json: bool = False,
+    ) -> None:
+        """Translate sentences: arguments, a file's lines, or standard input's.
+
+        Example: jaxseq translate runs/translate "她在看书。" --attention map.png
+
+        Args:
+          run: Run folder of a trained translator.
+          text: Sentences.
+          file: A text file, one sentence a line.
+          attention: Write the attention map of the first sentence here (png, pdf or svg).
+          json: Print tokens, probabilities and unknown words as JSON.
+        """
+        lines = text or _lines(file)
+        _show(report.translate(run, lines, attention), json)
+
+    @app.command
+    def evaluate(run: Positional[Path], data: str | None = None, examples: int = 10, json: bool = False) -> None:
+        """Measure a translator: BLEU, chrF, exact match, loss, and random examples (> source, = reference, < ours).
+
+        Example: jaxseq evaluate runs/translate
+
+        Args:
+          run: Run folder of a trained translator.
+          data: Pairs to measure on; by default those held out of training.
+          examples: How many random examples to show.
+          json: Print as JSON.
+        """
+        _show(report.evaluate(run, data, examples), json)
+
+    @app.command
+    def forecast(
+        config: OmitArgPrefixes[ForecastConfig] = forecast_defaults,
+        preset: str = "default",
+        out: Path = Path("runs/forecast"),
+        run: Path | None = None,
+        horizon: int = 12,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Forecast a series from a CSV file, beside naive and linear forecasts; or go on with a saved run.
+
+        Example: jaxseq forecast --out runs/forecast
+        Example: jaxseq forecast --data sales.csv --columns revenue --cell lstm
+        Example: jaxseq forecast --run runs/forecast --horizon 24
+
+        Args:
+          config: Settings.
+          preset: default, tutorial-lstm or tutorial-gru; options given beside it override it.
+          out: Run folder to write.
+          run: A saved run to forecast with, on --data or on what it was trained on; prints CSV.
+          horizon: With --run: steps to forecast after the last row.
+          overwrite: Replace the run that is there.
+          json: Print the result as JSON.
+        """
+        choose("forecast preset", preset, forecasting.PRESETS)
+        if run is not None:
+            data = None if config.data == ForecastConfig.data else config.data
+            _show(report.forecast_on(run, data, horizon), json)
+        else:
+            _show(report.forecast(config, out, overwrite=overwrite), json)
+
+    @app.command(name="data")
+    def data_(
+        action: Positional[str], name: Positional[str], file: Positional[Path | None] = None, sha256: str | None = None,
+        json: bool = False,
+    ) -> None:  # fmt: skip
+        """Get a data set from its publisher, or add a copy that was got by hand.
+
+        Example: jaxseq data get cmn-eng
+        Example: jaxseq data add cmn-eng cmn-eng.zip
+
+        Args:
+          action: get or add.
+          name: The data set: cmn-eng, the Tatoeba Mandarin-English pairs of manythings.org.
+          file: With add: the archive, or the text inside it.
+          sha256: The checksum that the file must have.
+          json: Print the result as JSON.
+        """
+        choose("action", action, {"get": 1, "add": 1})
+        if action == "add" and file is None:
+            raise InputError(f"data add: which file? For example: jaxseq data add {name} {name}.zip")
+        got = datasets.get(name, sha256) if file is None else datasets.add(name, file, sha256)
+        _show(report.added(got), json)
+
+    @app.command(name="doctor")
+    def doctor_(json: bool = False) -> None:
+        """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
+
+        Example: jaxseq doctor
+
+        Args:
+          json: Print as JSON.
+        """
+        facts = doctor.report()
+        _show(report.Shown(facts, doctor.render(facts)), json)
+
+    return app
+
+
+def _lines(file: Path | None) -> tuple[str, ...]:
+    from jaxseq.pairs import read_text
+
+    if file is not None:
+        return tuple(line for line in read_text(file).split("\n") if line.strip())
+    if sys.stdin.isatty():
+        print("one sentence a line; end with Ctrl-D", file=sys.stderr)
+    return tuple(line.strip() for line in sys.stdin if line.strip())
+
+
+def _show(shown: report.Shown, as_json: bool) -> None:
+    for note in shown.notes:
+        print(f"jaxseq: {note}", file=sys.stderr)
+    print(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str) if as_json else shown.text)

@@ -1,0 +1,45 @@
+"""A progress bar on standard error for people at a terminal; silent elsewhere."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+from jaxseq.train import Listener, Report
+
+
+class Progress(Listener):
+    """Draws "compiling…" first, then rate, loss, validation loss and the time left."""
+
+    def __init__(self, steps: int, done: int = 0) -> None:
+        """Take the number of steps in all, and of those done before."""
+        self.bar = tqdm(
+            total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), file=sys.stderr, dynamic_ncols=True
+        )
+        self.shown: dict[str, str] = {}
+
+    def compiling(self, programs: int) -> None:
+        """Say so."""
+        self.bar.set_description(f"compiling… ({programs} program{'s' * (programs != 1)})")
+        self.bar.refresh()
+
+    def compiled(self, seconds: float) -> None:
+        """Start the clock: rates leave compilation out."""
+        self.bar.set_description("training")
+        self.bar.unpause()
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Move on."""
+        self.shown["loss"] = f"{loss:.3f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.update(steps)
+
+    def report(self, report: Report) -> None:
+        """Show the validation loss from now on."""
+        if report.validation_loss is not None:
+            self.shown["validation"] = f"{report.validation_loss:.3f}"
+
+    def close(self) -> None:
+        """Leave the last line standing."""
+        self.bar.close()
