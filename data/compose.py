@@ -59,7 +59,7 @@ from phrases import (
 
 HERE = Path(__file__).parent
 CREDIT = "jaxseq authors, CC0"
-PER_STRUCTURE, HELD_COMPOSED, HELD_WRITTEN = 150, 300, 40
+PER_STRUCTURE, HELD_COMPOSED, HELD_WRITTEN = 150, 300, 30
 RARELY = 3
 """Every word of a composed held-out sentence is in the training part at least so often."""
 
@@ -190,7 +190,7 @@ def pets() -> Iterator[Pair]:
 
 @structure
 def whose() -> Iterator[Pair]:
-    for p, (en, _, zh, m) in product(PRONOUNS, THINGS):
+    for p, (en, _, zh, _) in product(PRONOUNS, THINGS):
         yield f"this is {p.my} {en}.", f"这是{p.zh}的{zh}。"
         yield f"is that {p.my} {en}?", f"那是{p.zh}的{zh}吗？"
 
@@ -340,8 +340,13 @@ def often_with() -> Iterator[Pair]:
 
 @structure
 def at_clock() -> Iterator[Pair]:
-    at = ((("get up", "gets up"), "起床"), (("go to work", "goes to work"), "上班"), (("go to bed", "goes to bed"), "睡觉"),
-          (("go home", "goes home"), "回家"), (("have class", "has class"), "上课"))  # fmt: skip
+    at = (
+        (("get up", "gets up"), "起床"),
+        (("go to work", "goes to work"), "上班"),
+        (("go to bed", "goes to bed"), "睡觉"),
+        (("go home", "goes home"), "回家"),
+        (("have class", "has class"), "上课"),
+    )
     for p, ((base, s), zv), (en, zh) in product(PEOPLE, at, CLOCK):
         yield f"{p.en} {s if p.s else base} at {en} o'clock.", f"{p.zh}{zh}点{zv}。"
         yield f"what time {do(p)} {p.en} {base}?", f"{p.zh}几点{zv}？"
@@ -409,7 +414,7 @@ def should() -> Iterator[Pair]:
 
 @structure
 def result() -> Iterator[Pair]:
-    for p, (past, base, en, zh, zv) in product(PEOPLE, GOALS):
+    for p, (past, _, en, zh, zv) in product(PEOPLE, GOALS):
         yield f"{p.en} {past} {en}.", f"{p.zh}把{zh}{zv}了。"
         yield f"{p.en} {'has' if p.s else 'have'} not {_done(past)} {en} yet.", f"{p.zh}还没把{zh}{zv}。"
         yield f"who {past} {en}?", f"谁把{zh}{zv}了？"

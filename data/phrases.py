@@ -149,7 +149,8 @@ THAN = (
 THINGS = (  # English, plural, Chinese, measure word
     ("book", "books", "书", "本"), ("car", "cars", "车", "辆"), ("cup", "cups", "杯子", "个"),
     ("chair", "chairs", "椅子", "把"), ("table", "tables", "桌子", "张"), ("pen", "pens", "笔", "支"),
-    ("picture", "pictures", "画", "幅"), ("shirt", "shirts", "衬衫", "件"), ("dictionary", "dictionaries", "词典", "本"),
+    ("picture", "pictures", "画", "幅"), ("shirt", "shirts", "衬衫", "件"),
+    ("dictionary", "dictionaries", "词典", "本"),
     ("bicycle", "bicycles", "自行车", "辆"), ("umbrella", "umbrellas", "雨伞", "把"), ("bag", "bags", "包", "个"),
     ("watch", "watches", "手表", "块"), ("phone", "phones", "手机", "部"), ("hat", "hats", "帽子", "顶"),
     ("map", "maps", "地图", "张"),

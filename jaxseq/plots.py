@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,33 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
 
 GATE_LABELS = {
-    "i": "i  input gate (write)",
-    "f": "f  forget gate (retain)",
+    "i": "i  input (write)",
+    "f": "f  forget (retain)",
     "g": "g  candidate",
-    "o": "o  output gate (show)",
-    "r": "r  reset gate",
-    "z": "z  update gate (retain)",
+    "o": "o  output",
+    "r": "r  reset",
+    "z": "z (retain)",
     "n": "n  candidate",
-    "a": "a  pre-activation",
+    "a": "tanh(a), a: pre-activation",
 }
 """What each gate is called in plots; z never stands bare, since papers disagree on its sign."""
+
+SIGNED = frozenset("gna")
+"""What lies in -1 … 1 and not in 0 … 1: candidates, and the pre-activation squashed."""
+
+PAD = "<pad>"
+"""The token that fills sentences up; not drawn."""
 
 
 def loss_curve(
@@ -39,146 +50,265 @@ def loss_curve(
     validation: Sequence[float | None] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw training loss, and validation loss where there is one, over steps, on a logarithmic scale."""
+    """Draw training loss, and validation loss where there is one (None or NaN: not measured).
+
+    The scale is logarithmic where the losses are positive and span more than a factor of four.
+
+    Raises:
+      InputError: if the sequences differ in length.
+    """
+    for name, values in (("losses", losses), ("validation", validation)):
+        if values is not None and len(values) != len(steps):
+            raise InputError(f"loss_curve: {name} must have one value a step: expected {len(steps)}, got {len(values)}")
     ax = _axes(ax, (6, 3.6))
-    ax.plot(steps, losses, label="training")
-    checked = [(s, v) for s, v in zip(steps, validation or [], strict=False) if v is not None]
-    if checked:
-        ax.plot(*zip(*checked, strict=True), label="validation")
+    marker = "o" if len(steps) == 1 else ""  # a line through one point cannot be seen
+    ax.plot(steps, losses, label="training", marker=marker)
+    measured = np.array([] if validation is None else validation, float)  # None becomes NaN
+    kept = np.flatnonzero(np.isfinite(measured))
+    if len(kept):
+        ax.plot(np.asarray(steps)[kept], measured[kept], label="validation", marker="o", markersize=3)
         ax.legend(frameon=False)
-    ax.set(xlabel="step", ylabel="loss", yscale="log")
+    ax.set(xlabel="step", ylabel="loss")
+    drawn = np.array([*losses, *measured], float)
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) and 0 < 4 * drawn.min() < drawn.max():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(alpha=0.3, which="both")
     return ax
 
 
 def forecast(
-    times: Sequence[Any], actual: np.ndarray, split: int, lines: Mapping[str, np.ndarray], ax: Axes | None = None
+    times: Sequence[Any],
+    actual: np.ndarray,
+    split: int,
+    lines: Mapping[str, np.ndarray],
+    ax: Axes | None = None,
+    *,
+    name: str | None = None,
 ) -> Axes:
-    """Draw a series ``[T]``, the place where its test part begins, and forecasts of that part ``[T - split]``."""
+    """Draw a series ``[T]``, the place where its test part begins, and forecasts of that part ``[T - split]``.
+
+    `name` is what was measured, in any script.
+
+    Raises:
+      InputError: if lengths do not fit, or no test part is left.
+    """
+    T = len(actual)
+    if len(times) != T or not 0 < split < T:
+        raise InputError(
+            f"forecast: expected a time for each value and a split inside; got {len(times)} times, {T} values, "
+            f"split {split}"
+        )
+    for line, values in lines.items():
+        if len(values) != T - split:
+            raise InputError(
+                f"forecast: {line!r} must cover the test part: expected {T - split} values, got {len(values)}"
+            )
     ax = _axes(ax, (9, 4))
-    ax.plot(times[: split + 1], actual[: split + 1], color="0.35", label="training part")
-    ax.plot(times[split:], actual[split:], color="black", label="test part")
-    for name, values in lines.items():
-        ax.plot(times[split:], values, linewidth=1.5, label=name)
-    ax.axvline(times[split], color="0.7", linewidth=1, linestyle=":")
-    ax.legend(frameon=False)
+    ax.plot(times[: split + 1], actual[: split + 1], color="0.55", label="training part")
+    ax.plot(times[split:], actual[split:], color="black", label="test part", linewidth=2)
+    for line, values in lines.items():
+        ax.plot(times[split:], values, linewidth=1.3, label=line)
+    ax.axvline(times[split], color="0.5", linewidth=1, linestyle=":")
+    if name:
+        _write([ax.set_ylabel(name)])
+    _write(ax.legend(frameon=False, fontsize="small").get_texts())
     ax.grid(alpha=0.3)
     return ax
 
 
 def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Draw attention ``[target, source]``, 0 to 1: source words on top, target words down the side, upright.
+    """Draw attention ``[target, source]``, 0 to 1: source words on top, target words down the side.
 
-    Words whose characters no installed font has are numbered, and a legend gives their code points.
+    ``<pad>`` is not drawn, nor its weights. Words whose characters no installed font has are numbered where they
+    stand, and a legend below gives their code points.
 
     Raises:
       InputError: if the weights do not have a row for each target word and a column for each source word.
     """
-    weights = np.asarray(weights)
+    weights = np.asarray(weights, np.float64)
     if weights.shape != (len(target), len(source)):
         raise InputError(
             f"attention_map: weights must be [target, source] = ({len(target)}, {len(source)}); got {weights.shape}"
         )
-    font = font_for("".join([*source, *target]))
-    numbered = _numbered(source, target) if font is None else (list(source), list(target), [])
-    shown_source, shown_target, legend = numbered
-    with _drawn_with(font):
-        ax = _axes(ax, (1.6 + 0.5 * len(source), 1.2 + 0.45 * len(target)))
-        image = ax.imshow(weights, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-        ax.set_xticks(range(len(source)), shown_source)
-        ax.set_yticks(range(len(target)), shown_target)
-        for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
-            label.set_fontproperties(font_manager.FontProperties(family=mpl.rcParams["font.family"]))
-        ax.xaxis.tick_top()
-        ax.tick_params(length=0)
-        ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.03)
-        if legend:
-            ax.set_xlabel("\n".join(legend), fontsize="small", loc="left")
+    across, down = ([n for n, word in enumerate(side) if word != PAD] for side in (source, target))
+    if not (across and down):
+        raise InputError("attention_map: there is no word to draw on one side; expected at least <eos>")
+    source, target = [source[n] for n in across], [target[n] for n in down]
+    column, turned = _column(source)
+    side = 0.09 * max(map(_width, target))
+    ax = _axes(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
+    image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    numbers: dict[str, str] = {}
+    ax.xaxis.tick_top()  # before the words: each side of an axis has labels of its own
+    _name_cells(ax.xaxis, source, numbers, turned)
+    _name_cells(ax.yaxis, target, numbers)
+    ax.tick_params(length=0)
+    if numbers:
+        ax.set_xlabel(_legend(numbers), fontsize="small", loc="left")
+    ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.03)
     return ax
 
 
-def gates(traced: Mapping[str, np.ndarray], steps: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw gates ``{name: [T, H]}`` as heat maps in one Axes, stacked: units down, time across.
+def gates(
+    traced: Mapping[str, np.ndarray],
+    steps: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    *,
+    unit_order: Sequence[int] | None = None,
+) -> Axes:
+    """Draw gates ``{name: [T, H]}`` as heat maps under each other in one Axes: time across, units down.
 
-    Gates are 0 (closed, erase) to 1 (open, keep); candidates are -1 to 1 and drawn scaled to the same colours.
-    `steps` labels the time axis.
+    Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
+    0; the pre-activation ``a`` of a plain RNN is drawn as tanh(a). `steps` labels the time axis, `unit_order` sorts
+    the units (the same way in every gate). The Axes holds one image per gate, in order.
+
+    Raises:
+      InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
     """
-    blocks = {name: np.asarray(values) for name, values in traced.items()}
-    T, H = next(iter(blocks.values())).shape
-    signed = {"g", "n", "a"}
-    scaled = [
-        (np.tanh(v) + 1) / 2 if name == "a" else (v + 1) / 2 if name in signed else v for name, v in blocks.items()
-    ]
-    font = font_for("".join(steps)) if steps else None
-    shown = list(steps) if steps else []
-    if steps and font is None:
-        shown, _, _ = _numbered(steps, [])
-    gap = max(1, H // 16)
-    picture = np.full((len(blocks) * (H + gap) - gap, T), np.nan)
-    for row, values in enumerate(scaled):
-        picture[row * (H + gap) : row * (H + gap) + H] = values.T
-    with _drawn_with(font):
-        ax = _axes(ax, (max(5.0, 0.45 * T + 2.5), 1.1 * len(blocks) + 1))
-        image = ax.imshow(picture, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
-        ax.set_yticks([row * (H + gap) + (H - 1) / 2 for row in range(len(blocks))])
-        ax.set_yticklabels([GATE_LABELS.get(name, name) + (" (-1 … 1)" if name in signed else "") for name in blocks])
-        if shown:
-            ax.set_xticks(range(T), shown)
-        else:
-            ax.set_xlabel("time step")
-        ax.tick_params(length=0)
-        ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.03)
+    blocks = {name: np.asarray(values, np.float64) for name, values in traced.items()}
+    shapes = {name: values.shape for name, values in blocks.items()}
+    if not blocks or len(set(shapes.values())) > 1 or any(v.ndim != 2 or not v.size for v in blocks.values()):
+        raise InputError(
+            f"gates: expected arrays [T, H] of one shape; got {shapes or 'none'}. Of a batch take one row: gate[:, b]"
+        )
+    T, H = next(iter(shapes.values()))
+    order = list(range(H)) if unit_order is None else [int(unit) for unit in unit_order]
+    if sorted(order) != list(range(H)):
+        raise InputError(f"gates: unit_order must name each of the {H} units once; got {order}")
+    if steps is not None and len(steps) != T:
+        raise InputError(f"gates: expected {T} labels of steps; got {len(steps)}")
+    column, turned = _column(steps) if steps else (0.12, False)
+    height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
+    ax = _axes(ax, (max(5.0, column * T + 3.5), 1.0 + height))
+    images = [_gate(ax, name, values[:, order].T, n) for n, (name, values) in enumerate(blocks.items())]
+    ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
+    ax.set_yticks(range(len(blocks)), [GATE_LABELS.get(name, name) for name in blocks])
+    numbers: dict[str, str] = {}
+    if steps is None:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("time step")
+    else:
+        _name_cells(ax.xaxis, steps, numbers, turned)
+        ax.set_xlabel(_legend(numbers), fontsize="small", loc="left")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    for kind, label in (((0.0, 1.0), "gate"), ((-1.0, 1.0), "candidate")):
+        if shown := [image for image in images if image.get_clim() == kind]:
+            ax.figure.colorbar(shown[0], ax=ax, fraction=0.04, pad=0.02, aspect=40, label=label)
     return ax
 
 
-def save(ax: Axes, path: Path | str) -> None:
-    """Write the figure that `ax` is in: PNG, PDF or SVG by the name's suffix, whole or not at all.
+def save(drawn: Axes | Figure, path: Path | str) -> None:
+    """Write a figure, or the one that an Axes is in: PNG, PDF or SVG by the name's suffix, whole or not at all.
+
+    The figure is closed afterwards, so that drawing many holds no memory.
 
     Raises:
       InputError: for another suffix, or where it cannot be written.
     """
     kind = Path(path).suffix.lower().lstrip(".")
+    if not kind:
+        raise InputError(f"{path} has no suffix to tell the picture's format; name it .png, .pdf or .svg")
     choose("picture format", kind, {"png": 1, "pdf": 1, "svg": 1})
+    figure: Any = drawn if isinstance(drawn, Figure) else drawn.figure.figure  # of a subfigure, the whole
     into = io.BytesIO()
-    figure = ax.figure.figure  # of a subfigure, the whole
     figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
     plt.close(figure)
     write_atomic(path, into.getvalue())
+
+
+def font_for(text: str) -> FontProperties | None:
+    """Return an installed font that has every character of `text`: the current one if it does.
+
+    Where there is none, None, and a warning (once for each script) that says what to install.
+
+    Example:
+      >>> font_for("plain").get_name()
+      'DejaVu Sans'
+    """
+    needed = _codes(text)
+    file = _default() if needed <= _characters(_default()) else _covering(needed)
+    if file is None:
+        _warn({_script(code) for code in needed - _characters(_default())})
+        return None
+    return FontProperties(fname=file)
+
+
+def chinese_fonts() -> list[str]:
+    """Return the names of installed fonts that have common Chinese characters."""
+    common = _codes("我你他的是不了人在有")
+    return sorted({font.name for font in _fonts() if common <= _characters(font.fname)})
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _drawn_with(font: str | None) -> AbstractContextManager[Any]:
-    return mpl.rc_context({"font.family": [font]}) if font else nullcontext()
+def _gate(ax: Axes, name: str, values: np.ndarray, row: int) -> Any:
+    """Draw one gate ``[H, T]`` in the row of that number; the tick of row n is at n, its middle."""
+    signed = name in SIGNED
+    values = np.tanh(values) if name == "a" else values
+    extent = (-0.5, values.shape[1] - 0.5, row + 0.46, row - 0.46)
+    return ax.imshow(
+        values, vmin=-1 if signed else 0, vmax=1, cmap="RdBu_r" if signed else "viridis", extent=extent, aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
 
 
-def font_for(text: str) -> str | None:
-    """Return the name of an installed font that has every character of `text`: the current one if it does.
-
-    Where there is none, None, and one warning that says what to install.
-    """
-    needed = frozenset(map(ord, text)) - {32, 10}
-    default = font_manager.findfont(font_manager.FontProperties(family=mpl.rcParams["font.family"]))
-    if needed <= _characters(default):
-        return font_manager.FontProperties(fname=default).get_name()
-    name = _covering(needed)
-    if name is None:
-        warnings.warn(
-            "no installed font has all of these characters, so words are numbered in the picture. Install one, for "
-            "example fonts-wqy-microhei (Debian, Ubuntu) or Noto Sans CJK (any system), and draw again",
-            stacklevel=3,
-        )
-    return name
+def _name_cells(axis: Axis, words: Sequence[str], numbers: dict[str, str], turned: bool = False) -> None:
+    """Put a word at the middle of each cell, which is at 0, 1, 2 …; `numbers` is filled as `_readable` does."""
+    readable = [_readable(word, numbers) for word in words]
+    axis.set_ticks(range(len(words)), [text for text, _ in readable])
+    for label, (_, font) in zip(axis.get_ticklabels(), readable, strict=True):
+        _dress(label, font)
+        label.set_rotation(90 if turned else 0)
 
 
-@functools.cache
+def _write(texts: Iterable[Text]) -> None:
+    """Set texts that stand alone in fonts that have their characters."""
+    for text in texts:
+        shown, font = _readable(text.get_text(), {})
+        text.set_text(shown)
+        _dress(text, font)
+
+
+def _readable(word: str, numbers: dict[str, str]) -> tuple[str, FontProperties | None]:
+    """Return what to show for a word and in which font: where none has it, its number, kept in `numbers`."""
+    if _codes(word) <= _characters(_default()):
+        return word, None
+    font = font_for(word)
+    return (word, font) if font else (numbers.setdefault(word, f"[{len(numbers) + 1}]"), None)
+
+
+def _dress(text: Text, font: FontProperties | None) -> None:
+    text.set_parse_math(False)  # a dollar is a dollar
+    if font is not None:
+        font.set_size(text.get_fontsize())
+        text.set_fontproperties(font)
+
+
+def _legend(numbers: Mapping[str, str], a_line: int = 4) -> str:
+    """Return what the numbers stand for; as code points, since the words themselves cannot be drawn."""
+    said = [f"{number} = {' '.join(f'U+{ord(c):04X}' for c in word)}" for word, number in numbers.items()]
+    return "\n".join("    ".join(said[n : n + a_line]) for n in range(0, len(said), a_line))
+
+
+def _default() -> str:
+    return str(font_manager.findfont(FontProperties(family=mpl.rcParams["font.family"])))
+
+
+def _fonts() -> list[font_manager.FontEntry]:
+    """Return installed fonts, upright and regular first, without those that draw a box for every character."""
+    real = (f for f in font_manager.fontManager.ttflist if "lastresort" not in f.name.replace(" ", "").lower())
+    return sorted(real, key=lambda f: (f.style != "normal", str(f.weight) not in ("400", "normal"), f.name))
+
+
 def _covering(needed: frozenset[int]) -> str | None:
-    fonts = sorted(
-        font_manager.fontManager.ttflist, key=lambda f: (f.style != "normal", str(f.weight) != "400", f.name)
-    )
-    return next((f.name for f in fonts if needed <= _characters(f.fname)), None)
+    return next((font.fname for font in _fonts() if needed <= _characters(font.fname)), None)
 
 
 @functools.cache
@@ -189,16 +319,45 @@ def _characters(file: str) -> frozenset[int]:
         return frozenset()
 
 
-def chinese_fonts() -> list[str]:
-    """Return the names of installed fonts that have common Chinese characters."""
-    common = frozenset(map(ord, "我你他的是不了人在有"))
-    return sorted({f.name for f in font_manager.fontManager.ttflist if common <= _characters(f.fname)})
+def _codes(text: str) -> frozenset[int]:
+    """Return the code points that need a glyph: not spaces, nor marks that cannot be seen."""
+    return frozenset(ord(c) for c in text if unicodedata.category(c) not in ("Zs", "Cc", "Cf"))
 
 
-def _numbered(source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return labels with numbers for words that the current font lacks, and a legend of their code points."""
-    has = _characters(font_manager.findfont(font_manager.FontProperties(family=mpl.rcParams["font.family"])))
-    missing = list(dict.fromkeys(w for w in (*source, *target) if not frozenset(map(ord, w)) - {32} <= has))
-    number = {word: f"[{n}]" for n, word in enumerate(missing, 1)}
-    legend = [f"{n} = {' '.join(f'U+{ord(c):04X}' for c in word)}" for word, n in number.items()]
-    return [number.get(w, w) for w in source], [number.get(w, w) for w in target], legend
+def _script(code: int) -> str:
+    """Return CJK for what is wide, else the first word of a character's name, for most its script: THAI, ARABIC."""
+    if unicodedata.east_asian_width(chr(code)) in "WF":
+        return "CJK"
+    return unicodedata.name(chr(code), "unnamed").split()[0]
+
+
+_warned: set[str] = set()
+
+
+def _warn(scripts: set[str]) -> None:
+    if scripts <= _warned:
+        return
+    _warned.update(scripts)
+    warnings.warn(
+        f"no installed font has these characters ({', '.join(sorted(scripts))}), so words are numbered in the "
+        "picture. For Chinese install fonts-wqy-microhei (Debian, Ubuntu: apt install fonts-wqy-microhei) or Noto "
+        "Sans CJK (any system; macOS and Windows bring PingFang and Microsoft YaHei, unless removed), for another "
+        "script its Noto Sans, and draw again",
+        stacklevel=2,
+    )
+
+
+def _column(words: Sequence[str]) -> tuple[float, bool]:
+    """Return the inches that a column needs, and whether its words are turned: long ones of narrow letters are."""
+    longest = max(map(_width, words))
+    turned = longest > 5 and not any(map(_is_wide, words))
+    return (0.45 if turned else max(0.45, 0.12 + 0.09 * longest)), turned
+
+
+def _is_wide(word: str) -> bool:
+    return any(unicodedata.east_asian_width(c) in "WF" for c in word)
+
+
+def _width(word: str) -> int:
+    """Return how many columns a word takes: two for a Chinese character."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in word)

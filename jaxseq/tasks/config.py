@@ -59,7 +59,7 @@ class TranslateConfig:
     dropout: float = 0.3
     """Probability of dropping a unit in training."""
 
-    steps: int = 1500
+    steps: int = 800
     """Train steps in all."""
     batch: int = 64
     """Pairs in a step."""

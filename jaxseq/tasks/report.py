@@ -107,11 +107,7 @@ def forecast(config: ForecastConfig, out: Path, *, overwrite: bool = False) -> S
     head = f"{'forecast of the test part':<26}{'mode':<14}{'RMSE':>9}{'MAE':>9}{'MASE':>8}"
     rows = [
         f"{r.name:<26}{r.mode:<14}{r.rmse:>9.2f}{r.mae:>9.2f}{r.mase:>8.3f}"
-        + (
-            f"  (mean of {config.seeds} seeds; RMSE of one: spread {r.rmse_spread:.2f})"
-            if r.rmse_spread is not None
-            else ""
-        )
+        + (f"  (mean of {config.seeds} seeds, each ±{r.rmse_spread:.2f})" if r.rmse_spread is not None else "")
         for r in result.table
     ]
     losses = "  ".join(f"{r.loss:.4f}" for r in every[:8])

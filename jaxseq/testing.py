@@ -1,0 +1,374 @@
+"""The laws that every cell and every recurrence obeys, to be run over your own as well: `check_cell(cell)`.
+
+A law compares two ways to the same numbers, in float64, values and gradients; none of them knows a cell's equations.
+What they cannot see, a swapped gate or a sign, is for a comparison with an independent implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.test_util import check_grads
+
+from jaxseq.cells import Cell
+from jaxseq.errors import choose
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.recurrence import RECURRENCES, Recurrence, over_features, scan
+from jaxseq.unroll import trace, unroll
+
+
+class Tolerance(NamedTuple):
+    """How far apart two ways to the same numbers may be, relative to the largest of an array (or to 1)."""
+
+    values: float
+    gradients: float
+
+
+TOLERANCES: dict[str, Tolerance] = {
+    "float64": Tolerance(1e-9, 1e-9),
+    "float32": Tolerance(1e-5, 1e-4),
+    "bfloat16": Tolerance(3e-2, 1e-1),
+}
+"""By dtype; the only place where one is written."""
+
+
+class Subject(NamedTuple):
+    """What a law is about: a cell, the sizes to try it with, the recurrences to drive it by, a seed."""
+
+    cell: Cell
+    input_size: int = 3
+    hidden_size: Any = 5
+    recurrences: Mapping[str, Recurrence] = RECURRENCES
+    seed: int = 0
+
+
+class Problem(NamedTuple):
+    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]``."""
+
+    params: Params
+    carry: Carry
+    xs: Array
+
+
+def check_cell(
+    cell: Cell,
+    *,
+    input_size: int = 3,
+    hidden_size: Any = 5,
+    recurrences: Mapping[str, Recurrence] = RECURRENCES,
+    seed: int = 0,
+    laws: Iterable[str] | None = None,
+) -> None:
+    """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
+
+    Args:
+      cell: a Cell whose input is one array ``[B, D]`` and whose params and carry are trees of floating arrays.
+      input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
+      hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
+      recurrences: the recurrences to drive the cell by, by name.
+      seed: of the random params, carry and inputs.
+      laws: names in `LAWS`; all of them by default.
+
+    Raises:
+      AssertionError: naming the law, the cell, and the worst difference or what was raised.
+      InputError: if a law is unknown.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.testing import check_cell
+      >>> check_cell(gru, laws=["input terms", "batch"])
+    """
+    subject = Subject(cell, input_size, hidden_size, recurrences, seed)
+    for name in LAWS if laws is None else laws:
+        law = choose("law", name, LAWS)
+        try:
+            with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+                law(subject)
+        except Exception as error:
+            summary = (law.__doc__ or "").partition("\n")[0]
+            what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            raise AssertionError(f"{cell.name} breaks the law {name!r} ({summary}) {what}") from error
+
+
+def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Problem:
+    """Return a random problem. Noise is added to what the cell starts from: zero biases hide a misplaced one."""
+    keys = jax.random.split(jax.random.key(subject.seed), 4)
+    dtype = jnp.float64 if dtype is None else dtype
+    params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
+    carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
+    return Problem(params, carry, jax.random.normal(keys[3], (T, *batch_shape, subject.input_size), dtype))
+
+
+def noisy(key: Key, tree: Tree) -> Tree:
+    """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, max(1, len(leaves)))
+    noise = [
+        jax.random.normal(k, a.shape, a.dtype) * jnp.asarray(0.3, a.dtype) for k, a in zip(keys, leaves, strict=False)
+    ]
+    return jax.tree.unflatten(structure, [a + n for a, n in zip(leaves, noise, strict=True)])
+
+
+def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:
+    """Return ``f(*args)`` and its gradients for a fixed cotangent without symmetries, both from one jit."""
+
+    def both(*args: Tree) -> tuple[Tree, Tree]:
+        value, pull = jax.vjp(f, *args)
+        return value, pull(jax.tree.map(cotangent, value))
+
+    return jax.jit(both)(*args)
+
+
+def cotangent(a: Array) -> Array:
+    """Return ``sin(1), sin(2), ...`` in the shape and dtype of `a`: no two entries alike, none zero."""
+    return jnp.sin(1 + jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)
+
+
+def difference(got: Tree, want: Tree) -> tuple[float, str]:
+    """Return the worst difference of two trees, relative to each leaf's largest entry (or to 1), and where it is.
+
+    Raises:
+      AssertionError: if structure, shapes or dtypes differ.
+    """
+    assert jax.tree.structure(got) == jax.tree.structure(want), (
+        f"expected the tree {jax.tree.structure(want)}, got {jax.tree.structure(got)}"
+    )
+    worst, where = 0.0, ""
+    for (path, g), w in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
+        at = jax.tree_util.keystr(path)
+        assert (g.shape, g.dtype) == (w.shape, w.dtype), (
+            f"{at}: expected {w.dtype} of shape {w.shape}, got {g.dtype} of shape {g.shape}"
+        )
+        a, b = np.asarray(g, np.float64), np.asarray(w, np.float64)
+        error = float(np.max(np.abs(a - b), initial=0) / max(1.0, np.max(np.abs(b), initial=0)))
+        if not error <= worst:  # so that NaN counts as the worst
+            worst, where = error, at
+    return worst, where
+
+
+def assert_close(case: str, got: Tree, want: Tree, tolerance: float = TOLERANCES["float64"].values) -> None:
+    """Assert that two trees are equal in structure, shapes and dtypes, and close in value."""
+    try:
+        worst, where = difference(got, want)
+    except AssertionError as error:
+        raise AssertionError(f"{case}: {error}") from None
+    assert worst <= tolerance, (
+        f"{case}: the worst relative difference is {worst:.1e} at {where}, allowed {tolerance:.0e}"
+    )
+
+
+def assert_same(case: str, f: Callable[..., Tree], g: Callable[..., Tree], *args: Tree) -> None:
+    """Assert that f and g have the same values and gradients at `args`."""
+    (f_value, f_grads), (g_value, g_grads) = differentiate(f, *args), differentiate(g, *args)
+    assert_close(f"{case}, values", f_value, g_value)
+    assert_close(f"{case}, gradients", f_grads, g_grads, TOLERANCES["float64"].gradients)
+
+
+def loop(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
+    """Run `cell` by a Python loop of ``cell.step``, a recurrence as slow as it is plain."""
+    outs: list[Tree] = [None] * xs.shape[0]
+    for t in reversed(range(len(outs))) if reverse else range(len(outs)):
+        new, out = cell.step(params, carry, xs[t])
+        if mask is not None:
+            real = mask[t]
+            new = jax.tree.map(lambda n, o, real=real: jnp.where(over_features(real, n), n, o), new, carry)
+            out = jax.tree.map(lambda o, real=real: jnp.where(over_features(real, o), o, jnp.zeros_like(o)), out)
+        carry, outs[t] = new, out
+    return carry, jax.tree.map(lambda *a: jnp.stack(a), *outs)
+
+
+def holes(T: int, batch_shape: tuple[int, ...]) -> Array:
+    """Return a mask ``[T, B]`` with holes in it, not only an end; the first row has no real step."""
+    mask = np.sin(np.arange(T * int(np.prod(batch_shape)))).reshape(T, *batch_shape) > -0.3
+    mask[(slice(None),) + (0,) * len(batch_shape)] = False
+    return jnp.asarray(mask)
+
+
+def _driven(cell: Cell, recurrence: Recurrence, mask: Array | None, reverse: bool) -> Callable[..., Tree]:
+    return lambda params, carry, xs: unroll(cell, params, carry, xs, mask, reverse=reverse, recurrence=recurrence)
+
+
+def law_loop(s: Subject) -> None:
+    """unroll equals a Python loop of step, for any number of batch axes and for sizes all 1."""
+    ones = s._replace(input_size=1, hidden_size=jax.tree.map(lambda _: 1, s.hidden_size))
+    cases: list[tuple[str, Subject, int, tuple[int, ...]]] = [
+        ("[T, B, D]", s, 4, (2,)),
+        ("no batch axis", s, 4, ()),
+        ("two batch axes", s, 2, (2, 4)),
+        ("sizes all 1", ones, 1, (1,)),
+    ]
+    for case, subject, T, batch_shape in cases:
+        problem = draw(subject, T, batch_shape)
+        assert_same(case, _driven(s.cell, scan, None, False), _driven(s.cell, loop, None, False), *problem)
+    problem, mask = draw(s, 4, (2,)), holes(4, (2,))
+    assert_same("masked, reverse", _driven(s.cell, scan, mask, True), _driven(s.cell, loop, mask, True), *problem)
+
+
+def law_input_terms(s: Subject) -> None:
+    """input_terms takes all T at once as it takes one step, and each row of a batch by itself."""
+    params, _, xs = draw(s, 4, (2,))
+    whole = s.cell.input_terms(params, xs)
+    for t in range(xs.shape[0]):
+        for b in range(xs.shape[1]):
+            alone = s.cell.input_terms(params, xs[t, b])
+            assert_close(f"step {t}, row {b}", jax.tree.map(lambda a, t=t, b=b: a[t, b], whole), alone)
+
+
+def law_batch(s: Subject) -> None:
+    """step of a batch equals vmap of step, over one batch axis and over two."""
+    params, carry, xs = draw(s, 1, (2, 4))
+    one = lambda carry, x: s.cell.step(params, carry, x)  # noqa: E731
+    got = one(carry, xs[0])
+    assert_close("two batch axes", jax.vmap(jax.vmap(one))(carry, xs[0]), got)
+    first = lambda tree: jax.tree.map(lambda a: a[0], tree)  # noqa: E731
+    assert_close("one batch axis", one(first(carry), xs[0, 0]), first(got))
+
+
+def law_recurrences(s: Subject) -> None:
+    """every recurrence equals plain scan, masked or not, in both directions."""
+    problem = draw(s, 6, (4,))
+    for name, recurrence in s.recurrences.items():
+        if recurrence is scan:
+            continue
+        for mask in (None, holes(6, (4,))):
+            for reverse in (False, True):
+                case = f"{name}, {'reverse' if reverse else 'forward'}, {'masked' if mask is not None else 'no mask'}"
+                f, g = _driven(s.cell, recurrence, mask, reverse), _driven(s.cell, scan, mask, reverse)
+                assert_same(case, f, g, *problem)
+
+
+def law_padding(s: Subject) -> None:
+    """padding that is masked equals no padding, NaN in it included; length 0 returns the initial carry."""
+    _ragged(s, reverse=False)
+
+
+def law_reverse(s: Subject) -> None:
+    """reverse on padded rows equals flip, run, flip on each row without its padding."""
+    _ragged(s, reverse=True)
+
+
+def _ragged(s: Subject, *, reverse: bool) -> None:
+    T, lengths = 6, (6, 0, 2, 1)
+    params, carry, xs = draw(s, T, (len(lengths),))
+    mask = jnp.arange(T)[:, None] < jnp.asarray(lengths)[None, :]
+    order = slice(None, None, -1 if reverse else 1)
+
+    def row(params: Params, carry: Carry, x: Array) -> tuple[Carry, Tree]:
+        carry, outs = unroll(s.cell, params, carry, x[order])
+        pad = lambda a: jnp.pad(a[order], [(0, T - len(x))] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
+        return carry, jax.tree.map(pad, outs)
+
+    def alone(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Tree]:
+        starts = [jax.tree.map(lambda a, b=b: a[b], carry) for b in range(len(lengths))]
+        rows = [row(params, start, xs[:n, b]) for b, (n, start) in enumerate(zip(lengths, starts, strict=True))]
+        stacked = lambda axis, trees: jax.tree.map(lambda *a: jnp.stack(a, axis), *trees)  # noqa: E731
+        return stacked(0, [k for k, _ in rows]), stacked(1, [o for _, o in rows])
+
+    want, want_grads = differentiate(alone, params, carry, xs)
+    padded = jnp.where(over_features(mask, xs), xs, jnp.full_like(xs, jnp.nan))
+    for name, recurrence in s.recurrences.items():
+        got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, carry, padded)
+        assert_close(f"{name}, values", got, want)
+        assert_close(f"{name}, gradients", grads, want_grads)
+        held, start = (jax.tree.map(lambda a: a[1], k) for k in (got[0], carry))
+        assert_close(f"{name}, carry of the row of length 0", held, start, 0.0)
+
+
+def law_pieces(s: Subject) -> None:
+    """a sequence fed in pieces, the carry passed on, equals the sequence fed whole."""
+    problem, mask = draw(s, 6, (4,)), holes(6, (4,))
+    for name, recurrence in s.recurrences.items():
+
+        def pieces(params: Params, carry: Carry, xs: Array, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+            outs = []
+            for piece in (slice(0, 1), slice(1, 4), slice(4, 6)):
+                carry, out = unroll(s.cell, params, carry, xs[piece], mask[piece], recurrence=recurrence)
+                outs.append(out)
+            return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *outs)
+
+        assert_same(name, pieces, _driven(s.cell, recurrence, mask, False), *problem)
+
+
+def law_traces_once(s: Subject) -> None:
+    """step compiles once: the carry it returns has the type of the one it starts from, weak types included."""
+    params, _, xs = draw(s, 4, (2,))
+    traced = []
+
+    def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Tree]:
+        traced.append(jax.tree.map(jax.typeof, carry))
+        return cell.step(params, carry, x)
+
+    jitted, carry = jax.jit(step, static_argnums=0), s.cell.initial_carry(params, (2,))
+    for x in xs:
+        carry, _ = jitted(s.cell, params, carry, x)
+    assert len(traced) == 1, f"traced {len(traced)} times, for the carries {traced}"
+
+
+def law_dtype(s: Subject) -> None:
+    """params have the dtype asked for, outputs and carry that of the params; bfloat16 is near to float64."""
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
+        params, carry, xs = draw(s, 4, (2,), dtype)
+        result = jax.eval_shape(s.cell.step, params, carry, xs[0])
+        for what, tree in (("params", params), ("initial carry", carry), ("carry and output", result)):
+            for path, leaf in jax.tree.leaves_with_path(tree):
+                at = f"{what}{jax.tree_util.keystr(path)}"
+                assert leaf.dtype == dtype, f"{at}: expected {jnp.dtype(dtype)}, got {leaf.dtype}"
+    half = draw(s, 4, (2,), jnp.bfloat16)
+    to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
+    got, want = unroll(s.cell, *half), unroll(s.cell, *to(jnp.float64, half))
+    assert_close("bfloat16", to(jnp.float64, got), want, TOLERANCES["bfloat16"].values)
+
+
+def law_gradients(s: Subject) -> None:
+    """gradients equal finite differences, in reverse mode and in forward mode."""
+    problem, mask = draw(s, 3, (2,)), holes(3, (2,))
+    for recurrence in s.recurrences.values():
+        f = jax.jit(_driven(s.cell, recurrence, mask, False))
+        check_grads(f, problem, order=1, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5, eps=1e-5)
+
+
+def law_forward_mode(s: Subject) -> None:
+    """forward mode and reverse mode are each other's transpose."""
+    problem = draw(s, 6, (4,))
+    along = jax.tree.map(cotangent, problem)
+    inner = lambda a, b: sum(jnp.vdot(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))  # noqa: E731
+    for name, recurrence in s.recurrences.items():
+        f = _driven(s.cell, recurrence, None, False)
+        value, pushed = jax.jit(lambda p, v, f=f: jax.jvp(f, p, v))(tuple(problem), tuple(along))
+        _, pulled = differentiate(f, *problem)
+        assert_close(name, inner(jax.tree.map(cotangent, value), pushed), inner(pulled, tuple(along)))
+
+
+def law_trace(s: Subject) -> None:
+    """trace returns what unroll returns; its carries are those after each step, zero where padded."""
+    problem, mask = draw(s, 4, (2,)), holes(4, (2,))
+    for name, recurrence in s.recurrences.items():
+
+        def traced(params: Params, carry: Carry, xs: Array, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+            carry, seen = trace(s.cell, params, carry, xs, mask, reverse=True, recurrence=recurrence)
+            return carry, seen.outs
+
+        assert_same(name, traced, _driven(s.cell, recurrence, mask, True), *problem)
+        last, seen = trace(s.cell, *problem, recurrence=recurrence)
+        assert_close(f"{name}, carries[-1]", jax.tree.map(lambda a: a[-1], seen.carries), last)
+
+
+LAWS: dict[str, Callable[[Subject], None]] = {
+    "loop": law_loop,
+    "input terms": law_input_terms,
+    "batch": law_batch,
+    "recurrences": law_recurrences,
+    "padding": law_padding,
+    "reverse": law_reverse,
+    "pieces": law_pieces,
+    "traces once": law_traces_once,
+    "dtype": law_dtype,
+    "gradients": law_gradients,
+    "forward mode": law_forward_mode,
+    "trace": law_trace,
+}
+"""Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
