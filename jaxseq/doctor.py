@@ -6,80 +6,132 @@ import importlib.metadata
 import os
 import platform
 import re
+from pathlib import Path
 from typing import Any
 
 from jaxseq import __version__
 
+CORE = ("jax", "jaxlib", "optax", "numpy", "matplotlib", "safetensors")
+SLOW_JAXLIB = "0.11.1"
+
 
 def report() -> dict[str, Any]:
-    """Return versions, devices, fonts, the cache folder, what each extra would add, and warnings."""
-    import jax
+    """Return versions, devices, fonts, the cache folder, what each extra would add, and warnings.
 
+    Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It is made also
+    where something is broken: what cannot be found out stands among the warnings.
+    """
     from jaxseq.datasets import cache_dir
     from jaxseq.plots import chinese_fonts
 
+    warnings: list[str] = []
+    versions = {name: _version(name) or "missing" for name in CORE}
+    if versions["jaxlib"] == SLOW_JAXLIB:
+        warnings.append(
+            f"jaxlib {SLOW_JAXLIB} copies whole buffers for small in-place updates in a loop (jax issue 40101), "
+            "which slows training; install another: pip install -U jax jaxlib"
+        )
+    machine = _machine(warnings)
     fonts = chinese_fonts()
-    versions = {name: _version(name) for name in ("jax", "jaxlib", "optax", "numpy", "matplotlib", "safetensors")}
-    folder = cache_dir()
-    there = next(p for p in (folder, *folder.parents) if p.exists())
-    warnings = []
-    if versions["jaxlib"] == "0.11.1":
-        warnings.append("jaxlib 0.11.1 copies whole buffers for small updates in a loop (jax issue 40101); upgrade it")
     if not fonts:
-        warnings.append("no font here has Chinese characters; attention maps will number words. Install one, for "
-                        "example fonts-wqy-microhei (Debian, Ubuntu) or Noto Sans CJK")  # fmt: skip
-    if not os.access(there, os.W_OK):
-        warnings.append(f"the cache folder {folder} cannot be written; set JAXSEQ_CACHE to another")
+        warnings.append(
+            "no font here has Chinese characters, so attention maps will number words; install one, for example "
+            "fonts-wqy-microhei (Debian, Ubuntu) or Noto Sans CJK (any system)"
+        )
+    folder = cache_dir()
+    writable = _can_write(folder)
+    if not writable:
+        warnings.append(f"the cache folder {folder} cannot be written; set JAXSEQ_CACHE to one that can")
     return {
         "jaxseq": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
-        "devices": [str(device) for device in jax.devices()],
-        "default float": str(jax.numpy.zeros(()).dtype),
+        **machine,
         "Chinese fonts": fonts,
-        "cache": str(folder),
+        "cache": f"{folder} ({'writable' if writable else 'not writable'})",
         "extras": _extras(),
         "warnings": warnings,
     }
 
 
 def render(facts: dict[str, Any]) -> str:
-    """Return a report as aligned lines for people."""
-    lines = []
+    """Return a report as aligned lines for people: a name and its value, warnings last.
+
+    Example:
+      >>> print(render({"python": "3.11.2", "versions": {"jax": "0.10.2"}, "devices": [], "warnings": []}))
+      python   3.11.2
+      jax      0.10.2
+      devices  none
+      no warnings
+    """
+    rows: list[tuple[str, str]] = []
     for name, value in facts.items():
         if name == "versions":
-            lines += [f"{package:<14} {version}" for package, version in value.items()]
+            rows += value.items()
         elif name == "extras":
-            lines += [f"{f'[{extra}]':<14} {text}" for extra, text in value.items()]
-        elif name == "warnings":
-            lines += [f"! {warning}" for warning in value] or ["all is well"]
-        else:
-            lines.append(f"{name:<14} {', '.join(value) or 'none' if isinstance(value, list) else value}")
-    return "\n".join(lines)
+            rows += [(f"[{extra}]", text) for extra, text in value.items()]
+        elif name != "warnings":
+            rows.append((name, (", ".join(value) or "none") if isinstance(value, list) else str(value)))
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join([*lines, *(f"! {warning}" for warning in facts.get("warnings", ()))] + _well(facts))
 
 
-def _version(package: str) -> str:
+def _well(facts: dict[str, Any]) -> list[str]:
+    return [] if facts.get("warnings") else ["no warnings"]
+
+
+def _machine(warnings: list[str]) -> dict[str, Any]:
+    """Return where JAX computes and in what type; a backend that does not start is one more warning."""
+    try:
+        import jax
+
+        x64 = "on" if jax.config.jax_enable_x64 else "off"
+        return {
+            "backend": jax.default_backend(),
+            "devices": [str(device) for device in jax.devices()],
+            "default float": f"{jax.numpy.zeros(()).dtype} (x64 {x64})",
+        }
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        warnings.append(f"JAX does not start: {reason[0]}; try JAX_PLATFORMS=cpu, or install jax again")
+        return {"backend": "none", "devices": [], "default float": "unknown"}
+
+
+def _can_write(folder: Path) -> bool:
+    """Return whether a folder can be written, or made where it is not there yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "missing"
+        return None
 
 
 def _extras() -> dict[str, str]:
     """Return for each extra of the package what of it is installed, and how to add the rest."""
+    from packaging.requirements import Requirement  # which matplotlib brings
+
     try:
-        requires = importlib.metadata.requires("jaxseq") or []
-    except importlib.metadata.PackageNotFoundError:
+        requirements = [Requirement(line) for line in importlib.metadata.requires("jaxseq") or ()]
+    except importlib.metadata.PackageNotFoundError:  # a checkout on the path, not installed
         return {}
-    extras: dict[str, list[str]] = {}
-    for requirement in requires:
-        if found := re.search(r"extra == ['\"](\w+)['\"]", requirement):
-            extras.setdefault(found[1], []).append(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
     said = {}
-    for extra, packages in extras.items():
-        missing = [package for package in packages if _version(package) == "missing"]
-        have = ", ".join(f"{p} {_version(p)}" for p in packages if p not in missing)
-        lack = f'missing {", ".join(missing)}: pip install "jaxseq[{extra}]"' if missing else ""
-        said[extra] = "; ".join(part for part in (have, lack) if part)
+    for extra in dict.fromkeys(re.findall(r"extra == ['\"]([\w.-]+)['\"]", " ".join(map(str, requirements)))):
+        here = [r for r in requirements if r.marker and _only_in(r, extra)]
+        found = {r.name: _version(r.name) for r in here}
+        have = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+        lack = ", ".join(name for name, version in found.items() if not version)
+        parts = [have, f'{lack} missing: pip install "jaxseq[{extra}]"' if lack else ""]
+        said[extra] = "; ".join(filter(None, parts)) or "nothing to add on this Python"
     return said
+
+
+def _only_in(requirement: Any, extra: str) -> bool:
+    """Return whether an extra asks for a package, on this Python and platform, that the core does not."""
+    marker = requirement.marker
+    return marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
