@@ -75,11 +75,7 @@ def render(facts: dict[str, Any]) -> str:
             rows.append((name, (", ".join(value) or "none") if isinstance(value, list) else str(value)))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    return "\n".join([*lines, *(f"! {warning}" for warning in facts.get("warnings", ()))] + _well(facts))
-
-
-def _well(facts: dict[str, Any]) -> list[str]:
-    return [] if facts.get("warnings") else ["no warnings"]
+    return "\n".join([*lines, *([f"! {warning}" for warning in facts["warnings"]] or ["no warnings"])])
 
 
 def _machine(warnings: list[str]) -> dict[str, Any]:
@@ -87,11 +83,11 @@ def _machine(warnings: list[str]) -> dict[str, Any]:
     try:
         import jax
 
-        x64 = "on" if jax.config.jax_enable_x64 else "off"
+        default = str(jax.numpy.zeros(()).dtype)
         return {
             "backend": jax.default_backend(),
             "devices": [str(device) for device in jax.devices()],
-            "default float": f"{jax.numpy.zeros(()).dtype} (x64 {x64})",
+            "default float": f"{default} (x64 {'on' if default == 'float64' else 'off'})",
         }
     except (ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

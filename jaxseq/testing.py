@@ -134,7 +134,7 @@ def difference(got: Tree, want: Tree) -> tuple[float, str]:
     Raises:
       AssertionError: if structure, shapes or dtypes differ.
     """
-    assert jax.tree.structure(got) == jax.tree.structure(want), (
+    assert str(jax.tree.structure(got)) == str(jax.tree.structure(want)), (
         f"expected the tree {jax.tree.structure(want)}, got {jax.tree.structure(got)}"
     )
     worst, where = 0.0, ""

@@ -5,8 +5,14 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAXSEQ_TEST_PLATFORM", "cpu"))
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import importlib.metadata
 import importlib.util
 import sys
+
+if importlib.metadata.version("jaxlib") < "0.11":
+    # XLA for CPU of jaxlib 0.10.2 compiles some float64 fusions wrongly (with AVX-512): gradients of a scan come out
+    # 15% off at certain sizes, differ from finite differences, and are right without its fusion emitters.
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
 import jax
 from hypothesis import settings
