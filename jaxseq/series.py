@@ -225,8 +225,8 @@ class Scaler(NamedTuple):
         if self.log and (values <= 0).any():
             row, column = np.argwhere(values <= 0)[0]
             raise InputError(
-                f"the logarithm needs values above 0; got {values[row, column]:g} in row {row + 1}, column {column + 1} "
-                f"({int((values <= 0).sum())} such values): use --no-log"
+                f"the logarithm needs values above 0; got {values[row, column]:g} in row {row + 1}, "
+                f"column {column + 1} ({int((values <= 0).sum())} such values): use --no-log"
             )
         x = np.log(values) if self.log else values
         x = x[self.lag :] - x[: len(x) - self.lag] if self.lag else x
@@ -293,8 +293,8 @@ def mase(actual: np.ndarray, forecast: np.ndarray, train: np.ndarray, season: in
     """Return the mean absolute scaled error: 1 is what the seasonal naive forecast comes to on the training part.
 
     Reference: Hyndman & Koehler 2006, "Another look at measures of forecast accuracy", eq. for q_t. Columns are scaled
-    one by one and averaged. Infinite where a column of the training part repeats exactly, season by season: there is then
-    no error to compare with (0 if the forecast is exact too).
+    one by one and averaged. Infinite where a column of the training part repeats exactly, season by season: there is
+    then no error to compare with (0 if the forecast is exact too).
 
     Raises:
       InputError: if the shapes of `actual` and `forecast` differ, or `train` is no longer than a season.
