@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -17,7 +18,7 @@ def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) ->
     """Return the probability of teacher forcing as a function of the training step.
 
     ``constant``: `start` throughout. ``linear``: from `start` to `end` over `steps`, then `end`. ``inverse-sigmoid``:
-    ``k / (k + exp(step / k))`` scaled to fall from `start` to `end`, with k such that it is halfway at about `steps`/2.
+    ``k / (k + exp(step / k))`` scaled to fall from `start` to `end`, with k such that it is halfway at `steps` / 2.
 
     Reference: Bengio et al. 2015, "Scheduled sampling for sequence prediction with recurrent neural networks",
     arXiv:1506.03099, section 2.4.
@@ -38,8 +39,7 @@ def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) ->
     def fall(share: Callable[[Array], Array]) -> Schedule:
         return lambda step: end + (start - end) * share(step.astype(jnp.float32))
 
-    # k / (k + exp(s / k)) is one half where s = k ln k; this k puts that point near steps / 2
-    k = max(steps / 2, 3.0) / jnp.log(max(steps / 2, 3.0)).item()
+    k = _rate(max(steps / 2, 3.0))
     return choose(
         "teacher forcing schedule",
         kind,
@@ -49,6 +49,14 @@ def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) ->
             "inverse-sigmoid": fall(lambda s: k / (k + jnp.exp(jnp.minimum(s / k, 80.0)))),
         },
     )
+
+
+def _rate(half: float) -> float:
+    """Return the k at which ``k / (k + exp(s / k))`` is one half where s = half: the root of ``k ln k = half``."""
+    k = half
+    for _ in range(50):  # Newton; convex and increasing, so that it converges from above
+        k -= (k * math.log(k) - half) / (math.log(k) + 1)
+    return k
 
 
 def draw(key: Key, probability: Array, shape: tuple[int, ...], per: str = "step") -> Array:

@@ -38,8 +38,8 @@ def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
     Rows under teacher forcing (``forced [T, B]``) go on to the end. This is where the tutorial's program leaves its
     loop over target positions.
     """
-    ended = (jnp.argmax(logits, axis=-1) == eos) & ~forced
-    return jnp.cumsum(ended, axis=0) - ended == 0
+    ended = ((jnp.argmax(logits, axis=-1) == eos) & ~forced).astype(jnp.int32)
+    return jnp.cumsum(ended, axis=0) - ended == 0  # none before this step
 
 
 def per_sentence(losses: Array, counted: Array, mask: Array) -> Array:

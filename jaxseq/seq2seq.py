@@ -234,5 +234,5 @@ def check_source(source: Array, mask: Array) -> None:
     """Check that a source is integer ``[S, B]`` with a mask of its shape."""
     if source.ndim != 2 or not jnp.issubdtype(source.dtype, jnp.integer):
         raise InputError(f"encode: source must be int [S, B], time first; got {source.dtype} {source.shape}")
-    if mask.shape != source.shape:
+    if mask.shape != source.shape or mask.dtype != jnp.bool_:
         raise InputError(f"encode: mask must be bool {source.shape}, as source; got {mask.dtype} {mask.shape}")

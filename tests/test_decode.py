@@ -1,0 +1,95 @@
+"""Decoding over a toy language, whose every probability is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import decode
+from jaxseq.decode import greedy, sample
+
+PAD, EOS, SOS = 0, 1, 2
+V = 6
+# row: the token before; column: the next. 2 -> 3 -> 4 -> 5 -> 1, and 0 is never likely.
+CHAIN = np.full((V, V), -2.0)
+for before, after in ((2, 3), (3, 4), (4, 5), (5, 1), (1, 3), (0, 0)):
+    CHAIN[before, after] = 3.0
+CHAIN = jnp.asarray(CHAIN)
+
+
+def step(carry, tokens):
+    """Count the calls, and show them beside the tokens fed."""
+    return carry + 1, CHAIN[tokens], {"fed": tokens, "count": carry}
+
+
+def run(start, max_length=10, **options):
+    return jax.jit(lambda s: greedy(step, jnp.zeros_like(s), s, eos=EOS, max_length=max_length, pad=PAD))(
+        jnp.asarray(start, jnp.int32)
+    )
+
+
+def test_greedy_follows_the_chain_and_pads_after_eos():
+    got = run([2, 4, 5])
+    assert got.tokens.T.tolist()[0] == [3, 4, 5, 1, 0, 0, 0, 0, 0, 0]
+    assert got.tokens.T.tolist()[1] == [5, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert got.lengths.tolist() == [4, 2, 1]
+    log_p = float(jax.nn.log_softmax(CHAIN[2])[3])
+    np.testing.assert_allclose(got.log_probs[:, 1], [log_p] * 2 + [0] * 8, rtol=1e-12)
+    assert got.seen["fed"].T.tolist()[0] == [2, 3, 4, 5, 0, 0, 0, 0, 0, 0]
+    assert got.tokens.dtype == got.lengths.dtype == jnp.int32
+
+
+def test_it_stops_when_every_row_has_ended():
+    """The longest row ends after four steps: the step function is not run a fifth time."""
+    assert int(run([2, 5]).seen["count"].max()) == 3
+
+
+def test_it_stops_at_max_length():
+    got = run([2], max_length=2)
+    assert got.tokens[:, 0].tolist() == [3, 4] and got.lengths.tolist() == [2]
+
+
+def test_ties_and_int64_starts():
+    flat = jax.jit(lambda s: greedy(lambda c, t: (c, jnp.zeros((2, V)), ()), (), s, eos=EOS, max_length=1))
+    assert flat(jnp.array([2, 3])).tokens.tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_sample_draws_from_the_softmax(temperature):
+    B = 20_000
+    draw = jax.jit(
+        lambda key: sample(
+            step, jnp.zeros(B, int), jnp.full(B, 2), key=key, temperature=temperature, eos=EOS, max_length=1
+        )
+    )
+    got = draw(jax.random.key(0))
+    share = np.bincount(got.tokens[0], minlength=V) / B
+    want = np.asarray(jax.nn.softmax(CHAIN[2] / temperature))
+    assert np.abs(share - want).max() < 4 * np.sqrt(0.25 / B)
+    np.testing.assert_allclose(got.log_probs[0], jax.nn.log_softmax(CHAIN[2])[got.tokens[0]], rtol=1e-12)
+
+
+def test_sample_is_a_function_of_its_key_and_differs_between_steps():
+    def flat(carry, tokens):
+        return carry, jnp.zeros((tokens.shape[0], 50)), ()
+
+    def draw(seed):
+        return sample(flat, (), jnp.full(4, 2), key=jax.random.key(seed), eos=49, max_length=8).tokens
+
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert (draw(0) != draw(1)).any() and len(np.unique(draw(0))) > 8
+
+
+def test_low_temperature_is_greedy():
+    start = jnp.array([2, 4])
+    cold = sample(
+        step, jnp.zeros(2, int), start, key=jax.random.key(0), temperature=1e-3, eos=EOS, max_length=6, pad=PAD
+    )
+    np.testing.assert_array_equal(cold.tokens, run([2, 4], max_length=6).tokens)
+
+
+def test_rows_do_not_matter_to_each_other():
+    together, alone = run([2, 4, 5]), [run([s]) for s in (2, 4, 5)]
+    for b, one in enumerate(alone):
+        np.testing.assert_array_equal(together.tokens[:, b], one.tokens[:, 0])
+    assert decode.Decoded._fields == ("tokens", "log_probs", "lengths", "seen")

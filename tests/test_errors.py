@@ -1,0 +1,123 @@
+"""What the library says when it is given something that does not fit: what, expected, got, what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import InputError, attention, decode, forcing, unroll
+from jaxseq.attention import ATTENTIONS, additive, positional, with_attention
+from jaxseq.cells import CELLS, GRUCarry, drop_between, gru, lstm, stack
+from jaxseq.dropout import keep_mask
+from jaxseq.errors import choose
+from jaxseq.recurrence import checkpointed
+from jaxseq.seq2seq import translator
+
+T, B, D, H = 6, 3, 2, 4
+params = gru.init(jax.random.key(0), D, H)
+xs = jnp.ones((T, B, D), jnp.float32)
+carry = gru.initial_carry(params, (B,))
+mask = jnp.ones((T, B), bool)
+
+
+def refused(message: str):
+    return pytest.raises(InputError, match=message)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"xs": jnp.ones((B, D, T), jnp.float32)}, r"6 features on its last axis, params expect 2. .*time .* first"),
+        ({"xs": jnp.ones((T, B, 7), jnp.float32)}, r"7 features on its last axis, params expect 2"),
+        ({"xs": jnp.ones(D, jnp.float32)}, r"x must be \[T, B, D\].*got the shape \(2,\)"),
+        ({"xs": jnp.ones((T, B, D), int)}, r"x has dtype int64.*embed tokens first"),
+        ({"xs": xs.astype(jnp.bfloat16)}, r"x has dtype bfloat16, params have float32; nothing is promoted"),
+        ({"xs": np.ones((T, B, D))}, r"x has dtype float64, params have float32"),
+        ({"mask": jnp.ones((B, T), bool)}, r"mask must be \[T, B\] = \(6, 3\).*try mask.T"),
+        (
+            {"mask": jnp.ones((T, B + 1), bool)},
+            r"mask must be \[T, B\].*as xs; got the shape \(6, 4\)\.(\n|$)",
+        ),
+        ({"mask": jnp.ones((T, B))}, r"mask must be bool .*got float64. Try mask.astype\(bool\)"),
+        ({"mask": jnp.ones((T, B), int)}, r"mask must be bool"),
+        ({"carry": gru.initial_carry(params, (B + 1,))}, r"carry.h must be float32 of shape \(3, 4\).*got.*\(4, 4\)"),
+        ({"carry": GRUCarry(carry.h.astype(jnp.bfloat16))}, r"carry.h must be float32.*got bfloat16"),
+        ({"carry": lstm.initial_carry(lstm.init(jax.random.key(0), D, H), (B,))}, r"carry is that of another cell"),
+        ({"carry": carry.h}, r"expected GRUCarry\(h\), got array\(3, 4\); start from gru.initial_carry\(params"),
+        ({"carry": ()}, r"expected GRUCarry\(h\), got tuple\(\)"),
+        ({"params": params._replace(U=params.U.astype(jnp.bfloat16))}, r"params must share one floating dtype; got bf"),
+    ],
+)
+def test_unroll(given, message):
+    arguments = {"params": params, "carry": carry, "xs": xs, "mask": mask, **given}
+    with refused(message):
+        unroll(gru, **arguments)
+    with refused(message):  # at trace time as well
+        jax.jit(lambda arguments: unroll(gru, **arguments))(arguments)
+
+
+@pytest.mark.parametrize(
+    ("carry", "x", "message"),
+    [
+        (carry, jnp.ones((B, 5), jnp.float32), r"gru: x has 5 features on its last axis.*x is \[B, D\]"),
+        (carry, jnp.ones((B + 2, D), jnp.float32), r"carry.h must be float32 of shape \(5, 4\)"),
+        (carry, jnp.float32(1), r"x must be \[B, D\]"),
+    ],
+)
+def test_step(carry, x, message):
+    with refused(message):
+        gru.step(params, carry, x)
+
+
+SOURCE, SEEN = jnp.zeros((5, B), int), jnp.ones((5, B), bool)
+small = translator()
+
+
+def decoding(**given):
+    model_params = small.init(jax.random.key(0), 7, 7, embedding=2, hidden=2)
+    encoded = small.encode(model_params, SOURCE, SEEN)
+    return small.decode(model_params, encoded, **{"inputs": jnp.zeros((4, B), int), **given})
+
+
+def loop(carry, tokens):
+    return carry, jnp.zeros((tokens.shape[0], 5)), ()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: stack(), r"expected at least one cell, got none"),
+        (lambda: stack(gru, gru).init(jax.random.key(0), D, (H,)), r"expected 2 hidden sizes.*got \(4,\)"),
+        (lambda: drop_between(jax.random.key(0), 1.0, (params, params), xs), r"at least 0 and below 1.*got 1.0"),
+        (lambda: keep_mask(jax.random.key(0), -0.1, (2,), float), r"at least 0 and below 1.*got -0.1"),
+        (lambda: checkpointed(gru, params, carry, xs, None, False, segment=0), r"at least 1 step; got 0"),
+        (lambda: choose("cell", "lstn", CELLS), r"unknown cell 'lstn': did you mean 'lstm'\? known: gru, gru_cho, ls"),
+        (lambda: choose("attention", "zzz", ATTENTIONS), r"unknown attention 'zzz': known: additive, positional"),
+        (lambda: with_attention(gru, additive).step(
+            with_attention(gru, additive).init(jax.random.key(0), D, H, value_size=2, units=2), carry, xs[0]),
+         r"no source to read.*_replace\(memory="),
+        (lambda: positional.remember(positional.init(jax.random.key(0), 2, 2, 3), jnp.ones((4, B, 2)), None),
+         r"at most 3 positions, got 4"),
+        (lambda: additive.remember(additive.init(jax.random.key(0), 2, 2, 3), jnp.ones((4, B, 2)), mask),
+         r"attention: mask must be \[T, B\] = \(4, 3\)"),
+        (lambda: attention.additive.remember(None, jnp.ones((4, B, 2)), jnp.ones((4, B))), r"mask must be bool"),
+        (lambda: translator(layers=0), r"at least 1 layer; got 0"),
+        (lambda: small.encode(None, jnp.zeros((5, B)), SEEN), r"source must be int \[S, B\], time first; got float64"),
+        (lambda: small.encode(None, SOURCE, SEEN.T), r"mask must be bool \(5, 3\), as source; got bool \(3, 5\)"),
+        (lambda: small.encode(None, SOURCE, SOURCE), r"mask must be bool"),
+        (lambda: decoding(inputs=jnp.zeros(4, int)), r"inputs must be int \[T, B\]"),
+        (lambda: decoding(forced=jnp.ones((4, B))), r"forced must be bool \(4, 3\)"),
+        (lambda: decoding(forced=jnp.ones((3, B), bool)), r"forced must be bool \(4, 3\).*got bool \(3, 3\)"),
+        (lambda: decode.greedy(loop, (), jnp.zeros(B), eos=1, max_length=3), r"start must be int \[B\].*got float64"),
+        (lambda: decode.greedy(loop, (), jnp.zeros(B, int), eos=1, max_length=0), r"at least 1, got 0"),
+        (lambda: decode.sample(loop, (), jnp.zeros(B, int), key=None, temperature=0.0, eos=1, max_length=3),
+         r"temperature must be above 0, got 0.0; for the likeliest token use greedy"),
+        (lambda: forcing.schedule("linnear"), r"unknown teacher forcing schedule 'linnear': did you mean 'linear'"),
+        (lambda: forcing.schedule("linear", 1.5), r"must be in \[0, 1\]; got start 1.5"),
+        (lambda: forcing.schedule("linear", steps=0), r"at least 1 step; got 0"),
+        (lambda: forcing.draw(jax.random.key(0), 0.5, (T, B), "word"), r"unknown teacher forcing unit 'word'"),
+    ],
+)  # fmt: skip
+def test_the_rest(call, message):
+    with refused(message):
+        call()

@@ -1,0 +1,84 @@
+"""Losses against NumPy loops and optax, and nothing on padding matters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from jaxseq import forcing, losses
+
+T, B, V = 5, 3, 7
+rng = np.random.default_rng(0)
+logits, targets = jnp.asarray(rng.normal(size=(T, B, V)) * 3), jnp.asarray(rng.integers(0, V, (T, B)))
+masks = arrays(bool, (T, B))
+
+
+def test_cross_entropy_equals_optax():
+    np.testing.assert_allclose(
+        losses.cross_entropy(logits, targets),
+        optax.softmax_cross_entropy_with_integer_labels(logits, targets),
+        rtol=1e-12,
+    )
+    for e in (0.1, 0.5):
+        smooth = optax.smooth_labels(jax.nn.one_hot(targets, V), e)
+        np.testing.assert_allclose(
+            losses.cross_entropy(logits, targets, e), optax.softmax_cross_entropy(logits, smooth), rtol=1e-12
+        )
+
+
+@given(masks)
+def test_masked_mean_is_over_real_tokens_even_beside_nan(mask):
+    each = losses.cross_entropy(logits, targets)
+    spoilt = jnp.where(mask, each, jnp.full_like(each, jnp.nan))
+    value, grads = jax.value_and_grad(lambda a: losses.masked_mean(a, jnp.asarray(mask)))(spoilt)
+    want = np.asarray(each)[mask].mean() if mask.any() else 0.0
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    np.testing.assert_allclose(grads, mask / max(mask.sum(), 1), rtol=1e-12)
+
+
+@given(masks, st.integers(0, V - 1))
+def test_until_own_eos_is_the_tutorials_break(forced, eos):
+    got = np.asarray(losses.until_own_eos(logits, jnp.asarray(forced), eos))
+    for b in range(B):
+        alive = True
+        for t in range(T):
+            assert got[t, b] == alive
+            alive = alive and not (int(logits[t, b].argmax()) == eos and not forced[t, b])
+
+
+@given(masks, masks)
+def test_per_sentence_divides_by_the_full_length(counted, mask):
+    each = np.asarray(losses.cross_entropy(logits, targets))
+    got = losses.per_sentence(jnp.asarray(each), jnp.asarray(counted), jnp.asarray(mask))
+    rows = [each[:, b][counted[:, b] & mask[:, b]].sum() / max(mask[:, b].sum(), 1) for b in range(B)]
+    np.testing.assert_allclose(got, np.mean(rows), rtol=1e-12)
+
+
+def test_mean_squared_error():
+    a, b = rng.normal(size=(2, 4, 3))
+    np.testing.assert_allclose(losses.mean_squared_error(jnp.asarray(a), jnp.asarray(b)), ((a - b) ** 2).mean())
+
+
+def test_schedules_of_teacher_forcing():
+    at = lambda schedule, step: float(schedule(jnp.int32(step)))  # noqa: E731
+    constant = forcing.schedule("constant", 0.5)
+    assert at(constant, 0) == at(constant, 10**6) == 0.5
+    linear = forcing.schedule("linear", 0.9, 0.1, 100)
+    np.testing.assert_allclose([at(linear, s) for s in (0, 25, 100, 10**6)], [0.9, 0.7, 0.1, 0.1], rtol=1e-6)
+    sigmoid = forcing.schedule("inverse-sigmoid", 1.0, 0.0, 1000)
+    k = 107.00128942808259  # k ln k = 500
+    for step in (0, 100, 500, 1000):
+        np.testing.assert_allclose(at(sigmoid, step), k / (k + np.exp(step / k)), rtol=1e-5)
+    np.testing.assert_allclose(at(sigmoid, 500), 0.5, rtol=1e-5)
+    assert 0 <= at(sigmoid, 10**7) < 1e-6
+
+
+def test_forcing_is_drawn_per_step_or_per_sequence():
+    key = jax.random.key(0)
+    by_step = np.asarray(forcing.draw(key, jnp.float32(0.3), (200, 100)))
+    by_row = np.asarray(forcing.draw(key, jnp.float32(0.3), (200, 100), "sequence"))
+    assert abs(by_step.mean() - 0.3) < 0.02 and by_step.any(0).all()
+    assert (by_row == by_row[0]).all() and 0.1 < by_row[0].mean() < 0.5

@@ -1,0 +1,336 @@
+"""unroll, trace and bidirectional: masks, padding, reversal and pieces against plain loops, and how they compose."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxseq import Bidirectional, bidirectional, trace, unroll
+from jaxseq.attention import additive, with_attention
+from jaxseq.cells import CELLS, Dropped, drop_between, gru, gru_cho, lstm, rnn, stack
+from jaxseq.recurrence import RECURRENCES, checkpointed, scan
+
+T, B, D, H = 6, 3, 2, 4
+cells = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda cell: cell.name)
+
+
+@functools.cache
+def problem(name: str, dtype=jnp.float64):
+    """Random params, carry and xs, none of them zero."""
+    cell, rng = CELLS[name], np.random.default_rng(0)
+    params = cell.init(jax.random.key(0), D, H, dtype=dtype)
+    params, carry = (
+        jax.tree.map(lambda a: a + jnp.asarray(rng.normal(size=a.shape) / 2, dtype), tree)
+        for tree in (params, cell.initial_carry(params, (B,)))
+    )
+    return params, carry, jnp.asarray(rng.normal(size=(T, B, D)), dtype)
+
+
+@functools.cache
+def compiled(name: str, recurrence: str, reverse: bool):
+    def run(params, carry, xs, mask):
+        return unroll(CELLS[name], params, carry, xs, mask, reverse=reverse, recurrence=RECURRENCES[recurrence])
+
+    return jax.jit(run)
+
+
+@functools.cache
+def one_step(name: str):
+    return jax.jit(CELLS[name].step)
+
+
+def looped(name, params, carry, xs, mask, reverse):
+    """A Python loop over rows and steps that skips padding."""
+    outs = np.zeros((*xs.shape[:2], H))
+    last = []
+    for b in range(xs.shape[1]):
+        own = jax.tree.map(lambda a, b=b: a[b], carry)
+        for t in range(len(xs))[:: -1 if reverse else 1]:
+            if mask[t, b]:
+                own, out = one_step(name)(params, own, xs[t, b])
+                outs[t, b] = out
+        last.append(own)
+    return jax.tree.map(lambda *a: jnp.stack(a), *last), outs
+
+
+masks = arrays(bool, (T, B))
+names = st.sampled_from(sorted(CELLS))
+recurrences = st.sampled_from(sorted(RECURRENCES))
+
+
+@given(names, recurrences, masks, st.booleans())
+def test_any_mask_equals_a_loop_that_skips(name, recurrence, mask, reverse):
+    params, carry, xs = problem(name)
+    rubbish = jnp.where(mask[..., None], xs, jnp.full_like(xs, jnp.nan))
+    got_carry, got = compiled(name, recurrence, reverse)(params, carry, rubbish, mask)
+    want_carry, want = looped(name, params, carry, xs, mask, reverse)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
+
+
+@given(names, st.lists(st.integers(0, T), min_size=B, max_size=B))
+def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
+    params, carry, xs = problem(name)
+    mask = np.arange(T)[:, None] < np.array(lengths)
+    flipped = np.zeros_like(xs)
+    for b, n in enumerate(lengths):
+        flipped[:n, b] = xs[:n, b][::-1]
+    got_carry, got = compiled(name, "scan", True)(params, carry, xs, mask)
+    want_carry, want = compiled(name, "scan", False)(params, carry, flipped, mask)
+    for b, n in enumerate(lengths):
+        np.testing.assert_allclose(got[:n, b], want[:n, b][::-1], rtol=1e-12, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
+
+
+@given(names, recurrences, masks, st.integers(1, T - 1))
+def test_pieces_equal_the_whole(name, recurrence, mask, cut):
+    params, carry, xs = problem(name)
+    run = functools.partial(unroll, CELLS[name], params, recurrence=RECURRENCES[recurrence])
+    middle, early = run(carry, xs[:cut], jnp.asarray(mask[:cut]))
+    end, late = run(middle, xs[cut:], jnp.asarray(mask[cut:]))
+    want_end, want = compiled(name, recurrence, False)(params, carry, xs, mask)
+    np.testing.assert_allclose(np.concatenate([early, late]), want, rtol=1e-12, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), end, want_end)
+
+
+def test_gru_cho_equals_the_papers_equations():
+    """Cho et al. 2014, equations 5 to 8, one unit at a time."""
+    params, carry, xs = problem("gru_cho")
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+    W, U, U_n, b = (np.asarray(p) for p in (params.W, params.U, params.U_n, params.b))
+    W_r, W_z, W_n = W[:, :H], W[:, H : 2 * H], W[:, 2 * H :]
+    U_r, U_z = U[:, :H], U[:, H:]
+    h, x = np.array(carry.h), np.asarray(xs)
+    for t in range(T):
+        for row in range(B):
+            old = h[row].copy()
+            r = np.array([sigmoid(W_r[:, j] @ x[t, row] + U_r[:, j] @ old + b[j]) for j in range(H)])
+            z = np.array([sigmoid(W_z[:, j] @ x[t, row] + U_z[:, j] @ old + b[H + j]) for j in range(H)])
+            for j in range(H):
+                candidate = np.tanh(W_n[:, j] @ x[t, row] + U_n[:, j] @ (r * old) + b[2 * H + j])
+                h[row, j] = z[j] * old[j] + (1 - z[j]) * candidate
+    got, outs = unroll(gru_cho, params, carry, xs)
+    np.testing.assert_allclose(got.h, h, rtol=1e-12)
+    np.testing.assert_allclose(outs[-1], h, rtol=1e-12)
+
+
+def test_lstm_trace_shows_the_equations():
+    params, carry, xs = problem("lstm")
+    _, seen = trace(lstm, params, carry, xs)
+    i, f, g, o = seen.gates
+    before = np.concatenate([carry.c[None], seen.carries.c[:-1]])
+    np.testing.assert_allclose(seen.carries.c, f * before + i * g, rtol=1e-12)
+    np.testing.assert_allclose(seen.outs, o * np.tanh(seen.carries.c), rtol=1e-12)
+    np.testing.assert_array_equal(seen.outs, seen.carries.h)
+
+
+def test_gru_trace_retains_with_z():
+    params, carry, xs = problem("gru")
+    _, seen = trace(gru, params, carry, xs)
+    before = np.concatenate([carry.h[None], seen.carries.h[:-1]])
+    np.testing.assert_allclose(seen.outs, seen.gates.z * before + (1 - seen.gates.z) * seen.gates.n, rtol=1e-12)
+
+
+def test_trace_of_a_stack_has_the_gates_of_each_layer():
+    cell = stack(lstm, gru)
+    params = cell.init(jax.random.key(0), D, H)
+    _, seen = trace(cell, params, None, jnp.ones((T, B, D), jnp.float32))
+    assert seen.gates[0].f.shape == seen.gates[1].z.shape == (T, B, H)
+
+
+@cells
+def test_a_padded_trace_is_zero_where_padded(cell):
+    params, carry, xs = problem(cell.name)
+    mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
+    _, seen = trace(cell, params, carry, xs, mask)
+    for leaf in jax.tree.leaves(seen):
+        assert not np.asarray(leaf)[~np.asarray(mask)].any()
+
+
+def test_bidirectional_is_two_unrolls():
+    params, carry, xs = problem("gru")
+    mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
+    both = Bidirectional(params, jax.tree.map(jnp.negative, params))
+    last, outs = bidirectional(gru, both, Bidirectional(carry, carry), xs, mask)
+    ahead, there = unroll(gru, both.forward, carry, xs, mask)
+    back, behind = unroll(gru, both.backward, carry, xs, mask, reverse=True)
+    np.testing.assert_array_equal(outs, np.concatenate([there, behind], axis=-1))
+    np.testing.assert_array_equal(last.forward.h, ahead.h)
+    np.testing.assert_array_equal(last.backward.h, back.h)
+
+
+@cells
+def test_no_steps_at_all_return_the_carry(cell):
+    params, carry, xs = problem(cell.name)
+    for recurrence in RECURRENCES.values():
+        got, outs = unroll(cell, params, carry, xs[:0], recurrence=recurrence)
+        assert outs.shape == (0, B, H)
+        jax.tree.map(np.testing.assert_array_equal, got, carry)
+
+
+# --- how it composes -------------------------------------------------------------------------------------------------
+
+
+def total(params, carry, xs, cell=gru, recurrence=scan):
+    last, outs = unroll(cell, params, carry, xs, recurrence=recurrence)
+    return jnp.sin(outs).sum() + (last.h**2).sum()
+
+
+def test_one_trace_for_each_shape():
+    params, carry, xs = problem("gru")
+    traced = []
+
+    @jax.jit
+    def run(params, carry, xs):
+        traced.append(xs.shape)
+        return unroll(gru, params, carry, xs)
+
+    state = carry
+    for shift in range(3):
+        state, _ = run(params, state, xs + shift)
+    run(params, carry, xs[:2])
+    assert traced == [(T, B, D), (2, B, D)]
+
+
+def test_vmap_over_params_trains_an_ensemble():
+    _, carry, xs = problem("gru")
+    many = jax.vmap(lambda key: gru.init(key, D, H, dtype=jnp.float64))(jax.random.split(jax.random.key(1), 3))
+    got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, carry, xs)
+    for n in range(3):
+        want = jax.grad(total)(jax.tree.map(lambda a, n=n: a[n], many), carry, xs)
+        jax.tree.map(lambda a, b, n=n: np.testing.assert_allclose(a[n], b, rtol=1e-10, atol=1e-12), got, want)
+
+
+@cells
+def test_vmap_over_rows_equals_a_batch(cell):
+    params, carry, xs = problem(cell.name)
+    _, rows = jax.vmap(lambda k, x: unroll(cell, params, k, x), in_axes=(0, 1), out_axes=(0, 1))(carry, xs)
+    np.testing.assert_allclose(rows, unroll(cell, params, carry, xs)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_second_derivatives(recurrence):
+    """A Hessian-vector product, forward over reverse, against the difference of two gradients."""
+    params, carry, xs = problem("gru")
+    along = jax.tree.map(jnp.cos, params)
+    gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=RECURRENCES[recurrence])))
+    _, got = jax.jvp(gradient, (params,), (along,))
+    eps = 1e-6
+    ahead, behind = (gradient(jax.tree.map(lambda p, v, s=s: p + s * eps * v, params, along)) for s in (1, -1))
+    want = jax.tree.map(lambda a, b: (a - b) / (2 * eps), ahead, behind)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), got, want)
+
+
+def test_under_checkpoint_and_scan():
+    """Streaming in a scan of one's own, with remat around each piece, equals one unroll; gradients as well."""
+    params, carry, xs = problem("lstm")
+
+    def streamed(params, carry, xs):
+        piece = jax.checkpoint(lambda k, x: unroll(lstm, params, k, x))
+        last, outs = jax.lax.scan(piece, carry, xs.reshape(3, 2, B, D))
+        return jnp.sin(outs).sum() + (last.h**2).sum()
+
+    want = jax.grad(total, argnums=(0, 1, 2))(params, carry, xs, lstm)
+    got = jax.grad(streamed, argnums=(0, 1, 2))(params, carry, xs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), got, want)
+
+
+def test_a_batch_sharded_over_devices():
+    params, _, _ = problem("gru")
+    xs = jnp.asarray(np.random.default_rng(1).normal(size=(T, 4, D)))
+    mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
+    spread = jax.device_put(xs, NamedSharding(mesh, PartitionSpec(None, "batch")))
+    _, outs = jax.jit(lambda p, x: unroll(gru, p, None, x))(params, spread)
+    assert {shard.data.shape for shard in outs.addressable_shards} == {(T, 2, H)}
+    np.testing.assert_allclose(outs, unroll(gru, params, None, xs)[1], rtol=1e-12)
+
+
+@cells
+def test_bfloat16_stays_bfloat16_and_near(cell):
+    params, carry, xs = problem(cell.name)
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, carry, xs))
+    last, outs = unroll(cell, *half)
+    assert outs.dtype == jnp.bfloat16 and all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(last))
+    np.testing.assert_allclose(outs.astype(float), unroll(cell, params, carry, xs)[1], atol=0.05, rtol=0.02)
+
+
+def test_checkpointed_needs_less_memory():
+    """Temporary memory of a gradient over 1,024 steps, as the compiler lays it out."""
+    params = gru.init(jax.random.key(0), 8, 32)
+    xs = jnp.zeros((1024, 16, 8), jnp.float32)
+
+    def loss(params, xs, recurrence):
+        return (unroll(gru, params, None, xs, recurrence=recurrence)[0].h ** 2).sum()
+
+    def memory(recurrence):
+        lowered = jax.jit(jax.grad(lambda p, x: loss(p, x, recurrence))).lower(params, xs)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(checkpointed) < memory(scan) / 2
+
+
+@pytest.mark.parametrize("segment", [1, 4, T, 100])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_checkpointed_in_segments_of_any_length(segment, reverse):
+    params, carry, xs = problem("gru")
+    recurrence = functools.partial(checkpointed, segment=segment)
+    got = unroll(gru, params, carry, xs, reverse=reverse, recurrence=recurrence)
+    want = unroll(gru, params, carry, xs, reverse=reverse)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
+
+
+# --- dropout between layers ------------------------------------------------------------------------------------------
+
+
+def test_dropout_is_on_the_outputs_between_layers_only():
+    """A hand-made loop over two layers with the same masks."""
+    cell = stack(rnn, gru)
+    params = cell.init(jax.random.key(0), D, (H, 5), dtype=jnp.float64)
+    _, _, xs = problem("gru")
+    dropped = drop_between(jax.random.key(1), 0.5, params, xs)
+    assert isinstance(dropped, Dropped) and dropped.keep[0].shape == (T, B, H)
+    assert set(np.unique(dropped.keep[0])) == {0.0, 2.0}
+    _, got = unroll(cell, params, None, dropped)
+    _, below = unroll(rnn, params[0], None, xs)
+    _, want = unroll(gru, params[1], None, below * dropped.keep[0])
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    _, plain = unroll(cell, params, None, xs)
+    assert np.abs(got - plain).max() > 1e-3
+    _, kept = unroll(cell, params, None, drop_between(jax.random.key(1), 0.0, params, xs))
+    np.testing.assert_allclose(kept, plain, rtol=1e-12)
+
+
+def test_dropout_under_a_mask_and_checkpointed():
+    cell = stack(rnn, gru)
+    params = cell.init(jax.random.key(0), D, H, dtype=jnp.float64)
+    _, _, xs = problem("gru")
+    dropped = drop_between(jax.random.key(1), 0.5, params, xs)
+    mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
+    got = unroll(cell, params, None, dropped, mask, recurrence=checkpointed)
+    want = unroll(cell, params, None, dropped, mask)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
+
+
+# --- a cell that reads a source --------------------------------------------------------------------------------------
+
+
+def test_attention_is_a_cell_like_any_other():
+    cell = with_attention(gru, additive)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = cell.init(keys[0], D, H, value_size=4, units=6, dtype=jnp.float64)
+    values = jax.random.normal(keys[1], (7, B, 4), jnp.float64)
+    params = params._replace(memory=additive.remember(params.attention, values, None))
+    xs = jax.random.normal(keys[2], (T, B, D), jnp.float64)
+    carry = cell.initial_carry(params, (B,))
+    _, outs = unroll(cell, params, carry, xs)
+    for t, x in enumerate(xs):
+        carry, out = cell.step(params, carry, x)
+        np.testing.assert_allclose(outs.h[t], out.h, rtol=1e-12)
+        np.testing.assert_allclose(outs.context[t], out.context, rtol=1e-12)
+    np.testing.assert_allclose(outs.weights.sum(-1), 1, rtol=1e-12)
