@@ -267,7 +267,7 @@ def test_tutorial(length: int | None) -> None:
         module.logits.bias[EOS] += 1.0  # so that a free-running row stops early
     source, _, inputs, target = a_batch(5)
     rows = np.array([True, False, True, False])
-    sentences = [([int(w) for w in side[:, b] if w != PAD] for side in (source, target)) for b in range(4)]
+    sentences = [tuple([int(w) for w in side[:, b] if w != PAD] for side in (source, target)) for b in range(4)]
     want = torch.stack([module.sentence(*both, bool(forced)) for both, forced in zip(sentences, rows, strict=True)])
     want = want.mean()
     want.backward()
