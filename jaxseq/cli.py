@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
-from tyro.extras import SubcommandApp
+from tyro.extras import subcommand_cli_from_dict
 
 from jaxseq import __version__, datasets, doctor
 from jaxseq.errors import InputError, choose
@@ -30,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"jaxseq {__version__}")
         return 0
     try:
-        app = _app(_preset(args))
-        app.cli(prog="jaxseq", description=_ABOUT, args=args or ["--help"])
+        commands = _commands(_preset(args))
+        if args and not args[0].startswith("-"):
+            choose("command", args[0], commands)
+        subcommand_cli_from_dict(commands, prog="jaxseq", description=_ABOUT, args=args or ["--help"])
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,14 +62,13 @@ def _preset(args: Sequence[str]) -> str:
     return "default"
 
 
-def _app(preset: str) -> SubcommandApp:
-    app = SubcommandApp()
+def _commands(preset: str) -> dict[str, Callable[..., None]]:
+    """Return every command by name; a preset decides the defaults that its options have and its help shows."""
     known = {**translation.PRESETS, **forecasting.PRESETS}
     choose("preset", preset, known)
     translate_defaults = translation.PRESETS.get(preset, translation.PRESETS["default"])
     forecast_defaults = forecasting.PRESETS.get(preset, forecasting.PRESETS["default"])
 
-    @app.command
     def train(
         config: OmitArgPrefixes[TranslateConfig] = translate_defaults,
         preset: str = "default",
@@ -79,7 +80,9 @@ def _app(preset: str) -> SubcommandApp:
         """Train a translator and measure it on held-out sentences.
 
         Example: jaxseq train --out runs/translate
+
         Example: jaxseq train --data my-pairs.tsv --steps 3000 --out runs/mine
+
         Example: jaxseq train --preset tutorial-attention --data cmn-eng --out runs/tutorial
 
         Args:
@@ -93,7 +96,6 @@ def _app(preset: str) -> SubcommandApp:
         choose("translation preset", preset, translation.PRESETS)
         _show(report.train(config, resume or out, resume=resume is not None, overwrite=overwrite), json)
 
-    @app.command
     def translate(
         run: Positional[Path],
         text: Positional[tuple[str, ...]] = (),
@@ -115,7 +117,6 @@ def _app(preset: str) -> SubcommandApp:
         lines = text or _lines(file)
         _show(report.translate(run, lines, attention), json)
 
-    @app.command
     def evaluate(run: Positional[Path], data: str | None = None, examples: int = 10, json: bool = False) -> None:
         """Measure a translator: BLEU, chrF, exact match, loss, and random examples (> source, = reference, < ours).
 
@@ -129,7 +130,6 @@ def _app(preset: str) -> SubcommandApp:
         """
         _show(report.evaluate(run, data, examples), json)
 
-    @app.command
     def forecast(
         config: OmitArgPrefixes[ForecastConfig] = forecast_defaults,
         preset: str = "default",
@@ -142,7 +142,9 @@ def _app(preset: str) -> SubcommandApp:
         """Forecast a series from a CSV file, beside naive and linear forecasts; or go on with a saved run.
 
         Example: jaxseq forecast --out runs/forecast
+
         Example: jaxseq forecast --data sales.csv --columns revenue --cell lstm
+
         Example: jaxseq forecast --run runs/forecast --horizon 24
 
         Args:
@@ -161,7 +163,6 @@ def _app(preset: str) -> SubcommandApp:
         else:
             _show(report.forecast(config, out, overwrite=overwrite), json)
 
-    @app.command(name="data")
     def data_(
         action: Positional[str], name: Positional[str], file: Positional[Path | None] = None, sha256: str | None = None,
         json: bool = False,
@@ -169,6 +170,7 @@ def _app(preset: str) -> SubcommandApp:
         """Get a data set from its publisher, or add a copy that was got by hand.
 
         Example: jaxseq data get cmn-eng
+
         Example: jaxseq data add cmn-eng cmn-eng.zip
 
         Args:
@@ -184,7 +186,6 @@ def _app(preset: str) -> SubcommandApp:
         got = datasets.get(name, sha256) if file is None else datasets.add(name, file, sha256)
         _show(report.added(got), json)
 
-    @app.command(name="doctor")
     def doctor_(json: bool = False) -> None:
         """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
 
@@ -196,7 +197,10 @@ def _app(preset: str) -> SubcommandApp:
         facts = doctor.report()
         _show(report.Shown(facts, doctor.render(facts)), json)
 
-    return app
+    return {
+        "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
+        "doctor": doctor_,
+    }  # fmt: skip
 
 
 def _lines(file: Path | None) -> tuple[str, ...]:

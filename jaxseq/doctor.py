@@ -13,6 +13,7 @@ from jaxseq import __version__
 
 CORE = ("jax", "jaxlib", "optax", "numpy", "matplotlib", "safetensors")
 SLOW_JAXLIB = "0.11.1"
+WRONG_JAXLIB = "0.10."
 
 
 def report() -> dict[str, Any]:
@@ -30,6 +31,12 @@ def report() -> dict[str, Any]:
         warnings.append(
             f"jaxlib {SLOW_JAXLIB} copies whole buffers for small in-place updates in a loop (jax issue 40101), "
             "which slows training; install another: pip install -U jax jaxlib"
+        )
+    if versions["jaxlib"].startswith(WRONG_JAXLIB):
+        warnings.append(
+            f"jaxlib {versions['jaxlib']} on CPU can return wrong gradients of a scan in float64 (float32 is right); "
+            "for work in float64 upgrade (Python 3.12 and newer: pip install -U jax jaxlib), or set "
+            "XLA_FLAGS=--xla_cpu_use_fusion_emitters=false"
         )
     machine = _machine(warnings)
     fonts = chinese_fonts()

@@ -90,7 +90,7 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
             (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            return TrainState(params, opt_state, state.step + 1), Steps(reported, optax.global_norm(grads), tokens)
+            return TrainState(params, opt_state, state.step + 1), Steps(reported, optax.tree.norm(grads), tokens)
 
         return lax.scan(one, state, rows)
 

@@ -51,6 +51,13 @@ def test_x64_off_is_told():
         jax.config.update("jax_enable_x64", True)
 
 
+def test_warns_of_the_jaxlib_that_is_wrong_in_float64(versions):
+    versions["jaxlib"] = "0.10.2"
+    assert any("float64" in warning for warning in doctor.report()["warnings"])
+    versions["jaxlib"] = "0.12.0"
+    assert not any("float64" in warning for warning in doctor.report()["warnings"])
+
+
 def test_warns_of_the_slow_jaxlib_only(versions):
     versions["jaxlib"] = "0.11.1"
     assert any("40101" in warning for warning in doctor.report()["warnings"])

@@ -98,7 +98,7 @@ class TranslateConfig:
     seed: int = 0
     """Of weights, data order, dropout and split."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check every setting.
 
         Raises:

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import datetime
 import io
-import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,8 +66,12 @@ class ForecastConfig:
     seed: int = 0
     """The first of the seeds."""
 
-    def __post_init__(self) -> None:
-        """Check every setting; raises InputError."""
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: naming the setting, what it may be and what it is.
+        """
         for name in ("window", "hidden", "epochs", "seeds"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
@@ -116,14 +120,39 @@ def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
 
 
 class Row(NamedTuple):
-    """One line of the table: a forecast of the test part, and its errors (spread over seeds, where there are some)."""
+    """One line of the table: a forecast of the test part, and its errors.
+
+    Where several networks' forecasts are averaged, `rmse_alone` is the mean RMSE of one of them, `rmse_spread` the
+    standard deviation of it over the seeds.
+    """
 
     name: str
     mode: str
     rmse: float
     mae: float
     mase: float
+    rmse_alone: float | None = None
     rmse_spread: float | None = None
+
+
+class Fitted(NamedTuple):
+    """Networks trained together, and how that went.
+
+    Fields:
+      params: with a leading axis of seeds.
+      losses: training loss before each epoch's step, ``[epochs, seeds]``.
+      gradient_norms: of the same steps, ``[epochs, seeds]``.
+      forecasts: values forecast in an epoch, over all seeds.
+      seconds: of training, compilation left out.
+      compile_seconds: of compilation.
+    """
+
+    params: ForecasterParams
+    losses: np.ndarray
+    gradient_norms: np.ndarray
+    forecasts: int
+    seconds: float
+    compile_seconds: float
 
 
 class Forecast(NamedTuple):
@@ -136,7 +165,7 @@ class Forecast(NamedTuple):
       season: steps in a season.
       table: errors of each forecast of the test part, one step ahead and free-running.
       lines: forecasts of the test part by name, ``[T - split, D]``.
-      losses: training loss of each epoch and seed, ``[epochs, seeds]``.
+      fitted: how training went.
       test_loss: mean squared error of one-step forecasts on the scaled test part, mean over seeds.
     """
 
@@ -146,7 +175,7 @@ class Forecast(NamedTuple):
     season: int
     table: list[Row]
     lines: dict[str, np.ndarray]
-    losses: np.ndarray
+    fitted: Fitted
     test_loss: float
 
 
@@ -205,6 +234,7 @@ def train(
       NonFiniteError: if the loss stops being a number.
     """
     listener = listener or Listener()
+    config.check()
     data = series.read_csv(datasets.find(config.data), date=config.date, columns=config.columns)
     season = config.season or series.season_length(data.dates)
     split = len(data.values) - round(len(data.values) * config.test)
@@ -216,19 +246,21 @@ def train(
         )
     scaler = Scaler.fit(data.values[:split], data.names, log=config.log, lag=lag)
     path = run_folder.create(out, KIND, config, overwrite=overwrite)
-    params, curve = _fit(config, scaler.forward(data.values[:split]), listener)
-    model = Forecaster(config, data.names, scaler, params)
+    fitted = _fit(config, scaler.forward(data.values[:split]), listener)
+    model = Forecaster(config, data.names, scaler, fitted.params)
     facts = {"names": data.names, "season": season, "log": scaler.log, "lag": lag}
     scaling = {"mean": scaler.mean, "std": scaler.std}
-    checkpoint.save(path / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
+    checkpoint.save(path / run_folder.MODEL, {"params": fitted.params, "scaling": scaling}, **facts)
     table, lines, test_loss = _compare(model, data, split, season)
-    result = Forecast(path, data, split, season, table, lines, curve, test_loss)
+    result = Forecast(path, data, split, season, table, lines, fitted, test_loss)
     write_atomic(path / "predictions.csv", predictions_csv(result))
+    for line in reports(fitted):
+        run_folder.log(path, line)
     return result
 
 
-def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> tuple[ForecasterParams, np.ndarray]:
-    """Train one network a seed, all at once (vmap), one full batch an epoch; return params and losses."""
+def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
+    """Train one network a seed, all at once (vmap), one full batch an epoch."""
     cell = CELLS[config.cell]
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
 
@@ -239,15 +271,20 @@ def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> tupl
     step = optimizer(config.optimizer, config.learning_rate)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     state = jax.vmap(lambda key: TrainState.create(init(key, config, inputs.shape[-1]), step))(keys)
-    rows = jnp.zeros((config.epochs, 1), jnp.int32)
+    arguments = (state, (inputs, targets), jnp.zeros((config.epochs, 1), jnp.int32), keys[0])
     listener.compiling(1)
-    run = jax.jit(jax.vmap(chunk(loss, step), in_axes=(0, None, None, None)))
-    state, seen = run(state, (inputs, targets), rows, keys[0])
-    curve = np.asarray(seen.loss).T
+    begun = time.perf_counter()
+    run = jax.jit(jax.vmap(chunk(loss, step), in_axes=(0, None, None, None))).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - begun
+    listener.compiled(compile_seconds)
+    begun = time.perf_counter()
+    state, seen = jax.block_until_ready(run(*arguments))
+    seconds = time.perf_counter() - begun
+    curve, norms = np.asarray(seen.loss).T, np.asarray(seen.gradient_norm).T
     listener.advance(config.epochs, float(curve[-1].mean()))
     if not np.isfinite(curve).all():
         raise NonFiniteError("the training loss became infinite or NaN; try a lower --learning-rate")
-    return state.params, curve
+    return Fitted(state.params, curve, norms, targets.size * config.seeds, seconds, compile_seconds)
 
 
 def _compare(
@@ -279,10 +316,9 @@ def _compare(
     for mode in ("one step", "free-running"):
         for name, by_mode in found.items():
             table.append(_row(name, mode, actual, by_mode[mode], train, season))
-        spread = float(np.std([series.rmse(actual, one) for one in ours[mode]]))
-        table.append(
-            _row(model.config.cell, mode, actual, ours[mode].mean(0), train, season)._replace(rmse_spread=spread)
-        )
+        alone = [series.rmse(actual, one) for one in ours[mode]]
+        row = _row(model.config.cell, mode, actual, ours[mode].mean(0), train, season)
+        table.append(row._replace(rmse_alone=float(np.mean(alone)), rmse_spread=float(np.std(alone))))
     lines = {f"{model.config.cell}, {mode}": ours[mode].mean(0) for mode in ours}
     lines["seasonal naive"] = found["seasonal naive"]["free-running"]
     inputs, targets = series.windows(scaler.forward(values), window)
@@ -304,6 +340,7 @@ def load(path: Path | str) -> Forecaster:
     """
     path = Path(path)
     config = run_folder.read_config(path, KIND, ForecastConfig)
+    config.check()
     facts = checkpoint.facts(path / run_folder.MODEL)
     features = len(facts["names"])
     keys = jax.random.split(jax.random.key(0), config.seeds)
@@ -340,10 +377,8 @@ def predictions_csv(result: Forecast) -> str:
     out = csv.writer(into, lineterminator="\n")
     out.writerow(["time", *result.series.names, *names])
     columns = np.concatenate([result.series.values[result.split :], *result.lines.values()], axis=1)
-    for time, row in zip(times, columns, strict=True):
-        out.writerow(
-            [time.date().isoformat() if isinstance(time, datetime.datetime) else time, *(f"{v:.6g}" for v in row)]
-        )
+    for at, row in zip(times, columns, strict=True):
+        out.writerow([at.date().isoformat() if isinstance(at, datetime.datetime) else at, *(f"{v:.6g}" for v in row)])
     return into.getvalue()
 
 
@@ -352,7 +387,11 @@ def times_of(data: Series) -> list[Any]:
     return list(data.dates) if data.dates else list(range(len(data.values)))
 
 
-def reports(result: Forecast, every: int = 10) -> list[Report]:
-    """Return the training loss, mean over seeds, every so many epochs, as lines for metrics.jsonl."""
-    curve = result.losses.mean(1)
-    return [Report(e, float(curve[e]), None, math.nan, math.nan, math.nan) for e in range(0, len(curve), every)]
+def reports(fitted: Fitted, every: int = 10) -> list[Report]:
+    """Return every so many epochs' training loss and gradient norm, means over seeds, as lines for metrics.jsonl.
+
+    What is forecast counts as tokens: ``tokens_per_second`` are values a second, all seeds together.
+    """
+    loss, norm, epochs = fitted.losses.mean(1), fitted.gradient_norms.mean(1), len(fitted.losses)
+    rate, pace = fitted.forecasts * epochs / fitted.seconds, fitted.seconds / epochs
+    return [Report(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]

@@ -102,22 +102,32 @@ def forecast(config: ForecastConfig, out: Path, *, overwrite: bool = False) -> S
     axes = plots.forecast(times, result.series.values[:, 0], result.split, lines)
     axes.set(ylabel=names[0])
     plots.save(axes, out / "forecast.png")
-    every = forecasting.reports(result)
+    every = forecasting.reports(result.fitted)
     plots.save(plots.loss_curve([r.step for r in every], [r.loss for r in every]), out / "loss.png")
-    head = f"{'forecast of the test part':<26}{'mode':<14}{'RMSE':>9}{'MAE':>9}{'MASE':>8}"
+    T = len(times)
+    data = f"{', '.join(names)}: {result.split} rows to train on, {T - result.split} to forecast"
+    if result.series.dates:
+        first, last = (times[n].date().isoformat() for n in (result.split, -1))
+        data += f" ({first} to {last})"
+    head = f"{'forecast':<24}{'mode':<14}{'RMSE':>9}{'MAE':>9}{'MASE':>8}"
     rows = [
-        f"{r.name:<26}{r.mode:<14}{r.rmse:>9.2f}{r.mae:>9.2f}{r.mase:>8.3f}"
-        + (f"  (mean of {config.seeds} seeds, each ±{r.rmse_spread:.2f})" if r.rmse_spread is not None else "")
+        f"{r.name:<24}{r.mode:<14}{r.rmse:>9.2f}{r.mae:>9.2f}{r.mase:>8.3f}"
+        + (f"  (mean of {config.seeds} networks; one alone: RMSE {r.rmse_alone:.2f} ± {r.rmse_spread:.2f})"
+           if r.rmse_alone is not None else "")
         for r in result.table
-    ]
+    ]  # fmt: skip
     losses = "  ".join(f"{r.loss:.4f}" for r in every[:8])
+    fitted = result.fitted
+    speed = f"compiled in {fitted.compile_seconds:.1f} s, trained {config.seeds} networks in {fitted.seconds:.2f} s"
     text = "\n".join(
-        [head, *rows, "", f"training loss every 10 epochs: {losses}", f"test loss (scaled): {result.test_loss:.4f}",
+        [data, "", head, *rows, "", f"training loss every 10 epochs: {losses}",
+         f"test loss (scaled): {result.test_loss:.4f}", speed,
          f"wrote {out}: {', '.join(sorted(p.name for p in out.iterdir()))}"]
     )  # fmt: skip
     write_atomic(out / "README.md", f"# Forecast of {', '.join(names)}\n\n```\n{text}\n```\n")
     facts = {"run": str(out), "table": [r._asdict() for r in result.table], "test_loss": result.test_loss,
-             "losses": [r.loss for r in every], "season": result.season, "split": result.split}  # fmt: skip
+             "losses": [r.loss for r in every], "seconds": fitted.seconds,
+             "compile_seconds": fitted.compile_seconds, "season": result.season, "split": result.split}  # fmt: skip
     return Shown(facts, text)
 
 

@@ -185,6 +185,7 @@ def train(
     if resume:
         path = Path(out)
         config = run_folder.read_config(path, KIND, TranslateConfig)
+    config.check()
     model, corpus = config.build(), prepare(config)
     training, held = (numbered(config, corpus, pairs, config.buckets) for pairs in (corpus.train, corpus.validation))
     if not resume:

@@ -127,6 +127,7 @@ def load(path: Path | str) -> Translator:
     """
     path = Path(path)
     config = run_folder.read_config(path, KIND, TranslateConfig)
+    config.check()
     vocabularies = []
     for side in ("source", "target"):
         file = path / f"{side}.vocab.json"

@@ -1,0 +1,87 @@
+"""Run folders: nothing is overwritten by accident, and what is read is what some run wrote."""
+
+import dataclasses
+import json
+
+import pytest
+
+from jaxseq import InputError, run_folder
+from jaxseq.train import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    size: int = 3
+    names: tuple[str, ...] = ("a", "b")
+
+
+def report(step: int) -> Report:
+    return Report(step, 1.5, None, 10.0, 0.1, float(step))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_folder.create(tmp_path / "runs" / "x", "cooking", Config(size=4))
+
+
+def test_a_config_comes_back(run):
+    assert run_folder.read_config(run, "cooking", Config) == Config(size=4)
+
+
+def test_an_existing_run_is_kept_unless_told(run):
+    (run / "model.safetensors").write_text("precious")
+    with pytest.raises(InputError, match=r"exists; choose another name with --out, .*--resume .*--overwrite"):
+        run_folder.create(run, "cooking", Config())
+    assert (run / "model.safetensors").read_text() == "precious"
+    run_folder.create(run, "cooking", Config(), overwrite=True)
+    assert not (run / "model.safetensors").exists()
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
+    (tmp_path / "photos.txt").write_text("precious")
+    with pytest.raises(InputError, match="exists and is not a run; choose another name"):
+        run_folder.create(tmp_path, "cooking", Config(), overwrite=True)
+    with pytest.raises(InputError, match="exists and is not a run"):
+        run_folder.create(tmp_path / "photos.txt", "cooking", Config(), overwrite=True)
+    assert (tmp_path / "photos.txt").read_text() == "precious"
+
+
+def test_an_empty_folder_will_do(tmp_path):
+    assert run_folder.create(tmp_path, "cooking", Config()) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about | {"kind": "sewing"}, "is a sewing run, expected a cooking run"),
+        (lambda about: about | {"format": 99}, "has format 99, this jaxseq reads up to 1"),
+        (lambda about: about | {"config": {"sise": 4}}, "unknown setting 'sise': did you mean 'size'"),
+        (lambda about: {"kind": "cooking"}, "is damaged"),
+        (lambda about: [], "is damaged"),
+    ],
+)
+def test_configs_that_cannot_be_used(run, change, message):
+    file = run / run_folder.CONFIG
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(InputError, match=message):
+        run_folder.read_config(run, "cooking", Config)
+
+
+def test_no_config_at_all(run, tmp_path):
+    (run / run_folder.CONFIG).write_text('{"kind": "coo')
+    with pytest.raises(InputError, match="is damaged"):
+        run_folder.read_config(run, "cooking", Config)
+    with pytest.raises(InputError, match=r"is not a run: cannot read .*config.json \(No such file"):
+        run_folder.read_config(tmp_path, "cooking", Config)
+
+
+def test_metrics_survive_a_kill_in_the_middle_of_a_line(run):
+    for step in (10, 20, 30):
+        run_folder.log(run, report(step))
+    file = run / run_folder.METRICS
+    file.write_text(file.read_text() + '{"step": 40, "lo')
+    assert run_folder.metrics(run) == [report(10), report(20), report(30)]
+    run_folder.rewind(run, 20)
+    assert run_folder.metrics(run) == [report(10), report(20)]
+    run_folder.log(run, report(30))
+    assert [r.step for r in run_folder.metrics(run)] == [10, 20, 30]

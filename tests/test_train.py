@@ -1,0 +1,191 @@
+"""Training: a chunk equals optax steps one by one, order is a function of the seed, stopping and saving as promised."""
+
+import math
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxseq import InputError, checkpoint, order
+from jaxseq.train import Interrupted, Ledger, Listener, NonFiniteError, TrainState, chunk, fit, optimizer
+
+rng = np.random.default_rng(0)
+DATA = jnp.asarray(rng.normal(size=(20, 3))), jnp.asarray(rng.normal(size=20))
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Allow promotion: optax multiplies its own step count with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def loss(params, data, rows, key, step):
+    """Linear regression with noisy inputs, so that key and step matter."""
+    x, y = data[0][rows], data[1][rows]
+    x = x + 0.1 * jax.random.normal(key, x.shape, x.dtype)
+    value = jnp.mean((x @ params["w"] - y) ** 2) + 1e-3 * step.astype(jnp.float64)
+    return value, (value, jnp.asarray(rows.size))
+
+
+def start(optimise):
+    return TrainState.create({"w": jnp.zeros(3)}, optimise)
+
+
+def train(steps, state=None, ledger=Ledger(), optimise=None, **options):  # noqa: B008
+    optimise = optimise or optimizer("adam", 0.1)
+    run, state = chunk(options.pop("loss", loss), optimise), state or start(optimise)
+    stream = order.chunks([20], 4, 5, seed=1, start=int(state.step) // 5)
+    options = {"report_every": 10, **options}
+    return fit(
+        state, lambda s, _, rows: run(s, DATA, jnp.asarray(rows), KEY), stream, steps=steps, ledger=ledger, **options
+    )
+
+
+def test_a_chunk_is_optax_step_by_step():
+    optimise = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1))
+    rows = next(order.chunks([20], 4, 5, seed=1))[1]
+    state, seen = chunk(loss, optimizer("adam", 0.1, clip=0.5))(start(optimise), DATA, jnp.asarray(rows), KEY)
+    params, opt_state = {"w": jnp.zeros(3)}, optimise.init({"w": jnp.zeros(3)})
+    for n, batch in enumerate(rows):
+        key = jax.random.fold_in(KEY, jnp.int32(n))
+        (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params, DATA, batch, key, jnp.int32(n))
+        updates, opt_state = optimise.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(seen.loss[n], value, rtol=1e-12)
+        np.testing.assert_allclose(seen.gradient_norm[n], optax.tree.norm(grads), rtol=1e-12)
+    np.testing.assert_allclose(state.params["w"], params["w"], rtol=1e-10)
+    assert int(state.step) == 5 and seen.tokens.tolist() == [4] * 5
+
+
+def test_a_stop_a_save_and_a_resume_change_no_bit(tmp_path):
+    whole, ledger = train(40)
+    half, half_ledger = train(20)
+    checkpoint.save(tmp_path / "half.safetensors", half)
+    again = checkpoint.load(tmp_path / "half.safetensors", start(optimizer("adam", 0.1)))
+    resumed, resumed_ledger = train(40, again, half_ledger)
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    assert resumed_ledger._replace(elapsed=0) == ledger._replace(elapsed=0)
+
+
+def test_reports_count_what_happened():
+    reports = []
+
+    class Ears(Listener):
+        def report(self, report):
+            reports.append(report)
+
+    train(30, validate=lambda params: float(params["w"].sum()), listener=Ears())
+    assert [r.step for r in reports] == [10, 20, 30]
+    assert all(r.tokens_per_second > 0 and r.gradient_norm > 0 and math.isfinite(r.loss) for r in reports)
+    assert reports[0].elapsed < reports[1].elapsed < reports[2].elapsed
+
+
+def test_early_stopping_keeps_the_best():
+    losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
+    saved = []
+    _, ledger = train(
+        100, validate=lambda _: next(losses), patience=2, save=lambda s, ledger, r, best: saved.append((r.step, best))
+    )
+    assert saved == [(10, True), (20, True), (30, False), (40, False)]
+    assert (ledger.best, ledger.best_step, ledger.stale) == (2.0, 20, 2)
+
+
+def test_a_loss_that_is_no_number_stops_before_it_is_saved():
+    def bad(params, data, rows, key, step):
+        value, (_, tokens) = loss(params, data, rows, key, step)
+        value = value * jnp.where(step == 12, jnp.nan, 1.0)
+        return value, (value, tokens)
+
+    saved = []
+    with pytest.raises(NonFiniteError, match=r"at step 13 .*lower learning rate.*--clip 1"):
+        train(40, loss=bad, save=lambda s, ledger, r, best: saved.append(r.step))
+    assert saved == [10]
+
+
+def test_ctrl_c_finishes_the_chunk_and_saves():
+    class Impatient(Listener):
+        def advance(self, steps, loss):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    saved = []
+    with pytest.raises(Interrupted, match="stopped at step 5 of 40"):
+        train(40, listener=Impatient(), save=lambda s, ledger, r, best: saved.append((int(s.step), r.step)))
+    assert saved == [(5, 5)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # given back
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    state = start(sgd := optimizer("sgd", 1.0, schedule="cosine", warmup=4, steps=10))
+    sizes = []
+    for _ in range(10):
+        updates, opt_state = sgd.update({"w": jnp.ones(3)}, state.opt_state, state.params)
+        state = state._replace(opt_state=opt_state)
+        sizes.append(-float(updates["w"][0]))
+    np.testing.assert_allclose(sizes[:5], [0, 0.25, 0.5, 0.75, 1.0], atol=1e-6)
+    assert sizes[4:] == sorted(sizes[4:], reverse=True) and sizes[-1] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("adam", -1.0), "expected a number above 0, got -1.0"),
+        (("adam", math.nan), "expected a number above 0, got nan"),
+        (("adma", 0.1), "unknown optimizer 'adma': did you mean 'adam'"),
+    ],
+)
+def test_optimizers_that_cannot_be(arguments, message):
+    with pytest.raises(InputError, match=message):
+        optimizer(*arguments)
+
+
+# --- the order of the data -------------------------------------------------------------------------------------------
+
+sizes = st.lists(st.integers(1, 30), min_size=1, max_size=3)
+
+
+def some(sizes, batch, steps, seed, start, count, **options):
+    stream = order.chunks(sizes, batch, steps, seed, start=start, **options)
+    return [next(stream) for _ in range(count)]
+
+
+@given(sizes, st.integers(1, 7), st.integers(1, 4), st.integers(0, 9), st.integers(0, 6), st.booleans())
+def test_starting_late_is_skipping(sizes, batch, steps, seed, start, replacement):
+    whole = some(sizes, batch, steps, seed, 0, start + 3, replacement=replacement)[start:]
+    late = some(sizes, batch, steps, seed, start, 3, replacement=replacement)
+    for (a, rows), (b, same) in zip(whole, late, strict=True):
+        assert a == b and rows.dtype == np.int32 and rows.shape == (steps, batch)
+        np.testing.assert_array_equal(rows, same)
+
+
+@given(sizes, st.integers(1, 7), st.integers(1, 4), st.integers(0, 9))
+def test_each_example_is_seen_once_before_any_twice(sizes, batch, steps, seed):
+    seen = [[] for _ in sizes]
+    for bucket, rows in some(sizes, batch, steps, seed, 0, 40):
+        seen[bucket].extend(rows.ravel().tolist())
+    for size, rows in zip(sizes, seen, strict=True):
+        for epoch in range(len(rows) // size):
+            assert sorted(rows[epoch * size : (epoch + 1) * size]) == list(range(size))
+
+
+def test_buckets_get_their_share():
+    counts = np.bincount([b for b, _ in some([100, 300, 600], 10, 2, 0, 0, 100)])
+    assert counts.tolist() == [10, 30, 60]
+
+
+def test_another_seed_is_another_order():
+    a, b = (np.concatenate([r.ravel() for _, r in some([50], 5, 2, seed, 0, 5)]) for seed in (0, 1))
+    assert (a != b).any()
+
+
+@given(st.integers(1, 3000), st.integers(1, 500), st.integers(1, 50))
+def test_chunks_divide_both(steps, report_every, most):
+    length = order.chunk_length(steps, report_every, most)
+    assert steps % length == report_every % length == 0 and length <= most
