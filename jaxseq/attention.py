@@ -190,6 +190,19 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
 
     ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters; the memory is put into them
     for each batch. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here packed).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.attention import additive, with_attention
+      >>> from jaxseq.cells import gru
+      >>> cell = with_attention(gru, additive)
+      >>> params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
+      >>> source = jnp.ones((9, 2, 4))  # [S, B, K]
+      >>> params = params._replace(memory=additive.remember(params.attention, source, None))
+      >>> carry, outs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+      >>> outs.h.shape, outs.context.shape, outs.weights.shape
+      ((7, 2, 5), (7, 2, 4), (7, 2, 9))
     """
 
     def init(

@@ -27,6 +27,14 @@ def save(path: Path | str, tree: Tree, **facts: Any) -> None:
 
     Raises:
       InputError: if the file cannot be written.
+
+    Example:
+      >>> import tempfile
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> save(f"{folder.name}/a.safetensors", {"w": jnp.ones(2)}, step=3)
+      >>> load(f"{folder.name}/a.safetensors", {"w": jnp.zeros(2)})["w"].tolist(), facts(f"{folder.name}/a.safetensors")
+      ([1.0, 1.0], {'step': 3})
+      >>> folder.cleanup()
     """
     tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named(tree).items()}
     about = {"format": FORMAT, "sha256": _digest(tensors), "facts": facts}

@@ -49,6 +49,12 @@ def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length:
 
     Raises:
       InputError: if max_length is below 1 or start is not a row of integers.
+
+    Example:
+      >>> chain = jnp.eye(4)[jnp.array([0, 0, 3, 1])]  # after token 2 comes 3, after 3 comes 1, which is EOS
+      >>> step = lambda carry, tokens: (carry, chain[tokens], ())
+      >>> greedy(step, (), jnp.array([2, 3]), eos=1, max_length=3).tokens.T.tolist()
+      [[3, 1, 0], [1, 0, 0]]
     """
     return _generate(lambda _, logits: jnp.argmax(logits, axis=-1), step, carry, start, eos, max_length, pad)
 
@@ -68,6 +74,12 @@ def sample(
 
     Raises:
       InputError: if temperature is not above 0 (towards 0 it becomes `greedy`).
+
+    Example:
+      >>> fair = lambda carry, tokens: (carry, jnp.zeros((*tokens.shape, 6)), ())
+      >>> dice = sample(fair, (), jnp.zeros(1000, int), key=jax.random.key(0), eos=-1, max_length=1).tokens
+      >>> sorted(set(dice[0].tolist()))
+      [0, 1, 2, 3, 4, 5]
     """
     if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
         raise InputError(f"sample: temperature must be above 0, got {temperature}; for the likeliest token use greedy")

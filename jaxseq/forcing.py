@@ -66,6 +66,10 @@ def draw(key: Key, probability: Array, shape: tuple[int, ...], per: str = "step"
 
     Raises:
       InputError: if `per` is neither "step" nor "sequence".
+
+    Example:
+      >>> draw(jax.random.key(0), jnp.float32(1.0), (3, 2)).tolist()
+      [[True, True], [True, True], [True, True]]
     """
     T, B = shape
     rows = choose("teacher forcing unit", per, {"step": T, "sequence": 1})

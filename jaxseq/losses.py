@@ -27,6 +27,10 @@ def masked_mean(losses: Array, mask: Array) -> Array:
     """Return the mean of the losses where the mask is True: over tokens, so that each real token weighs the same.
 
     Zero where nothing is real. A loss on padding never matters, NaN included.
+
+    Example:
+      >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
+      2.0
     """
     total = jnp.where(mask, losses, jnp.zeros_like(losses)).sum()
     return total / jnp.maximum(mask.sum(), 1).astype(losses.dtype)
@@ -37,6 +41,11 @@ def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
 
     Rows under teacher forcing (``forced [T, B]``) go on to the end. This is where the tutorial's program leaves its
     loop over target positions.
+
+    Example:
+      >>> logits = jnp.eye(3)[jnp.array([0, 2, 1])][:, None]  # its likeliest tokens are 0, 2, 1
+      >>> until_own_eos(logits, jnp.zeros((3, 1), bool), eos=2)[:, 0].tolist()
+      [True, True, False]
     """
     ended = ((jnp.argmax(logits, axis=-1) == eos) & ~forced).astype(jnp.int32)
     return jnp.cumsum(ended, axis=0) - ended == 0  # none before this step
@@ -46,6 +55,11 @@ def per_sentence(losses: Array, counted: Array, mask: Array) -> Array:
     """Return the tutorial's reduction: each row's sum over `counted` steps by its number of real targets, averaged.
 
     The divisor is the target's full length (``mask [T, B]``), also where a free-running row stopped early.
+
+    Example:
+      >>> counted = jnp.array([[True], [False]])
+      >>> float(per_sentence(jnp.ones((2, 1)), counted, jnp.ones((2, 1), bool)))
+      0.5
     """
     sums = jnp.where(counted & mask, losses, jnp.zeros_like(losses)).sum(0)
     return (sums / jnp.maximum(mask.sum(0), 1).astype(losses.dtype)).mean()

@@ -20,7 +20,7 @@ class Progress(Listener):
         self.shown: dict[str, str] = {}
 
     def compiling(self, programs: int) -> None:
-        """Say so."""
+        """Say that compilation of so many programs began."""
         self.bar.set_description(f"compiling… ({programs} program{'s' * (programs != 1)})")
         self.bar.refresh()
 
@@ -30,7 +30,7 @@ class Progress(Listener):
         self.bar.unpause()
 
     def advance(self, steps: int, loss: float) -> None:
-        """Move on."""
+        """Show so many steps more, and the loss."""
         self.shown["loss"] = f"{loss:.3f}"
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update(steps)

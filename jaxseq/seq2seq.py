@@ -166,6 +166,21 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
 
     Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
     both directions, and tanh stands for maxout in the output layer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import decode
+      >>> from jaxseq.seq2seq import translator
+      >>> model = translator()
+      >>> params = model.init(jax.random.key(0), 50, 40, embedding=8, hidden=8)
+      >>> source = jnp.ones((6, 2), int)  # [S, B]
+      >>> encoded = model.encode(params, source, source > 0)
+      >>> logits, weights = model.decode(params, encoded, jnp.ones((5, 2), int))
+      >>> logits.shape, weights.shape
+      ((5, 2, 40), (5, 2, 6))
+      >>> step = model.step(params, encoded)
+      >>> decode.greedy(step, encoded.carry, jnp.ones(2, int), eos=2, max_length=9).tokens.shape
+      (9, 2)
     """
     if layers < 1:
         raise InputError(f"translator: the encoder needs at least 1 layer; got {layers}")

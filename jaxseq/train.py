@@ -49,6 +49,11 @@ def optimizer(
 
     Raises:
       InputError: for unknown names, or a rate that is not a positive number.
+
+    Example:
+      >>> step = optimizer("adam", 1e-3, schedule="cosine", warmup=50, steps=800, clip=1.0)
+      >>> step.init({"w": jnp.zeros(2)}) is not None
+      True
     """
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(f"learning rate: expected a number above 0, got {rate}; 0.001 is a good start for adam")

@@ -18,6 +18,7 @@ if importlib.metadata.version("jaxlib") < "0.11":
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 import jax
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
@@ -40,3 +41,10 @@ collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
 def pytest_report_header() -> str:
     parity = "collected" if HAS_TORCH else "not collected, torch is not installed"
     return f"jax {jax.__version__}, torch parity: {parity}"
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Run as a script would, with jax as it comes: no float64, and promotion allowed."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

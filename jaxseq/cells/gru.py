@@ -34,7 +34,7 @@ class GRUParams(NamedTuple):
 
 
 class GRUCarry(NamedTuple):
-    """``h [B, H]``."""
+    """The state ``h [B, H]``, which is also the output."""
 
     h: Array
 
@@ -81,7 +81,7 @@ def hidden_terms(params: GRUParams, carry: GRUCarry) -> Array:
 
 
 def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
-    """The equations."""
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     (wx_r, wx_z, wx_n), (uh_r, uh_z, uh_n) = blocks(wx, 3), blocks(uh, 3)
     b_hn = jnp.broadcast_to(params.b_hn, uh_n.shape)
     r = jax.nn.sigmoid(wx_r + uh_r)

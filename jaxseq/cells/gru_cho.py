@@ -63,7 +63,7 @@ def hidden_terms(params: GRUChoParams, carry: GRUCarry) -> Array:
 
 
 def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
-    """The equations."""
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     (wx_r, wx_z, wx_n), (uh_r, uh_z) = blocks(wx, 3), blocks(uh, 2)
     r = jax.nn.sigmoid(wx_r + uh_r)
     z = jax.nn.sigmoid(wx_z + uh_z)

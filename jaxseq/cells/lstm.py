@@ -89,7 +89,7 @@ def hidden_terms(params: LSTMParams, carry: LSTMCarry) -> Array:
 
 
 def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
-    """The equations."""
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     i, f, g, o = activate(wx + uh, "sigmoid sigmoid tanh sigmoid")
     c = f * carry.c + i * g
     h = o * jnp.tanh(c)

@@ -25,7 +25,7 @@ class RNNParams(NamedTuple):
 
 
 class RNNCarry(NamedTuple):
-    """``h [B, H]``."""
+    """The state ``h [B, H]``, which is also the output."""
 
     h: Array
 

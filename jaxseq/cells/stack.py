@@ -99,6 +99,19 @@ def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
 
     Evaluation simply passes xs itself. Reference: Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329 (dropout on the
     non-recurrent connections only).
+
+    Raises:
+      InputError: if rate is not in [0, 1).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import drop_between, gru, stack
+      >>> cell, xs = stack(gru, gru), jnp.ones((7, 2, 3))
+      >>> params = cell.init(jax.random.key(0), 3, 5)
+      >>> carry, outs = unroll(cell, params, None, drop_between(jax.random.key(1), 0.2, params, xs))
+      >>> outs.shape
+      (7, 2, 5)
     """
     if not 0 <= rate < 1:
         raise InputError(f"drop_between: rate must be at least 0 and below 1, the probability of dropping; got {rate}")

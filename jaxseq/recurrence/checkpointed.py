@@ -37,6 +37,15 @@ def checkpointed(
 
     Raises:
       InputError: if segment is below 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.recurrence import checkpointed
+      >>> params, xs = gru.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
+      >>> jax.grad(lambda p: unroll(gru, p, None, xs, recurrence=checkpointed)[1].sum())(params).U.shape
+      (5, 15)
     """
     T = jax.tree.leaves(xs)[0].shape[0]
     length = segment if segment is not None else max(1, math.isqrt(max(T - 1, 0)) + 1)

@@ -1,0 +1,414 @@
+"""The command line, from outside: subprocesses that train, translate, forecast, are killed and go on."""
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from jaxseq import __version__, checkpoint, cli, run_folder
+
+pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are made once
+
+SUBJECTS = {"我": "I", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
+VERBS = {"看": "see", "听": "hear", "喜欢": "like", "找": "look for"}
+OBJECTS = {"书": "books", "狗": "dogs", "鱼": "fish"}
+PAIRS = [
+    (f"{who} {does} {what}.", f"{subject}{verb}{thing}。")
+    for subject, who in SUBJECTS.items()
+    for verb, does in VERBS.items()
+    for thing, what in OBJECTS.items()
+]
+SMALL = "--steps 60 --report-every 20 --hidden 8 --embedding 8 --batch 8 --buckets 1 --validation 0.1".split(" ")
+
+
+def jaxseq(*args, cwd, check=True, stdin="", **options):
+    """Run the command as a user would; no traceback ever."""
+    command = [sys.executable, "-m", "jaxseq", *map(str, args)]
+    done = subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, check=False, timeout=300, **options
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    lines = [f"{en}\t{zh}" for en, zh in PAIRS]
+    (folder / "pairs.tsv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Train once; a name of its own for stdout."""
+    done = jaxseq("train", "--data", "pairs.tsv", *SMALL, "--out", "run", cwd=folder)
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder / "run"
+
+
+def test_train_leaves_a_complete_run(trained, folder):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl", "source.vocab.json",
+        "target.vocab.json", "loss.png", "attention.png", "README.md",
+    }  # fmt: skip
+    assert [r.step for r in run_folder.metrics(trained)] == [20, 40, 60]
+    shown = (folder / "stdout.txt").read_text()
+    assert re.search(r"step +60 +loss \d+\.\d+ +validation \d", shown) and "BLEU" in shown
+    assert (trained / "attention.png").read_bytes().startswith(b"\x89PNG")
+    assert "| hidden | 8 |" in (trained / "README.md").read_text(encoding="utf-8")
+
+
+def test_translate_by_argument_file_and_standard_input(trained, folder):
+    (folder / "lines.txt").write_text("我看书。\n\n他听鱼。\n", encoding="utf-8")
+    by_argument = jaxseq("translate", "run", "我看书。", "他听鱼。", cwd=folder).stdout
+    by_file = jaxseq("translate", "run", "--file", "lines.txt", cwd=folder).stdout
+    by_input = jaxseq("translate", "run", cwd=folder, stdin="我看书。\n他听鱼。\n").stdout
+    assert by_argument == by_file == by_input and len(by_argument.splitlines()) == 2
+
+
+def test_translate_as_json_with_a_picture_and_an_unknown_word(trained, folder):
+    done = jaxseq("translate", "run", "我看猫。", "--json", "--attention", "map.svg", cwd=folder)
+    (one,) = json.loads(done.stdout)
+    assert one["source_tokens"] == ["我", "看", "<unk>", "。", "<eos>"] and one["unknown"] == ["猫"]
+    assert len(one["weights"]) == len(one["target_tokens"]) and one["log_prob"] < 0
+    assert all(abs(sum(row) - 1) < 1e-2 for row in one["weights"])
+    assert "unknown, read as <unk>: 猫" in done.stderr and (folder / "map.svg").is_file()
+
+
+def test_evaluate(trained, folder):
+    facts = json.loads(jaxseq("evaluate", "run", "--json", "--examples", "3", cwd=folder).stdout)
+    assert facts["pairs"] == round(len(PAIRS) * 0.1) and len(facts["examples"]) == 3
+    assert 0 <= facts["bleu"] <= 100 and "version:" in facts["bleu_signature"] and facts["unknown"] == 0
+    on_all = json.loads(jaxseq("evaluate", "run", "--data", "pairs.tsv", "--json", cwd=folder).stdout)
+    assert on_all["pairs"] == len(PAIRS)
+    assert "> " in jaxseq("evaluate", "run", cwd=folder).stdout
+
+
+@pytest.mark.parametrize("preset", ["tutorial-plain", "tutorial-attention"])
+def test_the_tutorials_translators(folder, preset):
+    small = ["--steps", "20", "--report-every", "10", "--hidden", "8", "--no-prefix-filter", "--source-tokens", "chars"]
+    out = json.loads(jaxseq(
+        "train", "--preset", preset, "--data", "pairs.tsv", *small, "--out", preset, "--json", cwd=folder
+    ).stdout)  # fmt: skip
+    assert out["steps"] == 20 and out["evaluation"]["data"].endswith("trained on")
+    assert (folder / preset / "attention.png").exists() == (preset == "tutorial-attention")
+
+
+def state(run: Path) -> tuple[bytes, list]:
+    """Everything that must not differ: arrays of the last checkpoint, the best one's, and reports without times."""
+    tensors = [checkpoint._read(run / name)[0] for name in ("last.safetensors", "model.safetensors")]
+    raw = b"".join(tree[name].tobytes() for tree in tensors for name in sorted(tree))
+    return raw, [(r.step, r.loss, r.validation_loss, r.gradient_norm) for r in run_folder.metrics(run)]
+
+
+def test_a_run_that_is_killed_at_a_random_moment_resumes_exactly(trained, folder):
+    """60 steps; and 60 steps with a SIGKILL between the first report and the last; and as often as it survives."""
+    command = [sys.executable, "-m", "jaxseq", "train", "--data", "pairs.tsv", *SMALL, "--out", "killed"]
+    command[command.index("--report-every") + 1] = "20"
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while len(run_folder.metrics(folder / "killed")) < 1 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(random.random() * 0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it was too fast to be killed: nothing is tested"
+    assert len(run_folder.metrics(folder / "killed")) < 3 or not (folder / "killed" / "README.md").exists()
+    jaxseq("train", "--resume", "killed", cwd=folder)
+    assert state(folder / "killed") == state(trained)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(trained, folder):
+    command = [sys.executable, "-m", "jaxseq", "train", "--data", "pairs.tsv", *SMALL, "--out", "stopped"]
+    command[command.index("--steps") + 1] = "100000"
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while len(run_folder.metrics(folder / "stopped")) < 1:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED and "Traceback" not in errors
+    assert re.search(r"stopped at step \d+ of 100000; everything is saved.*jaxseq train --resume stopped", errors)
+    last = run_folder.metrics(folder / "stopped")[-1].step
+    assert checkpoint.facts(folder / "stopped" / "model.safetensors")["step"] <= last
+
+
+def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(folder):
+    done = jaxseq(
+        "train", "--data", "pairs.tsv", *SMALL, "--learning-rate", "1e30", "--clip", "0", "--optimizer", "sgd",
+        "--warmup", "0", "--out", "exploded", cwd=folder, check=False,
+    )  # fmt: skip
+    assert done.returncode == cli.FAILED
+    assert re.search(r"at step \d+ the loss is (nan|inf).*last good checkpoint is kept. Try a lower", done.stderr)
+
+
+# --- forecast
+
+
+@pytest.fixture(scope="module")
+def forecast(folder):
+    """Forecast the shipped series with its defaults, from a folder that has nothing."""
+    done = jaxseq("forecast", "--out", "passengers", "--json", cwd=folder)
+    return json.loads(done.stdout)
+
+
+def test_the_default_forecast_beats_the_simple_ones(forecast, folder):
+    rmse = {(row["name"], row["mode"]): row["rmse"] for row in forecast["table"]}
+    for mode in ("one step", "free-running"):
+        assert rmse["gru", mode] < min(rmse["naive", mode], rmse["seasonal naive", mode])
+    names = {path.name for path in (folder / "passengers").iterdir()}
+    assert names == {
+        "config.json", "model.safetensors", "metrics.jsonl", "predictions.csv", "forecast.png", "loss.png", "README.md",
+    }  # fmt: skip
+    with open(folder / "passengers" / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36 and rows[0]["time"] == "1958-01-01" and rows[0]["passengers"] == "340"
+
+
+def test_a_saved_forecaster_goes_on_and_takes_new_rows(forecast, folder):
+    rows = jaxseq("forecast", "--run", "passengers", "--horizon", "3", cwd=folder).stdout.splitlines()
+    assert rows[0] == "step,passengers" and len(rows) == 4 and 300 < float(rows[1].split(",")[1]) < 700
+    more = ["month,passengers", *(f"{1949 + m // 12}-{m % 12 + 1:02d},{100 + m}" for m in range(60))]
+    (folder / "more.csv").write_text("\n".join(more))
+    got = json.loads(
+        jaxseq("forecast", "--run", "passengers", "--data", "more.csv", "--json", "--horizon", "2", cwd=folder).stdout
+    )
+    assert [row["step"] for row in got] == [1, 2] and 100 < got[0]["passengers"] < 250
+
+
+@pytest.mark.parametrize("preset", ["tutorial-lstm", "tutorial-gru"])
+def test_the_tutorials_forecasts(folder, preset):
+    facts = json.loads(jaxseq("forecast", "--preset", preset, "--out", preset, "--json", cwd=folder).stdout)
+    assert facts["losses"][-1] < facts["losses"][0] and len(facts["losses"]) == 8
+
+
+def test_several_columns_without_dates(folder):
+    lines = ["a;b", *(f"{n % 7 + n / 50};{(n % 5) ** 2}" for n in range(80))]
+    (folder / "two.csv").write_text("\n".join(lines))
+    options = [
+        "--no-log",
+        "--no-difference",
+        "--epochs",
+        "20",
+        "--seeds",
+        "2",
+        "--hidden",
+        "4",
+        "--window",
+        "5",
+        "--cell",
+        "lstm",
+    ]
+    facts = json.loads(jaxseq("forecast", "--data", "two.csv", *options, "--out", "two", "--json", cwd=folder).stdout)
+    assert facts["season"] == 1 and len(facts["table"]) == 8
+    again = jaxseq("forecast", "--run", "two", "--horizon", "2", cwd=folder).stdout.splitlines()
+    assert again[0] == "step,a,b" and len(again) == 3
+
+
+# --- the rest
+
+
+def test_a_corpus_is_added_by_hand_and_then_found_by_name(folder, monkeypatch):
+    lines = [
+        f"{en} ({n})\t{zh}{n}\tCC-BY 2.0 (France) Attribution: tatoeba.org #{n}" for n in range(400) for en, zh in PAIRS
+    ]
+    with zipfile.ZipFile(folder / "cmn-eng.zip", "w") as archive:
+        archive.writestr("cmn.txt", "\n".join(lines))
+    here = os.environ | {"JAXSEQ_CACHE": str(folder / "cache")}
+    missing = jaxseq("train", "--data", "cmn-eng", cwd=folder, check=False, env=here)
+    assert missing.returncode == cli.FAILED and "jaxseq data get cmn-eng" in missing.stderr
+    done = jaxseq("data", "add", "cmn-eng", "cmn-eng.zip", "--json", cwd=folder, env=here)
+    assert json.loads(done.stdout)["pairs"] == len(lines)
+
+
+def test_version_help_and_doctor(folder):
+    assert jaxseq("--version", cwd=folder).stdout == f"jaxseq {__version__}\n"
+    assert "doctor" in jaxseq(cwd=folder).stdout
+    for command in ("train", "translate", "evaluate", "forecast", "data", "doctor"):
+        shown = jaxseq(command, "--help", cwd=folder).stdout
+        assert f"Example: jaxseq {command}" in shown
+        undescribed = re.findall(r"(--[\w-]+) [A-Z]+\s+\(default", shown)
+        assert not undescribed
+    assert json.loads(jaxseq("doctor", "--json", cwd=folder).stdout)["jaxseq"] == __version__
+
+
+def test_a_preset_shows_its_own_defaults(folder):
+    shown = jaxseq("train", "--preset", "tutorial-attention", "--help", cwd=folder).stdout
+    assert re.search(r"--steps INT\s+Train steps in all. \(default: 20000\)", shown)
+
+
+def test_a_reader_that_goes_away_is_no_error(trained, folder):
+    command = f"{sys.executable} -m jaxseq translate run 我看书。 | true"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_no_permission_and_a_full_disk(folder, tmp_path):
+    for out in ("/proc/nowhere/run", "/dev/full/run"):
+        done = jaxseq("train", "--data", "pairs.tsv", *SMALL, "--out", out, cwd=folder, check=False)
+        assert done.returncode == cli.FAILED and re.search(r"cannot write /(proc|dev)", done.stderr)
+
+
+# --- what cannot be used: in this process, since each is over before anything is compiled -----------------------------
+
+
+def refused(capsys, *args) -> str:
+    assert cli.main([str(a) for a in args]) == cli.FAILED
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("jaxseq: ") and len(shown.err.splitlines()) == 1
+    return shown.err
+
+
+GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"", "", r"pairs.tsv is empty; expected text"),
+        (b"\x00\x01", "", r"is a binary file \(a zero byte at 0\)"),
+        ("他\t我".encode("gb18030"), "", r"line 1: not UTF-8.*iconv"),
+        (GOOD + "\nonly one\nand another", "", r"line 73: expected en<TAB>zh.*got 1 column. Lines like it: 2"),
+        (GOOD + "\nHi.\t", "", r"line 73: .*an empty side"),
+        (
+            GOOD + "\n\u0301\t他。",
+            "--normalise tutorial",
+            r"line 73: the pair .* has a side that is empty after normalis",
+        ),
+        (GOOD, "--prefix-filter", r"no pair is left of 72: .*Loosen the filter"),
+        (GOOD, "--max-tokens 2", r"no pair is left of 72: 72 pairs are longer than --max-tokens 2"),
+        ("Hi.\t你好。\nHi.\t您好。", "", r"too small to split: 2 pairs.*--validation 0"),
+        (GOOD, "--target cn", r"--target must be one of columns \('en', 'zh'\); got cn"),
+        (GOOD, "--source en", r"--target must be another language than source; got en"),
+        (GOOD, "--hidden 0", r"--hidden must be at least 1; got 0"),
+        (GOOD, "--batch -3", r"--batch must be at least 1; got -3"),
+        (GOOD, "--learning-rate nan", r"--learning-rate must be above 0; got nan"),
+        (GOOD, "--learning-rate -1", r"--learning-rate must be above 0; got -1"),
+        (GOOD, "--dropout 1", r"--dropout must be at least 0 and below 1; got 1"),
+        (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'"),
+        (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
+        (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
+        (GOOD, "--preset tutorial", r"unknown preset 'tutorial': did you mean 'tutorial-"),
+        (GOOD, "--preset tutorial-gru", r"unknown translation preset 'tutorial-gru'"),
+    ],
+)
+def test_training_that_cannot_be(tmp_path, monkeypatch, capsys, content, options, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    error = refused(capsys, "train", "--data", "pairs.tsv", *options.split())
+    assert re.search(message, error), error
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.tsv"]  # nothing half-made is left
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("day,place\n2001-01-01,x\n", "", r"no column of numbers among day, place"),
+        (
+            "v\n" + "1\n2\n3\n" * 3,
+            "",
+            r"has 9 rows; .* leave too few to train on. Give more rows or a shorter --window",
+        ),
+        ("v\n" + "5\n" * 60, "", r"column 'v' is constant \(5\)"),
+        ("v\n" + "1\n-2\n3\n" * 30, "", r"use --no-log"),
+        ("v\n" + "1\n2\n3\n" * 30, "--columns w", r"unknown column 'w'"),
+        ("v\n" + "1\n2\n3\n" * 30, "--window 0", r"--window must be at least 1; got 0"),
+        ("v\n" + "1\n2\n3\n" * 30, "--test 1.5", r"--test must be above 0 and below 1.*got 1.5"),
+        ("v\n" + "1\n2\n3\n" * 30, "--learning-rate nan", r"learning rate: expected a number above 0, got nan"),
+        ("v\n" + "1\n2\n3\n" * 30, "--run .", r"is not a run"),
+    ],
+)
+def test_forecasts_that_cannot_be(tmp_path, monkeypatch, capsys, content, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text(content)
+    error = refused(capsys, "forecast", "--data", "a.csv", *options.split())
+    assert re.search(message, error), error
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trane"], r"unknown command 'trane': did you mean 'train'\? known: data, doctor, evaluate"),
+        (["translate", "nowhere", "我"], r"nowhere is not a run: cannot read .*config.json"),
+        (["evaluate", "nowhere"], r"nowhere is not a run"),
+        (["train", "--resume", "nowhere"], r"nowhere is not a run"),
+        (["train", "--data", "nope.tsv"], r"there is no file 'nope.tsv'"),
+        (["train", "--data", "zh-ne"], r"did you mean 'zh-en'"),
+        (["data", "fetch", "cmn-eng"], r"unknown action 'fetch'"),
+        (["data", "add", "cmn-eng"], r"which file\? For example: jaxseq data add cmn-eng cmn-eng.zip"),
+    ],
+)
+def test_commands_that_cannot_be(tmp_path, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, refused(capsys, *args))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [(["train", "--stepz", "4"], "--steps INT"), (["train", "--steps", "four"], "--steps"), (["evaluate"], "PATH")],
+)
+def test_options_that_cannot_be(capsys, args, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(args)
+    assert stopped.value.code == cli.FAILED and message in capsys.readouterr().err
+
+
+def damage(run: Path, name: str, change) -> None:
+    (run / name).write_bytes(change((run / name).read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("model.safetensors", lambda raw: raw[:-9], r"truncated or damaged"),
+        ("model.safetensors", lambda raw: raw[:-9] + b"\x01" + raw[-8:], r"was altered"),
+        ("config.json", lambda raw: raw.replace(b'"hidden": 8', b'"hidden": 9'), r"holds another architecture"),
+        ("config.json", lambda raw: raw.replace(b'"translation"', b'"forecast"'), r"is a forecast run, expected a tr"),
+        ("config.json", lambda raw: raw.replace(b'"format": 1', b'"format": 7'), r"has format 7, this jaxseq reads up"),
+        ("config.json", lambda raw: raw[:40], r"config.json is damaged"),
+        (
+            "source.vocab.json",
+            lambda raw: raw.replace('"书",\n'.encode(), b""),
+            r"holds another architecture",
+        ),
+        ("source.vocab.json", lambda raw: b"[", r"source.vocab.json is damaged: expected a JSON list"),
+    ],
+)
+def test_runs_that_were_damaged(trained, tmp_path, capsys, name, change, message):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    damage(run, name, change)
+    error = refused(capsys, "translate", run, "我看书。")
+    assert re.search(message, error), error
+
+
+def test_what_a_good_run_refuses(trained, capsys, monkeypatch, tmp_path):
+    assert "is empty; give text" in refused(capsys, "translate", trained, "  ")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n  \n"))
+    assert "there is no text to translate; give sentences as arguments" in refused(capsys, "translate", trained)
+    assert "the most is 320; cut it" in refused(capsys, "translate", trained, "我" * 400)
+    assert "--examples must be at least 0" in refused(capsys, "evaluate", trained, "--examples", "-1")
+    assert "is a translation run, expected a forecast run" in refused(capsys, "forecast", "--run", trained)
+    monkeypatch.chdir(trained.parent)
+    again = refused(capsys, "train", "--data", "pairs.tsv", *SMALL, "--out", "run")
+    assert "the run run exists" in again and "--overwrite" in again and "--resume run" in again
+    assert "no suffix" in refused(capsys, "translate", trained, "我看书。", "--attention", tmp_path / "map")

@@ -1,0 +1,68 @@
+"""The code in README and in docstrings runs, and README's commands are those that CI runs."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxseq
+from jaxseq.cells import lstm
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_lstm_shown_is_the_lstm(as_users_have_it):
+    """The code beside the equations computes what the cell does."""
+    import jaxseq.cells.base
+    from jaxseq.cells import LSTMCarry, LSTMGates
+
+    (shown,) = (block for block in blocks("python") if "def gates" in block)
+    names = {"jnp": jnp, "LSTMCarry": LSTMCarry, "LSTMGates": LSTMGates, **vars(jaxseq.cells.base)}
+    exec(shown, names)
+    params = lstm.init(jax.random.key(0), 3, 4)
+    carry = jax.tree.map(lambda a: a + 0.3, lstm.initial_carry(params, (2,)))
+    x = jax.random.normal(jax.random.key(1), (2, 3))
+    got = names["gates"](params, carry, names["input_terms"](params, x), names["hidden_terms"](params, carry))
+    want = lstm.gates(params, carry, lstm.input_terms(params, x), lstm.hidden_terms(params, carry))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.mark.parametrize("block", [b for b in blocks("python") if "def gates" not in b])
+def test_every_example_runs(block, as_users_have_it, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    for line in re.findall(r"print\(.*\)  # (.*)$", block, re.MULTILINE):
+        assert line in capsys.readouterr().out
+
+
+MODULES = [m.name for m in pkgutil.walk_packages(jaxseq.__path__, "jaxseq.") if "._data" not in m.name]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_examples_in_docstrings(name, as_users_have_it):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert not failed
+
+
+def test_ci_runs_the_readmes_test_command():
+    commands = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    (command,) = (line for line in commands if "pytest" in line)
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_what_the_readme_names_is_there():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+    for name in re.findall(r"`((?:jaxseq|benchmarks|data|tests)/[\w./-]+)`", README):
+        assert (ROOT / name).exists(), name

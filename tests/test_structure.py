@@ -1,0 +1,160 @@
+"""The shape of the package: imports flow one way, little is loaded, every public name is documented."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxseq
+
+PACKAGE = Path(jaxseq.__file__).parent
+
+LAYERS = """
+notation errors
+initializers dropout files
+cells.checks
+cells.base
+cells.rnn cells.lstm cells.gru cells.gru_cho cells.stack
+cells
+recurrence.scan
+recurrence.checkpointed
+recurrence
+unroll testing
+decode losses forcing train order
+attention
+seq2seq
+tutorial
+checkpoint pairs text
+datasets series plots progress run_folder
+doctor
+tasks tasks.config
+tasks.translate tasks.forecast
+tasks.translator
+tasks.report
+cli
+__main__
+""".strip().splitlines()
+"""Lowest first; a module imports from its own line's left or from lines above."""
+
+RANK = {name: (row, column) for row, line in enumerate(LAYERS) for column, name in enumerate(line.split())}
+KNOWS_NO_MODEL = "decode losses forcing train order checkpoint files text pairs series datasets plots".split(" ")
+ONLY_NUMPY = "errors order files text pairs series datasets plots doctor".split(" ")
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+        if "_data" not in path.parts
+    }
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file names in an import, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of this package among them."""
+    found = set()
+    for name in imports(path):
+        while name.startswith("jaxseq."):
+            if name.removeprefix("jaxseq.") in modules():
+                found.add(name.removeprefix("jaxseq."))
+                break
+            name = name.rpartition(".")[0]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(modules()) - {"__init__"}))
+def test_imports_flow_one_way(name):
+    assert name in RANK, f"say in LAYERS where {name} belongs"
+    typing_only = {"cells.base"} if name == "cells.checks" else set()
+    later = {other for other in own_imports(modules()[name]) - typing_only if RANK[other] >= RANK[name]}
+    assert not later, f"{name} imports {later}, which are not below it"
+
+
+@pytest.mark.parametrize("name", KNOWS_NO_MODEL)
+def test_these_know_no_model(name):
+    model = {m for m in modules() if m.startswith(("cells", "recurrence", "tasks"))}
+    assert not own_imports(modules()[name]) & (model | {"unroll", "attention", "seq2seq", "tutorial"})
+
+
+@pytest.mark.parametrize("name", ONLY_NUMPY)
+def test_these_do_without_jax_at_import(name):
+    tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    named = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+    assert not {n for n in named if n.partition(".")[0] in ("jax", "optax")}
+
+
+def test_importing_jaxseq_loads_little():
+    """Neither plots nor optimizers nor the command line's libraries; they are imported where they are used."""
+    heavy = "matplotlib torch optax tyro tqdm pooch sacrebleu safetensors".split(" ")
+    code = f"import sys, jaxseq; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def public() -> list[tuple[str, object]]:
+    """Every public module, function, class and method that this package defines."""
+    found: list[tuple[str, object]] = []
+    for info in pkgutil.walk_packages([str(PACKAGE)], "jaxseq."):
+        if info.name.endswith("__main__") or "._data" in info.name:
+            continue
+        module = importlib.import_module(info.name)
+        found.append((info.name, module))
+        for name, value in vars(module).items():
+            if name.startswith("_") or getattr(value, "__module__", None) != info.name:
+                continue
+            if inspect.isfunction(value) or inspect.isclass(value):
+                found.append((f"{info.name}.{name}", value))
+            if inspect.isclass(value):
+                methods = {n: f for n, f in vars(value).items() if inspect.isfunction(f) and not n.startswith("_")}
+                found += [(f"{info.name}.{name}.{n}", f) for n, f in methods.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "value"), public(), ids=[name for name, _ in public()])
+def test_every_public_name_is_documented(name, value):
+    text = inspect.getdoc(value) or ""
+    assert len(text) > 15 and not text.startswith(f"{getattr(value, '__name__', '')}("), f"{name} has no docstring"
+
+
+EXAMPLES = [
+    "unroll.unroll", "unroll.trace", "unroll.bidirectional", "cells.stack.stack", "cells.stack.drop_between",
+    "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention", "decode.greedy",
+    "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
+    "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed.checkpointed",
+    "order.chunks", "order.chunk_length", "testing.check_cell", "text.plain", "text.tutorial", "text.words",
+    "text.chars", "text.detokenise", "series.naive", "series.season_length", "train.optimizer", "checkpoint.save",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_research_code_calls_has_a_doctested_example(name):
+    module, _, attribute = name.rpartition(".")
+    value = getattr(importlib.import_module(f"jaxseq.{module}"), attribute)
+    assert ">>> " in (inspect.getdoc(inspect.unwrap(value)) or "")
+
+
+def test_what_all_promises_is_there():
+    for module in (jaxseq, jaxseq.cells, jaxseq.recurrence):
+        assert len(module.__all__) == len(set(module.__all__))
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_no_module_is_too_long():
+    long = {name: count for name, path in modules().items() if (count := len(path.read_text().splitlines())) > 400}
+    assert not long
