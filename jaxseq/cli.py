@@ -101,6 +101,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         text: Positional[tuple[str, ...]] = (),
         file: Path | None = None,
         attention: Path | None = None,
+        gates: Path | None = None,
         json: bool = False,
     ) -> None:
         """Translate sentences: arguments, a file's lines, or standard input's.
@@ -112,10 +113,12 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
           text: Sentences.
           file: A text file, one sentence a line.
           attention: Write the attention map of the first sentence here (png, pdf or svg).
+          gates: Write the gates of the encoder's first layer, as it reads that sentence, here; the units that
+            retain most are lowest.
           json: Print tokens, probabilities and unknown words as JSON.
         """
         lines = text or _lines(file)
-        _show(report.translate(run, lines, attention), json)
+        _show(report.translate(run, lines, attention, gates), json)
 
     def evaluate(run: Positional[Path], data: str | None = None, examples: int = 10, json: bool = False) -> None:
         """Measure a translator: BLEU, chrF, exact match, loss, and random examples (> source, = reference, < ours).

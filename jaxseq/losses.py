@@ -51,18 +51,19 @@ def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
     return jnp.cumsum(ended, axis=0) - ended == 0  # none before this step
 
 
-def per_sentence(losses: Array, counted: Array, mask: Array) -> Array:
-    """Return the tutorial's reduction: each row's sum over `counted` steps by its number of real targets, averaged.
+def per_sentence(losses: Array, counted: Array, mask: Array) -> tuple[Array, Array]:
+    """Return what the tutorial minimises and what it reports, of losses ``[T, B]``.
 
-    The divisor is the target's full length (``mask [T, B]``), also where a free-running row stopped early.
+    It minimises a sentence's sum over `counted` steps, and reports that sum divided by the target's full length
+    (``mask [T, B]``), also where a free-running row stopped early. Both are averaged over rows.
 
     Example:
       >>> counted = jnp.array([[True], [False]])
-      >>> float(per_sentence(jnp.ones((2, 1)), counted, jnp.ones((2, 1), bool)))
-      0.5
+      >>> [float(a) for a in per_sentence(jnp.full((2, 1), 3.0), counted, jnp.ones((2, 1), bool))]
+      [3.0, 1.5]
     """
     sums = jnp.where(counted & mask, losses, jnp.zeros_like(losses)).sum(0)
-    return (sums / jnp.maximum(mask.sum(0), 1).astype(losses.dtype)).mean()
+    return sums.mean(), (sums / jnp.maximum(mask.sum(0), 1).astype(losses.dtype)).mean()
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> Array:

@@ -82,12 +82,15 @@ def test_translate_by_argument_file_and_standard_input(trained, folder):
 
 
 def test_translate_as_json_with_a_picture_and_an_unknown_word(trained, folder):
-    done = jaxseq("translate", "run", "我看猫。", "--json", "--attention", "map.svg", cwd=folder)
+    done = jaxseq(
+        "translate", "run", "我看猫。", "--json", "--attention", "map.svg", "--gates", "gates.png", cwd=folder
+    )
     (one,) = json.loads(done.stdout)
     assert one["source_tokens"] == ["我", "看", "<unk>", "。", "<eos>"] and one["unknown"] == ["猫"]
     assert len(one["weights"]) == len(one["target_tokens"]) and one["log_prob"] < 0
     assert all(abs(sum(row) - 1) < 1e-2 for row in one["weights"])
     assert "unknown, read as <unk>: 猫" in done.stderr and (folder / "map.svg").is_file()
+    assert (folder / "gates.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_evaluate(trained, folder):
@@ -152,7 +155,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(trained, folder):
 
 def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(folder):
     done = jaxseq(
-        "train", "--data", "pairs.tsv", *SMALL, "--learning-rate", "1e30", "--clip", "0", "--optimizer", "sgd",
+        "train", "--data", "pairs.tsv", *SMALL, "--learning-rate", "3e38", "--clip", "0", "--optimizer", "sgd",
         "--warmup", "0", "--out", "exploded", cwd=folder, check=False,
     )  # fmt: skip
     assert done.returncode == cli.FAILED

@@ -80,7 +80,7 @@ class TranslateConfig:
     label_smoothing: float = 0.1
     """Probability mass spread over all tokens in the loss that is minimised; reported losses are without."""
     loss: Literal["tokens", "sentences"] = "tokens"
-    """Mean over real target tokens, or the tutorial's: each sentence's sum by its length."""
+    """Mean over real target tokens, or the tutorial's: each sentence's sum, reported by its length."""
     forcing: str = "constant"
     """Schedule of teacher forcing: constant, linear or inverse-sigmoid."""
     forcing_start: float = 1.0

@@ -67,15 +67,23 @@ def train(config: TranslateConfig, out: Path, *, resume: bool = False, overwrite
     return Shown(facts, text, notes)
 
 
-def translate(run: Path, lines: Sequence[str], attention: Path | None = None) -> Shown:
-    """Translate lines; draw the first one's attention where asked."""
+def translate(run: Path, lines: Sequence[str], attention: Path | None = None, gates: Path | None = None) -> Shown:
+    """Translate lines; draw the first one's attention, and the encoder's gates while it reads, where asked."""
     if not lines:
         raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
-    done = translator.load(run).translate(lines)
+    model = translator.load(run)
+    done = model.translate(lines)
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
     if attention is not None:
         notes += _draw_attention(done[0], attention)
         notes.append(f"wrote {attention}")
+    if gates is not None:
+        from jaxseq import plots
+
+        tokens, seen = model.gates(lines[0])
+        retain = next((name for name in ("f", "z") if name in seen), next(iter(seen)))
+        plots.save(plots.gates(seen, tokens, unit_order=np.argsort(seen[retain].mean(0)).tolist()), gates)
+        notes.append(f"wrote {gates}")
     facts = [{**d._asdict(), "weights": np.round(d.weights, 4).tolist()} for d in done]
     return Shown(facts, "\n".join(d.text for d in done), notes)
 

@@ -121,8 +121,8 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
         nll = losses.cross_entropy(logits, batch.targets)
         if config.loss == "sentences":
             counted = mask if forced is None else losses.until_own_eos(logits, forced, EOS)
-            reported = losses.per_sentence(nll, counted, mask)
-            return reported, (reported, mask.sum())
+            minimised, reported = losses.per_sentence(nll, counted, mask)
+            return minimised, (reported, mask.sum())
         smoothed = losses.cross_entropy(logits, batch.targets, config.label_smoothing)
         return losses.masked_mean(smoothed, mask), (losses.masked_mean(nll, mask), mask.sum())
 

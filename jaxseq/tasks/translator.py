@@ -13,14 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, run_folder, text
+from jaxseq.cells import CELLS, gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params
 from jaxseq.pairs import read_pairs, read_text
-from jaxseq.seq2seq import Seq2Seq
+from jaxseq.seq2seq import Seq2Seq, lookup
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
+from jaxseq.unroll import trace
 
 LENGTHS = (10, 20, 40, 80, 160, 320)
 """Source lengths that programs are compiled for; a batch is padded to the next."""
@@ -80,6 +82,23 @@ class Translator(NamedTuple):
                 unknown = self.source.unknown(tokens[i])
                 done[i] = translation._replace(source=sentences[i], unknown=unknown)
         return [done[i] for i in range(len(rows))]
+
+    def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray]]:
+        """Return the tokens of a sentence, and each gate ``[S, H]`` of the encoder's first layer as it reads them.
+
+        Raises:
+          InputError: for an empty sentence.
+        """
+        tokens = text.TOKENISERS[self.config.source_tokens](text.NORMALISERS[self.config.normalise](sentence))
+        if not tokens:
+            raise InputError(f"the sentence {sentence!r} is empty; give text to read")
+        cell, own = gru, self.params.encoder
+        if self.config.model == "translator":
+            cell, own = CELLS[self.config.cell], self.params.encoder[0].forward
+        row = jnp.array([*self.source.encode(tokens), EOS])
+        _, seen = trace(cell, own, None, lookup(self.params.source, row))
+        gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
+        return [*tokens, text.SPECIALS[EOS]], gates
 
     def _batch(self, rows: list[list[int]]) -> list[Translation]:
         longest = max(map(len, rows))

@@ -243,7 +243,7 @@ class Tutorial(nn.Module):
             fed = word if forced else int(log_p.argmax())
             if not forced and fed == EOS:
                 break
-        return total / len(target)
+        return total
 
 
 def tutorial_params(m: Tutorial, read=numpy):
@@ -268,8 +268,9 @@ def test_tutorial(length: int | None) -> None:
     source, _, inputs, target = a_batch(5)
     rows = np.array([True, False, True, False])
     sentences = [tuple([int(w) for w in side[:, b] if w != PAD] for side in (source, target)) for b in range(4)]
-    want = torch.stack([module.sentence(*both, bool(forced)) for both, forced in zip(sentences, rows, strict=True)])
-    want = want.mean()
+    sums = torch.stack([module.sentence(*both, bool(forced)) for both, forced in zip(sentences, rows, strict=True)])
+    reported = np.mean([float(total) / len(words) for total, (_, words) in zip(sums.detach(), sentences, strict=True)])
+    want = sums.mean()
     want.backward()
 
     model = plain if length is None else attentive(length, dropout=0.0)
@@ -287,4 +288,5 @@ def test_tutorial(length: int | None) -> None:
     logits, _ = model.decode(params, encoded, jnp.asarray(inputs), forced)
     counted = np.asarray(losses.until_own_eos(logits, forced, EOS)) & (target != PAD)
     assert counted.sum() < (target != PAD).sum(), "no row stops early: the break is not tested"
-    compare(loss, params, want, tutorial_params(module, gradient))
+    agree(loss(params)[1], reported, "reported loss")
+    compare(lambda p: loss(p)[0], params, want, tutorial_params(module, gradient))
