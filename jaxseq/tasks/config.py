@@ -65,7 +65,7 @@ class TranslateConfig:
     """Pairs in a step."""
     replacement: bool = False
     """Draw pairs at random with replacement, in place of one permutation after another."""
-    buckets: int = 3
+    buckets: int = 2
     """Groups of like length; each is one compiled program."""
     optimizer: str = "adam"
     """adam, adamw or sgd."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -217,9 +218,11 @@ def train(
     begun = time.perf_counter()
     rows = jax.ShapeDtypeStruct((length, config.batch), jnp.int32)
     jitted = chunk(loss_of(model, config), optimise)
-    programs = [jitted.lower(state, d, rows, k_train).compile() for d in data]
-    if validate:
-        validate(state.params)
+    with ThreadPoolExecutor() as pool:  # XLA lets go of the interpreter while it compiles
+        compiled = pool.map(lambda d: jitted.lower(state, d, rows, k_train).compile(), data)
+        if validate:
+            validate(state.params)
+        programs = list(compiled)
     compile_seconds = time.perf_counter() - begun
     listener.compiled(compile_seconds)
 
