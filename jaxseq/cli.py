@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands = _commands(_preset(args))
         if args and not args[0].startswith("-"):
             choose("command", args[0], commands)
-        subcommand_cli_from_dict(commands, prog="jaxseq", description=_ABOUT, args=args or ["--help"])
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            subcommand_cli_from_dict(commands, prog="jaxseq", description=_ABOUT, args=args or ["--help"])
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"jaxseq: {stopped or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Show a warning to a person: what it says, without the line of code that raised it."""
+    print(f"jaxseq: {message}", file=sys.stderr)
 
 
 _ABOUT = """Recurrent cells from scratch in JAX: forecast a series, train a translator, look inside.

@@ -210,15 +210,24 @@ def save(drawn: Axes | Figure, path: Path | str) -> None:
     Raises:
       InputError: for another suffix, or where it cannot be written.
     """
-    kind = Path(path).suffix.lower().lstrip(".")
-    if not kind:
-        raise InputError(f"{path} has no suffix to tell the picture's format; name it .png, .pdf or .svg")
-    choose("picture format", kind, {"png": 1, "pdf": 1, "svg": 1})
+    kind = picture_format(path)
     figure: Any = drawn if isinstance(drawn, Figure) else drawn.figure.figure  # of a subfigure, the whole
     into = io.BytesIO()
     figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
     plt.close(figure)
     write_atomic(path, into.getvalue())
+
+
+def picture_format(path: Path | str) -> str:
+    """Return png, pdf or svg, as the suffix of `path` says.
+
+    Raises:
+      InputError: for another suffix or none.
+    """
+    kind = Path(path).suffix.lower().lstrip(".")
+    if not kind:
+        raise InputError(f"{path} has no suffix to tell the picture's format; name it .png, .pdf or .svg")
+    return choose("picture format", kind, {"png": "png", "pdf": "pdf", "svg": "svg"})
 
 
 def font_for(text: str) -> FontProperties | None:

@@ -71,6 +71,11 @@ def translate(run: Path, lines: Sequence[str], attention: Path | None = None, ga
     """Translate lines; draw the first one's attention, and the encoder's gates while it reads, where asked."""
     if not lines:
         raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
+    if attention is not None or gates is not None:
+        from jaxseq import plots
+
+        for picture in filter(None, (attention, gates)):
+            plots.picture_format(picture)  # before anything takes time
     model = translator.load(run)
     done = model.translate(lines)
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
@@ -78,8 +83,6 @@ def translate(run: Path, lines: Sequence[str], attention: Path | None = None, ga
         notes += _draw_attention(done[0], attention)
         notes.append(f"wrote {attention}")
     if gates is not None:
-        from jaxseq import plots
-
         tokens, seen = model.gates(lines[0])
         retain = next((name for name in ("f", "z") if name in seen), next(iter(seen)))
         plots.save(plots.gates(seen, tokens, unit_order=np.argsort(seen[retain].mean(0)).tolist()), gates)
