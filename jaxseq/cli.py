@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warn(message: Warning | str, *_: object) -> None:
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
     """Show a warning to a person: what it says, without the line of code that raised it."""
     print(f"jaxseq: {message}", file=sys.stderr)
 
