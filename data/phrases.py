@@ -164,7 +164,8 @@ COLORS = (
 )  # fmt: skip
 FOODS = (
     ("rice", "米饭"), ("noodles", "面条"), ("fish", "鱼"), ("apples", "苹果"), ("bread", "面包"), ("beef", "牛肉"),
-    ("eggs", "鸡蛋"), ("vegetables", "蔬菜"), ("cake", "蛋糕"), ("chicken", "鸡肉"), ("dumplings", "饺子"), ("fruit", "水果"),
+    ("eggs", "鸡蛋"), ("vegetables", "蔬菜"), ("cake", "蛋糕"), ("chicken", "鸡肉"), ("dumplings", "饺子"),
+    ("fruit", "水果"),
 )  # fmt: skip
 DRINKS = (
     ("tea", "茶"), ("coffee", "咖啡"), ("water", "水"), ("milk", "牛奶"), ("juice", "果汁"), ("beer", "啤酒"),

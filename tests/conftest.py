@@ -43,6 +43,21 @@ def pytest_report_header() -> str:
     return f"jax {jax.__version__}, torch parity: {parity}"
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Show the worst relative difference from torch of every system, where parity was tested."""
+    worst: dict[str, float] = {}
+    for report in terminalreporter.getreports(""):  # of teardowns that went well
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "worst difference from torch":
+                test = report.nodeid.rpartition("::test_")[2]
+                system = test.partition("-")[0].rstrip("]").replace("[", " ")
+                worst[system] = max(worst.get(system, 0.0), value)
+    if worst:
+        terminalreporter.section("worst relative difference from torch, values and gradients, float64")
+        for system, value in sorted(worst.items()):
+            terminalreporter.line(f"{value:.1e}  {system}")
+
+
 @pytest.fixture
 def as_users_have_it():
     """Run as a script would, with jax as it comes: no float64, and promotion allowed."""

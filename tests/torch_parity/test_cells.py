@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from agreement import agree
 
 from jaxseq import Bidirectional, bidirectional, unroll
 from jaxseq.cells import (
@@ -21,7 +22,6 @@ from jaxseq.cells import (
     stack,
 )
 
-RTOL = 1e-9
 SIZES = [(7, 4, 3, 5), (1, 1, 1, 1)]
 KINDS = {
     "rnn": (rnn, lambda D, H, **k: torch.nn.RNN(D, H, **k)),
@@ -50,12 +50,6 @@ def gradients(name: str, weights: list[torch.Tensor]) -> list[np.ndarray]:
 def carries(name: str, h, c):
     kind = {"lstm": LSTMCarry, "gru": GRUCarry}.get(name, RNNCarry)
     return kind(h, c) if name == "lstm" else kind(h)
-
-
-def agree(got, want, what: str) -> None:
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape, what
-    assert np.abs(got - want).max() <= RTOL * max(1.0, np.abs(want).max()), what
 
 
 @pytest.mark.parametrize("sizes", SIZES)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from agreement import agree
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,14 +16,7 @@ from jaxseq.seq2seq import Affine, TranslatorParams, translator
 from jaxseq.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
 from jaxseq.unroll import Bidirectional
 
-RTOL = 1e-9
 PAD, EOS, SOS = 0, 1, 2
-
-
-def agree(got, want, what: str) -> None:
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape, what
-    assert np.abs(got - want).max(initial=0) <= RTOL * max(1.0, np.abs(want).max(initial=0)), what
 
 
 def numpy(tensor: torch.Tensor) -> jnp.ndarray:
