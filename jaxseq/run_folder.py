@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,12 +37,12 @@ def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False)
     path = Path(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not (path / CONFIG).is_file():
+            if not _is_run(path):
                 raise InputError(f"{path} exists and is not a run; choose another name with --out")
             if not overwrite:
+                go_on = f" go on with it by --resume {path}," if (path / LAST).exists() else ""
                 raise InputError(
-                    f"the run {path} exists; choose another name with --out, go on with it by "
-                    f"--resume {path}, or replace it with --overwrite"
+                    f"the run {path} exists; choose another name with --out,{go_on} or replace it with --overwrite"
                 )
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,15 @@ def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False)
     about = {"kind": kind, "format": FORMAT, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether a folder is a run: others, which hold a config.json as well, must never be replaced."""
+    try:
+        about = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"kind", "format", "jaxseq", "config"} <= set(about)
 
 
 def read_config(path: Path | str, kind: str, config: type[C]) -> C:
@@ -62,6 +72,8 @@ def read_config(path: Path | str, kind: str, config: type[C]) -> C:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         found, version, values = about["kind"], about["format"], about["config"]
+        if not (isinstance(values, dict) and isinstance(version, int)):
+            raise TypeError("expected a number as format and an object as config")
     except OSError as error:
         raise InputError(
             f"{path} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
@@ -76,7 +88,28 @@ def read_config(path: Path | str, kind: str, config: type[C]) -> C:
     if wrong := sorted(set(values) - set(known)):
         raise InputError(f"{file}: unknown setting {wrong[0]!r}: {nearest(wrong[0], known)}made by another version?")
     lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    wanted = typing.get_type_hints(config)
+    for name, value in lists_to_tuples.items():
+        if not _fits(value, wanted[name]):
+            kind_of = getattr(wanted[name], "__name__", None) if isinstance(wanted[name], type) else None
+            raise InputError(
+                f"{file}: the setting {name!r} should be {kind_of or str(wanted[name]).removeprefix('typing.')}, is "
+                f"{values[name]!r}; restore it from a copy, or train again"
+            )
     return config(**lists_to_tuples)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Return whether a value read from JSON is of the type that a dataclass gives its field."""
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is typing.Literal:
+        return value in inner
+    if origin is tuple:
+        of = inner[:1] * len(value) if inner[-1] is ... and isinstance(value, tuple) else inner
+        return isinstance(value, tuple) and len(value) == len(of) and all(map(_fits, value, of))
+    if inner:  # a union
+        return any(_fits(value, one) for one in inner)
+    return type(value) in (int, float) if wanted is float else type(value) is wanted  # True is no number
 
 
 def log(path: Path, report: Report) -> None:

@@ -30,6 +30,9 @@ def test_a_config_comes_back(run):
 
 def test_an_existing_run_is_kept_unless_told(run):
     (run / "model.safetensors").write_text("precious")
+    with pytest.raises(InputError, match=r"exists; choose another name with --out, or replace it with --overwrite"):
+        run_folder.create(run, "cooking", Config())  # a forecast, say: it saves no state to resume from
+    (run / "last.safetensors").write_text("precious")
     with pytest.raises(InputError, match=r"exists; choose another name with --out, .*--resume .*--overwrite"):
         run_folder.create(run, "cooking", Config())
     assert (run / "model.safetensors").read_text() == "precious"
@@ -43,6 +46,10 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
         run_folder.create(tmp_path, "cooking", Config(), overwrite=True)
     with pytest.raises(InputError, match="exists and is not a run"):
         run_folder.create(tmp_path / "photos.txt", "cooking", Config(), overwrite=True)
+    for config in ('{"name": "a web page"}', "[]", "not JSON"):  # many projects have a config.json
+        (tmp_path / run_folder.CONFIG).write_text(config)
+        with pytest.raises(InputError, match="exists and is not a run"):
+            run_folder.create(tmp_path, "cooking", Config(), overwrite=True)
     assert (tmp_path / "photos.txt").read_text() == "precious"
 
 
@@ -58,6 +65,14 @@ def test_an_empty_folder_will_do(tmp_path):
         (lambda about: about | {"config": {"sise": 4}}, "unknown setting 'sise': did you mean 'size'"),
         (lambda about: {"kind": "cooking"}, "is damaged"),
         (lambda about: [], "is damaged"),
+        (lambda about: about | {"config": None}, "is damaged"),
+        (lambda about: about | {"format": "1"}, "is damaged"),
+        (lambda about: about | {"config": {"size": "abc"}}, "the setting 'size' should be int, is 'abc'"),
+        (lambda about: about | {"config": {"size": None}}, "the setting 'size' should be int, is None"),
+        (lambda about: about | {"config": {"size": 4.0}}, "the setting 'size' should be int, is 4.0"),
+        (lambda about: about | {"config": {"size": True}}, "the setting 'size' should be int, is True"),
+        (lambda about: about | {"config": {"names": "ab"}}, r"'names' should be tuple\[str, ...\], is 'ab'"),
+        (lambda about: about | {"config": {"names": [1]}}, r"'names' should be tuple\[str, ...\], is \[1\]"),
     ],
 )
 def test_configs_that_cannot_be_used(run, change, message):
