@@ -101,14 +101,15 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tensors = {name: _array(tensor) for name, tensor in deserialize(raw)}
         length = int.from_bytes(raw[:8], "little")
         about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["jaxseq"])
+        version, digest, _ = int(about["format"]), about["sha256"], about["facts"]
     except KeyError as error:
         raise InputError(f"{path} is a safetensors file, but jaxseq did not write it; {again}") from error
     except (SafetensorError, ValueError, TypeError) as error:
         raise InputError(f"the checkpoint {path} is truncated or damaged ({error}); {again}") from error
-    if about["format"] > FORMAT:
+    if version > FORMAT:
         raise InputError(
-            f"{path} has format {about['format']}, this jaxseq reads up to {FORMAT}; upgrade: pip install -U jaxseq"
+            f"{path} has format {version}, this jaxseq reads up to {FORMAT}; upgrade: pip install -U jaxseq"
         )
-    if _digest(tensors) != about["sha256"]:
+    if _digest(tensors) != digest:
         raise InputError(f"the checkpoint {path} was altered: its contents do not match its checksum; {again}")
     return tensors, about

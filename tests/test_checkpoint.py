@@ -88,6 +88,10 @@ def test_missing_foreign_and_newer_files(path, tmp_path, monkeypatch):
     save_file({"a": np.zeros(2)}, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="jaxseq did not write it"):
         checkpoint.load(tmp_path / "c.safetensors", tree())
+    for about in ("{}", "[]", '{"format": "x", "sha256": "", "facts": {}}'):
+        save_file({"a": np.zeros(2)}, tmp_path / "c.safetensors", metadata={"jaxseq": about})
+        with pytest.raises(InputError, match=r"jaxseq did not write it|truncated or damaged"):
+            checkpoint.load(tmp_path / "c.safetensors", tree())
     monkeypatch.setattr(checkpoint, "FORMAT", 0)
     with pytest.raises(InputError, match="has format 1, this jaxseq reads up to 0; upgrade"):
         checkpoint.load(path, tree())
