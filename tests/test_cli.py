@@ -81,6 +81,12 @@ def test_translate_by_argument_file_and_standard_input(trained, folder):
     assert by_argument == by_file == by_input and len(by_argument.splitlines()) == 2
 
 
+def test_what_nobody_sees_is_not_translated(trained, folder):
+    done = jaxseq("translate", "run", "我看书。", "我\u200b看书。", cwd=folder)
+    seen, unseen = done.stdout.splitlines()
+    assert seen == unseen and "unknown" not in done.stderr
+
+
 def test_translate_as_json_with_a_picture_and_an_unknown_word(trained, folder):
     done = jaxseq(
         "translate", "run", "我看猫。", "--json", "--attention", "map.svg", "--gates", "gates.png", cwd=folder
@@ -302,6 +308,9 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--source en", r"--target must be another language than source; got en"),
         (GOOD, "--hidden 0", r"--hidden must be at least 1; got 0"),
         (GOOD, "--batch -3", r"--batch must be at least 1; got -3"),
+        (GOOD, "--max-tokens 500", r"--max-tokens must be at least 2 and at most 319; got 500"),
+        (GOOD, "--preset tutorial-attention --max-tokens 10", r"--max-tokens must be at least 2 and at most 9; got 10"),
+        (GOOD, f"--seed {2**63}", r"--seed must be at least 0 and below 2\*\*63; got 9223372036854775808"),
         (GOOD, "--learning-rate nan", r"--learning-rate must be above 0; got nan"),
         (GOOD, "--learning-rate -1", r"--learning-rate must be above 0; got -1"),
         (GOOD, "--dropout 1", r"--dropout must be at least 0 and below 1; got 1"),
@@ -334,6 +343,7 @@ def test_training_that_cannot_be(tmp_path, monkeypatch, capsys, content, options
         ("v\n" + "1\n-2\n3\n" * 30, "", r"use --no-log"),
         ("v\n" + "1\n2\n3\n" * 30, "--columns w", r"unknown column 'w'"),
         ("v\n" + "1\n2\n3\n" * 30, "--window 0", r"--window must be at least 1; got 0"),
+        ("v\n" + "1\n2\n3\n" * 30, f"--seed {2**63}", r"--seed must be a number of 64 bits; got 92"),
         ("v\n" + "1\n2\n3\n" * 30, "--test 1.5", r"--test must be above 0 and below 1.*got 1.5"),
         ("v\n" + "1\n2\n3\n" * 30, "--learning-rate nan", r"learning rate: expected a number above 0, got nan"),
         ("v\n" + "1\n2\n3\n" * 30, "--run .", r"is not a run"),
@@ -408,7 +418,9 @@ def test_what_a_good_run_refuses(trained, capsys, monkeypatch, tmp_path):
     assert "is empty; give text" in refused(capsys, "translate", trained, "  ")
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n  \n"))
     assert "there is no text to translate; give sentences as arguments" in refused(capsys, "translate", trained)
-    assert "the most is 320; cut it" in refused(capsys, "translate", trained, "我" * 400)
+    assert "sentence 1 ('\\u200b\\ufeff') is empty" in refused(capsys, "translate", trained, "\u200b\ufeff")
+    too_long = refused(capsys, "translate", trained, "我看书。", "我" * 400)
+    assert re.search(r"sentence 2 \('我{40}…'\) has 400 tokens, the most is 319; cut it", too_long)
     assert "--examples must be at least 0" in refused(capsys, "evaluate", trained, "--examples", "-1")
     assert "is a translation run, expected a forecast run" in refused(capsys, "forecast", "--run", trained)
     monkeypatch.chdir(trained.parent)

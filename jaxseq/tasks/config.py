@@ -16,6 +16,11 @@ from jaxseq.text import NORMALISERS, TOKENISERS
 from jaxseq.train import OPTIMIZERS, SCHEDULES
 from jaxseq.tutorial import attentive, plain
 
+LONGEST = 320
+"""Most source tokens that a translator reads, the end of the sentence counted."""
+POSITIONS = 10
+"""The same of the tutorial's attention, which has a weight for each position."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig:
@@ -106,12 +111,14 @@ class TranslateConfig:
         """
         for name in ("embedding", "hidden", "layers", "steps", "batch", "buckets", "report_every", "min_count"):
             _require(getattr(self, name) >= 1, name, "at least 1", self)
-        for name in ("patience", "warmup", "clip", "seed"):
+        for name in ("patience", "warmup", "clip"):
             _require(getattr(self, name) >= 0, name, "at least 0", self)
+        _require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63", self)
         for name in ("dropout", "label_smoothing", "validation"):
             _require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
         _require(math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0", self)
-        _require(self.max_tokens >= 2, "max_tokens", "at least 2", self)
+        most = self.longest - 1
+        _require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         _require(len(set(self.columns)) == 2, "columns", "two languages", self)
         for name in ("source", "target"):
             _require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
@@ -123,6 +130,11 @@ class TranslateConfig:
         for name, table in tables.items():
             choose(name, getattr(self, name), table)
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
+
+    @property
+    def longest(self) -> int:
+        """Most source tokens that the model reads, the end of the sentence counted."""
+        return POSITIONS if self.model == "tutorial-attention" else LONGEST
 
     def build(self) -> Seq2Seq:
         """Return the model that these settings describe."""
@@ -146,7 +158,7 @@ def _translator(config: TranslateConfig) -> Seq2Seq:
 MODELS = {
     "translator": _translator,
     "tutorial-plain": lambda config: plain,
-    "tutorial-attention": lambda config: attentive(10, config.dropout),
+    "tutorial-attention": lambda config: attentive(POSITIONS, config.dropout),
 }
 """How each model is built from the settings."""
 

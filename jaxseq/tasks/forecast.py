@@ -79,6 +79,8 @@ class ForecastConfig:
             raise InputError(f"--test must be above 0 and below 1, a share of the rows; got {self.test}")
         if self.season < 0:
             raise InputError(f"--season must be at least 0; got {self.season}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise InputError(f"--seed must be a number of 64 bits; got {self.seed}")
         choose("cell", self.cell, CELLS)
         optimizer(self.optimizer, self.learning_rate)
 

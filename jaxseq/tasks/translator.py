@@ -17,14 +17,14 @@ from jaxseq.cells import CELLS, gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params
-from jaxseq.pairs import read_pairs, read_text
+from jaxseq.pairs import INVISIBLE, read_pairs, read_text
 from jaxseq.seq2seq import Seq2Seq, lookup
-from jaxseq.tasks.config import TranslateConfig
+from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
 from jaxseq.unroll import trace
 
-LENGTHS = (10, 20, 40, 80, 160, 320)
+LENGTHS = (POSITIONS, 20, 40, 80, 160, LONGEST)
 """Source lengths that programs are compiled for; a batch is padded to the next."""
 BATCHES = (1, 8, 64)
 """Batch sizes that programs are compiled for."""
@@ -67,12 +67,15 @@ class Translator(NamedTuple):
         Raises:
           InputError: for an empty sentence, or one longer than the model can read.
         """
-        normalise = text.NORMALISERS[self.config.normalise]
-        cut = text.TOKENISERS[self.config.source_tokens]
-        tokens = [cut(normalise(sentence)) for sentence in sentences]
+        tokens, most = [self._tokens(sentence) for sentence in sentences], self.config.longest - 1
         for number, (sentence, its) in enumerate(zip(sentences, tokens, strict=True), 1):
+            shown = repr(sentence if len(sentence) <= 40 else sentence[:40] + "…")
             if not its:
-                raise InputError(f"sentence {number} ({sentence!r}) is empty; give text to translate")
+                raise InputError(f"sentence {number} ({shown}) is empty; give text to translate")
+            if len(its) > most:
+                raise InputError(
+                    f"sentence {number} ({shown}) has {len(its)} tokens, the most is {most}; cut it into shorter ones"
+                )
         rows = [[*self.source.encode(its), EOS] for its in tokens]
         done: dict[int, Translation] = {}
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -89,7 +92,7 @@ class Translator(NamedTuple):
         Raises:
           InputError: for an empty sentence.
         """
-        tokens = text.TOKENISERS[self.config.source_tokens](text.NORMALISERS[self.config.normalise](sentence))
+        tokens = self._tokens(sentence)
         if not tokens:
             raise InputError(f"the sentence {sentence!r} is empty; give text to read")
         cell, own = gru, self.params.encoder
@@ -100,11 +103,14 @@ class Translator(NamedTuple):
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*tokens, text.SPECIALS[EOS]], gates
 
+    def _tokens(self, sentence: str) -> list[str]:
+        """Return a sentence's tokens, with what nobody sees dropped as it is from the training text."""
+        visible = INVISIBLE.sub("", sentence)
+        return text.TOKENISERS[self.config.source_tokens](text.NORMALISERS[self.config.normalise](visible))
+
     def _batch(self, rows: list[list[int]]) -> list[Translation]:
         longest = max(map(len, rows))
-        length = next((n for n in LENGTHS if n >= longest), None)
-        if length is None:
-            raise InputError(f"a sentence has {longest} tokens, the most is {LENGTHS[-1]}; cut it into shorter ones")
+        length = next(n for n in LENGTHS if n >= longest)
         batch = next(n for n in BATCHES if n >= len(rows))
         filled = rows + [[EOS]] * (batch - len(rows))
         out: Decoded = jax.device_get(_decoder(self.model, length)(self.params, jnp.asarray(text.pad(filled, length))))
