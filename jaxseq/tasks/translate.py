@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,10 @@ class Corpus(NamedTuple):
     source: Vocabulary
     target: Vocabulary
     notes: list[str]
+
+    def digest(self) -> str:
+        """Return what tells this corpus from a changed one: a sum of all pairs in their order."""
+        return hashlib.sha256(json.dumps([self.train, self.validation]).encode()).hexdigest()
 
 
 def kept_pairs(config: TranslateConfig, path: Path | str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -189,8 +195,15 @@ def train(
     config.check()
     model, corpus = config.build(), prepare(config)
     training, held = (numbered(config, corpus, pairs, config.buckets) for pairs in (corpus.train, corpus.validation))
+    digest, again = corpus.digest(), resume and (path / run_folder.LAST).exists()
+    if again and checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
+        raise InputError(
+            f"the pairs of {config.data} are not those that {path} was begun with, so it cannot go on as if it had not "
+            "stopped; restore the file, or train anew with another --out"
+        )
     if not resume:
         path = run_folder.create(out, KIND, config, overwrite=overwrite)
+    if not again:
         write_atomic(path / "source.vocab.json", corpus.source.to_json())
         write_atomic(path / "target.vocab.json", corpus.target.to_json())
 
@@ -206,7 +219,7 @@ def train(
         clip=config.clip,
     )
     state, ledger = TrainState.create(params, optimise), Ledger()
-    if resume and (path / run_folder.LAST).exists():
+    if again:
         state = checkpoint.load(path / run_folder.LAST, state)
         ledger = Ledger(**checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
@@ -233,7 +246,7 @@ def train(
         if better or not (path / run_folder.MODEL).exists():
             checkpoint.save(path / run_folder.MODEL, state.params, step=report.step)
         run_folder.log(path, report)
-        checkpoint.save(path / run_folder.LAST, state, ledger=ledger._asdict())
+        checkpoint.save(path / run_folder.LAST, state, ledger=ledger._asdict(), corpus=digest)
 
     stream = order.chunks(
         [bucket.source.shape[1] for bucket in training],
