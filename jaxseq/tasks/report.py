@@ -40,6 +40,11 @@ def train(config: TranslateConfig, out: Path, *, resume: bool = False, overwrite
         trained = translation.train(config, out, overwrite=overwrite, resume=resume, listener=progress)
     finally:
         progress.close()
+    if not trained.reports:
+        raise InputError(
+            f"{out / run_folder.METRICS} is missing or damaged, and no step is left that could be reported; restore it "
+            f"from a copy. The model itself is there: jaxseq evaluate {out}"
+        )
     model = translator.load(out)
     scores = translator.evaluate(model)
     steps = [r.step for r in trained.reports]
@@ -80,8 +85,7 @@ def translate(run: Path, lines: Sequence[str], attention: Path | None = None, ga
     done = model.translate(lines)
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
     if attention is not None:
-        notes += _draw_attention(done[0], attention)
-        notes.append(f"wrote {attention}")
+        notes += _draw_attention(done[0], attention) or [f"wrote {attention}"]
     if gates is not None:
         tokens, seen = model.gates(lines[0])
         retain = next((name for name in ("f", "z") if name in seen), next(iter(seen)))
