@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import subcommand_cli_from_dict
@@ -27,6 +30,8 @@ FAILED, INTERRUPTED = 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Chinese still shows the rest
     if args[:1] == ["--version"]:
         print(f"jaxseq {__version__}")
         return 0
@@ -102,6 +107,8 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
           json: Print the result as JSON.
         """
         choose("translation preset", preset, translation.PRESETS)
+        if resume is not None:
+            _unchanged(config, translate_defaults, f"--resume {resume} goes on with the settings of that run")
         _show(report.train(config, resume or out, resume=resume is not None, overwrite=overwrite), json)
 
     def translate(
@@ -125,6 +132,8 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
             retain most are lowest.
           json: Print tokens, probabilities and unknown words as JSON.
         """
+        if text and file is not None:
+            raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
         lines = text or _lines(file)
         _show(report.translate(run, lines, attention, gates), json)
 
@@ -169,6 +178,8 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         """
         choose("forecast preset", preset, forecasting.PRESETS)
         if run is not None:
+            given = dataclasses.replace(config, data=forecast_defaults.data)  # the one setting that may differ
+            _unchanged(given, forecast_defaults, f"--run {run} forecasts with the settings of that run")
             data = None if config.data == ForecastConfig.data else config.data
             _show(report.forecast_on(run, data, horizon), json)
         else:
@@ -214,11 +225,21 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
     }  # fmt: skip
 
 
+def _unchanged(config: Any, defaults: Any, why: str) -> None:
+    """Refuse settings given beside a run that has its own: to pass over them would look like following them."""
+    for field in dataclasses.fields(config):
+        given = getattr(config, field.name)
+        if given != getattr(defaults, field.name):
+            raise InputError(f"{why}; leave out --{field.name.replace('_', '-')} (got {given}), or train anew with it")
+
+
 def _lines(file: Path | None) -> tuple[str, ...]:
     from jaxseq.pairs import read_text
 
     if file is not None:
         return tuple(line for line in read_text(file).split("\n") if line.strip())
+    if sys.stdin is None:  # closed
+        return ()
     if sys.stdin.isatty():
         print("one sentence a line; end with Ctrl-D", file=sys.stderr)
     return tuple(line.strip() for line in sys.stdin if line.strip())

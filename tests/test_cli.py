@@ -116,6 +116,8 @@ def test_the_tutorials_translators(folder, preset):
     ).stdout)  # fmt: skip
     assert out["steps"] == 20 and out["evaluation"]["data"].endswith("trained on")
     assert (folder / preset / "attention.png").exists() == (preset == "tutorial-attention")
+    done = jaxseq("translate", preset, "我看书。", "--attention", f"{preset}.png", cwd=folder)
+    assert ("wrote" in done.stderr) == (folder / f"{preset}.png").exists() == (preset == "tutorial-attention")
 
 
 def state(run: Path) -> tuple[bytes, list]:
@@ -412,6 +414,46 @@ def test_runs_that_were_damaged(trained, tmp_path, capsys, name, change, message
     damage(run, name, change)
     error = refused(capsys, "translate", run, "我看书。")
     assert re.search(message, error), error
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.copy(trained.parent / "pairs.tsv", tmp_path / "pairs.tsv")
+    return tmp_path / "run"
+
+
+def test_a_run_does_not_go_on_with_other_pairs(copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied.parent)
+    text = Path("pairs.tsv").read_text(encoding="utf-8")
+    # As many tokens as before, so that the checkpoint would fit: every 狗 would be read as another word's number.
+    for changed in (text.replace("狗", "犬"), "\n".join(reversed(text.split("\n"))), text + "\n" + text.split("\n")[0]):
+        Path("pairs.tsv").write_text(changed, encoding="utf-8")
+        assert "the pairs of pairs.tsv are not those that run was begun with" in refused(
+            capsys, "train", "--resume", "run"
+        )
+
+
+def test_a_finished_run_without_its_metrics(copied):
+    (copied / "metrics.jsonl").unlink()
+    done = jaxseq("train", "--resume", "run", cwd=copied.parent, check=False)
+    assert done.returncode == cli.FAILED and "metrics.jsonl is missing or damaged" in done.stderr, done.stderr
+
+
+def test_settings_beside_a_run_that_has_its_own(capsys):
+    refusal = refused(capsys, "train", "--resume", "runs/a", "--steps", "9")
+    assert "--resume runs/a goes on with the settings of that run; leave out --steps (got 9)" in refusal
+    refusal = refused(capsys, "forecast", "--run", "runs/b", "--cell", "lstm")
+    assert "--run runs/b forecasts with the settings of that run; leave out --cell (got lstm)" in refusal
+    assert "not both" in refused(capsys, "translate", "runs/a", "我", "--file", "lines.txt")
+
+
+def test_streams_that_are_closed_or_know_no_chinese(trained, folder):
+    command = f"{sys.executable} -m jaxseq translate run <&-"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == cli.FAILED and "there is no text to translate" in done.stderr, done.stderr
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert "> \\u" in jaxseq("evaluate", "run", cwd=folder, env=ascii_only).stdout
 
 
 def test_what_a_good_run_refuses(trained, capsys, monkeypatch, tmp_path):
