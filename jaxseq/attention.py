@@ -244,4 +244,4 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
         return carry, Attended(out, context, weights), named
 
     name = f"{attention.name} {cell.name}"
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name)
+    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, AttentionCellParams)

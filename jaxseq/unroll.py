@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell
-from jaxseq.cells.checks import check_carry, check_inputs, check_mask
+from jaxseq.cells.checks import check_carry, check_cell, check_inputs, check_mask, check_params
+from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, over_features, scan
 
@@ -53,6 +54,13 @@ def unroll(
       >>> outs.shape, bool((outs[-1] == carry.h).all())
       ((7, 2, 5), True)
     """
+    check_cell("unroll", cell)
+    if not callable(recurrence):
+        raise InputError(
+            f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
+            "By name: jaxseq.recurrence.RECURRENCES['scan']"
+        )
+    check_params(f"unroll({cell.name})", cell.params_type, params)
     xs = jax.tree.map(jnp.asarray, xs)
     check_inputs(f"unroll({cell.name})", params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
@@ -104,6 +112,7 @@ def trace(
       >>> seen.gates.f.shape, seen.carries.c.shape
       ((7, 2, 5), (7, 2, 5))
     """
+    check_cell("trace", cell)
     return unroll(_showing(cell), params, carry, xs, mask, reverse=reverse, recurrence=recurrence)
 
 
@@ -152,6 +161,12 @@ def bidirectional(
       (7, 2, 10)
     """
     start = carry if carry is not None else Bidirectional(None, None)
+    for name, given in (("params", params), ("carry", start)):
+        if not isinstance(given, Bidirectional):
+            raise InputError(
+                f"bidirectional: {name} must be Bidirectional(forward, backward), one for each direction; got "
+                f"{type(given).__name__}"
+            )
     there, ahead = unroll(cell, params.forward, start.forward, xs, mask, recurrence=recurrence)
     back, behind = unroll(cell, params.backward, start.backward, xs, mask, reverse=True, recurrence=recurrence)
     outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import InputError, attention, decode, forcing, unroll
+from jaxseq import Bidirectional, InputError, attention, bidirectional, decode, forcing, trace, unroll
 from jaxseq.attention import ATTENTIONS, additive, positional, with_attention
 from jaxseq.cells import CELLS, GRUCarry, drop_between, gru, lstm, stack
 from jaxseq.dropout import keep_mask
@@ -45,6 +45,8 @@ def refused(message: str):
         ({"carry": lstm.initial_carry(lstm.init(jax.random.key(0), D, H), (B,))}, r"carry is that of another cell"),
         ({"carry": carry.h}, r"expected GRUCarry\(h\), got array\(3, 4\); start from gru.initial_carry\(params"),
         ({"carry": ()}, r"expected GRUCarry\(h\), got tuple\(\)"),
+        ({"params": lstm.init(jax.random.key(0), D, H)}, r"params are not this cell's: expected GRUParams, got LSTMP"),
+        ({"params": params._asdict()}, r"params are not this cell's: expected GRUParams, got dict"),
         ({"params": params._replace(U=params.U.astype(jnp.bfloat16))}, r"params must share one floating dtype; got bf"),
     ],
 )
@@ -69,6 +71,13 @@ def test_step(carry, x, message):
         gru.step(params, carry, x)
 
 
+def test_params_of_another_cell_that_would_fit():
+    """With H = 4 the packed block of an rnn cuts into four gates of one unit each, which broadcast."""
+    own = CELLS["rnn"].init(jax.random.key(0), D, 4)
+    with refused(r"lstm: the params are not this cell's: expected LSTMParams, got RNNParams\(W, U, b\); make them wi"):
+        lstm.step(own, lstm.initial_carry(own, (B,)), xs[0])
+
+
 SOURCE, SEEN = jnp.zeros((5, B), int), jnp.ones((5, B), bool)
 small = translator()
 
@@ -87,6 +96,18 @@ def loop(carry, tokens):
     ("call", "message"),
     [
         (lambda: stack(), r"expected at least one cell, got none"),
+        (lambda: stack("gru"), r"stack: cell must be a Cell, such as jaxseq.cells.lstm; got 'gru'"),
+        (lambda: translator(cell="gru"), r"translator: cell must be a Cell"),
+        (lambda: unroll("lstm", params, None, xs), r"cell must be a Cell.*got 'lstm'. By name: jaxseq.cells.CELLS"),
+        (lambda: trace("lstm", params, None, xs), r"trace: cell must be a Cell"),
+        (lambda: unroll(gru, params, None, xs, recurrence="scan"), r"recurrence must be a function.*got 'scan'"),
+        (lambda: unroll(gru, params, None, xs.tolist()), r"x must be an array \[T, B, D\]; got list. Convert it: jnp"),
+        (lambda: unroll(gru, params, None, None), r"x must be an array \[T, B, D\]; got NoneType"),
+        (lambda: unroll(stack(gru, gru), params, None, xs), r"expected a tuple of 2, one for each layer, got GRUPar"),
+        (lambda: unroll(stack(gru, gru), (params,), None, xs), r"expected a tuple of 2, one for each layer, got tuple"),
+        (lambda: unroll(stack(gru, lstm), (params, params), None, xs), r"layer 1: the params.*expected LSTMParams"),
+        (lambda: bidirectional(gru, params, None, xs), r"params must be Bidirectional\(forward.*got GRUParams"),
+        (lambda: bidirectional(gru, Bidirectional(params, params), carry, xs), r"carry must be Bidirectional\(forw"),
         (lambda: stack(gru, gru).init(jax.random.key(0), D, (H,)), r"expected 2 hidden sizes.*got \(4,\)"),
         (lambda: drop_between(jax.random.key(0), 1.0, (params, params), xs), r"at least 0 and below 1.*got 1.0"),
         (lambda: keep_mask(jax.random.key(0), -0.1, (2,), float), r"at least 0 and below 1.*got -0.1"),

@@ -29,6 +29,8 @@ class Cell(NamedTuple):
       gates: ``(params, carry, wx, uh) -> (carry, out, gates)``, the equations. ``gates`` is a NamedTuple of every
         named quantity of the step; nobody pays for it where it is not asked for.
       name: what error messages call the cell.
+      params_type: the NamedTuple that `init` returns (for a stack a tuple, one each), so that another cell's params
+        are refused; None takes any.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -45,6 +47,7 @@ class Cell(NamedTuple):
     hidden_terms: Callable[[Params, Carry], Tree]
     gates: Callable[[Params, Carry, Tree, Tree], tuple[Carry, Tree, Tree]]
     name: str = "cell"
+    params_type: Any = None
 
     def step(self, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.

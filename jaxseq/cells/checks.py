@@ -38,9 +38,36 @@ def params_dtype(name: str, params: Params) -> Any:
     )
 
 
+def check_cell(name: str, cell: Any) -> None:
+    """Check that a cell is one, and not its name or its module."""
+    if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
+        raise InputError(
+            f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {cell!r}. By name: jaxseq.cells.CELLS['lstm']"
+        )
+
+
+def check_params(name: str, wanted: Any, params: Params) -> None:
+    """Check that params are of the type that the cell's init returns. Some others would fit, and mean nothing."""
+    if wanted is None:
+        return
+    layers = wanted if isinstance(wanted, tuple) else ()
+    if layers and type(params) is tuple and len(params) == len(layers):
+        for layer, (one, own) in enumerate(zip(layers, params, strict=True)):
+            check_params(f"{name}, layer {layer}", one, own)
+    elif layers or not isinstance(params, wanted):
+        expected = f"a tuple of {len(layers)}, one for each layer" if layers else wanted.__name__
+        raise InputError(
+            f"{name}: the params are not this cell's: expected {expected}, got {_outline(params)}; make them with init"
+        )
+
+
 def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
     """Check dtype and features of x, whose axes are ``"[B, D]"`` for one step, ``"[T, B, D]"`` for a sequence."""
     dtype = params_dtype(name, params)
+    if isinstance(x, list) or not jax.tree.leaves(x):
+        raise InputError(
+            f"{name}: x must be an array {axes}; got {type(x).__name__}. Convert it: jnp.asarray(x, jnp.{dtype})"
+        )
     for leaf in jax.tree.leaves(x):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise InputError(
@@ -83,6 +110,7 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
 
 def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
     """Check the arguments of one step."""
+    check_params(cell.name, cell.params_type, params)
     check_inputs(cell.name, params, x, "[B, D]")
     check_carry(cell, params, carry, jax.tree.leaves(x)[0].shape[:-1])
 

@@ -91,5 +91,5 @@ def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRU
     return GRUCarry(h), h, GRUGates(r, z, n)
 
 
-gru = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru")
+gru = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru", GRUParams)
 """The GRU (reset after) as a Cell."""

@@ -72,5 +72,5 @@ def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[
     return GRUCarry(h), h, GRUGates(r, z, n)
 
 
-gru_cho = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru_cho")
+gru_cho = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru_cho", GRUChoParams)
 """The GRU of Cho et al. 2014 (reset before) as a Cell."""

@@ -96,5 +96,5 @@ def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[L
     return LSTMCarry(h, c), h, LSTMGates(i, f, g, o)
 
 
-lstm = Cell(init, initial_carry, input_terms, hidden_terms, gates, "lstm")
+lstm = Cell(init, initial_carry, input_terms, hidden_terms, gates, "lstm", LSTMParams)
 """The LSTM as a Cell."""

@@ -73,7 +73,7 @@ def _elman(activation: str, name: str) -> Cell:
         (h,) = activate(a, activation)
         return RNNCarry(h), h, RNNGates(a)
 
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name)
+    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, RNNParams)
 
 
 rnn = _elman("tanh", "rnn")

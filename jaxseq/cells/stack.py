@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxseq.cells.base import Cell
-from jaxseq.cells.checks import input_size
+from jaxseq.cells.checks import check_cell, input_size
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -53,6 +53,8 @@ def stack(*cells: Cell) -> Cell:
     """
     if not cells:
         raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
+    for cell in cells:
+        check_cell("stack", cell)
 
     def init(key: Key, input_size: int, hidden_size: int | tuple[int, ...], **options: Any) -> Params:
         sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
@@ -85,7 +87,7 @@ def stack(*cells: Cell) -> Cell:
         return tuple(carries), out, tuple(all_gates)
 
     name = f"stack({', '.join(c.name for c in cells)})"
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name)
+    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, tuple(c.params_type for c in cells))
 
 
 def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
