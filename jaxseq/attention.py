@@ -191,6 +191,9 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters; the memory is put into them
     for each batch. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here packed).
 
+    Raises:
+      InputError: for a stack; let the attention cell be one of its layers.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq import unroll
@@ -204,6 +207,8 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
       >>> outs.h.shape, outs.context.shape, outs.weights.shape
       ((7, 2, 5), (7, 2, 4), (7, 2, 9))
     """
+    if isinstance(cell.params_type, tuple):
+        raise InputError(f"with_attention: expected a cell of one layer, whose h is the query; got {cell.name}")
 
     def init(
         key: Key,

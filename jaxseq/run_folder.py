@@ -27,23 +27,34 @@ CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safeten
 C = TypeVar("C")
 
 
+def check_free(path: Path | str, *, overwrite: bool = False) -> None:
+    """Check that a run may be made at `path`, without touching what is there.
+
+    Raises:
+      InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
+    """
+    path = Path(path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not _is_run(path):
+        raise InputError(f"{path} exists and is not a run; choose another name with --out")
+    if not overwrite:
+        go_on = f" go on with it by --resume {path}," if (path / LAST).exists() else ""
+        raise InputError(
+            f"the run {path} exists; choose another name with --out,{go_on} or replace it with --overwrite"
+        )
+
+
 def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Path:
     """Make a new run folder and write its config (a dataclass).
 
     Raises:
-      InputError: if the folder holds anything and `overwrite` is not given, if it holds something else than a run, or
-        if it cannot be written.
+      InputError: as `check_free`, or if the folder cannot be written.
     """
     path = Path(path)
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not _is_run(path):
-                raise InputError(f"{path} exists and is not a run; choose another name with --out")
-            if not overwrite:
-                go_on = f" go on with it by --resume {path}," if (path / LAST).exists() else ""
-                raise InputError(
-                    f"the run {path} exists; choose another name with --out,{go_on} or replace it with --overwrite"
-                )
+        check_free(path, overwrite=overwrite)
+        if path.exists() and any(path.iterdir()):
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

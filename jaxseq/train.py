@@ -194,6 +194,7 @@ def fit(
       Interrupted: after Ctrl-C or SIGTERM, once the chunk is finished and saved.
     """
     losses, norms, tokens, busy = [], [], 0.0, 0.0
+    saved = int(state.step)
     with _polite_stop() as stop:
         while (done := int(state.step)) < steps and not (patience and ledger.stale >= patience):
             bucket, rows = next(chunks)
@@ -201,7 +202,7 @@ def fit(
             state, seen = run(state, bucket, rows)
             seen = jax.device_get(seen)
             busy += time.perf_counter() - begun
-            _check_finite(seen, done)
+            _check_finite(seen, done, saved)
             losses.append(seen.loss)
             norms.append(seen.gradient_norm)
             tokens += float(seen.tokens.sum())
@@ -215,6 +216,7 @@ def fit(
             norm = float(np.concatenate(norms).mean())
             report = Report(done, loss, checked, tokens / busy, norm, ledger.elapsed)
             save(state, ledger, report, better)
+            saved = done
             listener.report(report)
             if stop.is_set() and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
@@ -229,13 +231,14 @@ def _remember(ledger: Ledger, loss: float, step: int, busy: float) -> tuple[Ledg
     return ledger._replace(stale=ledger.stale + 1, elapsed=elapsed), False
 
 
-def _check_finite(seen: Steps, done: int) -> None:
+def _check_finite(seen: Steps, done: int, saved: int) -> None:
     bad = ~(np.isfinite(seen.loss) & np.isfinite(seen.gradient_norm))
     if bad.any():
         first = int(np.argmax(bad))
+        kept = f"The checkpoint of step {saved} is kept" if saved else "Nothing was saved yet"
         raise NonFiniteError(
             f"training stopped: at step {done + first + 1} the loss is {seen.loss[first]} and the gradient norm "
-            f"{seen.gradient_norm[first]}. The last good checkpoint is kept. Try a lower learning rate, "
+            f"{seen.gradient_norm[first]}. {kept}. Try a lower learning rate, "
             "gradient clipping (--clip 1) or a longer warm-up"
         )
 

@@ -161,13 +161,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(trained, folder):
     assert checkpoint.facts(folder / "stopped" / "model.safetensors")["step"] <= last
 
 
-def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(folder):
+def test_a_loss_that_explodes_says_what_is_left(folder):
     done = jaxseq(
         "train", "--data", "pairs.tsv", *SMALL, "--learning-rate", "3e38", "--clip", "0", "--optimizer", "sgd",
         "--warmup", "0", "--out", "exploded", cwd=folder, check=False,
     )  # fmt: skip
     assert done.returncode == cli.FAILED
-    assert re.search(r"at step \d+ the loss is (nan|inf).*last good checkpoint is kept. Try a lower", done.stderr)
+    assert re.search(r"at step \d+ the loss is (nan|inf).*Nothing was saved yet. Try a lower", done.stderr)
 
 
 # --- forecast
@@ -191,6 +191,13 @@ def test_the_default_forecast_beats_the_simple_ones(forecast, folder):
     with open(folder / "passengers" / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 36 and rows[0]["time"] == "1958-01-01" and rows[0]["passengers"] == "340"
+
+
+def test_a_fit_that_explodes_replaces_nothing(forecast, folder, capsys):
+    before = (folder / "passengers" / "model.safetensors").read_bytes()
+    wild = ["--optimizer", "sgd", "--learning-rate", "1e30"]
+    assert "became infinite or NaN" in refused(capsys, "forecast", *wild, "--out", folder / "passengers", "--overwrite")
+    assert (folder / "passengers" / "model.safetensors").read_bytes() == before
 
 
 def test_a_saved_forecaster_goes_on_and_takes_new_rows(forecast, folder):

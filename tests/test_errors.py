@@ -98,6 +98,7 @@ def loop(carry, tokens):
         (lambda: stack(), r"expected at least one cell, got none"),
         (lambda: stack("gru"), r"stack: cell must be a Cell, such as jaxseq.cells.lstm; got 'gru'"),
         (lambda: translator(cell="gru"), r"translator: cell must be a Cell"),
+        (lambda: with_attention(stack(gru, gru), additive), r"expected a cell of one layer.*got stack\(gru, gru\)"),
         (lambda: unroll("lstm", params, None, xs), r"cell must be a Cell.*got 'lstm'. By name: jaxseq.cells.CELLS"),
         (lambda: trace("lstm", params, None, xs), r"trace: cell must be a Cell"),
         (lambda: unroll(gru, params, None, xs, recurrence="scan"), r"recurrence must be a function.*got 'scan'"),

@@ -105,7 +105,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved():
         return value, (value, tokens)
 
     saved = []
-    with pytest.raises(NonFiniteError, match=r"at step 13 .*lower learning rate.*--clip 1"):
+    with pytest.raises(NonFiniteError, match=r"at step 13 .*of step 10 is kept.*lower learning rate.*--clip 1"):
         train(40, loss=bad, save=lambda s, ledger, r, best: saved.append(r.step))
     assert saved == [10]
 

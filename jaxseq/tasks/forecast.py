@@ -247,8 +247,9 @@ def train(
             f"window of {config.window} leave too few to train on. Give more rows or a shorter --window"
         )
     scaler = Scaler.fit(data.values[:split], data.names, log=config.log, lag=lag)
-    path = run_folder.create(out, KIND, config, overwrite=overwrite)
+    run_folder.check_free(out, overwrite=overwrite)
     fitted = _fit(config, scaler.forward(data.values[:split]), listener)
+    path = run_folder.create(out, KIND, config, overwrite=overwrite)  # only now: a fit that fails replaces nothing
     model = Forecaster(config, data.names, scaler, fitted.params)
     facts = {"names": data.names, "season": season, "log": scaler.log, "lag": lag}
     scaling = {"mean": scaler.mean, "std": scaler.std}
