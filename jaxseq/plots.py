@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
 import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ GATE_LABELS = {
     "g": "g  candidate",
     "o": "o  output",
     "r": "r  reset",
-    "z": "z (retain)",
+    "z": "z  update (retain)",
     "n": "n  candidate",
     "a": "tanh(a), a: pre-activation",
 }
@@ -240,7 +242,8 @@ def font_for(text: str) -> FontProperties | None:
       'DejaVu Sans'
     """
     needed = _codes(text)
-    file = _default() if needed <= _characters(_default()) else _covering(needed)
+    file = _default() if needed <= _characters(_default()) else None
+    file = file or next((font.fname for font in _fonts_with(needed)), None)
     if file is None:
         _warn({_script(code) for code in needed - _characters(_default())})
         return None
@@ -249,8 +252,7 @@ def font_for(text: str) -> FontProperties | None:
 
 def chinese_fonts() -> list[str]:
     """Return the names of installed fonts that have common Chinese characters."""
-    common = _codes("我你他的是不了人在有")
-    return sorted({font.name for font in _fonts() if common <= _characters(font.fname)})
+    return sorted({font.name for font in _fonts_with(_codes("我你他的是不了人在有"))})
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -316,8 +318,27 @@ def _fonts() -> list[font_manager.FontEntry]:
     return sorted(real, key=lambda f: (f.style != "normal", str(f.weight) not in ("400", "normal"), f.name))
 
 
-def _covering(needed: frozenset[int]) -> str | None:
-    return next((font.fname for font in _fonts() if needed <= _characters(font.fname)), None)
+def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
+    """Yield the fonts that have all these characters."""
+    found = False
+    for notice in (lambda: None, _notice_new_fonts):
+        notice()
+        for font in _fonts():
+            if needed <= _characters(font.fname):
+                found = True
+                yield font
+        if found:
+            return
+
+
+@functools.cache  # once in a process
+def _notice_new_fonts() -> None:
+    """Add fonts that were installed since matplotlib wrote down its list, which it never looks over again."""
+    known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if os.path.realpath(path) not in known:
+            with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+                font_manager.fontManager.addfont(path)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -36,12 +37,14 @@ def entries(keep):
 @pytest.fixture
 def no_chinese_font(monkeypatch):
     """No installed font but those that matplotlib brings, its Last Resort among them."""
+    monkeypatch.setattr(plots, "_notice_new_fonts", lambda: None)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
 
 
 @pytest.fixture
 def chinese_font(monkeypatch):
     """A font that claims Chinese: a real file, so that it draws, whose characters we tell."""
+    monkeypatch.setattr(plots, "_notice_new_fonts", lambda: None)
     mono = next(f for f in font_manager.fontManager.ttflist if f.name == DRAWN_IN and "mpl-data" in f.fname)
     real = plots._characters
     extra = frozenset(map(ord, "我你他的是不了人在有知道。"))
@@ -198,6 +201,21 @@ def test_font_for_prefers_the_current_font_and_covers_every_character(chinese_fo
     assert plots.chinese_fonts() == [DRAWN_IN]
 
 
+def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch, tmp_path):
+    mono = next(f for f in font_manager.fontManager.ttflist if f.name == DRAWN_IN and "mpl-data" in f.fname)
+    new, broken = tmp_path / "new.ttf", tmp_path / "broken.ttf"
+    new.write_bytes(Path(mono.fname).read_bytes())
+    broken.write_bytes(b"not a font")
+    real = plots._characters
+    claims = frozenset(map(ord, "我你他的是不了人在有"))
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(broken), str(new)])
+    monkeypatch.setattr(plots, "_characters", lambda file: real(file) | (claims if file == str(new) else frozenset()))
+    plots._notice_new_fonts.cache_clear()
+    assert plots.chinese_fonts() == [DRAWN_IN]
+    plots._notice_new_fonts.cache_clear()
+
+
 def test_a_broken_font_file_is_passed_over(monkeypatch, tmp_path, no_chinese_font):
     (tmp_path / "broken.ttf").write_bytes(b"not a font")
     broken = SimpleNamespace(name="Broken", fname=str(tmp_path / "broken.ttf"), style="normal", weight=400)
@@ -252,7 +270,7 @@ def test_the_pre_activation_is_squashed_and_z_never_stands_bare():
     a = np.linspace(-3, 3, 6).reshape(2, 3)
     np.testing.assert_allclose(plots.gates({"a": a}).images[0].get_array(), np.tanh(a.T))
     (label,) = plots.gates({"z": np.ones((2, 3))}).get_yticklabels()
-    assert label.get_text() == "z (retain)"
+    assert label.get_text() == "z  update (retain)"
 
 
 def test_gates_of_steps_without_a_font_have_a_legend(no_chinese_font):
