@@ -12,7 +12,7 @@ from jaxseq.cells import Cell
 from jaxseq.cells.checks import check_carry, check_cell, check_inputs, check_mask, check_params
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence import Recurrence, over_features, scan
+from jaxseq.recurrence import Recurrence, deferred, over_features
 
 
 def unroll(
@@ -23,7 +23,7 @@ def unroll(
     mask: Array | None = None,
     *,
     reverse: bool = False,
-    recurrence: Recurrence = scan,
+    recurrence: Recurrence = deferred,
 ) -> tuple[Carry, Tree]:
     """Run a cell over a sequence.
 
@@ -36,7 +36,7 @@ def unroll(
         has there, NaN included; a row without any real step returns its initial carry.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.scan`, `checkpointed`, ...
+      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`; all give the same.
 
     Returns:
       ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces
@@ -99,7 +99,7 @@ def trace(
     mask: Array | None = None,
     *,
     reverse: bool = False,
-    recurrence: Recurrence = scan,
+    recurrence: Recurrence = deferred,
 ) -> tuple[Carry, Trace]:
     """Run a cell over a sequence as `unroll` does, and return every gate and every carry as well.
 
@@ -141,7 +141,7 @@ def bidirectional(
     xs: Tree,
     mask: Array | None = None,
     *,
-    recurrence: Recurrence = scan,
+    recurrence: Recurrence = deferred,
 ) -> tuple[Bidirectional, Tree]:
     """Run a cell forwards and, with other parameters, backwards.
 

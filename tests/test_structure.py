@@ -22,6 +22,7 @@ cells.base
 cells.rnn cells.lstm cells.gru cells.gru_cho cells.stack
 cells
 recurrence.scan
+recurrence.deferred
 recurrence.checkpointed
 recurrence
 unroll testing
@@ -137,6 +138,7 @@ EXAMPLES = [
     "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention", "decode.greedy",
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed.checkpointed",
+    "recurrence.deferred.deferred",
     "order.chunks", "order.chunk_length", "testing.check_cell", "text.plain", "text.tutorial", "text.words",
     "text.chars", "text.detokenise", "series.naive", "series.season_length", "train.optimizer", "checkpoint.save",
 ]  # fmt: skip

@@ -14,7 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxseq import Bidirectional, bidirectional, trace, unroll
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, Dropped, drop_between, gru, gru_cho, lstm, rnn, stack
-from jaxseq.recurrence import RECURRENCES, checkpointed, scan
+from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
+from jaxseq.recurrence.deferred import HOIST_BELOW
+from jaxseq.testing import assert_close, cotangent, holes, noisy
 
 T, B, D, H = 6, 3, 2, 4
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda cell: cell.name)
@@ -273,6 +275,52 @@ def test_checkpointed_needs_less_memory():
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     assert memory(checkpointed) < memory(scan) / 2
+
+
+def attending():
+    """A cell whose params hold a batch of sources, and use a matrix inside the equations."""
+    return with_attention(gru, additive)
+
+
+@pytest.mark.parametrize("rows", [B, HOIST_BELOW + 1])
+@pytest.mark.parametrize("cell", [lstm, gru, gru_cho, rnn, stack(lstm, gru), attending()], ids=lambda cell: cell.name)
+def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
+    """Values, every gradient, and a product with the Hessian: input terms before the loop, and inside it."""
+    keys, attends = jax.random.split(jax.random.key(0), 5), cell.name == attending().name
+    more = {"value_size": 4, "units": 5} if attends else {}
+    params = noisy(keys[0], cell.init(keys[1], D, H, dtype=jnp.float64, **more))
+    if attends:
+        source = jax.random.normal(keys[2], (7, rows, 4), jnp.float64)
+        params = params._replace(memory=additive.remember(params.attention, source, holes(7, (rows,))))
+    carry = noisy(keys[3], cell.initial_carry(params, (rows,)))
+    xs, mask = jax.random.normal(keys[4], (T, rows, D), jnp.float64), holes(T, (rows,))
+
+    def loss(weights, carry, xs, recurrence):
+        own = params._replace(**weights) if attends else weights
+        last, outs = unroll(cell, own, carry, xs, mask, reverse=True, recurrence=recurrence)
+        return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves((last, outs)))
+
+    weights = {k: v for k, v in params._asdict().items() if k != "memory"} if attends else params
+    arguments = weights, carry, xs
+    along = jax.tree.map(cotangent, arguments)
+
+    def everything(recurrence):
+        gradient = jax.value_and_grad(functools.partial(loss, recurrence=recurrence), argnums=(0, 1, 2))
+        return jax.jit(lambda at, along: jax.jvp(gradient, at, along))(arguments, along)
+
+    assert_close(f"{cell.name}, {rows} rows", everything(deferred), everything(scan), 1e-10)
+
+
+def test_deferred_keeps_less_than_scan_does():
+    """Temporary memory of value and gradient, as the compiler lays it out."""
+    params, xs = lstm.init(jax.random.key(0), 32, 32), jnp.zeros((50, 64, 32), jnp.float32)
+
+    def memory(recurrence):
+        loss = lambda p, x: (unroll(lstm, p, None, x, recurrence=recurrence)[1] ** 2).sum()  # noqa: E731
+        lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(params, xs)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(deferred) < 0.6 * memory(scan)
 
 
 @pytest.mark.parametrize("segment", [1, 4, T, 100])

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells.base import Cell, affine, blocks, zeros_for
+from jaxseq.cells.base import Cell, activate, affine, zeros_for
 from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
 from jaxseq.notation import Array, Key
 
@@ -76,17 +76,17 @@ def input_terms(params: GRUParams, x: Array) -> Array:
 
 
 def hidden_terms(params: GRUParams, carry: GRUCarry) -> Array:
-    """Return ``h U``, ``[B, 3H]``; b_hn is added in the equations, where the reset gate meets it."""
-    return carry.h @ params.U
+    """Return ``h U``, ``[B, 3H]``, with b_hn added to the block of n."""
+    H = params.b_hn.shape[0]
+    return affine(carry.h, params.U, jnp.pad(params.b_hn, (2 * H, 0)))
 
 
 def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
-    (wx_r, wx_z, wx_n), (uh_r, uh_z, uh_n) = blocks(wx, 3), blocks(uh, 3)
-    b_hn = jnp.broadcast_to(params.b_hn, uh_n.shape)
-    r = jax.nn.sigmoid(wx_r + uh_r)
-    z = jax.nn.sigmoid(wx_z + uh_z)
-    n = jnp.tanh(wx_n + r * (uh_n + b_hn))
+    H = carry.h.shape[-1]
+    (wx_rz, wx_n), (uh_rz, uh_n) = jnp.split(wx, [2 * H], axis=-1), jnp.split(uh, [2 * H], axis=-1)
+    r, z = activate(wx_rz + uh_rz, "sigmoid sigmoid")
+    n = jnp.tanh(wx_n + r * uh_n)
     h = (1 - z) * n + z * carry.h
     return GRUCarry(h), h, GRUGates(r, z, n)
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells.base import Cell, affine, blocks
+from jaxseq.cells.base import Cell, activate, affine
 from jaxseq.cells.gru import GRUCarry, GRUGates, initial_carry
 from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
 from jaxseq.notation import Array, Key
@@ -64,9 +64,9 @@ def hidden_terms(params: GRUChoParams, carry: GRUCarry) -> Array:
 
 def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
-    (wx_r, wx_z, wx_n), (uh_r, uh_z) = blocks(wx, 3), blocks(uh, 2)
-    r = jax.nn.sigmoid(wx_r + uh_r)
-    z = jax.nn.sigmoid(wx_z + uh_z)
+    H = carry.h.shape[-1]
+    wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
+    r, z = activate(wx_rz + uh, "sigmoid sigmoid")
     n = jnp.tanh(wx_n + (r * carry.h) @ params.U_n)
     h = z * carry.h + (1 - z) * n
     return GRUCarry(h), h, GRUGates(r, z, n)

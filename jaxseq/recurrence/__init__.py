@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from jaxseq.notation import Carry, Tree
 from jaxseq.recurrence.checkpointed import checkpointed
+from jaxseq.recurrence.deferred import deferred
 from jaxseq.recurrence.scan import hold, over_features, scan
 
 Recurrence = Callable[..., tuple[Carry, Tree]]
 
-RECURRENCES: dict[str, Recurrence] = {"scan": scan, "checkpointed": checkpointed}
+RECURRENCES: dict[str, Recurrence] = {"scan": scan, "deferred": deferred, "checkpointed": checkpointed}
 """Every recurrence by name."""
 
-__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "hold", "over_features", "scan"]
+__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "deferred", "hold", "over_features", "scan"]

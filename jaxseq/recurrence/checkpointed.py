@@ -16,7 +16,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence.scan import scan
+from jaxseq.recurrence.deferred import deferred
 
 
 def checkpointed(
@@ -56,7 +56,7 @@ def checkpointed(
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across segments
     def run(params: Params, carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask = part
-        return scan(cell, params, carry, xs, mask, reverse)
+        return deferred(cell, params, carry, xs, mask, reverse)
 
     def over_segments(carry: Carry) -> tuple[Carry, Tree]:
         parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), (xs, mask))
