@@ -1,0 +1,206 @@
+"""Timing that stands up to a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+NOISY = 0.15
+"""Inter-quartile spread, as a share of the median, from which a reference is called noisy."""
+COMPILED = "/jax/core/compile/backend_compile_duration"
+LIBRARIES = "jaxseq jax jaxlib numpy optax torch flax dm-haiku equinox keras".split()
+
+Thunk = Callable[[], Any]
+
+
+class CompiledWhileTimedError(RuntimeError):
+    """A timed region compiled a program: its times would be those of the compiler."""
+
+
+class _Counter:
+    """How many programs this process has compiled since it began to count."""
+
+    def __init__(self) -> None:
+        self.count, self.listening = 0, False
+
+    def start(self) -> None:
+        """Listen to JAX; once, since listeners are for the whole process."""
+        if not self.listening:
+            jax.monitoring.register_event_duration_secs_listener(self._heard)
+            self.listening = True
+
+    def _heard(self, event: str, seconds: float, **_: Any) -> None:
+        self.count += event == COMPILED
+
+
+_counter = _Counter()
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Callable[[], int]]:
+    """Give a function that says how many programs were compiled since the block began."""
+    _counter.start()
+    before = _counter.count
+    yield lambda: _counter.count - before
+
+
+def milliseconds(run: Thunk, calls: int = 1) -> float:
+    """Return the milliseconds that one call takes, its results awaited."""
+    begun = time.perf_counter()
+    for _ in range(calls):
+        jax.block_until_ready(run())
+    return (time.perf_counter() - begun) * 1e3 / calls
+
+
+def interleave(
+    thunks: Mapping[str, Thunk], rounds: int, *, warmup: int = 1, pause: float = 0.02, at_least: float = 5.0
+) -> dict[str, list[float]]:
+    """Return for each thunk the milliseconds of a call, one sample a round.
+
+    The thunks take turns, so that a machine's moods meet all alike; their order is turned by one from round to round,
+    so that none always follows the same other.
+
+    Args:
+      thunks: by name; a name that begins with "torch" runs in torch.
+      rounds: samples of each.
+      warmup: rounds before those, dropped.
+      pause: seconds of rest when torch follows JAX or the other way round.
+      at_least: milliseconds in a sample; a shorter thunk is called as often as that takes.
+
+    Raises:
+      CompiledWhileTimedError: if a program is compiled after the warm-up.
+    """
+    names, before = list(thunks), None
+    for name in names:
+        jax.block_until_ready(thunks[name]())  # compiles
+    calls = {name: max(1, round(at_least / max(milliseconds(thunks[name]), 1e-4))) for name in names}
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    with compilations() as compiled:
+        for n in range(-warmup, rounds):
+            begun = compiled()
+            for name in (names[(i + n) % len(names)] for i in range(len(names))):
+                torch = name.startswith("torch")
+                # After its work torch's OpenMP threads spin for some milliseconds, waiting for more; so do XLA's, for
+                # less. Whoever comes next would share its core with them. We wait until they have gone to sleep, and
+                # wake our own with one call that is not timed.
+                if before is not None and torch != before:
+                    time.sleep(pause)
+                    if calls[name] > 1:
+                        jax.block_until_ready(thunks[name]())
+                took = milliseconds(thunks[name], calls[name])
+                before = torch
+                if n >= 0:
+                    samples[name].append(took)
+            if n >= 0 and compiled() > begun:
+                raise CompiledWhileTimedError(
+                    f"{compiled() - begun} programs were compiled in a timed round of {names}"
+                )
+    return samples
+
+
+def median(samples: Sequence[float]) -> float:
+    """Return the median."""
+    return float(np.median(samples))
+
+
+def spread(samples: Sequence[float]) -> float:
+    """Return the inter-quartile spread."""
+    low, high = np.percentile(samples, [25, 75])
+    return float(high - low)
+
+
+class Ratio(NamedTuple):
+    """A ratio of two medians with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.value:.2f}"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def ratio(above: Sequence[float], below: Sequence[float], *, paired: bool = True, draws: int = 2000) -> Ratio:
+    """Return the ratio of the medians, with a bootstrapped 95% interval (NaN where there is only one sample).
+
+    Args:
+      above: samples of the numerator.
+      below: samples of the denominator.
+      paired: the samples are of the same rounds, so rounds are drawn; else each side is drawn by itself.
+      draws: of the bootstrap.
+    """
+    return geometric_mean([(above, below)], paired=paired, draws=draws)
+
+
+def geometric_mean(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], *, paired: bool = True, draws: int = 2000
+) -> Ratio:
+    """Return the geometric mean of the ratios of medians of several pairs; arguments as `ratio`."""
+    value = float(np.exp(np.mean([np.log(np.median(a) / np.median(b)) for a, b in pairs])))
+    if any(min(len(a), len(b)) < 2 for a, b in pairs):
+        return Ratio(value, np.nan, np.nan)
+    rng, total = np.random.default_rng(0), np.zeros(draws)
+    for above, below in pairs:
+        a, b = np.asarray(above, float), np.asarray(below, float)
+        drawn = rng.integers(len(a), size=(draws, len(a)))
+        other = drawn if paired and len(a) == len(b) else rng.integers(len(b), size=(draws, len(b)))
+        total += np.log(np.median(a[drawn], axis=1) / np.median(b[other], axis=1))
+    low, high = np.exp(np.percentile(total / len(pairs), [2.5, 97.5]))
+    return Ratio(value, float(low), float(high))
+
+
+def noise(what: str, samples: Sequence[float]) -> str | None:
+    """Return a warning where the reference's samples are too far apart to compare with."""
+    share = spread(samples) / median(samples)
+    if share <= NOISY:
+        return None
+    return f"{what}: the middle half of the samples spreads over {share:.0%} of the median; the machine is busy"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader of the numbers wants to know of where they come from."""
+    versions = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    torch = sys.modules.get("torch")
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "devices": sorted({device.device_kind for device in jax.devices()}),
+        "platform": jax.default_backend(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "torch threads": torch.get_num_threads() if torch else None,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
