@@ -1,0 +1,44 @@
+"""Run one benchmark.
+
+pip install ".[bench]"
+python -m benchmarks layers --quick
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from tyro.extras import subcommand_cli_from_dict
+
+from benchmarks.compare import compare
+from benchmarks.compile import compile_
+from benchmarks.decode import decode
+from benchmarks.layers import layers
+from benchmarks.memory import memory
+from benchmarks.scaling import scaling
+from benchmarks.train import train
+from benchmarks.tutorial import tutorial
+
+COMMANDS = {
+    "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
+    "compile": compile_, "compare": compare,
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a benchmark and return its exit status: 1 where a bound was missed, 2 where torch is."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    jnp.zeros(()).block_until_ready()  # start the backend before anything is timed
+    try:
+        return subcommand_cli_from_dict(COMMANDS, prog="python -m benchmarks", description=__doc__, args=args)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print(f'{args[0]} compares with torch: pip install ".[bench]" installs it, up to Python 3.11', file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

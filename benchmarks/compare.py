@@ -1,0 +1,69 @@
+"""Two files of one benchmark beside each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from benchmarks.output import table
+from benchmarks.timing import geometric_mean, median, ratio
+
+SAME = ("cpu", "cores", "platform", "XLA_FLAGS")
+
+
+def compare(
+    before: Positional[Path], after: Positional[Path], systems: tuple[str, ...] = (), at_least: float | None = None
+) -> int:
+    """Print before over after (above 1: less in the second file) for every row and system that both files have.
+
+    Example: python -m benchmarks compare before.json after.json --systems jaxseq --at-least 0.97
+
+    Args:
+      before: JSON of one run.
+      after: JSON of another.
+      systems: Which, for example jaxseq torch; all by default.
+      at_least: Exit with 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
+    """
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in (before, after)]
+    _warn(files)
+    rows = [{row["name"]: row["samples"] for row in file["rows"]} for file in files]
+    lines, pairs = [], dict[str, list[tuple[list[float], list[float]]]]()
+    for name, old in rows[0].items():
+        for system, samples in old.items():
+            new = rows[1].get(name, {}).get(system)
+            if new is None or (systems and system not in systems) or not median(samples) or not median(new):
+                continue
+            pairs.setdefault(system, []).append((samples, new))
+            lines.append([name, system, median(samples), median(new), ratio(samples, new, paired=False)])
+    if not lines:
+        print(f"compare: {before} and {after} have no row in common", file=sys.stderr)
+        return 2
+    print(table(["", "", before.stem, after.stem, "before / after"], lines))
+    means = {system: geometric_mean(of, paired=False) for system, of in pairs.items()}
+    print("\n" + table(["geometric mean", "before / after"], [[s, m] for s, m in means.items()]))
+    held = means.get("jaxseq")
+    if at_least is None or (held is not None and held.value >= at_least):
+        return 0
+    said = "is missing" if held is None else f"is {held.value:.3f}"
+    print(f"missed: geometric mean of jaxseq {said}, the bound is at least {at_least:g}", file=sys.stderr)
+    return 1
+
+
+def _warn(files: list[dict[str, Any]]) -> None:
+    """Say where the two runs were not alike."""
+    if files[0]["benchmark"] != files[1]["benchmark"]:
+        print(f"! {files[0]['benchmark']} is compared with {files[1]['benchmark']}", file=sys.stderr)
+    machines = [file.get("machine", {}) for file in files]
+    for key in SAME:
+        before, after = (m.get(key) for m in machines)
+        if before != after:
+            print(f"! {key}: {before} before, {after} after", file=sys.stderr)
+    versions = [m.get("versions", {}) for m in machines]
+    for name in sorted({*versions[0], *versions[1]}):
+        before, after = (v.get(name, "none") for v in versions)
+        if before != after:
+            print(f"! {name}: {before} before, {after} after", file=sys.stderr)

@@ -1,0 +1,73 @@
+"""What happens before the first result: import, trace, lower, compile, the first call; and after it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from tyro.conf import OmitArgPrefixes
+
+from benchmarks import peers
+from benchmarks.layers import Shape
+from benchmarks.output import USUAL, Output, Report, table
+from benchmarks.peers import Layer
+from benchmarks.timing import median, milliseconds
+
+IMPORTS = {"python alone": "pass", "import jax": "import jax", "import jaxseq": "import jaxseq"}
+PHASES = ("trace", "lower", "compile", "first call", "steady")
+
+
+def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 128, 128), repeats: int = 0) -> int:
+    """Time each phase of value and gradient of one layer apart, ours and the textbook scan; medians.
+
+    Example: python -m benchmarks compile --quick
+
+    Args:
+      output: Where to.
+      shape: B T D H.
+      repeats: Of everything, caches emptied between; 0: 5, or 2 with --quick.
+    """
+    report = Report("compile", output)
+    repeats = repeats or (2 if output.quick else 5)
+    for name, code in IMPORTS.items():
+        command = [sys.executable, "-c", code]
+        times = [milliseconds(lambda c=command: subprocess.run(c, check=True)) for _ in range(repeats + 1)]
+        report.add(name, {"process": times[1:]})  # the first one reads files from disk
+    lines = [[row["name"], f"{median(row['samples']['process']):.0f}"] for row in report.rows]
+    print(table(["a new process", "ms"], lines) + "\n")
+    lines = []
+    for cell in ("lstm", "gru"):
+        params, xs = peers.setup(cell, shape)
+        layers = {"jaxseq": peers.ours(cell, params, xs), "plain scan": peers.textbook(cell, params, xs)}
+        phases: dict[str, dict[str, list[float]]] = {name: {phase: [] for phase in PHASES} for name in layers}
+        for _ in range(repeats):
+            for name, layer in layers.items():
+                for phase, ms in _phases(layer, xs).items():
+                    phases[name][phase].append(ms)
+        for name, of in phases.items():
+            report.add(f"{cell} {name}", of)
+            lines.append([f"{cell} {name}", *(median(of[phase]) for phase in PHASES)])
+    print(table([f"B, T, D, H = {', '.join(map(str, shape))}; ms", *PHASES], lines))
+    return report.finish()
+
+
+def _phases(layer: Layer, xs: jax.Array) -> dict[str, float]:
+    """Return the milliseconds of each phase, from empty caches."""
+    jax.clear_caches()
+    traced, trace = _took(lambda: layer.gradient().trace(layer.weights, xs))
+    lowered, lower = _took(traced.lower)
+    compiled, compiling = _took(lowered.compile)
+    _, first = _took(lambda: compiled(layer.weights, xs))
+    steady = milliseconds(lambda: compiled(layer.weights, xs), 10)
+    return dict(zip(PHASES, (trace, lower, compiling, first, steady), strict=True))
+
+
+def _took(make: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what `make` returns, awaited, and the milliseconds that it took."""
+    begun = time.perf_counter()
+    made = jax.block_until_ready(make())
+    return made, (time.perf_counter() - begun) * 1e3

@@ -1,0 +1,234 @@
+"""One layer against torch's and against those of other JAX libraries: forward, value and gradient, and training."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from tyro.conf import OmitArgPrefixes
+
+from benchmarks import peers
+from benchmarks.output import USUAL, Output, Report, table
+from benchmarks.peers import GATES, Layer
+from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
+
+Shape = tuple[int, int, int, int]
+SHAPES: tuple[Shape, ...] = (
+    (1, 10, 256, 256),
+    (32, 50, 128, 128),
+    (64, 100, 256, 256),
+    (64, 50, 512, 512),
+    (16, 100, 1024, 1024),
+    (1, 100, 32, 32),
+    (1, 100, 128, 128),
+)
+"""(B, T, D, H)."""
+QUICK: tuple[Shape, ...] = ((1, 10, 256, 256), (32, 50, 128, 128))
+MODES = ("forward", "gradient", "descent")
+STEPS, RATE = 10, 1e-7
+"""Of gradient descent in one jit; the rate is so low that nothing ends far from where it began."""
+
+Way = Literal["forward", "gradient", "descent"]
+
+
+def layers(
+    output: OmitArgPrefixes[Output] = USUAL,
+    cells: tuple[Literal["lstm", "gru"], ...] = ("lstm", "gru"),
+    modes: tuple[Way, ...] = MODES,
+    shapes: tuple[Shape, ...] = (),
+    rounds: int = 0,
+    pause: float = 0.02,
+    at_least: float | None = None,
+    at_least_peer: float | None = None,
+    plot: Path | None = None,
+) -> int:
+    """Time one layer in float32, on the same weights and inputs as torch and the peers, outputs compared first.
+
+    Example: python -m benchmarks layers --quick
+
+    Example: python -m benchmarks layers --cells lstm --shapes 64 100 256 256 --json now.json --at-least 1.15
+
+    Args:
+      output: Where to.
+      cells: lstm, gru.
+      modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; descent:
+        the same in 10 steps of SGD on params and inputs, in one jit that donates them (per step; torch in a loop).
+      shapes: B T D H, and again; all by default.
+      rounds: Samples of each; 0: 15, or 5 with --quick.
+      pause: Seconds of rest between torch and JAX.
+      at_least: Exit with 1 if the geometric mean of torch's time over ours is below this, noisy rows left out.
+      at_least_peer: The same for the best JAX peer of each row.
+      plot: Write a picture of the ratios here.
+    """
+    report = Report("layers", output)
+    rounds = rounds or (5 if output.quick else 15)
+    for cell, shape in itertools.product(cells, shapes or (QUICK if output.quick else SHAPES)):
+        thunks = _thunks(cell, shape, modes, report.warn)
+        for mode in modes:
+            samples = interleave(thunks[mode], rounds, pause=pause)
+            if mode == "descent":
+                samples = {k: v if k == "matmul" else [t / STEPS for t in v] for k, v in samples.items()}
+            name = f"{cell} {', '.join(map(str, shape))} {mode}"
+            row = report.add(name, samples, cell=cell, shape=shape, mode=mode, **_rates(cell, shape, mode, samples))
+            loud = noise(f"{name}, {_reference(row)}", samples[_reference(row)])
+            row["noisy"] = loud is not None
+            report.warn(loud)
+    rows = report.rows
+    print(_main_table(rows))
+    print("\neverything, in milliseconds\n" + _all_times(rows))
+    means = _means(rows, modes)
+    print("\ngeometric mean of their time over ours (quiet: rows without ~, all modes)\n" + _show_means(means, modes))
+    report.facts["geometric means"] = {name: {mode: m and m._asdict() for mode, m in of.items()} for name, of in means}
+    found = dict(means)
+    for name, bound in (("torch", at_least), ("best JAX peer", at_least_peer)):
+        mean = found.get(name, {}).get("quiet")
+        report.at_least(f"geometric mean of {name} / jaxseq in quiet rows", mean.value if mean else 0.0, bound)
+    if plot is not None:
+        _plot(rows, plot)
+    return report.finish()
+
+
+def _thunks(
+    cell: str, shape: Shape, modes: tuple[Way, ...], say: Callable[[str], None]
+) -> dict[str, dict[str, Callable[[], Any]]]:
+    """Return for each mode what to time by name; every system has shown that it computes what ours does."""
+    params, xs = peers.setup(cell, shape)
+    found = peers.layers(cell, params, xs, say)
+    want = peers.want(found["jaxseq"], xs)
+    thunks: dict[str, dict[str, Callable[[], Any]]] = {mode: {} for mode in MODES}
+    for name, layer in found.items():
+        peers.check(name, peers.want(layer, xs), want)
+        theirs = jnp.moveaxis(xs, 0, layer.time)
+        for mode, run in (("forward", layer.forward()), ("gradient", layer.gradient())):
+            thunks[mode][name] = lambda run=run, layer=layer, theirs=theirs: run(layer.weights, theirs)
+        if name in ("jaxseq", "plain scan"):
+            thunks["descent"][name] = _descent(layer, xs)
+    try:
+        from benchmarks import torch_models
+    except ImportError as error:
+        say(f'torch is left out ({error}); pip install ".[bench]" installs it, up to Python 3.11')
+    else:
+        torch = torch_models.Layer(cell, params, xs)
+        peers.check("torch", torch.seen(), want)
+        thunks["forward"]["torch"], thunks["gradient"]["torch"] = torch.forward, torch.gradient
+        thunks["descent"]["torch"] = torch_models.Layer(cell, params, xs).descent(STEPS, RATE)
+    product = _matmul(cell, shape)
+    for mode in modes:
+        thunks[mode]["matmul"] = product
+    return thunks
+
+
+def _descent(layer: Layer, xs: jax.Array) -> Callable[[], Any]:
+    """Return a thunk of some steps of SGD on params and inputs, in one jit; it goes on from where it came to."""
+
+    def step(both: Any, _: None) -> tuple[Any, None]:
+        grads = jax.grad(layer.loss, argnums=(0, 1))(*both)
+        return jax.tree.map(lambda a, g: a - RATE * g, both, grads), None
+
+    run = jax.jit(lambda both: lax.scan(step, both, length=STEPS)[0], donate_argnums=0)
+    at = [jax.tree.map(jnp.copy, (layer.weights, xs))]
+
+    def thunk() -> Any:
+        at[0] = run(at[0])
+        return at[0]
+
+    return thunk
+
+
+def _matmul(cell: str, shape: Shape) -> Callable[[], jax.Array]:
+    """Return the product of all inputs with W: what this machine does at best with such sizes."""
+    B, T, D, H = shape
+    a, b = jnp.ones((T * B, D)), jnp.ones((D, GATES[cell] * H))
+    dot = jax.jit(jnp.dot)
+    return lambda: dot(a, b)
+
+
+def _rates(cell: str, shape: Shape, mode: Way, samples: dict[str, list[float]]) -> dict[str, float]:
+    """Return GFLOP/s of ours and of the bare product; a gradient is two more products for each of the forward pass."""
+    (B, T, D, H), G = shape, GATES[cell]
+    work = 2 * T * B * (D + H) * G * H * (1 if mode == "forward" else 3)
+    return {
+        "gflops": work / median(samples["jaxseq"]) / 1e6,
+        "matmul gflops": 2 * T * B * D * G * H / median(samples["matmul"]) / 1e6,
+    }
+
+
+def _reference(row: dict[str, Any]) -> str:
+    return "torch" if "torch" in row["samples"] else "jaxseq"
+
+
+def _best(row: dict[str, Any]) -> str | None:
+    """Return the fastest JAX peer of a row."""
+    jax_peers = [name for name in row["samples"] if name not in ("jaxseq", "torch", "matmul")]
+    return min(jax_peers, key=lambda name: median(row["samples"][name]), default=None)
+
+
+def _main_table(rows: list[dict[str, Any]]) -> str:
+    head = ["B, T, D, H", "ms", "torch ms", "torch / ours", "best peer", "ms", "peer / ours", "GFLOP/s", "matmul"]
+    lines = []
+    for row in rows:
+        samples, best = row["samples"], _best(row)
+        line: list[Any] = [("~ " if row["noisy"] else "  ") + row["name"], median(samples["jaxseq"])]
+        for name in ("torch", best):
+            if name == best:
+                line.append(best or "-")
+            known = name in samples
+            line += [median(samples[name]), ratio(samples[name], samples["jaxseq"])] if known else ["-", "-"]
+        lines.append([*line, f"{row['gflops']:.0f}", f"{row['matmul gflops']:.0f}"])
+    return table(head, lines)
+
+
+def _all_times(rows: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row["samples"] if name != "matmul"))
+    lines = [[row["name"], *(median(row["samples"][n]) if n in row["samples"] else "-" for n in names)] for row in rows]
+    return table(["", *names], lines)
+
+
+def _means(rows: list[dict[str, Any]], modes: tuple[Way, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """Return for each other system, and for each row's best JAX peer, the means by mode, of all and of quiet rows."""
+    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in ("jaxseq", "matmul")))
+    means = []
+    for name in ["torch"] * ("torch" in names) + ["best JAX peer"] + [n for n in names if n != "torch"]:
+        of: dict[str, Any] = {}
+        for mode in (*modes, "all", "quiet"):
+            pairs = []
+            for row in rows:
+                other = _best(row) if name == "best JAX peer" else name
+                here = mode in (row["mode"], "all") or (mode == "quiet" and not row["noisy"])
+                if here and other in row["samples"]:
+                    pairs.append((row["samples"][other], row["samples"]["jaxseq"]))
+            of[mode] = geometric_mean(pairs) if pairs else None
+        means.append((name, of))
+    return means
+
+
+def _show_means(means: list[tuple[str, dict[str, Any]]], modes: tuple[Way, ...]) -> str:
+    return table(["", *modes, "all", "quiet"], [[name, *(m or "-" for m in of.values())] for name, of in means])
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw, for each row, torch and the peers relative to ours."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in ("jaxseq", "matmul")))
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.3 * len(rows)), layout="constrained")
+    for k, name in enumerate(names):
+        at = [n for n, row in enumerate(rows) if name in row["samples"]]
+        values = [ratio(rows[n]["samples"][name], rows[n]["samples"]["jaxseq"]) for n in at]
+        errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
+        x = [v.value for v in values]
+        axes.errorbar(x, at, xerr=errors, fmt="os^vD<>"[k % 7], label=name, markersize=5, capsize=2)
+    axes.axvline(1, color="0.6", linewidth=1)
+    axes.set(yticks=range(len(rows)), yticklabels=[row["name"] for row in rows], xscale="log", xlabel="time / jaxseq's")
+    axes.invert_yaxis()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,125 @@
+"""How the time of value and gradient, and that of compilation, grow with T, B, H and the number of layers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from tyro.conf import OmitArgPrefixes
+
+from benchmarks.output import USUAL, Output, Report, table
+from benchmarks.timing import interleave, median, noise
+from jaxseq import unroll
+from jaxseq.cells import CELLS, stack
+
+BASE = {"T": 64, "B": 32, "H": 128, "depth": 1}
+AXES: dict[str, tuple[int, ...]] = {
+    "T": (16, 64, 256, 1024),
+    "B": (1, 4, 16, 64, 256),
+    "H": (32, 64, 128, 256, 512),
+    "depth": (1, 2, 3, 4),
+}
+QUICK: dict[str, tuple[int, ...]] = {"T": (16, 64, 256), "B": (1, 8), "H": (16, 32), "depth": (1, 2)}
+
+
+def scaling(
+    output: OmitArgPrefixes[Output] = USUAL,
+    cell: Literal["lstm", "gru"] = "lstm",
+    full: bool = False,
+    rounds: int = 0,
+    compiles: int = 3,
+    compile_growth: float = 1.5,
+    plot: Path | None = None,
+) -> int:
+    """Time value and gradient of sum(h²) along T, B, H and depth, one at a time; D = H.
+
+    The slope is that of log time over log size, by least squares: 1 is proportional. A scan is compiled once whatever
+    its length, so that compile time must not grow with T.
+
+    Example: python -m benchmarks scaling --quick --plot scaling.png
+
+    Args:
+      output: Where to.
+      cell: The layer.
+      full: T up to 4096.
+      rounds: Samples; 0: 7, or 3 with --quick.
+      compiles: How often each program is compiled.
+      compile_growth: Exit with 1 if the longest T compiles slower than the shortest by more than this factor.
+      plot: Write a picture here.
+    """
+    report = Report("scaling", output)
+    rounds = rounds or (3 if output.quick else 7)
+    axes = dict(QUICK if output.quick else AXES)
+    base = {**BASE, "B": 8, "H": 32} if output.quick else BASE
+    if full:
+        axes["T"] += (2048, 4096)
+    lines: list[list[Any]] = []
+    for axis, sizes in axes.items():
+        programs = {n: _compiled(cell, {**base, axis: n}, compiles) for n in sizes}
+        thunks = {str(n): program for n, (program, _) in programs.items()}
+        samples = interleave(thunks, rounds)
+        for n in sizes:
+            name, compiling = f"{cell} {axis} {n}", programs[n][1]
+            row = report.add(name, {"jaxseq": samples[str(n)], "compile": compiling}, axis=axis, size=n)
+            report.warn(noise(name, row["samples"]["jaxseq"]))
+            lines.append([name, median(samples[str(n)]), f"{median(compiling):.0f}"])
+        slope = _slope(sizes, [median(samples[str(n)]) for n in sizes])
+        lines.append([f"  slope over {axis}", slope, _slope(sizes, [median(programs[n][1]) for n in sizes])])
+        report.facts[f"slope over {axis}"] = slope
+    print(f"{cell}, base {base}\n\n" + table(["", "ms", "compile ms"], lines))
+    compiling = [median(row["samples"]["compile"]) for row in report.rows if row["axis"] == "T"]
+    growth = compiling[-1] / compiling[0]
+    print(f"\ncompile time of the longest T over that of the shortest: {growth:.2f}")
+    report.at_most("growth of compile time with T", growth, compile_growth)
+    if plot is not None:
+        _plot(report.rows, plot)
+    return report.finish()
+
+
+def _compiled(cell: str, sizes: dict[str, int], compiles: int) -> tuple[Any, list[float]]:
+    """Return a thunk, and the milliseconds that each of several compilations took (tracing and lowering left out)."""
+    T, B, H, depth = (sizes[name] for name in ("T", "B", "H", "depth"))
+    layers = CELLS[cell] if depth == 1 else stack(*[CELLS[cell]] * depth)
+    params = layers.init(jax.random.key(0), H, H)
+    xs = jax.random.normal(jax.random.key(1), (T, B, H))
+
+    def loss(params: Any, xs: jax.Array) -> jax.Array:
+        return (unroll(layers, params, None, xs)[1] ** 2).sum()
+
+    took = []
+    for _ in range(compiles):
+        fresh = jax.value_and_grad(lambda *both: loss(*both), argnums=(0, 1))  # one lowering is compiled only once
+        lowered = jax.jit(fresh).lower(params, xs)
+        begun = time.perf_counter()
+        compiled = lowered.compile()
+        took.append((time.perf_counter() - begun) * 1e3)
+    return lambda: compiled(params, xs), took
+
+
+def _slope(sizes: tuple[int, ...], values: list[float]) -> float:
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw time and compile time, a panel an axis."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    figure, panels = plt.subplots(1, len(axes), figsize=(3 * len(axes), 3), sharey=True, layout="constrained")
+    for panel, axis in zip(panels, axes, strict=True):
+        here = [row for row in rows if row["axis"] == axis]
+        sizes = [row["size"] for row in here]
+        for system, label, mark in (("jaxseq", "value and gradient", "o-"), ("compile", "compilation", "s--")):
+            panel.plot(sizes, [median(row["samples"][system]) for row in here], mark, label=label, markersize=4)
+        panel.set(xscale="log", yscale="log", xlabel=axis, xticks=sizes, xticklabels=sizes)
+        panel.minorticks_off()
+    panels[0].set(ylabel="milliseconds")
+    panels[0].legend(frameon=False, fontsize="small")
+    figure.savefig(path)
+    plt.close(figure)
