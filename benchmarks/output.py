@@ -53,9 +53,11 @@ class Report:
             self.said.add(message)
             print(f"! {message}", file=sys.stderr, flush=True)
 
-    def at_least(self, what: str, value: float, bound: float | None) -> None:
-        """Hold a value against a bound from below; None is no bound."""
-        if bound is not None and not value >= bound:
+    def at_least(self, what: str, value: float | None, bound: float | None) -> None:
+        """Hold a value against a bound from below; no bound is None, and no value misses any."""
+        if bound is not None and value is None:
+            self.missed.append(f"there is no {what} to hold against {bound:g}")
+        elif bound is not None and value is not None and not value >= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at least {bound:g}")
 
     def at_most(self, what: str, value: float, bound: float | None) -> None:
