@@ -9,6 +9,9 @@ gate needs. Here nothing of any cell's derivative is written down either, but JA
    product over ``[T * B]`` after the loop: dU, dW, db, dx;
 3. what is left is a *linear* scan over the carry's tangent, which JAX transposes by itself into the backward loop.
    Its step is under `jax.checkpoint`: the derivative of `gates` is computed where it is used, and never stored.
+   Parameters used inside the gates (attention, the upper layers of a stack) get their gradients there, step by step:
+   in bulk they would need every intermediate of the gates for all T, and were slower (14.6 against 24.8 ms for an
+   attention cell of T, B, S, H = 12, 64, 14, 192; plain scan 19.8).
 
 So forward mode, reverse mode, second derivatives, `vmap` and `jax.linearize` work as with plain scan.
 """
@@ -79,7 +82,7 @@ def _primal(
     """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it."""
     rows = math.prod(jax.tree.leaves(xs)[0].shape[1:-1])
     hoist = rows < HOIST_BELOW or not _on_cpu()
-    summed = keep and _structure(cell, params, carry, xs).summed
+    summed = keep and _only_summed(cell, params, carry, xs)
     terms = cell.input_terms(params, xs) if hoist else xs
 
     def step(old: Carry, at_t: tuple[Tree, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
@@ -101,32 +104,24 @@ def _primal(
 def _tangents(cell: Cell, reverse: bool, primals: tuple, tangents: tuple) -> tuple:
     params, carry, xs, mask = primals
     dparams, dcarry, dxs, _ = tangents
-    structure = _structure(cell, params, carry, xs)
+    summed = _only_summed(cell, params, carry, xs)
     primal, kept = _primal(cell, reverse, params, carry, xs, mask, keep=True)
     assert kept is not None
 
-    # in bulk, for all T: what tangents of params and inputs add to the terms, and to the gates directly
+    # in bulk, for all T: what tangents of params and inputs add to the terms
     dwx = jax.jvp(cell.input_terms, (params, _features_first(xs)), (dparams, dxs))[1]
     olds = _features_first(kept.old)
     duh = jax.jvp(lambda params: cell.hidden_terms(params, olds), (params,), (dparams,))[1]
-    if structure.summed:
+    if summed:
         dwx, duh = None, _add(dwx, duh)
-    direct = None
-    if structure.owns:
-
-        def of_params(kept: _Kept, real: Array | None) -> tuple[Carry, Tree]:
-            return jax.jvp(lambda params: _gates(cell, real, params, *kept), (params,), (dparams,))[1]
-
-        direct = jax.vmap(of_params)(kept, mask)
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
-        (old, wx, uh), real, dwx, duh, direct = at_t
+        (old, wx, uh), real, dwx, duh = at_t
         duh = _add(duh, jax.jvp(lambda old: cell.hidden_terms(params, old), (old,), (dold,))[1])
-        pushed = jax.jvp(lambda *terms: _gates(cell, real, params, *terms), (old, wx, uh), (dold, dwx, duh))[1]
-        return pushed if direct is None else _add(pushed, direct)
+        return jax.jvp(partial(_gates, cell, real), (params, old, wx, uh), (dparams, dold, dwx, duh))[1]
 
-    return primal, lax.scan(step, dcarry, (kept, mask, dwx, duh, direct), reverse=reverse)
+    return primal, lax.scan(step, dcarry, (kept, mask, dwx, duh), reverse=reverse)
 
 
 def _gates(cell: Cell, real: Array | None, params: Params, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
@@ -135,38 +130,23 @@ def _gates(cell: Cell, real: Array | None, params: Params, old: Carry, wx: Tree,
     return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
-class _Structure(NamedTuple):
-    """How a cell's gates use their arguments.
+def _only_summed(cell: Cell, params: Params, carry: Carry, xs: Tree) -> bool:
+    """Return whether the gates use wx and uh only as ``wx + uh``: one array then serves for both, and one cotangent.
 
-    Fields:
-      summed: wx and uh only as ``wx + uh``, so that one array serves for both, and one cotangent.
-      owns: params directly, for example a matrix that acts on a gated state.
+    Read off the jaxpr of their transpose: the two cotangents are then one and the same variable.
     """
-
-    summed: bool
-    owns: bool
-
-
-def _structure(cell: Cell, params: Params, carry: Carry, xs: Tree) -> _Structure:
-    """Read the structure off the jaxpr of the gates, as JAX itself sees them."""
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     wx, uh = jax.eval_shape(lambda p, k, x: (cell.input_terms(p, x), cell.hidden_terms(p, k)), params, carry, x)
-
-    def equations(params: Params, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
-        return cell.gates(params, old, wx, uh)[:2]
+    if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
+        return False
 
     def pull(params: Params, old: Carry, wx: Tree, uh: Tree) -> Tree:
-        value, pull = jax.vjp(partial(equations, params, old), wx, uh)
+        value, pull = jax.vjp(lambda wx, uh: cell.gates(params, old, wx, uh)[:2], wx, uh)
         return pull(value)
 
-    jaxpr = jax.make_jaxpr(equations)(params, carry, wx, uh).jaxpr
-    own = jaxpr.invars[: len(jax.tree.leaves(params))]
-    owns = any(used is v for eqn in jaxpr.eqns for used in eqn.invars for v in own)
-    if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
-        return _Structure(False, owns)
     cotangents = jax.make_jaxpr(pull)(params, carry, wx, uh).jaxpr.outvars
     half = len(cotangents) // 2
-    return _Structure(all(a is b for a, b in zip(cotangents[:half], cotangents[half:], strict=True)), owns)
+    return all(a is b for a, b in zip(cotangents[:half], cotangents[half:], strict=True))
 
 
 def _features_first(tree: Tree) -> Tree:
