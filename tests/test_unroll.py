@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseq import Bidirectional, bidirectional, trace, unroll
 from jaxseq.attention import additive, with_attention
-from jaxseq.cells import CELLS, Dropped, drop_between, gru, gru_cho, lstm, rnn, stack
+from jaxseq.cells import CELLS, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
 from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
 from jaxseq.recurrence.deferred import HOIST_BELOW
 from jaxseq.testing import assert_close, cotangent, holes, noisy
@@ -182,6 +182,14 @@ def test_no_steps_at_all_return_the_carry(cell):
 def total(params, carry, xs, cell=gru, recurrence=scan):
     last, outs = unroll(cell, params, carry, xs, recurrence=recurrence)
     return jnp.sin(outs).sum() + (last.h**2).sum()
+
+
+@given(arrays(float, (3, 6), elements=st.floats(-50, 50)), st.permutations(["sigmoid", "tanh", "sigmoid"]))
+def test_activate_is_each_gates_own_function(a, kinds):
+    got = jnp.concatenate(activate(jnp.asarray(a), " ".join(kinds)), axis=-1)
+    want = [1 / (1 + np.exp(-block)) if kind == "sigmoid" else np.tanh(block)
+            for kind, block in zip(kinds, np.split(a, 3, -1), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(got, np.concatenate(want, -1), atol=1e-15, rtol=1e-12)
 
 
 def test_one_trace_for_each_shape():
