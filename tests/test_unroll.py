@@ -1,6 +1,7 @@
 """unroll, trace and bidirectional: masks, padding, reversal and pieces against plain loops, and how they compose."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseq import Bidirectional, bidirectional, trace, unroll
 from jaxseq.attention import additive, with_attention
-from jaxseq.cells import CELLS, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
+from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
 from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
 from jaxseq.recurrence.deferred import HOIST_BELOW
 from jaxseq.testing import assert_close, cotangent, holes, noisy
@@ -317,6 +318,34 @@ def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
         return jax.jit(lambda at, along: jax.jvp(gradient, at, along))(arguments, along)
 
     assert_close(f"{cell.name}, {rows} rows", everything(deferred), everything(scan), 1e-10)
+
+
+class Counted(NamedTuple):
+    h: jax.Array
+    t: jax.Array
+
+
+def test_a_carry_may_count_in_integers():
+    """A cell of one's own that writes at every other step only, and so counts."""
+
+    def gates(params, carry, wx, uh):
+        h = jnp.where((carry.t % 2 == 0)[..., None], jnp.tanh(wx + uh), carry.h)
+        return Counted(h, carry.t + 1), h, ()
+
+    def start(params, batch_shape=()):
+        return Counted(rnn.initial_carry(params, batch_shape).h, jnp.zeros(batch_shape, jnp.int32))
+
+    clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, gates, "clock")
+    params, _, xs = problem("rnn")
+
+    def loss(params, recurrence):
+        carry, outs = unroll(clock, params, None, xs, recurrence=recurrence)
+        return jnp.sin(outs).sum() + (carry.h**2).sum()
+
+    want = jax.grad(loss)(params, scan)
+    for recurrence in (deferred, checkpointed):
+        got = jax.grad(loss)(params, recurrence)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), got, want)
 
 
 def test_deferred_keeps_less_than_scan_does():

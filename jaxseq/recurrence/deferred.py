@@ -77,12 +77,19 @@ def _run(cell: Cell, reverse: bool, params: Params, carry: Carry, xs: Tree, mask
 
 
 def _primal(
-    cell: Cell, reverse: bool, params: Params, carry: Carry, xs: Tree, mask: Array | None, keep: bool = False
+    cell: Cell,
+    reverse: bool,
+    params: Params,
+    carry: Carry,
+    xs: Tree,
+    mask: Array | None,
+    *,
+    keep: bool = False,
+    summed: bool = False,
 ) -> tuple[tuple[Carry, Tree], _Kept | None]:
-    """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it."""
+    """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it; `summed` as `_only_summed` says."""
     rows = math.prod(jax.tree.leaves(xs)[0].shape[1:-1])
     hoist = rows < HOIST_BELOW or not _on_cpu()
-    summed = keep and _only_summed(cell, params, carry, xs)
     terms = cell.input_terms(params, xs) if hoist else xs
 
     def step(old: Carry, at_t: tuple[Tree, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
@@ -105,7 +112,7 @@ def _tangents(cell: Cell, reverse: bool, primals: tuple, tangents: tuple) -> tup
     params, carry, xs, mask = primals
     dparams, dcarry, dxs, _ = tangents
     summed = _only_summed(cell, params, carry, xs)
-    primal, kept = _primal(cell, reverse, params, carry, xs, mask, keep=True)
+    primal, kept = _primal(cell, reverse, params, carry, xs, mask, keep=True, summed=summed)
     assert kept is not None
 
     # in bulk, for all T: what tangents of params and inputs add to the terms
