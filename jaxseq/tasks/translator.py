@@ -26,7 +26,7 @@ from jaxseq.unroll import trace
 
 LENGTHS = (POSITIONS, 20, 40, 80, 160, LONGEST)
 """Source lengths that programs are compiled for; a batch is padded to the next."""
-BATCHES = (1, 8, 64)
+BATCHES = (1, 8, 64, 256)
 """Batch sizes that programs are compiled for."""
 
 
