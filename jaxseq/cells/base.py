@@ -108,8 +108,3 @@ def activate(a: Array, names: str) -> list[Array]:
 def zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
     """Return zeros ``[*batch_shape, size]`` in the dtype of the parameter `b`."""
     return jnp.zeros((*batch_shape, size), b.dtype)
-
-
-def tree_shapes(tree: Any) -> Any:
-    """Return the tree with each array replaced by its shape: for messages and for people at a prompt."""
-    return jax.tree.map(lambda a: tuple(a.shape), tree)
