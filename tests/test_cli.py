@@ -145,6 +145,16 @@ def test_a_run_that_is_killed_at_a_random_moment_resumes_exactly(trained, folder
     assert state(folder / "killed") == state(trained)
 
 
+def test_a_kill_between_the_first_report_and_its_checkpoint_leaves_no_report_twice(trained, folder):
+    """The report of step 20 is written, the state of step 20 is not: training begins anew, and reports it once."""
+    shutil.copytree(trained, folder / "between")
+    (folder / "between" / "last.safetensors").unlink()
+    lines = (trained / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "between" / "metrics.jsonl").write_text(lines[0])
+    jaxseq("train", "--resume", "between", cwd=folder)
+    assert state(folder / "between") == state(trained)
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(trained, folder):
     command = [sys.executable, "-m", "jaxseq", "train", "--data", "pairs.tsv", *SMALL, "--out", "stopped"]
     command[command.index("--steps") + 1] = "100000"

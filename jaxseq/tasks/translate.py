@@ -222,6 +222,7 @@ def train(
     if again:
         state = checkpoint.load(path / run_folder.LAST, state)
         ledger = Ledger(**checkpoint.facts(path / run_folder.LAST)["ledger"])
+    if resume:
         run_folder.rewind(path, int(state.step))
 
     validate = validator(model, held, config.batch) if held else None
