@@ -5,7 +5,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -183,8 +182,9 @@ def test_another_script_is_warned_of_by_itself(no_chinese_font):
 
 
 def test_the_font_of_boxes_that_matplotlib_brings_covers_nothing(monkeypatch, no_chinese_font):
-    boxes = font_manager.FontEntry("boxes", "Last Resort High-Efficiency", weight=400)
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [boxes])
+    boxes = font_manager.FontEntry(fname="boxes", name="Last Resort High-Efficiency", weight=400)
+    plain = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*plain, boxes])
     monkeypatch.setattr(plots, "_characters", lambda file: frozenset(range(0x110000) if file == "boxes" else ()))
     assert plots.chinese_fonts() == []
     with pytest.warns(UserWarning, match="no installed font"):
@@ -218,7 +218,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch, t
 
 def test_a_broken_font_file_is_passed_over(monkeypatch, tmp_path, no_chinese_font):
     (tmp_path / "broken.ttf").write_bytes(b"not a font")
-    broken = font_manager.FontEntry(str(tmp_path / "broken.ttf"), "Broken", weight=400)
+    broken = font_manager.FontEntry(fname=str(tmp_path / "broken.ttf"), name="Broken", weight=400)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [broken])
     assert plots.chinese_fonts() == []
 
