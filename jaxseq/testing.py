@@ -47,11 +47,11 @@ class Subject(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]``."""
+    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` (or what the cell takes)."""
 
     params: Params
     carry: Carry
-    xs: Array
+    xs: Tree
 
 
 def check_cell(
@@ -66,7 +66,7 @@ def check_cell(
     """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
 
     Args:
-      cell: a Cell whose input is one array ``[B, D]`` and whose params and carry are trees of floating arrays.
+      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.regular`` returns.
       input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
       hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
       recurrences: the recurrences to drive the cell by, by name.
@@ -96,11 +96,18 @@ def check_cell(
 
 def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Problem:
     """Return a random problem. Noise is added to what the cell starts from: zero biases hide a misplaced one."""
-    keys = jax.random.split(jax.random.key(subject.seed), 4)
+    keys = jax.random.split(jax.random.key(subject.seed), 5)
     dtype = jnp.float64 if dtype is None else dtype
     params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
+    batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
-    return Problem(params, carry, jax.random.normal(keys[3], (T, *batch_shape, subject.input_size), dtype))
+    xs = subject.cell.regular(jax.random.normal(keys[3], (T, *batch_shape, subject.input_size), dtype))
+    return Problem(params, carry, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs))
+
+
+def at(tree: Tree, *where: Any) -> Tree:
+    """Return ``a[where]`` for every leaf."""
+    return jax.tree.map(lambda a: a[where], tree)
 
 
 def noisy(key: Key, tree: Tree) -> Tree:
@@ -168,17 +175,21 @@ def assert_same(case: str, f: Callable[..., Tree], g: Callable[..., Tree], *args
     assert_close(f"{case}, gradients", f_grads, g_grads, TOLERANCES["float64"].gradients)
 
 
-def loop(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
+def loop(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
     """Run `cell` by a Python loop of ``cell.step``, a recurrence as slow as it is plain."""
-    outs: list[Tree] = [None] * xs.shape[0]
+    outs: list[Tree] = [None] * _steps(xs)
     for t in reversed(range(len(outs))) if reverse else range(len(outs)):
-        new, out = cell.step(params, carry, xs[t])
+        new, out = cell.step(params, carry, at(xs, t))
         if mask is not None:
             real = mask[t]
             new = jax.tree.map(lambda n, o, real=real: jnp.where(over_features(real, n), n, o), new, carry)
             out = jax.tree.map(lambda o, real=real: jnp.where(over_features(real, o), o, jnp.zeros_like(o)), out)
         carry, outs[t] = new, out
     return carry, jax.tree.map(lambda *a: jnp.stack(a), *outs)
+
+
+def _steps(xs: Tree) -> int:
+    return jax.tree.leaves(xs)[0].shape[0]
 
 
 def holes(T: int, batch_shape: tuple[int, ...]) -> Array:
@@ -212,20 +223,19 @@ def law_input_terms(s: Subject) -> None:
     """input_terms takes all T at once as it takes one step, and each row of a batch by itself."""
     params, _, xs = draw(s, 4, (2,))
     whole = s.cell.input_terms(params, xs)
-    for t in range(xs.shape[0]):
-        for b in range(xs.shape[1]):
-            alone = s.cell.input_terms(params, xs[t, b])
-            assert_close(f"step {t}, row {b}", jax.tree.map(lambda a, t=t, b=b: a[t, b], whole), alone)
+    for t in range(4):
+        for b in range(2):
+            alone = s.cell.input_terms(params, at(xs, t, b))
+            assert_close(f"step {t}, row {b}", at(whole, t, b), alone)
 
 
 def law_batch(s: Subject) -> None:
     """step of a batch equals vmap of step, over one batch axis and over two."""
     params, carry, xs = draw(s, 1, (2, 4))
     one = lambda carry, x: s.cell.step(params, carry, x)  # noqa: E731
-    got = one(carry, xs[0])
-    assert_close("two batch axes", jax.vmap(jax.vmap(one))(carry, xs[0]), got)
-    first = lambda tree: jax.tree.map(lambda a: a[0], tree)  # noqa: E731
-    assert_close("one batch axis", one(first(carry), xs[0, 0]), first(got))
+    got = one(carry, at(xs, 0))
+    assert_close("two batch axes", jax.vmap(jax.vmap(one))(carry, at(xs, 0)), got)
+    assert_close("one batch axis", one(at(carry, 0), at(xs, 0, 0)), at(got, 0))
 
 
 def law_recurrences(s: Subject) -> None:
@@ -257,25 +267,24 @@ def _ragged(s: Subject, *, reverse: bool) -> None:
     mask = jnp.arange(T)[:, None] < jnp.asarray(lengths)[None, :]
     order = slice(None, None, -1 if reverse else 1)
 
-    def row(params: Params, carry: Carry, x: Array) -> tuple[Carry, Tree]:
-        carry, outs = unroll(s.cell, params, carry, x[order])
-        pad = lambda a: jnp.pad(a[order], [(0, T - len(x))] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
+    def row(params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
+        carry, outs = unroll(s.cell, params, carry, at(x, order))
+        pad = lambda a: jnp.pad(a[order], [(0, T - _steps(x))] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
         return carry, jax.tree.map(pad, outs)
 
-    def alone(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Tree]:
-        starts = [jax.tree.map(lambda a, b=b: a[b], carry) for b in range(len(lengths))]
-        rows = [row(params, start, xs[:n, b]) for b, (n, start) in enumerate(zip(lengths, starts, strict=True))]
+    def alone(params: Params, carry: Carry, xs: Tree) -> tuple[Carry, Tree]:
+        starts = [at(carry, b) for b in range(len(lengths))]
+        rows = [row(params, starts[b], at(xs, slice(n), b)) for b, n in enumerate(lengths)]
         stacked = lambda axis, trees: jax.tree.map(lambda *a: jnp.stack(a, axis), *trees)  # noqa: E731
         return stacked(0, [k for k, _ in rows]), stacked(1, [o for _, o in rows])
 
     want, want_grads = differentiate(alone, params, carry, xs)
-    padded = jnp.where(over_features(mask, xs), xs, jnp.full_like(xs, jnp.nan))
+    padded = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.full_like(x, jnp.nan)), xs)
     for name, recurrence in s.recurrences.items():
         got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, carry, padded)
         assert_close(f"{name}, values", got, want)
         assert_close(f"{name}, gradients", grads, want_grads)
-        held, start = (jax.tree.map(lambda a: a[1], k) for k in (got[0], carry))
-        assert_close(f"{name}, carry of the row of length 0", held, start, 0.0)
+        assert_close(f"{name}, carry of the row of length 0", at(got[0], 1), at(carry, 1), 0.0)
 
 
 def law_pieces(s: Subject) -> None:
@@ -283,10 +292,10 @@ def law_pieces(s: Subject) -> None:
     problem, mask = draw(s, 6, (4,)), holes(6, (4,))
     for name, recurrence in s.recurrences.items():
 
-        def pieces(params: Params, carry: Carry, xs: Array, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+        def pieces(params: Params, carry: Carry, xs: Tree, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
             outs = []
             for piece in (slice(0, 1), slice(1, 4), slice(4, 6)):
-                carry, out = unroll(s.cell, params, carry, xs[piece], mask[piece], recurrence=recurrence)
+                carry, out = unroll(s.cell, params, carry, at(xs, piece), mask[piece], recurrence=recurrence)
                 outs.append(out)
             return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *outs)
 
@@ -302,9 +311,10 @@ def law_traces_once(s: Subject) -> None:
         traced.append(jax.tree.map(jax.typeof, carry))
         return cell.step(params, carry, x)
 
-    jitted, carry = jax.jit(step, static_argnums=0), s.cell.initial_carry(params, (2,))
-    for x in xs:
-        carry, _ = jitted(s.cell, params, carry, x)
+    batch = jax.tree.leaves(xs)[0].shape[1:-1]
+    jitted, carry = jax.jit(step, static_argnums=0), s.cell.initial_carry(params, batch)
+    for t in range(4):
+        carry, _ = jitted(s.cell, params, carry, at(xs, t))
     assert len(traced) == 1, f"traced {len(traced)} times, for the carries {traced}"
 
 
@@ -312,11 +322,11 @@ def law_dtype(s: Subject) -> None:
     """params have the dtype asked for, outputs and carry that of the params; bfloat16 is near to float64."""
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
         params, carry, xs = draw(s, 4, (2,), dtype)
-        result = jax.eval_shape(s.cell.step, params, carry, xs[0])
+        result = jax.eval_shape(s.cell.step, params, carry, at(xs, 0))
         for what, tree in (("params", params), ("initial carry", carry), ("carry and output", result)):
             for path, leaf in jax.tree.leaves_with_path(tree):
-                at = f"{what}{jax.tree_util.keystr(path)}"
-                assert leaf.dtype == dtype, f"{at}: expected {jnp.dtype(dtype)}, got {leaf.dtype}"
+                where = f"{what}{jax.tree_util.keystr(path)}"
+                assert leaf.dtype == dtype, f"{where}: expected {jnp.dtype(dtype)}, got {leaf.dtype}"
     half = draw(s, 4, (2,), jnp.bfloat16)
     to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
     got, want = unroll(s.cell, *half), unroll(s.cell, *to(jnp.float64, half))
@@ -348,13 +358,13 @@ def law_trace(s: Subject) -> None:
     problem, mask = draw(s, 4, (2,)), holes(4, (2,))
     for name, recurrence in s.recurrences.items():
 
-        def traced(params: Params, carry: Carry, xs: Array, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+        def traced(params: Params, carry: Carry, xs: Tree, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
             carry, seen = trace(s.cell, params, carry, xs, mask, reverse=True, recurrence=recurrence)
             return carry, seen.outs
 
         assert_same(name, traced, _driven(s.cell, recurrence, mask, True), *problem)
         last, seen = trace(s.cell, *problem, recurrence=recurrence)
-        assert_close(f"{name}, carries[-1]", jax.tree.map(lambda a: a[-1], seen.carries), last)
+        assert_close(f"{name}, carries[-1]", at(seen.carries, -1), last)
 
 
 LAWS: dict[str, Callable[[Subject], None]] = {

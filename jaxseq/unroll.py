@@ -32,8 +32,9 @@ def unroll(
       params: its parameters; outputs have their dtype.
       carry: the state to start from, or None for ``cell.initial_carry``.
       xs: ``[T, B, D]`` with any number of batch axes, none included (``[T, D]``).
-      mask: bool ``[T, B]``, True where a step is real. A padded step holds the carry and outputs zeros, whatever xs
-        has there, NaN included; a row without any real step returns its initial carry.
+      mask: bool ``[T, B]`` (without the places of a cell that works on pictures), True where a step is real. A padded
+        step holds the carry and outputs zeros, whatever xs has there, NaN included; a row without any real step
+        returns its initial carry.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
       recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`; all give the same.
@@ -69,7 +70,7 @@ def unroll(
     check_carry(cell, params, carry, time_and_batch[1:])
     if mask is not None:
         mask = jnp.asarray(mask)
-        check_mask(f"unroll({cell.name})", mask, time_and_batch)
+        check_mask(f"unroll({cell.name})", mask, time_and_batch[: len(time_and_batch) - cell.spatial])
         # Zeroed here, not only held later: the gradient of a discarded NaN would still be NaN.
         xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
     return recurrence(cell, params, carry, xs, mask, reverse)

@@ -6,16 +6,28 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.cells import CELLS, Cell, GRUCarry, gru, lstm, rnn, stack
-from jaxseq.recurrence import scan
+from jaxseq.recurrence import deferred, scan
 from jaxseq.testing import LAWS, check_cell
 
-ALL = [*CELLS.values(), stack(lstm, gru)]
+CORE = [*(CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_cho")), stack(lstm, gru)]
+FAMILY = [cell for cell in CELLS.values() if cell not in CORE]
+SIZES: dict[str, tuple[int, int]] = {}
+"""Sizes ``(D, H)`` for cells that do not take the laws' own."""
 
 
-@pytest.mark.parametrize("cell", ALL, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", CORE, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("law", LAWS)
 def test_law(cell: Cell, law: str) -> None:
     check_cell(cell, laws=[law])
+
+
+@pytest.mark.parametrize("cell", FAMILY, ids=lambda cell: cell.name)
+def test_laws_of_the_family(cell: Cell) -> None:
+    """Under the default; that the other recurrences equal it is one of the laws, and so need not be seen by each."""
+    D, H = SIZES.get(cell.name, (3, 5))
+    check_cell(cell, input_size=D, hidden_size=H, laws=["recurrences"])
+    others = [law for law in LAWS if law != "recurrences"]
+    check_cell(cell, input_size=D, hidden_size=H, laws=others, recurrences={"deferred": deferred})
 
 
 def test_layers_of_different_sizes() -> None:

@@ -32,6 +32,14 @@ class Cell(NamedTuple):
       name: what error messages call the cell.
       params_type: the NamedTuple that `init` returns (for a stack a tuple, one each), so that another cell's params
         are refused; None takes any.
+      reference: who published the equations, when and where.
+      linear: "elementwise" where the new carry is an affine function of the old one, each unit of its own past only,
+        "matrix" where it is affine but mixes units, "" where it is not affine. Such a cell can be run in parallel
+        over time.
+      spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
+        ``[B, rows, columns, D]``. A mask has no such axes.
+      regular: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array: steps one unit of
+        time apart, nothing missing.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -49,6 +57,10 @@ class Cell(NamedTuple):
     gates: Callable[[Params, Carry, Tree, Tree], tuple[Carry, Tree, Tree]]
     name: str = "cell"
     params_type: Any = None
+    reference: str = ""
+    linear: str = ""
+    spatial: int = 0
+    regular: Callable[[Array], Tree] = lambda xs: xs
 
     def step(self, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.

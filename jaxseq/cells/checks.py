@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def input_size(params: Params) -> int | None:
-    """Return D, read off the first input matrix ``W [D, ...]`` in params; None where no matrix has that name."""
+    """Return D, read off the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
     if (W := getattr(params, "W", None)) is not None:
-        return W.shape[0]
+        return W.shape[-2]  # a convolution's is [rows, columns, D, G*H]
     return input_size(params[0]) if isinstance(params, tuple) and params else None
 
 

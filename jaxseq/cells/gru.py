@@ -14,14 +14,13 @@ preprint, arXiv:1406.1078v1, and what cuDNN computes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxseq.cells.base import Cell, activate, affine, zeros_for
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.cells.base import Cell, activate, affine
+from jaxseq.cells.parts import init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
 
 
 class GRUParams(NamedTuple):
@@ -47,32 +46,8 @@ class GRUGates(NamedTuple):
     n: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-) -> GRUParams:
-    """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
-    kW, kU, kb, kn = jax.random.split(key, 4)
-    D, H = input_size, hidden_size
-    W = packed(kernel, kW, (D, H), 3, dtype)
-    U = packed(recurrent, kU, (H, H), 3, dtype)
-    return GRUParams(W, U, bias(kb, (3 * H,), dtype), bias(kn, (H,), dtype))
-
-
-def initial_carry(params: GRUParams, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
-    """Return ``h = 0``, ``[*batch_shape, H]``."""
-    return GRUCarry(zeros_for(params.b, batch_shape, params.U.shape[0]))
-
-
-def input_terms(params: GRUParams, x: Array) -> Array:
-    """Return ``x W + b``, ``[B, 3H]``."""
-    return affine(x, params.W, params.b)
+init = init_of(GRUParams, W="D 3H", U="H 3H", b="3H", b_hn="H")
+initial_carry = zeros_carry(GRUCarry)
 
 
 def hidden_terms(params: GRUParams, carry: GRUCarry) -> Array:
@@ -91,5 +66,8 @@ def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRU
     return GRUCarry(h), h, GRUGates(r, z, n)
 
 
-gru = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru", GRUParams)
+gru = Cell(
+    init, initial_carry, input_affine, hidden_terms, gates, "gru", GRUParams,
+    "Cho et al. 2014, arXiv:1406.1078v1, reset after the product as in cuDNN",
+)  # fmt: skip
 """The GRU (reset after) as a Cell."""

@@ -14,15 +14,14 @@ translation", arXiv:1406.1078v3, section 2.3.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxseq.cells.base import Cell, activate, affine
+from jaxseq.cells.base import Cell, activate
 from jaxseq.cells.gru import GRUCarry, GRUGates, initial_carry
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.cells.parts import hidden_product, init_of, input_affine
+from jaxseq.notation import Array
 
 
 class GRUChoParams(NamedTuple):
@@ -34,32 +33,7 @@ class GRUChoParams(NamedTuple):
     b: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-) -> GRUChoParams:
-    """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
-    kW, kU, kn, kb = jax.random.split(key, 4)
-    D, H = input_size, hidden_size
-    W = packed(kernel, kW, (D, H), 3, dtype)
-    U = packed(recurrent, kU, (H, H), 2, dtype)
-    return GRUChoParams(W, U, recurrent(kn, (H, H), dtype), bias(kb, (3 * H,), dtype))
-
-
-def input_terms(params: GRUChoParams, x: Array) -> Array:
-    """Return ``x W + b``, ``[B, 3H]``."""
-    return affine(x, params.W, params.b)
-
-
-def hidden_terms(params: GRUChoParams, carry: GRUCarry) -> Array:
-    """Return ``h [U_r U_z]``, ``[B, 2H]``."""
-    return carry.h @ params.U
+init = init_of(GRUChoParams, W="D 3H", U="H 2H", U_n="H H", b="3H")
 
 
 def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
@@ -72,5 +46,8 @@ def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[
     return GRUCarry(h), h, GRUGates(r, z, n)
 
 
-gru_cho = Cell(init, initial_carry, input_terms, hidden_terms, gates, "gru_cho", GRUChoParams)
+gru_cho = Cell(
+    init, initial_carry, input_affine, hidden_product, gates, "gru_cho", GRUChoParams,
+    "Cho et al. 2014, arXiv:1406.1078v3, section 2.3",
+)  # fmt: skip
 """The GRU of Cho et al. 2014 (reset before) as a Cell."""

@@ -8,6 +8,8 @@
     h' = o * tanh(c')
 
 The four blocks are packed side by side in the order i f g o. There is one bias, where torch has two that are added.
+`init` adds ``forget_bias=1.0`` to the forget gate's block of b (Jozefowicz et al. 2015; torch has 0): the equations
+themselves hold no hidden constant.
 
 Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8); the forget gate is
 Gers, Schmidhuber & Cummins 2000, "Learning to forget", Neural Computation 12(10). No peepholes, as in
@@ -16,14 +18,13 @@ Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329, section 3.1.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxseq.cells.base import Cell, activate, affine, zeros_for
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.cells.base import Cell, activate
+from jaxseq.cells.parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
 
 
 class LSTMParams(NamedTuple):
@@ -50,42 +51,8 @@ class LSTMGates(NamedTuple):
     o: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    forget_bias: float = 1.0,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-) -> LSTMParams:
-    """Return parameters for D = input_size, H = hidden_size. Consumes `key`.
-
-    `forget_bias` is added to the forget gate's block of b (1 after Jozefowicz et al. 2015; torch has 0); the
-    equations themselves hold no hidden constant.
-    """
-    kW, kU, kb = jax.random.split(key, 3)
-    D, H = input_size, hidden_size
-    b = bias(kb, (4 * H,), dtype).at[H : 2 * H].add(forget_bias)
-    return LSTMParams(packed(kernel, kW, (D, H), 4, dtype), packed(recurrent, kU, (H, H), 4, dtype), b)
-
-
-def initial_carry(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMCarry:
-    """Return ``h = c = 0``, each ``[*batch_shape, H]``."""
-    zero = zeros_for(params.b, batch_shape, params.U.shape[0])
-    return LSTMCarry(h=zero, c=zero)
-
-
-def input_terms(params: LSTMParams, x: Array) -> Array:
-    """Return ``x W + b``, ``[B, 4H]``."""
-    return affine(x, params.W, params.b)
-
-
-def hidden_terms(params: LSTMParams, carry: LSTMCarry) -> Array:
-    """Return ``h U``, ``[B, 4H]``."""
-    return carry.h @ params.U
+init = init_of(LSTMParams, forget=1, W="D 4H", U="H 4H", b="4H")
+initial_carry = zeros_carry(LSTMCarry)
 
 
 def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
@@ -96,5 +63,8 @@ def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[L
     return LSTMCarry(h, c), h, LSTMGates(i, f, g, o)
 
 
-lstm = Cell(init, initial_carry, input_terms, hidden_terms, gates, "lstm", LSTMParams)
+lstm = Cell(
+    init, initial_carry, input_affine, hidden_product, gates, "lstm", LSTMParams,
+    "Hochreiter & Schmidhuber 1997, Neural Computation 9(8); forget gate: Gers, Schmidhuber & Cummins 2000",
+)  # fmt: skip
 """The LSTM as a Cell."""

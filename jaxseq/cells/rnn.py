@@ -6,14 +6,11 @@ Le, Jaitly & Hinton 2015, arXiv:1504.00941.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
-from jaxseq.cells.base import Cell, activate, affine, zeros_for
-from jaxseq.initializers import Initializer, glorot, orthogonal, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.cells.base import Cell, activate
+from jaxseq.cells.parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
 
 
 class RNNParams(NamedTuple):
@@ -36,35 +33,8 @@ class RNNGates(NamedTuple):
     a: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-) -> RNNParams:
-    """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
-    kW, kU, kb = jax.random.split(key, 3)
-    D, H = input_size, hidden_size
-    return RNNParams(kernel(kW, (D, H), dtype), recurrent(kU, (H, H), dtype), bias(kb, (H,), dtype))
-
-
-def initial_carry(params: RNNParams, batch_shape: tuple[int, ...] = ()) -> RNNCarry:
-    """Return ``h = 0``, ``[*batch_shape, H]``."""
-    return RNNCarry(zeros_for(params.b, batch_shape, params.U.shape[0]))
-
-
-def input_terms(params: RNNParams, x: Array) -> Array:
-    """Return ``x W + b``, ``[B, H]``."""
-    return affine(x, params.W, params.b)
-
-
-def hidden_terms(params: RNNParams, carry: RNNCarry) -> Array:
-    """Return ``h U``, ``[B, H]``."""
-    return carry.h @ params.U
+init = init_of(RNNParams, W="D H", U="H H", b="H")
+initial_carry = zeros_carry(RNNCarry)
 
 
 def _elman(activation: str, name: str) -> Cell:
@@ -73,7 +43,8 @@ def _elman(activation: str, name: str) -> Cell:
         (h,) = activate(a, activation)
         return RNNCarry(h), h, RNNGates(a)
 
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, RNNParams)
+    reference = 'Elman 1990, "Finding structure in time", Cognitive Science 14(2)'
+    return Cell(init, initial_carry, input_affine, hidden_product, gates, name, RNNParams, reference)
 
 
 rnn = _elman("tanh", "rnn")

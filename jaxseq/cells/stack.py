@@ -10,6 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxseq.cells.base import Cell
 from jaxseq.cells.checks import check_cell, input_size
@@ -60,9 +61,12 @@ def stack(*cells: Cell) -> Cell:
         sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
         if len(sizes) != len(cells):
             raise InputError(f"stack: expected {len(cells)} hidden sizes, one for each cell; got {sizes}")
-        keys = jax.random.split(key, len(cells))
-        below = (input_size, *sizes[:-1])
-        return tuple(c.init(k, D, H, **options) for c, k, D, H in zip(cells, keys, below, sizes, strict=True))
+        params, D = [], input_size
+        for layer, (cell, k) in enumerate(zip(cells, jax.random.split(key, len(cells)), strict=True)):
+            params.append(cell.init(k, D, sizes[layer], **options))
+            if layer + 1 < len(cells):
+                D = _output_size(cell, params[-1], D)
+        return tuple(params)
 
     def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, params, strict=True))
@@ -86,8 +90,25 @@ def stack(*cells: Cell) -> Cell:
             all_gates.append(named)
         return tuple(carries), out, tuple(all_gates)
 
-    name = f"stack({', '.join(c.name for c in cells)})"
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, tuple(c.params_type for c in cells))
+    return Cell(
+        init,
+        initial_carry,
+        input_terms,
+        hidden_terms,
+        gates,
+        name=f"stack({', '.join(c.name for c in cells)})",
+        params_type=tuple(c.params_type for c in cells),
+        spatial=max(c.spatial for c in cells),
+        regular=cells[0].regular,
+    )
+
+
+def _output_size(cell: Cell, params: Params, input_size: int) -> int:
+    """Return how many features a cell puts out: H for most, but not for all."""
+    x = jnp.zeros((1,) * (1 + cell.spatial) + (input_size,), jax.tree.leaves(params)[0].dtype)
+    x = jax.tree.map(lambda a: a[0], cell.regular(x))
+    carry = cell.initial_carry(params, (1,) * cell.spatial)
+    return jax.eval_shape(lambda: cell.advance(params, carry, cell.input_terms(params, x))[1]).shape[-1]
 
 
 def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
