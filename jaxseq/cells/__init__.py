@@ -13,7 +13,21 @@ from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
-    for cell in (rnn, rnn_relu, lstm, gru, gru_cho, sru, sru_2017, qrnn, qrnn_1, min_lstm, t_rnn, t_gru, t_lstm)
+    for cell in (
+        rnn,
+        rnn_relu,
+        lstm,
+        gru,
+        gru_cho,
+        sru,
+        sru_2017,
+        qrnn,
+        qrnn_1,
+        min_lstm,
+        t_rnn,
+        t_gru,
+        t_lstm,
+    )
 }
 """Every single-layer cell by name."""
 
