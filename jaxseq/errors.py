@@ -35,4 +35,11 @@ def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """
     if name in table:
         return table[name]
-    raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}known: {', '.join(sorted(table))}")
+    raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}{_known(name, table)}")
+
+
+def _known(name: str, table: Mapping[str, object], most: int = 16) -> str:
+    if len(table) <= most:
+        return f"known: {', '.join(sorted(table))}"
+    near = difflib.get_close_matches(name, list(table), n=most // 2, cutoff=0.0)
+    return f"known: {', '.join(sorted(near))} and {len(table) - len(near)} more"

@@ -113,7 +113,8 @@ def loop(carry, tokens):
         (lambda: drop_between(jax.random.key(0), 1.0, (params, params), xs), r"at least 0 and below 1.*got 1.0"),
         (lambda: keep_mask(jax.random.key(0), -0.1, (2,), float), r"at least 0 and below 1.*got -0.1"),
         (lambda: checkpointed(gru, params, carry, xs, None, False, segment=0), r"at least 1 step; got 0"),
-        (lambda: choose("cell", "lstn", CELLS), r"unknown cell 'lstn': did you mean 'lstm'\? known: gru, gru_cho, ls"),
+        (lambda: choose("cell", "gru", dict.fromkeys(map(str, range(20)))), r"known: (\d+,? ){8}and 12 more$"),
+        (lambda: choose("law", "lop", {"loop": 1, "batch": 2}), r"unknown law 'lop': did you mean 'loop'\? known: ba"),
         (lambda: choose("attention", "zzz", ATTENTIONS), r"unknown attention 'zzz': known: additive, positional"),
         (lambda: with_attention(gru, additive).step(
             with_attention(gru, additive).init(jax.random.key(0), D, H, value_size=2, units=2), carry, xs[0]),

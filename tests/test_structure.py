@@ -26,9 +26,10 @@ cells.stack
 cells
 recurrence.scan
 recurrence.deferred
-recurrence.checkpointed
+recurrence.checkpointed recurrence.clipped
 recurrence
-unroll testing
+unroll testing interventions
+regularisers
 decode losses forcing train order
 attention
 seq2seq

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from jaxseq.notation import Carry, Tree
 from jaxseq.recurrence.checkpointed import checkpointed
+from jaxseq.recurrence.clipped import clipped
 from jaxseq.recurrence.deferred import deferred
 from jaxseq.recurrence.scan import hold, over_features, scan
 
 Recurrence = Callable[..., tuple[Carry, Tree]]
 
 RECURRENCES: dict[str, Recurrence] = {"scan": scan, "deferred": deferred, "checkpointed": checkpointed}
-"""Every recurrence by name."""
+"""Every recurrence that computes the gradient as it is, by name. `clipped` changes it."""
 
-__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "deferred", "hold", "over_features", "scan"]
+__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "clipped", "deferred", "hold", "over_features", "scan"]
