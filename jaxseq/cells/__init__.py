@@ -1,15 +1,25 @@
 """Recurrent cells, each a `Cell` value whose file reads like the paper's equations."""
 
+from jaxseq.cells.atr import atr
 from jaxseq.cells.base import Cell, activate, affine, blocks
+from jaxseq.cells.cfn import cfn
 from jaxseq.cells.gru import GRUCarry, GRUGates, GRUParams, gru
 from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
+from jaxseq.cells.gru_reductions import gru1, gru2, gru3
+from jaxseq.cells.intersection_rnn import intersection_rnn
+from jaxseq.cells.ligru import ligru
 from jaxseq.cells.lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
+from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
+from jaxseq.cells.min_gru import min_gru
 from jaxseq.cells.min_lstm import min_lstm
+from jaxseq.cells.mut import mut1, mut2, mut3
 from jaxseq.cells.qrnn import qrnn, qrnn_1
+from jaxseq.cells.ran import ran
 from jaxseq.cells.rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
 from jaxseq.cells.sru import sru, sru_2017
 from jaxseq.cells.stack import Dropped, drop_between, stack
 from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
+from jaxseq.cells.ugrnn import ugrnn
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
@@ -19,6 +29,23 @@ CELLS: dict[str, Cell] = {
         lstm,
         gru,
         gru_cho,
+        mgu,
+        mgu1,
+        mgu2,
+        mgu3,
+        gru1,
+        gru2,
+        gru3,
+        mut1,
+        mut2,
+        mut3,
+        ligru,
+        min_gru,
+        ugrnn,
+        intersection_rnn,
+        ran,
+        atr,
+        cfn,
         sru,
         sru_2017,
         qrnn,
@@ -47,14 +74,30 @@ __all__ = [
     "RNNParams",
     "activate",
     "affine",
+    "atr",
     "blocks",
+    "cfn",
     "drop_between",
     "gru",
+    "gru1",
+    "gru2",
+    "gru3",
     "gru_cho",
+    "intersection_rnn",
+    "ligru",
     "lstm",
+    "mgu",
+    "mgu1",
+    "mgu2",
+    "mgu3",
+    "min_gru",
     "min_lstm",
+    "mut1",
+    "mut2",
+    "mut3",
     "qrnn",
     "qrnn_1",
+    "ran",
     "rnn",
     "rnn_relu",
     "sru",
@@ -63,4 +106,5 @@ __all__ = [
     "t_gru",
     "t_lstm",
     "t_rnn",
+    "ugrnn",
 ]
