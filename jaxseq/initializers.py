@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.notation import Array, Key
 
@@ -45,3 +46,58 @@ def packed(init: Initializer, key: Key, shape: tuple[int, int], gates: int, dtyp
     """
     keys = jax.random.split(key, gates)
     return jnp.concatenate([init(k, shape, dtype) for k in keys], axis=-1)
+
+
+def ring(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * np.pi) -> Initializer:
+    """Return the initializer of complex eigenvalues ``exp(-exp(a) + i exp(b))``, uniform on a ring of the unit disk.
+
+    It draws ``[2, N]``, the rows a and b: moduli between r_min and r_max, phases between 0 and max_phase; any part of
+    the ring gets as many as its area says (Orvieto et al. 2023, arXiv:2303.06349, lemma 3.2).
+    """
+
+    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # a modulus next to 1 is 1 in bfloat16
+        area, turn = jax.random.uniform(key, shape, wide, minval=float(jnp.finfo(wide).eps))
+        a = jnp.log(-0.5 * jnp.log(area * (r_max**2 - r_min**2) + r_min**2))
+        return jnp.stack([a, jnp.log(max_phase * turn)]).astype(dtype)
+
+    return init
+
+
+def legendre_window(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return A ``[d, d]`` and B ``[d]`` of ``theta dm/dt = A m + B u``, the memory of the last theta of a signal.
+
+    m holds the coefficients of u in the first d = order Legendre polynomials, shifted to the window: ``u(t - s)`` is
+    about ``sum_i m_i P_i(2 s / theta - 1)`` (Voelker, Kajic & Eliasmith 2019, section 2; HiPPO-LegT of Gu et al. 2020).
+    """
+    i = np.arange(order)
+    signs = np.where(i[:, None] < i, -1.0, (-1.0) ** (i[:, None] - i + 1))
+    return (2 * i[:, None] + 1) * signs, (2 * i + 1) * (-1.0) ** i
+
+
+def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return A ``[N, N]`` and B ``[N]`` of ``dm/dt = A m / t + B u / t``, the memory of all of a signal: HiPPO-LegS.
+
+    Reference: Gu, Dao, Ermon, Rudra & Re 2020, arXiv:2008.07669, theorem 2.
+    """
+    root = np.sqrt(2 * np.arange(order) + 1)
+    return -np.tril(np.outer(root, root), -1) - np.diag(np.arange(order) + 1.0), root
+
+
+def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``exp(step A)`` and what a constant input adds meanwhile, ``A^-1 (exp(step A) - 1) B``, in float64.
+
+    Both come from the exponential of the one matrix with A beside B; by its series, of a step so often halved that
+    it is small, and squared as often.
+    """
+    d = A.shape[0]
+    M = np.zeros((d + 1, d + 1))
+    M[:d, :d], M[:d, d] = step * A, step * B
+    halvings = max(0, int(np.ceil(np.log2(max(np.abs(M).sum(1).max(), 1e-300)))) + 1)
+    term = E = np.eye(d + 1)
+    for k in range(1, 19):
+        term = term @ M / (k * 2.0**halvings)
+        E = E + term
+    for _ in range(halvings):
+        E = E @ E
+    return E[:d, :d], E[:d, d]
