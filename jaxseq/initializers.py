@@ -9,12 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key
 
 Initializer = Callable[[Key, tuple[int, ...], Any], Array]
 
 glorot: Initializer = jax.nn.initializers.glorot_uniform()
 """Uniform with variance 2 / (fan in + fan out) (Glorot & Bengio 2010, eq. 16)."""
+
+lecun: Initializer = jax.nn.initializers.lecun_normal()
+"""Normal, cut off at two standard deviations, with variance 1 / fan in (LeCun et al. 1998, "Efficient BackProp")."""
 
 zeros: Initializer = jax.nn.initializers.zeros
 
@@ -30,6 +34,62 @@ def uniform(bound: float) -> Initializer:
 
     def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def identity(scale: float = 1.0) -> Initializer:
+    """Return the initializer of `scale` times the identity: with relu and scale 1 an IRNN, which begins by remembering.
+
+    Reference: Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
+    arXiv:1504.00941, sections 2 and 3 (0.01 where long memory is not wanted).
+
+    Raises:
+      InputError: when used, if the matrix is not square.
+    """
+
+    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise InputError(f"identity: expected a square matrix, [H, H]; got the shape {shape}")
+        return scale * jnp.eye(shape[0], dtype=dtype)
+
+    return init
+
+
+def chrono(longest: float, blocks: str = "i f g o") -> Initializer:
+    """Return the initializer of a bias whose gates forget over 1 to `longest` steps: for ``init(..., bias=...)``.
+
+    The gate that retains (f, or z in a GRU) gets ``log u`` with u uniform in ``[1, longest - 1]``, the input gate i
+    minus that, all others 0. A retaining gate of bias b, left alone, keeps a value for ``1 / (1 - sigmoid(b)) = 1 + u``
+    steps. Give ``forget_bias=0.0`` beside it to a cell that has one.
+
+    Args:
+      longest: T_max, the longest dependency that is expected, in steps; above 2.
+      blocks: names of the bias' blocks in their order; ``"r z n"`` for a GRU.
+
+    Reference: Tallec & Ollivier 2018, "Can recurrent neural networks warp time?", arXiv:1804.11188, eq. 16.
+
+    Raises:
+      InputError: if longest is not above 2, or no block retains.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> params = lstm.init(jax.random.key(0), 3, 5, bias=chrono(100), forget_bias=0.0)
+      >>> i, f, g, o = jnp.split(params.b, 4)
+      >>> bool((f == -i).all() and (f >= 0).all() and (f <= jnp.log(99)).all())
+      True
+    """
+    names = blocks.split()
+    if not longest > 2:
+        raise InputError(f"chrono: longest must be above 2 steps; got {longest}")
+    if not {"f", "z"} & set(names):
+        raise InputError(f"chrono: none of the blocks {blocks!r} retains; expected an f or a z among them")
+
+    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        H = shape[-1] // len(names)
+        b = jnp.log(jax.random.uniform(key, (H,), dtype, 1.0, longest - 1))
+        signs = {"f": b, "z": b, "i": -b}
+        return jnp.concatenate([signs.get(name, jnp.zeros_like(b)) for name in names])
 
     return init
 
