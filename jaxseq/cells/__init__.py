@@ -1,21 +1,33 @@
 """Recurrent cells, each a `Cell` value whose file reads like the paper's equations."""
 
+from jaxseq.cells.antisymmetric_rnn import antisymmetric_rnn, antisymmetric_rnn_gated
 from jaxseq.cells.atr import atr
 from jaxseq.cells.base import Cell, activate, affine, blocks
+from jaxseq.cells.cfc import cfc
 from jaxseq.cells.cfn import cfn
+from jaxseq.cells.clockwork import clockwork
+from jaxseq.cells.cornn import cornn
 from jaxseq.cells.deltanet import deltanet
+from jaxseq.cells.esn import esn
+from jaxseq.cells.exp_rnn import exp_rnn, modrelu_rnn
+from jaxseq.cells.fast_rnn import fast_grnn, fast_rnn
 from jaxseq.cells.gla import gla
 from jaxseq.cells.gru import GRUCarry, GRUGates, GRUParams, gru
 from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
 from jaxseq.cells.gru_reductions import gru1, gru2, gru3
+from jaxseq.cells.indrnn import indrnn, indrnn_tanh
 from jaxseq.cells.intersection_rnn import intersection_rnn
+from jaxseq.cells.lem import lem
 from jaxseq.cells.ligru import ligru
+from jaxseq.cells.lipschitz_rnn import lipschitz_rnn
 from jaxseq.cells.lmu import lmu
 from jaxseq.cells.lru import lru
 from jaxseq.cells.lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
+from jaxseq.cells.ltc import ltc
 from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
 from jaxseq.cells.min_gru import min_gru
 from jaxseq.cells.min_lstm import min_lstm
+from jaxseq.cells.minimal_rnn import minimal_rnn
 from jaxseq.cells.mut import mut1, mut2, mut3
 from jaxseq.cells.qrnn import qrnn, qrnn_1
 from jaxseq.cells.ran import ran
@@ -23,10 +35,12 @@ from jaxseq.cells.retention import retention
 from jaxseq.cells.rg_lru import rg_lru
 from jaxseq.cells.rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
 from jaxseq.cells.s5 import s5
+from jaxseq.cells.scrn import scrn
 from jaxseq.cells.sru import sru, sru_2017
 from jaxseq.cells.stack import Dropped, drop_between, stack
 from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
 from jaxseq.cells.ugrnn import ugrnn
+from jaxseq.cells.unicornn import unicornn
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
@@ -68,6 +82,24 @@ CELLS: dict[str, Cell] = {
         retention,
         rg_lru,
         s5,
+        indrnn,
+        indrnn_tanh,
+        scrn,
+        minimal_rnn,
+        fast_rnn,
+        fast_grnn,
+        antisymmetric_rnn,
+        antisymmetric_rnn_gated,
+        lipschitz_rnn,
+        cornn,
+        unicornn,
+        lem,
+        clockwork,
+        esn,
+        exp_rnn,
+        modrelu_rnn,
+        cfc,
+        ltc,
     )
 }
 """Every single-layer cell by name."""
@@ -88,28 +120,44 @@ __all__ = [
     "RNNParams",
     "activate",
     "affine",
+    "antisymmetric_rnn",
+    "antisymmetric_rnn_gated",
     "atr",
     "blocks",
+    "cfc",
     "cfn",
+    "clockwork",
+    "cornn",
     "deltanet",
     "drop_between",
+    "esn",
+    "exp_rnn",
+    "fast_grnn",
+    "fast_rnn",
     "gla",
     "gru",
     "gru1",
     "gru2",
     "gru3",
     "gru_cho",
+    "indrnn",
+    "indrnn_tanh",
     "intersection_rnn",
+    "lem",
     "ligru",
+    "lipschitz_rnn",
     "lmu",
     "lru",
     "lstm",
+    "ltc",
     "mgu",
     "mgu1",
     "mgu2",
     "mgu3",
     "min_gru",
     "min_lstm",
+    "minimal_rnn",
+    "modrelu_rnn",
     "mut1",
     "mut2",
     "mut3",
@@ -121,6 +169,7 @@ __all__ = [
     "rnn",
     "rnn_relu",
     "s5",
+    "scrn",
     "sru",
     "sru_2017",
     "stack",
@@ -128,4 +177,5 @@ __all__ = [
     "t_lstm",
     "t_rnn",
     "ugrnn",
+    "unicornn",
 ]

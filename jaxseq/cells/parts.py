@@ -110,12 +110,16 @@ def _axis(text: str, D: int, H: int) -> tuple[int, int]:
     return int(count or 1), {"D": D, "H": H, "": 1}[letter]
 
 
-def zeros_carry(carry_type: Any) -> Callable[..., Carry]:
-    """Return an `initial_carry` whose every leaf is zeros ``[*batch_shape, H]``, with H the rows of ``params.U``."""
+def zeros_carry(carry_type: Any, like: str = "U") -> Callable[..., Carry]:
+    """Return an `initial_carry` whose every leaf is zeros ``[*batch_shape, H]``, with H the rows of ``params.U``.
+
+    Where a cell has no U, `like` names another parameter with H rows.
+    """
 
     def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         """Return the state before the first step: zeros, each ``[*batch_shape, H]``."""
-        return carry_type(*[zeros_for(params.U, batch_shape, params.U.shape[0])] * len(carry_type._fields))
+        rows = getattr(params, like)
+        return carry_type(*[zeros_for(rows, batch_shape, rows.shape[0])] * len(carry_type._fields))
 
     return initial_carry
 
