@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from reference import check_against, sigmoid, unpack
 
-from jaxseq import unroll
-from jaxseq.cells import CELLS
+from jaxseq import InputError, trace, unroll
+from jaxseq.cells import CELLS, lstm
+from jaxseq.cells.lstm import LSTMCarry, LSTMParams
+from jaxseq.cells.lstm_mc import Inflow, MCLSTMCarry, lstm_mc
 from jaxseq.cells.min_lstm import min_lstm
-from jaxseq.cells.parts import Hidden
+from jaxseq.cells.mlstm import MLSTMCarry, mlstm
+from jaxseq.cells.on_lstm import on_lstm
+from jaxseq.cells.parts import Hidden, Timed
+from jaxseq.cells.phased_lstm import phased_lstm, with_leak
 from jaxseq.cells.qrnn import QRNN1Carry, QRNNCarry, qrnn, qrnn_1
+from jaxseq.cells.slstm import SLSTMCarry, slstm
 from jaxseq.cells.sru import SRUCarry, sru, sru_2017
 from jaxseq.cells.strongly_typed import TGRUCarry, TLSTMCarry, t_gru, t_lstm, t_rnn
 
@@ -147,3 +153,191 @@ def test_what_is_called_elementwise_linear_is(name: str) -> None:
         )
     np.testing.assert_allclose(at_zero, at_one, atol=1e-14)
     np.testing.assert_allclose(at_zero, np.diag(np.diag(at_zero)), atol=1e-14)
+
+
+def softmax(a: np.ndarray) -> np.ndarray:
+    return np.exp(a) / np.exp(a).sum()
+
+
+def test_lstm_mc() -> None:
+    def step(p, k, x):
+        H = k.c.size
+        names = ["i", "o", *(f"r{j}" for j in range(H))]
+        W, U, b = (unpack(a, " ".join(names)) for a in p)
+        a = {n: W[n].T @ x.x + U[n].T @ (k.c / np.abs(k.c).sum()) + b[n] for n in names}
+        R = np.stack([softmax(a[f"r{j}"]) for j in range(H)], axis=1)  # as in the paper: columns add up to 1
+        m = R @ k.c + softmax(a["i"]) * x.mass[0]
+        o = sigmoid(a["o"])
+        return MCLSTMCarry((1 - o) * m), o * m
+
+    check_against(lstm_mc, step)
+
+
+def test_lstm_mc_conserves_mass() -> None:
+    """At every step: what came in, less what went out, is what the cells hold more than before."""
+    T, B, D, H = 50, 3, 2, 6
+    keys = jax.random.split(jax.random.key(0), 4)
+    with jax.enable_x64(True):
+        params = lstm_mc.init(keys[0], D, H, dtype=jnp.float64, output_bias=0.0)
+        x = jax.random.normal(keys[1], (T, B, D), jnp.float64)
+        mass = jax.random.exponential(keys[2], (T, B, 1), jnp.float64)
+        start = MCLSTMCarry(jax.random.exponential(keys[3], (B, H), jnp.float64))
+        _, seen = trace(lstm_mc, params, start, Inflow(x, mass))
+    stored = np.concatenate([start.c[None], seen.carries.c]).sum(-1)
+    np.testing.assert_allclose(np.diff(stored, axis=0), mass[..., 0] - seen.outs.sum(-1), atol=1e-14)
+    np.testing.assert_allclose(seen.gates.R.sum(-1), 1, atol=1e-15)
+    assert float(seen.carries.c.min()) >= 0  # and no cell owes any
+
+
+def test_lstm_mc_starts_from_an_empty_store() -> None:
+    params = lstm_mc.init(jax.random.key(0), 2, 4, dtype=jnp.float64)
+    loss = lambda p, c: lstm_mc.step(p, c, lstm_mc.regular(jnp.ones((1, 2))))[1].sum()  # noqa: E731
+    grads = jax.grad(loss, argnums=(0, 1))(params, lstm_mc.initial_carry(params, (1,)))
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_on_lstm(chunk: int) -> None:
+    H, M = 6, 6 // chunk
+
+    def cumax(a):
+        e = np.exp(a - a.max())
+        return np.array([e[: j + 1].sum() for j in range(e.size)]) / e.sum()
+
+    def step(p, k, x):
+        a = x @ p.W + k.h @ p.U + p.b
+        i, f, g, o = (a[n * H : (n + 1) * H] for n in range(4))
+        i, f, o = sigmoid(i), sigmoid(f), sigmoid(o)
+        f_master = np.kron(cumax(a[4 * H : 4 * H + M]), np.ones(chunk))
+        i_master = np.kron(1 - cumax(a[4 * H + M :]), np.ones(chunk))
+        overlap = f_master * i_master
+        c = (f * overlap + f_master - overlap) * k.c + (i * overlap + i_master - overlap) * np.tanh(g)
+        h = o * np.tanh(c)
+        return LSTMCarry(h, c), h
+
+    check_against(on_lstm, step, sizes=(7, 4, 3, H), options={"chunk": chunk})
+
+
+def test_on_lstm_refuses_chunks_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match="chunk must divide the hidden size 5"):
+        on_lstm.init(jax.random.key(0), 3, 5, chunk=2)
+
+
+def phased_step(leak):
+    def step(p, k, x):
+        W, U, b = (unpack(a, "i f g o") for a in p[:3])
+        peep = unpack(p.p, "i f o")
+        a = {n: W[n].T @ x.x + U[n].T @ k.h + b[n] for n in "ifgo"}
+        new = sigmoid(a["f"] + peep["f"] * k.c) * k.c + sigmoid(a["i"] + peep["i"] * k.c) * np.tanh(a["g"])
+        shown = sigmoid(a["o"] + peep["o"] * new) * np.tanh(new)
+        turns = (x.t[0] - p.s) / p.tau
+        phase = turns - np.floor(turns)
+        openness = np.empty_like(phase)
+        for j, (phi, r_on) in enumerate(zip(phase, p.r_on, strict=True)):
+            if phi < r_on / 2:
+                openness[j] = 2 * phi / r_on
+            elif phi < r_on:
+                openness[j] = 2 - 2 * phi / r_on
+            else:
+                openness[j] = leak * phi
+        c = openness * new + (1 - openness) * k.c
+        h = openness * shown + (1 - openness) * k.h
+        return LSTMCarry(h, c), h
+
+    return step
+
+
+@pytest.mark.parametrize("leak", [0.001, 0.3])
+def test_phased_lstm(leak: float) -> None:
+    check_against(phased_lstm if leak == 0.001 else with_leak(leak), phased_step(leak), sizes=(7, 4, 3, 12))
+
+
+def test_phased_lstm_keeps_its_state_while_shut_and_is_an_lstm_while_open() -> None:
+    D, H = 3, 4
+    params = phased_lstm.init(jax.random.key(0), D, H, dtype=jnp.float64)
+    params = params._replace(tau=jnp.full(H, 10.0), s=jnp.zeros(H), r_on=jnp.full(H, 0.5))
+    carry = LSTMCarry(*jax.random.normal(jax.random.key(1), (2, H), jnp.float64))
+    x = jnp.ones(D)
+    kept, _ = with_leak(0.0).step(params, carry, Timed(x, jnp.full(1, 36.0)))  # phase 0.6
+    for new, old in zip(kept, carry, strict=True):
+        np.testing.assert_array_equal(new, old)
+    got, _ = phased_lstm.step(params, carry, Timed(x, jnp.full(1, 32.5)))  # phase 0.25, half of r_on: wide open
+    want, _ = lstm.step(LSTMParams(params.W, params.U, params.b), carry, x)
+    for new, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(new, other, atol=1e-15)
+
+
+def test_slstm() -> None:
+    """The paper's equations 8 to 14 without a stabiliser; c and n are compared in the scale that m keeps."""
+
+    def step(p, k, x):
+        W, U, b = (unpack(a, "i f z o") for a in p)
+        a = {n: W[n].T @ x + U[n].T @ k.h + b[n] for n in "ifzo"}
+        scale, m = np.exp(k.m), np.maximum(np.log(sigmoid(a["f"])) + k.m, a["i"])
+        c = sigmoid(a["f"]) * (k.c * scale) + np.exp(a["i"]) * np.tanh(a["z"])
+        n = sigmoid(a["f"]) * (k.n * scale) + np.exp(a["i"])
+        h = sigmoid(a["o"]) * c / n
+        return SLSTMCarry(h, c / np.exp(m), n / np.exp(m), m), h
+
+    check_against(slstm, step)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_mlstm(heads: int) -> None:
+    """Equations 19 to 27 without a stabiliser, head by head."""
+
+    def step(p, k, x):
+        H = p.b.size // 4
+        K = H // heads
+        W, b = unpack(p.W, "q k v o"), unpack(p.b, "q k v o")
+        a_i, a_f = np.split(x @ p.W_if + p.b_if, 2)
+        q, key, v = (W[n].T @ x + b[n] for n in "qkv")
+        key = key / np.sqrt(K)
+        m = np.maximum(np.log(sigmoid(a_f)) + k.m, a_i)
+        C, n, h = np.empty_like(k.C), np.empty_like(k.n), np.empty(H)
+        for j in range(heads):
+            own = slice(j * K, (j + 1) * K)
+            memory = sigmoid(a_f[j]) * k.C[j] * np.exp(k.m[j]) + np.exp(a_i[j]) * np.outer(v[own], key[own])
+            norm = sigmoid(a_f[j]) * k.n[j] * np.exp(k.m[j]) + np.exp(a_i[j]) * key[own]
+            h[own] = memory @ q[own] / max(abs(norm @ q[own]), 1.0)
+            C[j], n[j] = memory / np.exp(m[j]), norm / np.exp(m[j])
+        out = sigmoid(W["o"].T @ x + b["o"]) * h
+        return MLSTMCarry(C, n, m), out
+
+    check_against(mlstm, step, sizes=(7, 4, 3, 6), options={"heads": heads})
+
+
+@pytest.mark.parametrize("cell", [slstm, mlstm], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("size", [300.0, -300.0])
+def test_exponential_gates_neither_overflow_nor_vanish(cell, size: float) -> None:
+    """In float32 exp(300) is infinite and exp(-300) is 0: the stabiliser keeps both away, gradients too."""
+    params = cell.init(jax.random.key(0), 3, 4)
+    where = {"b": params.b.at[:4].set(size)} if cell is slstm else {"b_if": params.b_if.at[0].set(size)}
+    xs = jax.random.normal(jax.random.key(1), (9, 2, 3), jnp.float32)
+    run = lambda p: unroll(cell, p, None, xs)[1]  # noqa: E731
+    outs, grads = run(params._replace(**where)), jax.grad(lambda p: run(p).sum())(params._replace(**where))
+    assert all(bool(jnp.isfinite(a).all()) for a in (outs, *grads))
+
+
+def test_mlstm_refuses_heads_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match="heads must divide the hidden size 5"):
+        mlstm.init(jax.random.key(0), 3, 5, heads=2)
+
+
+def test_mlstm_is_attention_with_decay() -> None:
+    """Written out over time it is one matrix over pairs of steps (section 2.3's parallel form, appendix A.2)."""
+    T, D, H = 6, 3, 4
+    with jax.enable_x64(True):
+        params = mlstm.init(jax.random.key(0), D, H, dtype=jnp.float64)
+        xs = jax.random.normal(jax.random.key(1), (T, 1, D), jnp.float64)
+        _, seen = trace(mlstm, params, None, xs)
+    x = np.asarray(xs[:, 0])
+    q, k, v, o = np.split(x @ np.asarray(params.W) + np.asarray(params.b), 4, axis=-1)
+    a_i, a_f = (x @ np.asarray(params.W_if) + np.asarray(params.b_if)).T
+    kept = np.concatenate([[0], np.cumsum(np.log(sigmoid(a_f)))])
+    weights = np.zeros((T, T))
+    for t in range(T):
+        for s in range(t + 1):
+            weights[t, s] = np.exp(kept[t + 1] - kept[s + 1] + a_i[s]) * (q[t] @ k[s]) / np.sqrt(H)
+    want = sigmoid(o) * (weights @ v) / np.maximum(np.abs(weights.sum(1)), 1)[:, None]
+    np.testing.assert_allclose(seen.outs[:, 0], want, atol=1e-14)

@@ -23,12 +23,16 @@ from jaxseq.cells.lipschitz_rnn import lipschitz_rnn
 from jaxseq.cells.lmu import lmu
 from jaxseq.cells.lru import lru
 from jaxseq.cells.lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
+from jaxseq.cells.lstm_mc import lstm_mc
 from jaxseq.cells.ltc import ltc
 from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
 from jaxseq.cells.min_gru import min_gru
 from jaxseq.cells.min_lstm import min_lstm
 from jaxseq.cells.minimal_rnn import minimal_rnn
+from jaxseq.cells.mlstm import mlstm
 from jaxseq.cells.mut import mut1, mut2, mut3
+from jaxseq.cells.on_lstm import on_lstm
+from jaxseq.cells.phased_lstm import phased_lstm
 from jaxseq.cells.qrnn import qrnn, qrnn_1
 from jaxseq.cells.ran import ran
 from jaxseq.cells.retention import retention
@@ -36,6 +40,7 @@ from jaxseq.cells.rg_lru import rg_lru
 from jaxseq.cells.rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
 from jaxseq.cells.s5 import s5
 from jaxseq.cells.scrn import scrn
+from jaxseq.cells.slstm import slstm
 from jaxseq.cells.sru import sru, sru_2017
 from jaxseq.cells.stack import Dropped, drop_between, stack
 from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
@@ -100,6 +105,11 @@ CELLS: dict[str, Cell] = {
         modrelu_rnn,
         cfc,
         ltc,
+        lstm_mc,
+        on_lstm,
+        phased_lstm,
+        slstm,
+        mlstm,
     )
 }
 """Every single-layer cell by name."""
@@ -149,6 +159,7 @@ __all__ = [
     "lmu",
     "lru",
     "lstm",
+    "lstm_mc",
     "ltc",
     "mgu",
     "mgu1",
@@ -157,10 +168,13 @@ __all__ = [
     "min_gru",
     "min_lstm",
     "minimal_rnn",
+    "mlstm",
     "modrelu_rnn",
     "mut1",
     "mut2",
     "mut3",
+    "on_lstm",
+    "phased_lstm",
     "qrnn",
     "qrnn_1",
     "ran",
@@ -170,6 +184,7 @@ __all__ = [
     "rnn_relu",
     "s5",
     "scrn",
+    "slstm",
     "sru",
     "sru_2017",
     "stack",
