@@ -17,13 +17,23 @@ from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
 from jaxseq.cells.gru_reductions import gru1, gru2, gru3
 from jaxseq.cells.indrnn import indrnn, indrnn_tanh
 from jaxseq.cells.intersection_rnn import intersection_rnn
+from jaxseq.cells.janet import janet
 from jaxseq.cells.lem import lem
 from jaxseq.cells.ligru import ligru
 from jaxseq.cells.lipschitz_rnn import lipschitz_rnn
 from jaxseq.cells.lmu import lmu
 from jaxseq.cells.lru import lru
 from jaxseq.cells.lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
+from jaxseq.cells.lstm_1997 import lstm_1997
+from jaxseq.cells.lstm_layernorm import lstm_layernorm
 from jaxseq.cells.lstm_mc import lstm_mc
+from jaxseq.cells.lstm_multiplicative import lstm_multiplicative
+from jaxseq.cells.lstm_nested import lstm_nested
+from jaxseq.cells.lstm_peephole import lstm_peephole
+from jaxseq.cells.lstm_peephole_ablations import lstm_cifg, lstm_fgr, lstm_nfg, lstm_niaf, lstm_nig, lstm_noaf, lstm_nog
+from jaxseq.cells.lstm_residual import lstm_residual
+from jaxseq.cells.lstm_wmc import lstm_wmc
+from jaxseq.cells.lstmp import lstmp
 from jaxseq.cells.ltc import ltc
 from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
 from jaxseq.cells.min_gru import min_gru
@@ -110,6 +120,22 @@ CELLS: dict[str, Cell] = {
         phased_lstm,
         slstm,
         mlstm,
+        janet,
+        lstm_1997,
+        lstm_layernorm,
+        lstm_peephole,
+        lstmp,
+        lstm_nig,
+        lstm_nfg,
+        lstm_nog,
+        lstm_niaf,
+        lstm_noaf,
+        lstm_cifg,
+        lstm_fgr,
+        lstm_multiplicative,
+        lstm_residual,
+        lstm_wmc,
+        lstm_nested,
     )
 }
 """Every single-layer cell by name."""
@@ -153,13 +179,29 @@ __all__ = [
     "indrnn",
     "indrnn_tanh",
     "intersection_rnn",
+    "janet",
     "lem",
     "ligru",
     "lipschitz_rnn",
     "lmu",
     "lru",
     "lstm",
+    "lstm_1997",
+    "lstm_cifg",
+    "lstm_fgr",
+    "lstm_layernorm",
     "lstm_mc",
+    "lstm_multiplicative",
+    "lstm_nested",
+    "lstm_nfg",
+    "lstm_niaf",
+    "lstm_nig",
+    "lstm_noaf",
+    "lstm_nog",
+    "lstm_peephole",
+    "lstm_residual",
+    "lstm_wmc",
+    "lstmp",
     "ltc",
     "mgu",
     "mgu1",
