@@ -61,15 +61,16 @@ def gates(
 ) -> tuple[LSTMCarry, Array, WMCLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     H = carry.c.shape[-1]
-    uh, uc = uh
-    memory = jnp.tanh(uc)
-    a_if, a_g, a_o = jnp.split(wx + uh, [2 * H, 3 * H], axis=-1)
+    of_h, of_c = uh
+    memory = jnp.tanh(of_c)
+    memory_i, memory_f = jnp.split(memory, 2, axis=-1)
+    a_if, a_g, a_o = jnp.split(wx + of_h, [2 * H, 3 * H], axis=-1)
     i, f, g = activate(jnp.concatenate([a_if + memory, a_g], axis=-1), "sigmoid sigmoid tanh")
     c = f * carry.c + i * g
     memory_o = jnp.tanh(c @ params.U_oc)
     (o,) = activate(a_o + memory_o, "sigmoid")
     h = o * jnp.tanh(c)
-    return LSTMCarry(h, c), h, WMCLSTMGates(i, f, g, o, *jnp.split(memory, 2, axis=-1), memory_o)
+    return LSTMCarry(h, c), h, WMCLSTMGates(i, f, g, o, memory_i, memory_f, memory_o)
 
 
 lstm_wmc = Cell(
