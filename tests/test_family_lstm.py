@@ -1,9 +1,12 @@
 """Cells like the LSTM against NumPy loops written from the papers' equations."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import check_against, sigmoid, unpack
 
+from jaxseq import unroll
 from jaxseq.cells import (
     janet,
     lstm,
@@ -25,8 +28,10 @@ from jaxseq.cells import (
 )
 from jaxseq.cells.lstm import LSTMCarry, LSTMParams
 from jaxseq.cells.lstm_nested import NestedLSTMCarry
+from jaxseq.cells.lstm_peephole import PeepholeParams
 from jaxseq.cells.lstm_peephole_ablations import FullGateRecurrenceCarry
 from jaxseq.cells.parts import Hidden
+from jaxseq.testing import Subject, draw
 
 
 def test_lstm() -> None:
@@ -202,3 +207,87 @@ def test_lstm_nested() -> None:
         return NestedLSTMCarry(h, c, n), h
 
     check_against(lstm_nested, step)
+
+
+# --- identities and limits -------------------------------------------------------------------------------------------
+
+
+def outputs(cell, params, carry, xs):
+    return jax.tree.map(np.asarray, unroll(cell, params, carry, xs))
+
+
+def assert_equal(cell, params, other, other_params, tolerance: float = 1e-12, T: int = 7) -> None:
+    """Assert that two cells with the carry of `lstm` give the same outputs and final c."""
+    _, carry, xs = draw(Subject(lstm), T, (4,))
+    (a, outs), (b, other_outs) = outputs(cell, params, carry, xs), outputs(other, other_params, carry, xs)
+    assert np.abs(outs - other_outs).max() <= tolerance
+    assert np.abs(a.c - b.c).max() <= tolerance
+
+
+def only(a, names: str, kept: str):
+    """The blocks of a packed array that are kept, in their order."""
+    return np.concatenate([unpack(np.asarray(a), names)[n] for n in kept.split()], axis=-1)
+
+
+def test_without_peepholes_it_is_the_lstm() -> None:
+    """NP, the eighth variant of Greff et al."""
+    p = draw(Subject(lstm_peephole), 1, ()).params
+    assert_equal(lstm_peephole, p._replace(p=0 * p.p, p_o=0 * p.p_o), lstm, LSTMParams(p.W, p.U, p.b))
+
+
+def test_without_working_memory_it_is_the_lstm() -> None:
+    p = draw(Subject(lstm_wmc), 1, ()).params
+    assert_equal(lstm_wmc, p._replace(U_c=0 * p.U_c, U_oc=0 * p.U_oc), lstm, LSTMParams(p.W, p.U, p.b))
+
+
+def test_a_projection_by_the_identity_is_the_lstm() -> None:
+    init = lstmp.init
+    full = lstmp._replace(init=lambda *args, **options: init(*args, projection=5, **options))
+    p = draw(Subject(full), 1, ()).params
+    assert_equal(lstmp, p._replace(W_r=jnp.eye(5)), lstm, LSTMParams(p.W, p.U, p.b))
+
+
+@pytest.mark.parametrize(
+    ("cell", "gate", "kept"),
+    [(lstm_nig, 0, "f g o"), (lstm_nfg, 1, "i g o"), (lstm_nog, 3, "i f g")],
+    ids=["nig", "nfg", "nog"],
+)
+def test_a_gate_that_is_always_open_is_none(cell, gate: int, kept: str) -> None:
+    p = draw(Subject(lstm_peephole), 1, ()).params
+    blocks = p._replace(**{n: only(getattr(p, n), "i f g o", kept) for n in ("W", "U", "b")})
+    blocks = blocks._replace(p=only(p.p, "i f", " ".join(n for n in kept.split() if n in "if")))
+    fewer = cell.params_type(*[getattr(blocks, n) for n in cell.params_type._fields])
+    opened = p._replace(b=p.b.at[5 * gate : 5 * gate + 5].set(200.0))
+    assert_equal(lstm_peephole, opened, cell, jax.tree.map(jnp.asarray, fewer))
+
+
+def test_coupled_gates_are_opposite_weights() -> None:
+    """1 - sigmoid(a) = sigmoid(-a)."""
+    p = draw(Subject(lstm_cifg), 1, ()).params
+    opposite = [jnp.insert(a, np.array([5] * 5), -a[..., :5], axis=-1) for a in (p.W, p.U, p.b)]
+    assert_equal(lstm_cifg, p, lstm_peephole, PeepholeParams(*opposite, jnp.concatenate([p.p, -p.p]), p.p_o))
+
+
+def test_gates_that_do_not_recur() -> None:
+    p, carry, xs = draw(Subject(lstm_fgr), 7, (4,))
+    last, outs = outputs(lstm_fgr, p._replace(R=0 * p.R), carry, xs)
+    want, other = outputs(lstm_peephole, PeepholeParams(*p[:5]), LSTMCarry(carry.h, carry.c), xs)
+    assert np.abs(outs - other).max() <= 1e-12 and np.abs(last.c - want.c).max() <= 1e-12
+
+
+def test_the_constant_error_carousel() -> None:
+    """Hochreiter & Schmidhuber's point: with the input gate shut, a cell and its error stay what they are."""
+    params, carry, xs = draw(Subject(lstm_1997), 1000, (2,))
+    shut = params._replace(b=params.b.at[:5].set(-200.0), W=params.W.at[:, :5].set(0), U=params.U.at[:, :5].set(0))
+    kept, pull = jax.vjp(lambda c: unroll(lstm_1997, shut, carry._replace(c=c), xs)[0].c, carry.c)
+    assert np.array_equal(kept, carry.c)
+    assert np.array_equal(*pull(jnp.ones_like(kept)), np.ones_like(kept))
+
+
+def test_layer_normalisation_is_invariant() -> None:
+    """Ba et al., section 5.1: to a vector added to every unit's weights exactly, to their scale but for epsilon."""
+    p = draw(Subject(lstm_layernorm), 1, ()).params
+    shifted = p._replace(W=p.W + jnp.array([[0.3], [-1.0], [2.0]]), U=p.U - jnp.linspace(0, 1, 5)[:, None])
+    assert_equal(lstm_layernorm, p, lstm_layernorm, shifted)
+    large = p._replace(W=p.W * 1e4, U=p.U * 1e4)
+    assert_equal(lstm_layernorm, large, lstm_layernorm, p._replace(W=p.W * 1e8, U=p.U * 1e8), 1e-9)
