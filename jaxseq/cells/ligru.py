@@ -7,7 +7,7 @@
 The blocks are packed in the order z n. The paper normalises ``x W_z`` and ``x W_n`` over the batch before it adds the
 hidden terms, and so needs no b. Batch normalisation is left out here: a step of a Cell sees its own row and nothing
 else. It is what keeps the rectified state from growing without bound; without it, scale the inputs and U instead.
-torchrecurrent leaves it out, too, packs the candidate first, and has two biases that are added.
+torchrecurrent leaves it out, too, and has two biases that are added.
 
 Reference: Ravanelli, Brakel, Omologo & Bengio 2018, "Light gated recurrent units for speech recognition", IEEE
 Transactions on Emerging Topics in Computational Intelligence 2(2), arXiv:1803.10225, section III.
