@@ -1,15 +1,14 @@
 """Chaos-free network: a gated cell whose state, left without input, goes to zero whatever its parameters.
 
-    h' = f * tanh(h) + i * tanh(x W_g)        (eq. 1)
-    f = sigmoid(x W_f + h U_f + b_f)          forget gate: retain (1 keeps, 0 erases) (eq. 2)
-    i = sigmoid(x W_i + h U_i + b_i)          input gate: write (eq. 3)
+    h' = f * tanh(h) + i * tanh(x W_g)
+    f = sigmoid(x W_f + h U_f + b_f)          forget gate: retain (1 keeps, 0 erases)
+    i = sigmoid(x W_i + h U_i + b_i)          input gate: write
 
 W is packed in the order f i g, U and b in the order f i; the paper's letters of the gates are theta and eta. There is
 no bias under the tanh of the input: with x = 0 every unit shrinks at every step, ``|h'| < |tanh h|``, and there is no
 attractor but zero. torchrecurrent has such a bias, and so loses that. `init` adds ``forget_bias=1.0`` to b_f.
 
-Reference: Laurent & von Brecht 2016, "A recurrent neural network without chaos", ICLR 2017, arXiv:1612.06212,
-eqs. 1-3.
+Reference: Laurent & von Brecht 2016, "A recurrent neural network without chaos", ICLR 2017, arXiv:1612.06212.
 """
 
 from __future__ import annotations
@@ -59,6 +58,6 @@ def gates(params: CFNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidde
 
 cfn = Cell(
     init, initial_carry, input_terms, hidden_product, gates, "cfn", CFNParams,
-    'Laurent & von Brecht 2016, "A recurrent neural network without chaos", arXiv:1612.06212, eqs. 1-3',
+    'Laurent & von Brecht 2016, "A recurrent neural network without chaos", arXiv:1612.06212',
 )  # fmt: skip
 """The chaos-free network."""

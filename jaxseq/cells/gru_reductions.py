@@ -1,7 +1,7 @@
 """Three reductions of the gates of a GRU (reset before the matrix product), which keep its candidate.
 
-    n = tanh(x W + (r * h) U_n + b)           candidate (eq. 5)
-    h' = (1 - z) * h + z * n                  z writes: 1 takes the candidate, 0 keeps the old state (eq. 4)
+    n = tanh(x W + (r * h) U_n + b)           candidate
+    h' = (1 - z) * h + z * n                  z writes: 1 takes the candidate, 0 keeps the old state
 
     gru1:  r = sigmoid(h U_r + b_r)    z = sigmoid(h U_z + b_z)    no input
     gru2:  r = sigmoid(h U_r)          z = sigmoid(h U_z)          no input, no bias

@@ -14,7 +14,7 @@ and with it the equations are the paper's. The cell is made for stacks: one laye
 torchrecurrent takes D = H only, packs n_y n z_y z, has two biases that are added, and no constants.
 
 Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,
-arXiv:1611.09913, section 1 (+RNN).
+arXiv:1611.09913 (+RNN).
 """
 
 from __future__ import annotations

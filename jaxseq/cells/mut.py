@@ -23,7 +23,7 @@ torchrecurrent has a matrix in the same places. Its MUT1 has a second bias insid
 not; its MUT3 computes what is written here, while its documentation gives other equations.
 
 Reference: Jozefowicz, Zaremba & Sutskever 2015, "An empirical exploration of recurrent network architectures",
-ICML 2015, PMLR 37, section 4 (MUT1, MUT2, MUT3).
+ICML 2015, PMLR 37 (MUT1, MUT2, MUT3).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ The blocks are packed in the order z n; the paper's letters are g and c. The pap
 torchrecurrent packs the candidate first, has two biases that are added, and no constant.
 
 Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,
-arXiv:1611.09913, section 1 (UGRNN).
+arXiv:1611.09913 (UGRNN).
 """
 
 from __future__ import annotations
