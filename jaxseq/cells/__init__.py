@@ -2,7 +2,9 @@
 
 from jaxseq.cells.antisymmetric_rnn import antisymmetric_rnn, antisymmetric_rnn_gated
 from jaxseq.cells.atr import atr
+from jaxseq.cells.augru import augru
 from jaxseq.cells.base import Cell, activate, affine, blocks
+from jaxseq.cells.brc import brc, nbrc
 from jaxseq.cells.cfc import cfc
 from jaxseq.cells.cfn import cfn
 from jaxseq.cells.clockwork import clockwork
@@ -14,11 +16,13 @@ from jaxseq.cells.fast_rnn import fast_grnn, fast_rnn
 from jaxseq.cells.gla import gla
 from jaxseq.cells.gru import GRUCarry, GRUGates, GRUParams, gru
 from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
+from jaxseq.cells.gru_d import gru_d
 from jaxseq.cells.gru_reductions import gru1, gru2, gru3
 from jaxseq.cells.indrnn import indrnn, indrnn_tanh
 from jaxseq.cells.intersection_rnn import intersection_rnn
 from jaxseq.cells.janet import janet
 from jaxseq.cells.lem import lem
+from jaxseq.cells.lightru import lightru
 from jaxseq.cells.ligru import ligru
 from jaxseq.cells.lipschitz_rnn import lipschitz_rnn
 from jaxseq.cells.lmu import lmu
@@ -39,21 +43,28 @@ from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
 from jaxseq.cells.min_gru import min_gru
 from jaxseq.cells.min_lstm import min_lstm
 from jaxseq.cells.minimal_rnn import minimal_rnn
+from jaxseq.cells.miru import miru, miru1
 from jaxseq.cells.mlstm import mlstm
 from jaxseq.cells.mut import mut1, mut2, mut3
+from jaxseq.cells.nas import nas
 from jaxseq.cells.on_lstm import on_lstm
 from jaxseq.cells.phased_lstm import phased_lstm
 from jaxseq.cells.qrnn import qrnn, qrnn_1
 from jaxseq.cells.ran import ran
 from jaxseq.cells.retention import retention
 from jaxseq.cells.rg_lru import rg_lru
+from jaxseq.cells.rhn import rhn, rhn_coupled
 from jaxseq.cells.rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
 from jaxseq.cells.s5 import s5
 from jaxseq.cells.scrn import scrn
+from jaxseq.cells.sgrn import sgrn
+from jaxseq.cells.sgu import dsgu, sgu
 from jaxseq.cells.slstm import slstm
 from jaxseq.cells.sru import sru, sru_2017
 from jaxseq.cells.stack import Dropped, drop_between, stack
+from jaxseq.cells.star import star
 from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
+from jaxseq.cells.tau_gru import tau_gru
 from jaxseq.cells.ugrnn import ugrnn
 from jaxseq.cells.unicornn import unicornn
 
@@ -136,6 +147,21 @@ CELLS: dict[str, Cell] = {
         lstm_residual,
         lstm_wmc,
         lstm_nested,
+        lightru,
+        miru,
+        miru1,
+        sgu,
+        dsgu,
+        brc,
+        nbrc,
+        star,
+        rhn,
+        rhn_coupled,
+        nas,
+        gru_d,
+        augru,
+        tau_gru,
+        sgrn,
     )
 }
 """Every single-layer cell by name."""
@@ -159,13 +185,16 @@ __all__ = [
     "antisymmetric_rnn",
     "antisymmetric_rnn_gated",
     "atr",
+    "augru",
     "blocks",
+    "brc",
     "cfc",
     "cfn",
     "clockwork",
     "cornn",
     "deltanet",
     "drop_between",
+    "dsgu",
     "esn",
     "exp_rnn",
     "fast_grnn",
@@ -176,11 +205,13 @@ __all__ = [
     "gru2",
     "gru3",
     "gru_cho",
+    "gru_d",
     "indrnn",
     "indrnn_tanh",
     "intersection_rnn",
     "janet",
     "lem",
+    "lightru",
     "ligru",
     "lipschitz_rnn",
     "lmu",
@@ -210,11 +241,15 @@ __all__ = [
     "min_gru",
     "min_lstm",
     "minimal_rnn",
+    "miru",
+    "miru1",
     "mlstm",
     "modrelu_rnn",
     "mut1",
     "mut2",
     "mut3",
+    "nas",
+    "nbrc",
     "on_lstm",
     "phased_lstm",
     "qrnn",
@@ -222,17 +257,23 @@ __all__ = [
     "ran",
     "retention",
     "rg_lru",
+    "rhn",
+    "rhn_coupled",
     "rnn",
     "rnn_relu",
     "s5",
     "scrn",
+    "sgrn",
+    "sgu",
     "slstm",
     "sru",
     "sru_2017",
     "stack",
+    "star",
     "t_gru",
     "t_lstm",
     "t_rnn",
+    "tau_gru",
     "ugrnn",
     "unicornn",
 ]

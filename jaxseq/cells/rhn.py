@@ -1,0 +1,125 @@
+"""Recurrent highway network: several highway layers within each step, the input entering the first.
+
+For layers l = 1 ... L, from s_0 = h:
+
+    h_l = tanh   ([x W_h if l = 1] + s_{l-1} U_h,l + b_h,l)     candidate (eq. 7)
+    t_l = sigmoid([x W_t if l = 1] + s_{l-1} U_t,l + b_t,l)     transform gate: write (eq. 8)
+    c_l = sigmoid([x W_c if l = 1] + s_{l-1} U_c,l + b_c,l)     carry gate: retain (eq. 9); c_l = 1 - t_l if coupled
+    s_l = h_l * t_l + s_{l-1} * c_l                             (eq. 6)
+
+and h' = s_L. `rhn` has both gates, `rhn_coupled` the coupled ones that the paper's experiments use. L is
+``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so that layers pass the state
+on at first. Blocks are packed in the order h t c, as in torchrecurrent (whose coupled form has parameters for c, and
+no use for them).
+
+Reference: Zilly, Srivastava, Koutnik & Schmidhuber 2017, "Recurrent highway networks", arXiv:1607.03474, eqs. 6-9;
+coupling: section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells.base import Cell, activate, affine
+from jaxseq.cells.parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.initializers import orthogonal, packed, zeros
+from jaxseq.notation import Array, Key
+
+
+class RHNParams(NamedTuple):
+    """``W [D, GH]``, ``U [H, GH]``, ``b [GH]`` of the first layer, blocks h t c; the same of those above it, stacked.
+
+    ``U_above [L - 1, H, GH]``, ``b_above [L - 1, GH]``. G is 3, or 2 without c.
+    """
+
+    W: Array
+    U: Array
+    b: Array
+    U_above: Array
+    b_above: Array
+
+
+class RHNGates(NamedTuple):
+    """Candidate, transform gate (t = 1 writes), carry gate (c = 1 retains), state after it: each ``[B, L, H]``."""
+
+    h: Array
+    t: Array
+    c: Array
+    s: Array
+
+
+class _First(NamedTuple):
+    W: Array
+    U: Array
+    b: Array
+
+
+initial_carry = zeros_carry(Hidden)
+
+
+def _init(blocks: int) -> Callable[..., RHNParams]:
+    first = init_of(_First, W=f"D {blocks}H", U=f"H {blocks}H", b=f"{blocks}H")
+
+    def init(
+        key: Key,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: Any = jnp.float32,
+        recurrent: Any = orthogonal,
+        bias: Any = zeros,
+        depth: int = 3,
+        transform_bias: float = -2.0,
+        **options: Any,
+    ) -> RHNParams:
+        """Return parameters for D = input_size, H = hidden_size and L = depth. Consumes `key`."""
+        H, (k, *keys) = hidden_size, jax.random.split(key, 2 * depth - 1)
+        W, U, b = first(k, input_size, H, dtype=dtype, recurrent=recurrent, bias=bias, **options)
+        none = jnp.zeros((0, H, blocks * H), dtype), jnp.zeros((0, blocks * H), dtype)
+        if depth > 1:
+            U_above = jnp.stack([packed(recurrent, k, (H, H), blocks, dtype) for k in keys[: depth - 1]])
+            b_above = jnp.stack([bias(k, (blocks * H,), dtype) for k in keys[depth - 1 :]])
+        else:
+            U_above, b_above = none
+        return RHNParams(
+            W, U, b.at[H : 2 * H].add(transform_bias), U_above, b_above.at[:, H : 2 * H].add(transform_bias)
+        )
+
+    return init
+
+
+def both(a: Array) -> list[Array]:
+    """Return h, t and c of one layer, with a carry gate of its own."""
+    return activate(a, "tanh sigmoid sigmoid")
+
+
+def coupled(a: Array) -> list[Array]:
+    """Return h, t and c of one layer, with c = 1 - t."""
+    h, t = activate(a, "tanh sigmoid")
+    return [h, t, 1 - t]
+
+
+def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell:
+    def gates(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
+        a, s, layers = wx + uh, carry.h, []
+        for l in range(1 + params.U_above.shape[0]):  # noqa: E741 - the paper's letter
+            if l > 0:
+                a = affine(s, params.U_above[l - 1], params.b_above[l - 1])
+            h, t, c = layer(a)
+            s = h * t + s * c
+            layers.append((h, t, c, s))
+        return Hidden(s), s, RHNGates(*[jnp.stack(of_all, axis=-2) for of_all in zip(*layers, strict=True)])
+
+    reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, eqs. 6-9'
+    return Cell(_init(blocks), initial_carry, input_affine, hidden_product, gates, name, RHNParams, reference)
+
+
+rhn = _highway(both, 3, "rhn")
+"""The recurrent highway network with both gates as a Cell."""
+
+rhn_coupled = _highway(coupled, 2, "rhn_coupled")
+"""The recurrent highway network with coupled gates as a Cell."""
