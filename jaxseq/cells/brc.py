@@ -9,8 +9,8 @@ in the one whose sign it has. In `brc` u_a and u_c are vectors (`h * u_a`): a un
 product in the loop. In `nbrc` they are matrices: units modulate each other's feedback.
 
 The paper writes U for the input's matrices and w or W for the recurrent ones, and has no biases. Blocks are packed in
-the order a c n, as in torchrecurrent, whose second biases are added to the first; its BRC cannot be made with its own
-default initializer, which takes no vector. Ours draws u_a and u_c from [-1, 1).
+the order a c n, as in torchrecurrent, whose second biases are added to the first. init draws u_a and u_c of `brc` from
+[-1, 1).
 
 Reference: Vecoven, Ernst & Drion 2021, "A bio-inspired bistable recurrent cell allows for long-lasting memory",
 PLOS ONE 16(6), e0252676; arXiv:2006.05252.

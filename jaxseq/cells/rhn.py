@@ -9,8 +9,7 @@ For layers l = 1 ... L, from s_0 = h:
 
 and h' = s_L. `rhn` has both gates, `rhn_coupled` the coupled ones that the paper's experiments use. L is
 ``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so that layers pass the state
-on at first. Blocks are packed in the order h t c, as in torchrecurrent (whose coupled form has parameters for c, and
-no use for them).
+on at first. Blocks are packed in the order h t c.
 
 Reference: Zilly, Srivastava, Koutnik & Schmidhuber 2017, "Recurrent highway networks", arXiv:1607.03474, eqs. 6-9;
 coupling: section 5.
