@@ -131,7 +131,7 @@ def test_recurrent_highway(cell, depth: int) -> None:
     def step(p, k, x):
         s = k.h
         for layer in range(1, depth + 1):
-            R, b = (p.U, p.b) if layer == 1 else (p.U_above[layer - 2], p.b_above[layer - 2])
+            R, b = (p.U, p.b) if layer == 1 else p.above[layer - 2]
             W, R, b = unpack(p.W, names), unpack(R, names), unpack(b, names)
             a = {n: (layer == 1) * (W[n].T @ x) + R[n].T @ s + b[n] for n in names.split()}
             h, t = np.tanh(a["h"]), sigmoid(a["t"])

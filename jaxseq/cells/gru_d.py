@@ -65,16 +65,6 @@ class GRUDCarry(NamedTuple):
     last: Array
 
 
-class GRUDTerms(NamedTuple):
-    """What a step needs of its input: values (0 where missing), mask, both decays, and ``m V + b [B, 3H]``."""
-
-    x: Array
-    m: Array
-    gamma_x: Array
-    gamma_h: Array
-    mv: Array
-
-
 class GRUDGates(NamedTuple):
     """Reset gate, update gate (z = 1 writes), candidate, both decays (1 keeps) and the completed input."""
 
@@ -103,17 +93,17 @@ def complete(xs: Array) -> Observed:
     return Observed(xs, jnp.ones_like(xs), jnp.ones_like(xs))
 
 
-def input_terms(params: GRUDParams, x: Observed) -> GRUDTerms:
-    """Return what the input alone decides: the decays and ``m V + b``."""
+def input_terms(params: GRUDParams, x: Observed) -> tuple[Array, ...]:
+    """Return values (0 where missing), mask, both decays, and ``m V + b [B, 3H]``: what the input alone decides."""
     delta = x.delta
     a_x = delta * jnp.broadcast_to(params.w_x, delta.shape) + jnp.broadcast_to(params.b_x, delta.shape)
     a_h = affine(delta, params.W_h, params.b_h)
     gamma_x, gamma_h = jnp.exp(-jnp.maximum(a_x, 0)), jnp.exp(-jnp.maximum(a_h, 0))
     seen = jnp.where(x.m == 0, jnp.zeros_like(x.x), x.x)  # a missing value may be NaN
-    return GRUDTerms(seen, x.m, gamma_x, gamma_h, affine(x.m, params.V, params.b))
+    return seen, x.m, gamma_x, gamma_h, affine(x.m, params.V, params.b)
 
 
-def gates(params: GRUDParams, carry: GRUDCarry, wx: GRUDTerms, uh: tuple) -> tuple[GRUDCarry, Array, GRUDGates]:
+def gates(params: GRUDParams, carry: GRUDCarry, wx: tuple, uh: tuple) -> tuple[GRUDCarry, Array, GRUDGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     x, m, gamma_x, gamma_h, mv = wx
     mean = jnp.broadcast_to(params.mean, x.shape)

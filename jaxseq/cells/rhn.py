@@ -25,21 +25,23 @@ import jax.numpy as jnp
 
 from jaxseq.cells.base import Cell, activate, affine
 from jaxseq.cells.parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
-from jaxseq.initializers import orthogonal, packed, zeros
 from jaxseq.notation import Array, Key
 
 
-class RHNParams(NamedTuple):
-    """``W [D, GH]``, ``U [H, GH]``, ``b [GH]`` of the first layer, blocks h t c; the same of those above it, stacked.
+class Layer(NamedTuple):
+    """``U [H, GH]`` and ``b [GH]`` of a layer above the first."""
 
-    ``U_above [L - 1, H, GH]``, ``b_above [L - 1, GH]``. G is 3, or 2 without c.
-    """
+    U: Array
+    b: Array
+
+
+class RHNParams(NamedTuple):
+    """``W [D, GH]``, ``U [H, GH]``, ``b [GH]`` of the first layer, blocks h t c or h t; the L - 1 layers above it."""
 
     W: Array
     U: Array
     b: Array
-    U_above: Array
-    b_above: Array
+    above: tuple[Layer, ...]
 
 
 class RHNGates(NamedTuple):
@@ -51,7 +53,7 @@ class RHNGates(NamedTuple):
     s: Array
 
 
-class _First(NamedTuple):
+class _One(NamedTuple):
     W: Array
     U: Array
     b: Array
@@ -61,32 +63,15 @@ initial_carry = zeros_carry(Hidden)
 
 
 def _init(blocks: int) -> Callable[..., RHNParams]:
-    first = init_of(_First, W=f"D {blocks}H", U=f"H {blocks}H", b=f"{blocks}H")
+    draw = init_of(_One, W=f"D {blocks}H", U=f"H {blocks}H", b=f"{blocks}H")
 
     def init(
-        key: Key,
-        input_size: int,
-        hidden_size: int,
-        *,
-        dtype: Any = jnp.float32,
-        recurrent: Any = orthogonal,
-        bias: Any = zeros,
-        depth: int = 3,
-        transform_bias: float = -2.0,
-        **options: Any,
+        key: Key, input_size: int, hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, **options: Any
     ) -> RHNParams:
         """Return parameters for D = input_size, H = hidden_size and L = depth. Consumes `key`."""
-        H, (k, *keys) = hidden_size, jax.random.split(key, 2 * depth - 1)
-        W, U, b = first(k, input_size, H, dtype=dtype, recurrent=recurrent, bias=bias, **options)
-        none = jnp.zeros((0, H, blocks * H), dtype), jnp.zeros((0, blocks * H), dtype)
-        if depth > 1:
-            U_above = jnp.stack([packed(recurrent, k, (H, H), blocks, dtype) for k in keys[: depth - 1]])
-            b_above = jnp.stack([bias(k, (blocks * H,), dtype) for k in keys[depth - 1 :]])
-        else:
-            U_above, b_above = none
-        return RHNParams(
-            W, U, b.at[H : 2 * H].add(transform_bias), U_above, b_above.at[:, H : 2 * H].add(transform_bias)
-        )
+        first, *above = [draw(k, input_size, hidden_size, **options) for k in jax.random.split(key, depth)]
+        biased = lambda b: b.at[hidden_size : 2 * hidden_size].add(transform_bias)  # noqa: E731
+        return RHNParams(first.W, first.U, biased(first.b), tuple(Layer(one.U, biased(one.b)) for one in above))
 
     return init
 
@@ -104,11 +89,9 @@ def coupled(a: Array) -> list[Array]:
 
 def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell:
     def gates(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
-        a, s, layers = wx + uh, carry.h, []
-        for l in range(1 + params.U_above.shape[0]):  # noqa: E741 - the paper's letter
-            if l > 0:
-                a = affine(s, params.U_above[l - 1], params.b_above[l - 1])
-            h, t, c = layer(a)
+        s, layers = carry.h, []
+        for l in range(1 + len(params.above)):  # noqa: E741 - the paper's letter
+            h, t, c = layer(affine(s, *params.above[l - 1]) if l else wx + uh)
             s = h * t + s * c
             layers.append((h, t, c, s))
         return Hidden(s), s, RHNGates(*[jnp.stack(of_all, axis=-2) for of_all in zip(*layers, strict=True)])
