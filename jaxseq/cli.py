@@ -15,7 +15,8 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import subcommand_cli_from_dict
 
-from jaxseq import __version__, datasets, doctor
+from jaxseq import __version__, catalogue, datasets, doctor
+from jaxseq.cells import CELLS
 from jaxseq.errors import InputError, choose
 from jaxseq.tasks import config as translation
 from jaxseq.tasks import forecast as forecasting
@@ -208,6 +209,25 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         got = datasets.get(name, sha256) if file is None else datasets.add(name, file, sha256)
         _show(report.added(got), json)
 
+    def cells(name: Positional[str | None] = None, markdown: bool = False, json: bool = False) -> None:
+        """List the recurrent cells; or show one: its equations, its code and where they come from.
+
+        Example: jaxseq cells
+
+        Example: jaxseq cells gru
+
+        Args:
+          name: A cell.
+          markdown: Print the list as a Markdown table.
+          json: Print as JSON.
+        """
+        rows = [catalogue.entry(cell)._asdict() for cell in CELLS.values() if name in (None, cell.name)]
+        if name is not None:
+            text = catalogue.page(name)
+        else:
+            text = catalogue.table().rstrip() if markdown else catalogue.listing()
+        _show(report.Shown(rows, text), json)
+
     def doctor_(json: bool = False) -> None:
         """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
 
@@ -221,7 +241,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
 
     return {
         "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
-        "doctor": doctor_,
+        "cells": cells, "doctor": doctor_,
     }  # fmt: skip
 
 

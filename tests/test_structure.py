@@ -36,7 +36,7 @@ seq2seq
 tutorial
 checkpoint pairs text
 datasets series plots progress run_folder
-doctor
+doctor catalogue
 tasks tasks.config
 tasks.translate tasks.forecast
 tasks.translator

@@ -1,0 +1,178 @@
+"""The catalogue of cells: what each is, read off the cell itself, so that it cannot say anything else than the code."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import CELLS, Cell
+from jaxseq.errors import choose
+from jaxseq.notation import Params, Tree
+
+TERMS = {
+    "D H": lambda D, H: D * H,
+    "H^2": lambda D, H: H * H,
+    "D": lambda D, H: D,
+    "H": lambda D, H: H,
+    "": lambda D, H: 1,
+}
+SIZES = [(D, H) for D in (7, 11, 13) for H in (20, 40, 60)]
+
+
+class Entry(NamedTuple):
+    """A line of the catalogue.
+
+    Fields:
+      name: in `CELLS`.
+      year: of its paper.
+      gates: the named quantities of a step, in their order.
+      parameters: how many numbers, as a formula in D (input) and H (hidden size).
+      state: the leaves of the carry with their shapes, batch axes left out.
+      linear: whether the new state is linear in the old, and how (see `Cell`).
+      reference: where the equations come from.
+    """
+
+    name: str
+    year: str
+    gates: tuple[str, ...]
+    parameters: str
+    state: str
+    linear: str
+    reference: str
+
+
+@functools.cache
+def entry(cell: Cell) -> Entry:
+    """Return what the catalogue says of a cell; nothing is computed, shapes are enough."""
+    D, H = SIZES[0]
+    params, gates = _shapes(cell, D, H)
+    carry = jax.eval_shape(lambda p: cell.initial_carry(p, ()), params)
+    found = re.search(r"\b(19|20)\d\d\b", cell.reference)
+    return Entry(
+        cell.name,
+        found.group() if found else "",
+        tuple(jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in jax.tree.leaves_with_path(gates)),
+        formula(cell),
+        ", ".join(f"{_name(path)} {_shape(leaf.shape, D, H)}" for path, leaf in jax.tree.leaves_with_path(carry)),
+        cell.linear,
+        cell.reference,
+    )
+
+
+def _shapes(cell: Cell, D: int, H: int) -> tuple[Params, Tree]:
+    """Return the shapes of a cell's params and of its gates."""
+
+    def step(key: jax.Array) -> tuple[Params, Tree]:
+        params = cell.init(key, D, H)
+        places = (1,) * cell.spatial
+        xs = cell.regular(jnp.zeros((1, *places, D), jnp.float32))
+        x = jax.tree.map(lambda a: a[0], xs)
+        return params, cell.advance(params, cell.initial_carry(params, places), cell.input_terms(params, x))[2]
+
+    return jax.eval_shape(step, jax.random.key(0))
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _shape(shape: tuple[int, ...], D: int, H: int) -> str:
+    letters = {D: "D", H: "H", H // 2: "H/2", 2 * H: "2H"}
+    return f"[{', '.join(letters.get(n, str(n)) for n in shape)}]"
+
+
+def formula(cell: Cell) -> str:
+    """Return the number of parameters as a polynomial of D and H, such as ``4 D H + 4 H^2 + 4 H``.
+
+    It is fitted to counts at nine sizes and holds at all of them; where no such polynomial does, the counts of two
+    sizes are given in its place.
+    """
+    counts = [sum(leaf.size for leaf in jax.tree.leaves(_shapes(cell, D, H)[0])) for D, H in SIZES]
+    basis = np.array([[term(D, H) for term in TERMS.values()] for D, H in SIZES], float)
+    fitted = [Fraction(c).limit_denominator(64) for c in np.linalg.lstsq(basis, np.array(counts, float))[0].round(6)]
+    exact = all(
+        sum(c * t(D, H) for c, t in zip(fitted, TERMS.values(), strict=True)) == n
+        for (D, H), n in zip(SIZES, counts, strict=True)
+    )
+    if not exact:
+        return " ".join(
+            f"{n:,} at D = {D}, H = {H};" for (D, H), n in (list(zip(SIZES, counts, strict=True))[i] for i in (0, -1))
+        )[:-1]
+    shown = [f"{'' if c == 1 and term else c} {term}".strip() for c, term in zip(fitted, TERMS, strict=True) if c]
+    return " + ".join(shown).replace("+ -", "- ") or "0"
+
+
+def table(cells: Mapping[str, Cell] = CELLS) -> str:
+    """Return the catalogue as a Markdown page."""
+    rows = [entry(cell) for cell in cells.values()]
+    lines = [
+        f"# {len(rows)} cells",
+        "",
+        "Written by `jaxseq cells --markdown`; a test keeps it equal to the code. `jaxseq cells NAME` shows a cell's",
+        "equations and code. D is the size of the input, H the hidden size; batch axes are left out. A state that is",
+        "linear in the old one unit by unit (elementwise) can be computed in parallel over time.",
+        "",
+        "| name | year | gates | parameters | state | linear | reference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells_of_row = (
+            f"`{row.name}`",
+            row.year,
+            " ".join(row.gates),
+            row.parameters,
+            row.state,
+            row.linear,
+            row.reference,
+        )
+        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in cells_of_row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def listing(cells: Mapping[str, Cell] = CELLS) -> str:
+    """Return the catalogue for a terminal: two lines a cell."""
+    rows = [entry(cell) for cell in cells.values()]
+    width = max(len(row.name) for row in rows)
+    text = []
+    for row in rows:
+        linear = f", linear ({row.linear})" if row.linear else ""
+        text.append(
+            f"{row.name:<{width}}  {row.year}  gates {' '.join(row.gates)}; state {row.state}{linear}; {row.parameters}"
+        )
+        text.append(f"{'':<{width}}        {row.reference}")
+    text.append(f"\n{len(rows)} cells; equations and code of one: jaxseq cells NAME")
+    return "\n".join(text)
+
+
+def page(name: str) -> str:
+    """Return everything about one cell: its facts, its equations and the code that computes them.
+
+    Raises:
+      InputError: for an unknown name, with the nearest.
+    """
+    cell = choose("cell", name, CELLS)
+    row = entry(cell)
+    module = inspect.getmodule(cell.gates)
+    facts = {
+        "gates": " ".join(row.gates), "parameters": row.parameters, "state": row.state,
+        "linear": row.linear or "no", "reference": row.reference, "module": module.__name__ if module else "",
+    }  # fmt: skip
+    shown = "\n".join(f"{key:<10}  {value}" for key, value in facts.items())
+    equations = (inspect.getdoc(module) or "") if module else ""
+    return "\n\n".join([f"{name}\n{'=' * len(name)}\n{shown}", equations, _code(module)])
+
+
+def _code(module: Any) -> str:
+    """Return the source of a cell's file, without what `page` shows of it already and without its imports."""
+    tree = ast.parse(source := inspect.getsource(module))
+    shown = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(source.splitlines()[shown[0].lineno - 1 :])
