@@ -47,13 +47,13 @@ class IntersectionRNNGates(NamedTuple):
     n: Array
 
 
-def identity(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return ones on the diagonal, zeros elsewhere. `key` is not used."""
+def straight(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return ones on the diagonal, zeros elsewhere, of a matrix that need not be square. `key` is not used."""
     rows, columns = shape
     return jnp.eye(rows, columns, dtype=dtype)
 
 
-drawn = init_of(IntersectionRNNParams, W="D 4H", U="H 4H", b="4H", P=("D H", identity))
+drawn = init_of(IntersectionRNNParams, W="D 4H", U="H 4H", b="4H", P=("D H", straight))
 initial_carry = zeros_carry(Hidden)
 
 
