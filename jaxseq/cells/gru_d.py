@@ -1,9 +1,9 @@
 """GRU with trainable decays, for series with missing values: the last value seen fades into the mean, the state to 0.
 
-    gamma_x = exp(-max(0, delta * w_x + b_x))                            (eq. 10, W_gamma_x diagonal)
-    gamma_h = exp(-max(0, delta W_h + b_h))                              (eq. 10)
-    x^ = m * x + (1 - m) * (gamma_x * last + (1 - gamma_x) * mean)       (eq. 11)
-    h^ = gamma_h * h                                                     (eq. 12)
+    gamma_x = exp(-max(0, delta * w_x + b_x))                            W_gamma_x of the paper is diagonal: w_x
+    gamma_h = exp(-max(0, delta W_h + b_h))
+    x^ = m * x + (1 - m) * (gamma_x * last + (1 - gamma_x) * mean)
+    h^ = gamma_h * h
     r  = sigmoid(x^ W_r + h^ U_r + m V_r + b_r)                          reset gate
     z  = sigmoid(x^ W_z + h^ U_z + m V_z + b_z)                          update gate: write (1 writes, 0 keeps)
     n  = tanh   (x^ W_n + (r * h^) U_n + m V_n + b_n)                    candidate
@@ -16,7 +16,7 @@ data's there, ``params._replace(mean=...)``. The paper does not train it: keep i
 z means what it does in the paper, 1 - z of `gru`. Blocks are packed in the order r z n; init sets w_x = 0.1.
 
 Reference: Che, Purushotham, Cho, Sontag & Liu 2018, "Recurrent neural networks for multivariate time series with
-missing values", Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3, equation numbers of the preprint.
+missing values", Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ optional projection. l_3 multiplies its two parts, where the others add; torchre
 another cell. The blocks are packed in the order 0 ... 7, as in both.
 
 Reference: Zoph & Le 2017, "Neural architecture search with reinforcement learning", arXiv:1611.01578, the figure of the
-base cell in the appendix.
+cells found, in the appendix.
 """
 
 from __future__ import annotations

@@ -2,16 +2,16 @@
 
 For layers l = 1 ... L, from s_0 = h:
 
-    h_l = tanh   ([x W_h if l = 1] + s_{l-1} U_h,l + b_h,l)     candidate (eq. 7)
-    t_l = sigmoid([x W_t if l = 1] + s_{l-1} U_t,l + b_t,l)     transform gate: write (eq. 8)
-    c_l = sigmoid([x W_c if l = 1] + s_{l-1} U_c,l + b_c,l)     carry gate: retain (eq. 9); c_l = 1 - t_l if coupled
-    s_l = h_l * t_l + s_{l-1} * c_l                             (eq. 6)
+    h_l = tanh   ([x W_h if l = 1] + s_{l-1} U_h,l + b_h,l)     candidate
+    t_l = sigmoid([x W_t if l = 1] + s_{l-1} U_t,l + b_t,l)     transform gate: write
+    c_l = sigmoid([x W_c if l = 1] + s_{l-1} U_c,l + b_c,l)     carry gate: retain; c_l = 1 - t_l if coupled
+    s_l = h_l * t_l + s_{l-1} * c_l
 
 and h' = s_L. `rhn` has both gates, `rhn_coupled` the coupled ones that the paper's experiments use. L is
-``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so that layers pass the state
-on at first. Blocks are packed in the order h t c.
+``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so that coupled layers pass the
+state on at first. Blocks are packed in the order h t c.
 
-Reference: Zilly, Srivastava, Koutnik & Schmidhuber 2017, "Recurrent highway networks", arXiv:1607.03474, eqs. 6-9;
+Reference: Zilly, Srivastava, Koutnik & Schmidhuber 2017, "Recurrent highway networks", arXiv:1607.03474, section 4;
 coupling: section 5.
 """
 
@@ -96,7 +96,7 @@ def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> C
             layers.append((h, t, c, s))
         return Hidden(s), s, RHNGates(*[jnp.stack(of_all, axis=-2) for of_all in zip(*layers, strict=True)])
 
-    reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, eqs. 6-9'
+    reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, section 4'
     return Cell(_init(blocks), initial_carry, input_affine, hidden_product, gates, name, RHNParams, reference)
 
 

@@ -7,8 +7,8 @@
     z     = hard(x W_z + h U_z + b_z)               gate: write (1 takes the candidate, 0 keeps the state)
     h'    = (1 - z) * h + z * z_out
 
-hard(a) is Theano's hard sigmoid, max(0, min(1, a / 5 + 1 / 2)), in which the paper's experiments were run; torch's,
-and so torchrecurrent's, has the slope 1/6. torchrecurrent also adds a bias inside the tanh, which the paper has not.
+hard(a) is the hard sigmoid of the paper's time, max(0, min(1, a / 5 + 1 / 2)), as in Theano; torch's, and so
+torchrecurrent's, has the slope 1/6. torchrecurrent also adds a bias inside the tanh, which the paper has not.
 The input blocks are packed in the order g z. The candidate is positive: 0.69 or 0.5 where h = 0.
 
 Reference: Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:1604.02910.

@@ -73,7 +73,7 @@ def tau_gru_of(delay: int) -> Cell:
         H, dtype = params.U.shape[0], params.U.dtype
         return TauGRUCarry(jnp.zeros((*batch_shape, H), dtype), jnp.zeros((*batch_shape, delay, H), dtype))
 
-    reference = 'Erichson, Lim & Mahoney 2022, "Gated recurrent neural networks with time-delay", arXiv:2212.00228'
+    reference = 'Erichson, Lim & Mahoney 2022, "Gated RNNs with weighted time-delay feedback", arXiv:2212.00228'
     return Cell(init, initial_carry, input_affine, hidden_terms, gates, "tau_gru", TauGRUParams, reference)
 
 
