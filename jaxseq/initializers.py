@@ -120,10 +120,10 @@ def spectral_radius(rho: float, draw: Initializer = normal) -> Initializer:
     return init
 
 
-def packed(init: Initializer, key: Key, shape: tuple[int, int], gates: int, dtype: Any) -> Array:
+def packed(init: Initializer, key: Key, shape: tuple[int, ...], gates: int, dtype: Any) -> Array:
     """Return ``[rows, gates * columns]``: each gate's block drawn by itself, with fans and orthogonality of its own.
 
-    Consumes `key`. `shape` is one block's ``(rows, columns)``.
+    Consumes `key`. `shape` is one block's ``(rows, columns)``, or that of a convolution.
     """
     keys = jax.random.split(key, gates)
     return jnp.concatenate([init(k, shape, dtype) for k in keys], axis=-1)

@@ -11,6 +11,9 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import InputError, trace, unroll
 from jaxseq.cells import CELLS, lstm
+from jaxseq.cells.conv_gru import conv_gru
+from jaxseq.cells.conv_lstm import ConvLSTMParams, conv_lstm
+from jaxseq.cells.hyper_lstm import HyperLSTMCarry, hyper_lstm
 from jaxseq.cells.lstm import LSTMCarry, LSTMParams
 from jaxseq.cells.lstm_mc import Inflow, MCLSTMCarry, lstm_mc
 from jaxseq.cells.min_lstm import min_lstm
@@ -341,3 +344,115 @@ def test_mlstm_is_attention_with_decay() -> None:
             weights[t, s] = np.exp(kept[t + 1] - kept[s + 1] + a_i[s]) * (q[t] @ k[s]) / np.sqrt(H)
     want = sigmoid(o) * (weights @ v) / np.maximum(np.abs(weights.sum(1)), 1)[:, None]
     np.testing.assert_allclose(seen.outs[:, 0], want, atol=1e-14)
+
+
+@pytest.mark.parametrize("options", [{}, {"hyper": 3, "embedding": 2}], ids=["defaults", "sizes"])
+def test_hyper_lstm(options) -> None:
+    def step(p, k, x):
+        _, N, H = p.S.shape[1:]
+        seen = np.concatenate([k.h, x])
+        W, b = unpack(np.concatenate([p.V_hat, p.W_hat]), "i f g o"), unpack(p.b_hat, "i f g o")
+        U = unpack(p.U_hat, "i f g o")
+        a = {n: U[n].T @ k.h_hat + W[n].T @ seen + b[n] for n in "ifgo"}
+        c_hat = sigmoid(a["f"]) * k.c_hat + sigmoid(a["i"]) * np.tanh(a["g"])
+        h_hat = sigmoid(a["o"]) * np.tanh(c_hat)
+
+        y = {}
+        for gate, n in enumerate("ifgo"):
+            cut = lambda role, gate=gate: slice((4 * role + gate) * N, (4 * role + gate + 1) * N)  # noqa: E731
+            z_h, z_x, z_b = (p.Z[:, cut(role)].T @ k.h_hat for role in range(3))
+            d_h = p.S[0, gate].T @ (z_h + p.e[cut(0)])
+            d_x = p.S[1, gate].T @ (z_x + p.e[cut(1)])
+            own = slice(gate * H, (gate + 1) * H)
+            # each row of the main matrices (a column, as they are kept) scaled, before it meets h or x
+            y[n] = (p.U[:, own] * d_h).T @ k.h + (p.W[:, own] * d_x).T @ x + p.S[2, gate].T @ z_b + p.b[own]
+        c = sigmoid(y["f"]) * k.c + sigmoid(y["i"]) * np.tanh(y["g"])
+        h = sigmoid(y["o"]) * np.tanh(c)
+        return HyperLSTMCarry(h, c, h_hat, c_hat), h
+
+    check_against(hyper_lstm, step, options=options, sizes=(7, 4, 3, 8))
+
+
+def test_hyper_lstm_that_is_not_steered_is_an_lstm() -> None:
+    params = hyper_lstm.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
+    params = params._replace(Z=jnp.zeros_like(params.Z), b=jnp.arange(20.0))
+    xs = jax.random.normal(jax.random.key(1), (6, 2, 3), jnp.float64)
+    _, got = unroll(hyper_lstm, params, None, xs)
+    _, want = unroll(lstm, LSTMParams(params.W, params.U, params.b), None, xs)
+    np.testing.assert_allclose(got, want, atol=1e-14)
+
+
+def correlate(x: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Place by place and tap by tap: ``[rows, columns, D]`` by ``[w, w, D, N]``, zeros around."""
+    window, out = W.shape[0], np.zeros((*x.shape[:2], W.shape[-1]))
+    for r, c in np.ndindex(*x.shape[:2]):
+        for dr, dc in np.ndindex(window, window):
+            at = r + dr - (window - 1) // 2, c + dc - (window - 1) // 2
+            if 0 <= at[0] < x.shape[0] and 0 <= at[1] < x.shape[1]:
+                out[r, c] += W[dr, dc].T @ x[at]
+    return out
+
+
+@pytest.mark.parametrize("window", [3, 2])
+def test_conv_lstm(window: int) -> None:
+    def step(p, k, x):
+        W, U, b, peep = unpack(p.W, "i f c o"), unpack(p.U, "i f c o"), unpack(p.b, "i f c o"), unpack(p.p, "i f o")
+        a = {n: correlate(x, W[n]) + correlate(k.h, U[n]) + b[n] for n in "ifco"}
+        c = sigmoid(a["f"] + peep["f"] * k.c) * k.c + sigmoid(a["i"] + peep["i"] * k.c) * np.tanh(a["c"])
+        h = sigmoid(a["o"] + peep["o"] * c) * np.tanh(c)
+        return LSTMCarry(h, c), h
+
+    check_against(conv_lstm, step, sizes=(4, 2, 3, 5), options={"window": window})
+
+
+@pytest.mark.parametrize("window", [3, 2])
+def test_conv_gru(window: int) -> None:
+    def step(p, k, x):
+        W, U, b = unpack(p.W, "r z n"), unpack(p.U, "r z"), unpack(p.b, "r z n")
+        r = sigmoid(correlate(x, W["r"]) + correlate(k.h, U["r"]) + b["r"])
+        z = sigmoid(correlate(x, -W["z"]) + correlate(k.h, -U["z"]) - b["z"])  # the paper's, which writes
+        n = np.tanh(correlate(x, W["n"]) + correlate(r * k.h, p.U_n) + b["n"])
+        h = (1 - z) * k.h + z * n
+        return Hidden(h), h
+
+    check_against(conv_gru, step, sizes=(4, 2, 3, 5), options={"window": window})
+
+
+def test_conv_lstm_of_a_single_place_is_an_lstm() -> None:
+    params = conv_lstm.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
+    xs = jax.random.normal(jax.random.key(1), (6, 2, 1, 1, 3), jnp.float64)
+    _, got = unroll(conv_lstm, params, None, xs)
+    _, want = unroll(lstm, LSTMParams(params.W[1, 1], params.U[1, 1], params.b), None, xs[:, :, 0, 0])
+    np.testing.assert_allclose(got[:, :, 0, 0], want, atol=1e-14)
+
+
+def test_conv_lstm_equals_keras(monkeypatch) -> None:
+    """Without peepholes, values and gradients in float64."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        keras = pytest.importorskip("keras")
+        if keras.backend.backend() != "jax":
+            pytest.skip("keras was imported with another backend")
+        # jnp.tanh, since that of keras 3.15 returns float32 for float64
+        layer = keras.layers.ConvLSTM2D(
+            5, 3, padding="same", activation=jnp.tanh, return_sequences=True, dtype="float64"
+        )
+        layer.build((2, 6, 4, 3, 2))
+        keys = jax.random.split(jax.random.key(0), 4)
+        W, U, b = (
+            0.5 * jax.random.normal(k, v.shape, jnp.float64)
+            for k, v in zip(keys[:3], layer.trainable_variables, strict=True)
+        )
+        xs = jax.random.normal(keys[3], (6, 2, 4, 3, 2), jnp.float64)
+
+        def theirs(W, U, b, xs):
+            seeds = [v.value for v in layer.non_trainable_variables]
+            outs, _ = layer.stateless_call([W, U, b], seeds, jnp.moveaxis(xs, 0, 1))
+            return jnp.moveaxis(outs, 1, 0)
+
+        def ours(W, U, b, xs):
+            return unroll(conv_lstm, ConvLSTMParams(W, U, b, jnp.zeros(15)), None, xs)[1]
+
+        for f in (lambda f: f, lambda f: jax.grad(lambda *args: jnp.sin(f(*args)).sum(), argnums=(0, 1, 2, 3))):
+            for a, other in zip(*(jax.tree.leaves(f(g)(W, U, b, xs)) for g in (ours, theirs)), strict=True):
+                np.testing.assert_allclose(a, other, atol=1e-12, rtol=1e-12)

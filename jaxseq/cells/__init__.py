@@ -8,6 +8,8 @@ from jaxseq.cells.brc import brc, nbrc
 from jaxseq.cells.cfc import cfc
 from jaxseq.cells.cfn import cfn
 from jaxseq.cells.clockwork import clockwork
+from jaxseq.cells.conv_gru import conv_gru
+from jaxseq.cells.conv_lstm import conv_lstm
 from jaxseq.cells.cornn import cornn
 from jaxseq.cells.deltanet import deltanet
 from jaxseq.cells.esn import esn
@@ -18,6 +20,7 @@ from jaxseq.cells.gru import GRUCarry, GRUGates, GRUParams, gru
 from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
 from jaxseq.cells.gru_d import gru_d
 from jaxseq.cells.gru_reductions import gru1, gru2, gru3
+from jaxseq.cells.hyper_lstm import hyper_lstm
 from jaxseq.cells.indrnn import indrnn, indrnn_tanh
 from jaxseq.cells.intersection_rnn import intersection_rnn
 from jaxseq.cells.janet import janet
@@ -162,6 +165,9 @@ CELLS: dict[str, Cell] = {
         augru,
         tau_gru,
         sgrn,
+        conv_gru,
+        conv_lstm,
+        hyper_lstm,
     )
 }
 """Every single-layer cell by name."""
@@ -191,6 +197,8 @@ __all__ = [
     "cfc",
     "cfn",
     "clockwork",
+    "conv_gru",
+    "conv_lstm",
     "cornn",
     "deltanet",
     "drop_between",
@@ -206,6 +214,7 @@ __all__ = [
     "gru3",
     "gru_cho",
     "gru_d",
+    "hyper_lstm",
     "indrnn",
     "indrnn_tanh",
     "intersection_rnn",
