@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.attention import Attention, AttentionCellParams, additive, with_attention
+from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
 from jaxseq.cells import Cell, affine, gru
 from jaxseq.cells.checks import check_cell
 from jaxseq.decode import TokenStep
@@ -230,7 +230,8 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
             for bridge, ahead, back in zip(params.bridge, last.forward, last.backward, strict=True)
         ]
         memory = attention.remember(params.decoder.attention, xs, mask)
-        return Encoded(params.decoder._replace(memory=memory), type(last.forward)(*first))
+        reading = params.decoder._replace(memory=memory)
+        return Encoded(reading, first_carry(attention, reading, type(last.forward)(*first)))
 
     def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Array:
         return drop(key, dropout, lookup(params.target, tokens))

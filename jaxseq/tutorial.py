@@ -105,7 +105,7 @@ def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Arra
     y, wy = wx
     assert params.memory is not None  # encode always puts one there
     query = jnp.concatenate([y, carry.h], axis=-1)
-    context, weights = positional.attend(params.attention, params.memory, query)
+    context, weights, _ = positional.attend(params.attention, params.memory, query)
     x = jax.nn.relu(wy + context @ params.C)
     carry, h, named = gru.gates(params.gru, carry, gru.input_terms(params.gru, x), uh)
     return carry, Attended(h, context, weights), named

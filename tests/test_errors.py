@@ -115,7 +115,7 @@ def loop(carry, tokens):
         (lambda: checkpointed(gru, params, carry, xs, None, False, segment=0), r"at least 1 step; got 0"),
         (lambda: choose("cell", "gru", dict.fromkeys(map(str, range(20)))), r"known: (\d+,? ){8}and 12 more$"),
         (lambda: choose("law", "lop", {"loop": 1, "batch": 2}), r"unknown law 'lop': did you mean 'loop'\? known: ba"),
-        (lambda: choose("attention", "zzz", ATTENTIONS), r"unknown attention 'zzz': known: additive, positional"),
+        (lambda: choose("attention", "zzz", ATTENTIONS), r"unknown attention 'zzz': known: additive, concat, coverage"),
         (lambda: with_attention(gru, additive).step(
             with_attention(gru, additive).init(jax.random.key(0), D, H, value_size=2, units=2), carry, xs[0]),
          r"no source to read.*_replace\(memory="),

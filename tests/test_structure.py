@@ -31,6 +31,9 @@ recurrence
 unroll testing interventions
 regularisers
 decode losses forcing train order
+attention.base
+attention.additive attention.positional attention.luong attention.location attention.coverage
+attention.monotonic attention.multi_head attention.cell
 attention
 seq2seq
 tutorial
@@ -142,7 +145,9 @@ def test_every_public_name_is_documented(name, value):
 
 EXAMPLES = [
     "unroll.unroll", "unroll.trace", "unroll.bidirectional", "cells.stack.stack", "cells.stack.drop_between",
-    "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention", "decode.greedy",
+    "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention",
+    "attention.local_monotonic", "attention.local_predictive", "attention.location_sensitive", "attention.multi_headed",
+    "attention.coverage_loss", "attention.monotonic.expected", "decode.greedy",
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed.checkpointed",
     "recurrence.deferred.deferred",
@@ -159,7 +164,7 @@ def test_what_research_code_calls_has_a_doctested_example(name):
 
 
 def test_what_all_promises_is_there():
-    for module in (jaxseq, jaxseq.cells, jaxseq.recurrence):
+    for module in (jaxseq, jaxseq.attention, jaxseq.cells, jaxseq.recurrence):
         assert len(module.__all__) == len(set(module.__all__))
         assert all(hasattr(module, name) for name in module.__all__)
 

@@ -54,7 +54,8 @@ class TranslateConfig:
     cell: str = "gru"
     """Recurrent cell of encoder and decoder."""
     attention: str = "additive"
-    """Attention of the decoder."""
+    """Attention of the decoder: additive, dot, scaled-dot, general, concat, local-m and local-p (10 positions to either
+    side), location, coverage, monotonic or multi-head (8 heads where they divide hidden)."""
     layers: int = 1
     """Layers of the encoder."""
     embedding: int = 192
@@ -150,7 +151,7 @@ def _require(right: bool, name: str, wanted: str, config: object) -> None:
 def _translator(config: TranslateConfig) -> Seq2Seq:
     if config.attention == "positional":
         raise InputError(
-            "--attention positional belongs to the model tutorial-attention; ours reads the source: additive"
+            "--attention positional belongs to the model tutorial-attention; ours reads the source, such as additive"
         )
     return translator(CELLS[config.cell], ATTENTIONS[config.attention], config.layers, config.dropout)
 

@@ -86,7 +86,7 @@ def test_additive_attention() -> None:
 
     def ours(params, query, values):
         memory = additive.remember(params, values.swapaxes(0, 1), numpy(mask).T)
-        context, weights = additive.attend(params, memory, query)
+        context, weights, _ = additive.attend(params, memory, query)
         return jnp.sin(context).sum() + (weights**2).sum(), (context, weights)
 
     arguments = attention_params(module), numpy(query), numpy(values)
