@@ -198,8 +198,8 @@ def local_monotonic(window: int = WINDOW) -> Attention:
       >>> state = narrow.initial_state(params, memory)
       >>> for _ in range(2):
       ...     context, weights, state = narrow.attend(params, memory, jnp.ones(2), state)
-      >>> weights.round(2).tolist()
-      [0.33, 0.33, 0.33, 0.0, 0.0]
+      >>> (weights > 0).tolist()
+      [True, True, True, False, False]
     """
     check_window("local-m", window)
 
