@@ -1,6 +1,6 @@
 """Every attention: padding gets exactly nothing, nothing is ever NaN, and special cases agree with one another.
 
-Their equations are checked in torch_parity/test_attention.py, by loops over words; here additive's by one in NumPy.
+Their equations are checked in torch_parity/test_attentions.py, by loops over words; here additive's by one in NumPy.
 """
 
 import itertools
