@@ -1,4 +1,4 @@
-"""Cells over time: `unroll`, `trace` (with every gate of every step) and `bidirectional`."""
+"""Cells over time: `unroll`, `trace` (with every gate of every step), `bidirectional` and `layers`."""
 
 from __future__ import annotations
 
@@ -172,3 +172,39 @@ def bidirectional(
     back, behind = unroll(cell, params.backward, start.backward, xs, mask, reverse=True, recurrence=recurrence)
     outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)
     return Bidirectional(there, back), outs
+
+
+def layers(
+    cells: tuple[Cell, ...],
+    params: tuple[Params, ...],
+    carry: tuple[Carry, ...] | None,
+    xs: Tree,
+    mask: Array | None = None,
+    *,
+    recurrence: Recurrence = deferred,
+) -> tuple[tuple[Carry, ...], Tree]:
+    """Run layers one after the other, each over the whole sequence: those whose params are `Bidirectional` both ways.
+
+    What a bidirectional layer puts out at a step depends on all steps, so that such layers cannot be a `stack`. Params
+    and carry are tuples, the lowest layer first; arguments otherwise as `unroll`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import Bidirectional, layers
+      >>> from jaxseq.cells import gru, lstm
+      >>> k1, k2, k3 = jax.random.split(jax.random.key(0), 3)
+      >>> params = (Bidirectional(gru.init(k1, 3, 5), gru.init(k2, 3, 5)), lstm.init(k3, 10, 4))
+      >>> carry, outs = layers((gru, lstm), params, None, jnp.ones((7, 2, 3)))
+      >>> outs.shape, carry[0].backward.h.shape
+      ((7, 2, 4), (2, 5))
+    """
+    starts = (None,) * len(cells) if carry is None else carry
+    for name, given in (("params", params), ("carry", starts)):
+        if type(given) is not tuple or len(given) != len(cells):
+            raise InputError(f"layers: {name} must be a tuple of {len(cells)}, one for each cell; got {type(given)}")
+    last = []
+    for cell, own, start in zip(cells, params, starts, strict=True):
+        run = bidirectional if isinstance(own, Bidirectional) else unroll
+        end, xs = run(cell, own, start, xs, mask, recurrence=recurrence)
+        last.append(end)
+    return tuple(last), xs

@@ -1,0 +1,19 @@
+"""Layers of other libraries as ours, and ours as theirs: one module for each library.
+
+Each has ``from_…(theirs) -> (cell, params)`` and ``to_…(cell, params) -> theirs``. The library is imported only inside
+these functions. What they return is run by `jaxseq.unroll`; a bidirectional layer, whose params are
+`jaxseq.Bidirectional`, by `jaxseq.bidirectional`; several layers of which one is bidirectional, as tuples of cells and
+params, by `jaxseq.layers`. Several layers in one direction are a `jaxseq.stack`.
+
+Outputs, carries and gradients are theirs, in their precision. Dropout is no part of a layer's weights and is left
+behind: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
+"""
+
+TESTED: dict[str, str] = {
+    "torch": "2.13.0",
+    "flax": "0.12.8",
+    "dm-haiku": "0.0.17",
+    "equinox": "0.13.8",
+    "keras": "3.15.1",
+}
+"""The versions that the tests compare with, by the package's name; another series of one gives a warning."""

@@ -1,0 +1,319 @@
+"""What the converters share: names and shapes of foreign arrays, layers put together and taken apart, versions."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import CELLS, Cell, stack
+from jaxseq.cells.checks import check_cell, check_params
+from jaxseq.errors import InputError, nearest
+from jaxseq.interop import TESTED
+from jaxseq.notation import Array, Params
+from jaxseq.unroll import Bidirectional
+
+Arrays = Mapping[str, Array]
+"""A library's arrays by their names, nested ones joined by "/"."""
+Found = tuple[Cell, Params]
+"""A layer: a cell, and its params, `Bidirectional` where it is."""
+
+
+class Layout(NamedTuple):
+    """How a library keeps the arrays of a layer.
+
+    Fields:
+      cell: ours.
+      shapes: of every array, by its name, in the letters of `jaxseq.notation`: "4H D", or "D+H 4H". Where a "?" ends
+        it the array may be missing, and is then zeros.
+      read: ``(arrays) -> our params``.
+      write: ``(our params) -> arrays``.
+    """
+
+    cell: Cell
+    shapes: Mapping[str, str]
+    read: Callable[[Arrays], Params]
+    write: Callable[[Params], dict[str, Array]]
+
+
+@functools.cache
+def check_version(package: str) -> None:
+    """Warn, once, if the installed version of a package is of another series than the one that was tested."""
+    try:
+        have = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # parameters can be converted without their library
+        return
+    tested = TESTED[package]
+    if have.split(".")[:2] != tested.split(".")[:2]:
+        warnings.warn(
+            f"jaxseq.interop was tested with {package} {tested}, installed is {have}: compare outputs once before you "
+            "rely on what it converts",
+            stacklevel=3,
+        )
+
+
+def array(name: str, a: Any) -> Array:
+    """Return any array, torch's tensors included, as one of JAX in the same dtype.
+
+    Raises:
+      InputError: if it is not an array of real numbers, or is float64 where JAX has only float32.
+    """
+    if hasattr(a, "detach"):  # a tensor of torch
+        a = a.detach().cpu()
+        a = a.float().numpy().astype(jnp.bfloat16) if str(a.dtype) == "torch.bfloat16" else a.numpy()
+    if not isinstance(a, jax.Array):
+        a = np.asarray(a)
+    if not jnp.issubdtype(a.dtype, jnp.floating):
+        raise InputError(f"{name} has dtype {a.dtype}; weights are real numbers: float32, float64, float16 or bfloat16")
+    converted = jnp.asarray(a)
+    if converted.dtype != a.dtype:
+        raise InputError(
+            f"{name} is {a.dtype}, and JAX would make it {converted.dtype}; call "
+            'jax.config.update("jax_enable_x64", True) first, or convert the weights to float32'
+        )
+    return converted
+
+
+def flat(tree: Any, above: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings, by their keys joined by "/"."""
+    if not isinstance(tree, Mapping):
+        return {above: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{above}/{key}" if above else str(key))
+    return found
+
+
+def nested(arrays: Arrays) -> dict[str, Any]:
+    """Return the inverse of `flat`."""
+    tree: dict[str, Any] = {}
+    for name, a in arrays.items():
+        *folders, last = name.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = a
+    return tree
+
+
+def plain_name(name: str) -> str:
+    """Return a name with "/" for whatever separates its parts: ``"encoder.rnn['w']"`` is ``"encoder/rnn/w"``."""
+    return re.sub(r"[/.\[\]'\"~]+", "/", name).strip("/")
+
+
+def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefix: str | None) -> dict[str, Any]:
+    """Return the arrays under `prefix`, without it; by default without whatever all names begin with.
+
+    Raises:
+      InputError: if nothing is there, if a name is not among the known, or if one that must be there is missing.
+    """
+    arrays = {plain_name(name): a for name, a in arrays.items()}
+    if prefix is not None:
+        start = plain_name(prefix) + "/"
+        chosen = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+        if not chosen:
+            folders = {name.rpartition("/")[0]: 1 for name in arrays if "/" in name}
+            hint = nearest(plain_name(prefix), folders)
+            raise InputError(f"{what}: no array begins with {prefix!r}; {hint}there are: {', '.join(arrays)}")
+        return _complete(what, chosen, known, arrays)
+    inner = arrays
+    while inner and not _fits(inner, known):
+        heads = {name.partition("/")[0] for name in inner}
+        if len(heads) > 1 or any("/" not in name for name in inner):
+            return _complete(what, arrays, known, arrays)
+        inner = {name.partition("/")[2]: a for name, a in inner.items()}
+    return inner or _complete(what, arrays, known, arrays)
+
+
+def _needed(known: Mapping[str, str]) -> set[str]:
+    return {name for name, axes in known.items() if not axes.endswith("?")}
+
+
+def _fits(names: Iterable[str], known: Mapping[str, str]) -> bool:
+    return _needed(known) <= set(names) <= set(known)
+
+
+def _complete(what: str, chosen: dict[str, Any], known: Mapping[str, str], of: Iterable[str]) -> dict[str, Any]:
+    if _fits(chosen, known):
+        return chosen
+    needed = _needed(known)
+    folders = sorted({f for name in of for f in _folders(name) if needed <= _under(f, of)})
+    advice = f"; a layer is under {' and '.join(map(repr, folders))}: give one as prefix" if folders else ""
+    if unknown := sorted(set(chosen) - set(known)):
+        hint = nearest(unknown[0], known)
+        raise InputError(f"{what}: unknown array {unknown[0]!r}: {hint}known: {', '.join(known)}{advice}")
+    missing = sorted(needed - set(chosen))[0]
+    raise InputError(f"{what}: the array {missing!r} is missing; there are: {', '.join(chosen) or 'none'}{advice}")
+
+
+def _folders(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: k + 1]) for k in range(len(parts))]
+
+
+def _under(folder: str, names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(folder + "/") for name in names if name.startswith(folder + "/")}
+
+
+def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the arrays, zeros where one may be missing, after checking each shape against the others.
+
+    Example:
+      >>> arrays = fit("layer", {"weight": "4H D", "bias": "4H?"}, {"weight": jnp.ones((8, 3))})
+      >>> arrays["bias"].shape
+      (8,)
+    """
+    found = {name: array(f"{what}: {name}", a) for name, a in arrays.items()}
+    sizes: dict[str, int] = {}
+    # sums last: D of a matrix [D+H, 4H] is what is left
+    for last in (False, True):
+        for name, a in found.items():
+            axes = shapes[name].rstrip("?").split()
+            ok = len(axes) == a.ndim
+            for axis, size in zip(axes, a.shape, strict=False):
+                ok = ok and (("+" in axis) != last or _solve(axis, size, sizes))
+            if not ok:
+                known = ", ".join(f"{letter} = {size}" for letter, size in sorted(sizes.items()))
+                raise InputError(
+                    f"{what}: {name} has the shape {a.shape}, expected [{', '.join(axes)}], where {known or 'H, D > 0'}"
+                )
+    dtype = next(iter(found.values())).dtype
+    for name, axes in shapes.items():
+        if name not in found:
+            shape = tuple(_size(axis, sizes) for axis in axes.rstrip("?").split())
+            found[name] = jnp.zeros(shape, dtype)
+    return found
+
+
+def _term(text: str) -> tuple[int, str]:
+    match = re.fullmatch(r"(\d*)([A-Z]?)", text)
+    assert match is not None, text
+    return int(match[1] or 1), match[2]
+
+
+def _size(axis: str, sizes: Mapping[str, int]) -> int:
+    return sum(count * sizes.get(letter, 1) for count, letter in map(_term, axis.split("+")))
+
+
+def _solve(axis: str, size: int, sizes: dict[str, int]) -> bool:
+    """Return whether `size` is right, and learn from it what a letter is that is new."""
+    new = [(count, letter) for count, letter in map(_term, axis.split("+")) if letter and letter not in sizes]
+    if new:
+        ((count, letter),) = new
+        sizes[letter] = 0
+        sizes[letter] = (size - _size(axis, sizes)) // count
+        if sizes[letter] <= 0:
+            del sizes[letter]
+            return False
+    return _size(axis, sizes) == size
+
+
+def layout(library: str, layouts: Mapping[str, Layout], layer: str) -> Layout:
+    """Return the layout of a layer, by our cell's name.
+
+    Raises:
+      InputError: if the library has no such layer.
+    """
+    if layer not in layouts:
+        raise InputError(
+            f"{library} has no layer {layer!r}: {nearest(layer, layouts)}ours that it has: {', '.join(layouts)}"
+        )
+    return layouts[layer]
+
+
+def read(what: str, form: Layout, arrays: Mapping[str, Any], prefix: str | None = None) -> Found:
+    """Return ``(cell, params)`` of one layer, from a library's arrays by name."""
+    params = form.read(fit(what, form.shapes, select(what, arrays, form.shapes, prefix)))
+    return form.cell, one_dtype(what, params)
+
+
+def one_dtype(what: str, params: Params) -> Params:
+    """Return params after checking that they share a dtype."""
+    dtypes = {str(a.dtype) for a in jax.tree.leaves(params)}
+    if len(dtypes) > 1:
+        raise InputError(f"{what}: the arrays are of several dtypes, {' and '.join(sorted(dtypes))}; make them one")
+    return params
+
+
+def whole(found: Sequence[Found]) -> tuple[Any, Params]:
+    """Return one ``(cell, params)`` of the layers of a network, the lowest first."""
+    if len(found) == 1:
+        return found[0]
+    cells, params = zip(*found, strict=True)
+    if any(isinstance(p, Bidirectional) for p in params):
+        return cells, params
+    return stack(*cells), params
+
+
+def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
+    """Return the inverse of `whole`.
+
+    Raises:
+      InputError: if the params are not the cell's.
+    """
+    if type(cell) is not tuple:
+        check_cell(what, cell)
+        if type(cell.params_type) is tuple and not isinstance(params, Bidirectional):
+            check_params(what, cell.params_type, params)
+            names = cell.name.removeprefix("stack(").removesuffix(")").split(", ")
+            cells = tuple(CELLS[name] for name in names if name in CELLS)
+            if len(cells) != len(params) or stack(*cells) != cell:
+                raise InputError(f"{what}: cannot take {cell.name} apart; give its cells and params as tuples")
+            return list(zip(cells, params, strict=True))
+        cell, params = (cell,), (params,)
+    if type(params) is not tuple or len(params) != len(cell):
+        raise InputError(f"{what}: expected a tuple of {len(cell)} params, one for each cell; got {type(params)}")
+    for one, own in zip(cell, params, strict=True):
+        check_cell(what, one)
+        for direction in own if isinstance(own, Bidirectional) else (own,):
+            check_params(what, one.params_type, direction)
+    return list(zip(cell, params, strict=True))
+
+
+def single(what: str, cell: Any, params: Params) -> Found:
+    """Return a layer in one direction as it is.
+
+    Raises:
+      InputError: if it is several layers, or bidirectional.
+    """
+    found = taken_apart(what, cell, params)
+    if len(found) > 1 or isinstance(found[0][1], Bidirectional):
+        raise InputError(f"{what}: this library has single layers in one direction only; convert each by itself")
+    return found[0]
+
+
+def written(what: str, layouts: Mapping[str, Layout], cell: Cell, params: Params) -> tuple[str, dict[str, Array]]:
+    """Return the name of the layout and the arrays of a layer of ours in a library.
+
+    Raises:
+      InputError: if the library has no such layer.
+    """
+    for name, form in layouts.items():
+        if form.cell == cell:
+            return name, form.write(params)
+    raise InputError(f"{what}: there is no such layer as {cell.name}; there are: {', '.join(layouts)}")
+
+
+def must_be_zero(what: str, why: str, *arrays: Array) -> None:
+    """Refuse arrays that are not zero, since `why`; those being traced are believed to be."""
+    for a in arrays:
+        if not isinstance(a, jax.core.Tracer) and np.any(np.asarray(a)):
+            raise InputError(f"{what}: {why}, and here it is not zero")
+
+
+def permute(a: Array, given: str, wanted: str) -> Array:
+    """Return the blocks of the last axis, packed in the order `given`, in the order `wanted`.
+
+    Example:
+      >>> permute(jnp.arange(6), "zrn", "rzn").tolist()
+      [2, 3, 0, 1, 4, 5]
+    """
+    parts = dict(zip(given, jnp.split(a, len(given), axis=-1), strict=True))
+    return jnp.concatenate([parts[letter] for letter in wanted], axis=-1)

@@ -1,0 +1,79 @@
+"""Recurrent layers of equinox: nn.LSTMCell and nn.GRUCell, with and without biases.
+
+Matrices are transposed, blocks in our order, one bias, and the GRU's candidate has its second, as ours. Neither
+direction loses a bit.
+
+Reference: https://docs.kidger.site/equinox/api/nn/rnn/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from jaxseq.cells import Cell, GRUParams, LSTMParams, gru, lstm
+from jaxseq.errors import InputError
+from jaxseq.interop.common import Arrays, Found, Layout, check_version, must_be_zero, read, single, written
+from jaxseq.notation import Array, Params
+
+
+def _layout(cell: Cell, params_type: Any, shapes: dict[str, str]) -> Layout:
+    def read(a: Arrays) -> Params:
+        W, U, *biases = (a[name] for name in shapes)
+        return params_type(W.T, U.T, *biases)
+
+    def write(p: Any) -> dict[str, Array]:
+        return dict(zip(shapes, (p.W.T, p.U.T, *p[2:]), strict=True))
+
+    return Layout(cell, shapes, read, write)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "lstm": _layout(lstm, LSTMParams, {"weight_ih": "4H D", "weight_hh": "4H H", "bias": "4H?"}),
+    "gru": _layout(gru, GRUParams, {"weight_ih": "3H D", "weight_hh": "3H H", "bias": "3H?", "bias_n": "H?"}),
+}
+"""By our cell's name."""
+
+
+def from_equinox(module: Any) -> Found:
+    """Return ``(cell, params)`` of an equinox.nn.LSTMCell or GRUCell.
+
+    Raises:
+      InputError: if it is neither.
+    """
+    check_version("equinox")
+    import equinox
+
+    kinds = {equinox.nn.LSTMCell: "lstm", equinox.nn.GRUCell: "gru"}
+    if type(module) not in kinds:
+        raise InputError(f"from_equinox: expected an equinox.nn.LSTMCell or GRUCell; got {type(module)}")
+    form = LAYOUTS[kinds[type(module)]]
+    arrays = {name: a for name in form.shapes if (a := getattr(module, name)) is not None}
+    return read("from_equinox", form, arrays)
+
+
+def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
+    """Return the equinox.nn.LSTMCell or GRUCell; with use_bias=False one without biases, if ours are zero.
+
+    Raises:
+      InputError: if equinox has no such layer, or if a bias that would be left out is not zero.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> module = to_equinox(lstm, lstm.init(jax.random.key(0), 3, 5))
+      >>> module.weight_ih.shape, from_equinox(module)[0].name
+      ((20, 3), 'lstm')
+    """
+    check_version("equinox")
+    import equinox
+
+    cell, params = single("to_equinox", cell, params)
+    name, arrays = written("to_equinox", LAYOUTS, cell, params)
+    if not use_bias:
+        must_be_zero("to_equinox", "use_bias=False leaves the bias out", *list(arrays.values())[2:])
+        arrays = dict(list(arrays.items())[:2])
+    kind = {"lstm": equinox.nn.LSTMCell, "gru": equinox.nn.GRUCell}[name]
+    D, H = params.W.shape[0], params.U.shape[0]
+    empty = equinox.filter_eval_shape(kind, D, H, use_bias, params.W.dtype, key=jax.random.key(0))
+    return equinox.tree_at(lambda m: [getattr(m, n) for n in arrays], empty, list(arrays.values()))

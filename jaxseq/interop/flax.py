@@ -1,0 +1,301 @@
+"""Recurrent cells of flax, linen's and nnx's: SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, and linen's MGUCell.
+
+Gates mean what they mean here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
+beside h, the GRU beside x. The LSTM's carry is (c, h), where ours is (h, c). What is particular:
+
+- nnx.GRUCell has no bias inside of the reset product, where ours is b_hn: it is zero, or cannot be written.
+- SimpleCell(residual=True) adds h before the activation: an identity in our U.
+- MGUCell is not the paper's (our `mgu`): its f retains, and resets after the product. It is our `gru` with both gates
+  the same, and without reset_gate our `ugrnn`. The other way a gru is written as a GRUCell.
+
+Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers.html#recurrent and flax.nnx likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu
+from jaxseq.errors import InputError
+from jaxseq.interop.common import (
+    Arrays,
+    Found,
+    Layout,
+    check_version,
+    flat,
+    layout,
+    must_be_zero,
+    nested,
+    read,
+    taken_apart,
+    written,
+)
+from jaxseq.notation import Array, Params
+from jaxseq.unroll import Bidirectional
+
+
+def _join(a: Arrays, names: list[str]) -> Array:
+    return jnp.concatenate([a[name] for name in names], axis=-1)
+
+
+def _cut(a: Array, names: list[str]) -> dict[str, Array]:
+    return dict(zip(names, jnp.split(a, len(names), axis=-1), strict=True))
+
+
+def _by_gate(cell: Cell, params_type: Any, inputs: str, hidden: str, biased: str) -> Layout:
+    """Return the layout with a kernel for each gate: `inputs` and `hidden` are their names, `biased` have a bias."""
+    W, U, b = ([f"{n}/{what}" for n in names.split()] for names, what in
+               ((inputs, "kernel"), (hidden, "kernel"), (biased, "bias")))  # fmt: skip
+
+    def read(a: Arrays) -> Params:
+        return params_type(_join(a, W), _join(a, U), _join(a, b))
+
+    def write(p: Any) -> dict[str, Array]:
+        return {**_cut(p.W, W), **_cut(p.U, U), **_cut(p.b, b)}
+
+    return Layout(cell, dict.fromkeys(W, "D H") | dict.fromkeys(U, "H H") | dict.fromkeys(b, "H"), read, write)
+
+
+def _gru_by_gate() -> Layout:
+    form = _by_gate(gru, lambda *arrays: arrays, "ir iz in", "hr hz hn", "ir iz in")
+
+    def read(a: Arrays) -> Params:
+        return GRUParams(*form.read(a), a["hn/bias"])
+
+    def write(p: GRUParams) -> dict[str, Array]:
+        return {**form.write(p), "hn/bias": p.b_hn}
+
+    return Layout(gru, {**form.shapes, "hn/bias": "H"}, read, write)
+
+
+def _packed(cell: Cell, params_type: Any, G: str, bias: str) -> Layout:
+    """Return nnx's layout with one kernel for all gates."""
+
+    def read(a: Arrays) -> Params:
+        return params_type(a["dense_i/kernel"], a["dense_h/kernel"], a[bias])
+
+    def write(p: Any) -> dict[str, Array]:
+        return {"dense_i/kernel": p.W, "dense_h/kernel": p.U, bias: p.b}
+
+    return Layout(cell, {"dense_i/kernel": f"D {G}H", "dense_h/kernel": f"H {G}H", bias: f"{G}H"}, read, write)
+
+
+def _packed_gru() -> Layout:
+    def parts(*arrays: Array) -> GRUParams:
+        return GRUParams(*arrays, jnp.zeros_like(arrays[1][0, : arrays[1].shape[0]]))
+
+    form = _packed(gru, parts, "3", "dense_i/bias")
+
+    def write(p: GRUParams) -> dict[str, Array]:
+        must_be_zero("to_nnx", "nnx.GRUCell has no bias in place of b_hn", p.b_hn)
+        return form.write(p)
+
+    return form._replace(write=write)
+
+
+def _tied() -> Layout:
+    """Return the layout of MGUCell with its reset gate, read as a gru both of whose gates are f."""
+
+    def read(a: Arrays) -> Params:
+        W, U = (_join(a, [f"{side}{n}/kernel" for n in "ffn"]) for side in "ih")
+        return GRUParams(W, U, _join(a, ["if/bias", "if/bias", "in/bias"]), a["hn/bias"])
+
+    kernels = {"if/kernel": "D H", "in/kernel": "D H", "hf/kernel": "H H", "hn/kernel": "H H"}
+    return Layout(gru, kernels | dict.fromkeys(["if/bias", "in/bias", "hn/bias"], "H"), read, LINEN["gru"].write)
+
+
+LINEN: dict[str, Layout] = {
+    "rnn": _by_gate(rnn, RNNParams, "i", "h", "i"),
+    "rnn_relu": _by_gate(rnn_relu, RNNParams, "i", "h", "i"),
+    "lstm": _by_gate(lstm, LSTMParams, "ii if ig io", "hi hf hg ho", "hi hf hg ho"),
+    "gru": _gru_by_gate(),
+}
+LINEN["mgu"] = _tied()
+"""linen's layouts, by our cell's name; mgu is what flax calls so."""
+
+NNX: dict[str, Layout] = {
+    "rnn": _packed(rnn, RNNParams, "", "dense_i/bias"),
+    "rnn_relu": _packed(rnn_relu, RNNParams, "", "dense_i/bias"),
+    "lstm": _by_gate(lstm, LSTMParams, "ii if_ ig io", "hi hf hg ho", "hi hf hg ho"),
+    "lstm_optimized": _packed(lstm, LSTMParams, "4", "dense_h/bias"),
+    "gru": _packed_gru(),
+}
+"""nnx' layouts, by our cell's name; lstm_optimized is its OptimizedLSTMCell."""
+
+
+def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> str:
+    """Return what `wanted` has for the activation of a module."""
+    known = {jnp.tanh: "tanh", jax.nn.tanh: "tanh", jax.nn.sigmoid: "sigmoid", jax.lax.logistic: "sigmoid"}
+    known |= {jax.nn.relu: "relu"}
+    given = known.get(getattr(module, name))
+    if given not in wanted:
+        raise InputError(
+            f"{what}: {type(module).__name__} has {name}={getattr(module, name)}, our cells {' or '.join(wanted)}"
+        )
+    return wanted[given]
+
+
+def _kind(what: str, cell: Any) -> str:
+    """Return the name of the layout of a cell of flax."""
+    name = type(cell).__name__
+    if name == "SimpleCell":
+        return _activation(what, cell, "activation_fn", {"tanh": "rnn", "relu": "rnn_relu"})
+    kinds = {"LSTMCell": "lstm", "OptimizedLSTMCell": "lstm", "GRUCell": "gru", "MGUCell": "mgu"}
+    if name not in kinds:
+        raise InputError(f"{what}: expected a cell, one of SimpleCell, {', '.join(kinds)}; got {type(cell)}")
+    _activation(what, cell, "activation_fn", {"tanh": ""})
+    _activation(what, cell, "gate_fn", {"sigmoid": ""})
+    return kinds[name]
+
+
+def _residual(found: Found, cell: Any) -> Found:
+    if getattr(cell, "residual", False):
+        U = found[1].U
+        return found[0], found[1]._replace(U=U + jnp.eye(U.shape[0], dtype=U.dtype))
+    return found
+
+
+def _forward_only(what: str, rnn: Any) -> Any:
+    """Return the cell of an RNN, which must run forwards."""
+    if rnn.reverse:
+        raise InputError(f"{what}: reverse=True is no part of a cell; convert rnn.cell, and unroll(..., reverse=True)")
+    return rnn.cell
+
+
+def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
+    """Return ``(cell, params)`` of a cell of flax.linen, or of an RNN or a Bidirectional of such.
+
+    Args:
+      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, RNN or Bidirectional.
+      variables: what its init returns, ``{"params": ...}``.
+
+    Raises:
+      InputError: if it is another module, or one with activations that our cells have not.
+    """
+    check_version("flax")
+    params = variables.get("params", variables)
+    name = type(module).__name__
+    if name == "Bidirectional":
+        if module.merge_fn is not type(module).merge_fn:
+            raise InputError("from_linen: our bidirectional layer concatenates; this one has another merge_fn")
+        (cell, ahead), (other, behind) = (
+            _read_linen(getattr(module, side).cell, params[side]["cell"]) for side in ("forward_rnn", "backward_rnn")
+        )
+        if cell != other:
+            raise InputError(f"from_linen: both directions must be the same cell; got {cell.name} and {other.name}")
+        return cell, Bidirectional(ahead, behind)
+    if name == "RNN":
+        return _read_linen(_forward_only("from_linen", module), params["cell"])
+    return _read_linen(module, params)
+
+
+def _read_linen(cell: Any, params: Mapping[str, Any]) -> Found:
+    kind = _kind("from_linen", cell)
+    if kind == "mgu" and not cell.reset_gate:
+        kind = "ugrnn"
+    return _residual(read("from_linen", layout("linen", LINEN, kind), flat(params)), cell)
+
+
+def to_linen(cell: Cell, params: Params, *, optimized: bool = True) -> tuple[Any, dict[str, Any]]:
+    """Return ``(module, variables)``: a cell of flax.linen, or for `Bidirectional` params one of its RNNs.
+
+    Args:
+      cell: a single cell.
+      params: its params.
+      optimized: for an lstm: OptimizedLSTMCell rather than LSTMCell, whose variables are the same.
+
+    Raises:
+      InputError: if linen has no such layer.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> module, variables = to_linen(gru, gru.init(jax.random.key(0), 3, 5))
+      >>> type(module).__name__, variables["params"]["hn"]["bias"].shape
+      ('GRUCell', (5,))
+    """
+    check_version("flax")
+    from flax import linen
+
+    (cell, params), *more = taken_apart("to_linen", cell, params)
+    if more:
+        raise InputError("to_linen: flax has no stack; convert each layer by itself")
+    if isinstance(params, Bidirectional):
+        both = [to_linen(cell, p, optimized=optimized) for p in params]
+        ahead, behind = (linen.RNN(module, time_major=True) for module, _ in both)
+        inner = [{"cell": variables["params"]} for _, variables in both]
+        module = linen.Bidirectional(ahead, behind, time_major=True)
+        return module, {"params": dict(zip(("forward_rnn", "backward_rnn"), inner, strict=True))}
+    kind, arrays = written("to_linen", LINEN, cell, params)
+    name = "OptimizedLSTMCell" if kind == "lstm" and optimized else CLASSES[kind]
+    module = getattr(linen, name)(params.U.shape[0], param_dtype=params.W.dtype, **OPTIONS.get(kind, {}))
+    return module, {"params": nested(arrays)}
+
+
+CLASSES = {"rnn": "SimpleCell", "rnn_relu": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell", "ugrnn": "MGUCell"}
+OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
+
+
+def from_nnx(module: Any) -> Found:
+    """Return ``(cell, params)`` of a cell of flax.nnx, or of an RNN or a Bidirectional of such.
+
+    Raises:
+      InputError: if it is another module, or one with activations that our cells have not.
+    """
+    check_version("flax")
+    from flax import nnx
+
+    name = type(module).__name__
+    if name == "Bidirectional":
+        if module.merge_fn is not nnx.Bidirectional.__init__.__kwdefaults__["merge_fn"]:
+            raise InputError("from_nnx: our bidirectional layer concatenates; this one has another merge_fn")
+        (cell, ahead), (other, behind) = (from_nnx(rnn.cell) for rnn in (module.forward_rnn, module.backward_rnn))
+        if cell != other:
+            raise InputError(f"from_nnx: both directions must be the same cell; got {cell.name} and {other.name}")
+        return cell, Bidirectional(ahead, behind)
+    if name == "RNN":
+        return from_nnx(_forward_only("from_nnx", module))
+    kind = "lstm_optimized" if name == "OptimizedLSTMCell" else _kind("from_nnx", module)
+    if kind == "lstm_optimized":
+        _kind("from_nnx", module)
+    arrays = flat(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+    return _residual(read("from_nnx", NNX[kind], arrays), module)
+
+
+def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
+    """Return a cell of flax.nnx, or for `Bidirectional` params an nnx.Bidirectional of RNNs.
+
+    Args:
+      cell: a single cell.
+      params: its params.
+      optimized: for an lstm: OptimizedLSTMCell rather than LSTMCell.
+
+    Raises:
+      InputError: if nnx has no such layer, or if a gru's b_hn is not zero.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> module = to_nnx(gru, gru.init(jax.random.key(0), 3, 5))
+      >>> type(module).__name__, module.dense_i.kernel.shape
+      ('GRUCell', (3, 15))
+    """
+    check_version("flax")
+    from flax import nnx
+
+    (cell, params), *more = taken_apart("to_nnx", cell, params)
+    if more:
+        raise InputError("to_nnx: flax has no stack; convert each layer by itself")
+    if isinstance(params, Bidirectional):
+        ahead, behind = (nnx.RNN(to_nnx(cell, p, optimized=optimized), time_major=True) for p in params)
+        return nnx.Bidirectional(ahead, behind, time_major=True)
+    layouts = {kind: form for kind, form in NNX.items() if kind != ("lstm" if optimized else "lstm_optimized")}
+    kind, arrays = written("to_nnx", layouts, cell, params)
+    dtype, name = params.W.dtype, "OptimizedLSTMCell" if kind == "lstm_optimized" else CLASSES[kind]
+    options = {"dtype": dtype, "param_dtype": dtype, **OPTIONS.get(kind, {})}
+    make = getattr(nnx, name)
+    module = nnx.eval_shape(lambda: make(*params.W.shape[:1], *params.U.shape[:1], rngs=nnx.Rngs(0), **options))
+    nnx.update(module, nested(arrays))
+    return module

@@ -1,0 +1,124 @@
+"""Recurrent cores of haiku: VanillaRNN, LSTM and GRU, as the parameters that hk.transform returns.
+
+The LSTM's blocks are packed i g f o in one matrix for x and h together, and 1 is added to its forget gate when it runs:
+ours has it in b, so that a bias of the forget gate goes there and back with one rounding. The GRU resets before the
+product and its update gate is the other way round (1 writes): our `gru_cho` with the signs of z's weights turned. The
+VanillaRNN is a relu network with two biases, which are added; the other way the second becomes zero.
+
+Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxseq.cells import Cell, GRUChoParams, LSTMParams, RNNParams, gru_cho, lstm, rnn_relu
+from jaxseq.interop.common import (
+    Arrays,
+    Found,
+    Layout,
+    check_version,
+    flat,
+    layout,
+    permute,
+    read,
+    single,
+    written,
+)
+from jaxseq.notation import Array, Params
+
+
+def _forget(b: Array, by: float) -> Array:
+    """Add to the forget gate's block of ``b [4H]``, blocks i f g o."""
+    H = b.shape[0] // 4
+    return b.at[H : 2 * H].add(by)
+
+
+def _read_lstm(a: Arrays) -> LSTMParams:
+    w = permute(a["linear/w"], "igfo", "ifgo")
+    W, U = jnp.split(w, [w.shape[0] - w.shape[1] // 4])
+    return LSTMParams(W, U, _forget(permute(a["linear/b"], "igfo", "ifgo"), 1.0))
+
+
+def _write_lstm(p: LSTMParams) -> dict[str, Array]:
+    w = permute(jnp.concatenate([p.W, p.U]), "ifgo", "igfo")
+    return {"linear/w": w, "linear/b": permute(_forget(p.b, -1.0), "ifgo", "igfo")}
+
+
+def _turn(a: Array) -> Array:
+    """Turn the signs of the first block, ``[..., G*H]``: of z, since sigmoid(-a) = 1 - sigmoid(a)."""
+    return a.at[..., : a.shape[-1] // 3].multiply(-1)
+
+
+def _read_gru(a: Arrays) -> GRUChoParams:
+    W, U, b = (permute(_turn(a[name]), "zrn", "rzn") for name in ("w_i", "w_h", "b"))
+    H = U.shape[0]
+    return GRUChoParams(W, U[:, : 2 * H], U[:, 2 * H :], b)
+
+
+def _write_gru(p: GRUChoParams) -> dict[str, Array]:
+    U = jnp.concatenate([p.U, p.U_n], axis=1)
+    return {name: _turn(permute(a, "rzn", "zrn")) for name, a in (("w_i", p.W), ("w_h", U), ("b", p.b))}
+
+
+def _read_vanilla(a: Arrays) -> RNNParams:
+    return RNNParams(a["linear/w"], a["linear_1/w"], a["linear/b"] + a["linear_1/b"])
+
+
+def _write_vanilla(p: RNNParams) -> dict[str, Array]:
+    return {"linear/w": p.W, "linear/b": p.b, "linear_1/w": p.U, "linear_1/b": jnp.zeros_like(p.b)}
+
+
+_VANILLA = {"linear/w": "D H", "linear/b": "H", "linear_1/w": "H H", "linear_1/b": "H?"}
+
+LAYOUTS: dict[str, Layout] = {
+    "rnn_relu": Layout(rnn_relu, _VANILLA, _read_vanilla, _write_vanilla),
+    "lstm": Layout(lstm, {"linear/w": "D+H 4H", "linear/b": "4H"}, _read_lstm, _write_lstm),
+    "gru_cho": Layout(gru_cho, {"w_i": "D 3H", "w_h": "H 3H", "b": "3H"}, _read_gru, _write_gru),
+}
+"""By our cell's name."""
+NAMES = {"rnn_relu": "vanilla_rnn", "lstm": "lstm", "gru_cho": "gru"}
+"""haiku's own name of each core."""
+
+
+def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None) -> Found:
+    """Return ``(cell, params)`` of one recurrent core of haiku.
+
+    Args:
+      params: what hk.transform's init returns: modules by name, arrays by name in each.
+      layer: rnn_relu for a VanillaRNN, lstm, gru_cho for a GRU.
+      prefix: in the params of a larger model, the name of the core, such as "my_net/lstm_1".
+
+    A DeepRNN has a core for each layer: convert each by its prefix, and `stack` the cells.
+
+    Raises:
+      InputError: if names or shapes are not those of `layer`.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> theirs = {"lstm/linear": {"w": jnp.ones((3 + 5, 20)), "b": jnp.zeros(20)}}
+      >>> cell, params = from_haiku(theirs, "lstm")
+      >>> params.U.shape, params.b[::5].tolist()
+      ((5, 20), [0.0, 1.0, 0.0, 0.0])
+    """
+    check_version("dm-haiku")
+    return read(f"from_haiku({layer})", layout("haiku", LAYOUTS, layer), flat(params), prefix)
+
+
+def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, dict[str, Array]]:
+    """Return haiku's params of a VanillaRNN, LSTM or GRU with that name (by default the one haiku gives it).
+
+    Raises:
+      InputError: if haiku has no such layer.
+    """
+    check_version("dm-haiku")
+    cell, params = single("to_haiku", cell, params)
+    layer, arrays = written("to_haiku", LAYOUTS, cell, params)
+    modules: dict[str, dict[str, Array]] = {}
+    for own, a in arrays.items():
+        module, _, last = f"{name or NAMES[layer]}/{own}".rpartition("/")
+        modules.setdefault(module, {})[last] = a
+    return modules

@@ -1,0 +1,236 @@
+"""Recurrent layers of keras: SimpleRNN, LSTM and GRU, their cells, RNN of cells, Bidirectional, Sequential of these.
+
+Blocks of the LSTM are packed as ours (keras calls the candidate c), of the GRU z r h. A GRU with reset_after has two
+biases, which are added but for the candidate's; the other way the rest of the second becomes zero. Without, it is our
+`gru_cho`. unit_forget_bias is how keras draws a bias, not an equation: what was drawn is in b.
+
+Reference: https://keras.io/api/layers/recurrent_layers/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import Cell, GRUChoParams, GRUParams, LSTMParams, RNNParams, gru, gru_cho, lstm, rnn, rnn_relu
+from jaxseq.errors import InputError
+from jaxseq.interop.common import (
+    Arrays,
+    Found,
+    Layout,
+    check_version,
+    must_be_zero,
+    permute,
+    read,
+    taken_apart,
+    whole,
+    written,
+)
+from jaxseq.notation import Array, Params
+from jaxseq.unroll import Bidirectional
+
+
+def _layout(cell: Cell, params_type: Any, G: str) -> Layout:
+    def read(a: Arrays) -> Params:
+        return params_type(a["kernel"], a["recurrent_kernel"], a["bias"])
+
+    def write(p: Any) -> dict[str, Array]:
+        return {"kernel": p.W, "recurrent_kernel": p.U, "bias": p.b}
+
+    return Layout(cell, {"kernel": f"D {G}H", "recurrent_kernel": f"H {G}H", "bias": f"{G}H?"}, read, write)
+
+
+def _turned(a: Arrays) -> list[Array]:
+    return [permute(a[name], "zrn", "rzn") for name in ("kernel", "recurrent_kernel", "bias")]
+
+
+def _read_gru(a: Arrays) -> GRUParams:
+    W, U, b = _turned(a)
+    H = U.shape[0]
+    return GRUParams(W, U, b[0].at[: 2 * H].add(b[1, : 2 * H]), b[1, 2 * H :])
+
+
+def _write_gru(p: GRUParams) -> dict[str, Array]:
+    b = jnp.stack([p.b, jnp.pad(p.b_hn, (2 * p.b_hn.shape[0], 0))])
+    names = {"kernel": p.W, "recurrent_kernel": p.U, "bias": b}
+    return {name: permute(a, "rzn", "zrn") for name, a in names.items()}
+
+
+def _read_cho(a: Arrays) -> GRUChoParams:
+    W, U, b = _turned(a)
+    H = U.shape[0]
+    return GRUChoParams(W, U[:, : 2 * H], U[:, 2 * H :], b)
+
+
+def _write_cho(p: GRUChoParams) -> dict[str, Array]:
+    names = {"kernel": p.W, "recurrent_kernel": jnp.concatenate([p.U, p.U_n], axis=1), "bias": p.b}
+    return {name: permute(a, "rzn", "zrn") for name, a in names.items()}
+
+
+_GRU = {"kernel": "D 3H", "recurrent_kernel": "H 3H"}
+
+LAYOUTS: dict[str, Layout] = {
+    "rnn": _layout(rnn, RNNParams, ""),
+    "rnn_relu": _layout(rnn_relu, RNNParams, ""),
+    "lstm": _layout(lstm, LSTMParams, "4"),
+    "gru": Layout(gru, {**_GRU, "bias": "2 3H?"}, _read_gru, _write_gru),
+    "gru_cho": Layout(gru_cho, {**_GRU, "bias": "3H?"}, _read_cho, _write_cho),
+}
+"""By our cell's name; gru_cho is a GRU with reset_after=False."""
+
+
+def from_keras(layer: Any) -> tuple[Any, Params]:
+    """Return ``(cell, params)`` of a layer of keras that has been built, of any backend.
+
+    Args:
+      layer: a SimpleRNN, LSTM, GRU, their cells, an RNN of such a cell or of a list of them, a Bidirectional, or a list
+        or Sequential of all these.
+
+    Returns:
+      A cell and its params; for several layers a stack; for a Bidirectional params that are `Bidirectional`; for
+      several layers with one of these among them tuples, which `jaxseq.layers` runs. Dropout, masking, stateful and
+      what is returned are not weights; our time axis is the first.
+
+    Raises:
+      InputError: if it is another layer, was not built, goes backwards, or has activations that our cells have not.
+    """
+    check_version("keras")
+    return whole(_layers(layer))
+
+
+def _layers(layer: Any) -> list[Found]:
+    from keras import Sequential
+    from keras import layers as kl
+
+    if isinstance(layer, list | tuple):
+        return [found for one in layer for found in _layers(one)]
+    if isinstance(layer, Sequential):
+        return _layers(layer.layers)
+    if isinstance(layer, kl.Bidirectional):
+        return [_both(layer)]
+    if isinstance(layer, kl.StackedRNNCells):
+        return _layers(layer.cells)
+    if isinstance(layer, kl.RNN):
+        if layer.go_backwards:
+            raise InputError(
+                "from_keras: go_backwards is no part of a cell; convert layer.cell, and unroll(..., reverse=True)"
+            )
+        return _layers(layer.cell)
+    return [_one(layer)]
+
+
+def _both(layer: Any) -> Found:
+    if layer.merge_mode != "concat":
+        raise InputError(f"from_keras: our bidirectional layer concatenates; this has merge_mode={layer.merge_mode!r}")
+    if layer.forward_layer.go_backwards:
+        raise InputError("from_keras: the forward layer of this Bidirectional goes backwards; exchange the two")
+    (ahead,), (behind,) = (_single(_layers(side.cell)) for side in (layer.forward_layer, layer.backward_layer))
+    if ahead[0] != behind[0]:
+        raise InputError(f"from_keras: both directions must be the same cell; got {ahead[0].name}, {behind[0].name}")
+    return ahead[0], Bidirectional(ahead[1], behind[1])
+
+
+def _single(found: list[Found]) -> list[Found]:
+    if len(found) > 1:
+        raise InputError("from_keras: a Bidirectional of several cells cannot be represented; use one for each layer")
+    return found
+
+
+def _one(cell: Any) -> Found:
+    from keras import activations
+    from keras import layers as kl
+
+    if not isinstance(cell, kl.SimpleRNNCell | kl.LSTMCell | kl.GRUCell):
+        raise InputError(f"from_keras: expected a SimpleRNN, an LSTM, a GRU, or layers of these; got {type(cell)}")
+    if not cell.built:
+        raise InputError(f"from_keras: {cell.name} has no weights yet; call it, or its build, first")
+    wanted = {"activation": {"tanh": activations.tanh}, "recurrent_activation": {"sigmoid": activations.sigmoid}}
+    if isinstance(cell, kl.SimpleRNNCell):
+        wanted = {"activation": {"tanh": activations.tanh, "relu": activations.relu}}
+    for name, known in wanted.items():
+        if getattr(cell, name) not in known.values():
+            raise InputError(
+                f"from_keras: {cell.name} has {name}={getattr(cell, name).__name__}, our cells {' or '.join(known)}"
+            )
+    if isinstance(cell, kl.SimpleRNNCell):
+        kind = "rnn" if cell.activation is activations.tanh else "rnn_relu"
+    elif isinstance(cell, kl.LSTMCell):
+        kind = "lstm"
+    else:
+        kind = "gru" if cell.reset_after else "gru_cho"
+    arrays = {name: _value(v) for name in LAYOUTS[kind].shapes if (v := getattr(cell, name)) is not None}
+    return read("from_keras", LAYOUTS[kind], arrays)
+
+
+def _value(variable: Any) -> Any:
+    from keras import backend, ops
+
+    return variable.value if backend.backend() == "jax" else ops.convert_to_numpy(variable)
+
+
+def to_arrays(cell: Any, params: Params) -> list[Array]:
+    """Return the weights of the layer of `to_keras`, in the order in which ``layer.set_weights`` takes them."""
+    arrays: list[Array] = []
+    for one, own in taken_apart("to_keras", cell, params):
+        for p in own if isinstance(own, Bidirectional) else (own,):
+            arrays += written("to_keras", LAYOUTS, one, p)[1].values()
+    return arrays
+
+
+def to_keras(cell: Any, params: Params, *, use_bias: bool = True) -> Any:
+    """Return the layer of keras, built, with return_sequences; for several a Sequential of them.
+
+    Args:
+      cell: a cell, a stack, or a tuple of cells as `jaxseq.layers` takes it.
+      params: its params.
+      use_bias: False for layers without biases; ours must be zero then.
+
+    Raises:
+      InputError: if keras has no such layer.
+    """
+    check_version("keras")
+    import keras
+
+    found = taken_apart("to_keras", cell, params)
+    made = [_make(one, own, use_bias) for one, own in found]
+    layer = made[0]
+    first = found[0][1].forward if isinstance(found[0][1], Bidirectional) else found[0][1]
+    if len(made) > 1:
+        layer = keras.Sequential([keras.Input((None, first.W.shape[0]), dtype=str(first.W.dtype)), *made])
+    else:
+        layer.build((None, None, first.W.shape[0]))
+    weights = to_arrays(cell, params)
+    if not use_bias:
+        left_out = [a for a, v in zip(weights, _names(found), strict=True) if v == "bias"]
+        must_be_zero("to_keras", "use_bias=False leaves the bias out", *left_out)
+        weights = [a for a, v in zip(weights, _names(found), strict=True) if v != "bias"]
+    layer.set_weights([np.asarray(a) for a in weights])
+    return layer
+
+
+def _names(found: list[Found]) -> list[str]:
+    directions = sum(2 if isinstance(own, Bidirectional) else 1 for _, own in found)
+    return ["kernel", "recurrent_kernel", "bias"] * directions
+
+
+def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
+    from keras import layers as kl
+
+    kind = written("to_keras", LAYOUTS, cell, params.forward if isinstance(params, Bidirectional) else params)[0]
+    make = {"rnn": kl.SimpleRNN, "rnn_relu": kl.SimpleRNN, "lstm": kl.LSTM, "gru": kl.GRU, "gru_cho": kl.GRU}[kind]
+    options = {
+        "rnn_relu": {"activation": "relu"},
+        "gru": {"reset_after": True},
+        "gru_cho": {"reset_after": False},
+    }.get(kind, {})
+
+    def one(p: Any, **more: Any) -> Any:
+        common = {"return_sequences": True, "use_bias": use_bias, "dtype": str(p.W.dtype)}
+        return make(p.U.shape[0], **common, **options, **more)
+
+    if isinstance(params, Bidirectional):
+        backward = one(params.backward, go_backwards=True)
+        return kl.Bidirectional(one(params.forward), backward_layer=backward, dtype=str(params.forward.W.dtype))
+    return one(params)

@@ -1,0 +1,220 @@
+"""Recurrent layers of torch: nn.RNN, nn.LSTM and nn.GRU, deep, both ways, projected, and their single cells.
+
+torch keeps every matrix transposed, ``[G*H, D]``, its blocks in our order, and two biases that are added. They become
+one of ours; the other way ours is the first and the second is zero, but for the GRU's candidate, which has its own.
+
+Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html and its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu
+from jaxseq.errors import InputError
+from jaxseq.interop.common import (
+    Arrays,
+    Found,
+    Layout,
+    check_version,
+    fit,
+    layout,
+    must_be_zero,
+    one_dtype,
+    select,
+    taken_apart,
+    whole,
+    written,
+)
+from jaxseq.notation import Array, Params
+from jaxseq.unroll import Bidirectional
+
+
+def _simple(cell: Cell, params_type: Any, G: str) -> Layout:
+    shapes = {"weight_ih": f"{G}H D", "weight_hh": f"{G}H H", "bias_ih": f"{G}H?", "bias_hh": f"{G}H?"}
+
+    def read(a: Arrays) -> Params:
+        return params_type(a["weight_ih"].T, a["weight_hh"].T, a["bias_ih"] + a["bias_hh"])
+
+    def write(p: Any) -> dict[str, Array]:
+        return {"weight_ih": p.W.T, "weight_hh": p.U.T, "bias_ih": p.b, "bias_hh": jnp.zeros_like(p.b)}
+
+    return Layout(cell, shapes, read, write)
+
+
+def _gru() -> Layout:
+    def read(a: Arrays) -> Params:
+        H = a["weight_hh"].shape[1]
+        b = a["bias_ih"].at[: 2 * H].add(a["bias_hh"][: 2 * H])
+        return GRUParams(a["weight_ih"].T, a["weight_hh"].T, b, a["bias_hh"][2 * H :])
+
+    def write(p: GRUParams) -> dict[str, Array]:
+        second = jnp.pad(p.b_hn, (2 * p.b_hn.shape[0], 0))
+        return {"weight_ih": p.W.T, "weight_hh": p.U.T, "bias_ih": p.b, "bias_hh": second}
+
+    return _simple(gru, GRUParams, "3")._replace(read=read, write=write)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "rnn": _simple(rnn, RNNParams, ""),
+    "rnn_relu": _simple(rnn_relu, RNNParams, ""),
+    "lstm": _simple(lstm, LSTMParams, "4"),
+    "gru": _gru(),
+}
+"""One direction of one layer, by our cell's name."""
+
+
+def from_torch(source: Any, layer: str | None = None, prefix: str | None = None) -> tuple[Any, Params]:
+    """Return ``(cell, params)`` of a layer of torch.
+
+    Args:
+      source: a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell; or its state dict, of tensors or of arrays.
+      layer: with a state dict: which layer it is of: rnn, rnn_relu, lstm, gru.
+      prefix: with the state dict of a larger model: what the names of the layer begin with.
+
+    Returns:
+      A cell and its params; for several layers a stack; for a bidirectional layer params that are `Bidirectional`; for
+      several of them tuples, which `jaxseq.layers` runs. `batch_first` and `dropout` are not weights: our time axis
+      is the first.
+
+    Raises:
+      InputError: if it is no recurrent layer, or if names or shapes are not those of `layer`.
+
+    Example:
+      >>> import numpy as np
+      >>> names = {"weight_ih_l0": (20, 3), "weight_hh_l0": (20, 5), "bias_ih_l0": (20,), "bias_hh_l0": (20,)}
+      >>> cell, params = from_torch({n: np.ones(s, np.float32) for n, s in names.items()}, "lstm")
+      >>> cell.name, params.W.shape, float(params.b[0])
+      ('lstm', (3, 20), 2.0)
+    """
+    check_version("torch")
+    if isinstance(source, Mapping):
+        if layer is None:
+            raise InputError(f"from_torch: a state dict does not say what it is of; give layer: {', '.join(LAYOUTS)}")
+        return from_arrays(source, layer, prefix)
+    return from_arrays(source.state_dict(), _kind(source))
+
+
+def _kind(module: Any) -> str:
+    from torch import nn
+
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        return "lstmp" if getattr(module, "proj_size", 0) else "lstm"
+    if isinstance(module, nn.GRU | nn.GRUCell):
+        return "gru"
+    if isinstance(module, nn.RNN | nn.RNNCell):
+        return "rnn_relu" if module.nonlinearity == "relu" else "rnn"
+    raise InputError(
+        f"from_torch: expected a torch.nn.RNN, LSTM or GRU, a cell of theirs, or a state dict; got {type(module)}"
+    )
+
+
+SUFFIX = re.compile(r"(?:^|[/.])(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
+
+
+def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:
+    """Return ``(cell, params)`` of arrays by torch's names; errors as `from_torch`."""
+    what = f"from_torch({layer})"
+    form = layout("torch", LAYOUTS, layer)
+    inside = [name for name in arrays if prefix is None or name.startswith(prefix)]
+    suffixes = sorted({match[1] for name in inside if (match := SUFFIX.search(name))}, key=_place) or ["_l0"]
+    known = {f"{name}{suffix}": axes for suffix in suffixes for name, axes in form.shapes.items()}
+    chosen = select(what, arrays, known, prefix)
+    places = [_place(suffix) for suffix in suffixes]
+    both = any(backward for _, backward in places)
+    if places != [(k, b) for k in range(places[-1][0] + 1) for b in (False, True)[: 1 + both]]:
+        raise InputError(f"{what}: layers are missing: there are {', '.join(suffixes)}")
+    read = []
+    for suffix in suffixes:
+        own = {name: chosen[f"{name}{suffix}"] for name in form.shapes if f"{name}{suffix}" in chosen}
+        read.append(one_dtype(what, form.read(fit(what if suffix in ("", "_l0") else what + suffix, form.shapes, own))))
+    directions = 1 + both
+    found: list[Found] = []
+    for k in range(0, len(read), directions):
+        found.append((form.cell, Bidirectional(*read[k : k + 2]) if both else read[k]))
+        size = sum(_output_size(p) for p in read[k : k + directions])
+        for above in read[k + directions : k + 2 * directions]:
+            if above.W.shape[0] != size:
+                raise InputError(f"{what}: layer {k // directions + 1} takes {above.W.shape[0]} features, not {size}")
+    return whole(found)
+
+
+def _place(suffix: str) -> tuple[int, bool]:
+    number = re.search(r"\d+", suffix)
+    return int(number[0]) if number else 0, suffix.endswith("_reverse")
+
+
+def _output_size(params: Any) -> int:
+    return params.U.shape[0]
+
+
+def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
+    """Return torch's state dict of a layer, of JAX's arrays; errors as `to_torch`.
+
+    Example:
+      >>> import jax
+      >>> from jaxseq.cells import lstm, stack
+      >>> two = stack(lstm, lstm)
+      >>> to_arrays(two, two.init(jax.random.key(0), 3, 5))["weight_ih_l1"].shape
+      (20, 5)
+    """
+    found = taken_apart("to_torch", cell, params)
+    arrays = {}
+    for k, (one, own) in enumerate(found):
+        both = isinstance(own, Bidirectional)
+        if one != found[0][0] or both != isinstance(found[0][1], Bidirectional):
+            raise InputError("to_torch: torch's layers are all of one kind; convert unlike ones each by itself")
+        for p, suffix in zip(own if both else (own,), ("", "_reverse"), strict=False):
+            if _output_size(p) != _output_size(found[0][1][0] if both else found[0][1]):
+                raise InputError("to_torch: torch's layers all have one hidden size; convert unlike ones by themselves")
+            arrays |= {f"{name}_l{k}{suffix}": a for name, a in written("to_torch", LAYOUTS, one, p)[1].items()}
+    return arrays
+
+
+def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False) -> Any:
+    """Return the torch.nn.RNN, LSTM or GRU of a layer: a cell, a stack of one kind, bidirectional ones.
+
+    Args:
+      cell: a cell, a stack, or a tuple of cells as `jaxseq.layers` takes it.
+      params: its params.
+      bias: False for a module without biases; ours must be zero then.
+      step: True for the RNNCell, LSTMCell or GRUCell of a single layer.
+
+    Raises:
+      InputError: if torch has no such layer.
+    """
+    check_version("torch")
+    import torch
+
+    arrays = to_arrays(cell, params)
+    if not bias:
+        dropped = [name for name in arrays if name.startswith("bias")]
+        must_be_zero("to_torch", "bias=False leaves the bias out", *(arrays.pop(name) for name in dropped))
+    first = taken_apart("to_torch", cell, params)[0][0].name
+    D, H = arrays["weight_ih_l0"].shape[1], arrays["weight_hh_l0"].shape[1]
+    layers = 1 + max(_place(name)[0] for name in (name.partition("_l")[2] for name in arrays))
+    both = "weight_ih_l0_reverse" in arrays
+    if step and (layers > 1 or both):
+        raise InputError("to_torch: step=True is for a single layer in one direction")
+    kind = {"rnn": "RNN", "rnn_relu": "RNN", "lstm": "LSTM", "gru": "GRU"}[first]
+    options: dict[str, Any] = {"nonlinearity": "relu" if first == "rnn_relu" else "tanh"} if kind == "RNN" else {}
+    if not step:
+        options |= {"num_layers": layers, "bidirectional": both}
+    state = {name.removesuffix("_l0") if step else name: _tensor(a) for name, a in arrays.items()}
+    dtype = next(iter(state.values())).dtype
+    module = getattr(torch.nn, kind + "Cell" * step)(D, H, bias=bias, dtype=dtype, **options)
+    module.load_state_dict(state)
+    return module
+
+
+def _tensor(a: Array) -> Any:
+    import torch
+
+    if a.dtype == jnp.bfloat16:  # which NumPy has not
+        return torch.from_numpy(np.array(a, np.float32)).to(torch.bfloat16)
+    return torch.from_numpy(np.array(a))
