@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAXSEQ_TEST_PLATFORM", "cpu"))
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import importlib.metadata
 import importlib.util

@@ -119,8 +119,7 @@ def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefi
         start = plain_name(prefix) + "/"
         chosen = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
         if not chosen:
-            folders = {name.rpartition("/")[0]: 1 for name in arrays if "/" in name}
-            hint = nearest(plain_name(prefix), folders)
+            hint = nearest(plain_name(prefix), {folder: 1 for name in arrays for folder in _folders(name)})
             raise InputError(f"{what}: no array begins with {prefix!r}; {hint}there are: {', '.join(arrays)}")
         return _complete(what, chosen, known, arrays)
     inner = arrays
