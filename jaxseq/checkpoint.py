@@ -85,7 +85,8 @@ DTYPES = {"BF16": jnp.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.
 """safetensors' names of dtypes; integers are I or U and their bits. Its own NumPy reader knows no bfloat16."""
 
 
-def _array(tensor: dict[str, Any]) -> np.ndarray:
+def array_of(tensor: dict[str, Any]) -> np.ndarray:
+    """Return the array of an entry that `safetensors.deserialize` gives."""
     name = tensor["dtype"]
     dtype = DTYPES.get(name) or np.dtype(f"{name[0].lower()}{int(name[1:]) // 8}")
     return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
@@ -98,7 +99,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror}; give the folder of a run") from error
     again = "restore it from a copy, or train again with --overwrite"
     try:
-        tensors = {name: _array(tensor) for name, tensor in deserialize(raw)}
+        tensors = {name: array_of(tensor) for name, tensor in deserialize(raw)}
         length = int.from_bytes(raw[:8], "little")
         about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["jaxseq"])
         version, digest, _ = int(about["format"]), about["sha256"], about["facts"]

@@ -10,15 +10,16 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from jaxseq import __version__, catalogue, datasets, doctor
 from jaxseq.cells import CELLS
 from jaxseq.errors import InputError, choose
 from jaxseq.tasks import config as translation
+from jaxseq.tasks import convert as converting
 from jaxseq.tasks import forecast as forecasting
 from jaxseq.tasks import report
 from jaxseq.tasks.config import TranslateConfig
@@ -68,10 +69,10 @@ Example: jaxseq train && jaxseq translate runs/translate "她在看书。"
 
 def _preset(args: Sequence[str]) -> str:
     """Return the preset that is asked for: it decides which defaults the options (and --help) show."""
-    for at, arg in enumerate(args):
-        if arg.startswith("--preset="):
-            return arg.partition("=")[2]
-        if arg == "--preset" and at + 1 < len(args):
+    for at, given in enumerate(args):
+        if given.startswith("--preset="):
+            return given.partition("=")[2]
+        if given == "--preset" and at + 1 < len(args):
             return args[at + 1]
     return "default"
 
@@ -228,6 +229,33 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
             text = catalogue.table().rstrip() if markdown else catalogue.listing()
         _show(report.Shown(rows, text), json)
 
+    def convert(
+        file: Positional[Path],
+        library: Annotated[str, arg(name="from")],
+        layer: str,
+        out: Annotated[Path, arg(aliases=["-o"])],
+        prefix: str | None = None,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Convert the weights of a recurrent layer of another library, and write them as ours.
+
+        Example: jaxseq convert model.pt --from torch --layer lstm -o lstm.safetensors
+
+        Example: jaxseq convert model.safetensors --from torch --layer gru --prefix encoder.rnn -o gru.safetensors
+
+        Args:
+          file: A .safetensors, .npz or torch file (.pt, .pth, .bin, .ckpt) with one array for each name. Torch files
+            are read as weights only; one that would run code is refused.
+          library: torch, flax-linen, flax-nnx, haiku, equinox or keras.
+          layer: Our cell for it, such as rnn, rnn_relu, lstm, gru; gru_cho where the reset comes before the product.
+          out: The file to write, safetensors.
+          prefix: What the names of the layer begin with, in a file of a larger model.
+          overwrite: Replace the file that is there.
+          json: Print the result as JSON.
+        """
+        _show(converting.convert(file, library, layer, out, prefix=prefix, overwrite=overwrite), json)
+
     def doctor_(json: bool = False) -> None:
         """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
 
@@ -241,7 +269,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
 
     return {
         "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
-        "cells": cells, "doctor": doctor_,
+        "cells": cells, "convert": convert, "doctor": doctor_,
     }  # fmt: skip
 
 

@@ -38,12 +38,17 @@ attention
 seq2seq
 tutorial
 checkpoint pairs text
+interop
+interop.common
+interop.torch interop.flax interop.haiku interop.equinox interop.keras
+interop.files
 datasets series plots progress run_folder
 doctor catalogue
 tasks tasks.config
 tasks.translate tasks.forecast
 tasks.translator
 tasks.report
+tasks.convert
 cli
 __main__
 """
@@ -144,7 +149,8 @@ def test_every_public_name_is_documented(name, value):
 
 
 EXAMPLES = [
-    "unroll.unroll", "unroll.trace", "unroll.bidirectional", "cells.stack.stack", "cells.stack.drop_between",
+    "unroll.unroll", "unroll.trace", "unroll.bidirectional", "unroll.layers", "cells.stack.stack",
+    "cells.stack.drop_between",
     "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention",
     "attention.local_monotonic", "attention.local_predictive", "attention.location_sensitive", "attention.multi_headed",
     "attention.coverage_loss", "attention.monotonic.expected", "decode.greedy",

@@ -174,15 +174,14 @@ def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict
     # sums last: D of a matrix [D+H, 4H] is what is left
     for last in (False, True):
         for name, a in found.items():
-            axes = shapes[name].rstrip("?").split()
-            ok = len(axes) == a.ndim
-            for axis, size in zip(axes, a.shape, strict=False):
+            wanted = shapes[name].rstrip("?").split()
+            ok = len(wanted) == a.ndim
+            for axis, size in zip(wanted, a.shape, strict=False):
                 ok = ok and (("+" in axis) != last or _solve(axis, size, sizes))
             if not ok:
                 known = ", ".join(f"{letter} = {size}" for letter, size in sorted(sizes.items()))
-                raise InputError(
-                    f"{what}: {name} has the shape {a.shape}, expected [{', '.join(axes)}], where {known or 'H, D > 0'}"
-                )
+                expected = f"[{', '.join(wanted)}]" + f", where {known}" * bool(known)
+                raise InputError(f"{what}: {name} has the shape {a.shape}, expected {expected}")
     dtype = next(iter(found.values())).dtype
     for name, axes in shapes.items():
         if name not in found:

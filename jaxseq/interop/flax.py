@@ -14,12 +14,14 @@ Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu
+from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu, ugrnn
+from jaxseq.cells.ugrnn import UGRNNParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -61,10 +63,11 @@ def _by_gate(cell: Cell, params_type: Any, inputs: str, hidden: str, biased: str
 
 
 def _gru_by_gate() -> Layout:
-    form = _by_gate(gru, lambda *arrays: arrays, "ir iz in", "hr hz hn", "ir iz in")
+    form = _by_gate(gru, lambda W, U, b: (W, U, b), "ir iz in", "hr hz hn", "ir iz in")
 
     def read(a: Arrays) -> Params:
-        return GRUParams(*form.read(a), a["hn/bias"])
+        W, U, b = form.read(a)
+        return GRUParams(W, U, b, a["hn/bias"])
 
     def write(p: GRUParams) -> dict[str, Array]:
         return {**form.write(p), "hn/bias": p.b_hn}
@@ -85,8 +88,8 @@ def _packed(cell: Cell, params_type: Any, G: str, bias: str) -> Layout:
 
 
 def _packed_gru() -> Layout:
-    def parts(*arrays: Array) -> GRUParams:
-        return GRUParams(*arrays, jnp.zeros_like(arrays[1][0, : arrays[1].shape[0]]))
+    def parts(W: Array, U: Array, b: Array) -> GRUParams:
+        return GRUParams(W, U, b, jnp.zeros_like(U[:, 0]))
 
     form = _packed(gru, parts, "3", "dense_i/bias")
 
@@ -113,6 +116,7 @@ LINEN: dict[str, Layout] = {
     "rnn_relu": _by_gate(rnn_relu, RNNParams, "i", "h", "i"),
     "lstm": _by_gate(lstm, LSTMParams, "ii if ig io", "hi hf hg ho", "hi hf hg ho"),
     "gru": _gru_by_gate(),
+    "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
 LINEN["mgu"] = _tied()
 """linen's layouts, by our cell's name; mgu is what flax calls so."""
@@ -250,7 +254,7 @@ def from_nnx(module: Any) -> Found:
 
     name = type(module).__name__
     if name == "Bidirectional":
-        if module.merge_fn is not nnx.Bidirectional.__init__.__kwdefaults__["merge_fn"]:
+        if module.merge_fn is not signature(nnx.Bidirectional.__init__).parameters["merge_fn"].default:
             raise InputError("from_nnx: our bidirectional layer concatenates; this one has another merge_fn")
         (cell, ahead), (other, behind) = (from_nnx(rnn.cell) for rnn in (module.forward_rnn, module.backward_rnn))
         if cell != other:
@@ -294,7 +298,7 @@ def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
     layouts = {kind: form for kind, form in NNX.items() if kind != ("lstm" if optimized else "lstm_optimized")}
     kind, arrays = written("to_nnx", layouts, cell, params)
     dtype, name = params.W.dtype, "OptimizedLSTMCell" if kind == "lstm_optimized" else CLASSES[kind]
-    options = {"dtype": dtype, "param_dtype": dtype, **OPTIONS.get(kind, {})}
+    options: dict[str, Any] = {"dtype": dtype, "param_dtype": dtype, **OPTIONS.get(kind, {})}
     make = getattr(nnx, name)
     module = nnx.eval_shape(lambda: make(*params.W.shape[:1], *params.U.shape[:1], rngs=nnx.Rngs(0), **options))
     nnx.update(module, nested(arrays))

@@ -203,16 +203,18 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True) -> Any:
         layer.build((None, None, first.W.shape[0]))
     weights = to_arrays(cell, params)
     if not use_bias:
-        left_out = [a for a, v in zip(weights, _names(found), strict=True) if v == "bias"]
-        must_be_zero("to_keras", "use_bias=False leaves the bias out", *left_out)
-        weights = [a for a, v in zip(weights, _names(found), strict=True) if v != "bias"]
+        # each third: kernel, recurrent_kernel, bias
+        must_be_zero("to_keras", "use_bias=False leaves the bias out", *weights[2::3])
+        del weights[2::3]
     layer.set_weights([np.asarray(a) for a in weights])
     return layer
 
 
-def _names(found: list[Found]) -> list[str]:
-    directions = sum(2 if isinstance(own, Bidirectional) else 1 for _, own in found)
-    return ["kernel", "recurrent_kernel", "bias"] * directions
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rnn_relu": {"activation": "relu"},
+    "gru": {"reset_after": True},
+    "gru_cho": {"reset_after": False},
+}
 
 
 def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
@@ -220,15 +222,10 @@ def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
 
     kind = written("to_keras", LAYOUTS, cell, params.forward if isinstance(params, Bidirectional) else params)[0]
     make = {"rnn": kl.SimpleRNN, "rnn_relu": kl.SimpleRNN, "lstm": kl.LSTM, "gru": kl.GRU, "gru_cho": kl.GRU}[kind]
-    options = {
-        "rnn_relu": {"activation": "relu"},
-        "gru": {"reset_after": True},
-        "gru_cho": {"reset_after": False},
-    }.get(kind, {})
 
     def one(p: Any, **more: Any) -> Any:
         common = {"return_sequences": True, "use_bias": use_bias, "dtype": str(p.W.dtype)}
-        return make(p.U.shape[0], **common, **options, **more)
+        return make(p.U.shape[0], **common, **OPTIONS.get(kind, {}), **more)
 
     if isinstance(params, Bidirectional):
         backward = one(params.backward, go_backwards=True)

@@ -15,7 +15,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu
+from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, lstmp, rnn, rnn_relu
+from jaxseq.cells.lstmp import LSTMPParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -26,6 +27,7 @@ from jaxseq.interop.common import (
     layout,
     must_be_zero,
     one_dtype,
+    plain_name,
     select,
     taken_apart,
     whole,
@@ -60,10 +62,24 @@ def _gru() -> Layout:
     return _simple(gru, GRUParams, "3")._replace(read=read, write=write)
 
 
+def _lstmp() -> Layout:
+    form = _simple(lstm, LSTMParams, "4")
+
+    def read(a: Arrays) -> Params:
+        W, U, b = form.read(a)
+        return LSTMPParams(W, U, b, a["weight_hr"].T)
+
+    def write(p: LSTMPParams) -> dict[str, Array]:
+        return {**form.write(p), "weight_hr": p.W_r.T}
+
+    return Layout(lstmp, {**form.shapes, "weight_hh": "4H P", "weight_hr": "P H"}, read, write)
+
+
 LAYOUTS: dict[str, Layout] = {
     "rnn": _simple(rnn, RNNParams, ""),
     "rnn_relu": _simple(rnn_relu, RNNParams, ""),
     "lstm": _simple(lstm, LSTMParams, "4"),
+    "lstmp": _lstmp(),
     "gru": _gru(),
 }
 """One direction of one layer, by our cell's name."""
@@ -74,7 +90,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
 
     Args:
       source: a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell; or its state dict, of tensors or of arrays.
-      layer: with a state dict: which layer it is of: rnn, rnn_relu, lstm, gru.
+      layer: with a state dict: which layer it is of: rnn, rnn_relu, lstm, lstmp, gru.
       prefix: with the state dict of a larger model: what the names of the layer begin with.
 
     Returns:
@@ -114,14 +130,14 @@ def _kind(module: Any) -> str:
     )
 
 
-SUFFIX = re.compile(r"(?:^|[/.])(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
+SUFFIX = re.compile(r"(?:^|/)(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
 
 
 def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:
     """Return ``(cell, params)`` of arrays by torch's names; errors as `from_torch`."""
     what = f"from_torch({layer})"
     form = layout("torch", LAYOUTS, layer)
-    inside = [name for name in arrays if prefix is None or name.startswith(prefix)]
+    inside = [name for name in map(plain_name, arrays) if prefix is None or name.startswith(plain_name(prefix))]
     suffixes = sorted({match[1] for name in inside if (match := SUFFIX.search(name))}, key=_place) or ["_l0"]
     known = {f"{name}{suffix}": axes for suffix in suffixes for name, axes in form.shapes.items()}
     chosen = select(what, arrays, known, prefix)
@@ -131,17 +147,18 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
         raise InputError(f"{what}: layers are missing: there are {', '.join(suffixes)}")
     read = []
     for suffix in suffixes:
-        own = {name: chosen[f"{name}{suffix}"] for name in form.shapes if f"{name}{suffix}" in chosen}
-        read.append(one_dtype(what, form.read(fit(what if suffix in ("", "_l0") else what + suffix, form.shapes, own))))
+        shapes = {f"{name}{suffix}": axes for name, axes in form.shapes.items()}
+        found = fit(what, shapes, {name: chosen[name] for name in shapes if name in chosen})
+        read.append(one_dtype(what, form.read({name: found[f"{name}{suffix}"] for name in form.shapes})))
     directions = 1 + both
-    found: list[Found] = []
+    made: list[Found] = []
     for k in range(0, len(read), directions):
-        found.append((form.cell, Bidirectional(*read[k : k + 2]) if both else read[k]))
+        made.append((form.cell, Bidirectional(*read[k : k + 2]) if both else read[k]))
         size = sum(_output_size(p) for p in read[k : k + directions])
         for above in read[k + directions : k + 2 * directions]:
             if above.W.shape[0] != size:
                 raise InputError(f"{what}: layer {k // directions + 1} takes {above.W.shape[0]} features, not {size}")
-    return whole(found)
+    return whole(made)
 
 
 def _place(suffix: str) -> tuple[int, bool]:
@@ -164,13 +181,13 @@ def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
       (20, 5)
     """
     found = taken_apart("to_torch", cell, params)
-    arrays = {}
+    arrays: dict[str, Array] = {}
     for k, (one, own) in enumerate(found):
         both = isinstance(own, Bidirectional)
         if one != found[0][0] or both != isinstance(found[0][1], Bidirectional):
             raise InputError("to_torch: torch's layers are all of one kind; convert unlike ones each by itself")
         for p, suffix in zip(own if both else (own,), ("", "_reverse"), strict=False):
-            if _output_size(p) != _output_size(found[0][1][0] if both else found[0][1]):
+            if p.U.shape != (found[0][1].forward if both else found[0][1]).U.shape:
                 raise InputError("to_torch: torch's layers all have one hidden size; convert unlike ones by themselves")
             arrays |= {f"{name}_l{k}{suffix}": a for name, a in written("to_torch", LAYOUTS, one, p)[1].items()}
     return arrays
@@ -196,13 +213,15 @@ def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False
         dropped = [name for name in arrays if name.startswith("bias")]
         must_be_zero("to_torch", "bias=False leaves the bias out", *(arrays.pop(name) for name in dropped))
     first = taken_apart("to_torch", cell, params)[0][0].name
-    D, H = arrays["weight_ih_l0"].shape[1], arrays["weight_hh_l0"].shape[1]
+    D, H = arrays["weight_ih_l0"].shape[1], arrays.get("weight_hr_l0", arrays["weight_hh_l0"]).shape[1]
     layers = 1 + max(_place(name)[0] for name in (name.partition("_l")[2] for name in arrays))
     both = "weight_ih_l0_reverse" in arrays
-    if step and (layers > 1 or both):
-        raise InputError("to_torch: step=True is for a single layer in one direction")
-    kind = {"rnn": "RNN", "rnn_relu": "RNN", "lstm": "LSTM", "gru": "GRU"}[first]
+    if step and (layers > 1 or both or first == "lstmp"):
+        raise InputError("to_torch: step=True is for a single layer in one direction, without a projection")
+    kind = {"rnn": "RNN", "rnn_relu": "RNN", "lstm": "LSTM", "lstmp": "LSTM", "gru": "GRU"}[first]
     options: dict[str, Any] = {"nonlinearity": "relu" if first == "rnn_relu" else "tanh"} if kind == "RNN" else {}
+    if first == "lstmp":
+        options["proj_size"] = arrays["weight_hr_l0"].shape[0]
     if not step:
         options |= {"num_layers": layers, "bidirectional": both}
     state = {name.removesuffix("_l0") if step else name: _tensor(a) for name, a in arrays.items()}

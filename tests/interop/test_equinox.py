@@ -1,4 +1,4 @@
-"""equinox's cells against ours, in float64: values and gradients with respect to their weights, the carry, the input."""
+"""equinox's cells against ours, in float64: values, and gradients of their weights, the carry and the input."""
 
 import equinox
 import jax

@@ -1,0 +1,187 @@
+"""Weights in files: safetensors, npz and torch's, read as arrays (never as code), converted, and written as ours."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import checkpoint
+from jaxseq.cells import CELLS
+from jaxseq.errors import InputError, choose
+from jaxseq.interop import equinox, flax, haiku, keras, torch
+from jaxseq.interop.common import Found, Layout, array, flat, layout, plain_name, read, taken_apart, whole
+from jaxseq.notation import Params
+from jaxseq.unroll import Bidirectional
+
+
+def _reader(library: str, layouts: Mapping[str, Layout]) -> Callable[..., tuple[Any, Params]]:
+    def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> Found:
+        return read(f"{library} {layer}", layout(library, layouts, layer), arrays, prefix)
+
+    return from_arrays
+
+
+LIBRARIES: dict[str, Callable[..., tuple[Any, Params]]] = {
+    "torch": torch.from_arrays,
+    "flax-linen": _reader("flax-linen", flax.LINEN),
+    "flax-nnx": _reader("flax-nnx", flax.NNX),
+    "haiku": _reader("haiku", haiku.LAYOUTS),
+    "equinox": _reader("equinox", equinox.LAYOUTS),
+    "keras": _reader("keras", keras.LAYOUTS),
+}
+"""By library: ``(arrays by name, layer, prefix) -> (cell, params)``."""
+
+
+def convert(arrays: Mapping[str, Any], library: str, layer: str, prefix: str | None = None) -> tuple[Any, Params]:
+    """Return ``(cell, params)`` of the arrays of a layer, by a library's names for them.
+
+    Args:
+      arrays: by name, as `read_arrays` returns them.
+      library: torch, flax-linen, flax-nnx, haiku, equinox or keras.
+      layer: our cell's name for it, such as lstm.
+      prefix: of the layer's names in a larger model.
+
+    Raises:
+      InputError: if library, layer, names, shapes or dtypes do not fit, or if a number is not finite.
+
+    Example:
+      >>> arrays = {"weight_ih": np.ones((8, 3)), "weight_hh": np.ones((8, 2))}
+      >>> with jax.enable_x64(True):
+      ...     convert(arrays, "equinox", "lstm")[1].W.shape
+      (3, 8)
+    """
+    cell, params = choose("library", library, LIBRARIES)(arrays, layer, prefix)
+    for name, a in arrays.items():
+        inside = prefix is None or plain_name(name).startswith(plain_name(prefix) + "/")
+        if inside and not np.isfinite(np.asarray(array(name, a))).all():
+            raise InputError(f"{name} holds numbers that are not finite: nan or inf; nothing was converted")
+    return cell, params
+
+
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """Return every array of a file by its name, nested names joined by "/"; by the file's suffix.
+
+    Args:
+      path: .safetensors, .npz, or .pt, .pth, .bin or .ckpt of torch, which is read as weights only: a file that would
+        run code is refused.
+
+    Raises:
+      InputError: if it cannot be read, or is none of these.
+    """
+    path = Path(path)
+    readers = {".safetensors": _safetensors, ".npz": _npz} | dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _torch)
+    if path.suffix not in readers:
+        raise InputError(f"{path}: the name of a file of weights ends in one of {', '.join(readers)}")
+    try:
+        found = readers[path.suffix](path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not found:
+        raise InputError(f"{path} holds no arrays")
+    return found
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        return {name: checkpoint.array_of(tensor) for name, tensor in deserialize(path.read_bytes())}
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is no whole safetensors file: {error}") from error
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no whole npz file of plain arrays: {error}") from error
+
+
+def _torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"{path} needs torch to be read; install it, or save the weights as safetensors") from error
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch has many kinds for a file that is damaged, or that holds code
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{path} is no file of weights alone ({reason}); save module.state_dict() by itself"
+        ) from error
+    leaves = flat(tree) if isinstance(tree, Mapping) else {}
+    real = {name: a for name, a in leaves.items() if isinstance(a, torch.Tensor) and a.is_floating_point()}
+    with jax.enable_x64(True):
+        return {name: np.asarray(array(name, a)) for name, a in real.items()}
+
+
+def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
+    """Write a layer, or several, so that `load` needs nothing but the file.
+
+    Args:
+      path: a safetensors file, written aside and then renamed.
+      cell: a cell of `jaxseq.CELLS`, a stack of such, or a tuple of them as `jaxseq.layers` takes it.
+      params: its params.
+      facts: anything JSON can hold, to be kept beside.
+
+    Raises:
+      InputError: if the file cannot be written, or if a cell is not in `jaxseq.CELLS`.
+
+    Example:
+      >>> import tempfile
+      >>> from jaxseq.cells import lstm
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> save(f"{folder.name}/a.safetensors", lstm, lstm.init(jax.random.key(0), 3, 5))
+      >>> cell, params = load(f"{folder.name}/a.safetensors")
+      >>> cell.name, params.W.shape
+      ('lstm', (3, 20))
+      >>> folder.cleanup()
+    """
+    layers = []
+    for one, own in taken_apart("save", cell, params):
+        choose("cell", one.name, CELLS)
+        both = isinstance(own, Bidirectional)
+        shapes = [{name: list(a.shape) for name, a in p._asdict().items()} for p in (own if both else (own,))]
+        layers.append({"cell": one.name, "bidirectional": both, "shapes": shapes})
+    dtype = str(jax.tree.leaves(params)[0].dtype)
+    checkpoint.save(path, params, dtype=dtype, layers=layers, **facts)
+
+
+def load(path: Path | str) -> tuple[Any, Params]:
+    """Return the ``(cell, params)`` that `save` or `jaxseq convert` wrote.
+
+    Raises:
+      InputError: if the file is missing, damaged, or another; or if it is float64 and JAX has only float32.
+    """
+    facts = checkpoint.facts(path)
+    if "layers" not in facts:
+        raise InputError(f"{path} is a checkpoint, not a converted layer; jaxseq convert writes those")
+    dtype = jnp.dtype(facts["dtype"])
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise InputError(f'{path} is {dtype}; call jax.config.update("jax_enable_x64", True) first')
+    found: list[Found] = []
+    for one in facts["layers"]:
+        cell = choose("cell", one["cell"], CELLS)
+        made = [
+            cell.params_type(**{name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, shape in shapes.items()})
+            for shapes in one["shapes"]
+        ]
+        found.append((cell, Bidirectional(*made) if one["bidirectional"] else made[0]))
+    cell, like = whole(found)
+    return cell, checkpoint.load(path, like)
+
+
+def describe(cell: Any, params: Params) -> str:
+    """Return how to run what `load` returns: the call, with the functions of `jaxseq`."""
+    if type(cell) is tuple:
+        return "jaxseq.layers(cell, params, None, xs)"
+    return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, None, xs)"

@@ -1,0 +1,44 @@
+"""The command `jaxseq convert`: the weights of another library's layer, from a file to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+
+from jaxseq.errors import InputError
+from jaxseq.tasks.report import Shown
+
+
+def convert(
+    file: Path, library: str, layer: str, out: Path, *, prefix: str | None = None, overwrite: bool = False
+) -> Shown:
+    """Convert a file; say on standard error what is in it, before anything can fail.
+
+    Raises:
+      InputError: if it cannot be read, is not such a layer, or if `out` is there and must not be replaced.
+    """
+    from jaxseq.interop import files
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} is there already; choose another name, or replace it with --overwrite")
+    arrays = files.read_arrays(file)
+    width = max(map(len, arrays))
+    for name, a in arrays.items():
+        print(f"{name:<{width}}  {a.dtype} {list(a.shape)}", file=sys.stderr)
+    with jax.enable_x64(True):  # a file of float64 stays float64
+        cell, params = files.convert(arrays, library, layer, prefix)
+        files.save(out, cell, params, library=library, source=file.name)
+    name = "layers(" + ", ".join(c.name for c in cell) + ")" if type(cell) is tuple else cell.name
+    own = {jax.tree_util.keystr(path).lstrip("."): list(a.shape) for path, a in jax.tree.leaves_with_path(params)}
+    shapes = ", ".join(f"{name} {shape}" for name, shape in own.items())
+    lines = [
+        f"{name}, {jax.tree.leaves(params)[0].dtype}, all numbers finite: {shapes}",
+        f"{out} is loaded by",
+        "    from jaxseq.interop.files import load",
+        f"    cell, params = load({str(out)!r})",
+        f"and run by {files.describe(cell, params)}, xs being [T, B, D]",
+    ]
+    found = {name: list(a.shape) for name, a in arrays.items()}
+    return Shown({"cell": name, "params": own, "out": str(out), "found": found}, "\n".join(lines))
