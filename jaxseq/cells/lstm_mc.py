@@ -4,7 +4,7 @@ With the mass u (a number) and the auxiliary input x of this step, and c~ = c / 
 
     i = softmax(x W_i + c~ U_i + b_i)                 input gate: how the new mass is shared out among the cells; eq. 5
     o = sigmoid(x W_o + c~ U_o + b_o)                 output gate: which part leaves (1 empties the cell); eq. 6
-    R_k = softmax(x W_k + c~ U_k + b_k), k = 1 .. H   redistribution: where the mass of cell k goes; eq. 7
+    R_k = softmax(x W_k + c~ U_k + b_k), k = 1 .. H   redistribution: where the mass of cell k goes
     m = c R + u i                                     eq. 2
     c' = (1 - o) * m                                  eq. 3
     h = o * m                                         the outgoing mass; eq. 4
