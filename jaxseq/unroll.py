@@ -37,7 +37,8 @@ def unroll(
         returns its initial carry.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`; all give the same.
+      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, and `associative` for cells that
+        are linear in their state; all give the same.
 
     Returns:
       ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces

@@ -27,6 +27,7 @@ cells
 recurrence.scan
 recurrence.deferred
 recurrence.checkpointed recurrence.clipped
+recurrence.associative
 recurrence
 unroll testing interventions
 regularisers
@@ -156,7 +157,7 @@ EXAMPLES = [
     "attention.coverage_loss", "attention.monotonic.expected", "decode.greedy",
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed.checkpointed",
-    "recurrence.deferred.deferred",
+    "recurrence.deferred.deferred", "recurrence.associative.associative",
     "order.chunks", "order.chunk_length", "testing.check_cell", "text.plain", "text.tutorial", "text.words",
     "text.chars", "text.detokenise", "series.naive", "series.season_length", "train.optimizer", "checkpoint.save",
 ]  # fmt: skip

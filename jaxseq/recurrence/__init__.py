@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jaxseq.notation import Carry, Tree
+from jaxseq.recurrence.associative import associative
 from jaxseq.recurrence.checkpointed import checkpointed
 from jaxseq.recurrence.clipped import clipped
 from jaxseq.recurrence.deferred import deferred
@@ -13,4 +14,14 @@ Recurrence = Callable[..., tuple[Carry, Tree]]
 RECURRENCES: dict[str, Recurrence] = {"scan": scan, "deferred": deferred, "checkpointed": checkpointed}
 """Every recurrence that computes the gradient as it is, by name. `clipped` changes it."""
 
-__all__ = ["RECURRENCES", "Recurrence", "checkpointed", "clipped", "deferred", "hold", "over_features", "scan"]
+__all__ = [
+    "RECURRENCES",
+    "Recurrence",
+    "associative",
+    "checkpointed",
+    "clipped",
+    "deferred",
+    "hold",
+    "over_features",
+    "scan",
+]
