@@ -22,6 +22,7 @@ from jaxseq.tasks import config as translation
 from jaxseq.tasks import convert as converting
 from jaxseq.tasks import forecast as forecasting
 from jaxseq.tasks import report
+from jaxseq.tasks.cells import is_code
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.forecast import ForecastConfig
 from jaxseq.train import Interrupted
@@ -110,7 +111,8 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         """
         choose("translation preset", preset, translation.PRESETS)
         if resume is not None:
-            _unchanged(config, translate_defaults, f"--resume {resume} goes on with the settings of that run")
+            given = _but_own_cell(config, translate_defaults)
+            _unchanged(given, translate_defaults, f"--resume {resume} goes on with the settings of that run")
         _show(report.train(config, resume or out, resume=resume is not None, overwrite=overwrite), json)
 
     def translate(
@@ -119,6 +121,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         file: Path | None = None,
         attention: Path | None = None,
         gates: Path | None = None,
+        cell: str | None = None,
         json: bool = False,
     ) -> None:
         """Translate sentences: arguments, a file's lines, or standard input's.
@@ -132,14 +135,17 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
           attention: Write the attention map of the first sentence here (png, pdf or svg).
           gates: Write the gates of the encoder's first layer, as it reads that sentence, here; the units that
             retain most are lowest.
+          cell: Your own cell, module:cell or file.py:cell, where the run was trained with it; it is code, and is run.
           json: Print tokens, probabilities and unknown words as JSON.
         """
         if text and file is not None:
             raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
         lines = text or _lines(file)
-        _show(report.translate(run, lines, attention, gates), json)
+        _show(report.translate(run, lines, attention, gates, cell), json)
 
-    def evaluate(run: Positional[Path], data: str | None = None, examples: int = 10, json: bool = False) -> None:
+    def evaluate(
+        run: Positional[Path], data: str | None = None, examples: int = 10, cell: str | None = None, json: bool = False
+    ) -> None:
         """Measure a translator: BLEU, chrF, exact match, loss, and random examples (> source, = reference, < ours).
 
         Example: jaxseq evaluate runs/translate
@@ -148,9 +154,10 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
           run: Run folder of a trained translator.
           data: Pairs to measure on; by default those held out of training.
           examples: How many random examples to show.
+          cell: Your own cell, module:cell or file.py:cell, where the run was trained with it; it is code, and is run.
           json: Print as JSON.
         """
-        _show(report.evaluate(run, data, examples), json)
+        _show(report.evaluate(run, data, examples, cell), json)
 
     def forecast(
         config: OmitArgPrefixes[ForecastConfig] = forecast_defaults,
@@ -180,10 +187,11 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         """
         choose("forecast preset", preset, forecasting.PRESETS)
         if run is not None:
-            given = dataclasses.replace(config, data=forecast_defaults.data)  # the one setting that may differ
+            given = dataclasses.replace(config, data=forecast_defaults.data)  # which may differ
+            given = _but_own_cell(given, forecast_defaults)
             _unchanged(given, forecast_defaults, f"--run {run} forecasts with the settings of that run")
             data = None if config.data == ForecastConfig.data else config.data
-            _show(report.forecast_on(run, data, horizon), json)
+            _show(report.forecast_on(run, data, horizon, config.cell), json)
         else:
             _show(report.forecast(config, out, overwrite=overwrite), json)
 
@@ -271,6 +279,11 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
         "cells": cells, "convert": convert, "doctor": doctor_,
     }  # fmt: skip
+
+
+def _but_own_cell(config: Any, defaults: Any) -> Any:
+    """Return the settings without a cell that is code: beside a run, naming it is how a person allows it."""
+    return dataclasses.replace(config, cell=defaults.cell) if is_code(config.cell) else config
 
 
 def _unchanged(config: Any, defaults: Any, why: str) -> None:

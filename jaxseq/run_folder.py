@@ -73,11 +73,15 @@ def _is_run(path: Path) -> bool:
     return isinstance(about, dict) and {"kind", "format", "jaxseq", "config"} <= set(about)
 
 
-def read_config(path: Path | str, kind: str, config: type[C]) -> C:
+def read_config(path: Path | str, kind: str, config: type[C], own: str | None = None) -> C:
     """Return the config of a run as the dataclass `config`.
 
+    A run may name code: a cell of somebody's own. Nothing is imported because a file says so; the caller must name
+    the same code in `own`.
+
     Raises:
-      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged.
+      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged, or
+        it names code that `own` does not.
     """
     file = Path(path) / CONFIG
     try:
@@ -107,6 +111,12 @@ def read_config(path: Path | str, kind: str, config: type[C]) -> C:
                 f"{file}: the setting {name!r} should be {kind_of or str(wanted[name]).removeprefix('typing.')}, is "
                 f"{values[name]!r}; restore it from a copy, or train again"
             )
+    cell = values.get("cell", "")
+    if ":" in cell and cell != own:
+        raise InputError(
+            f"{path} was trained with a cell of somebody's own, {cell!r}; to load it is to run that code. If you trust "
+            f"it, say so: --cell {cell}"
+        )
     return config(**lists_to_tuples)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxseq import InputError
@@ -80,22 +81,82 @@ def test_a_broken_recurrence_is_noticed(law: str, broken) -> None:
         check_cell(lstm, recurrences={"broken": broken}, laws=[law])
 
 
-BROKEN = {
-    "loop": gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean()),
-    "input terms": gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean()),
-    "batch": gru._replace(hidden_terms=lambda p, k: gru.hidden_terms(p, k) + k.h.mean()),
-    "dtype": gru._replace(init=lambda *args, dtype=None: gru.init(*args)),
-    "traces once": gru._replace(
-        initial_carry=lambda p, batch_shape=(): GRUCarry(jnp.broadcast_to(jnp.asarray(0.0), (*batch_shape, 5)))
-    ),
-    "gradients": gru._replace(hidden_terms=lambda p, k: jax.lax.stop_gradient(gru.hidden_terms(p, k))),
-}
+def changed(terms):
+    """A GRU whose gates see input terms changed by ``terms(carry, wx)``."""
+
+    def gates(params, carry, wx, uh):
+        return gru.gates(params, carry, terms(carry, wx), uh)
+
+    return gru._replace(gates=gates)
 
 
-@pytest.mark.parametrize("law", BROKEN)
-def test_a_broken_cell_is_noticed(law: str) -> None:
+LEFT_BEHIND = [0.0]
+
+
+def remembers_in_python(carry, wx):
+    LEFT_BEHIND[0] += 1.0
+    return wx + LEFT_BEHIND[0]
+
+
+def looks_at_the_carry(params, x):
+    """Input terms that use what the last step left in Python."""
+    return gru.input_terms(params, x) + SEEN[-1]
+
+
+SEEN = [0.0]
+
+
+def shows_its_carry(params, carry, wx, uh):
+    SEEN.append(carry.h.sum())
+    return gru.gates(params, carry, wx, uh)
+
+
+def returns_a_tuple(params, carry, wx, uh):
+    new, out, named = gru.gates(params, carry, wx, uh)
+    return (new.h,), out, named
+
+
+def whole_batch(params, x):
+    """Padding of one row reaches all others through the mean."""
+    return gru.input_terms(params, x) + (x.mean() if x.ndim > 1 else jnp.zeros_like(x.mean()))
+
+
+RANDOM = np.random.default_rng(0)
+
+BROKEN = [
+    ("loop", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
+    ("input terms", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
+    ("input terms", gru._replace(input_terms=lambda p, x: gru.input_terms(p, jnp.cumsum(x, axis=0)))),
+    ("batch", gru._replace(hidden_terms=lambda p, k: gru.hidden_terms(p, k) + k.h.mean())),
+    ("batch", gru._replace(initial_carry=lambda p, batch_shape=(): gru.initial_carry(p, ()))),
+    ("loop", gru._replace(gates=returns_a_tuple)),
+    ("loop", gru._replace(input_terms=looks_at_the_carry, gates=shows_its_carry)),
+    ("padding", gru._replace(input_terms=whole_batch)),
+    ("dtype", gru._replace(init=lambda *args, dtype=None: gru.init(*args))),
+    ("dtype", changed(lambda carry, wx: wx * jnp.asarray(1.5, jnp.float32))),
+    ("traces once", gru._replace(
+        initial_carry=lambda p, batch_shape=(): GRUCarry(jnp.broadcast_to(jnp.asarray(0.0), (*batch_shape, 5))))),
+    ("gradients", gru._replace(hidden_terms=lambda p, k: jax.lax.stop_gradient(gru.hidden_terms(p, k)))),
+    ("finite", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True))))),
+    ("finite", changed(lambda carry, wx: wx + jnp.sqrt(jnp.square(carry.h).sum(-1, keepdims=True)))),
+    ("repeats", changed(remembers_in_python)),
+    ("repeats", changed(lambda carry, wx: wx + RANDOM.normal())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("law", "cell"), BROKEN, ids=[f"{n}-{law}" for n, (law, _) in enumerate(BROKEN)])
+def test_a_broken_cell_is_noticed(law: str, cell: Cell) -> None:
     with pytest.raises(AssertionError, match=f"gru breaks the law '{law}'"):
-        check_cell(BROKEN[law], laws=[law])
+        check_cell(cell, laws=[law])
+
+
+def test_what_breaks_is_shown_at_the_smallest_size_with_two_numbers() -> None:
+    cell = changed(lambda carry, wx: wx * (1.25 if carry.h.ndim == 2 else 1.0))
+    with pytest.raises(AssertionError, match=r"At D = 1, H = 1: .*difference is .* at .*: [\d.-]+ and [\d.-]+, allow"):
+        check_cell(cell, laws=["batch"])
+    wide = changed(lambda carry, wx: wx + (jnp.flip(wx, 0) if wx.shape[-1] > 3 else jnp.zeros_like(wx)))
+    with pytest.raises(AssertionError, match=r"At D = 1, H = 2: "):
+        check_cell(wide, laws=["batch"])
 
 
 def test_an_unknown_law_is_named_with_its_nearest() -> None:

@@ -29,7 +29,8 @@ recurrence.deferred
 recurrence.checkpointed recurrence.clipped
 recurrence.associative
 recurrence
-unroll testing interventions
+unroll
+testing.compare testing.laws testing interventions
 regularisers
 decode losses forcing train order
 attention.base
@@ -45,7 +46,7 @@ interop.torch interop.flax interop.haiku interop.equinox interop.keras
 interop.files
 datasets series plots progress run_folder
 doctor catalogue
-tasks tasks.config
+tasks tasks.cells tasks.config
 tasks.translate tasks.forecast
 tasks.translator
 tasks.report

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from jaxseq.attention import ATTENTIONS
-from jaxseq.cells import CELLS
 from jaxseq.errors import InputError, choose
 from jaxseq.forcing import schedule
 from jaxseq.seq2seq import Seq2Seq, translator
+from jaxseq.tasks.cells import check_translates, find_cell
 from jaxseq.text import NORMALISERS, TOKENISERS
 from jaxseq.train import OPTIMIZERS, SCHEDULES
 from jaxseq.tutorial import attentive, plain
@@ -52,7 +52,7 @@ class TranslateConfig:
     model: Literal["translator", "tutorial-plain", "tutorial-attention"] = "translator"
     """The model: ours, or one of the tutorial's."""
     cell: str = "gru"
-    """Recurrent cell of encoder and decoder."""
+    """Recurrent cell of encoder and decoder: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
     attention: str = "additive"
     """Attention of the decoder: additive, dot, scaled-dot, general, concat, local-m and local-p (10 positions to either
     side), location, coverage, monotonic or multi-head (8 heads where they divide hidden)."""
@@ -125,11 +125,13 @@ class TranslateConfig:
             _require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
         _require(self.source != self.target, "target", "another language than source", self)
         tables: dict[str, Mapping[str, object]] = {
-            "cell": CELLS, "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
+            "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
             "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
         }  # fmt: skip
         for name, table in tables.items():
             choose(name, getattr(self, name), table)
+        if self.model == "translator":
+            check_translates(find_cell(self.cell))
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
 
     @property
@@ -153,7 +155,7 @@ def _translator(config: TranslateConfig) -> Seq2Seq:
         raise InputError(
             "--attention positional belongs to the model tutorial-attention; ours reads the source, such as additive"
         )
-    return translator(CELLS[config.cell], ATTENTIONS[config.attention], config.layers, config.dropout)
+    return translator(find_cell(config.cell), ATTENTIONS[config.attention], config.layers, config.dropout)
 
 
 MODELS = {

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, losses, run_folder, series
-from jaxseq.cells import CELLS, Cell
-from jaxseq.errors import InputError, choose
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import Affine
 from jaxseq.series import Scaler, Series
+from jaxseq.tasks.cells import find_cell, output_size
 from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
 from jaxseq.unroll import unroll
 
@@ -50,7 +51,7 @@ class ForecastConfig:
     window: int = 12
     """Steps that the network sees before each forecast."""
     cell: str = "gru"
-    """Recurrent cell: rnn, rnn_relu, lstm, gru or gru_cho."""
+    """Recurrent cell: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
     hidden: int = 16
     """Hidden units."""
     torch_init: bool = False
@@ -81,7 +82,7 @@ class ForecastConfig:
             raise InputError(f"--season must be at least 0; got {self.season}")
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"--seed must be a number of 64 bits; got {self.seed}")
-        choose("cell", self.cell, CELLS)
+        output_size(find_cell(self.cell), 1, self.hidden)
         optimizer(self.optimizer, self.learning_rate)
 
 
@@ -97,7 +98,7 @@ PRESETS: dict[str, ForecastConfig] = {
 
 
 class ForecasterParams(NamedTuple):
-    """The cell's parameters, and the layer from its last output ``[B, H]`` to the next value ``[B, D]``."""
+    """The cell's parameters, and the layer from its last output ``[B, F]`` to the next value ``[B, D]``."""
 
     cell: Params
     head: Affine
@@ -105,9 +106,9 @@ class ForecasterParams(NamedTuple):
 
 def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
     """Return parameters for D = features. Consumes `key`."""
-    cell, (k_cell, k_head, k_bias) = CELLS[config.cell], jax.random.split(key, 3)
+    cell, (k_cell, k_head, k_bias) = find_cell(config.cell), jax.random.split(key, 3)
     if not config.torch_init:
-        head = Affine.init(k_head, config.hidden, features, jnp.float32)
+        head = Affine.init(k_head, output_size(cell, features, config.hidden), features, jnp.float32)
         return ForecasterParams(cell.init(k_cell, features, config.hidden), head)
     draw, options = uniform(config.hidden**-0.5), {"forget_bias": 0.0} if config.cell == "lstm" else {}
     own = cell.init(k_cell, features, config.hidden, kernel=draw, recurrent=draw, bias=draw, **options)
@@ -117,7 +118,7 @@ def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
 
 def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
     """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
-    _, outs = unroll(cell, params.cell, None, windows)
+    _, outs = unroll(cell, params.cell, None, cell.regular(windows))
     return params.head(outs[-1])
 
 
@@ -223,7 +224,7 @@ def run_on(
 
 
 def _predict_all(name: str, axis: int | None) -> Any:
-    return jax.jit(jax.vmap(lambda params, windows: predict(CELLS[name], params, windows), in_axes=(0, axis)))
+    return jax.jit(jax.vmap(lambda params, windows: predict(find_cell(name), params, windows), in_axes=(0, axis)))
 
 
 def train(
@@ -264,7 +265,7 @@ def train(
 
 def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
     """Train one network a seed, all at once (vmap), one full batch an epoch."""
-    cell = CELLS[config.cell]
+    cell = find_cell(config.cell)
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -335,14 +336,14 @@ def _row(name: str, mode: str, actual: np.ndarray, forecast: np.ndarray, train: 
     return Row(name, mode, series.rmse(actual, forecast), series.mae(actual, forecast), scaled)
 
 
-def load(path: Path | str) -> Forecaster:
-    """Load a forecast run.
+def load(path: Path | str, own: str | None = None) -> Forecaster:
+    """Load a forecast run; `own` names the cell of your own that it may run.
 
     Raises:
       InputError: if there is no such run, or a file of it is damaged.
     """
     path = Path(path)
-    config = run_folder.read_config(path, KIND, ForecastConfig)
+    config = run_folder.read_config(path, KIND, ForecastConfig, own)
     config.check()
     facts = checkpoint.facts(path / run_folder.MODEL)
     features = len(facts["names"])
@@ -356,7 +357,7 @@ def load(path: Path | str) -> Forecaster:
     return Forecaster(config, tuple(facts["names"]), Scaler(facts["log"], facts["lag"], mean, std), held["params"])
 
 
-def forecast_on(path: Path | str, data: str | None, horizon: int) -> tuple[Series, np.ndarray]:
+def forecast_on(path: Path | str, data: str | None, horizon: int, own: str | None = None) -> tuple[Series, np.ndarray]:
     """Go on from the end of `data` (by default what the run was trained on) with a saved run.
 
     Returns:
@@ -367,7 +368,7 @@ def forecast_on(path: Path | str, data: str | None, horizon: int) -> tuple[Serie
     """
     if horizon < 1:
         raise InputError(f"--horizon must be at least 1 step; got {horizon}")
-    model = load(path)
+    model = load(path, own)
     found = series.read_csv(datasets.find(data or model.config.data), date=model.config.date, columns=model.names)
     return found, model.free_running(found.values, horizon).mean(0)
 

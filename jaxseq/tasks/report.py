@@ -33,7 +33,7 @@ def train(config: TranslateConfig, out: Path, *, resume: bool = False, overwrite
     from jaxseq import plots
 
     if resume:
-        config = run_folder.read_config(out, translation.KIND, TranslateConfig)
+        config = run_folder.read_config(out, translation.KIND, TranslateConfig, config.cell)
     done = max((r.step for r in run_folder.metrics(out)), default=0) if resume else 0
     progress = Progress(config.steps, done)
     try:
@@ -45,7 +45,7 @@ def train(config: TranslateConfig, out: Path, *, resume: bool = False, overwrite
             f"{out / run_folder.METRICS} is missing or damaged, and no step is left that could be reported; restore it "
             f"from a copy. The model itself is there: jaxseq evaluate {out}"
         )
-    model = translator.load(out)
+    model = translator.load(out, config.cell)
     scores = translator.evaluate(model)
     steps = [r.step for r in trained.reports]
     curve = plots.loss_curve(steps, [r.loss for r in trained.reports], [r.validation_loss for r in trained.reports])
@@ -72,7 +72,13 @@ def train(config: TranslateConfig, out: Path, *, resume: bool = False, overwrite
     return Shown(facts, text, notes)
 
 
-def translate(run: Path, lines: Sequence[str], attention: Path | None = None, gates: Path | None = None) -> Shown:
+def translate(
+    run: Path,
+    lines: Sequence[str],
+    attention: Path | None = None,
+    gates: Path | None = None,
+    own: str | None = None,
+) -> Shown:
     """Translate lines; draw the first one's attention, and the encoder's gates while it reads, where asked."""
     if not lines:
         raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
@@ -81,7 +87,7 @@ def translate(run: Path, lines: Sequence[str], attention: Path | None = None, ga
 
         for picture in filter(None, (attention, gates)):
             plots.picture_format(picture)  # before anything takes time
-    model = translator.load(run)
+    model = translator.load(run, own)
     done = model.translate(lines)
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
     if attention is not None:
@@ -95,11 +101,11 @@ def translate(run: Path, lines: Sequence[str], attention: Path | None = None, ga
     return Shown(facts, "\n".join(d.text for d in done), notes)
 
 
-def evaluate(run: Path, data: str | None = None, examples: int = 10) -> Shown:
+def evaluate(run: Path, data: str | None = None, examples: int = 10, own: str | None = None) -> Shown:
     """Measure a translator."""
     if examples < 0:
         raise InputError(f"--examples must be at least 0; got {examples}")
-    scores = translator.evaluate(translator.load(run), data, examples=examples)
+    scores = translator.evaluate(translator.load(run, own), data, examples=examples)
     return Shown(scores._asdict(), _scores(scores))
 
 
@@ -146,9 +152,9 @@ def forecast(config: ForecastConfig, out: Path, *, overwrite: bool = False) -> S
     return Shown(facts, text)
 
 
-def forecast_on(run: Path, data: str | None, horizon: int) -> Shown:
+def forecast_on(run: Path, data: str | None, horizon: int, own: str | None = None) -> Shown:
     """Go on from the end of a series with a saved run."""
-    found, values = forecasting.forecast_on(run, data, horizon)
+    found, values = forecasting.forecast_on(run, data, horizon, own)
     rows = [dict(zip(("step", *found.names), (n, *map(float, row)), strict=True)) for n, row in enumerate(values, 1)]
     text = "\n".join([",".join(rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in rows)])
     return Shown(rows, text)

@@ -191,7 +191,7 @@ def train(
     listener = listener or Listener()
     if resume:
         path = Path(out)
-        config = run_folder.read_config(path, KIND, TranslateConfig)
+        config = run_folder.read_config(path, KIND, TranslateConfig, config.cell)
     config.check()
     model, corpus = config.build(), prepare(config)
     training, held = (numbered(config, corpus, pairs, config.buckets) for pairs in (corpus.train, corpus.validation))

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, run_folder, text
-from jaxseq.cells import CELLS, gru
+from jaxseq.cells import gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params
 from jaxseq.pairs import INVISIBLE, read_pairs, read_text
 from jaxseq.seq2seq import Seq2Seq, lookup
+from jaxseq.tasks.cells import find_cell
 from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
@@ -97,7 +98,7 @@ class Translator(NamedTuple):
             raise InputError(f"the sentence {sentence!r} is empty; give text to read")
         cell, own = gru, self.params.encoder
         if self.config.model == "translator":
-            cell, own = CELLS[self.config.cell], self.params.encoder[0].forward
+            cell, own = find_cell(self.config.cell), self.params.encoder[0].forward
         row = jnp.array([*self.source.encode(tokens), EOS])
         _, seen = trace(cell, own, None, lookup(self.params.source, row))
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
@@ -144,14 +145,14 @@ def _decoder(model: Seq2Seq, length: int) -> Callable[[Params, Array], Decoded]:
     return decode
 
 
-def load(path: Path | str) -> Translator:
-    """Load the best checkpoint of a translation run.
+def load(path: Path | str, own: str | None = None) -> Translator:
+    """Load the best checkpoint of a translation run; `own` names the cell of your own that it may run.
 
     Raises:
       InputError: if there is no such run, or one of its files is damaged or does not fit the others.
     """
     path = Path(path)
-    config = run_folder.read_config(path, KIND, TranslateConfig)
+    config = run_folder.read_config(path, KIND, TranslateConfig, own)
     config.check()
     vocabularies = []
     for side in ("source", "target"):

@@ -1,13 +1,8 @@
-"""The laws that every cell and every recurrence obeys, to be run over your own as well: `check_cell(cell)`.
-
-A law compares two ways to the same numbers, in float64, values and gradients; none of them knows a cell's equations.
-What they cannot see, a swapped gate or a sign, is for a comparison with an independent implementation.
-"""
+"""The laws. Each compares two ways to the same numbers for a `Subject`; none knows a cell's equations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,164 +10,19 @@ import numpy as np
 from jax.test_util import check_grads
 
 from jaxseq.cells import Cell
-from jaxseq.errors import choose
-from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.recurrence import RECURRENCES, Recurrence, over_features, scan
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.recurrence import Recurrence, over_features, scan
+from jaxseq.testing.compare import (
+    TOLERANCES,
+    Subject,
+    assert_close,
+    assert_same,
+    at,
+    cotangent,
+    differentiate,
+    draw,
+)
 from jaxseq.unroll import trace, unroll
-
-
-class Tolerance(NamedTuple):
-    """How far apart two ways to the same numbers may be, relative to the largest of an array (or to 1)."""
-
-    values: float
-    gradients: float
-
-
-TOLERANCES: dict[str, Tolerance] = {
-    "float64": Tolerance(1e-9, 1e-9),
-    "float32": Tolerance(1e-5, 1e-4),
-    "bfloat16": Tolerance(3e-2, 1e-1),
-}
-"""By dtype; the only place where one is written."""
-
-
-class Subject(NamedTuple):
-    """What a law is about: a cell, the sizes to try it with, the recurrences to drive it by, a seed."""
-
-    cell: Cell
-    input_size: int = 3
-    hidden_size: Any = 5
-    recurrences: Mapping[str, Recurrence] = RECURRENCES
-    seed: int = 0
-
-
-class Problem(NamedTuple):
-    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` (or what the cell takes)."""
-
-    params: Params
-    carry: Carry
-    xs: Tree
-
-
-def check_cell(
-    cell: Cell,
-    *,
-    input_size: int = 3,
-    hidden_size: Any = 5,
-    recurrences: Mapping[str, Recurrence] = RECURRENCES,
-    seed: int = 0,
-    laws: Iterable[str] | None = None,
-) -> None:
-    """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
-
-    Args:
-      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.regular`` returns.
-      input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
-      hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
-      recurrences: the recurrences to drive the cell by, by name.
-      seed: of the random params, carry and inputs.
-      laws: names in `LAWS`; all of them by default.
-
-    Raises:
-      AssertionError: naming the law, the cell, and the worst difference or what was raised.
-      InputError: if a law is unknown.
-
-    Example:
-      >>> from jaxseq.cells import gru
-      >>> from jaxseq.testing import check_cell
-      >>> check_cell(gru, laws=["input terms", "batch"])
-    """
-    subject = Subject(cell, input_size, hidden_size, recurrences, seed)
-    for name in LAWS if laws is None else laws:
-        law = choose("law", name, LAWS)
-        try:
-            with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-                law(subject)
-        except Exception as error:
-            summary = (law.__doc__ or "").partition("\n")[0]
-            what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            raise AssertionError(f"{cell.name} breaks the law {name!r} ({summary}) {what}") from error
-
-
-def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Problem:
-    """Return a random problem. Noise is added to what the cell starts from: zero biases hide a misplaced one."""
-    keys = jax.random.split(jax.random.key(subject.seed), 5)
-    dtype = jnp.float64 if dtype is None else dtype
-    params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
-    batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
-    carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
-    xs = subject.cell.regular(jax.random.normal(keys[3], (T, *batch_shape, subject.input_size), dtype))
-    return Problem(params, carry, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs))
-
-
-def at(tree: Tree, *where: Any) -> Tree:
-    """Return ``a[where]`` for every leaf."""
-    return jax.tree.map(lambda a: a[where], tree)
-
-
-def noisy(key: Key, tree: Tree) -> Tree:
-    """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    noise = [
-        jax.random.normal(k, a.shape, a.dtype) * jnp.asarray(0.3, a.dtype) for k, a in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(structure, [a + n for a, n in zip(leaves, noise, strict=True)])
-
-
-def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:
-    """Return ``f(*args)`` and its gradients for a fixed cotangent without symmetries, both from one jit."""
-
-    def both(*args: Tree) -> tuple[Tree, Tree]:
-        value, pull = jax.vjp(f, *args)
-        return value, pull(jax.tree.map(cotangent, value))
-
-    return jax.jit(both)(*args)
-
-
-def cotangent(a: Array) -> Array:
-    """Return ``sin(1), sin(2), ...`` in the shape and dtype of `a`: no two entries alike, none zero."""
-    return jnp.sin(1 + jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)
-
-
-def difference(got: Tree, want: Tree) -> tuple[float, str]:
-    """Return the worst difference of two trees, relative to each leaf's largest entry (or to 1), and where it is.
-
-    Raises:
-      AssertionError: if structure, shapes or dtypes differ.
-    """
-    assert str(jax.tree.structure(got)) == str(jax.tree.structure(want)), (
-        f"expected the tree {jax.tree.structure(want)}, got {jax.tree.structure(got)}"
-    )
-    worst, where = 0.0, ""
-    for (path, g), w in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
-        at = jax.tree_util.keystr(path)
-        assert (g.shape, g.dtype) == (w.shape, w.dtype), (
-            f"{at}: expected {w.dtype} of shape {w.shape}, got {g.dtype} of shape {g.shape}"
-        )
-        a, b = np.asarray(g, np.float64), np.asarray(w, np.float64)
-        error = float(np.max(np.abs(a - b), initial=0) / max(1.0, np.max(np.abs(b), initial=0)))
-        if not error <= worst:  # so that NaN counts as the worst
-            worst, where = error, at
-    return worst, where
-
-
-def assert_close(case: str, got: Tree, want: Tree, tolerance: float = TOLERANCES["float64"].values) -> None:
-    """Assert that two trees are equal in structure, shapes and dtypes, and close in value."""
-    try:
-        worst, where = difference(got, want)
-    except AssertionError as error:
-        raise AssertionError(f"{case}: {error}") from None
-    assert worst <= tolerance, (
-        f"{case}: the worst relative difference is {worst:.1e} at {where}, allowed {tolerance:.0e}"
-    )
-
-
-def assert_same(case: str, f: Callable[..., Tree], g: Callable[..., Tree], *args: Tree) -> None:
-    """Assert that f and g have the same values and gradients at `args`."""
-    (f_value, f_grads), (g_value, g_grads) = differentiate(f, *args), differentiate(g, *args)
-    assert_close(f"{case}, values", f_value, g_value)
-    assert_close(f"{case}, gradients", f_grads, g_grads, TOLERANCES["float64"].gradients)
 
 
 def loop(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
@@ -367,6 +217,27 @@ def law_trace(s: Subject) -> None:
         assert_close(f"{name}, carries[-1]", at(seen.carries, -1), last)
 
 
+def law_finite(s: Subject) -> None:
+    """at zero inputs and the initial carry, values and gradients are finite."""
+    problem = draw(s, 2, (2,))
+    start = s.cell.initial_carry(problem.params, jax.tree.leaves(problem.xs)[0].shape[1:-1])
+    xs = jax.tree.map(jnp.zeros_like, problem.xs)
+    value, gradients = differentiate(_driven(s.cell, scan, None, False), problem.params, start, xs)
+    for what, tree in (("value", value), ("gradient", gradients)):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            wrong = ~jnp.isfinite(leaf)
+            assert not wrong.any(), f"{what}{jax.tree_util.keystr(path)}: {int(wrong.sum())} of {leaf.size} are not"
+
+
+def law_repeats(s: Subject) -> None:
+    """a step computes the same each time: no random numbers of its own, and nothing kept in Python between steps."""
+    params, carry, xs = draw(s, 1, (2,))
+    first = s.cell.step(params, carry, at(xs, 0))
+    other = s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))
+    del other  # what it might have left behind would show in the next
+    assert_close("the same step again", s.cell.step(params, carry, at(xs, 0)), first, 0.0)
+
+
 LAWS: dict[str, Callable[[Subject], None]] = {
     "loop": law_loop,
     "input terms": law_input_terms,
@@ -380,5 +251,7 @@ LAWS: dict[str, Callable[[Subject], None]] = {
     "gradients": law_gradients,
     "forward mode": law_forward_mode,
     "trace": law_trace,
+    "finite": law_finite,
+    "repeats": law_repeats,
 }
 """Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""

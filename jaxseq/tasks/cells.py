@@ -1,0 +1,101 @@
+"""Which cell an application runs: one of the catalogue by name, or a person's own by where it is."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells import CELLS, Cell
+from jaxseq.errors import InputError, choose
+from jaxseq.seq2seq import translator
+
+
+def is_code(name: str) -> bool:
+    """Return whether a cell's name says where its code is, ``module:cell`` or ``file.py:cell``."""
+    return ":" in name
+
+
+@functools.cache  # so that a cell is the same value every time, and what is compiled for it is found again
+def find_cell(name: str) -> Cell:
+    """Return the cell of that name in the catalogue, or ``module:cell`` or ``file.py:cell``, which is imported: run.
+
+    Raises:
+      InputError: if there is no such cell, or its code cannot be imported, or is not a Cell.
+    """
+    if not is_code(name):
+        return choose("cell", name, CELLS)
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    except Exception as error:
+        raise InputError(f"--cell {name}: cannot import {place} ({type(error).__name__}: {error})") from error
+    choose(f"cell in {place}", attribute, vars(module))
+    cell = getattr(module, attribute)
+    if not isinstance(cell, Cell):
+        raise InputError(f"--cell {name}: expected a Cell, such as jaxseq.cells.lstm; got {type(cell).__name__}")
+    return cell
+
+
+def _import_file(path: Path) -> object:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.resolve()}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> object:
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` has it
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
+
+
+def output_size(cell: Cell, input_size: int, hidden_size: int) -> int:
+    """Return how many features a cell puts out at each step.
+
+    Raises:
+      InputError: if it cannot be run over a series: it works on pictures, or puts out more than an array ``[B, F]``.
+    """
+
+    def outs(key: jax.Array) -> object:
+        params = cell.init(key, input_size, hidden_size)
+        x = jax.tree.map(lambda a: a[0], cell.regular(jnp.zeros((1, input_size), jnp.float32)))
+        return cell.step(params, cell.initial_carry(params), x)[1]
+
+    out = jax.eval_shape(outs, jax.random.key(0)) if not cell.spatial else None
+    if not isinstance(out, jax.ShapeDtypeStruct) or out.ndim != 1:
+        raise InputError(f"--cell {cell.name} cannot run over a series, whose steps are arrays [D]; it wants pictures")
+    return out.shape[0]
+
+
+@functools.cache
+def check_translates(cell: Cell) -> None:
+    """Check that a translator can be built of a cell.
+
+    Raises:
+      InputError: if its input is more than an array, its input terms are not packed in one, or its carry is not of
+        leaves ``[B, H]`` with an h, which is what the decoder asks with and starts from.
+    """
+    model = translator(cell)
+
+    def forward(key: jax.Array) -> object:
+        params = model.init(key, 5, 5, embedding=3, hidden=4)
+        encoded = model.encode(params, jnp.ones((3, 2), int), jnp.ones((3, 2), bool))
+        return model.decode(params, encoded, jnp.ones((2, 2), int))
+
+    try:
+        jax.eval_shape(forward, jax.random.key(0))
+    except Exception as error:  # whatever it is that does not fit
+        raise InputError(
+            f"--cell {cell.name} cannot be a translator's: its input must be one array, its input terms packed in one "
+            "array, and its carry of leaves [B, H] with an h among them, as those of gru, lstm or mgu are"
+        ) from error

@@ -1,0 +1,105 @@
+"""The laws that every cell and every recurrence obeys, to be run over your own as well: `check_cell(cell)`.
+
+A law compares two ways to the same numbers, in float64, values and gradients; none of them knows a cell's equations.
+What they cannot see, a swapped gate or a sign, is for a comparison with an independent implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import choose
+from jaxseq.recurrence import RECURRENCES, Recurrence
+from jaxseq.testing.compare import (
+    TOLERANCES,
+    Problem,
+    Subject,
+    Tolerance,
+    assert_close,
+    assert_same,
+    at,
+    cotangent,
+    difference,
+    differentiate,
+    draw,
+    noisy,
+)
+from jaxseq.testing.laws import LAWS, holes, loop
+
+__all__ = [
+    "LAWS",
+    "TOLERANCES",
+    "Problem",
+    "Subject",
+    "Tolerance",
+    "assert_close",
+    "assert_same",
+    "at",
+    "check_cell",
+    "cotangent",
+    "difference",
+    "differentiate",
+    "draw",
+    "holes",
+    "loop",
+    "noisy",
+]
+
+
+def check_cell(
+    cell: Cell,
+    *,
+    input_size: int = 3,
+    hidden_size: Any = 5,
+    recurrences: Mapping[str, Recurrence] = RECURRENCES,
+    seed: int = 0,
+    laws: Iterable[str] | None = None,
+) -> None:
+    """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
+
+    Args:
+      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.regular`` returns.
+      input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
+      hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
+      recurrences: the recurrences to drive the cell by, by name.
+      seed: of the random params, carry and inputs.
+      laws: names in `LAWS`; all of them by default.
+
+    Raises:
+      AssertionError: naming the law, the cell, the smallest D and H at which it fails, and there the worst
+        difference with its two numbers, or what was raised.
+      InputError: if a law is unknown.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.testing import check_cell
+      >>> check_cell(gru, laws=["input terms", "batch"])
+    """
+    for name in LAWS if laws is None else laws:
+        law = choose("law", name, LAWS)
+        failed = _failure(law, Subject(cell, input_size, hidden_size, recurrences, seed))
+        if failed is None:
+            continue
+        small = [(1, 1), (1, 2), (2, 1), (2, 2)] if isinstance(hidden_size, int) else []
+        at = f"D = {input_size}, H = {hidden_size}"
+        for D, H in small:
+            smaller = _failure(law, Subject(cell, D, H, recurrences, seed))
+            if smaller is not None and input_size >= D and hidden_size >= H:
+                failed, at = smaller, f"D = {D}, H = {H}"
+                break
+        summary = (law.__doc__ or "").partition("\n")[0]
+        what = str(failed) if isinstance(failed, AssertionError) else f"{type(failed).__name__}: {failed}"
+        raise AssertionError(f"{cell.name} breaks the law {name!r} ({summary}) At {at}: {what}") from failed
+
+
+def _failure(law: Callable[[Subject], None], subject: Subject) -> Exception | None:
+    try:
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            law(subject)
+    except Exception as error:
+        return error
+    return None
