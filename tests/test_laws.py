@@ -137,7 +137,7 @@ BROKEN = [
     ("traces once", gru._replace(
         initial_carry=lambda p, batch_shape=(): GRUCarry(jnp.broadcast_to(jnp.asarray(0.0), (*batch_shape, 5))))),
     ("gradients", gru._replace(hidden_terms=lambda p, k: jax.lax.stop_gradient(gru.hidden_terms(p, k)))),
-    ("finite", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True))))),
+    ("finite", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x / jnp.sqrt((x * x).sum(-1, keepdims=True))))),
     ("finite", changed(lambda carry, wx: wx + jnp.sqrt(jnp.square(carry.h).sum(-1, keepdims=True)))),
     ("repeats", changed(remembers_in_python)),
     ("repeats", changed(lambda carry, wx: wx + RANDOM.normal())),
