@@ -41,7 +41,7 @@ def stack(*cells: Cell) -> Cell:
     input is x, or `Dropped` for dropout between layers.
 
     Raises:
-      InputError: if no cell is given.
+      InputError: if no cell is given, or one above the lowest takes more than an array (times, what is missing).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -54,8 +54,13 @@ def stack(*cells: Cell) -> Cell:
     """
     if not cells:
         raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
-    for cell in cells:
+    for layer, cell in enumerate(cells):
         check_cell("stack", cell)
+        if layer and cell.regular is not Cell._field_defaults["regular"]:
+            raise InputError(
+                f"stack: {cell.name} takes more than an array, and can only be the lowest layer; the others get the "
+                f"output of the one below. Got it as layer {layer}"
+            )
 
     def init(key: Key, input_size: int, hidden_size: int | tuple[int, ...], **options: Any) -> Params:
         sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
