@@ -105,13 +105,9 @@ RAFFEL = "Raffel et al. 2017, arXiv:1704.00784"
 monotonic = Attention(init, projected, _attend(jax.nn.sigmoid), "monotonic", at_the_start, RAFFEL)
 """Monotonic attention in its expected form: the probability of stopping at each position."""
 
-monotonic_hard = Attention(
-    init,
-    projected,
-    _attend(lambda e: (e > 0).astype(e.dtype)),
-    "monotonic-hard",
-    at_the_start,
-    RAFFEL,
-)
-"""Monotonic attention as it decodes: one position, or none. Takes the parameters that `monotonic` was trained with;
-its own gradients say nothing about where to stop."""
+_hard = _attend(lambda e: (e > 0).astype(e.dtype))
+
+monotonic_hard = Attention(init, projected, _hard, "monotonic-hard", at_the_start, RAFFEL)
+"""Monotonic attention as it decodes: one position, or none. It takes the parameters that `monotonic` was trained with:
+``translator(cell, monotonic_hard)`` those of ``translator(cell, monotonic)``. Its own gradients do not say where to
+stop."""
