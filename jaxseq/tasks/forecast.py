@@ -265,11 +265,10 @@ def train(
 
 def _fit(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
     """Train one network a seed, all at once (vmap), one full batch an epoch."""
-    cell = find_cell(config.cell)
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
-        value = losses.mean_squared_error(predict(cell, params, data[0]), data[1])
+        value = losses.mean_squared_error(predict(find_cell(config.cell), params, data[0]), data[1])
         return value, (value, jnp.asarray(rows.size))
 
     step = optimizer(config.optimizer, config.learning_rate)
