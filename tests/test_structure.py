@@ -153,7 +153,8 @@ def test_every_public_name_is_documented(name, value):
 EXAMPLES = [
     "unroll.unroll", "unroll.trace", "unroll.bidirectional", "unroll.layers", "cells.stack.stack",
     "cells.stack.drop_between",
-    "cells.base.Cell", "cells.base.activate", "attention.masked_softmax", "attention.with_attention",
+    "cells.base.Cell", "cells.exp_rnn.materialise", "cells.base.activate",
+    "attention.masked_softmax", "attention.with_attention",
     "attention.local_monotonic", "attention.local_predictive", "attention.location_sensitive", "attention.multi_headed",
     "attention.coverage_loss", "attention.monotonic.expected", "decode.greedy",
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",

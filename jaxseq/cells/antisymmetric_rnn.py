@@ -56,7 +56,7 @@ initial_carry = zeros_carry(Hidden)
 _REFERENCE = 'Chang et al. 2019, "AntisymmetricRNN: a dynamical system view on RNNs", arXiv:1902.09689, section 3'
 
 
-def antisymmetric_rnn_with(epsilon: float = 0.1, gamma: float = 0.01) -> Cell:
+def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     """Return the cell with the step size `epsilon` and the damping `gamma`."""
 
     def hidden_terms(params: AntisymmetricRNNParams, carry: Hidden) -> Array:
@@ -75,7 +75,7 @@ def antisymmetric_rnn_with(epsilon: float = 0.1, gamma: float = 0.01) -> Cell:
     )  # fmt: skip
 
 
-def antisymmetric_rnn_gated_with(epsilon: float = 0.1, gamma: float = 0.01) -> Cell:
+def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     """Return the gated cell with the step size `epsilon` and the damping `gamma`."""
 
     def gates(
@@ -91,7 +91,7 @@ def antisymmetric_rnn_gated_with(epsilon: float = 0.1, gamma: float = 0.01) -> C
 
 
 antisymmetric_rnn = antisymmetric_rnn_with()
-"""The antisymmetric network as a Cell, with epsilon = 0.1, gamma = 0.01."""
+"""The antisymmetric network as a Cell, with epsilon = 0.3, gamma = 0.01."""
 
 antisymmetric_rnn_gated = antisymmetric_rnn_gated_with()
-"""The antisymmetric network with an input gate as a Cell, with epsilon = 0.1, gamma = 0.01."""
+"""The antisymmetric network with an input gate as a Cell, with epsilon = 0.3, gamma = 0.01."""

@@ -7,10 +7,11 @@
 Norms neither grow nor shrink through U, and for b = 0 modReLU is the identity. Only the entries of A above the diagonal
 have an effect: any optimizer may train them.
 
-`exp_rnn` computes the exponential at every step, since a step sees nothing but params, carry and input: about 15
-products of ``[H, H]`` by ``[H, H]``, and so many times the work of the rest of a step. To compute it once, drive
-`modrelu_rnn`, the same equations with U given, by ``unroll(modrelu_rnn, materialise(params), ...)`` inside the loss;
-gradients go through the exponential, once for all T.
+The exponential is the same at every step. `unroll` under jit computes it once: the compiler takes what does not change
+out of the loop, and the default recurrence has its gradient after the loop (value and gradient of T, B, H = 100, 32,
+128 take 5 ms on a CPU, where an exponential takes 0.3 and its gradient 1). The gradient of plain `scan` goes through
+it at every step, and so does the value where somebody steps by hand: these had better drive `modrelu_rnn`, the same
+equations with U given, with ``materialise(params)``.
 
 `init` draws A as Henaff, Szlam & LeCun 2016 (arXiv:1602.06662): rotations of pairs of units by angles uniform in
 [-pi, pi).

@@ -50,7 +50,7 @@ def symmetrised(M: Array, beta: float, gamma: float) -> Array:
 
 
 def lipschitz_rnn_with(
-    epsilon: float = 0.1,
+    epsilon: float = 0.3,
     beta_A: float = 0.75,
     beta_B: float = 0.75,
     gamma_A: float = 0.01,
@@ -78,4 +78,4 @@ def lipschitz_rnn_with(
 
 
 lipschitz_rnn = lipschitz_rnn_with()
-"""The Lipschitz network as a Cell, with epsilon = 0.1, beta = 0.75, gamma = 0.01."""
+"""The Lipschitz network as a Cell, with epsilon = 0.3, beta = 0.75, gamma = 0.01."""

@@ -9,7 +9,8 @@ over the time t since the last step, by the paper's fused solver: N steps, each 
 f opens a conductance towards A: it both drives a unit and shortens its time constant, which stays between
 ``tau / (1 + tau)`` and tau, and h never leaves the range of its start, 0 and A (theorems 1 and 2; both hold exactly for
 the solver). ``1 / tau`` is softplus of the parameter `leak`, and so is positive whatever an optimizer does; the paper
-has tau itself. ``ltc_with(unfolds=...)`` returns the cell for another N than 6. ``h U`` is computed anew in each of the
+has tau itself. `init` starts with tau = 20, in the unit of t: with a shorter one the past is forgotten before it is
+learnt. ``ltc_with(unfolds=...)`` returns the cell for another N than 6. ``h U`` is computed anew in each of the
 N steps: the first is the cell's hidden term, N - 1 are inside the equations.
 
 The paper writes one f for each unit, as here; the authors' later code has one sigmoid and one A for each pair of units.
@@ -49,7 +50,7 @@ class LTCGates(NamedTuple):
 
 
 init = init_of(
-    LTCParams, W="D H", U="H H", b="H", A=("H", uniform(1.0)), leak=("H", jax.nn.initializers.zeros)
+    LTCParams, W="D H", U="H H", b="H", A=("H", uniform(1.0)), leak=("H", jax.nn.initializers.constant(-3.0))
 )  # fmt: skip
 initial_carry = zeros_carry(Hidden)
 

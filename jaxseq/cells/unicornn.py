@@ -60,7 +60,7 @@ def hidden_terms(params: UnICORNNParams, carry: UnICORNNCarry) -> Array:
     return jnp.broadcast_to(params.u, carry.h.shape) * carry.h
 
 
-def unicornn_with(dt: float = 0.1, alpha: float = 0.0) -> Cell:
+def unicornn_with(dt: float = 0.5, alpha: float = 0.0) -> Cell:
     """Return the cell with the time step `dt` and the stiffness `alpha`."""
 
     def gates(
@@ -77,4 +77,4 @@ def unicornn_with(dt: float = 0.1, alpha: float = 0.0) -> Cell:
 
 
 unicornn = unicornn_with()
-"""The UnICORNN as a Cell, with dt = 0.1, alpha = 0."""
+"""The UnICORNN as a Cell, with dt = 0.5, alpha = 0."""
