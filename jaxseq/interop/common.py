@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import CELLS, Cell, stack
+from jaxseq.cells import CELLS, Cell, conv_lstm, stack
 from jaxseq.cells.checks import check_cell, check_params
+from jaxseq.cells.conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError, nearest
 from jaxseq.interop import TESTED
 from jaxseq.notation import Array, Params
@@ -304,6 +305,29 @@ def must_be_zero(what: str, why: str, *arrays: Array) -> None:
     for a in arrays:
         if not isinstance(a, jax.core.Tracer) and np.any(np.asarray(a)):
             raise InputError(f"{what}: {why}, and here it is not zero")
+
+
+def forget(b: Array, by: float) -> Array:
+    """Return ``b [4H]``, blocks i f g o, with `by` added to the forget gate's: some libraries add 1 when they run."""
+    H = b.shape[0] // 4
+    return b.at[H : 2 * H].add(by)
+
+
+def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> Layout:
+    """Return the layout of flax' and haiku's convolutional LSTM: i g f o, two biases, 1 added to f, no peepholes."""
+    W, U, b, second = f"{ih}/{kernel}", f"{hh}/{kernel}", f"{ih}/{bias}", f"{hh}/{bias}"
+
+    def read(a: Arrays) -> Params:
+        both = permute(a[b] + a[second], "igfo", "ifgo")
+        w, u = (permute(a[name], "igfo", "ifgo") for name in (W, U))
+        return ConvLSTMParams(w, u, forget(both, 1.0), jnp.zeros_like(both[: both.shape[0] // 4 * 3]))
+
+    def write(p: ConvLSTMParams) -> dict[str, Array]:
+        must_be_zero(f"to_{library}", "there are no peepholes in place of p", p.p)
+        arrays = {W: p.W, U: p.U, b: forget(p.b, -1.0), second: jnp.zeros_like(p.b)}
+        return {name: permute(a, "ifgo", "igfo") for name, a in arrays.items()}
+
+    return Layout(conv_lstm, {W: "R C D 4H", U: "R C H 4H", b: "4H?", second: "4H?"}, read, write)
 
 
 def permute(a: Array, given: str, wanted: str) -> Array:

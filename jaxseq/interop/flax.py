@@ -1,4 +1,4 @@
-"""Recurrent cells of flax, linen's and nnx's: SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, and linen's MGUCell.
+"""Recurrent cells of flax: linen's and nnx' SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell; linen's MGU and ConvLSTM.
 
 Gates mean what they mean here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
 beside h, the GRU beside x. The LSTM's carry is (c, h), where ours is (h, c). What is particular:
@@ -7,6 +7,9 @@ beside h, the GRU beside x. The LSTM's carry is (c, h), where ours is (h, c). Wh
 - SimpleCell(residual=True) adds h before the activation: an identity in our U.
 - MGUCell is not the paper's (our `mgu`): its f retains, and resets after the product. It is our `gru` with both gates
   the same, and without reset_gate our `ugrnn`. The other way a gru is written as a GRUCell.
+- ConvLSTMCell adds 1 to the forget gate when it runs, where ours has it in b, so that this bias goes there and back
+  with one rounding; its two biases are added, and the second becomes zero; our peepholes p are zero, or cannot be
+  written.
 
 Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers.html#recurrent and flax.nnx likewise.
 """
@@ -28,6 +31,7 @@ from jaxseq.interop.common import (
     Found,
     Layout,
     check_version,
+    conv_lstm_layout,
     flat,
     layout,
     must_be_zero,
@@ -118,6 +122,7 @@ LINEN: dict[str, Layout] = {
     "gru": _gru_by_gate(),
     "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
+LINEN["conv_lstm"] = conv_lstm_layout("linen", "ih", "hh", "kernel", "bias")
 LINEN["mgu"] = _tied()
 """linen's layouts, by our cell's name; mgu is what flax calls so."""
 
@@ -146,6 +151,10 @@ def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> st
 def _kind(what: str, cell: Any) -> str:
     """Return the name of the layout of a cell of flax."""
     name = type(cell).__name__
+    if name == "ConvLSTMCell":
+        if len(cell.kernel_size) != 2 or cell.padding != "SAME" or set(cell.strides or (1,)) != {1}:
+            raise InputError(f"{what}: our conv_lstm has pictures of one size: two axes, padding 'SAME', no strides")
+        return "conv_lstm"
     if name == "SimpleCell":
         return _activation(what, cell, "activation_fn", {"tanh": "rnn", "relu": "rnn_relu"})
     kinds = {"LSTMCell": "lstm", "OptimizedLSTMCell": "lstm", "GRUCell": "gru", "MGUCell": "mgu"}
@@ -174,7 +183,7 @@ def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
     """Return ``(cell, params)`` of a cell of flax.linen, or of an RNN or a Bidirectional of such.
 
     Args:
-      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, RNN or Bidirectional.
+      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional.
       variables: what its init returns, ``{"params": ...}``.
 
     Raises:
@@ -235,11 +244,19 @@ def to_linen(cell: Cell, params: Params, *, optimized: bool = True) -> tuple[Any
         return module, {"params": dict(zip(("forward_rnn", "backward_rnn"), inner, strict=True))}
     kind, arrays = written("to_linen", LINEN, cell, params)
     name = "OptimizedLSTMCell" if kind == "lstm" and optimized else CLASSES[kind]
-    module = getattr(linen, name)(params.U.shape[0], param_dtype=params.W.dtype, **OPTIONS.get(kind, {}))
+    options = {"kernel_size": params.W.shape[:2]} if kind == "conv_lstm" else OPTIONS.get(kind, {})
+    module = getattr(linen, name)(params.U.shape[-2], param_dtype=params.W.dtype, **options)
     return module, {"params": nested(arrays)}
 
 
-CLASSES = {"rnn": "SimpleCell", "rnn_relu": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell", "ugrnn": "MGUCell"}
+CLASSES = {
+    "rnn": "SimpleCell",
+    "rnn_relu": "SimpleCell",
+    "lstm": "LSTMCell",
+    "gru": "GRUCell",
+    "ugrnn": "MGUCell",
+    "conv_lstm": "ConvLSTMCell",
+}
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
 
 

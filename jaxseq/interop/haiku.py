@@ -1,9 +1,10 @@
-"""Recurrent cores of haiku: VanillaRNN, LSTM and GRU, as the parameters that hk.transform returns.
+"""Recurrent cores of haiku: VanillaRNN, LSTM, Conv2DLSTM and GRU, as the parameters that hk.transform returns.
 
 The LSTM's blocks are packed i g f o in one matrix for x and h together, and 1 is added to its forget gate when it runs:
 ours has it in b, so that a bias of the forget gate goes there and back with one rounding. The GRU resets before the
 product and its update gate is the other way round (1 writes): our `gru_cho` with the signs of z's weights turned. The
-VanillaRNN is a relu network with two biases, which are added; the other way the second becomes zero.
+VanillaRNN is a relu network with two biases, which are added; the other way the second becomes zero. So it is with the
+Conv2DLSTM, which has no peepholes: our p is zero, or cannot be written.
 
 Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 """
@@ -21,7 +22,9 @@ from jaxseq.interop.common import (
     Found,
     Layout,
     check_version,
+    conv_lstm_layout,
     flat,
+    forget,
     layout,
     permute,
     read,
@@ -31,21 +34,15 @@ from jaxseq.interop.common import (
 from jaxseq.notation import Array, Params
 
 
-def _forget(b: Array, by: float) -> Array:
-    """Add to the forget gate's block of ``b [4H]``, blocks i f g o."""
-    H = b.shape[0] // 4
-    return b.at[H : 2 * H].add(by)
-
-
 def _read_lstm(a: Arrays) -> LSTMParams:
     w = permute(a["linear/w"], "igfo", "ifgo")
     W, U = jnp.split(w, [w.shape[0] - w.shape[1] // 4])
-    return LSTMParams(W, U, _forget(permute(a["linear/b"], "igfo", "ifgo"), 1.0))
+    return LSTMParams(W, U, forget(permute(a["linear/b"], "igfo", "ifgo"), 1.0))
 
 
 def _write_lstm(p: LSTMParams) -> dict[str, Array]:
     w = permute(jnp.concatenate([p.W, p.U]), "ifgo", "igfo")
-    return {"linear/w": w, "linear/b": permute(_forget(p.b, -1.0), "ifgo", "igfo")}
+    return {"linear/w": w, "linear/b": permute(forget(p.b, -1.0), "ifgo", "igfo")}
 
 
 def _turn(a: Array) -> Array:
@@ -77,10 +74,11 @@ _VANILLA = {"linear/w": "D H", "linear/b": "H", "linear_1/w": "H H", "linear_1/b
 LAYOUTS: dict[str, Layout] = {
     "rnn_relu": Layout(rnn_relu, _VANILLA, _read_vanilla, _write_vanilla),
     "lstm": Layout(lstm, {"linear/w": "D+H 4H", "linear/b": "4H"}, _read_lstm, _write_lstm),
+    "conv_lstm": conv_lstm_layout("haiku", "input_to_hidden", "hidden_to_hidden", "w", "b"),
     "gru_cho": Layout(gru_cho, {"w_i": "D 3H", "w_h": "H 3H", "b": "3H"}, _read_gru, _write_gru),
 }
 """By our cell's name."""
-NAMES = {"rnn_relu": "vanilla_rnn", "lstm": "lstm", "gru_cho": "gru"}
+NAMES = {"rnn_relu": "vanilla_rnn", "lstm": "lstm", "conv_lstm": "conv2_dlstm", "gru_cho": "gru"}
 """haiku's own name of each core."""
 
 
@@ -89,7 +87,7 @@ def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None)
 
     Args:
       params: what hk.transform's init returns: modules by name, arrays by name in each.
-      layer: rnn_relu for a VanillaRNN, lstm, gru_cho for a GRU.
+      layer: rnn_relu for a VanillaRNN, lstm, conv_lstm for a Conv2DLSTM, gru_cho for a GRU.
       prefix: in the params of a larger model, the name of the core, such as "my_net/lstm_1".
 
     A DeepRNN has a core for each layer: convert each by its prefix, and `stack` the cells.
@@ -109,7 +107,7 @@ def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None)
 
 
 def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, dict[str, Array]]:
-    """Return haiku's params of a VanillaRNN, LSTM or GRU with that name (by default the one haiku gives it).
+    """Return haiku's params of a core with that name (by default the one haiku gives it).
 
     Raises:
       InputError: if haiku has no such layer.

@@ -1,8 +1,9 @@
-"""Recurrent layers of keras: SimpleRNN, LSTM and GRU, their cells, RNN of cells, Bidirectional, Sequential of these.
+"""Recurrent layers of keras: SimpleRNN, LSTM, GRU, their cells, ConvLSTM2D; RNN of cells, Bidirectional, Sequential.
 
 Blocks of the LSTM are packed as ours (keras calls the candidate c), of the GRU z r h. A GRU with reset_after has two
 biases, which are added but for the candidate's; the other way the rest of the second becomes zero. Without, it is our
-`gru_cho`. unit_forget_bias is how keras draws a bias, not an equation: what was drawn is in b.
+`gru_cho`. unit_forget_bias is how keras draws a bias, not an equation: what was drawn is in b. ConvLSTM2D has no
+peepholes: our p is zero, or cannot be written.
 
 Reference: https://keras.io/api/layers/recurrent_layers/
 """
@@ -14,7 +15,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import Cell, GRUChoParams, GRUParams, LSTMParams, RNNParams, gru, gru_cho, lstm, rnn, rnn_relu
+from jaxseq.cells import (
+    Cell,
+    GRUChoParams,
+    GRUParams,
+    LSTMParams,
+    RNNParams,
+    conv_lstm,
+    gru,
+    gru_cho,
+    lstm,
+    rnn,
+    rnn_relu,
+)
+from jaxseq.cells.conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -69,12 +83,25 @@ def _write_cho(p: GRUChoParams) -> dict[str, Array]:
     return {name: permute(a, "rzn", "zrn") for name, a in names.items()}
 
 
+def _conv_lstm() -> Layout:
+    def read(a: Arrays) -> ConvLSTMParams:
+        p = jnp.zeros_like(a["bias"][: a["bias"].shape[0] // 4 * 3])
+        return ConvLSTMParams(a["kernel"], a["recurrent_kernel"], a["bias"], p)
+
+    def write(p: ConvLSTMParams) -> dict[str, Array]:
+        must_be_zero("to_keras", "ConvLSTM2D has no peepholes in place of p", p.p)
+        return {"kernel": p.W, "recurrent_kernel": p.U, "bias": p.b}
+
+    return Layout(conv_lstm, {"kernel": "R C D 4H", "recurrent_kernel": "R C H 4H", "bias": "4H?"}, read, write)
+
+
 _GRU = {"kernel": "D 3H", "recurrent_kernel": "H 3H"}
 
 LAYOUTS: dict[str, Layout] = {
     "rnn": _layout(rnn, RNNParams, ""),
     "rnn_relu": _layout(rnn_relu, RNNParams, ""),
     "lstm": _layout(lstm, LSTMParams, "4"),
+    "conv_lstm": _conv_lstm(),
     "gru": Layout(gru, {**_GRU, "bias": "2 3H?"}, _read_gru, _write_gru),
     "gru_cho": Layout(gru_cho, {**_GRU, "bias": "3H?"}, _read_cho, _write_cho),
 }
@@ -85,8 +112,8 @@ def from_keras(layer: Any) -> tuple[Any, Params]:
     """Return ``(cell, params)`` of a layer of keras that has been built, of any backend.
 
     Args:
-      layer: a SimpleRNN, LSTM, GRU, their cells, an RNN of such a cell or of a list of them, a Bidirectional, or a list
-        or Sequential of all these.
+      layer: a SimpleRNN, LSTM, GRU, their cells, a ConvLSTM2D, an RNN of such a cell or of a list of them, a
+        Bidirectional, or a list or Sequential of all these.
 
     Returns:
       A cell and its params; for several layers a stack; for a Bidirectional params that are `Bidirectional`; for
@@ -142,7 +169,8 @@ def _one(cell: Any) -> Found:
     from keras import activations
     from keras import layers as kl
 
-    if not isinstance(cell, kl.SimpleRNNCell | kl.LSTMCell | kl.GRUCell):
+    convolves = type(cell).__name__ == "ConvLSTMCell"  # which keras does not export
+    if not (convolves or isinstance(cell, kl.SimpleRNNCell | kl.LSTMCell | kl.GRUCell)):
         raise InputError(f"from_keras: expected a SimpleRNN, an LSTM, a GRU, or layers of these; got {type(cell)}")
     if not cell.built:
         raise InputError(f"from_keras: {cell.name} has no weights yet; call it, or its build, first")
@@ -158,6 +186,14 @@ def _one(cell: Any) -> Found:
         kind = "rnn" if cell.activation is activations.tanh else "rnn_relu"
     elif isinstance(cell, kl.LSTMCell):
         kind = "lstm"
+    elif convolves:
+        kind = "conv_lstm"
+        plain = cell.rank == 2 and cell.padding == "same" and {*cell.strides, *cell.dilation_rate} == {1}
+        if not plain or cell.data_format != "channels_last":
+            raise InputError(
+                "from_keras: our conv_lstm has pictures of one size: ConvLSTM2D, padding='same', channels last, no "
+                "strides, no dilation"
+            )
     else:
         kind = "gru" if cell.reset_after else "gru_cho"
     arrays = {name: _value(v) for name in LAYOUTS[kind].shapes if (v := getattr(cell, name)) is not None}
@@ -179,13 +215,14 @@ def to_arrays(cell: Any, params: Params) -> list[Array]:
     return arrays
 
 
-def to_keras(cell: Any, params: Params, *, use_bias: bool = True) -> Any:
+def to_keras(cell: Any, params: Params, *, use_bias: bool = True, picture: tuple[int, int] | None = None) -> Any:
     """Return the layer of keras, built, with return_sequences; for several a Sequential of them.
 
     Args:
       cell: a cell, a stack, or a tuple of cells as `jaxseq.layers` takes it.
       params: its params.
       use_bias: False for layers without biases; ours must be zero then.
+      picture: for a conv_lstm, rows and columns, which keras fixes when a layer is built.
 
     Raises:
       InputError: if keras has no such layer.
@@ -197,10 +234,13 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True) -> Any:
     made = [_make(one, own, use_bias) for one, own in found]
     layer = made[0]
     first = found[0][1].forward if isinstance(found[0][1], Bidirectional) else found[0][1]
+    if (found[0][0] == conv_lstm) != (picture is not None):
+        raise InputError("to_keras: picture=(rows, columns) must be given for a conv_lstm, and for no other cell")
+    shape = (None, *(picture or ()), first.W.shape[-2])
     if len(made) > 1:
-        layer = keras.Sequential([keras.Input((None, first.W.shape[0]), dtype=str(first.W.dtype)), *made])
+        layer = keras.Sequential([keras.Input(shape, dtype=str(first.W.dtype)), *made])
     else:
-        layer.build((None, None, first.W.shape[0]))
+        layer.build((None, *shape))
     weights = to_arrays(cell, params)
     if not use_bias:
         # each third: kernel, recurrent_kernel, bias
@@ -212,6 +252,7 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True) -> Any:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rnn_relu": {"activation": "relu"},
+    "conv_lstm": {"padding": "same"},
     "gru": {"reset_after": True},
     "gru_cho": {"reset_after": False},
 }
@@ -221,11 +262,14 @@ def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
     from keras import layers as kl
 
     kind = written("to_keras", LAYOUTS, cell, params.forward if isinstance(params, Bidirectional) else params)[0]
-    make = {"rnn": kl.SimpleRNN, "rnn_relu": kl.SimpleRNN, "lstm": kl.LSTM, "gru": kl.GRU, "gru_cho": kl.GRU}[kind]
+    kinds = {"rnn": kl.SimpleRNN, "rnn_relu": kl.SimpleRNN, "lstm": kl.LSTM, "conv_lstm": kl.ConvLSTM2D}
+    make = kinds.get(kind, kl.GRU)
 
     def one(p: Any, **more: Any) -> Any:
+        if kind == "conv_lstm":
+            more |= {"kernel_size": p.W.shape[:2]}
         common = {"return_sequences": True, "use_bias": use_bias, "dtype": str(p.W.dtype)}
-        return make(p.U.shape[0], **common, **OPTIONS.get(kind, {}), **more)
+        return make(p.U.shape[-2], **common, **OPTIONS.get(kind, {}), **more)
 
     if isinstance(params, Bidirectional):
         backward = one(params.backward, go_backwards=True)

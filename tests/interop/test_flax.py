@@ -129,3 +129,25 @@ def test_what_flax_has_not_is_refused():
         from_nnx(nnx.Bidirectional(ahead, ahead, merge_fn=jnp.add))
     with pytest.raises(InputError, match="unknown array 'ix/kernel': did you mean"):
         from_linen(linen.LSTMCell(H), {"params": {"ix": {"kernel": jnp.ones((D, H))}}})
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_convolutional(use_bias):
+    module = linen.ConvLSTMCell(H, (3, 2), use_bias=use_bias, param_dtype=jnp.float64)
+    xs = random(2, T, B, 4, 5, D)
+    state = module.initialize_carry(jax.random.key(0), xs.shape[1:])
+    variables = noisy(jax.random.key(3), module.init(jax.random.key(1), state, xs[0]))
+    cell, params = from_linen(module, variables)
+    carry = noisy(jax.random.key(7), cell.initial_carry(params, xs.shape[1:-1]))
+    ours = lambda v, carry, xs: unroll(cell, from_linen(module, v)[1], carry, xs)  # noqa: E731
+    theirs = lambda v, carry, xs: unrolled(lambda s, x: module.apply(v, s, x), carry, xs)  # noqa: E731
+    assert_same("conv", ours, theirs, variables, carry, xs)
+
+    back, written = to_linen(cell, params)
+    assert difference(from_linen(back, written)[1], params)[0] < 1e-15
+    assert not written["params"]["hh"]["bias"].any()
+    assert difference(written["params"]["hh"]["kernel"], variables["params"]["hh"]["kernel"])[0] == 0
+    with pytest.raises(InputError, match="no peepholes in place of p, and here it is not zero"):
+        to_linen(cell, params._replace(p=params.p + 1))
+    with pytest.raises(InputError, match="padding 'SAME', no strides"):
+        from_linen(linen.ConvLSTMCell(H, (3, 2), padding="VALID"), variables)

@@ -67,7 +67,7 @@ def test_a_core_of_a_larger_model():
 
 
 def test_what_haiku_has_not_is_refused():
-    with pytest.raises(InputError, match="no such layer as gru; there are: rnn_relu, lstm, gru_cho"):
+    with pytest.raises(InputError, match="no such layer as gru; there are: rnn_relu, lstm, conv_lstm, gru_cho"):
         to_haiku(gru, gru.init(jax.random.key(0), D, H))
     with pytest.raises(InputError, match="no layer 'gru': did you mean 'gru_cho'"):
         from_haiku({}, "gru")
@@ -82,3 +82,20 @@ def test_what_haiku_has_not_is_refused():
         from_haiku(double, "lstm")
     with pytest.raises(InputError, match="several dtypes, float32 and float64"):
         from_haiku({"lstm/linear": {"w": np.ones((5, 8)), "b": np.ones(8, np.float32)}}, "lstm")
+
+
+def test_convolutional():
+    cell = CELLS["conv_lstm"]
+    carry = start(cell, cell.init(jax.random.key(0), D, H, dtype=jnp.float64))
+    carry = jax.tree.map(lambda a: jnp.sin(jnp.arange(1.0, B * 4 * 5 * H + 1)).reshape(B, 4, 5, H), carry)
+    xs = random(2, T, B, 4, 5, D)
+    made = transformed(lambda H: haiku.Conv2DLSTM((4, 5), H, (3, 2)))
+    weights = noisy(jax.random.key(3), made.init(jax.random.key(1), carry, xs))
+    run = lambda w, *rest: unroll(cell, from_haiku(w, "conv_lstm")[1], *rest)  # noqa: E731
+    assert_same("conv", run, made.apply, weights, carry, xs)
+    params = from_haiku(weights, "conv_lstm")[1]
+    back = to_haiku(cell, params)
+    assert back.keys() == weights.keys()
+    assert difference(from_haiku(back, "conv_lstm")[1], params)[0] < 1e-15
+    with pytest.raises(InputError, match="no peepholes in place of p"):
+        to_haiku(cell, params._replace(p=params.p + 1))

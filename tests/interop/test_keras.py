@@ -142,3 +142,32 @@ def test_what_cannot_be_represented_is_refused():
         to_keras(lstm, params, use_bias=False)
     with pytest.raises(InputError, match="expected a tuple of 2 params"):
         to_keras((lstm, lstm), (params,))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_convolutional(use_bias, float64_tanh):
+    options = {"padding": "same", "use_bias": use_bias, "dtype": "float64", **COMMON}
+    layer = kl.ConvLSTM2D(H, (3, 2), **options)
+    layer.build((B, T, 4, 5, D))
+    weights = weights_of(layer)
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def theirs(weights, carry, xs):
+        (outs, *states), _ = layer.stateless_call(weights, fixed, time_first(xs), initial_state=list(carry))
+        return type(carry)(*states), time_first(outs)
+
+    cell, params = from_keras(layer)
+    carry, xs = noisy(jax.random.key(4), cell.initial_carry(params, (B, 4, 5))), random(2, T, B, 4, 5, D)
+    assert_same("conv", lambda w, *rest: unroll(cell, converted(layer, w)[1], *rest), theirs, weights, carry, xs)
+    back = to_keras(cell, params, use_bias=use_bias, picture=(4, 5))
+    assert difference([v.value for v in back.trainable_variables], weights)[0] == 0
+    assert difference(from_keras(back)[1], params)[0] == 0
+
+    with pytest.raises(InputError, match="must be given for a conv_lstm"):
+        to_keras(cell, params)
+    with pytest.raises(InputError, match="no peepholes in place of p, and here it is not zero"):
+        to_keras(cell, params._replace(p=params.p + 1), picture=(4, 5))
+    strided = kl.ConvLSTM2D(H, 3, **options | {"padding": "valid"})
+    strided.build((B, T, 4, 5, D))
+    with pytest.raises(InputError, match="pictures of one size"):
+        from_keras(strided)
