@@ -1,8 +1,6 @@
 """The same LSTM and GRU in other libraries: our weights in their layout, and their gradients back in ours.
 
-Gate orders, read from each library's source: i f g o and r z n in torch, flax and equinox, as here; i g f o in haiku's
-LSTM; i f g o and z r n in keras. Where a library has two biases for our one, ours is in the first, and the gradient of
-either is ours.
+`jaxseq.interop` converts the weights; its derivative, transposed, converts gradients.
 """
 
 from __future__ import annotations
@@ -91,63 +89,47 @@ def textbook(cell: str, params: Any, xs: jax.Array) -> Layer:
     return Layer(lambda p, xs: lax.scan(lambda s, x: step(p, s, x), start, xs)[1], params, lambda g: g)
 
 
-def linen(kind: str) -> Callable[[str, Any, jax.Array], Layer]:
+def back_by(to: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
+    """Return the function from a library's gradients to ours, `to` being the conversion of params to its weights."""
+    return lambda gradients: jax.vjp(to, params)[1](gradients)[0]
+
+
+def linen(optimized: bool) -> Callable[[str, Any, jax.Array], Layer]:
     """Return the builder of flax's `linen.RNN` over a cell."""
 
     def build(cell: str, params: Any, xs: jax.Array) -> Layer:
         from flax import linen
 
-        names, H = ("ifgo" if cell == "lstm" else "rzn"), params.U.shape[0]
-        rnn = linen.RNN(getattr(linen, kind)(H), time_major=True)
-        W, U, b = (jnp.split(a, len(names), axis=-1) for a in params[:3])
-        own = {f"i{n}": {"kernel": w} for n, w in zip(names, W, strict=True)}
-        own |= {f"h{n}": {"kernel": u} for n, u in zip(names, U, strict=True)}
-        side = "h" if cell == "lstm" else "i"
-        for n, bias in zip(names, b, strict=True):
-            own[f"{side}{n}"]["bias"] = bias
-        if cell == "gru":
-            own["hn"]["bias"] = params.b_hn
+        from jaxseq.interop.flax import to_linen
 
-        def back(g: Any) -> Any:
-            g = g["params"]["cell"]
-            W, U = (jnp.concatenate([g[f"{s}{n}"]["kernel"] for n in names], -1) for s in "ih")
-            b = jnp.concatenate([g[f"{side}{n}"]["bias"] for n in names], -1)
-            return LSTMParams(W, U, b) if cell == "lstm" else GRUParams(W, U, b, g["hn"]["bias"])
+        def to(params: Any) -> Any:
+            return {"params": {"cell": to_linen(CELLS[cell], params)[1]["params"]}}
 
-        return Layer(rnn.apply, {"params": {"cell": own}}, back)
+        rnn = linen.RNN(to_linen(CELLS[cell], params, optimized=optimized)[0], time_major=True)
+        return Layer(rnn.apply, to(params), back_by(to, params))
 
     return build
 
 
-def nnx(kind: str) -> Callable[[str, Any, jax.Array], Layer]:
+def nnx(optimized: bool) -> Callable[[str, Any, jax.Array], Layer]:
     """Return the builder of flax's `nnx.RNN` over a cell; its GRU has no second bias (ours is zero)."""
 
     def build(cell: str, params: Any, xs: jax.Array) -> Layer:
         from flax import nnx
 
-        (D, H), G = (params.W.shape[0], params.U.shape[0]), GATES[cell]
-        rnn = nnx.RNN(getattr(nnx, kind)(D, H, rngs=nnx.Rngs(0)), time_major=True, rngs=False)
-        zero = jnp.zeros((xs.shape[1], H))
+        from jaxseq.interop.flax import to_nnx
+
+        def split(params: Any) -> Any:
+            module = to_nnx(CELLS[cell], params, optimized=optimized)
+            return nnx.split(nnx.RNN(module, time_major=True, rngs=False), nnx.Param, ...)
+
+        zero = jnp.zeros((xs.shape[1], params.U.shape[0]))
         start = (zero, zero) if cell == "lstm" else zero  # given, since to draw zeros it would want a key
-        names = "i f g o".split() if kind == "LSTMCell" else [None]
-        side = "h" if cell == "lstm" else "i"
+        graph, weights, rest = split(params)
 
-        def dense(tree: Any, where: str, name: str | None) -> Any:
-            key = f"dense_{where}" if name is None else f"{where}{'f_' if (where, name) == ('i', 'f') else name}"
-            return tree[key] if isinstance(tree, dict) else getattr(tree, key)
-
-        cut = {key: jnp.split(a, len(names), -1) for key, a in zip("WUb", params[:3], strict=True)}
-        for k, name in enumerate(names):
-            dense(rnn.cell, "i", name).kernel = nnx.Param(cut["W"][k])
-            dense(rnn.cell, "h", name).kernel = nnx.Param(cut["U"][k])
-            dense(rnn.cell, side, name).bias = nnx.Param(cut["b"][k])
-        graph, weights, rest = nnx.split(rnn, nnx.Param, ...)
-
-        def back(g: Any) -> Any:
-            g = nnx.to_pure_dict(g)["cell"]
-            W, U = (jnp.concatenate([dense(g, s, n)["kernel"] for n in names], -1) for s in "ih")
-            b = jnp.concatenate([dense(g, side, n)["bias"] for n in names], -1)
-            return LSTMParams(W, U, b) if G == 4 else GRUParams(W, U, b, None)
+        def back(gradients: Any) -> Any:
+            ours = back_by(lambda p: split(p)[1], params)(gradients)
+            return ours._replace(b_hn=None) if cell == "gru" else ours
 
         return Layer(lambda w, xs: nnx.merge(graph, w, rest)(xs, initial_carry=start), weights, back)
 
@@ -158,35 +140,26 @@ def haiku(cell: str, params: Any, xs: jax.Array) -> Layer:
     """Return haiku's `dynamic_unroll` of its LSTM, which adds 1 to the forget gate by itself."""
     import haiku as hk
 
-    D, H = params.W.shape[0], params.U.shape[0]
+    from jaxseq.interop.haiku import to_haiku
 
     def run(xs: jax.Array) -> jax.Array:
-        core = hk.LSTM(H)
+        core = hk.LSTM(params.U.shape[0])
         return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
 
-    def reorder(a: jax.Array) -> jax.Array:  # i f g o to i g f o, and the other way round
-        i, f, g, o = jnp.split(a, 4, axis=-1)
-        return jnp.concatenate([i, g, f, o], axis=-1)
+    def to(params: Any) -> Any:
+        return to_haiku(CELLS[cell], params)
 
-    def back(g: Any) -> LSTMParams:
-        g = jax.tree.map(reorder, g["lstm/linear"])
-        return LSTMParams(g["w"][:D], g["w"][D:], g["b"])
-
-    w = reorder(jnp.concatenate([params.W, params.U]))
-    b = reorder(params.b.at[H : 2 * H].add(-1))
-    return Layer(hk.without_apply_rng(hk.transform(run)).apply, {"lstm/linear": {"w": w, "b": b}}, back)
+    return Layer(hk.without_apply_rng(hk.transform(run)).apply, to(params), back_by(to, params))
 
 
 def equinox(cell: str, params: Any, xs: jax.Array) -> Layer:
     """Return equinox's cell, mapped over the batch, in `lax.scan`, as its documentation runs it."""
-    import equinox as eqx
+    from jaxseq.interop.equinox import to_equinox
 
-    (D, H), B = (params.W.shape[0], params.U.shape[0]), xs.shape[1]
-    zero = jnp.zeros((B, H))
-    names = ["weight_ih", "weight_hh", "bias"] + ["bias_n"] * (cell == "gru")
-    kind = eqx.nn.LSTMCell if cell == "lstm" else eqx.nn.GRUCell
-    new = (params.W.T, params.U.T, *params[2:])
-    module = eqx.tree_at(lambda m: [getattr(m, n) for n in names], kind(D, H, key=jax.random.key(0)), list(new))
+    zero = jnp.zeros((xs.shape[1], params.U.shape[0]))
+
+    def to(params: Any) -> Any:
+        return to_equinox(CELLS[cell], params)
 
     def outs(module: Any, xs: jax.Array) -> jax.Array:
         def step(state: Any, x: jax.Array) -> Any:
@@ -195,48 +168,35 @@ def equinox(cell: str, params: Any, xs: jax.Array) -> Layer:
 
         return lax.scan(step, (zero, zero) if cell == "lstm" else zero, xs)[1]
 
-    def back(g: Any) -> Any:
-        return type(params)(g.weight_ih.T, g.weight_hh.T, *(getattr(g, n) for n in names[2:]))
-
-    return Layer(outs, module, back)
+    return Layer(outs, to(params), back_by(to, params))
 
 
 def keras(cell: str, params: Any, xs: jax.Array) -> Layer:
     """Return keras' layer on its JAX backend; batch first."""
     import keras
 
+    from jaxseq.interop.keras import to_arrays, to_keras
+
     if keras.backend.backend() != "jax":
         raise ImportError("keras was imported with another backend than JAX; set KERAS_BACKEND=jax")
-    H, (T, B, D) = params.U.shape[0], xs.shape
-    layer = (keras.layers.LSTM if cell == "lstm" else keras.layers.GRU)(H, return_sequences=True)
-    layer.build((B, T, D))
+    layer = to_keras(CELLS[cell], params)
     fixed = [v.value for v in layer.non_trainable_variables]
 
-    def turn(a: jax.Array) -> jax.Array:  # r z n to z r n, and the other way round
-        r, z, n = jnp.split(a, 3, axis=-1)
-        return jnp.concatenate([z, r, n], axis=-1)
+    def to(params: Any) -> Any:
+        return to_arrays(CELLS[cell], params)
 
-    def back(g: Any) -> Any:
-        if cell == "lstm":
-            return LSTMParams(*g)
-        W, U, b = map(turn, g)
-        return GRUParams(W, U, b[0], b[1, 2 * H :])
-
-    weights = list(params)
-    if cell == "gru":
-        second = jnp.pad(params.b_hn, (2 * H, 0))
-        weights = [turn(params.W), turn(params.U), turn(jnp.stack([params.b, second]))]
-    return Layer(lambda w, xs: layer.stateless_call(w, fixed, xs)[0], weights, back, time=1)
+    run = lambda w, xs: layer.stateless_call(w, fixed, xs)[0]  # noqa: E731
+    return Layer(run, to(params), back_by(to, params), time=1)
 
 
 PEERS: dict[str, tuple[str, Callable[[str, Any, jax.Array], Layer], tuple[str, ...]]] = {
     "plain scan": ("jax", textbook, ("lstm", "gru")),
-    "linen": ("flax", linen("LSTMCell"), ("lstm",)),
-    "linen optimized": ("flax", linen("OptimizedLSTMCell"), ("lstm",)),
-    "linen gru": ("flax", linen("GRUCell"), ("gru",)),
-    "nnx": ("flax", nnx("LSTMCell"), ("lstm",)),
-    "nnx optimized": ("flax", nnx("OptimizedLSTMCell"), ("lstm",)),
-    "nnx gru": ("flax", nnx("GRUCell"), ("gru",)),
+    "linen": ("flax", linen(False), ("lstm",)),
+    "linen optimized": ("flax", linen(True), ("lstm",)),
+    "linen gru": ("flax", linen(True), ("gru",)),
+    "nnx": ("flax", nnx(False), ("lstm",)),
+    "nnx optimized": ("flax", nnx(True), ("lstm",)),
+    "nnx gru": ("flax", nnx(True), ("gru",)),
     "haiku": ("haiku", haiku, ("lstm",)),
     "equinox": ("equinox", equinox, ("lstm", "gru")),
     "keras": ("keras", keras, ("lstm", "gru")),
