@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.timing import cores
-from jaxseq.cells import GRUParams, LSTMParams
+from jaxseq.cells import GRUParams, LSTMParams, gru, lstm
+from jaxseq.interop.torch import to_arrays
 from jaxseq.text import EOS, PAD, SOS
 
 torch.set_num_threads(cores())
@@ -35,11 +36,8 @@ def fill(module: nn.Module, **values: Any) -> None:
 
 def fill_rnn(module: nn.Module, params: Any, suffix: str = "") -> None:
     """Set W, U and biases of a torch GRU, LSTM or their cells; our one bias is torch's first."""
-    second = np.zeros(params.b.shape, np.float32)
-    if isinstance(params, GRUParams):
-        second[-params.b_hn.shape[0] :] = params.b_hn
-    values = {"weight_ih": params.W.T, "weight_hh": params.U.T, "bias_ih": params.b, "bias_hh": second}
-    fill(module, **{name + suffix: value for name, value in values.items()})
+    values = to_arrays(gru if isinstance(params, GRUParams) else lstm, params)
+    fill(module, **{name.replace("_l0", suffix): value for name, value in values.items()})
 
 
 def fill_affine(module: nn.Linear, params: Any) -> None:

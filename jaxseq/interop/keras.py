@@ -5,6 +5,9 @@ biases, which are added but for the candidate's; the other way the rest of the s
 `gru_cho`. unit_forget_bias is how keras draws a bias, not an equation: what was drawn is in b. ConvLSTM2D has no
 peepholes: our p is zero, or cannot be written.
 
+On JAX, keras 3.15 computes tanh in float32 whatever the dtype of its layer: its own outputs in float64 are right to
+1e-7 only.
+
 Reference: https://keras.io/api/layers/recurrent_layers/
 """
 

@@ -1,6 +1,7 @@
 """Files of weights, and the command that converts them."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +140,12 @@ def test_what_cannot_be_converted_says_why(params, tmp_path, capsys):
     checkpoint.save(tmp_path / "run.safetensors", params)
     with pytest.raises(InputError, match="a checkpoint, not a converted layer"):
         files.load(tmp_path / "run.safetensors")
+
+
+def test_the_readme_states_the_versions_tested():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for package, version in interop.TESTED.items():
+        assert f"| {package} | {version} |" in readme
 
 
 def test_another_series_gives_one_warning(params, monkeypatch):
