@@ -70,7 +70,7 @@ def array(name: str, a: Any) -> Array:
         a = a.detach().cpu()
         a = a.float().numpy().astype(jnp.bfloat16) if str(a.dtype) == "torch.bfloat16" else a.numpy()
     if not isinstance(a, jax.Array):
-        a = np.asarray(a)
+        a = np.array(a)  # a copy, since theirs may be changed in place
     if not jnp.issubdtype(a.dtype, jnp.floating):
         raise InputError(f"{name} has dtype {a.dtype}; weights are real numbers: float32, float64, float16 or bfloat16")
     converted = jnp.asarray(a)

@@ -148,9 +148,14 @@ def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> st
     return wanted[given]
 
 
+def _name(module: Any) -> str:
+    """Return the name of a class of flax, or nothing for anybody else's, whatever its name."""
+    return type(module).__name__ if type(module).__module__.partition(".")[0] == "flax" else ""
+
+
 def _kind(what: str, cell: Any) -> str:
     """Return the name of the layout of a cell of flax."""
-    name = type(cell).__name__
+    name = _name(cell)
     if name == "ConvLSTMCell":
         if len(cell.kernel_size) != 2 or cell.padding != "SAME" or set(cell.strides or (1,)) != {1}:
             raise InputError(f"{what}: our conv_lstm has pictures of one size: two axes, padding 'SAME', no strides")
@@ -191,7 +196,7 @@ def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
     """
     check_version("flax")
     params = variables.get("params", variables)
-    name = type(module).__name__
+    name = _name(module)
     if name == "Bidirectional":
         if module.merge_fn is not type(module).merge_fn:
             raise InputError("from_linen: our bidirectional layer concatenates; this one has another merge_fn")
@@ -269,7 +274,7 @@ def from_nnx(module: Any) -> Found:
     check_version("flax")
     from flax import nnx
 
-    name = type(module).__name__
+    name = _name(module)
     if name == "Bidirectional":
         if module.merge_fn is not signature(nnx.Bidirectional.__init__).parameters["merge_fn"].default:
             raise InputError("from_nnx: our bidirectional layer concatenates; this one has another merge_fn")

@@ -172,7 +172,8 @@ def _one(cell: Any) -> Found:
     from keras import activations
     from keras import layers as kl
 
-    convolves = type(cell).__name__ == "ConvLSTMCell"  # which keras does not export
+    module, name = type(cell).__module__, type(cell).__name__
+    convolves = module.startswith("keras.") and name == "ConvLSTMCell"  # which keras does not export
     if not (convolves or isinstance(cell, kl.SimpleRNNCell | kl.LSTMCell | kl.GRUCell)):
         raise InputError(f"from_keras: expected a SimpleRNN, an LSTM, a GRU, or layers of these; got {type(cell)}")
     if not cell.built:

@@ -1,6 +1,8 @@
 """Files of weights, and the command that converts them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -140,6 +142,14 @@ def test_what_cannot_be_converted_says_why(params, tmp_path, capsys):
     checkpoint.save(tmp_path / "run.safetensors", params)
     with pytest.raises(InputError, match="a checkpoint, not a converted layer"):
         files.load(tmp_path / "run.safetensors")
+
+
+def test_no_library_is_loaded_before_it_is_wanted():
+    modules = "files common torch flax haiku equinox keras".split()
+    libraries = "torch flax haiku equinox keras".split()
+    loaded = f"print([m for m in {libraries} if m in sys.modules])"
+    code = f"import sys; from jaxseq.interop import {', '.join(modules)}; {loaded}"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def test_the_readme_states_the_versions_tested():

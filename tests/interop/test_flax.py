@@ -119,6 +119,9 @@ def test_what_flax_has_not_is_refused():
         from_linen(linen.Bidirectional(linen.RNN(hard), linen.RNN(hard), merge_fn=jnp.add), {})
     with pytest.raises(InputError, match="expected a cell, one of SimpleCell"):
         from_linen(linen.Dense(3), {})
+    own = type("LSTMCell", (linen.LSTMCell,), {})
+    with pytest.raises(InputError, match=r"expected a cell, .*test_flax.LSTMCell"):
+        from_linen(own(H), {})
     rngs = nnx.Rngs(0)
     with pytest.raises(InputError, match=r"activation_fn=.*gelu"):
         from_nnx(nnx.OptimizedLSTMCell(D, H, activation_fn=jax.nn.gelu, rngs=rngs))
