@@ -17,6 +17,7 @@ from tyro.extras import subcommand_cli_from_dict
 
 from jaxseq import __version__, catalogue, datasets, doctor
 from jaxseq.cells import CELLS
+from jaxseq.compilation import keep_compiled
 from jaxseq.errors import InputError, choose
 from jaxseq.tasks import config as translation
 from jaxseq.tasks import convert as converting
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             choose("command", args[0], commands)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
+            keep_compiled()
             subcommand_cli_from_dict(commands, prog="jaxseq", description=_ABOUT, args=args or ["--help"])
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away

@@ -1,10 +1,15 @@
 """Strict once, for all tests: no silent promotion of dtype or rank, float64 available, every warning an error."""
 
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAXSEQ_TEST_PLATFORM", "cpu"))
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# What commands compile in processes of their own is kept for this run of the tests, and nowhere else; not in this one.
+os.environ.setdefault("JAXSEQ_CACHE", tempfile.mkdtemp(prefix="jaxseq-tests-"))
+os.environ.setdefault("JAXSEQ_NO_COMPILATION_CACHE", "1")
 
 import importlib.metadata
 import importlib.util

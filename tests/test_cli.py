@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseq import __version__, checkpoint, cli, run_folder
+from jaxseq import __version__, checkpoint, cli, compilation, run_folder
 
 pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are made once
 
@@ -35,8 +35,10 @@ SMALL = "--steps 60 --report-every 20 --hidden 8 --embedding 8 --batch 8 --bucke
 def jaxseq(*args, cwd, check=True, stdin="", **options):
     """Run the command as a user would; no traceback ever."""
     command = [sys.executable, "-m", "jaxseq", *map(str, args)]
+    env = options.pop("env", os.environ)
+    env = {name: value for name, value in env.items() if name != compilation.OFF}  # kept for the tests that follow
     done = subprocess.run(
-        command, cwd=cwd, input=stdin, capture_output=True, text=True, check=False, timeout=300, **options
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, check=False, timeout=300, env=env, **options
     )
     assert "Traceback" not in done.stderr, done.stderr
     if check:

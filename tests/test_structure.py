@@ -45,6 +45,7 @@ interop.common
 interop.torch interop.flax interop.haiku interop.equinox interop.keras
 interop.files
 datasets series plots progress run_folder
+compilation
 doctor catalogue
 tasks tasks.cells tasks.config
 tasks.translate tasks.forecast

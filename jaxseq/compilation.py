@@ -1,0 +1,57 @@
+"""Compiled programs kept between starts of the command line: the second start of a training need not compile.
+
+JAX's own persistent cache, in a folder that only its owner can enter, since what lies there is run. Only the commands
+turn it on; importing jaxseq changes no setting. One folder a kind of processor: a home directory may be shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+from pathlib import Path
+
+from jaxseq.datasets import cache_dir
+
+OFF = "JAXSEQ_NO_COMPILATION_CACHE"
+
+
+def keep_compiled() -> Path | None:
+    """Turn JAX's persistent compilation cache on, and return its folder.
+
+    None where it stays off: ``JAXSEQ_NO_COMPILATION_CACHE`` is set, JAX was given a cache already
+    (``JAX_COMPILATION_CACHE_DIR``), or the folder cannot be made or belongs to somebody else.
+    """
+    import jax
+
+    if os.environ.get(OFF) or getattr(jax.config, "jax_compilation_cache_dir", None):
+        return None
+    folder = cache_dir() / "compiled" / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _private(folder):
+            return None
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return folder
+
+
+def _private(folder: Path) -> bool:
+    """Return whether only its owner, who we are, can write into a folder; where that can be asked."""
+    if not hasattr(os, "getuid"):
+        return True
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _processor() -> str:
+    """Return a name for this kind of processor: programs are compiled for its instructions."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        said = "".join(sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))}))
+    except OSError:
+        said = platform.processor() or platform.machine()
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
