@@ -122,7 +122,7 @@ def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefi
         if not chosen:
             hint = nearest(plain_name(prefix), {folder: 1 for name in arrays for folder in _folders(name)})
             raise InputError(f"{what}: no array begins with {prefix!r}; {hint}there are: {', '.join(arrays)}")
-        return _complete(what, chosen, known, arrays)
+        return _complete(what, chosen, known, chosen)
     inner = arrays
     while inner and not _fits(inner, known):
         heads = {name.partition("/")[0] for name in inner}
