@@ -1,8 +1,9 @@
-"""How the time of value and gradient, and that of compilation, grow with T, B, H and the number of layers."""
+"""How time and memory of value and gradient, and compilation, grow with T, B, H and the number of layers."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import interleave, median, noise
 from jaxseq import unroll
 from jaxseq.cells import CELLS, stack
+from jaxseq.recurrence import RECURRENCES
 
 BASE = {"T": 64, "B": 32, "H": 128, "depth": 1}
 AXES: dict[str, tuple[int, ...]] = {
@@ -28,6 +30,7 @@ QUICK: dict[str, tuple[int, ...]] = {"T": (16, 64, 256), "B": (1, 8), "H": (16, 
 def scaling(
     output: OmitArgPrefixes[Output] = USUAL,
     cell: Literal["lstm", "gru"] = "lstm",
+    recurrence: Literal["deferred", "checkpointed", "scan"] = "deferred",
     full: bool = False,
     rounds: int = 0,
     compiles: int = 3,
@@ -44,7 +47,8 @@ def scaling(
     Args:
       output: Where to.
       cell: The layer.
-      full: T up to 4096.
+      recurrence: How it is run; the memory of checkpointed grows with the square root of T.
+      full: T up to 4096, B up to 512, H up to 1024.
       rounds: Samples; 0: 7, or 3 with --quick.
       compiles: How often each program is compiled.
       compile_growth: Exit with 1 if the longest T compiles slower than the shortest by more than this factor.
@@ -55,21 +59,23 @@ def scaling(
     axes = dict(QUICK if output.quick else AXES)
     base = {**BASE, "B": 8, "H": 32} if output.quick else BASE
     if full:
-        axes["T"] += (2048, 4096)
+        axes = {**axes, "T": (*axes["T"], 2048, 4096), "B": (*axes["B"], 512), "H": (*axes["H"], 1024)}
     lines: list[list[Any]] = []
     for axis, sizes in axes.items():
-        programs = {n: _compiled(cell, {**base, axis: n}, compiles) for n in sizes}
-        thunks = {str(n): program for n, (program, _) in programs.items()}
+        programs = {n: _compiled(cell, recurrence, {**base, axis: n}, compiles) for n in sizes}
+        thunks = {str(n): program for n, (program, _, _) in programs.items()}
         samples = interleave(thunks, rounds)
         for n in sizes:
-            name, compiling = f"{cell} {axis} {n}", programs[n][1]
-            row = report.add(name, {"jaxseq": samples[str(n)], "compile": compiling}, axis=axis, size=n)
+            name, (_, compiling, mib) = f"{cell} {axis} {n}", programs[n]
+            row = report.add(name, {"jaxseq": samples[str(n)], "compile": compiling}, axis=axis, size=n, mib=mib)
             report.warn(noise(name, row["samples"]["jaxseq"]))
-            lines.append([name, median(samples[str(n)]), f"{median(compiling):.0f}"])
-        slope = _slope(sizes, [median(samples[str(n)]) for n in sizes])
-        lines.append([f"  slope over {axis}", slope, _slope(sizes, [median(programs[n][1]) for n in sizes])])
-        report.facts[f"slope over {axis}"] = slope
-    print(f"{cell}, base {base}\n\n" + table(["", "ms", "compile ms"], lines))
+            lines.append([name, median(samples[str(n)]), mib, f"{median(compiling):.0f}"])
+        measured = [[median(samples[str(n)]), programs[n][2], median(programs[n][1])] for n in sizes]
+        for which, at in (("slope", slice(None)), ("the last two alone", slice(-2, None))):
+            slopes = [_slope(sizes[at], of[at]) for of in zip(*measured, strict=True)]
+            lines.append([f"  {which} over {axis}", *slopes])
+            report.facts[f"{which} over {axis}"] = slopes
+    print(f"{cell}, {recurrence}, base {base}\n\n" + table(["", "ms", "temporary MiB", "compile ms"], lines))
     compiling = [median(row["samples"]["compile"]) for row in report.rows if row["axis"] == "T"]
     growth = compiling[-1] / compiling[0]
     print(f"\ncompile time of the longest T over that of the shortest: {growth:.2f}")
@@ -79,15 +85,15 @@ def scaling(
     return report.finish()
 
 
-def _compiled(cell: str, sizes: dict[str, int], compiles: int) -> tuple[Any, list[float]]:
-    """Return a thunk, and the milliseconds that each of several compilations took (tracing and lowering left out)."""
+def _compiled(cell: str, recurrence: str, sizes: dict[str, int], compiles: int) -> tuple[Any, list[float], float]:
+    """Return a thunk, the milliseconds of each of several compilations (without tracing and lowering), and its MiB."""
     T, B, H, depth = (sizes[name] for name in ("T", "B", "H", "depth"))
     layers = CELLS[cell] if depth == 1 else stack(*[CELLS[cell]] * depth)
     params = layers.init(jax.random.key(0), H, H)
     xs = jax.random.normal(jax.random.key(1), (T, B, H))
 
     def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return (unroll(layers, params, None, xs)[1] ** 2).sum()
+        return (unroll(layers, params, None, xs, recurrence=RECURRENCES[recurrence])[1] ** 2).sum()
 
     took = []
     for _ in range(compiles):
@@ -96,10 +102,10 @@ def _compiled(cell: str, sizes: dict[str, int], compiles: int) -> tuple[Any, lis
         begun = time.perf_counter()
         compiled = lowered.compile()
         took.append((time.perf_counter() - begun) * 1e3)
-    return lambda: compiled(params, xs), took
+    return lambda: compiled(params, xs), took, compiled.memory_analysis().temp_size_in_bytes / 2**20
 
 
-def _slope(sizes: tuple[int, ...], values: list[float]) -> float:
+def _slope(sizes: tuple[int, ...], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ def train(
     steps: int = 0,
     rounds: int = 0,
     data: str = "zh-en",
+    torch_compile: bool = False,
     at_least: float | None = None,
 ) -> int:
     """Time train steps of the default translator: real target tokens a second, by bucket of sentence lengths.
@@ -43,6 +45,7 @@ def train(
       steps: Steps in a sample, one jit here; 0: 10, or 2 with --quick.
       rounds: Samples; 0: 7, or 3 with --quick.
       data: Pairs.
+      torch_compile: Time torch.compile of the same model as well (it needs a C++ compiler, and minutes).
       at_least: Exit with 1 if the geometric mean of torch's time over ours is below this.
     """
     from benchmarks import torch_models  # torch is needed, and says so
@@ -57,15 +60,16 @@ def train(
         sized = dataclasses.replace(config, embedding=H, hidden=H)
         for number, bucket in enumerate(buckets):
             _, rows = next(order.chunks([bucket.source.shape[1]], batch, steps, seed=0))
-            thunks, tokens = _thunks(torch_models, sized, corpus, bucket, rows)
+            thunks, tokens = _thunks(torch_models, sized, corpus, bucket, rows, torch_compile)
             samples = interleave(thunks, rounds)
             samples = {name: [ms * 1e3 / tokens for ms in of] for name, of in samples.items()}
             lengths = f"S {len(bucket.source)}, T {len(bucket.target)}"
             row = report.add(f"H {H}, batch {batch}, {lengths}", samples, hidden=H, bucket=number)
             report.warn(noise(f"{row['name']}, torch", samples["torch"]))
-            rates = [f"{1e6 / median(samples[name]):.0f}" for name in ("jaxseq", "torch")]
-            lines.append([row["name"], *rates, ratio(samples["torch"], samples["jaxseq"])])
-    print(table(["target tokens a second", "jaxseq", "torch", "torch / jaxseq time"], lines))
+            rates = [f"{1e6 / median(of):.0f}" for of in samples.values()]
+            lines.append([row["name"], *rates, *(ratio(samples[n], samples["jaxseq"]) for n in list(samples)[1:])])
+    others = ["torch", "torch.compile"][: 1 + torch_compile]
+    print(table(["target tokens a second", "jaxseq", *others, *(f"{n} / jaxseq time" for n in others)], lines))
     mean = geometric_mean([(row["samples"]["torch"], row["samples"]["jaxseq"]) for row in report.rows])
     print(f"\ngeometric mean {mean}")
     report.at_least("geometric mean of torch / jaxseq", mean.value, at_least)
@@ -73,7 +77,7 @@ def train(
 
 
 def _thunks(
-    torch_models: Any, config: Any, corpus: translate.Corpus, bucket: Any, rows: np.ndarray
+    torch_models: Any, config: Any, corpus: translate.Corpus, bucket: Any, rows: np.ndarray, torch_compile: bool
 ) -> tuple[dict[str, Callable[[], Any]], int]:
     """Return a chunk of steps of both, and the target tokens in it."""
     torch = torch_models.torch
@@ -89,10 +93,10 @@ def _thunks(
     module.train()
     adam = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
 
-    def theirs() -> None:
+    def theirs(loss: Callable[..., Any]) -> None:
         for source, target in tensors:
             adam.zero_grad()
-            module.loss(source, target, config.label_smoothing).backward()
+            loss(source, target, config.label_smoothing).backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip)
             adam.step()
 
@@ -105,7 +109,10 @@ def _thunks(
         state[0], seen = run(state[0], data, at, key)
         return seen
 
-    return {"jaxseq": ours, "torch": theirs}, int(sum((target != PAD).sum() for _, target in batches))
+    thunks: dict[str, Callable[[], Any]] = {"jaxseq": ours, "torch": lambda: theirs(module.loss)}
+    if torch_compile:
+        thunks["torch.compile"] = functools.partial(theirs, torch.compile(module.loss))
+    return thunks, int(sum((target != PAD).sum() for _, target in batches))
 
 
 def _cut(side: np.ndarray) -> np.ndarray:

@@ -148,8 +148,11 @@ def draw_variational(
       InputError: if rate is not in [0, 1), or the cell's carry has no h.
     """
     carry = cell.initial_carry(params, batch_shape)
-    if not hasattr(carry, "h"):
-        raise InputError(f"{cell.name}: expected a carry with an h to drop, got {type(carry).__name__}")
+    if "h" not in getattr(carry, "_fields", ()):
+        raise InputError(
+            f"{cell.name}: expected a carry with an h to drop, got {type(carry).__name__}; around attention, make the "
+            "cell variational first: with_attention(variational(cell), attention)"
+        )
     return params._replace(keep=keep_mask(key, rate, carry.h.shape, carry.h.dtype))
 
 

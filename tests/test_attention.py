@@ -38,7 +38,8 @@ from jaxseq.attention import (
     scaled_dot,
     with_attention,
 )
-from jaxseq.cells import gru, gru_cho, lstm
+from jaxseq.cells import CELLS, gru, gru_cho, lstm
+from jaxseq.regularisers import variational
 from jaxseq.seq2seq import translator
 from jaxseq.tasks import translate
 from jaxseq.tasks import translator as translating
@@ -429,3 +430,17 @@ def test_every_attention_trains_and_translates(name, tmp_path, in_every_thread):
     assert reports[-1].loss < reports[0].loss
     (done,) = translating.load(tmp_path / "run").translate(["我看"])
     assert done.weights.shape == (len(done.target_tokens), 3) and np.isfinite(done.weights).all()
+
+
+def test_attention_around_a_regularised_cell_and_not_around_what_takes_times() -> None:
+    cell = with_attention(variational(gru), additive)
+    params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6, dtype=jnp.float64)
+    plain = with_attention(gru, additive)
+    source = jax.random.normal(jax.random.key(1), (7, 2, 4), jnp.float64)
+    params = params._replace(memory=additive.remember(params.attention, source, None))
+    xs = jax.random.normal(jax.random.key(2), (6, 2, 3), jnp.float64)
+    want = unroll(plain, params._replace(cell=params.cell.cell), None, xs)[1]
+    np.testing.assert_allclose(unroll(cell, params, None, xs)[1].h, want.h, rtol=1e-12)
+    for other in ("phased_lstm", "conv_lstm", "gru_d"):
+        with pytest.raises(InputError, match=f"those of {other} are not, or its input is more than an array"):
+            with_attention(CELLS[other], additive).init(jax.random.key(0), 3, 5, value_size=4, units=6)

@@ -81,6 +81,10 @@ def _joined(carry: Carry, state: Tree) -> Carry:
     return AttentionCarry(carry, state) if jax.tree.leaves(state) else carry
 
 
+def _plain(cell: Cell) -> bool:
+    return cell.regular is Cell._field_defaults["regular"] and not cell.spatial
+
+
 def with_attention(cell: Cell, attention: Attention) -> Cell:
     """Return the Cell that reads a memory at each step: its old h is the query, the context enters as ``z + c C``.
 
@@ -89,7 +93,8 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     packed).
 
     Raises:
-      InputError: for a stack; let the attention cell be one of its layers.
+      InputError: for a stack (let the attention cell be one of its layers); from init, for a cell whose input or
+        input terms are more than an array.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -119,11 +124,18 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     ) -> AttentionCellParams:
         kcell, katt, kC = jax.random.split(key, 3)
         own = cell.init(kcell, input_size, hidden_size, kernel=kernel, **options)
-        dtype = own.W.dtype
+        dtype = jax.tree.leaves(own)[0].dtype
+        x = jax.ShapeDtypeStruct((input_size,), dtype)
+        wx = jax.eval_shape(cell.input_terms, own, x) if _plain(cell) else None
+        if not isinstance(wx, jax.ShapeDtypeStruct):
+            raise InputError(
+                f"with_attention: the context enters the input terms, which must be one array; those of {cell.name} "
+                "are not, or its input is more than an array"
+            )
         return AttentionCellParams(
             own,
             attention.init(katt, hidden_size, value_size, units, dtype=dtype, kernel=kernel),
-            kernel(kC, (value_size, own.W.shape[1]), dtype),
+            kernel(kC, (value_size, wx.shape[-1]), dtype),
         )
 
     def initial_carry(params: AttentionCellParams, batch_shape: tuple[int, ...] = ()) -> Carry:
