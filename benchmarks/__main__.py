@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from tyro.extras import subcommand_cli_from_dict
 
+from benchmarks.cells import cells
 from benchmarks.compare import compare
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
@@ -23,7 +24,7 @@ from benchmarks.tutorial import tutorial
 
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
-    "compile": compile_, "compare": compare,
+    "compile": compile_, "cells": cells, "compare": compare,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 NOISY = 0.15
 """Inter-quartile spread, as a share of the median, from which a reference is called noisy."""
 COMPILED = "/jax/core/compile/backend_compile_duration"
-LIBRARIES = "jaxseq jax jaxlib numpy optax torch flax dm-haiku equinox keras".split()
+LIBRARIES = "jaxseq jax jaxlib numpy optax torch torchrecurrent flax dm-haiku equinox keras".split()
 
 Thunk = Callable[[], Any]
 
