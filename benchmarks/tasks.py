@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ class Task(NamedTuple):
 def adding(T: int) -> Task:
     """Return the adding problem: each of T steps brings a number in [0, 1) and a mark; add the two marked numbers.
 
-    One mark is in each half. The loss is the squared error after the last step; who always says 1 is wrong by the
-    variance, 1/6.
+    One mark is in each half. A third input is always 1, for cells without a bias. The loss is the squared error after
+    the last step; who always says 1 is wrong by the variance, 1/6.
 
     Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", experiment 4, with marks of 0 and 1 as in later
     work.
@@ -50,11 +51,11 @@ def adding(T: int) -> Task:
 
     def sample(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
         for_numbers, for_first, for_second = jax.random.split(key, 3)
-        numbers = jax.random.uniform(for_numbers, (T, batch))
+        numbers = jax.random.uniform(for_numbers, (T, batch), jnp.float32)
         first = jax.random.randint(for_first, (batch,), 0, T // 2)
         second = jax.random.randint(for_second, (batch,), T // 2, T)
-        marks = (jax.nn.one_hot(first, T) + jax.nn.one_hot(second, T)).T
-        return jnp.stack([numbers, marks], -1), (numbers * marks).sum(0)
+        marks = sum(jax.nn.one_hot(at, T, dtype=jnp.float32) for at in (first, second)).T
+        return jnp.stack([numbers, marks, jnp.ones_like(marks)], -1), (numbers * marks).sum(0)
 
     def loss(predictions: jax.Array, target: jax.Array) -> jax.Array:
         return ((predictions[-1, :, 0] - target) ** 2).mean()
@@ -75,12 +76,12 @@ def copying(symbols: int, length: int, wait: int) -> Task:
     def sample(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
         seen = jax.random.randint(key, (length, batch), 0, symbols)
         blank, asked = jnp.full((wait, batch), symbols), jnp.full((length, batch), symbols + 1)
-        return jax.nn.one_hot(jnp.concatenate([seen, blank, asked]), symbols + 2), seen
+        return jax.nn.one_hot(jnp.concatenate([seen, blank, asked]), symbols + 2, dtype=jnp.float32), seen
 
     def loss(predictions: jax.Array, target: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(predictions[-length:], target).mean()
 
-    return Task("copy", sample, loss, symbols, float(jnp.log(symbols)))
+    return Task("copy", sample, loss, symbols, math.log(symbols))
 
 
 class Head(NamedTuple):
@@ -100,7 +101,7 @@ def outputs(cell: Cell, params: Any, xs: jax.Array) -> jax.Array:
 def is_affine(cell: Cell) -> bool:
     """Whether a cell's outputs are an affine function of all its inputs: such a cell cannot multiply two of them."""
     params = cell.init(jax.random.key(0), 2, 8)
-    a, b = 3 * jax.random.normal(jax.random.key(1), (2, 5, 4, 2))
+    a, b = 3 * jax.random.normal(jax.random.key(1), (2, 5, 4, 2), jnp.float32)
     run = jax.jit(lambda xs: outputs(cell, params, xs))
     middle, between = run((a + b) / 2), (run(a) + run(b)) / 2
     return bool(jnp.abs(middle - between).max() <= 1e-4 * jnp.abs(between).max())
@@ -113,8 +114,9 @@ def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> C
     """
     D = task.sample(jax.random.key(0), 1)[0].shape[-1]
     params = cell.init(jax.random.key(1), D, hidden)
-    H = jax.eval_shape(lambda: outputs(cell, params, jnp.zeros((1, 1, D)))).shape[-1]
-    start = params, Head(glorot(jax.random.key(2), (H, task.outputs), jnp.float32), jnp.zeros(task.outputs))
+    H = jax.eval_shape(lambda: outputs(cell, params, jnp.zeros((1, 1, D), jnp.float32))).shape[-1]
+    head = Head(glorot(jax.random.key(2), (H, task.outputs), jnp.float32), jnp.zeros(task.outputs, jnp.float32))
+    start = params, head
     optimise = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
 
     def loss(both: Any, key: jax.Array, batch: int) -> jax.Array:
@@ -124,14 +126,14 @@ def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> C
 
     @jax.jit
     def train(rate: float) -> jax.Array:
-        def step(state: Any, n: jax.Array) -> tuple[Any, None]:
-            both, moments = state
-            grads = jax.grad(loss)(both, jax.random.fold_in(jax.random.key(3), n), batch)
-            updates, moments = optimise.update(grads, moments)
-            now = rate * (1 - n / steps)
-            return (jax.tree.map(lambda a, u: a - now * u, both, updates), moments), None
+        def step(state: Any, at: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+            (both, moments), (key, rate) = state, at
+            updates, moments = optimise.update(jax.grad(loss)(both, key, batch), moments)
+            return (jax.tree.map(lambda a, u: a - rate * u, both, updates), moments), None
 
-        (both, _), _ = lax.scan(step, (start, optimise.init(start)), jnp.arange(steps))
+        keys = jax.random.split(jax.random.key(3), steps)
+        rates = rate * (1 - jnp.arange(steps, dtype=jnp.float32) / steps)
+        (both, _), _ = lax.scan(step, (start, optimise.init(start)), (keys, rates))
         return loss(both, jax.random.key(4), HELD_OUT)
 
     return train

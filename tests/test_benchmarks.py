@@ -1,5 +1,6 @@
 """What the benchmarks compute from times, and what they refuse. No time is a test."""
 
+import importlib.util
 import json
 
 import jax
@@ -7,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import tasks
+from benchmarks.__main__ import main
+from benchmarks.cells import THEIRS
 from benchmarks.compare import compare
 from benchmarks.timing import CompiledWhileTimedError, compilations, geometric_mean, interleave, noise, ratio
+from jaxseq.cells import CELLS
 
 
 def test_ratios_compilations_and_bounds(tmp_path, capsys):
@@ -42,3 +47,49 @@ def test_ratios_compilations_and_bounds(tmp_path, capsys):
     assert compare(*files, at_least=0.4) == 0
     assert compare(*files, at_least=0.6) == 1
     assert "0.50 [" in capsys.readouterr().out
+
+
+def test_cells_are_timed(tmp_path, capsys, as_users_have_it):
+    file = tmp_path / "cells.json"
+    shape = ["--shape", *"2 3 4 4".split()]
+    assert main(["cells", "mgu", "conv_gru", "--quick", "--pause", "0", *shape, "--json", str(file)]) == 0
+    mgu_row, picture_row = json.loads(file.read_text())["rows"]
+    assert mgu_row["parameters"] == 2 * (4 * 4 + 4 * 4 + 4)
+    assert all(row["seconds_to_compile"] > 0 and len(row["samples"]["jaxseq"]) == 3 for row in (mgu_row, picture_row))
+    assert set(picture_row["samples"]) == {"jaxseq"}
+    both = importlib.util.find_spec("torchrecurrent") is not None
+    assert set(mgu_row["samples"]) == {"jaxseq", *["torchrecurrent"] * both}
+    assert ("left out" in capsys.readouterr().err) != both
+    assert main(["cells", "conv_gru", "--quick", "--pause", "0", *shape, "--at-least", "1"]) == 1  # nothing to compare
+    with pytest.raises(SystemExit, match="no cell 'lsmt'"):
+        main(["cells", "lsmt"])
+    assert set(THEIRS) <= set(CELLS)
+
+
+def test_cells_learn_a_task(tmp_path, capsys, as_users_have_it):
+    file = tmp_path / "learned.json"
+    names = "lru conv_gru indrnn".split()
+    assert main(["cells", *names, "--learn", "--quick", "--steps", "2", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["task"] for row in rows] == ["copy", "adding", "adding"]  # an LRU is affine in its inputs
+    assert [row["layers"] for row in rows] == [1, 1, 2]
+    assert all(len(row["losses"]) == 2 and np.isfinite(row["losses"]).all() for row in rows)  # both rates were tried
+    assert "0 of 3 cells below the bound" in capsys.readouterr().out
+
+
+def test_tasks_are_what_they_say():
+    xs, target = tasks.adding(6).sample(jax.random.key(0), 5)
+    marks = xs[..., 1]
+    assert (marks[:3].sum(0) == 1).all() and (marks[3:].sum(0) == 1).all()
+    np.testing.assert_allclose(target, (xs[..., 0] * marks).sum(0))
+    task = tasks.adding(6)
+    _, target = task.sample(jax.random.key(1), 20_000)
+    always_1 = jnp.ones((6, 20_000, 1), jnp.float32)
+    assert task.loss(always_1, target) == pytest.approx(task.baseline, rel=0.03)
+
+    task = tasks.copying(4, 3, 2)
+    xs, target = task.sample(jax.random.key(0), 5)
+    assert xs.shape == (8, 5, 6) and (xs.sum(-1) == 1).all()
+    assert (xs[:3].argmax(-1) == target).all() and (xs[3:5, :, 4] == 1).all() and (xs[5:, :, 5] == 1).all()
+    assert task.loss(jnp.zeros((8, 5, 4)), target) == pytest.approx(task.baseline)  # knows nothing
+    assert task.loss(100 * jax.nn.one_hot(jnp.concatenate([target] * 2), 4), target) < 1e-6
