@@ -158,7 +158,7 @@ def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pa
             row["ratio"] = ratio(samples["torchrecurrent"], samples["jaxseq"])
             line[4:] = f"{median(samples['torchrecurrent']) * 1e3 / T:.1f}", row["ratio"]
         lines.append(line)
-        print(f"{len(lines)} of {len(chosen)}", *line, file=sys.stderr, flush=True)
+        print(f"{len(lines)} of {len(chosen)}", name, *line[3:], file=sys.stderr, flush=True)
     head = ["cell", "parameters", "compile s", "us a step", "torchrecurrent", "ratio"]
     print(table(head, lines))
 

@@ -99,10 +99,15 @@ def outputs(cell: Cell, params: Any, xs: jax.Array) -> jax.Array:
 
 
 def is_affine(cell: Cell) -> bool:
-    """Whether a cell's outputs are an affine function of all its inputs: such a cell cannot multiply two of them."""
-    params = cell.init(jax.random.key(0), 2, 8)
-    a, b = 3 * jax.random.normal(jax.random.key(1), (2, 5, 4, 2), jnp.float32)
-    run = jax.jit(lambda xs: outputs(cell, params, xs))
+    """Whether a cell's outputs are an affine function of all its inputs: such a cell cannot multiply two of them.
+
+    Tried between two inputs, with params some way off from `init`, where what bends may not bend yet.
+    """
+    leaves, tree = jax.tree.flatten(cell.init(jax.random.key(0), 2, 8))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [a + 0.3 * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(leaves, keys, strict=True)]
+    a, b = 3 * jax.random.normal(jax.random.key(2), (2, 5, 4, 2), jnp.float32)
+    run = jax.jit(lambda xs: outputs(cell, jax.tree.unflatten(tree, moved), xs))
     middle, between = run((a + b) / 2), (run(a) + run(b)) / 2
     return bool(jnp.abs(middle - between).max() <= 1e-4 * jnp.abs(between).max())
 

@@ -77,6 +77,12 @@ def test_cells_learn_a_task(tmp_path, capsys, as_users_have_it):
     assert "0 of 3 cells below the bound" in capsys.readouterr().out
 
 
+def test_what_is_affine_is_found():
+    """A modReLU and an orthogonal network bend nowhere where their bias is still 0."""
+    names = "lru s5 modrelu_rnn exp_rnn retention scrn".split()
+    assert [name for name in names if tasks.is_affine(CELLS[name])] == ["lru", "s5"]
+
+
 def test_tasks_are_what_they_say():
     xs, target = tasks.adding(6).sample(jax.random.key(0), 5)
     marks = xs[..., 1]
