@@ -44,6 +44,17 @@ if not HAS_TORCH and sys.version_info < (3, 12):
 collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
 
 
+EMPTY_EVERY = 40
+"""Tests after which compiled programs are let go: thousands of them would fill the memory of a small machine."""
+finished = [0]
+
+
+def pytest_runtest_logfinish() -> None:
+    finished[0] += 1
+    if finished[0] % EMPTY_EVERY == 0:
+        jax.clear_caches()
+
+
 def pytest_report_header() -> str:
     parity = "collected" if HAS_TORCH else "not collected, torch is not installed"
     return f"jax {jax.__version__}, torch parity: {parity}"
