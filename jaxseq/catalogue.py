@@ -19,13 +19,15 @@ from jaxseq.errors import choose
 from jaxseq.notation import Params, Tree
 
 TERMS = {
+    "D H^2": lambda D, H: D * H**2,
+    "H^3": lambda D, H: H**3,
     "D H": lambda D, H: D * H,
-    "H^2": lambda D, H: H * H,
+    "H^2": lambda D, H: H**2,
     "D": lambda D, H: D,
     "H": lambda D, H: H,
     "": lambda D, H: 1,
 }
-SIZES = [(D, H) for D in (7, 11, 13) for H in (20, 40, 60)]
+SIZES = [(D, H) for D in (7, 11, 13) for H in (20, 40, 60, 80)]
 
 
 class Entry(NamedTuple):
@@ -93,7 +95,7 @@ def _shape(shape: tuple[int, ...], D: int, H: int) -> str:
 def formula(cell: Cell) -> str:
     """Return the number of parameters as a polynomial of D and H, such as ``4 D H + 4 H^2 + 4 H``.
 
-    It is fitted to counts at nine sizes and holds at all of them; where no such polynomial does, the counts of two
+    It is fitted to counts at twelve sizes and holds at all of them; where no such polynomial does, the counts of two
     sizes are given in its place.
     """
     counts = [sum(leaf.size for leaf in jax.tree.leaves(_shapes(cell, D, H)[0])) for D, H in SIZES]

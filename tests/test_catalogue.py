@@ -33,7 +33,7 @@ def test_the_formula_counts_the_parameters(name: str) -> None:
     formula = catalogue.formula(CELLS[name])
     if " at D = " in formula:
         pytest.fail(f"{name}: no polynomial counts its parameters: {formula}")
-    D, H = 5, 80
+    D, H = 5, 100
     python = re.sub(r"(\d) (?=[DH])|(?<=[DH]) (?=[DH])", r"\1*", formula).replace("^", "**")
     counted = sum(
         leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda k: CELLS[name].init(k, D, H), jax.random.key(0)))
