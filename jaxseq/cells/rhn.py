@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxseq.cells.base import Cell, activate, affine
 from jaxseq.cells.parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
@@ -45,12 +44,12 @@ class RHNParams(NamedTuple):
 
 
 class RHNGates(NamedTuple):
-    """Candidate, transform gate (t = 1 writes), carry gate (c = 1 retains), state after it: each ``[B, L, H]``."""
+    """Candidate, transform gate (t = 1 writes), carry gate (c = 1 retains), state after it: ``[B, H]``, one a layer."""
 
-    h: Array
-    t: Array
-    c: Array
-    s: Array
+    h: tuple[Array, ...]
+    t: tuple[Array, ...]
+    c: tuple[Array, ...]
+    s: tuple[Array, ...]
 
 
 class _One(NamedTuple):
@@ -94,7 +93,7 @@ def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> C
             h, t, c = layer(affine(s, *params.above[l - 1]) if l else wx + uh)
             s = h * t + s * c
             layers.append((h, t, c, s))
-        return Hidden(s), s, RHNGates(*[jnp.stack(of_all, axis=-2) for of_all in zip(*layers, strict=True)])
+        return Hidden(s), s, RHNGates(*zip(*layers, strict=True))
 
     reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, section 4'
     return Cell(_init(blocks), initial_carry, input_affine, hidden_product, gates, name, RHNParams, reference)
