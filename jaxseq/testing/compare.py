@@ -54,7 +54,8 @@ def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = No
     params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
     batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
-    xs = subject.cell.regular(jax.random.normal(keys[3], (T, *batch_shape, subject.input_size), dtype))
+    x = _numbers(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
+    xs = subject.cell.regular(jnp.asarray(x, dtype))
     return Problem(params, carry, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs))
 
 
@@ -66,11 +67,14 @@ def at(tree: Tree, *where: Any) -> Tree:
 def noisy(key: Key, tree: Tree) -> Tree:
     """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
     leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    noise = [
-        jax.random.normal(k, a.shape, a.dtype) * jnp.asarray(0.3, a.dtype) for k, a in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(structure, [a + n for a, n in zip(leaves, noise, strict=True)])
+    noise = _numbers(key)
+    made = [np.asarray(a, np.float64) + 0.3 * noise.standard_normal(a.shape) for a in leaves]
+    return jax.tree.unflatten(structure, [jnp.asarray(m, a.dtype) for m, a in zip(made, leaves, strict=True)])
+
+
+def _numbers(key: Key) -> np.random.Generator:
+    """Return NumPy's generator, begun from a key: to draw by JAX would be to compile for each shape."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:
