@@ -184,7 +184,8 @@ def law_dtype(s: Subject) -> None:
                 assert leaf.dtype == dtype, f"{where}: expected {jnp.dtype(dtype)}, got {leaf.dtype}"
     to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
     both = jax.jit(lambda half: (to(jnp.float64, unroll(s.cell, *half)), unroll(s.cell, *to(jnp.float64, half))))
-    assert_close("bfloat16", *both(tuple(draw(s, 4, (2,), jnp.bfloat16))), TOLERANCES["bfloat16"].values)
+    got, want = both(tuple(draw(s, 4, (2,), jnp.bfloat16)))
+    assert_close("bfloat16", got, want, TOLERANCES["bfloat16"].values)
 
 
 def law_gradients(s: Subject) -> None:
