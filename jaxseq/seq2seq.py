@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
 from jaxseq.cells import Cell, affine, gru
-from jaxseq.cells.checks import check_cell
+from jaxseq.cells.checks import check_is_cell
 from jaxseq.decode import TokenStep
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError
@@ -185,7 +185,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
     """
     if layers < 1:
         raise InputError(f"translator: the encoder needs at least 1 layer; got {layers}")
-    check_cell("translator", cell)
+    check_is_cell("translator", cell)
     decoder = with_attention(cell, attention)
 
     def init(

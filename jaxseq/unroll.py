@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell
-from jaxseq.cells.checks import check_carry, check_cell, check_inputs, check_mask, check_params
+from jaxseq.cells.checks import check_carry, check_inputs, check_is_cell, check_mask, check_params
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
@@ -56,7 +56,7 @@ def unroll(
       >>> outs.shape, bool((outs[-1] == carry.h).all())
       ((7, 2, 5), True)
     """
-    check_cell("unroll", cell)
+    check_is_cell("unroll", cell)
     if not callable(recurrence):
         raise InputError(
             f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
@@ -114,7 +114,7 @@ def trace(
       >>> seen.gates.f.shape, seen.carries.c.shape
       ((7, 2, 5), (7, 2, 5))
     """
-    check_cell("trace", cell)
+    check_is_cell("trace", cell)
     return unroll(_showing(cell), params, carry, xs, mask, reverse=reverse, recurrence=recurrence)
 
 

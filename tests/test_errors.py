@@ -109,6 +109,8 @@ def loop(carry, tokens):
         (lambda: unroll(stack(gru, lstm), (params, params), None, xs), r"layer 1: the params.*expected LSTMParams"),
         (lambda: bidirectional(gru, params, None, xs), r"params must be Bidirectional\(forward.*got GRUParams"),
         (lambda: bidirectional(gru, Bidirectional(params, params), carry, xs), r"carry must be Bidirectional\(forw"),
+        (lambda: gru.init(jax.random.key(0), 0, 4), r"GRUParams: input_size must be a whole number above 0, got 0"),
+        (lambda: lstm.init(jax.random.key(0), 3, 2.5), r"hidden_size must be a whole number above 0, got 2.5"),
         (lambda: stack(gru, CELLS["phased_lstm"]), r"phased_lstm takes more than an array.*lowest layer.*as layer 1"),
         (lambda: stack(gru, gru).init(jax.random.key(0), D, (H,)), r"expected 2 hidden sizes.*got \(4,\)"),
         (lambda: drop_between(jax.random.key(0), 1.0, (params, params), xs), r"at least 0 and below 1.*got 1.0"),

@@ -38,7 +38,7 @@ def params_dtype(name: str, params: Params) -> Any:
     )
 
 
-def check_cell(name: str, cell: Any) -> None:
+def check_is_cell(name: str, cell: Any) -> None:
     """Check that a cell is one, and not its name or its module."""
     if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
         raise InputError(

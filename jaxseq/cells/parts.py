@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.cells.base import affine, zeros_for
+from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 
@@ -81,10 +83,17 @@ def init_of(
         bias: Initializer = zeros,
         **options: float,
     ) -> Params:
-        """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
+        """Return parameters for D = input_size, H = hidden_size. Consumes `key`.
+
+        Raises:
+          InputError: if a size is not a whole number above 0.
+        """
         forget_bias = options.pop("forget_bias", 1.0) if forget is not None else 0.0
         if options:
             raise TypeError(f"init of {params_type.__name__} has no option {sorted(options)[0]!r}")
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise InputError(f"init of {params_type.__name__}: {name} must be a whole number above 0, got {size!r}")
         by_letter = {"W": kernel, "U": recurrent, "b": bias}
         made = {}
         for k, (name, given) in zip(jax.random.split(key, len(shapes)), shapes.items(), strict=True):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells.base import Cell
-from jaxseq.cells.checks import check_cell, input_size
+from jaxseq.cells.checks import check_is_cell, input_size
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -55,7 +55,7 @@ def stack(*cells: Cell) -> Cell:
     if not cells:
         raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
     for layer, cell in enumerate(cells):
-        check_cell("stack", cell)
+        check_is_cell("stack", cell)
         if layer and cell.regular is not Cell._field_defaults["regular"]:
             raise InputError(
                 f"stack: {cell.name} takes more than an array, and can only be the lowest layer; the others get the "

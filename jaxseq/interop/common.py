@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import CELLS, Cell, conv_lstm, stack
-from jaxseq.cells.checks import check_cell, check_params
+from jaxseq.cells.checks import check_is_cell, check_params
 from jaxseq.cells.conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError, nearest
 from jaxseq.interop import TESTED
@@ -258,7 +258,7 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
       InputError: if the params are not the cell's.
     """
     if type(cell) is not tuple:
-        check_cell(what, cell)
+        check_is_cell(what, cell)
         if type(cell.params_type) is tuple and not isinstance(params, Bidirectional):
             check_params(what, cell.params_type, params)
             names = cell.name.removeprefix("stack(").removesuffix(")").split(", ")
@@ -270,7 +270,7 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
     if type(params) is not tuple or len(params) != len(cell):
         raise InputError(f"{what}: expected a tuple of {len(cell)} params, one for each cell; got {type(params)}")
     for one, own in zip(cell, params, strict=True):
-        check_cell(what, one)
+        check_is_cell(what, one)
         for direction in own if isinstance(own, Bidirectional) else (own,):
             check_params(what, one.params_type, direction)
     return list(zip(cell, params, strict=True))
