@@ -14,9 +14,10 @@ os.environ.setdefault("JAXSEQ_NO_COMPILATION_CACHE", "1")
 import importlib.metadata
 import importlib.util
 import sys
+from pathlib import Path
 
 # Tests compile much and compute little: less work for LLVM makes them twice as fast. Nothing else is different.
-flags = ["--xla_backend_optimization_level=0"]
+flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 if importlib.metadata.version("jaxlib") < "0.11":
     # XLA for CPU of jaxlib 0.10.2 compiles some float64 fusions wrongly (with AVX-512): gradients of a scan come out
     # 15% off at certain sizes, differ from finite differences, and are right without its fusion emitters.
@@ -44,15 +45,23 @@ if not HAS_TORCH and sys.version_info < (3, 12):
 collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
 
 
-EMPTY_EVERY = 40
-"""Tests after which compiled programs are let go: thousands of them would fill the memory of a small machine."""
-finished = [0]
+GROWTH = 2**30
+full = [2 * GROWTH]
+"""Bytes in a process from which it lets go of compiled programs: thousands would fill a small machine's memory."""
 
 
 def pytest_runtest_logfinish() -> None:
-    finished[0] += 1
-    if finished[0] % EMPTY_EVERY == 0:
+    if resident() > full[0]:
         jax.clear_caches()
+        full[0] = resident() + GROWTH
+
+
+def resident() -> int:
+    """Return this process's bytes in memory, 0 where that cannot be read."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def pytest_report_header() -> str:

@@ -30,12 +30,16 @@ OF_DRIVERS = [["loop", "pieces"], ["padding", "forward mode"], ["reverse", "trac
 """Laws of what drives a cell, which is the same code for all: the core obeys each; the family takes turns."""
 
 
+NEWER = sys.version_info >= (3, 12)
+"""The tests run twice, here and where the newest jax is; there the core is held to every law, the family to few."""
+
+
 def laws_of(place: int) -> list[str]:
     """Which laws a cell of the family is held to here; all of them with JAXSEQ_ALL_LAWS=1, in twice the time."""
     if os.environ.get("JAXSEQ_ALL_LAWS"):
         return list(LAWS)
-    if sys.version_info >= (3, 12):  # where the newest jax is: the laws that a jax could break
-        return ["recurrences", "dtype"]
+    if NEWER:
+        return ["dtype"]
     return OF_CELLS + OF_DRIVERS[place % len(OF_DRIVERS)]
 
 
@@ -45,6 +49,8 @@ def test_laws_of_the_family(cell: Cell) -> None:
     D, H = SIZES.get(cell.name, (3, 5))
     laws = laws_of(FAMILY.index(cell))
     check_cell(cell, input_size=D, hidden_size=H, laws=laws, recurrences={"deferred": deferred})
+    if NEWER and FAMILY.index(cell) % 4:
+        return
     problem, mask = draw(Subject(cell, D, H), 6, (4,)), holes(6, (4,))
     want = differentiate(lambda *args: scan(cell, *args, mask, True), *problem)
     got = differentiate(lambda *args: checkpointed(cell, *args, mask, True), *problem)
