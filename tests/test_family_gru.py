@@ -370,11 +370,11 @@ def test_cfn_left_alone_goes_to_zero(scale: float) -> None:
     params, carry, xs = problem(cfn, T=400)
     params = jax.tree.map(lambda a: a * scale, params)
     hs = jnp.abs(joined_over_time(carry.h, outs(cfn, params, carry, jnp.zeros_like(xs))))
-    assert (hs[1:] <= jnp.tanh(hs[:-1])).all()
+    assert (hs[1:] <= jnp.tanh(hs[:-1]) * (1 + 1e-14)).all()  # an open gate is 1, and leaves tanh but for rounding
     bound = jnp.max(hs[0])
     for _ in range(400):
         bound = jnp.tanh(bound)
-    assert hs[-1].max() <= bound < 0.07
+    assert hs[-1].max() <= bound * (1 + 1e-12) and bound < 0.07
 
 
 def joined_over_time(first, rest):
