@@ -1,6 +1,8 @@
 """Strict once, for all tests: no silent promotion of dtype or rank, float64 available, every warning an error."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAXSEQ_TEST_PLATFORM", "cpu"))
@@ -8,7 +10,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 # What commands compile in processes of their own is kept for this run of the tests, and nowhere else; not in this one.
-os.environ.setdefault("JAXSEQ_CACHE", tempfile.mkdtemp(prefix="jaxseq-tests-"))
+if "JAXSEQ_CACHE" not in os.environ:  # a worker has it from the process that started it
+    os.environ["JAXSEQ_CACHE"] = tempfile.mkdtemp(prefix="jaxseq-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAXSEQ_CACHE"], ignore_errors=True)
 os.environ.setdefault("JAXSEQ_NO_COMPILATION_CACHE", "1")
 
 import importlib.metadata
