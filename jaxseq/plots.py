@@ -62,7 +62,7 @@ def loss_curve(
     for name, values in (("losses", losses), ("validation", validation)):
         if values is not None and len(values) != len(steps):
             raise InputError(f"loss_curve: {name} must have one value a step: expected {len(steps)}, got {len(values)}")
-    ax = _axes(ax, (6, 3.6))
+    ax = axes_of(ax, (6, 3.6))
     marker = "o" if len(steps) == 1 else ""  # a line through one point cannot be seen
     ax.plot(steps, losses, label="training", marker=marker)
     measured = np.array([] if validation is None else validation, float)  # None becomes NaN
@@ -109,15 +109,15 @@ def forecast(
             raise InputError(
                 f"forecast: {line!r} must cover the test part: expected {T - split} values, got {len(values)}"
             )
-    ax = _axes(ax, (9, 4))
+    ax = axes_of(ax, (9, 4))
     ax.plot(times[: split + 1], actual[: split + 1], color="0.55", label="training part")
     ax.plot(times[split:], actual[split:], color="black", label="test part", linewidth=2)
     for line, values in lines.items():
         ax.plot(times[split:], values, linewidth=1.3, label=line)
     ax.axvline(times[split], color="0.5", linewidth=1, linestyle=":")
     if name:
-        _write([ax.set_ylabel(name)])
-    _write(ax.legend(frameon=False, fontsize="small").get_texts())
+        dress_texts([ax.set_ylabel(name)])
+    dress_texts(ax.legend(frameon=False, fontsize="small").get_texts())
     ax.grid(alpha=0.3)
     return ax
 
@@ -142,7 +142,7 @@ def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[s
     source, target = [source[n] for n in across], [target[n] for n in down]
     column, turned = _column(source)
     side = 0.09 * max(map(_width, target))
-    ax = _axes(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
+    ax = axes_of(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
     image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap="viridis", aspect="auto")
     numbers: dict[str, str] = {}
     ax.xaxis.tick_top()  # before the words: each side of an axis has labels of its own
@@ -185,7 +185,7 @@ def gates(
         raise InputError(f"gates: expected {T} labels of steps; got {len(steps)}")
     column, turned = _column(steps) if steps else (0.12, False)
     height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
-    ax = _axes(ax, (max(5.0, column * T + 3.5), 1.0 + height))
+    ax = axes_of(ax, (max(5.0, column * T + 3.5), 1.0 + height))
     images = [_gate(ax, name, values[:, order].T, n) for n, (name, values) in enumerate(blocks.items())]
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
     ax.set_yticks(range(len(blocks)), [GATE_LABELS.get(name, name) for name in blocks])
@@ -255,7 +255,8 @@ def chinese_fonts() -> list[str]:
     return sorted({font.name for font in _fonts_with(_codes("我你他的是不了人在有"))})
 
 
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """Return the Axes given, or those of a new figure of a size in inches."""
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
@@ -279,7 +280,7 @@ def _name_cells(axis: Axis, words: Sequence[str], numbers: dict[str, str], turne
         label.set_rotation(90 if turned else 0)
 
 
-def _write(texts: Iterable[Text]) -> None:
+def dress_texts(texts: Iterable[Text]) -> None:
     """Set texts that stand alone in fonts that have their characters."""
     for text in texts:
         shown, font = _readable(text.get_text(), {})

@@ -16,7 +16,7 @@ PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = """
 notation errors
-initializers dropout files
+initializers dropout files plots
 cells.checks
 cells.base
 cells.parts
@@ -39,12 +39,16 @@ attention.monotonic attention.multi_head attention.cell
 attention
 seq2seq
 tutorial
+study.memory
+study.timelines
+study.saturation study.attention study.equations study.plots
+study
 checkpoint pairs text
 interop
 interop.common
 interop.torch interop.flax interop.haiku interop.equinox interop.keras
 interop.files
-datasets series plots progress run_folder
+datasets series progress run_folder
 compilation
 doctor catalogue
 tasks tasks.cells tasks.config
@@ -161,6 +165,8 @@ EXAMPLES = [
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed.checkpointed",
     "recurrence.deferred.deferred", "recurrence.associative.associative",
+    "study.keep_of", "study.half_life", "study.survival", "study.gates_of", "study.ledger", "study.saturation",
+    "study.entropy", "study.decompose", "study.explain",
     "order.chunks", "order.chunk_length", "testing.check_cell", "text.plain", "text.tutorial", "text.words",
     "text.chars", "text.detokenise", "series.naive", "series.season_length", "train.optimizer", "checkpoint.save",
 ]  # fmt: skip
@@ -174,7 +180,7 @@ def test_what_research_code_calls_has_a_doctested_example(name):
 
 
 def test_what_all_promises_is_there():
-    for module in (jaxseq, jaxseq.attention, jaxseq.cells, jaxseq.recurrence):
+    for module in (jaxseq, jaxseq.attention, jaxseq.cells, jaxseq.recurrence, importlib.import_module("jaxseq.study")):
         assert len(module.__all__) == len(set(module.__all__))
         assert all(hasattr(module, name) for name in module.__all__)
 

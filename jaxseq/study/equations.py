@@ -1,0 +1,286 @@
+"""The equations of one step for one unit, with their numbers, and a NumPy program that computes the same.
+
+For lstm, gru and rnn every line is there, from the products of the inputs on, with the largest of its terms. For any
+other cell the lines are its named quantities as the run had them, and the account of its state where a gate retains;
+a note says so. The numbers are of the arrays given, computed again in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.study.memory import keeps_seen, look_for, named_leaves
+from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
+from jaxseq.unroll import trace
+
+
+class Term(NamedTuple):
+    """A summand of a line: what it is, ``"h[3] * U_f[3, 1]"``, and its value."""
+
+    label: str
+    value: float
+
+
+class Line(NamedTuple):
+    """One equation.
+
+    Fields:
+      name: what it computes, ``"a_f"``.
+      equation: as in the program, ``"x @ W_f + h @ U_f + b_f"``; empty for a number taken from the run.
+      value: its number.
+      terms: the largest summands by size, the largest first; none where the line is no sum.
+      others: what the summands that are not shown add up to.
+    """
+
+    name: str
+    equation: str
+    value: float
+    terms: tuple[Term, ...] = ()
+    others: float = 0.0
+
+
+class Explanation(NamedTuple):
+    """One step of one unit.
+
+    Fields:
+      lines: in the order in which they are computed; the last is the state of the unit that others see.
+      program: NumPy that computes the last line from the numbers of the run and prints it; None where the equations
+        are not known and no gate retains.
+      result: the number that the program prints, as the run had it.
+      note: what a reader must know of it; empty where the lines are the whole of the step.
+    """
+
+    lines: tuple[Line, ...]
+    program: str | None
+    result: float
+    note: str
+
+
+def explain(
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    mask: Array | None = None,
+    *,
+    step: int,
+    unit: int,
+    row: int = 0,
+    most: int = 5,
+) -> Explanation:
+    """Return the equations of one step for one unit, with their numbers.
+
+    A cell with attention is explained in full as the cell it is: its input is x and the context side by side, its
+    input matrix W on top of C.
+
+    Args:
+      cell: a Cell.
+      params: its parameters.
+      carry: the state to start from, or None.
+      xs: ``[T, B, D]``.
+      mask: bool ``[T, B]``, True where a step is real.
+      step: 0 to T - 1.
+      unit: 0 to H - 1.
+      row: of the batch.
+      most: how many terms of a sum are named.
+
+    Raises:
+      InputError: if there is no such step, row or unit, or the step is padding.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq.cells import rnn
+      >>> params = rnn.init(jax.random.key(0), 3, 5)
+      >>> seen = explain(rnn, params, None, jnp.ones((7, 2, 3)), step=1, unit=2)
+      >>> [f"{line.name} = {line.equation}" for line in seen.lines]
+      ['a = x @ W + h @ U + b', 'h_new = np.tanh(a)']
+    """
+    first = jax.tree.leaves(xs)[0]
+    for what, n, size in (("step", step, first.shape[0]), ("row", row, first.shape[1])):
+        if not 0 <= n < size:
+            raise InputError(f"explain: there are the {what}s 0 to {size - 1}; got {n}")
+    if mask is not None and not bool(mask[step, row]):
+        raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
+    only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
+    xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
+    if carry is None:
+        carry = cell.initial_carry(params, (1,))
+    else:
+        carry = jax.tree.map(lambda a: a[row : row + 1], carry)
+    before = trace(cell, params, carry, jax.tree.map(lambda a: a[:step], xs), None if mask is None else mask[:step])[0]
+    now, real = jax.tree.map(lambda a: a[step : step + 1], xs), None if mask is None else mask[step : step + 1]
+    for known, write in _WRITTEN:
+        if cell.gates is known.gates and cell.hidden_terms is known.hidden_terms:
+            H = before.h.shape[-1]
+            if not 0 <= unit < H:
+                raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
+            program = _Program(unit, most)
+            exact = lambda a: np.asarray(a).astype(np.float64)  # noqa: E731
+            write(program, jax.tree.map(exact, params), jax.tree.map(lambda a: exact(a)[0], before), exact(now)[0, 0])
+            result = trace(cell, params, before, now)[1].outs[0, 0, unit]
+            return Explanation(tuple(program.lines), program.text(), float(result), "")
+    return _read_off(cell, params, before, now, real, unit)
+
+
+class _Program:
+    """Lines with their values, and the program they make."""
+
+    def __init__(self, unit: int, most: int) -> None:
+        self.unit, self.most = unit, most
+        self.given: dict[str, Any] = {}
+        self.lines: list[Line] = []
+        self.functions: list[str] = []
+
+    def give(self, name: str, value: Any) -> Any:
+        """Note an array or a number that the program starts from."""
+        self.given[name] = value
+        return value
+
+    def line(self, name: str, equation: str, value: float | list[Term]) -> float:
+        """Add a line that has a value, or terms that add up to it; return the value."""
+        terms = value if isinstance(value, list) else []
+        total = float(sum(term.value for term in terms)) if terms else float(value)  # type: ignore[arg-type]
+        shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
+        self.lines.append(Line(name, equation, total, tuple(shown), total - sum(t.value for t in shown) if terms else 0.0))
+        return total
+
+    def products(self, name: str, vector: np.ndarray, matrix: str, column: np.ndarray) -> list[Term]:
+        """Note a vector and a column of a matrix, and return the terms of their product."""
+        self.give(name, vector)
+        self.give(matrix, column)
+        pairs = enumerate(zip(vector, column, strict=True))
+        return [Term(f"{name}[{n}] * {matrix}[{n}, {self.unit}]", float(a * b)) for n, (a, b) in pairs]
+
+    def bias(self, name: str, value: float) -> list[Term]:
+        """Note a bias, and return it as a term."""
+        return [Term(f"{name}[{self.unit}]", float(self.give(name, value)))]
+
+    def text(self) -> str:
+        """Return the program; it prints the last line's value."""
+        given = [f"{name} = {_literal(value)}" for name, value in self.given.items()]
+        code = [f"{line.name} = {line.equation}" for line in self.lines]
+        return "\n".join(["import numpy as np", "", *given, "", *self.functions, *code, f"print({self.lines[-1].name})", ""])
+
+
+SIGMOID = "sigmoid = lambda a: 1 / (1 + np.exp(-a))"
+
+
+def _sigmoid(a: float) -> float:
+    return float(1 / (1 + np.exp(-a)))
+
+
+def _tanh(a: float) -> float:
+    return float(np.tanh(a))
+
+
+def _literal(value: Any) -> str:
+    if np.ndim(value) == 0:
+        return repr(float(value))
+    return f"np.array([{', '.join(repr(float(v)) for v in value)}])"
+
+
+def _rnn(activation: str, squash: Callable[[float], float]) -> Callable[..., None]:
+    def write(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
+        j = p.unit
+        terms = p.products("x", x, "W", params.W[:, j]) + p.products("h", k.h, "U", params.U[:, j])
+        a = p.line("a", "x @ W + h @ U + b", terms + p.bias("b", params.b[j]))
+        p.line("h_new", activation, squash(a))
+
+    return write
+
+
+def _lstm(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
+    H, j, v = len(k.h), p.unit, {}
+    p.functions.append(SIGMOID)
+    for n, gate in enumerate("ifgo"):
+        column = n * H + j
+        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products("h", k.h, f"U_{gate}", params.U[:, column])
+        a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column]))
+        squash = "np.tanh" if gate == "g" else "sigmoid"
+        v[gate] = p.line(gate, f"{squash}(a_{gate})", _tanh(a) if gate == "g" else _sigmoid(a))
+    c = p.give("c", float(k.c[j]))
+    new = p.line("c_new", "f * c + i * g", [Term("f * c (retained)", v["f"] * c), Term("i * g (written)", v["i"] * v["g"])])
+    p.line("h_new", "o * np.tanh(c_new)", v["o"] * _tanh(new))
+
+
+def _gru(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
+    H, j, v = len(k.h), p.unit, {}
+    p.functions.append(SIGMOID)
+    for n, gate in enumerate("rz"):
+        column = n * H + j
+        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products("h", k.h, f"U_{gate}", params.U[:, column])
+        a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column]))
+        v[gate] = p.line(gate, f"sigmoid(a_{gate})", _sigmoid(a))
+    column = 2 * H + j
+    from_h = p.products("h", k.h, "U_n", params.U[:, column]) + p.bias("b_hn", params.b_hn[j])
+    u = p.line("u_n", "h @ U_n + b_hn", from_h)
+    from_x = p.products("x", x, "W_n", params.W[:, column]) + p.bias("b_n", params.b[column])
+    n = _tanh(p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", v["r"] * u)]))
+    p.line("n", "np.tanh(a_n)", n)
+    h = p.give("h_old", float(k.h[j]))
+    terms = [Term("z * h_old (retained)", v["z"] * h), Term("(1 - z) * n (written)", (1 - v["z"]) * n)]
+    p.line("h_new", "(1 - z) * n + z * h_old", terms)
+
+
+_WRITTEN: tuple[tuple[Cell, Callable[..., None]], ...] = (
+    (lstm, _lstm),
+    (gru, _gru),
+    (rnn, _rnn("np.tanh(a)", _tanh)),
+    (rnn_relu, _rnn("np.maximum(a, 0)", lambda a: max(a, 0.0))),
+)
+
+
+def _read_off(
+    cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, unit: int
+) -> Explanation:
+    """Return named quantities of a step as the run had them, and the account of its state where a gate retains."""
+    named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, carry, xs, mask).items()}
+    seen = look_for(cell, params, carry, xs)
+    keep = next(iter(keeps_seen(seen)), None)
+    account = None if keep is None else ledger(cell, params, carry, xs, mask, keep=keep)
+    sizes = [a.shape[-1] for a in named.values()] if account is None else [account.new.shape[-1]]
+    if not 0 <= unit < max(sizes):
+        raise InputError(f"explain: there are the units 0 to {max(sizes) - 1}; got {unit}")
+    lines = [Line(n, "", float(a[0, 0, unit])) for n, a in named.items() if a.ndim == 3 and a.shape[-1] > unit]
+    note = (
+        f"The lines are what {cell.name} names, as the run had it: how each comes of inputs and weights is not "
+        "written out for this cell, only for lstm, gru and rnn."
+    )
+    if keep is None or account is None or account.new.ndim != 3:
+        return Explanation(tuple(lines), None, lines[-1].value if lines else float("nan"), f"{note} No gate retains.")
+    leaf = keep.leaf.rpartition(".")[2]
+    number = lambda a: float(np.asarray(a).astype(np.float64)[0, 0, unit])  # noqa: E731
+    gate = np.broadcast_to(named[keep.gate], account.new.shape)[0, 0, unit]
+    retained = 1 - float(gate) if keep.inverted else float(gate)
+    p = _Program(unit, 2)
+    p.given["keep"], p.given["written"] = retained, number(account.written)
+    old = p.give(f"{leaf}_old", _old(carry, keep.leaf, unit))
+    terms = [Term(f"keep * {leaf}_old (retained)", retained * old), Term("written", p.given["written"])]
+    state = p.line(f"{leaf}_new", f"keep * {leaf}_old + written", terms)
+    result = number(account.new)
+    show = show_seen(seen, keep.leaf)
+    if show is not None and not (leaf == "h" and show == Show(keep.leaf, None, "none")):
+        state = _shown(p, show, f"{leaf}_new", state, named, unit)
+        result = number(account.shown)
+    sign = f"1 - {keep.gate}" if keep.inverted else keep.gate
+    return Explanation((*lines, *p.lines), p.text(), result, f"{note} What retains is {sign}, here called keep.")
+
+
+def _shown(p: _Program, show: Show, name: str, state: float, named: dict, unit: int) -> float:
+    """Add the line of what is shown of a state."""
+    squashed, value = (f"np.tanh({name})", _tanh(state)) if show.squash == "tanh" else (name, state)
+    if show.gate is None:
+        return p.line("h_new", squashed, value)
+    gate = p.give("shown_by", float(named[show.gate][0, 0, unit]))
+    return p.line("h_new", f"shown_by * {squashed}", gate * value)
+
+
+def _old(carry: Carry, leaf: str, unit: int) -> float:
+    return float(named_leaves(carry)[leaf][0, unit])

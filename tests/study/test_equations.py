@@ -1,0 +1,113 @@
+"""The program that explains a step is run, and prints the number that JAX had."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import InputError, trace
+from jaxseq.attention import additive, with_attention
+from jaxseq.cells import CELLS, LSTMParams, gru, lstm, stack
+from jaxseq.interventions import clamp
+from jaxseq.study import explain, gates_of
+from jaxseq.testing import Subject, draw, holes
+
+T, B, STEP, UNIT, ROW = 5, 3, 3, 2, 1
+
+
+def printed(program: str) -> float:
+    said: list[float] = []
+    exec(compile(program, "program", "exec"), {"print": said.append})
+    (number,) = said
+    return float(number)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "rnn_relu"])
+def test_the_program_prints_the_output(name: str) -> None:
+    cell = CELLS[name]
+    params, carry, xs = draw(Subject(cell), T, (B,))
+    for step in (0, STEP):
+        seen = explain(cell, params, carry, xs, step=step, unit=UNIT, row=ROW)
+        want = trace(cell, params, carry, xs)[1].outs[step, ROW, UNIT]
+        np.testing.assert_allclose([printed(seen.program), seen.result, seen.lines[-1].value], want, rtol=1e-12)
+        assert seen.note == ""
+    gates = gates_of(cell, params, carry, xs)
+    lines = {line.name: line for line in seen.lines}
+    for gate, values in gates.items():
+        np.testing.assert_allclose(lines[gate].value, values[STEP, ROW, UNIT], rtol=1e-12)
+
+
+def test_the_program_runs_by_itself(as_users_have_it) -> None:
+    params, carry, xs = draw(Subject(lstm), T, (B,), jnp.float32)
+    seen = explain(lstm, params, carry, xs, step=STEP, unit=UNIT, row=ROW)
+    said = subprocess.check_output([sys.executable, "-c", seen.program], text=True)
+    np.testing.assert_allclose(float(said), trace(lstm, params, carry, xs)[1].outs[STEP, ROW, UNIT], rtol=1e-5)
+
+
+def test_terms_are_the_largest_and_all_add_up() -> None:
+    params, carry, xs = draw(Subject(lstm), T, (B,))
+    seen = explain(lstm, params, carry, xs, step=0, unit=UNIT, row=ROW, most=3)
+    line = seen.lines[0]
+    column = UNIT  # of the input gate
+    every = {f"x[{d}] * W_i[{d}, {UNIT}]": xs[0, ROW, d] * params.W[d, column] for d in range(3)}
+    every |= {f"h[{k}] * U_i[{k}, {UNIT}]": carry.h[ROW, k] * params.U[k, column] for k in range(5)}
+    every[f"b_i[{UNIT}]"] = params.b[column]
+    largest = sorted(every, key=lambda label: -abs(every[label]))[:3]
+    assert [term.label for term in line.terms] == largest
+    for term in line.terms:
+        np.testing.assert_allclose(term.value, every[term.label], rtol=1e-12)
+    np.testing.assert_allclose(sum(t.value for t in line.terms) + line.others, line.value, rtol=1e-12)
+    np.testing.assert_allclose(line.value, sum(every.values()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mgu", "lstm_peephole", "gru_cho", "sru", "lstm_noaf"])
+def test_other_cells_are_read_off_and_say_so(name: str) -> None:
+    cell = CELLS[name]
+    params, carry, xs = draw(Subject(cell), T, (B,))
+    mask = holes(T, (B,)).at[STEP, ROW].set(True)
+    seen = explain(cell, params, carry, xs, mask, step=STEP, unit=UNIT, row=ROW)
+    np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
+    assert f"what {name} names" in seen.note
+    run = trace(cell, params, carry, xs, mask)[1]
+    shown = run.carries.c if name == "sru" else run.outs  # its output adds a highway
+    np.testing.assert_allclose(seen.result, shown[STEP, ROW, UNIT], rtol=1e-12)
+
+
+def test_a_clamped_cell_is_not_explained_by_the_equations_it_no_longer_has() -> None:
+    params, carry, xs = draw(Subject(lstm), T, (B,))
+    seen = explain(clamp(lstm, f=1.0), params, carry, xs, step=STEP, unit=UNIT)
+    assert seen.note and {line.name: line.value for line in seen.lines}["f"] == 1.0
+    np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
+
+
+def test_a_cell_in_which_no_gate_retains() -> None:
+    cell = CELLS["indrnn"]
+    seen = explain(cell, *draw(Subject(cell), T, (B,)), step=STEP, unit=UNIT)
+    assert seen.program is None and "No gate retains." in seen.note and seen.lines
+
+
+def test_layers_and_attention() -> None:
+    cell = stack(lstm, gru)
+    seen = explain(cell, *draw(Subject(cell), T, (B,)), step=STEP, unit=UNIT, row=ROW)
+    np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
+    reading = with_attention(lstm, additive)
+    params = reading.init(jax.random.key(0), 3, 5, value_size=4, units=6, dtype=jnp.float64)
+    source = jax.random.normal(jax.random.key(1), (9, B, 4), jnp.float64)
+    params = params._replace(memory=additive.remember(params.attention, source, None))
+    xs = jax.random.normal(jax.random.key(2), (T, B, 3), jnp.float64)
+    outs = trace(reading, params, None, xs)[1].outs
+    own = LSTMParams(jnp.concatenate([params.cell.W, params.C]), params.cell.U, params.cell.b)
+    seen = explain(lstm, own, None, jnp.concatenate([xs, outs.context], -1), step=STEP, unit=UNIT, row=ROW)
+    np.testing.assert_allclose(printed(seen.program), outs.h[STEP, ROW, UNIT], rtol=1e-12)
+
+
+def test_what_there_is_not_is_refused() -> None:
+    params, carry, xs = draw(Subject(lstm), T, (B,))
+    for where, said in (({"step": 5}, "steps 0 to 4"), ({"unit": 9}, "units 0 to 4"), ({"row": 3}, "rows 0 to 2")):
+        with pytest.raises(InputError, match=said):
+            explain(lstm, params, carry, xs, **{"step": 0, "unit": 0, **where})
+    with pytest.raises(InputError, match="is padding"):
+        explain(lstm, params, carry, xs, jnp.zeros((T, B), bool), step=0, unit=0)

@@ -1,0 +1,134 @@
+"""Timelines and ledgers against the equations written out, and against a network constructed to count."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import sigmoid, unpack
+
+from jaxseq import InputError, trace
+from jaxseq.attention import additive, with_attention
+from jaxseq.cells import CELLS, gru, lstm, rnn, stack
+from jaxseq.interventions import clamp
+from jaxseq.study import Keep, Show, by_half_life, correlation, gates_of, half_life, keeps_of, ledger, show_of
+from jaxseq.testing import Subject, draw, holes
+
+
+def problem(name, T=6, B=4):
+    return draw(Subject(CELLS[name]), T, (B,))
+
+
+def test_the_ledger_of_an_lstm_is_its_equations() -> None:
+    params, carry, xs = problem("lstm")
+    account = ledger(lstm, params, carry, xs)
+    W, U, b = (unpack(np.asarray(a), "i f g o") for a in params)
+    h, c = np.asarray(carry.h), np.asarray(carry.c)
+    for t, x in enumerate(np.asarray(xs)):
+        i, f, g, o = (x @ W[n] + h @ U[n] + b[n] for n in "ifgo")
+        kept, written = sigmoid(f) * c, sigmoid(i) * np.tanh(g)
+        c = kept + written
+        h = sigmoid(o) * np.tanh(c)
+        for got, want in zip(account[:5], (kept, written, c, np.tanh(c), h), strict=True):
+            np.testing.assert_allclose(got[t], want, rtol=1e-12, atol=1e-14)
+
+
+def test_the_ledger_of_a_gru_is_its_equations() -> None:
+    params, carry, xs = problem("gru")
+    account = ledger(gru, params, carry, xs)
+    gates, seen = gates_of(gru, params, carry, xs), trace(gru, params, carry, xs)[1]
+    old = np.concatenate([carry.h[None], seen.carries.h[:-1]])
+    np.testing.assert_allclose(account.kept, gates["z"] * old, rtol=1e-12)
+    np.testing.assert_allclose(account.written, (1 - gates["z"]) * gates["n"], rtol=1e-12)
+    np.testing.assert_array_equal(account.shown, seen.outs)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru_cho", "mgu", "sru", "slstm", "min_gru"])
+def test_the_identities_hold_in_float32(name: str, as_users_have_it) -> None:
+    cell = CELLS[name]
+    params, carry, xs = draw(Subject(cell), 6, (4,), jnp.float32)
+    account = jax.jit(lambda *args: ledger(cell, *args))(params, carry, xs)
+    assert account.errors.new < 1e-6 and (account.errors.shown is None or account.errors.shown < 1e-6)
+    assert np.abs(account.kept).max() > 1e-3 and np.abs(account.written).max() > 1e-3
+
+
+def test_an_error_is_seen() -> None:
+    """A gate that does not retain, passed off as the one that does."""
+    params, carry, xs = problem("lstm")
+    assert ledger(lstm, params, carry, xs, keep=Keep("c", "i")).errors.new > 1e-2
+
+
+def test_padding_has_no_account() -> None:
+    params, carry, xs = problem("lstm")
+    mask = holes(6, (4,))
+    account = ledger(lstm, params, carry, xs, mask)
+    for line in account[:5]:
+        assert not np.asarray(line)[~np.asarray(mask)].any()
+    assert account.errors.new < 1e-12 and account.errors.shown < 1e-12
+    real = np.asarray(mask)[:, 1]
+    t = next(t for t in range(2, 6) if real[t] and not real[t - 1])  # just after padding
+    held = trace(lstm, params, carry, xs[:t], mask[:t])[0].c[1]
+    f = gates_of(lstm, params, carry, xs, mask)["f"]
+    np.testing.assert_allclose(account.kept[t, 1], f[t, 1] * held, rtol=1e-12)
+
+
+def test_every_layer_has_its_ledger() -> None:
+    cell = stack(lstm, gru)
+    params, carry, xs = draw(Subject(cell), 4, (2,))
+    seen = trace(cell, params, carry, xs)[1]
+    below, top = (ledger(cell, params, carry, xs, keep=keep) for keep in keeps_of(cell))
+    np.testing.assert_array_equal(below.new, seen.carries[0].c)
+    np.testing.assert_allclose(below.shown, seen.carries[0].h, rtol=1e-12)
+    np.testing.assert_array_equal(top.new, seen.outs)
+
+
+def test_a_cell_with_attention_has_one() -> None:
+    cell = with_attention(lstm, additive)
+    params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
+    source = jax.random.normal(jax.random.key(1), (9, 2, 4), jnp.float32)
+    params = params._replace(memory=additive.remember(params.attention, source, None))
+    xs = jax.random.normal(jax.random.key(2), (7, 2, 3), jnp.float32)
+    account = ledger(cell, params, None, xs)
+    assert account.errors.new < 1e-6 and account.errors.shown < 1e-6
+    with pytest.raises(InputError, match="outside jit"):
+        jax.jit(lambda p: ledger(cell, p, None, xs))(params)
+
+
+def test_cells_without_one_say_so() -> None:
+    assert ledger(rnn, *problem("rnn")) is None
+    assert show_of(lstm, "c") == Show("c", "o", "tanh") == show_of(clamp(lstm, f=1.0), "c")
+    assert show_of(CELLS["lstm_noaf"], "c") == Show("c", "o", "none")
+    assert show_of(gru, "h") == Show("h", None, "none")
+    assert show_of(CELLS["sru"], "c") is None  # adds a highway
+    with pytest.raises(InputError, match="unknown part of the carry"):
+        ledger(lstm, *problem("lstm"), keep=Keep("d", "f"))
+
+
+def test_units_are_sorted_by_half_life() -> None:
+    keep = jnp.broadcast_to(jnp.array([0.5, 0.99, 1.0, 0.9]), (7, 2, 4))
+    assert by_half_life(half_life(keep)).tolist() == [2, 1, 3, 0]
+    assert by_half_life(jnp.array([jnp.nan, 2.0, 3.0])).tolist() == [2, 1, 0]
+
+
+def test_correlation_is_pearsons() -> None:
+    values = jax.random.normal(jax.random.key(0), (6, 4, 3), jnp.float64).at[..., 2].set(7.0)
+    target = jax.random.normal(jax.random.key(1), (6, 4), jnp.float64)
+    mask = holes(6, (4,))
+    got = correlation(values, target, mask)
+    for unit in range(2):
+        want = np.corrcoef(np.asarray(values)[..., unit][np.asarray(mask)], np.asarray(target)[np.asarray(mask)])[0, 1]
+        np.testing.assert_allclose(got[unit], want, rtol=1e-12)
+    assert got[2] == 0.0
+
+
+def test_a_network_made_to_count_counts() -> None:
+    """Gates open, candidate +1 on a and -1 on b: c is exactly #a - #b, and its account says + 1 or - 1 a step."""
+    big = 50.0
+    params = lstm.init(jax.random.key(0), 2, 1, dtype=jnp.float64)
+    W = jnp.zeros((2, 4)).at[:, 2].set(jnp.array([big, -big]))
+    params = params._replace(W=W, U=jnp.zeros_like(params.U), b=jnp.array([big, big, 0.0, big]))
+    letters = np.array([[0] * 5 + [1] * 5, [0, 1] * 5]).T
+    count = np.cumsum(np.where(letters == 0, 1.0, -1.0), axis=0)
+    account = ledger(lstm, params, None, jax.nn.one_hot(letters, 2, dtype=jnp.float64))
+    np.testing.assert_allclose(account.new[..., 0], count, atol=1e-9)
+    np.testing.assert_allclose(account.written[..., 0], np.where(letters == 0, 1.0, -1.0), atol=1e-9)
+    np.testing.assert_allclose(correlation(account.new, jnp.asarray(count)), 1.0, rtol=1e-9)
