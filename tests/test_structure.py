@@ -42,6 +42,11 @@ tutorial
 study.memory
 study.timelines
 study.saturation study.attention study.equations study.plots
+study.tasks
+study.gradients
+study.jacobian study.whatif
+study.compare
+study.replay
 study
 checkpoint pairs text
 interop

@@ -1,7 +1,25 @@
 """The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``."""
 
+from jaxseq.study import tasks
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
+from jaxseq.study.compare import (
+    Compared,
+    Model,
+    Scores,
+    Trained,
+    compare,
+    evaluate,
+    first_model,
+    loss_of,
+    losses_of,
+    matched_hidden,
+    outputs,
+    parameters,
+    train,
+)
 from jaxseq.study.equations import Explanation, explain
+from jaxseq.study.gradients import Flow, flow, slope, triangle
+from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
 from jaxseq.study.plots import (
     plot_atlas,
@@ -20,24 +38,47 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
+from jaxseq.study.replay import Kept, Replay, along, log_spaced, recorder, replay
 from jaxseq.study.saturation import Saturation, histogram, ranges_of, saturation, saturation_of
+from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
+from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
 
 __all__ = [
+    "TASKS",
+    "Atlas",
+    "Batch",
+    "Compared",
     "Decomposition",
+    "Effect",
     "Explanation",
+    "Flow",
     "HalfLife",
     "Keep",
+    "Kept",
     "Ledger",
+    "Lyapunov",
+    "Model",
+    "Replay",
     "Saturation",
+    "Scores",
     "Show",
+    "Spectrum",
+    "Task",
+    "Trained",
+    "along",
+    "atlas",
     "by_half_life",
+    "compare",
     "correlation",
     "coverage",
     "decompose",
     "diagonal_accuracy",
     "entropy",
+    "evaluate",
     "explain",
+    "first_model",
+    "flow",
     "gates_of",
     "half_life",
     "histogram",
@@ -45,6 +86,14 @@ __all__ = [
     "keeps_in",
     "keeps_of",
     "ledger",
+    "log_spaced",
+    "loss_of",
+    "losses_of",
+    "lyapunov",
+    "matched_hidden",
+    "outputs",
+    "parameters",
+    "parts",
     "plot_atlas",
     "plot_attention",
     "plot_attention_summary",
@@ -60,10 +109,20 @@ __all__ = [
     "plot_survival",
     "plot_timelines",
     "plot_triangle",
+    "products",
     "ranges_of",
+    "recorder",
+    "replay",
     "saturation",
     "saturation_of",
     "show_of",
+    "slope",
+    "spectrum",
+    "step_jacobians",
     "survival",
+    "tasks",
     "time_constant",
+    "train",
+    "triangle",
+    "what_if",
 ]

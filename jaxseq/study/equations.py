@@ -148,7 +148,9 @@ class _Program:
         terms = value if isinstance(value, list) else []
         total = float(sum(term.value for term in terms)) if terms else float(value)  # type: ignore[arg-type]
         shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
-        self.lines.append(Line(name, equation, total, tuple(shown), total - sum(t.value for t in shown) if terms else 0.0))
+        self.lines.append(
+            Line(name, equation, total, tuple(shown), total - sum(t.value for t in shown) if terms else 0.0)
+        )
         return total
 
     def products(self, name: str, vector: np.ndarray, matrix: str, column: np.ndarray) -> list[Term]:
@@ -166,7 +168,9 @@ class _Program:
         """Return the program; it prints the last line's value."""
         given = [f"{name} = {_literal(value)}" for name, value in self.given.items()]
         code = [f"{line.name} = {line.equation}" for line in self.lines]
-        return "\n".join(["import numpy as np", "", *given, "", *self.functions, *code, f"print({self.lines[-1].name})", ""])
+        return "\n".join(
+            ["import numpy as np", "", *given, "", *self.functions, *code, f"print({self.lines[-1].name})", ""]
+        )
 
 
 SIGMOID = "sigmoid = lambda a: 1 / (1 + np.exp(-a))"
@@ -201,12 +205,18 @@ def _lstm(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
     p.functions.append(SIGMOID)
     for n, gate in enumerate("ifgo"):
         column = n * H + j
-        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products("h", k.h, f"U_{gate}", params.U[:, column])
-        a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column]))
+        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products(
+            "h", k.h, f"U_{gate}", params.U[:, column]
+        )
+        a = p.line(
+            f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column])
+        )
         squash = "np.tanh" if gate == "g" else "sigmoid"
         v[gate] = p.line(gate, f"{squash}(a_{gate})", _tanh(a) if gate == "g" else _sigmoid(a))
     c = p.give("c", float(k.c[j]))
-    new = p.line("c_new", "f * c + i * g", [Term("f * c (retained)", v["f"] * c), Term("i * g (written)", v["i"] * v["g"])])
+    new = p.line(
+        "c_new", "f * c + i * g", [Term("f * c (retained)", v["f"] * c), Term("i * g (written)", v["i"] * v["g"])]
+    )
     p.line("h_new", "o * np.tanh(c_new)", v["o"] * _tanh(new))
 
 
@@ -215,8 +225,12 @@ def _gru(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
     p.functions.append(SIGMOID)
     for n, gate in enumerate("rz"):
         column = n * H + j
-        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products("h", k.h, f"U_{gate}", params.U[:, column])
-        a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column]))
+        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products(
+            "h", k.h, f"U_{gate}", params.U[:, column]
+        )
+        a = p.line(
+            f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column])
+        )
         v[gate] = p.line(gate, f"sigmoid(a_{gate})", _sigmoid(a))
     column = 2 * H + j
     from_h = p.products("h", k.h, "U_n", params.U[:, column]) + p.bias("b_hn", params.b_hn[j])
@@ -237,9 +251,7 @@ _WRITTEN: tuple[tuple[Cell, Callable[..., None]], ...] = (
 )
 
 
-def _read_off(
-    cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, unit: int
-) -> Explanation:
+def _read_off(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, unit: int) -> Explanation:
     """Return named quantities of a step as the run had them, and the account of its state where a gate retains."""
     named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, carry, xs, mask).items()}
     seen = look_for(cell, params, carry, xs)

@@ -113,7 +113,12 @@ def plot_saturation(seen: Mapping[str, Saturation | None], ax: Axes | None = Non
 
 
 def plot_histogram(
-    counts: Any, ax: Axes | None = None, *, lowest: float = 0.0, highest: float = 1.0, order: Sequence[int] | None = None
+    counts: Any,
+    ax: Axes | None = None,
+    *,
+    lowest: float = 0.0,
+    highest: float = 1.0,
+    order: Sequence[int] | None = None,
 ) -> Axes:
     """Draw a gate's `histogram` ``[bins, H]`` as a heat map, a row for each unit: the share of steps at each value."""
     counts = np.asarray(counts, float)
@@ -149,7 +154,9 @@ def plot_eigenvalues(values: Any, ax: Axes | None = None, *, radius: float | Non
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(turn), np.sin(turn), color="0.5", linewidth=0.8, label="unit circle")
     if radius is not None:
-        ax.plot(radius * np.cos(turn), radius * np.sin(turn), color="C1", linestyle="--", linewidth=1, label="predicted")
+        ax.plot(
+            radius * np.cos(turn), radius * np.sin(turn), color="C1", linestyle="--", linewidth=1, label="predicted"
+        )
     ax.plot(flat.real, flat.imag, ".", color="C0", markersize=4, alpha=0.5)
     ax.set_aspect("equal")
     return _finish(ax, "real part", "imaginary part", legend=True)
@@ -175,7 +182,12 @@ def plot_attention_summary(spread: Any, got: Any, ax: Axes | None = None) -> Axe
 
 
 def plot_atlas(
-    effects: Any, rows: Sequence[str], ax: Axes | None = None, *, order: Sequence[int] | None = None, label: str = "change of loss"
+    effects: Any,
+    rows: Sequence[str],
+    ax: Axes | None = None,
+    *,
+    order: Sequence[int] | None = None,
+    label: str = "change of loss",
 ) -> Axes:
     """Draw an atlas of clamps ``[rows, H]``: a row for each gate and value it is held at, a column for each unit.
 
@@ -195,7 +207,9 @@ def plot_atlas(
     return _finish(ax, "unit", "", grid=False)
 
 
-def plot_replay(steps: Sequence[int], values: Mapping[str, Any], ax: Axes | None = None, *, label: str = "gate") -> Axes:
+def plot_replay(
+    steps: Sequence[int], values: Mapping[str, Any], ax: Axes | None = None, *, label: str = "gate"
+) -> Axes:
     """Draw how values spread during training, each ``[snapshots, ...]`` by name: the median, and 10 to 90 per cent."""
     ax = _axes(ax, (6.5, 3.2))
     for n, (name, each) in enumerate(values.items()):

@@ -24,9 +24,7 @@ from jaxseq.study.memory import EQUAL, HalfLife, Keep, Look, holdable, keeps_see
 from jaxseq.unroll import trace, unroll
 
 
-def gates_of(
-    cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None
-) -> dict[str, Array]:
+def gates_of(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None) -> dict[str, Array]:
     """Return every named quantity of every step by name, each ``[T, B, H]``, zero at padded steps.
 
     Names are those of the cell's gates, with the layer before them in a stack: ``"f"``, ``"0.f"``. A cell without

@@ -135,7 +135,9 @@ def test_survival_is_the_derivative_of_the_last_state() -> None:
 def test_chrono_spreads_time_constants_evenly() -> None:
     """1 / (1 - f) is uniform on 2 ... T_max, by the Kolmogorov-Smirnov distance; with a bias of 1 it is not."""
     H, longest = 2000, 100
-    params = lstm.init(jax.random.key(3), 1, H, bias=chrono(longest), forget_bias=0.0, recurrent=lambda k, s, d: jnp.zeros(s, d))
+    params = lstm.init(
+        jax.random.key(3), 1, H, bias=chrono(longest), forget_bias=0.0, recurrent=lambda k, s, d: jnp.zeros(s, d)
+    )
     steps = np.sort(time_constant(gates_of(lstm, params, None, jnp.zeros((1, 1, 1), jnp.float32))["f"]))
     assert steps.min() >= 2 - 1e-3 and steps.max() <= longest + 1e-2
     apart = np.abs((steps - 2) / (longest - 2) - (np.arange(H) + 0.5) / H).max()

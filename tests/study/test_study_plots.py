@@ -83,7 +83,9 @@ def test_an_atlas_is_centred_at_no_effect() -> None:
 
 
 def test_the_others_draw_what_they_get() -> None:
-    np.testing.assert_array_equal(study.plot_survival(HEAT, order=[1, 0, 2, 3]).images[0].get_array(), HEAT[:, [1, 0, 2, 3]].T)
+    np.testing.assert_array_equal(
+        study.plot_survival(HEAT, order=[1, 0, 2, 3]).images[0].get_array(), HEAT[:, [1, 0, 2, 3]].T
+    )
     np.testing.assert_array_equal(study.plot_attention(HEAT, list("abcd"), list("uvwxyz")).images[0].get_array(), HEAT)
     ax = study.plot_pinned({"unit 3": HEAT[:, 3]}, ghosts={"unit 3": HEAT[:, 2]})
     np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], HEAT.T[[3, 2]])
@@ -107,7 +109,9 @@ def test_chinese_labels_have_glyphs(tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is a warning
         plots.save(study.plot_flow({"遗忘门的梯度": HEAT[:, 0]}), tmp_path / "a.png")
-        plots.save(study.plot_atlas(HEAT, ["关", "开", "均值", "遗忘", "输入", "输出"], label="损失"), tmp_path / "b.png")
+        plots.save(
+            study.plot_atlas(HEAT, ["关", "开", "均值", "遗忘", "输入", "输出"], label="损失"), tmp_path / "b.png"
+        )
 
 
 def test_importing_the_study_does_not_load_matplotlib() -> None:

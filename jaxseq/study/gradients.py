@@ -1,0 +1,232 @@
+"""Gradients through time: how much of a loss each state of the past still moves, from one backward pass.
+
+Zeros are added to the carry of every step, where it is computed, so that all that is made of it sees them (an LSTM's
+h_t sees what is added to c_t). The loss' derivative by those zeros is its derivative by the states: ``dL/dh_t`` and
+``dL/dc_t`` for all t at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
+from jaxseq.interventions import altered
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.unroll import unroll
+
+
+class Nudged(NamedTuple):
+    """An input with what is to be added to the new carry, of the carry's structure and shapes."""
+
+    x: Tree
+    nudge: Carry
+
+
+@functools.cache
+def nudged(cell: Cell) -> Cell:
+    """Return the cell whose input is `Nudged`: the nudge is added to each leaf of the new carry where it is computed.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((7, 2, 3))
+      >>> carry, outs = unroll(nudged(lstm), params, None, Nudged(xs, no_nudges(lstm, params, xs)))
+      >>> bool(jnp.allclose(outs, unroll(lstm, params, None, xs)[1]))
+      True
+    """
+
+    def showing(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Carry]:
+        new, out, _ = cell.gates(params, carry, wx, uh)
+        known = {id(a) for a in jax.tree.leaves((params, carry, wx, uh))}
+        places = []
+        for leaf in jax.tree.leaves(new):  # one that is only handed on gets a place of its own
+            places.append(leaf * 1 if id(leaf) in known else leaf)
+            known.add(id(leaf))
+        new = jax.tree.unflatten(jax.tree.structure(new), places)
+        return new, out, new
+
+    inner = cell._replace(gates=showing)
+
+    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Carry]:
+        wx, nudge = wx
+        changes = {name: (lambda old, _, by=by: old + by) for name, by in leaves_by_name(nudge).items()}
+        return altered(inner, changes, params, carry, wx, uh)
+
+    def input_terms(params: Params, given: Nudged) -> tuple[Tree, Carry]:
+        return cell.input_terms(params, given.x), given.nudge
+
+    return cell._replace(gates=gates, input_terms=input_terms, linear="")
+
+
+def leaves_by_name(tree: Tree) -> dict[str, Array]:
+    """Return the leaves by name: ``h`` and ``c`` of an LSTM's carry; of a stack's ``0.h``, the layer first."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def no_nudges(cell: Cell, params: Params, xs: Tree) -> Carry:
+    """Return zeros to be added to the carry of every step, each leaf ``[T, B, ...]``."""
+    T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
+    start = jax.eval_shape(lambda p: cell.initial_carry(p, tuple(batch)), params)
+    return jax.tree.map(lambda a: jnp.zeros((T, *a.shape), a.dtype), start)
+
+
+class Flow(NamedTuple):
+    """How a loss depends on the states of all steps.
+
+    Fields:
+      loss: the number itself.
+      gradients: by the name of the carry's leaf, ``dL/dh_t`` and so on, each ``[T, B, H]``, through everything that
+        is computed from that state, in its own step as well. Zero at padded steps, which pass on the state before.
+      norms: over the units, ``[T, B]``.
+    """
+
+    loss: Array
+    gradients: dict[str, Array]
+    norms: dict[str, Array]
+
+
+def flow(
+    loss: Callable[[Carry, Tree], Array],
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    mask: Array | None = None,
+) -> Flow:
+    """Return the loss' gradients by the states of every step, from one backward pass.
+
+    Args:
+      loss: ``(carry, outs) -> []`` of what `unroll` returns; a sum or mean over rows, say.
+      cell: as the rest, as in `unroll`. Memory is that of one training step, and a few times the carries of all T.
+      params: its parameters.
+      carry: the state to start from, or None.
+      xs: ``[T, B, D]``.
+      mask: bool ``[T, B]``.
+
+    Raises:
+      InputError: if the loss is not one number.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> params = lstm.init(jax.random.key(0), 3, 5)
+      >>> found = flow(lambda carry, outs: outs[-1].sum(), lstm, params, None, jnp.ones((7, 2, 3)))
+      >>> {name: norms.shape for name, norms in found.norms.items()}
+      {'c': (7, 2), 'h': (7, 2)}
+    """
+    of = _of_nudges(loss, cell, params, carry, xs, mask)
+
+    def number(nudges: Carry) -> Array:
+        value = of(nudges)
+        if jnp.ndim(value):
+            raise InputError(
+                f"flow({cell.name}): the loss must be one number; got the shape {jnp.shape(value)}. Sum it, or see "
+                "`triangle` for one number a step"
+            )
+        return value
+
+    value, by_nudges = jax.value_and_grad(number)(no_nudges(cell, params, xs))
+    gradients = dict(sorted(leaves_by_name(by_nudges).items()))
+    return Flow(value, gradients, {name: _norms(g, _rows(cell, xs)) for name, g in gradients.items()})
+
+
+def triangle(
+    losses: Callable[[Carry, Tree], Array],
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    mask: Array | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    together: int = 8,
+) -> dict[str, Array]:
+    """Return the norm of ``dL_s/dh_t`` for the loss of each step s and the state of each step t.
+
+    Args:
+      losses: ``(carry, outs) -> [T, B]`` (or ``[T]``), the loss of each step.
+      cell: as the rest, as in `unroll`.
+      params: its parameters.
+      carry: the state to start from, or None.
+      xs: ``[T, B, D]``.
+      mask: bool ``[T, B]``.
+      steps: the s to look at; all T by default. Each is a backward pass of its own.
+      together: how many of them run side by side, each with gradients ``[T, B, H]`` in memory.
+
+    Returns:
+      By the name of the carry's leaf ``[S, T, B]``: the steps s, and for each all t; zero where t is after s.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> params = gru.init(jax.random.key(0), 3, 5)
+      >>> found = triangle(lambda carry, outs: outs.sum(-1), gru, params, None, jnp.ones((7, 2, 3)))
+      >>> found["h"].shape, float(found["h"][2, 3].max())
+      ((7, 7, 2), 0.0)
+    """
+    of = _of_nudges(losses, cell, params, carry, xs, mask)
+    values, pull = jax.vjp(of, no_nudges(cell, params, xs))
+    T = jax.tree.leaves(xs)[0].shape[0]
+    if jnp.ndim(values) == 0 or values.shape[0] != T:
+        raise InputError(
+            f"triangle({cell.name}): the losses must be [T, B] with T = {T}, one for each step; got the shape "
+            f"{jnp.shape(values)}"
+        )
+    chosen = jnp.arange(T) if steps is None else jnp.asarray(steps)
+
+    def one(step: Array) -> dict[str, Array]:
+        (by_nudges,) = pull(jnp.zeros_like(values).at[step].set(1))
+        return {name: _norms(g, _rows(cell, xs)) for name, g in sorted(leaves_by_name(by_nudges).items())}
+
+    return lax.map(one, chosen, batch_size=min(together, chosen.shape[0]))
+
+
+def slope(norms: Array) -> Array:
+    """Return how fast gradients change per step further back: the least-squares slope of ``ln norm``, ``[B]``.
+
+    Below 0 they vanish, above 0 they explode; each step back multiplies them by about ``exp(slope)``. Steps whose norm
+    is 0 (padding, or after the loss) do not count; NaN where fewer than two are left.
+
+    Args:
+      norms: ``[T, B]``, from `flow`.
+
+    Example:
+      >>> growth = slope(jnp.array([[0.25], [0.5], [1.0], [0.0]]))
+      >>> round(float(jnp.exp(growth[0])), 5)
+      0.5
+    """
+    T = norms.shape[0]
+    counts = norms > 0
+    back = jnp.arange(T, 0, -1, dtype=norms.dtype).reshape(T, *[1] * (norms.ndim - 1))
+    back = jnp.broadcast_to(back, norms.shape)
+    logs = jnp.log(jnp.where(counts, norms, jnp.ones_like(norms)))
+    weights = counts.astype(norms.dtype)
+    total = weights.sum(0)
+
+    def centred(a: Array) -> Array:
+        return (a - jnp.broadcast_to((a * weights).sum(0) / total, a.shape)) * weights
+
+    x = centred(back)
+    return jnp.where(total > 1, (x * centred(logs)).sum(0) / (x * x).sum(0), jnp.full_like(total, jnp.nan))
+
+
+def _of_nudges(
+    loss: Callable[[Carry, Tree], Array], cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None
+) -> Callable[[Carry], Array]:
+    return lambda nudges: loss(*unroll(nudged(cell), params, carry, Nudged(xs, nudges), mask))
+
+
+def _rows(cell: Cell, xs: Tree) -> int:
+    """Return how many axes of xs, time and batch, are not features or places."""
+    return jax.tree.leaves(xs)[0].ndim - 1 - cell.spatial
+
+
+def _norms(g: Array, rows: int) -> Array:
+    return jnp.sqrt((g * g).reshape(*g.shape[:rows], math.prod(g.shape[rows:])).sum(-1))

@@ -1,0 +1,213 @@
+"""What if: a gate held, a unit silenced, an input swapped, and what that does to the outputs and the loss.
+
+A gate changed here is changed in a cell that was trained without the change. That says what the trained weights use,
+and not what a cell trained without the gate would have come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError, choose
+from jaxseq.interventions import hold_at, intervene
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.recurrence import over_features
+from jaxseq.study.gradients import leaves_by_name
+from jaxseq.unroll import trace, unroll
+
+
+class Effect(NamedTuple):
+    """What a change did.
+
+    Fields:
+      outs: ``[T, B, H]``, as they were.
+      changed: as they are with the change.
+      moved: ``[T, B]``, the root mean square over the units of their difference; 0 at padded steps.
+      loss: as it was; None where no loss was given.
+      changed_loss: as it is with the change, or None.
+    """
+
+    outs: Array
+    changed: Array
+    moved: Array
+    loss: Array | None
+    changed_loss: Array | None
+
+
+def what_if(
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    mask: Array | None = None,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    swapped: Tree | None = None,
+    loss: Callable[[Carry, Tree], Array] | None = None,
+) -> Effect:
+    """Run a cell as it is and with changes, and compare.
+
+    Args:
+      cell: any Cell; the rest as in `unroll`.
+      params: its parameters.
+      carry: the state to start from, or None.
+      xs: ``[T, B, D]``.
+      mask: bool ``[T, B]``.
+      changes: by the gate's name (in a stack ``"0.f"``): a number, an array that broadcasts to ``[B, H]``,
+        ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
+      swapped: what to run over in place of xs, of the same shapes.
+      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+
+    Raises:
+      InputError: as `clamp` and `intervene`; or if nothing is changed.
+
+    Example:
+      >>> from jaxseq.cells import lstm
+      >>> params = lstm.init(jax.random.key(0), 3, 5)
+      >>> found = what_if(lstm, params, None, jnp.ones((7, 2, 3)), changes={"f": 1.0})  # never forget
+      >>> found.moved.shape, bool(found.moved[0].max() == 0), bool(found.moved[-1].min() > 0)
+      ((7, 2), True, True)
+    """
+    if not changes and swapped is None:
+        raise InputError(f'what_if({cell.name}): give changes, such as {{"f": 1.0}}, or swapped inputs')
+    first, outs = unroll(cell, params, carry, xs, mask)
+    other = _with(cell, changes) if changes else cell
+    second, changed = unroll(other, params, carry, xs if swapped is None else swapped, mask)
+    before, after = (None, None) if loss is None else (loss(first, outs), loss(second, changed))
+    return Effect(outs, changed, _moved(outs, changed), before, after)
+
+
+class Atlas(NamedTuple):
+    """The effect of holding each unit of each gate, by the gate's name, each ``[V, units]``.
+
+    Fields:
+      values: what the units were held at.
+      moved: root mean square change of the outputs, over real steps, rows and units.
+      loss: the change of the loss, positive where the unit's freedom was of use; None where no loss was given.
+      unused: gates that nothing in a step is computed from, which cannot have an effect. They are the keys, so that a
+        jitted function may return them.
+    """
+
+    values: dict[str, Array]
+    moved: dict[str, Array]
+    loss: dict[str, Array] | None
+    unused: dict[str, None]
+
+
+def atlas(
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    mask: Array | None = None,
+    *,
+    loss: Callable[[Carry, Tree], Array] | None = None,
+    gates: Sequence[str] | None = None,
+    units: Sequence[int] | None = None,
+    values: Sequence[float | str] = (0.0, 1.0, "mean"),
+    together: int = 64,
+) -> Atlas:
+    """Hold one unit of one gate at a time at each of some values, and see what that does.
+
+    Each is a run of its own, and `together` run side by side by `vmap`, each with its outputs ``[T, B, H]`` in memory:
+    256 units of 4 gates at 3 values are 3,072 runs.
+
+    Args:
+      cell: any Cell; the rest as in `unroll`.
+      params: its parameters.
+      carry: the state to start from, or None.
+      xs: ``[T, B, D]``.
+      mask: bool ``[T, B]``.
+      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      gates: names; all by default.
+      units: numbers; all by default.
+      values: numbers, and "mean" for the unit's own mean over real steps and rows.
+      together: runs at a time.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> params = gru.init(jax.random.key(0), 3, 5)
+      >>> found = atlas(gru, params, None, jnp.ones((7, 2, 3)), loss=lambda carry, outs: (outs**2).mean())
+      >>> {name: effects.shape for name, effects in found.loss.items()}
+      {'r': (3, 5), 'z': (3, 5), 'n': (3, 5)}
+    """
+    start, seen = trace(cell, params, carry, xs, mask)
+    base = None if loss is None else loss(start, seen.outs)
+    named = leaves_by_name(seen.gates)
+    chosen = {name: choose(f"gate of {cell.name}", name, named) for name in (named if gates is None else gates)}
+    real = _real(cell, xs, mask)
+    held: dict[str, Array] = {}
+    moved: dict[str, Array] = {}
+    losses: dict[str, Array] = {}
+    unused: dict[str, None] = {}
+    for name, gate in chosen.items():
+        H = gate.shape[-1]
+        of = jnp.arange(H) if units is None else jnp.asarray(units)
+        if units is not None and not all(0 <= u < H for u in units):
+            raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
+        if not _used(cell, name, params, carry, xs):
+            unused[name] = None
+            continue
+        at = jnp.stack([_mean(gate, real)[of] if v == "mean" else jnp.full(of.shape, v, gate.dtype) for v in values])
+
+        def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
+            unit, value = given
+            end, outs = unroll(intervene(cell, {name: _one_unit(unit, value)}), params, carry, xs, mask)
+            apart = _moved(seen.outs, outs)
+            count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
+            return jnp.sqrt((apart**2).sum() / count), None if loss is None else loss(end, outs) - base
+
+        runs = (jnp.tile(of, len(values)), at.reshape(-1))
+        effects = lax.map(one, runs, batch_size=min(together, runs[0].shape[0]))
+        held[name] = at
+        moved[name], by = jax.tree.map(lambda a, at=at: a.reshape(at.shape), effects)
+        if by is not None:
+            losses[name] = by
+    return Atlas(held, moved, None if loss is None else losses, unused)
+
+
+def _with(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    return intervene(cell, {name: v if callable(v) else hold_at(v, name) for name, v in changes.items()})
+
+
+def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Array]], Array]:
+    """Return the change that holds one unit, whose number may be traced."""
+
+    def change(old: Array, gate: Callable[[str], Array]) -> Array:
+        here = jnp.broadcast_to(jnp.arange(old.shape[-1]) == unit, old.shape)
+        return jnp.where(here, jnp.full_like(old, value), old)
+
+    return change
+
+
+def _used(cell: Cell, name: str, params: Params, carry: Carry | None, xs: Tree) -> bool:
+    try:
+        jax.eval_shape(lambda: unroll(intervene(cell, {name: lambda old, _: old * 1}), params, carry, xs))
+    except InputError:
+        return False
+    return True
+
+
+def _real(cell: Cell, xs: Tree, mask: Array | None) -> Array:
+    """Return bool ``[T, B]``, the mask or all True."""
+    shape = jax.tree.leaves(xs)[0].shape[:-1]
+    return jnp.ones(shape[: len(shape) - cell.spatial], bool) if mask is None else jnp.asarray(mask)
+
+
+def _mean(gate: Array, real: Array) -> Array:
+    """Return each unit's mean over real steps and rows, ``[H]``."""
+    weights = jnp.broadcast_to(over_features(real, gate), gate.shape).astype(gate.dtype)
+    over = tuple(range(gate.ndim - 1))
+    return (gate * weights).sum(over) / jnp.maximum(weights.sum(over), 1)
+
+
+def _moved(a: Tree, b: Tree) -> Array:
+    """Return the root mean square difference over the features of outputs that may be a tree."""
+    squares = [((x - y) ** 2).mean(-1) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+    return jnp.sqrt(sum(squares[1:], squares[0]) / len(squares))

@@ -1,0 +1,154 @@
+"""Gradients by the states against closed forms, finite differences, and runs cut in two."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import sigmoid, unpack
+
+from jaxseq import InputError, unroll
+from jaxseq.cells import CELLS, gru, lstm, rnn, stack
+from jaxseq.cells.rnn import RNNCarry, RNNGates
+from jaxseq.interventions import clamp
+from jaxseq.study import flow, slope, triangle
+from jaxseq.study.gradients import leaves_by_name
+from jaxseq.testing import Subject, draw
+
+
+def linear(params, carry, wx, uh):
+    return RNNCarry(wx + uh), wx + uh, RNNGates(wx + uh)
+
+
+class Late(NamedTuple):
+    h: jax.Array
+    before: jax.Array
+
+
+def late(params, carry, wx, uh):
+    """A cell that hands on a leaf as it is: its new `before` is the old h."""
+    h = jnp.tanh(wx + uh + carry.before)
+    return Late(h, carry.h), h, RNNGates(wx + uh)
+
+
+LINEAR = rnn._replace(gates=linear, name="linear")
+LATE = rnn._replace(gates=late, name="late", initial_carry=lambda params, batch=(): Late(*[jnp.zeros((*batch, 5))] * 2))
+
+
+def test_a_linear_network_has_powers_of_its_matrix() -> None:
+    params, carry, xs = draw(Subject(LINEAR), 6, (2,))
+    v = jnp.arange(1.0, 6.0)
+    found = jax.jit(lambda: flow(lambda carry, outs: (carry.h @ v).sum(), LINEAR, params, carry, xs))()
+    U, want = np.asarray(params.U), np.arange(1.0, 6.0)
+    for t in reversed(range(6)):
+        np.testing.assert_allclose(found.gradients["h"][t], np.broadcast_to(want, (2, 5)), rtol=1e-12)
+        np.testing.assert_allclose(found.norms["h"][t], np.linalg.norm(want), rtol=1e-12)
+        want = U @ want
+
+
+def test_a_cell_state_is_kept_by_the_product_of_its_forget_gates() -> None:
+    """A scalar LSTM that writes nothing and shows all: dc_T/dc_t is the product of f after t."""
+    params, carry, xs = draw(Subject(lstm, hidden_size=1), 7, (3,))
+    params = params._replace(U=jnp.zeros_like(params.U))
+    cell = clamp(lstm, i=0.0, o=1.0)
+    found = jax.jit(lambda: flow(lambda carry, outs: carry.c.sum(), cell, params, carry, xs))()
+    f = sigmoid(np.asarray(xs @ params.W + params.b[None, None])[..., 1])
+    for t in range(7):
+        np.testing.assert_allclose(found.gradients["c"][t, :, 0], f[t + 1 :].prod(0), rtol=1e-12)
+    assert not np.asarray(found.gradients["h"][:-1]).any()
+
+
+def test_an_lstm_against_finite_differences() -> None:
+    """What is added to c_t shows in h_t too; what is added to h_t does not show in c_t."""
+    T, H = 5, 3
+    params, carry, xs = draw(Subject(lstm, hidden_size=H), T, (1,))
+    W, U, b = (unpack(np.asarray(a), "i f g o") for a in params)
+
+    def loss(nudge):
+        h, c, total = np.asarray(carry.h[0]), np.asarray(carry.c[0]), 0.0
+        for t in range(T):
+            a = {n: np.asarray(xs[t, 0]) @ W[n] + h @ U[n] + b[n] for n in "ifgo"}
+            c = sigmoid(a["f"]) * c + sigmoid(a["i"]) * np.tanh(a["g"]) + nudge["c"][t]
+            h = sigmoid(a["o"]) * np.tanh(c) + nudge["h"][t]
+            total += (h**2 * np.arange(1, H + 1)).sum()
+        return total
+
+    def ours(carry, outs):
+        return (outs**2 * jnp.arange(1.0, H + 1)[None, None]).sum()
+
+    found = jax.jit(lambda: flow(ours, lstm, params, carry, xs))()
+    none = {"h": np.zeros((T, H)), "c": np.zeros((T, H))}
+    np.testing.assert_allclose(found.loss, loss(none), rtol=1e-12)
+    for leaf in none:
+        for t in range(T):
+            for unit in range(H):
+                up, down = ({k: v.copy() for k, v in none.items()} for _ in range(2))
+                up[leaf][t, unit], down[leaf][t, unit] = 1e-5, -1e-5
+                slope = (loss(up) - loss(down)) / 2e-5
+                np.testing.assert_allclose(found.gradients[leaf][t, 0, unit], slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("cell", [gru, LATE, CELLS["conv_gru"], CELLS["gru_d"], stack(rnn, gru)], ids=lambda c: c.name)
+def test_a_run_cut_in_two_has_the_same_gradients(cell) -> None:
+    """By the carry at the cut, where nothing of the same step is computed from it."""
+    hidden = (4, 5) if isinstance(cell.params_type, tuple) else 5
+    params, carry, xs = draw(Subject(cell, hidden_size=hidden), 4, (3,))
+    mask = jnp.array([[1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]], bool)
+
+    def loss(carry, outs):
+        return sum((a**2 * jnp.cos(a)).sum() for a in jax.tree.leaves(carry))
+
+    found = jax.jit(lambda: flow(loss, cell, params, carry, xs, mask))()
+
+    def rest(carry):
+        return loss(*unroll(cell, params, carry, jax.tree.map(lambda a: a[2:], xs), mask[2:]))
+
+    @jax.jit
+    def cut():
+        half, _ = unroll(cell, params, carry, jax.tree.map(lambda a: a[:2], xs), mask[:2])
+        return jax.grad(rest)(half)
+
+    want = leaves_by_name(cut())
+    if cell.name.startswith("stack"):
+        del want["0.h"]  # the layer above sees it in its own step
+    for name, gradient in want.items():
+        g = found.gradients[name]
+        np.testing.assert_allclose(g[1, [0, 2]], gradient[jnp.array([0, 2])], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(g[0, 1], gradient[1], rtol=1e-9, atol=1e-12)  # row 1 rests at step 1
+        assert not np.asarray(g)[~np.asarray(mask)].any()
+        norms = np.sqrt((np.asarray(g) ** 2).reshape(4, 3, -1).sum(-1))
+        np.testing.assert_allclose(found.norms[name], norms, rtol=1e-12)
+
+
+def test_the_triangle_is_the_flow_of_each_steps_loss() -> None:
+    params, carry, xs = draw(Subject(lstm), 4, (2,))
+
+    def losses(carry, outs):
+        return (outs**3).sum(-1)
+
+    whole = jax.jit(lambda: triangle(losses, lstm, params, carry, xs, together=3))()
+    of = jax.jit(lambda s: flow(lambda carry, outs: losses(carry, outs)[s].sum(), lstm, params, carry, xs).norms)
+    for s in range(4):
+        for name, norms in of(s).items():
+            np.testing.assert_allclose(whole[name][s], norms, rtol=1e-10, atol=1e-14)
+            assert not np.asarray(whole[name])[s, s + 1 :].any()
+    some = triangle(losses, lstm, params, carry, xs, steps=[3, 1])
+    np.testing.assert_allclose(some["c"], whole["c"][jnp.array([3, 1])], rtol=1e-10)
+
+
+def test_the_slope_of_powers_is_their_logarithm() -> None:
+    lags = np.arange(9, -1, -1.0)[:, None]
+    norms = 3 * np.array([[0.9, 1.2]]) ** lags
+    np.testing.assert_allclose(slope(jnp.asarray(norms)), np.log([0.9, 1.2]), rtol=1e-10)
+    norms[[2, 5]] = 0  # padding
+    np.testing.assert_allclose(slope(jnp.asarray(norms)), np.log([0.9, 1.2]), rtol=1e-10)
+    assert np.isnan(slope(jnp.array([[0.0], [1.0]]))).all()
+
+
+def test_losses_of_the_wrong_shape_are_refused() -> None:
+    params, _, xs = draw(Subject(gru), 4, (2,))
+    with pytest.raises(InputError, match=r"flow\(gru\): the loss must be one number; got the shape \(4, 2\)"):
+        flow(lambda carry, outs: outs.sum(-1), gru, params, None, xs)
+    with pytest.raises(InputError, match=r"triangle\(gru\): the losses must be \[T, B\] with T = 4"):
+        triangle(lambda carry, outs: outs.sum(), gru, params, None, xs)

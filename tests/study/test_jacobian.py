@@ -1,0 +1,135 @@
+"""Jacobians against a linear network's matrix, finite differences and the derivative of the whole run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from jaxseq import InputError, unroll
+from jaxseq.cells import CELLS, gru, lstm, rnn
+from jaxseq.cells.rnn import RNNCarry, RNNGates
+from jaxseq.study import lyapunov, parts, products, spectrum, step_jacobians
+from jaxseq.testing import Subject, draw
+
+
+def linear(params, carry, wx, uh):
+    return RNNCarry(wx + uh), wx + uh, RNNGates(wx + uh)
+
+
+LINEAR = rnn._replace(gates=linear, name="linear")
+
+
+def test_a_linear_network_has_its_matrix() -> None:
+    params, carry, xs = draw(Subject(LINEAR), 3, (2,))
+    J = jax.jit(lambda: step_jacobians(LINEAR, params, carry, xs))()
+    np.testing.assert_allclose(J, np.broadcast_to(np.asarray(params.U).T, (3, 2, 5, 5)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_d"])
+def test_cells_against_finite_differences(name: str) -> None:
+    cell = CELLS[name]
+    params, carry, xs = draw(Subject(cell, hidden_size=3), 3, (2,))
+    mask = jnp.array([[True, True], [True, False], [True, True]])
+    J = np.asarray(jax.jit(lambda: step_jacobians(cell, params, carry, xs, mask))())
+    chosen = step_jacobians(cell, params, carry, xs, mask, at=[2])
+    np.testing.assert_allclose(chosen[0], J[2], rtol=1e-12)
+    np.testing.assert_array_equal(J[1, 1], np.eye(J.shape[-1]))
+    step = jax.jit(lambda state, x: ravel_pytree(cell.step(params, unravel(state), x)[0])[0])
+    for b in range(2):
+        state, unravel = ravel_pytree(jax.tree.map(lambda a, b=b: a[b], carry))
+        for t in range(3):
+            if not mask[t, b]:
+                continue
+            x = jax.tree.map(lambda a, t=t, b=b: a[t, b], xs)
+            for j in range(state.size):
+                nudge = 1e-5 * jnp.eye(state.size)[j]
+                column = (step(state + nudge, x) - step(state - nudge, x)) / 2e-5
+                np.testing.assert_allclose(J[t, b, :, j], column, rtol=1e-6, atol=1e-9)
+            state = step(state, x)
+
+
+def test_parts_of_the_state() -> None:
+    """With i, f, g, o that do not depend on h, dc'/dc is f on the diagonal."""
+    params, carry, xs = draw(Subject(lstm), 2, (1,))
+    params = params._replace(U=jnp.zeros_like(params.U))
+    c = parts(lstm, params)["c"]
+    J = step_jacobians(lstm, params, carry, xs)
+    f = jax.nn.sigmoid(xs @ params.W + params.b[None, None])[..., 5:10]
+    np.testing.assert_allclose(J[:, :, c, c], jax.vmap(jax.vmap(jnp.diag))(f), atol=1e-12)
+
+
+def test_products_are_the_derivative_of_the_run() -> None:
+    params, carry, xs = draw(Subject(lstm, hidden_size=3), 4, (1,))
+    state, unravel = ravel_pytree(carry)
+
+    def run(state, xs):
+        return ravel_pytree(unroll(lstm, params, unravel(state), xs)[0])[0]
+
+    J = step_jacobians(lstm, params, carry, xs)
+    np.testing.assert_allclose(products(J, 4)[0, 0], jax.jacfwd(run)(state, xs), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(products(J, 3)[0, 0], jax.jacfwd(run)(state, xs[:3]), rtol=1e-10, atol=1e-14)
+    assert products(J, 3).shape == (2, 1, 6, 6)
+    np.testing.assert_array_equal(products(J, 1), J)
+    with pytest.raises(InputError, match="span must be from 1 to the number of steps, 4; got 5"):
+        products(J, 5)
+
+
+def test_spectrum() -> None:
+    turn = 0.8 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    stretch = np.array([[0.5, 9.0], [0.0, -0.7]])
+    found = spectrum(jnp.asarray(np.stack([turn, stretch])))
+    np.testing.assert_allclose(found.radius, [0.8, 0.7], rtol=1e-12)
+    np.testing.assert_allclose(np.abs(np.angle(found.eigenvalues[0])), [0.3, 0.3], rtol=1e-12)
+    np.testing.assert_allclose(found.eigenvalues[1], [-0.7, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(found.singular_values[0], [0.8, 0.8], rtol=1e-12)
+    np.testing.assert_allclose(found.singular_values[1], np.linalg.svd(stretch, compute_uv=False), rtol=1e-12)
+
+
+def test_a_linear_networks_exponents_are_its_eigenvalues_logarithms() -> None:
+    params, carry, xs = draw(Subject(LINEAR), 300, (2,))
+    values, vectors = np.array([1.1, -0.9, 0.6, 0.3, -0.1]), np.linalg.qr(np.asarray(params.U))[0]
+    params = params._replace(U=jnp.asarray(vectors @ np.diag(values) @ vectors.T))
+    found = jax.jit(lambda: lyapunov(LINEAR, params, carry, xs, count=3))()
+    late = found.growth[100:].mean(0)  # when the directions have been found
+    np.testing.assert_allclose(late, np.broadcast_to(np.log([1.1, 0.9, 0.6]), (2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(found.exponents, found.growth.mean(0), rtol=1e-12)
+
+
+def test_all_exponents_sum_to_the_determinants() -> None:
+    params, carry, xs = draw(Subject(lstm, hidden_size=2), 9, (2,))
+    mask = jnp.arange(9)[:, None] < jnp.array([[9, 6]])
+    found = jax.jit(lambda: lyapunov(lstm, params, carry, xs, mask, count=99))()
+    _, logs = np.linalg.slogdet(np.asarray(step_jacobians(lstm, params, carry, xs, mask)))
+    np.testing.assert_allclose(found.growth.sum(-1), logs, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.exponents.sum(-1), logs.sum(0) / np.array([9, 6]), rtol=1e-8)
+
+
+def test_a_larger_forget_bias_moves_eigenvalues_to_one() -> None:
+    """Can, Krishnamurthy & Schwab 2020, and half of the states, the cells, are what it moves."""
+    xs = jnp.zeros((3, 1, 4))
+    apart = []
+    for bias in (0.0, 2.0, 5.0):
+        params = lstm.init(jax.random.key(0), 4, 20, dtype=jnp.float64, forget_bias=bias)
+        values = spectrum(step_jacobians(lstm, params, None, xs, at=[2])[0, 0]).eigenvalues
+        apart.append(float(jnp.sort(jnp.abs(values - 1))[:20].mean()))
+    assert apart[0] > 0.4 > 0.2 > apart[1] > 0.05 > apart[2], apart
+
+
+def test_pictures_have_one_state_for_all_places() -> None:
+    cell = CELLS["conv_gru"]
+    params, carry, xs = draw(Subject(cell, hidden_size=1), 2, (1,))
+    places = jax.tree.leaves(xs)[0].shape[2:-1]
+    J = step_jacobians(cell, params, carry, xs)
+    N = int(np.prod(places))
+    assert J.shape == (2, 1, N, N) and parts(cell, params, places) == {"h": slice(0, N)}
+
+
+def test_what_is_too_large_is_refused_with_its_size() -> None:
+    params = jax.eval_shape(lambda: gru.init(jax.random.key(0), 3, 512))
+    xs = jax.ShapeDtypeStruct((1000, 2, 3), jnp.float32)
+    with pytest.raises(InputError, match=r"1000 steps of 2 rows with 512 x 512 numbers take 1.95 GiB.*`lyapunov`"):
+        jax.eval_shape(lambda params, xs: step_jacobians(gru, params, None, xs), params, xs)
+    jax.eval_shape(lambda params, xs: step_jacobians(gru, params, None, xs, at=range(0, 1000, 10)), params, xs)
+    with pytest.raises(InputError, match="count must be at least 1"):
+        lyapunov(gru, gru.init(jax.random.key(0), 3, 2), None, jnp.ones((2, 1, 3), jnp.float32), count=0)

@@ -1,0 +1,96 @@
+"""Effects of changes against networks built so that the effect is known, and against single runs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import InputError, trace, unroll
+from jaxseq.cells import gru, lstm, stack
+from jaxseq.interventions import clamp, intervene
+from jaxseq.study import atlas, what_if
+from jaxseq.testing import Subject, assert_close, draw
+
+
+def squares(carry, outs):
+    return (outs**2).sum()
+
+
+def test_a_change_is_a_run_of_the_changed_cell() -> None:
+    params, carry, xs = draw(Subject(lstm), 4, (2,))
+    mask = jnp.array([[1, 1], [1, 1], [1, 0], [1, 0]], bool)
+    changes = {"f": 1.0, "o": {2: 0.0}, "i": lambda i, gate: 1 - gate("g")}
+    found = jax.jit(lambda: what_if(lstm, params, carry, xs, mask, changes=changes, loss=squares))()
+    cell = intervene(clamp(lstm, f=1.0, o={2: 0.0}), {"i": lambda i, gate: 1 - gate("g")})
+    want = unroll(cell, params, carry, xs, mask)[1]
+    assert_close("changed", found.changed, want)
+    assert_close("outs", found.outs, unroll(lstm, params, carry, xs, mask)[1])
+    np.testing.assert_allclose(found.changed_loss, (want**2).sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.loss, (found.outs**2).sum(), rtol=1e-12)
+    rms = np.sqrt(((np.asarray(found.outs) - np.asarray(want)) ** 2).mean(-1))
+    np.testing.assert_allclose(found.moved, rms, rtol=1e-12)
+    assert not found.moved[2:, 1].any() and (found.moved[:, 0] > 0).all()
+
+
+def test_a_swapped_input_moves_nothing_before_it() -> None:
+    params, carry, xs = draw(Subject(gru), 5, (2,))
+    found = what_if(gru, params, carry, xs, swapped=xs.at[2, 1].set(0.0))
+    assert not found.moved[:2].any() and not found.moved[:, 0].any() and (found.moved[2:, 1] > 0).all()
+    assert found.loss is None
+    stacked = stack(gru, lstm)
+    params, carry, xs = draw(Subject(stacked), 3, (2,))
+    assert what_if(stacked, params, carry, xs, changes={"1.f": 0.0, "0.z": {1: 1.0}}).moved.max() > 0
+
+
+def test_the_atlas_of_units_that_do_not_speak_to_each_other() -> None:
+    """Without U, closing a unit's output gate takes away that unit's output and nothing else."""
+    params, carry, xs = draw(Subject(lstm), 6, (3,))
+    params = params._replace(U=jnp.zeros_like(params.U))
+    found = jax.jit(lambda: atlas(lstm, params, carry, xs, loss=squares, gates=["o", "f"]))()
+    outs = np.asarray(unroll(lstm, params, carry, xs)[1])
+    assert not found.unused and found.loss is not None
+    np.testing.assert_allclose(found.loss["o"][0], -(outs**2).sum((0, 1)), rtol=1e-10)
+    np.testing.assert_allclose(found.moved["o"][0], np.sqrt((outs**2).mean((0, 1)) / 5), rtol=1e-10)
+    with_all = np.tanh(np.asarray(trace(lstm, params, carry, xs)[1].carries.c))
+    np.testing.assert_allclose(found.loss["o"][1], (with_all**2 - outs**2).sum((0, 1)), rtol=1e-10)
+
+
+def test_the_atlas_is_clamps_one_at_a_time() -> None:
+    params, carry, xs = draw(Subject(gru), 5, (2,))
+    mask = jnp.array([[1, 1], [1, 1], [1, 1], [1, 0], [1, 0]], bool)
+    values = (0.0, "mean", 0.3)
+    found = atlas(gru, params, carry, xs, mask, loss=squares, units=[3, 1], values=values, together=4)
+    seen = trace(gru, params, carry, xs, mask)[1]
+    assert found.loss is not None and list(found.loss) == ["r", "z", "n"]
+    for name in found.loss:
+        gate = np.asarray(getattr(seen.gates, name))[np.asarray(mask)]
+        for row, value in enumerate(values):
+            for column, unit in enumerate((3, 1)):
+                at = float(gate[:, unit].mean()) if value == "mean" else value
+                np.testing.assert_allclose(found.values[name][row, column], at, rtol=1e-12)
+                one = what_if(gru, params, carry, xs, mask, changes={name: {unit: at}}, loss=squares)
+                np.testing.assert_allclose(found.loss[name][row, column], one.changed_loss - one.loss, atol=1e-12)
+                moved = np.sqrt((np.asarray(one.moved) ** 2).sum() / 8)
+                np.testing.assert_allclose(found.moved[name][row, column], moved, rtol=1e-10, atol=1e-14)
+
+
+def test_gates_that_are_only_shown_are_told_apart() -> None:
+    def gates(params, carry, wx, uh):
+        carry, out, named = lstm.gates(params, carry, wx, uh)
+        return carry, out, named._replace(f=named.f * 2)
+
+    params, carry, xs = draw(Subject(lstm, hidden_size=2), 3, (2,))
+    found = jax.jit(lambda: atlas(lstm._replace(gates=gates), params, carry, xs, values=(0.0,)))()
+    assert list(found.unused) == ["f"] and set(found.moved) == {"i", "g", "o"} and found.loss is None
+
+
+def test_what_cannot_be_changed_is_refused() -> None:
+    params, carry, xs = draw(Subject(gru), 3, (2,))
+    with pytest.raises(InputError, match="unknown gate of gru 'f': known: n, r, z"):
+        what_if(gru, params, carry, xs, changes={"f": 1.0})
+    with pytest.raises(InputError, match="give changes"):
+        what_if(gru, params, carry, xs)
+    with pytest.raises(InputError, match="unknown gate of gru 'o'"):
+        atlas(gru, params, carry, xs, gates=["o"])
+    with pytest.raises(InputError, match=r"r has the units 0 to 4; got \[5\]"):
+        atlas(gru, params, carry, xs, units=[5])
