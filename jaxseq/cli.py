@@ -23,6 +23,7 @@ from jaxseq.tasks import config as translation
 from jaxseq.tasks import convert as converting
 from jaxseq.tasks import forecast as forecasting
 from jaxseq.tasks import report
+from jaxseq.tasks import study as studying
 from jaxseq.tasks.cells import is_code
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.forecast import ForecastConfig
@@ -266,6 +267,87 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
         """
         _show(converting.convert(file, library, layer, out, prefix=prefix, overwrite=overwrite), json)
 
+    def study(
+        run: Positional[Path | None] = None,
+        out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
+        text: tuple[str, ...] = (),
+        rows: str | None = None,
+        cell: str | None = None,
+        task: str | None = None,
+        steps: int = studying.STEPS,
+        hidden: int = 32,
+        seed: int = 0,
+        full: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Look inside a run: every gate, gradient, half-life and what-if, in one page that needs no network.
+
+        Example: jaxseq study runs/translate --text "她在看书。" -o report.html
+
+        Example: jaxseq study runs/forecast --rows 120:123
+
+        Example: jaxseq study --cell lstm --task copy
+
+        Args:
+          run: Run folder of a translator or a forecast; without one, small models are trained on --task.
+          out: The page to write.
+          text: Sentences for a translator, up to 8; by default three of its own data.
+          rows: Rows of a forecast's series, each with the window before it: 120, or 120,125, or 120:123.
+          cell: Without a run, the cell to train. With one, your own cell that it was trained with, module:cell or
+            file.py:cell; it is code, and is run.
+          task: Without a run: copy, reverse, adding, anbn or warped.
+          steps: Without a run: train steps of each cell.
+          hidden: Without a run: hidden units of the cell; those beside it get as many parameters.
+          seed: Without a run: of weights and data.
+          full: Keep everything, however large the page becomes.
+          json: Print the result as JSON.
+        """
+        options: dict[str, Any] = {
+            "lines": text,
+            "rows": rows,
+            "cell": cell,
+            "task": task,
+            "steps": steps,
+            "hidden": hidden,
+        }
+        _show(studying.study(run, out, **options, seed=seed, full=full), json)
+
+    def inspect(
+        run: Positional[Path | None] = None,
+        text: tuple[str, ...] = (),
+        rows: str | None = None,
+        cell: str | None = None,
+        task: str | None = None,
+        steps: int = studying.STEPS,
+        hidden: int = 32,
+        seed: int = 0,
+        json: bool = False,
+    ) -> None:
+        """Look inside a run in the terminal: gates as blocks, half-lives, saturation, gradient norms.
+
+        Example: jaxseq inspect runs/translate --text "她在看书。"
+
+        Args:
+          run: Run folder of a translator or a forecast; without one, small models are trained on --task.
+          text: Sentences for a translator.
+          rows: Rows of a forecast's series: 120, or 120,125, or 120:123.
+          cell: As for study.
+          task: Without a run: copy, reverse, adding, anbn or warped.
+          steps: Without a run: train steps of each cell.
+          hidden: Without a run: hidden units of the cell.
+          seed: Without a run: of weights and data.
+          json: Print as JSON.
+        """
+        options: dict[str, Any] = {
+            "lines": text,
+            "rows": rows,
+            "cell": cell,
+            "task": task,
+            "steps": steps,
+            "hidden": hidden,
+        }
+        _show(studying.inspect(run, **options, seed=seed), json)
+
     def doctor_(json: bool = False) -> None:
         """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
 
@@ -279,7 +361,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
 
     return {
         "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
-        "cells": cells, "convert": convert, "doctor": doctor_,
+        "cells": cells, "convert": convert, "study": study, "inspect": inspect, "doctor": doctor_,
     }  # fmt: skip
 
 

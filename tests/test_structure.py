@@ -60,7 +60,7 @@ tasks tasks.cells tasks.config
 tasks.translate tasks.forecast
 tasks.translator
 tasks.report
-tasks.convert
+tasks.convert tasks.study
 cli
 __main__
 """

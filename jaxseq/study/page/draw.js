@@ -1,0 +1,242 @@
+"use strict";
+// Drawing: elements, numbers in base64, heat maps on canvas, charts in SVG. Texts only through textContent.
+const LEFT = 64, RIGHT = 10;
+const INKS = ["var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)"];
+
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
+  return node;
+}
+
+function svg(tag, attributes, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+// "f_t = σ ( a )": words become identifiers, x_y gets a subscript, what is neither letter nor digit an operator.
+function math(text) {
+  const make = (tag, ...inside) => {
+    const node = document.createElementNS("http://www.w3.org/1998/Math/MathML", tag);
+    node.append(...inside);
+    return node;
+  };
+  const atom = (word) => make(/^[0-9.]+$/.test(word) ? "mn" : /^\p{L}/u.test(word) ? "mi" : "mo", word);
+  return make("math", make("mrow", ...text.split(" ").map((word) => {
+    const [base, below] = word.split("_");
+    if (!below) return atom(word);
+    return make("msub", atom(base), make("mrow", ...below.split(/(?=[−+])|(?<=[−+])/).map(atom)));
+  })));
+}
+
+function floats(a) {
+  if (a instanceof Float32Array) return a;
+  if (!a.values) {
+    const raw = atob(a.f4), bytes = new Uint8Array(raw.length);
+    for (let n = 0; n < raw.length; n++) bytes[n] = raw.charCodeAt(n);
+    a.values = new Float32Array(bytes.buffer);
+  }
+  return a.values;
+}
+
+function say(v, digits = 4) {
+  if (v === Infinity || v === -Infinity || Number.isNaN(v)) return String(v).replace("Infinity", "∞");
+  if (v === 0) return "0";
+  const size = Math.abs(v);
+  const text = size >= 1e5 || size < 1e-3 ? v.toExponential(2) : String(Number(v.toPrecision(digits)));
+  return text.replace("-", "−");
+}
+
+function colourOf(map, share) {
+  const at = Math.max(0, Math.min(map.length - 1, Math.round(share * (map.length - 1))));
+  return map[at];
+}
+
+const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
+
+// A heat map: value(row, column) between low and high; a NaN is left empty.
+// {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height}
+function heat(into, o) {
+  const canvas = el("canvas", { role: "img", "aria-label": o.label });
+  into.append(canvas);
+  const wide = Math.max(120, into.clientWidth), left = o.left ?? LEFT, right = o.right ?? RIGHT;
+  const across = (wide - left - right) / o.columns;
+  const down = o.square ? Math.min(across, 22) : Math.max(1.5, Math.min(14, (o.height || 150) / o.rows));
+  const tall = Math.max(8, down * o.rows), scale = window.devicePixelRatio || 1;
+  canvas.style.height = `${tall}px`;
+  canvas.width = Math.round(wide * scale);
+  canvas.height = Math.round(tall * scale);
+  const small = document.createElement("canvas");
+  small.width = o.columns;
+  small.height = o.rows;
+  const image = new ImageData(o.columns, o.rows), colours = o.map.map(rgb);
+  for (let r = 0; r < o.rows; r++) {
+    for (let c = 0; c < o.columns; c++) {
+      const v = o.value(r, c), at = (r * o.columns + c) * 4;
+      if (v === null || Number.isNaN(v)) continue;
+      image.data.set(colourOf(colours, (v - o.low) / (o.high - o.low || 1)), at);
+      image.data[at + 3] = 255;
+    }
+  }
+  small.getContext("2d").putImageData(image, 0, 0);
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.imageSmoothingEnabled = false;
+  const step = down;
+  pen.drawImage(small, left, 0, across * o.columns, tall);
+  const ink = getComputedStyle(document.documentElement).getPropertyValue("--mark");
+  if (o.column !== undefined) {
+    for (const [colour, width] of [["#ffffff", 3], ["#000000", 1.2]]) { // seen on every colour of the maps
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.strokeRect(left + o.column * across, 1.5, Math.max(across, 2), tall - 3);
+    }
+  }
+  if (o.row !== undefined && o.row >= 0) {
+    pen.fillStyle = ink;
+    const y = (o.row + .5) * step;
+    pen.beginPath();
+    pen.moveTo(left - 7, y - 4);
+    pen.lineTo(left - 1, y);
+    pen.lineTo(left - 7, y + 4);
+    pen.fill();
+  }
+  if (o.rowNames) {
+    pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
+    pen.font = "11px system-ui, sans-serif";
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    let free = -99;
+    o.rowNames.forEach((name, r) => {
+      const y = (r + .5) * step;
+      if (y - free < 11 || y < 5) return;
+      free = y;
+      pen.fillText(name, left - 9, y, left - 10);
+    });
+  }
+  const where = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const c = Math.floor((event.clientX - box.left - left) / across), r = Math.floor((event.clientY - box.top) / step);
+    return c >= 0 && c < o.columns && r >= 0 && r < o.rows ? [r, c] : null;
+  };
+  canvas.addEventListener("pointermove", (event) => { const at = where(event); if (at && o.hover) o.hover(...at); });
+  canvas.addEventListener("pointerleave", () => { if (o.leave) o.leave(); });
+  canvas.addEventListener("click", (event) => { const at = where(event); if (at && o.pick) o.pick(...at); });
+  return canvas;
+}
+
+function ticksOf(low, high, logarithmic) {
+  if (logarithmic) {
+    const a = Math.ceil(Math.log10(low) - 1e-9), b = Math.floor(Math.log10(high) + 1e-9), by = Math.max(1, Math.ceil((b - a) / 4));
+    const out = [];
+    for (let n = a; n <= b; n += by) out.push(10 ** n);
+    return out.length > 1 ? out : [low, high];
+  }
+  for (const pieces of [3, 4, 5, 7, 9]) { // as few as give two
+    const raw = (high - low) / pieces, size = 10 ** Math.floor(Math.log10(raw || 1)), by = [1, 2, 5, 10].map((n) => n * size).find((n) => n >= raw * .999);
+    const out = [];
+    for (let n = Math.ceil(low / by - 1e-9); n * by <= high + 1e-9 * by; n++) out.push(Number((n * by).toPrecision(12)));
+    if (out.length > 1) return out;
+  }
+  return [low, high];
+}
+
+// A chart. {series: [{name, values, at?, ink, dash, dots}], low?, high?, log, mark (an x), x: [from, to], height, label,
+// across (true: x in steps, aligned with the heat maps), hover(n)}
+function chart(into, o) {
+  const wide = Math.max(120, into.clientWidth), tall = o.height || 110, bottom = o.names ? 16 : 14;
+  const all = o.series.flatMap((s) => Array.from(s.values)).filter((v) => Number.isFinite(v) && (!o.log || v > 0));
+  let low = o.low ?? Math.min(...all), high = o.high ?? Math.max(...all);
+  if (!all.length) [low, high] = [o.low ?? (o.log ? .1 : 0), o.high ?? 1];
+  if (o.log) {
+    low = Math.max(low, high * 1e-12);
+    if (high / low < 10) [low, high] = [low / 3, high * 3];
+  } else if (high - low < 1e-9) [low, high] = [low - .5, high + .5];
+  const root = svg("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, height: tall, role: "img", "aria-label": o.label });
+  const x = (v) => LEFT + (o.across ? (v + .5) / (o.x[1] - o.x[0] + 1) : (v - o.x[0]) / (o.x[1] - o.x[0] || 1)) * (wide - LEFT - RIGHT);
+  const share = (v) => (o.log ? Math.log(Math.max(v, low) / low) / Math.log(high / low) : (v - low) / (high - low));
+  const y = (v) => 6 + (1 - share(v)) * (tall - bottom - 8);
+  let free = 1e9;
+  for (const v of ticksOf(low, high, o.log)) {
+    root.append(svg("line", { x1: LEFT, x2: wide - RIGHT, y1: y(v), y2: y(v), stroke: "var(--rule)" }));
+    if (free - y(v) < 11) continue;
+    free = y(v);
+    root.append(svg("text", { x: LEFT - 5, y: Math.max(9, Math.min(y(v) + 4, tall - bottom)), "text-anchor": "end" }, say(v, 3)));
+  }
+  const xs = o.xTicks || ticksOf(o.x[0], o.x[1]).filter((v) => v === Math.round(v));
+  for (const v of xs) {
+    const anchor = x(v) > wide - 24 ? "end" : "middle";
+    root.append(svg("text", { x: anchor === "end" ? wide - RIGHT : x(v), y: tall - 2, "text-anchor": anchor }, o.xName ? o.xName(v) : say(v)));
+  }
+  o.series.forEach((s, n) => {
+    let d = "", down = false;
+    const ink = s.ink || INKS[n % INKS.length];
+    s.values.forEach((v, k) => {
+      if (!Number.isFinite(v) || (o.log && !(v > 0))) { down = false; return; }
+      const px = x(s.at ? s.at[k] : k).toFixed(1), py = y(v).toFixed(1);
+      if (s.dots) root.append(svg("circle", { cx: px, cy: py, r: s.dots, fill: ink }));
+      d += `${down ? "L" : "M"}${px} ${py}`;
+      down = true;
+    });
+    const style = { d, fill: "none", stroke: ink, "stroke-width": s.thin ? 1 : 1.8, "stroke-linejoin": "round" };
+    if (s.dash) style["stroke-dasharray"] = "5 4";
+    if (!s.dotsOnly) root.append(svg("path", style));
+    if (o.mark !== undefined && !s.at && Number.isFinite(s.values[o.mark])) {
+      root.append(svg("circle", { cx: x(o.mark), cy: y(s.values[o.mark]), r: 3, fill: ink }));
+    }
+  });
+  if (o.mark !== undefined) root.append(svg("line", { x1: x(o.mark), x2: x(o.mark), y1: 2, y2: tall - bottom, stroke: "var(--mark)", "stroke-dasharray": "2 3" }));
+  into.append(root);
+  const step = (event) => {
+    const box = root.getBoundingClientRect(), at = (event.clientX - box.left - LEFT) / (wide - LEFT - RIGHT);
+    return Math.max(o.x[0], Math.min(o.x[1], o.across ? Math.floor(at * (o.x[1] + 1)) : Math.round(o.x[0] + at * (o.x[1] - o.x[0]))));
+  };
+  if (o.hover) root.addEventListener("pointermove", (event) => o.hover(step(event)));
+  if (o.leave) root.addEventListener("pointerleave", o.leave);
+  if (o.pick) root.addEventListener("click", (event) => o.pick(step(event)));
+  return root;
+}
+
+// Points in a plane. {points: [[x, y, ink?]], x, y: [low, high], circle, diagonal, square, xName, yName, hover(n)}
+function cloud(into, o) {
+  const wide = Math.max(120, into.clientWidth), side = Math.min(wide - LEFT - RIGHT, o.height || 210);
+  const tall = side + 34, w = o.square ? side : wide - LEFT - RIGHT;
+  const root = svg("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, height: tall, role: "img", "aria-label": o.label });
+  const x = (v) => LEFT + (v - o.x[0]) / (o.x[1] - o.x[0]) * w, y = (v) => 4 + (o.y[1] - v) / (o.y[1] - o.y[0]) * side;
+  root.append(svg("rect", { x: LEFT, y: 4, width: w, height: side, fill: "none", stroke: "var(--rule)" }));
+  for (const v of ticksOf(...o.x)) root.append(svg("text", { x: x(v), y: side + 17, "text-anchor": "middle" }, say(v, 3)));
+  for (const v of o.yTicks || ticksOf(...o.y)) root.append(svg("text", { x: LEFT - 5, y: y(v) + 4, "text-anchor": "end" }, o.yTick ? o.yTick(v) : say(v, 3)));
+  root.append(svg("text", { x: LEFT + w / 2, y: tall - 3, "text-anchor": "middle" }, o.xName || ""));
+  if (o.yName) root.append(svg("text", { x: 10, y: 4 + side / 2, "text-anchor": "middle", transform: `rotate(-90 10 ${4 + side / 2})` }, o.yName));
+  if (o.circle) root.append(svg("ellipse", { cx: x(0), cy: y(0), rx: x(1) - x(0), ry: y(0) - y(1), fill: "none", stroke: "var(--soft)", "stroke-dasharray": "3 3" }));
+  o.points.forEach(([px, py, ink, size, name], n) => {
+    const dot = svg("circle", { cx: x(px).toFixed(1), cy: y(py).toFixed(1), r: size || 2.6, fill: ink || INKS[0], "fill-opacity": .75 });
+    if (name) dot.append(svg("title", {}, name));
+    if (o.hover) dot.addEventListener("pointerenter", () => o.hover(n));
+    if (o.pick) dot.addEventListener("click", () => o.pick(n));
+    root.append(dot);
+  });
+  into.append(root);
+  return root;
+}
+
+function key(series) {
+  return el("div", { class: "key" }, series.map((s, n) => el("span", {}, el("i", { class: s.dash ? "dash" : "", style: `border-color:${s.ink || INKS[n % INKS.length]}` }), s.name)));
+}
+
+function scaleBar(map, low, high) {
+  const stops = [0, .125, .25, .375, .5, .625, .75, .875, 1].map((s) => colourOf(map, s)).join(",");
+  return el("span", { class: "scale" }, low, el("i", { style: `background:linear-gradient(to right,${stops})` }), high);
+}
+
+function table(head, rows, numeric = []) {
+  const cell = (tag) => (v, n) => el(tag, { class: numeric.includes(n) ? "n" : null, scope: tag === "th" ? "col" : null }, v instanceof Node ? v : String(v));
+  return el("table", {}, el("thead", {}, el("tr", {}, head.map(cell("th")))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map(cell("td"))))));
+}
