@@ -47,6 +47,10 @@ study.gradients
 study.jacobian study.whatif
 study.compare
 study.replay
+study.part study.inspect
+study.depth
+study.collect
+study.report
 study
 checkpoint pairs text
 interop

@@ -185,8 +185,9 @@ def _ledger(part: Part, keep: Keep) -> list[dict[str, Any]]:
 def _saturation(gates: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
     out = {}
     for name in sorted(set(gates) - set(_signed(gates)), key=list(gates).index):
-        found = saturation(gates[name], mask)
-        counts = np.asarray(histogram(gates[name], mask)).sum(1)
+        gate, real = jnp.asarray(gates[name]), jnp.asarray(mask)
+        found = saturation(gate, real)
+        counts = np.asarray(histogram(gate, real)).sum(1)
         share = (counts / max(1, counts.sum())).astype(np.float32)
         out[name] = {"closed": np.asarray(found.closed), "open": np.asarray(found.open), "histogram": share}
     return out

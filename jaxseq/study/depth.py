@@ -56,7 +56,7 @@ def _flow(part: Part) -> tuple[dict[str, Any], list[Check]]:
     seen = flow(_loss(part), *arguments)
     norms = {name: np.asarray(a) for name, a in seen.norms.items()}
     leaf = "c" if "c" in norms else next(iter(norms))
-    T, B = norms[leaf].shape
+    T = len(norms[leaf])
     corner = None
     if T <= TRIANGLE:
         all_of = triangle(lambda carry, outs: part.losses(outs), *arguments)

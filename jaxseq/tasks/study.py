@@ -187,9 +187,7 @@ def trained(
     beside = {own: CELLS[own] for own in BESIDE if CELLS[own] is not first}
     keep = log_spaced(steps, 12)
     cells: dict[str, Cell] = {name.rpartition(":")[2] if is_code(name) else name: first, **beside}
-    found = compare.compare(
-        cells, task, hidden=hidden, steps=steps, seed=(seed,), keep=keep, learning_rate=LEARNING_RATE
-    )
+    found = compare(cells, task, hidden=hidden, steps=steps, seed=(seed,), keep=keep, learning_rate=LEARNING_RATE)
     batch = task.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
     symbols, tokens = task.symbols, bool(task.symbols)
     if tokens:
