@@ -113,7 +113,7 @@ def spectrum(jacobians: Array) -> Spectrum:
 
     Example:
       >>> found = spectrum(jnp.array([[0.0, -2.0], [2.0, 0.0]]))
-      >>> float(found.radius), found.singular_values.tolist()
+      >>> round(float(found.radius), 5), found.singular_values.round(5).tolist()
       (2.0, [2.0, 2.0])
     """
     values = jnp.linalg.eigvals(jacobians)

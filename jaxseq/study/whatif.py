@@ -137,6 +137,8 @@ def atlas(
       >>> {name: effects.shape for name, effects in found.loss.items()}
       {'r': (3, 5), 'z': (3, 5), 'n': (3, 5)}
     """
+    if wrong := [v for v in values if isinstance(v, str) and v != "mean"]:
+        raise InputError(f'atlas({cell.name}): values must be numbers or "mean"; got {wrong[0]!r}')
     start, seen = trace(cell, params, carry, xs, mask)
     base = None if loss is None else loss(start, seen.outs)
     named = leaves_by_name(seen.gates)
@@ -154,14 +156,16 @@ def atlas(
         if not _used(cell, name, params, carry, xs):
             unused[name] = None
             continue
-        at = jnp.stack([_mean(gate, real)[of] if v == "mean" else jnp.full(of.shape, v, gate.dtype) for v in values])
+        mean = _mean(gate, real)[of]
+        at = jnp.stack([mean if isinstance(v, str) else jnp.full(of.shape, v, gate.dtype) for v in values])
 
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
             end, outs = unroll(intervene(cell, {name: _one_unit(unit, value)}), params, carry, xs, mask)
             apart = _moved(seen.outs, outs)
             count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
-            return jnp.sqrt((apart**2).sum() / count), None if loss is None else loss(end, outs) - base
+            by = None if loss is None or base is None else loss(end, outs) - base
+            return jnp.sqrt((apart**2).sum() / count), by
 
         runs = (jnp.tile(of, len(values)), at.reshape(-1))
         effects = lax.map(one, runs, batch_size=min(together, runs[0].shape[0]))

@@ -14,6 +14,13 @@ from jaxseq.testing import assert_close
 TASK = tasks.reverse(2, symbols=3)
 
 
+@pytest.fixture(autouse=True)
+def promotion():
+    """Allow promotion: optax multiplies its own step count with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 def test_training_is_a_plain_loop_of_adam_steps() -> None:
     trained = study.train(gru, TASK, hidden=4, steps=3, seed=5, learning_rate=0.01, batch=2, keep=(0, 2))
     of_params, of_data = jax.random.split(jax.random.key(jnp.uint32(5)))

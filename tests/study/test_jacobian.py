@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from reference import sigmoid
 
 from jaxseq import InputError, unroll
 from jaxseq.cells import CELLS, gru, lstm, rnn
@@ -106,13 +107,18 @@ def test_all_exponents_sum_to_the_determinants() -> None:
 
 
 def test_a_larger_forget_bias_moves_eigenvalues_to_one() -> None:
-    """Can, Krishnamurthy & Schwab 2020, and half of the states, the cells, are what it moves."""
-    xs = jnp.zeros((3, 1, 4))
+    """Can, Krishnamurthy & Schwab 2020. At rest i and o are 1/2, and they are 0 and ``f + u/4`` for each u of g's U."""
+    xs, H = jnp.zeros((3, 1, 4)), 6
+    params = lstm.init(jax.random.key(0), 4, H, dtype=jnp.float64)
+    params = params._replace(U=params.U / 10)
+    u = np.linalg.eigvals(np.asarray(params.U)[:, 2 * H : 3 * H])
+    values = jax.jit(lambda params: spectrum(step_jacobians(lstm, params, None, xs, at=[2])).eigenvalues[0, 0])
     apart = []
     for bias in (0.0, 2.0, 5.0):
-        params = lstm.init(jax.random.key(0), 4, 20, dtype=jnp.float64, forget_bias=bias)
-        values = spectrum(step_jacobians(lstm, params, None, xs, at=[2])[0, 0]).eigenvalues
-        apart.append(float(jnp.sort(jnp.abs(values - 1))[:20].mean()))
+        found = np.asarray(values(params._replace(b=jnp.zeros(4 * H).at[H : 2 * H].set(bias))))
+        want = sigmoid(bias) + u / 4
+        assert np.abs(found[:H, None] - want).min(0).max() < 1e-9 and np.abs(found[H:]).max() < 1e-6
+        apart.append(np.abs(found[:H] - 1).mean())
     assert apart[0] > 0.4 > 0.2 > apart[1] > 0.05 > apart[2], apart
 
 

@@ -15,6 +15,13 @@ from jaxseq.train import TrainState, chunk
 TASK = tasks.reverse(2, symbols=2)
 
 
+@pytest.fixture(autouse=True)
+def promotion():
+    """Allow promotion: optax multiplies its own step count with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
 @pytest.mark.parametrize("count", [2, 3, 20])
 def test_steps_are_spaced_by_one_factor(steps: int, count: int) -> None:

@@ -90,7 +90,7 @@ def test_the_baseline_is_what_no_memory_comes_to(name: str) -> None:
     }[name]  # fmt: skip
     batch = task.draw(jax.random.key(0), 4000)
     if name == "adding":
-        said = jnp.ones((task.length, 4000, 1))
+        said = jnp.ones((task.length, 4000, 1), jnp.float32)
     else:
         seen, targets = np.asarray(batch.xs.argmax(-1)), np.asarray(batch.targets)
         counts = np.zeros((task.input_size, task.output_size))
