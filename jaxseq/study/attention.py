@@ -28,7 +28,7 @@ def entropy(weights: Array) -> Array:
       [0.0, 0.6931]
     """
     some = weights > 0
-    return -jnp.where(some, weights * jnp.log(jnp.where(some, weights, jnp.ones_like(weights))), 0).sum(-1)
+    return (weights * -jnp.log(jnp.where(some, weights, jnp.ones_like(weights)))).sum(-1)
 
 
 def coverage(weights: Array, mask: Array | None = None) -> Array:

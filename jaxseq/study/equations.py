@@ -18,6 +18,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.memory import keeps_seen, look_for, named_leaves
 from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
+from jaxseq.testing import at
 from jaxseq.unroll import trace
 
 
@@ -110,10 +111,8 @@ def explain(
         raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
-    if carry is None:
-        carry = cell.initial_carry(params, (1,))
-    else:
-        carry = jax.tree.map(lambda a: a[row : row + 1], carry)
+    rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
+    carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
     before = trace(cell, params, carry, jax.tree.map(lambda a: a[:step], xs), None if mask is None else mask[:step])[0]
     now, real = jax.tree.map(lambda a: a[step : step + 1], xs), None if mask is None else mask[step : step + 1]
     for known, write in _WRITTEN:
@@ -122,11 +121,14 @@ def explain(
             if not 0 <= unit < H:
                 raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
             program = _Program(unit, most)
-            exact = lambda a: np.asarray(a).astype(np.float64)  # noqa: E731
-            write(program, jax.tree.map(exact, params), jax.tree.map(lambda a: exact(a)[0], before), exact(now)[0, 0])
+            write(program, *jax.tree.map(_exact, (params, at(before, 0), at(now, 0, 0))))
             result = trace(cell, params, before, now)[1].outs[0, 0, unit]
             return Explanation(tuple(program.lines), program.text(), float(result), "")
     return _read_off(cell, params, before, now, real, unit)
+
+
+def _exact(a: Array) -> np.ndarray:
+    return np.asarray(a).astype(np.float64)
 
 
 class _Program:
@@ -236,10 +238,10 @@ def _gru(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
     from_h = p.products("h", k.h, "U_n", params.U[:, column]) + p.bias("b_hn", params.b_hn[j])
     u = p.line("u_n", "h @ U_n + b_hn", from_h)
     from_x = p.products("x", x, "W_n", params.W[:, column]) + p.bias("b_n", params.b[column])
-    n = _tanh(p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", v["r"] * u)]))
-    p.line("n", "np.tanh(a_n)", n)
+    new = _tanh(p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", v["r"] * u)]))
+    p.line("n", "np.tanh(a_n)", new)
     h = p.give("h_old", float(k.h[j]))
-    terms = [Term("z * h_old (retained)", v["z"] * h), Term("(1 - z) * n (written)", (1 - v["z"]) * n)]
+    terms = [Term("z * h_old (retained)", v["z"] * h), Term("(1 - z) * n (written)", (1 - v["z"]) * new)]
     p.line("h_new", "(1 - z) * n + z * h_old", terms)
 
 

@@ -163,7 +163,7 @@ def survival(keep: Array, mask: Array | None = None) -> Array:
     return lax.cumprod(later, axis=0, reverse=True)
 
 
-def named_leaves(tree: Tree) -> dict[str, Array]:
+def named_leaves(tree: Tree) -> dict[str, Any]:
     """Return the leaves of a tree of gates, or of a carry, by name: ``"f"``, and in a stack ``"0.f"``."""
     return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
 
@@ -261,10 +261,10 @@ def look_near(cell: Cell, params: Params, carry: Carry | None, xs: Tree, seed: i
 
 def _look(cell: Cell, problem: Problem) -> Look:
     @jax.jit
-    def look(params: Params, carry: Carry, x: Tree) -> Look:
+    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
-        ratios = {}
+        ratios = []
         for n, leaf in enumerate(named_leaves(carry)):
             still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
             along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
@@ -273,11 +273,13 @@ def _look(cell: Cell, problem: Problem) -> Look:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
                 return jax.tree.leaves(still.gates(params, whole, wx, uh)[0])[n]
 
-            ratios[leaf] = jax.jvp(new, (leaves[n],), (along,))[1] / along
+            ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
         after, out, named = cell.gates(params, carry, wx, uh)
-        return Look(ratios, named_leaves(after), named_leaves(named), out if isinstance(out, jax.Array) else None)
+        return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.tree.map(np.asarray, look(problem.params, problem.carry, at(problem.xs, 0)))
+    seen = look(problem.params, problem.carry, at(problem.xs, 0))
+    ratios, after, named, out = jax.tree.map(np.asarray, seen)
+    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
 
 def look_for(cell: Cell, params: Params, carry: Carry | None, xs: Tree) -> Look:

@@ -241,9 +241,12 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def _image(values: np.ndarray, ax: Axes | None, *, label: str, **options: Any) -> Axes:
+    from jaxseq import plots
+
     ax = _axes(ax, (max(4.0, min(0.12 * values.shape[1] + 2, 9)), max(2.4, min(0.12 * values.shape[0] + 1, 7))))
     image = ax.imshow(values, aspect="auto", interpolation="nearest", **options)
-    ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02, label=label)
+    scale = ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
+    plots.dress_texts([scale.ax.set_ylabel(label)])
     return ax
 
 

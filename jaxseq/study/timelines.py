@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
-from jaxseq.interventions import intervene
+from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.memory import EQUAL, HalfLife, Keep, Look, holdable, keeps_seen, look_at, look_for, named_leaves, over
@@ -200,7 +200,7 @@ def _accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         old, new = olds[keep.leaf], news[keep.leaf]
         kept = over(keep.of(values), old) * old
         names = holdable(cell, keep.leaf, params, carry, wx, uh)
-        still = intervene(cell, {name: lambda _, gate, to=values[name]: to for name in names}) if names else cell
+        still = intervene(cell, {name: hold_at(values[name], name) for name in names}) if names else cell
         leaves, structure = jax.tree.flatten(carry)
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
         written = named_leaves(still.gates(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]

@@ -51,4 +51,4 @@ def test_gates_are_told_from_candidates_by_what_they_do() -> None:
 
 def test_names_are_those_of_the_gates() -> None:
     params = lstm.init(jax.random.key(0), 3, 5)
-    assert list(ranges_of(lstm)) == list(gates_of(lstm, params, None, jnp.ones((2, 1, 3))))
+    assert list(ranges_of(lstm)) == list(gates_of(lstm, params, None, jnp.ones((2, 1, 3), jnp.float32)))

@@ -7,14 +7,15 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.attention import ATTENTIONS, additive, masked_softmax
+from jaxseq.attention.luong import WINDOW
 from jaxseq.study import coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.testing import noisy
 
 
-def problem(name, Q=3, K=6, S=7, B=2):
+def problem(name, Q=3, K=6, S=7, B=2, A=7):
     attention = ATTENTIONS[name]
     keys = jax.random.split(jax.random.key(1), 5)
-    params = noisy(keys[0], attention.init(keys[1], Q, K, 4, dtype=jnp.float64))
+    params = noisy(keys[0], attention.init(keys[1], Q, K, A, dtype=jnp.float64))
     mask = jnp.arange(S)[:, None] < jnp.array([7, 4])[None]
     memory = attention.remember(params, jax.random.normal(keys[2], (S, B, K), jnp.float64), mask)
     state = attention.initial_state(params, memory)
@@ -30,13 +31,13 @@ SOFTMAX = ["additive", "concat", "coverage", "location", "dot", "scaled-dot", "g
 @pytest.mark.parametrize("name", SOFTMAX)
 def test_terms_add_up_to_scores_whose_softmax_is_the_weights(name: str) -> None:
     attention, params, memory, query, state = problem(name)
-    seen = decompose(attention, params, memory, query, state)
+    seen = jax.tree.map(np.asarray, decompose(attention, params, memory, query, state))
     np.testing.assert_allclose(seen.terms.sum(-1) + seen.rest, seen.scores, rtol=1e-12)
     np.testing.assert_allclose(masked_softmax(seen.scores, memory.mask), seen.weights, rtol=1e-10, atol=1e-15)
     np.testing.assert_array_equal(seen.weights, attention.attend(params, memory, query, state)[1])
     inside = seen.query + seen.source + (0 if seen.state is None else seen.state)
     parts = seen.query * seen.source if seen.state is None and "v" not in getattr(params, "_fields", ()) else None
-    want = parts if parts is not None else params.v * jnp.tanh(inside)
+    want = parts if parts is not None else np.asarray(params.v) * np.tanh(inside)
     np.testing.assert_allclose(seen.terms, want, rtol=1e-12)
 
 
@@ -53,7 +54,7 @@ def test_one_additive_score_by_hand() -> None:
 def test_monotonic_stops_with_the_probability_its_scores_say() -> None:
     attention, params, memory, query, state = problem("monotonic")
     seen = decompose(attention, params, memory, query, state)
-    p = np.asarray(jax.nn.sigmoid(seen.scores) * memory.mask)
+    p = np.where(memory.mask, jax.nn.sigmoid(seen.scores), 0.0)
     before, want = np.asarray(state), np.zeros_like(p)
     for b in range(p.shape[0]):
         q = 0.0
@@ -69,6 +70,14 @@ def test_local_scores_are_products_within_their_window() -> None:
     want = masked_softmax(jnp.einsum("bsq,bq->bs", memory.keys, query), memory.mask)  # the window is wider than S
     np.testing.assert_allclose(masked_softmax(seen.scores, memory.mask), want, rtol=1e-12)
     assert attention.name in ATTENTIONS and seen.weights.shape == seen.scores.shape
+
+
+def test_local_weights_fall_off_from_the_position_predicted() -> None:
+    """log weight = score - 2 ((j - p) / D)^2 + constant, whose second difference along the source is -4 / D^2."""
+    attention, params, memory, query, state = problem("local-p")
+    seen = decompose(attention, params, memory, query, state)
+    real = np.log(np.asarray(seen.weights)[0]) - np.asarray(seen.scores)[0]  # the row without padding
+    np.testing.assert_allclose(np.diff(real, 2), -4 / WINDOW**2, rtol=1e-9)
 
 
 def test_others_are_refused() -> None:
