@@ -39,6 +39,7 @@ attention.monotonic attention.multi_head attention.cell
 attention
 seq2seq
 tutorial
+study.look
 study.memory
 study.timelines
 study.saturation study.attention study.equations study.plots

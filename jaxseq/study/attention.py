@@ -152,7 +152,7 @@ def diagonal_accuracy(weights: Array, want: Array, mask: Array | None = None) ->
 
     Example:
       >>> import jax.numpy as jnp
-      >>> diagonal_accuracy(jnp.eye(3)[::-1][:, None], jnp.array([[2], [1], [1]])).round(2).item()
+      >>> round(float(diagonal_accuracy(jnp.eye(3)[::-1][:, None], jnp.array([[2], [1], [1]]))), 2)
       0.67
     """
     right = jnp.argmax(weights, -1) == want

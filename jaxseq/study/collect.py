@@ -14,7 +14,8 @@ from jaxseq import __version__
 from jaxseq.cells import CELLS
 from jaxseq.errors import InputError
 from jaxseq.study.depth import depth, replayed
-from jaxseq.study.memory import Keep, half_life, keeps_in, named_leaves
+from jaxseq.study.look import named_leaves
+from jaxseq.study.memory import Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
 from jaxseq.study.saturation import histogram, saturation
 from jaxseq.study.timelines import by_half_life, ledger

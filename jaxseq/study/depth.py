@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxseq.notation import Array, Carry, Tree
 from jaxseq.study.gradients import Nudged, flow, no_nudges, nudged, slope, triangle
 from jaxseq.study.jacobian import lyapunov, spectrum, step_jacobians
-from jaxseq.study.memory import named_leaves
+from jaxseq.study.look import named_leaves
 from jaxseq.study.part import Part
 from jaxseq.study.saturation import histogram
 from jaxseq.study.whatif import atlas, what_if

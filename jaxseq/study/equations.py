@@ -1,8 +1,8 @@
 """The equations of one step for one unit, with their numbers, and a NumPy program that computes the same.
 
-For lstm, gru and rnn every line is there, from the products of the inputs on, with the largest of its terms. For any
-other cell the lines are its named quantities as the run had them, and the account of its state where a gate retains;
-a note says so. The numbers are of the arrays given, computed again in float64.
+For lstm, gru, gru_cho and rnn every line is there, from the products of the inputs on, with the largest of its terms.
+For any other cell the lines are its named quantities as the run had them, and the account of its state where a gate
+retains; a note says so. The numbers are of the arrays given, computed again in float64.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
+from jaxseq.cells import Cell, gru, gru_cho, lstm, rnn, rnn_relu
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.memory import keeps_seen, look_for, named_leaves
+from jaxseq.study.look import look_for, named_leaves
+from jaxseq.study.memory import keeps_seen
 from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
 from jaxseq.testing import at
 from jaxseq.unroll import trace
@@ -79,7 +81,7 @@ def explain(
     """Return the equations of one step for one unit, with their numbers.
 
     A cell with attention is explained in full as the cell it is: its input is x and the context side by side, its
-    input matrix W on top of C.
+    input matrix W on top of C. So is a layer of a stack, its input the output of the layer below.
 
     Args:
       cell: a Cell.
@@ -93,7 +95,7 @@ def explain(
       most: how many terms of a sum are named.
 
     Raises:
-      InputError: if there is no such step, row or unit, or the step is padding.
+      InputError: if there is no such step, row or unit, the step is padding, or a number of it is NaN or infinite.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -113,22 +115,36 @@ def explain(
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
     carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
-    before = trace(cell, params, carry, jax.tree.map(lambda a: a[:step], xs), None if mask is None else mask[:step])[0]
-    now, real = jax.tree.map(lambda a: a[step : step + 1], xs), None if mask is None else mask[step : step + 1]
-    for known, write in _WRITTEN:
+    seen = trace(cell, params, carry, xs, mask)[1]
+    past = np.arange(step) if mask is None else np.flatnonzero(np.asarray(mask)[:step, 0])
+    before = at(seen.carries, past[-1]) if len(past) else carry
+    for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
+        _check_finite(what, tree)
+    for known, write, note in _WRITTEN:
         if cell.gates is known.gates and cell.hidden_terms is known.hidden_terms:
-            H = before.h.shape[-1]
-            if not 0 <= unit < H:
-                raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
+            _check_unit(unit, before.h.shape[-1])
             program = _Program(unit, most)
-            write(program, *jax.tree.map(_exact, (params, at(before, 0), at(now, 0, 0))))
-            result = trace(cell, params, before, now)[1].outs[0, 0, unit]
-            return Explanation(tuple(program.lines), program.text(), float(result), "")
-    return _read_off(cell, params, before, now, real, unit)
+            write(program, *jax.tree.map(_exact, (params, at(before, 0), at(xs, step, 0))))
+            return Explanation(tuple(program.lines), program.text(), float(seen.outs[step, 0, unit]), note)
+    return _read_off(cell, params, before, at(xs, slice(step, step + 1)), unit)
 
 
 def _exact(a: Array) -> np.ndarray:
     return np.asarray(a).astype(np.float64)
+
+
+def _check_finite(what: str, tree: Tree) -> None:
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if wrong := int((~jnp.isfinite(leaf)).sum()):
+            name = f"{what} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
+            raise InputError(
+                f"explain: {wrong} of {leaf.size} numbers of {name} are NaN or infinite; look for their cause"
+            )
+
+
+def _check_unit(unit: int, H: int) -> None:
+    if not 0 <= unit < H:
+        raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
 
 
 class _Program:
@@ -159,8 +175,12 @@ class _Program:
         """Note a vector and a column of a matrix, and return the terms of their product."""
         self.give(name, vector)
         self.give(matrix, column)
+        return self.terms(f"{name}[{{}}]", vector, matrix, column)
+
+    def terms(self, label: str, vector: np.ndarray, matrix: str, column: np.ndarray) -> list[Term]:
+        """Return the terms of a product of a vector with a column of a matrix, by name and place."""
         pairs = enumerate(zip(vector, column, strict=True))
-        return [Term(f"{name}[{n}] * {matrix}[{n}, {self.unit}]", float(a * b)) for n, (a, b) in pairs]
+        return [Term(f"{label.format(n)} * {matrix}[{n}, {self.unit}]", float(a * b)) for n, (a, b) in pairs]
 
     def bias(self, name: str, value: float) -> list[Term]:
         """Note a bias, and return it as a term."""
@@ -175,11 +195,11 @@ class _Program:
         )
 
 
-SIGMOID = "sigmoid = lambda a: 1 / (1 + np.exp(-a))"
+SIGMOID = "sigmoid = lambda a: (1 + np.tanh(a / 2)) / 2"
 
 
-def _sigmoid(a: float) -> float:
-    return float(1 / (1 + np.exp(-a)))
+def _sigmoid(a: Any) -> Any:
+    return (1 + np.tanh(a / 2)) / 2
 
 
 def _tanh(a: float) -> float:
@@ -203,69 +223,77 @@ def _rnn(activation: str, squash: Callable[[float], float]) -> Callable[..., Non
 
 
 def _lstm(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-    H, j, v = len(k.h), p.unit, {}
-    p.functions.append(SIGMOID)
-    for n, gate in enumerate("ifgo"):
-        column = n * H + j
-        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products(
-            "h", k.h, f"U_{gate}", params.U[:, column]
-        )
-        a = p.line(
-            f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column])
-        )
-        squash = "np.tanh" if gate == "g" else "sigmoid"
-        v[gate] = p.line(gate, f"{squash}(a_{gate})", _tanh(a) if gate == "g" else _sigmoid(a))
-    c = p.give("c", float(k.c[j]))
-    new = p.line(
-        "c_new", "f * c + i * g", [Term("f * c (retained)", v["f"] * c), Term("i * g (written)", v["i"] * v["g"])]
-    )
-    p.line("h_new", "o * np.tanh(c_new)", v["o"] * _tanh(new))
+    i, f, g, o = (_gate(p, params, k, x, "ifgo", gate, "np.tanh" if gate == "g" else "sigmoid") for gate in "ifgo")
+    c = p.give("c", float(k.c[p.unit]))
+    new = p.line("c_new", "f * c + i * g", [Term("f * c (retained)", f * c), Term("i * g (written)", i * g)])
+    p.line("h_new", "o * np.tanh(c_new)", o * _tanh(new))
 
 
 def _gru(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-    H, j, v = len(k.h), p.unit, {}
-    p.functions.append(SIGMOID)
-    for n, gate in enumerate("rz"):
-        column = n * H + j
-        terms = p.products("x", x, f"W_{gate}", params.W[:, column]) + p.products(
-            "h", k.h, f"U_{gate}", params.U[:, column]
-        )
-        a = p.line(
-            f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms + p.bias(f"b_{gate}", params.b[column])
-        )
-        v[gate] = p.line(gate, f"sigmoid(a_{gate})", _sigmoid(a))
-    column = 2 * H + j
+    r, z = (_gate(p, params, k, x, "rzn", gate, "sigmoid") for gate in "rz")
+    j, column = p.unit, 2 * len(k.h) + p.unit
     from_h = p.products("h", k.h, "U_n", params.U[:, column]) + p.bias("b_hn", params.b_hn[j])
     u = p.line("u_n", "h @ U_n + b_hn", from_h)
     from_x = p.products("x", x, "W_n", params.W[:, column]) + p.bias("b_n", params.b[column])
-    new = _tanh(p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", v["r"] * u)]))
-    p.line("n", "np.tanh(a_n)", new)
-    h = p.give("h_old", float(k.h[j]))
-    terms = [Term("z * h_old (retained)", v["z"] * h), Term("(1 - z) * n (written)", (1 - v["z"]) * new)]
+    a = p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", r * u)])
+    _interpolated(p, k, z, p.line("n", "np.tanh(a_n)", _tanh(a)))
+
+
+def _gru_cho(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
+    H, j = len(k.h), p.unit
+    z = _gate(p, params, k, x, "rzn", "z", "sigmoid")
+    r = p.give("r", _sigmoid(x @ params.W[:, :H] + k.h @ params.U[:, :H] + params.b[:H]))
+    terms = p.products("x", x, "W_n", params.W[:, 2 * H + j])
+    terms += p.terms("r[{0}] * h[{0}]", r * k.h, "U_n", p.give("U_n", params.U_n[:, j]))
+    a = p.line("a_n", "x @ W_n + (r * h) @ U_n + b_n", terms + p.bias("b_n", params.b[2 * H + j]))
+    _interpolated(p, k, z, p.line("n", "np.tanh(a_n)", _tanh(a)))
+
+
+def _gate(p: _Program, params: Any, k: Any, x: np.ndarray, packed: str, gate: str, squash: str) -> float:
+    """Add the two lines of a gate, given the order in which the weights of the gates are packed."""
+    column = packed.index(gate) * len(k.h) + p.unit
+    terms = p.products("x", x, f"W_{gate}", params.W[:, column])
+    terms += p.products("h", k.h, f"U_{gate}", params.U[:, column])
+    terms += p.bias(f"b_{gate}", params.b[column])
+    a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms)
+    if squash == "sigmoid" and SIGMOID not in p.functions:
+        p.functions.append(SIGMOID)
+    return p.line(gate, f"{squash}(a_{gate})", _tanh(a) if squash == "np.tanh" else _sigmoid(a))
+
+
+def _interpolated(p: _Program, k: Any, z: float, n: float) -> None:
+    """Add the last line of a GRU."""
+    h = p.give("h_old", float(k.h[p.unit]))
+    terms = [Term("z * h_old (retained)", z * h), Term("(1 - z) * n (written)", (1 - z) * n)]
     p.line("h_new", "(1 - z) * n + z * h_old", terms)
 
 
-_WRITTEN: tuple[tuple[Cell, Callable[..., None]], ...] = (
-    (lstm, _lstm),
-    (gru, _gru),
-    (rnn, _rnn("np.tanh(a)", _tanh)),
-    (rnn_relu, _rnn("np.maximum(a, 0)", lambda a: max(a, 0.0))),
+_WRITTEN: tuple[tuple[Cell, Callable[..., None], str], ...] = (
+    (lstm, _lstm, ""),
+    (gru, _gru, ""),
+    (
+        gru_cho,
+        _gru_cho,
+        "The candidate of a unit is computed from the reset gates r of all, which the program is given.",
+    ),
+    (rnn, _rnn("np.tanh(a)", _tanh), ""),
+    (rnn_relu, _rnn("np.maximum(a, 0)", lambda a: max(a, 0.0)), ""),
 )
+"""Which cells are written out, by what, and what a reader must know of it."""
 
 
-def _read_off(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, unit: int) -> Explanation:
+def _read_off(cell: Cell, params: Params, carry: Carry, xs: Tree, unit: int) -> Explanation:
     """Return named quantities of a step as the run had them, and the account of its state where a gate retains."""
-    named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, carry, xs, mask).items()}
+    named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, carry, xs).items()}
     seen = look_for(cell, params, carry, xs)
     keep = next(iter(keeps_seen(seen)), None)
-    account = None if keep is None else ledger(cell, params, carry, xs, mask, keep=keep)
+    account = None if keep is None else ledger(cell, params, carry, xs, keep=keep)
     sizes = [a.shape[-1] for a in named.values()] if account is None else [account.new.shape[-1]]
-    if not 0 <= unit < max(sizes):
-        raise InputError(f"explain: there are the units 0 to {max(sizes) - 1}; got {unit}")
+    _check_unit(unit, max(sizes))
     lines = [Line(n, "", float(a[0, 0, unit])) for n, a in named.items() if a.ndim == 3 and a.shape[-1] > unit]
     note = (
         f"The lines are what {cell.name} names, as the run had it: how each comes of inputs and weights is not "
-        "written out for this cell, only for lstm, gru and rnn."
+        "written out for this cell, only for lstm, gru, gru_cho and rnn."
     )
     if keep is None or account is None or account.new.ndim != 3:
         return Explanation(tuple(lines), None, lines[-1].value if lines else float("nan"), f"{note} No gate retains.")

@@ -11,24 +11,18 @@ unit whose gate were always at its geometric mean k~ would have lost half of wha
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
-from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.testing import Problem, Subject, at, draw, noisy
-
-EQUAL = 1e-9
-"""How near a gate and the derivative of the state must be, relative to 1, in float64 on a random problem."""
+from jaxseq.study.look import EQUAL, Look, look_at, look_near, over
 
 
 class Keep(NamedTuple):
@@ -99,11 +93,15 @@ def keep_of(cell: Cell, seed: int = 0) -> Keep | None:
 
 
 def keeps_in(cell: Cell, params: Params, carry: Carry | None, xs: Tree, seed: int = 0) -> tuple[Keep, ...]:
-    """Return what `keeps_of` does, near params, carry and ``xs [T, B, D]`` that are given: not within jit.
+    """Return what `keeps_of` does, for a cell whose init needs more than sizes, such as one that reads a source.
 
-    For a cell whose init needs more than sizes, such as one that reads a source with attention.
+    Only the sizes of params, carry and ``xs [T, B, D]`` are used, so that it works within jit, unless a cell gives NaN
+    with any numbers but its own.
+
+    Raises:
+      InputError: within jit, for such a cell.
     """
-    return keeps_seen(look_near(cell, params, carry, xs, seed))
+    return keeps_seen(look_near(cell, params, carry, xs, seed=seed))
 
 
 def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
@@ -120,7 +118,7 @@ def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
       >>> [round(float(steps), 4) for steps in life.half_life], life.censored.tolist()
       ([1.0, 6.5788, 68.9676], [False, False, True])
     """
-    keep, real = _real(keep, mask)
+    keep, real = real_steps(keep, mask)
     logs = jnp.where(real, jnp.log(jnp.where(real, keep, jnp.ones_like(keep))), jnp.zeros_like(keep))
     axes = tuple(range(keep.ndim - 1))
     mean = logs.sum(axes) / jnp.broadcast_to(real, keep.shape).sum(axes, dtype=keep.dtype)
@@ -141,7 +139,7 @@ def time_constant(keep: Array, mask: Array | None = None) -> Array:
       >>> time_constant(jnp.full((8, 1, 1), 0.75)).tolist()
       [4.0]
     """
-    keep, real = _real(keep, mask)
+    keep, real = real_steps(keep, mask)
     axes = tuple(range(keep.ndim - 1))
     count = jnp.broadcast_to(real, keep.shape).sum(axes, dtype=keep.dtype)
     return 1 / (jnp.where(real, 1 - keep, jnp.zeros_like(keep)).sum(axes) / count)
@@ -158,136 +156,9 @@ def survival(keep: Array, mask: Array | None = None) -> Array:
       >>> survival(jnp.full((4, 1, 1), 0.5)).ravel().tolist()
       [0.125, 0.25, 0.5, 1.0]
     """
-    keep, real = _real(keep, mask)
+    keep, real = real_steps(keep, mask)
     later = jnp.concatenate([jnp.where(real, keep, jnp.ones_like(keep))[1:], jnp.ones_like(keep[:1])])
     return lax.cumprod(later, axis=0, reverse=True)
-
-
-def named_leaves(tree: Tree) -> dict[str, Any]:
-    """Return the leaves of a tree of gates, or of a carry, by name: ``"f"``, and in a stack ``"0.f"``."""
-    return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
-
-
-def over(gate: Any, leaf: Any) -> Any:
-    """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
-    return over_features(gate, leaf)
-
-
-def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
-    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is what `gates` takes.
-
-    Left out are those that nothing in a step uses, and other names of the new leaf itself.
-    """
-    same: set[str] = set()
-
-    def look(*step: Tree) -> Tree:
-        new, _, named = cell.gates(*step)
-        state = named_leaves(new)[leaf]
-        same.update(name for name, value in named_leaves(named).items() if value is state)
-        return named
-
-    def usable(name: str) -> bool:
-        try:
-            jax.eval_shape(held(cell, (name,)).gates, *step)
-        except InputError:
-            return False
-        return True
-
-    return tuple(name for name in named_leaves(jax.eval_shape(look, *step)) if name not in same and usable(name))
-
-
-def held(cell: Cell, names: tuple[str, ...]) -> Cell:
-    """Return the cell whose gates of these names do not change with what they are computed from, to first order."""
-    return intervene(cell, {name: lambda value, gate: lax.stop_gradient(value) for name in names}) if names else cell
-
-
-class Look(NamedTuple):
-    """One step of a cell on a random problem, in float64, as NumPy arrays by name.
-
-    Fields:
-      ratios: of each part of the carry, the derivative by its own old value, gates held.
-      new: each part of the carry after the step.
-      gates: each named quantity.
-      out: the output, if it is an array.
-    """
-
-    ratios: dict[str, np.ndarray]
-    new: dict[str, np.ndarray]
-    gates: dict[str, np.ndarray]
-    out: np.ndarray | None
-
-
-@functools.cache
-def look_at(cell: Cell, seed: int = 0, size: float = 0.5, batch: int = 2) -> Look:
-    """Return one step on a random problem: of any numbers of that size, or if NaN comes of them of those init draws.
-
-    Raises:
-      InputError: if the cell's init needs more than sizes.
-    """
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        subject = Subject(cell, seed=seed)
-        try:
-            shapes = jax.eval_shape(lambda: draw(subject, 1, (batch,)))
-        except TypeError as error:
-            raise InputError(
-                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
-                "what it runs on, keeps_in(cell, params, carry, xs), and passed on as keep"
-            ) from error
-        rng = np.random.default_rng(seed)
-        any_numbers = jax.tree.map(lambda a: jnp.asarray(rng.normal(0, 0.5, a.shape), a.dtype), shapes)
-        scaled = jax.tree.map(lambda a: a * (size / 0.5), (any_numbers.carry, any_numbers.xs))
-        seen = _look(cell, Problem(any_numbers.params, *scaled))
-        if all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
-            return seen
-        drawn = draw(subject, 1, (batch,))  # slower: random numbers take a second to compile
-        return _look(cell, Problem(drawn.params, *jax.tree.map(lambda a: a * (size / 0.5), (drawn.carry, drawn.xs))))
-
-
-def look_near(cell: Cell, params: Params, carry: Carry | None, xs: Tree, seed: int = 0) -> Look:
-    """Return the first step of a run in float64, with noise on the carry it starts from.
-
-    Raises:
-      InputError: within jit.
-    """
-    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
-        raise InputError(f"{cell.name}: which gate retains is found out from numbers; call this outside jit")
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
-        params, carry, xs = jax.tree.map(lambda a: exact(jnp.asarray(a)), (params, carry, xs))
-        if carry is None:
-            carry = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
-        return _look(cell, Problem(params, noisy(jax.random.key(seed), carry), at(xs, slice(1))))
-
-
-def _look(cell: Cell, problem: Problem) -> Look:
-    @jax.jit
-    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
-        wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
-        leaves, structure = jax.tree.flatten(carry)
-        ratios = []
-        for n, leaf in enumerate(named_leaves(carry)):
-            still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
-            along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
-
-            def new(old: Array, n: int = n, still: Cell = still) -> Array:
-                whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
-                return jax.tree.leaves(still.gates(params, whole, wx, uh)[0])[n]
-
-            ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
-        after, out, named = cell.gates(params, carry, wx, uh)
-        return ratios, after, named, out if isinstance(out, jax.Array) else None
-
-    seen = look(problem.params, problem.carry, at(problem.xs, 0))
-    ratios, after, named, out = jax.tree.map(np.asarray, seen)
-    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
-
-
-def look_for(cell: Cell, params: Params, carry: Carry | None, xs: Tree) -> Look:
-    """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` what it runs on."""
-    try:
-        return look_at(cell)
-    except InputError:
-        return look_near(cell, params, carry, xs)
 
 
 def keeps_seen(seen: Look) -> tuple[Keep, ...]:
@@ -310,8 +181,12 @@ def _matching(leaf: str, ratio: np.ndarray, named: Mapping[str, np.ndarray]) -> 
     return []
 
 
-def _real(keep: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Return ``keep`` as an array, and the mask over its features."""
+def real_steps(keep: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Return a gate's values ``[T, B, H]`` as an array, and which of them are of real steps, broadcasting to it.
+
+    Raises:
+      InputError: if they are not over time and batch, or the mask does not fit.
+    """
     keep = jnp.asarray(keep)
     if keep.ndim < 2:
         raise InputError(f"expected a gate's values [T, B, H]; got the shape {keep.shape}")

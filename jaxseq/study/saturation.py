@@ -18,9 +18,12 @@ import numpy as np
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence import over_features
-from jaxseq.study.memory import EQUAL, look_at
+from jaxseq.study.look import EQUAL, Look, look_at, look_for
+from jaxseq.study.memory import real_steps
 from jaxseq.study.timelines import gates_of
+
+LARGE, DRAWS = 8.0, 32
+"""Standard deviation of the inputs, and number of problems, that tell what is bounded from what is not."""
 
 
 class Saturation(NamedTuple):
@@ -38,7 +41,7 @@ def saturation(gate: Array, mask: Array | None = None, *, low: float = 0.1, high
       >>> saturation(jnp.array([0.0, 0.5, 0.95, 1.0]).reshape(4, 1, 1))
       Saturation(closed=Array([0.25], dtype=float32), open=Array([0.5], dtype=float32))
     """
-    gate, real = _real(gate, mask)
+    gate, real = real_steps(gate, mask)
     axes = tuple(range(gate.ndim - 1))
     count = jnp.broadcast_to(real, gate.shape).sum(axes, dtype=gate.dtype)
     return Saturation(
@@ -61,7 +64,7 @@ def histogram(
     """
     if bins < 1 or not lowest < highest:
         raise InputError(f"histogram: expected at least 1 bin and lowest < highest; got {bins}, {lowest}, {highest}")
-    gate, real = _real(gate, mask)
+    gate, real = real_steps(gate, mask)
     place = jnp.floor((gate - lowest) * (bins / (highest - lowest)))
     place = jnp.where(gate == highest, bins - 1, place)
     axes = tuple(range(gate.ndim - 1))
@@ -76,7 +79,7 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
       >>> ranges_of(gru), ranges_of(rnn)
       ({'r': (0.0, 1.0), 'z': (0.0, 1.0), 'n': (-1.0, 1.0)}, {'a': None})
     """
-    return {name: _range(gate) for name, gate in look_at(cell, size=8.0, batch=64).gates.items()}
+    return _ranges(look_at(cell, size=LARGE, draws=DRAWS))
 
 
 def saturation_of(
@@ -92,18 +95,16 @@ def saturation_of(
       >>> seen["z"].open.shape, seen["n"]
       ((5,), None)
     """
-    ranges = ranges_of(cell)
+    ranges = _ranges(look_for(cell, params, carry, xs, size=LARGE, draws=DRAWS))
     gates = gates_of(cell, params, carry, xs, mask)
     return {name: saturation(gate, mask) if ranges[name] == (0.0, 1.0) else None for name, gate in gates.items()}
+
+
+def _ranges(seen: Look) -> dict[str, tuple[float, float] | None]:
+    return {name: _range(gate) for name, gate in seen.gates.items()}
 
 
 def _range(values: np.ndarray) -> tuple[float, float] | None:
     if not values.size or not np.issubdtype(values.dtype, np.floating) or not np.abs(values).max() <= 1 + EQUAL:
         return None
     return (0.0, 1.0) if values.min() >= -EQUAL else (-1.0, 1.0)
-
-
-def _real(gate: Array, mask: Array | None) -> tuple[Array, Array]:
-    gate = jnp.asarray(gate)
-    real = jnp.ones(gate.shape[:-1], bool) if mask is None else jnp.asarray(mask)
-    return gate, over_features(real, gate)

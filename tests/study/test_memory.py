@@ -10,7 +10,17 @@ from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.initializers import chrono
 from jaxseq.interventions import clamp, intervene
-from jaxseq.study import Keep, gates_of, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
+from jaxseq.study import (
+    Keep,
+    gates_of,
+    half_life,
+    keep_of,
+    keeps_in,
+    keeps_of,
+    saturation_of,
+    survival,
+    time_constant,
+)
 
 RETAINS = {
     "lstm": [("c", "f", False)],
@@ -83,7 +93,10 @@ def test_a_cell_that_sizes_do_not_make() -> None:
         keep_of(cell)
     params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
     params = params._replace(memory=additive.remember(params.attention, jnp.ones((9, 2, 4), jnp.float32), None))
-    assert keeps_in(cell, params, None, jnp.ones((7, 2, 3), jnp.float32)) == (Keep("c", "f"),)
+    xs = jnp.ones((7, 2, 3), jnp.float32)
+    assert keeps_in(cell, params, None, xs) == (Keep("c", "f"),)
+    seen = jax.jit(lambda params: saturation_of(cell, params, None, xs))(params)
+    assert seen["g"] is None and seen["f"].open.shape == (5,)
 
 
 def test_half_lives_are_those_of_the_closed_form() -> None:
@@ -123,13 +136,13 @@ def test_survival_is_the_derivative_of_the_last_state() -> None:
     start = lstm.initial_carry(params, (1,))._replace(c=jnp.ones((1, 4)))
     mask = (jnp.arange(T) != 3)[:, None]
     left = survival(gates_of(cell, params, start, xs, mask)["f"], mask)
-    for t in range(T):
+    after = jnp.arange(T)[:, None] > jnp.arange(T)[None]
 
-        def last(c, t=t):
-            carry = unroll(cell, params, start, xs[: t + 1], mask[: t + 1])[0]._replace(c=c)
-            return unroll(cell, params, carry, xs[t + 1 :], mask[t + 1 :])[0].c.sum() if t < T - 1 else c.sum()
+    def last(c, after):  # a masked step holds the state, so that c is that after each step in turn
+        return unroll(cell, params, start._replace(c=c), xs, mask & after[:, None])[0].c.sum()
 
-        np.testing.assert_allclose(left[t], jax.grad(last)(jnp.ones((1, 4))), rtol=1e-12)
+    want = jax.jit(jax.vmap(jax.grad(last), (None, 1)))(jnp.ones((1, 4)), after)
+    np.testing.assert_allclose(left, want, rtol=1e-12)
 
 
 def test_chrono_spreads_time_constants_evenly() -> None:

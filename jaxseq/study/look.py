@@ -1,0 +1,203 @@
+"""One step of a cell on random problems: what its equations do, told from numbers, for any cell.
+
+What a gate is for cannot be read off its name. Its equations, on any numbers in float64, say it: an identity between
+two quantities that holds to 1e-9 on a random problem holds always. `jaxseq.study.memory` finds the gate that retains in
+this way, `jaxseq.study.timelines` the one that shows, `jaxseq.study.saturation` what lies between 0 and 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
+from jaxseq.interventions import intervene
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.recurrence import over_features
+from jaxseq.testing import Problem, Subject, at, draw, noisy
+
+EQUAL = 1e-9
+"""How near two quantities must be, relative to 1, in float64 on a random problem, to be the same."""
+
+
+class Look(NamedTuple):
+    """One step of a cell on random problems, in float64, as NumPy arrays by name; their first axis counts the problems.
+
+    Fields:
+      ratios: of each part of the carry, the derivative by its own old value, gates held.
+      new: each part of the carry after the step.
+      gates: each named quantity.
+      out: the output, if it is an array.
+    """
+
+    ratios: dict[str, np.ndarray]
+    new: dict[str, np.ndarray]
+    gates: dict[str, np.ndarray]
+    out: np.ndarray | None
+
+
+@functools.cache
+def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
+    """Return one step from any carry and x of that size, with any params; where NaN comes of it, with those of init.
+
+    Raises:
+      InputError: if the cell's init needs more than sizes.
+    """
+    with _exact():
+        subject = Subject(cell, seed=seed)
+        batch = (2, *(3, 2)[: cell.spatial])
+
+        def like(key: Key, x: Array) -> Problem:
+            params = cell.init(key, subject.input_size, subject.hidden_size, dtype=jnp.float64)
+            return Problem(params, cell.initial_carry(params, batch), at(cell.regular(x), 0))
+
+        x = jax.ShapeDtypeStruct((1, *batch, subject.input_size), jnp.float64)
+        try:
+            shapes = jax.eval_shape(like, jax.eval_shape(lambda: jax.random.key(0)), x)
+        except TypeError as error:
+            raise InputError(
+                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
+                "what it runs on, keeps_in(cell, params, carry, xs), and passed on as keep"
+            ) from error
+        return _look(cell, shapes, lambda: _first(draw(subject, 1, batch[:1])), seed, size, draws)
+
+
+def look_near(
+    cell: Cell,
+    params: Params,
+    carry: Carry | None,
+    xs: Tree,
+    *,
+    seed: int = 0,
+    size: float = 0.5,
+    draws: int = 1,
+) -> Look:
+    """Return what `look_at` does, of the sizes that a run has: any numbers in place of its real ones.
+
+    Raises:
+      InputError: within jit, if NaN comes of such numbers, so that those of the run are needed.
+    """
+
+    def like() -> Problem:
+        start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
+        return Problem(params, start, at(xs, 0))
+
+    def drawn() -> Problem:
+        if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
+            raise InputError(f"{cell.name}: what its gates do is found out from its own numbers; call this outside jit")
+        exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
+        own = jax.tree.map(lambda a: exact(jnp.asarray(a)), like())
+        return own._replace(carry=noisy(jax.random.key(seed), own.carry))
+
+    shapes = jax.eval_shape(like)  # in the dtypes of the run
+    with _exact():
+        return _look(cell, shapes, drawn, seed, size, draws)
+
+
+def _first(problem: Problem) -> Problem:
+    return problem._replace(xs=at(problem.xs, 0))
+
+
+@contextlib.contextmanager
+def _exact() -> Iterator[None]:
+    """Compute at once, though within jit, and in float64."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        yield
+
+
+def _look(cell: Cell, like: Problem, drawn: Callable[[], Problem], seed: int, size: float, draws: int) -> Look:
+    rng = np.random.default_rng(seed)
+
+    def any_of(scale: float, tree: Tree) -> Tree:
+        return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
+
+    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.xs))
+    if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
+        own = drawn()  # slower: random numbers take a second to compile
+        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.xs))
+        seen = _looker(cell)(*jax.tree.map(lambda a: a[None], (own.params, *larger)))
+    ratios, after, named, out = jax.tree.map(np.asarray, seen)
+    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
+
+
+def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return random numbers in double precision; of a mask all True, of whole numbers zeros."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return np.full(shape, jnp.issubdtype(dtype, bool), dtype)
+    wide = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
+    return rng.normal(0, scale, shape).astype(wide)
+
+
+@functools.cache
+def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
+    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+        wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
+        leaves, structure = jax.tree.flatten(carry)
+        ratios = []
+        for n, leaf in enumerate(named_leaves(carry)):
+            still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
+            along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
+
+            def new(old: Array, n: int = n, still: Cell = still) -> Array:
+                whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
+                return jax.tree.leaves(still.gates(params, whole, wx, uh)[0])[n]
+
+            ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
+        after, out, named = cell.gates(params, carry, wx, uh)
+        return ratios, after, named, out if isinstance(out, jax.Array) else None
+
+    return jax.jit(jax.vmap(look))
+
+
+def look_for(cell: Cell, params: Params, carry: Carry | None, xs: Tree, *, size: float = 0.5, draws: int = 1) -> Look:
+    """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` what it runs on."""
+    try:
+        return look_at(cell, size=size, draws=draws)
+    except InputError:
+        return look_near(cell, params, carry, xs, size=size, draws=draws)
+
+
+def named_leaves(tree: Tree) -> dict[str, Any]:
+    """Return the leaves of a tree of gates, or of a carry, by name: ``"f"``, and in a stack ``"0.f"``."""
+    return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
+
+
+def over(gate: Any, leaf: Any) -> Any:
+    """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
+    return over_features(gate, leaf)
+
+
+def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
+    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is what `gates` takes.
+
+    Left out are those that nothing in a step uses, and other names of the new leaf itself.
+    """
+    same: set[str] = set()
+
+    def look(*step: Tree) -> Tree:
+        new, _, named = cell.gates(*step)
+        state = named_leaves(new)[leaf]
+        same.update(name for name, value in named_leaves(named).items() if value is state)
+        return named
+
+    def usable(name: str) -> bool:
+        try:
+            jax.eval_shape(held(cell, (name,)).gates, *step)
+        except InputError:
+            return False
+        return True
+
+    return tuple(name for name in named_leaves(jax.eval_shape(look, *step)) if name not in same and usable(name))
+
+
+def held(cell: Cell, names: tuple[str, ...]) -> Cell:
+    """Return the cell whose gates of these names do not change with what they are computed from, to first order."""
+    return intervene(cell, {name: lambda value, gate: lax.stop_gradient(value) for name in names}) if names else cell
