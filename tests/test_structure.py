@@ -48,7 +48,8 @@ study.gradients
 study.jacobian study.whatif
 study.compare
 study.replay
-study.part study.inspect
+study.checks study.inspect study.colours study.thin
+study.part
 study.depth
 study.collect
 study.report

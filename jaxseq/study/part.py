@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
+from jaxseq.losses import cross_entropy
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.study.checks import Run
 
 
 class Part(NamedTuple):
@@ -33,9 +36,10 @@ class Part(NamedTuple):
       source: see weights.
       swaps: inputs that may stand in another's place, by label, each ``[D]``.
       history: ``(steps, losses)`` of its training.
-      snapshots: ``{step: (params, predict)}`` kept in training, oldest first.
+      snapshots: ``(steps, kept)`` of its training, kept being ``(params, predict)`` with a leading axis for the steps.
       scores: of the attention, taken apart: ``scores [T, B, S]``, its largest `parts` ``[T, B, S, K]`` and the `units`
         that gave them, by these names.
+      reported: the loss of these sequences, all scored steps added up, as the model's own code has it.
     """
 
     name: str
@@ -54,20 +58,33 @@ class Part(NamedTuple):
     source: Sequence[Sequence[str]] = ()
     swaps: dict[str, Array] | None = None
     history: tuple[Sequence[float], Sequence[float]] = ((), ())
-    snapshots: dict[int, Any] | None = None
+    snapshots: tuple[Sequence[int], Any] | None = None
     scores: dict[str, Any] | None = None
+    reported: float | None = None
+
+    @property
+    def run(self) -> Run:
+        """What `unroll` takes."""
+        return Run(self.cell, self.params, self.carry, self.xs, self.mask)
+
+    def real(self) -> Array:
+        """Return bool ``[T, B]``, the mask or all True."""
+        return jnp.ones(jax.tree.leaves(self.xs)[0].shape[:2], bool) if self.mask is None else jnp.asarray(self.mask)
+
+    def counted(self) -> Array:
+        """Return bool ``[T, B]``, the steps whose loss counts."""
+        return self.real() if self.scored is None else jnp.asarray(self.scored) & self.real()
+
+    def loss(self, carry: Carry, outs: Tree) -> Array:
+        """Return the sum of all losses of what `unroll` returns."""
+        return self.losses(outs).sum()
 
     def losses(self, outs: Tree) -> Array:
         """Return the loss of each step ``[T, B]``, 0 where none counts: cross entropy in nats, or squared error."""
         assert self.predict is not None and self.targets is not None
-        predicted = self.predict(outs)
-        if self.words:
-            chosen = jnp.take_along_axis(jax.nn.log_softmax(predicted), self.targets[..., None], axis=-1)
-            each = -chosen[..., 0]
-        else:
-            each = jnp.mean((predicted - self.targets) ** 2, axis=-1)
-        counts = self.scored if self.scored is not None else self.mask
-        return each if counts is None else jnp.where(counts, each, jnp.zeros_like(each))
+        said = self.predict(outs)
+        each = cross_entropy(said, self.targets) if self.words else jnp.mean((said - self.targets) ** 2, axis=-1)
+        return jnp.where(self.counted(), each, jnp.zeros_like(each))
 
 
 def check_numbers(part: Part) -> None:
@@ -77,7 +94,7 @@ def check_numbers(part: Part) -> None:
       InputError: naming the first array that holds a NaN or an infinity.
     """
     for path, leaf in jax.tree.leaves_with_path(part.params):
-        if (wrong := int((~jnp.isfinite(leaf)).sum())) > 0:
+        if (wrong := int((~np.isfinite(np.asarray(leaf))).sum())) > 0:
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise InputError(
                 f"{part.name}: {wrong} of {leaf.size} numbers in {name} are NaN or infinite, so there is nothing to "

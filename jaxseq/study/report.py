@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import struct
-import zlib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ import numpy as np
 
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
-from jaxseq.study.collect import colour_maps
+from jaxseq.study.colours import colour_maps, png
+from jaxseq.study.thin import THINNINGS
 
 LIMIT = 2_000_000
 """Most bytes of a page, unless all is asked for."""
@@ -140,118 +139,6 @@ def encoded(value: Any) -> Any:
     return value
 
 
-def _without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    return {**part, "live": None, "why": "thinned"} if part.get("live") else part
-
-
-def _others_without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    return _without_weights(n, part) if n else part
-
-
-def _others_without_extra(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    return {**part, "jacobian": None, "atlas": None, "flow": _line_only(part["flow"])} if n else part
-
-
-def _line_only(flow: dict[str, Any] | None) -> dict[str, Any] | None:
-    return {**flow, "triangle": None} if flow else flow
-
-
-PER_EXAMPLE = ("gates", "carries", "predictions", "losses", "scored", "xs")
-
-
-def _cut(a: Any, axis: int, keep: Any) -> Any:
-    """Return an array with only some places of an axis; of a dict, of each array in it."""
-    if isinstance(a, dict):
-        return {name: _cut(one, axis, keep) for name, one in a.items()}
-    return None if a is None else np.take(np.asarray(a), keep, axis)
-
-
-def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    """Return a part with its first example only."""
-    cut = {name: _cut(part[name], 1, [0]) for name in PER_EXAMPLE}
-    cut["targets"] = _cut(part["targets"], 1, [0])
-    cut["start"] = _cut(part["start"], 0, [0])
-    if part["top"]:
-        cut["top"] = _cut(part["top"], 1, [0])
-    if part["flow"]:
-        cut["flow"] = {**part["flow"], "norms": _cut(part["flow"]["norms"], 1, [0])}
-        cut["flow"]["triangle"] = _cut(part["flow"]["triangle"], 0, [0])
-    if part["live"]:
-        cut["live"] = {
-            **part["live"],
-            "wx": _cut(part["live"]["wx"], 1, [0]),
-            "start": _cut(part["live"]["start"], 0, [0]),
-        }
-    if part["attention"]:
-        cut["attention"] = {**part["attention"], "weights": _cut(part["attention"]["weights"], 1, [0])}
-        cut["attention"]["source"] = part["attention"]["source"][:1]
-        for name in ("scores", "parts", "units"):
-            cut["attention"].pop(name, None)
-    lists = {name: part[name][:1] for name in ("lengths", "inputs") if part[name]}
-    return {**part, **cut, **lists, "B": 1}
-
-
-def _some_units(n: int, part: dict[str, Any], most: int = 64) -> dict[str, Any]:
-    """Return a part with 64 units, evenly spread over the order of their half-lives."""
-    H = part["H"]
-    if most >= H:
-        return part
-    places = np.unique(np.linspace(0, H - 1, most).round().astype(int))
-    keep = np.sort(np.asarray(part["order"])[places])
-    number = {int(unit): at for at, unit in enumerate(keep)}
-    cut: dict[str, Any] = {name: _cut(part[name], 2, keep) for name in ("gates", "carries")}
-    cut["order"] = [number[int(unit)] for unit in part["order"] if int(unit) in number]
-    cut["start"] = _cut(part["start"], 1, keep)
-    if part["half"]:
-        cut["half"] = {
-            **part["half"],
-            **{name: _cut(part["half"][name], 0, keep) for name in ("life", "censored", "mean")},
-        }
-    cut["saturation"] = {
-        g: {**s, **{name: _cut(s[name], 0, keep) for name in ("closed", "open")}} for g, s in part["saturation"].items()
-    }
-    if part["atlas"]:
-        cut["atlas"] = {**part["atlas"], "change": _cut(part["atlas"]["change"], 2, keep)}
-    return {**part, **cut, "H": len(keep), "numbers": keep.tolist()}
-
-
-def _last_steps(n: int, part: dict[str, Any], most: int = 200) -> dict[str, Any]:
-    """Return a part with the last steps only."""
-    T = part["T"]
-    if most >= T:
-        return part
-    keep = np.arange(T - most, T)
-    cut: dict[str, Any] = {name: _cut(part[name], 0, keep) for name in (*PER_EXAMPLE, "targets")}
-    cut["start"] = {leaf: np.asarray(a)[T - most - 1] for leaf, a in part["carries"].items()}
-    cut["top"] = _cut(part["top"], 0, keep) if part["top"] else part["top"]
-    if part["flow"]:
-        cut["flow"] = {**part["flow"], "norms": _cut(part["flow"]["norms"], 0, keep), "triangle": None}
-    if part["attention"]:
-        cut["attention"] = {**part["attention"], "weights": _cut(part["attention"]["weights"], 0, keep)}
-        for name in ("scores", "parts", "units"):
-            cut["attention"].pop(name, None)
-    lists = {name: [row[-most:] for row in part[name]] for name in ("inputs",) if part[name]}
-    return {
-        **part,
-        **cut,
-        **lists,
-        "T": most,
-        "jacobian": None,
-        "lengths": [max(1, n - T + most) for n in part["lengths"]],
-    }
-
-
-THINNINGS = (
-    ("others", _others_without_weights),
-    ("extra", _others_without_extra),
-    ("examples", _first_example),
-    ("live", _without_weights),
-    ("units", _some_units),
-    ("steps", _last_steps),
-)
-"""What is left out of a page that is too large, one after the other."""
-
-
 def static(data: dict[str, Any]) -> str:
     """Return what is seen with scripts off, as SVG: the gates of the first sequence, and half-lives."""
     part, maps = data["parts"][0], data["maps"]
@@ -287,24 +174,3 @@ def static(data: dict[str, Any]) -> str:
         f'<svg viewBox="0 0 {wide} {max(y, 20)}" width="{wide}" height="{max(y, 20)}" role="img" aria-label="{said}">'
         f"{''.join(panels)}</svg>"
     )
-
-
-def png(share: np.ndarray, colours: list[str]) -> bytes:
-    """Return a PNG of an array ``[rows, columns]``, 0 to 1, in a colour map of hex colours."""
-    table = np.array([[int(c[n : n + 2], 16) for n in (1, 3, 5)] for c in colours], np.uint8)
-    at = np.clip(np.nan_to_num(share), 0, 1) * (len(table) - 1)
-    index = at.round().astype(np.uint8)
-    rows, columns = index.shape
-    raw = b"".join(b"\0" + row.tobytes() for row in index)
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
-    parts = (
-        chunk(b"IHDR", header),
-        chunk(b"PLTE", table.tobytes()),
-        chunk(b"IDAT", zlib.compress(raw, 9)),
-        chunk(b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

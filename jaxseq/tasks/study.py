@@ -18,7 +18,7 @@ from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
 from jaxseq.seq2seq import Encoded
-from jaxseq.study import compare
+from jaxseq.study import compare, outputs
 from jaxseq.study.attention import decompose
 from jaxseq.study.collect import collect
 from jaxseq.study.inspect import render
@@ -189,7 +189,7 @@ def trained(
     cells: dict[str, Cell] = {name.rpartition(":")[2] if is_code(name) else name: first, **beside}
     found = compare(cells, task, hidden=hidden, steps=steps, seed=(seed,), keep=keep, learning_rate=LEARNING_RATE)
     batch = task.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
-    symbols, tokens = task.symbols, bool(task.symbols)
+    symbols, tokens, counted = task.symbols, bool(task.symbols), int(batch.scored.sum())
     if tokens:
         seen = np.where(np.asarray(batch.xs).any(-1), np.asarray(batch.xs).argmax(-1), -1)
         inputs = [[symbols[n] if n >= 0 else "" for n in row] for row in seen.T]
@@ -200,8 +200,7 @@ def trained(
     parts = []
     for own, one in found.items():
         model = jax.tree.map(lambda a: a[0], one.trained.params)
-        snapshots = [jax.tree.map(lambda a, n=n: a[0, n], one.trained.kept) for n in range(len(keep))]
-        kept = {k: (model.cell, model.read) for k, model in zip(keep, snapshots, strict=True)}
+        kept = jax.tree.map(lambda a: a[0], one.trained.kept)
         losses = np.asarray(one.trained.losses[0])
         shown = np.unique(np.geomspace(1, steps, 120).round().astype(int)) - 1
         parts.append(
@@ -210,7 +209,7 @@ def trained(
                 batch.targets if tokens else batch.targets[..., None], batch.scored, words if tokens else (),
                 (model.read.W, model.read.b), history=((shown + 1).tolist(), losses[shown].tolist()),
                 swaps={s: jnp.eye(task.input_size)[n] for n, s in enumerate(symbols)} if tokens else None,
-                snapshots=kept,
+                snapshots=(keep, kept), reported=counted * float(task.loss(outputs(cells[own], model, batch), batch)),
             )
         )  # fmt: skip
     return parts, [(float(one.scores.loss[0]), float(one.scores.accuracy[0])) for one in found.values()]

@@ -1,0 +1,134 @@
+"""The invariants that a study stands on, each with its error and the most that it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxseq.cells import Cell
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.study.gradients import Flow, Nudged, leaves_by_name, no_nudges, nudged
+from jaxseq.study.memory import half_life
+from jaxseq.study.whatif import what_if
+from jaxseq.unroll import unroll
+
+Loss = Callable[[Carry, Tree], Array]
+"""``(carry, outs) -> []`` of what `unroll` returns."""
+
+
+class Run(NamedTuple):
+    """What `unroll` takes: the arguments that the functions of a study have in common."""
+
+    cell: Cell
+    params: Params
+    carry: Carry | None
+    xs: Tree
+    mask: Array | None
+
+
+class Check(NamedTuple):
+    """One invariant.
+
+    Fields:
+      id: which; the page has a text for each.
+      error: how far it is from holding.
+      tolerance: the most that it may be.
+    """
+
+    id: str
+    error: float
+    tolerance: float
+
+    def of(self, part: str) -> dict[str, Any]:
+        """Return what the page shows of it; a NaN does not hold."""
+        return {**self._asdict(), "part": part, "ok": bool(self.error <= self.tolerance)}
+
+
+def known_half_lives() -> Check:
+    """Return the half-lives of gates that are always .5, .9 and .99, against 1, 6.5788 and 68.9676 steps."""
+    keep = jnp.broadcast_to(jnp.asarray([0.5, 0.9, 0.99], jnp.float32), (100, 1, 3))
+    error = np.abs(np.asarray(half_life(keep).half_life) / [1, 6.578813, 68.967564] - 1).max()
+    return Check("half", float(error), 1e-4)
+
+
+def finite(tree: Tree) -> Check:
+    """Return the share of numbers that are NaN or infinite."""
+    leaves = [np.asarray(a) for a in jax.tree.leaves(tree)]
+    wrong = sum(int((~np.isfinite(a)).sum()) for a in leaves)
+    return Check("finite", wrong / max(1, sum(a.size for a in leaves)), 0.0)
+
+
+def summed(losses: Array, reported: float) -> Check:
+    """Return how far the sum of each step's loss is from what the model's own code reports, relatively."""
+    total = float(np.asarray(losses, np.float64).sum())
+    return Check("loss", abs(total - reported) / max(1.0, abs(reported)), 1e-5)
+
+
+def rows_of_attention(weights: Array, source: Sequence[Sequence[str]], mask: np.ndarray) -> list[Check]:
+    """Return how far the rows of ``weights [T, B, S]`` are from 1 in sum, and from 0 where there is no source."""
+    weights = np.asarray(weights)
+    real = np.array([[s < len(row) for s in range(weights.shape[-1])] for row in source])
+    sums = np.abs(weights.sum(-1) - 1)[mask]
+    outside = np.abs(np.where(real[None], 0, weights))[mask]
+    return [
+        Check("attention_sum", float(sums.max(initial=0)), 1e-5),
+        Check("attention_mask", float(outside.max(initial=0)), 0.0),
+    ]
+
+
+def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back: int = 4, size: float = 1e-2) -> Check:
+    """Return how far a gradient by a state, some steps before the end, is from what moving that state does to the loss.
+
+    Relative to the gradient, or to 0.01 where it is smaller: in float32 a loss is rounded too much to show less.
+    """
+    norms = np.asarray(seen.norms[leaf])
+    t = max(0, int(np.flatnonzero(norms.any(-1)).max(initial=0)) - back)
+    b = int(norms[t].argmax())
+    norm = float(norms[t, b])
+    zeros = no_nudges(run.cell, run.params, run.xs)
+    direction = seen.gradients[leaf][t, b] / max(norm, 1e-30)
+    names = list(leaves_by_name(zeros))
+
+    def moved(by: Array) -> Array:
+        leaves, structure = jax.tree.flatten(zeros)
+        leaves[names.index(leaf)] = leaves[names.index(leaf)].at[t, b].set(direction * by)
+        xs = Nudged(run.xs, jax.tree.unflatten(structure, leaves))
+        return loss(*unroll(nudged(run.cell), run.params, run.carry, xs, run.mask))
+
+    ahead, behind = jax.jit(jax.vmap(moved))(jnp.asarray([size, -size], direction.dtype))
+    return Check("flow", abs(float(ahead - behind) / (2 * size) - norm) / max(norm, 1e-2), 2e-2)
+
+
+def jacobian_by_differences(
+    cell: Cell, params: Params, before: Carry, x: Tree, jacobian: Array, size: float = 1e-2
+) -> Check:
+    """Return how far one Jacobian is from what a step does to a small change of the state in one direction."""
+    old, unravel = ravel_pytree(before)
+    direction = jax.random.normal(jax.random.key(0), old.shape, old.dtype)
+    direction = direction / jnp.linalg.norm(direction)
+
+    @jax.jit
+    def error(jacobian: Array) -> Array:
+        after = lambda by: ravel_pytree(cell.step(params, unravel(old + by * direction), x)[0])[0]  # noqa: E731
+        moved = jacobian @ direction
+        apart = jnp.abs((after(size) - after(-size)) / (2 * size) - moved).max()
+        return apart / jnp.maximum(jnp.abs(moved).max(), jnp.ones((), moved.dtype))
+
+    return Check("jacobian", float(error(jacobian)), 1e-3)
+
+
+def own_values(loss: Loss, run: Run, gates: Sequence[str]) -> Check:
+    """Return by how much the loss changes, relatively, when gates are put in their own place."""
+
+    def same(old: Array, gate: Callable[[str], Array]) -> Array:
+        return old * 1
+
+    found = what_if(*run, changes=dict.fromkeys(gates, same), loss=loss)
+    assert found.loss is not None and found.changed_loss is not None
+    was, now = float(found.loss), float(found.changed_loss)
+    return Check("unclamped", abs(now - was) / max(1.0, abs(was)), 1e-6)

@@ -1,0 +1,61 @@
+"""Colour maps of the page: made of even steps of lightness, told apart by people who see few colours."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+
+def colour_maps(count: int = 64) -> dict[str, list[str]]:
+    """Return two colour maps as hex colours: `gate`, 0 dark to 1 yellow, and `signed`, blue to orange by way of white.
+
+    The first is viridis. The second is made here in OKLab: lightness falls in a line to both sides of the middle.
+
+    Reference: Smith & van der Walt 2015 (viridis); Ottosson 2020, "A perceptual color space" (OKLab).
+    """
+    import matplotlib
+
+    gate = [matplotlib.colors.to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 1, count))]
+    at = np.linspace(-1, 1, count + 1)
+    hue = np.where(at < 0, np.deg2rad(255), np.deg2rad(55))
+    lightness, chroma = 0.97 - 0.5 * np.abs(at), 0.14 * np.abs(at) ** 0.8
+    signed = [_hex(L, C * np.cos(h), C * np.sin(h)) for L, C, h in zip(lightness, chroma, hue, strict=True)]
+    return {"gate": gate, "signed": signed}
+
+
+def _hex(L: float, a: float, b: float) -> str:
+    """Return the sRGB colour of OKLab coordinates."""
+    long, middle, short = (
+        (L + p * a + q * b) ** 3
+        for p, q in ((0.3963377774, 0.2158037573), (-0.1055613458, -0.0638541728), (-0.0894841775, -1.2914855480))
+    )
+    linear = np.array([
+        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+    ]).clip(0, 1)  # fmt: skip
+    sRGB = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return "#" + "".join(f"{round(255 * float(v)):02x}" for v in sRGB)
+
+
+def png(share: np.ndarray, colours: list[str]) -> bytes:
+    """Return a PNG of an array ``[rows, columns]``, 0 to 1, in a colour map of hex colours."""
+    table = np.array([[int(c[n : n + 2], 16) for n in (1, 3, 5)] for c in colours], np.uint8)
+    at = np.clip(np.nan_to_num(share), 0, 1) * (len(table) - 1)
+    index = at.round().astype(np.uint8)
+    rows, columns = index.shape
+    raw = b"".join(b"\0" + row.tobytes() for row in index)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
+    parts = (
+        chunk(b"IHDR", header),
+        chunk(b"PLTE", table.tobytes()),
+        chunk(b"IDAT", zlib.compress(raw, 9)),
+        chunk(b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
