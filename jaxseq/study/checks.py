@@ -71,10 +71,10 @@ def summed(losses: Array, reported: float) -> Check:
 
 def rows_of_attention(weights: Array, source: Sequence[Sequence[str]], mask: np.ndarray) -> list[Check]:
     """Return how far the rows of ``weights [T, B, S]`` are from 1 in sum, and from 0 where there is no source."""
-    weights = np.asarray(weights)
-    real = np.array([[s < len(row) for s in range(weights.shape[-1])] for row in source])
-    sums = np.abs(weights.sum(-1) - 1)[mask]
-    outside = np.abs(np.where(real[None], 0, weights))[mask]
+    rows = np.asarray(weights)
+    real = np.array([[s < len(row) for s in range(rows.shape[-1])] for row in source])
+    sums = np.abs(rows.sum(-1) - 1)[mask]
+    outside = np.abs(np.where(real[None], 0, rows))[mask]
     return [
         Check("attention_sum", float(sums.max(initial=0)), 1e-5),
         Check("attention_mask", float(outside.max(initial=0)), 0.0),

@@ -118,7 +118,7 @@ def _part(part: Part) -> tuple[dict[str, Any], list[Check]]:
     }  # fmt: skip
     checks = [finite((gates, states))]
     if keep:
-        life = half_life(jnp.asarray(keep.of(gates)), jnp.asarray(mask))
+        life = half_life(jnp.asarray(keep.of(named)), jnp.asarray(mask))
         out["half"], out["order"] = _half(life), np.asarray(by_half_life(life)).tolist()
         checks += _ledger(part, keep)
     out |= _live(part, out["start"])

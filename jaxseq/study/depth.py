@@ -90,7 +90,7 @@ def jacobians(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
 
     @jax.jit
     def look(params: Any, start: Any, xs: Tree) -> tuple:
-        matrices = step_jacobians(part.cell, params, start, xs, at=steps)[:, 0]
+        matrices = step_jacobians(part.cell, params, start, xs, at=steps.tolist())[:, 0]
         exponents = lyapunov(part.cell, params, start, xs, count=3).exponents[0]
         before = unroll(part.cell, params, start, jax.tree.map(lambda a: a[: steps[-1]], xs))[0] if steps[-1] else start
         return spectrum(matrices), exponents, matrices[-1], before
