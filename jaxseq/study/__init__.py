@@ -39,7 +39,7 @@ from jaxseq.study.plots import (
     plot_triangle,
 )
 from jaxseq.study.replay import Kept, Replay, along, log_spaced, recorder, replay
-from jaxseq.study.saturation import Saturation, histogram, ranges_of, saturation, saturation_of
+from jaxseq.study.saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
@@ -110,6 +110,7 @@ __all__ = [
     "plot_timelines",
     "plot_triangle",
     "products",
+    "ranges_in",
     "ranges_of",
     "recorder",
     "replay",

@@ -20,7 +20,7 @@ from jaxseq.study.depth import gradients, held, jacobians, replayed
 from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
-from jaxseq.study.saturation import histogram, ranges_of, saturation
+from jaxseq.study.saturation import histogram, ranges_in, saturation
 from jaxseq.study.timelines import by_half_life, ledger
 from jaxseq.unroll import trace
 
@@ -96,7 +96,7 @@ def _part(part: Part) -> tuple[dict[str, Any], list[Check]]:
     H = max(set(widths), key=widths.count)
     one_a_unit = lambda found: {name: np.asarray(a) for name, a in found.items() if a.shape == (T, B, H)}  # noqa: E731
     gates, states = one_a_unit(named), one_a_unit(carries)
-    ranges = _ranges(part.cell, gates)
+    ranges = ranges_in(part.cell, part.params, part.carry, part.xs)
     between = [name for name in gates if ranges[name] == (0.0, 1.0)]
     keeps = keeps_in(part.cell, part.params, part.carry, part.xs)
     keep = next((k for k in keeps if k.gate in gates and k.leaf in states), None)
@@ -105,7 +105,7 @@ def _part(part: Part) -> tuple[dict[str, Any], list[Check]]:
     out: dict[str, Any] = {
         "name": part.name, "cell": part.cell.name, "T": T, "B": B, "H": H, "lengths": mask.sum(0).tolist(),
         "inputs": [list(row) for row in part.inputs] or [[str(t) for t in range(T)]] * B, "words": list(part.words),
-        "gates": gates, "carries": states, "ranges": ranges, "signed": [name for name in gates if name not in between],
+        "gates": gates, "carries": states, "ranges": {name: ranges[name] for name in gates}, "signed": [name for name in gates if name not in between],
         "start": {name: np.asarray(a) for name, a in first.items() if a.shape == (B, H)} or None,
         "equations": _equations(part.cell, gates), "keep": keep._asdict() if keep else None,
         "words_of": _words_of(keep),
@@ -141,15 +141,6 @@ def _part(part: Part) -> tuple[dict[str, Any], list[Check]]:
         }  # fmt: skip
         checks += rows_of_attention(out["attention"]["weights"], part.source, mask)
     return out, checks
-
-
-def _ranges(cell: Cell, gates: dict[str, np.ndarray]) -> dict[str, tuple[float, float] | None]:
-    """Return the bounds of each gate: of the equations, or of the run for a cell that needs more than sizes."""
-    try:
-        return {name: bounds for name, bounds in ranges_of(cell).items() if name in gates}
-    except InputError:
-        within = lambda a, low: a.min() >= low and a.max() <= 1  # noqa: E731
-        return {n: (0.0, 1.0) if within(a, 0) else (-1.0, 1.0) if within(a, -1) else None for n, a in gates.items()}
 
 
 def _equations(cell: Cell, gates: dict[str, Any]) -> str:

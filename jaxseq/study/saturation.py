@@ -82,6 +82,11 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
     return _ranges(look_at(cell, size=LARGE, draws=DRAWS))
 
 
+def ranges_in(cell: Cell, params: Params, carry: Carry | None, xs: Tree) -> dict[str, tuple[float, float] | None]:
+    """Return what `ranges_of` does, of any cell, by the shapes of what it runs on."""
+    return _ranges(look_for(cell, params, carry, xs, size=LARGE, draws=DRAWS))
+
+
 def saturation_of(
     cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None
 ) -> dict[str, Saturation | None]:
@@ -95,7 +100,7 @@ def saturation_of(
       >>> seen["z"].open.shape, seen["n"]
       ((5,), None)
     """
-    ranges = _ranges(look_for(cell, params, carry, xs, size=LARGE, draws=DRAWS))
+    ranges = ranges_in(cell, params, carry, xs)
     gates = gates_of(cell, params, carry, xs, mask)
     return {name: saturation(gate, mask) if ranges[name] == (0.0, 1.0) else None for name, gate in gates.items()}
 
