@@ -87,6 +87,8 @@ def train(
     """
     if steps < 1 or batch < 1 or hidden < 1:
         raise InputError(f"train: steps, batch and hidden must be at least 1; got {steps}, {batch} and {hidden}")
+    if cell.spatial:
+        raise InputError(f"train: {cell.name} works on pictures; the tasks are sequences of vectors")
     if list(keep) != sorted(set(keep)) or any(not 0 <= k <= steps for k in keep):
         raise InputError(f"train: keep must be rising numbers of steps from 0 to {steps}; got {keep}")
     step = _optimizer(learning_rate, clip)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxseq.cells import Cell
@@ -24,7 +25,7 @@ from jaxseq.unroll import unroll
 
 
 class Nudged(NamedTuple):
-    """An input with what is to be added to the new carry, of the carry's structure and shapes."""
+    """An input with what is to be added to the new carry, of the carry's structure and shapes (or None: nothing)."""
 
     x: Tree
     nudge: Carry
@@ -41,20 +42,9 @@ def nudged(cell: Cell) -> Cell:
       >>> bool(jnp.allclose(outs, unroll(lstm, params, None, xs)[1]))
       True
     """
+    inner = showing_states(cell, gates=False)
 
-    def showing(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Carry]:
-        new, out, _ = cell.gates(params, carry, wx, uh)
-        known = {id(a) for a in jax.tree.leaves((params, carry, wx, uh))}
-        places = []
-        for leaf in jax.tree.leaves(new):  # one that is only handed on gets a place of its own
-            places.append(leaf * 1 if id(leaf) in known else leaf)
-            known.add(id(leaf))
-        new = jax.tree.unflatten(jax.tree.structure(new), places)
-        return new, out, new
-
-    inner = cell._replace(gates=showing)
-
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Carry]:
+    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, nudge = wx
         changes = {name: (lambda old, _, by=by: old + by) for name, by in leaves_by_name(nudge).items()}
         return altered(inner, changes, params, carry, wx, uh)
@@ -65,6 +55,32 @@ def nudged(cell: Cell) -> Cell:
     return cell._replace(gates=gates, input_terms=input_terms, linear="")
 
 
+@functools.cache
+def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
+    """Return the cell whose gates are a dict by name, with the new states among them where no gate has their name.
+
+    That gives states names by which `jaxseq.interventions` changes them: all that is made of a state in its own step
+    sees the change. A state that is only handed on can be changed like any other.
+
+    Args:
+      cell: any Cell.
+      gates: whether to keep the gates, or to name the states only.
+    """
+
+    def shown(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, dict[str, Array]]:
+        new, out, named = cell.gates(params, carry, wx, uh)
+        leaves, structure = jax.tree.flatten(new)
+        known = {id(a) for a in jax.tree.leaves((params, carry, wx, uh))}
+        for place, leaf in enumerate(leaves):  # one that is only handed on gets a place of its own
+            if id(leaf) in known:
+                leaves[place] = leaf * 1
+            known.add(id(leaf))
+        new = jax.tree.unflatten(structure, leaves)
+        return new, out, leaves_by_name(new) | (leaves_by_name(named) if gates else {})
+
+    return cell._replace(gates=shown)
+
+
 def leaves_by_name(tree: Tree) -> dict[str, Array]:
     """Return the leaves by name: ``h`` and ``c`` of an LSTM's carry; of a stack's ``0.h``, the layer first."""
     return {
@@ -73,10 +89,15 @@ def leaves_by_name(tree: Tree) -> dict[str, Array]:
 
 
 def no_nudges(cell: Cell, params: Params, xs: Tree) -> Carry:
-    """Return zeros to be added to the carry of every step, each leaf ``[T, B, ...]``."""
+    """Return zeros to be added to the carry of every step, each leaf ``[T, B, ...]``; None for one of whole numbers."""
     T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
     start = jax.eval_shape(lambda p: cell.initial_carry(p, tuple(batch)), params)
-    return jax.tree.map(lambda a: jnp.zeros((T, *a.shape), a.dtype), start)
+    return jax.tree.map(lambda a: jnp.zeros((T, *a.shape), a.dtype) if is_real(a) else None, start)
+
+
+def is_real(a: Array) -> bool:
+    """Return whether an array has derivatives: a counter of steps, say, has none."""
+    return bool(jnp.issubdtype(a.dtype, jnp.floating))
 
 
 class Flow(NamedTuple):
@@ -86,7 +107,8 @@ class Flow(NamedTuple):
       loss: the number itself.
       gradients: by the name of the carry's leaf, ``dL/dh_t`` and so on, each ``[T, B, H]``, through everything that
         is computed from that state, in its own step as well. Zero at padded steps, which pass on the state before.
-      norms: over the units, ``[T, B]``.
+        States of whole numbers have none and are left out.
+      norms: over the units, ``[T, B]``; right down to the smallest number of the dtype.
     """
 
     loss: Array
@@ -158,11 +180,14 @@ def triangle(
       carry: the state to start from, or None.
       xs: ``[T, B, D]``.
       mask: bool ``[T, B]``.
-      steps: the s to look at; all T by default. Each is a backward pass of its own.
-      together: how many of them run side by side, each with gradients ``[T, B, H]`` in memory.
+      steps: the s to look at; all T by default. Each is a backward pass of its own, so that time grows with T squared.
+      together: how many of them run side by side, each with gradients ``[T, B, H]`` of every leaf in memory.
 
     Returns:
       By the name of the carry's leaf ``[S, T, B]``: the steps s, and for each all t; zero where t is after s.
+
+    Raises:
+      InputError: if there is not a loss for each step, or a step is none of the sequence's.
 
     Example:
       >>> from jaxseq.cells import gru
@@ -179,7 +204,11 @@ def triangle(
             f"triangle({cell.name}): the losses must be [T, B] with T = {T}, one for each step; got the shape "
             f"{jnp.shape(values)}"
         )
-    chosen = jnp.arange(T) if steps is None else jnp.asarray(steps)
+    if steps is not None and (wrong := [s for s in steps if not 0 <= s < T]):
+        raise InputError(f"triangle({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
+    if together < 1:
+        raise InputError(f"triangle({cell.name}): together must be at least 1; got {together}")
+    chosen = jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
 
     def one(step: Array) -> dict[str, Array]:
         (by_nudges,) = pull(jnp.zeros_like(values).at[step].set(1))
@@ -192,7 +221,7 @@ def slope(norms: Array) -> Array:
     """Return how fast gradients change per step further back: the least-squares slope of ``ln norm``, ``[B]``.
 
     Below 0 they vanish, above 0 they explode; each step back multiplies them by about ``exp(slope)``. Steps whose norm
-    is 0 (padding, or after the loss) do not count; NaN where fewer than two are left.
+    is 0 (padding, or after the loss) do not count; NaN where fewer than two are left, or where a norm is NaN.
 
     Args:
       norms: ``[T, B]``, from `flow`.
@@ -203,7 +232,7 @@ def slope(norms: Array) -> Array:
       0.5
     """
     T = norms.shape[0]
-    counts = norms > 0
+    counts = norms != 0
     back = jnp.arange(T, 0, -1, dtype=norms.dtype).reshape(T, *[1] * (norms.ndim - 1))
     back = jnp.broadcast_to(back, norms.shape)
     logs = jnp.log(jnp.where(counts, norms, jnp.ones_like(norms)))
@@ -229,4 +258,8 @@ def _rows(cell: Cell, xs: Tree) -> int:
 
 
 def _norms(g: Array, rows: int) -> Array:
-    return jnp.sqrt((g * g).reshape(*g.shape[:rows], math.prod(g.shape[rows:])).sum(-1))
+    """Return the norms over all axes after the first `rows`, of scaled numbers: squares of tiny ones would be 0."""
+    flat = jnp.abs(g).reshape(*g.shape[:rows], math.prod(g.shape[rows:]))
+    largest = flat.max(-1, initial=0)
+    scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))
+    return scale * jnp.sqrt(((flat / jnp.broadcast_to(scale[..., None], flat.shape)) ** 2).sum(-1))

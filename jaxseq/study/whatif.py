@@ -1,5 +1,8 @@
 """What if: a gate held, a unit silenced, an input swapped, and what that does to the outputs and the loss.
 
+States are changed as gates are, by their names in the carry: ``{"f": 1.0}`` never forgets, ``{"h": {3: 0.0}}`` silences
+what unit 3 of an LSTM shows, ``{"c": {3: 0.0}}`` what it holds as well.
+
 A gate changed here is changed in a cell that was trained without the change. That says what the trained weights use,
 and not what a cell trained without the gate would have come to.
 """
@@ -18,7 +21,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.study.gradients import leaves_by_name
+from jaxseq.study.gradients import leaves_by_name, showing_states
 from jaxseq.unroll import trace, unroll
 
 
@@ -29,7 +32,7 @@ class Effect(NamedTuple):
       outs: ``[T, B, H]``, as they were.
       changed: as they are with the change.
       moved: ``[T, B]``, the root mean square over the units of their difference; 0 at padded steps.
-      loss: as it was; None where no loss was given.
+      loss: as it was, of the shape that the loss has; None where no loss was given.
       changed_loss: as it is with the change, or None.
     """
 
@@ -59,13 +62,15 @@ def what_if(
       carry: the state to start from, or None.
       xs: ``[T, B, D]``.
       mask: bool ``[T, B]``.
-      changes: by the gate's name (in a stack ``"0.f"``): a number, an array that broadcasts to ``[B, H]``,
-        ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
+      changes: by the name of a gate or of a state (in a stack ``"0.f"``): a number, an array that broadcasts to
+        ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
       swapped: what to run over in place of xs, of the same shapes.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      loss: of what `unroll` returns, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
+
+    Memory is that of two runs.
 
     Raises:
-      InputError: as `clamp` and `intervene`; or if nothing is changed.
+      InputError: as `clamp` and `intervene`; if nothing is changed; or if swapped has other shapes than xs.
 
     Example:
       >>> from jaxseq.cells import lstm
@@ -76,6 +81,8 @@ def what_if(
     """
     if not changes and swapped is None:
         raise InputError(f'what_if({cell.name}): give changes, such as {{"f": 1.0}}, or swapped inputs')
+    if swapped is not None and (have := jax.tree.map(jnp.shape, swapped)) != (want := jax.tree.map(jnp.shape, xs)):
+        raise InputError(f"what_if({cell.name}): swapped must be of the shape of xs, {want}; got {have}")
     first, outs = unroll(cell, params, carry, xs, mask)
     other = _with(cell, changes) if changes else cell
     second, changed = unroll(other, params, carry, xs if swapped is None else swapped, mask)
@@ -84,7 +91,7 @@ def what_if(
 
 
 class Atlas(NamedTuple):
-    """The effect of holding each unit of each gate, by the gate's name, each ``[V, units]``.
+    """The effect of holding each unit of each gate, by the gate's name, each ``[V, units]``; empty if it has no gates.
 
     Fields:
       values: what the units were held at.
@@ -115,8 +122,9 @@ def atlas(
 ) -> Atlas:
     """Hold one unit of one gate at a time at each of some values, and see what that does.
 
-    Each is a run of its own, and `together` run side by side by `vmap`, each with its outputs ``[T, B, H]`` in memory:
-    256 units of 4 gates at 3 values are 3,072 runs.
+    Each is a run of its own, and `together` run side by side by `vmap`, each with its outputs in memory a few times,
+    ``[T, B, H]``. An LSTM of 256 units makes 3,072 runs: over 1,000 steps of one row they take about 12 s on one core,
+    and 70 MiB.
 
     Args:
       cell: any Cell; the rest as in `unroll`.
@@ -125,10 +133,13 @@ def atlas(
       xs: ``[T, B, D]``.
       mask: bool ``[T, B]``.
       loss: ``(carry, outs) -> []`` of what `unroll` returns.
-      gates: names; all by default.
+      gates: names of gates, or of states; all gates by default.
       units: numbers; all by default.
       values: numbers, and "mean" for the unit's own mean over real steps and rows.
       together: runs at a time.
+
+    Raises:
+      InputError: for a gate, unit or value that is none, or a loss that is not one number.
 
     Example:
       >>> from jaxseq.cells import gru
@@ -139,10 +150,16 @@ def atlas(
     """
     if wrong := [v for v in values if isinstance(v, str) and v != "mean"]:
         raise InputError(f'atlas({cell.name}): values must be numbers or "mean"; got {wrong[0]!r}')
+    if together < 1:
+        raise InputError(f"atlas({cell.name}): together must be at least 1; got {together}")
     start, seen = trace(cell, params, carry, xs, mask)
     base = None if loss is None else loss(start, seen.outs)
-    named = leaves_by_name(seen.gates)
-    chosen = {name: choose(f"gate of {cell.name}", name, named) for name in (named if gates is None else gates)}
+    if base is not None and jnp.ndim(base):
+        raise InputError(f"atlas({cell.name}): the loss must be one number; got the shape {jnp.shape(base)}. Sum it")
+    named = leaves_by_name(seen.carries) | leaves_by_name(seen.gates)
+    own = leaves_by_name(seen.gates) if gates is None else gates
+    chosen = {name: choose(f"gate or state of {cell.name}", name, named) for name in own}
+    open_cell = showing_states(cell)
     real = _real(cell, xs, mask)
     held: dict[str, Array] = {}
     moved: dict[str, Array] = {}
@@ -153,7 +170,7 @@ def atlas(
         of = jnp.arange(H) if units is None else jnp.asarray(units)
         if units is not None and not all(0 <= u < H for u in units):
             raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
-        if not _used(cell, name, params, carry, xs):
+        if not _used(open_cell, name, params, carry, xs):
             unused[name] = None
             continue
         mean = _mean(gate, real)[of]
@@ -161,7 +178,7 @@ def atlas(
 
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
-            end, outs = unroll(intervene(cell, {name: _one_unit(unit, value)}), params, carry, xs, mask)
+            end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, carry, xs, mask)
             apart = _moved(seen.outs, outs)
             count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
             by = None if loss is None or base is None else loss(end, outs) - base
@@ -177,7 +194,9 @@ def atlas(
 
 
 def _with(cell: Cell, changes: Mapping[str, Any]) -> Cell:
-    return intervene(cell, {name: v if callable(v) else hold_at(v, name) for name, v in changes.items()})
+    return intervene(
+        showing_states(cell), {name: v if callable(v) else hold_at(v, name) for name, v in changes.items()}
+    )
 
 
 def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Array]], Array]:

@@ -102,3 +102,8 @@ def test_sizes_are_matched(name: str) -> None:
 def test_settings_that_cannot_be_are_refused(options, message) -> None:
     with pytest.raises(InputError, match=message):
         study.train(gru, TASK, **{"hidden": 3, "steps": 5, **options})
+
+
+def test_a_cell_for_pictures_is_refused() -> None:
+    with pytest.raises(InputError, match="conv_gru works on pictures; the tasks are sequences of vectors"):
+        study.train(CELLS["conv_gru"], TASK, hidden=3, steps=2)

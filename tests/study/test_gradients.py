@@ -12,7 +12,7 @@ from jaxseq import InputError, unroll
 from jaxseq.cells import CELLS, gru, lstm, rnn, stack
 from jaxseq.cells.rnn import RNNCarry, RNNGates
 from jaxseq.interventions import clamp
-from jaxseq.study import flow, slope, triangle
+from jaxseq.study import flow, lyapunov, slope, step_jacobians, triangle
 from jaxseq.study.gradients import leaves_by_name
 from jaxseq.testing import Subject, draw
 
@@ -146,9 +146,58 @@ def test_the_slope_of_powers_is_their_logarithm() -> None:
     assert np.isnan(slope(jnp.array([[0.0], [1.0]]))).all()
 
 
+def test_norms_of_what_has_nearly_vanished_are_right() -> None:
+    """Squares of 1e-30 are 0 in float32, and a norm of 0 would hide how gradients vanish."""
+    params, _, xs = draw(Subject(LINEAR), 16, (1,), jnp.float32)
+    params = params._replace(U=0.01 * jnp.eye(5, dtype=jnp.float32))
+    norms = flow(lambda carry, outs: carry.h.sum(), LINEAR, params, None, xs).norms["h"]
+    np.testing.assert_allclose(norms[:, 0], np.sqrt(5) * 100.0 ** -np.arange(15.0, -1, -1), rtol=1e-4)
+    np.testing.assert_allclose(slope(norms), np.log(0.01), rtol=1e-4)
+    assert np.isnan(slope(norms.at[3].set(jnp.nan)))
+
+
+def test_a_counter_in_the_carry_has_no_gradient() -> None:
+    """A cell of one's own may count its steps; here h_t = x_t + h / (n + 1)."""
+
+    def gates(params, carry, wx, uh):
+        h = wx + carry.h / (carry.before + 1).astype(wx.dtype)
+        return Late(h, carry.before + 1), h, RNNGates(h)
+
+    def start(params, batch=()):
+        return Late(jnp.zeros((*batch, 5)), jnp.zeros((*batch, 1), jnp.int32))
+
+    params, _, xs = draw(Subject(rnn), 5, (2,))
+    cell = rnn._replace(gates=gates, name="counting", initial_carry=start)
+    found = flow(lambda carry, outs: carry.h.sum(), cell, params, None, xs)
+    assert list(found.gradients) == ["h"]
+    np.testing.assert_allclose(found.gradients["h"][:, 0, 0], [1 / 120, 1 / 60, 1 / 20, 1 / 5, 1], rtol=1e-12)
+    J = step_jacobians(cell, params, None, xs)
+    np.testing.assert_allclose(J, np.broadcast_to(np.eye(5), (5, 2, 5, 5)) / np.arange(1, 6)[:, None, None, None])
+    exponents = lyapunov(cell, params, None, xs, count=9).exponents
+    np.testing.assert_allclose(exponents, np.full((2, 5), -np.log(120) / 5), rtol=1e-12)
+
+
+def test_what_is_at_padded_steps_never_matters() -> None:
+    params, carry, xs = draw(Subject(lstm), 4, (2,))
+    mask = jnp.array([[1, 1], [0, 1], [1, 1], [1, 0]], bool)
+
+    @jax.jit
+    def look(xs):
+        found = flow(lambda carry, outs: (outs**2).sum(), lstm, params, carry, xs, mask)
+        return found, step_jacobians(lstm, params, carry, xs, mask), lyapunov(lstm, params, carry, xs, mask)
+
+    there = jnp.where(mask[..., None], xs, jnp.full_like(xs, jnp.nan))
+    for a, b in zip(jax.tree.leaves(look(xs)), jax.tree.leaves(look(there)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
 def test_losses_of_the_wrong_shape_are_refused() -> None:
     params, _, xs = draw(Subject(gru), 4, (2,))
     with pytest.raises(InputError, match=r"flow\(gru\): the loss must be one number; got the shape \(4, 2\)"):
         flow(lambda carry, outs: outs.sum(-1), gru, params, None, xs)
     with pytest.raises(InputError, match=r"triangle\(gru\): the losses must be \[T, B\] with T = 4"):
         triangle(lambda carry, outs: outs.sum(), gru, params, None, xs)
+    with pytest.raises(InputError, match=r"triangle\(gru\): steps must be from 0 to 3; got 4"):
+        triangle(lambda carry, outs: outs.sum(-1), gru, params, None, xs, steps=[1, 4])
+    with pytest.raises(InputError, match=r"unroll\(gru\): x has 2 features on its last axis, params expect 3"):
+        flow(lambda carry, outs: outs.sum(), gru, params, None, xs[..., :2])

@@ -139,3 +139,13 @@ def test_what_is_too_large_is_refused_with_its_size() -> None:
     jax.eval_shape(lambda params, xs: step_jacobians(gru, params, None, xs, at=range(0, 1000, 10)), params, xs)
     with pytest.raises(InputError, match="count must be at least 1"):
         lyapunov(gru, gru.init(jax.random.key(0), 3, 2), None, jnp.ones((2, 1, 3), jnp.float32), count=0)
+    with pytest.raises(InputError, match="at must have steps from 0 to 1; got 2"):
+        step_jacobians(gru, gru.init(jax.random.key(0), 3, 2), None, jnp.ones((2, 1, 3), jnp.float32), at=[2])
+
+
+def test_half_precision_is_factored_in_single() -> None:
+    low = jnp.array([[0.0, -2.0], [2.0, 0.0]], jnp.bfloat16)
+    np.testing.assert_allclose(spectrum(low).radius, 2, rtol=1e-6)
+    params, carry, xs = draw(Subject(LINEAR), 9, (2,), jnp.bfloat16)
+    params = params._replace(U=jnp.eye(5, dtype=jnp.bfloat16) / 2)
+    np.testing.assert_allclose(lyapunov(LINEAR, params, carry, xs).exponents, np.full((2, 5), np.log(0.5)), rtol=5e-3)

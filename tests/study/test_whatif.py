@@ -64,14 +64,38 @@ def test_the_atlas_is_clamps_one_at_a_time() -> None:
     assert found.loss is not None and list(found.loss) == ["r", "z", "n"]
     for name in found.loss:
         gate = np.asarray(getattr(seen.gates, name))[np.asarray(mask)]
-        for row, value in enumerate(values):
-            for column, unit in enumerate((3, 1)):
-                at = float(gate[:, unit].mean()) if value == "mean" else value
+
+        for column, unit in enumerate((3, 1)):
+
+            @jax.jit
+            def clamped(value, name=name, unit=unit):
+                return what_if(gru, params, carry, xs, mask, changes={name: {unit: value}}, loss=squares)
+
+            for row, value in enumerate(values):
+                at = gate[:, unit].mean() if value == "mean" else value
                 np.testing.assert_allclose(found.values[name][row, column], at, rtol=1e-12)
-                one = what_if(gru, params, carry, xs, mask, changes={name: {unit: at}}, loss=squares)
-                np.testing.assert_allclose(found.loss[name][row, column], one.changed_loss - one.loss, atol=1e-12)
-                moved = np.sqrt((np.asarray(one.moved) ** 2).sum() / 8)
+                alone = clamped(at)
+                np.testing.assert_allclose(found.loss[name][row, column], alone.changed_loss - alone.loss, atol=1e-12)
+                moved = np.sqrt((np.asarray(alone.moved) ** 2).sum() / 8)
                 np.testing.assert_allclose(found.moved[name][row, column], moved, rtol=1e-10, atol=1e-14)
+
+
+def test_a_state_is_held_where_it_is_computed() -> None:
+    """Unit 1 of c at 0.5 shows as o tanh(0.5); of h at 0.5 it shows as it is, and c knows of it a step later."""
+    params, carry, xs = draw(Subject(lstm), 3, (2,))
+
+    @jax.jit
+    def runs():
+        o = trace(lstm, params, carry, xs)[1].gates.o
+        return o, [what_if(lstm, params, carry, xs, changes={name: {1: 0.5}}) for name in "ch"]
+
+    o, (held, shown) = runs()
+    np.testing.assert_allclose(held.changed[0, :, 1], np.asarray(o)[0, :, 1] * np.tanh(0.5), rtol=1e-12)
+    assert (shown.changed[..., 1] == 0.5).all()
+    np.testing.assert_array_equal(shown.changed[0, :, [0, 2, 3, 4]], shown.outs[0, :, [0, 2, 3, 4]])
+    assert (np.asarray(shown.changed)[1:, :, 0] != np.asarray(shown.outs)[1:, :, 0]).all()
+    found = atlas(lstm, params, carry, xs, gates=["h"], units=[1], values=(0.5,))
+    np.testing.assert_allclose(found.moved["h"], np.sqrt((np.asarray(shown.moved) ** 2).mean())[None, None], rtol=1e-12)
 
 
 def test_gates_that_are_only_shown_are_told_apart() -> None:
@@ -86,11 +110,18 @@ def test_gates_that_are_only_shown_are_told_apart() -> None:
 
 def test_what_cannot_be_changed_is_refused() -> None:
     params, carry, xs = draw(Subject(gru), 3, (2,))
-    with pytest.raises(InputError, match="unknown gate of gru 'f': known: n, r, z"):
+    with pytest.raises(InputError, match="unknown gate of gru 'f': known: h, n, r, z"):
         what_if(gru, params, carry, xs, changes={"f": 1.0})
     with pytest.raises(InputError, match="give changes"):
         what_if(gru, params, carry, xs)
-    with pytest.raises(InputError, match="unknown gate of gru 'o'"):
-        atlas(gru, params, carry, xs, gates=["o"])
-    with pytest.raises(InputError, match=r"r has the units 0 to 4; got \[5\]"):
-        atlas(gru, params, carry, xs, units=[5])
+    with pytest.raises(InputError, match=r"swapped must be of the shape of xs, \(3, 2, 3\); got \(2, 2, 3\)"):
+        what_if(gru, params, carry, xs, swapped=xs[1:])
+    for options, message in (
+        ({"gates": ["o"]}, "unknown gate or state of gru 'o'"),
+        ({"units": [5]}, r"r has the units 0 to 4; got \[5\]"),
+        ({"values": ("middle",)}, "values must be numbers or \"mean\"; got 'middle'"),
+        ({"together": 0}, "together must be at least 1; got 0"),
+        ({"loss": lambda carry, outs: outs.sum(-1)}, r"the loss must be one number; got the shape \(3, 2\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            atlas(gru, params, carry, xs, **options)
