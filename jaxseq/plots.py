@@ -40,7 +40,7 @@ GATE_LABELS = {
 """What each gate is called in plots; z never stands bare, since papers disagree on its sign."""
 
 SIGNED = frozenset("gna")
-"""What lies in -1 … 1 and not in 0 … 1: candidates, and the pre-activation squashed."""
+"""What lies in -1 … 1 and not in 0 … 1, even where no value is below 0: candidates, the pre-activation squashed."""
 
 PAD = "<pad>"
 """The token that fills sentences up; not drawn."""
@@ -161,12 +161,14 @@ def gates(
     ax: Axes | None = None,
     *,
     unit_order: Sequence[int] | None = None,
+    labels: Mapping[str, str] = GATE_LABELS,
 ) -> Axes:
     """Draw gates ``{name: [T, H]}`` as heat maps under each other in one Axes: time across, units down.
 
     Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
-    0; the pre-activation ``a`` of a plain RNN is drawn as tanh(a). `steps` labels the time axis, `unit_order` sorts
-    the units (the same way in every gate). The Axes holds one image per gate, in order.
+    0; the pre-activation ``a`` of a plain RNN, and what else goes beyond 1, is drawn as its tanh. `steps` labels the
+    time axis, `unit_order` sorts the units (the same way in every gate), `labels` are those of lstm and gru unless
+    others are given. The Axes holds one image per gate, in order.
 
     Raises:
       InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
@@ -186,9 +188,10 @@ def gates(
     column, turned = _column(steps) if steps else (0.12, False)
     height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
     ax = axes_of(ax, (max(5.0, column * T + 3.5), 1.0 + height))
-    images = [_gate(ax, name, values[:, order].T, n) for n, (name, values) in enumerate(blocks.items())]
+    wide = {name for name, v in blocks.items() if name != "a" and np.nanmax(np.abs(v), initial=0) > 1 + 1e-6}
+    images = [_gate(ax, name, values[:, order].T, n, name in wide) for n, (name, values) in enumerate(blocks.items())]
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
-    ax.set_yticks(range(len(blocks)), [GATE_LABELS.get(name, name) for name in blocks])
+    ax.set_yticks(range(len(blocks)), [labels.get(name, name) + ", its tanh" * (name in wide) for name in blocks])
     numbers: dict[str, str] = {}
     if steps is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -260,10 +263,10 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _gate(ax: Axes, name: str, values: np.ndarray, row: int) -> Any:
+def _gate(ax: Axes, name: str, values: np.ndarray, row: int, wide: bool) -> Any:
     """Draw one gate ``[H, T]`` in the row of that number; the tick of row n is at n, its middle."""
-    signed = name in SIGNED
-    values = np.tanh(values) if name == "a" else values
+    values = np.tanh(values) if name == "a" or wide else values
+    signed = name.rpartition(".")[2] in SIGNED or np.nanmin(values, initial=0) < 0
     extent = (-0.5, values.shape[1] - 0.5, row + 0.46, row - 0.46)
     return ax.imshow(
         values, vmin=-1 if signed else 0, vmax=1, cmap="RdBu_r" if signed else "viridis", extent=extent, aspect="auto",

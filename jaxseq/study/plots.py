@@ -17,7 +17,7 @@ from jaxseq.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxseq.study.memory import HalfLife
+    from jaxseq.study.memory import HalfLife, Keep
     from jaxseq.study.saturation import Saturation
     from jaxseq.study.timelines import Ledger
 
@@ -28,8 +28,11 @@ def plot_timelines(
     *,
     steps: Sequence[str] | None = None,
     order: Sequence[int] | None = None,
+    keeps: Sequence[Keep] | None = None,
 ) -> Axes:
     """Draw gates ``{name: [T, H]}`` as heat maps, time across, units down in the order given, such as `by_half_life`'s.
+
+    Of a gate that writes where it is 1, as `keeps` of `keeps_of` say, one minus it is drawn, so that 1 retains.
 
     Raises:
       InputError: as `jaxseq.plots.gates`.
@@ -37,7 +40,10 @@ def plot_timelines(
     from jaxseq import plots
 
     order = None if order is None else [int(unit) for unit in order]
-    return plots.gates({name: np.asarray(gate) for name, gate in gates.items()}, steps, ax, unit_order=order)
+    writes = {keep.gate for keep in keeps or () if keep.inverted}
+    shown = {name: 1 - np.asarray(gate) if name in writes else np.asarray(gate) for name, gate in gates.items()}
+    labels = {name: _label(name, keeps, retained=True) for name in gates}
+    return plots.gates(shown, steps, ax, unit_order=order, labels=labels)
 
 
 def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Mapping[str, Any] | None = None) -> Axes:
@@ -47,15 +53,19 @@ def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Ma
         ax.plot(np.asarray(line), color=f"C{n}", label=name)
         if ghosts and name in ghosts:
             ax.plot(np.asarray(ghosts[name]), color=f"C{n}", alpha=0.45, linestyle="--", linewidth=1)
-    return _finish(ax, "time step", "value", legend=True)
+    return _finish(ax, "time step", "value", legend="best")
 
 
 def plot_half_lives(life: HalfLife, ax: Axes | None = None, *, longest: int | None = None) -> Axes:
     """Draw half-lives on a logarithmic scale, longest first; censored units as open triangles at `longest`.
 
+    A half-life of 0, where one step erased all, has no place on the scale.
+
     Raises:
       InputError: if a unit is censored and `longest`, the steps of the longest sequence, is not given.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     ax = _axes(ax, (6, 3.2))
     steps, censored = np.asarray(life.half_life, float), np.asarray(life.censored)
     if censored.any() and longest is None:
@@ -69,6 +79,9 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None, *, longest: int | No
         ax.legend(frameon=False)
     if (steps > 0).any():
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     return _finish(ax, "unit, longest half-life first", "steps")
 
 
@@ -91,25 +104,34 @@ def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int 
     ax.bar(place, kept, width=0.85, color="#4575b4", label="retained")
     ax.bar(place, written, width=0.85, bottom=same, color="#fdae61", label="written")
     ax.step(place, new, where="mid", color="black", linewidth=1.2, label="new state")
-    ax.step(place, shown, where="mid", color="#1b7837", linewidth=1.2, linestyle="--", label="shown")
+    ax.step(place, shown, where="mid", color="#1b7837", linewidth=1.2, label="shown")
     ax.axhline(0, color="0.4", linewidth=0.6)
-    return _finish(ax, "time step", f"unit {unit}", legend=True)
+    return _finish(ax, "time step", f"unit {unit}", legend="above")
 
 
-def plot_saturation(seen: Mapping[str, Saturation | None], ax: Axes | None = None) -> Axes:
+def plot_saturation(
+    seen: Mapping[str, Saturation | None], ax: Axes | None = None, *, keeps: Sequence[Keep] | None = None
+) -> Axes:
     """Draw each gate's units as points: the fraction of steps closed across, the fraction open up.
 
     A point at the upper left is a unit whose gate is always open, at the lower right always closed; what is not a gate
-    (None) is left out.
+    (None) is left out. With `keeps` of `keeps_of` the legend says which retain; without, as for lstm and gru.
     """
     ax = _axes(ax, (4.2, 4.2))
     for n, (name, both) in enumerate(seen.items()):
         if both is not None:
             marker = "osD^vP"[n % 6]
-            ax.plot(np.asarray(both.closed), np.asarray(both.open), marker, markersize=5, alpha=0.6, label=_label(name))
+            ax.plot(
+                np.asarray(both.closed),
+                np.asarray(both.open),
+                marker,
+                markersize=5,
+                alpha=0.6,
+                label=_label(name, keeps),
+            )
     ax.plot([0, 1], [1, 0], color="0.6", linewidth=0.8)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    return _finish(ax, "fraction of steps below 0.1", "fraction of steps above 0.9", legend=True)
+    return _finish(ax, "fraction of steps below 0.1", "fraction of steps above 0.9", legend="best")
 
 
 def plot_histogram(
@@ -136,7 +158,7 @@ def plot_flow(norms: Mapping[str, Any], ax: Axes | None = None) -> Axes:
         values = np.asarray(norm, float)
         ax.plot(np.where(values > 0, values, np.nan), label=name)
     ax.set_yscale("log")
-    return _finish(ax, "time step t", "gradient norm", legend=True)
+    return _finish(ax, "time step t", "gradient norm", legend="best")
 
 
 def plot_triangle(norms: Any, ax: Axes | None = None) -> Axes:
@@ -159,7 +181,7 @@ def plot_eigenvalues(values: Any, ax: Axes | None = None, *, radius: float | Non
         )
     ax.plot(flat.real, flat.imag, ".", color="C0", markersize=4, alpha=0.5)
     ax.set_aspect("equal")
-    return _finish(ax, "real part", "imaginary part", legend=True)
+    return _finish(ax, "real part", "imaginary part", legend="above")
 
 
 def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], ax: Axes | None = None) -> Axes:
@@ -178,7 +200,7 @@ def plot_attention_summary(spread: Any, got: Any, ax: Axes | None = None) -> Axe
     ax = _axes(ax, (6.5, 3))
     ax.plot(np.asarray(spread), marker="o", markersize=3, label="entropy of target steps, nats")
     ax.bar(np.arange(len(np.asarray(got))), np.asarray(got), color="0.75", label="coverage of source positions")
-    return _finish(ax, "position", "", legend=True)
+    return _finish(ax, "position", "", legend="above")
 
 
 def plot_atlas(
@@ -208,17 +230,25 @@ def plot_atlas(
 
 
 def plot_replay(
-    steps: Sequence[int], values: Mapping[str, Any], ax: Axes | None = None, *, label: str = "gate"
+    steps: Sequence[int],
+    values: Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    label: str = "gate",
+    keeps: Sequence[Keep] | None = None,
 ) -> Axes:
-    """Draw how values spread during training, each ``[snapshots, ...]`` by name: the median, and 10 to 90 per cent."""
+    """Draw how values spread during training, each ``[snapshots, ...]`` by name: the median, and 10 to 90 per cent.
+
+    `keeps` as in `plot_saturation`.
+    """
     ax = _axes(ax, (6.5, 3.2))
     for n, (name, each) in enumerate(values.items()):
         flat = np.asarray(each, float).reshape(len(steps), -1)
         low, middle, high = np.percentile(flat, [10, 50, 90], axis=1)
-        ax.plot(steps, middle, color=f"C{n}", label=_label(name))
+        ax.plot(steps, middle, color=f"C{n}", label=_label(name, keeps))
         ax.fill_between(steps, low, high, color=f"C{n}", alpha=0.2, linewidth=0)
     ax.set_xscale("symlog", linthresh=1)
-    return _finish(ax, "training step", label, legend=True)
+    return _finish(ax, "training step", label, legend="best")
 
 
 def plot_comparison(curves: Mapping[str, tuple[Any, Any]], ax: Axes | None = None, *, label: str = "loss") -> Axes:
@@ -231,7 +261,7 @@ def plot_comparison(curves: Mapping[str, tuple[Any, Any]], ax: Axes | None = Non
         ax.plot(np.asarray(steps), values, label=name, linestyle=("-", "--", "-.", ":")[n % 4])
     if positive:
         ax.set_yscale("log")
-    return _finish(ax, "training step", label, legend=True)
+    return _finish(ax, "training step", label, legend="best")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -250,20 +280,33 @@ def _image(values: np.ndarray, ax: Axes | None, *, label: str, **options: Any) -
     return ax
 
 
-def _label(name: str) -> str:
+def _label(name: str, keeps: Sequence[Keep] | None, *, retained: bool = False) -> str:
+    """Return what a gate is called: ``"f  forget (retain)"``, in a stack ``"0: f  forget (retain)"``.
+
+    Which retain, and which write where one minus them retains, is what `keeps` say; None for lstm and gru. Where it is
+    what is `retained` that is shown, that is one minus a gate that writes.
+    """
     from jaxseq import plots
 
-    return plots.GATE_LABELS.get(name, name)
+    layer, _, own = name.rpartition(".")
+    label = plots.GATE_LABELS.get(own, own)
+    if keeps is not None:
+        inverted = {keep.gate: keep.inverted for keep in keeps}.get(name)
+        does = "" if inverted is None else " (write)" if inverted and not retained else " (retain)"
+        label = "1 - " * bool(inverted and retained) + label.removesuffix(" (retain)") + does
+    return f"{layer}: {label}" if layer else label
 
 
-def _finish(ax: Axes, across: str, up: str, *, legend: bool = False, grid: bool = True) -> Axes:
+def _finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = True) -> Axes:
+    """Name the axes; put a legend where there is room within ("best"), or "above" them."""
     from jaxseq import plots
 
     ax.set(xlabel=across, ylabel=up)
     if grid:
         ax.grid(alpha=0.3)
     if legend and ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, fontsize="small")
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4, "borderaxespad": 0.2}
+        ax.legend(frameon=False, fontsize="small", **(above if legend == "above" else {"loc": "best"}))
     shown = ax.get_legend()
     plots.dress_texts([ax.xaxis.label, ax.yaxis.label, *(shown.get_texts() if shown else [])])
     return ax

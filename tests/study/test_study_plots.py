@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, plots, study
-from jaxseq.study import HalfLife, Saturation
+from jaxseq.study import HalfLife, Keep, Saturation
 from jaxseq.study.timelines import Ledger, LedgerErrors
 
 T, H = 6, 4
@@ -27,6 +27,26 @@ def test_timelines_in_the_order_given() -> None:
     ax = study.plot_timelines({"f": HEAT, "g": -HEAT}, order=np.array([3, 1, 0, 2]))
     np.testing.assert_array_equal(ax.images[0].get_array(), HEAT[:, [3, 1, 0, 2]].T)
     assert ax.images[0].get_clim() == (0, 1) and ax.images[1].get_clim() == (-1, 1)
+
+
+def test_one_retains_in_every_timeline_and_labels_say_what_a_gate_does() -> None:
+    """Of a minimal gated unit 1 - f retains, and of a stack each layer's own gate."""
+    keeps = [Keep("0.c", "0.f"), Keep("1.h", "1.z", inverted=True)]
+    gates = {"0.f": HEAT, "1.z": HEAT, "1.n": HEAT, "1.f": HEAT}
+    ax = study.plot_timelines(gates, keeps=keeps)
+    for image, want in zip(ax.images, (HEAT, 1 - HEAT, HEAT, HEAT), strict=True):
+        np.testing.assert_array_equal(image.get_array(), want.T)
+    labels = ["0: f  forget (retain)", "1: 1 - z  update (retain)", "1: n  candidate", "1: f  forget"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == labels
+    seen = study.plot_saturation({"1.z": Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
+    assert [text.get_text() for text in seen] == ["1: z  update (write)"]
+
+
+def test_what_goes_beyond_one_is_squashed_and_says_so() -> None:
+    ax = study.plot_timelines({"s": 3 * HEAT, "p": HEAT - 0.5, "f": HEAT})
+    np.testing.assert_allclose(ax.images[0].get_array(), np.tanh(3 * HEAT).T)
+    assert [image.get_clim() for image in ax.images] == [(0, 1), (-1, 1), (0, 1)]
+    assert ax.get_yticklabels()[0].get_text() == "s, its tanh"
 
 
 def test_half_lives_with_censored_units_apart() -> None:
