@@ -19,6 +19,7 @@ from jaxseq import __version__, catalogue, datasets, doctor
 from jaxseq.cells import CELLS
 from jaxseq.compilation import keep_compiled
 from jaxseq.errors import InputError, choose
+from jaxseq.experiments import command as experiment
 from jaxseq.tasks import config as translation
 from jaxseq.tasks import convert as converting
 from jaxseq.tasks import forecast as forecasting
@@ -361,7 +362,8 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
 
     return {
         "train": train, "translate": translate, "evaluate": evaluate, "forecast": forecast, "data": data_,
-        "cells": cells, "convert": convert, "study": study, "inspect": inspect, "doctor": doctor_,
+        "cells": cells, "convert": convert, "study": study, "inspect": inspect,
+        "experiment": experiment.command(_show), "doctor": doctor_,
     }  # fmt: skip
 
 

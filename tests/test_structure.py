@@ -67,6 +67,12 @@ tasks.translate tasks.forecast
 tasks.translator
 tasks.report
 tasks.convert tasks.study
+experiments.base experiments.training
+experiments.counting experiments.memory experiments.chrono experiments.forget_bias experiments.spectrum
+experiments.ablation experiments.vanishing experiments.attention experiments.gates_open
+experiments
+experiments.report
+experiments.command
 cli
 __main__
 """

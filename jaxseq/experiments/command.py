@@ -1,0 +1,41 @@
+"""`jaxseq experiment` as the command line sees it: its options and their help. What it does is in `report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from jaxseq.experiments import report
+from jaxseq.tasks.report import Shown
+
+
+def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:
+    """Return the command; `show` prints what it found, as text or as JSON."""
+
+    def experiment(
+        name: Positional[str],
+        quick: bool = False,
+        out: Path = Path("runs/experiments"),
+        markdown: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
+
+        The rule by which a claim is judged stands in jaxseq/experiments/base.py.
+
+        Example: jaxseq experiment counting --quick
+
+        Example: jaxseq experiment all
+
+        Args:
+          name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open; or all.
+          quick: Smaller networks and shorter training: within two minutes each.
+          out: Folder for NAME.png and NAME.json; those of an earlier run are replaced.
+          markdown: Print the table of verdicts alone, in Markdown.
+          json: Print as JSON.
+        """
+        show(report.experiment(name, out, quick=quick, markdown=markdown), json)
+
+    return experiment

@@ -1,0 +1,99 @@
+"""The command `jaxseq experiment`: experiments run, their figures drawn, their verdicts put into words."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from jaxseq.errors import choose
+from jaxseq.experiments import EXPERIMENTS, Experiment, Found
+from jaxseq.files import cannot_write, write_atomic
+from jaxseq.tasks.report import Shown
+
+ALL = "all"
+
+
+def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False) -> Shown:
+    """Run one experiment, or all, and write of each ``NAME.json`` and the figure ``NAME.png`` into the folder `out`.
+
+    Raises:
+      InputError: if there is no such experiment, or the folder cannot be written.
+    """
+    choose("experiment", name, {**EXPERIMENTS, ALL: None})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    every = []
+    for one in EXPERIMENTS.values() if name == ALL else [EXPERIMENTS[name]]:
+        settings = one.quick if quick else one.full
+        print(f"jaxseq: {one.name}: {settings.seeds} seeds ...", file=sys.stderr, flush=True)
+        begun = time.perf_counter()
+        found = one.run(settings)
+        facts = facts_of(one, found, settings, time.perf_counter() - begun)
+        figure = out / f"{one.name}.png"
+        write_atomic(figure, picture(one, found))
+        facts["figure"] = str(figure)
+        write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
+        every.append(facts)
+    pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
+    return Shown(every if name == ALL else every[0], table(every) if markdown else pages)
+
+
+def facts_of(one: Experiment, found: Found, settings: Any, seconds: float) -> dict[str, Any]:
+    """Return all that is known of a run, as JSON has it."""
+    rows = [
+        {
+            "what": row.what, "claimed": row.claimed, "measured": row.measured, "values": list(row.values),
+            "margins": list(row.margins), "verdict": row.verdict,
+        }
+        for row in found.rows
+    ]  # fmt: skip
+    return {
+        "name": one.name, "claim": one.claim, "source": one.source, "verdict": found.verdict, "rows": rows,
+        "seeds": settings.seeds, "quick": settings == one.quick, "settings": settings._asdict(), "seconds": seconds,
+        "look": one.look,
+    }  # fmt: skip
+
+
+def page(facts: dict[str, Any]) -> str:
+    """Return a run in words: claim, source, table, verdict, and where to look further."""
+    rows = [("quantity", "claimed", "measured", "verdict")]
+    rows += [(row["what"], row["claimed"], row["measured"], row["verdict"]) for row in facts["rows"]]
+    widths = [max(len(row[n]) for row in rows) for n in range(4)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    size = "quick settings" if facts["quick"] else "full settings"
+    return "\n".join([
+        f"{facts['name']}: {facts['verdict']}", f"claim:  {facts['claim']}", f"source: {facts['source']}", "", *lines,
+        "", f"{facts['seeds']} seeds, mean ± standard deviation; {size}, {facts['seconds']:.0f} s",
+        f"figure: {facts['figure']}", f"look inside such a network: {facts['look']}",
+    ])  # fmt: skip
+
+
+def table(every: list[dict[str, Any]]) -> str:
+    """Return the verdicts as a Markdown table."""
+    lines = ["| experiment | claim | judged | verdict | seeds | time |", "|---|---|---|---|---|---|"]
+    for facts in every:
+        judged = [row["verdict"] for row in facts["rows"] if row["verdict"]]
+        share = f"{judged.count('reproduced')} of {len(judged)} parts"
+        took = f"{facts['seconds']:.0f} s" if facts["seconds"] < 90 else f"{facts['seconds'] / 60:.0f} min"
+        claim = f"{facts['claim']} ({facts['source']})"
+        lines.append(f"| {facts['name']} | {claim} | {share} | {facts['verdict']} | {facts['seeds']} | {took} |")
+    return "\n".join(lines)
+
+
+def picture(one: Experiment, found: Found) -> bytes:
+    """Return the figure as PNG."""
+    from matplotlib.figure import Figure  # takes a while to import
+
+    figure = Figure((10, 5), layout="constrained")
+    found.draw(figure)
+    figure.suptitle(f"{one.name}: {found.verdict}", fontsize="medium")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()

@@ -1,0 +1,206 @@
+"""Each experiment in a miniature, and what it measures with against closed forms and constructed networks."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from jaxseq.attention import additive
+from jaxseq.cells import lstm, rnn
+from jaxseq.cells.lstm import LSTMParams
+from jaxseq.experiments import EXPERIMENTS, training
+from jaxseq.experiments.attention import fixed, reversal
+from jaxseq.experiments.chrono import forgetting_times, from_uniform
+from jaxseq.experiments.counting import correlations, reach
+from jaxseq.experiments.gates_open import statistics
+from jaxseq.experiments.spectrum import cloud, density
+from jaxseq.experiments.training import final, fit, seeded, smoothed
+from jaxseq.experiments.vanishing import fading
+from jaxseq.initializers import orthogonal
+from jaxseq.seq2seq import Affine
+from jaxseq.study.compare import Model
+from jaxseq.text import EOS, PAD, SOS
+
+pytestmark = pytest.mark.usefixtures("as_users_have_it")
+
+SMALL = {
+    "counting": {"largest": 3, "letters": (2,), "hidden": 3, "steps": 4},
+    "memory": {"adding": (4,), "lags": (2,), "word": 2, "hidden": 4, "steps": 4},
+    "chrono": {"lag": 4, "word": 2, "warped": 8, "longest": 2, "hidden": 4, "steps": 4, "designed": 64},
+    "forget-bias": {"adding": 4, "lag": 2, "word": 2, "hidden": 4, "steps": 4},
+    "spectrum": {"hidden": 100, "steps": 30, "biases": (0.0, 3.0)},
+    "ablation": {"warped": 6, "longest": 2, "adding": 4, "hidden": 4, "steps": 4},
+    "vanishing": {"hidden": 24, "lags": 80},
+    "attention": {"longest": 4, "symbols": 3, "hidden": 4, "embedding": 3, "steps": 4, "batch": 4, "tested": 4},
+    "gates-open": {"hidden": 4, "steps": 2, "batch": 4, "max_tokens": 6, "forecaster": 3, "epochs": 3, "kept": 3},
+}
+"""Settings that end in seconds."""
+FEWER = {"memory": ("CELLS", "rnn lstm irnn gru"), "ablation": ("VARIANTS", "V NFG NOAF")}
+"""Which networks are looked at in the miniature, where not all."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_miniature_runs_is_judged_and_drawn(name, monkeypatch):
+    monkeypatch.setattr(training, "WORKERS", 1)  # in this thread, where jax is set as users have it
+    if name in FEWER:
+        table, kept = FEWER[name]
+        module = importlib.import_module(f"jaxseq.experiments.{name.replace('-', '_')}")
+        monkeypatch.setattr(module, table, {k: v for k, v in getattr(module, table).items() if k in kept.split()})
+    one = EXPERIMENTS[name]
+    found = one.run(one.quick._replace(seeds=5, **SMALL[name]))
+    assert len({row.what for row in found.rows if not row.claimed}) == sum(not row.claimed for row in found.rows)
+    for row in found.rows:
+        assert len(row.values) == 5 and np.isfinite(row.values).all(), row
+        assert len(row.margins) == (5 if row.claimed else 0), row
+    assert found.verdict
+    figure = Figure(layout="constrained")
+    found.draw(figure)
+    figure.draw_without_rendering()
+    if name in ("spectrum", "vanishing"):  # which train nothing
+        assert found.verdict == "reproduced", found.rows
+
+
+def test_fit_keeps_params_of_the_steps_that_are_asked_for():
+    """Adam's first steps are of the size of its rate, whatever the gradient."""
+    starts = jnp.array([5.0, -5.0])
+    trained = fit(starts, seeded(2), lambda p, key: p**2, steps=4, rate=0.1, clip=1e9, keep=(0, 1, 4))
+    np.testing.assert_allclose(trained.kept[:, :2], [[5.0, 4.9], [-5.0, -4.9]], atol=1e-5)
+    np.testing.assert_array_equal(trained.kept[:, 2], trained.params)
+    np.testing.assert_allclose(trained.losses[:, 0], 25.0)
+
+
+def test_final_and_smoothed_losses():
+    losses = np.arange(40.0).reshape(2, 20)
+    np.testing.assert_allclose(final(losses), [18.5, 38.5])
+    steps, means = smoothed(losses, 4)
+    assert steps.tolist() == [5, 10, 15, 20]
+    np.testing.assert_allclose(means[1], [22, 27, 32, 37])
+
+
+# counting
+
+
+def counter(unit: float = 0.01) -> Model:
+    """A network made by hand: its gates are open, c is `unit` times the number of a minus that of b.
+
+    It foretells the end where tanh(c) is below that of half a unit, else a b.
+    """
+    big, g = 40.0, np.arctanh(unit)
+    W, b = np.zeros((2, 8)), np.array([big, 0, big, 0, 0, 0, big, 0])  # i f g o of two units; the other one is idle
+    W[:, 4] = [g, -g]
+    head = np.zeros((2, 3)), np.array([-9.0, 0.0, 0.5 * unit * 1e4])
+    head[0][0, 2] = -1e4
+    arrays = (jnp.asarray(a, jnp.float32) for a in (W, np.zeros((2, 8)), b, *head))
+    W, U, b, *head = arrays
+    return Model(LSTMParams(W, U, b), Affine(*head))
+
+
+def test_a_network_that_counts_reaches_everything():
+    assert int(reach(lstm, counter(), 30, 2)) == 30
+
+
+def test_a_network_that_loses_count_reaches_as_far_as_it_counts():
+    """A tanh that flattens does no harm, since only the last step of counting is looked at; a forget gate of 0.9 does."""
+    assert int(reach(lstm, counter(0.2), 10, 2)) == 10
+    leaky = counter()
+    leaky = leaky._replace(cell=leaky.cell._replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
+
+
+    def count(n):
+        """What is counted before the last b, where it should be 1."""
+        return sum(0.9 ** (2 * n - 2 - k) * (1 if k < n else -1) for k in range(2 * n - 1))
+
+    first_wrong = next(n for n in range(1, 30) if count(n) < 0.5)
+    assert first_wrong == 3 and int(reach(lstm, leaky, 30, 2)) == 2
+
+
+def test_the_correlation_of_a_counting_unit():
+    found = np.asarray(correlations(counter(), 11, 20))
+    assert found[0] == pytest.approx(1, abs=1e-5) and found[1] == pytest.approx(0, abs=1e-5)
+
+
+# chrono
+
+
+def test_forgetting_times_lie_as_designed():
+    times = np.asarray(forgetting_times(jax.random.key(0), 4000, 50.0), float)
+    assert times.min() >= 2 - 1e-3 and times.max() <= 50 + 1e-2
+    assert stats.kstest(times, stats.uniform(2, 48).cdf).pvalue > 0.01
+    assert from_uniform(times, 2, 50) == pytest.approx(
+        np.sqrt(4000) * stats.kstest(times, stats.uniform(2, 48).cdf).statistic
+    )
+
+
+def test_a_forget_bias_of_one_is_far_from_uniform():
+    assert from_uniform(np.full(100, 1 / (1 - 0.731)), 2, 90) > 5
+
+
+# spectrum
+
+
+def test_the_law_is_girkos_circle_where_weights_and_centres_are_all_alike():
+    """A = f I + w X: a disk of radius w gain around f."""
+    weights, centres = np.full((2, 7), [[0.25], [0.0]]), np.full((2, 7), [[0.8], [0.0]])
+    for inside, far in ((True, 0.74), (False, 0.76)):
+        points = 0.8 + far * np.exp(1j * np.linspace(0, 6, 7))
+        assert ((density(points, weights, centres, 1.5) >= 1) == inside).all()
+
+
+@pytest.mark.parametrize("radius", [0.6, 1.4])
+def test_eigenvalues_where_the_law_has_none_are_seen(radius):
+    """A matrix that is twice or half as large as its law says is not what the law describes."""
+    N = 150
+    J = 0.2 * np.eye(N) + radius * np.random.default_rng(0).normal(size=(N, N)) / np.sqrt(N)
+    law = np.stack([np.full(N, 1.0), np.zeros(N)]), np.stack([np.full(N, 0.2), np.zeros(N)])
+    right, wrong = cloud(J, *law, gain=radius), cloud(J, *law, gain=1.0)
+    assert right.inside == 1 and abs(right.predicted - right.reach) < 0.12
+    assert (wrong.inside < 0.7) == (radius > 1)
+    assert abs(wrong.predicted - wrong.reach) > 0.25
+
+
+# vanishing
+
+
+@pytest.mark.parametrize("rho", [0.9, 1.1])
+def test_the_gradient_of_a_linear_network_is_its_radius_to_the_power_of_the_lag(rho):
+    """On inputs of zero a tanh network is linear, and rho times an orthogonal matrix scales every vector alike."""
+    params = rnn.init(jax.random.key(0), 1, 8, recurrent=lambda *a: rho * orthogonal(*a))
+    norms = fading(rnn, params, jnp.zeros((31, 1)), jax.random.key(1))
+    np.testing.assert_allclose(norms, rho ** np.arange(31), rtol=1e-4)
+
+
+# attention
+
+
+def test_a_reversal_is_the_sentence_backwards():
+    said = reversal(jax.random.key(0), jnp.array([3, 1, 4]), 4, 5)
+    for b, n in enumerate((3, 1, 4)):
+        words = said.source[:n, b].tolist()
+        assert min(words) >= 4 and said.source[n:, b].tolist() == [PAD] * (4 - n)
+        assert said.targets[:, b].tolist() == [*words[::-1], EOS, *[PAD] * (4 - n)]
+        assert said.inputs[:, b].tolist() == [SOS, *said.targets[:-1, b].tolist()]
+
+
+def test_without_attention_the_context_is_both_directions_last_state():
+    values = jax.random.normal(jax.random.key(0), (4, 2, 6))  # [S, B, 2H]
+    mask = jnp.arange(4)[:, None] < jnp.array([2, 4])
+    memory = fixed.remember((), values, mask)
+    context, weights, _ = fixed.attend((), memory, jnp.zeros((2, 3)), ())
+    for b, n in enumerate((2, 4)):
+        np.testing.assert_array_equal(context[b], [*values[n - 1, b, :3], *values[0, b, 3:]])
+    assert weights.shape == (2, 0) and additive.name != fixed.name
+
+
+# gates-open
+
+
+def test_statistics_of_gates_leave_padding_out():
+    f = jnp.array([[[0.96, 0.04]], [[0.5, 0.92]], [[0.0, 0.0]]])
+    mean, opened, closed, bins = statistics(f, jnp.array([[True], [True], [False]]))
+    assert float(mean) == pytest.approx(np.mean([0.96, 0.04, 0.5, 0.92]))
+    assert (float(opened), float(closed)) == (0.5, 0.25)
+    assert np.flatnonzero(bins).tolist() == [0, 10, 18, 19] and float(bins.sum()) == 1

@@ -1,0 +1,145 @@
+"""The rule by which claims are judged, on numbers made up for it; and the command, with an experiment made up for it."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+from scipy import stats
+
+from jaxseq import cli
+from jaxseq.experiments import EXPERIMENTS
+from jaxseq.experiments.base import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Experiment,
+    Found,
+    above,
+    below,
+    beside,
+    interval,
+    less,
+    more,
+    overall,
+    verdict,
+)
+
+
+@pytest.mark.parametrize("margins", [[0.1, -0.2, 0.4, 0.5, 0.3], [3.0, 3.5, 2.0, 4.0, 1.0, 2.2, 7.0]])
+def test_the_interval_is_students(margins):
+    want = stats.t.interval(0.95, len(margins) - 1, stats.tmean(margins), stats.sem(margins))
+    assert interval(margins) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    ("margins", "want"),
+    [
+        ([1, 2, 3, 4, 5], REPRODUCED),
+        ([-1, -2, -3, -4, -5], NOT_REPRODUCED),
+        ([1, 1, 1, 1, -9], INCONCLUSIVE),  # most seeds agree, one is far off
+        ([0, 0, 0, 0, 0], INCONCLUSIVE),  # nothing to tell apart
+        ([2, 2, 2, 2, 2], REPRODUCED),
+        ([1, 2, 3, 4], INCONCLUSIVE),  # too few seeds
+        ([1, 2, 3, 4, float("nan")], INCONCLUSIVE),
+        ([1, 2, 3, 4, float("inf")], INCONCLUSIVE),
+        ([2.45, 0, 1, 1, 1], REPRODUCED),  # the interval begins at 0.0027
+        ([2.5, -0.05, 1, 1, 1], INCONCLUSIVE),  # and here at -0.05
+        ([], INCONCLUSIVE),
+    ],
+)
+def test_the_verdict_on_margins(margins, want):
+    assert verdict(margins) == want
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "want"),
+    [
+        ([REPRODUCED, "", REPRODUCED], REPRODUCED),
+        ([REPRODUCED, INCONCLUSIVE], INCONCLUSIVE),
+        ([INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED], NOT_REPRODUCED),
+        (["", ""], INCONCLUSIVE),
+    ],
+)
+def test_a_claim_holds_where_all_its_parts_do(verdicts, want):
+    assert overall(verdicts) == want
+
+
+def test_which_side_of_a_bound_agrees():
+    values = [1.0, 2.0, 3.0, 2.0, 2.0]
+    assert above("x", values, 0.0).verdict == REPRODUCED and above("x", values, 4.0).verdict == NOT_REPRODUCED
+    assert below("x", values, 4.0).verdict == REPRODUCED and below("x", values, 0.0).verdict == NOT_REPRODUCED
+    others = [v - 0.5 for v in values]
+    assert more("x", values, "y", others).margins == (0.5,) * 5
+    assert less("x", values, "y", others).verdict == NOT_REPRODUCED
+
+
+def test_pairs_are_compared_seed_by_seed():
+    """Two quantities whose spread over seeds is wide, but whose difference in each seed is not."""
+    values = [1.0, 10.0, 100.0, 1000.0, 10000.0]
+    assert more("x", [v + 1 for v in values], "y", values).verdict == REPRODUCED
+
+
+def test_what_is_beside_the_claim_does_not_count():
+    assert beside("x", [1.0, 2.0]).verdict == "" and beside("x", 3.0).measured == "3"
+    assert Found((above("x", [1.0] * 5, 0.0), beside("y", [0.0] * 5)), lambda figure: None).verdict == REPRODUCED
+
+
+class Numbers(NamedTuple):
+    seeds: int = 5
+    offset: float = 1.0
+
+
+def _draw(figure):
+    figure.subplots().plot([0, 1])
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    def run(settings):
+        rows = above("height", [settings.offset + 0.1 * n for n in range(settings.seeds)], 0.0), beside("width", [1, 2])
+        return Found(rows, _draw)
+
+    one = Experiment("made-up", "It is high.", "Nobody 1900", run, Numbers(), Numbers(offset=-2.0), "jaxseq cells")
+    monkeypatch.setitem(EXPERIMENTS, "made-up", one)
+    for name in set(EXPERIMENTS) - {"made-up"}:
+        monkeypatch.delitem(EXPERIMENTS, name)
+
+
+@pytest.mark.usefixtures("made_up")
+def test_the_command_shows_and_keeps_what_was_found(tmp_path, capsys):
+    out = tmp_path / "found"
+    assert cli.main(["experiment", "made-up", "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    for text in ("made-up: reproduced", "It is high.", "Nobody 1900", "1.2 ± 0.16", "above 0", "5 seeds", "full"):
+        assert text in shown.out
+    assert "made-up: 5 seeds" in shown.err
+    assert (out / "made-up.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads((out / "made-up.json").read_text("utf-8"))
+    assert facts["verdict"] == REPRODUCED and facts["rows"][0]["values"][0] == 1.0 and not facts["quick"]
+
+
+@pytest.mark.usefixtures("made_up")
+def test_all_quick_and_json_and_the_table(tmp_path, capsys):
+    args = ["experiment", "all", "--quick", "--out", str(tmp_path)]
+    assert cli.main([*args, "--json"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["verdict"] == NOT_REPRODUCED and facts["quick"] and facts["settings"]["offset"] == -2.0
+    assert cli.main([*args, "--markdown"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith(
+        "| made-up | It is high. (Nobody 1900) | 0 of 1 parts | not reproduced | 5 | "
+    )
+
+
+def test_what_cannot_be_run(tmp_path, capsys):
+    assert cli.main(["experiment", "countin", "--out", str(tmp_path)]) == 2
+    assert "did you mean 'counting'?" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert cli.main(["experiment", "counting", "--out", str(tmp_path / "file")]) == 2
+    assert "Traceback" not in (said := capsys.readouterr().err) and "file" in said
+
+
+@pytest.mark.parametrize("one", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
+def test_enough_seeds_are_run_to_conclude_something(one):
+    assert min(one.full.seeds, one.quick.seeds) >= 5
+    assert type(one.full) is type(one.quick) and one.full != one.quick
+    assert one.claim.endswith(".") and any(year in one.source for year in ("1997", "20"))
