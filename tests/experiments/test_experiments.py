@@ -104,11 +104,10 @@ def test_a_network_that_counts_reaches_everything():
 
 
 def test_a_network_that_loses_count_reaches_as_far_as_it_counts():
-    """A tanh that flattens does no harm, since only the last step of counting is looked at; a forget gate of 0.9 does."""
+    """A tanh that flattens does no harm: only the last step of counting is looked at. A forget gate of 0.9 does."""
     assert int(reach(lstm, counter(0.2), 10, 2)) == 10
     leaky = counter()
     leaky = leaky._replace(cell=leaky.cell._replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
-
 
     def count(n):
         """What is counted before the last b, where it should be 1."""

@@ -1,4 +1,4 @@
-"""The rule by which claims are judged, on numbers made up for it; and the command, with an experiment made up for it."""
+"""The rule by which claims are judged, on made-up numbers; and the command, with a made-up experiment."""
 
 import json
 from typing import NamedTuple
@@ -125,8 +125,10 @@ def test_all_quick_and_json_and_the_table(tmp_path, capsys):
     (facts,) = json.loads(capsys.readouterr().out)
     assert facts["verdict"] == NOT_REPRODUCED and facts["quick"] and facts["settings"]["offset"] == -2.0
     assert cli.main([*args, "--markdown"]) == 0
-    assert capsys.readouterr().out.splitlines()[2].startswith(
-        "| made-up | It is high. (Nobody 1900) | 0 of 1 parts | not reproduced | 5 | "
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[2]
+        .startswith("| made-up | It is high. (Nobody 1900) | 0 of 1 parts | not reproduced | 5 | ")
     )
 
 
