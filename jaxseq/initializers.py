@@ -26,7 +26,13 @@ zeros: Initializer = jax.nn.initializers.zeros
 def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a matrix with orthonormal rows or columns (Saxe et al. 2014), drawn in float32 for bfloat16."""
     wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # QR has no half-precision form
-    return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
+
+    # Under vmap one matrix after another: on two cores two batched QRs at once wait for each other's threads for ever.
+    @jax.custom_batching.sequential_vmap
+    def draw(key: Key) -> Array:
+        return jax.nn.initializers.orthogonal()(key, shape, wide)
+
+    return draw(key).astype(dtype)
 
 
 def uniform(bound: float) -> Initializer:

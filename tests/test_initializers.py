@@ -40,6 +40,16 @@ def test_orthogonal_rows_or_columns(shape) -> None:
     np.testing.assert_allclose(small @ small.T, np.eye(len(small)), atol=1e-12)
 
 
+def test_orthogonal_over_many_keys_never_batches_its_qr() -> None:
+    """Two batched LAPACK calls at once can stop for ever on two cores (jaxlib 0.10 and 0.12)."""
+    many = jax.vmap(lambda key: orthogonal(key, (6, 6), jnp.float32))
+    keys = jax.random.split(KEY, 3)
+    for key, a in zip(keys, many(keys), strict=True):
+        np.testing.assert_array_equal(a, orthogonal(key, (6, 6), jnp.float32))
+    calls = [line for line in jax.jit(many).lower(keys).as_text().splitlines() if "geqrf" in line]
+    assert calls and all("6x6xf32" in line and "3x6x6xf32" not in line for line in calls)
+
+
 def test_each_gates_block_is_orthogonal_by_itself() -> None:
     blocks = np.split(np.asarray(packed(orthogonal, KEY, (6, 6), 4, jnp.float64)), 4, axis=1)
     for a in blocks:
