@@ -88,6 +88,7 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
     choose("preset", preset, known)
     translate_defaults = translation.PRESETS.get(preset, translation.PRESETS["default"])
     forecast_defaults = forecasting.PRESETS.get(preset, forecasting.PRESETS["default"])
+    anything = studying.Subject()
 
     def train(
         config: OmitArgPrefixes[TranslateConfig] = translate_defaults,
@@ -270,84 +271,51 @@ def _commands(preset: str) -> dict[str, Callable[..., None]]:
 
     def study(
         run: Positional[Path | None] = None,
+        subject: OmitArgPrefixes[studying.Subject] = anything,
         out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
-        text: tuple[str, ...] = (),
-        rows: str | None = None,
-        cell: str | None = None,
-        task: str | None = None,
-        steps: int = studying.STEPS,
-        hidden: int = 32,
-        seed: int = 0,
         full: bool = False,
         json: bool = False,
     ) -> None:
         """Look inside a run: every gate, gradient, half-life and what-if, in one page that needs no network.
 
+        Without a run, a small model is trained first, beside those it can be compared with.
+
+        Example: jaxseq study --cell lstm --task copy
+
         Example: jaxseq study runs/translate --text "她在看书。" -o report.html
 
         Example: jaxseq study runs/forecast --rows 120:123
 
-        Example: jaxseq study --cell lstm --task copy
-
         Args:
-          run: Run folder of a translator or a forecast; without one, small models are trained on --task.
+          run: Run folder of a translator or a forecast.
+          subject: What is looked at.
           out: The page to write.
-          text: Sentences for a translator, up to 8; by default three of its own data.
-          rows: Rows of a forecast's series, each with the window before it: 120, or 120,125, or 120:123.
-          cell: Without a run, the cell to train. With one, your own cell that it was trained with, module:cell or
-            file.py:cell; it is code, and is run.
-          task: Without a run: copy, reverse, adding, anbn or warped.
-          steps: Without a run: train steps of each cell.
-          hidden: Without a run: hidden units of the cell; those beside it get as many parameters.
-          seed: Without a run: of weights and data.
-          full: Keep everything, however large the page becomes.
+          full: Keep everything, however large the page becomes; by default at most 2 MB.
           json: Print the result as JSON.
         """
-        options: dict[str, Any] = {
-            "lines": text,
-            "rows": rows,
-            "cell": cell,
-            "task": task,
-            "steps": steps,
-            "hidden": hidden,
-        }
-        _show(studying.study(run, out, **options, seed=seed, full=full), json)
+        _show(studying.study(run, subject, out, full=full), json)
 
     def inspect(
         run: Positional[Path | None] = None,
-        text: tuple[str, ...] = (),
-        rows: str | None = None,
-        cell: str | None = None,
-        task: str | None = None,
-        steps: int = studying.STEPS,
-        hidden: int = 32,
-        seed: int = 0,
+        subject: OmitArgPrefixes[studying.Subject] = anything,
+        units: int = 6,
+        sequence: int = 1,
         json: bool = False,
     ) -> None:
         """Look inside a run in the terminal: gates as blocks, half-lives, saturation, gradient norms.
 
         Example: jaxseq inspect runs/translate --text "她在看书。"
 
+        Example: jaxseq inspect --cell gru --task adding
+
         Args:
-          run: Run folder of a translator or a forecast; without one, small models are trained on --task.
-          text: Sentences for a translator.
-          rows: Rows of a forecast's series: 120, or 120,125, or 120:123.
-          cell: As for study.
-          task: Without a run: copy, reverse, adding, anbn or warped.
-          steps: Without a run: train steps of each cell.
-          hidden: Without a run: hidden units of the cell.
-          seed: Without a run: of weights and data.
-          json: Print as JSON.
+          run: Run folder of a translator or a forecast.
+          subject: What is looked at.
+          units: How many units of each gate are shown, evenly over the order of their half-lives.
+          sequence: Which of the sequences is shown.
+          json: Print the numbers as JSON, those of every unit.
         """
-        options: dict[str, Any] = {
-            "lines": text,
-            "rows": rows,
-            "cell": cell,
-            "task": task,
-            "steps": steps,
-            "hidden": hidden,
-        }
-        _show(studying.inspect(run, **options, seed=seed), json)
+        _show(studying.inspect(run, subject, units=units, sequence=sequence), json)
 
     def doctor_(json: bool = False) -> None:
         """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.

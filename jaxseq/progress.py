@@ -43,3 +43,9 @@ class Progress(Listener):
     def close(self) -> None:
         """Leave the last line standing."""
         self.bar.close()
+
+
+def say(text: str) -> None:
+    """Say what takes a while to a person at a terminal; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"jaxseq: {text}", file=sys.stderr, flush=True)

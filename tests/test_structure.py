@@ -48,11 +48,11 @@ study.gradients
 study.jacobian study.whatif
 study.compare
 study.replay
-study.checks study.inspect study.colours study.thin
+study.checks study.colours study.thin
 study.part
 study.depth
 study.collect
-study.report
+study.report study.inspect
 study
 checkpoint pairs text
 interop
@@ -66,6 +66,8 @@ tasks tasks.cells tasks.config
 tasks.translate tasks.forecast
 tasks.translator
 tasks.report
+tasks.parts
+tasks.small
 tasks.convert tasks.study
 experiments.base experiments.training
 experiments.counting experiments.memory experiments.chrono experiments.forget_bias experiments.spectrum

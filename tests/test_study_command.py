@@ -1,116 +1,314 @@
-"""The commands study and inspect, on runs and on small models trained for them."""
+"""The commands study and inspect, on runs and on small models trained for them, and what they refuse."""
 
 import json
 import re
+import unicodedata
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import cli
+from jaxseq import checkpoint, cli, interventions, run_folder, study
+from jaxseq.cells import lstm
+from jaxseq.errors import InputError
+from jaxseq.study import inspect, report
 from jaxseq.tasks import forecast as forecasting
+from jaxseq.tasks import small
 from jaxseq.tasks import study as studying
 from jaxseq.tasks import translate as translation
 from jaxseq.tasks.config import TranslateConfig
+from jaxseq.text import Vocabulary
+from jaxseq.train import Report
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
+
+TAG = "</script><b>"
+TURNED = "\u202e你\u2066"
+
+
+def write_translator(folder, **settings):
+    """A run as training writes it, of the weights that training starts from."""
+    small = {"hidden": 6, "embedding": 5, "batch": 4, "buckets": 1, "validation": 0, "source_tokens": "words"}
+    config = TranslateConfig(data=str(folder.parent / "pairs.tsv"), **(small | settings))
+    run_folder.create(folder, translation.KIND, config)
+    words = [Vocabulary.build([line.split()], 1) for line in (f"我 看 听 {TAG} {TURNED}", "i see hear a dog")]
+    for side, vocabulary in zip(("source", "target"), words, strict=True):
+        (folder / f"{side}.vocab.json").write_text(vocabulary.to_json(), encoding="utf-8")
+    sizes = {"embedding": config.embedding, "hidden": config.hidden}
+    params = config.build().init(jax.random.key(0), len(words[0]), len(words[1]), **sizes)
+    checkpoint.save(folder / run_folder.MODEL, params)
+    return params
+
+
+def write_forecast(folder, **settings):
+    config = forecasting.ForecastConfig(**{"hidden": 4, "seeds": 2, "cell": "lstm", **settings})
+    run_folder.create(folder, forecasting.KIND, config)
+    keys = jax.random.split(jax.random.key(0), 2)
+    params = jax.vmap(lambda key: forecasting.init(key, config, 1))(keys)
+    scaling = {"mean": np.array([0.1]), "std": np.array([0.1])}
+    facts = {"names": ["passengers"], "season": 12, "log": True, "lag": 12}
+    checkpoint.save(folder / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
+    for step in (0, 10):
+        run_folder.log(folder, Report(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
+    return params, scaling, facts
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A forecast and a translator, hardly trained."""
+    """A forecast and a translator."""
     folder = tmp_path_factory.mktemp("runs")
-    forecasting.train(forecasting.ForecastConfig(epochs=2, hidden=4, seeds=2, cell="lstm"), folder / "forecast")
-    pairs = [("i see", "我看"), ("you see", "你看"), ("i hear a dog", "我听狗"), ("you hear", "你听")]
+    pairs = [("i see", "我 看"), ("i hear", "我 听"), ("a dog", "看"), ("i hear a dog", "我 听 看")]
     (folder / "pairs.tsv").write_text("\n".join("\t".join(pair) for pair in pairs), encoding="utf-8")
-    small = {"steps": 2, "report_every": 2, "hidden": 6, "embedding": 5, "batch": 4, "buckets": 1, "validation": 0}
-    translation.train(TranslateConfig(data=str(folder / "pairs.tsv"), **small), folder / "translator")
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        write_translator(folder / "translator")
+        write_forecast(folder / "forecast")
     return folder
 
 
-def data_of(file):
-    text = file.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def forecast(runs):
+    """What is gathered of the forecast."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return studying.gathered(runs / "forecast", studying.Subject(rows="100,120"), briefly=True)[0]
+
+
+def data_of(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
 
 
-def test_a_translator_is_studied(runs, capsys):
-    out = runs / "t.html"
-    assert cli.main(["study", str(runs / "translator"), "--text", "我看猫", "你听", "-o", str(out)]) == 0
+def columns(text):
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def refused(capsys, *args) -> str:
+    assert cli.main([str(a) for a in args]) == cli.FAILED
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("jaxseq: ") and len(said.err.splitlines()) == 1
+    return said.err
+
+
+# --- what a person gets
+
+
+def test_a_translator_is_studied(runs, capsys, tmp_path):
+    out = tmp_path / "t.html"
+    asked = ["--text", f"我 看 猫 {TAG}", TURNED, "-o", str(out)]
+    assert cli.main(["study", str(runs / "translator"), *asked]) == 0
     said = capsys.readouterr()
     assert "checks hold" in said.out and "unknown, read as <unk>: 猫" in said.err
-    data = data_of(out)
-    names = [part["name"] for part in data["parts"]]
-    assert names == ["decoder", "encoder", "encoder, backwards"]
+    text = out.read_text(encoding="utf-8")
+    assert TAG not in text and text.count("</script>") == text.count("<script")
+    data = data_of(text)
+    assert [part["name"] for part in data["parts"]] == ["decoder", "encoder", "encoder, backwards"]
     decoder, encoder, back = data["parts"]
-    assert encoder["inputs"][0] == ["我", "看", "<unk>", "<eos>"] == back["inputs"][0][::-1]
-    assert decoder["attention"]["source"][1] == ["你", "听", "<eos>"] and decoder["why"] == "reads"
+    assert encoder["inputs"][0] == ["我", "看", "<unk>", TAG, "<eos>"] == back["inputs"][0][::-1]
+    assert decoder["attention"]["source"][0] == encoder["inputs"][0] and decoder["why"] == "reads"
     assert decoder["attention"]["parts"]["shape"][-1] == 4 and decoder["flow"] is not None
-    assert encoder["live"]["cell"] == "gru" and encoder["lengths"] == [4, 3]
+    assert encoder["live"]["cell"] == "gru" and encoder["lengths"] == [5, 2]
     checked = {(check["id"], check["part"]) for check in data["checks"]}
     assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("flow", "decoder")} <= checked
 
 
-def test_a_forecast_is_studied(runs, capsys):
-    out = runs / "f.html"
+def test_a_forecast_is_studied(runs, capsys, tmp_path):
+    out = tmp_path / "f.html"
     assert cli.main(["study", str(runs / "forecast"), "--rows", "100,120", "-o", str(out), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["bytes"] == len(out.read_bytes()) < 2_000_000 and all(check["ok"] for check in facts["checks"])
-    (part,) = data_of(out)["parts"]
+    assert facts["bytes"] == len(out.read_bytes()) < report.LIMIT and all(check["ok"] for check in facts["checks"])
+    data = data_of(out.read_text(encoding="utf-8"))
+    (part,) = data["parts"]
     assert part["kind"] == "value" and part["B"] == 2 and np.sum(part["scored"]) == 2
     assert part["inputs"][0][0] == "1956-05-01"  # a year before row 100, which is 1957-05
+    assert data["about"]["command"] == f"jaxseq study {runs / 'forecast'} --rows 100,120"
 
 
 def test_a_small_model_is_trained_and_studied(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(studying.SIZES, "copy", {"lag": 2, "length": 2, "symbols": 2})
-    out = tmp_path / "c.html"
-    options = ["--cell", "lstm", "--task", "copy", "--steps", "4", "--hidden", "4", "-o", str(out)]
-    assert cli.main(["study", *options]) == 0
-    data = data_of(out)
-    assert [part["name"] for part in data["parts"]] == ["lstm", "gru", "rnn"] and data["compare"]
+    monkeypatch.setattr(small, "BESIDE", ("rnn",))
+    monkeypatch.setitem(small.SIZES, "copy", {"lag": 2, "length": 2, "symbols": 2})
+    monkeypatch.chdir(tmp_path)
+    assert cli.main("study --cell lstm --task copy --steps 4 --hidden 4".split()) == 0
+    data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [part["name"] for part in data["parts"]] == ["lstm", "rnn"] and data["compare"]
     assert all(part["replay"]["steps"][0] == 0 and part["flow"] and part["jacobian"] for part in data["parts"])
-    assert data["parts"][2]["keep"] is None and data["parts"][0]["words"] == ["a", "b"]
+    assert data["parts"][1]["keep"] is None and data["parts"][0]["words"] == ["a", "b"]
+    assert "".join(data["parts"][0]["inputs"][0])[2:] == "_|__"
 
 
-def test_inspect_shows_the_same_in_a_terminal(runs, capsys):
-    assert cli.main(["inspect", str(runs / "forecast"), "--rows", "100"]) == 0
-    said = capsys.readouterr().out
-    assert "f: 1 retains" in said and "|dL/dc|" in said and ("█" in said or "▓" in said)
+def test_inspect_in_a_terminal(runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert cli.main(["inspect", str(runs / "forecast"), "--rows", "100", "--units", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(columns, lines)) <= 70 and "\x1b" not in "".join(lines)
+    assert "  f  1 retains, 0 forgets; half-life at the right" in lines
+    assert sum(line.startswith("  |dL/d") for line in lines) == 2
+
+
+def test_what_inspect_draws(forecast):
+    """Each block is the gate's value, each bar the norm's place between the smallest and the largest."""
+    text = inspect.render(forecast, units=4)
+    part = forecast["parts"][0]
+    lines = text.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("  f  "))
+    rows = [re.match(r" *(\d+) (.{60}) +(\S+)$", line).groups() for line in lines[at + 1 : at + 5]]
+    assert [int(unit) for unit, _, _ in rows] == part["order"]
+    for unit, blocks, life in rows:
+        values = part["gates"]["f"][:, 0, int(unit)]
+        assert blocks[::5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
+        assert float(life) == pytest.approx(part["half"]["life"][int(unit)], rel=1e-2)
+    norms = np.log(part["flow"]["norms"]["c"][:, 0])
+    bars = next(lines[n + 1] for n, line in enumerate(lines) if line.startswith("  |dL/dc|"))
+    assert bars.strip()[norms.argmax() * 5] == "█" and bars.strip()[norms.argmin() * 5] == "▁"
+    plain = inspect.render(forecast, blocks=False)
+    assert plain.isascii()
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_no_line_is_wider_than_the_terminal(forecast, width):
+    part = forecast["parts"][0]
+    long = [["她" * 30, TURNED, "\x1b[2J", *part["inputs"][0][3:]]] * 2
+    about = forecast["about"] | {"title": "runs/" + "很长" * 40, "subtitle": f"a word {TURNED} " + "b" * 300}
+    text = inspect.render({**forecast, "about": about, "parts": [{**part, "inputs": long}]}, width=width)
+    assert max(map(columns, text.splitlines())) <= width
+    assert not set(text) & set("\u202e\u2066\x1b")
+
+
+def test_a_long_sequence_is_averaged(forecast):
+    part = forecast["parts"][0]
+    ten = {name: np.repeat(a, 10, 0) for name, a in part["gates"].items()}
+    longer = {**part, "gates": ten, "T": 120, "lengths": [120, 120], "inputs": [["x"] * 120] * 2}
+    lines = inspect.render({**forecast, "parts": [longer]}, width=76).splitlines()
+    row = lines[next(n for n, line in enumerate(lines) if line.startswith("  i  ")) + 1]
+    values = part["gates"]["i"][:, 0, part["order"][0]]
+    assert row[8:68:5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
+
+
+def test_colours_only_where_they_are_wanted(forecast, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert studying._terminal()["colour"]
+    for name, value in [("NO_COLOR", "1"), ("TERM", "dumb")]:
+        with monkeypatch.context() as now:
+            now.setenv(name, value)
+            assert not studying._terminal()["colour"]
+    text = inspect.render(forecast, colour=True, width=80)
+    bare = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert "\x1b[38;5;" in text and max(map(columns, bare.splitlines())) <= 80
+    assert not re.search(r"\x1b\[38[^m]*m[^\x1b]*$", text, re.M)  # no colour runs on past its line
+
+
+def test_inspect_as_json_is_json_with_every_unit(forecast):
+    broken = {**forecast["parts"][0], "losses": np.full((12, 2), np.nan)}
+    found = json.loads(json.dumps(inspect.facts({**forecast, "parts": [broken]}), allow_nan=False))
+    (part,) = found["parts"]
+    assert len(part["half_life"]["steps"]) == 4 and len(part["saturation"]["f"]["closed"]) == 4
+    assert np.shape(part["gradient_norms"]["c"]) == (12, 2) and part["losses"][0] == [None, None]
+
+
+# --- what cannot be used: one sentence, and nothing is left behind
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["study", "nowhere"], "nowhere is not a run: cannot read"),
-        (["study", "{forecast}", "--text", "a"], "is a forecast, which reads --rows"),
-        (["study", "{translator}", "--rows", "3"], "is a translator, which reads --text"),
-        (["study", "{translator}", "--text", "看" * 400], "has 400 tokens, the most is"),
-        (["study", "{translator}", "--task", "copy"], "is a run with its own data"),
-        (["study", "{forecast}", "--rows", "3"], "row 3 cannot be studied"),
-        (["study", "{forecast}", "--rows", "a:b"], "--rows is a number"),
-        (["study", "{forecast}", "--rows", "50:90"], "names 40 rows; give 1 to 8"),
-        (["study", "--text", "a"], "--text and --rows are for a run"),
-        (["study", "--task", "cpoy"], "unknown task 'cpoy': did you mean 'copy'"),
-        (["study", "--cell", "lsmt"], "did you mean 'lstm'"),
-        (["study", "--cell", "conv_lstm"], "cannot run over a series"),
-        (["study", "{forecast}", "-o", "{forecast}"], "is a folder; name a file with -o"),
-        (["inspect", "nowhere"], "nowhere is not a run"),
+        ("study nowhere", "nowhere is not a run: cannot read .* give a folder that a training wrote"),
+        ("inspect nowhere", "nowhere is not a run"),
+        ("study {forecast} --text a", "is a forecast, which reads --rows"),
+        ("study {translator} --rows 3", "is a translator, which reads --text"),
+        ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; cut it into shorter ones"),
+        ("study {translator} --text a b c d e f g h i", "--text has 9 sentences; give 1 to 8"),
+        ("study {translator} --text ", r"sentence 1 \(''\) is empty; give text"),
+        ("study {translator} --task copy", "is trained; leave out --task copy, or the run"),
+        ("inspect {translator} --steps 5", "is trained; leave out --steps 5, or the run"),
+        ("study {translator} --cell lstm", "has its own cell; leave out --cell lstm"),
+        ("study {forecast} --rows 3", "row 3 cannot be studied; there are rows 0 to 143, and the first 24 have no"),
+        ("study {forecast} --rows 144", "row 144 cannot be studied"),
+        ("study {forecast} --rows a:b", "--rows is a number.*got 'a:b'"),
+        ("study {forecast} --rows 50:90", "--rows 50:90 names 40 rows; give 1 to 8"),
+        ("study --text a", "--text is read by a run; name its folder"),
+        ("study --task cpoy", "unknown task 'cpoy': did you mean 'copy'"),
+        ("study --cell lsmt", "unknown cell 'lsmt': did you mean 'lstm'"),
+        ("study --cell conv_lstm", "cannot run over a series"),
+        ("study --hidden 0", "--hidden must be at least 1; got 0"),
+        ("study --seed -1", "--seed must be from 0 to"),
+        ("inspect {forecast} --units 0", "--units must be at least 1; got 0"),
+        ("study {forecast} -o {forecast}", "is a folder; name a file with -o"),
+        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is no folder that you may write to"),
     ],
 )
 def test_what_cannot_be_studied(runs, tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)
     places = {"forecast": runs / "forecast", "translator": runs / "translator"}
-    assert cli.main([str(arg).format(**places) for arg in args]) == cli.FAILED
-    said = capsys.readouterr().err
-    assert message in said and "Traceback" not in said
+    words = [word.format(**places).replace("看,", "看 ") for word in args.split(" ")]
+    assert re.search(message, refused(capsys, *words))
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_that_cannot_be_studied(runs, tmp_path, capsys):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text('{"kind": "poem", "format": 1, "jaxseq": "0", "config": {}}')
-    for run, message in [(other, "is a poem run, which cannot be studied"), (tmp_path, "is not a run")]:
-        assert cli.main(["study", str(run), "-o", str(tmp_path / "x.html")]) == cli.FAILED
-        assert message in capsys.readouterr().err
-    (other / "config.json").write_text("{")
-    assert cli.main(["study", str(other), "-o", str(tmp_path / "x.html")]) == cli.FAILED
-    assert "is damaged" in capsys.readouterr().err and not (tmp_path / "x.html").exists()
+def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    right = {"kind": "forecast", "format": 1, "jaxseq": "0", "config": {}}
+    for text, message in [
+        ("{", "is damaged .* restore it from a copy"),
+        (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give a translator's or"),
+        (json.dumps(right | {"format": 9}), "has format 9, this jaxseq reads up to 1: pip install -U jaxseq"),
+        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a cell of somebody's own.*say so: --cell mine.py"),
+        (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),
+        (json.dumps(right), "cannot read the checkpoint run/model.safetensors"),
+    ]:
+        (run / "config.json").write_text(text)
+        assert re.search(message, refused(capsys, "study", "run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_weights_that_are_no_numbers_are_named_by_file_and_array(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("i see\t我 看")
+    params = write_translator(tmp_path / "translator")
+    bad = params.encoder[0].backward.U.at[1, 2].set(jnp.nan)
+    encoder = (params.encoder[0]._replace(backward=params.encoder[0].backward._replace(U=bad)),)
+    checkpoint.save("translator/model.safetensors", params._replace(encoder=encoder))
+    said = "translator/model.safetensors: 1 of 108 numbers in encoder.0.backward.U are NaN or infinite"
+    assert said in refused(capsys, "study", "translator", "--text", "我")
+    params, scaling, facts = write_forecast(tmp_path / "forecast")
+    bad = {"params": params._replace(head=params.head._replace(b=params.head.b + jnp.inf)), "scaling": scaling}
+    checkpoint.save("forecast/model.safetensors", bad, **facts)
+    assert "2 of 2 numbers in head.b are NaN or infinite" in refused(capsys, "inspect", "forecast")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_check_that_fails_writes_nothing_and_fails(forecast, tmp_path, monkeypatch, capsys):
+    bad = [{**forecast["checks"][0], "ok": False, "error": 0.5}]
+    monkeypatch.setattr(studying, "gathered", lambda *a, **k: ({**forecast, "checks": bad}, []))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.html").write_text("the old one")
+    for command in ("study", "inspect"):
+        assert "the self-check fails, so nothing is shown: half" in refused(capsys, command)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the old one"]
+
+
+def test_a_page_over_the_limit_says_what_is_left_out(forecast, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(studying, "gathered", lambda *a, **k: (forecast, []))
+    monkeypatch.chdir(tmp_path)
+    whole = len(report.page(forecast).encode())
+    monkeypatch.setattr(report, "LIMIT", whole - 1)
+    assert cli.main(["study"]) == 0
+    said = capsys.readouterr().err
+    assert "left out to keep the page below 2 MB: " in said and "all examples but the first" in said
+    assert "--full keeps all" in said and len((tmp_path / "report.html").read_bytes()) < whole
+    assert cli.main(["study", "--full", "-o", "full.html"]) == 0
+    assert capsys.readouterr().err == "" and len((tmp_path / "full.html").read_bytes()) == whole
+    monkeypatch.setattr(report, "LIMIT", 1000)
+    (tmp_path / "report.html").unlink()
+    assert "over the limit" in refused(capsys, "study") and not (tmp_path / "report.html").exists()
+
+
+def test_functions_say_which_gate_there_is_not_and_what_a_jacobian_would_take():
+    params, xs = lstm.init(jax.random.key(0), 3, 64), jnp.ones((5, 2, 3))
+    with pytest.raises(InputError, match=r"lstm has no gate 'q'.*|unknown gate .*'q'.*known: f, g, i, o"):
+        study.what_if(lstm, params, None, xs, changes={"q": 1.0})
+    with pytest.raises(InputError, match=r"5 steps of 2 rows with 128 x 128 numbers take 0.00061 GiB.*`lyapunov`"):
+        study.step_jacobians(lstm, params, None, xs, limit=2**17)
+    with pytest.raises(InputError, match="gate"):
+        interventions.clamp(lstm, q=1.0).step(params, lstm.initial_carry(params), xs[0, 0])

@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxseq.cells import Cell
+from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import Flow, Nudged, leaves_by_name, no_nudges, nudged
 from jaxseq.study.memory import half_life
@@ -47,6 +48,17 @@ class Check(NamedTuple):
     def of(self, part: str) -> dict[str, Any]:
         """Return what the page shows of it; a NaN does not hold."""
         return {**self._asdict(), "part": part, "ok": bool(self.error <= self.tolerance)}
+
+
+def check_all(checks: Sequence[dict[str, Any]]) -> None:
+    """Check that every one holds.
+
+    Raises:
+      InputError: naming those that do not, with their errors.
+    """
+    if broken := [check for check in checks if not check["ok"]]:
+        named = "; ".join(f"{c['id']} ({c['part']}): {c['error']:.3g} is above {c['tolerance']:.3g}" for c in broken)
+        raise InputError(f"study: the self-check fails, so nothing is shown: {named}")
 
 
 def known_half_lives() -> Check:

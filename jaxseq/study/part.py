@@ -87,16 +87,16 @@ class Part(NamedTuple):
         return jnp.where(self.counted(), each, jnp.zeros_like(each))
 
 
-def check_numbers(part: Part) -> None:
-    """Check that the parameters are numbers.
+def check_numbers(name: str, params: Params) -> None:
+    """Check that parameters are numbers; `name` says whose they are.
 
     Raises:
       InputError: naming the first array that holds a NaN or an infinity.
     """
-    for path, leaf in jax.tree.leaves_with_path(part.params):
+    for path, leaf in jax.tree.leaves_with_path(params):
         if (wrong := int((~np.isfinite(np.asarray(leaf))).sum())) > 0:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            array = jax.tree_util.keystr(path, simple=True, separator=".")
             raise InputError(
-                f"{part.name}: {wrong} of {leaf.size} numbers in {name} are NaN or infinite, so there is nothing to "
-                "study; train again with a lower learning rate"
+                f"{name}: {wrong} of {leaf.size} numbers in {array} are NaN or infinite, so there is nothing to study; "
+                "train again with a lower learning rate"
             )

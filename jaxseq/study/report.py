@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
+from jaxseq.study.checks import check_all
 from jaxseq.study.colours import colour_maps, png
 from jaxseq.study.thin import THINNINGS
 
@@ -29,14 +30,17 @@ SCRIPTS = ("cell.js", "draw.js", "page.js")
 def page(data: dict[str, Any], *, full: bool = False) -> str:
     """Return the page, at most `LIMIT` bytes long unless `full`.
 
-    What was left out to make it so is named in ``data["thinned"]``, and on the page.
+    What was left out to make it so is named on the page, and in `Report.left_out`.
 
     Raises:
       InputError: if an invariant of the numbers fails, and if even the thinnest page is over the limit.
     """
-    if broken := [check for check in data["checks"] if not check["ok"]]:
-        named = "; ".join(f"{c['id']} ({c['part']}): {c['error']:.3g} is above {c['tolerance']:.3g}" for c in broken)
-        raise InputError(f"study: the self-check fails, so no page is written: {named}")
+    return _thinned(data, full)[0]
+
+
+def _thinned(data: dict[str, Any], full: bool) -> tuple[str, list[str]]:
+    """Return the page, and what was left out of it."""
+    check_all(data["checks"])
     data = {**data, "maps": colour_maps(), "thinned": []}
     text = _assembled(data)
     for name, thin in () if full else THINNINGS:
@@ -51,11 +55,14 @@ def page(data: dict[str, Any], *, full: bool = False) -> str:
             f"study: the page is {size / 1e6:.1f} MB, over the limit of {LIMIT / 1e6:g} MB even with {len(THINNINGS)} "
             "things left out; study fewer or shorter sequences, or keep all with --full"
         )
-    return text
+    words = json.loads(_file("texts.json"))["en"]
+    return text, [words[f"thin.{name}"] for name in data["thinned"]]
 
 
 class Report:
     """A study as a page: `text` is the page, `save` writes it, and a notebook shows it.
+
+    `left_out` says what was left out to keep it below `LIMIT`.
 
     Example:
       >>> import jax
@@ -70,7 +77,7 @@ class Report:
 
     def __init__(self, data: dict[str, Any], *, full: bool = False) -> None:
         self.data = data
-        self.text = page(data, full=full)
+        self.text, self.left_out = _thinned(data, full)
 
     def save(self, path: Path | str) -> None:
         """Write the page, whole or not at all."""

@@ -202,7 +202,7 @@ def evaluate(translator: Translator, data: str | None = None, *, examples: int =
     training held back; else, where none were, the training pairs, and the result says so.
     """
     config = translator.config
-    where, pairs = _pairs_for(config, data)
+    where, pairs = pairs_for(config, data)
     results = translator.translate([source for source, _ in pairs])
     references = [reference for _, reference in pairs]
     hypotheses = [result.text for result in results]
@@ -234,7 +234,8 @@ def evaluate(translator: Translator, data: str | None = None, *, examples: int =
     )
 
 
-def _pairs_for(config: TranslateConfig, data: str | None) -> tuple[str, list[tuple[str, str]]]:
+def pairs_for(config: TranslateConfig, data: str | None = None) -> tuple[str, list[tuple[str, str]]]:
+    """Return pairs to measure a translator on, as they are written, and which they are; see `evaluate`."""
     if data is None and config.data == "zh-en":
         data = "zh-en-held-out"
     if data is not None:

@@ -1,0 +1,227 @@
+"""What is studied of a run: a translator's decoder and encoder, a forecast's network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import datasets, run_folder, series, text
+from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
+from jaxseq.cells import gru
+from jaxseq.errors import InputError
+from jaxseq.losses import mean_squared_error
+from jaxseq.notation import Array
+from jaxseq.seq2seq import Encoded
+from jaxseq.study.attention import decompose
+from jaxseq.study.part import Part, check_numbers
+from jaxseq.tasks import forecast as forecasting
+from jaxseq.tasks import translate as translation
+from jaxseq.tasks import translator
+from jaxseq.tasks.cells import find_cell
+from jaxseq.text import EOS, PAD, SOS
+from jaxseq.unroll import trace
+
+MOST = 8
+"""Most sequences that one study looks at."""
+
+
+class Studied(NamedTuple):
+    """What a study looks at.
+
+    Fields:
+      parts: the cells as they read some sequences.
+      subtitle: what the model is, what it was trained on and what it reads.
+      notes: what a person should know beside.
+      scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same task.
+    """
+
+    parts: list[Part]
+    subtitle: str
+    notes: Sequence[str] = ()
+    scores: Sequence[tuple[float, float]] = ()
+
+
+def kind_of(run: Path) -> str:
+    """Return what kind of run a folder is.
+
+    Raises:
+      InputError: if it is none, or one that cannot be studied.
+    """
+    file = run / run_folder.CONFIG
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8"))["kind"]
+    except OSError as error:
+        raise InputError(
+            f"{run} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
+    if kind not in (translation.KIND, forecasting.KIND):
+        raise InputError(f"{run} is a {kind} run, which cannot be studied; give a translator's or a forecast's")
+    return kind
+
+
+# --- a translator
+
+
+def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> Studied:
+    """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
+
+    Of an encoder in layers, the first is shown.
+
+    Raises:
+      InputError: if the run cannot be loaded or its parameters are no numbers; for an empty sentence, one that is too
+        long, or too many.
+    """
+    model = translator.load(run, own)
+    check_numbers(str(run / run_folder.MODEL), model.params)
+    if len(lines) > MOST:
+        raise InputError(f"--text has {len(lines)} sentences; give 1 to {MOST}")
+    done = model.translate(list(lines) or _sentences(run, model))
+    notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
+    read = [[*model.source.encode(d.source_tokens[:-1]), EOS] for d in done]
+    source = jnp.asarray(text.pad(read, max(map(len, read))))
+    mask = source != PAD
+    labels = [d.source_tokens for d in done]
+    pairs = "  ".join(f"{d.source} → {d.text}" for d in done)
+    config = model.config
+    kind = config.cell if config.model == "translator" else config.model
+    subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.data}: {pairs}"
+    decoder = _decoder(model, done, source, mask, labels)
+    return Studied([decoder, *_encoder(model, source, mask, labels, _history(run))], subtitle, notes)
+
+
+def _encoder(
+    model: translator.Translator, source: Array, mask: Array, labels: list[list[str]], history: Any
+) -> list[Part]:
+    params = model.params
+    xs = params.source[source]
+    if model.config.model != "translator":
+        return [Part("encoder", gru, params.encoder, xs, mask, None, labels, history=history)]
+    cell, first = find_cell(model.config.cell), params.encoder[0]
+    steps = jnp.arange(mask.shape[0])[:, None]
+    turned = jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
+    back = [row[::-1] for row in labels]
+    return [
+        Part("encoder", cell, first.forward, xs, mask, None, labels, history=history),
+        Part("encoder, backwards", cell, first.backward, turned, mask, None, back),
+    ]
+
+
+def _decoder(
+    model: translator.Translator, done: list[translator.Translation], source: Array, mask: Array, labels: Any
+) -> Part:
+    """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
+    params, seq = model.params, model.model
+    encoded = seq.encode(params, source, mask)
+    rows = [model.target.encode(d.target_tokens) for d in done]
+    ended = text.SPECIALS[EOS]
+    rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
+    targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
+    inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
+    real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
+    ys = seq.embed(params, inputs)
+    _, seen = trace(seq.decoder, encoded.params, encoded.carry, ys, real)
+    weights = seq.weights(seen.outs)[..., : source.shape[0]]
+    attends = weights.shape[-1] > 0
+    scores = None
+    if attends and model.config.model == "translator":
+        scores = _scores(ATTENTIONS[model.config.attention], encoded, seen.carries)
+    return Part(
+        "decoder", seq.decoder, encoded.params, ys, real, encoded.carry,
+        [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
+        targets, real, model.target.tokens, weights=weights if attends else None, source=labels if attends else (),
+        scores=scores, reported=-sum(d.log_prob for d in done),
+    )  # fmt: skip
+
+
+def _scores(attention: Attention, encoded: Encoded, carries: Any, most: int = 4) -> dict[str, Any] | None:
+    """Return the scores of every step and the largest parts of each; None where they are no sums."""
+    before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
+    state = before.attention if isinstance(before, AttentionCarry) else ()
+    params, memory = encoded.params.attention, encoded.params.memory
+    try:
+        found = jax.vmap(lambda query, state: decompose(attention, params, memory, query, state))(before.h, state)
+    except InputError:
+        return None
+    terms = np.asarray(found.terms)
+    units = np.argsort(-np.abs(terms), axis=-1, kind="stable")[..., :most]
+    scores = np.where(np.isfinite(found.scores), found.scores, 0)
+    return {"scores": scores, "parts": np.take_along_axis(terms, units, -1), "units": units.astype(np.float32)}
+
+
+def _sentences(run: Path, model: translator.Translator) -> list[str]:
+    """Return three sentences of the run's own data: of a quarter, a half and three quarters of the lengths."""
+    try:
+        _, pairs = translator.pairs_for(model.config)
+    except InputError as error:
+        raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
+    fit = sorted({source for source, _ in pairs}, key=lambda one: (len(one), one))
+    return list(dict.fromkeys(fit[len(fit) * part // 4] for part in (1, 2, 3)))
+
+
+# --- a forecast
+
+
+def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
+    """Return the first network of a forecast, reading the windows before some rows of its series.
+
+    Raises:
+      InputError: if the run cannot be loaded or its parameters are no numbers; if a row has no window before it.
+    """
+    model = forecasting.load(run, own)
+    check_numbers(str(run / run_folder.MODEL), model.params)
+    config = model.config
+    found = series.read_csv(datasets.find(config.data), date=config.date, columns=model.names)
+    window, T = config.window, len(found.values)
+    first = model.scaler.lag + window
+    if first >= T:
+        raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
+    chosen = _rows(rows, first, T) if rows is not None else sorted({first, (first + T - 1) // 2, T - 1})
+    inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], what follows each
+    at = [row - first for row in chosen]
+    cell, params = find_cell(config.cell), jax.tree.map(lambda a: a[0], model.params)
+    windows = jnp.asarray(inputs[:, at], jnp.float32)
+    nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
+    reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
+    names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in forecasting.times_of(found)]
+    part = Part(
+        cell.name, cell, params.cell, cell.regular(windows), inputs=[names[row - window : row] for row in chosen],
+        predict=params.head, targets=nexts, scored=jnp.zeros(windows.shape[:2], bool).at[-1].set(True),
+        head=(params.head.W, params.head.b), history=_history(run), reported=reported,
+    )  # fmt: skip
+    subtitle = (
+        f"forecast of {', '.join(model.names)} ({config.data}), scaled as the network sees it: the first of "
+        f"{config.seeds} networks, before {', '.join(names[row] for row in chosen)}"
+    )
+    return Studied([part], subtitle)
+
+
+def _rows(rows: str, first: int, end: int) -> list[int]:
+    """Return the rows that ``"100"``, ``"100,120"`` or ``"100:104"`` name."""
+    try:
+        low, colon, high = rows.partition(":")
+        chosen = range(int(low), int(high)) if colon else [int(one) for one in rows.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--rows is a number, several with commas, or first:end, such as 100:104; got {rows!r}"
+        ) from None
+    if not 1 <= len(chosen) <= MOST:
+        raise InputError(f"--rows {rows} names {len(chosen)} rows; give 1 to {MOST}")
+    if wrong := [row for row in chosen if not first <= row < end]:
+        raise InputError(
+            f"--rows: row {wrong[0]} cannot be studied; there are rows 0 to {end - 1}, and the first {first} have no "
+            "whole window before them"
+        )
+    return list(chosen)
+
+
+def _history(run: Path) -> tuple[list[int], list[float]]:
+    reports = run_folder.metrics(run)
+    return [r.step for r in reports], [r.loss for r in reports]

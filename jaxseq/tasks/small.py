@@ -1,0 +1,87 @@
+"""Small models trained while a person waits: a cell, and those it is set beside, on a task that asks for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import CELLS, Cell
+from jaxseq.errors import choose
+from jaxseq.study.compare import Compared, compare, outputs
+from jaxseq.study.part import Part
+from jaxseq.study.replay import log_spaced
+from jaxseq.study.tasks import TASKS, Batch, Task
+from jaxseq.tasks.cells import find_cell, is_code, output_size
+from jaxseq.tasks.parts import Studied
+
+SIZES: dict[str, dict[str, int]] = {
+    "copy": {"lag": 30, "length": 2, "symbols": 4},
+    "reverse": {"length": 6, "symbols": 4},
+    "adding": {"length": 20},
+    "anbn": {"largest": 10},
+    "warped": {"length": 24, "longest": 3, "symbols": 4},
+}
+"""The sizes at which a task is small enough to be learnt while a person waits."""
+
+BESIDE = ("lstm", "gru", "rnn")
+"""What a cell is set beside."""
+
+LEARNING_RATE = 1e-2
+"""Of Adam, for small models."""
+
+
+def task_of(name: str) -> Task:
+    """Return a task at its size in `SIZES`.
+
+    Raises:
+      InputError: if there is none of that name.
+    """
+    return choose("task", name, TASKS)(**SIZES[name])
+
+
+def of_task(name: str, task: Task, *, hidden: int, steps: int, seed: int) -> Studied:
+    """Train a cell and those it is set beside on a task, and return them reading three new sequences.
+
+    Raises:
+      InputError: if there is no such cell, or it does not read such sequences.
+    """
+    first = find_cell(name)
+    output_size(first, task.input_size, hidden)
+    called = name.rpartition(":")[2] if is_code(name) else first.name
+    cells = {called: first, **{own: CELLS[own] for own in BESIDE if CELLS[own] is not first and own != called}}
+    keep = log_spaced(steps, 12)
+    found = compare(cells, task, hidden=hidden, steps=steps, seed=(seed,), keep=keep, learning_rate=LEARNING_RATE)
+    batch = task.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
+    parts = [_small(name, cells[name], task, batch, one, keep) for name, one in found.items()]
+    subtitle = (
+        f"{task.name}: {', '.join(cells)}, with {found[called].parameters} parameters or about as many, "
+        f"{steps} steps, seed {seed}"
+    )
+    scores = [(float(one.scores.loss[0]), float(one.scores.accuracy[0])) for one in found.values()]
+    return Studied(parts, subtitle, scores=scores)
+
+
+def _small(name: str, cell: Cell, task: Task, batch: Batch, one: Compared, keep: Sequence[int]) -> Part:
+    model = jax.tree.map(lambda a: a[0], one.trained.params)
+    losses = np.asarray(one.trained.losses[0])
+    shown = np.unique(np.geomspace(1, len(losses), 120).round().astype(int)) - 1
+    spoken = bool(task.symbols)
+    return Part(
+        name, cell, model.cell, cell.regular(batch.xs), batch.mask, inputs=_labels(task, np.asarray(batch.xs)),
+        predict=model.read, targets=batch.targets if spoken else batch.targets[..., None], scored=batch.scored,
+        words=[*task.symbols, "$"][: task.output_size] if spoken else (), head=(model.read.W, model.read.b),
+        swaps={s: jnp.eye(task.input_size)[n] for n, s in enumerate(task.symbols)} if spoken else None,
+        history=((shown + 1).tolist(), losses[shown].tolist()),
+        snapshots=(keep, jax.tree.map(lambda a: a[0], one.trained.kept)),
+        reported=int(batch.scored.sum()) * float(task.loss(outputs(cell, model, batch), batch)),
+    )  # fmt: skip
+
+
+def _labels(task: Task, xs: np.ndarray) -> list[list[str]]:
+    """Return what each input is called: its symbol, or its number and a star where it is marked."""
+    if not task.symbols:
+        return [[f"{v:.2f}{'*' if mark else ''}" for v, mark in xs[:, b]] for b in range(xs.shape[1])]
+    return [[task.symbols[x.argmax()] if x.any() else "" for x in xs[:, b]] for b in range(xs.shape[1])]
