@@ -27,18 +27,20 @@ def test_training_is_a_plain_loop_of_adam_steps() -> None:
     params = study.first_model(of_params, gru, TASK, 4)
     assert_close("kept before the first step", jax.tree.map(lambda a: a[0], trained.kept), params)
     step = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01))
+
+    def loss(params, batch):
+        logits = unroll(gru, params.cell, None, batch.xs)[1] @ params.read.W + params.read.b[None, None]
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets[..., None], -1)[2:].mean()
+
+    @jax.jit
+    def update(params, state, t):
+        value, grads = jax.value_and_grad(loss)(params, TASK.draw(jax.random.fold_in(of_data, t), 2))
+        updates, state = step.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
     state, losses = step.init(params), []
     for t in range(3):
-        batch = TASK.draw(jax.random.fold_in(of_data, t), 2)
-
-        def loss(params, batch=batch):
-            logits = unroll(gru, params.cell, None, batch.xs)[1] @ params.read.W + params.read.b[None, None]
-            logp = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets[..., None], -1)[2:]
-            return -logp.mean()
-
-        value, grads = jax.value_and_grad(loss)(params)
-        updates, state = step.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state, value = update(params, state, t)
         losses.append(value)
         if t == 1:
             assert_close("kept", jax.tree.map(lambda a: a[1], trained.kept), params, 1e-5)
@@ -66,11 +68,17 @@ def test_it_learns() -> None:
 def test_shares_of_the_loss_sum_to_it() -> None:
     task = tasks.anbn(4)
     model, batch = study.first_model(jax.random.key(0), lstm, task, 3), task.draw(jax.random.key(1), 5)
-    end = unroll(lstm, model.cell, None, batch.xs, batch.mask)
-    shares, whole = study.losses_of(task, model.read, batch)(*end), study.loss_of(task, model.read, batch)(*end)
-    assert shares.shape == (8, 5) and not shares[~batch.scored].any()
+
+    @jax.jit
+    def run():
+        end = unroll(lstm, model.cell, None, batch.xs, batch.mask)
+        shares, whole = (f(task, model.read, batch)(*end) for f in (study.losses_of, study.loss_of))
+        return shares, whole, task.loss(study.outputs(lstm, model, batch), batch)
+
+    shares, whole, again = run()
+    assert shares.shape == (8, 5) and not np.asarray(shares)[~np.asarray(batch.scored)].any()
     np.testing.assert_allclose(shares.sum(), whole, rtol=1e-5)
-    np.testing.assert_allclose(whole, task.loss(study.outputs(lstm, model, batch), batch), rtol=1e-5)
+    np.testing.assert_allclose(whole, again, rtol=1e-5)
 
 
 def test_longer_sequences_can_be_evaluated_than_were_trained_on() -> None:
@@ -79,13 +87,13 @@ def test_longer_sequences_can_be_evaluated_than_were_trained_on() -> None:
     assert 0 <= float(scores.solved) <= float(scores.accuracy) <= 1 and float(scores.loss) > 0
 
 
-@pytest.mark.parametrize("name", ["gru", "min_lstm", "lstmp", "gru_d", "fast_grnn", "mgu"])
+@pytest.mark.parametrize("name", ["min_lstm", "lstmp", "gru_d"])
 def test_sizes_are_matched(name: str) -> None:
     cell = CELLS[name]
     H = study.matched_hidden(cell, TASK, 900)
     near = [abs(study.parameters(cell, TASK, h) - 900) for h in (max(H - 1, 1), H, H + 1)]
-    assert min(near) == near[1]
-    shapes = study.first_model(jax.random.key(0), cell, TASK, H)
+    assert min(near) == near[1] < 100
+    shapes = jax.jit(lambda key: study.first_model(key, cell, TASK, H))(jax.random.key(0))
     assert sum(a.size for a in jax.tree.leaves(shapes)) == study.parameters(cell, TASK, H)
 
 
