@@ -78,6 +78,15 @@ def test_other_cells_are_read_off_and_say_so(name: str) -> None:
     np.testing.assert_allclose(seen.result, shown[STEP, ROW, UNIT], rtol=1e-12)
 
 
+def test_a_step_after_padding_starts_from_the_last_real_one() -> None:
+    params, carry, xs = draw(Subject(lstm), T, (B,))
+    for real in ([1, 1, 0, 1, 1], [0, 0, 0, 1, 1]):
+        mask = jnp.array(real, bool)[:, None] & jnp.ones((T, B), bool)
+        seen = explain(lstm, params, carry, xs, mask, step=STEP, unit=UNIT, row=ROW)
+        want = trace(lstm, params, carry, xs, mask)[1].outs[STEP, ROW, UNIT]
+        np.testing.assert_allclose([printed(seen.program), seen.result], want, rtol=1e-12)
+
+
 def test_a_clamped_cell_is_not_explained_by_the_equations_it_no_longer_has() -> None:
     params, carry, xs = draw(Subject(lstm), T, (B,))
     seen = explain(clamp(lstm, f=1.0), params, carry, xs, step=STEP, unit=UNIT)

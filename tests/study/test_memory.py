@@ -55,9 +55,10 @@ def test_it_does_not_go_by_names() -> None:
 
     def gates(params, carry, wx, uh):
         new, out, named = gru.gates(params, carry, wx, uh)
-        return new, out, named._replace(z=1 - named.z)
+        return new, out, {"new": new.h, "z": 1 - named.z}  # and the state among its gates
 
-    assert keep_of(gru._replace(gates=gates)) == Keep("h", "z", inverted=True)
+    keep = keep_of(gru._replace(gates=gates))
+    assert keep == Keep("h", "z", inverted=True) and keep.of({"z": jnp.array(0.25)}) == 0.75
 
 
 def test_a_state_that_leaks_past_its_gate_is_not_retained_by_it() -> None:

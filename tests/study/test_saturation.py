@@ -37,6 +37,7 @@ def test_fractions_and_histograms_are_numpys() -> None:
         np.testing.assert_array_equal(counts[:, unit], np.histogram(real[:, unit], 16, (0, 1))[0])
     signed = histogram(2 * gate - 1, mask, bins=8, lowest=-1, highest=1)
     np.testing.assert_array_equal(signed[:, 0], np.histogram(2 * real[:, 0] - 1, 8, (-1, 1))[0])
+    assert histogram(jnp.array([0.0, 0.5, 1.0]).reshape(3, 1, 1), bins=4).ravel().tolist() == [1, 0, 1, 1]
     with pytest.raises(InputError, match="at least 1 bin"):
         histogram(gate, bins=0)
 

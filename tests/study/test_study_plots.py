@@ -65,6 +65,9 @@ def test_the_ledger_stacks_to_the_new_state() -> None:
     ax = study.plot_ledger(account, unit=2)
     bars = [bar.get_height() for bar in ax.patches]
     np.testing.assert_allclose(bars, [*kept[:, 0, 2], *written[:, 0, 2]])
+    k, w = kept[:, 0, 2], written[:, 0, 2]
+    assert ((k * w > 0).any(), (k * w < 0).any()) == (True, True)
+    np.testing.assert_allclose([bar.get_y() for bar in ax.patches], [*(0 * k), *np.where(k * w > 0, k, 0)])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), (kept + written)[:, 0, 2])
 
 
