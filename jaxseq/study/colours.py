@@ -9,9 +9,10 @@ import numpy as np
 
 
 def colour_maps(count: int = 64) -> dict[str, list[str]]:
-    """Return two colour maps as hex colours: `gate`, 0 dark to 1 yellow, and `signed`, blue to orange by way of white.
+    """Return three colour maps as hex colours, each with one meaning wherever it is seen.
 
-    The first is viridis. The second is made here in OKLab: lightness falls in a line to both sides of the middle.
+    `gate` is viridis, 0 or closed dark, 1 or open yellow. `signed` goes from blue by way of white to orange, `size` from
+    white to purple; both are made here in OKLab, their lightness in a line.
 
     Reference: Smith & van der Walt 2015 (viridis); Ottosson 2020, "A perceptual color space" (OKLab).
     """
@@ -22,7 +23,9 @@ def colour_maps(count: int = 64) -> dict[str, list[str]]:
     hue = np.where(at < 0, np.deg2rad(255), np.deg2rad(55))
     lightness, chroma = 0.97 - 0.5 * np.abs(at), 0.14 * np.abs(at) ** 0.8
     signed = [_hex(L, C * np.cos(h), C * np.sin(h)) for L, C, h in zip(lightness, chroma, hue, strict=True)]
-    return {"gate": gate, "signed": signed}
+    up = np.linspace(0, 1, count)
+    size = [_hex(0.97 - 0.6 * v, 0.15 * v**0.7 * np.cos(5.4), 0.15 * v**0.7 * np.sin(5.4)) for v in up]
+    return {"gate": gate, "signed": signed, "size": size}
 
 
 def _hex(L: float, a: float, b: float) -> str:

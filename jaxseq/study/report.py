@@ -24,7 +24,7 @@ from jaxseq.study.thin import THINNINGS
 LIMIT = 2_000_000
 """Most bytes of a page, unless all is asked for."""
 
-SCRIPTS = ("cell.js", "draw.js", "page.js")
+SCRIPTS = ("cell.js", "draw.js", "state.js", "equations.js", "views.js", "page.js")
 
 
 def page(data: dict[str, Any], *, full: bool = False) -> str:
@@ -154,9 +154,9 @@ def static(data: dict[str, Any]) -> str:
     T = part["lengths"][0]
     for name, values in part["gates"].items():
         block = np.asarray(values)[:T, 0, part["order"]].T
-        block = np.tanh(block) if name == "a" else block
         signed = name in part["signed"]
-        share = (block + 1) / 2 if signed else block
+        most = max(1.0, float(np.abs(block).max(initial=0)))
+        share = (block / most + 1) / 2 if signed else block
         picture = base64.b64encode(png(share, maps["signed" if signed else "gate"])).decode()
         panels.append(
             f'<text x="0" y="{y + 13}">{html.escape(name)}</text><image x="0" y="{y + 18}" width="{wide}" '

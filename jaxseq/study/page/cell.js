@@ -59,7 +59,7 @@ function product(h, U, columns) { // h [H] U [H, columns]
   return out;
 }
 
-// Run a cell over wx. clamps: [{gate, unit (null: all), value (a number, or "1-f")}].
+// Run a cell over wx. clamps: [{gate, unit (null: all), value (a number, one for each unit, or "1-f")}].
 // Returns {gates: {name: [T*H]}, carry: {name: [T*H]}, uh: [T][G*H]}: as jaxseq.trace does.
 function runCell(model, wx, start, clamps) {
   const { H } = model, cell = CELLS[model.cell], T = wx.length;
@@ -84,7 +84,8 @@ function runCell(model, wx, start, clamps) {
       const a = s.map(of);
       for (const c of held[name] || []) {
         for (let u = 0; u < H; u++) {
-          if (c.unit === null || c.unit === u) a[u] = c.value === "1-f" ? 1 - others.f[u] : c.value;
+          if (c.unit !== null && c.unit !== u) continue;
+          a[u] = c.value === "1-f" ? 1 - others.f[u] : typeof c.value === "number" ? c.value : c.value[u];
         }
       }
       gates[name].set(a, t * H);

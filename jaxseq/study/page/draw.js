@@ -10,7 +10,7 @@ function el(tag, attributes, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
+  for (const child of children.flat(2)) if (child !== null && child !== undefined) node.append(child);
   return node;
 }
 
@@ -50,8 +50,15 @@ function say(v, digits = 4) {
   if (v === Infinity || v === -Infinity || Number.isNaN(v)) return String(v).replace("Infinity", "∞");
   if (v === 0) return "0";
   const size = Math.abs(v);
-  const text = size >= 1e5 || size < 1e-3 ? v.toExponential(2) : String(Number(v.toPrecision(digits)));
+  const text = size >= 1e5 || size < 1e-3 ? v.toExponential(Math.min(2, digits - 1)).replace(/\.?0+e/, "e") : String(Number(v.toPrecision(digits)));
   return text.replace("-", "−");
+}
+
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+function powerOf(v) { // 10⁻³, for the ticks of logarithmic axes
+  const n = Math.round(Math.log10(v)), raised = Array.from(String(Math.abs(n)), (d) => RAISED[d]).join("");
+  if (Math.abs(v / 10 ** n - 1) > 1e-6) return say(v, 1);
+  return n >= -2 && n <= 3 ? say(v) : `10${n < 0 ? "⁻" : ""}${raised}`;
 }
 
 function colourOf(map, share) {
@@ -68,11 +75,11 @@ function heat(into, o) {
   into.append(canvas);
   const wide = Math.max(120, into.clientWidth), left = o.left ?? LEFT, right = o.right ?? RIGHT;
   const across = (wide - left - right) / o.columns;
-  const down = o.square ? Math.min(across, 22) : Math.max(1.5, Math.min(14, (o.height || 150) / o.rows));
-  const tall = Math.max(8, down * o.rows), scale = window.devicePixelRatio || 1;
-  canvas.style.height = `${tall}px`;
+  const down = o.square ? Math.min(across, 22) : Math.max(1, Math.min(14, (o.height || 150) / o.rows));
+  const tall = Math.max(8, down * o.rows), scale = window.devicePixelRatio || 1, whole = tall + (o.columnNames ? 16 : 0);
+  canvas.style.height = `${whole}px`;
   canvas.width = Math.round(wide * scale);
-  canvas.height = Math.round(tall * scale);
+  canvas.height = Math.round(whole * scale);
   const small = document.createElement("canvas");
   small.width = o.columns;
   small.height = o.rows;
@@ -108,17 +115,27 @@ function heat(into, o) {
     pen.lineTo(left - 7, y + 4);
     pen.fill();
   }
+  pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
+  pen.font = "11px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  if (o.columnNames) {
+    pen.textAlign = "center";
+    let free = 0;
+    o.columnNames.forEach((name, c) => { // those that have the room
+      const middle = left + (c + .5) * across, half = pen.measureText(name).width / 2;
+      if (middle - half < free + 2 || middle + half > wide) return;
+      free = middle + half;
+      pen.fillText(name, middle, tall + 9);
+    });
+  }
   if (o.rowNames) {
-    pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
-    pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "right";
-    pen.textBaseline = "middle";
     let free = -99;
     o.rowNames.forEach((name, r) => {
       const y = (r + .5) * step;
-      if (y - free < 11 || y < 5) return;
+      if (name === "" || y - free < 11) return;
       free = y;
-      pen.fillText(name, left - 9, y, left - 10);
+      pen.fillText(name, left - 9, Math.max(6, Math.min(tall - 6, y)), left - 10);
     });
   }
   const where = (event) => {
@@ -132,14 +149,14 @@ function heat(into, o) {
   return canvas;
 }
 
-function ticksOf(low, high, logarithmic) {
+function ticksOf(low, high, logarithmic, most = 4) { // round numbers, not more than fit
   if (logarithmic) {
     const a = Math.ceil(Math.log10(low) - 1e-9), b = Math.floor(Math.log10(high) + 1e-9), by = Math.max(1, Math.ceil((b - a) / 4));
     const out = [];
     for (let n = a; n <= b; n += by) out.push(10 ** n);
     return out.length > 1 ? out : [low, high];
   }
-  for (const pieces of [3, 4, 5, 7, 9]) { // as few as give two
+  for (const pieces of [most, most + 1, most + 3, most + 5]) {
     const raw = (high - low) / pieces, size = 10 ** Math.floor(Math.log10(raw || 1)), by = [1, 2, 5, 10].map((n) => n * size).find((n) => n >= raw * .999);
     const out = [];
     for (let n = Math.ceil(low / by - 1e-9); n * by <= high + 1e-9 * by; n++) out.push(Number((n * by).toPrecision(12)));
@@ -168,9 +185,9 @@ function chart(into, o) {
     root.append(svg("line", { x1: LEFT, x2: wide - RIGHT, y1: y(v), y2: y(v), stroke: "var(--rule)" }));
     if (free - y(v) < 11) continue;
     free = y(v);
-    root.append(svg("text", { x: LEFT - 5, y: Math.max(9, Math.min(y(v) + 4, tall - bottom)), "text-anchor": "end" }, say(v, 3)));
+    root.append(svg("text", { x: LEFT - 5, y: Math.max(9, Math.min(y(v) + 4, tall - bottom)), "text-anchor": "end" }, o.log ? powerOf(v) : say(v, 3)));
   }
-  const xs = o.xTicks || ticksOf(o.x[0], o.x[1]).filter((v) => v === Math.round(v));
+  const xs = o.xTicks || ticksOf(o.x[0], o.x[1], false, Math.max(3, Math.round((wide - LEFT - RIGHT) / 90))).filter((v) => v === Math.round(v));
   for (const v of xs) {
     const anchor = x(v) > wide - 24 ? "end" : "middle";
     root.append(svg("text", { x: anchor === "end" ? wide - RIGHT : x(v), y: tall - 2, "text-anchor": anchor }, o.xName ? o.xName(v) : say(v)));
@@ -192,6 +209,7 @@ function chart(into, o) {
       root.append(svg("circle", { cx: x(o.mark), cy: y(s.values[o.mark]), r: 3, fill: ink }));
     }
   });
+  if (o.floor !== undefined && share(o.floor) >= 0 && share(o.floor) <= 1) root.append(svg("line", { x1: LEFT, x2: wide - RIGHT, y1: y(o.floor), y2: y(o.floor), stroke: "var(--soft)", "stroke-dasharray": "1 3" }));
   if (o.mark !== undefined) root.append(svg("line", { x1: x(o.mark), x2: x(o.mark), y1: 2, y2: tall - bottom, stroke: "var(--mark)", "stroke-dasharray": "2 3" }));
   into.append(root);
   const step = (event) => {
@@ -236,7 +254,17 @@ function scaleBar(map, low, high) {
   return el("span", { class: "scale" }, low, el("i", { style: `background:linear-gradient(to right,${stops})` }), high);
 }
 
-function table(head, rows, numeric = []) {
-  const cell = (tag) => (v, n) => el(tag, { class: numeric.includes(n) ? "n" : null, scope: tag === "th" ? "col" : null }, v instanceof Node ? v : String(v));
-  return el("table", {}, el("thead", {}, el("tr", {}, head.map(cell("th")))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map(cell("td"))))));
+function table(head, rows, numeric = []) { // the first cell of a row names it
+  const inside = (v) => (v instanceof Node ? v : String(v));
+  const kind = (n) => (numeric.includes(n) ? "n" : null);
+  const line = (r) => r.map((v, n) => (n ? el("td", { class: kind(n) }, inside(v)) : el("th", { scope: "row" }, inside(v))));
+  return el("table", {}, el("thead", {}, el("tr", {}, head.map((v, n) => (v === "" ? el("td") : el("th", { scope: "col", class: kind(n) }, inside(v)))))), el("tbody", {}, rows.map((r) => el("tr", {}, line(r)))));
+}
+
+// Rows of a name, a bar from a middle line and a number: {name, value, ink?, text?}; bars share one scale.
+function bars(rows, label, most = Math.max(1e-12, ...rows.map((r) => Math.abs(r.value)).filter(Number.isFinite))) {
+  return el("div", { class: "bars", role: "img", "aria-label": `${label}: ${rows.map((r) => `${r.name} ${say(r.value, 3)}`).join(", ")}` }, rows.map((r) => {
+    const share = Math.min(1, Math.abs(r.value) / most) * 50;
+    return [el("span", { class: "num" }, r.name), el("span", { class: "bar-of" }, el("i", { style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%` })), el("span", { class: "num n" }, r.text || say(r.value, 3))];
+  }));
 }

@@ -1,0 +1,121 @@
+"use strict";
+// What is chosen, kept in the address; what the data hold; the cell run here.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const TEXTS = JSON.parse(document.getElementById("texts").textContent);
+const MAPS = DATA.maps, TOLERANCE = 1e-5;
+const byId = (id) => document.getElementById(id);
+
+// ---- state, kept in the address ----
+const state = { p: 0, e: 0, t: 0, u: 0, pins: [], clamps: [], swap: null, lang: "en", theme: "light", snap: null };
+function readHash() {
+  const given = new URLSearchParams(location.hash.slice(1)), whole = (name) => Number.parseInt(given.get(name) ?? "", 10);
+  if (matchMedia("(prefers-color-scheme: dark)").matches) state.theme = "dark";
+  if ((navigator.language || "").startsWith("zh")) state.lang = "zh";
+  for (const name of ["p", "e", "t", "u", "snap"]) if (Number.isInteger(whole(name))) state[name] = whole(name);
+  if (TEXTS[given.get("lang")]) state.lang = given.get("lang");
+  if (["light", "dark"].includes(given.get("theme"))) state.theme = given.get("theme");
+  state.pins = (given.get("pins") || "").split(",").filter(Boolean).map(Number).filter(Number.isInteger);
+  state.clamps = (given.get("clamp") || "").split(",").filter(Boolean).map((one) => {
+    const [gate, unit, value] = one.split(":");
+    return { gate, unit: unit === "*" ? null : Number(unit), value: ["1-f", "mean"].includes(value) ? value : Number(value) };
+  }).filter((c) => c.value === "1-f" || c.value === "mean" || Number.isFinite(c.value));
+  const swap = (given.get("swap") || "").split(":").map(Number);
+  state.swap = swap.length === 2 && swap.every(Number.isInteger) ? swap : null;
+  fit();
+}
+function fit() {
+  const within = (v, n) => Math.max(0, Math.min(n - 1, v));
+  state.p = within(state.p, DATA.parts.length);
+  const p = part();
+  state.e = within(state.e, p.B);
+  state.t = within(state.t, p.lengths[state.e]);
+  state.u = within(state.u, p.H);
+  state.pins = state.pins.filter((u) => u >= 0 && u < p.H);
+  state.clamps = p.live ? state.clamps.filter((c) => CELLS[p.live.cell].names.includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && p.live.cell === "lstm"))) : [];
+  if (state.swap && !(p.live && p.live.swaps && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.swaps.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
+}
+function writeHash() {
+  const out = new URLSearchParams({ p: state.p, e: state.e, t: state.t, u: state.u, lang: state.lang, theme: state.theme });
+  if (state.pins.length) out.set("pins", state.pins.join(","));
+  if (state.clamps.length) out.set("clamp", state.clamps.map((c) => `${c.gate}:${c.unit ?? "*"}:${c.value}`).join(","));
+  if (state.swap) out.set("swap", state.swap.join(":"));
+  if (state.snap !== null) out.set("snap", state.snap);
+  try { history.replaceState(null, "", `#${out}`); } catch { /* a page in a frame without an address */ }
+}
+let due = false;
+function change(values) {
+  Object.assign(state, values);
+  fit();
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => { due = false; draw(); writeHash(); });
+}
+
+// ---- what the data hold ----
+const part = () => DATA.parts[state.p];
+const steps = () => part().lengths[state.e];
+const say3 = (v) => say(v, 3);
+const T = (id, ...values) => {
+  let text = TEXTS[state.lang][id] ?? TEXTS.en[id] ?? id;
+  values.forEach((v, n) => { text = text.replaceAll(`{${n}}`, () => v); });
+  return text;
+};
+// [T, B, H] at step t and unit u of the example chosen
+const at = (a, t, u, p = part(), e = state.e) => floats(a)[(t * a.shape[1] + e) * (a.shape[2] ?? 1) + u];
+const over = (n, f) => Array.from({ length: n }, (_, k) => f(k));
+const track = (a, u, p = part(), e = state.e) => over(p.lengths[e], (t) => at(a, t, u, p, e));
+const gateName = (g, p = part()) => { const known = `gate.${(p.words_of || {})[g] || g}`; return TEXTS.en[known] ? T(known) : g; };
+const most = (values, p = part(), e = state.e) => Math.max(1e-6, ...over(p.lengths[e], (t) => Math.max(...over(p.H, (u) => Math.abs(at(values, t, u, p, e)) || 0))));
+function mapOf(values, bounds, p = part()) { // [colours, low, high]: gates from 0 to 1, all else around 0
+  if (bounds && bounds[0] === 0) return [MAPS.gate, 0, 1];
+  const m = bounds ? 1 : most(values, p);
+  return [MAPS.signed, -m, m];
+}
+const mainLeaf = (p = part()) => (p.keep ? p.keep.leaf : Object.keys(p.carries)[0]);
+const mainGate = (p = part()) => (p.keep ? p.keep.gate : Object.keys(p.gates)[0]);
+const units = () => part().order;
+const keepAt = (t, u, p = part(), e = state.e) => { const k = p.keep; const v = at(p.gates[k.gate], t, u, p, e); return k.inverted ? 1 - v : v; };
+const unitNo = (u, p = part()) => (p.numbers ? p.numbers[u] : u); // of a thinned part only some are here
+const label = (t, p = part(), e = state.e) => p.inputs[e][t] ?? "";
+
+// ---- the cell, run here ----
+function modelOf(p) {
+  const l = p.live;
+  if (!l.model) l.model = { cell: l.cell, H: p.H, U: floats(l.U), U_n: l.U_n && floats(l.U_n), b_hn: l.b_hn && floats(l.b_hn) };
+  return l.model;
+}
+function termsOf(p, e, swap) {
+  const a = p.live.wx, values = floats(a), G = a.shape[2];
+  const rows = over(p.lengths[e], (t) => values.subarray((t * a.shape[1] + e) * G, (t * a.shape[1] + e) * G + G));
+  if (swap) { const s = p.live.swaps.wx; rows[swap[0]] = floats(s).subarray(swap[1] * G, swap[1] * G + G); }
+  return rows;
+}
+function startOf(p, e) {
+  const s = p.live.start;
+  return s ? Object.fromEntries(Object.entries(s).map(([n, a]) => [n, floats(a).subarray(e * p.H, e * p.H + p.H)])) : null;
+}
+function meansOf(p, gate) { // of each unit, over all real steps of all examples, as the atlas has it
+  const sums = new Float64Array(p.H), count = p.lengths.reduce((a, b) => a + b, 0);
+  p.lengths.forEach((n, e) => over(n, (t) => over(p.H, (u) => { sums[u] += at(p.gates[gate], t, u, p, e) / count; })));
+  return sums;
+}
+const resolve = (clamps, p) => clamps.map((c) => (c.value === "mean" ? { ...c, value: meansOf(p, c.gate) } : c));
+function rerun(p, e, clamps = [], swap = null) {
+  const run = runCell(modelOf(p), termsOf(p, e, swap), startOf(p, e), resolve(clamps, p));
+  if (p.live.W) run.said = readOut(run.carry.h, p.H, floats(p.live.W), floats(p.live.b));
+  if (run.said && p.targets) {
+    run.losses = run.said.map((y, t) => (p.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.kind === "class") : 0));
+  }
+  return run;
+}
+function targetOf(p, t, e) {
+  if (p.kind === "class") return p.targets[t][e];
+  const V = p.targets.shape[2];
+  return floats(p.targets).subarray((t * p.B + e) * V, (t * p.B + e) * V + V);
+}
+const kept = new Map();
+function plainRun(p = part(), e = state.e) {
+  const name = `${DATA.parts.indexOf(p)}:${e}`;
+  if (!kept.has(name)) kept.set(name, rerun(p, e));
+  return kept.get(name);
+}
