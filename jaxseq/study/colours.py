@@ -11,8 +11,8 @@ import numpy as np
 def colour_maps(count: int = 64) -> dict[str, list[str]]:
     """Return three colour maps as hex colours, each with one meaning wherever it is seen.
 
-    `gate` is viridis, 0 or closed dark, 1 or open yellow. `signed` goes from blue by way of white to orange, `size` from
-    white to purple; both are made here in OKLab, their lightness in a line.
+    `gate` is viridis, 0 or closed dark, 1 or open yellow. `signed` goes from blue by way of white to orange, and `size`
+    from white to purple; both are made here in OKLab, their lightness in a line.
 
     Reference: Smith & van der Walt 2015 (viridis); Ottosson 2020, "A perceptual color space" (OKLab).
     """

@@ -6,6 +6,12 @@ from typing import Any
 
 import numpy as np
 
+UNITS = 64
+"""Units that are left where there are more."""
+
+STEPS = 200
+"""Steps that are left where there are more."""
+
 
 def _without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
     return {**part, "live": None, "why": "thinned"} if part.get("live") else part
@@ -50,7 +56,11 @@ def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
             "start": _cut(part["live"]["start"], 0, [0]),
         }
     if part["attention"]:
-        cut["attention"] = {**part["attention"], "weights": _cut(part["attention"]["weights"], 1, [0])}
+        cut["attention"] = {
+            **part["attention"],
+            **{name: _cut(part["attention"][name], 1, [0]) for name in ("weights", "entropy")},
+            "coverage": _cut(part["attention"]["coverage"], 0, [0]),
+        }
         cut["attention"]["source"] = part["attention"]["source"][:1]
         for name in ("scores", "parts", "units"):
             cut["attention"].pop(name, None)
@@ -58,12 +68,12 @@ def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
     return {**part, **cut, **lists, "B": 1}
 
 
-def _some_units(n: int, part: dict[str, Any], most: int = 64) -> dict[str, Any]:
-    """Return a part with 64 units, evenly spread over the order of their half-lives."""
+def _some_units(n: int, part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part with some units, evenly spread over the order of their half-lives."""
     H = part["H"]
-    if most >= H:
+    if H <= UNITS:
         return part
-    places = np.unique(np.linspace(0, H - 1, most).round().astype(int))
+    places = np.unique(np.linspace(0, H - 1, UNITS).round().astype(int))
     keep = np.sort(np.asarray(part["order"])[places])
     number = {int(unit): at for at, unit in enumerate(keep)}
     cut: dict[str, Any] = {name: _cut(part[name], 2, keep) for name in ("gates", "carries")}
@@ -82,29 +92,32 @@ def _some_units(n: int, part: dict[str, Any], most: int = 64) -> dict[str, Any]:
     return {**part, **cut, "H": len(keep), "numbers": keep.tolist()}
 
 
-def _last_steps(n: int, part: dict[str, Any], most: int = 200) -> dict[str, Any]:
+def _last_steps(n: int, part: dict[str, Any]) -> dict[str, Any]:
     """Return a part with the last steps only."""
     T = part["T"]
-    if most >= T:
+    if T <= STEPS:
         return part
-    keep = np.arange(T - most, T)
+    keep = np.arange(T - STEPS, T)
     cut: dict[str, Any] = {name: _cut(part[name], 0, keep) for name in (*PER_EXAMPLE, "targets")}
-    cut["start"] = {leaf: np.asarray(a)[T - most - 1] for leaf, a in part["carries"].items()}
+    cut["start"] = {leaf: np.asarray(a)[T - STEPS - 1] for leaf, a in part["carries"].items()}
     cut["top"] = _cut(part["top"], 0, keep) if part["top"] else part["top"]
     if part["flow"]:
         cut["flow"] = {**part["flow"], "norms": _cut(part["flow"]["norms"], 0, keep), "triangle": None}
     if part["attention"]:
-        cut["attention"] = {**part["attention"], "weights": _cut(part["attention"]["weights"], 0, keep)}
+        cut["attention"] = {
+            **part["attention"],
+            **{name: _cut(part["attention"][name], 0, keep) for name in ("weights", "entropy")},
+        }
         for name in ("scores", "parts", "units"):
             cut["attention"].pop(name, None)
-    lists = {name: [row[-most:] for row in part[name]] for name in ("inputs",) if part[name]}
+    lists = {name: [row[-STEPS:] for row in part[name]] for name in ("inputs",) if part[name]}
     return {
         **part,
         **cut,
         **lists,
-        "T": most,
+        "T": STEPS,
         "jacobian": None,
-        "lengths": [max(1, n - T + most) for n in part["lengths"]],
+        "lengths": [max(1, n - T + STEPS) for n in part["lengths"]],
     }
 
 

@@ -109,6 +109,6 @@ function begin() {
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
   draw();
-  window.jaxseqStudy = { DATA, state, change, check, part, plainRun, preActivation, rerun, snippet };
+  window.jaxseqStudy = { DATA, state, change, check, part, plainRun, preActivation, rerun, snippet, ledgerOf, survivalOf };
 }
 begin();

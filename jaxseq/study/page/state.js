@@ -75,6 +75,16 @@ const mainLeaf = (p = part()) => (p.keep ? p.keep.leaf : Object.keys(p.carries)[
 const mainGate = (p = part()) => (p.keep ? p.keep.gate : Object.keys(p.gates)[0]);
 const units = () => part().order;
 const keepAt = (t, u, p = part(), e = state.e) => { const k = p.keep; const v = at(p.gates[k.gate], t, u, p, e); return k.inverted ? 1 - v : v; };
+function ledgerOf(u, p = part(), e = state.e) { // of one unit, over time
+  const leaf = p.keep.leaf, now = track(p.carries[leaf], u, p, e);
+  const kept = now.map((_, t) => keepAt(t, u, p, e) * (t ? now[t - 1] : startAt(p, e, leaf, u)));
+  return { kept, written: now.map((v, t) => v - kept[t]), now };
+}
+function survivalOf(p = part(), e = state.e) { // [T][H], what is left at the end of what a unit held after each step
+  const n = p.lengths[e], left = over(n, () => new Float64Array(p.H).fill(1));
+  for (let t = n - 2; t >= 0; t--) for (let u = 0; u < p.H; u++) left[t][u] = left[t + 1][u] * keepAt(t + 1, u, p, e);
+  return left;
+}
 const unitNo = (u, p = part()) => (p.numbers ? p.numbers[u] : u); // of a thinned part only some are here
 const label = (t, p = part(), e = state.e) => p.inputs[e][t] ?? "";
 

@@ -91,11 +91,10 @@ VIEWS.timelines = { wide: true, has: () => Object.keys(part().gates).length, dra
 } };
 
 VIEWS.ledger = { has: () => part().keep, draw(body) {
-  const p = part(), u = state.u, k = p.keep, n = steps(), t = state.t, lstm = p.equations === "lstm";
+  const p = part(), u = state.u, k = p.keep, t = state.t, lstm = p.equations === "lstm";
   const forms = { lstm: ["c_t = f_t ⊙ c_t−1 + i_t ⊙ g_t", "h_t = o_t ⊙ tanh ( c_t )"], gru: ["h_t = z_t ⊙ h_t−1 + ( 1 − z_t ) ⊙ n_t"] }[p.equations];
   if (forms) body.append(el("div", { class: "row eqs" }, forms.map((form) => math(form))));
-  const now = track(p.carries[k.leaf], u), before = over(n, (s) => (s ? now[s - 1] : startAt(p, state.e, k.leaf, u)));
-  const keptHere = over(n, (s) => keepAt(s, u) * before[s]), writtenHere = over(n, (s) => now[s] - keptHere[s]);
+  const { kept: keptHere, written: writtenHere, now } = ledgerOf(u);
   const names = { lstm: ["f·c", "i·g"], gru: ["z·h", "(1−z)·n"] }[p.equations] || ["", ""];
   const rows = [{ name: `${T("kept")} ${names[0]}`, value: keptHere[t], ink: INKS[0] }, { name: `+ ${T("written")} ${names[1]}`, value: writtenHere[t], ink: INKS[1] }, { name: `= ${k.leaf}`, value: now[t], ink: "var(--ink)" }];
   const series = [{ name: T("kept"), values: keptHere, ink: INKS[0] }, { name: T("written"), values: writtenHere, ink: INKS[1] }, { name: `${k.leaf} = ${T("sum")}`, values: now, ink: "var(--ink)", thin: true }];
@@ -130,6 +129,7 @@ VIEWS.flow = { has: () => part().flow, draw(body) {
     const v = floats(values)[state.e];
     if (Number.isFinite(v)) note(body, "slope", leaf, say(10 ** v, 3), T(v < -.02 ? "vanishing" : v > .02 ? "exploding" : "steady"));
   }
+  if (!f.triangle) return;
   const a = f.triangle, v = floats(a), S = f.steps.length, rows = over(S, (s) => s).filter((s) => f.steps[s] < n);
   const norm = (s, t) => v[(state.e * S + s) * a.shape[2] + t], logs = (r, t) => { const x = norm(rows[r], t); return t <= f.steps[rows[r]] && x > 0 ? Math.log10(x) : NaN; };
   const all = over(rows.length, (r) => over(n, (t) => logs(r, t))).flat().filter(Number.isFinite);
@@ -162,8 +162,7 @@ VIEWS.half = { has: () => part().half, draw(body) {
   a.append(caption(T("half_axis"), key([{ name: T("seen"), ink: INKS[0] }, { name: `>${longest}`, ink: INKS[1] }])));
   cloud(a, { points, x: [-.5, p.H - .5], y: [-1.05, Math.log10(cap) + .06], height: 150, label: T("half"), xName: T("units_sorted"), yName: T("steps"), yTicks: [-1, 0, 1, 2, 3, 4].filter((v) => v <= Math.log10(cap)), yTick: (v) => String(Number((10 ** v).toPrecision(2))), leave: rest,
     hover: (k) => read(`${T("unit")} ${unitNo(order[k])}   ${T("half_short")} ${name(order[k])}   ${T("mean_keep")} ${say(floats(h.mean)[order[k]])}   = ln ½ / ln ${say(floats(h.mean)[order[k]])}`), pick: (k) => change({ u: order[k] }) });
-  const left = over(n, () => new Float64Array(p.H).fill(1));
-  for (let t = n - 2; t >= 0; t--) for (let u = 0; u < p.H; u++) left[t][u] = left[t + 1][u] * keepAt(t + 1, u);
+  const left = survivalOf();
   b.append(caption(T("survival"), scaleBar(MAPS.gate, 0, 1)));
   heat(b, { rows: p.H, columns: n, map: MAPS.gate, low: 0, high: 1, label: T("survival"), row: order.indexOf(state.u), column: state.t, height: 150,  value: (r, t) => left[t][order[r]], pick: (r, t) => change({ t, u: order[r] }), leave: rest, hover: (r, t) => read(`${T("unit")} ${unitNo(order[r])}   ∏ ${p.keep.inverted ? `(1−${p.keep.gate})` : p.keep.gate}[${t + 1} … ${n - 1}] = ${say(left[t][order[r]])}`) });
   note(body, "half_of", unitNo(state.u), name(state.u), say(floats(h.mean)[state.u]));
