@@ -16,12 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.flatten_util import ravel_pytree
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence import over_features
 from jaxseq.study.gradients import is_real, leaves_by_name
 from jaxseq.unroll import unroll
 
@@ -82,18 +80,22 @@ def step_jacobians(
     if at is not None and (wrong := [t for t in at if not 0 <= t < T]):
         raise InputError(f"step_jacobians({cell.name}): at must have steps from 0 to {T - 1}; got {wrong[0]}")
     steps = jnp.arange(T) if at is None else jnp.asarray(np.asarray(at, int))
-    size = steps.shape[0] * path.rows * path.size**2 * path.dtype.itemsize
+    rows, N, dtype = math.prod(path.real.shape[1:]), path.old.shape[-1], path.old.dtype
+    size = steps.shape[0] * rows * N**2 * dtype.itemsize
     if size > limit:
         raise InputError(
-            f"step_jacobians({cell.name}): {steps.shape[0]} steps of {path.rows} rows with {path.size} x {path.size} "
+            f"step_jacobians({cell.name}): {steps.shape[0]} steps of {rows} rows with {N} x {N} "
             f"numbers take {size / 2**30:.3g} GiB, the limit is {limit / 2**30:.3g}; choose steps by at=, give fewer "
             "rows, or use `lyapunov`, which keeps no Jacobian"
         )
 
+    eye = jnp.eye(N, dtype=dtype)
+
     def one(t: Array) -> Array:
         old, given, real = jax.tree.map(lambda a: a[t], (path.old, path.given, path.real))
-        J = path.over_rows(jax.jacfwd(path.step))(old, given)
-        still = jnp.broadcast_to(jnp.eye(path.size, dtype=J.dtype), J.shape)
+        push = jax.linearize(lambda old: path.step(old, given), old)[1]
+        J = jax.vmap(lambda change: push(jnp.broadcast_to(change, old.shape)), out_axes=-1)(eye)
+        still = jnp.broadcast_to(eye, J.shape)
         return jnp.where(jnp.broadcast_to(real[..., None, None], J.shape), J, still)
 
     return lax.map(one, steps)
@@ -202,17 +204,14 @@ def lyapunov(
     if count < 1:
         raise InputError(f"lyapunov({cell.name}): count must be at least 1; got {count}")
     path = _path(cell, params, carry, xs, mask)
-    count = min(count, path.size)
-    wide = _wide(path.dtype)
-    first = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (path.size, count), wide))[0]
-
-    def push(old: Array, given: Tree, changes: Array) -> Array:
-        linear = jax.linearize(lambda old: path.step(old, given), old)[1]
-        return jax.vmap(lambda v: linear(v.astype(path.dtype)), 1, 1)(changes).astype(wide)
+    N, dtype = path.old.shape[-1], path.old.dtype
+    wide = _wide(dtype)
+    first = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (N, min(count, N)), wide))[0]
 
     def step(changes: Array, at_t: tuple) -> tuple[Array, Array]:
         old, given, real = at_t
-        Q, R = jnp.linalg.qr(path.over_rows(push)(old, given, changes))
+        push = jax.linearize(lambda old: path.step(old, given), old)[1]
+        Q, R = jnp.linalg.qr(jax.vmap(push, -1, -1)(changes.astype(dtype)).astype(wide))
         grown = jnp.log(jnp.abs(jnp.diagonal(R, axis1=-2, axis2=-1)))
         real = real[..., None]
         changes = jnp.where(jnp.broadcast_to(real[..., None], Q.shape), Q, changes)
@@ -236,21 +235,14 @@ class _Path(NamedTuple):
       old: ``[T, B, N]``, the state before each step.
       given: what else each step is computed from: the input terms, and leaves of the carry that are whole numbers.
       real: bool ``[T, B]``.
-      step: ``(old [N], given) -> new [N]`` of one row.
-      over_rows: makes a function of one row one of all.
-      rows: how many there are.
-      size: N.
-      dtype: of the state.
+      step: ``(old [B, N], given) -> new [B, N]``. No row knows of another, so that one change of all rows at once is
+        as many changes of one row each.
     """
 
     old: Array
     given: Tree
     real: Array
     step: Callable[[Array, Tree], Array]
-    over_rows: Callable[[Callable], Callable]
-    rows: int
-    size: int
-    dtype: jnp.dtype
 
 
 def _path(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None) -> _Path:
@@ -259,25 +251,24 @@ def _path(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
     T, *batch = time_and_batch[: len(time_and_batch) - cell.spatial]
     real = jnp.ones((T, *batch), bool) if mask is None else jnp.asarray(mask)
-    if mask is not None:  # whatever padding holds, NaN included
-        xs = jax.tree.map(lambda x: jnp.where(over_features(real, x), x, jnp.zeros_like(x)), xs)
     leaves, structure = jax.tree.flatten(olds)
-    states = [a for a in leaves if is_real(a)]
-    vector, unravel = ravel_pytree([jnp.zeros(a.shape[1 + len(batch) :], a.dtype) for a in states])
+    shapes = [a.shape[1:] for a in leaves if is_real(a)]
+    sizes = [math.prod(shape[len(batch) :]) for shape in shapes]
+
+    def vector(leaves: list[Array], rows: tuple[int, ...]) -> Array:
+        real = [a for a in leaves if is_real(a)]
+        return jnp.concatenate([a.reshape(*rows, size) for a, size in zip(real, sizes, strict=True)], -1)
 
     def step(old: Array, given: Tree) -> Array:
         wx, whole = given
-        states, whole = iter(unravel(old)), iter(whole)
-        row = jax.tree.unflatten(structure, [next(states if is_real(a) else whole) for a in leaves])
-        new = cell.advance(params, row, wx)[0]
-        return ravel_pytree([a for a in jax.tree.leaves(new) if is_real(a)])[0]
+        parts = jnp.split(old, np.cumsum(sizes)[:-1], axis=-1)
+        states = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        whole = iter(whole)
+        before = jax.tree.unflatten(structure, [next(states if is_real(a) else whole) for a in leaves])
+        return vector(jax.tree.leaves(cell.advance(params, before, wx)[0]), tuple(batch))
 
-    def over_rows(f: Callable) -> Callable:
-        return functools.reduce(lambda f, _: jax.vmap(f), batch, f)
-
-    old = jnp.concatenate([a.reshape(T, *batch, math.prod(a.shape[1 + len(batch) :])) for a in states], -1)
     given = cell.input_terms(params, xs), [a for a in leaves if not is_real(a)]
-    return _Path(old, given, real, step, over_rows, math.prod(batch), vector.shape[0], jnp.dtype(vector.dtype))
+    return _Path(vector(leaves, (T, *batch)), given, real, step)
 
 
 @functools.cache

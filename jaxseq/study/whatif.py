@@ -31,7 +31,8 @@ class Effect(NamedTuple):
     Fields:
       outs: ``[T, B, H]``, as they were.
       changed: as they are with the change.
-      moved: ``[T, B]``, the root mean square over the units of their difference; 0 at padded steps.
+      moved: ``[T, B]``, the root mean square over the units of their difference; 0 at padded steps. Of outputs that
+        are several arrays, as with attention, each weighs the same.
       loss: as it was, of the shape that the loss has; None where no loss was given.
       changed_loss: as it is with the change, or None.
     """

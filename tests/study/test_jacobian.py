@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from reference import sigmoid
 
 from jaxseq import InputError, unroll
+from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn
 from jaxseq.cells.rnn import RNNCarry, RNNGates
 from jaxseq.study import lyapunov, parts, products, spectrum, step_jacobians
@@ -67,11 +68,16 @@ def test_products_are_the_derivative_of_the_run() -> None:
     def run(state, xs):
         return ravel_pytree(unroll(lstm, params, unravel(state), xs)[0])[0]
 
-    J = step_jacobians(lstm, params, carry, xs)
-    np.testing.assert_allclose(products(J, 4)[0, 0], jax.jacfwd(run)(state, xs), rtol=1e-10, atol=1e-14)
-    np.testing.assert_allclose(products(J, 3)[0, 0], jax.jacfwd(run)(state, xs[:3]), rtol=1e-10, atol=1e-14)
-    assert products(J, 3).shape == (2, 1, 6, 6)
-    np.testing.assert_array_equal(products(J, 1), J)
+    @jax.jit
+    def look():
+        J = step_jacobians(lstm, params, carry, xs)
+        return J, products(J, 4), products(J, 3), products(J, 1), *(jax.jacfwd(run)(state, xs[:t]) for t in (4, 3))
+
+    J, four, three, one, of_four, of_three = look()
+    np.testing.assert_allclose(four[0, 0], of_four, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(three[0, 0], of_three, rtol=1e-10, atol=1e-14)
+    assert four.shape == (1, 1, 6, 6) and three.shape == (2, 1, 6, 6)
+    np.testing.assert_array_equal(one, J)
     with pytest.raises(InputError, match="span must be from 1 to the number of steps, 4; got 5"):
         products(J, 5)
 
@@ -121,6 +127,24 @@ def test_a_larger_forget_bias_moves_eigenvalues_to_one() -> None:
         assert np.abs(found[:H, None] - want).min(0).max() < 1e-9 and np.abs(found[H:]).max() < 1e-6
         apart.append(np.abs(found[:H] - 1).mean())
     assert apart[0] > 0.4 > 0.2 > apart[1] > 0.05 > apart[2], apart
+
+
+def test_rows_whose_params_differ_have_their_own() -> None:
+    """The memory that attention reads is in the params, one for each row."""
+    cell = with_attention(gru, additive)
+    params = cell.init(jax.random.key(0), 3, 2, value_size=4, units=6, dtype=jnp.float64)
+    source, xs = jax.random.normal(jax.random.key(1), (5, 2, 4)), jax.random.normal(jax.random.key(2), (3, 2, 3))
+
+    @jax.jit
+    def look(source, xs):
+        there = params._replace(memory=additive.remember(params.attention, source, None))
+        return step_jacobians(cell, there, None, xs), lyapunov(cell, there, None, xs)
+
+    for row in (0, 1):
+        alone = look(source[:, row : row + 1], xs[:, row : row + 1])
+        np.testing.assert_allclose(look(source, xs)[0][:, row], alone[0][:, 0], rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(look(source, xs)[1].growth[:, row], alone[1].growth[:, 0], rtol=1e-8)
+    assert np.abs(alone[0] - look(source[:, :1], xs[:, 1:])[0]).max() > 1e-3  # another memory, another Jacobian
 
 
 def test_pictures_have_one_state_for_all_places() -> None:
