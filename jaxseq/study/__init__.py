@@ -2,6 +2,7 @@
 
 from jaxseq.study import tasks
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
+from jaxseq.study.collect import collect
 from jaxseq.study.compare import (
     Compared,
     Model,
@@ -21,6 +22,7 @@ from jaxseq.study.equations import Explanation, explain
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
+from jaxseq.study.part import Part
 from jaxseq.study.plots import (
     plot_atlas,
     plot_attention,
@@ -39,6 +41,7 @@ from jaxseq.study.plots import (
     plot_triangle,
 )
 from jaxseq.study.replay import Kept, Replay, along, log_spaced, recorder, replay
+from jaxseq.study.report import Report
 from jaxseq.study.saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
@@ -59,7 +62,9 @@ __all__ = [
     "Ledger",
     "Lyapunov",
     "Model",
+    "Part",
     "Replay",
+    "Report",
     "Saturation",
     "Scores",
     "Show",
@@ -69,6 +74,7 @@ __all__ = [
     "along",
     "atlas",
     "by_half_life",
+    "collect",
     "compare",
     "correlation",
     "coverage",
