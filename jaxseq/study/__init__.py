@@ -1,4 +1,14 @@
-"""The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``."""
+"""The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``.
+
+Functions take a cell, its params and a run, ``(cell, params, carry, xs, mask)`` as `jaxseq.unroll` does, or arrays that
+another one returned, and give arrays; what a cell does not have, such as a gate that retains, is None. They work under
+`jax.jit`, but for those that make text and figures. A figure of each is ``plot_...(data, ax=None)``, for which alone
+matplotlib is needed.
+
+An LSTM of 256 units over 1,000 steps of one row takes, on two CPU cores, 1 to 3 s for each of gates, ledger,
+saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a step, compilation included, and at most
+0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
+"""
 
 from jaxseq.study import tasks
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy

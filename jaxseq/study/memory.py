@@ -12,7 +12,7 @@ unit whose gate were always at its geometric mean k~ would have lost half of wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +38,7 @@ class Keep(NamedTuple):
     gate: str
     inverted: bool = False
 
-    def of(self, gates: Mapping[str, Array]) -> Array:
+    def of(self, gates: Mapping[str, Any]) -> Any:
         """Return what retains, 1 keeping and 0 erasing, of gates by name (those of `gates_of`)."""
         gate = choose("gate", self.gate, gates)
         return 1 - gate if self.inverted else gate

@@ -93,9 +93,12 @@ def translate(
     if attention is not None:
         notes += _draw_attention(done[0], attention) or [f"wrote {attention}"]
     if gates is not None:
-        tokens, seen = model.gates(lines[0])
-        retain = next((name for name in ("f", "z") if name in seen), next(iter(seen)))
-        plots.save(plots.gates(seen, tokens, unit_order=np.argsort(seen[retain].mean(0)).tolist()), gates)
+        from jaxseq import study
+
+        tokens, seen, keeps = model.gates(lines[0])
+        retained = next((np.asarray(keep.of(seen)) for keep in keeps), next(iter(seen.values())))
+        order = np.argsort(retained.mean(0)).tolist()
+        plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), gates)
         notes.append(f"wrote {gates}")
     facts = [{**d._asdict(), "weights": np.round(d.weights, 4).tolist()} for d in done]
     return Shown(facts, "\n".join(d.text for d in done), notes)

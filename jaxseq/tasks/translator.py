@@ -6,7 +6,7 @@ import functools
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
 from jaxseq.unroll import trace
+
+if TYPE_CHECKING:
+    from jaxseq.study import Keep
 
 LENGTHS = (POSITIONS, 20, 40, 80, 160, LONGEST)
 """Source lengths that programs are compiled for; a batch is padded to the next."""
@@ -87,12 +90,14 @@ class Translator(NamedTuple):
                 done[i] = translation._replace(source=sentences[i], unknown=unknown)
         return [done[i] for i in range(len(rows))]
 
-    def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray]]:
-        """Return the tokens of a sentence, and each gate ``[S, H]`` of the encoder's first layer as it reads them.
+    def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray], tuple[Keep, ...]]:
+        """Return a sentence's tokens, the gates ``[S, H]`` of the encoder's first layer, and which of them retain.
 
         Raises:
           InputError: for an empty sentence.
         """
+        from jaxseq.study import keeps_of
+
         tokens = self._tokens(sentence)
         if not tokens:
             raise InputError(f"the sentence {sentence!r} is empty; give text to read")
@@ -102,7 +107,7 @@ class Translator(NamedTuple):
         row = jnp.array([*self.source.encode(tokens), EOS])
         _, seen = trace(cell, own, None, lookup(self.params.source, row))
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
-        return [*tokens, text.SPECIALS[EOS]], gates
+        return [*tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
 
     def _tokens(self, sentence: str) -> list[str]:
         """Return a sentence's tokens, with what nobody sees dropped as it is from the training text."""

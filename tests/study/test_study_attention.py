@@ -31,10 +31,11 @@ SOFTMAX = ["additive", "concat", "coverage", "location", "dot", "scaled-dot", "g
 @pytest.mark.parametrize("name", SOFTMAX)
 def test_terms_add_up_to_scores_whose_softmax_is_the_weights(name: str) -> None:
     attention, params, memory, query, state = problem(name)
-    seen = jax.tree.map(np.asarray, decompose(attention, params, memory, query, state))
+    seen = jax.jit(lambda *args: decompose(attention, *args))(params, memory, query, state)
+    seen = jax.tree.map(np.asarray, seen)
     np.testing.assert_allclose(seen.terms.sum(-1) + seen.rest, seen.scores, rtol=1e-12)
     np.testing.assert_allclose(masked_softmax(seen.scores, memory.mask), seen.weights, rtol=1e-10, atol=1e-15)
-    np.testing.assert_array_equal(seen.weights, attention.attend(params, memory, query, state)[1])
+    np.testing.assert_allclose(seen.weights, attention.attend(params, memory, query, state)[1], rtol=1e-12)
     inside = seen.query + seen.source + (0 if seen.state is None else seen.state)
     parts = seen.query * seen.source if seen.state is None and "v" not in getattr(params, "_fields", ()) else None
     want = parts if parts is not None else np.asarray(params.v) * np.tanh(inside)

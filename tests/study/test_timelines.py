@@ -39,7 +39,7 @@ def test_the_ledger_of_a_gru_is_its_equations() -> None:
     old = np.concatenate([carry.h[None], seen.carries.h[:-1]])
     np.testing.assert_allclose(account.kept, gates["z"] * old, rtol=1e-12)
     np.testing.assert_allclose(account.written, (1 - gates["z"]) * gates["n"], rtol=1e-12)
-    np.testing.assert_array_equal(account.shown, seen.outs)
+    np.testing.assert_allclose(account.shown, seen.outs, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru_cho", "mgu", "sru", "slstm", "min_gru"])
@@ -76,9 +76,9 @@ def test_every_layer_has_its_ledger() -> None:
     params, carry, xs = draw(Subject(cell), 4, (2,))
     seen = trace(cell, params, carry, xs)[1]
     below, top = (ledger(cell, params, carry, xs, keep=keep) for keep in keeps_of(cell))
-    np.testing.assert_array_equal(below.new, seen.carries[0].c)
+    np.testing.assert_allclose(below.new, seen.carries[0].c, rtol=1e-12)
     np.testing.assert_allclose(below.shown, seen.carries[0].h, rtol=1e-12)
-    np.testing.assert_array_equal(top.new, seen.outs)
+    np.testing.assert_allclose(top.new, seen.outs, rtol=1e-12)
 
 
 def test_a_cell_with_attention_has_one() -> None:
