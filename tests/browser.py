@@ -1,4 +1,8 @@
-"""A real browser, driven over WebDriver's own protocol with nothing but the standard library."""
+"""A real browser, driven over WebDriver's own protocol with nothing but the standard library.
+
+It takes the README's picture, of a page that ``jaxseq study --cell lstm --task copy -o report.html`` wrote:
+``python tests/browser.py report.html data/pictures/study.png``.
+"""
 
 import base64
 import contextlib
@@ -6,6 +10,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -16,7 +21,7 @@ from typing import Any
 
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --lang=en"
+    "--disable-component-update --disable-sync --hide-scrollbars --lang=en"
 ).split()
 
 
@@ -92,10 +97,11 @@ class Browser:
         self.send("POST", "/actions", {"actions": [pointer]})
         self.settle()
 
-    def picture(self, file: Path, *, whole: bool = True) -> None:
+    def picture(self, file: Path, height: int = 0) -> None:
+        """Take a picture of the page from its top, all of it or so many pixels."""
         size = self.cdp("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        got = self.cdp("Page.captureScreenshot", captureBeyondViewport=whole, **({"clip": clip} if whole else {}))
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
+        got = self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         file.write_bytes(base64.b64decode(got["data"]))
 
 
@@ -141,3 +147,12 @@ def _send(method: str, url: str, body: Any = None) -> Any:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise AssertionError(json.load(error)["value"]["message"]) from error
+
+
+if __name__ == "__main__":
+    with browser() as window:
+        window.size(1280)
+        window.open(Path(sys.argv[1]), "lang=en&theme=light&t=16")
+        window.run("document.querySelector('#v-strip').hidden = true")
+        end = window.run("return document.querySelector('#v-timelines').getBoundingClientRect().bottom + 8")
+        window.picture(Path(sys.argv[2]), height=end)

@@ -32,6 +32,7 @@ function footer() {
 }
 
 // ---- the page ----
+const partName = (name) => (TEXTS.en[`part.${name}`] ? T(`part.${name}`) : name);
 const ORDER = ["strip", "compare", "timelines", "ledger", "half", "flow", "jacobian", "saturation", "attention", "whatif", "equation", "replay"];
 const ALWAYS = ["timelines", "ledger", "half"]; // where a cell has none of it, this is said in its place
 const absent = () => ORDER.filter((id) => !VIEWS[id].has() && !ALWAYS.includes(id));
@@ -47,27 +48,36 @@ function layOut() { // two narrow views beside each other; one that is left alon
   }
   if (lone) lone.classList.add("wide");
 }
-function draw() {
+const stale = new Set(); // views out of sight, drawn when the scrubber rests
+let resting = 0;
+function draw(moved) { // moved: only the time or the unit is another
   document.documentElement.lang = state.lang === "zh" ? "zh-CN" : "en";
   document.documentElement.dataset.theme = state.theme;
-  const open = new Set([...document.querySelectorAll("details[open]")].map((d) => d.dataset.key));
   const focused = document.activeElement && document.activeElement.id;
   tools();
-  layOut();
+  if (!moved) layOut();
   for (const id of ORDER) {
-    const section = byId(`v-${id}`), body = section.querySelector(".body");
-    section.querySelector("h2").textContent = T(id);
-    section.querySelector(".how").textContent = T(`${id}.how`);
-    body.replaceChildren();
-    if (VIEWS[id].has()) VIEWS[id].draw(body);
-    else if (!section.hidden) note(body, `${id}.none`, part().name);
-    [...section.querySelectorAll("details")].forEach((d, n) => { d.dataset.key = `${id}${n}`; d.open = open.has(d.dataset.key); });
+    const place = byId(`v-${id}`).getBoundingClientRect();
+    if (moved && (place.bottom < -200 || place.top > innerHeight + 200)) stale.add(id);
+    else drawView(id);
   }
-  footer();
+  clearTimeout(resting);
+  if (stale.size) resting = setTimeout(() => stale.forEach(drawView), 150);
+  if (!moved) footer();
   rest();
   if (focused && byId(focused)) byId(focused).focus({ preventScroll: true });
 }
-const partName = (name) => (TEXTS.en[`part.${name}`] ? T(`part.${name}`) : name);
+function drawView(id) {
+  stale.delete(id);
+  const section = byId(`v-${id}`), body = section.querySelector(".body");
+  const open = new Set([...section.querySelectorAll("details[open]")].map((d) => d.dataset.key));
+  section.querySelector("h2").textContent = T(id);
+  section.querySelector(".how").textContent = T(`${id}.how`);
+  body.replaceChildren();
+  if (VIEWS[id].has()) VIEWS[id].draw(body);
+  else if (!section.hidden) note(body, `${id}.none`, part().name);
+  section.querySelectorAll("details").forEach((d, n) => { d.dataset.key = n; d.open = open.has(String(n)); });
+}
 function group(name, options, chosen, pick) {
   return el("fieldset", {}, el("legend", {}, name), options.map(([value, text]) => el("button", { type: "button", id: `pick-${value}`, "aria-pressed": value === chosen ? "true" : "false", onclick: () => pick(value) }, text)));
 }

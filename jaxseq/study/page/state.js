@@ -6,7 +6,7 @@ const MAPS = DATA.maps, TOLERANCE = 1e-5;
 const byId = (id) => document.getElementById(id);
 
 // ---- state, kept in the address ----
-const state = { p: 0, e: 0, t: 0, u: 0, pins: [], clamps: [], swap: null, lang: "en", theme: "light", snap: null };
+const state = { p: 0, e: 0, t: 0, u: null, pins: [], clamps: [], swap: null, lang: "en", theme: "light", snap: null };
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1)), whole = (name) => Number.parseInt(given.get(name) ?? "", 10);
   if (matchMedia("(prefers-color-scheme: dark)").matches) state.theme = "dark";
@@ -29,7 +29,7 @@ function fit() {
   const p = part();
   state.e = within(state.e, p.B);
   state.t = within(state.t, p.lengths[state.e]);
-  state.u = within(state.u, p.H);
+  state.u = state.u === null ? p.order[0] : within(state.u, p.H);
   state.pins = state.pins.filter((u) => u >= 0 && u < p.H);
   state.clamps = p.live ? state.clamps.filter((c) => CELLS[p.live.cell].names.includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && p.live.cell === "lstm"))) : [];
   if (state.swap && !(p.live && p.live.swaps && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.swaps.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
@@ -42,13 +42,19 @@ function writeHash() {
   if (state.snap !== null) out.set("snap", state.snap);
   try { history.replaceState(null, "", `#${out}`); } catch { /* a page in a frame without an address */ }
 }
-let due = false;
+let due = false, moved = true;
 function change(values) {
   Object.assign(state, values);
   fit();
+  moved = moved && Object.keys(values).every((name) => name === "t" || name === "u");
   if (due) return;
   due = true;
-  requestAnimationFrame(() => { due = false; draw(); writeHash(); });
+  requestAnimationFrame(() => {
+    const only = moved;
+    [due, moved] = [false, true];
+    draw(only);
+    writeHash();
+  });
 }
 
 // ---- what the data hold ----
