@@ -133,10 +133,9 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
         out["flow"], found = gradients(part, keep.leaf if keep else next(iter(carries)))
         out["atlas"], more = (None, []) if briefly else held(part)
         checks += [*found, *more]
-    if part.weights is None:  # where a source is read, a step is not a function of one row alone
-        out["jacobian"], found = jacobians(part)
-        checks += found
-    else:
+    out["jacobian"], found = jacobians(part)
+    checks += found
+    if part.weights is not None:
         weights = jnp.asarray(part.weights)
         out["attention"] = {
             "weights": np.asarray(weights), "source": [list(row) for row in part.source],

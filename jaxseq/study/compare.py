@@ -253,7 +253,14 @@ class Compared(NamedTuple):
 
 
 def compare(
-    cells: Mapping[str, Cell], task: Task, *, hidden: int, steps: int, seed: Sequence[int] = (0,), **options: Any
+    cells: Mapping[str, Cell],
+    task: Task,
+    *,
+    hidden: int,
+    steps: int,
+    seed: Sequence[int] = (0,),
+    inits: Mapping[str, Callable[[Key, int, int], Params]] | None = None,
+    **options: Any,
 ) -> dict[str, Compared]:
     """Train several cells on the same task, data and seeds, with about as many parameters each.
 
@@ -263,6 +270,7 @@ def compare(
       hidden: H of the first cell; the others get the sizes whose numbers of parameters are nearest to its.
       steps: of each training.
       seed: one or several.
+      inits: ``(key, input_size, hidden_size) -> params`` in place of a cell's own, by the cell's name.
       options: of `train`.
 
     Example:
@@ -279,7 +287,8 @@ def compare(
         H = hidden if count is None else matched_hidden(cell, task, count)
         size = parameters(cell, task, H)
         count = size if count is None else count
-        trained = train(cell, task, hidden=H, steps=steps, seed=seeds, **options)
+        init = (inits or {}).get(name, cell.init)
+        trained = train(cell, task, hidden=H, steps=steps, seed=seeds, init=init, **options)
         scores = jax.vmap(lambda p, cell=cell: evaluate(cell, task, p))(trained.params)
         found[name] = Compared(H, size, trained, scores)
     return found

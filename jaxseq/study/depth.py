@@ -13,7 +13,7 @@ import numpy as np
 from jaxseq.notation import Array, Tree
 from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values
 from jaxseq.study.gradients import Flow, flow, slope, triangle
-from jaxseq.study.jacobian import lyapunov, spectrum, step_jacobians
+from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
 from jaxseq.study.look import named_leaves
 from jaxseq.study.part import Part
 from jaxseq.study.replay import along
@@ -79,11 +79,13 @@ def held(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
 
 def jacobians(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
     """Return spectra along the first sequence, at all of its real steps or some; None where one would take long."""
-    first = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, 1, axis=axis), tree)  # noqa: E731
     real = int(np.asarray(part.real())[:, 0].sum())
-    xs = jax.tree.map(lambda a: a[:real], first(part.xs, 1))
-    start = part.cell.initial_carry(part.params, (1,)) if part.carry is None else first(part.carry, 0)
-    count = int(min(real, EIGENVALUES // sum(a.size for a in jax.tree.leaves(start)) ** 3))
+    rows = jax.tree.leaves(part.xs)[0].shape[1] if part.weights is not None else 1  # a source has all its rows
+    some = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, rows, axis=axis), tree)  # noqa: E731
+    xs = jax.tree.map(lambda a: a[:real], some(part.xs, 1))
+    start = part.cell.initial_carry(part.params, (rows,)) if part.carry is None else some(part.carry, 0)
+    size = sum(a[0].size for a in jax.tree.leaves(start))
+    count = int(min(real, EIGENVALUES // size**3, LIMIT // (4 * rows * size**2)))
     if count < 1:
         return None, []
     steps = np.unique(np.linspace(0, real - 1, count).round().astype(int))

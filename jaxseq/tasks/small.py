@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ import numpy as np
 
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
+from jaxseq.initializers import chrono
+from jaxseq.notation import Key, Params
 from jaxseq.study.compare import Compared, compare, outputs
 from jaxseq.study.part import Part
 from jaxseq.study.replay import log_spaced
@@ -32,6 +34,9 @@ BESIDE = ("lstm", "gru", "rnn")
 LEARNING_RATE = 1e-2
 """Of Adam, for small models."""
 
+BLOCKS = {"lstm": "i f g o", "gru": "r z n"}
+"""Cells whose gates start as they are to retain over up to the length of a task, with the blocks of their bias."""
+
 
 def task_of(name: str) -> Task:
     """Return a task at its size in `SIZES`.
@@ -53,15 +58,31 @@ def of_task(name: str, task: Task, *, hidden: int, steps: int, seed: int) -> Stu
     called = name.rpartition(":")[2] if is_code(name) else first.name
     cells = {called: first, **{own: CELLS[own] for own in BESIDE if CELLS[own] is not first and own != called}}
     keep = log_spaced(steps, 12)
-    found = compare(cells, task, hidden=hidden, steps=steps, seed=(seed,), keep=keep, learning_rate=LEARNING_RATE)
+    inits = {own: _retaining(cell, task.length) for own, cell in cells.items()}
+    found = compare(
+        cells, task, hidden=hidden, steps=steps, seed=(seed,), inits=inits, keep=keep, learning_rate=LEARNING_RATE
+    )
     batch = task.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
     parts = [_small(name, cells[name], task, batch, one, keep) for name, one in found.items()]
     subtitle = (
         f"{task.name}: {', '.join(cells)}, with {found[called].parameters} parameters or about as many, "
-        f"{steps} steps, seed {seed}"
+        f"{steps} steps, seed {seed}; LSTM and GRU start with chrono biases (Tallec & Ollivier 2018)"
     )
     scores = [(float(one.scores.loss[0]), float(one.scores.accuracy[0])) for one in found.values()]
     return Studied(parts, subtitle, scores=scores)
+
+
+def _retaining(cell: Cell, longest: int) -> Callable[[Key, int, int], Params]:
+    """Return a cell's init, with a chrono bias where the blocks of its bias are known."""
+    blocks = next((blocks for name, blocks in BLOCKS.items() if CELLS[name] is cell), None)
+    if blocks is None:
+        return cell.init
+
+    def init(key: Key, input_size: int, hidden_size: int) -> Params:
+        params = cell.init(key, input_size, hidden_size)
+        return params._replace(b=chrono(longest, blocks)(key, params.b.shape, params.b.dtype))
+
+    return init
 
 
 def _small(name: str, cell: Cell, task: Task, batch: Batch, one: Compared, keep: Sequence[int]) -> Part:

@@ -108,7 +108,7 @@ function heat(into, o) {
   }
   if (o.row !== undefined && o.row >= 0) {
     pen.fillStyle = ink;
-    const y = (o.row + .5) * step;
+    const y = Math.max(4.5, Math.min(tall - 4.5, (o.row + .5) * step));
     pen.beginPath();
     pen.moveTo(left - 7, y - 4);
     pen.lineTo(left - 1, y);
