@@ -50,7 +50,7 @@ def test_a_recorder_keeps_params_of_a_loop_of_chunks() -> None:
     step = optax.sgd(0.25)
     run = chunk(loss, step)
     recorded, kept = study.recorder(
-        lambda state, bucket, rows: run(state, jnp.ones(3), rows, jax.random.key(0)), (0, 1, 3, 6)
+        lambda state, bucket, rows: run(state, jnp.ones(3), rows, jax.random.key(0)), (0, 1, 2, 3, 6)
     )
     state = TrainState.create(jnp.zeros(()), step)
     for _ in range(3):
