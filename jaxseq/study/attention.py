@@ -22,6 +22,8 @@ from jaxseq.notation import Array, Params, Tree
 def entropy(weights: Array) -> Array:
     """Return the entropy of each row in nats, ``[T, B]`` of ``weights [T, B, S]``: 0 for one place, ln S for all alike.
 
+    Of weights that sum to less than 1 (monotonic, local) it is the same sum, and no entropy.
+
     Example:
       >>> import jax.numpy as jnp
       >>> [round(float(e), 4) for e in entropy(jnp.array([[0.0, 1.0], [0.5, 0.5]]))]
