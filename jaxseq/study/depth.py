@@ -22,9 +22,12 @@ from jaxseq.study.whatif import atlas
 from jaxseq.unroll import trace, unroll
 
 TRIANGLE = 120
-"""Most losses of a triangle, each of which is a backward pass; there are fewer of a longer sequence, evenly spread."""
+"""Most losses of a triangle, each of which is a backward pass; of more steps some are taken, evenly spread."""
 
-EIGENVALUES = 2_000_000_000
+BACKWARD = 20_000_000_000
+"""Most floating-point operations of a triangle; there are fewer losses in one of a large model."""
+
+EIGENVALUES = 1_000_000_000
 """Most of S N³, for N numbers of state, that is spent on the spectra of a page; S steps are shown, or all."""
 
 HELD = 100_000_000_000
@@ -38,8 +41,8 @@ def gradients(part: Part, leaf: str) -> tuple[dict[str, Any], list[Check]]:
     """Return norms of the gradient by each part of the carry, their slopes, and the triangle of one part, `leaf`."""
     counted = np.asarray(part.counted()).any(-1)
     steps = np.flatnonzero(counted)
-    if len(steps) > TRIANGLE:
-        steps = steps[np.unique(np.linspace(0, len(steps) - 1, TRIANGLE).round().astype(int))]
+    most = int(min(len(steps), TRIANGLE, max(2, BACKWARD // (3 * _forward(part)))))
+    steps = steps[np.unique(np.linspace(len(steps) - 1, 0, most).round().astype(int))]
 
     @jax.jit
     def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Array], Array]:
@@ -59,14 +62,18 @@ def gradients(part: Part, leaf: str) -> tuple[dict[str, Any], list[Check]]:
     return found, [gradient_by_differences(part.loss, part.run, seen, leaf)]
 
 
+def _forward(part: Part) -> int:
+    """Return about how many floating-point operations a run of the part takes."""
+    T, B = jax.tree.leaves(part.xs)[0].shape[:2]
+    return 2 * T * B * sum(a.size for a in jax.tree.leaves(part.params) if a.ndim == 2)
+
+
 def held(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
     """Return the change of the loss with each unit of each gate held; None where that would take long."""
     named = named_leaves(jax.eval_shape(lambda: trace(*part.run)[1].gates))
     widths = {a.shape[-1] for a in named.values()}
-    T, B = jax.tree.leaves(part.xs)[0].shape[:2]
-    weights = sum(a.size for a in jax.tree.leaves(part.params) if a.ndim == 2)
-    work = sum(a.shape[-1] for a in named.values()) * len(VALUES) * T * B * 2 * weights
-    if work > HELD or len(widths) != 1:
+    runs = sum(a.shape[-1] for a in named.values()) * len(VALUES)
+    if runs * _forward(part) > HELD or len(widths) != 1:
         return None, []
     seen = jax.jit(lambda params: atlas(*part.run._replace(params=params), loss=part.loss, values=VALUES))(part.params)
     if not seen.loss:

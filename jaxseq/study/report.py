@@ -46,7 +46,10 @@ def _thinned(data: dict[str, Any], full: bool) -> tuple[str, list[str]]:
     for name, thin in () if full else THINNINGS:
         if len(text.encode()) <= LIMIT:
             break
-        data["parts"] = [thin(n, part) for n, part in enumerate(data["parts"])]
+        parts = [thin(n, part) for n, part in enumerate(data["parts"])]
+        if all(new is old for new, old in zip(parts, data["parts"], strict=True)):
+            continue
+        data["parts"] = parts
         data["thinned"].append(name)
         text = _assembled(data)
     size = len(text.encode())

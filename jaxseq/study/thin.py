@@ -22,6 +22,7 @@ def _others_without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others_without_extra(n: int, part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part that is not the first without what is drawn beyond its gates and gradients."""
     return {**part, "jacobian": None, "atlas": None, "flow": _line_only(part["flow"])} if n else part
 
 
@@ -41,6 +42,8 @@ def _cut(a: Any, axis: int, keep: Any) -> Any:
 
 def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
     """Return a part with its first example only."""
+    if part["B"] == 1:
+        return part
     cut = {name: _cut(part[name], 1, [0]) for name in PER_EXAMPLE}
     cut["targets"] = _cut(part["targets"], 1, [0])
     cut["start"] = _cut(part["start"], 0, [0])

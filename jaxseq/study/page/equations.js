@@ -34,7 +34,11 @@ function leafLine(p, e, leaf, t, u) {
     case "lstm h": return `h[${unitNo(u, p)}] = o·tanh(c) = ${say(g("o"))} · tanh(${say(c("c", t))}) = ${say(value)}`;
     case "gru h": return `h[${unitNo(u, p)}] = z·h + (1−z)·n = ${say(g("z"))} · ${say(c("h", t - 1))} + ${say(1 - g("z"))} · ${say(g("n"))} = ${say(value)}`;
     case "rnn h": return `h[${unitNo(u, p)}] = ${p.live && p.live.cell === "rnn_relu" ? "relu" : "tanh"}(a) = ${say(value)},  a = ${gateLine(p, e, "a", t, u).slice(`a[${unitNo(u, p)}] = `.length)}`;
-    default: return `${leaf}[${unitNo(u, p)}] = ${say(value)}`;
+    default: {
+      if (!p.keep || p.keep.leaf !== leaf) return `${leaf}[${unitNo(u, p)}] = ${say(value)}`;
+      const k = p.keep, by = keepAt(t, u, p, e), old = c(leaf, t - 1);
+      return `${leaf}[${unitNo(u, p)}] = ${k.inverted ? `(1−${k.gate})` : k.gate}·${leaf} + ${T("written")} = ${say(by)} · ${say(old)} ${sign(value - by * old)} = ${say(value)}`;
+    }
   }
 }
 const startAt = (p, e, leaf, u) => (p.start && p.start[leaf] ? floats(p.start[leaf])[e * p.H + u] : 0);

@@ -92,7 +92,9 @@ function survivalOf(p = part(), e = state.e) { // [T][H], what is left at the en
   return left;
 }
 const unitNo = (u, p = part()) => (p.numbers ? p.numbers[u] : u); // of a thinned part only some are here
-const label = (t, p = part(), e = state.e) => p.inputs[e][t] ?? "";
+// A word whose marks would turn the text around it is kept to itself.
+const isolated = (word) => (/[\u0590-\u08ff\u202a-\u202e\u2066-\u2069]/.test(word) ? `\u2068${word}\u2069` : word);
+const label = (t, p = part(), e = state.e) => isolated(p.inputs[e][t] ?? "");
 
 // ---- the cell, run here ----
 function modelOf(p) {
