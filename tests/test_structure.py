@@ -69,7 +69,7 @@ tasks.report
 tasks.parts
 tasks.small
 tasks.convert tasks.study
-experiments.base experiments.training
+experiments.base experiments.training experiments.letters
 experiments.counting experiments.memory experiments.chrono experiments.forget_bias experiments.spectrum
 experiments.ablation experiments.vanishing experiments.attention experiments.gates_open
 experiments

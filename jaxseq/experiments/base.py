@@ -6,7 +6,8 @@ part of every experiment the same, and fixed before anything was measured:
 
     reproduced      the 95% confidence interval of the mean margin over the seeds lies above 0
     not reproduced  it lies below 0
-    inconclusive    it holds 0, fewer than 5 seeds were run, or a margin is not a number
+    inconclusive    it holds 0, fewer than 5 seeds were run, or a margin is not a number: a seed in which no network
+                    learnt anything tells nothing about which learns more (`Row.where`)
 
 The interval is Student's, ``mean ± t(0.975, n - 1) s / sqrt(n)``, s the standard deviation over the n seeds. A claim is
 reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. What is measured beside
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
 FEWEST = 5
 """Seeds below which nothing is concluded."""
 
@@ -50,10 +52,19 @@ class Row(NamedTuple):
         """The verdict on this part; empty for what is measured beside the claim."""
         return verdict(self.margins) if self.claimed else ""
 
+    def where(self, told: Any) -> Row:
+        """Return the row with margins that are not a number where a seed tells nothing; `told` is bool ``[seeds]``."""
+        told = np.broadcast_to(told, len(self.margins))
+        return self._replace(margins=tuple(m if t else math.nan for m, t in zip(self.margins, told, strict=True)))
+
     @property
     def measured(self) -> str:
         """Mean and standard deviation over the seeds, in words."""
         values = np.asarray(self.values, float)
+        if not np.isfinite(values).all():
+            kept = values[np.isfinite(values)]
+            rest = f"{len(values) - len(kept)} of {len(values)} tell nothing"
+            return f"{kept.mean():.4g}; {rest}" if len(kept) else rest
         if len(values) == 1:
             return f"{values[0]:.4g}"
         return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"

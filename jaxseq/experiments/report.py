@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from jaxseq.errors import choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
+from jaxseq.experiments.base import VERDICTS
 from jaxseq.files import cannot_write, write_atomic
 from jaxseq.tasks.report import Shown
 
@@ -32,9 +34,9 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     for one in EXPERIMENTS.values() if name == ALL else [EXPERIMENTS[name]]:
         settings = one.quick if quick else one.full
         print(f"jaxseq: {one.name}: {settings.seeds} seeds ...", file=sys.stderr, flush=True)
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         found = one.run(settings)
-        facts = facts_of(one, found, settings, time.perf_counter() - begun)
+        facts = facts_of(one, found, settings, time.perf_counter() - begun, time.process_time() - busy)
         figure = out / f"{one.name}.png"
         write_atomic(figure, picture(one, found))
         facts["figure"] = str(figure)
@@ -45,19 +47,23 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     return Shown(every if name == ALL else every[0], table(every) if markdown else pages)
 
 
-def facts_of(one: Experiment, found: Found, settings: Any, seconds: float) -> dict[str, Any]:
-    """Return all that is known of a run, as JSON has it."""
+def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: float) -> dict[str, Any]:
+    """Return all that is known of a run, as JSON has it; what is not a number is null."""
+
+    def numbers(values: tuple[float, ...]) -> list[float | None]:
+        return [v if math.isfinite(v) else None for v in values]
+
     rows = [
         {
-            "what": row.what, "claimed": row.claimed, "measured": row.measured, "values": list(row.values),
-            "margins": list(row.margins), "verdict": row.verdict,
+            "what": row.what, "claimed": row.claimed, "measured": row.measured, "values": numbers(row.values),
+            "margins": numbers(row.margins), "verdict": row.verdict,
         }
         for row in found.rows
     ]  # fmt: skip
     return {
         "name": one.name, "claim": one.claim, "source": one.source, "verdict": found.verdict, "rows": rows,
         "seeds": settings.seeds, "quick": settings == one.quick, "settings": settings._asdict(), "seconds": seconds,
-        "look": one.look,
+        "cpu": cpu, "look": one.look,
     }  # fmt: skip
 
 
@@ -70,20 +76,21 @@ def page(facts: dict[str, Any]) -> str:
     size = "quick settings" if facts["quick"] else "full settings"
     return "\n".join([
         f"{facts['name']}: {facts['verdict']}", f"claim:  {facts['claim']}", f"source: {facts['source']}", "", *lines,
-        "", f"{facts['seeds']} seeds, mean ± standard deviation; {size}, {facts['seconds']:.0f} s",
+        "", f"{facts['seeds']} seeds, mean ± standard deviation; {size}, {facts['seconds']:.0f} s "
+        f"({facts['cpu']:.0f} s of a processor)",
         f"figure: {facts['figure']}", f"look inside such a network: {facts['look']}",
     ])  # fmt: skip
 
 
 def table(every: list[dict[str, Any]]) -> str:
     """Return the verdicts as a Markdown table."""
-    lines = ["| experiment | claim | judged | verdict | seeds | time |", "|---|---|---|---|---|---|"]
+    lines = ["| experiment | claim | parts | verdict | seeds | processor |", "|---|---|---|---|---|---|"]
     for facts in every:
         judged = [row["verdict"] for row in facts["rows"] if row["verdict"]]
-        share = f"{judged.count('reproduced')} of {len(judged)} parts"
-        took = f"{facts['seconds']:.0f} s" if facts["seconds"] < 90 else f"{facts['seconds'] / 60:.0f} min"
+        parts = ", ".join(f"{judged.count(v)} {v}" for v in VERDICTS if v in judged)
+        took = f"{facts['cpu']:.0f} s" if facts["cpu"] < 90 else f"{facts['cpu'] / 60:.1f} min"
         claim = f"{facts['claim']} ({facts['source']})"
-        lines.append(f"| {facts['name']} | {claim} | {share} | {facts['verdict']} | {facts['seeds']} | {took} |")
+        lines.append(f"| {facts['name']} | {claim} | {parts} | {facts['verdict']} | {facts['seeds']} | {took} |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,10 @@ import numpy as np
 import optax
 from jax import lax
 
+from jaxseq.cells import Cell, lstm
 from jaxseq.notation import Array, Key, Params, Tree
+from jaxseq.study.compare import Model, first_model, outputs
+from jaxseq.study.tasks import Task
 from jaxseq.train import optimizer
 
 if TYPE_CHECKING:
@@ -35,11 +38,6 @@ def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         return list(pool.map(run, items))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is begun
-
-
-def seeds_of(count: int) -> tuple[int, ...]:
-    """Return the seeds 0, 1, 2, ..."""
-    return tuple(range(count))
 
 
 def final(losses: Any) -> np.ndarray:
@@ -78,56 +76,115 @@ class Fitted(NamedTuple):
       params: with a leading axis of networks.
       losses: ``[N, steps]``.
       kept: the params after each of the steps that were to be kept, ``[N, K, ...]``.
+      rates: the learning rate of each, ``[N]``.
     """
 
     params: Tree
     losses: Array
     kept: Tree
+    rates: Array
 
 
-def fit(
-    starts: Tree,
-    keys: Array,
-    loss: Callable[[Params, Key], Array],
-    *,
-    steps: int,
-    rate: float = 3e-3,
-    clip: float = 1.0,
-    keep: tuple[int, ...] = (),
-) -> Fitted:
-    """Train networks of any kind side by side with Adam; `jaxseq.study.compare` does it for a cell and a task.
+def fitter(
+    loss: Callable[[Params, Key], Array], *, steps: int, clip: float = 1.0, keep: tuple[int, ...] = ()
+) -> Callable[[Tree, Array, Array], Fitted]:
+    """Return ``(starts, keys, rates) -> Fitted``, which trains networks of any kind side by side with Adam.
+
+    It is compiled once for each number of networks; `starts` are parameters with a leading axis of them.
 
     Args:
-      starts: parameters with a leading axis of networks.
-      keys: one a network.
       loss: ``(params, key) -> loss`` of one step; it draws its data from the key, which it consumes.
       steps: in all.
-      rate: Adam's learning rate.
       clip: largest global gradient norm.
       keep: numbers of steps after which the params are kept, in rising order; 0 is before the first.
     """
-    adam = optimizer("adam", rate, clip=clip)
+    adam = optimizer("adam", 1.0, clip=clip)  # its steps are proportional to its rate, which follows below
     after = jnp.asarray(keep, jnp.int32)
 
-    def one(params: Params, key: Key) -> Fitted:
+    def one(params: Params, key: Key, rate: Array) -> Fitted:
         kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(keep), *a.shape)), params)
 
         def step(state: tuple[Params, Any, Tree], n: Array) -> tuple[tuple[Params, Any, Tree], Array]:
             params, moments, kept = state
             value, grads = jax.value_and_grad(loss)(params, jax.random.fold_in(key, n))
             updates, moments = adam.update(grads, moments, params)
-            params = optax.apply_updates(params, updates)
+            params = optax.apply_updates(params, jax.tree.map(lambda u: rate.astype(u.dtype) * u, updates))
             if keep:  # what is due next is overwritten until it is
                 slot = jnp.searchsorted(after, n + 1)
                 kept = jax.tree.map(lambda a, p: a.at[slot].set(p, mode="drop"), kept, params)
             return (params, moments, kept), value
 
         (params, _, kept), losses = lax.scan(step, (params, adam.init(params), kept), jnp.arange(steps))
-        return Fitted(params, losses, kept)
+        return Fitted(params, losses, kept, rate)
 
-    return jax.jit(jax.vmap(one))(starts, keys)
+    return jax.jit(jax.vmap(one))
+
+
+def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate: float, **options: Any) -> Fitted:
+    """Train networks of any kind side by side, all at one learning rate; options are those of `fitter`."""
+    return fitter(loss, **options)(starts, keys, jnp.full(keys.shape[0], rate, jnp.float32))
+
+
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+"""The learning rates that every cell and every variant may choose from."""
+APART = 1000
+"""The seed on which a rate is chosen; no verdict looks at it."""
+
+
+def learn(
+    cell: Cell, task: Task, *, hidden: int, steps: int, seeds: int, batch: int,
+    init: Callable[[Key, int, int], Params] | None = None, rate: float | None = None,
+) -> Fitted:  # fmt: skip
+    """Train a cell on a task, a network a seed, at the learning rate that suits it; params are a `Model`.
+
+    Without `rate`, one network of the seed `APART` is first trained for as long at each of `RATES`; the rate that
+    leaves the lowest loss is taken. Networks of one seed see the same data, whatever the cell.
+    """
+
+    def loss(model: Model, key: Key) -> Array:
+        data = task.draw(key, batch)
+        return task.loss(outputs(cell, model, data), data)
+
+    run = fitter(loss, steps=steps)
+    start = jax.jit(jax.vmap(lambda key: first_model(key, cell, task, hidden, init)))
+    if rate is None:
+        keys = seeded_alike(len(RATES), APART)
+        tried = final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses)
+        rate = RATES[int(np.argmin(np.nan_to_num(tried, nan=np.inf)))]
+    keys = seeded(seeds)
+    return run(start(keys), keys, jnp.full(seeds, rate, jnp.float32))
+
+
+SOMETHING = 0.9
+"""The share of what knowing nothing costs below which something was learnt."""
+
+
+def told(baseline: float, *losses: Any) -> np.ndarray:
+    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that comparing them tells anything.
+
+    Where none has, the budget was too small to say which comes further.
+    """
+    return np.min(np.nan_to_num(np.stack([np.asarray(one, float) for one in losses]), nan=np.inf), axis=0) < (
+        SOMETHING * baseline
+    )
+
+
+def retaining(cell: Cell, bias: float) -> Callable[[Key, int, int], Params]:
+    """Return the init of an LSTM or a GRU whose gate that retains starts with this bias (f of i f g o, z of r z n)."""
+    options = {"forget_bias": 0.0} if cell is lstm else {}
+
+    def init(key: Key, input_size: int, hidden_size: int) -> Params:
+        params = cell.init(key, input_size, hidden_size, **options)
+        return params._replace(b=params.b.at[hidden_size : 2 * hidden_size].add(bias))
+
+    return init
 
 
 def seeded(seeds: int, seed: int = 0) -> Array:
     """Return a key for each seed, ``[seeds]``."""
     return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds))
+
+
+def seeded_alike(count: int, seed: int) -> Array:
+    """Return the key of one seed, `count` times."""
+    return jax.vmap(jax.random.key)(jnp.full(count, seed))

@@ -22,7 +22,7 @@ from jax import lax
 
 from jaxseq.cells import Cell, gru, lstm, rnn
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import seeded
+from jaxseq.experiments.training import retaining, seeded
 from jaxseq.initializers import orthogonal
 from jaxseq.notation import Array, Carry, Key, Params
 from jaxseq.unroll import trace
@@ -78,18 +78,14 @@ def networks(settings: Settings) -> dict[str, tuple[Cell, Any]]:
 
         return rnn, lambda key: rnn.init(key, 1, settings.hidden, recurrent=scaled)
 
-    def retaining(cell: Cell, bias: float) -> tuple[Cell, Any]:
-        H, options = settings.hidden, {"forget_bias": 0.0} if cell is lstm else {}
-
-        def draw(key: Key) -> Params:
-            params = cell.init(key, 1, H, **options)
-            return params._replace(b=params.b.at[H : 2 * H].add(bias))
-
-        return cell, draw
+    def gated(cell: Cell, bias: float) -> tuple[Cell, Any]:
+        init = retaining(cell, bias)
+        return cell, lambda key: init(key, 1, settings.hidden)
 
     named = {f"rnn, radius {rho:g}": tanh(rho) for rho in settings.radii}
-    gated = {f"{cell.name}, retain bias {bias:g}": retaining(cell, bias) for cell in (lstm, gru) for bias in (1.0, 5.0)}
-    return {**named, **gated}
+    return named | {
+        f"{cell.name}, retain bias {bias:g}": gated(cell, bias) for cell in (lstm, gru) for bias in (1.0, 5.0)
+    }
 
 
 def run(settings: Settings) -> Found:

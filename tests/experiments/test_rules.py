@@ -64,6 +64,13 @@ def test_a_claim_holds_where_all_its_parts_do(verdicts, want):
     assert overall(verdicts) == want
 
 
+def test_a_seed_that_tells_nothing_leaves_the_part_open():
+    row = more("x", [2.0] * 5, "y", [1.0] * 5)
+    assert row.verdict == REPRODUCED and row.where([True] * 5).verdict == REPRODUCED
+    assert row.where([True, True, True, True, False]).verdict == INCONCLUSIVE
+    assert above("x", [1.0, 2.0, float("nan")], 0.0).measured == "1.5; 1 of 3 tell nothing"
+
+
 def test_which_side_of_a_bound_agrees():
     values = [1.0, 2.0, 3.0, 2.0, 2.0]
     assert above("x", values, 0.0).verdict == REPRODUCED and above("x", values, 4.0).verdict == NOT_REPRODUCED
@@ -128,7 +135,7 @@ def test_all_quick_and_json_and_the_table(tmp_path, capsys):
     assert (
         capsys.readouterr()
         .out.splitlines()[2]
-        .startswith("| made-up | It is high. (Nobody 1900) | 0 of 1 parts | not reproduced | 5 | ")
+        .startswith("| made-up | It is high. (Nobody 1900) | 1 not reproduced | not reproduced | 5 | ")
     )
 
 
