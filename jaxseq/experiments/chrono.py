@@ -115,7 +115,8 @@ def draw(
     axes = figure.subplots(1, 1 + len(curves))
     axes[0].hist(times.ravel(), bins=20, range=(0, T_max), color="#3b528b", density=True)
     axes[0].plot([2, 2, T_max, T_max], [0, 1 / (T_max - 2), 1 / (T_max - 2), 0], color="#d1495b", label="as designed")
-    axes[0].set(xlabel="1/(1-f) in steps", ylabel="density", title="fresh units")
+    axes[0].set(xlabel="1/(1-f) in steps", ylabel="density")
+    axes[0].set_title("fresh units", fontsize="medium")
     axes[0].set_ylim(0, axes[0].get_ylim()[1] * 1.15)
     axes[0].legend(frameon=False, fontsize="small", loc="upper left")
     for ax, (name, curve) in zip(axes[1:], curves.items(), strict=True):

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     choose("experiment", name, {**EXPERIMENTS, ALL: None})
     try:
         out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # found out now, not after an hour
     except OSError as error:
         raise cannot_write(out, error) from error
     every = []

@@ -49,7 +49,7 @@ def final(losses: Any) -> np.ndarray:
 def smoothed(losses: Any, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
     """Return steps ``[points]`` and the mean loss ``[N, points]`` up to each since the one before, for a curve."""
     seen = np.asarray(losses, float)
-    ends = np.unique(np.linspace(0, seen.shape[1], points + 1).astype(int)[1:])
+    ends = np.unique(np.linspace(0, seen.shape[1], points + 1)[1:].astype(int).clip(1))
     parts = np.split(seen, ends[:-1], axis=1)
     return ends, np.stack([part.mean(1) for part in parts], axis=1)
 

@@ -1,6 +1,7 @@
 """The rule by which claims are judged, on made-up numbers; and the command, with a made-up experiment."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -142,6 +143,9 @@ def test_all_quick_and_json_and_the_table(tmp_path, capsys):
 def test_what_cannot_be_run(tmp_path, capsys):
     assert cli.main(["experiment", "countin", "--out", str(tmp_path)]) == 2
     assert "did you mean 'counting'?" in capsys.readouterr().err
+    if Path("/proc/self").is_dir():  # a folder in which nobody may write
+        assert cli.main(["experiment", "vanishing", "--quick", "--out", "/proc/self"]) == 2
+        assert "cannot write /proc/self" in (said := capsys.readouterr().err) and "seeds" not in said
     (tmp_path / "file").write_text("")
     assert cli.main(["experiment", "counting", "--out", str(tmp_path / "file")]) == 2
     assert "Traceback" not in (said := capsys.readouterr().err) and "file" in said
