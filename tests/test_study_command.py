@@ -6,6 +6,7 @@ import unicodedata
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 
@@ -185,16 +186,38 @@ def test_a_long_sequence_is_averaged(forecast):
 def test_colours_only_where_they_are_wanted(forecast, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    assert studying._terminal()[0] == 0  # what pytest reads is no terminal
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert studying._terminal()["colour"]
+    for name, value, colours in [("COLORTERM", "", 256), ("COLORTERM", "truecolor", 2**24)]:
+        monkeypatch.setenv(name, value)
+        assert studying._terminal()[0] == colours
     for name, value in [("NO_COLOR", "1"), ("TERM", "dumb")]:
         with monkeypatch.context() as now:
             now.setenv(name, value)
-            assert not studying._terminal()["colour"]
-    text = inspect.render(forecast, colour=True, width=80)
+            assert studying._terminal()[0] == 0
+
+
+@pytest.mark.parametrize("colours", [256, 2**24])
+def test_colours_are_those_of_the_page(forecast, colours):
+    text = inspect.render(forecast, colours=colours, width=80)
     bare = re.sub(r"\x1b\[[\d;]*m", "", text)
-    assert "\x1b[38;5;" in text and max(map(columns, bare.splitlines())) <= 80
+    assert max(map(columns, bare.splitlines())) <= 80
     assert not re.search(r"\x1b\[38[^m]*m[^\x1b]*$", text, re.M)  # no colour runs on past its line
+    lines = text.splitlines()
+    row = lines[next(n for n, line in enumerate(lines) if line.startswith("  f  ")) + 1]
+    seen = np.array(_first_colour(row)) / 255
+    value = forecast["parts"][0]["gates"]["f"][0, 0, forecast["parts"][0]["order"][0]]
+    wanted = matplotlib.colormaps["viridis"](value)[:3]
+    assert np.abs(seen - wanted).max() < (0.02 if colours > 256 else 0.19)
+
+
+def _first_colour(row):
+    """Red, green and blue of the first escape sequence, as xterm shows them."""
+    kind, *numbers = map(int, re.search(r"\x1b\[38;([\d;]+)m", row)[1].split(";"))
+    if kind == 2:
+        return numbers
+    levels, n = [0, 95, 135, 175, 215, 255], numbers[0] - 16
+    return [levels[n // 36], levels[n // 6 % 6], levels[n % 6]]
 
 
 def test_inspect_as_json_is_json_with_every_unit(forecast):

@@ -21,6 +21,9 @@ BARS = "▁▂▃▄▅▆▇█"
 PLAIN = {SHADES: " .:+#", BARS: "_.-=+*%#"}
 """What stands for them where there are no block characters."""
 
+CUBE = (0, 95, 135, 175, 215, 255)
+"""Red, green and blue as a terminal of 256 colours has them."""
+
 KINDS = ("gate", "signed")
 """Values from 0 to 1, and from -1 to 1: colour maps."""
 
@@ -29,10 +32,11 @@ LEFT, RIGHT = 8, 8
 
 
 class _Screen(NamedTuple):
-    """What can be shown: columns for time, colours by map, and characters."""
+    """What can be shown: columns for time, so many colours of the page's maps, and characters."""
 
     columns: int
-    maps: dict[str, list[str]] | None
+    maps: dict[str, list[str]]
+    colours: int
     shades: str
     bars: str
 
@@ -43,7 +47,7 @@ def render(
     width: int = 80,
     units: int = 6,
     example: int = 0,
-    colour: bool = False,
+    colours: int = 0,
     blocks: bool = True,
 ) -> str:
     """Return what `jaxseq.study.collect` gathered as text, at most `width` columns wide.
@@ -53,11 +57,11 @@ def render(
       width: columns; longer sequences are averaged.
       units: how many are shown, spread evenly over the order of their half-lives.
       example: which sequence.
-      colour: whether gates are coloured, as on the page, by escape sequences.
+      colours: 0, or how many a terminal has, 256 or more: gates are then coloured as on the page.
       blocks: whether there are block characters; else letters stand for them.
     """
     shades, bars = (kind if blocks else PLAIN[kind] for kind in (SHADES, BARS))
-    screen = _Screen(max(20, width - LEFT - RIGHT), colour_maps() if colour else None, shades, bars)
+    screen = _Screen(max(20, width - LEFT - RIGHT), colour_maps() if colours else {}, colours, shades, bars)
     about = data["about"]
     lines = [*_folded(about["title"], width), *_folded(about["subtitle"], width), "", *_key(screen, width)]
     for part in data["parts"]:
@@ -191,16 +195,19 @@ def _fit(values: np.ndarray, most: int) -> np.ndarray:
 def _painted(share: Sequence[float] | np.ndarray, kind: str, each: int, screen: _Screen) -> str:
     """Return values of 0 to 1 as shades, or as full blocks in the colours of the page, each so many columns wide."""
     levels = np.clip(np.nan_to_num(np.asarray(share)), 0, 1)
-    if screen.maps is None:
+    if not screen.colours:
         return "".join(screen.shades[min(4, int(v * 5))] * each for v in levels)
-    colours = screen.maps[kind]
-    runs = itertools.groupby(colours[round(float(v) * (len(colours) - 1))] for v in levels)
-    return "".join(f"{_escape(c)}{screen.shades[-1] * each * len(list(run))}" for c, run in runs) + "\x1b[0m"
+    of = screen.maps[kind]
+    runs = itertools.groupby(_escape(of[round(float(v) * (len(of) - 1))], screen.colours) for v in levels)
+    return "".join(f"{escape}{screen.shades[-1] * each * len(list(run))}" for escape, run in runs) + "\x1b[0m"
 
 
-def _escape(colour: str) -> str:
-    """Return the escape sequence of the nearest of a terminal's 256 colours."""
-    red, green, blue = (round(int(colour[n : n + 2], 16) / 255 * 5) for n in (1, 3, 5))
+def _escape(colour: str, colours: int) -> str:
+    """Return the escape sequence of a hex colour, or of the nearest one that a terminal of 256 colours has."""
+    shades = [int(colour[n : n + 2], 16) for n in (1, 3, 5)]
+    if colours > 256:
+        return f"\x1b[38;2;{shades[0]};{shades[1]};{shades[2]}m"
+    red, green, blue = (min(range(6), key=lambda n: abs(CUBE[n] - shade)) for shade in shades)
     return f"\x1b[38;5;{16 + 36 * red + 6 * green + blue}m"
 
 

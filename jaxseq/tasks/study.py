@@ -101,19 +101,20 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     check_all(data["checks"])
     if not 1 <= sequence <= (most := data["parts"][0]["B"]):
         raise InputError(f"--sequence must be from 1 to {most}, the sequences that are studied; got {sequence}")
-    width = shutil.get_terminal_size((80, 24)).columns
-    return Shown(facts(data), render(data, width=width, units=units, example=sequence - 1, **_terminal()), notes)
+    columns, (colours, blocks) = shutil.get_terminal_size((80, 24)).columns, _terminal()
+    text = render(data, width=columns, units=units, example=sequence - 1, colours=colours, blocks=blocks)
+    return Shown(facts(data), text, notes)
 
 
-def _terminal() -> dict[str, bool]:
-    """Return whether standard output takes colours (https://no-color.org), and whether it has block characters."""
-    quiet = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+def _terminal() -> tuple[int, bool]:
+    """Return how many colours standard output takes (https://no-color.org), and whether it has block characters."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    many = 2**24 if os.environ.get("COLORTERM") in ("truecolor", "24bit") else 256
     try:
         "░█▁".encode(getattr(sys.stdout, "encoding", None) or "ascii")
-        blocks = True
     except UnicodeEncodeError:
-        blocks = False
-    return {"colour": blocks and not quiet and sys.stdout is not None and sys.stdout.isatty(), "blocks": blocks}
+        return 0, False
+    return 0 if plain or not sys.stdout.isatty() else many, True
 
 
 def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[dict[str, Any], list[str]]:
