@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxseq.attention import Attended, Memory, PositionalParams, positional
 from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
 from jaxseq.dropout import drop
+from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Tree
 from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
@@ -103,7 +104,8 @@ def _cell_hidden_terms(params: AttentiveCellParams, carry: GRUCarry) -> Array:
 
 def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
     y, wy = wx
-    assert params.memory is not None  # encode always puts one there
+    if params.memory is None:
+        raise InputError("the tutorial's attention reads a memory, which its params lack; `encode` puts one there")
     query = jnp.concatenate([y, carry.h], axis=-1)
     context, weights, _ = positional.attend(params.attention, params.memory, query)
     x = jax.nn.relu(wy + context @ params.C)

@@ -128,15 +128,16 @@ def _decoder(
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     ys = seq.embed(params, inputs)
     _, seen = trace(seq.decoder, encoded.params, encoded.carry, ys, real)
-    weights = seq.weights(seen.outs)[..., : source.shape[0]]
-    attends = weights.shape[-1] > 0
-    scores = None
-    if attends and model.config.model == "translator":
+    weights = seq.weights(seen.outs)
+    places, scores = weights.shape[-1], None
+    if model.config.model == "translator":
         scores = _scores(ATTENTIONS[model.config.attention], encoded, seen.carries)
+    else:  # the tutorial's looks at places after the source as well
+        labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return Part(
         "decoder", seq.decoder, encoded.params, ys, real, encoded.carry,
         [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
-        targets, real, model.target.tokens, weights=weights if attends else None, source=labels if attends else (),
+        targets, real, model.target.tokens, weights=weights if places else None, source=labels if places else (),
         scores=scores, reported=-sum(d.log_prob for d in done),
     )  # fmt: skip
 
