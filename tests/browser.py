@@ -24,6 +24,9 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync --hide-scrollbars --lang=en"
 ).split()
 
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""What WebDriver's protocol calls an element."""
+
 
 def missing() -> str:
     """Return why there is no browser, or an empty string."""
@@ -73,6 +76,11 @@ class Browser:
     def find(self, selector: str) -> str:
         found = self.send("POST", "/element", {"using": "css selector", "value": selector})
         return next(iter(found.values()))
+
+    def frame(self, selector: str | None) -> None:
+        """Go into a frame, or back to the page that it is in."""
+        inside = None if selector is None else {ELEMENT: self.find(selector)}
+        self.send("POST", "/frame", {"id": inside})
 
     def click(self, selector: str) -> None:
         self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)

@@ -13,7 +13,7 @@ import pytest
 from jaxseq import checkpoint, cli, interventions, run_folder, study
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
-from jaxseq.study import inspect, report
+from jaxseq.study import inspect, report, thin
 from jaxseq.tasks import forecast as forecasting
 from jaxseq.tasks import small
 from jaxseq.tasks import study as studying
@@ -325,6 +325,13 @@ def test_a_page_over_the_limit_says_what_is_left_out(forecast, tmp_path, monkeyp
     monkeypatch.setattr(report, "LIMIT", 1000)
     (tmp_path / "report.html").unlink()
     assert "over the limit" in refused(capsys, "study") and not (tmp_path / "report.html").exists()
+
+
+def test_the_first_part_that_can_be_run_again_keeps_its_weights_longest():
+    """Of a translator, that is the encoder: the decoder, which comes first, reads through attention."""
+    parts = [{"live": None, "why": "reads"}, {"live": 1, "why": ""}, {"live": 2, "why": ""}]
+    left = dict(thin.THINNINGS)["others"](parts)
+    assert [part["live"] for part in left] == [None, 1, None] and left[2]["why"] == "thinned"
 
 
 def test_functions_say_which_gate_there_is_not_and_what_a_jacobian_would_take():

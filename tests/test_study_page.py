@@ -280,6 +280,20 @@ def window():
 
 
 @needs_browser
+def test_the_page_works_in_a_notebooks_frame(data, window, tmp_path):
+    """Where it has neither an address nor storage of its own."""
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><meta charset=utf-8>{report.Report(data)._repr_html_()}", encoding="utf-8")
+    window.log()
+    window.open(notebook)
+    window.frame("iframe")
+    assert window.run("return document.querySelector('#verdict').className") == "ok"
+    window.press("\ue014")
+    assert window.log() == []
+    window.frame(None)
+
+
+@needs_browser
 def test_the_page_loads_by_itself_and_proves_its_cell(page, window):
     window.log()
     window.open(page)

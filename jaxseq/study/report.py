@@ -46,7 +46,7 @@ def _thinned(data: dict[str, Any], full: bool) -> tuple[str, list[str]]:
     for name, thin in () if full else THINNINGS:
         if len(text.encode()) <= LIMIT:
             break
-        parts = [thin(n, part) for n, part in enumerate(data["parts"])]
+        parts = thin(data["parts"])
         if all(new is old for new, old in zip(parts, data["parts"], strict=True)):
             continue
         data["parts"] = parts

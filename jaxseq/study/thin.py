@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,19 @@ STEPS = 200
 """Steps that are left where there are more."""
 
 
-def _without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
+def _without_weights(part: dict[str, Any]) -> dict[str, Any]:
     return {**part, "live": None, "why": "thinned"} if part.get("live") else part
 
 
-def _others_without_weights(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    return _without_weights(n, part) if n else part
+def _one_with_weights(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return parts of which only the first that has them has its weights."""
+    first = next((n for n, part in enumerate(parts) if part.get("live")), None)
+    return [part if n == first else _without_weights(part) for n, part in enumerate(parts)]
 
 
-def _others_without_extra(n: int, part: dict[str, Any]) -> dict[str, Any]:
-    """Return a part that is not the first without what is drawn beyond its gates and gradients."""
-    return {**part, "jacobian": None, "atlas": None, "flow": _line_only(part["flow"])} if n else part
+def _without_extra(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part without what is drawn beyond its gates and gradients."""
+    return {**part, "jacobian": None, "atlas": None, "flow": _line_only(part["flow"])}
 
 
 def _line_only(flow: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -40,7 +43,7 @@ def _cut(a: Any, axis: int, keep: Any) -> Any:
     return None if a is None else np.take(np.asarray(a), keep, axis)
 
 
-def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
+def _first_example(part: dict[str, Any]) -> dict[str, Any]:
     """Return a part with its first example only."""
     if part["B"] == 1:
         return part
@@ -71,7 +74,7 @@ def _first_example(n: int, part: dict[str, Any]) -> dict[str, Any]:
     return {**part, **cut, **lists, "B": 1}
 
 
-def _some_units(n: int, part: dict[str, Any]) -> dict[str, Any]:
+def _some_units(part: dict[str, Any]) -> dict[str, Any]:
     """Return a part with some units, evenly spread over the order of their half-lives."""
     H = part["H"]
     if H <= UNITS:
@@ -95,7 +98,7 @@ def _some_units(n: int, part: dict[str, Any]) -> dict[str, Any]:
     return {**part, **cut, "H": len(keep), "numbers": keep.tolist()}
 
 
-def _last_steps(n: int, part: dict[str, Any]) -> dict[str, Any]:
+def _last_steps(part: dict[str, Any]) -> dict[str, Any]:
     """Return a part with the last steps only."""
     T = part["T"]
     if T <= STEPS:
@@ -124,12 +127,20 @@ def _last_steps(n: int, part: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-THINNINGS = (
-    ("others", _others_without_weights),
-    ("extra", _others_without_extra),
-    ("examples", _first_example),
-    ("live", _without_weights),
-    ("units", _some_units),
-    ("steps", _last_steps),
+Thinning = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+"""What makes parts smaller."""
+
+
+def _each(thin: Callable[[dict[str, Any]], dict[str, Any]]) -> Thinning:
+    return lambda parts: [thin(part) for part in parts]
+
+
+THINNINGS: tuple[tuple[str, Thinning], ...] = (
+    ("others", _one_with_weights),
+    ("extra", lambda parts: [*parts[:1], *map(_without_extra, parts[1:])]),
+    ("examples", _each(_first_example)),
+    ("live", _each(_without_weights)),
+    ("units", _each(_some_units)),
+    ("steps", _each(_last_steps)),
 )
 """What is left out of a page that is too large, one after the other."""
