@@ -102,7 +102,10 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
     ranges = ranges_in(part.cell, part.params, part.carry, part.xs)
     between = [name for name in gates if ranges[name] == (0.0, 1.0)]
     keeps = keeps_in(part.cell, part.params, part.carry, part.xs)
-    keep = next((k for k in keeps if k.gate in gates and k.leaf in states), None)
+    of_units = sorted(
+        (k for k in keeps if k.gate in gates), key=lambda k: k.leaf not in states
+    )  # stable: the first one
+    keep = next(iter(of_units), None)
     mask = np.asarray(part.real())
     first = {} if part.carry is None else named_leaves(part.carry)
     out: dict[str, Any] = {

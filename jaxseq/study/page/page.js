@@ -75,7 +75,7 @@ function drawView(id) {
   section.querySelector(".how").textContent = T(`${id}.how`);
   body.replaceChildren();
   if (VIEWS[id].has()) VIEWS[id].draw(body);
-  else if (!section.hidden) note(body, `${id}.none`, part().name);
+  else if (!section.hidden) note(body, id === "ledger" && part().keep ? "ledger.many" : `${id}.none`, partName(part().name));
   section.querySelectorAll("details").forEach((d, n) => { d.dataset.key = n; d.open = open.has(String(n)); });
 }
 function group(name, options, chosen, pick) {

@@ -77,7 +77,7 @@ function mapOf(values, bounds, p = part()) { // [colours, low, high]: gates from
   const m = bounds ? 1 : most(values, p);
   return [MAPS.signed, -m, m];
 }
-const mainLeaf = (p = part()) => (p.keep ? p.keep.leaf : Object.keys(p.carries)[0]);
+const mainLeaf = (p = part()) => (p.keep && p.carries[p.keep.leaf] ? p.keep.leaf : Object.keys(p.carries)[0]);
 const mainGate = (p = part()) => (p.keep ? p.keep.gate : Object.keys(p.gates)[0]);
 const units = () => part().order;
 const keepAt = (t, u, p = part(), e = state.e) => { const k = p.keep; const v = at(p.gates[k.gate], t, u, p, e); return k.inverted ? 1 - v : v; };

@@ -90,7 +90,7 @@ VIEWS.timelines = { wide: true, has: () => Object.keys(part().gates).length, dra
   }
 } };
 
-VIEWS.ledger = { has: () => part().keep, draw(body) {
+VIEWS.ledger = { has: () => part().keep && part().carries[part().keep.leaf], draw(body) {
   const p = part(), u = state.u, k = p.keep, t = state.t, lstm = p.equations === "lstm";
   const forms = { lstm: ["c_t = f_t ⊙ c_t−1 + i_t ⊙ g_t", "h_t = o_t ⊙ tanh ( c_t )"], gru: ["h_t = z_t ⊙ h_t−1 + ( 1 − z_t ) ⊙ n_t"] }[p.equations];
   if (forms) body.append(el("div", { class: "row eqs" }, forms.map((form) => math(form))));
