@@ -332,10 +332,11 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--max-tokens 500", r"--max-tokens must be at least 2 and at most 319; got 500"),
         (GOOD, "--preset tutorial-attention --max-tokens 10", r"--max-tokens must be at least 2 and at most 9; got 10"),
         (GOOD, f"--seed {2**63}", r"--seed must be at least 0 and below 2\*\*63; got 9223372036854775808"),
-        (GOOD, "--learning-rate nan", r"--learning-rate must be above 0; got nan"),
-        (GOOD, "--learning-rate -1", r"--learning-rate must be above 0; got -1"),
+        (GOOD, "--learning-rate nan", r"--learning-rate must be above 0 and finite; got nan"),
+        (GOOD, "--learning-rate -1", r"--learning-rate must be above 0 and finite; got -1"),
         (GOOD, "--dropout 1", r"--dropout must be at least 0 and below 1; got 1"),
-        (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'"),
+        (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'.* more, which `jaxseq cells` lists"),
+        (GOOD, "--source-tokens char", r"unknown source tokens 'char': did you mean 'chars'"),
         (GOOD, "--attention multihead", r"unknown attention 'multihead': did you mean 'multi-head'"),
         (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
         (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
@@ -407,6 +408,11 @@ def test_options_that_cannot_be(capsys, args, message):
     assert stopped.value.code == cli.FAILED and message in capsys.readouterr().err
 
 
+def swapped(raw: bytes, a: str, b: str) -> bytes:
+    tokens = json.loads(raw)
+    return json.dumps([{a: b, b: a}.get(token, token) for token in tokens]).encode()
+
+
 def damage(run: Path, name: str, change) -> None:
     (run / name).write_bytes(change((run / name).read_bytes()))
 
@@ -418,12 +424,23 @@ def damage(run: Path, name: str, change) -> None:
         ("model.safetensors", lambda raw: raw[:-9] + b"\x01" + raw[-8:], r"was altered"),
         ("config.json", lambda raw: raw.replace(b'"hidden": 8', b'"hidden": 9'), r"holds another architecture"),
         ("config.json", lambda raw: raw.replace(b'"translation"', b'"forecast"'), r"is a forecast run, expected a tr"),
-        ("config.json", lambda raw: raw.replace(b'"format": 1', b'"format": 7'), r"has format 7, this jaxseq reads up"),
+        ("config.json", lambda raw: raw.replace(b'"format": 2', b'"format": 7'), r"has format 7, this jaxseq reads up"),
         ("config.json", lambda raw: raw[:40], r"config.json is damaged"),
+        ("config.json", lambda raw: raw.replace(b'    "cell": "gru",\n', b""), r"the setting 'cell' is missing"),
         (
             "source.vocab.json",
             lambda raw: raw.replace('"书",\n'.encode(), b""),
             r"holds another architecture",
+        ),
+        (
+            "source.vocab.json",
+            lambda raw: swapped(raw, "书", "狗"),
+            r"the vocabularies are not those that model.safetensors was trained with",
+        ),
+        (
+            "source.vocab.json",
+            lambda raw: raw.replace("书".encode(), "狗".encode()),
+            r"vocab.json is damaged: .* twice",
         ),
         ("source.vocab.json", lambda raw: b"[", r"source.vocab.json is damaged: expected a JSON list"),
     ],
