@@ -161,7 +161,7 @@ def page(name: str) -> str:
     Raises:
       InputError: for an unknown name, with the nearest.
     """
-    cell = choose("cell", name, CELLS)
+    cell = choose("cell", name, CELLS, "`jaxseq cells`")
     row = entry(cell)
     module = inspect.getmodule(cell.gates)
     facts = {

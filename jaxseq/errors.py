@@ -23,8 +23,8 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
-def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """Return ``table[name]``.
+def choose(kind: str, name: str, table: Mapping[str, T], listed_by: str = "") -> T:
+    """Return ``table[name]``; `listed_by` is the command that lists the table, for one too long for a message.
 
     Raises:
       InputError: if the name is unknown; the message gives the nearest name and all of them.
@@ -35,11 +35,12 @@ def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """
     if name in table:
         return table[name]
-    raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}{_known(name, table)}")
+    raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}{_known(name, table, listed_by)}")
 
 
-def _known(name: str, table: Mapping[str, object], most: int = 16) -> str:
+def _known(name: str, table: Mapping[str, object], listed_by: str, most: int = 16) -> str:
     if len(table) <= most:
         return f"known: {', '.join(sorted(table))}"
     near = difflib.get_close_matches(name, list(table), n=most // 2, cutoff=0.0)
-    return f"known: {', '.join(sorted(near))} and {len(table) - len(near)} more"
+    rest = f"{len(table) - len(near)} more{listed_by and f', which {listed_by} lists'}"
+    return f"known: {', '.join(sorted(near))} and {rest}"

@@ -21,7 +21,8 @@ from jaxseq.errors import InputError, nearest
 from jaxseq.files import cannot_write, write_atomic
 from jaxseq.train import Report
 
-FORMAT = 1
+FORMAT = 2
+"""Raised when a setting is added: runs of older formats have the defaults of what they lack, others lack nothing."""
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
 
 C = TypeVar("C")
@@ -80,8 +81,8 @@ def read_config(path: Path | str, kind: str, config: type[C], own: str | None = 
     the same code in `own`.
 
     Raises:
-      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged, or
-        it names code that `own` does not.
+      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged or
+        lacks a setting, or it names code that `own` does not.
     """
     file = Path(path) / CONFIG
     try:
@@ -111,6 +112,8 @@ def read_config(path: Path | str, kind: str, config: type[C], own: str | None = 
                 f"{file}: the setting {name!r} should be {kind_of or str(wanted[name]).removeprefix('typing.')}, is "
                 f"{values[name]!r}; restore it from a copy, or train again"
             )
+    if version == FORMAT and (missing := [name for name in known if name not in values]):
+        raise InputError(f"{file}: the setting {missing[0]!r} is missing; restore it from a copy, or train again")
     cell = values.get("cell", "")
     if ":" in cell and cell != own:
         raise InputError(

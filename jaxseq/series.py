@@ -7,6 +7,7 @@ import csv
 import datetime
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from jaxseq.pairs import read_text
 
 DATE_FORMATS = ("%Y-%m", "%Y/%m/%d", "%Y/%m", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y")
 """Forms of a date beside ISO 8601."""
+FOR_PEOPLE = re.compile(r"[-+]?[$€£¥]?\s?(\d{1,3}([,.'’\s]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)\s?[%$€£¥]?")
+"""Numbers as people write them: 1,234 and 1.234,5 and 0,5 and $5 and 5%. Which point is meant, nobody can know."""
 REGULAR = 0.15
 """Fewer long steps between dates than this share are gaps; more are the calendar, as weekends are (one step in 5)."""
 
@@ -45,7 +48,8 @@ def read_csv(path: Path | str, *, date: str | None = None, columns: Sequence[str
     for name in (*columns, *([] if date is None else [date])):
         choose("column", name, table)
     dated = date if date is not None else next((n for n in table if n not in columns and _is_dates(table[n])), None)
-    found = [n for n in table if n and n != dated and any(_number(cell) is not None for cell in table[n])]
+    dates = None if dated is None else _dates(path, lines, table[dated])
+    found = [n for n in table if n and n != dated and any(_is_meant(cell) for cell in table[n])]
     wanted = list(dict.fromkeys(columns)) or found
     if not wanted:
         first = ", ".join(repr(cell) for cell in rows[0])
@@ -53,15 +57,18 @@ def read_csv(path: Path | str, *, date: str | None = None, columns: Sequence[str
             f"{path}: no column of numbers among {', '.join(names)} (the first row is {first}); a forecast needs one, "
             "with a point before decimals and nothing between thousands"
         )
-    dates = None if dated is None else _dates(path, lines, table[dated])
     values = np.stack([_numbers(path, lines, name, table[name]) for name in wanted], axis=1)
     return Series(tuple(wanted), dates, values)
 
 
 def _table(path: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
     """Return the header, the rows of cells, and the line each row stands on."""
-    kept = [(n, line) for n, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    numbered = list(enumerate(read_text(path).split("\n"), 1))
+    kept = [(n, line) for n, line in numbered if line.strip()]
     separator = max(",;\t", key=kept[0][1].count)
+    if separator not in kept[0][1]:  # one column: a blank line between its rows is an empty cell
+        numbered = numbered[: kept[-1][0]]
+        kept = numbered[kept[0][0] - 1 :]
     # Line by line: a quote that is never closed then spoils its own line, and not the numbers of all that follow.
     (_, names), *body = [(n, _cells(path, n, line, separator)) for n, line in kept]
     if all(_number(name) is not None or _date(name) for name in names):
@@ -82,7 +89,7 @@ def _table(path: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
 
 def _cells(path: Path | str, number: int, line: str, separator: str) -> list[str]:
     try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator)) or [""]]
     except csv.Error as error:
         raise InputError(f"{path}, line {number}: {error}; is this a CSV file?") from error
 
@@ -117,6 +124,11 @@ def _number(cell: str) -> float | None:
         return None
 
 
+def _is_meant(cell: str) -> bool:
+    """Return whether a cell is a number, or what a person takes for one."""
+    return _number(cell) is not None or FOR_PEOPLE.fullmatch(cell) is not None
+
+
 def _dates(path: Path | str, lines: list[int], cells: list[str]) -> list[datetime.datetime]:
     """Return rising dates, or say where they are none, fall, repeat, or leave steps out."""
     dates: list[datetime.datetime] = []
@@ -144,10 +156,12 @@ def _numbers(path: Path | str, lines: list[int], name: str, cells: list[str]) ->
     values = [_number(cell) for cell in cells]
     bad = [i for i, v in enumerate(values) if v is None or not math.isfinite(v)]
     if bad:
+        first, wanted, mend = cells[bad[0]], "a number", "Fill the gaps (interpolate, say)"
+        if FOR_PEOPLE.fullmatch(first):
+            wanted, mend = "a number with a point before decimals and nothing else, such as 1234.5", "Rewrite them"
         raise InputError(
-            f"{path}, line {lines[bad[0]]}: column {name!r} has {cells[bad[0]] or 'nothing'!r}, expected a number. "
-            f"Cells like it: {len(bad)}{_on_lines(lines, bad)}. Fill the gaps (interpolate, say) or choose other "
-            "columns with --columns"
+            f"{path}, line {lines[bad[0]]}: column {name!r} has {repr(first) if first else 'nothing'}, expected "
+            f"{wanted}. Cells like it: {len(bad)}{_on_lines(lines, bad)}. {mend} or choose other columns with --columns"
         )
     return np.array(values, float)
 

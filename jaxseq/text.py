@@ -102,7 +102,7 @@ class Vocabulary:
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self.numbers) < len(self.tokens):
             twice = next(t for t, n in collections.Counter(self.tokens).items() if n > 1)
-            raise InputError(f"vocabulary: the token {twice!r} stands there twice; each must be distinct")
+            raise InputError(f"the token {twice!r} stands there twice; each must be distinct")
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
@@ -151,7 +151,10 @@ class Vocabulary:
             raise InputError(
                 f"{name} is damaged: expected a JSON list of tokens that begins with {', '.join(SPECIALS)}"
             )
-        return cls(tokens[4:])
+        try:
+            return cls(tokens[4:])
+        except InputError as error:
+            raise InputError(f"{name} is damaged: {error}") from error
 
 
 def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> np.ndarray:

@@ -68,6 +68,22 @@ def resident() -> int:
         return 0
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give out tests by file, whose runs, fixtures and compiled programs they share; the laws last, each by itself.
+
+    Marks would do for it (--dist=loadgroup), but that pytest 9.2 no longer lets xdist 3.8 write them into names.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith("test_laws.py") else file
+
+    return ByFile(config, log)
+
+
 def pytest_report_header() -> str:
     parity = "collected" if HAS_TORCH else "not collected, torch is not installed"
     return f"jax {jax.__version__}, torch parity: {parity}"

@@ -18,8 +18,6 @@ import pytest
 
 from jaxseq import __version__, checkpoint, cli, compilation, run_folder
 
-pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are made once
-
 SUBJECTS = {"我": "I", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
 VERBS = {"看": "see", "听": "hear", "喜欢": "like", "找": "look for"}
 OBJECTS = {"书": "books", "狗": "dogs", "鱼": "fish"}
@@ -268,19 +266,27 @@ def test_a_corpus_is_added_by_hand_and_then_found_by_name(folder, monkeypatch):
     assert json.loads(done.stdout)["pairs"] == len(lines)
 
 
-def test_version_help_and_doctor(folder):
+def helped(capsys, *args: str) -> str:
+    """Return what --help shows, in this process."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*args, "--help"])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_version_help_and_doctor(folder, capsys):
     assert jaxseq("--version", cwd=folder).stdout == f"jaxseq {__version__}\n"
     assert "doctor" in jaxseq(cwd=folder).stdout
-    for command in ("train", "translate", "evaluate", "forecast", "data", "doctor"):
-        shown = jaxseq(command, "--help", cwd=folder).stdout
+    for command in ("train", "translate", "evaluate", "forecast", "data", "cells", "convert", "doctor"):
+        shown = helped(capsys, command)
         assert f"Example: jaxseq {command}" in shown
         undescribed = re.findall(r"(--[\w-]+) [A-Z]+\s+\(default", shown)
         assert not undescribed
     assert json.loads(jaxseq("doctor", "--json", cwd=folder).stdout)["jaxseq"] == __version__
 
 
-def test_a_preset_shows_its_own_defaults(folder):
-    shown = jaxseq("train", "--preset", "tutorial-attention", "--help", cwd=folder).stdout
+def test_a_preset_shows_its_own_defaults(capsys):
+    shown = helped(capsys, "train", "--preset", "tutorial-attention")
     assert re.search(r"--steps INT\s+Train steps in all. \(default: 20000\)", shown)
 
 
@@ -290,10 +296,10 @@ def test_a_reader_that_goes_away_is_no_error(trained, folder):
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
-def test_no_permission_and_a_full_disk(folder, tmp_path):
+def test_no_permission_and_no_folder(folder, capsys):
     for out in ("/proc/nowhere/run", "/dev/full/run"):
-        done = jaxseq("train", "--data", "pairs.tsv", *SMALL, "--out", out, cwd=folder, check=False)
-        assert done.returncode == cli.FAILED and re.search(r"cannot write /(proc|dev)", done.stderr)
+        error = refused(capsys, "train", "--data", folder / "pairs.tsv", *SMALL, "--out", out)
+        assert re.search(r"cannot write /(proc|dev)", error)
 
 
 # --- what cannot be used: in this process, since each is over before anything is compiled -----------------------------
@@ -332,10 +338,11 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--max-tokens 500", r"--max-tokens must be at least 2 and at most 319; got 500"),
         (GOOD, "--preset tutorial-attention --max-tokens 10", r"--max-tokens must be at least 2 and at most 9; got 10"),
         (GOOD, f"--seed {2**63}", r"--seed must be at least 0 and below 2\*\*63; got 9223372036854775808"),
-        (GOOD, "--learning-rate nan", r"--learning-rate must be above 0; got nan"),
-        (GOOD, "--learning-rate -1", r"--learning-rate must be above 0; got -1"),
+        (GOOD, "--learning-rate nan", r"--learning-rate must be above 0 and finite; got nan"),
+        (GOOD, "--learning-rate -1", r"--learning-rate must be above 0 and finite; got -1"),
         (GOOD, "--dropout 1", r"--dropout must be at least 0 and below 1; got 1"),
-        (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'"),
+        (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'.* more, which `jaxseq cells` lists"),
+        (GOOD, "--source-tokens char", r"unknown source tokens 'char': did you mean 'chars'"),
         (GOOD, "--attention multihead", r"unknown attention 'multihead': did you mean 'multi-head'"),
         (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
         (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
@@ -407,6 +414,11 @@ def test_options_that_cannot_be(capsys, args, message):
     assert stopped.value.code == cli.FAILED and message in capsys.readouterr().err
 
 
+def swapped(raw: bytes, a: str, b: str) -> bytes:
+    tokens = json.loads(raw)
+    return json.dumps([{a: b, b: a}.get(token, token) for token in tokens]).encode()
+
+
 def damage(run: Path, name: str, change) -> None:
     (run / name).write_bytes(change((run / name).read_bytes()))
 
@@ -418,12 +430,23 @@ def damage(run: Path, name: str, change) -> None:
         ("model.safetensors", lambda raw: raw[:-9] + b"\x01" + raw[-8:], r"was altered"),
         ("config.json", lambda raw: raw.replace(b'"hidden": 8', b'"hidden": 9'), r"holds another architecture"),
         ("config.json", lambda raw: raw.replace(b'"translation"', b'"forecast"'), r"is a forecast run, expected a tr"),
-        ("config.json", lambda raw: raw.replace(b'"format": 1', b'"format": 7'), r"has format 7, this jaxseq reads up"),
+        ("config.json", lambda raw: raw.replace(b'"format": 2', b'"format": 7'), r"has format 7, this jaxseq reads up"),
         ("config.json", lambda raw: raw[:40], r"config.json is damaged"),
+        ("config.json", lambda raw: raw.replace(b'    "cell": "gru",\n', b""), r"the setting 'cell' is missing"),
         (
             "source.vocab.json",
             lambda raw: raw.replace('"书",\n'.encode(), b""),
             r"holds another architecture",
+        ),
+        (
+            "source.vocab.json",
+            lambda raw: swapped(raw, "书", "狗"),
+            r"the vocabularies are not those that model.safetensors was trained with",
+        ),
+        (
+            "source.vocab.json",
+            lambda raw: raw.replace("书".encode(), "狗".encode()),
+            r"vocab.json is damaged: .* twice",
         ),
         ("source.vocab.json", lambda raw: b"[", r"source.vocab.json is damaged: expected a JSON list"),
     ],

@@ -117,6 +117,7 @@ def loop(carry, tokens):
         (lambda: keep_mask(jax.random.key(0), -0.1, (2,), float), r"at least 0 and below 1.*got -0.1"),
         (lambda: checkpointed(gru, params, carry, xs, None, False, segment=0), r"at least 1 step; got 0"),
         (lambda: choose("cell", "gru", dict.fromkeys(map(str, range(20)))), r"known: (\d+,? ){8}and 12 more$"),
+        (lambda: choose("a", "b", dict.fromkeys(map(str, range(20))), "`x`"), "and 12 more, which `x` lists$"),
         (lambda: choose("law", "lop", {"loop": 1, "batch": 2}), r"unknown law 'lop': did you mean 'loop'\? known: ba"),
         (lambda: choose("attention", "zzz", ATTENTIONS), r"unknown attention 'zzz': known: additive, concat, coverage"),
         (lambda: with_attention(gru, additive).step(

@@ -28,6 +28,12 @@ def test_a_config_comes_back(run):
     assert run_folder.read_config(run, "cooking", Config) == Config(size=4)
 
 
+def test_a_run_of_an_older_format_has_the_defaults_of_settings_that_came_later(run):
+    file = run / run_folder.CONFIG
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 1, "config": {"size": 4}}))
+    assert run_folder.read_config(run, "cooking", Config) == Config(size=4)
+
+
 def test_an_existing_run_is_kept_unless_told(run):
     (run / "model.safetensors").write_text("precious")
     with pytest.raises(InputError, match=r"exists; choose another name with --out, or replace it with --overwrite"):
@@ -61,8 +67,9 @@ def test_an_empty_folder_will_do(tmp_path):
     ("change", "message"),
     [
         (lambda about: about | {"kind": "sewing"}, "is a sewing run, expected a cooking run"),
-        (lambda about: about | {"format": 99}, "has format 99, this jaxseq reads up to 1"),
+        (lambda about: about | {"format": 99}, "has format 99, this jaxseq reads up to 2"),
         (lambda about: about | {"config": {"sise": 4}}, "unknown setting 'sise': did you mean 'size'"),
+        (lambda about: about | {"config": {"size": 4}}, "the setting 'names' is missing; restore it"),
         (lambda about: {"kind": "cooking"}, "is damaged"),
         (lambda about: [], "is damaged"),
         (lambda about: about | {"config": None}, "is damaged"),

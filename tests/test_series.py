@@ -60,7 +60,10 @@ def test_columns_are_found_or_named(csv):
     assert series.read_csv(path).names == ("a", "b")
     assert series.read_csv(path, columns=("b",)).values[:, 0].tolist() == [-d for d in range(1, 9)]
     assert series.read_csv(path, date="day").dates == series.read_csv(path).dates
-    assert series.read_csv(csv("a\n1\n2\n3\n")).dates is None
+    assert series.read_csv(csv("\na\n1\n2\n3\n\n")).dates is None
+    assert series.read_csv(csv("a,shop,at,v\n1,no. 7,12:30,1.2.3\n2,3rd,13:00,1.2.4\n")).names == ("a",)
+    with pytest.raises(InputError, match="line 2: '1' is not a date"):
+        series.read_csv(csv("a\n1\n2\n"), date="a")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,19 @@ def test_columns_are_found_or_named(csv):
         ("a,a\n1,2\n", r"line 1: two columns are named 'a'; rename"),
         ("name,place\nx,y\n", r"no column of numbers among name, place .*a forecast needs one"),
         ("m,v\n2001-01,1\n2001-02\n2001-03\n", r"line 3: expected 2 columns as in the header, got 1. Lines like it: 2"),
-        ("m,v\n2001-01,1\n2001-02,\n2001-03,nan\n", r"line 3: column 'v' has 'nothing', expected a number. Cells.*: 2"),
+        ("m,v\n2001-01,1\n2001-02,\n2001-03,nan\n", r"line 3: column 'v' has nothing, expected a number. Cells.*: 2"),
+        ("v\n1\n\n3\n\n", r"line 3: column 'v' has nothing, .*Cells like it: 1. Fill"),
+        (
+            'v,u\n"1,234",1\n"1,235",2\n',
+            r"line 2: column 'v' has '1,234', expected a number with a point.*1234.5",
+        ),
+        ("v;u\n1,5;1\n2,5;2\n", r"line 2: column 'v' has '1,5', expected a number with a point before decimals"),
+        (
+            "v;u\n1 234 567,8;1\n",
+            r"line 2: column 'v' has '1 234 567,8', expected a number with a point .*Rewrite",
+        ),
+        ("v,u\n1,$5\n2,$6\n", r"line 2: column 'u' has '\$5', expected a number with a point"),
+        ("v,u\n1,5%\n2,6 %\n", r"line 2: column 'u' has '5%', .*Cells like it: 2 \(lines 2, 3\)"),
         ("m,v\n2001-01,1\n2001-02,inf\n", r"line 3: column 'v' has 'inf'"),
         ("m,v\n2001-01,1\n2001-02,x\n", r"line 3: column 'v' has 'x', expected a number"),
         ("m,v\n2001-02,1\n2001-01,2\n", r"line 3: 2001-01 is a date before the one above; sort the rows"),

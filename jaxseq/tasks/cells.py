@@ -29,7 +29,7 @@ def find_cell(name: str) -> Cell:
       InputError: if there is no such cell, or its code cannot be imported, or is not a Cell.
     """
     if not is_code(name):
-        return choose("cell", name, CELLS)
+        return choose("cell", name, CELLS, "`jaxseq cells`")
     place, _, attribute = name.rpartition(":")
     try:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)

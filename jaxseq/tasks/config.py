@@ -117,7 +117,9 @@ class TranslateConfig:
         _require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63", self)
         for name in ("dropout", "label_smoothing", "validation"):
             _require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
-        _require(math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0", self)
+        _require(
+            math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0 and finite", self
+        )
         most = self.longest - 1
         _require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         _require(len(set(self.columns)) == 2, "columns", "two languages", self)
@@ -129,7 +131,7 @@ class TranslateConfig:
             "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
         }  # fmt: skip
         for name, table in tables.items():
-            choose(name, getattr(self, name), table)
+            choose(name.replace("_", " "), getattr(self, name), table)
         if self.model == "translator":
             check_translates(find_cell(self.cell))
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)

@@ -51,6 +51,11 @@ class Corpus(NamedTuple):
         return hashlib.sha256(json.dumps([self.train, self.validation]).encode()).hexdigest()
 
 
+def digest_of(source: Vocabulary, target: Vocabulary) -> str:
+    """Return what tells two vocabularies from others of the same size: a sum of all their tokens in order."""
+    return hashlib.sha256(json.dumps([source.tokens, target.tokens]).encode()).hexdigest()
+
+
 def kept_pairs(config: TranslateConfig, path: Path | str) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the normalised (source, target) pairs of a file that pass the filters, and notes on those that do not.
 
@@ -195,6 +200,7 @@ def train(
     config.check()
     model, corpus = config.build(), prepare(config)
     training, held = (numbered(config, corpus, pairs, config.buckets) for pairs in (corpus.train, corpus.validation))
+    words = digest_of(corpus.source, corpus.target)
     digest, again = corpus.digest(), resume and (path / run_folder.LAST).exists()
     if again and checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
         raise InputError(
@@ -245,7 +251,7 @@ def train(
 
     def save(state: TrainState, ledger: Ledger, report: Report, better: bool) -> None:
         if better or not (path / run_folder.MODEL).exists():
-            checkpoint.save(path / run_folder.MODEL, state.params, step=report.step)
+            checkpoint.save(path / run_folder.MODEL, state.params, step=report.step, vocabularies=words)
         run_folder.log(path, report)
         checkpoint.save(path / run_folder.LAST, state, ledger=ledger._asdict(), corpus=digest)
 

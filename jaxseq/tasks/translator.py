@@ -21,7 +21,7 @@ from jaxseq.pairs import INVISIBLE, read_pairs, read_text
 from jaxseq.seq2seq import Seq2Seq, lookup
 from jaxseq.tasks.cells import find_cell
 from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
-from jaxseq.tasks.translate import KIND, Corpus, kept_pairs, numbered, prepare, tokenise, validator
+from jaxseq.tasks.translate import KIND, Corpus, digest_of, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
 from jaxseq.unroll import trace
 
@@ -167,6 +167,12 @@ def load(path: Path | str, own: str | None = None) -> Translator:
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
     like = jax.eval_shape(lambda key: model.init(key, len(source), len(target), **sizes), jax.random.key(0))
     params = checkpoint.load(path / run_folder.MODEL, like)
+    words = digest_of(source, target)
+    if checkpoint.facts(path / run_folder.MODEL).get("vocabularies", words) != words:
+        raise InputError(
+            f"{path}: the vocabularies are not those that {run_folder.MODEL} was trained with; restore "
+            "source.vocab.json and target.vocab.json from a copy, or train again"
+        )
     return Translator(config, model, params, source, target)
 
 
