@@ -51,7 +51,7 @@ function say(v, digits = 4) {
   if (v === 0) return "0";
   const size = Math.abs(v);
   const text = size >= 1e5 || size < 1e-3 ? v.toExponential(Math.min(2, digits - 1)).replace(/\.?0+e/, "e") : String(Number(v.toPrecision(digits)));
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
@@ -154,7 +154,9 @@ function ticksOf(low, high, logarithmic, most = 4) { // round numbers, not more 
     const a = Math.ceil(Math.log10(low) - 1e-9), b = Math.floor(Math.log10(high) + 1e-9), by = Math.max(1, Math.ceil((b - a) / 4));
     const out = [];
     for (let n = a; n <= b; n += by) out.push(10 ** n);
-    return out.length > 1 ? out : [low, high];
+    if (out.length > 1) return out;
+    const fine = [a - 1, a].flatMap((n) => [1, 2, 5].map((m) => m * 10 ** n)).filter((v) => v >= low && v <= high);
+    return fine.length > 1 ? fine : [low, high];
   }
   for (const pieces of [most, most + 1, most + 3, most + 5]) {
     const raw = (high - low) / pieces, size = 10 ** Math.floor(Math.log10(raw || 1)), by = [1, 2, 5, 10].map((n) => n * size).find((n) => n >= raw * .999);
