@@ -73,6 +73,7 @@ experiments.base experiments.training experiments.letters
 experiments.counting experiments.memory experiments.chrono experiments.forget_bias experiments.spectrum
 experiments.ablation experiments.vanishing experiments.attention experiments.gates_open
 experiments
+experiments.page
 experiments.report
 experiments.command
 cli

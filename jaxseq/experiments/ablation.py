@@ -28,9 +28,9 @@ from jaxseq.cells.lstm_peephole_ablations import (
     lstm_noaf,
     lstm_nog,
 )
-from jaxseq.experiments.base import Experiment, Found, Row, beside, more
+from jaxseq.experiments.base import Experiment, Found, Network, Row, beside, more
 from jaxseq.experiments.letters import letters
-from jaxseq.experiments.training import at_once, final, learn, told
+from jaxseq.experiments.training import Fitted, at_once, final, learn, network, told
 from jaxseq.study import tasks
 from jaxseq.study.tasks import Task
 
@@ -68,18 +68,22 @@ def run(settings: Settings) -> Found:
     """Train every variant on both tasks."""
     rows: list[Row] = []
     every: dict[str, dict[str, np.ndarray]] = {}
+    networks: list[Network] = []
     for task in (tasks.warped(settings.warped, settings.longest), letters(settings.letters)):
         name = task.name.partition("(")[0]
 
-        def one(cell: Cell, task: Task = task) -> np.ndarray:
-            trained = learn(
+        def one(cell: Cell, task: Task = task) -> Fitted:
+            return learn(
                 cell, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch
             )
-            # a training that broke down knows nothing
-            return np.nan_to_num(final(trained.losses), nan=task.baseline, posinf=task.baseline)
 
-        trained = at_once(one, [cell for _, cell in VARIANTS.values()])
-        found = dict(zip(VARIANTS, trained, strict=True))
+        trained = dict(zip(VARIANTS, at_once(one, [cell for _, cell in VARIANTS.values()]), strict=True))
+        found = {  # a training that broke down knows nothing
+            short: np.nan_to_num(final(fitted.losses), nan=task.baseline, posinf=task.baseline)
+            for short, fitted in trained.items()
+        }
+        looked_at = [network(short, VARIANTS[short][1], task, trained[short]) for short in ("V", *CRITICAL)]
+        networks = networks or looked_at
         worst = max((short for short in found if short not in ("V", *CRITICAL)), key=lambda short: found[short].mean())
         learnt = told(task.baseline, found["V"])
         for short, values in found.items():
@@ -89,7 +93,7 @@ def run(settings: Settings) -> Found:
             else:
                 rows.append(beside(what, values))
         every[task.name] = found
-    return Found(tuple(rows), lambda figure: draw(figure, every))
+    return Found(tuple(rows), lambda figure: draw(figure, every), tuple(networks))
 
 
 def draw(figure: Figure, every: dict[str, dict[str, np.ndarray]]) -> None:

@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy comes with jax
 
+from jaxseq.cells import Cell
+from jaxseq.study.compare import Model
+from jaxseq.study.tasks import Task
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -142,16 +146,37 @@ def _numbers(values: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in np.atleast_1d(np.asarray(values, float)))
 
 
+class Network(NamedTuple):
+    """A network that an experiment trained, to be looked at from inside.
+
+    Fields:
+      name: what it is called.
+      cell: the Cell.
+      task: what it was trained on.
+      model: its `Model`.
+      losses: of its training, ``[steps]``.
+    """
+
+    name: str
+    cell: Cell
+    task: Task
+    model: Model
+    losses: Any
+
+
 class Found(NamedTuple):
     """What a run of an experiment came to.
 
     Fields:
       rows: the parts of the claim, and what was measured beside them.
       draw: draws the figure: ``(matplotlib figure) -> None``.
+      networks: some of the trained ones, of the first seed and all on one task, for a study page; empty where none was
+        trained that such a page can show.
     """
 
     rows: tuple[Row, ...]
     draw: Callable[[Figure], None]
+    networks: tuple[Network, ...] = ()
 
     @property
     def verdict(self) -> str:

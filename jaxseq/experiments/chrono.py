@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Row, below, beside, less
-from jaxseq.experiments.training import at_once, draw_losses, final, learn, retaining, seeded, told
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, less
+from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, seeded, told
 from jaxseq.initializers import chrono as chrono_bias
 from jaxseq.initializers import zeros
 from jaxseq.notation import Array, Key, Params
@@ -85,6 +85,7 @@ def run(settings: Settings) -> Found:
         beside("1/(1-f) at init: median in steps", np.median(times, axis=1)),
     ]  # fmt: skip
     curves, baselines = {}, {}
+    networks: list[Network] = []
     for task, longest in (
         (tasks.copy(settings.lag, settings.word, settings.symbols), T_max),
         (tasks.warped(settings.warped, settings.longest), 2.0 * settings.longest),
@@ -92,20 +93,22 @@ def run(settings: Settings) -> Found:
         starts: dict[str, Callable[[Key, int, int], Params]]
         starts = {"chrono": chrono_of(longest), "forget bias 1": retaining(lstm, 1.0)}
 
-        def one(init: Callable[[Key, int, int], Params], task: Task = task) -> np.ndarray:
-            return np.asarray(learn(
+        def one(init: Callable[[Key, int, int], Params], task: Task = task) -> Fitted:
+            return learn(
                 lstm, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch,
                 init=init,
-            ).losses)  # fmt: skip
+            )  # fmt: skip
 
-        curve = dict(zip(starts, at_once(one, starts.values()), strict=True))
+        trained = dict(zip(starts, at_once(one, starts.values()), strict=True))
+        curve = {name: np.asarray(fitted.losses) for name, fitted in trained.items()}
         short = task.name.partition("(")[0]
         usual, chronic = final(curve["forget bias 1"]), final(curve["chrono"])
         judged = less(f"{short}: loss with chrono", chronic, "that with forget bias 1", usual)
         rows.append(beside(f"{short}: loss with forget bias 1 (knowing nothing: {task.baseline:.3f})", usual))
         rows.append(judged.where(told(task.baseline, chronic, usual)))
         curves[task.name], baselines[task.name] = curve, task.baseline
-    return Found(tuple(rows), lambda figure: draw(figure, times, T_max, curves, baselines))
+        networks = networks or [network(f"lstm, {name}", lstm, task, fitted) for name, fitted in trained.items()]
+    return Found(tuple(rows), lambda figure: draw(figure, times, T_max, curves, baselines), tuple(networks))
 
 
 def draw(

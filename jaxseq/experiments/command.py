@@ -32,7 +32,8 @@ def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:
         Args:
           name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open; or all.
           quick: Smaller networks and shorter training: within two minutes each.
-          out: Folder for NAME.png and NAME.json; those of an earlier run are replaced.
+          out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
+            earlier run are replaced.
           markdown: Print the table of verdicts alone, in Markdown.
           json: Print as JSON.
         """

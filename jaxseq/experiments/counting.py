@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
-from jaxseq.experiments.base import Experiment, Found, Row, above, beside, more
-from jaxseq.experiments.training import at_once, learn
+from jaxseq.experiments.base import Experiment, Found, Network, Row, above, beside, more
+from jaxseq.experiments.training import Fitted, at_once, learn, network
 from jaxseq.initializers import identity
 from jaxseq.notation import Array
 from jaxseq.study import tasks
@@ -78,23 +78,25 @@ def run(settings: Settings) -> Found:
     rows: list[Row] = []
     reaches: dict[str, np.ndarray] = {}
     shown = None
+    networks: list[Network] = []
     for letters in settings.letters:
         task = tasks.anbn(settings.largest, letters=letters)
         word = "".join(f"{letter}ⁿ" for letter in task.symbols)
 
-        def one(name: str, task: Task = task, letters: int = letters) -> tuple[Model, np.ndarray]:
+        def one(name: str, task: Task = task, letters: int = letters) -> tuple[Fitted, np.ndarray]:
             cell, init = CELLS[name]
-            params = learn(
+            fitted = learn(
                 cell, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch,
                 init=init,
-            ).params  # fmt: skip
+            )  # fmt: skip
             far = jax.jit(jax.vmap(lambda model: reach(cell, model, 4 * settings.largest, letters)))
-            return params, np.asarray(far(params))
+            return fitted, np.asarray(far(fitted.params))
 
         trained = dict(zip(CELLS, at_once(one, CELLS), strict=True))
         found = {name: far for name, (_, far) in trained.items()}
         if letters == 2:
-            models = trained["lstm"][0]
+            models = trained["lstm"][0].params
+            networks = [network(name, CELLS[name][0], task, fitted) for name, (fitted, _) in trained.items()]
             of_units = jax.jit(jax.vmap(lambda m: correlations(m, settings.largest + 1, 2 * settings.largest)))
             best = np.abs(np.asarray(of_units(models)))
             rows.append(above(f"{word}: |correlation| of the best c with the count", best.max(1), 0.95))
@@ -108,7 +110,7 @@ def run(settings: Settings) -> Found:
             more(f"{word}: reach of the lstm", found["lstm"], "that of the rnn", found["rnn"]),
         ]
         reaches |= {f"{name}, {word}": values for name, values in found.items()}
-    return Found(tuple(rows), lambda figure: draw(figure, reaches, shown, settings))
+    return Found(tuple(rows), lambda figure: draw(figure, reaches, shown, settings), tuple(networks))
 
 
 def _path(models: Model, reaches: np.ndarray, best: np.ndarray, n: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, beside, less
-from jaxseq.experiments.training import at_once, draw_losses, final, learn, retaining, told
+from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, told
 from jaxseq.study import tasks
 from jaxseq.study.tasks import Task
 
@@ -44,13 +44,14 @@ def run(settings: Settings) -> Found:
     baselines = {}
     for task in (tasks.adding(settings.adding), tasks.copy(settings.lag, settings.word, settings.symbols)):
 
-        def one(bias: float, task: Task = task) -> np.ndarray:
-            return np.asarray(learn(
+        def one(bias: float, task: Task = task) -> Fitted:
+            return learn(
                 lstm, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch,
                 init=retaining(lstm, bias),
-            ).losses)  # fmt: skip
+            )  # fmt: skip
 
-        every = at_once(one, BIASES)
+        trained = at_once(one, BIASES)
+        every = [np.asarray(fitted.losses) for fitted in trained]
         zero, *others = (losses.mean(1) for losses in every)
         ends = [final(losses) for losses in every]
         name = task.name.partition("(")[0]
@@ -68,7 +69,11 @@ def run(settings: Settings) -> Found:
         ]  # fmt: skip
         curves[task.name] = {f"bias {bias:g}": losses for bias, losses in zip(BIASES, every, strict=True)}
         baselines[task.name] = task.baseline
-    return Found(tuple(rows), lambda figure: draw(figure, curves, baselines))
+        networks = [
+            network(f"lstm, forget bias {bias:g}", lstm, task, fitted)
+            for bias, fitted in zip(BIASES, trained, strict=True)
+        ]
+    return Found(tuple(rows), lambda figure: draw(figure, curves, baselines), tuple(networks))
 
 
 def draw(figure: Figure, curves: dict[str, dict[str, np.ndarray]], baselines: dict[str, float]) -> None:

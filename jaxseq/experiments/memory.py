@@ -26,8 +26,8 @@ import jax
 import numpy as np
 
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
-from jaxseq.experiments.base import Experiment, Found, Row, below, beside, more
-from jaxseq.experiments.training import at_once, final, learn, retaining
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, more
+from jaxseq.experiments.training import at_once, final, learn, network, retaining
 from jaxseq.initializers import glorot, identity
 from jaxseq.notation import Array, Key
 from jaxseq.study import tasks
@@ -85,6 +85,7 @@ def run(settings: Settings) -> Found:
     """Train every cell at every length of both tasks."""
     rows: list[Row] = []
     drawn = {}
+    networks: list[Network] = []
     kinds: dict[str, tuple[tuple[int, ...], Callable[[int], Task]]] = {
         "adding": (settings.adding, tasks.adding),
         "copy": (settings.lags, lambda lag: tasks.copy(lag, settings.word, settings.symbols)),
@@ -93,20 +94,27 @@ def run(settings: Settings) -> Found:
         task = task_of(lengths[0])
         count = parameters(lstm, task, settings.hidden)
 
-        def one(name: str, lengths: Any = lengths, task_of: Any = task_of, count: int = count) -> np.ndarray:
-            """Return final losses ``[lengths, seeds]``."""
+        def one(
+            name: str, lengths: Any = lengths, task_of: Any = task_of, count: int = count
+        ) -> tuple[np.ndarray, Network]:
+            """Return final losses ``[lengths, seeds]``, and the first network of the longest length."""
             cell, init = CELLS[name]
             hidden, rate, ends = matched_hidden(cell, task_of(lengths[0]), count), None, []
+            looked_at = None
             for length in reversed(lengths):
                 trained = learn(
                     cell, task_of(length), hidden=hidden, steps=settings.steps, seeds=settings.seeds,
                     batch=settings.batch, init=init, rate=rate,
                 )  # fmt: skip
                 rate = float(trained.rates[0])
+                looked_at = looked_at or network(name, cell, task_of(length), trained)
                 ends.append(final(trained.losses))
-            return np.stack(ends[::-1])
+            assert looked_at is not None
+            return np.stack(ends[::-1]), looked_at
 
-        found = dict(zip(CELLS, at_once(one, CELLS), strict=True))
+        trained = dict(zip(CELLS, at_once(one, CELLS), strict=True))
+        found = {name: losses for name, (losses, _) in trained.items()}
+        networks = networks or [trained[name][1] for name in ("lstm", "gru", "irnn", "rnn")]
         reaches = {name: reach(lengths, losses, task.baseline) for name, losses in found.items()}
         what = f"{kind}: reach ({', '.join(map(str, lengths))})"
         if kind == "adding":
@@ -117,7 +125,7 @@ def run(settings: Settings) -> Found:
         for name in ("irnn", "gru", "lstm") if kind == "adding" else ("gru", "lstm"):
             rows.append(more(f"{what} of the {name}", reaches[name], "that of the rnn", reaches["rnn"]))
         drawn[kind] = (lengths, found, task.baseline)
-    return Found(tuple(rows), lambda figure: draw(figure, drawn))
+    return Found(tuple(rows), lambda figure: draw(figure, drawn), tuple(networks))
 
 
 def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.ndarray], float]]) -> None:
@@ -131,6 +139,7 @@ def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.nd
         ax.set(yscale="log", xlabel="length" if kind == "adding" else "lag", title=kind)
         ax.set_ylabel("final loss / loss of knowing nothing")
         ax.grid(alpha=0.3)
+        ax.set_xticks(lengths)
         ax.legend(frameon=False, fontsize="small", title="dotted: learnt below")
 
 

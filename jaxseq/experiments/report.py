@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxseq.errors import choose
+from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS
+from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
 from jaxseq.tasks.report import Shown
 
@@ -21,7 +22,9 @@ ALL = "all"
 
 
 def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False) -> Shown:
-    """Run one experiment, or all, and write of each ``NAME.json`` and the figure ``NAME.png`` into the folder `out`.
+    """Run one experiment, or all, and write what each found into the folder `out`.
+
+    That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``.
 
     Raises:
       InputError: if there is no such experiment, or the folder cannot be written.
@@ -42,11 +45,24 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
         figure = out / f"{one.name}.png"
         write_atomic(figure, picture(one, found))
         facts["figure"] = str(figure)
+        if found.networks:
+            try:
+                studied = page_of(
+                    f"{one.name}: {facts['verdict']}", one.claim, _command(one, quick, out), found.networks
+                )
+                studied.save(page_at := out / f"{one.name}.html")
+                facts["page"] = str(page_at)
+            except InputError as error:  # a network that broke down is no reason to lose the verdict
+                print(f"jaxseq: {one.name}: no study page: {error}", file=sys.stderr, flush=True)
         write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
         every.append(facts)
     pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
     return Shown(every if name == ALL else every[0], table(every) if markdown else pages)
+
+
+def _command(one: Experiment, quick: bool, out: Path) -> str:
+    return f"jaxseq experiment {one.name}{' --quick' * quick} --out {out}"
 
 
 def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: float) -> dict[str, Any]:
@@ -65,7 +81,7 @@ def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: 
     return {
         "name": one.name, "claim": one.claim, "source": one.source, "verdict": found.verdict, "rows": rows,
         "seeds": settings.seeds, "quick": settings == one.quick, "settings": settings._asdict(), "seconds": seconds,
-        "cpu": cpu, "look": one.look,
+        "cpu": cpu, "look": one.look, "page": None,
     }  # fmt: skip
 
 
@@ -80,7 +96,8 @@ def page(facts: dict[str, Any]) -> str:
         f"{facts['name']}: {facts['verdict']}", f"claim:  {facts['claim']}", f"source: {facts['source']}", "", *lines,
         "", f"{facts['seeds']} seeds, mean ± standard deviation; {size}, {facts['seconds']:.0f} s "
         f"({facts['cpu']:.0f} s of a processor)",
-        f"figure: {facts['figure']}", f"look inside such a network: {facts['look']}",
+        f"figure: {facts['figure']}",
+        f"look inside: {facts['page']}" if facts["page"] else f"look inside such a network: {facts['look']}",
     ])  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import optax
 from jax import lax
 
 from jaxseq.cells import Cell, lstm
+from jaxseq.experiments.base import Network
 from jaxseq.notation import Array, Key, Params, Tree
 from jaxseq.study.compare import Model, first_model, outputs
 from jaxseq.study.tasks import Task
@@ -153,6 +154,11 @@ def learn(
         rate = RATES[int(np.argmin(np.nan_to_num(tried, nan=np.inf)))]
     keys = seeded(seeds)
     return run(start(keys), keys, jnp.full(seeds, rate, jnp.float32))
+
+
+def network(name: str, cell: Cell, task: Task, trained: Fitted) -> Network:
+    """Return the first of the networks of `learn`, to be looked at."""
+    return Network(name, cell, task, jax.tree.map(lambda a: a[0], trained.params), trained.losses[0])
 
 
 SOMETHING = 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
 from jaxseq.initializers import chrono
 from jaxseq.notation import Key, Params
-from jaxseq.study.compare import Compared, compare, outputs
+from jaxseq.study.compare import compare, outputs
 from jaxseq.study.part import Part
 from jaxseq.study.replay import log_spaced
 from jaxseq.study.tasks import TASKS, Batch, Task
@@ -63,7 +64,14 @@ def of_task(name: str, task: Task, *, hidden: int, steps: int, seed: int) -> Stu
         cells, task, hidden=hidden, steps=steps, seed=(seed,), inits=inits, keep=keep, learning_rate=LEARNING_RATE
     )
     batch = task.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
-    parts = [_small(name, cells[name], task, batch, one, keep) for name, one in found.items()]
+    first_of = lambda tree: jax.tree.map(lambda a: a[0], tree)  # noqa: E731  of its one seed
+    parts = [
+        part_of(
+            name, cells[name], task, batch, first_of(one.trained.params), one.trained.losses[0],
+            snapshots=(keep, first_of(one.trained.kept)),
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
     subtitle = (
         f"{task.name}: {', '.join(cells)}, with {found[called].parameters} parameters or about as many, "
         f"{steps} steps, seed {seed}; LSTM and GRU start with chrono biases (Tallec & Ollivier 2018)"
@@ -85,9 +93,12 @@ def _retaining(cell: Cell, longest: int) -> Callable[[Key, int, int], Params]:
     return init
 
 
-def _small(name: str, cell: Cell, task: Task, batch: Batch, one: Compared, keep: Sequence[int]) -> Part:
-    model = jax.tree.map(lambda a: a[0], one.trained.params)
-    losses = np.asarray(one.trained.losses[0])
+def part_of(
+    name: str, cell: Cell, task: Task, batch: Batch, model: Any, losses: Any,
+    snapshots: tuple[Sequence[int], Any] | None = None,
+) -> Part:  # fmt: skip
+    """Return a `Model` that was trained on a task, with the losses ``[steps]`` of its training, as it reads a batch."""
+    losses = np.asarray(losses)
     shown = np.unique(np.geomspace(1, len(losses), 120).round().astype(int)) - 1
     spoken = bool(task.symbols)
     return Part(
@@ -96,7 +107,7 @@ def _small(name: str, cell: Cell, task: Task, batch: Batch, one: Compared, keep:
         words=[*task.symbols, "$"][: task.output_size] if spoken else (), head=(model.read.W, model.read.b),
         swaps={s: jnp.eye(task.input_size)[n] for n, s in enumerate(task.symbols)} if spoken else None,
         history=((shown + 1).tolist(), losses[shown].tolist()),
-        snapshots=(keep, jax.tree.map(lambda a: a[0], one.trained.kept)),
+        snapshots=snapshots,
         reported=int(batch.scored.sum()) * float(task.loss(outputs(cell, model, batch), batch)),
     )  # fmt: skip
 

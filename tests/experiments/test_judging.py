@@ -112,7 +112,9 @@ def test_counting(monkeypatch):
     keys = jax.vmap(jax.random.key)(jnp.arange(SEEDS))
     models = jax.jit(jax.vmap(lambda key: first_model(key, lstm, tasks.anbn(3), 3)))(keys)
     module = module_of("counting")
-    monkeypatch.setattr(module, "learn", lambda *_, **__: SimpleNamespace(params=models))
+    monkeypatch.setattr(
+        module, "learn", lambda *_, **__: SimpleNamespace(params=models, losses=np.ones((SEEDS, STEPS)))
+    )
     monkeypatch.setattr(module, "CELLS", dict.fromkeys(("lstm", "gru", "rnn", "irnn"), (lstm, None)))
     monkeypatch.setattr(module, "reach", lambda cell, model, largest, letters: jnp.zeros((), jnp.int32))
     found = found_of("counting", largest=3, hidden=3)

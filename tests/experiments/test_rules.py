@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 from scipy import stats
 
 from jaxseq import cli
-from jaxseq.experiments import EXPERIMENTS
+from jaxseq.errors import InputError
+from jaxseq.experiments import EXPERIMENTS, report
 from jaxseq.experiments.base import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -111,6 +113,7 @@ def made_up(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "made-up", one)
     for name in set(EXPERIMENTS) - {"made-up"}:
         monkeypatch.delitem(EXPERIMENTS, name)
+    return one
 
 
 @pytest.mark.usefixtures("made_up")
@@ -124,6 +127,24 @@ def test_the_command_shows_and_keeps_what_was_found(tmp_path, capsys):
     assert (out / "made-up.png").read_bytes().startswith(b"\x89PNG")
     facts = json.loads((out / "made-up.json").read_text("utf-8"))
     assert facts["verdict"] == REPRODUCED and facts["rows"][0]["values"][0] == 1.0 and not facts["quick"]
+
+
+def test_what_was_trained_has_a_page_and_a_verdict_also_without_it(made_up, monkeypatch, tmp_path, capsys):
+    def page_of(title, subtitle, command, networks):
+        if networks == ("broken",):
+            raise InputError("its weights are no numbers")
+        text = f"{title}, {subtitle}, {command}"
+        return SimpleNamespace(save=lambda path: path.write_text(text))
+
+    monkeypatch.setattr(report, "page_of", page_of)
+    for network, page in (("fine", str(tmp_path / "made-up.html")), ("broken", None)):
+        one = made_up._replace(run=lambda s, network=network: made_up.run(s)._replace(networks=(network,)))
+        monkeypatch.setitem(EXPERIMENTS, "made-up", one)
+        facts = report.experiment("made-up", tmp_path, quick=True).facts
+        assert facts["page"] == page and facts["verdict"] == NOT_REPRODUCED
+    page = (tmp_path / "made-up.html").read_text()
+    assert page == f"made-up: not reproduced, It is high., jaxseq experiment made-up --quick --out {tmp_path}"
+    assert "no study page: its weights are no numbers" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("made_up")
