@@ -176,7 +176,8 @@ def draw(figure: Figure, lengths: tuple[int, ...], right: dict[str, np.ndarray],
     first.legend(frameon=False, fontsize="small")
     first.grid(alpha=0.3)
     image = second.imshow(shown, vmin=0, vmax=1, cmap="viridis")
-    second.set(xlabel="source position", ylabel="step of the reversal", title="attention")
+    second.set(xlabel="source position", ylabel="step of the reversal")
+    second.set_title("attention", fontsize="medium")
     figure.colorbar(image, ax=second, shrink=0.8)
 
 

@@ -134,7 +134,8 @@ def draw(figure: Figure, reaches: dict[str, np.ndarray], path: np.ndarray | None
     if path is not None:
         second.plot(np.arange(1, len(path) + 1), path, color="#3b528b")
         second.axvline(len(path) / 2, color="0.5", linestyle=":", linewidth=1)
-        second.set(xlabel="step", ylabel="c of the unit that counts", title=f"an LSTM reads aⁿbⁿ, n = {len(path) // 2}")
+        second.set(xlabel="step", ylabel="c of the unit that counts")
+        second.set_title(f"an LSTM reads aⁿbⁿ, n = {len(path) // 2}", fontsize="medium")
         second.grid(alpha=0.3)
 
 

@@ -169,8 +169,9 @@ def draw(figure: Figure, replays: dict[str, Replay]) -> None:
         )
         ax.plot(range(K), seen.mean.mean(0), color="white", marker="o", markersize=3, label="mean")
         ax.set_xticks(range(K), [str(step) for step in seen.steps], rotation=45)
-        ax.set(xlabel="training step", ylabel="forget gate (1 keeps)", title=name)
-        ax.legend(fontsize="small")
+        ax.set(xlabel="training step", ylabel="forget gate (1 retains)")
+        ax.set_title(name, fontsize="medium")
+        ax.legend(fontsize="small", loc="lower left", frameon=False, labelcolor="white")
         figure.colorbar(image, ax=ax, shrink=0.8, label="share of gates")
 
 

@@ -6,7 +6,6 @@ import jax
 
 from jaxseq.experiments.base import Network
 from jaxseq.study.collect import collect
-from jaxseq.study.compare import evaluate
 from jaxseq.study.report import Report
 from jaxseq.tasks.small import part_of
 
@@ -20,6 +19,4 @@ def page_of(title: str, subtitle: str, command: str, networks: tuple[Network, ..
     task = networks[0].task
     batch = task.draw(jax.random.fold_in(jax.random.key(0), 2**31), 3)
     parts = [part_of(one.name, one.cell, task, batch, one.model, one.losses) for one in networks]
-    scores = [evaluate(one.cell, task, one.model) for one in networks]
-    compared = [(float(score.loss), float(score.accuracy)) for score in scores]
-    return Report(collect(parts, title=title, subtitle=subtitle, command=command, scores=compared))
+    return Report(collect(parts, title=title, subtitle=subtitle, command=command))
