@@ -15,12 +15,13 @@ from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
 from jaxseq.tasks import forecast as forecasting
-from jaxseq.tasks import small
+from jaxseq.tasks import parts, small, translator
 from jaxseq.tasks import study as studying
 from jaxseq.tasks import translate as translation
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.text import Vocabulary
 from jaxseq.train import Report
+from jaxseq.unroll import unroll
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 
@@ -108,7 +109,16 @@ def test_a_translator_is_studied(runs, capsys, tmp_path):
     assert decoder["attention"]["parts"]["shape"][-1] == 4 and decoder["flow"] is not None
     assert encoder["live"]["cell"] == "gru" and encoder["lengths"] == [5, 2]
     checked = {(check["id"], check["part"]) for check in data["checks"]}
-    assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("flow", "decoder")} <= checked
+    assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("loss", "decoder")} <= checked
+
+
+def test_both_encoders_end_where_the_decoder_begins(runs):
+    """The last states of the parts, of rows of different lengths, through the model's bridge."""
+    model = translator.load(runs / "translator")
+    decoder, ahead, back = parts.of_translator(runs / "translator", ["我 看 听", "看"]).parts
+    last = [unroll(*part.run)[0].h for part in (ahead, back)]
+    first = jnp.tanh(model.params.bridge.h(jnp.concatenate(last, -1)))
+    np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
 
 
 def test_a_forecast_is_studied(runs, capsys, tmp_path):
@@ -156,9 +166,12 @@ def test_what_inspect_draws(forecast):
         values = part["gates"]["f"][:, 0, int(unit)]
         assert blocks[::5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
         assert float(life) == pytest.approx(part["half"]["life"][int(unit)], rel=1e-2)
-    norms = np.log(part["flow"]["norms"]["c"][:, 0])
+    logs = np.log(part["flow"]["norms"]["c"][:, 0])
     bars = next(lines[n + 1] for n, line in enumerate(lines) if line.startswith("  |dL/dc|"))
-    assert bars.strip()[norms.argmax() * 5] == "█" and bars.strip()[norms.argmin() * 5] == "▁"
+    levels = (logs - logs.min()) / (logs.max() - logs.min()) * 8
+    assert bars.strip()[::5] == "".join(inspect.BARS[min(7, int(level))] for level in levels)
+    steps = part["half"]["life"]
+    assert f"  half-life: {min(steps):.3g} to {max(steps):.3g} steps" in lines
     plain = inspect.render(forecast, blocks=False)
     assert plain.isascii()
 
@@ -174,13 +187,19 @@ def test_no_line_is_wider_than_the_terminal(forecast, width):
 
 
 def test_a_long_sequence_is_averaged(forecast):
+    """Ten steps for each of before, two in each column; then two that are the furthest apart."""
     part = forecast["parts"][0]
     ten = {name: np.repeat(a, 10, 0) for name, a in part["gates"].items()}
     longer = {**part, "gates": ten, "T": 120, "lengths": [120, 120], "inputs": [["x"] * 120] * 2}
-    lines = inspect.render({**forecast, "parts": [longer]}, width=76).splitlines()
-    row = lines[next(n for n, line in enumerate(lines) if line.startswith("  i  ")) + 1]
+
+    def first_row():
+        lines = inspect.render({**forecast, "parts": [longer]}, width=76).splitlines()
+        return lines[next(n for n, line in enumerate(lines) if line.startswith("  i  ")) + 1]
+
     values = part["gates"]["i"][:, 0, part["order"][0]]
-    assert row[8:68:5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
+    assert first_row()[8:68:5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
+    ten["i"][::2], ten["i"][1::2] = 0, 1
+    assert first_row()[8:68] == "▒" * 60
 
 
 def test_colours_only_where_they_are_wanted(forecast, monkeypatch):
