@@ -225,15 +225,16 @@ def thinned(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thin, "UNITS", 5)
         patch.setattr(thin, "STEPS", 4)
-        for limit in range(110_000, 60_000, -1000):
+        made = report.Report(data, full=True)
+        whole = len(made.text)
+        while len(made.left_out) < len(thin.THINNINGS):  # one byte less than it is, so that one thing more must go
+            limit = len(made.text.encode()) - 1
             patch.setattr(report, "LIMIT", limit)
             made = report.Report(data)
-            if len(made.left_out) == len(thin.THINNINGS):
-                break
         patch.setattr(report, "LIMIT", 10_000)
         with pytest.raises(InputError, match=r"over the limit .* keep all with --full"):
             report.page(data)
-        assert len(report.page(data, full=True)) > len(made.text)
+        assert len(report.page(data, full=True)) == whole > len(made.text)
     file = tmp_path_factory.mktemp("thinned") / "report.html"
     made.save(file)
     return file, limit
@@ -277,6 +278,22 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own(data):
 def window():
     with browsers.browser() as window:
         yield window
+
+
+@needs_browser
+def test_numbers_that_are_not_the_cells_turn_the_footer_red(data, window, tmp_path):
+    """One output gate is 1e-4 from what the weights make of it."""
+    first = data["parts"][0]
+    o = first["gates"]["o"].copy()
+    o[5, 1, 2] += 1e-4
+    wrong = {**data, "parts": [{**first, "gates": {**first["gates"], "o": o}}, *data["parts"][1:]]}
+    (tmp_path / "wrong.html").write_text(report.page(wrong), encoding="utf-8")
+    window.open(tmp_path / "wrong.html", "lang=en")
+    found = window.run("return window.jaxseqStudy.check()")
+    assert [check["ok"] for check in found] == [False, True, True]
+    assert found[0]["error"] == pytest.approx(1e-4, rel=0.05)
+    verdict = window.run("const v = document.querySelector('#verdict'); return [v.className, v.textContent]")
+    assert verdict == ["no", "✗ checks that fail: 1; do not trust this page"]
 
 
 @needs_browser
