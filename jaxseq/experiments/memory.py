@@ -114,7 +114,7 @@ def run(settings: Settings) -> Found:
 
         trained = dict(zip(CELLS, at_once(one, CELLS), strict=True))
         found = {name: losses for name, (losses, _) in trained.items()}
-        networks = networks or [trained[name][1] for name in ("lstm", "gru", "irnn", "rnn")]
+        networks = networks or [trained[name][1] for name in ("lstm", "gru", "rnn")]
         reaches = {name: reach(lengths, losses, task.baseline) for name, losses in found.items()}
         what = f"{kind}: reach ({', '.join(map(str, lengths))})"
         if kind == "adding":

@@ -45,20 +45,26 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
         figure = out / f"{one.name}.png"
         write_atomic(figure, picture(one, found))
         facts["figure"] = str(figure)
-        if found.networks:
-            try:
-                studied = page_of(
-                    f"{one.name}: {facts['verdict']}", one.claim, _command(one, quick, out), found.networks
-                )
-                studied.save(page_at := out / f"{one.name}.html")
-                facts["page"] = str(page_at)
-            except InputError as error:  # a network that broke down is no reason to lose the verdict
-                print(f"jaxseq: {one.name}: no study page: {error}", file=sys.stderr, flush=True)
+        facts["page"] = _page(one, found, facts["verdict"], _command(one, quick, out), out)
         write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
         every.append(facts)
     pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
     return Shown(every if name == ALL else every[0], table(every) if markdown else pages)
+
+
+def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) -> str | None:
+    """Write the study page of the trained networks, or of the first if one of the others fails its checks."""
+    for networks in dict.fromkeys((len(found.networks), min(1, len(found.networks)))):
+        if networks:
+            try:
+                studied = page_of(f"{one.name}: {verdict}", one.claim, command, found.networks[:networks])
+                studied.save(path := out / f"{one.name}.html")
+                return str(path)
+            except InputError as error:  # no reason to lose the verdict
+                about = f"of all {networks} networks" if networks > 1 else f"of {one.name}"
+                print(f"jaxseq: {one.name}: no study page {about}: {error}", file=sys.stderr, flush=True)
+    return None
 
 
 def _command(one: Experiment, quick: bool, out: Path) -> str:

@@ -131,20 +131,23 @@ def test_the_command_shows_and_keeps_what_was_found(tmp_path, capsys):
 
 def test_what_was_trained_has_a_page_and_a_verdict_also_without_it(made_up, monkeypatch, tmp_path, capsys):
     def page_of(title, subtitle, command, networks):
-        if networks == ("broken",):
+        if "broken" in networks:
             raise InputError("its weights are no numbers")
         text = f"{title}, {subtitle}, {command}"
         return SimpleNamespace(save=lambda path: path.write_text(text))
 
     monkeypatch.setattr(report, "page_of", page_of)
-    for network, page in (("fine", str(tmp_path / "made-up.html")), ("broken", None)):
-        one = made_up._replace(run=lambda s, network=network: made_up.run(s)._replace(networks=(network,)))
+    at = str(tmp_path / "made-up.html")
+    for networks, page in ((("fine",), at), (("fine", "broken"), at), (("broken", "fine"), None), ((), None)):
+        one = made_up._replace(run=lambda s, networks=networks: made_up.run(s)._replace(networks=networks))
         monkeypatch.setitem(EXPERIMENTS, "made-up", one)
         facts = report.experiment("made-up", tmp_path, quick=True).facts
         assert facts["page"] == page and facts["verdict"] == NOT_REPRODUCED
     page = (tmp_path / "made-up.html").read_text()
     assert page == f"made-up: not reproduced, It is high., jaxseq experiment made-up --quick --out {tmp_path}"
-    assert "no study page: its weights are no numbers" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("no study page of all 2 networks: its weights are no numbers") == 2
+    assert said.count("no study page of made-up: its weights") == 1
 
 
 @pytest.mark.usefixtures("made_up")
