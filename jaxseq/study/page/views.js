@@ -45,10 +45,10 @@ VIEWS.strip = { wide: true, has: () => true, draw(body) {
   };
   if (p.kind === "value") {
     const V = p.targets.shape[2];
-    const series = [{ name: T("expected"), values: over(n, (t) => targetOf(p, t, e)[0]), ink: INKS[0] }, { name: T("predicted"), values: over(n, (t) => at(p.predictions, t, 0)), ink: INKS[1], dash: true }];
+    const series = [{ name: T("expected"), values: over(n, (t) => (p.scored[t][e] ? targetOf(p, t, e)[0] : NaN)), ink: INKS[0], dots: 3 }, { name: T("predicted"), values: over(n, (t) => at(p.predictions, t, 0)), ink: INKS[1], dash: true }];
     if (p.xs && p.xs.shape[2] <= 3) over(p.xs.shape[2], (d) => series.unshift({ name: p.xs.shape[2] > 1 ? `${T("input")} ${d}` : T("input"), values: track(p.xs, d), ink: d ? INKS[3] : "var(--soft)", thin: true }));
     body.append(caption("", key(series)));
-    chart(body, { series, x: [0, n - 1], across: true, mark: state.t, height: 120, label: T("strip"), xName: (t) => "", pick: pickTime, hover: (t) => read(`t ${t} “${label(t)}”   ${series.map((s) => `${s.name} ${say(s.values[t])}`).join("   ")}`), leave: rest });
+    chart(body, { series, x: [0, n - 1], across: true, mark: state.t, height: 120, label: T("strip"), xName: (t) => "", pick: pickTime, hover: readAll(series), leave: rest });
     if (V > 1) note(body, "first_of", V);
   }
   row(T("input"), (t) => label(t));
