@@ -51,7 +51,9 @@ class Subject:
         given = self.given()
         if run is None:
             if unfit := given.keys() & {"text", "rows"}:
-                raise InputError(f"--{min(unfit)} is read by a run; name its folder, such as runs/translate")
+                raise InputError(
+                    f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
+                )
             for name in ("steps", "hidden"):
                 if getattr(self, name) < 1:
                     raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
