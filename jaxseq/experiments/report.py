@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
 import tempfile
 import time
@@ -114,7 +115,8 @@ def table(every: list[dict[str, Any]]) -> str:
         judged = [row["verdict"] for row in facts["rows"] if row["verdict"]]
         parts = ", ".join(f"{judged.count(v)} {v}" for v in VERDICTS if v in judged)
         took = f"{facts['cpu']:.0f} s" if facts["cpu"] < 90 else f"{facts['cpu'] / 60:.1f} min"
-        claim = f"{facts['claim']} ({facts['source']})"
+        named = "; ".join(re.findall(r"(?:^|; )(.*?\d{4})", facts["source"]))  # authors and year of each
+        claim = f"{facts['claim']} ({named})"
         lines.append(f"| {facts['name']} | {claim} | {parts} | {facts['verdict']} | {facts['seeds']} | {took} |")
     return "\n".join(lines)
 
