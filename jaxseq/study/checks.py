@@ -12,7 +12,8 @@ import numpy as np
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.gradients import Flow, Nudged, leaves_by_name, no_nudges, nudged
+from jaxseq.study.gradients import Flow, Nudged, no_nudges, nudged
+from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import half_life
 from jaxseq.study.whatif import what_if
 from jaxseq.unroll import unroll
@@ -108,7 +109,7 @@ def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back
     norm = float(norms[t, b])
     zeros = no_nudges(run.cell, run.params, run.xs)
     direction = seen.gradients[leaf][t, b] / max(norm, 1e-30)
-    names = list(leaves_by_name(zeros))
+    names = list(named_leaves(zeros))
 
     def moved(by: Array) -> Array:
         leaves, structure = jax.tree.flatten(zeros)

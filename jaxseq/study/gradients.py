@@ -21,6 +21,7 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.interventions import altered
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.study.look import named_leaves
 from jaxseq.unroll import unroll
 
 
@@ -46,7 +47,7 @@ def nudged(cell: Cell) -> Cell:
 
     def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, nudge = wx
-        changes = {name: (lambda old, _, by=by: old + by) for name, by in leaves_by_name(nudge).items()}
+        changes = {name: (lambda old, _, by=by: old + by) for name, by in named_leaves(nudge).items()}
         return altered(inner, changes, params, carry, wx, uh)
 
     def input_terms(params: Params, given: Nudged) -> tuple[Tree, Carry]:
@@ -76,16 +77,9 @@ def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
                 leaves[place] = leaf * 1
             known.add(id(leaf))
         new = jax.tree.unflatten(structure, leaves)
-        return new, out, leaves_by_name(new) | (leaves_by_name(named) if gates else {})
+        return new, out, named_leaves(new) | (named_leaves(named) if gates else {})
 
     return cell._replace(gates=shown)
-
-
-def leaves_by_name(tree: Tree) -> dict[str, Array]:
-    """Return the leaves by name: ``h`` and ``c`` of an LSTM's carry; of a stack's ``0.h``, the layer first."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)
-    }
 
 
 def no_nudges(cell: Cell, params: Params, xs: Tree) -> Carry:
@@ -156,7 +150,7 @@ def flow(
         return value
 
     value, by_nudges = jax.value_and_grad(number)(no_nudges(cell, params, xs))
-    gradients = dict(sorted(leaves_by_name(by_nudges).items()))
+    gradients = dict(sorted(named_leaves(by_nudges).items()))
     return Flow(value, gradients, {name: _norms(g, _rows(cell, xs)) for name, g in gradients.items()})
 
 
@@ -212,7 +206,7 @@ def triangle(
 
     def one(step: Array) -> dict[str, Array]:
         (by_nudges,) = pull(jnp.zeros_like(values).at[step].set(1))
-        return {name: _norms(g, _rows(cell, xs)) for name, g in sorted(leaves_by_name(by_nudges).items())}
+        return {name: _norms(g, _rows(cell, xs)) for name, g in sorted(named_leaves(by_nudges).items())}
 
     return lax.map(one, chosen, batch_size=min(together, chosen.shape[0]))
 

@@ -20,7 +20,8 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.gradients import is_real, leaves_by_name
+from jaxseq.study.gradients import is_real
+from jaxseq.study.look import named_leaves
 from jaxseq.unroll import unroll
 
 LIMIT = 2**30
@@ -37,7 +38,7 @@ def parts(cell: Cell, params: Params, places: tuple[int, ...] = ()) -> dict[str,
     """
     row = jax.eval_shape(lambda p: cell.initial_carry(p, places), params)
     found, start = {}, 0
-    for name, leaf in leaves_by_name(row).items():
+    for name, leaf in named_leaves(row).items():
         if not is_real(leaf):
             continue
         found[name] = slice(start, start + leaf.size)

@@ -21,7 +21,8 @@ from jaxseq.errors import InputError, choose
 from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.study.gradients import leaves_by_name, showing_states
+from jaxseq.study.gradients import showing_states
+from jaxseq.study.look import named_leaves
 from jaxseq.unroll import trace, unroll
 
 
@@ -157,8 +158,8 @@ def atlas(
     base = None if loss is None else loss(start, seen.outs)
     if base is not None and jnp.ndim(base):
         raise InputError(f"atlas({cell.name}): the loss must be one number; got the shape {jnp.shape(base)}. Sum it")
-    named = leaves_by_name(seen.carries) | leaves_by_name(seen.gates)
-    own = leaves_by_name(seen.gates) if gates is None else gates
+    named = named_leaves(seen.carries) | named_leaves(seen.gates)
+    own = named_leaves(seen.gates) if gates is None else gates
     chosen = {name: choose(f"gate or state of {cell.name}", name, named) for name in own}
     open_cell = showing_states(cell)
     real = _real(cell, xs, mask)

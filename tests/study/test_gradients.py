@@ -13,7 +13,7 @@ from jaxseq.cells import CELLS, gru, lstm, rnn, stack
 from jaxseq.cells.rnn import RNNCarry, RNNGates
 from jaxseq.interventions import clamp
 from jaxseq.study import flow, lyapunov, slope, step_jacobians, triangle
-from jaxseq.study.gradients import leaves_by_name
+from jaxseq.study.gradients import named_leaves
 from jaxseq.testing import Subject, draw
 
 
@@ -109,7 +109,7 @@ def test_a_run_cut_in_two_has_the_same_gradients(cell) -> None:
         half, _ = unroll(cell, params, carry, jax.tree.map(lambda a: a[:2], xs), mask[:2])
         return jax.grad(rest)(half)
 
-    want = leaves_by_name(cut())
+    want = named_leaves(cut())
     if cell.name.startswith("stack"):
         del want["0.h"]  # the layer above sees it in its own step
     for name, gradient in want.items():
