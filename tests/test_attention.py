@@ -403,6 +403,7 @@ def test_a_run_from_before_there_was_a_choice_is_additive(tmp_path):
     path = run_folder.create(tmp_path / "run", translate.KIND, TranslateConfig())
     about = json.loads((path / run_folder.CONFIG).read_text())
     del about["config"]["attention"]
+    about["format"] = 1
     (path / run_folder.CONFIG).write_text(json.dumps(about))
     assert run_folder.read_config(path, translate.KIND, TranslateConfig) == TranslateConfig(attention="additive")
 
