@@ -1,6 +1,7 @@
 """The shape of the package: imports flow one way, little is loaded, every public name is documented."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -89,6 +90,7 @@ KNOWS_NO_MODEL = "decode losses forcing train order checkpoint files text pairs 
 ONLY_NUMPY = "errors order files text pairs series datasets plots doctor".split(" ")
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     return {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
