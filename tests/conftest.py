@@ -49,8 +49,8 @@ if not HAS_TORCH and sys.version_info < (3, 12):
 collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
 
 
-# On a newer Python with the newest jax, where the tests run a second time, of these only every nth case runs, and none
-# of those that drive a browser, which see the same page. JAXSEQ_ALL_TESTS=1 runs all.
+# On a newer Python with the newest jax, where the tests run a second time, of these only every nth case runs, and not
+# the page of a study, whose JavaScript is the same. JAXSEQ_ALL_TESTS=1 runs all.
 EVERY_NTH = {
     "test_laws_of_the_family": 3,
     "test_linear_is_true": 6,
@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(config, items) -> None:
     seen: dict[str, int] = {}
     for item in list(items):
         place = seen[item.originalname] = seen.get(item.originalname, -1) + 1
-        if place % EVERY_NTH.get(item.originalname, 1) or "window" in item.fixturenames:
+        if place % EVERY_NTH.get(item.originalname, 1) or item.path.name == "test_study_page.py":
             items.remove(item)
             config.hook.pytest_deselected(items=[item])
 
