@@ -74,16 +74,17 @@ def _is_run(path: Path) -> bool:
     return isinstance(about, dict) and {"kind", "format", "jaxseq", "config"} <= set(about)
 
 
-def read_config(path: Path | str, kind: str, config: type[C], own: str | None = None) -> C:
-    """Return the config of a run as the dataclass `config`.
-
-    A run may name code: a cell of somebody's own. Nothing is imported because a file says so; the caller must name
-    the same code in `own`.
+def kind_of(path: Path | str) -> str:
+    """Return what kind of run a folder is.
 
     Raises:
-      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged or
-        lacks a setting, or it names code that `own` does not.
+      InputError: if there is no run, or its config.json is damaged.
     """
+    return _about(path)[0]
+
+
+def _about(path: Path | str) -> tuple[str, int, dict[str, Any]]:
+    """Return a run's kind, its format and its settings, as they stand in its config.json."""
     file = Path(path) / CONFIG
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
@@ -96,6 +97,21 @@ def read_config(path: Path | str, kind: str, config: type[C], own: str | None = 
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
+    return found, version, values
+
+
+def read_config(path: Path | str, kind: str, config: type[C], own: str | None = None) -> C:
+    """Return the config of a run as the dataclass `config`.
+
+    A run may name code: a cell of somebody's own. Nothing is imported because a file says so; the caller must name
+    the same code in `own`.
+
+    Raises:
+      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged or
+        lacks a setting, or it names code that `own` does not.
+    """
+    file = Path(path) / CONFIG
+    found, version, values = _about(path)
     if found != kind:
         raise InputError(f"{path} is a {found} run, expected a {kind} run")
     if version > FORMAT:

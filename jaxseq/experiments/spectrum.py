@@ -38,7 +38,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxseq.cells import Cell, gru, lstm
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import seeded
+from jaxseq.experiments.training import retaining, seeded
 from jaxseq.notation import Array, Key, Params
 from jaxseq.unroll import unroll
 
@@ -67,8 +67,7 @@ def drawn(cell: Cell, key: Key, hidden: int, gain: float, bias: float) -> Params
     def gaussian(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         return gain * hidden**-0.5 * jax.random.normal(key, shape, dtype)
 
-    params = cell.init(key, 1, hidden, recurrent=gaussian, **({"forget_bias": 0.0} if cell is lstm else {}))
-    return params._replace(b=params.b.at[hidden : 2 * hidden].add(bias))  # f of i f g o, z of r z n
+    return retaining(cell, bias, recurrent=gaussian)(key, 1, hidden)
 
 
 def jacobian(cell: Cell, params: Params, key: Key, steps: int) -> tuple[Array, Array, Array]:

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
 from jaxseq.cells import Cell, lstm
 from jaxseq.experiments.base import Network
 from jaxseq.notation import Array, Key, Params, Tree
-from jaxseq.study.compare import Model, first_model, outputs
+from jaxseq.study.compare import descend, drawn_loss, first_model
 from jaxseq.study.tasks import Task
 from jaxseq.train import optimizer
 
@@ -100,23 +99,9 @@ def fitter(
       keep: numbers of steps after which the params are kept, in rising order; 0 is before the first.
     """
     adam = optimizer("adam", 1.0, clip=clip)  # its steps are proportional to its rate, which follows below
-    after = jnp.asarray(keep, jnp.int32)
 
     def one(params: Params, key: Key, rate: Array) -> Fitted:
-        kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(keep), *a.shape)), params)
-
-        def step(state: tuple[Params, Any, Tree], n: Array) -> tuple[tuple[Params, Any, Tree], Array]:
-            params, moments, kept = state
-            value, grads = jax.value_and_grad(loss)(params, jax.random.fold_in(key, n))
-            updates, moments = adam.update(grads, moments, params)
-            params = optax.apply_updates(params, jax.tree.map(lambda u: rate.astype(u.dtype) * u, updates))
-            if keep:  # what is due next is overwritten until it is
-                slot = jnp.searchsorted(after, n + 1)
-                kept = jax.tree.map(lambda a, p: a.at[slot].set(p, mode="drop"), kept, params)
-            return (params, moments, kept), value
-
-        (params, _, kept), losses = lax.scan(step, (params, adam.init(params), kept), jnp.arange(steps))
-        return Fitted(params, losses, kept, rate)
+        return Fitted(*descend(loss, params, key, optax.chain(adam, optax.scale(rate)), steps=steps, keep=keep), rate)
 
     return jax.jit(jax.vmap(one))
 
@@ -141,12 +126,7 @@ def learn(
     Without `rate`, one network of the seed `APART` is first trained for as long at each of `RATES`; the rate that
     leaves the lowest loss is taken. Networks of one seed see the same data, whatever the cell.
     """
-
-    def loss(model: Model, key: Key) -> Array:
-        data = task.draw(key, batch)
-        return task.loss(outputs(cell, model, data), data)
-
-    run = fitter(loss, steps=steps)
+    run = fitter(drawn_loss(cell, task, batch), steps=steps)
     start = jax.jit(jax.vmap(lambda key: first_model(key, cell, task, hidden, init)))
     if rate is None:
         keys = seeded_alike(len(RATES), APART)
@@ -175,9 +155,12 @@ def told(baseline: float, *losses: Any) -> np.ndarray:
     )
 
 
-def retaining(cell: Cell, bias: float) -> Callable[[Key, int, int], Params]:
-    """Return the init of an LSTM or a GRU whose gate that retains starts with this bias (f of i f g o, z of r z n)."""
-    options = {"forget_bias": 0.0} if cell is lstm else {}
+def retaining(cell: Cell, bias: float, **options: Any) -> Callable[[Key, int, int], Params]:
+    """Return the init of an LSTM or a GRU whose gate that retains starts with this bias (f of i f g o, z of r z n).
+
+    Options are those of the cell's init.
+    """
+    options = {"forget_bias": 0.0, **options} if cell is lstm else options
 
     def init(key: Key, input_size: int, hidden_size: int) -> Params:
         params = cell.init(key, input_size, hidden_size, **options)

@@ -118,26 +118,50 @@ def _train(
     def one(seed: Array) -> Trained:
         of_params, of_data = jax.random.split(jax.random.key(seed))
         params = first_model(of_params, cell, task, hidden, init)
-        kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(keep), *a.shape)), params)
-        after = jnp.asarray(keep, jnp.int32)
-
-        def update(state: tuple, at: Array) -> tuple[tuple, Array]:
-            params, opt_state, kept = state
-            data = task.draw(jax.random.fold_in(of_data, at), batch)
-            loss, grads = jax.value_and_grad(lambda p: task.loss(outputs(cell, p, data), data))(params)
-            updates, opt_state = step.update(grads, opt_state, params)
-            params = optax.apply_updates(params, updates)
-            if keep:  # what is due next is overwritten until it is
-                slot = jnp.searchsorted(after, at + 1)  # past the last one, nothing is written
-                kept = jax.tree.map(lambda a, p: a.at[slot].set(p, mode="drop"), kept, params)
-            return (params, opt_state, kept), loss
-
-        (params, _, kept), losses = lax.scan(
-            update, (params, step.init(params), kept), jnp.arange(steps, dtype=jnp.int32)
-        )
-        return Trained(params, losses, kept)
+        return descend(drawn_loss(cell, task, batch), params, of_data, step, steps=steps, keep=keep)
 
     return jax.vmap(one)(seeds) if seeds.ndim else one(seeds)
+
+
+def drawn_loss(cell: Cell, task: Task, batch: int) -> Callable[[Model, Key], Array]:
+    """Return the loss of a `Model` on rows drawn anew: ``(model, key) -> []``, which consumes the key."""
+
+    def loss(model: Model, key: Key) -> Array:
+        data = task.draw(key, batch)
+        return task.loss(outputs(cell, model, data), data)
+
+    return loss
+
+
+def descend(
+    loss: Callable[[Params, Key], Array], params: Params, key: Key, step: optax.GradientTransformation, *,
+    steps: int, keep: tuple[int, ...] = (),
+) -> Trained:  # fmt: skip
+    """Train parameters of any kind in one loop, to be compiled by the caller; `Trained` has the params' own structure.
+
+    Args:
+      loss: ``(params, key) -> []`` of one step; it draws its data from the key, which it consumes.
+      params: to start from.
+      key: of the data; consumed.
+      step: the optimizer.
+      steps: in all.
+      keep: numbers of steps after which the params are kept, in rising order; 0 is before the first.
+    """
+    kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(keep), *a.shape)), params)
+    after = jnp.asarray(keep, jnp.int32)
+
+    def update(state: tuple, at: Array) -> tuple[tuple, Array]:
+        params, opt_state, kept = state
+        value, grads = jax.value_and_grad(loss)(params, jax.random.fold_in(key, at))
+        updates, opt_state = step.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        if keep:  # what is due next is overwritten until it is
+            slot = jnp.searchsorted(after, at + 1)  # past the last one, nothing is written
+            kept = jax.tree.map(lambda a, p: a.at[slot].set(p, mode="drop"), kept, params)
+        return (params, opt_state, kept), value
+
+    (params, _, kept), losses = lax.scan(update, (params, step.init(params), kept), jnp.arange(steps, dtype=jnp.int32))
+    return Trained(params, losses, kept)
 
 
 def first_model(

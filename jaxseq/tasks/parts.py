@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,15 +52,7 @@ def kind_of(run: Path) -> str:
     Raises:
       InputError: if it is none, or one that cannot be studied.
     """
-    file = run / run_folder.CONFIG
-    try:
-        kind = json.loads(file.read_text(encoding="utf-8"))["kind"]
-    except OSError as error:
-        raise InputError(
-            f"{run} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
+    kind = run_folder.kind_of(run)
     if kind not in (translation.KIND, forecasting.KIND):
         raise InputError(f"{run} is a {kind} run, which cannot be studied; give a translator's or a forecast's")
     return kind
