@@ -8,7 +8,7 @@ from jaxseq import attention, cells, decode, losses, recurrence, seq2seq
 from jaxseq.cells import CELLS, Cell, stack
 from jaxseq.errors import InputError
 from jaxseq.recurrence import RECURRENCES
-from jaxseq.unroll import Bidirectional, Trace, bidirectional, layers, trace, unroll
+from jaxseq._unroll import Bidirectional, Trace, bidirectional, layers, trace, unroll
 
 __version__ = "0.1.0"
 

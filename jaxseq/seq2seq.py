@@ -17,13 +17,13 @@ from jax import lax
 
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
 from jaxseq.cells import Cell, affine, gru
-from jaxseq.cells.checks import check_is_cell
+from jaxseq.cells._checks import check_is_cell
 from jaxseq.decode import TokenStep
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot, normal, zeros
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.unroll import Bidirectional, bidirectional, unroll
+from jaxseq._unroll import Bidirectional, bidirectional, unroll
 
 
 class Encoded(NamedTuple):

@@ -20,7 +20,7 @@ from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Tree
 from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 
 class PlainParams(NamedTuple):

@@ -33,8 +33,8 @@ from jaxseq.cells import (
     rnn,
     ugrnn,
 )
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.parts import Hidden
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._parts import Hidden
 from jaxseq.testing import Subject, assert_close, draw
 
 

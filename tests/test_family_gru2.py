@@ -10,20 +10,20 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import trace, unroll
 from jaxseq.cells import CELLS, gru
-from jaxseq.cells.augru import Scored, augru
-from jaxseq.cells.brc import brc, nbrc
-from jaxseq.cells.gru import GRUParams
-from jaxseq.cells.gru_d import GRUDCarry, Observed, gru_d
-from jaxseq.cells.lightru import lightru
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.miru import miru, miru1, miru1_of, miru_of
-from jaxseq.cells.nas import nas
-from jaxseq.cells.parts import Hidden
-from jaxseq.cells.rhn import rhn, rhn_coupled
-from jaxseq.cells.sgrn import sgrn
-from jaxseq.cells.sgu import dsgu, sgu
-from jaxseq.cells.star import star
-from jaxseq.cells.tau_gru import TauGRUCarry, tau_gru, tau_gru_of
+from jaxseq.cells._augru import Scored, augru
+from jaxseq.cells._brc import brc, nbrc
+from jaxseq.cells._gru import GRUParams
+from jaxseq.cells._gru_d import GRUDCarry, Observed, gru_d
+from jaxseq.cells._lightru import lightru
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._miru import miru, miru1, miru1_of, miru_of
+from jaxseq.cells._nas import nas
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._rhn import rhn, rhn_coupled
+from jaxseq.cells._sgrn import sgrn
+from jaxseq.cells._sgu import dsgu, sgu
+from jaxseq.cells._star import star
+from jaxseq.cells._tau_gru import TauGRUCarry, tau_gru, tau_gru_of
 from jaxseq.testing import Subject, draw
 
 

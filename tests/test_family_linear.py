@@ -10,11 +10,11 @@ from scipy.linalg import expm
 
 from jaxseq import unroll
 from jaxseq.cells import deltanet, gla, lmu, lru, retention, rg_lru, s5
-from jaxseq.cells.deltanet import Memory
-from jaxseq.cells.lmu import LMUCarry
-from jaxseq.cells.lru import ComplexCarry
-from jaxseq.cells.parts import Hidden
-from jaxseq.cells.retention import RetentionCarry
+from jaxseq.cells._deltanet import Memory
+from jaxseq.cells._lmu import LMUCarry
+from jaxseq.cells._lru import ComplexCarry
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._retention import RetentionCarry
 from jaxseq.initializers import legendre_scaled, legendre_window, ring, zero_order_hold
 from jaxseq.recurrence import scan
 from jaxseq.testing import Subject, draw

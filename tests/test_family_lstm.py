@@ -26,11 +26,11 @@ from jaxseq.cells import (
     lstm_wmc,
     lstmp,
 )
-from jaxseq.cells.lstm import LSTMCarry, LSTMParams
-from jaxseq.cells.lstm_nested import NestedLSTMCarry
-from jaxseq.cells.lstm_peephole import PeepholeParams
-from jaxseq.cells.lstm_peephole_ablations import FullGateRecurrenceCarry
-from jaxseq.cells.parts import Hidden
+from jaxseq.cells._lstm import LSTMCarry, LSTMParams
+from jaxseq.cells._lstm_nested import NestedLSTMCarry
+from jaxseq.cells._lstm_peephole import PeepholeParams
+from jaxseq.cells._lstm_peephole_ablations import FullGateRecurrenceCarry
+from jaxseq.cells._parts import Hidden
 from jaxseq.testing import Subject, draw
 
 

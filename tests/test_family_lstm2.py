@@ -11,20 +11,20 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import InputError, trace, unroll
 from jaxseq.cells import CELLS, lstm
-from jaxseq.cells.conv_gru import conv_gru
-from jaxseq.cells.conv_lstm import ConvLSTMParams, conv_lstm
-from jaxseq.cells.hyper_lstm import HyperLSTMCarry, hyper_lstm
-from jaxseq.cells.lstm import LSTMCarry, LSTMParams
-from jaxseq.cells.lstm_mc import Inflow, MCLSTMCarry, lstm_mc
-from jaxseq.cells.min_lstm import min_lstm
-from jaxseq.cells.mlstm import MLSTMCarry, mlstm
-from jaxseq.cells.on_lstm import on_lstm
-from jaxseq.cells.parts import Hidden, Timed
-from jaxseq.cells.phased_lstm import phased_lstm, with_leak
-from jaxseq.cells.qrnn import QRNN1Carry, QRNNCarry, qrnn, qrnn_1
-from jaxseq.cells.slstm import SLSTMCarry, slstm
-from jaxseq.cells.sru import SRUCarry, sru, sru_2017
-from jaxseq.cells.strongly_typed import TGRUCarry, TLSTMCarry, t_gru, t_lstm, t_rnn
+from jaxseq.cells._conv_gru import conv_gru
+from jaxseq.cells._conv_lstm import ConvLSTMParams, conv_lstm
+from jaxseq.cells._hyper_lstm import HyperLSTMCarry, hyper_lstm
+from jaxseq.cells._lstm import LSTMCarry, LSTMParams
+from jaxseq.cells._lstm_mc import Inflow, MCLSTMCarry, lstm_mc
+from jaxseq.cells._min_lstm import min_lstm
+from jaxseq.cells._mlstm import MLSTMCarry, mlstm
+from jaxseq.cells._on_lstm import on_lstm
+from jaxseq.cells._parts import Hidden, Timed
+from jaxseq.cells._phased_lstm import phased_lstm, with_leak
+from jaxseq.cells._qrnn import QRNN1Carry, QRNNCarry, qrnn, qrnn_1
+from jaxseq.cells._slstm import SLSTMCarry, slstm
+from jaxseq.cells._sru import SRUCarry, sru, sru_2017
+from jaxseq.cells._strongly_typed import TGRUCarry, TLSTMCarry, t_gru, t_lstm, t_rnn
 
 LINEAR = ["sru_2017", "qrnn_1", "min_lstm", "t_rnn"]
 

@@ -9,20 +9,20 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import trace, unroll
 from jaxseq.cells import CELLS, indrnn, indrnn_tanh, minimal_rnn, modrelu_rnn, rnn
-from jaxseq.cells.antisymmetric_rnn import antisymmetric_rnn_gated_with, antisymmetric_rnn_with
-from jaxseq.cells.cfc import cfc
-from jaxseq.cells.clockwork import clockwork, clockwork_with
-from jaxseq.cells.cornn import CoRNNCarry, CoRNNParams, cornn_with
-from jaxseq.cells.esn import esn, esn_with
-from jaxseq.cells.exp_rnn import exp_rnn, materialise, orthogonal_matrix
-from jaxseq.cells.fast_rnn import fast_grnn, fast_rnn
-from jaxseq.cells.lem import lem_with
-from jaxseq.cells.lipschitz_rnn import lipschitz_rnn_with, symmetrised
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.ltc import ltc, ltc_with
-from jaxseq.cells.parts import Hidden, Timed, spaced, stamped
-from jaxseq.cells.scrn import SCRNCarry, scrn_with
-from jaxseq.cells.unicornn import UnICORNNCarry, unicornn_with
+from jaxseq.cells._antisymmetric_rnn import antisymmetric_rnn_gated_with, antisymmetric_rnn_with
+from jaxseq.cells._cfc import cfc
+from jaxseq.cells._clockwork import clockwork, clockwork_with
+from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn_with
+from jaxseq.cells._esn import esn, esn_with
+from jaxseq.cells._exp_rnn import exp_rnn, materialise, orthogonal_matrix
+from jaxseq.cells._fast_rnn import fast_grnn, fast_rnn
+from jaxseq.cells._lem import lem_with
+from jaxseq.cells._lipschitz_rnn import lipschitz_rnn_with, symmetrised
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._ltc import ltc, ltc_with
+from jaxseq.cells._parts import Hidden, Timed, spaced, stamped
+from jaxseq.cells._scrn import SCRNCarry, scrn_with
+from jaxseq.cells._unicornn import UnICORNNCarry, unicornn_with
 from jaxseq.initializers import spectral_radius
 from jaxseq.recurrence import scan
 from jaxseq.testing import Subject, draw

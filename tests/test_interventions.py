@@ -9,8 +9,8 @@ from test_laws import NEWER
 
 from jaxseq import InputError, trace, unroll
 from jaxseq.cells import CELLS, gru, lstm, rnn, stack
-from jaxseq.cells.gru import GRUCarry
-from jaxseq.cells.lstm import LSTMCarry
+from jaxseq.cells._gru import GRUCarry
+from jaxseq.cells._lstm import LSTMCarry
 from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.testing import assert_close, check_cell
 

@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_lstm_shown_is_the_lstm(as_users_have_it):
     """The code beside the equations computes what the cell does."""
-    import jaxseq.cells.base
+    import jaxseq.cells._base
     from jaxseq.cells import LSTMCarry, LSTMGates
 
     (shown,) = (block for block in blocks("python") if "LSTMGates" in block)

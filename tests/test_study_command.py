@@ -21,7 +21,7 @@ from jaxseq.tasks import translate as translation
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.text import Vocabulary
 from jaxseq.train import Report
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 

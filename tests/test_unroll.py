@@ -16,7 +16,7 @@ from jaxseq import Bidirectional, bidirectional, trace, unroll
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
 from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
-from jaxseq.recurrence.deferred import HOIST_BELOW
+from jaxseq.recurrence._deferred import HOIST_BELOW
 from jaxseq.testing import assert_close, cotangent, holes, noisy
 
 T, B, D, H = 6, 3, 2, 4

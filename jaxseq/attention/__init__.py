@@ -1,11 +1,11 @@
 """Attention: where in a source to look, given a query. One `Attention` value for each, whose file is its equations."""
 
-from jaxseq.attention.additive import AdditiveParams, additive
-from jaxseq.attention.base import Attention, Memory, batch_first, masked_softmax, read
-from jaxseq.attention.cell import Attended, AttentionCarry, AttentionCellParams, first_carry, with_attention
-from jaxseq.attention.coverage import CoverageParams, coverage, coverage_loss
-from jaxseq.attention.location import LocationParams, location, location_sensitive
-from jaxseq.attention.luong import (
+from jaxseq.attention._additive import AdditiveParams, additive
+from jaxseq.attention._base import Attention, Memory, batch_first, masked_softmax, read
+from jaxseq.attention._cell import Attended, AttentionCarry, AttentionCellParams, first_carry, with_attention
+from jaxseq.attention._coverage import CoverageParams, coverage, coverage_loss
+from jaxseq.attention._location import LocationParams, location, location_sensitive
+from jaxseq.attention._luong import (
     ConcatParams,
     GeneralParams,
     LocalParams,
@@ -18,9 +18,9 @@ from jaxseq.attention.luong import (
     local_predictive,
     scaled_dot,
 )
-from jaxseq.attention.monotonic import MonotonicParams, monotonic, monotonic_hard
-from jaxseq.attention.multi_head import MultiHeadParams, multi_head, multi_headed
-from jaxseq.attention.positional import PositionalParams, positional
+from jaxseq.attention._monotonic import MonotonicParams, monotonic, monotonic_hard
+from jaxseq.attention._multi_head import MultiHeadParams, multi_head, multi_headed
+from jaxseq.attention._positional import PositionalParams, positional
 
 ATTENTIONS: dict[str, Attention] = {
     attention.name: attention

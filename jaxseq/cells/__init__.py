@@ -1,75 +1,75 @@
 """Recurrent cells, each a `Cell` value whose file reads like the paper's equations."""
 
-from jaxseq.cells.antisymmetric_rnn import antisymmetric_rnn, antisymmetric_rnn_gated
-from jaxseq.cells.atr import atr
-from jaxseq.cells.augru import augru
-from jaxseq.cells.base import Cell, activate, affine, blocks
-from jaxseq.cells.brc import brc, nbrc
-from jaxseq.cells.cfc import cfc
-from jaxseq.cells.cfn import cfn
-from jaxseq.cells.clockwork import clockwork
-from jaxseq.cells.conv_gru import conv_gru
-from jaxseq.cells.conv_lstm import conv_lstm
-from jaxseq.cells.cornn import cornn
-from jaxseq.cells.deltanet import deltanet
-from jaxseq.cells.esn import esn
-from jaxseq.cells.exp_rnn import exp_rnn, modrelu_rnn
-from jaxseq.cells.fast_rnn import fast_grnn, fast_rnn
-from jaxseq.cells.gla import gla
-from jaxseq.cells.gru import GRUCarry, GRUGates, GRUParams, gru
-from jaxseq.cells.gru_cho import GRUChoParams, gru_cho
-from jaxseq.cells.gru_d import gru_d
-from jaxseq.cells.gru_reductions import gru1, gru2, gru3
-from jaxseq.cells.hyper_lstm import hyper_lstm
-from jaxseq.cells.indrnn import indrnn, indrnn_tanh
-from jaxseq.cells.intersection_rnn import intersection_rnn
-from jaxseq.cells.janet import janet
-from jaxseq.cells.lem import lem
-from jaxseq.cells.lightru import lightru
-from jaxseq.cells.ligru import ligru
-from jaxseq.cells.lipschitz_rnn import lipschitz_rnn
-from jaxseq.cells.lmu import lmu
-from jaxseq.cells.lru import lru
-from jaxseq.cells.lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
-from jaxseq.cells.lstm_1997 import lstm_1997
-from jaxseq.cells.lstm_layernorm import lstm_layernorm
-from jaxseq.cells.lstm_mc import lstm_mc
-from jaxseq.cells.lstm_multiplicative import lstm_multiplicative
-from jaxseq.cells.lstm_nested import lstm_nested
-from jaxseq.cells.lstm_peephole import lstm_peephole
-from jaxseq.cells.lstm_peephole_ablations import lstm_cifg, lstm_fgr, lstm_nfg, lstm_niaf, lstm_nig, lstm_noaf, lstm_nog
-from jaxseq.cells.lstm_residual import lstm_residual
-from jaxseq.cells.lstm_wmc import lstm_wmc
-from jaxseq.cells.lstmp import lstmp
-from jaxseq.cells.ltc import ltc
-from jaxseq.cells.mgu import mgu, mgu1, mgu2, mgu3
-from jaxseq.cells.min_gru import min_gru
-from jaxseq.cells.min_lstm import min_lstm
-from jaxseq.cells.minimal_rnn import minimal_rnn
-from jaxseq.cells.miru import miru, miru1
-from jaxseq.cells.mlstm import mlstm
-from jaxseq.cells.mut import mut1, mut2, mut3
-from jaxseq.cells.nas import nas
-from jaxseq.cells.on_lstm import on_lstm
-from jaxseq.cells.phased_lstm import phased_lstm
-from jaxseq.cells.qrnn import qrnn, qrnn_1
-from jaxseq.cells.ran import ran
-from jaxseq.cells.retention import retention
-from jaxseq.cells.rg_lru import rg_lru
-from jaxseq.cells.rhn import rhn, rhn_coupled
-from jaxseq.cells.rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
-from jaxseq.cells.s5 import s5
-from jaxseq.cells.scrn import scrn
-from jaxseq.cells.sgrn import sgrn
-from jaxseq.cells.sgu import dsgu, sgu
-from jaxseq.cells.slstm import slstm
-from jaxseq.cells.sru import sru, sru_2017
-from jaxseq.cells.stack import Dropped, drop_between, stack
-from jaxseq.cells.star import star
-from jaxseq.cells.strongly_typed import t_gru, t_lstm, t_rnn
-from jaxseq.cells.tau_gru import tau_gru
-from jaxseq.cells.ugrnn import ugrnn
-from jaxseq.cells.unicornn import unicornn
+from jaxseq.cells._antisymmetric_rnn import antisymmetric_rnn, antisymmetric_rnn_gated
+from jaxseq.cells._atr import atr
+from jaxseq.cells._augru import augru
+from jaxseq.cells._base import Cell, activate, affine, blocks
+from jaxseq.cells._brc import brc, nbrc
+from jaxseq.cells._cfc import cfc
+from jaxseq.cells._cfn import cfn
+from jaxseq.cells._clockwork import clockwork
+from jaxseq.cells._conv_gru import conv_gru
+from jaxseq.cells._conv_lstm import conv_lstm
+from jaxseq.cells._cornn import cornn
+from jaxseq.cells._deltanet import deltanet
+from jaxseq.cells._esn import esn
+from jaxseq.cells._exp_rnn import exp_rnn, modrelu_rnn
+from jaxseq.cells._fast_rnn import fast_grnn, fast_rnn
+from jaxseq.cells._gla import gla
+from jaxseq.cells._gru import GRUCarry, GRUGates, GRUParams, gru
+from jaxseq.cells._gru_cho import GRUChoParams, gru_cho
+from jaxseq.cells._gru_d import gru_d
+from jaxseq.cells._gru_reductions import gru1, gru2, gru3
+from jaxseq.cells._hyper_lstm import hyper_lstm
+from jaxseq.cells._indrnn import indrnn, indrnn_tanh
+from jaxseq.cells._intersection_rnn import intersection_rnn
+from jaxseq.cells._janet import janet
+from jaxseq.cells._lem import lem
+from jaxseq.cells._lightru import lightru
+from jaxseq.cells._ligru import ligru
+from jaxseq.cells._lipschitz_rnn import lipschitz_rnn
+from jaxseq.cells._lmu import lmu
+from jaxseq.cells._lru import lru
+from jaxseq.cells._lstm import LSTMCarry, LSTMGates, LSTMParams, lstm
+from jaxseq.cells._lstm_1997 import lstm_1997
+from jaxseq.cells._lstm_layernorm import lstm_layernorm
+from jaxseq.cells._lstm_mc import lstm_mc
+from jaxseq.cells._lstm_multiplicative import lstm_multiplicative
+from jaxseq.cells._lstm_nested import lstm_nested
+from jaxseq.cells._lstm_peephole import lstm_peephole
+from jaxseq.cells._lstm_peephole_ablations import lstm_cifg, lstm_fgr, lstm_nfg, lstm_niaf, lstm_nig, lstm_noaf, lstm_nog
+from jaxseq.cells._lstm_residual import lstm_residual
+from jaxseq.cells._lstm_wmc import lstm_wmc
+from jaxseq.cells._lstmp import lstmp
+from jaxseq.cells._ltc import ltc
+from jaxseq.cells._mgu import mgu, mgu1, mgu2, mgu3
+from jaxseq.cells._min_gru import min_gru
+from jaxseq.cells._min_lstm import min_lstm
+from jaxseq.cells._minimal_rnn import minimal_rnn
+from jaxseq.cells._miru import miru, miru1
+from jaxseq.cells._mlstm import mlstm
+from jaxseq.cells._mut import mut1, mut2, mut3
+from jaxseq.cells._nas import nas
+from jaxseq.cells._on_lstm import on_lstm
+from jaxseq.cells._phased_lstm import phased_lstm
+from jaxseq.cells._qrnn import qrnn, qrnn_1
+from jaxseq.cells._ran import ran
+from jaxseq.cells._retention import retention
+from jaxseq.cells._rg_lru import rg_lru
+from jaxseq.cells._rhn import rhn, rhn_coupled
+from jaxseq.cells._rnn import RNNCarry, RNNGates, RNNParams, rnn, rnn_relu
+from jaxseq.cells._s5 import s5
+from jaxseq.cells._scrn import scrn
+from jaxseq.cells._sgrn import sgrn
+from jaxseq.cells._sgu import dsgu, sgu
+from jaxseq.cells._slstm import slstm
+from jaxseq.cells._sru import sru, sru_2017
+from jaxseq.cells._stack import Dropped, drop_between, stack
+from jaxseq.cells._star import star
+from jaxseq.cells._strongly_typed import t_gru, t_lstm, t_rnn
+from jaxseq.cells._tau_gru import tau_gru
+from jaxseq.cells._ugrnn import ugrnn
+from jaxseq.cells._unicornn import unicornn
 
 CELLS: dict[str, Cell] = {
     cell.name: cell

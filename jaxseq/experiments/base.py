@@ -24,7 +24,7 @@ import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy comes with jax
 
 from jaxseq.cells import Cell
-from jaxseq.study.compare import Model
+from jaxseq.study._compare import Model
 from jaxseq.study.tasks import Task
 
 if TYPE_CHECKING:

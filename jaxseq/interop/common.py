@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import CELLS, Cell, conv_lstm, stack
-from jaxseq.cells.checks import check_is_cell, check_params
-from jaxseq.cells.conv_lstm import ConvLSTMParams
+from jaxseq.cells._checks import check_is_cell, check_params
+from jaxseq.cells._conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError, nearest
 from jaxseq.interop import TESTED
 from jaxseq.notation import Array, Params
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 Arrays = Mapping[str, Array]
 """A library's arrays by their names, nested ones joined by "/"."""

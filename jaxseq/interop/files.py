@@ -17,7 +17,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.interop import equinox, flax, haiku, keras, torch
 from jaxseq.interop.common import Found, Layout, array, flat, layout, plain_name, read, taken_apart, whole
 from jaxseq.notation import Params
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 
 def _reader(library: str, layouts: Mapping[str, Layout]) -> Callable[..., tuple[Any, Params]]:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu, ugrnn
-from jaxseq.cells.ugrnn import UGRNNParams
+from jaxseq.cells._ugrnn import UGRNNParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -41,7 +41,7 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 
 def _join(a: Arrays, names: list[str]) -> Array:

@@ -31,7 +31,7 @@ from jaxseq.cells import (
     rnn,
     rnn_relu,
 )
-from jaxseq.cells.conv_lstm import ConvLSTMParams
+from jaxseq.cells._conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -46,7 +46,7 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 
 def _layout(cell: Cell, params_type: Any, G: str) -> Layout:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, lstmp, rnn, rnn_relu
-from jaxseq.cells.lstmp import LSTMPParams
+from jaxseq.cells._lstmp import LSTMPParams
 from jaxseq.errors import InputError
 from jaxseq.interop.common import (
     Arrays,
@@ -34,7 +34,7 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 
 def _simple(cell: Cell, params_type: Any, G: str) -> Layout:

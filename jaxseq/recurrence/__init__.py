@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from jaxseq.notation import Carry, Tree
-from jaxseq.recurrence.associative import associative
-from jaxseq.recurrence.checkpointed import checkpointed
-from jaxseq.recurrence.clipped import clipped
-from jaxseq.recurrence.deferred import deferred
-from jaxseq.recurrence.scan import hold, over_features, scan
+from jaxseq.recurrence._associative import associative
+from jaxseq.recurrence._checkpointed import checkpointed
+from jaxseq.recurrence._clipped import clipped
+from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._scan import hold, over_features, scan
 
 Recurrence = Callable[..., tuple[Carry, Tree]]
 

@@ -13,7 +13,7 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 from jaxseq.study import tasks
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
-from jaxseq.study.compare import (
+from jaxseq.study._compare import (
     Compared,
     Model,
     Scores,
@@ -50,9 +50,9 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
-from jaxseq.study.replay import Kept, Replay, along, log_spaced, recorder, replay
+from jaxseq.study._replay import Kept, Replay, along, log_spaced, recorder, replay
 from jaxseq.study.report import Report
-from jaxseq.study.saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
+from jaxseq.study._saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if

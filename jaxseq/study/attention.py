@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.attention import Attention
-from jaxseq.attention.base import over_source
-from jaxseq.attention.location import slide
+from jaxseq.attention._base import over_source
+from jaxseq.attention._location import slide
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params, Tree
 

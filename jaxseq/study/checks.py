@@ -16,7 +16,7 @@ from jaxseq.study.gradients import Flow, Nudged, no_nudges, nudged
 from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import half_life
 from jaxseq.study.whatif import what_if
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 Loss = Callable[[Carry, Tree], Array]
 """``(carry, outs) -> []`` of what `unroll` returns."""

@@ -20,9 +20,9 @@ from jaxseq.study.depth import gradients, held, jacobians, replayed
 from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
-from jaxseq.study.saturation import histogram, ranges_in, saturation
+from jaxseq.study._saturation import histogram, ranges_in, saturation
 from jaxseq.study.timelines import by_half_life, ledger
-from jaxseq.unroll import trace
+from jaxseq._unroll import trace
 
 LIVE = ("lstm", "gru", "gru_cho", "rnn", "rnn_relu")
 """Cells that the page runs by itself."""

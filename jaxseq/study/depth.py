@@ -16,10 +16,10 @@ from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
 from jaxseq.study.look import named_leaves
 from jaxseq.study.part import Part
-from jaxseq.study.replay import along
-from jaxseq.study.saturation import histogram
+from jaxseq.study._replay import along
+from jaxseq.study._saturation import histogram
 from jaxseq.study.whatif import atlas
-from jaxseq.unroll import trace, unroll
+from jaxseq._unroll import trace, unroll
 
 TRIANGLE = 120
 """Most losses of a triangle, each of which is a backward pass; of more steps some are taken, evenly spread."""

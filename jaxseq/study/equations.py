@@ -21,7 +21,7 @@ from jaxseq.study.look import look_for, named_leaves
 from jaxseq.study.memory import keeps_seen
 from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
 from jaxseq.testing import at
-from jaxseq.unroll import trace
+from jaxseq._unroll import trace
 
 
 class Term(NamedTuple):

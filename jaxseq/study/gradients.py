@@ -22,7 +22,7 @@ from jaxseq.errors import InputError
 from jaxseq.interventions import altered
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.look import named_leaves
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 
 class Nudged(NamedTuple):

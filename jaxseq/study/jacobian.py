@@ -22,7 +22,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import is_real
 from jaxseq.study.look import named_leaves
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 LIMIT = 2**30
 """Bytes that the Jacobians of one call may take: 1 GiB."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from jaxseq.study.memory import HalfLife, Keep
-    from jaxseq.study.saturation import Saturation
+    from jaxseq.study._saturation import Saturation
     from jaxseq.study.timelines import Ledger
 
 

@@ -22,7 +22,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.look import EQUAL, Look, holdable, look_at, look_for, named_leaves, over
 from jaxseq.study.memory import HalfLife, Keep, keeps_seen
-from jaxseq.unroll import trace, unroll
+from jaxseq._unroll import trace, unroll
 
 
 def gates_of(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.gradients import showing_states
 from jaxseq.study.look import named_leaves
-from jaxseq.unroll import trace, unroll
+from jaxseq._unroll import trace, unroll
 
 
 class Effect(NamedTuple):

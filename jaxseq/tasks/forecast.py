@@ -25,7 +25,7 @@ from jaxseq.seq2seq import Affine
 from jaxseq.series import Scaler, Series
 from jaxseq.tasks.cells import find_cell, output_size
 from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
-from jaxseq.unroll import unroll
+from jaxseq._unroll import unroll
 
 KIND = "forecast"
 

@@ -24,7 +24,7 @@ from jaxseq.tasks import translate as translation
 from jaxseq.tasks import translator
 from jaxseq.tasks.cells import find_cell
 from jaxseq.text import EOS, PAD, SOS
-from jaxseq.unroll import trace
+from jaxseq._unroll import trace
 
 MOST = 8
 """Most sequences that one study looks at."""

@@ -13,9 +13,9 @@ from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
 from jaxseq.initializers import chrono
 from jaxseq.notation import Key, Params
-from jaxseq.study.compare import compare, outputs
+from jaxseq.study._compare import compare, outputs
 from jaxseq.study.part import Part
-from jaxseq.study.replay import log_spaced
+from jaxseq.study._replay import log_spaced
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.tasks.cells import find_cell, is_code, output_size
 from jaxseq.tasks.parts import Studied

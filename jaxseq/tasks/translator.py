@@ -23,7 +23,7 @@ from jaxseq.tasks.cells import find_cell
 from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, digest_of, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
-from jaxseq.unroll import trace
+from jaxseq._unroll import trace
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep

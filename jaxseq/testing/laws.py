@@ -24,7 +24,7 @@ from jaxseq.testing.compare import (
     differentiate,
     draw,
 )
-from jaxseq.unroll import trace, unroll
+from jaxseq._unroll import trace, unroll
 
 
 def loop(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:

@@ -9,21 +9,21 @@ from scipy import stats
 
 from jaxseq.attention import additive
 from jaxseq.cells import lstm, rnn
-from jaxseq.cells.lstm import LSTMParams
+from jaxseq.cells._lstm import LSTMParams
 from jaxseq.experiments import EXPERIMENTS
-from jaxseq.experiments.attention import fixed, reversal
+from jaxseq.experiments._attention import fixed, reversal
 from jaxseq.experiments.base import NOT_REPRODUCED
-from jaxseq.experiments.chrono import forgetting_times, from_uniform
-from jaxseq.experiments.counting import correlations, reach
-from jaxseq.experiments.gates_open import statistics
+from jaxseq.experiments._chrono import forgetting_times, from_uniform
+from jaxseq.experiments._counting import correlations, reach
+from jaxseq.experiments._gates_open import statistics
 from jaxseq.experiments.letters import letters
-from jaxseq.experiments.spectrum import cloud, density
+from jaxseq.experiments._spectrum import cloud, density
 from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
-from jaxseq.experiments.vanishing import fading
+from jaxseq.experiments._vanishing import fading
 from jaxseq.initializers import orthogonal
 from jaxseq.seq2seq import Affine
 from jaxseq.study import tasks
-from jaxseq.study.compare import Model
+from jaxseq.study._compare import Model
 from jaxseq.text import EOS, PAD, SOS
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")

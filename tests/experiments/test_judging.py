@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from jaxseq.cells import lstm, rnn
 from jaxseq.experiments import EXPERIMENTS, training
-from jaxseq.experiments.attention import Settings as AttentionSettings
+from jaxseq.experiments._attention import Settings as AttentionSettings
 from jaxseq.experiments.base import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from jaxseq.experiments.gates_open import Replay
+from jaxseq.experiments._gates_open import Replay
 from jaxseq.study import tasks
-from jaxseq.study.compare import first_model
+from jaxseq.study._compare import first_model
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 

@@ -10,7 +10,7 @@ from reference import sigmoid, unpack
 
 from jaxseq import InputError, unroll
 from jaxseq.cells import CELLS, gru, lstm, rnn, stack
-from jaxseq.cells.rnn import RNNCarry, RNNGates
+from jaxseq.cells._rnn import RNNCarry, RNNGates
 from jaxseq.interventions import clamp
 from jaxseq.study import flow, lyapunov, slope, step_jacobians, triangle
 from jaxseq.study.gradients import named_leaves

@@ -10,7 +10,7 @@ from reference import sigmoid
 from jaxseq import InputError, unroll
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn
-from jaxseq.cells.rnn import RNNCarry, RNNGates
+from jaxseq.cells._rnn import RNNCarry, RNNGates
 from jaxseq.study import lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.testing import Subject, draw
 

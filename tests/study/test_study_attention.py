@@ -7,7 +7,7 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.attention import ATTENTIONS, additive, masked_softmax
-from jaxseq.attention.luong import WINDOW
+from jaxseq.attention._luong import WINDOW
 from jaxseq.study import coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.testing import noisy
 

@@ -14,7 +14,7 @@ from jaxseq.attention import AdditiveParams, AttentionCellParams, PositionalPara
 from jaxseq.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams, gru, lstm
 from jaxseq.seq2seq import Affine, TranslatorParams, translator
 from jaxseq.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
-from jaxseq.unroll import Bidirectional
+from jaxseq._unroll import Bidirectional
 
 PAD, EOS, SOS = 0, 1, 2
 

@@ -16,16 +16,16 @@ from agreement import agree
 
 from jaxseq import unroll
 from jaxseq.cells import CELLS
-from jaxseq.cells.atr import ATRParams
-from jaxseq.cells.cfn import CFNParams
-from jaxseq.cells.intersection_rnn import IntersectionRNNParams
-from jaxseq.cells.ligru import LiGRUParams
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.mgu import MGUParams
-from jaxseq.cells.mut import MUT1Params, MUTParams
-from jaxseq.cells.parts import Hidden
-from jaxseq.cells.ran import RANParams
-from jaxseq.cells.ugrnn import UGRNNParams
+from jaxseq.cells._atr import ATRParams
+from jaxseq.cells._cfn import CFNParams
+from jaxseq.cells._intersection_rnn import IntersectionRNNParams
+from jaxseq.cells._ligru import LiGRUParams
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._mgu import MGUParams
+from jaxseq.cells._mut import MUT1Params, MUTParams
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._ran import RANParams
+from jaxseq.cells._ugrnn import UGRNNParams
 
 H = 5
 

@@ -17,14 +17,14 @@ from agreement import agree
 
 from jaxseq import unroll
 from jaxseq.cells import Cell
-from jaxseq.cells.brc import BRCParams, NBRCParams, brc, nbrc
-from jaxseq.cells.lightru import LightRUParams, lightru
-from jaxseq.cells.miru import MiRU1Params, MiRUParams, miru, miru1
-from jaxseq.cells.nas import NASParams, nas
-from jaxseq.cells.sgrn import SGRNParams, sgrn
-from jaxseq.cells.sgu import DSGUParams, SGUParams, dsgu, sgu
-from jaxseq.cells.star import STARParams, star
-from jaxseq.cells.tau_gru import TauGRUParams, tau_gru
+from jaxseq.cells._brc import BRCParams, NBRCParams, brc, nbrc
+from jaxseq.cells._lightru import LightRUParams, lightru
+from jaxseq.cells._miru import MiRU1Params, MiRUParams, miru, miru1
+from jaxseq.cells._nas import NASParams, nas
+from jaxseq.cells._sgrn import SGRNParams, sgrn
+from jaxseq.cells._sgu import DSGUParams, SGUParams, dsgu, sgu
+from jaxseq.cells._star import STARParams, star
+from jaxseq.cells._tau_gru import TauGRUParams, tau_gru
 from jaxseq.recurrence import scan
 
 

@@ -26,15 +26,15 @@ from jaxseq.cells import (
     lstm_wmc,
     lstmp,
 )
-from jaxseq.cells.janet import JANETParams
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.lstm_1997 import LSTM1997Params
-from jaxseq.cells.lstm_multiplicative import MultiplicativeLSTMParams
-from jaxseq.cells.lstm_peephole import PeepholeParams
-from jaxseq.cells.lstm_residual import ResidualLSTMParams
-from jaxseq.cells.lstm_wmc import WMCLSTMParams
-from jaxseq.cells.lstmp import LSTMPParams
-from jaxseq.cells.parts import Hidden
+from jaxseq.cells._janet import JANETParams
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._lstm_1997 import LSTM1997Params
+from jaxseq.cells._lstm_multiplicative import MultiplicativeLSTMParams
+from jaxseq.cells._lstm_peephole import PeepholeParams
+from jaxseq.cells._lstm_residual import ResidualLSTMParams
+from jaxseq.cells._lstm_wmc import WMCLSTMParams
+from jaxseq.cells._lstmp import LSTMPParams
+from jaxseq.cells._parts import Hidden
 
 SIZES = [(7, 4, 3, 5), (1, 1, 1, 1)]
 

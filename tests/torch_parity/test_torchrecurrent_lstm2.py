@@ -10,8 +10,8 @@ from agreement import agree
 
 from jaxseq import unroll
 from jaxseq.cells import CELLS
-from jaxseq.cells.parts import Hidden
-from jaxseq.cells.strongly_typed import TGRUCarry, TLSTMCarry, TRNNParams, TypedParams
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._strongly_typed import TGRUCarry, TLSTMCarry, TRNNParams, TypedParams
 from jaxseq.recurrence import scan
 
 KINDS = {

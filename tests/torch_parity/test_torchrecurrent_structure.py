@@ -16,16 +16,16 @@ from agreement import agree
 
 from jaxseq import unroll
 from jaxseq.cells import Cell, fast_grnn, fast_rnn, indrnn, indrnn_tanh, minimal_rnn
-from jaxseq.cells.antisymmetric_rnn import AntisymmetricRNNParams, antisymmetric_rnn_gated_with, antisymmetric_rnn_with
-from jaxseq.cells.cornn import CoRNNCarry, CoRNNParams, cornn_with
-from jaxseq.cells.fast_rnn import FastGRNNParams, FastRNNParams
-from jaxseq.cells.indrnn import IndRNNParams
-from jaxseq.cells.lem import LEMParams, lem_with
-from jaxseq.cells.lstm import LSTMCarry
-from jaxseq.cells.minimal_rnn import MinimalRNNParams
-from jaxseq.cells.parts import Hidden
-from jaxseq.cells.scrn import SCRNCarry, SCRNParams, scrn_with
-from jaxseq.cells.unicornn import UnICORNNCarry, UnICORNNParams, unicornn_with
+from jaxseq.cells._antisymmetric_rnn import AntisymmetricRNNParams, antisymmetric_rnn_gated_with, antisymmetric_rnn_with
+from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn_with
+from jaxseq.cells._fast_rnn import FastGRNNParams, FastRNNParams
+from jaxseq.cells._indrnn import IndRNNParams
+from jaxseq.cells._lem import LEMParams, lem_with
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._minimal_rnn import MinimalRNNParams
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._scrn import SCRNCarry, SCRNParams, scrn_with
+from jaxseq.cells._unicornn import UnICORNNCarry, UnICORNNParams, unicornn_with
 
 H = 5
 

@@ -1,0 +1,79 @@
+"""Attention with coverage: additive, with a look at how much each source position got in all steps before.
+
+    c_j = sum of the weights a_j of all steps before           (10), zeros at first
+    e_j = v . tanh(s W + h_j U + c_j w + b)                    (11) weights = softmax(e) over the source
+    loss = sum_j min(a_j, c_j)                                 (12) of a step, `coverage_loss`
+
+Our W, U, w are the paper's W_s, W_h, w_c. The paper attends with the new hidden state; `with_attention` with the old.
+
+Reference: See, Liu & Manning 2017, "Get to the point: summarization with pointer-generator networks", arXiv:1704.04368,
+section 2.3, eqs. 10-12.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.attention._base import Attention, Memory, masked_softmax, over_source, projected, read
+from jaxseq.cells import affine
+from jaxseq.initializers import Initializer, glorot, zeros
+from jaxseq.notation import Array, Key
+
+
+class CoverageParams(NamedTuple):
+    """``W [Q, A]`` for the query, ``U [K, A]`` for the source, ``w [A]`` for the coverage, ``b [A]``, ``v [A]``."""
+
+    W: Array
+    U: Array
+    w: Array
+    b: Array
+    v: Array
+
+
+def init(
+    key: Key,
+    query_size: int,
+    value_size: int,
+    units: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    bias: Initializer = zeros,
+) -> CoverageParams:
+    """Return parameters with A = units. Consumes `key`."""
+    kW, kU, kw, kb, kv = jax.random.split(key, 5)
+    W, U = kernel(kW, (query_size, units), dtype), kernel(kU, (value_size, units), dtype)
+    w, v = kernel(kw, (1, units), dtype)[0], kernel(kv, (units, 1), dtype)[:, 0]
+    return CoverageParams(W, U, w, bias(kb, (units,), dtype), v)
+
+
+def uncovered(params: CoverageParams, memory: Memory) -> Array:
+    """Return the coverage before the first step: zeros ``[B, S]``."""
+    return jnp.zeros(memory.mask.shape, memory.values.dtype)
+
+
+def attend(params: CoverageParams, memory: Memory, query: Array, state: Array) -> tuple[Array, Array, Array]:
+    """Return context, weights, and the coverage with this step's weights in it."""
+    hidden = over_source(affine(query, params.W, params.b)) + memory.keys + state[..., None] @ params.w[None]
+    weights = masked_softmax(jnp.tanh(hidden) @ params.v, memory.mask)
+    return read(weights, memory.values), weights, state + weights
+
+
+coverage = Attention(init, projected, attend, "coverage", uncovered, "See, Liu & Manning 2017, arXiv:1704.04368")
+"""Additive attention that also sees, for each position, the sum of its weights so far."""
+
+
+def coverage_loss(weights: Array) -> Array:
+    """Return what looking again at the same place costs at each step, ``[T, B]`` of ``weights [T, B, S]``.
+
+    To be added to the loss with a weight (1 in the paper); the translator's training does not.
+
+    Example:
+      >>> coverage_loss(jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
+      [0.0, 0.5, 0.5]
+    """
+    before = jnp.cumsum(weights, axis=0) - weights
+    return jnp.minimum(weights, before).sum(-1)

@@ -1,0 +1,101 @@
+"""Location-sensitive attention: additive, with a look at where the attention was one step before.
+
+    f_j = sum_m F_m a_{j + m - (r - 1) / 2}                    (8) a = the weights of the step before, zero outside
+    e_j = v . tanh(s W + h_j U + f_j L + b)                    (9) weights = softmax(e) over the source
+
+F holds k filters of width r, slid over the old weights as torch's convolutions are (not flipped). Before the first step
+the old weights are zeros, which the paper leaves open. Our U, L are the paper's V, U; our v is its w.
+
+Reference: Chorowski, Bahdanau, Serdyuk, Cho & Bengio 2015, "Attention-based models for speech recognition",
+arXiv:1506.07503, section 2.1, eqs. 8-9.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.attention._base import Attention, Memory, masked_softmax, over_source, projected, read
+from jaxseq.cells import affine
+from jaxseq.errors import InputError
+from jaxseq.initializers import Initializer, glorot, zeros
+from jaxseq.notation import Array, Key
+
+
+class LocationParams(NamedTuple):
+    """``W [Q, A]`` (query), ``U [K, A]`` (source), ``F [r, k]`` (filters), ``L [k, A]``, ``b [A]``, ``v [A]``."""
+
+    W: Array
+    U: Array
+    F: Array
+    L: Array
+    b: Array
+    v: Array
+
+
+def slide(filters: Array, weights: Array) -> Array:
+    """Return what ``filters [r, k]`` see centred at each position of ``weights [B, S]``: ``[B, S, k]``."""
+    rows = weights.reshape(-1, weights.shape[-1], 1)
+    seen = lax.conv_general_dilated(rows, filters[:, None], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+    return seen.reshape(*weights.shape, filters.shape[-1])
+
+
+def nowhere(params: LocationParams, memory: Memory) -> Array:
+    """Return the weights before the first step: zeros ``[B, S]``."""
+    return jnp.zeros(memory.mask.shape, memory.values.dtype)
+
+
+def attend(params: LocationParams, memory: Memory, query: Array, state: Array) -> tuple[Array, Array, Array]:
+    """Return context, weights, and the weights again as the state of the next step."""
+    hidden = over_source(affine(query, params.W, params.b)) + memory.keys + slide(params.F, state) @ params.L
+    weights = masked_softmax(jnp.tanh(hidden) @ params.v, memory.mask)
+    return read(weights, memory.values), weights, weights
+
+
+@functools.cache
+def location_sensitive(filters: int = 10, width: int = 31) -> Attention:
+    """Return location-sensitive attention with k = `filters` filters of r = `width` positions.
+
+    The paper has 10 filters of 201 frames of speech, 31 is of a size for words.
+
+    Raises:
+      InputError: if filters is below 1, or width not an odd number.
+
+    Example:
+      >>> location_sensitive(filters=4, width=5).init(jax.random.key(0), 2, 3, 6).F.shape
+      (5, 4)
+    """
+    if filters < 1 or width < 1 or width % 2 == 0:
+        raise InputError(
+            f"location attention: expected at least 1 filter, of an odd width; got {filters} of width {width}"
+        )
+
+    def init(
+        key: Key,
+        query_size: int,
+        value_size: int,
+        units: int,
+        *,
+        dtype: Any = jnp.float32,
+        kernel: Initializer = glorot,
+        bias: Initializer = zeros,
+    ) -> LocationParams:
+        kW, kU, kF, kL, kb, kv = jax.random.split(key, 6)
+        return LocationParams(
+            kernel(kW, (query_size, units), dtype),
+            kernel(kU, (value_size, units), dtype),
+            kernel(kF, (width, filters), dtype),
+            kernel(kL, (filters, units), dtype),
+            bias(kb, (units,), dtype),
+            kernel(kv, (units, 1), dtype)[:, 0],
+        )
+
+    return Attention(init, projected, attend, "location", nowhere, "Chorowski et al. 2015, arXiv:1506.07503, eqs. 8-9")
+
+
+location = location_sensitive()
+"""Additive attention that also sees its last weights, through 10 filters of 31 positions (`location_sensitive`)."""

@@ -1,0 +1,264 @@
+"""Multiplicative and local attentions: dot, scaled dot, general, concat, local-m and local-p.
+
+    dot          e_j = s . h_j                               (8)
+    scaled dot   e_j = s . h_j / sqrt(K)                     Vaswani et al., (1)
+    general      e_j = s W . h_j                             (8)
+    concat       e_j = v . tanh([s; h_j] W)                  (8)
+    each with    weights = softmax(e) over the source        (7)
+
+    local-m      p = t, the number of the step               section 3.2, "monotonic alignment"
+                 weights = softmax(e) over |j - p| <= D
+    local-p      p = S sigmoid(v . tanh(s Wp))               (9), "predictive alignment"
+                 weights = softmax(e) over |j - p| <= D, times exp(-(j - p)^2 / (2 (D / 2)^2))   (10)
+
+The local ones score by `general`. Positions j and steps t count from 0, and S is the number of real positions. Where no
+position is in the window (local-m, D steps after the end of the source), weights and context are zeros; the weights of
+local-p sum to less than 1, as in the paper.
+
+The paper attends with the new hidden state; `with_attention` with the old one, as Bahdanau et al. A source with K = n Q
+features, such as both directions of an encoder, is compared by `dot` with the query n times: the scores of the n parts
+add up. `concat` is `additive` with W and U in one matrix, and so drawn as one.
+
+Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation",
+arXiv:1508.04025, sections 3.1 and 3.2; Vaswani et al. 2017, "Attention is all you need", arXiv:1706.03762.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.attention._base import Attention, Memory, batch_first, masked_softmax, over_source, read, softmax_of
+from jaxseq.errors import InputError
+from jaxseq.initializers import Initializer, glorot
+from jaxseq.notation import Array, Key, Params, Tree
+
+WINDOW = 10
+"""D of the local attentions: how far from the centre they look, on either side (Luong et al., section 4.2)."""
+LUONG = "Luong, Pham & Manning 2015, arXiv:1508.04025, section 3"
+
+
+def matches(keys: Array, query: Array) -> Array:
+    """Return the dot product of ``keys [B, S, Q]`` with ``query [B, Q]`` at every source position, ``[B, S]``."""
+    return jnp.einsum("...sq,...q->...s", keys, query)
+
+
+# --- without parameters ----------------------------------------------------------------------------------------------
+
+
+def dot_init(
+    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
+) -> Params:
+    """Return no parameters; sizes that cannot be compared are refused."""
+    if value_size % query_size:
+        raise InputError(
+            f"dot attention: the source's features must be as many as the query's, or a multiple; got {value_size} and "
+            f"{query_size}. Attention general takes any sizes"
+        )
+    return ()
+
+
+def dot_remember(params: Params, values: Array, mask: Array | None) -> Memory:
+    """Return the memory whose keys are its values."""
+    values, mask = batch_first(values, mask)
+    return Memory(values, values, mask)
+
+
+def dot_score(params: Params, memory: Memory, query: Array) -> Array:
+    """Return ``s . h_j``, of every Q features of h_j."""
+    return matches(memory.keys, jnp.concatenate([query] * (memory.keys.shape[-1] // query.shape[-1]), axis=-1))
+
+
+def scaled_score(params: Params, memory: Memory, query: Array) -> Array:
+    """Return ``s . h_j / sqrt(K)``."""
+    return dot_score(params, memory, query) * memory.keys.shape[-1] ** -0.5
+
+
+dot = Attention(dot_init, dot_remember, softmax_of(dot_score), "dot", reference=LUONG)
+"""Dot product of query and source, no parameters: ``e_j = s . h_j``."""
+
+scaled_dot = Attention(
+    dot_init,
+    dot_remember,
+    softmax_of(scaled_score),
+    "scaled-dot",
+    reference="Vaswani et al. 2017, arXiv:1706.03762",
+)
+"""The same over the root of the number of products: ``e_j = s . h_j / sqrt(K)``, of unit variance where they are."""
+
+
+# --- with parameters -------------------------------------------------------------------------------------------------
+
+
+class GeneralParams(NamedTuple):
+    """``W [Q, K]``, between query and source."""
+
+    W: Array
+
+
+def general_init(
+    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
+) -> GeneralParams:
+    """Return parameters; `units` has no meaning here. Consumes `key`."""
+    return GeneralParams(kernel(key, (query_size, value_size), dtype))
+
+
+def general_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None) -> Memory:
+    """Return the memory whose keys are ``W h_j``, computed once a sentence."""
+    values, mask = batch_first(values, mask)
+    return Memory(values @ params.W.T, values, mask)
+
+
+def general_score(params: Params, memory: Memory, query: Array) -> Array:
+    """Return ``s . W h_j``."""
+    return matches(memory.keys, query)
+
+
+general = Attention(general_init, general_remember, softmax_of(general_score), "general", reference=LUONG)
+"""Dot product through a matrix: ``e_j = s W . h_j``."""
+
+
+class ConcatParams(NamedTuple):
+    """``W [Q + K, A]``, rows of the query first, and ``v [A]``."""
+
+    W: Array
+    v: Array
+
+
+def concat_init(
+    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
+) -> ConcatParams:
+    """Return parameters with A = units. Consumes `key`."""
+    kW, kv = jax.random.split(key)
+    return ConcatParams(kernel(kW, (query_size + value_size, units), dtype), kernel(kv, (units, 1), dtype)[:, 0])
+
+
+def concat_remember(params: ConcatParams, values: Array, mask: Array | None) -> Memory:
+    """Return the memory whose keys are the source's part of ``[s; h_j] W``."""
+    values, mask = batch_first(values, mask)
+    return Memory(values @ params.W[-values.shape[-1] :], values, mask)
+
+
+def concat_score(params: ConcatParams, memory: Memory, query: Array) -> Array:
+    """Return ``v . tanh([s; h_j] W)``."""
+    return jnp.tanh(over_source(query @ params.W[: query.shape[-1]]) + memory.keys) @ params.v
+
+
+concat = Attention(concat_init, concat_remember, softmax_of(concat_score), "concat", reference=LUONG)
+"""Query and source position side by side through a hidden layer: ``e_j = v . tanh([s; h_j] W)``."""
+
+
+# --- local -----------------------------------------------------------------------------------------------------------
+
+
+class LocalMemory(NamedTuple):
+    """`Memory`, and ``places``, int ``[B, S]``: how many real positions stand before each."""
+
+    keys: Array
+    values: Array
+    mask: Array
+    places: Array
+
+
+def local_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None) -> LocalMemory:
+    """Return the memory of `general`, with places."""
+    memory = general_remember(params, values, mask)
+    return LocalMemory(*memory, jnp.cumsum(memory.mask, axis=-1, dtype=jnp.int32) - 1)
+
+
+def distances(memory: LocalMemory, centre: Array) -> Array:
+    """Return ``j - p``, ``[B, S]``, for ``p [B]``, in its dtype."""
+    places = memory.places.astype(centre.dtype)
+    return places - jnp.broadcast_to(centre[..., None], (*centre.shape, places.shape[-1]))
+
+
+def wide(dtype: Any) -> Any:
+    """Return a dtype that counts positions exactly: float32, or the one given if that is wider."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
+def first_step(params: GeneralParams, memory: LocalMemory) -> Array:
+    """Return the number of the first step, 0 for every row: ``[B]``, float32 at least."""
+    return jnp.zeros(memory.mask.shape[:-1], wide(memory.values.dtype))
+
+
+@functools.cache
+def local_monotonic(window: int = WINDOW) -> Attention:
+    """Return local-m: attention within `window` positions of the one that has the step's own number.
+
+    Raises:
+      InputError: if window is below 1.
+
+    Example:
+      >>> narrow, params = local_monotonic(1), general.init(jax.random.key(0), 2, 2, 2)
+      >>> memory = narrow.remember(params, jnp.ones((5, 2)), None)
+      >>> state = narrow.initial_state(params, memory)
+      >>> for _ in range(2):
+      ...     context, weights, state = narrow.attend(params, memory, jnp.ones(2), state)
+      >>> (weights > 0).tolist()
+      [True, True, True, False, False]
+    """
+    check_window("local-m", window)
+
+    def attend(params: GeneralParams, memory: LocalMemory, query: Array, state: Array) -> tuple[Array, Array, Array]:
+        near = jnp.abs(distances(memory, state)) <= window
+        weights = masked_softmax(matches(memory.keys, query), memory.mask & near)
+        return read(weights, memory.values), weights, state + 1
+
+    return Attention(general_init, local_remember, attend, "local-m", first_step, LUONG)
+
+
+class LocalParams(NamedTuple):
+    """``W [Q, K]`` for the scores, ``Wp [Q, A]`` and ``v [A]`` for the position."""
+
+    W: Array
+    Wp: Array
+    v: Array
+
+
+def local_init(
+    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
+) -> LocalParams:
+    """Return parameters with A = units. Consumes `key`."""
+    kW, kp, kv = jax.random.split(key, 3)
+    W, Wp = kernel(kW, (query_size, value_size), dtype), kernel(kp, (query_size, units), dtype)
+    return LocalParams(W, Wp, kernel(kv, (units, 1), dtype)[:, 0])
+
+
+@functools.cache
+def local_predictive(window: int = WINDOW) -> Attention:
+    """Return local-p: attention within `window` positions of one that is predicted from the query, most near it.
+
+    Raises:
+      InputError: if window is below 1.
+
+    Example:
+      >>> local_predictive(4).init(jax.random.key(0), 2, 3, 5).Wp.shape
+      (2, 5)
+    """
+    check_window("local-p", window)
+
+    def attend(params: LocalParams, memory: LocalMemory, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
+        share = jax.nn.sigmoid(jnp.tanh(query @ params.Wp) @ params.v).astype(wide(query.dtype))
+        away = distances(memory, memory.mask.sum(-1).astype(share.dtype) * share)
+        align = masked_softmax(matches(memory.keys, query), memory.mask & (jnp.abs(away) <= window))
+        weights = align * jnp.exp(-2 * (away / window) ** 2).astype(align.dtype)
+        return read(weights, memory.values), weights, state
+
+    return Attention(local_init, local_remember, attend, "local-p", reference=LUONG)
+
+
+def check_window(name: str, window: int) -> None:
+    """Check that a window has at least one position on either side."""
+    if window < 1:
+        raise InputError(f"{name} attention: the window must be at least 1 position to either side; got {window}")
+
+
+local_m = local_monotonic()
+"""Local attention around the step's own number, D = 10 positions to either side (`local_monotonic` for others)."""
+
+local_p = local_predictive()
+"""Local attention around a predicted position, D = 10 positions to either side (`local_predictive` for others)."""

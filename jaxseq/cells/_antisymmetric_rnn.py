@@ -1,0 +1,97 @@
+"""Antisymmetric network: an Euler step of an ODE whose Jacobian has eigenvalues on the imaginary axis, less a damping.
+
+    M  = U - U^T - gamma I
+    h' = h + epsilon * tanh(x W + h M + b)                                        `antisymmetric_rnn`
+
+    z  = sigmoid(x W_z + h M + b_z)            input gate: write                  `antisymmetric_rnn_gated`
+    h' = h + epsilon * z * tanh(x W_h + h M + b_h)
+
+Every eigenvalue of M has the real part -gamma; gamma keeps the discrete step stable. The gate shares M with the
+candidate, so that the whole stays so. ``antisymmetric_rnn_with(epsilon=..., gamma=...)`` and
+``antisymmetric_rnn_gated_with(...)`` return the cells for other constants; the paper searches both between 0.001 and
+1. W and b of the gated form are packed in the order z h. Only the antisymmetric part of U has an effect.
+
+torchrecurrent follows the equations, with epsilon 1 and gamma 0 unless told otherwise.
+
+Reference: Chang, Chen, Haber & Chi 2019, "AntisymmetricRNN: a dynamical system view on recurrent neural networks",
+arXiv:1902.09689, section 3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, blocks
+from jaxseq.cells._parts import Hidden, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
+
+
+class AntisymmetricRNNParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``; gated: ``W [D, 2H]``, ``b [2H]`` (z h)."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class AntisymmetricRNNGates(NamedTuple):
+    """The candidate change, ``n [B, H]``."""
+
+    n: Array
+
+
+class GatedAntisymmetricRNNGates(NamedTuple):
+    """Input gate (z = 1 writes) and candidate change, each ``[B, H]``."""
+
+    z: Array
+    n: Array
+
+
+_init_plain = init_of(AntisymmetricRNNParams, W="D H", U="H H", b="H")
+_init_gated = init_of(AntisymmetricRNNParams, W="D 2H", U="H H", b="2H")
+initial_carry = zeros_carry(Hidden)
+_REFERENCE = 'Chang et al. 2019, "AntisymmetricRNN: a dynamical system view on RNNs", arXiv:1902.09689, section 3'
+
+
+def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+    """Return the cell with the step size `epsilon` and the damping `gamma`."""
+
+    def hidden_terms(params: AntisymmetricRNNParams, carry: Hidden) -> Array:
+        return carry.h @ (params.U - params.U.T) - gamma * carry.h
+
+    def gates(
+        params: AntisymmetricRNNParams, carry: Hidden, wx: Array, uh: Array
+    ) -> tuple[Hidden, Array, AntisymmetricRNNGates]:
+        n = jnp.tanh(wx + uh)
+        h = carry.h + epsilon * n
+        return Hidden(h), h, AntisymmetricRNNGates(n)
+
+    return Cell(
+        _init_plain, initial_carry, input_affine, hidden_terms, gates, "antisymmetric_rnn", AntisymmetricRNNParams,
+        _REFERENCE,
+    )  # fmt: skip
+
+
+def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+    """Return the gated cell with the step size `epsilon` and the damping `gamma`."""
+
+    def gates(
+        params: AntisymmetricRNNParams, carry: Hidden, wx: Array, uh: Array
+    ) -> tuple[Hidden, Array, GatedAntisymmetricRNNGates]:
+        wx_z, wx_h = blocks(wx, 2)
+        z, n = jax.nn.sigmoid(wx_z + uh), jnp.tanh(wx_h + uh)
+        h = carry.h + epsilon * z * n
+        return Hidden(h), h, GatedAntisymmetricRNNGates(z, n)
+
+    plain = antisymmetric_rnn_with(epsilon, gamma)
+    return plain._replace(init=_init_gated, gates=gates, name="antisymmetric_rnn_gated")
+
+
+antisymmetric_rnn = antisymmetric_rnn_with()
+"""The antisymmetric network as a Cell, with epsilon = 0.3, gamma = 0.01."""
+
+antisymmetric_rnn_gated = antisymmetric_rnn_gated_with()
+"""The antisymmetric network with an input gate as a Cell, with epsilon = 0.3, gamma = 0.01."""

@@ -1,0 +1,80 @@
+"""GRU with an attentional update gate: a score from outside says how much each step may write.
+
+    r = sigmoid(x W_r + h U_r + b_r)               reset gate
+    u = a * sigmoid(x W_u + h U_u + b_u)           update gate, scaled by the score: write (1 writes, 0 keeps)
+    n = tanh   (x W_n + r * (h U_n) + b_n)         candidate
+    h' = (1 - u) * h + u * n
+
+The score a, usually between 0 and 1 and from an attention over the steps, comes with the input: `Scored`. A step of
+score 0 leaves the state as it is; with all scores 1 this is the GRU, whose z is 1 - u. The blocks are packed in the
+order r u n. This is the paper's text; the authors' code resets before the product, and takes 1 - (1 - a) u~ where the
+text has a (1 - u~), for a gate u~ that retains.
+
+Reference: Zhou et al. 2019, "Deep interest evolution network for click-through rate prediction", arXiv:1809.03672,
+section "Interest evolving layer".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, affine
+from jaxseq.cells._parts import Hidden, hidden_product, init_of, zeros_carry
+from jaxseq.notation import Array
+
+
+class Scored(NamedTuple):
+    """An input ``x [B, D]`` and its attention score ``a [B, 1]``."""
+
+    x: Array
+    a: Array
+
+
+class AUGRUParams(NamedTuple):
+    """``W [D, 3H]``, ``U [H, 3H]``, ``b [3H]``, blocks in the order r u n."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class AUGRUGates(NamedTuple):
+    """Reset gate, update gate (u = 1 writes) after the score, and candidate, each ``[B, H]``."""
+
+    r: Array
+    u: Array
+    n: Array
+
+
+init = init_of(AUGRUParams, W="D 3H", U="H 3H", b="3H")
+initial_carry = zeros_carry(Hidden)
+
+
+def scored(xs: Array) -> Scored:
+    """Return ``xs [T, B, D]`` with the score 1 for every step."""
+    return Scored(xs, jnp.ones_like(xs[..., :1]))
+
+
+def input_terms(params: AUGRUParams, x: Scored) -> Scored:
+    """Return ``x W + b``, ``[B, 3H]``, and the score."""
+    return Scored(affine(x.x, params.W, params.b), x.a)
+
+
+def gates(params: AUGRUParams, carry: Hidden, wx: Scored, uh: Array) -> tuple[Hidden, Array, AUGRUGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    H = carry.h.shape[-1]
+    (wx_ru, wx_n), (uh_ru, uh_n) = jnp.split(wx.x, [2 * H], axis=-1), jnp.split(uh, [2 * H], axis=-1)
+    r, u = activate(wx_ru + uh_ru, "sigmoid sigmoid")
+    u = wx.a * u
+    n = jnp.tanh(wx_n + r * uh_n)
+    h = (1 - u) * carry.h + u * n
+    return Hidden(h), h, AUGRUGates(r, u, n)
+
+
+augru = Cell(
+    init, initial_carry, input_terms, hidden_product, gates, "augru", AUGRUParams,
+    "Zhou et al. 2019, \"Deep interest evolution network\", arXiv:1809.03672", regular=scored,
+)  # fmt: skip
+"""The GRU with an attentional update gate as a Cell."""

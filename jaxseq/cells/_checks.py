@@ -1,0 +1,133 @@
+"""Errors that a person can act on, raised at trace time before anything deep inside jax is reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Params, Tree
+
+if TYPE_CHECKING:
+    from jaxseq.cells._base import Cell
+
+
+def input_size(params: Params) -> int | None:
+    """Return D, read off the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
+    if (W := getattr(params, "W", None)) is not None:
+        return W.shape[-2]  # a convolution's is [rows, columns, D, G*H]
+    return input_size(params[0]) if isinstance(params, tuple) and params else None
+
+
+def params_dtype(name: str, params: Params) -> Any:
+    """Return the one floating dtype of params.
+
+    Raises:
+      InputError: if the params are of several floating dtypes, or of none.
+    """
+    floating = [a for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    dtypes = {jnp.result_type(a) for a in floating}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    got = ", ".join(sorted(map(str, dtypes))) or "none"
+    raise InputError(
+        f"{name}: params must share one floating dtype; got {got}. "
+        "Cast them together: jax.tree.map(lambda a: a.astype(dtype), params)"
+    )
+
+
+def check_is_cell(name: str, cell: Any) -> None:
+    """Check that a cell is one, and not its name or its module."""
+    if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
+        raise InputError(
+            f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {cell!r}. By name: jaxseq.cells.CELLS['lstm']"
+        )
+
+
+def check_params(name: str, wanted: Any, params: Params) -> None:
+    """Check that params are of the type that the cell's init returns. Some others would fit, and mean nothing."""
+    if wanted is None:
+        return
+    layers = wanted if isinstance(wanted, tuple) else ()
+    if layers and type(params) is tuple and len(params) == len(layers):
+        for layer, (one, own) in enumerate(zip(layers, params, strict=True)):
+            check_params(f"{name}, layer {layer}", one, own)
+    elif layers or not isinstance(params, wanted):
+        expected = f"a tuple of {len(layers)}, one for each layer" if layers else wanted.__name__
+        raise InputError(
+            f"{name}: the params are not this cell's: expected {expected}, got {_outline(params)}; make them with init"
+        )
+
+
+def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
+    """Check dtype and features of x, whose axes are ``"[B, D]"`` for one step, ``"[T, B, D]"`` for a sequence."""
+    dtype = params_dtype(name, params)
+    if isinstance(x, list) or not jax.tree.leaves(x):
+        raise InputError(
+            f"{name}: x must be an array {axes}; got {type(x).__name__}. Convert it: jnp.asarray(x, jnp.{dtype})"
+        )
+    for leaf in jax.tree.leaves(x):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise InputError(
+                f"{name}: x has dtype {leaf.dtype}, params have {dtype}. Cells take real numbers: embed tokens first, "
+                f"or convert with x.astype(jnp.{dtype})"
+            )
+        if leaf.dtype != dtype:
+            raise InputError(
+                f"{name}: x has dtype {leaf.dtype}, params have {dtype}; nothing is promoted silently. "
+                f"Convert one of them: x.astype(jnp.{dtype}), or params by jax.tree.map"
+            )
+    first, wanted = jax.tree.leaves(x)[0], input_size(params)
+    least = 2 if axes.startswith("[T") else 1
+    if first.ndim < least:
+        raise InputError(f"{name}: x must be {axes} with any number of batch axes; got the shape {first.shape}")
+    if wanted is not None and first.shape[-1] != wanted:
+        raise InputError(
+            f"{name}: x has {first.shape[-1]} features on its last axis, params expect {wanted}. "
+            f"Features come last, time (if any) first: x is {axes}; got the shape {first.shape}"
+        )
+
+
+def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
+    """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, but for its values."""
+    wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
+    advice = f"start from {cell.name}.initial_carry(params, {batch_shape})"
+    if str(jax.tree.structure(carry)) != str(jax.tree.structure(wanted)):
+        raise InputError(
+            f"{cell.name}: the carry is that of another cell: expected {_outline(wanted)}, "
+            f"got {_outline(carry)}; {advice}"
+        )
+    for (path, want), have in zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(carry), strict=True):
+        have = jnp.asarray(have)
+        if have.shape != want.shape or have.dtype != want.dtype:
+            raise InputError(
+                f"{cell.name}: carry{jax.tree_util.keystr(path)} must be {want.dtype} of shape {want.shape}, for x "
+                f"with batch axes {batch_shape}; got {have.dtype} of shape {have.shape}; {advice}"
+            )
+
+
+def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
+    """Check the arguments of one step."""
+    check_params(cell.name, cell.params_type, params)
+    check_inputs(cell.name, params, x, "[B, D]")
+    check_carry(cell, params, carry, jax.tree.leaves(x)[0].shape[:-1])
+
+
+def check_mask(name: str, mask: Array, time_and_batch: tuple[int, ...]) -> None:
+    """Check that mask is boolean ``[T, B]``."""
+    if mask.dtype != jnp.bool_:
+        raise InputError(
+            f"{name}: mask must be bool (True where a step is real); got {mask.dtype}. Try mask.astype(bool)"
+        )
+    if mask.shape != time_and_batch:
+        hint = " Time comes first: try mask.T" if mask.shape[::-1] == time_and_batch else ""
+        raise InputError(f"{name}: mask must be [T, B] = {time_and_batch}, as xs; got the shape {mask.shape}.{hint}")
+
+
+def _outline(tree: Tree) -> str:
+    if isinstance(tree, tuple):
+        inner = ", ".join(getattr(tree, "_fields", None) or map(_outline, tree))
+        return f"{type(tree).__name__}({inner})"
+    return f"array{tuple(tree.shape)}" if hasattr(tree, "shape") else type(tree).__name__

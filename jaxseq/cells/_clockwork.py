@@ -1,0 +1,77 @@
+"""Clockwork network: modules of units that run at their own period, and hold their state in between.
+
+    n  = tanh(x W + h U + b)                  with no weights from fast modules to slower ones
+    h' = n where round(t) mod P = 0, else h   P: the period of the unit's module
+
+t counts the steps. Modules are in the order of their periods; a unit sees units of its own period and of longer ones:
+of U the blocks from a shorter to a longer period are held at zero. ``clockwork_with(periods=...)`` returns the cell for
+other periods than 1, 2, 4, 8. H need not be a multiple of the number of modules: the first units belong to the first
+module and so on, as evenly as may be. The paper skips the products of modules that hold, which a dense product here
+does not. In bfloat16 whole numbers above 256 are no longer exact: take t modulo the longest period.
+
+Reference: Koutnik, Greff, Gomez & Schmidhuber 2014, "A clockwork RNN", arXiv:1402.3511, section 3, eq. 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells._base import Cell, affine
+from jaxseq.cells._parts import Hidden, Timed, init_of, stamped, zeros_carry
+from jaxseq.notation import Array
+
+
+class ClockworkParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class ClockworkGates(NamedTuple):
+    """Whether a unit runs at this step (1) or holds (0), and the candidate, each ``[B, H]``."""
+
+    runs: Array
+    n: Array
+
+
+init = init_of(ClockworkParams, W="D H", U="H H", b="H")
+initial_carry = zeros_carry(Hidden)
+
+
+def input_terms(params: ClockworkParams, x: Timed) -> Timed:
+    """Return ``x W + b``, ``[B, H]``, and the times."""
+    return Timed(affine(x.x, params.W, params.b), x.t)
+
+
+def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
+    """Return the cell with one module for each of `periods`, in whole steps and rising."""
+
+    def of_units(H: int) -> np.ndarray:
+        return np.asarray(periods)[np.arange(H) * len(periods) // H]
+
+    def hidden_terms(params: ClockworkParams, carry: Hidden) -> Array:
+        period = of_units(params.U.shape[0])
+        seen = period[:, None] >= period[None, :]  # from a unit (row) to another (column)
+        return carry.h @ (params.U * jnp.asarray(seen, params.U.dtype))
+
+    def gates(params: ClockworkParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, ClockworkGates]:
+        n = jnp.tanh(wx.x + uh)
+        period = jnp.asarray(of_units(n.shape[-1]), n.dtype)
+        runs = jnp.round(jnp.broadcast_to(wx.t, n.shape)) % jnp.broadcast_to(period, n.shape) == 0
+        h = jnp.where(runs, n, carry.h)
+        return Hidden(h), h, ClockworkGates(runs.astype(n.dtype), n)
+
+    return Cell(
+        init, initial_carry, input_terms, hidden_terms, gates, "clockwork", ClockworkParams,
+        'Koutnik et al. 2014, "A clockwork RNN", arXiv:1402.3511, section 3, eq. 1', regular=stamped,
+    )  # fmt: skip
+
+
+clockwork = clockwork_with()
+"""The clockwork network as a Cell, with the periods 1, 2, 4, 8; its input is `Timed`, t the number of the step."""

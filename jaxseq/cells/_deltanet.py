@@ -1,0 +1,120 @@
+"""DeltaNet: a memory that is corrected by what it gets wrong, the delta rule with a learned rate.
+
+    q = unit(silu(x W_q))                        query [B, K]
+    k = unit(silu(x W_k))                        key [B, K]
+    v = x W_v                                    value [B, H]
+    beta = sigmoid(x w_beta)                     rate, one number: write (0 leaves the memory as it is)
+    S' = S + beta * k^T (v - k S)                memory [B, K, H]
+    o  = q S'                                    output
+
+so that what the memory had for k is replaced by v where beta = 1, and nothing else is touched:
+``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. ``unit(a) = a / |a|``, with 1e-6 added to
+|a|^2, since padding is zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs
+q and k, ``W_v [D, H + 1]`` packs v and beta; there are no biases.
+
+The rule is Schlag's (section 4.2), whose keys are made positive by a feature map and sum to 1; silu and the Euclidean
+norm, with which an eigenvalue of the transition is never outside 0 to 1, are Yang's (section 3.3). The short
+convolutions, many heads and norm of Yang's layer are not part of the recurrence. `init` takes ``key_size`` (K, H by
+default).
+
+Reference: Schlag, Irie & Schmidhuber 2021, "Linear transformers are secretly fast weight programmers",
+arXiv:2102.11174; Yang, Wang, Zhang, Shen & Kim 2024, "Parallelizing linear transformers with the delta rule over
+sequence length", arXiv:2406.06484.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, zeros_for
+from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.initializers import Initializer, glorot
+from jaxseq.notation import Array, Key, Tree
+
+
+class DeltaNetParams(NamedTuple):
+    """``W [D, 2K]`` (q, k), ``W_v [D, H + 1]`` (v, beta)."""
+
+    W: Array
+    W_v: Array
+
+
+class Memory(NamedTuple):
+    """The memory ``S [B, K, H]``: a matrix that maps a key ``[K]`` to a value ``[H]``."""
+
+    S: Array
+
+
+class DeltaNetGates(NamedTuple):
+    """Query and key ``[B, K]``, value ``v [B, H]``, rate ``beta [B, 1]`` (write), ``error [B, H]``: what was wrong."""
+
+    q: Array
+    k: Array
+    v: Array
+    beta: Array
+    error: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    key_size: int | None = None,
+) -> DeltaNetParams:
+    """Return parameters for D = input_size, H = hidden_size, K = key_size (H by default). Consumes `key`."""
+    K = hidden_size if key_size is None else key_size
+    q, k, v, beta = (
+        kernel(one, (input_size, n), dtype)
+        for one, n in zip(jax.random.split(key, 4), (K, K, hidden_size, 1), strict=True)
+    )
+    return DeltaNetParams(jnp.concatenate([q, k], axis=-1), jnp.concatenate([v, beta], axis=-1))
+
+
+def initial_carry(params: DeltaNetParams, batch_shape: tuple[int, ...] = ()) -> Memory:
+    """Return the memory before the first step: zeros ``[*batch_shape, K, H]``."""
+    return Memory(zeros_for(params.W, (*batch_shape, params.W.shape[-1] // 2), params.W_v.shape[-1] - 1))
+
+
+def input_terms(params: DeltaNetParams, x: Array) -> tuple[Array, Array]:
+    """Return what q and k, ``[B, 2K]``, and what v and beta, ``[B, H + 1]``, are made of."""
+    return x @ params.W, x @ params.W_v
+
+
+def outer(k: Array, v: Array) -> Array:
+    """Return ``k^T v``, ``[B, K, H]``: what associates the value with the key."""
+    return k[..., :, None] * v[..., None, :]
+
+
+def read(q: Array, S: Array) -> Array:
+    """Return ``q S``, ``[B, H]``: what the memory holds for the query ``q [B, K]``."""
+    return jnp.einsum("...k,...kh->...h", q, S)
+
+
+def unit(a: Array) -> Array:
+    """Return a divided by its Euclidean norm."""
+    return a * jax.lax.rsqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-6)
+
+
+def gates(
+    params: DeltaNetParams, carry: Memory, wx: tuple[Array, Array], uh: Tree
+) -> tuple[Memory, Array, DeltaNetGates]:
+    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+    q, k = (unit(a) for a in jnp.split(jax.nn.silu(wx[0]), 2, axis=-1))
+    v, beta = wx[1][..., :-1], jax.nn.sigmoid(wx[1][..., -1:])
+    error = v - read(k, carry.S)
+    S = carry.S + outer(k, beta * error)
+    return Memory(S), read(q, S), DeltaNetGates(q, k, v, beta, error)
+
+
+deltanet = Cell(
+    init, initial_carry, input_terms, no_hidden_terms, gates, "deltanet", DeltaNetParams,
+    "Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; keys and queries as in Yang et al. 2024, arXiv:2406.06484",
+    linear="matrix",
+)  # fmt: skip
+"""The DeltaNet as a Cell."""

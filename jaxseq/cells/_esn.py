@@ -1,0 +1,65 @@
+"""Leaky echo state network: a random reservoir that is left as it is drawn; only a readout of h is trained.
+
+    n  = tanh(x W + h U + b)
+    h' = (1 - leak) * h + leak * n            leak = 1 writes, 0 retains
+
+`init` draws W uniformly from [-1, 1) and U normal, scaled to the spectral radius 0.9 (``recurrent=spectral_radius(r)``
+for another): inputs of long ago then fade, and the state is an echo of the recent ones. A step has gradients as any
+other cell's; who wants an echo state network keeps W, U and b from the optimizer (``jax.lax.stop_gradient(params)``)
+and fits a readout to the outputs, by least squares say. ``esn_with(leak=...)`` returns the cell for another rate.
+
+In Jaeger et al. 2007 the leak and the gain of the nonlinearity are two numbers; here they are one, as in Lukosevicius
+2012, "A practical guide to applying echo state networks", section 3. No feedback from outputs.
+
+Reference: Jaeger 2001, "The echo state approach to analysing and training recurrent neural networks", GMD report 148;
+leaky units: Jaeger, Lukosevicius, Popovici & Siewert 2007, "Optimization and applications of echo state networks with
+leaky-integrator neurons", Neural Networks 20(3).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell
+from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.initializers import spectral_radius, uniform
+from jaxseq.notation import Array
+
+
+class ESNParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class ESNGates(NamedTuple):
+    """The state without leak, ``n [B, H]``."""
+
+    n: Array
+
+
+init = partial(
+    init_of(ESNParams, W="D H", U="H H", b="H"), kernel=uniform(1.0), recurrent=spectral_radius(0.9)
+)  # fmt: skip
+initial_carry = zeros_carry(Hidden)
+
+
+def esn_with(leak: float = 0.3) -> Cell:
+    """Return the cell that writes `leak` of the new state at each step."""
+
+    def gates(params: ESNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ESNGates]:
+        n = jnp.tanh(wx + uh)
+        h = (1 - leak) * carry.h + leak * n
+        return Hidden(h), h, ESNGates(n)
+
+    reference = "Jaeger 2001, GMD report 148; leaky: Jaeger et al. 2007, Neural Networks 20(3)"
+    return Cell(init, initial_carry, input_affine, hidden_product, gates, "esn", ESNParams, reference)
+
+
+esn = esn_with()
+"""The leaky echo state network as a Cell, with leak = 0.3."""

@@ -1,0 +1,106 @@
+"""Gated linear attention, one head: a memory of which each key feature decays as the input says.
+
+    q = x W_q                                    query [B, K]
+    k = x W_k                                    key [B, K]
+    v = x W_v                                    value [B, H]
+    alpha = sigmoid(x W_1 W_2 + b)^(1 / 16)      gate: retain, one number for each key feature
+    S' = alpha^T * S + k^T v                     memory [B, K, H]
+    o  = q S'                                    output
+
+which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n.
+alpha is made by a matrix of low rank R, and its root makes it close to 1. ``W [D, 2K + H + R]`` packs W_q, W_k, W_v,
+W_1; ``W_a [R, K]`` is W_2. The other gate of the paper's layer (on the output, after a norm), its many heads and the
+scale of its scores are not part of the recurrence.
+
+`init` takes ``key_size`` (K, by default H / 2, as in the paper) and ``rank=16`` (R).
+
+Reference: Yang, Wang, Shen, Panda & Kim 2024, "Gated linear attention transformers with hardware-efficient training",
+arXiv:2312.06635, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, affine, zeros_for
+from jaxseq.cells._deltanet import Memory, outer, read
+from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.initializers import Initializer, glorot
+from jaxseq.notation import Array, Key, Tree
+
+ROOT = 16
+"""The paper's tau: of which root alpha is."""
+
+
+class GLAParams(NamedTuple):
+    """``W [D, 2K + H + R]`` (q, k, v, the gate's first matrix), ``W_a [R, K]`` (its second), ``b [K]`` (its bias)."""
+
+    W: Array
+    W_a: Array
+    b: Array
+
+
+class GLATerms(NamedTuple):
+    """Query and key ``[B, K]``, value ``[B, H]``, and what alpha is made of, ``[B, K]``."""
+
+    q: Array
+    k: Array
+    v: Array
+    a: Array
+
+
+class GLAGates(NamedTuple):
+    """Query and key ``[B, K]``, value ``v [B, H]``, gate ``alpha [B, K]`` (retain)."""
+
+    q: Array
+    k: Array
+    v: Array
+    alpha: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    key_size: int | None = None,
+    rank: int = 16,
+) -> GLAParams:
+    """Return parameters for D = input_size, H = hidden_size, K = key_size (H / 2 by default). Consumes `key`."""
+    K = max(1, hidden_size // 2) if key_size is None else key_size
+    *keys, last = jax.random.split(key, 5)
+    W = [kernel(k, (input_size, n), dtype) for k, n in zip(keys, (K, K, hidden_size, rank), strict=True)]
+    return GLAParams(jnp.concatenate(W, axis=-1), kernel(last, (rank, K), dtype), jnp.zeros((K,), dtype))
+
+
+def initial_carry(params: GLAParams, batch_shape: tuple[int, ...] = ()) -> Memory:
+    """Return the memory before the first step: zeros ``[*batch_shape, K, H]``."""
+    R, K = params.W_a.shape
+    return Memory(zeros_for(params.b, (*batch_shape, K), params.W.shape[-1] - 2 * K - R))
+
+
+def input_terms(params: GLAParams, x: Array) -> GLATerms:
+    """Return q, k, v and what alpha is made of: all that needs a matrix."""
+    R, K = params.W_a.shape
+    q, k, v, low = jnp.split(x @ params.W, [K, 2 * K, params.W.shape[-1] - R], axis=-1)
+    return GLATerms(q, k, v, affine(low, params.W_a, params.b))
+
+
+def gates(params: GLAParams, carry: Memory, wx: GLATerms, uh: Tree) -> tuple[Memory, Array, GLAGates]:
+    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+    alpha = jnp.exp(jax.nn.log_sigmoid(wx.a) / ROOT)
+    S = alpha[..., None] * carry.S + outer(wx.k, wx.v)
+    return Memory(S), read(wx.q, S), GLAGates(wx.q, wx.k, wx.v, alpha)
+
+
+gla = Cell(
+    init, initial_carry, input_terms, no_hidden_terms, gates, "gla", GLAParams,
+    'Yang et al. 2024, "Gated linear attention transformers", arXiv:2312.06635, section 4',
+    linear="elementwise",
+)  # fmt: skip
+"""Gated linear attention with one head as a Cell."""

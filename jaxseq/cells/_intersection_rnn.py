@@ -1,0 +1,90 @@
+"""Intersection RNN (+RNN): one gate over time, as in `ugrnn`, and one over depth, which lets the input pass through.
+
+    z_y = sigmoid(x W_zy + h U_zy + b_zy)     gate over depth: pass (1 shows the input, 0 the candidate)
+    z   = sigmoid(x W_z + h U_z + b_z)        gate over time: retain (1 keeps the old state, 0 writes the new)
+    n_y = relu   (x W_ny + h U_ny + b_ny)     candidate of the output
+    n   = tanh   (x W_n + h U_n + b_n)        candidate of the state
+    y  = z_y * (x P) + (1 - z_y) * n_y        the output
+    h' = z * h + (1 - z) * n                  the state
+
+The blocks are packed in the order z_y z n_y n; the paper's letters are g^y, g^h, y^in and h^in. The paper adds
+constants to the biases of both gates, here ``forget_bias=1.0`` of `init`. It has x itself in place of ``x P``, which
+takes as many features as there are hidden units; P begins as the identity (its first rows or columns where D is not H),
+and with it the equations are the paper's. The cell is made for stacks: one layer has no use for a gate over depth.
+torchrecurrent takes D = H only, packs n_y n z_y z, has two biases that are added, and no constants.
+
+Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,
+arXiv:1611.09913 (+RNN).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, affine
+from jaxseq.cells._parts import Hidden, hidden_product, init_of, zeros_carry
+from jaxseq.notation import Array, Key
+
+
+class IntersectionRNNParams(NamedTuple):
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]``, blocks in the order z_y z n_y n; ``P [D, H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+    P: Array
+
+
+class IntersectionRNNGates(NamedTuple):
+    """Gates over depth (1 shows the input) and time (1 retains), candidates of output and state, each ``[B, H]``."""
+
+    z_y: Array
+    z: Array
+    n_y: Array
+    n: Array
+
+
+def straight(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return ones on the diagonal, zeros elsewhere, of a matrix that need not be square. `key` is not used."""
+    rows, columns = shape
+    return jnp.eye(rows, columns, dtype=dtype)
+
+
+drawn = init_of(IntersectionRNNParams, W="D 4H", U="H 4H", b="4H", P=("D H", straight))
+initial_carry = zeros_carry(Hidden)
+
+
+def init(
+    key: Key, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any
+) -> IntersectionRNNParams:
+    """Return parameters for D = input_size, H = hidden_size, forget_bias added to both gates. Consumes `key`."""
+    params = drawn(key, input_size, hidden_size, **options)
+    return params._replace(b=params.b.at[: 2 * hidden_size].add(forget_bias))
+
+
+def input_terms(params: IntersectionRNNParams, x: Array) -> tuple[Array, Array]:
+    """Return ``x W + b``, ``[B, 4H]``, and ``x P``, ``[B, H]``."""
+    return affine(x, params.W, params.b), x @ params.P
+
+
+def gates(
+    params: IntersectionRNNParams, carry: Hidden, wx: tuple[Array, Array], uh: Array
+) -> tuple[Hidden, Array, IntersectionRNNGates]:
+    """Return ``(carry, y [B, H], gates)`` of one step: the equations."""
+    (into, through), H = wx, carry.h.shape[-1]
+    a_z, a_y, a_h = jnp.split(into + uh, [2 * H, 3 * H], axis=-1)
+    z_y, z = activate(a_z, "sigmoid sigmoid")
+    n_y, n = jax.nn.relu(a_y), jnp.tanh(a_h)
+    y = z_y * through + (1 - z_y) * n_y
+    h = z * carry.h + (1 - z) * n
+    return Hidden(h), y, IntersectionRNNGates(z_y, z, n_y, n)
+
+
+intersection_rnn = Cell(
+    init, initial_carry, input_terms, hidden_product, gates, "intersection_rnn", IntersectionRNNParams,
+    'Collins et al. 2017, "Capacity and trainability in recurrent neural networks", arXiv:1611.09913',
+)  # fmt: skip
+"""The intersection RNN; its output is not its state."""

@@ -1,0 +1,81 @@
+"""Lipschitz network: an Euler step of an ODE, linear plus tanh, whose matrices have a stated symmetry.
+
+    S(M) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
+    h'   = h + epsilon * (h A + tanh(x W + h B + b)),    A = S(U_A; beta_A, gamma_A), B = S(U_B; beta_B, gamma_B)
+
+beta turns each matrix from symmetric (0) to antisymmetric (1), gamma is its damping: what bounds the Lipschitz
+constant and keeps the system stable. ``lipschitz_rnn_with(...)`` returns the cell for other constants than the
+defaults below. U is packed in the order A B (the paper's M_A and M_W), which is one matrix product a step.
+
+The paper gives the ODE, and integrates by forward Euler, as here, or by a Runge-Kutta method of order 2; its readout
+D is the model's. `init` leaves U orthogonal as everywhere; the paper draws normal numbers of a small deviation.
+
+Reference: Erichson, Azencot, Queiruga, Hodgkinson & Mahoney 2021, "Lipschitz recurrent neural networks",
+arXiv:2006.12070, section 3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, blocks
+from jaxseq.cells._parts import Hidden, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
+
+
+class LipschitzRNNParams(NamedTuple):
+    """``W [D, H]``, ``U [H, 2H]`` (A B), ``b [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class LipschitzRNNGates(NamedTuple):
+    """The linear change ``h A`` and the other, ``tanh(...)``, each ``[B, H]``."""
+
+    linear: Array
+    n: Array
+
+
+init = init_of(LipschitzRNNParams, W="D H", U="H 2H", b="H")
+initial_carry = zeros_carry(Hidden)
+
+
+def symmetrised(M: Array, beta: float, gamma: float) -> Array:
+    """Return ``(1 - beta) (M + M^T) + beta (M - M^T) - gamma I``, for ``M [H, H]``."""
+    return M + (1 - 2 * beta) * M.T - gamma * jnp.eye(M.shape[0], dtype=M.dtype)
+
+
+def lipschitz_rnn_with(
+    epsilon: float = 0.3,
+    beta_A: float = 0.75,
+    beta_B: float = 0.75,
+    gamma_A: float = 0.01,
+    gamma_B: float = 0.01,
+) -> Cell:
+    """Return the cell with the step size `epsilon`, the symmetries `beta` and the dampings `gamma` of A and B."""
+
+    def hidden_terms(params: LipschitzRNNParams, carry: Hidden) -> Array:
+        U_A, U_B = blocks(params.U, 2)
+        both = [symmetrised(U_A, beta_A, gamma_A), symmetrised(U_B, beta_B, gamma_B)]
+        return carry.h @ jnp.concatenate(both, axis=-1)
+
+    def gates(
+        params: LipschitzRNNParams, carry: Hidden, wx: Array, uh: Array
+    ) -> tuple[Hidden, Array, LipschitzRNNGates]:
+        hA, hB = blocks(uh, 2)
+        n = jnp.tanh(wx + hB)
+        h = carry.h + epsilon * (hA + n)
+        return Hidden(h), h, LipschitzRNNGates(hA, n)
+
+    reference = 'Erichson et al. 2021, "Lipschitz recurrent neural networks", arXiv:2006.12070, section 3'
+    return Cell(
+        init, initial_carry, input_affine, hidden_terms, gates, "lipschitz_rnn", LipschitzRNNParams, reference
+    )  # fmt: skip
+
+
+lipschitz_rnn = lipschitz_rnn_with()
+"""The Lipschitz network as a Cell, with epsilon = 0.3, beta = 0.75, gamma = 0.01."""

@@ -1,0 +1,84 @@
+"""LSTM with layer normalisation of what comes from the input, of what comes from the state, and of the cell.
+
+    a  = LN(h U; gain_h, shift_h) + LN(x W; gain_x, shift_x) + b       one LN over all 4H, the gates together
+    i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)                 write; retain (1 keeps, 0 erases); show
+    g  = tanh(a_g)                                                     candidate
+    c' = f * c + i * g
+    h' = o * tanh(LN(c'; gain_c, shift_c))
+
+    LN(z; gain, shift) = (z - mean(z)) / sqrt(var(z) + 1e-5) * gain + shift
+
+Blocks are packed in the order i f g o (the paper's: f i o g). The paper's formula has no epsilon; 1e-5 under the root
+is torch's, and lets H be 1. Its gain is called alpha and its shift beta in LN's definition, while the text on
+initialisation has them the other way round: here gains begin at 1 and shifts at 0. TensorFlow's
+LayerNormBasicLSTMCell is another cell: it normalises each gate by itself, after the sum.
+
+Reference: Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, supplementary material (the equations of
+the layer-normalised LSTM).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
+from jaxseq.cells._parts import hidden_product, init_of
+from jaxseq.initializers import zeros
+from jaxseq.notation import Array
+
+EPSILON = 1e-5
+"""Added to the variance."""
+
+
+class LayerNormLSTMParams(NamedTuple):
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); gains and shifts ``[4H]`` of x and h, ``[H]`` of c."""
+
+    W: Array
+    U: Array
+    b: Array
+    gain_x: Array
+    shift_x: Array
+    gain_h: Array
+    shift_h: Array
+    gain_c: Array
+    shift_c: Array
+
+
+_ones = jax.nn.initializers.ones
+init = init_of(
+    LayerNormLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H", gain_x=("4H", _ones), shift_x=("4H", zeros),
+    gain_h=("4H", _ones), shift_h=("4H", zeros), gain_c=("H", _ones), shift_c=("H", zeros),
+)  # fmt: skip
+
+
+def layer_norm(z: Array, gain: Array, shift: Array) -> Array:
+    """Return z with mean 0 and variance 1 over its last axis, times gain, plus shift."""
+    z = z - z.mean(axis=-1, keepdims=True)
+    z = z * jax.lax.rsqrt(jnp.square(z).mean(axis=-1, keepdims=True) + EPSILON)
+    return z * jnp.broadcast_to(gain, z.shape) + jnp.broadcast_to(shift, z.shape)
+
+
+def input_terms(params: LayerNormLSTMParams, x: Array) -> Array:
+    """Return ``LN(x W) + b``, ``[B, 4H]``: of x alone, though not affine in it."""
+    a = layer_norm(x @ params.W, params.gain_x, params.shift_x)
+    return a + jnp.broadcast_to(params.b, a.shape)
+
+
+def gates(params: LayerNormLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    a = layer_norm(uh, params.gain_h, params.shift_h) + wx
+    i, f, g, o = activate(a, "sigmoid sigmoid tanh sigmoid")
+    c = f * carry.c + i * g
+    h = o * jnp.tanh(layer_norm(c, params.gain_c, params.shift_c))
+    return LSTMCarry(h, c), h, LSTMGates(i, f, g, o)
+
+
+lstm_layernorm = Cell(
+    init, initial_carry, input_terms, hidden_product, gates, "lstm_layernorm", LayerNormLSTMParams,
+    'Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, supplementary material',
+)  # fmt: skip
+"""The layer-normalised LSTM as a Cell."""

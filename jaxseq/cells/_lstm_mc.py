@@ -1,0 +1,119 @@
+"""Mass-conserving LSTM: what comes in is stored, moved between cells or let out, never made and never lost.
+
+With the mass u (a number) and the auxiliary input x of this step, and c~ = c / |c|_1:
+
+    i = softmax(x W_i + c~ U_i + b_i)                 input gate: how the new mass is shared out among the cells; eq. 5
+    o = sigmoid(x W_o + c~ U_o + b_o)                 output gate: which part leaves (1 empties the cell); eq. 6
+    R_k = softmax(x W_k + c~ U_k + b_k), k = 1 .. H   redistribution: where the mass of cell k goes
+    m = c R + u i                                     eq. 2
+    c' = (1 - o) * m                                  eq. 3
+    h = o * m                                         the outgoing mass; eq. 4
+
+Every i and every row R_k add up to 1, so that sum(c') + sum(h) = sum(c) + u at every step. (The paper's R is the
+transpose, with columns adding up to 1; its most general form, redistribution that depends on time, is this one.) The
+blocks are packed in the order i o R_1 ... R_H. Where a state is empty, c~ is 0; the authors add a small constant to the
+norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so that cells hold their mass at first.
+
+What torchrecurrent calls MCLSTM is another thing, a "memory controller" LSTM.
+
+Reference: Hoedt, Kratzert, Klotz, Halmich, Holzleitner, Nearing, Hochreiter & Klambauer 2021, "MC-LSTM:
+mass-conserving LSTM", ICML, arXiv:2101.05186, section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, affine
+from jaxseq.cells._parts import zeros_carry
+from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
+from jaxseq.notation import Array, Key, Tree
+
+
+class MCLSTMParams(NamedTuple):
+    """``W [D, (2+H)H]``, ``U [H, (2+H)H]``, ``b [(2+H)H]``, blocks in the order i o R_1 ... R_H."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class Inflow(NamedTuple):
+    """Auxiliary input ``x [B, D]``, which only steers the gates, and incoming mass ``mass [B, 1]``."""
+
+    x: Array
+    mass: Array
+
+
+class MCLSTMCarry(NamedTuple):
+    """The stored mass ``c [B, H]``."""
+
+    c: Array
+
+
+class MCLSTMGates(NamedTuple):
+    """Input gate and output gate ``[B, H]``, redistribution ``R [B, H, H]`` (from, to), mass before the outflow m."""
+
+    i: Array
+    o: Array
+    R: Array
+    m: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    recurrent: Initializer = orthogonal,
+    bias: Initializer = zeros,
+    output_bias: float = -3.0,
+) -> MCLSTMParams:
+    """Return parameters for D = input_size auxiliary inputs and H = hidden_size cells. Consumes `key`."""
+    D, H = input_size, hidden_size
+    keys = jax.random.split(key, 3)
+    W = packed(kernel, keys[0], (D, H), 2 + H, dtype)
+    U = packed(recurrent, keys[1], (H, H), 2 + H, dtype)
+    b = bias(keys[2], ((2 + H) * H,), dtype).at[H : 2 * H].add(output_bias)
+    return MCLSTMParams(W, U, b)
+
+
+initial_carry = zeros_carry(MCLSTMCarry)
+
+
+def regular(xs: Array) -> Inflow:
+    """Return ``xs [T, B, D]`` as auxiliary input, with the first feature as the mass that comes in."""
+    return Inflow(xs, xs[..., :1])
+
+
+def input_terms(params: MCLSTMParams, x: Inflow) -> tuple[Array, Array]:
+    """Return ``x W + b``, ``[B, (2+H)H]``, and the mass."""
+    return affine(x.x, params.W, params.b), x.mass
+
+
+def hidden_terms(params: MCLSTMParams, carry: MCLSTMCarry) -> Array:
+    """Return ``c / |c|_1 U``, ``[B, (2+H)H]``."""
+    total = jnp.sum(jnp.abs(carry.c), axis=-1, keepdims=True)
+    return (carry.c / jnp.where(total == 0, jnp.ones_like(total), total)) @ params.U
+
+
+def gates(params: MCLSTMParams, carry: MCLSTMCarry, wx: Tree, uh: Array) -> tuple[MCLSTMCarry, Array, MCLSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    a, mass = wx[0] + uh, wx[1]
+    H = carry.c.shape[-1]
+    i, o = jax.nn.softmax(a[..., :H]), jax.nn.sigmoid(a[..., H : 2 * H])
+    R = jax.nn.softmax(a[..., 2 * H :].reshape(*a.shape[:-1], H, H))
+    m = jnp.einsum("...k,...kj->...j", carry.c, R) + mass * i
+    return MCLSTMCarry((1 - o) * m), o * m, MCLSTMGates(i, o, R, m)
+
+
+lstm_mc = Cell(
+    init, initial_carry, input_terms, hidden_terms, gates, "lstm_mc", MCLSTMParams,
+    'Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM", arXiv:2101.05186, section 2', regular=regular,
+)  # fmt: skip
+"""The mass-conserving LSTM as a Cell."""

@@ -1,0 +1,97 @@
+"""Nested LSTM, depth two: the cell of the outer LSTM is computed by an inner LSTM, with a cell of its own.
+
+Outer, with input x and state h:
+
+    i = sigmoid(x W_i + h U_i + b_i)        input gate: write
+    f = sigmoid(x W_f + h U_f + b_f)        forget gate: retain (1 keeps, 0 erases)
+    g =         x W_g + h U_g + b_g         candidate, its activation the identity
+    o = sigmoid(x W_o + h U_o + b_o)        output gate: show
+
+Inner, with input ``i * g`` and state ``f * c`` (x tilde and h tilde in the paper) and cell n:
+
+    i~, f~, o~ = sigmoid((i * g) W~ + (f * c) U~ + b~), g~ = tanh(the same with its own block)
+    n' = f~ * n + i~ * g~
+    c' = o~ * tanh(n')
+
+    h' = o * tanh(c')
+
+Blocks are packed in the order i f g o, inside too. The paper leaves the activations open; those of its experiments, and
+of the TensorFlow implementation after it, have the identity for the outer candidate only. Were the inner LSTM mere
+addition, c' = i * g + f * c, this would be an LSTM.
+
+`init` adds ``forget_bias=1.0`` to the outer forget gate and to the inner one.
+
+Reference: Moniz & Krueger 2017, "Nested LSTMs", ACML (PMLR 77), arXiv:1801.10308, the section on the architecture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, affine
+from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array, Key
+
+
+class NestedLSTMParams(NamedTuple):
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]``; inside ``W_in [H, 4H]``, ``U_in [H, 4H]``, ``b_in [4H]``; i f g o."""
+
+    W: Array
+    U: Array
+    b: Array
+    W_in: Array
+    U_in: Array
+    b_in: Array
+
+
+class NestedLSTMCarry(NamedTuple):
+    """Hidden state ``h [B, H]``, outer cell ``c [B, H]``, inner cell ``n [B, H]``."""
+
+    h: Array
+    c: Array
+    n: Array
+
+
+class NestedLSTMGates(NamedTuple):
+    """Input (write), forget (retain), candidate and output gate, outer and inner, each ``[B, H]``."""
+
+    i: Array
+    f: Array
+    g: Array
+    o: Array
+    i_in: Array
+    f_in: Array
+    g_in: Array
+    o_in: Array
+
+
+_init = init_of(NestedLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H", W_in="H 4H", U_in="H 4H", b_in="4H")
+initial_carry = zeros_carry(NestedLSTMCarry)
+
+
+def init(key: Key, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any) -> NestedLSTMParams:
+    """Return parameters for D = input_size, H = hidden_size; options as of other cells. Consumes `key`."""
+    params, H = _init(key, input_size, hidden_size, forget_bias=forget_bias, **options), hidden_size
+    return params._replace(b_in=params.b_in.at[H : 2 * H].add(forget_bias))
+
+
+def gates(
+    params: NestedLSTMParams, carry: NestedLSTMCarry, wx: Array, uh: Array
+) -> tuple[NestedLSTMCarry, Array, NestedLSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    i, f, g, o = activate(wx + uh, "sigmoid sigmoid none sigmoid")
+    a = affine(i * g, params.W_in, params.b_in) + (f * carry.c) @ params.U_in
+    inner = i_in, f_in, g_in, o_in = activate(a, "sigmoid sigmoid tanh sigmoid")
+    n = f_in * carry.n + i_in * g_in
+    c = o_in * jnp.tanh(n)
+    h = o * jnp.tanh(c)
+    return NestedLSTMCarry(h, c, n), h, NestedLSTMGates(i, f, g, o, *inner)
+
+
+lstm_nested = Cell(
+    init, initial_carry, input_affine, hidden_product, gates, "lstm_nested", NestedLSTMParams,
+    'Moniz & Krueger 2017, "Nested LSTMs", ACML, arXiv:1801.10308',
+)  # fmt: skip
+"""The nested LSTM, two deep, as a Cell."""

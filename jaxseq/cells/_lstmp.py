@@ -1,0 +1,97 @@
+"""LSTM with a projected output: wide cells, and a narrower state that goes back into the gates.
+
+    i = sigmoid(x W_i + h U_i + b_i)        input gate: write
+    f = sigmoid(x W_f + h U_f + b_f)        forget gate: retain (1 keeps, 0 erases)
+    g = tanh   (x W_g + h U_g + b_g)        candidate
+    o = sigmoid(x W_o + h U_o + b_o)        output gate: show
+    c' = f * c + i * g
+    m  = o * tanh(c')
+    h' = m W_r                              recurrent projection (r in the paper), [B, P]
+
+Blocks are packed in the order i f g o. As in torch.nn.LSTM(proj_size=P), there are no peepholes (the paper has them:
+`lstm_peephole`), and no second, non-recurrent projection p = m W_pm beside r.
+
+Reference: Sak, Senior & Beaufays 2014, "Long short-term memory based recurrent neural network architectures for large
+vocabulary speech recognition", arXiv:1402.1128, section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, zeros_for
+from jaxseq.cells._lstm import LSTMCarry
+from jaxseq.cells._parts import hidden_product, input_affine
+from jaxseq.errors import InputError
+from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
+from jaxseq.notation import Array, Key
+
+
+class LSTMPParams(NamedTuple):
+    """``W [D, 4H]``, ``U [P, 4H]``, ``b [4H]``, blocks in the order i f g o; projection ``W_r [H, P]``."""
+
+    W: Array
+    U: Array
+    b: Array
+    W_r: Array
+
+
+class LSTMPGates(NamedTuple):
+    """Input (write), forget (retain), candidate and output gate, and m before it is projected, each ``[B, H]``."""
+
+    i: Array
+    f: Array
+    g: Array
+    o: Array
+    m: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    projection: int | None = None,
+    forget_bias: float = 1.0,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    recurrent: Initializer = orthogonal,
+    bias: Initializer = zeros,
+) -> LSTMPParams:
+    """Return parameters for D = input_size, H = hidden_size cells, P = projection (by default half of H, at least 1).
+
+    Consumes `key`. Raises InputError if projection is below 1.
+    """
+    D, H = input_size, hidden_size
+    P = max(1, H // 2) if projection is None else projection
+    if P < 1:
+        raise InputError(f"lstmp: projection must be at least 1, the features of the output; got {projection}")
+    k_W, k_U, k_b, k_r = jax.random.split(key, 4)
+    b = bias(k_b, (4 * H,), dtype).at[H : 2 * H].add(forget_bias)
+    W, U = packed(kernel, k_W, (D, H), 4, dtype), packed(recurrent, k_U, (P, H), 4, dtype)
+    return LSTMPParams(W, U, b, kernel(k_r, (H, P), dtype))
+
+
+def initial_carry(params: LSTMPParams, batch_shape: tuple[int, ...] = ()) -> LSTMCarry:
+    """Return the state before the first step: zeros, ``h [*batch_shape, P]`` and ``c [*batch_shape, H]``."""
+    H, P = params.W_r.shape
+    return LSTMCarry(zeros_for(params.b, batch_shape, P), zeros_for(params.b, batch_shape, H))
+
+
+def gates(params: LSTMPParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMPGates]:
+    """Return ``(carry, h [B, P], gates)`` of one step: the equations."""
+    i, f, g, o = activate(wx + uh, "sigmoid sigmoid tanh sigmoid")
+    c = f * carry.c + i * g
+    m = o * jnp.tanh(c)
+    h = m @ params.W_r
+    return LSTMCarry(h, c), h, LSTMPGates(i, f, g, o, m)
+
+
+lstmp = Cell(
+    init, initial_carry, input_affine, hidden_product, gates, "lstmp", LSTMPParams,
+    "Sak, Senior & Beaufays 2014, arXiv:1402.1128, section 2; without peepholes, as torch.nn.LSTM(proj_size)",
+)  # fmt: skip
+"""The LSTM with a projected output as a Cell."""

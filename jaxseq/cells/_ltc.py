@@ -1,0 +1,82 @@
+"""Liquid time constant network: leaky units whose time constant depends on input and state.
+
+    dh/dt = -(1 / tau + f) * h + f * A,    f = sigmoid(x W + h U + b)
+
+over the time t since the last step, by the paper's fused solver: N steps, each half explicit and half implicit, of
+
+    h <- (h + d * f * A) / (1 + d * (1 / tau + f)),    d = t / N
+
+f opens a conductance towards A: it both drives a unit and shortens its time constant, which stays between
+``tau / (1 + tau)`` and tau, and h never leaves the range of its start, 0 and A (theorems 1 and 2; both hold exactly for
+the solver). ``1 / tau`` is softplus of the parameter `leak`, and so is positive whatever an optimizer does; the paper
+has tau itself. `init` starts with tau = 20, in the unit of t: with a shorter one the past is forgotten before it is
+learnt. ``ltc_with(unfolds=...)`` returns the cell for another N than 6. ``h U`` is computed anew in each of the
+N steps: the first is the cell's hidden term, N - 1 are inside the equations.
+
+The paper writes one f for each unit, as here; the authors' later code has one sigmoid and one A for each pair of units.
+
+Reference: Hasani, Lechner, Amini, Rus & Grosu 2021, "Liquid time-constant networks", arXiv:2006.04439, eqs. 1-3 and
+algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, affine
+from jaxseq.cells._parts import Hidden, Timed, hidden_product, init_of, spaced, zeros_carry
+from jaxseq.initializers import uniform
+from jaxseq.notation import Array
+
+
+class LTCParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``, ``A [H]`` (where f drives to), ``leak [H]`` (softplus: 1 / tau)."""
+
+    W: Array
+    U: Array
+    b: Array
+    A: Array
+    leak: Array
+
+
+class LTCGates(NamedTuple):
+    """At the last of the N steps: conductance f and time constant ``1 / (1 / tau + f)``, each ``[B, H]``."""
+
+    f: Array
+    tau: Array
+
+
+init = init_of(
+    LTCParams, W="D H", U="H H", b="H", A=("H", uniform(1.0)), leak=("H", jax.nn.initializers.constant(-3.0))
+)  # fmt: skip
+initial_carry = zeros_carry(Hidden)
+
+
+def input_terms(params: LTCParams, x: Timed) -> Timed:
+    """Return ``x W + b``, ``[B, H]``, and the times."""
+    return Timed(affine(x.x, params.W, params.b), x.t)
+
+
+def ltc_with(unfolds: int = 6) -> Cell:
+    """Return the cell whose solver takes `unfolds` steps within the time of one."""
+
+    def gates(params: LTCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, LTCGates]:
+        h, d = carry.h, wx.t * (1 / unfolds)
+        A = jnp.broadcast_to(params.A, h.shape)
+        leak = jnp.broadcast_to(jax.nn.softplus(params.leak), h.shape)
+        for n in range(unfolds):
+            f = jax.nn.sigmoid(wx.x + (hidden_product(params, Hidden(h)) if n else uh))
+            h = (h + d * f * A) / (1 + d * (leak + f))
+        return Hidden(h), h, LTCGates(f, 1 / (leak + f))
+
+    return Cell(
+        init, initial_carry, input_terms, hidden_product, gates, "ltc", LTCParams,
+        'Hasani et al. 2021, "Liquid time-constant networks", arXiv:2006.04439, eqs. 1-3', regular=spaced,
+    )  # fmt: skip
+
+
+ltc = ltc_with()
+"""The LTC as a Cell, with 6 steps of the solver; its input is `Timed`, t the time since the last step."""

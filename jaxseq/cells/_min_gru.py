@@ -1,0 +1,57 @@
+"""minGRU: a GRU whose gate and candidate see the input alone, so that it is affine in its state and can be scanned.
+
+    z = sigmoid(x W_z + b_z)                  update gate: write (1 takes the candidate, 0 keeps the old state)
+    n = x W_n + b_n                           candidate
+    h' = (1 - z) * h + z * n
+
+The blocks are packed in the order z n. There is no U: a step multiplies no matrix with the state. The paper's appendix
+has a form that is trained in log space, whose candidate is positive; this is the plain one of its main text.
+
+Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3
+(minGRU).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxseq.cells._base import Cell, activate, blocks, zeros_for
+from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.notation import Array
+
+
+class MinGRUParams(NamedTuple):
+    """``W [D, 2H]``, ``b [2H]``, blocks in the order z n."""
+
+    W: Array
+    b: Array
+
+
+class MinGRUGates(NamedTuple):
+    """Update gate (z = 1 writes) and candidate, each ``[B, H]``."""
+
+    z: Array
+    n: Array
+
+
+init = init_of(MinGRUParams, W="D 2H", b="2H")
+
+
+def initial_carry(params: MinGRUParams, batch_shape: tuple[int, ...] = ()) -> Hidden:
+    """Return the state before the first step: zeros ``[*batch_shape, H]``."""
+    return Hidden(zeros_for(params.b, batch_shape, params.b.shape[0] // 2))
+
+
+def gates(params: MinGRUParams, carry: Hidden, wx: Array, uh: tuple[()]) -> tuple[Hidden, Array, MinGRUGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    a_z, n = blocks(wx, 2)
+    (z,) = activate(a_z, "sigmoid")
+    h = (1 - z) * carry.h + z * n
+    return Hidden(h), h, MinGRUGates(z, n)
+
+
+min_gru = Cell(
+    init, initial_carry, input_affine, no_hidden_terms, gates, "min_gru", MinGRUParams,
+    'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3', linear="elementwise",
+)  # fmt: skip
+"""The minGRU."""

@@ -1,0 +1,90 @@
+"""Minion recurrent unit: a GRU (reset before the product) whose gates are replaced by constants.
+
+    r  = sigmoid(x W_r + h U_r + b_r)             reset gate, of MiRU-1 only; MiRU-2 has the constant beta for it
+    n  = tanh   (x W_n + (r * h) U_n + b_n)       candidate
+    h' = lambda * h + (1 - lambda) * n            lambda: retain (1 keeps, 0 takes the candidate)
+
+`miru` is MiRU-2, the smallest, with lambda = beta = 0.5; `miru1` has lambda = 0.5. The constants are chosen by
+hand, not learned: `miru_of` and `miru1_of` make the cells with others. With beta = 1 MiRU-2 is a leaky Elman network.
+
+Reference: Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175;
+Neurocomputing 673 (2026), 132847.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, blocks
+from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
+
+REFERENCE = 'Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175'
+
+
+class MiRUParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class MiRU1Params(NamedTuple):
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order r n; ``U [H, H]`` of r, ``U_n [H, H]``."""
+
+    W: Array
+    U: Array
+    U_n: Array
+    b: Array
+
+
+class MiRUGates(NamedTuple):
+    """The candidate ``[B, H]``."""
+
+    n: Array
+
+
+class MiRU1Gates(NamedTuple):
+    """Reset gate and candidate, each ``[B, H]``."""
+
+    r: Array
+    n: Array
+
+
+init = init_of(MiRUParams, W="D H", U="H H", b="H")
+init1 = init_of(MiRU1Params, W="D 2H", U="H H", U_n="H H", b="2H")
+initial_carry = zeros_carry(Hidden)
+
+
+def miru_of(retain: float, reset: float) -> Cell:
+    """Return the MiRU-2 with ``lambda = retain`` and ``beta = reset``."""
+
+    def gates(params: MiRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRUGates]:
+        n = jnp.tanh(wx + reset * uh)
+        h = retain * carry.h + (1 - retain) * n
+        return Hidden(h), h, MiRUGates(n)
+
+    return Cell(init, initial_carry, input_affine, hidden_product, gates, "miru", MiRUParams, REFERENCE)
+
+
+def miru1_of(retain: float) -> Cell:
+    """Return the MiRU-1 with ``lambda = retain``."""
+
+    def gates(params: MiRU1Params, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRU1Gates]:
+        wx_r, wx_n = blocks(wx, 2)
+        (r,) = activate(wx_r + uh, "sigmoid")
+        n = jnp.tanh(wx_n + (r * carry.h) @ params.U_n)
+        h = retain * carry.h + (1 - retain) * n
+        return Hidden(h), h, MiRU1Gates(r, n)
+
+    return Cell(init1, initial_carry, input_affine, hidden_product, gates, "miru1", MiRU1Params, REFERENCE)
+
+
+miru = miru_of(retain=0.5, reset=0.5)
+"""The minion recurrent unit without any gate (MiRU-2) as a Cell."""
+
+miru1 = miru1_of(retain=0.5)
+"""The minion recurrent unit with a reset gate (MiRU-1) as a Cell."""

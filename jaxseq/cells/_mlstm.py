@@ -1,0 +1,126 @@
+"""mLSTM, the xLSTM with matrix memory: keys and values are stored, queries read them, gates see only the input.
+
+In each of N heads, with K = H / N units, and gates that are one number a head:
+
+    q = x W_q + b_q,  k = (x W_k + b_k) / sqrt(K),  v = x W_v + b_v     query, key, value; eqs. 22-24
+    i = exp    (a_i),  a_i = x w_i + b_i                                input gate: write, not bounded; eq. 25
+    f = sigmoid(a_f),  a_f = x w_f + b_f                                forget gate: retain; eq. 26, the first form
+    o = sigmoid(x W_o + b_o)                                            output gate, H units: show; eq. 27
+    C' = f C + i v k^T                                                  memory; eq. 19
+    n' = f n + i k                                                      normaliser; eq. 20
+    h = o * C' q / max(|n' q|, 1)                                       eq. 21
+
+C and n are kept divided by exp(m), with m' = max(log f + m, a_i) as in the sLSTM: i' = exp(a_i - m') and
+f' = exp(log f + m - m') stand in for i and f, and max(|n' q|, exp(-m')) for the divisor, which changes nothing but the
+range of the numbers. h is only an output. Without m, C and n would be affine in their past; with it they are not.
+The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a divisor
+of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, where those of the authors' code begin.
+
+Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
+long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, affine, blocks, zeros_for
+from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.errors import InputError
+from jaxseq.initializers import Initializer, glorot, packed, zeros
+from jaxseq.notation import Array, Key, Tree
+
+
+class MLSTMParams(NamedTuple):
+    """``W [D, 4H]``, ``b [4H]`` (q k v o); ``W_if [D, 2N]``, ``b_if [2N]`` (i f) for N heads."""
+
+    W: Array
+    b: Array
+    W_if: Array
+    b_if: Array
+
+
+class MLSTMCarry(NamedTuple):
+    """Memory ``C [B, N, K, K]`` (value, key) and normaliser ``n [B, N, K]``, divided by exp(m); ``m [B, N]``."""
+
+    C: Array
+    n: Array
+    m: Array
+
+
+class MLSTMGates(NamedTuple):
+    """Input (write) and forget gate (retain), stabilised, and their logs, ``[B, N]``; o ``[B, H]``; q k v."""
+
+    i: Array
+    f: Array
+    o: Array
+    q: Array
+    k: Array
+    v: Array
+    log_f: Array
+    log_i: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    bias: Initializer = zeros,
+    forget_bias: float = 3.0,
+    heads: int = 1,
+) -> MLSTMParams:
+    """Return parameters for D = input_size, H = hidden_size in so many heads. Consumes `key`.
+
+    Raises:
+      InputError: if heads does not divide H.
+    """
+    D, H = input_size, hidden_size
+    if heads < 1 or H % heads:
+        raise InputError(f"mlstm: heads must divide the hidden size {H}; got {heads}")
+    keys = jax.random.split(key, 4)
+    W, W_if = packed(kernel, keys[0], (D, H), 4, dtype), packed(kernel, keys[1], (D, heads), 2, dtype)
+    b, b_if = bias(keys[2], (4 * H,), dtype), bias(keys[3], (2 * heads,), dtype)
+    return MLSTMParams(W, b, W_if, b_if.at[heads:].add(forget_bias))
+
+
+def initial_carry(params: MLSTMParams, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:
+    """Return an empty memory, ``[*batch_shape, N, K, K]``, and what goes with it."""
+    N = params.b_if.shape[0] // 2
+    K = params.b.shape[0] // 4 // N
+    C, n = (zeros_for(params.b, (*batch_shape, N, *more), K) for more in ((K,), ()))
+    return MLSTMCarry(C, n, zeros_for(params.b, batch_shape, N))
+
+
+def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
+    """Return the affine parts, q k v o ``[B, 4H]`` and i f ``[B, 2N]``."""
+    return affine(x, params.W, params.b), affine(x, params.W_if, params.b_if)
+
+
+def gates(params: MLSTMParams, carry: MLSTMCarry, wx: Tree, uh: Tree) -> tuple[MLSTMCarry, Array, MLSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    *qkv, a_o = blocks(wx[0], 4)
+    q, k, v = (a.reshape(carry.n.shape) for a in qkv)
+    k = k / math.sqrt(k.shape[-1])
+    log_i, a_f = blocks(wx[1], 2)
+    log_f = jax.nn.log_sigmoid(a_f)
+    m = jnp.maximum(log_f + carry.m, log_i)
+    i, f, o = jnp.exp(log_i - m), jnp.exp(log_f + carry.m - m), jax.nn.sigmoid(a_o)
+    C = f[..., None, None] * carry.C + (i[..., None] * v)[..., :, None] * k[..., None, :]
+    n = f[..., None] * carry.n + i[..., None] * k
+    divisor = jnp.maximum(jnp.abs(jnp.sum(n * q, axis=-1)), jnp.exp(-m))
+    h = o * (jnp.einsum("...vk,...k->...v", C, q) / divisor[..., None]).reshape(o.shape)
+    return MLSTMCarry(C, n, m), h, MLSTMGates(i, f, o, q, k, v, log_f, log_i)
+
+
+mlstm = Cell(
+    init, initial_carry, input_terms, no_hidden_terms, gates, "mlstm", MLSTMParams,
+    'Beck et al. 2024, "xLSTM: extended long short-term memory", arXiv:2405.04517, eqs. 19-27',
+)  # fmt: skip
+"""The mLSTM as a Cell."""

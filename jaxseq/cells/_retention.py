@@ -1,0 +1,112 @@
+"""Retention, one head: linear attention whose memory decays and turns, as a recurrence.
+
+    q = x W_q                        query,  complex [B, K]
+    k = x W_k                        key,    complex [B, K]
+    v = x W_v                        value,  [B, H]
+    S' = gamma e^(i theta) * S + conj(k)^T v         memory, complex [B, K, H]; gamma retains
+    o  = Re(q S')                    output
+
+which over a sequence is ``o_n = sum_(m <= n) gamma^(n - m) Re(q_n e^(i n theta) conj(k_m e^(i m theta))^T) v_m``,
+attention without a softmax. K complex features are the paper's 2 K real ones, which it turns in pairs (xPos). The
+carry holds S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
+``gamma [1]`` and ``theta [K]`` are parameters with the rest; the paper keeps both fixed, which is for the optimizer to
+do. Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to the
+recurrence.
+
+`init` takes ``key_size`` (K, H / 2 by default, so that a query is about as wide as a value) and ``gamma=31/32``, the
+paper's first head (1 - 2^-5); theta starts at 10000^(-k / K) for k from 0 to K - 1.
+
+Reference: Sun, Dong, Huang, Ma, Xia, Xue, Wang & Wei 2023, "Retentive network: a successor to transformer for large
+language models", arXiv:2307.08621, section 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, zeros_for
+from jaxseq.cells._deltanet import outer, read
+from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.initializers import Initializer, glorot
+from jaxseq.notation import Array, Key, Tree
+
+
+class RetentionParams(NamedTuple):
+    """``W [D, 4K + H]`` (q re, q im, k re, k im, v), ``gamma [1]``, ``theta [K]``."""
+
+    W: Array
+    gamma: Array
+    theta: Array
+
+
+class RetentionCarry(NamedTuple):
+    """The memory as its real part ``re [B, K, H]`` and its imaginary part ``im [B, K, H]``."""
+
+    re: Array
+    im: Array
+
+
+class RetentionGates(NamedTuple):
+    """Query and key, real and imaginary parts, each ``[B, K]``, and value ``v [B, H]``."""
+
+    q_re: Array
+    q_im: Array
+    k_re: Array
+    k_im: Array
+    v: Array
+
+
+def init(
+    key: Key,
+    input_size: int,
+    hidden_size: int,
+    *,
+    dtype: Any = jnp.float32,
+    kernel: Initializer = glorot,
+    key_size: int | None = None,
+    gamma: float = 31 / 32,
+) -> RetentionParams:
+    """Return parameters for D = input_size, H = hidden_size, K = key_size (H / 2 by default). Consumes `key`."""
+    K = max(1, hidden_size // 2) if key_size is None else key_size
+    widths = (K, K, K, K, hidden_size)
+    W = [kernel(k, (input_size, n), dtype) for k, n in zip(jax.random.split(key, 5), widths, strict=True)]
+    theta = 10000.0 ** -(jnp.arange(K) / K)
+    return RetentionParams(jnp.concatenate(W, axis=-1), jnp.full((1,), gamma, dtype), theta.astype(dtype))
+
+
+def initial_carry(params: RetentionParams, batch_shape: tuple[int, ...] = ()) -> RetentionCarry:
+    """Return the memory before the first step: zeros ``[*batch_shape, K, H]``."""
+    K = params.theta.shape[-1]
+    zero = zeros_for(params.W, (*batch_shape, K), params.W.shape[-1] - 4 * K)
+    return RetentionCarry(zero, zero)
+
+
+def input_terms(params: RetentionParams, x: Array) -> RetentionGates:
+    """Return q, k and v."""
+    K = params.theta.shape[-1]
+    return RetentionGates(*jnp.split(x @ params.W, [K, 2 * K, 3 * K, 4 * K], axis=-1))
+
+
+def gates(
+    params: RetentionParams, carry: RetentionCarry, wx: RetentionGates, uh: Tree
+) -> tuple[RetentionCarry, Array, RetentionGates]:
+    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+    turn = [
+        jnp.broadcast_to((params.gamma * part(params.theta))[:, None], carry.re.shape) for part in (jnp.cos, jnp.sin)
+    ]
+    S = RetentionCarry(
+        turn[0] * carry.re - turn[1] * carry.im + outer(wx.k_re, wx.v),
+        turn[1] * carry.re + turn[0] * carry.im - outer(wx.k_im, wx.v),
+    )
+    return S, read(wx.q_re, S.re) - read(wx.q_im, S.im), wx
+
+
+retention = Cell(
+    init, initial_carry, input_terms, no_hidden_terms, gates, "retention", RetentionParams,
+    'Sun et al. 2023, "Retentive network: a successor to transformer", arXiv:2307.08621, section 2.1',
+    linear="elementwise",
+)  # fmt: skip
+"""Retention with one head as a Cell."""

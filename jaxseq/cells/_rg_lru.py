@@ -1,0 +1,82 @@
+"""Real-gated linear recurrent unit, the recurrence of Griffin and Hawk.
+
+    r = sigmoid(x W_r + b_r)                           recurrence gate: 0 retains, 1 forgets as fast as a allows (eq. 1)
+    i = sigmoid(x W_i + b_i)                           input gate: write (eq. 2)
+    u = x W_u + b_u                                    input
+    a = sigmoid(Lambda)^(c r),  c = 8                  retain (eq. 3)
+    h' = a * h + sqrt(1 - a^2) * (i * u)               (eq. 4)
+
+W and b are packed in the order r i u. In the paper the input is as wide as the state and u = x: the linear layer that
+its block has before the recurrence is W_u here, and its gates' matrices act on x beside it (with D = H, W_u the
+identity and b_u = 0 the equations are the paper's). The convolution of width 4 in between is not part of the cell.
+a is computed as exp(c r log sigmoid(Lambda)), as in the paper's appendix A.
+
+`init` draws Lambda such that sigmoid(Lambda)^c is uniform between 0.9 and 0.999 (section 2.4).
+
+Reference: De, Smith, Fernando, Botev et al. 2024, "Griffin: mixing gated linear recurrences with local attention for
+efficient language models", arXiv:2402.19427, section 2.4, eqs. 1-4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell, activate, zeros_for
+from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.notation import Array, Key, Tree
+
+SHARPNESS = 8
+"""The paper's c."""
+
+
+class RGLRUParams(NamedTuple):
+    """``W [D, 3H]``, ``b [3H]``, blocks in the order r i u; ``Lambda [H]``."""
+
+    W: Array
+    b: Array
+    Lambda: Array
+
+
+class RGLRUGates(NamedTuple):
+    """Recurrence gate, input gate (write), input, and what both make of them: a (retain); each ``[B, H]``."""
+
+    r: Array
+    i: Array
+    u: Array
+    a: Array
+
+
+def decays(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw Lambda with ``sigmoid(Lambda)^c`` uniform between 0.9 and 0.999. Consumes `key`."""
+    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+    log_a = jnp.log(jax.random.uniform(key, shape, wide, 0.9, 0.999)) / SHARPNESS
+    return (log_a - jnp.log(-jnp.expm1(log_a))).astype(dtype)
+
+
+init = init_of(RGLRUParams, W="D 3H", b="3H", Lambda=("H", decays))
+
+
+def initial_carry(params: RGLRUParams, batch_shape: tuple[int, ...] = ()) -> Hidden:
+    """Return the state before the first step: zeros ``[*batch_shape, H]``."""
+    return Hidden(zeros_for(params.Lambda, batch_shape, params.Lambda.shape[-1]))
+
+
+def gates(params: RGLRUParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidden, Array, RGLRUGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
+    r, i, u = activate(wx, "sigmoid sigmoid none")
+    log_a = SHARPNESS * r * jnp.broadcast_to(jax.nn.log_sigmoid(params.Lambda), r.shape)
+    a, rest = jnp.exp(log_a), -jnp.expm1(2 * log_a)
+    tiny = jnp.asarray(jnp.finfo(rest.dtype).tiny, rest.dtype)  # the slope of a root at 0 is infinite
+    h = a * carry.h + jnp.sqrt(jnp.maximum(rest, jnp.broadcast_to(tiny, rest.shape))) * (i * u)
+    return Hidden(h), h, RGLRUGates(r, i, u, a)
+
+
+rg_lru = Cell(
+    init, initial_carry, input_affine, no_hidden_terms, gates, "rg_lru", RGLRUParams,
+    "De et al. 2024, \"Griffin: mixing gated linear recurrences with local attention\", arXiv:2402.19427, eqs. 1-4",
+    linear="elementwise",
+)  # fmt: skip
+"""The RG-LRU as a Cell."""

@@ -1,0 +1,54 @@
+"""The Elman network, the recurrent cell without gates: h' = tanh(x W + h U + b), or relu in place of tanh.
+
+Reference: Elman 1990, "Finding structure in time", Cognitive Science 14; the relu form with U = 1 is the IRNN of
+Le, Jaitly & Hinton 2015, arXiv:1504.00941.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.notation import Array
+
+
+class RNNParams(NamedTuple):
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``."""
+
+    W: Array
+    U: Array
+    b: Array
+
+
+class RNNCarry(NamedTuple):
+    """The state ``h [B, H]``, which is also the output."""
+
+    h: Array
+
+
+class RNNGates(NamedTuple):
+    """No gates at all: only the pre-activation ``a [B, H]``."""
+
+    a: Array
+
+
+init = init_of(RNNParams, W="D H", U="H H", b="H")
+initial_carry = zeros_carry(RNNCarry)
+
+
+def _elman(activation: str, name: str) -> Cell:
+    def gates(params: RNNParams, carry: RNNCarry, wx: Array, uh: Array) -> tuple[RNNCarry, Array, RNNGates]:
+        a = wx + uh
+        (h,) = activate(a, activation)
+        return RNNCarry(h), h, RNNGates(a)
+
+    reference = 'Elman 1990, "Finding structure in time", Cognitive Science 14(2)'
+    return Cell(init, initial_carry, input_affine, hidden_product, gates, name, RNNParams, reference)
+
+
+rnn = _elman("tanh", "rnn")
+"""Elman network with tanh."""
+
+rnn_relu = _elman("relu", "rnn_relu")
+"""Elman network with relu."""

@@ -1,0 +1,148 @@
+"""Cells on top of one another, as one Cell: the output of each is the input of the next, within the step.
+
+Params and carry are tuples, the lowest layer first. Dropout between the layers is drawn for all T before the loop
+(`drop_between`) and travels beside x, so that a step holds no random numbers and stays a pure function of its input.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.cells._base import Cell
+from jaxseq.cells._checks import check_is_cell, input_size
+from jaxseq.dropout import keep_mask
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+
+
+class Dropped(NamedTuple):
+    """An input with the dropout masks of the layers above it.
+
+    Fields:
+      x: ``[..., D]``.
+      keep: one array ``[..., H_k]`` for each layer k but the last: 0 drops a unit of its output, 1 / (1 - rate)
+        keeps it.
+    """
+
+    x: Tree
+    keep: tuple[Array, ...]
+
+
+@functools.cache  # equal stacks are the same value, so that a jitted function that takes one as static traces once
+def stack(*cells: Cell) -> Cell:
+    """Return the Cell that runs `cells` as layers, the first one lowest.
+
+    ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one each, and keyword
+    arguments for every layer's init. The output is the top layer's; the gates are a tuple, one entry a layer. The
+    input is x, or `Dropped` for dropout between layers.
+
+    Raises:
+      InputError: if no cell is given, or one above the lowest takes more than an array (times, what is missing).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq.cells import gru, lstm, stack
+      >>> cell = stack(lstm, gru)
+      >>> params = cell.init(jax.random.key(0), 3, (5, 4))
+      >>> carry, out = cell.step(params, cell.initial_carry(params), jnp.ones(3))
+      >>> out.shape, carry[0].c.shape
+      ((4,), (5,))
+    """
+    if not cells:
+        raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
+    for layer, cell in enumerate(cells):
+        check_is_cell("stack", cell)
+        if layer and cell.regular is not Cell._field_defaults["regular"]:
+            raise InputError(
+                f"stack: {cell.name} takes more than an array, and can only be the lowest layer; the others get the "
+                f"output of the one below. Got it as layer {layer}"
+            )
+
+    def init(key: Key, input_size: int, hidden_size: int | tuple[int, ...], **options: Any) -> Params:
+        sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
+        if len(sizes) != len(cells):
+            raise InputError(f"stack: expected {len(cells)} hidden sizes, one for each cell; got {sizes}")
+        params, D = [], input_size
+        for layer, (cell, k) in enumerate(zip(cells, jax.random.split(key, len(cells)), strict=True)):
+            params.append(cell.init(k, D, sizes[layer], **options))
+            if layer + 1 < len(cells):
+                D = _output_size(cell, params[-1], D)
+        return tuple(params)
+
+    def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, params, strict=True))
+
+    def input_terms(params: Params, x: Tree) -> Tree:
+        x, keep = x if isinstance(x, Dropped) else (x, None)
+        return cells[0].input_terms(params[0], x), keep
+
+    def hidden_terms(params: Params, carry: Carry) -> Tree:
+        return tuple(c.hidden_terms(p, k) for c, p, k in zip(cells, params, carry, strict=True))
+
+    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+        wx, keep = wx
+        new, out, named = cells[0].gates(params[0], carry[0], wx, uh[0])
+        carries, all_gates = [new], [named]
+        for layer in range(1, len(cells)):
+            below = out if keep is None else out * keep[layer - 1]
+            wx = cells[layer].input_terms(params[layer], below)
+            new, out, named = cells[layer].gates(params[layer], carry[layer], wx, uh[layer])
+            carries.append(new)
+            all_gates.append(named)
+        return tuple(carries), out, tuple(all_gates)
+
+    return Cell(
+        init,
+        initial_carry,
+        input_terms,
+        hidden_terms,
+        gates,
+        name=f"stack({', '.join(c.name for c in cells)})",
+        params_type=tuple(c.params_type for c in cells),
+        spatial=max(c.spatial for c in cells),
+        regular=cells[0].regular,
+    )
+
+
+def _output_size(cell: Cell, params: Params, input_size: int) -> int:
+    """Return how many features a cell puts out: H for most, but not for all."""
+    x = jnp.zeros((1,) * (1 + cell.spatial) + (input_size,), jax.tree.leaves(params)[0].dtype)
+    x = jax.tree.map(lambda a: a[0], cell.regular(x))
+    carry = cell.initial_carry(params, (1,) * cell.spatial)
+    return jax.eval_shape(lambda: cell.advance(params, carry, cell.input_terms(params, x))[1]).shape[-1]
+
+
+def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
+    """Return xs with dropout masks for the outputs of every layer of a stack but the last, drawn anew at each step.
+
+    Args:
+      key: consumed.
+      rate: the probability with which a unit is dropped, in [0, 1); kept units are scaled by 1 / (1 - rate).
+      params: the stack's parameters.
+      xs: ``[T, B, D]`` for `unroll`, or ``[B, D]`` for one step.
+
+    Evaluation simply passes xs itself. Reference: Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329 (dropout on the
+    non-recurrent connections only).
+
+    Raises:
+      InputError: if rate is not in [0, 1).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import drop_between, gru, stack
+      >>> cell, xs = stack(gru, gru), jnp.ones((7, 2, 3))
+      >>> params = cell.init(jax.random.key(0), 3, 5)
+      >>> carry, outs = unroll(cell, params, None, drop_between(jax.random.key(1), 0.2, params, xs))
+      >>> outs.shape
+      (7, 2, 5)
+    """
+    if not 0 <= rate < 1:
+        raise InputError(f"drop_between: rate must be at least 0 and below 1, the probability of dropping; got {rate}")
+    keys = jax.random.split(key, len(params))[1:]
+    shapes = [(*xs.shape[:-1], input_size(above)) for above in params[1:]]
+    return Dropped(xs, tuple(keep_mask(k, rate, shape, xs.dtype) for k, shape in zip(keys, shapes, strict=True)))

@@ -1,0 +1,69 @@
+"""Scan with the gradient of the carry clipped on its way back, so that it cannot explode over a long sequence."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.recurrence._deferred import deferred
+
+
+def clipped(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Tree,
+    mask: Array | None,
+    reverse: bool,
+    *,
+    limit: float = 1.0,
+    segment: int = 1,
+) -> tuple[Carry, Tree]:
+    """Run `cell` over ``xs [T, B, D]`` as every recurrence does; going back, hold the carry's gradient within limits.
+
+    Args:
+      limit: each entry of the gradient with respect to the carry is clipped to ``[-limit, limit]``.
+      segment: steps between two clippings; each segment runs as `deferred`. Both are given as
+        ``recurrence=functools.partial(clipped, limit=0.1, segment=20)``.
+
+    Such a gradient is that of no function; forward mode is refused by JAX. Reference: Graves 2013, "Generating
+    sequences with recurrent neural networks", arXiv:1308.0850, section 2.1.
+
+    Raises:
+      InputError: if limit is not positive, or T is not a multiple of segment.
+
+    Example:
+      >>> from functools import partial
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import lstm
+      >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((100, 2, 3))
+      >>> run = partial(clipped, limit=0.1)
+      >>> jax.grad(lambda p: unroll(lstm, p, None, xs, recurrence=run)[1].sum())(params).U.shape
+      (5, 20)
+    """
+    if not limit > 0:
+        raise InputError(f"clipped: limit must be above 0, the largest entry of a gradient; got {limit}")
+    T = jax.tree.leaves(xs)[0].shape[0]
+    if segment < 1 or T % segment:
+        raise InputError(f"clipped: T must be a multiple of segment; got T = {T} and segment = {segment}")
+
+    @jax.custom_vjp
+    def clip(carry: Carry) -> Carry:
+        return carry
+
+    def back(_: None, gradient: Carry) -> tuple[Carry]:
+        return (jax.tree.map(lambda g: jnp.clip(g, -limit, limit), gradient),)
+
+    clip.defvjp(lambda carry: (carry, None), back)
+
+    def run(carry: Carry, part: Tree) -> tuple[Carry, Tree]:
+        xs, mask = part
+        return deferred(cell, params, clip(carry), xs, mask, reverse)
+
+    parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask))
+    carry, outs = lax.scan(run, carry, parts, reverse=reverse)
+    return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)

@@ -1,0 +1,114 @@
+"""Training looked at again: params kept at steps that are even on a logarithmic scale, since most happens early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Params, Tree
+from jaxseq.study._compare import Model, train
+from jaxseq.study.tasks import Task
+
+
+def log_spaced(steps: int, count: int) -> tuple[int, ...]:
+    """Return about `count` numbers of steps from 0 to `steps`: 0, 1 and on, each further by the same factor.
+
+    Example:
+      >>> log_spaced(1000, 8)
+      (0, 1, 3, 10, 32, 100, 316, 1000)
+    """
+    if steps < 1 or count < 2:
+        raise InputError(f"log_spaced: steps must be at least 1 and count at least 2; got {steps} and {count}")
+    if count == 2:
+        return (0, steps)
+    places = np.rint(np.geomspace(1, steps, count - 1)).astype(int)
+    return (0, *dict.fromkeys(places.tolist()))
+
+
+class Replay(NamedTuple):
+    """A training that can be looked at again.
+
+    Fields:
+      steps: ``[K]``, the numbers of steps after which params were kept.
+      params: the params then, every array with a leading axis K.
+      losses: ``[steps]``, of every step.
+    """
+
+    steps: np.ndarray
+    params: Params
+    losses: Array
+
+
+def replay(
+    cell: Cell, task: Task, *, hidden: int, steps: int, count: int = 20, seed: int = 0, **options: Any
+) -> Replay:
+    """Train as `train` does, and keep the params of about `count` steps; memory is that many copies of them.
+
+    Example:
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.study import tasks
+      >>> kept = replay(gru, tasks.reverse(2), hidden=4, steps=10, count=4)
+      >>> kept.steps.tolist(), kept.params.cell.U.shape
+      ([0, 1, 3, 10], (4, 4, 12))
+    """
+    at = log_spaced(steps, count)
+    trained = train(cell, task, hidden=hidden, steps=steps, seed=seed, keep=at, **options)
+    return Replay(np.array(at), trained.kept, trained.losses)
+
+
+def along(look: Callable[[Model], Tree], kept: Params) -> Tree:
+    """Return ``look(params)`` for each of the params kept, one after the other; every array gets a leading axis K.
+
+    Example:
+      >>> kept = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+      >>> along(lambda params: params["w"].sum(), kept).tolist()
+      [3.0, 7.0]
+    """
+    return lax.map(look, kept)
+
+
+class Kept(NamedTuple):
+    """What `recorder` has seen so far: numbers of steps, and the params after each, as NumPy arrays."""
+
+    steps: list[int]
+    params: list[Params]
+
+    def stacked(self) -> Params:
+        """Return the params with a leading axis K, as `along` takes them."""
+        return jax.tree.map(lambda *a: jnp.stack(a), *self.params)
+
+
+def recorder(run: Callable[..., tuple], at: tuple[int, ...]) -> tuple[Callable[..., tuple], Kept]:
+    """Return a `run` for `jaxseq.train.fit` that keeps params on its way, and the `Kept` that it fills.
+
+    A chunk of steps is one program, so that params are kept at the end of the first chunk that reaches each step of
+    `at`; step 0 are those of the first call. Give chunks of one step where it must be exact.
+
+    Args:
+      run: ``(state, bucket, rows) -> (state, Steps)``, as fit takes it.
+      at: numbers of steps, from `log_spaced`.
+    """
+    kept, due = Kept([], []), sorted(set(at))
+
+    def keep(state: Any) -> None:
+        step = int(state.step)
+        if due and due[0] <= step:
+            kept.steps.append(step)
+            kept.params.append(jax.tree.map(np.array, state.params))
+        while due and due[0] <= step:
+            due.pop(0)
+
+    def recorded(state: Any, *rest: Any) -> tuple:
+        keep(state)
+        state, *found = run(state, *rest)
+        keep(state)
+        return state, *found
+
+    return recorded, kept
