@@ -188,7 +188,7 @@ def _compile(cell: Cell, params: Any, xs: jax.Array) -> tuple[Callable[..., Any]
     """
 
     def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return (unroll(cell, params, None, cell.regular(xs))[1] ** 2).sum()
+        return (unroll(cell, params, cell.lift(xs))[1] ** 2).sum()
 
     begun = time.perf_counter()
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).trace(params, xs).lower().compile()

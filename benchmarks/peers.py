@@ -64,7 +64,7 @@ def setup(cell: str, shape: tuple[int, int, int, int]) -> tuple[Any, jax.Array]:
 def ours(cell: str, params: Any, xs: jax.Array, recurrence: str = "deferred") -> Layer:
     """Return our layer, with one of our recurrences."""
     run = RECURRENCES[recurrence]
-    return Layer(lambda p, xs: unroll(CELLS[cell], p, None, xs, recurrence=run)[1], params, lambda g: g)
+    return Layer(lambda p, xs: unroll(CELLS[cell], p, xs, recurrence=run)[1], params, lambda g: g)
 
 
 def textbook(cell: str, params: Any, xs: jax.Array) -> Layer:

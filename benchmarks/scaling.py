@@ -93,7 +93,7 @@ def _compiled(cell: str, recurrence: str, sizes: dict[str, int], compiles: int) 
     xs = jax.random.normal(jax.random.key(1), (T, B, H))
 
     def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return (unroll(layers, params, None, xs, recurrence=RECURRENCES[recurrence])[1] ** 2).sum()
+        return (unroll(layers, params, xs, recurrence=RECURRENCES[recurrence])[1] ** 2).sum()
 
     took = []
     for _ in range(compiles):

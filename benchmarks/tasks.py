@@ -94,7 +94,7 @@ class Head(NamedTuple):
 def outputs(cell: Cell, params: Any, xs: jax.Array) -> jax.Array:
     """Return the outputs ``[T, B, H]`` for ``xs [T, B, D]``: time is regular, and a picture has one place."""
     places = (1,) * cell.spatial
-    outs = unroll(cell, params, None, cell.regular(xs.reshape(*xs.shape[:2], *places, xs.shape[2])))[1]
+    outs = unroll(cell, params, cell.lift(xs.reshape(*xs.shape[:2], *places, xs.shape[2])))[1]
     return outs.reshape(*xs.shape[:2], outs.shape[-1])
 
 

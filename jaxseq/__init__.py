@@ -5,14 +5,17 @@ where they are wanted: ``from jaxseq import train``, ``import jaxseq.plots``.
 """
 
 from jaxseq import attention, cells, decode, losses, recurrence, seq2seq
+from jaxseq._layers import Bidirectional, bidirectional, init_bidirectional, init_layers, layers
+from jaxseq._unroll import Trace, length_mask, trace, unroll
+from jaxseq.attention import ATTENTIONS
 from jaxseq.cells import CELLS, Cell, stack
 from jaxseq.errors import InputError
 from jaxseq.recurrence import RECURRENCES
-from jaxseq._unroll import Bidirectional, Trace, bidirectional, layers, trace, unroll
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ATTENTIONS",
     "CELLS",
     "RECURRENCES",
     "Bidirectional",
@@ -23,7 +26,10 @@ __all__ = [
     "bidirectional",
     "cells",
     "decode",
+    "init_bidirectional",
+    "init_layers",
     "layers",
+    "length_mask",
     "losses",
     "recurrence",
     "seq2seq",

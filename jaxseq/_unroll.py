@@ -1,40 +1,48 @@
-"""Cells over time: `unroll`, `trace` (with every gate of every step), `bidirectional` and `layers`."""
+"""Cells over time: `unroll`, `trace` (with every gate of every step) and the mask of lengths."""
 
 from __future__ import annotations
 
-import functools
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells import Cell
-from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_params
+from jaxseq.cells import Cell, made
+from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
 
+P = TypeVar("P")
+K = TypeVar("K")
+O = TypeVar("O")  # noqa: E741, the letter of an output
+G = TypeVar("G")
+
 
 def unroll(
-    cell: Cell,
-    params: Params,
-    carry: Carry | None,
+    cell: Cell[P, K, O, G],
+    params: P,
     xs: Tree,
-    mask: Array | None = None,
+    carry: K | None = None,
     *,
+    mask: Array | None = None,
+    resets: Array | None = None,
     reverse: bool = False,
     recurrence: Recurrence = deferred,
-) -> tuple[Carry, Tree]:
+) -> tuple[K, O]:
     """Run a cell over a sequence.
 
     Args:
       cell: a Cell.
       params: its parameters; outputs have their dtype.
-      carry: the state to start from, or None for ``cell.initial_carry``.
       xs: ``[T, B, D]`` with any number of batch axes, none included (``[T, D]``).
-      mask: bool ``[T, B]`` (without the places of a cell that works on pictures), True where a step is real. A padded
-        step holds the carry and outputs zeros, whatever xs has there, NaN included; a row without any real step
-        returns its initial carry.
+      carry: the state to start from; ``cell.initial_carry`` by default.
+      mask: bool ``[T, B]`` (without the places of a cell that works on pictures), True where a step is real; see
+        `length_mask`. A padded step holds the carry and outputs zeros, whatever xs has there, NaN included; a row
+        without any real step returns its initial carry.
+      resets: bool ``[T, B]``, True where a step begins a new sequence: an episode of reinforcement learning, or one of
+        several documents in a row. The carry is then ``cell.initial_carry`` before that step, padded or not. With
+        `reverse` the same marks cut the row into the same pieces, each run from its last step to its first.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
       recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, and `associative` for cells that
@@ -45,64 +53,101 @@ def unroll(
       and passing the carry on equals feeding it whole.
 
     Raises:
-      InputError: if features, axes, dtypes, mask or carry do not fit.
+      InputError: if features, axes, dtypes, mask, resets or carry do not fit.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq import unroll
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> carry, outs = unroll(gru, params, None, jnp.ones((7, 2, 3)))
+      >>> carry, outs = unroll(gru, params, jnp.ones((7, 2, 3)))
       >>> outs.shape, bool((outs[-1] == carry.h).all())
       ((7, 2, 5), True)
     """
     check_is_cell("unroll", cell)
+    name = f"unroll({cell.name})"
     if not callable(recurrence):
         raise InputError(
-            f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
+            f"{name}: recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
             "By name: jaxseq.recurrence.RECURRENCES['scan']"
         )
-    check_params(f"unroll({cell.name})", cell.params_type, params)
+    check_params(name, cell.params_type, params)
+    check_order(name, cell, params, xs, carry)
     xs = jax.tree.map(jnp.asarray, xs)
-    check_inputs(f"unroll({cell.name})", params, xs, "[T, B, D]")
+    if isinstance(xs, jax.Array):
+        check_inputs(name, params, xs, "[T, B, D]")
+        xs = cell.lift(xs)
+    check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
-    if carry is None:
-        carry = cell.initial_carry(params, time_and_batch[1:])
-    check_carry(cell, params, carry, time_and_batch[1:])
+    start = cell.initial_carry(params, time_and_batch[1:]) if carry is None else carry
+    check_carry(cell, params, start, time_and_batch[1:])
+    steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
         mask = jnp.asarray(mask)
-        check_mask(f"unroll({cell.name})", mask, time_and_batch[: len(time_and_batch) - cell.spatial])
+        check_mask(name, mask, steps)
         # Zeroed here, not only held later: the gradient of a discarded NaN would still be NaN.
         xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
-    return recurrence(cell, params, carry, xs, mask, reverse)
+    if resets is not None:
+        resets = jnp.asarray(resets)
+        check_mask(name, resets, steps, "resets", "a step begins a new sequence")
+        if reverse:  # a piece is entered at its last step, the one before the next piece begins
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    return recurrence(cell, params, xs, start, mask=mask, resets=resets, reverse=reverse)
 
 
-class Trace(NamedTuple):
+def length_mask(lengths: Array, T: int) -> Array:
+    """Return the mask ``[T, B]`` of rows with these numbers of real steps: True at the first ``lengths[b]`` of T.
+
+    Args:
+      lengths: int ``[B]``, with any number of batch axes, none included.
+      T: time steps of the padded batch.
+
+    Raises:
+      InputError: if lengths are not whole numbers, or one that is known is not from 0 to T.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> length_mask(jnp.array([3, 0, 1]), 3).astype(int).T.tolist()
+      [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
+    """
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise InputError(f"length_mask: lengths must be whole numbers, one for each row; got {lengths.dtype}")
+    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+        least, most = int(lengths.min()), int(lengths.max())
+        if least < 0 or most > T:
+            raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {least} to {most}")
+    steps = jnp.arange(T, dtype=lengths.dtype).reshape(T, *[1] * lengths.ndim)
+    return steps < lengths[None]
+
+
+class Trace(NamedTuple, Generic[O, G, K]):
     """What a cell did at every step.
 
     Fields:
       outs: ``[T, B, H]``, as `unroll` returns them.
-      gates: the cell's gates, each ``[T, B, H]`` (for a stack a tuple, one entry a layer).
+      gates: the cell's gates, each ``[T, B, H]`` (for a stack a tuple, one entry for each layer).
       carries: the carry after each step, each leaf ``[T, B, H]``: every ``c_t`` of an LSTM.
 
     All of them are zero at padded steps.
     """
 
-    outs: Tree
-    gates: Tree
-    carries: Carry
+    outs: O
+    gates: G
+    carries: K
 
 
 def trace(
-    cell: Cell,
-    params: Params,
-    carry: Carry | None,
+    cell: Cell[P, K, O, G],
+    params: P,
     xs: Tree,
-    mask: Array | None = None,
+    carry: K | None = None,
     *,
+    mask: Array | None = None,
+    resets: Array | None = None,
     reverse: bool = False,
     recurrence: Recurrence = deferred,
-) -> tuple[Carry, Trace]:
+) -> tuple[K, Trace[O, G, K]]:
     """Run a cell over a sequence as `unroll` does, and return every gate and every carry as well.
 
     Example:
@@ -110,102 +155,20 @@ def trace(
       >>> from jaxseq import trace
       >>> from jaxseq.cells import lstm
       >>> params = lstm.init(jax.random.key(0), 3, 5)
-      >>> carry, seen = trace(lstm, params, None, jnp.ones((7, 2, 3)))
+      >>> carry, seen = trace(lstm, params, jnp.ones((7, 2, 3)))
       >>> seen.gates.f.shape, seen.carries.c.shape
       ((7, 2, 5), (7, 2, 5))
     """
     check_is_cell("trace", cell)
-    return unroll(_showing(cell), params, carry, xs, mask, reverse=reverse, recurrence=recurrence)
+    return unroll(showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
 
 
-@functools.cache
-def _showing(cell: Cell) -> Cell:
-    """Return the cell with its gates and its carry moved into the output: the same equations, seen."""
+@made
+def showing(cell: Cell) -> Cell:
+    """Return the cell with its gates and its carry moved into the output, a `Trace`: the same equations, seen."""
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Trace, Tree]:
-        carry, out, named = cell.gates(params, carry, wx, uh)
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Trace, Tree]:
+        carry, out, named = cell.equations(params, carry, wx, uh)
         return carry, Trace(out, named, carry), named
 
-    return cell._replace(gates=gates)
-
-
-class Bidirectional(NamedTuple):
-    """Params, or carries, of the two directions."""
-
-    forward: Tree
-    backward: Tree
-
-
-def bidirectional(
-    cell: Cell,
-    params: Bidirectional,
-    carry: Bidirectional | None,
-    xs: Tree,
-    mask: Array | None = None,
-    *,
-    recurrence: Recurrence = deferred,
-) -> tuple[Bidirectional, Tree]:
-    """Run a cell forwards and, with other parameters, backwards.
-
-    Returns:
-      ``(carry, outs)``: both final carries (the backward one has seen the whole sequence when it reaches the first
-      step), and outputs ``[T, B, 2H]``, forward half first. Arguments as `unroll`.
-
-    Reference: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from jaxseq import Bidirectional, bidirectional
-      >>> from jaxseq.cells import gru
-      >>> k1, k2 = jax.random.split(jax.random.key(0))
-      >>> params = Bidirectional(gru.init(k1, 3, 5), gru.init(k2, 3, 5))
-      >>> bidirectional(gru, params, None, jnp.ones((7, 2, 3)))[1].shape
-      (7, 2, 10)
-    """
-    start = carry if carry is not None else Bidirectional(None, None)
-    for name, given in (("params", params), ("carry", start)):
-        if not isinstance(given, Bidirectional):
-            raise InputError(
-                f"bidirectional: {name} must be Bidirectional(forward, backward), one for each direction; got "
-                f"{type(given).__name__}"
-            )
-    there, ahead = unroll(cell, params.forward, start.forward, xs, mask, recurrence=recurrence)
-    back, behind = unroll(cell, params.backward, start.backward, xs, mask, reverse=True, recurrence=recurrence)
-    outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)
-    return Bidirectional(there, back), outs
-
-
-def layers(
-    cells: tuple[Cell, ...],
-    params: tuple[Params, ...],
-    carry: tuple[Carry, ...] | None,
-    xs: Tree,
-    mask: Array | None = None,
-    *,
-    recurrence: Recurrence = deferred,
-) -> tuple[tuple[Carry, ...], Tree]:
-    """Run layers one after the other, each over the whole sequence: those whose params are `Bidirectional` both ways.
-
-    What a bidirectional layer puts out at a step depends on all steps, so that such layers cannot be a `stack`. Params
-    and carry are tuples, the lowest layer first; arguments otherwise as `unroll`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from jaxseq import Bidirectional, layers
-      >>> from jaxseq.cells import gru, lstm
-      >>> k1, k2, k3 = jax.random.split(jax.random.key(0), 3)
-      >>> params = (Bidirectional(gru.init(k1, 3, 5), gru.init(k2, 3, 5)), lstm.init(k3, 10, 4))
-      >>> carry, outs = layers((gru, lstm), params, None, jnp.ones((7, 2, 3)))
-      >>> outs.shape, carry[0].backward.h.shape
-      ((7, 2, 4), (2, 5))
-    """
-    starts = (None,) * len(cells) if carry is None else carry
-    for name, given in (("params", params), ("carry", starts)):
-        if type(given) is not tuple or len(given) != len(cells):
-            raise InputError(f"layers: {name} must be a tuple of {len(cells)}, one for each cell; got {type(given)}")
-    last = []
-    for cell, own, start in zip(cells, params, starts, strict=True):
-        run = bidirectional if isinstance(own, Bidirectional) else unroll
-        end, xs = run(cell, own, start, xs, mask, recurrence=recurrence)
-        last.append(end)
-    return tuple(last), xs
+    return cell.replace(equations=equations)

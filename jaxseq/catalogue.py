@@ -76,7 +76,7 @@ def _shapes(cell: Cell, D: int, H: int) -> tuple[Params, Tree]:
     def step(key: jax.Array) -> tuple[Params, Tree]:
         params = cell.init(key, D, H)
         places = (1,) * cell.spatial
-        xs = cell.regular(jnp.zeros((1, *places, D), jnp.float32))
+        xs = cell.lift(jnp.zeros((1, *places, D), jnp.float32))
         x = jax.tree.map(lambda a: a[0], xs)
         return params, cell.advance(params, cell.initial_carry(params, places), cell.input_terms(params, x))[2]
 
@@ -163,7 +163,7 @@ def page(name: str) -> str:
     """
     cell = choose("cell", name, CELLS, "`jaxseq cells`")
     row = entry(cell)
-    module = inspect.getmodule(cell.gates)
+    module = inspect.getmodule(cell.equations)
     facts = {
         "gates": " ".join(row.gates), "parameters": row.parameters, "state": row.state,
         "linear": row.linear or "no", "reference": row.reference, "module": module.__name__ if module else "",

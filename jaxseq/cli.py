@@ -20,11 +20,13 @@ from jaxseq.cells import CELLS
 from jaxseq.compilation import keep_compiled
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import command as experiment
-from jaxseq.tasks import config as translation
-from jaxseq.tasks import convert as converting
-from jaxseq.tasks import forecast as forecasting
-from jaxseq.tasks import report
-from jaxseq.tasks import study as studying
+from jaxseq.tasks import (
+    config as translation,
+    convert as converting,
+    forecast as forecasting,
+    report,
+    study as studying,
+)
 from jaxseq.tasks.cells import is_code
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.forecast import ForecastConfig

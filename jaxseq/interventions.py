@@ -7,6 +7,7 @@ changed value can be put in its place, and all that depends on it is computed fr
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jaxseq.cells import Cell
+from jaxseq.cells import Cell, Made, Recipe, made
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
 
@@ -23,6 +24,7 @@ Change = Callable[[Array, Callable[[str], Array]], Array]
 """``(value, gate) -> value``: what to put in the place of a gate; ``gate(name)`` is another gate of the same step."""
 
 
+@made
 def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
     """Return the cell with gates changed where they are computed; everything that uses them sees the change.
 
@@ -40,17 +42,18 @@ def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
       >>> from jaxseq.cells import lstm
       >>> coupled = intervene(lstm, {"i": lambda i, gate: 1 - gate("f")})
       >>> params = lstm.init(jax.random.key(0), 3, 5)
-      >>> _, seen = trace(coupled, params, None, jnp.ones((7, 2, 3)))
+      >>> _, seen = trace(coupled, params, jnp.ones((7, 2, 3)))
       >>> bool(jnp.allclose(seen.gates.i, 1 - seen.gates.f))
       True
     """
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         return altered(cell, changes, params, carry, wx, uh)
 
-    return cell._replace(gates=gates, name=f"{cell.name} with {', '.join(changes)} changed")
+    return cell.replace(equations=equations, name=f"{cell.name} with {', '.join(changes)} changed")
 
 
+@made
 def clamp(cell: Cell, **values: Any) -> Cell:
     """Return the cell with gates held at values: ``clamp(lstm, f=1.0)`` never forgets.
 
@@ -66,38 +69,56 @@ def clamp(cell: Cell, **values: Any) -> Cell:
       >>> from jaxseq import trace
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> _, seen = trace(clamp(gru, z={2: 1.0}), params, None, jnp.ones((7, 2, 3)))
+      >>> _, seen = trace(clamp(gru, z={2: 1.0}), params, jnp.ones((7, 2, 3)))
       >>> seen.gates.z[:, 0, 2].min().item(), seen.outs[:, 0, 2].max().item()
       (1.0, 0.0)
     """
     return intervene(cell, {name: hold_at(value, name) for name, value in values.items()})
 
 
-def hold_at(value: Any, name: str = "gate") -> Change:
-    """Return the change that puts a value in a gate's place; see `clamp` for what a value may be."""
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Hold(Made):
+    """The change that puts a value in a gate's place, made by `hold_at`.
 
-    def change(old: Array, gate: Callable[[str], Array]) -> Array:
-        if not isinstance(value, Mapping):
-            new = jnp.asarray(value, old.dtype)
+    Fields:
+      value: a number, an array that broadcasts to ``[B, H]``, or ``{unit: number}``.
+      name: what error messages call the gate.
+      recipe: the call that made it.
+    """
+
+    value: Any
+    name: str
+    recipe: Recipe | None = None
+
+    def __call__(self, old: Array, gate: Callable[[str], Array]) -> Array:
+        """Return the gate with the value in its place."""
+        if not isinstance(self.value, Mapping):
+            new = jnp.asarray(self.value, old.dtype)
             fits = all(n in (1, o) for n, o in zip(new.shape[::-1], old.shape[::-1], strict=False))
             if new.ndim > old.ndim or not fits:
-                raise InputError(f"clamp: {name} has the shape {old.shape}, which {new.shape} does not broadcast to")
+                raise InputError(
+                    f"clamp: {self.name} has the shape {old.shape}, which {new.shape} does not broadcast to"
+                )
             return jnp.broadcast_to(new, old.shape)
         H = old.shape[-1]
-        if wrong := [unit for unit in value if not (isinstance(unit, int | np.integer) and -H <= unit < H)]:
-            raise InputError(f"clamp: {name} has the units 0 to {H - 1}, got {wrong[0]!r}")
-        for unit, number in value.items():
+        if wrong := [unit for unit in self.value if not (isinstance(unit, int | np.integer) and -H <= unit < H)]:
+            raise InputError(f"clamp: {self.name} has the units 0 to {H - 1}, got {wrong[0]!r}")
+        for unit, number in self.value.items():
             old = old.at[..., unit].set(number)
         return old
 
-    return change
+
+@made
+def hold_at(value: Any, name: str = "gate") -> Hold:
+    """Return the change that puts a value in a gate's place; see `clamp` for what a value may be."""
+    return Hold(value, name)
 
 
 def altered(
     cell: Cell, changes: Mapping[str, Change], params: Params, carry: Carry, wx: Tree, uh: Tree
 ) -> tuple[Carry, Tree, Tree]:
-    """Return what ``cell.gates(params, carry, wx, uh)`` returns, with some of its gates changed."""
-    closed, shapes = jax.make_jaxpr(cell.gates, return_shape=True)(params, carry, wx, uh)
+    """Return what ``cell.equations(params, carry, wx, uh)`` returns, with some of its gates changed."""
+    closed, shapes = jax.make_jaxpr(cell.equations, return_shape=True)(params, carry, wx, uh)
     named, structure = jax.tree.flatten(shapes)
     first = len(named) - len(jax.tree.leaves(shapes[2]))
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in jax.tree.leaves_with_path(shapes[2])]

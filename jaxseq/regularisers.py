@@ -26,7 +26,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells import Cell
+from jaxseq.cells import Cell, made
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import altered
@@ -101,6 +101,7 @@ class VariationalParams(NamedTuple):
     keep: Array | None = None
 
 
+@made
 def variational(cell: Cell) -> Cell:
     """Return the Cell whose h is dropped on its way into U: the same units at every step of a sequence.
 
@@ -116,7 +117,7 @@ def variational(cell: Cell) -> Cell:
       >>> cell = variational(lstm)
       >>> params = cell.init(jax.random.key(0), 3, 5)
       >>> dropped = draw_variational(jax.random.key(1), 0.3, cell, params, (2,))
-      >>> unroll(cell, dropped, None, jnp.ones((7, 2, 3)))[1].shape
+      >>> unroll(cell, dropped, jnp.ones((7, 2, 3)))[1].shape
       (7, 2, 5)
     """
 
@@ -130,12 +131,12 @@ def variational(cell: Cell) -> Cell:
         initial_carry=lambda params, batch_shape=(): cell.initial_carry(params.cell, batch_shape),
         input_terms=lambda params, x: cell.input_terms(params.cell, x),
         hidden_terms=hidden_terms,
-        gates=lambda params, *args: cell.gates(params.cell, *args),
+        equations=lambda params, *args: cell.equations(params.cell, *args),
         name=f"variational {cell.name}",
         params_type=VariationalParams,
         reference=cell.reference,
         spatial=cell.spatial,
-        regular=cell.regular,
+        regular=cell.lift,
     )
 
 
@@ -172,6 +173,7 @@ def _beside(x: Tree) -> tuple[Tree, tuple[Array, ...] | None]:
     return (x.x, x.masks) if isinstance(x, Noise) else (x, None)
 
 
+@made
 def recurrent_dropout(cell: Cell, gate: str = "g") -> Cell:
     """Return the Cell whose candidate is dropped before it is written: ``c' = f * c + i * d(g)``.
 
@@ -189,7 +191,7 @@ def recurrent_dropout(cell: Cell, gate: str = "g") -> Cell:
       >>> cell, xs = recurrent_dropout(lstm), jnp.ones((7, 2, 3))
       >>> params = cell.init(jax.random.key(0), 3, 5)
       >>> noisy = draw_recurrent_dropout(jax.random.key(1), 0.25, cell, params, xs)
-      >>> unroll(cell, params, None, noisy)[1].shape
+      >>> unroll(cell, params, noisy)[1].shape
       (7, 2, 5)
     """
 
@@ -197,12 +199,14 @@ def recurrent_dropout(cell: Cell, gate: str = "g") -> Cell:
         x, masks = _beside(x)
         return cell.input_terms(params, x), masks
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, masks = wx
         changes = {} if masks is None else {gate: lambda value, _: value * masks[0]}
         return altered(cell, changes, params, carry, wx, uh)
 
-    return cell._replace(input_terms=input_terms, gates=gates, name=f"{cell.name} with {gate} dropped", linear="")
+    return cell.replace(
+        input_terms=input_terms, equations=equations, name=f"{cell.name} with {gate} dropped", linear=""
+    )
 
 
 def draw_recurrent_dropout(key: Key, rate: float, cell: Cell, params: Params, xs: Tree) -> Noise:
@@ -215,6 +219,7 @@ def draw_recurrent_dropout(key: Key, rate: float, cell: Cell, params: Params, xs
     return Noise(xs, (keep_mask(key, rate, like.shape, like.dtype),))
 
 
+@made
 def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
     """Return the Cell whose units at random keep what they held: ``h' = keep * h + (1 - keep) * new h``.
 
@@ -237,7 +242,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
       >>> from jaxseq.cells import lstm
       >>> cell, xs = zoneout(lstm, {"h": 0.05, "c": 0.5}), jnp.ones((7, 2, 3))
       >>> params = cell.init(jax.random.key(0), 3, 5)
-      >>> unroll(cell, params, None, draw_zoneout(jax.random.key(1), cell, params, xs))[1].shape
+      >>> unroll(cell, params, draw_zoneout(jax.random.key(1), cell, params, xs))[1].shape
       (7, 2, 5)
     """
     for one in rate.values() if isinstance(rate, Mapping) else [rate]:
@@ -258,16 +263,16 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
             masks = tuple((u < share).astype(u.dtype) for u, share in zip(masks, drawn, strict=True))
         return cell.input_terms(params, x), masks
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, keep = wx
-        new, out, named = cell.gates(params, carry, wx, uh)
+        new, out, named = cell.equations(params, carry, wx, uh)
         if keep is None:
             keep = tuple(jnp.full_like(leaf, share) for leaf, share in zip(new, shares(new), strict=True))
         zoned = type(new)(*[k * old + (1 - k) * n for k, old, n in zip(keep, carry, new, strict=True)])
         shown = next((z for z, n in zip(zoned, new, strict=True) if n is out), out)
         return zoned, shown, named
 
-    return cell._replace(input_terms=input_terms, gates=gates, name=f"{cell.name} with zoneout")
+    return cell.replace(input_terms=input_terms, equations=equations, name=f"{cell.name} with zoneout")
 
 
 def draw_zoneout(key: Key, cell: Cell, params: Params, xs: Tree) -> Noise:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseq._layers import Bidirectional, bidirectional
+from jaxseq._unroll import unroll
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
 from jaxseq.cells import Cell, affine, gru
 from jaxseq.cells._checks import check_is_cell
@@ -23,7 +25,6 @@ from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot, normal, zeros
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq._unroll import Bidirectional, bidirectional, unroll
 
 
 class Encoded(NamedTuple):
@@ -91,7 +92,7 @@ class Seq2Seq(NamedTuple):
         k_embed, k_read = (None, None) if key is None else jax.random.split(key)
         if forced is None:
             ys = self.embed(params, inputs, k_embed)
-            _, outs = unroll(self.decoder, encoded.params, encoded.carry, ys)
+            _, outs = unroll(self.decoder, encoded.params, ys, encoded.carry)
             return self.readout(params, outs, ys, k_read), self.weights(outs)
         if forced.shape != inputs.shape or forced.dtype != jnp.bool_:
             raise InputError(
@@ -224,7 +225,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
         keys = [None] * layers if key is None else jax.random.split(key, layers)
         xs = lookup(params.source, source)
         for k, layer in zip(keys, params.encoder, strict=True):
-            last, xs = bidirectional(cell, layer, None, drop(k, dropout, xs), mask)
+            last, xs = bidirectional(cell, layer, drop(k, dropout, xs), mask=mask)
         first = [
             jnp.tanh(bridge(jnp.concatenate([ahead, back], axis=-1)))
             for bridge, ahead, back in zip(params.bridge, last.forward, last.backward, strict=True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq._unroll import unroll
 from jaxseq.attention import Attended, Memory, PositionalParams, positional
 from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
 from jaxseq.dropout import drop
@@ -20,7 +21,6 @@ from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Tree
 from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
-from jaxseq._unroll import unroll
 
 
 class PlainParams(NamedTuple):
@@ -49,7 +49,7 @@ def _torch_affine(key: Key, D: int, N: int, dtype: Any) -> Affine:
 
 def _encode(params: Any, source: Array, mask: Array) -> tuple[GRUCarry, Array]:
     check_source(source, mask)
-    return unroll(gru, params.encoder, None, lookup(params.source, source), mask)
+    return unroll(gru, params.encoder, lookup(params.source, source), mask=mask)
 
 
 def _plain_init(
@@ -109,7 +109,7 @@ def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Arra
     query = jnp.concatenate([y, carry.h], axis=-1)
     context, weights, _ = positional.attend(params.attention, params.memory, query)
     x = jax.nn.relu(wy + context @ params.C)
-    carry, h, named = gru.gates(params.gru, carry, gru.input_terms(params.gru, x), uh)
+    carry, h, named = gru.equations(params.gru, carry, gru.input_terms(params.gru, x), uh)
     return carry, Attended(h, context, weights), named
 
 

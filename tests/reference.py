@@ -38,8 +38,8 @@ def check_against(
     T, B, D, H = sizes
     init = cell.init
     if options:
-        cell = cell._replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
-    params, carry, xs = draw(Subject(cell, D, H if hidden_size is None else hidden_size, seed=seed), T, (B,))
+        cell = cell.replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
+    params, xs, carry = draw(Subject(cell, D, H if hidden_size is None else hidden_size, seed=seed), T, (B,))
     last, outs = jax.jit(lambda *args: unroll(cell, *args, recurrence=scan))(params, carry, xs)
     params, carry, xs, got = jax.tree.map(np.asarray, (params, carry, xs, (last, outs)))
     ends, rows = [], []

@@ -32,7 +32,7 @@ def test_the_other_laws_of_a_recurrence(cell: Cell, law: str) -> None:
 def linearity(cell: Cell) -> str:
     """What a cell's `linear` has to say, from its new carry at carries of all sizes, in float64."""
     D, H = SIZES.get(cell.name, (3, 5))
-    params, carry, xs = draw(Subject(cell, D, H), 2, ())
+    params, xs, carry = draw(Subject(cell, D, H), 2, ())
     flat, unflatten = ravel_pytree(carry)
     wx = jax.tree.map(lambda a: a[1], cell.input_terms(params, xs))
 
@@ -60,24 +60,24 @@ def test_linear_is_true(cell: Cell) -> None:
 
 def test_linearity_tells_them_apart() -> None:
     assert linearity(lru) == "elementwise" and linearity(deltanet) == "matrix" and linearity(lstm) == ""
-    mixing = rnn._replace(gates=lambda p, k, wx, uh: (k._replace(h=wx + uh), wx, ()))
+    mixing = rnn.replace(equations=lambda p, k, wx, uh: (k._replace(h=wx + uh), wx, ()))
     assert linearity(mixing) == "matrix"
-    almost = rnn._replace(gates=lambda p, k, wx, uh: (k._replace(h=wx + k.h + 1e-6 * k.h**2), wx, ()))
+    almost = rnn.replace(equations=lambda p, k, wx, uh: (k._replace(h=wx + k.h + 1e-6 * k.h**2), wx, ()))
     assert linearity(almost) == ""
 
 
 @pytest.mark.parametrize("cell", [lstm, deltanet], ids=lambda cell: cell.name)
 def test_other_cells_are_refused(cell: Cell) -> None:
-    params, carry, xs = draw(Subject(cell), 4, (2,))
+    params, xs, carry = draw(Subject(cell), 4, (2,))
     with pytest.raises(InputError, match=rf"associative\({cell.name}\): .*Use deferred"):
-        unroll(cell, params, carry, xs, recurrence=associative)
+        unroll(cell, params, xs, carry, recurrence=associative)
 
 
 @pytest.mark.parametrize("cell", [lru, min_lstm], ids=lambda cell: cell.name)
 def test_no_steps_at_all(cell: Cell) -> None:
-    params, carry, xs = draw(Subject(cell), 4, (2,))
+    params, xs, carry = draw(Subject(cell), 4, (2,))
     for mask in (None, jnp.zeros((0, 2), bool)):
-        last, outs = unroll(cell, params, carry, xs[:0], mask, recurrence=associative)
+        last, outs = unroll(cell, params, xs[:0], carry, mask=mask, recurrence=associative)
         assert outs.shape == (0, 2, 5)
         assert all(bool((a == b).all()) for a, b in zip(last, carry, strict=True))
 
@@ -86,7 +86,7 @@ def test_leaves_of_different_shapes() -> None:
     """Are each a state of its own: here a minLSTM beside a counter of decayed steps."""
 
     def gates(params, carry, wx, uh):
-        new, out, named = min_lstm.gates(params, carry[0], wx, ())
+        new, out, named = min_lstm.equations(params, carry[0], wx, ())
         n = 0.5 * carry[1] + 1
         return (new, n), out * n, named
 
@@ -101,6 +101,6 @@ def test_leaves_of_different_shapes() -> None:
 
 
 def test_there_is_no_loop() -> None:
-    params, carry, xs = draw(Subject(lru), 16, (2,))
+    params, xs, carry = draw(Subject(lru), 16, (2,))
     run = lambda recurrence: str(jax.make_jaxpr(lambda *a: unroll(lru, *a, recurrence=recurrence))(params, carry, xs))  # noqa: E731
     assert "scan[" in run(scan) and "scan[" not in run(associative) and "while[" not in run(associative)

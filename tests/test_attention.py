@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from test_laws import NEWER
 
@@ -42,8 +41,7 @@ from jaxseq.attention import (
 from jaxseq.cells import CELLS, gru, gru_cho, lstm
 from jaxseq.regularisers import variational
 from jaxseq.seq2seq import translator
-from jaxseq.tasks import translate
-from jaxseq.tasks import translator as translating
+from jaxseq.tasks import translate, translator as translating
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.testing import assert_close, assert_same, holes, loop, noisy
 
@@ -113,7 +111,7 @@ def test_the_context_enters_as_more_input():
         carry = jax.tree.map(lambda a: a + query, reading.initial_carry(its, (B,)))
         x = jnp.asarray(rng.normal(size=(B, 3)))
         context, _, _ = additive.attend(its.attention, its.memory, carry.h)
-        wide = its.cell._replace(W=jnp.concatenate([its.cell.W, its.C]))
+        wide = its.cell.replace(W=jnp.concatenate([its.cell.W, its.C]))
         _, want = cell.step(wide, carry, jnp.concatenate([x, context], axis=-1))
         _, out = reading.step(its, carry, x)
         np.testing.assert_allclose(out.h, want, rtol=1e-12)
@@ -442,8 +440,8 @@ def test_attention_around_a_regularised_cell_and_not_around_what_takes_times() -
     source = jax.random.normal(jax.random.key(1), (7, 2, 4), jnp.float64)
     params = params._replace(memory=additive.remember(params.attention, source, None))
     xs = jax.random.normal(jax.random.key(2), (6, 2, 3), jnp.float64)
-    want = unroll(plain, params._replace(cell=params.cell.cell), None, xs)[1]
-    np.testing.assert_allclose(unroll(cell, params, None, xs)[1].h, want.h, rtol=1e-12)
+    want = unroll(plain, params._replace(cell=params.cell.cell), xs)[1]
+    np.testing.assert_allclose(unroll(cell, params, xs)[1].h, want.h, rtol=1e-12)
     for other in ("phased_lstm", "conv_lstm", "gru_d"):
         with pytest.raises(InputError, match=f"those of {other} are not, or its input is more than an array"):
             with_attention(CELLS[other], additive).init(jax.random.key(0), 3, 5, value_size=4, units=6)

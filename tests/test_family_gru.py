@@ -46,7 +46,7 @@ def problem(cell, size=3, hidden=5, T=6, seed=0):
 def outs(cell, params, carry, xs):
     """The outputs of a cell that starts at ``carry.h``, whatever its own carry is called."""
     start = cell.initial_carry(params, xs.shape[1:-1])._replace(h=carry.h)
-    return unroll(cell, params, start, xs)[1]
+    return unroll(cell, params, xs, start)[1]
 
 
 def joined(*parts):
@@ -171,8 +171,8 @@ def test_mut1_and_mut2_begin_as_in_the_paper_where_the_input_is_as_wide_as_the_s
 
     for cell, step in ((mut1, step1), (mut2, step2)):
         params = cell.init(jax.random.key(0), 5, 5, dtype=jnp.float64)
-        _, carry, xs = problem(cell, 5, 5)
-        last, _ = unroll(cell, params, carry, xs)
+        _, xs, carry = problem(cell, 5, 5)
+        last, _ = unroll(cell, params, xs, carry)
         p, xs, h = jax.tree.map(np.asarray, (params, xs, carry.h))
         for b in range(4):
             k = Hidden(h[b])
@@ -258,14 +258,14 @@ def test_cfn() -> None:
 
 
 def test_mgu_is_a_gru_whose_two_gates_are_one() -> None:
-    params, carry, xs = problem(mgu)
+    params, xs, carry = problem(mgu)
     (W_f, W_n), (b_f, b_n) = halves(params.W), halves(params.b)
     tied = GRUChoParams(joined(W_f, -W_f, W_n), joined(params.U, -params.U), params.U_n, joined(b_f, -b_f, b_n))
     assert_close("mgu, gru_cho", outs(mgu, params, carry, xs), outs(gru_cho, tied, carry, xs))
 
 
 def test_mgu_is_an_elman_network_where_its_gate_is_open() -> None:
-    params, carry, xs = problem(mgu)
+    params, xs, carry = problem(mgu)
     b_n = halves(params.b)[1]
     params = params._replace(b=joined(jnp.full_like(b_n, 60.0), b_n))
     simple = RNNParams(halves(params.W)[1], params.U_n, b_n)
@@ -273,7 +273,7 @@ def test_mgu_is_an_elman_network_where_its_gate_is_open() -> None:
 
 
 def test_each_simplification_of_mgu_is_the_one_before_with_less() -> None:
-    params, carry, xs = problem(mgu)
+    params, xs, carry = problem(mgu)
     (W_f, W_n), (b_f, b_n) = halves(params.W), halves(params.b)
     first = mgu1.init(jax.random.key(0), 3, 5)._replace(W=W_n, U=params.U, U_n=params.U_n, b=b_n, b_f=b_f)
     no_input = params._replace(W=joined(jnp.zeros_like(W_f), W_n))
@@ -288,7 +288,7 @@ def test_each_simplification_of_mgu_is_the_one_before_with_less() -> None:
 
 def test_reductions_of_the_gru_are_a_gru_with_less() -> None:
     """Our gru_cho retains where these write: their z is its 1 - z."""
-    params, carry, xs = problem(gru1)
+    params, xs, carry = problem(gru1)
     (U_r, U_z), (b_r, b_z) = halves(params.U), halves(params.b_rz)
     nothing = jnp.zeros((3, 10))
     whole = GRUChoParams(joined(nothing, params.W), joined(U_r, -U_z), params.U_n, joined(b_r, -b_z, params.b))
@@ -302,7 +302,7 @@ def test_reductions_of_the_gru_are_a_gru_with_less() -> None:
 
 
 def test_mut2_is_a_gru_whose_update_gate_writes() -> None:
-    params, carry, xs = problem(mut2)
+    params, xs, carry = problem(mut2)
     sign = jnp.repeat(jnp.asarray([1.0, -1.0, 1.0]), 5)
     turned = lambda a: a * jnp.broadcast_to(sign[: a.shape[-1]], a.shape)  # noqa: E731
     whole = GRUChoParams(turned(params.W), turned(params.U), params.U_n, turned(params.b))
@@ -310,7 +310,7 @@ def test_mut2_is_a_gru_whose_update_gate_writes() -> None:
 
 
 def test_ugrnn_is_a_gru_without_a_reset_gate() -> None:
-    params, carry, xs = problem(ugrnn)
+    params, xs, carry = problem(ugrnn)
     wide = lambda a: joined(jnp.zeros((*a.shape[:-1], 5)), a)  # noqa: E731
     whole = GRUParams(wide(params.W), wide(params.U), wide(params.b).at[:5].set(60.0), jnp.zeros(5))
     assert_close("ugrnn, gru", outs(ugrnn, params, carry, xs), outs(gru, whole, carry, xs))
@@ -323,17 +323,17 @@ def test_the_constant_of_the_paper_is_in_the_bias_of_the_gates(cell, blocks: int
 
 
 def test_intersection_rnn_lets_the_input_through_and_keeps_its_state() -> None:
-    params, carry, xs = problem(intersection_rnn, 5, 5)
+    params, xs, carry = problem(intersection_rnn, 5, 5)
     start = intersection_rnn.init(jax.random.key(0), 5, 5, dtype=jnp.float64)
     params = params._replace(b=params.b.at[:10].set(60.0), P=start.P)
-    last, ys = unroll(intersection_rnn, params, carry, xs)
+    last, ys = unroll(intersection_rnn, params, xs, carry)
     assert_close("output", ys, xs)
     assert_close("state", last, carry)
 
 
 def test_min_gru_can_be_run_in_parallel_over_time() -> None:
     """Composing the affine maps of the steps in a tree gives what stepping gives: the paper's point."""
-    params, carry, xs = problem(min_gru, T=16)
+    params, xs, carry = problem(min_gru, T=16)
     z, n = halves(min_gru.input_terms(params, xs))
     z = jax.nn.sigmoid(z)
 
@@ -346,8 +346,8 @@ def test_min_gru_can_be_run_in_parallel_over_time() -> None:
 
 
 def test_ran_is_a_sum_of_its_contents_weighted_by_its_gates() -> None:
-    params, carry, xs = problem(ran)
-    last, seen = trace(ran, params, carry, xs)
+    params, xs, carry = problem(ran)
+    last, seen = trace(ran, params, xs, carry)
     i, f, g = seen.gates
     total = carry.c * jnp.prod(f, axis=0)
     for t in range(len(xs)):
@@ -356,8 +356,8 @@ def test_ran_is_a_sum_of_its_contents_weighted_by_its_gates() -> None:
 
 
 def test_atr_has_equal_gates_where_it_has_no_state() -> None:
-    params, _, xs = problem(atr)
-    _, seen = trace(atr, params, None, xs)
+    params, xs, _ = problem(atr)
+    _, seen = trace(atr, params, xs)
     assert_close("first step", seen.gates.i[0], seen.gates.f[0])
     assert_close(
         "twins", jax.scipy.special.logit(seen.gates.i) - jax.scipy.special.logit(seen.gates.f), 2 * seen.gates.q
@@ -367,7 +367,7 @@ def test_atr_has_equal_gates_where_it_has_no_state() -> None:
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
 def test_cfn_left_alone_goes_to_zero(scale: float) -> None:
     """Each unit shrinks at each step, and no slower than tanh over and over, whatever the parameters."""
-    params, carry, xs = problem(cfn, T=400)
+    params, xs, carry = problem(cfn, T=400)
     params = jax.tree.map(lambda a: a * scale, params)
     hs = jnp.abs(joined_over_time(carry.h, outs(cfn, params, carry, jnp.zeros_like(xs))))
     assert (hs[1:] <= jnp.tanh(hs[:-1]) * (1 + 1e-14)).all()  # an open gate is 1, and leaves tanh but for rounding
@@ -383,7 +383,7 @@ def joined_over_time(first, rest):
 
 def test_a_gru_left_alone_need_not() -> None:
     """So that the test above is one of the equations, and not of any cell that forgets."""
-    params, carry, xs = problem(gru_cho, T=400)
+    params, xs, carry = problem(gru_cho, T=400)
     params = jax.tree.map(lambda a: a * 30.0, params)
     assert jnp.abs(outs(gru_cho, params, carry, jnp.zeros_like(xs))[-1]).max() > 0.5
 
@@ -396,6 +396,6 @@ def test_any_size_will_do(name: str) -> None:
 
         def run(D: int = D, H: int = H) -> jax.Array:
             params = CELLS[name].init(jax.random.key(0), D, H)
-            return unroll(CELLS[name], params, None, jnp.ones((3, 2, D), jnp.float32))[1]
+            return unroll(CELLS[name], params, jnp.ones((3, 2, D), jnp.float32))[1]
 
         assert jax.eval_shape(run).shape == (3, 2, H)

@@ -99,7 +99,7 @@ def test_the_bistable_cell_holds_a_sign_without_input_and_a_monostable_one_forge
     bias = jnp.arctanh(jnp.asarray([0.8, -0.2]))  # a = 1.8 in unit 0, 0.8 in unit 1
     params = params._replace(b=params.b.at[:2].set(bias))
     for start in (0.1, -0.7):
-        last, _ = unroll(brc, params, Hidden(jnp.full((2,), start)), jnp.zeros((500, 1)))
+        last, _ = unroll(brc, params, jnp.zeros((500, 1)), Hidden(jnp.full((2,), start)))
         held, forgotten = np.asarray(last.h)
         assert np.sign(held) == np.sign(start) and abs(held) > 0.9
         assert abs(held - np.tanh(1.8 * held)) < 1e-12 and abs(forgotten) < 1e-12
@@ -146,7 +146,7 @@ def test_recurrent_highway_traces_every_layer() -> None:
     """The last layer's state is the output; a transform gate that is shut passes the state on."""
     params = rhn_coupled.init(jax.random.key(0), 3, 5, dtype=jnp.float64, depth=4, transform_bias=-50.0)
     start = Hidden(jnp.linspace(-1, 1, 10).reshape(2, 5))
-    last, seen = trace(rhn_coupled, params, start, jnp.ones((6, 2, 3)))
+    last, seen = trace(rhn_coupled, params, jnp.ones((6, 2, 3)), start)
     assert [t.shape for t in seen.gates.t] == [(6, 2, 5)] * 4
     np.testing.assert_array_equal(seen.gates.s[-1], seen.outs)
     np.testing.assert_allclose(last.h, start.h, atol=1e-6)
@@ -186,14 +186,14 @@ def test_gru_d() -> None:
 
 def test_gru_d_with_a_mask_of_zeros_and_ones_never_reads_a_missing_value() -> None:
     (T, B, D, H), rng = (8, 3, 2, 4), np.random.default_rng(0)
-    params, carry, xs = draw(Subject(gru_d, D, H), T, (B,))
+    params, xs, carry = draw(Subject(gru_d, D, H), T, (B,))
     m = jnp.asarray(rng.random((T, B, D)) < 0.5, jnp.float64)
     xs = Observed(xs.x, m, jnp.abs(xs.delta))
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def total(params, x):
-        last, outs = unroll(gru_d, params, carry, Observed(x, xs.m, xs.delta))
+        last, outs = unroll(gru_d, params, Observed(x, xs.m, xs.delta), carry)
         return jnp.sin(outs).sum() + jnp.cos(last.last).sum(), outs
 
     (_, want), grads = total(params, xs.x)
@@ -208,19 +208,19 @@ def test_gru_d_with_a_mask_of_zeros_and_ones_never_reads_a_missing_value() -> No
 
 
 def test_gru_d_without_decay_and_mask_is_the_gru_of_2014_and_long_gaps_erase_its_past() -> None:
-    params, carry, xs = draw(Subject(gru_d, 3, 5), 6, (2,))
+    params, xs, carry = draw(Subject(gru_d, 3, 5), 6, (2,))
     params = params._replace(w_x=params.w_x * 0, b_x=params.b_x * 0, W_h=params.W_h * 0, b_h=params.b_h * 0 - 1)
     params = params._replace(V=params.V * 0)
     cho, turned = CELLS["gru_cho"], jnp.repeat(jnp.asarray([1.0, -1.0, 1.0]), 5)  # our z = 1 - the paper's z
     theirs = cho.params_type(params.W * turned[None], params.U * turned[None, :10], params.U_n, params.b * turned)
-    _, want = unroll(cho, theirs, cho.initial_carry(theirs, (2,))._replace(h=carry.h), xs.x)
-    _, got = unroll(gru_d, params, carry, gru_d.regular(xs.x))
+    _, want = unroll(cho, theirs, xs.x, cho.initial_carry(theirs, (2,))._replace(h=carry.h))
+    _, got = unroll(gru_d, params, gru_d.lift(xs.x), carry)
     np.testing.assert_allclose(got, want, atol=1e-12)
 
     fading = params._replace(W_h=params.W_h + 1, w_x=params.w_x + 1)
     gap = Observed(xs.x[:1], jnp.zeros_like(xs.x[:1]), jnp.full_like(xs.x[:1], 1e3))
-    _, outs = unroll(gru_d, fading, carry, gap)
-    _, fresh = unroll(gru_d, fading, None, gap)  # from zeros, the mean for the last value
+    _, outs = unroll(gru_d, fading, gap, carry)
+    _, fresh = unroll(gru_d, fading, gap)  # from zeros, the mean for the last value
     np.testing.assert_allclose(outs, fresh, atol=1e-12)
 
 
@@ -236,13 +236,13 @@ def test_augru() -> None:
 
 
 def test_augru_of_score_1_is_the_gru_and_of_score_0_holds() -> None:
-    params, carry, xs = draw(Subject(augru, 3, 5), 6, (2,))
+    params, xs, carry = draw(Subject(augru, 3, 5), 6, (2,))
     turned = jnp.repeat(jnp.asarray([1.0, -1.0, 1.0]), 5)  # z = 1 - u
     theirs = GRUParams(params.W * turned[None], params.U * turned[None], params.b * turned, jnp.zeros(5))
-    _, want = unroll(gru, theirs, gru.initial_carry(theirs, (2,))._replace(h=carry.h), xs.x)
-    _, got = unroll(augru, params, carry, augru.regular(xs.x))
+    _, want = unroll(gru, theirs, xs.x, gru.initial_carry(theirs, (2,))._replace(h=carry.h))
+    _, got = unroll(augru, params, augru.lift(xs.x), carry)
     np.testing.assert_allclose(got, want, atol=1e-12)
-    last, _ = unroll(augru, params, carry, Scored(xs.x, jnp.zeros_like(xs.a)))
+    last, _ = unroll(augru, params, Scored(xs.x, jnp.zeros_like(xs.a)), carry)
     np.testing.assert_array_equal(last.h, carry.h)
 
 
@@ -262,5 +262,5 @@ def test_tau_gru(delay: int) -> None:
 def test_tau_gru_carries_the_states_of_the_last_steps() -> None:
     cell = tau_gru_of(3)
     params = cell.init(jax.random.key(0), 2, 4, dtype=jnp.float64)
-    last, outs = unroll(cell, params, None, jnp.ones((7, 5, 2)))
+    last, outs = unroll(cell, params, jnp.ones((7, 5, 2)))
     np.testing.assert_array_equal(last.past, jnp.stack([outs[3], outs[4], outs[5]], axis=1))

@@ -25,9 +25,9 @@ T = 9
 def run(cell, **options):
     """One row of noisy parameters from a zero carry: params, ``xs [T, D]`` and outputs ``[T, H]``, in NumPy."""
     init = cell.init
-    cell = cell._replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
-    params, _, xs = draw(Subject(cell), T, ())
-    outs = unroll(cell, params, None, xs, recurrence=scan)[1]
+    cell = cell.replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
+    params, xs, _ = draw(Subject(cell), T, ())
+    outs = unroll(cell, params, xs, recurrence=scan)[1]
     return jax.tree.map(np.asarray, (params, xs, outs))
 
 
@@ -117,13 +117,13 @@ def test_lru_starts_with_the_variance_of_its_input() -> None:
     """Which is what gamma is for: white noise of variance 1 gives states of variance 1."""
     params = lru.init(jax.random.key(0), 8, 4, r_min=0.5, r_max=0.9, state_size=64, dtype=jnp.float64)
     xs = jax.random.normal(jax.random.key(1), (3000, 8))
-    carries = unroll(lru._replace(gates=shows_its_carry(lru)), params, None, xs, recurrence=scan)[1]
+    carries = unroll(lru.replace(equations=shows_its_carry(lru)), params, xs, recurrence=scan)[1]
     assert 0.9 < float(jnp.mean(carries.re[200:] ** 2 + carries.im[200:] ** 2)) < 1.1
 
 
 def shows_its_carry(cell):
     def gates(params, carry, wx, uh):
-        new, _, named = cell.gates(params, carry, wx, uh)
+        new, _, named = cell.equations(params, carry, wx, uh)
         return new, new, named
 
     return gates
@@ -151,7 +151,7 @@ def test_rg_lru_has_gradients_where_it_retains_all() -> None:
     """There the root of 1 - a^2 is at 0, where its slope is infinite."""
     params = rg_lru.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
     shut = params._replace(b=params.b.at[:5].set(-2000.0))
-    grads = jax.grad(lambda p: unroll(rg_lru, p, Hidden(jnp.ones(5)), jnp.ones((4, 3)))[1].sum())(shut)
+    grads = jax.grad(lambda p: unroll(rg_lru, p, jnp.ones((4, 3)), Hidden(jnp.ones(5)))[1].sum())(shut)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 
 
@@ -184,7 +184,7 @@ def test_s5_starts_as_a_real_system_of_twice_the_size() -> None:
     held = expm(A * 0.05)
     added = np.linalg.solve(A, held - np.eye(2 * N)) @ B.T
     xs = np.random.default_rng(0).normal(size=(T, D))
-    outs = unroll(s5, params, None, jnp.asarray(xs), recurrence=scan)[1]
+    outs = unroll(s5, params, jnp.asarray(xs), recurrence=scan)[1]
     s = np.zeros(2 * N)
     for x, out in zip(xs, np.asarray(outs), strict=True):
         s = held @ s + added @ x
@@ -250,10 +250,10 @@ def test_deltanet() -> None:
 
 def test_deltanet_replaces_what_it_had_for_a_key() -> None:
     """With the rate at 1 the key reads the value just written, and what is orthogonal to it is as before."""
-    params, carry, xs = draw(Subject(deltanet), 1, ())
+    params, xs, carry = draw(Subject(deltanet), 1, ())
     v = xs[0] @ params.W_v[:, :-1]
     wx = (xs[0] @ params.W, jnp.append(v, 40.0))
-    new, _, named = deltanet.gates(params, carry, wx, ())
+    new, _, named = deltanet.equations(params, carry, wx, ())
     np.testing.assert_allclose(named.k @ new.S, v, rtol=1e-5)
     other = jnp.ones(5) - named.k * (named.k.sum() / (named.k @ named.k))
     np.testing.assert_allclose(other @ new.S, other @ carry.S, atol=1e-12)

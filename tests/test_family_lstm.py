@@ -213,12 +213,12 @@ def test_lstm_nested() -> None:
 
 
 def outputs(cell, params, carry, xs):
-    return jax.tree.map(np.asarray, unroll(cell, params, carry, xs))
+    return jax.tree.map(np.asarray, unroll(cell, params, xs, carry))
 
 
 def assert_equal(cell, params, other, other_params, tolerance: float = 1e-12, T: int = 7) -> None:
     """Assert that two cells with the carry of `lstm` give the same outputs and final c."""
-    _, carry, xs = draw(Subject(lstm), T, (4,))
+    _, xs, carry = draw(Subject(lstm), T, (4,))
     (a, outs), (b, other_outs) = outputs(cell, params, carry, xs), outputs(other, other_params, carry, xs)
     assert np.abs(outs - other_outs).max() <= tolerance
     assert np.abs(a.c - b.c).max() <= tolerance
@@ -269,7 +269,7 @@ def test_coupled_gates_are_opposite_weights() -> None:
 
 
 def test_gates_that_do_not_recur() -> None:
-    p, carry, xs = draw(Subject(lstm_fgr), 7, (4,))
+    p, xs, carry = draw(Subject(lstm_fgr), 7, (4,))
     last, outs = outputs(lstm_fgr, p._replace(R=0 * p.R), carry, xs)
     want, other = outputs(lstm_peephole, PeepholeParams(*p[:5]), LSTMCarry(carry.h, carry.c), xs)
     assert np.abs(outs - other).max() <= 1e-12 and np.abs(last.c - want.c).max() <= 1e-12
@@ -277,9 +277,9 @@ def test_gates_that_do_not_recur() -> None:
 
 def test_the_constant_error_carousel() -> None:
     """Hochreiter & Schmidhuber's point: with the input gate shut, a cell and its error stay what they are."""
-    params, carry, xs = draw(Subject(lstm_1997), 1000, (2,))
+    params, xs, carry = draw(Subject(lstm_1997), 1000, (2,))
     shut = params._replace(b=params.b.at[:5].set(-200.0), W=params.W.at[:, :5].set(0), U=params.U.at[:, :5].set(0))
-    kept, pull = jax.vjp(lambda c: unroll(lstm_1997, shut, carry._replace(c=c), xs)[0].c, carry.c)
+    kept, pull = jax.vjp(lambda c: unroll(lstm_1997, shut, xs, carry._replace(c=c))[0].c, carry.c)
     assert np.array_equal(kept, carry.c)
     assert np.array_equal(*pull(jnp.ones_like(kept)), np.ones_like(kept))
 

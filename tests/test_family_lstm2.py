@@ -80,7 +80,7 @@ def test_qrnn_is_a_convolution_over_time() -> None:
     with jax.enable_x64(True):
         params = qrnn.init(jax.random.key(0), 3, 4, dtype=jnp.float64)
         xs = np.asarray(jax.random.normal(jax.random.key(1), (6, 1, 3), jnp.float64))
-        _, outs = unroll(qrnn, params, None, jnp.asarray(xs))
+        _, outs = unroll(qrnn, params, jnp.asarray(xs))
     V, W = np.asarray(params.V), np.asarray(params.W)
     a = sum(np.stack([np.convolve(xs[:, 0, d], [W[d, j], V[d, j]])[:6] for j in range(12)], axis=-1) for d in range(3))
     g, f, o = np.tanh(a[:, :4]), sigmoid(a[:, 4:8]), sigmoid(a[:, 8:])
@@ -185,7 +185,7 @@ def test_lstm_mc_conserves_mass() -> None:
         x = jax.random.normal(keys[1], (T, B, D), jnp.float64)
         mass = jax.random.exponential(keys[2], (T, B, 1), jnp.float64)
         start = MCLSTMCarry(jax.random.exponential(keys[3], (B, H), jnp.float64))
-        _, seen = trace(lstm_mc, params, start, Inflow(x, mass))
+        _, seen = trace(lstm_mc, params, Inflow(x, mass), start)
     stored = np.concatenate([start.c[None], seen.carries.c]).sum(-1)
     np.testing.assert_allclose(np.diff(stored, axis=0), mass[..., 0] - seen.outs.sum(-1), atol=1e-14)
     np.testing.assert_allclose(seen.gates.R.sum(-1), 1, atol=1e-15)
@@ -194,7 +194,7 @@ def test_lstm_mc_conserves_mass() -> None:
 
 def test_lstm_mc_starts_from_an_empty_store() -> None:
     params = lstm_mc.init(jax.random.key(0), 2, 4, dtype=jnp.float64)
-    loss = lambda p, c: lstm_mc.step(p, c, lstm_mc.regular(jnp.ones((1, 2))))[1].sum()  # noqa: E731
+    loss = lambda p, c: lstm_mc.step(p, c, lstm_mc.lift(jnp.ones((1, 2))))[1].sum()  # noqa: E731
     grads = jax.grad(loss, argnums=(0, 1))(params, lstm_mc.initial_carry(params, (1,)))
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 
@@ -317,7 +317,7 @@ def test_exponential_gates_neither_overflow_nor_vanish(cell, size: float) -> Non
     params = cell.init(jax.random.key(0), 3, 4)
     where = {"b": params.b.at[:4].set(size)} if cell is slstm else {"b_if": params.b_if.at[0].set(size)}
     xs = jax.random.normal(jax.random.key(1), (9, 2, 3), jnp.float32)
-    run = lambda p: unroll(cell, p, None, xs)[1]  # noqa: E731
+    run = lambda p: unroll(cell, p, xs)[1]  # noqa: E731
     outs, grads = run(params._replace(**where)), jax.grad(lambda p: run(p).sum())(params._replace(**where))
     assert all(bool(jnp.isfinite(a).all()) for a in (outs, *grads))
 
@@ -333,7 +333,7 @@ def test_mlstm_is_attention_with_decay() -> None:
     with jax.enable_x64(True):
         params = mlstm.init(jax.random.key(0), D, H, dtype=jnp.float64)
         xs = jax.random.normal(jax.random.key(1), (T, 1, D), jnp.float64)
-        _, seen = trace(mlstm, params, None, xs)
+        _, seen = trace(mlstm, params, xs)
     x = np.asarray(xs[:, 0])
     q, k, v, o = np.split(x @ np.asarray(params.W) + np.asarray(params.b), 4, axis=-1)
     a_i, a_f = (x @ np.asarray(params.W_if) + np.asarray(params.b_if)).T
@@ -377,8 +377,8 @@ def test_hyper_lstm_that_is_not_steered_is_an_lstm() -> None:
     params = hyper_lstm.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
     params = params._replace(Z=jnp.zeros_like(params.Z), b=jnp.arange(20.0))
     xs = jax.random.normal(jax.random.key(1), (6, 2, 3), jnp.float64)
-    _, got = unroll(hyper_lstm, params, None, xs)
-    _, want = unroll(lstm, LSTMParams(params.W, params.U, params.b), None, xs)
+    _, got = unroll(hyper_lstm, params, xs)
+    _, want = unroll(lstm, LSTMParams(params.W, params.U, params.b), xs)
     np.testing.assert_allclose(got, want, atol=1e-14)
 
 
@@ -421,8 +421,8 @@ def test_conv_gru(window: int) -> None:
 def test_conv_lstm_of_a_single_place_is_an_lstm() -> None:
     params = conv_lstm.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
     xs = jax.random.normal(jax.random.key(1), (6, 2, 1, 1, 3), jnp.float64)
-    _, got = unroll(conv_lstm, params, None, xs)
-    _, want = unroll(lstm, LSTMParams(params.W[1, 1], params.U[1, 1], params.b), None, xs[:, :, 0, 0])
+    _, got = unroll(conv_lstm, params, xs)
+    _, want = unroll(lstm, LSTMParams(params.W[1, 1], params.U[1, 1], params.b), xs[:, :, 0, 0])
     np.testing.assert_allclose(got[:, :, 0, 0], want, atol=1e-14)
 
 
@@ -451,7 +451,7 @@ def test_conv_lstm_equals_keras(monkeypatch) -> None:
             return jnp.moveaxis(outs, 1, 0)
 
         def ours(W, U, b, xs):
-            return unroll(conv_lstm, ConvLSTMParams(W, U, b, jnp.zeros(15)), None, xs)[1]
+            return unroll(conv_lstm, ConvLSTMParams(W, U, b, jnp.zeros(15)), xs)[1]
 
         for f in (lambda f: f, lambda f: jax.grad(lambda *args: jnp.sin(f(*args)).sum(), argnums=(0, 1, 2, 3))):
             for a, other in zip(*(jax.tree.leaves(f(g)(W, U, b, xs)) for g in (ours, theirs)), strict=True):

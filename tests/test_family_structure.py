@@ -117,7 +117,7 @@ def test_antisymmetric_matrices_have_eigenvalues_of_one_real_part(make) -> None:
     """Read off the cell's own hidden terms, whose matrix is their Jacobian."""
     gamma = 0.07
     cell = make(gamma=gamma)
-    params, carry, _ = draw(Subject(cell, 3, 6), 1, ())
+    params, _, carry = draw(Subject(cell, 3, 6), 1, ())
     M = jax.jacobian(lambda h: cell.hidden_terms(params, Hidden(h)))(carry.h)
     eigenvalues = np.linalg.eigvals(np.asarray(M))
     np.testing.assert_allclose(eigenvalues.real, -gamma, atol=1e-12)
@@ -162,7 +162,7 @@ def oscillate(cell, steps: int = 1000):
     """Let oscillators swing without input and without coupling; return h and z ``[steps + 1, H]``."""
     params = CoRNNParams(*(jnp.zeros(shape, jnp.float64) for shape in [(3, 5), (5, 5), (5, 5), (5,)]))
     start = CoRNNCarry(jnp.linspace(-2, 1, 5, dtype=jnp.float64), jnp.linspace(0.5, 1, 5, dtype=jnp.float64))
-    _, seen = trace(cell, params, start, jnp.zeros((steps, 3)))
+    _, seen = trace(cell, params, jnp.zeros((steps, 3)), start)
     return [np.concatenate([np.asarray(a)[None], np.asarray(b)]) for a, b in zip(start, seen.carries, strict=True)]
 
 
@@ -198,11 +198,11 @@ def test_unicornn() -> None:
 def test_unicornn_steps_keep_volumes_and_can_be_undone() -> None:
     dt, alpha = 0.4, 0.5
     cell = unicornn_with(dt, alpha)
-    params, carry, xs = draw(Subject(cell, 3, 4), 50, ())
+    params, xs, carry = draw(Subject(cell, 3, 4), 50, ())
     step = lambda both, x: jnp.concatenate(cell.step(params, UnICORNNCarry(*jnp.split(both, 2)), x)[0])  # noqa: E731
     volume = jnp.linalg.det(jax.jacobian(step)(jnp.concatenate(carry), xs[0]))
     np.testing.assert_allclose(volume, 1, rtol=1e-12)
-    h, z = unroll(cell, params, carry, xs)[0]
+    h, z = unroll(cell, params, xs, carry)[0]
     for x in xs[::-1]:
         h = h - dt * jax.nn.sigmoid(params.c) * z
         force = jnp.tanh(params.u * h + x @ params.W + params.b) + alpha * h
@@ -213,8 +213,8 @@ def test_unicornn_steps_keep_volumes_and_can_be_undone() -> None:
 def test_unicornn_conserves_its_hamiltonian() -> None:
     dt, alpha = 0.02, 0.5
     cell = unicornn_with(dt, alpha)
-    params, carry, xs = draw(Subject(cell, 3, 4), 1, ())
-    _, seen = trace(cell, params, carry, jnp.broadcast_to(xs, (1500, 3)))
+    params, xs, carry = draw(Subject(cell, 3, 4), 1, ())
+    _, seen = trace(cell, params, jnp.broadcast_to(xs, (1500, 3)), carry)
     (W, u, _, b), (h, z), x = jax.tree.map(np.asarray, (params, seen.carries, xs[0]))
     H = (alpha * h**2 + z**2) / 2 + np.log(np.cosh(u * h + x @ W + b)) / u
     assert np.all(np.ptp(H, axis=0) < 0.05 * np.ptp(z**2 / 2, axis=0))
@@ -235,8 +235,8 @@ def test_lem() -> None:
 
 
 def test_lem_stays_bounded() -> None:
-    params, _, xs = draw(Subject(lem_with(1.0), 3, 5), 200, (4,))
-    _, seen = trace(lem_with(1.0), jax.tree.map(lambda a: 5 * a, params), None, xs)
+    params, xs, _ = draw(Subject(lem_with(1.0), 3, 5), 200, (4,))
+    _, seen = trace(lem_with(1.0), jax.tree.map(lambda a: 5 * a, params), xs)
     assert max(float(jnp.abs(a).max()) for a in seen.carries) <= 1
 
 
@@ -266,15 +266,15 @@ def test_clockwork(H: int) -> None:
 
 def test_a_clockwork_of_period_one_is_an_elman_network() -> None:
     cell = clockwork_with((1,))
-    params, carry, xs = draw(Subject(cell, 3, 5), 6, (2,))
-    got = unroll(cell, params, carry, xs)
-    want = unroll(rnn, CELLS["rnn"].params_type(*params), rnn.initial_carry(params, (2,))._replace(h=carry.h), xs.x)
+    params, xs, carry = draw(Subject(cell, 3, 5), 6, (2,))
+    got = unroll(cell, params, xs, carry)
+    want = unroll(rnn, CELLS["rnn"].params_type(*params), xs.x, rnn.initial_carry(params, (2,))._replace(h=carry.h))
     np.testing.assert_allclose(got[1], want[1], rtol=1e-13)
 
 
 def test_clockwork_modules_hold_between_their_ticks() -> None:
-    params, carry, xs = draw(Subject(clockwork, 3, 8), 16, ())
-    _, seen = trace(clockwork, params, carry, stamped(xs.x))
+    params, xs, carry = draw(Subject(clockwork, 3, 8), 16, ())
+    _, seen = trace(clockwork, params, stamped(xs.x), carry)
     for unit, period in enumerate((1, 1, 2, 2, 4, 4, 8, 8)):
         runs = np.arange(16) % period == 0
         np.testing.assert_array_equal(seen.gates.runs[:, unit], runs)
@@ -296,7 +296,7 @@ def test_an_esn_forgets_where_it_started() -> None:
     xs = jax.random.normal(jax.random.key(1), (400, 2, 3), jnp.float64).at[:, 1].set(0)
     xs = xs.at[:, 1].set(xs[:, 0])
     starts = Hidden(jnp.stack([jnp.ones(40), -jnp.ones(40)]))
-    h = unroll(esn, params, starts, xs)[0].h
+    h = unroll(esn, params, xs, starts)[0].h
     np.testing.assert_allclose(h[0], h[1], atol=1e-6)
 
 
@@ -330,9 +330,9 @@ def test_exp_rnn() -> None:
 
 
 def test_modrelu_rnn_materialised_equals_exp_rnn() -> None:
-    params, carry, xs = draw(Subject(exp_rnn, 3, 5), 6, (2,))
-    f = lambda p: jnp.sin(unroll(exp_rnn, p, carry, xs, recurrence=scan)[1]).sum()  # noqa: E731
-    g = lambda p: jnp.sin(unroll(modrelu_rnn, materialise(p), carry, xs)[1]).sum()  # noqa: E731
+    params, xs, carry = draw(Subject(exp_rnn, 3, 5), 6, (2,))
+    f = lambda p: jnp.sin(unroll(exp_rnn, p, xs, carry, recurrence=scan)[1]).sum()  # noqa: E731
+    g = lambda p: jnp.sin(unroll(modrelu_rnn, materialise(p), xs, carry)[1]).sum()  # noqa: E731
     (got, got_grads), (want, want_grads) = (jax.jit(jax.value_and_grad(one))(params) for one in (g, f))
     np.testing.assert_allclose(got, want, rtol=1e-12)
     for a, b in zip(got_grads, want_grads, strict=True):
@@ -344,7 +344,7 @@ def test_an_orthogonal_network_keeps_norms_over_1000_steps() -> None:
     params = params._replace(A=params.A + jax.random.normal(jax.random.key(1), (6, 6), jnp.float64))
     start = Hidden(jax.random.normal(jax.random.key(2), (4, 6), jnp.float64))
     norm = jnp.linalg.norm(start.h, axis=-1)
-    run = lambda cell, p: unroll(cell, p, start, jnp.zeros((1000, 4, 3)), recurrence=scan)[1]  # noqa: E731
+    run = lambda cell, p: unroll(cell, p, jnp.zeros((1000, 4, 3)), start, recurrence=scan)[1]  # noqa: E731
     for outs in (run(modrelu_rnn, materialise(params)), run(exp_rnn, params)):
         np.testing.assert_allclose(jnp.linalg.norm(outs, axis=-1), jnp.broadcast_to(norm, (1000, 4)), rtol=1e-11)
     U = orthogonal_matrix(params.A)
@@ -364,8 +364,8 @@ def test_cfc() -> None:
 
 
 def test_cfc_is_between_its_two_states_by_the_time() -> None:
-    params, carry, xs = draw(Subject(cfc, 3, 5), 1, ())
-    at = lambda t: trace(cfc, params, carry, Timed(xs.x, jnp.full((1, 1), t)))[1]  # noqa: E731
+    params, xs, carry = draw(Subject(cfc, 3, 5), 1, ())
+    at = lambda t: trace(cfc, params, Timed(xs.x, jnp.full((1, 1), t)), carry)[1]  # noqa: E731
     now, later = at(0.0), at(1e6)
     np.testing.assert_allclose(now.outs, (now.gates.g + now.gates.k) / 2, rtol=1e-13)
     np.testing.assert_allclose(later.outs, jnp.where(later.gates.f < 0, later.gates.g, later.gates.k), rtol=1e-13)
@@ -390,7 +390,7 @@ def test_ltc_converges_to_the_solution_of_its_equation() -> None:
     """The fused solver is of first order: twice the steps, half the error, against an independent ODE solver."""
     from scipy.integrate import solve_ivp
 
-    params, carry, xs = draw(Subject(ltc, 3, 5), 1, ())
+    params, xs, carry = draw(Subject(ltc, 3, 5), 1, ())
     W, U, b, A, leak = (np.asarray(a) for a in params)
     x, rate = np.asarray(xs.x[0]), np.log1p(np.exp(leak))
 
@@ -406,9 +406,9 @@ def test_ltc_converges_to_the_solution_of_its_equation() -> None:
 
 def test_ltc_states_and_time_constants_stay_in_their_bounds() -> None:
     """Theorems 1 and 2 of the paper, for inputs and weights a hundred times as large as usual."""
-    params, _, xs = draw(Subject(ltc, 3, 5), 100, (4,))
+    params, xs, _ = draw(Subject(ltc, 3, 5), 100, (4,))
     params = params._replace(W=100 * params.W, U=100 * params.U)
-    _, seen = trace(ltc, params, None, spaced(xs.x))
+    _, seen = trace(ltc, params, spaced(xs.x))
     low, high = jnp.minimum(0, params.A), jnp.maximum(0, params.A)
     assert bool(((seen.outs >= low[None, None]) & (seen.outs <= high[None, None])).all())
     tau = 1 / jax.nn.softplus(params.leak)[None, None]

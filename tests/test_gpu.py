@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru_cho"])
 def test_float32_is_near_float64(name: str, recurrence: str) -> None:
     cell, mask = CELLS[name], holes(33, (7,))
-    params, carry, xs = draw(Subject(cell, 24, 40), 33, (7,), jnp.float32)
+    params, xs, carry = draw(Subject(cell, 24, 40), 33, (7,), jnp.float32)
     wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, carry, xs))
     f, g = (lambda *args, r=r: unroll(cell, *args, mask, recurrence=r) for r in (RECURRENCES[recurrence], scan))
     (value, grads), (wide_value, wide_grads) = differentiate(f, params, carry, xs), differentiate(g, *wide)

@@ -74,7 +74,7 @@ def test_a_clamped_cell_obeys_the_laws() -> None:
 
 def test_the_trace_shows_the_changed_gate() -> None:
     params = gru.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
-    _, seen = trace(clamp(gru, z=0.25), params, None, jnp.ones((7, 2, 3)))
+    _, seen = trace(clamp(gru, z=0.25), params, jnp.ones((7, 2, 3)))
     np.testing.assert_array_equal(seen.gates.z, np.full((7, 2, 5), 0.25))
 
 
@@ -83,16 +83,16 @@ def test_every_cells_gates_can_be_changed_to_themselves(name: str) -> None:
     """A change that changes nothing runs every cell through the machinery, to the same numbers."""
     cell = CELLS[name]
     params = cell.init(jax.random.key(0), 3, 4, dtype=jnp.float64)
-    xs = cell.regular(jnp.ones((2, *[2] * (1 + cell.spatial), 3)))
+    xs = cell.lift(jnp.ones((2, *[2] * (1 + cell.spatial), 3)))
     start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
     x = jax.tree.map(lambda a: a[0], xs)
-    want = cell.gates(params, start, cell.input_terms(params, x), cell.hidden_terms(params, start))
+    want = cell.equations(params, start, cell.input_terms(params, x), cell.hidden_terms(params, start))
     gates = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in jax.tree.leaves_with_path(want[2])]
     used = []
     for gate in gates:
         changed = intervene(cell, {gate: lambda value, _: value * 1})
         try:
-            got = changed.gates(params, start, cell.input_terms(params, x), cell.hidden_terms(params, start))
+            got = changed.equations(params, start, cell.input_terms(params, x), cell.hidden_terms(params, start))
         except InputError:  # nothing is computed from it: it is there to be seen
             continue
         used.append(gate)
@@ -101,7 +101,7 @@ def test_every_cells_gates_can_be_changed_to_themselves(name: str) -> None:
 
 
 def run(cell) -> None:
-    unroll(cell, cell.init(jax.random.key(0), 3, 5, dtype=jnp.float64), None, jnp.ones((7, 2, 3)))
+    unroll(cell, cell.init(jax.random.key(0), 3, 5, dtype=jnp.float64), jnp.ones((7, 2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,9 @@ def run(cell) -> None:
         (intervene(lstm, {"i": lambda _, g: g("f"), "f": lambda _, g: g("i")}), r"changes of i and f need each other"),
         (intervene(lstm, {"i": lambda _, g: g("z")}), r"unknown gate of lstm 'z'"),
         (
-            lstm._replace(gates=lambda *a: (lambda out: (*out[:2], out[2]._replace(f=out[2].f * 2)))(lstm.gates(*a))),
+            lstm.replace(
+                equations=lambda *a: (lambda out: (*out[:2], out[2]._replace(f=out[2].f * 2)))(lstm.equations(*a))
+            ),
             None,
         ),
     ],
@@ -128,5 +130,5 @@ def test_what_cannot_be_changed_is_refused(cell, message) -> None:
 
 def test_rnn_has_a_preactivation_to_change() -> None:
     params = rnn.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
-    _, outs = unroll(clamp(rnn, a=0.3), params, None, jnp.ones((7, 2, 3)))
+    _, outs = unroll(clamp(rnn, a=0.3), params, jnp.ones((7, 2, 3)))
     np.testing.assert_allclose(outs, np.full((7, 2, 5), np.tanh(0.3)), rtol=1e-12)

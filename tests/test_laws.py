@@ -122,10 +122,10 @@ def test_a_broken_recurrence_is_noticed(law: str, broken) -> None:
 def changed(terms):
     """A GRU whose gates see input terms changed by ``terms(carry, wx)``."""
 
-    def gates(params, carry, wx, uh):
-        return gru.gates(params, carry, terms(carry, wx), uh)
+    def equations(params, carry, wx, uh):
+        return gru.equations(params, carry, terms(carry, wx), uh)
 
-    return gru._replace(gates=gates)
+    return gru.replace(equations=equations)
 
 
 LEFT_BEHIND = [0.0]
@@ -146,11 +146,11 @@ SEEN = [0.0]
 
 def shows_its_carry(params, carry, wx, uh):
     SEEN.append(carry.h.sum())
-    return gru.gates(params, carry, wx, uh)
+    return gru.equations(params, carry, wx, uh)
 
 
 def returns_a_tuple(params, carry, wx, uh):
-    new, out, named = gru.gates(params, carry, wx, uh)
+    new, out, named = gru.equations(params, carry, wx, uh)
     return (new.h,), out, named
 
 
@@ -162,20 +162,20 @@ def whole_batch(params, x):
 RANDOM = np.random.default_rng(0)
 
 BROKEN = [
-    ("loop", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
-    ("input terms", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
-    ("input terms", gru._replace(input_terms=lambda p, x: gru.input_terms(p, jnp.cumsum(x, axis=0)))),
-    ("batch", gru._replace(hidden_terms=lambda p, k: gru.hidden_terms(p, k) + k.h.mean())),
-    ("batch", gru._replace(initial_carry=lambda p, batch_shape=(): gru.initial_carry(p, ()))),
-    ("loop", gru._replace(gates=returns_a_tuple)),
-    ("loop", gru._replace(input_terms=looks_at_the_carry, gates=shows_its_carry)),
-    ("padding", gru._replace(input_terms=whole_batch)),
-    ("dtype", gru._replace(init=lambda *args, dtype=None: gru.init(*args))),
+    ("loop", gru.replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
+    ("input terms", gru.replace(input_terms=lambda p, x: gru.input_terms(p, x) + x.mean())),
+    ("input terms", gru.replace(input_terms=lambda p, x: gru.input_terms(p, jnp.cumsum(x, axis=0)))),
+    ("batch", gru.replace(hidden_terms=lambda p, k: gru.hidden_terms(p, k) + k.h.mean())),
+    ("batch", gru.replace(initial_carry=lambda p, batch_shape=(): gru.initial_carry(p, ()))),
+    ("loop", gru.replace(equations=returns_a_tuple)),
+    ("loop", gru.replace(input_terms=looks_at_the_carry, gates=shows_its_carry)),
+    ("padding", gru.replace(input_terms=whole_batch)),
+    ("dtype", gru.replace(init=lambda *args, dtype=None: gru.init(*args))),
     ("dtype", changed(lambda carry, wx: wx * jnp.asarray(1.5, jnp.float32))),
-    ("traces once", gru._replace(
+    ("traces once", gru.replace(
         initial_carry=lambda p, batch_shape=(): GRUCarry(jnp.broadcast_to(jnp.asarray(0.0), (*batch_shape, 5))))),
-    ("gradients", gru._replace(hidden_terms=lambda p, k: jax.lax.stop_gradient(gru.hidden_terms(p, k)))),
-    ("finite", gru._replace(input_terms=lambda p, x: gru.input_terms(p, x / jnp.sqrt((x * x).sum(-1, keepdims=True))))),
+    ("gradients", gru.replace(hidden_terms=lambda p, k: jax.lax.stop_gradient(gru.hidden_terms(p, k)))),
+    ("finite", gru.replace(input_terms=lambda p, x: gru.input_terms(p, x / jnp.sqrt((x * x).sum(-1, keepdims=True))))),
     ("finite", changed(lambda carry, wx: wx + jnp.sqrt(jnp.square(carry.h).sum(-1, keepdims=True)))),
     ("repeats", changed(remembers_in_python)),
     ("repeats", changed(lambda carry, wx: wx + RANDOM.normal())),

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from test_laws import NEWER
 
-from jaxseq import InputError, unroll
-from jaxseq import regularisers as reg
+from jaxseq import InputError, regularisers as reg, unroll
 from jaxseq.cells import gru, gru_cho, lstm, rnn
 from jaxseq.recurrence import RECURRENCES, clipped, deferred, scan
 from jaxseq.testing import Subject, assert_close, check_cell, cotangent, differentiate, draw, loop
@@ -24,27 +23,27 @@ def problem(cell):
 
 def test_variational_drops_the_same_units_of_h_at_every_step() -> None:
     cell = reg.variational(lstm)
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     dropped = reg.draw_variational(KEY, 0.4, cell, reg.VariationalParams(params), (B,))
     keep = np.asarray(dropped.keep)
     np.testing.assert_allclose(np.unique(keep), [0, 1 / 0.6])
-    got = unroll(cell, dropped, carry, xs)
+    got = unroll(cell, dropped, xs, carry)
     for b in range(B):  # a row's mask on h is the same as on the rows of U
         own = params._replace(U=params.U * keep[b][:, None])
-        want = unroll(lstm, own, jax.tree.map(lambda a, b=b: a[b], carry), xs[:, b])
+        want = unroll(lstm, own, xs[:, b], jax.tree.map(lambda a, b=b: a[b], carry))
         assert_close(f"row {b}", jax.tree.map(lambda a, b=b: a[b], got[0]), want[0])
         assert_close(f"row {b}", got[1][:, b], want[1])
 
 
 def test_without_a_mask_the_cell_is_as_it_was() -> None:
-    params, carry, xs = problem(gru)
+    params, xs, carry = problem(gru)
     assert_close(
         "variational",
-        unroll(reg.variational(gru), reg.VariationalParams(params), carry, xs),
-        unroll(gru, params, carry, xs),
+        unroll(reg.variational(gru), reg.VariationalParams(params), xs, carry),
+        unroll(gru, params, xs, carry),
     )
     dropout = reg.recurrent_dropout(gru, "n")
-    assert_close("recurrent dropout", unroll(dropout, params, carry, xs), unroll(gru, params, carry, xs))
+    assert_close("recurrent dropout", unroll(dropout, params, xs, carry), unroll(gru, params, xs, carry))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,7 @@ def test_the_wrapped_cell_obeys_the_laws_at_evaluation(cell) -> None:
     if cell.params_type is not reg.VariationalParams:
         check_cell(cell, laws=laws)
         return
-    check_cell(cell._replace(init=lambda *a, **k: cell.init(*a, **k)), laws=laws)
+    check_cell(cell.replace(init=lambda *a, **k: cell.init(*a, **k)), laws=laws)
 
 
 def noisy_cases():
@@ -67,7 +66,7 @@ def noisy_cases():
 @pytest.mark.parametrize(("cell", "noise"), list(noisy_cases()), ids=["recurrent dropout", "zoneout"])
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_every_recurrence_works_through_the_noise(cell, noise, name: str) -> None:
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     xs = noise(params, xs)
     for reverse in (False, True):
         f, g = (
@@ -80,7 +79,7 @@ def test_every_recurrence_works_through_the_noise(cell, noise, name: str) -> Non
 def test_recurrent_dropout_scales_what_is_written() -> None:
     """Semeniuta et al., eq. 9: c' = f c + i d(g)."""
     cell = reg.recurrent_dropout(lstm)
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     noise = reg.draw_recurrent_dropout(KEY, 0.25, cell, params, xs)
     (mask,) = noise.masks
     np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.75])
@@ -93,7 +92,7 @@ def test_recurrent_dropout_scales_what_is_written() -> None:
 def test_zoneout_keeps_units_as_they_were() -> None:
     """Krueger et al., section 3.3: c and h have masks of their own, and h is computed from the c that is not kept."""
     cell = reg.zoneout(lstm, {"h": 0.3, "c": 0.5})
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     noise = reg.draw_zoneout(KEY, cell, params, xs)
     new, _ = lstm.step(params, carry, xs[0])
     got, out = cell.step(params, carry, reg.Noise(xs[0], tuple(m[0] for m in noise.masks)))
@@ -106,7 +105,7 @@ def test_zoneout_keeps_units_as_they_were() -> None:
 
 @pytest.mark.parametrize("cell", [lstm, gru, rnn, gru_cho], ids=lambda c: c.name)
 def test_zoneout_at_evaluation_is_the_expectation(cell) -> None:
-    params, carry, xs = problem(cell)
+    params, xs, carry = problem(cell)
     new, _ = cell.step(params, carry, xs[0])
     want = jax.tree.map(lambda old, n: 0.2 * old + 0.8 * n, carry, new)
     assert_close("expectation", reg.zoneout(cell, 0.2).step(params, carry, xs[0])[0], want, 1e-12)
@@ -152,12 +151,12 @@ def test_penalties_are_means_over_real_steps() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_clipped_holds_the_carrys_gradient_within_limits_at_every_step(reverse: bool) -> None:
     """Against a loop over the steps, backwards, each with its own vjp."""
-    params, carry, xs = problem(gru)
+    params, xs, carry = problem(gru)
     run = functools.partial(clipped, limit=0.05)
     (last, outs), (dparams, dcarry, dxs) = differentiate(
-        lambda p, k, x: unroll(gru, p, k, x, reverse=reverse, recurrence=run), params, carry, xs
+        lambda p, k, x: unroll(gru, p, x, k, reverse=reverse, recurrence=run), params, carry, xs
     )
-    assert_close("values", (last, outs), unroll(gru, params, carry, xs, reverse=reverse))
+    assert_close("values", (last, outs), unroll(gru, params, xs, carry, reverse=reverse))
     order = list(range(T))[:: -1 if reverse else 1]
     carries = [carry]
     for t in order:
@@ -176,14 +175,14 @@ def test_clipped_holds_the_carrys_gradient_within_limits_at_every_step(reverse: 
 
 
 def test_a_limit_that_nothing_reaches_clips_nothing() -> None:
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     run = functools.partial(clipped, limit=1e9, segment=3)
     f, g = (functools.partial(lambda r, *args: r(lstm, *args, None, False), r) for r in (run, scan))
     assert_close("wide", differentiate(f, params, carry, xs), differentiate(g, params, carry, xs))
 
 
 def one_step(cell, *masks):
-    params, carry, xs = problem(lstm)
+    params, xs, carry = problem(lstm)
     return cell.step(params, carry, reg.Noise(xs[0], masks) if masks else xs[0])
 
 
@@ -207,7 +206,7 @@ def test_what_cannot_be_is_refused(call, message: str) -> None:
 def test_deferred_is_the_default_through_every_wrapper() -> None:
     """The wrapped cells' gradients in bulk equal plain scan's, the masks' own included."""
     cell = reg.variational(gru)
-    params, carry, xs = problem(gru)
+    params, xs, carry = problem(gru)
     dropped = reg.draw_variational(KEY, 0.4, cell, reg.VariationalParams(params), (B,))
     f, g = (functools.partial(lambda r, *args: r(cell, *args, None, False), r) for r in (deferred, scan))
     assert_close("variational", differentiate(f, dropped, carry, xs), differentiate(g, dropped, carry, xs))

@@ -11,17 +11,14 @@ import numpy as np
 import pytest
 
 from jaxseq import checkpoint, cli, interventions, run_folder, study
+from jaxseq._unroll import unroll
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
-from jaxseq.tasks import forecast as forecasting
-from jaxseq.tasks import parts, small, translator
-from jaxseq.tasks import study as studying
-from jaxseq.tasks import translate as translation
+from jaxseq.tasks import forecast as forecasting, parts, small, study as studying, translate as translation, translator
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.text import Vocabulary
 from jaxseq.train import Report
-from jaxseq._unroll import unroll
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 
@@ -356,8 +353,8 @@ def test_the_first_part_that_can_be_run_again_keeps_its_weights_longest():
 def test_functions_say_which_gate_there_is_not_and_what_a_jacobian_would_take():
     params, xs = lstm.init(jax.random.key(0), 3, 64), jnp.ones((5, 2, 3))
     with pytest.raises(InputError, match=r"^unknown gate of lstm 'q': known: .*f, g"):
-        study.what_if(lstm, params, None, xs, changes={"q": 1.0})
+        study.what_if(lstm, params, xs, changes={"q": 1.0})
     with pytest.raises(InputError, match=r"5 steps of 2 rows with 128 x 128 numbers take 0.00061 GiB.*`lyapunov`"):
-        study.step_jacobians(lstm, params, None, xs, limit=2**17)
+        study.step_jacobians(lstm, params, xs, limit=2**17)
     with pytest.raises(InputError, match="gate"):
         interventions.clamp(lstm, q=1.0).step(params, lstm.initial_carry(params), xs[0, 0])

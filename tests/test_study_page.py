@@ -67,9 +67,9 @@ def snapshots(one):
 def data():
     """An LSTM with snapshots, a GRU, and an RNN that looks at a source: every view has something to show."""
     lstm, gru, rnn = part("lstm"), part("gru"), part("rnn")
-    lstm = lstm._replace(snapshots=snapshots(lstm))
+    lstm = lstm.replace(snapshots=snapshots(lstm))
     weights = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 2, 4)))
-    rnn = rnn._replace(weights=weights, source=[WORDS, WORDS])
+    rnn = rnn.replace(weights=weights, source=[WORDS, WORDS])
     title = f"cells on {NASTY}"
     return collect([lstm, gru, rnn], title=title, command="jaxseq study", scores=[(1.0, 0.5)] * 3)
 
@@ -135,7 +135,7 @@ def test_cells_in_javascript_equal_jax(name):
     )
     for clamps, found in zip(CLAMPS[name], runs, strict=True):
         cell = held(one.cell, clamps)
-        _, seen = jax.jit(lambda p, c, xs, cell=cell: trace(cell, p, c, xs))(params, start, one.xs)
+        _, seen = jax.jit(lambda p, c, xs, cell=cell: trace(cell, p, xs, c))(params, start, one.xs)
         wanted = {**seen.gates._asdict(), **seen.carries._asdict()}
         assert set(wanted) == {*found["gates"], *found["carry"]}
         for gate, values in {**found["gates"], **found["carry"]}.items():
@@ -158,7 +158,7 @@ def held_in(text):
 def test_a_page_holds_the_numbers_and_nothing_from_elsewhere(page):
     text = page.read_text(encoding="utf-8")
     inside, one = held_in(text), part("lstm")
-    _, seen = trace(one.cell, one.params, None, one.xs)
+    _, seen = trace(one.cell, one.params, one.xs)
     f = inside["parts"][0]["gates"]["f"]
     values = np.frombuffer(base64.b64decode(f["f4"]), "<f4").reshape(f["shape"])
     np.testing.assert_array_equal(values, np.asarray(seen.gates.f))
@@ -417,11 +417,11 @@ def test_every_heat_map_says_what_is_under_the_pointer(page, window):
 def test_ledger_and_survival_are_the_study_s(page, window):
     window.open(page, "p=0")
     one = part("lstm")
-    account = study.ledger(one.cell, one.params, None, one.xs)
+    account = study.ledger(one.cell, one.params, one.xs)
     found = window.run("return window.jaxseqStudy.ledgerOf(4, undefined, 1)")
     np.testing.assert_allclose(found["kept"], account.kept[:, 1, 4], atol=1e-6)
     np.testing.assert_allclose(found["written"], account.written[:, 1, 4], atol=1e-6)
-    left = study.survival(study.gates_of(one.cell, one.params, None, one.xs)["f"])
+    left = study.survival(study.gates_of(one.cell, one.params, one.xs)["f"])
     found = window.run("return window.jaxseqStudy.survivalOf(undefined, 1).map((a) => Array.from(a))")
     np.testing.assert_allclose(found, left[:, 1], atol=1e-6)
 
@@ -431,7 +431,7 @@ def test_what_if_runs_the_cell_as_jax_does(page, window):
     window.open(page, "lang=en&theme=light&p=0&e=1")
     window.click("#preset-never_forget")
     one = part("lstm")
-    _, seen = trace(clamp(one.cell, f=1.0), one.params, None, one.xs)
+    _, seen = trace(clamp(one.cell, f=1.0), one.params, one.xs)
     wanted = float(one.losses(seen.outs)[:, 1].sum())
     study = "const j = window.jaxseqStudy, s = j.state; "
     found = window.run(study + "return j.rerun(j.part(), s.e, s.clamps, s.swap).losses.reduce((a, b) => a + b, 0)")
@@ -440,7 +440,7 @@ def test_what_if_runs_the_cell_as_jax_does(page, window):
     window.run("const s = document.querySelector('#whatif-swap'); s.value = '1'; s.dispatchEvent(new Event('change'))")
     window.settle()
     xs = one.xs.at[0].set(jnp.broadcast_to(jnp.eye(4, dtype=jnp.float32)[1], one.xs.shape[1:]))
-    _, seen = trace(clamp(one.cell, f=1.0), one.params, None, xs)
+    _, seen = trace(clamp(one.cell, f=1.0), one.params, xs)
     found = window.run(study + "return j.rerun(j.part(), s.e, s.clamps, s.swap).losses.reduce((a, b) => a + b, 0)")
     assert found == pytest.approx(float(one.losses(seen.outs)[:, 1].sum()), abs=1e-4)
     window.click("#whatif-clear")
@@ -454,7 +454,7 @@ def test_the_equation_is_the_study_s_and_its_snippet_prints_the_number(page, win
     code = window.run("const j = window.jaxseqStudy; return j.snippet(j.part(), 1, arguments[0], 5, 4)", gate)
     printed = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     one = part(("lstm", "gru", "rnn")[p])
-    values = study.gates_of(one.cell, one.params, None, one.xs)[gate]
+    values = study.gates_of(one.cell, one.params, one.xs)[gate]
     assert printed == pytest.approx(float(values[5, 1, 4]), abs=1e-5)
     if line:
         trace = {found.name: found for found in study.explain(*one.run, step=5, unit=4, row=1, most=99).lines}[line]

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxseq import InputError, checkpoint, order
 from jaxseq.train import Interrupted, Ledger, Listener, NonFiniteError, TrainState, chunk, fit, optimizer

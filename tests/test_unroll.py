@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -39,8 +38,8 @@ def problem(name: str, dtype=jnp.float64):
 
 @functools.cache
 def compiled(name: str, recurrence: str, reverse: bool):
-    def run(params, carry, xs, mask):
-        return unroll(CELLS[name], params, carry, xs, mask, reverse=reverse, recurrence=RECURRENCES[recurrence])
+    def run(params, xs, carry, mask):
+        return unroll(CELLS[name], params, xs, carry, mask=mask, reverse=reverse, recurrence=RECURRENCES[recurrence])
 
     return jax.jit(run)
 
@@ -71,7 +70,7 @@ recurrences = st.sampled_from(sorted(RECURRENCES))
 
 @given(names, recurrences, masks, st.booleans())
 def test_any_mask_equals_a_loop_that_skips(name, recurrence, mask, reverse):
-    params, carry, xs = problem(name)
+    params, xs, carry = problem(name)
     rubbish = jnp.where(mask[..., None], xs, jnp.full_like(xs, jnp.nan))
     got_carry, got = compiled(name, recurrence, reverse)(params, carry, rubbish, mask)
     want_carry, want = looped(name, params, carry, xs, mask, reverse)
@@ -81,7 +80,7 @@ def test_any_mask_equals_a_loop_that_skips(name, recurrence, mask, reverse):
 
 @given(names, st.lists(st.integers(0, T), min_size=B, max_size=B))
 def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
-    params, carry, xs = problem(name)
+    params, xs, carry = problem(name)
     mask = np.arange(T)[:, None] < np.array(lengths)
     flipped = np.zeros_like(xs)
     for b, n in enumerate(lengths):
@@ -95,7 +94,7 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
 
 @given(names, recurrences, masks, st.integers(1, T - 1))
 def test_pieces_equal_the_whole(name, recurrence, mask, cut):
-    params, carry, xs = problem(name)
+    params, xs, carry = problem(name)
     run = functools.partial(unroll, CELLS[name], params, recurrence=RECURRENCES[recurrence])
     middle, early = run(carry, xs[:cut], jnp.asarray(mask[:cut]))
     end, late = run(middle, xs[cut:], jnp.asarray(mask[cut:]))
@@ -106,7 +105,7 @@ def test_pieces_equal_the_whole(name, recurrence, mask, cut):
 
 def test_gru_cho_equals_the_papers_equations():
     """Cho et al. 2014, equations 5 to 8, one unit at a time."""
-    params, carry, xs = problem("gru_cho")
+    params, xs, carry = problem("gru_cho")
     sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
     W, U, U_n, b = (np.asarray(p) for p in (params.W, params.U, params.U_n, params.b))
     W_r, W_z, W_n = W[:, :H], W[:, H : 2 * H], W[:, 2 * H :]
@@ -120,14 +119,14 @@ def test_gru_cho_equals_the_papers_equations():
             for j in range(H):
                 candidate = np.tanh(W_n[:, j] @ x[t, row] + U_n[:, j] @ (r * old) + b[2 * H + j])
                 h[row, j] = z[j] * old[j] + (1 - z[j]) * candidate
-    got, outs = unroll(gru_cho, params, carry, xs)
+    got, outs = unroll(gru_cho, params, xs, carry)
     np.testing.assert_allclose(got.h, h, rtol=1e-12)
     np.testing.assert_allclose(outs[-1], h, rtol=1e-12)
 
 
 def test_lstm_trace_shows_the_equations():
-    params, carry, xs = problem("lstm")
-    _, seen = trace(lstm, params, carry, xs)
+    params, xs, carry = problem("lstm")
+    _, seen = trace(lstm, params, xs, carry)
     i, f, g, o = seen.gates
     before = np.concatenate([carry.c[None], seen.carries.c[:-1]])
     np.testing.assert_allclose(seen.carries.c, f * before + i * g, rtol=1e-12)
@@ -136,8 +135,8 @@ def test_lstm_trace_shows_the_equations():
 
 
 def test_gru_trace_retains_with_z():
-    params, carry, xs = problem("gru")
-    _, seen = trace(gru, params, carry, xs)
+    params, xs, carry = problem("gru")
+    _, seen = trace(gru, params, xs, carry)
     before = np.concatenate([carry.h[None], seen.carries.h[:-1]])
     np.testing.assert_allclose(seen.outs, seen.gates.z * before + (1 - seen.gates.z) * seen.gates.n, rtol=1e-12)
 
@@ -145,26 +144,26 @@ def test_gru_trace_retains_with_z():
 def test_trace_of_a_stack_has_the_gates_of_each_layer():
     cell = stack(lstm, gru)
     params = cell.init(jax.random.key(0), D, H)
-    _, seen = trace(cell, params, None, jnp.ones((T, B, D), jnp.float32))
+    _, seen = trace(cell, params, jnp.ones((T, B, D), jnp.float32))
     assert seen.gates[0].f.shape == seen.gates[1].z.shape == (T, B, H)
 
 
 @cells
 def test_a_padded_trace_is_zero_where_padded(cell):
-    params, carry, xs = problem(cell.name)
+    params, xs, carry = problem(cell.name)
     mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
-    _, seen = trace(cell, params, carry, xs, mask)
+    _, seen = trace(cell, params, xs, carry, mask=mask)
     for leaf in jax.tree.leaves(seen):
         assert not np.asarray(leaf)[~np.asarray(mask)].any()
 
 
 def test_bidirectional_is_two_unrolls():
-    params, carry, xs = problem("gru")
+    params, xs, carry = problem("gru")
     mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
     both = Bidirectional(params, jax.tree.map(jnp.negative, params))
-    last, outs = bidirectional(gru, both, Bidirectional(carry, carry), xs, mask)
-    ahead, there = unroll(gru, both.forward, carry, xs, mask)
-    back, behind = unroll(gru, both.backward, carry, xs, mask, reverse=True)
+    last, outs = bidirectional(gru, both, xs, Bidirectional(carry, carry), mask=mask)
+    ahead, there = unroll(gru, both.forward, xs, carry, mask=mask)
+    back, behind = unroll(gru, both.backward, xs, carry, mask=mask, reverse=True)
     np.testing.assert_array_equal(outs, np.concatenate([there, behind], axis=-1))
     np.testing.assert_array_equal(last.forward.h, ahead.h)
     np.testing.assert_array_equal(last.backward.h, back.h)
@@ -172,9 +171,9 @@ def test_bidirectional_is_two_unrolls():
 
 @cells
 def test_no_steps_at_all_return_the_carry(cell):
-    params, carry, xs = problem(cell.name)
+    params, xs, carry = problem(cell.name)
     for recurrence in RECURRENCES.values():
-        got, outs = unroll(cell, params, carry, xs[:0], recurrence=recurrence)
+        got, outs = unroll(cell, params, xs[:0], carry, recurrence=recurrence)
         assert outs.shape == (0, B, H)
         jax.tree.map(np.testing.assert_array_equal, got, carry)
 
@@ -182,8 +181,8 @@ def test_no_steps_at_all_return_the_carry(cell):
 # --- how it composes -------------------------------------------------------------------------------------------------
 
 
-def total(params, carry, xs, cell=gru, recurrence=scan):
-    last, outs = unroll(cell, params, carry, xs, recurrence=recurrence)
+def total(params, xs, carry, cell=gru, recurrence=scan):
+    last, outs = unroll(cell, params, xs, carry, recurrence=recurrence)
     return jnp.sin(outs).sum() + (last.h**2).sum()
 
 
@@ -196,13 +195,13 @@ def test_activate_is_each_gates_own_function(a, kinds):
 
 
 def test_one_trace_for_each_shape():
-    params, carry, xs = problem("gru")
+    params, xs, carry = problem("gru")
     traced = []
 
     @jax.jit
-    def run(params, carry, xs):
+    def run(params, xs, carry):
         traced.append(xs.shape)
-        return unroll(gru, params, carry, xs)
+        return unroll(gru, params, xs, carry)
 
     state = carry
     for shift in range(3):
@@ -212,7 +211,7 @@ def test_one_trace_for_each_shape():
 
 
 def test_vmap_over_params_trains_an_ensemble():
-    _, carry, xs = problem("gru")
+    _, xs, carry = problem("gru")
     many = jax.vmap(lambda key: gru.init(key, D, H, dtype=jnp.float64))(jax.random.split(jax.random.key(1), 3))
     got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, carry, xs)
     for n in range(3):
@@ -222,15 +221,15 @@ def test_vmap_over_params_trains_an_ensemble():
 
 @cells
 def test_vmap_over_rows_equals_a_batch(cell):
-    params, carry, xs = problem(cell.name)
-    _, rows = jax.vmap(lambda k, x: unroll(cell, params, k, x), in_axes=(0, 1), out_axes=(0, 1))(carry, xs)
-    np.testing.assert_allclose(rows, unroll(cell, params, carry, xs)[1], rtol=1e-12)
+    params, xs, carry = problem(cell.name)
+    _, rows = jax.vmap(lambda k, x: unroll(cell, params, x, k), in_axes=(0, 1), out_axes=(0, 1))(carry, xs)
+    np.testing.assert_allclose(rows, unroll(cell, params, xs, carry)[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_second_derivatives(recurrence):
     """A Hessian-vector product, forward over reverse, against the difference of two gradients."""
-    params, carry, xs = problem("gru")
+    params, xs, carry = problem("gru")
     along = jax.tree.map(jnp.cos, params)
     gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=RECURRENCES[recurrence])))
     _, got = jax.jvp(gradient, (params,), (along,))
@@ -242,10 +241,10 @@ def test_second_derivatives(recurrence):
 
 def test_under_checkpoint_and_scan():
     """Streaming in a scan of one's own, with remat around each piece, equals one unroll; gradients as well."""
-    params, carry, xs = problem("lstm")
+    params, xs, carry = problem("lstm")
 
-    def streamed(params, carry, xs):
-        piece = jax.checkpoint(lambda k, x: unroll(lstm, params, k, x))
+    def streamed(params, xs, carry):
+        piece = jax.checkpoint(lambda k, x: unroll(lstm, params, x, k))
         last, outs = jax.lax.scan(piece, carry, xs.reshape(3, 2, B, D))
         return jnp.sin(outs).sum() + (last.h**2).sum()
 
@@ -259,18 +258,18 @@ def test_a_batch_sharded_over_devices():
     xs = jnp.asarray(np.random.default_rng(1).normal(size=(T, 4, D)))
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
     spread = jax.device_put(xs, NamedSharding(mesh, PartitionSpec(None, "batch")))
-    _, outs = jax.jit(lambda p, x: unroll(gru, p, None, x))(params, spread)
+    _, outs = jax.jit(lambda p, x: unroll(gru, p, x))(params, spread)
     assert {shard.data.shape for shard in outs.addressable_shards} == {(T, 2, H)}
-    np.testing.assert_allclose(outs, unroll(gru, params, None, xs)[1], rtol=1e-12)
+    np.testing.assert_allclose(outs, unroll(gru, params, xs)[1], rtol=1e-12)
 
 
 @cells
 def test_bfloat16_stays_bfloat16_and_near(cell):
-    params, carry, xs = problem(cell.name)
+    params, xs, carry = problem(cell.name)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, carry, xs))
     last, outs = unroll(cell, *half)
     assert outs.dtype == jnp.bfloat16 and all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(last))
-    np.testing.assert_allclose(outs.astype(float), unroll(cell, params, carry, xs)[1], atol=0.05, rtol=0.02)
+    np.testing.assert_allclose(outs.astype(float), unroll(cell, params, xs, carry)[1], atol=0.05, rtol=0.02)
 
 
 def test_checkpointed_needs_less_memory():
@@ -279,7 +278,7 @@ def test_checkpointed_needs_less_memory():
     xs = jnp.zeros((1024, 16, 8), jnp.float32)
 
     def loss(params, xs, recurrence):
-        return (unroll(gru, params, None, xs, recurrence=recurrence)[0].h ** 2).sum()
+        return (unroll(gru, params, xs, recurrence=recurrence)[0].h ** 2).sum()
 
     def memory(recurrence):
         lowered = jax.jit(jax.grad(lambda p, x: loss(p, x, recurrence))).lower(params, xs)
@@ -306,9 +305,9 @@ def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
     carry = noisy(keys[3], cell.initial_carry(params, (rows,)))
     xs, mask = jax.random.normal(keys[4], (T, rows, D), jnp.float64), holes(T, (rows,))
 
-    def loss(weights, carry, xs, recurrence):
+    def loss(weights, xs, carry, recurrence):
         own = params._replace(**weights) if attends else weights
-        last, outs = unroll(cell, own, carry, xs, mask, reverse=True, recurrence=recurrence)
+        last, outs = unroll(cell, own, xs, carry, mask=mask, reverse=True, recurrence=recurrence)
         return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves((last, outs)))
 
     weights = {k: v for k, v in params._asdict().items() if k != "memory"} if attends else params
@@ -338,10 +337,10 @@ def test_a_carry_may_count_in_integers():
         return Counted(rnn.initial_carry(params, batch_shape).h, jnp.zeros(batch_shape, jnp.int32))
 
     clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, gates, "clock")
-    params, _, xs = problem("rnn")
+    params, xs, _ = problem("rnn")
 
     def loss(params, recurrence):
-        carry, outs = unroll(clock, params, None, xs, recurrence=recurrence)
+        carry, outs = unroll(clock, params, xs, recurrence=recurrence)
         return jnp.sin(outs).sum() + (carry.h**2).sum()
 
     want = jax.grad(loss)(params, scan)
@@ -355,7 +354,7 @@ def test_deferred_keeps_less_than_scan_does():
     params, xs = lstm.init(jax.random.key(0), 32, 32), jnp.zeros((50, 64, 32), jnp.float32)
 
     def memory(recurrence):
-        loss = lambda p, x: (unroll(lstm, p, None, x, recurrence=recurrence)[1] ** 2).sum()  # noqa: E731
+        loss = lambda p, x: (unroll(lstm, p, x, recurrence=recurrence)[1] ** 2).sum()  # noqa: E731
         lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(params, xs)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
@@ -365,10 +364,10 @@ def test_deferred_keeps_less_than_scan_does():
 @pytest.mark.parametrize("segment", [1, 4, T, 100])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_checkpointed_in_segments_of_any_length(segment, reverse):
-    params, carry, xs = problem("gru")
+    params, xs, carry = problem("gru")
     recurrence = functools.partial(checkpointed, segment=segment)
-    got = unroll(gru, params, carry, xs, reverse=reverse, recurrence=recurrence)
-    want = unroll(gru, params, carry, xs, reverse=reverse)
+    got = unroll(gru, params, xs, carry, reverse=reverse, recurrence=recurrence)
+    want = unroll(gru, params, xs, carry, reverse=reverse)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
 
 
@@ -379,28 +378,28 @@ def test_dropout_is_on_the_outputs_between_layers_only():
     """A hand-made loop over two layers with the same masks."""
     cell = stack(rnn, gru)
     params = cell.init(jax.random.key(0), D, (H, 5), dtype=jnp.float64)
-    _, _, xs = problem("gru")
+    _, xs, _ = problem("gru")
     dropped = drop_between(jax.random.key(1), 0.5, params, xs)
     assert isinstance(dropped, Dropped) and dropped.keep[0].shape == (T, B, H)
     assert set(np.unique(dropped.keep[0])) == {0.0, 2.0}
-    _, got = unroll(cell, params, None, dropped)
-    _, below = unroll(rnn, params[0], None, xs)
-    _, want = unroll(gru, params[1], None, below * dropped.keep[0])
+    _, got = unroll(cell, params, dropped)
+    _, below = unroll(rnn, params[0], xs)
+    _, want = unroll(gru, params[1], below * dropped.keep[0])
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    _, plain = unroll(cell, params, None, xs)
+    _, plain = unroll(cell, params, xs)
     assert np.abs(got - plain).max() > 1e-3
-    _, kept = unroll(cell, params, None, drop_between(jax.random.key(1), 0.0, params, xs))
+    _, kept = unroll(cell, params, drop_between(jax.random.key(1), 0.0, params, xs))
     np.testing.assert_allclose(kept, plain, rtol=1e-12)
 
 
 def test_dropout_under_a_mask_and_checkpointed():
     cell = stack(rnn, gru)
     params = cell.init(jax.random.key(0), D, H, dtype=jnp.float64)
-    _, _, xs = problem("gru")
+    _, xs, _ = problem("gru")
     dropped = drop_between(jax.random.key(1), 0.5, params, xs)
     mask = jnp.asarray(np.arange(T)[:, None] < np.array([T, 0, 2]))
-    got = unroll(cell, params, None, dropped, mask, recurrence=checkpointed)
-    want = unroll(cell, params, None, dropped, mask)
+    got = unroll(cell, params, dropped, mask=mask, recurrence=checkpointed)
+    want = unroll(cell, params, dropped, mask=mask)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
 
 
@@ -415,7 +414,7 @@ def test_attention_is_a_cell_like_any_other():
     params = params._replace(memory=additive.remember(params.attention, values, None))
     xs = jax.random.normal(keys[2], (T, B, D), jnp.float64)
     carry = cell.initial_carry(params, (B,))
-    _, outs = unroll(cell, params, carry, xs)
+    _, outs = unroll(cell, params, xs, carry)
     for t, x in enumerate(xs):
         carry, out = cell.step(params, carry, x)
         np.testing.assert_allclose(outs.h[t], out.h, rtol=1e-12)

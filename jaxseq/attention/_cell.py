@@ -82,7 +82,7 @@ def _joined(carry: Carry, state: Tree) -> Carry:
 
 
 def _plain(cell: Cell) -> bool:
-    return cell.regular is Cell._field_defaults["regular"] and not cell.spatial
+    return cell.lift is Cell._field_defaults["regular"] and not cell.spatial
 
 
 def with_attention(cell: Cell, attention: Attention) -> Cell:
@@ -105,7 +105,7 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
       >>> params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
       >>> source = jnp.ones((9, 2, 4))  # [S, B, K]
       >>> params = params._replace(memory=additive.remember(params.attention, source, None))
-      >>> carry, outs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+      >>> carry, outs = unroll(cell, params, jnp.ones((7, 2, 3)))
       >>> outs.h.shape, outs.context.shape, outs.weights.shape
       ((7, 2, 5), (7, 2, 4), (7, 2, 9))
     """
@@ -147,7 +147,7 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     def hidden_terms(params: AttentionCellParams, carry: Carry) -> Tree:
         return cell.hidden_terms(params.cell, carry.cell if isinstance(carry, AttentionCarry) else carry)
 
-    def gates(params: AttentionCellParams, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
+    def equations(params: AttentionCellParams, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
         if params.memory is None:
             raise InputError(
                 f"{name}: there is no source to read; put one into the params of each batch: "
@@ -155,8 +155,8 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
             )
         own, state = carry if isinstance(carry, AttentionCarry) else (carry, ())
         context, weights, state = attention.attend(params.attention, params.memory, own.h, state)
-        own, out, named = cell.gates(params.cell, own, wx + context @ params.C, uh)
+        own, out, named = cell.equations(params.cell, own, wx + context @ params.C, uh)
         return _joined(own, state), Attended(out, context, weights), named
 
     name = f"{attention.name} {cell.name}"
-    return Cell(init, initial_carry, input_terms, hidden_terms, gates, name, AttentionCellParams)
+    return Cell(init, initial_carry, input_terms, hidden_terms, equations, name, AttentionCellParams)

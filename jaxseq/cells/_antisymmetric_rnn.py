@@ -62,7 +62,7 @@ def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     def hidden_terms(params: AntisymmetricRNNParams, carry: Hidden) -> Array:
         return carry.h @ (params.U - params.U.T) - gamma * carry.h
 
-    def gates(
+    def equations(
         params: AntisymmetricRNNParams, carry: Hidden, wx: Array, uh: Array
     ) -> tuple[Hidden, Array, AntisymmetricRNNGates]:
         n = jnp.tanh(wx + uh)
@@ -70,7 +70,7 @@ def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
         return Hidden(h), h, AntisymmetricRNNGates(n)
 
     return Cell(
-        _init_plain, initial_carry, input_affine, hidden_terms, gates, "antisymmetric_rnn", AntisymmetricRNNParams,
+        _init_plain, initial_carry, input_affine, hidden_terms, equations, "antisymmetric_rnn", AntisymmetricRNNParams,
         _REFERENCE,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
 def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     """Return the gated cell with the step size `epsilon` and the damping `gamma`."""
 
-    def gates(
+    def equations(
         params: AntisymmetricRNNParams, carry: Hidden, wx: Array, uh: Array
     ) -> tuple[Hidden, Array, GatedAntisymmetricRNNGates]:
         wx_z, wx_h = blocks(wx, 2)
@@ -87,7 +87,7 @@ def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> C
         return Hidden(h), h, GatedAntisymmetricRNNGates(z, n)
 
     plain = antisymmetric_rnn_with(epsilon, gamma)
-    return plain._replace(init=_init_gated, gates=gates, name="antisymmetric_rnn_gated")
+    return plain.replace(init=_init_gated, equations=equations, name="antisymmetric_rnn_gated")
 
 
 antisymmetric_rnn = antisymmetric_rnn_with()

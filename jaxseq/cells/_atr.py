@@ -44,7 +44,7 @@ init = init_of(ATRParams, W="D H", U="H H", b="H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: ATRParams, carry: Hidden, p: Array, q: Array) -> tuple[Hidden, Array, ATRGates]:
+def equations(params: ATRParams, carry: Hidden, p: Array, q: Array) -> tuple[Hidden, Array, ATRGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     i, f = activate(jnp.concatenate([p + q, p - q], axis=-1), "sigmoid sigmoid")
     h = i * p + f * carry.h
@@ -52,7 +52,7 @@ def gates(params: ATRParams, carry: Hidden, p: Array, q: Array) -> tuple[Hidden,
 
 
 atr = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "atr", ATRParams,
+    init, initial_carry, input_affine, hidden_product, equations, "atr", ATRParams,
     "Zhang et al. 2018, \"Simplifying neural machine translation with addition-subtraction twin-gated recurrent "
     "networks\", arXiv:1810.12546, section 3",
 )  # fmt: skip

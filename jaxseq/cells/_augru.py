@@ -62,7 +62,7 @@ def input_terms(params: AUGRUParams, x: Scored) -> Scored:
     return Scored(affine(x.x, params.W, params.b), x.a)
 
 
-def gates(params: AUGRUParams, carry: Hidden, wx: Scored, uh: Array) -> tuple[Hidden, Array, AUGRUGates]:
+def equations(params: AUGRUParams, carry: Hidden, wx: Scored, uh: Array) -> tuple[Hidden, Array, AUGRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     H = carry.h.shape[-1]
     (wx_ru, wx_n), (uh_ru, uh_n) = jnp.split(wx.x, [2 * H], axis=-1), jnp.split(uh, [2 * H], axis=-1)
@@ -74,7 +74,7 @@ def gates(params: AUGRUParams, carry: Hidden, wx: Scored, uh: Array) -> tuple[Hi
 
 
 augru = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "augru", AUGRUParams,
-    "Zhou et al. 2019, \"Deep interest evolution network\", arXiv:1809.03672", regular=scored,
+    init, initial_carry, input_terms, hidden_product, equations, "augru", AUGRUParams,
+    "Zhou et al. 2019, \"Deep interest evolution network\", arXiv:1809.03672", lift=scored,
 )  # fmt: skip
 """The GRU with an attentional update gate as a Cell."""

@@ -6,18 +6,54 @@ function; stepping, unrolling, tracing and every faster way to run the cell are 
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells._checks import check_step
-from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.cells._checks import check_step, input_size_of
+from jaxseq.cells._recipe import Made, Recipe
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Key, Tree
+
+P = TypeVar("P")
+"""Params of a cell, a NamedTuple of arrays."""
+K = TypeVar("K")
+"""Its carry, a NamedTuple of arrays ``[B, ...]``."""
+O = TypeVar("O")  # noqa: E741, the letter of an output
+"""Its output, mostly an array ``[B, H]``."""
+G = TypeVar("G")
+"""Its gates, a NamedTuple of arrays ``[B, ...]``."""
+P_out = TypeVar("P_out", covariant=True)
+P_in = TypeVar("P_in", contravariant=True)
+K_out = TypeVar("K_out", covariant=True)
 
 
-class Cell(NamedTuple):
+class Init(Protocol[P_out]):
+    """How params are made: ``(key, input_size, hidden_size, *, dtype=float32, ...) -> params``; consumes `key`."""
+
+    def __call__(self, key: Key, input_size: int, hidden_size: Any, /, *args: Any, **options: Any) -> P_out:
+        """Return params for D = input_size, H = hidden_size (for a stack also a tuple, one size for each layer)."""
+
+
+class InitialCarry(Protocol[P_in, K_out]):
+    """How the state before the first step is made: ``(params, batch_shape=()) -> carry``."""
+
+    def __call__(self, params: P_in, batch_shape: tuple[int, ...] = (), /) -> K_out:
+        """Return the carry, each leaf ``[*batch_shape, ...]``."""
+
+
+def as_it_is(xs: Array) -> Tree:
+    """Return xs: the `lift` of a cell whose input is one array."""
+    return xs
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Cell(Made, Generic[P, K, O, G]):
     """A recurrent cell as a value of pure functions, to be passed around like a number.
 
     Fields:
@@ -27,42 +63,54 @@ class Cell(NamedTuple):
         any leading axes, so that it may run for all T at once.
       hidden_terms: ``(params, carry) -> uh``, the part affine in the hidden state, ``h U``: the matrix product that
         a step cannot do without.
-      gates: ``(params, carry, wx, uh) -> (carry, out, gates)``, the equations. ``gates`` is a NamedTuple of every
-        named quantity of the step; nobody pays for it where it is not asked for.
+      equations: ``(params, carry, wx, uh) -> (carry, out, gates)``, what the paper writes. ``gates`` is a NamedTuple of
+        every named quantity of the step; unused gates cost nothing, since XLA removes them.
       name: what error messages call the cell.
-      params_type: the NamedTuple that `init` returns (for a stack a tuple, one each), so that another cell's params
-        are refused; None takes any.
+      params_type: the NamedTuple that `init` returns (for a stack a tuple, one for each layer), so that another cell's
+        params are refused; None takes any.
       reference: who published the equations, when and where.
       linear: "elementwise" where the new carry is an affine function of the old one, each unit of its own past only,
         "matrix" where it is affine but mixes units, "" where it is not affine. Such a cell can be run in parallel
         over time.
       spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
         ``[B, rows, columns, D]``. A mask has no such axes.
-      regular: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array: steps one unit of
-        time apart, nothing missing.
+      lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array: steps one unit of
+        time apart, nothing missing. `unroll` lifts an array by itself.
+      layers: the cells of a stack, the lowest first; empty for a single cell.
+      recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
+
+    Cells are equal if they were made by the same call, or have the same functions. They can be pickled if these
+    functions can, and printed by ``help(cell)``, which shows the equations.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.cells import lstm
       >>> params = lstm.init(jax.random.key(0), 3, 5)
       >>> carry, out = lstm.step(params, lstm.initial_carry(params, (2,)), jnp.ones((2, 3)))
-      >>> out.shape, carry.c.shape
-      ((2, 5), (2, 5))
+      >>> out.shape, carry.c.shape, lstm
+      ((2, 5), (2, 5), <Cell lstm>)
     """
 
-    init: Callable[..., Params]
-    initial_carry: Callable[..., Carry]
-    input_terms: Callable[[Params, Tree], Tree]
-    hidden_terms: Callable[[Params, Carry], Tree]
-    gates: Callable[[Params, Carry, Tree, Tree], tuple[Carry, Tree, Tree]]
+    init: Init[P]
+    initial_carry: InitialCarry[P, K]
+    input_terms: Callable[[P, Any], Any]
+    hidden_terms: Callable[[P, K], Any]
+    equations: Callable[[P, K, Any, Any], tuple[K, O, G]]
     name: str = "cell"
     params_type: Any = None
     reference: str = ""
-    linear: str = ""
+    linear: Literal["", "elementwise", "matrix"] = ""
     spatial: int = 0
-    regular: Callable[[Array], Tree] = lambda xs: xs
+    lift: Callable[[Array], Tree] = as_it_is
+    layers: tuple[Cell[Any, Any, Any, Any], ...] = ()
+    recipe: Recipe | None = None
 
-    def step(self, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
+    def __post_init__(self) -> None:
+        # help(lstm) shows an object's own docstring: that of the file with its equations
+        source = sys.modules.get(getattr(self.equations, "__module__", ""))
+        object.__setattr__(self, "__doc__", getattr(source, "__doc__", None) or Cell.__doc__)
+
+    def step(self, params: P, carry: K, x: Tree) -> tuple[K, O]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.
 
         Raises:
@@ -73,9 +121,42 @@ class Cell(NamedTuple):
         carry, out, _ = self.advance(params, carry, self.input_terms(params, x))
         return carry, out
 
-    def advance(self, params: Params, carry: Carry, wx: Tree) -> tuple[Carry, Tree, Tree]:
+    def advance(self, params: P, carry: K, wx: Tree) -> tuple[K, O, G]:
         """Take the recurrent half of a step, given the input terms: what a recurrence does in its loop."""
-        return self.gates(params, carry, wx, self.hidden_terms(params, carry))
+        return self.equations(params, carry, wx, self.hidden_terms(params, carry))
+
+    @property
+    def takes_array(self) -> bool:
+        """Whether x is one array, and not a tuple of an array with times or whatever else the cell asks for."""
+        return self.lift is as_it_is
+
+    def output_size(self, params: P, input_size: int | None = None) -> int:
+        """Return how many features the cell puts out: H for most. Nothing is computed.
+
+        Args:
+          params: the cell's.
+          input_size: D, for params without a matrix W from which it could be read.
+
+        Raises:
+          InputError: if D is needed, or the output is not one array.
+        """
+        D = input_size_of(params) if input_size is None else input_size
+        if D is None:
+            raise InputError(f"{self.name}: the input size cannot be read off these params; give input_size")
+        x = jax.ShapeDtypeStruct((1,) * (1 + self.spatial) + (D,), jax.tree.leaves(params)[0].dtype)
+
+        def out(params: P, xs: Array) -> O:
+            x = jax.tree.map(lambda a: a[0], self.lift(xs))
+            carry = self.initial_carry(params, (1,) * self.spatial)
+            return self.advance(params, carry, self.input_terms(params, x))[1]
+
+        shape = jax.eval_shape(out, params, x)
+        if not isinstance(shape, jax.ShapeDtypeStruct):
+            raise InputError(f"{self.name}: the output is not one array but {type(shape).__name__}")
+        return shape.shape[-1]
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.name}>"
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -65,7 +65,7 @@ def hidden_terms(params: BRCParams, carry: Hidden) -> Array:
     return h * jnp.broadcast_to(params.u, h.shape)
 
 
-def gates(params: BRCParams | NBRCParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, BRCGates]:
+def equations(params: BRCParams | NBRCParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, BRCGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     wx_ac, wx_n = jnp.split(wx, [2 * carry.h.shape[-1]], axis=-1)
     t, c = activate(wx_ac + uh, "tanh sigmoid")
@@ -77,12 +77,12 @@ def gates(params: BRCParams | NBRCParams, carry: Hidden, wx: Array, uh: Array) -
 
 brc = Cell(
     init_of(BRCParams, W="D 3H", u=("2H", uniform(1.0)), b="3H"),
-    initial_carry, input_affine, hidden_terms, gates, "brc", BRCParams, REFERENCE,
+    initial_carry, input_affine, hidden_terms, equations, "brc", BRCParams, REFERENCE,
 )  # fmt: skip
 """The bistable recurrent cell as a Cell."""
 
 nbrc = Cell(
     init_of(NBRCParams, W="D 3H", U="H 2H", b="3H"),
-    zeros_carry(Hidden), input_affine, hidden_product, gates, "nbrc", NBRCParams, REFERENCE,
+    zeros_carry(Hidden), input_affine, hidden_product, equations, "nbrc", NBRCParams, REFERENCE,
 )  # fmt: skip
 """The neuromodulated bistable recurrent cell as a Cell."""

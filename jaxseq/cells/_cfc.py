@@ -53,7 +53,7 @@ def input_terms(params: CfCParams, x: Timed) -> Timed:
     return Timed(affine(x.x, params.W, params.b), x.t)
 
 
-def gates(params: CfCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, CfCGates]:
+def equations(params: CfCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, CfCGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     f, gk = jnp.split(wx.x + uh, [carry.h.shape[-1]], axis=-1)
     g, k = activate(gk, "tanh tanh")
@@ -63,7 +63,7 @@ def gates(params: CfCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidde
 
 
 cfc = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "cfc", CfCParams,
-    'Hasani et al. 2022, "Closed-form continuous-time neural networks", arXiv:2106.13898', regular=spaced,
+    init, initial_carry, input_terms, hidden_product, equations, "cfc", CfCParams,
+    'Hasani et al. 2022, "Closed-form continuous-time neural networks", arXiv:2106.13898', lift=spaced,
 )  # fmt: skip
 """The CfC as a Cell; its input is `Timed`, t the time since the last step."""

@@ -47,7 +47,7 @@ def input_terms(params: CFNParams, x: Array) -> Array:
     return affine(x, params.W, jnp.pad(params.b, (0, params.U.shape[0])))
 
 
-def gates(params: CFNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, CFNGates]:
+def equations(params: CFNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, CFNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     wx_fi, wx_g = jnp.split(wx, [uh.shape[-1]], axis=-1)
     f, i = activate(wx_fi + uh, "sigmoid sigmoid")
@@ -57,7 +57,7 @@ def gates(params: CFNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidde
 
 
 cfn = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "cfn", CFNParams,
+    init, initial_carry, input_terms, hidden_product, equations, "cfn", CFNParams,
     'Laurent & von Brecht 2016, "A recurrent neural network without chaos", arXiv:1612.06212',
 )  # fmt: skip
 """The chaos-free network."""

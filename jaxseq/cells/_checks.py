@@ -1,4 +1,4 @@
-"""Errors that a person can act on, raised at trace time before anything deep inside jax is reached."""
+"""Errors that a user can act on, raised at trace time before anything deep inside jax is reached."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from jaxseq.cells._base import Cell
 
 
-def input_size(params: Params) -> int | None:
+def input_size_of(params: Params) -> int | None:
     """Return D, read off the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
     if (W := getattr(params, "W", None)) is not None:
         return W.shape[-2]  # a convolution's is [rows, columns, D, G*H]
-    return input_size(params[0]) if isinstance(params, tuple) and params else None
+    return input_size_of(params[0]) if isinstance(params, tuple) and params else None
 
 
 def params_dtype(name: str, params: Params) -> Any:
@@ -79,7 +79,7 @@ def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
                 f"{name}: x has dtype {leaf.dtype}, params have {dtype}; nothing is promoted silently. "
                 f"Convert one of them: x.astype(jnp.{dtype}), or params by jax.tree.map"
             )
-    first, wanted = jax.tree.leaves(x)[0], input_size(params)
+    first, wanted = jax.tree.leaves(x)[0], input_size_of(params)
     least = 2 if axes.startswith("[T") else 1
     if first.ndim < least:
         raise InputError(f"{name}: x must be {axes} with any number of batch axes; got the shape {first.shape}")
@@ -115,15 +115,32 @@ def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
     check_carry(cell, params, carry, jax.tree.leaves(x)[0].shape[:-1])
 
 
-def check_mask(name: str, mask: Array, time_and_batch: tuple[int, ...]) -> None:
+def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | None) -> None:
+    """Check that the carry, or None, was not given where xs belongs: the order of version 0.1."""
+    swapped = xs is None
+    if carry is not None and isinstance(xs, tuple):
+        wanted = jax.eval_shape(lambda p: cell.initial_carry(p, ()), params)
+        here, there = (str(jax.tree.structure(tree)) == str(jax.tree.structure(wanted)) for tree in (xs, carry))
+        swapped = here and not there
+    if swapped:
+        raise InputError(
+            f"{name}: got {'None' if xs is None else 'a carry'} where xs belongs; the order is (cell, params, xs, "
+            "carry=None): the carry comes after xs, and only where there is one"
+        )
+
+
+def check_mask(
+    name: str, mask: Array, time_and_batch: tuple[int, ...], what: str = "mask", meaning: str = "a step is real"
+) -> None:
     """Check that mask is boolean ``[T, B]``."""
     if mask.dtype != jnp.bool_:
-        raise InputError(
-            f"{name}: mask must be bool (True where a step is real); got {mask.dtype}. Try mask.astype(bool)"
-        )
+        lengths = mask.shape == time_and_batch[1:] and jnp.issubdtype(mask.dtype, jnp.integer)
+        by_length = f"For lengths: jaxseq.length_mask(lengths, {time_and_batch[0]})"
+        hint = by_length if lengths else f"Try {what}.astype(bool)"
+        raise InputError(f"{name}: {what} must be bool (True where {meaning}); got {mask.dtype} {mask.shape}. {hint}")
     if mask.shape != time_and_batch:
-        hint = " Time comes first: try mask.T" if mask.shape[::-1] == time_and_batch else ""
-        raise InputError(f"{name}: mask must be [T, B] = {time_and_batch}, as xs; got the shape {mask.shape}.{hint}")
+        hint = f" Time comes first: try {what}.T" if mask.shape[::-1] == time_and_batch else ""
+        raise InputError(f"{name}: {what} must be [T, B] = {time_and_batch}, as xs; got the shape {mask.shape}.{hint}")
 
 
 def _outline(tree: Tree) -> str:

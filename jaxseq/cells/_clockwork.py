@@ -60,7 +60,7 @@ def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
         seen = period[:, None] >= period[None, :]  # from a unit (row) to another (column)
         return carry.h @ (params.U * jnp.asarray(seen, params.U.dtype))
 
-    def gates(params: ClockworkParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, ClockworkGates]:
+    def equations(params: ClockworkParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, ClockworkGates]:
         n = jnp.tanh(wx.x + uh)
         period = jnp.asarray(of_units(n.shape[-1]), n.dtype)
         runs = jnp.round(jnp.broadcast_to(wx.t, n.shape)) % jnp.broadcast_to(period, n.shape) == 0
@@ -68,8 +68,8 @@ def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
         return Hidden(h), h, ClockworkGates(runs.astype(n.dtype), n)
 
     return Cell(
-        init, initial_carry, input_terms, hidden_terms, gates, "clockwork", ClockworkParams,
-        'Koutnik et al. 2014, "A clockwork RNN", arXiv:1402.3511, section 3, eq. 1', regular=stamped,
+        init, initial_carry, input_terms, hidden_terms, equations, "clockwork", ClockworkParams,
+        'Koutnik et al. 2014, "A clockwork RNN", arXiv:1402.3511, section 3, eq. 1', lift=stamped,
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def hidden_terms(params: Any, carry: Any) -> Array:
     return convolve(carry.h, params.U)
 
 
-def gates(params: ConvGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ConvGRUGates]:
+def equations(params: ConvGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ConvGRUGates]:
     """Return ``(carry, h [B, rows, columns, H], gates)`` of one step: the equations."""
     H = carry.h.shape[-1]
     wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
@@ -99,7 +99,7 @@ def gates(params: ConvGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[H
 
 
 conv_gru = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "conv_gru", ConvGRUParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "conv_gru", ConvGRUParams,
     'Ballas et al. 2016, "Delving deeper into convolutional networks", arXiv:1511.06432, eqs. 5-8', spatial=2,
 )  # fmt: skip
 """The convolutional GRU as a Cell."""

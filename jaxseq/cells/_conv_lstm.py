@@ -65,7 +65,7 @@ def initial_carry(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> 
     return LSTMCarry(*[zeros_for(params.b, batch_shape, params.U.shape[-2])] * 2)
 
 
-def gates(params: ConvLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
+def equations(params: ConvLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
     """Return ``(carry, h [B, rows, columns, H], gates)`` of one step: the equations."""
     p_i, p_f, p_o = (jnp.broadcast_to(p, carry.c.shape) for p in blocks(params.p, 3))
     a_i, a_f, a_g, a_o = blocks(wx + uh, 4)
@@ -78,7 +78,7 @@ def gates(params: ConvLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tup
 
 
 conv_lstm = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "conv_lstm", ConvLSTMParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "conv_lstm", ConvLSTMParams,
     'Shi et al. 2015, "Convolutional LSTM network", arXiv:1506.04214, eq. 3', spatial=2,
 )  # fmt: skip
 """The convolutional LSTM as a Cell."""

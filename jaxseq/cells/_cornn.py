@@ -60,7 +60,7 @@ def hidden_terms(params: CoRNNParams, carry: CoRNNCarry) -> Array:
 def cornn_with(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cell:
     """Return the cell with the time step `dt`, the frequency `gamma` and the damping `epsilon`."""
 
-    def gates(params: CoRNNParams, carry: CoRNNCarry, wx: Array, uh: Array) -> tuple[CoRNNCarry, Array, CoRNNGates]:
+    def equations(params: CoRNNParams, carry: CoRNNCarry, wx: Array, uh: Array) -> tuple[CoRNNCarry, Array, CoRNNGates]:
         n = jnp.tanh(wx + uh)
         acceleration = n - gamma * carry.h - epsilon * carry.z
         z = carry.z + dt * acceleration
@@ -68,7 +68,7 @@ def cornn_with(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cel
         return CoRNNCarry(h, z), h, CoRNNGates(n, acceleration)
 
     reference = 'Rusch & Mishra 2021, "Coupled oscillatory recurrent neural network", arXiv:2010.00951, eqs. 1-3'
-    return Cell(init, initial_carry, input_affine, hidden_terms, gates, "cornn", CoRNNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_terms, equations, "cornn", CoRNNParams, reference)
 
 
 cornn = cornn_with()

@@ -101,7 +101,7 @@ def unit(a: Array) -> Array:
     return a * jax.lax.rsqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-6)
 
 
-def gates(
+def equations(
     params: DeltaNetParams, carry: Memory, wx: tuple[Array, Array], uh: Tree
 ) -> tuple[Memory, Array, DeltaNetGates]:
     """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
@@ -113,7 +113,7 @@ def gates(
 
 
 deltanet = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "deltanet", DeltaNetParams,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "deltanet", DeltaNetParams,
     "Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; keys and queries as in Yang et al. 2024, arXiv:2406.06484",
     linear="matrix",
 )  # fmt: skip

@@ -52,13 +52,13 @@ initial_carry = zeros_carry(Hidden)
 def esn_with(leak: float = 0.3) -> Cell:
     """Return the cell that writes `leak` of the new state at each step."""
 
-    def gates(params: ESNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ESNGates]:
+    def equations(params: ESNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ESNGates]:
         n = jnp.tanh(wx + uh)
         h = (1 - leak) * carry.h + leak * n
         return Hidden(h), h, ESNGates(n)
 
     reference = "Jaeger 2001, GMD report 148; leaky: Jaeger et al. 2007, Neural Networks 20(3)"
-    return Cell(init, initial_carry, input_affine, hidden_product, gates, "esn", ESNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_product, equations, "esn", ESNParams, reference)
 
 
 esn = esn_with()

@@ -80,7 +80,7 @@ def materialise(params: ExpRNNParams) -> ModReLURNNParams:
       >>> from jaxseq import unroll
       >>> from jaxseq.cells._exp_rnn import exp_rnn, materialise, modrelu_rnn
       >>> params = exp_rnn.init(jax.random.key(0), 3, 5)
-      >>> loss = lambda p: unroll(modrelu_rnn, materialise(p), None, jnp.ones((7, 2, 3)))[1].sum()
+      >>> loss = lambda p: unroll(modrelu_rnn, materialise(p), jnp.ones((7, 2, 3)))[1].sum()
       >>> jax.grad(loss)(params).A.shape
       (5, 5)
     """
@@ -97,7 +97,7 @@ def hidden_terms(params: ExpRNNParams, carry: Hidden) -> Array:
     return carry.h @ orthogonal_matrix(params.A)
 
 
-def gates(params: ExpRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ExpRNNGates]:
+def equations(params: ExpRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ExpRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a = wx + uh
     size = jax.nn.relu(jnp.abs(a) + jnp.broadcast_to(params.b, a.shape))
@@ -107,14 +107,14 @@ def gates(params: ExpRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hi
 
 exp_rnn = Cell(
     init_of(ExpRNNParams, W="D H", A=("H H", rotations), b="H"), zeros_carry(Hidden, "A"),
-    input_terms, hidden_terms, gates, "exp_rnn", ExpRNNParams,
+    input_terms, hidden_terms, equations, "exp_rnn", ExpRNNParams,
     "Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428, section 3; modReLU: arXiv:1511.06464, eq. 8",
 )  # fmt: skip
 """The orthogonal network by the exponential as a Cell."""
 
 modrelu_rnn = Cell(
     init_of(ModReLURNNParams, W="D H", U="H H", b="H"), zeros_carry(Hidden),
-    input_terms, hidden_product, gates, "modrelu_rnn", ModReLURNNParams,
+    input_terms, hidden_product, equations, "modrelu_rnn", ModReLURNNParams,
     'Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent neural networks", arXiv:1511.06464, eq. 8',
 )  # fmt: skip
 """The real network with modReLU as a Cell; U is orthogonal as `init` draws it, and where `materialise` made it."""

@@ -91,7 +91,7 @@ def input_terms(params: GLAParams, x: Array) -> GLATerms:
     return GLATerms(q, k, v, affine(low, params.W_a, params.b))
 
 
-def gates(params: GLAParams, carry: Memory, wx: GLATerms, uh: Tree) -> tuple[Memory, Array, GLAGates]:
+def equations(params: GLAParams, carry: Memory, wx: GLATerms, uh: Tree) -> tuple[Memory, Array, GLAGates]:
     """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
     alpha = jnp.exp(jax.nn.log_sigmoid(wx.a) / ROOT)
     S = alpha[..., None] * carry.S + outer(wx.k, wx.v)
@@ -99,7 +99,7 @@ def gates(params: GLAParams, carry: Memory, wx: GLATerms, uh: Tree) -> tuple[Mem
 
 
 gla = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "gla", GLAParams,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "gla", GLAParams,
     'Yang et al. 2024, "Gated linear attention transformers", arXiv:2312.06635, section 4',
     linear="elementwise",
 )  # fmt: skip

@@ -56,7 +56,7 @@ def hidden_terms(params: GRUParams, carry: GRUCarry) -> Array:
     return affine(carry.h, params.U, jnp.pad(params.b_hn, (2 * H, 0)))
 
 
-def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
+def equations(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     H = carry.h.shape[-1]
     (wx_rz, wx_n), (uh_rz, uh_n) = jnp.split(wx, [2 * H], axis=-1), jnp.split(uh, [2 * H], axis=-1)
@@ -67,7 +67,7 @@ def gates(params: GRUParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRU
 
 
 gru = Cell(
-    init, initial_carry, input_affine, hidden_terms, gates, "gru", GRUParams,
+    init, initial_carry, input_affine, hidden_terms, equations, "gru", GRUParams,
     "Cho et al. 2014, arXiv:1406.1078v1, reset after the product as in cuDNN",
 )  # fmt: skip
 """The GRU (reset after) as a Cell."""

@@ -36,7 +36,7 @@ class GRUChoParams(NamedTuple):
 init = init_of(GRUChoParams, W="D 3H", U="H 2H", U_n="H H", b="3H")
 
 
-def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
+def equations(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[GRUCarry, Array, GRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     H = carry.h.shape[-1]
     wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
@@ -47,7 +47,7 @@ def gates(params: GRUChoParams, carry: GRUCarry, wx: Array, uh: Array) -> tuple[
 
 
 gru_cho = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "gru_cho", GRUChoParams,
+    init, initial_carry, input_affine, hidden_product, equations, "gru_cho", GRUChoParams,
     "Cho et al. 2014, arXiv:1406.1078v3, section 2.3",
 )  # fmt: skip
 """The GRU of Cho et al. 2014 (reset before) as a Cell."""

@@ -103,7 +103,7 @@ def input_terms(params: GRUDParams, x: Observed) -> tuple[Array, ...]:
     return seen, x.m, gamma_x, gamma_h, affine(x.m, params.V, params.b)
 
 
-def gates(params: GRUDParams, carry: GRUDCarry, wx: tuple, uh: tuple) -> tuple[GRUDCarry, Array, GRUDGates]:
+def equations(params: GRUDParams, carry: GRUDCarry, wx: tuple, uh: tuple) -> tuple[GRUDCarry, Array, GRUDGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     x, m, gamma_x, gamma_h, mv = wx
     mean = jnp.broadcast_to(params.mean, x.shape)
@@ -118,7 +118,7 @@ def gates(params: GRUDParams, carry: GRUDCarry, wx: tuple, uh: tuple) -> tuple[G
 
 
 gru_d = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "gru_d", GRUDParams,
-    "Che et al. 2018, Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3", regular=complete,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "gru_d", GRUDParams,
+    "Che et al. 2018, Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3", lift=complete,
 )  # fmt: skip
 """The GRU with trainable decays as a Cell."""

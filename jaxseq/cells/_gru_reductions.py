@@ -68,7 +68,7 @@ def hidden_affine(params: GRU1Params, carry: Hidden) -> Array:
     return affine(carry.h, params.U, params.b_rz)
 
 
-def gates(
+def equations(
     params: GRU1Params | GRU2Params, carry: Hidden, wx: Array, uh: Array
 ) -> tuple[Hidden, Array, GRUReducedGates]:
     """Return ``(carry, h [B, H], gates)`` of one step of gru1 or gru2."""
@@ -101,13 +101,13 @@ REFERENCE = 'Dey & Salem 2017, "Gate-variants of gated recurrent unit (GRU) neur
 
 gru1 = Cell(
     init_of(GRU1Params, W="D H", U="H 2H", U_n="H H", b="H", b_rz="2H"),
-    initial_carry, input_affine, hidden_affine, gates, "gru1", GRU1Params, REFERENCE,
+    initial_carry, input_affine, hidden_affine, equations, "gru1", GRU1Params, REFERENCE,
 )  # fmt: skip
 """GRU whose gates do not see the input."""
 
 gru2 = Cell(
     init_of(GRU2Params, W="D H", U="H 2H", U_n="H H", b="H"),
-    initial_carry, input_affine, hidden_product, gates, "gru2", GRU2Params, REFERENCE,
+    initial_carry, input_affine, hidden_product, equations, "gru2", GRU2Params, REFERENCE,
 )  # fmt: skip
 """GRU whose gates see the old state and nothing else, without a bias."""
 

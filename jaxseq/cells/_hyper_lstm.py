@@ -130,7 +130,7 @@ def hidden_terms(params: HyperLSTMParams, carry: HyperLSTMCarry) -> tuple[Array,
     return uh[..., : 4 * H], uh[..., 4 * H :] + small[..., : 4 * M], d
 
 
-def gates(
+def equations(
     params: HyperLSTMParams, carry: HyperLSTMCarry, wx: Tree, uh: Tree
 ) -> tuple[HyperLSTMCarry, Array, HyperLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -148,7 +148,7 @@ def gates(
 
 
 hyper_lstm = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "hyper_lstm", HyperLSTMParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "hyper_lstm", HyperLSTMParams,
     'Ha, Dai & Le 2016, "HyperNetworks", arXiv:1609.09106, appendix A.2.2',
 )  # fmt: skip
 """The HyperLSTM, without layer norm, as a Cell."""

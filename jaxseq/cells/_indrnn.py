@@ -48,13 +48,13 @@ def hidden_terms(params: IndRNNParams, carry: Hidden) -> Array:
 
 
 def _independent(activation: str, name: str) -> Cell:
-    def gates(params: IndRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, IndRNNGates]:
+    def equations(params: IndRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, IndRNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)
         return Hidden(h), h, IndRNNGates(a)
 
     reference = 'Li et al. 2018, "Independently recurrent neural network (IndRNN)", arXiv:1803.04831, section 3'
-    return Cell(init, initial_carry, input_affine, hidden_terms, gates, name, IndRNNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_terms, equations, name, IndRNNParams, reference)
 
 
 indrnn = _independent("relu", "indrnn")

@@ -70,7 +70,7 @@ def input_terms(params: IntersectionRNNParams, x: Array) -> tuple[Array, Array]:
     return affine(x, params.W, params.b), x @ params.P
 
 
-def gates(
+def equations(
     params: IntersectionRNNParams, carry: Hidden, wx: tuple[Array, Array], uh: Array
 ) -> tuple[Hidden, Array, IntersectionRNNGates]:
     """Return ``(carry, y [B, H], gates)`` of one step: the equations."""
@@ -84,7 +84,7 @@ def gates(
 
 
 intersection_rnn = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "intersection_rnn", IntersectionRNNParams,
+    init, initial_carry, input_terms, hidden_product, equations, "intersection_rnn", IntersectionRNNParams,
     'Collins et al. 2017, "Capacity and trainability in recurrent neural networks", arXiv:1611.09913',
 )  # fmt: skip
 """The intersection RNN; its output is not its state."""

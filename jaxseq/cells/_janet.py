@@ -46,7 +46,7 @@ init = init_of(JANETParams, forget=0, W="D 2H", U="H 2H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: JANETParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, JANETGates]:
+def equations(params: JANETParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, JANETGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a = wx + uh
     s, _ = blocks(a, 2)
@@ -57,7 +57,7 @@ def gates(params: JANETParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hid
 
 
 janet = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "janet", JANETParams,
+    init, initial_carry, input_affine, hidden_product, equations, "janet", JANETParams,
     'van der Westhuizen & Lasenby 2018, "The unreasonable effectiveness of the forget gate", arXiv:1804.04849',
 )  # fmt: skip
 """JANET, the LSTM with only a forget gate, as a Cell."""

@@ -52,7 +52,7 @@ initial_carry = zeros_carry(LSTMCarry)
 def lem_with(dt: float = 1.0) -> Cell:
     """Return the cell whose time steps lie between 0 and `dt`."""
 
-    def gates(params: LEMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LEMGates]:
+    def equations(params: LEMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LEMGates]:
         wx_src, wx_h = jnp.split(wx, [uh.shape[-1]], axis=-1)
         s, r, n_c = activate(wx_src + uh, "sigmoid sigmoid tanh")
         s, r = dt * s, dt * r
@@ -62,7 +62,7 @@ def lem_with(dt: float = 1.0) -> Cell:
         return LSTMCarry(h, c), h, LEMGates(s, r, n_c, n_h)
 
     reference = 'Rusch et al. 2022, "Long expressive memory for sequence modeling", arXiv:2110.04744, section 2'
-    return Cell(init, initial_carry, input_affine, hidden_product, gates, "lem", LEMParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_product, equations, "lem", LEMParams, reference)
 
 
 lem = lem_with()

@@ -41,7 +41,7 @@ init = init_of(LightRUParams, W="D 2H", U="H H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: LightRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, LightRUGates]:
+def equations(params: LightRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, LightRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     wx_n, wx_f = blocks(wx, 2)
     n, (f,) = jnp.tanh(wx_n), activate(wx_f + uh, "sigmoid")
@@ -50,7 +50,7 @@ def gates(params: LightRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[H
 
 
 lightru = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "lightru", LightRUParams,
+    init, initial_carry, input_affine, hidden_product, equations, "lightru", LightRUParams,
     "Ye et al. 2024, \"Light recurrent unit\", Electronics 13(16), 3204",
 )  # fmt: skip
 """The light recurrent unit as a Cell."""

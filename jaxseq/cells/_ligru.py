@@ -43,7 +43,7 @@ init = init_of(LiGRUParams, W="D 2H", U="H 2H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: LiGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, LiGRUGates]:
+def equations(params: LiGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, LiGRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a_z, a_n = blocks(wx + uh, 2)
     (z,) = activate(a_z, "sigmoid")
@@ -53,7 +53,7 @@ def gates(params: LiGRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hid
 
 
 ligru = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "ligru", LiGRUParams,
+    init, initial_carry, input_affine, hidden_product, equations, "ligru", LiGRUParams,
     'Ravanelli et al. 2018, "Light gated recurrent units for speech recognition", arXiv:1803.10225, section III',
 )  # fmt: skip
 """The light GRU, without batch normalisation."""

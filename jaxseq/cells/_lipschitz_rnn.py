@@ -63,7 +63,7 @@ def lipschitz_rnn_with(
         both = [symmetrised(U_A, beta_A, gamma_A), symmetrised(U_B, beta_B, gamma_B)]
         return carry.h @ jnp.concatenate(both, axis=-1)
 
-    def gates(
+    def equations(
         params: LipschitzRNNParams, carry: Hidden, wx: Array, uh: Array
     ) -> tuple[Hidden, Array, LipschitzRNNGates]:
         hA, hB = blocks(uh, 2)
@@ -73,7 +73,7 @@ def lipschitz_rnn_with(
 
     reference = 'Erichson et al. 2021, "Lipschitz recurrent neural networks", arXiv:2006.12070, section 3'
     return Cell(
-        init, initial_carry, input_affine, hidden_terms, gates, "lipschitz_rnn", LipschitzRNNParams, reference
+        init, initial_carry, input_affine, hidden_terms, equations, "lipschitz_rnn", LipschitzRNNParams, reference
     )  # fmt: skip
 
 

@@ -93,7 +93,9 @@ def hidden_terms(params: LMUParams, carry: LMUCarry) -> tuple[Array, Array]:
     return carry.h @ params.U, carry.m @ jnp.concatenate([params.A, params.e_m], axis=-1)
 
 
-def gates(params: LMUParams, carry: LMUCarry, wx: Array, uh: tuple[Array, Array]) -> tuple[LMUCarry, Array, LMUGates]:
+def equations(
+    params: LMUParams, carry: LMUCarry, wx: Array, uh: tuple[Array, Array]
+) -> tuple[LMUCarry, Array, LMUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     H, d = carry.h.shape[-1], carry.m.shape[-1]
     a, a_u = jnp.split(wx + uh[0], [H], axis=-1)
@@ -105,7 +107,7 @@ def gates(params: LMUParams, carry: LMUCarry, wx: Array, uh: tuple[Array, Array]
 
 
 lmu = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "lmu", LMUParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "lmu", LMUParams,
     'Voelker, Kajic & Eliasmith 2019, "Legendre memory units", NeurIPS 2019, section 2',
 )  # fmt: skip
 """The Legendre memory unit as a Cell."""

@@ -103,7 +103,7 @@ def input_terms(params: LRUParams, x: Array) -> Drive:
     return Drive(gamma * re, gamma * im, skip)
 
 
-def gates(params: LRUParams, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[ComplexCarry, Array, Drive]:
+def equations(params: LRUParams, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[ComplexCarry, Array, Drive]:
     """Return ``(carry, y [B, H], drive)`` of one step: the equations."""
     modulus, phase = jnp.exp(-jnp.exp(params.log_nu)), jnp.exp(params.log_theta)
     re, im = times(carry.re, carry.im, modulus * jnp.cos(phase), modulus * jnp.sin(phase))
@@ -112,7 +112,7 @@ def gates(params: LRUParams, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[
 
 
 lru = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "lru", LRUParams,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "lru", LRUParams,
     'Orvieto et al. 2023, "Resurrecting recurrent neural networks for long sequences", arXiv:2303.06349, section 3',
     linear="elementwise",
 )  # fmt: skip

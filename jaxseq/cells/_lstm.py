@@ -55,7 +55,7 @@ init = init_of(LSTMParams, forget=1, W="D 4H", U="H 4H", b="4H")
 initial_carry = zeros_carry(LSTMCarry)
 
 
-def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
+def equations(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     i, f, g, o = activate(wx + uh, "sigmoid sigmoid tanh sigmoid")
     c = f * carry.c + i * g
@@ -64,7 +64,7 @@ def gates(params: LSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[L
 
 
 lstm = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "lstm", LSTMParams,
+    init, initial_carry, input_affine, hidden_product, equations, "lstm", LSTMParams,
     "Hochreiter & Schmidhuber 1997, Neural Computation 9(8); forget gate: Gers, Schmidhuber & Cummins 2000",
 )  # fmt: skip
 """The LSTM as a Cell."""

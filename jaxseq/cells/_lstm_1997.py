@@ -47,7 +47,7 @@ init = init_of(LSTM1997Params, W="D 3H", U="H 3H", b="3H")
 initial_carry = zeros_carry(LSTMCarry)
 
 
-def gates(params: LSTM1997Params, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTM1997Gates]:
+def equations(params: LSTM1997Params, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTM1997Gates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     i, s, o = activate(wx + uh, "sigmoid sigmoid sigmoid")
     g = 4 * s - 2
@@ -57,7 +57,7 @@ def gates(params: LSTM1997Params, carry: LSTMCarry, wx: Array, uh: Array) -> tup
 
 
 lstm_1997 = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "lstm_1997", LSTM1997Params,
+    init, initial_carry, input_affine, hidden_product, equations, "lstm_1997", LSTM1997Params,
     'Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), section 4, appendix A.1',
 )  # fmt: skip
 """The LSTM of 1997, without a forget gate, as a Cell."""

@@ -68,7 +68,9 @@ def input_terms(params: LayerNormLSTMParams, x: Array) -> Array:
     return a + jnp.broadcast_to(params.b, a.shape)
 
 
-def gates(params: LayerNormLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
+def equations(
+    params: LayerNormLSTMParams, carry: LSTMCarry, wx: Array, uh: Array
+) -> tuple[LSTMCarry, Array, LSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a = layer_norm(uh, params.gain_h, params.shift_h) + wx
     i, f, g, o = activate(a, "sigmoid sigmoid tanh sigmoid")
@@ -78,7 +80,7 @@ def gates(params: LayerNormLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -
 
 
 lstm_layernorm = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "lstm_layernorm", LayerNormLSTMParams,
+    init, initial_carry, input_terms, hidden_product, equations, "lstm_layernorm", LayerNormLSTMParams,
     'Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, supplementary material',
 )  # fmt: skip
 """The layer-normalised LSTM as a Cell."""

@@ -102,7 +102,7 @@ def hidden_terms(params: MCLSTMParams, carry: MCLSTMCarry) -> Array:
     return (carry.c / jnp.where(total == 0, jnp.ones_like(total), total)) @ params.U
 
 
-def gates(params: MCLSTMParams, carry: MCLSTMCarry, wx: Tree, uh: Array) -> tuple[MCLSTMCarry, Array, MCLSTMGates]:
+def equations(params: MCLSTMParams, carry: MCLSTMCarry, wx: Tree, uh: Array) -> tuple[MCLSTMCarry, Array, MCLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a, mass = wx[0] + uh, wx[1]
     H = carry.c.shape[-1]
@@ -113,7 +113,7 @@ def gates(params: MCLSTMParams, carry: MCLSTMCarry, wx: Tree, uh: Array) -> tupl
 
 
 lstm_mc = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "lstm_mc", MCLSTMParams,
-    'Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM", arXiv:2101.05186, section 2', regular=regular,
+    init, initial_carry, input_terms, hidden_terms, equations, "lstm_mc", MCLSTMParams,
+    'Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM", arXiv:2101.05186, section 2', lift=regular,
 )  # fmt: skip
 """The mass-conserving LSTM as a Cell."""

@@ -55,7 +55,7 @@ def input_terms(params: MultiplicativeLSTMParams, x: Array) -> Array:
     return affine(x, params.W, jnp.pad(params.b, (params.U.shape[0], 0)))
 
 
-def gates(
+def equations(
     params: MultiplicativeLSTMParams, carry: LSTMCarry, wx: Array, uh: Array
 ) -> tuple[LSTMCarry, Array, MultiplicativeLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -68,7 +68,7 @@ def gates(
 
 
 lstm_multiplicative = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "lstm_multiplicative", MultiplicativeLSTMParams,
+    init, initial_carry, input_terms, hidden_product, equations, "lstm_multiplicative", MultiplicativeLSTMParams,
     'Krause, Lu, Murray & Renals 2016, "Multiplicative LSTM for sequence modelling", arXiv:1609.07959',
 )  # fmt: skip
 """The multiplicative LSTM as a Cell."""

@@ -77,7 +77,7 @@ def init(key: Key, input_size: int, hidden_size: int, *, forget_bias: float = 1.
     return params._replace(b_in=params.b_in.at[H : 2 * H].add(forget_bias))
 
 
-def gates(
+def equations(
     params: NestedLSTMParams, carry: NestedLSTMCarry, wx: Array, uh: Array
 ) -> tuple[NestedLSTMCarry, Array, NestedLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -91,7 +91,7 @@ def gates(
 
 
 lstm_nested = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "lstm_nested", NestedLSTMParams,
+    init, initial_carry, input_affine, hidden_product, equations, "lstm_nested", NestedLSTMParams,
     'Moniz & Krueger 2017, "Nested LSTMs", ACML, arXiv:1801.10308',
 )  # fmt: skip
 """The nested LSTM, two deep, as a Cell."""

@@ -56,7 +56,7 @@ def output_gate(a: Array, c: Array, p_o: Array) -> Array:
     return activate(a + c * jnp.broadcast_to(p_o, c.shape), "sigmoid")[0]
 
 
-def gates(params: PeepholeParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
+def equations(params: PeepholeParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a, a_o = jnp.split(wx + uh, [3 * carry.c.shape[-1]], axis=-1)
     i, f, g = activate(a, "sigmoid sigmoid tanh")
@@ -67,7 +67,7 @@ def gates(params: PeepholeParams, carry: LSTMCarry, wx: Array, uh: Array) -> tup
 
 
 lstm_peephole = Cell(
-    init, initial_carry, input_affine, hidden_terms, gates, "lstm_peephole", PeepholeParams,
+    init, initial_carry, input_affine, hidden_terms, equations, "lstm_peephole", PeepholeParams,
     'Gers & Schmidhuber 2000, "Recurrent nets that time and count", IJCNN; as in Greff et al. 2015, arXiv:1503.04069',
 )  # fmt: skip
 """The LSTM with peepholes (Greff's vanilla LSTM) as a Cell."""

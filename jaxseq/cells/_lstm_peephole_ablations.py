@@ -152,7 +152,7 @@ def no_gates_before(params: FullGateRecurrenceParams, batch_shape: tuple[int, ..
 
 def _variant(
     name: str,
-    gates: Callable[..., tuple[Tree, Tree, Tree]],
+    equations: Callable[..., tuple[Tree, Tree, Tree]],
     order: str,
     params_type: Any = PeepholeParams,
     start: Callable[..., Tree] = initial_carry,
@@ -169,7 +169,7 @@ def _variant(
         W=f"D {G}H", U=f"H {G}H", b=f"{G}H", p=(f"{old}H", _small), **more,
     )  # fmt: skip
     reference = 'Greff et al. 2015, "LSTM: a search space odyssey", arXiv:1503.04069'
-    return Cell(init, start, input_affine, terms, gates, name, params_type, reference)
+    return Cell(init, start, input_affine, terms, equations, name, params_type, reference)
 
 
 lstm_nig = _variant("lstm_nig", no_input_gate, "f g o")

@@ -62,7 +62,7 @@ def input_terms(params: ResidualLSTMParams, x: Array) -> Array:
     return affine(x, params.W, jnp.pad(params.b, (0, params.U.shape[0])))
 
 
-def gates(
+def equations(
     params: ResidualLSTMParams, carry: LSTMCarry, wx: Array, uh: Array
 ) -> tuple[LSTMCarry, Array, ResidualLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -78,7 +78,7 @@ def gates(
 
 
 lstm_residual = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "lstm_residual", ResidualLSTMParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "lstm_residual", ResidualLSTMParams,
     'Kim, El-Khamy & Lee 2017, "Residual LSTM", arXiv:1701.03360',
 )  # fmt: skip
 """The residual LSTM as a Cell."""

@@ -56,7 +56,7 @@ def hidden_terms(params: WMCLSTMParams, carry: LSTMCarry) -> tuple[Array, Array]
     return carry.h @ params.U, carry.c @ params.U_c
 
 
-def gates(
+def equations(
     params: WMCLSTMParams, carry: LSTMCarry, wx: Array, uh: tuple[Array, Array]
 ) -> tuple[LSTMCarry, Array, WMCLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -74,7 +74,7 @@ def gates(
 
 
 lstm_wmc = Cell(
-    init, initial_carry, input_affine, hidden_terms, gates, "lstm_wmc", WMCLSTMParams,
+    init, initial_carry, input_affine, hidden_terms, equations, "lstm_wmc", WMCLSTMParams,
     'Landi, Baraldi, Cornia & Cucchiara 2021, "Working memory connections for LSTM", arXiv:2109.00020',
 )  # fmt: skip
 """The LSTM with working memory connections as a Cell."""

@@ -81,7 +81,7 @@ def initial_carry(params: LSTMPParams, batch_shape: tuple[int, ...] = ()) -> LST
     return LSTMCarry(zeros_for(params.b, batch_shape, P), zeros_for(params.b, batch_shape, H))
 
 
-def gates(params: LSTMPParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMPGates]:
+def equations(params: LSTMPParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMPGates]:
     """Return ``(carry, h [B, P], gates)`` of one step: the equations."""
     i, f, g, o = activate(wx + uh, "sigmoid sigmoid tanh sigmoid")
     c = f * carry.c + i * g
@@ -91,7 +91,7 @@ def gates(params: LSTMPParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[
 
 
 lstmp = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "lstmp", LSTMPParams,
+    init, initial_carry, input_affine, hidden_product, equations, "lstmp", LSTMPParams,
     "Sak, Senior & Beaufays 2014, arXiv:1402.1128, section 2; without peepholes, as torch.nn.LSTM(proj_size)",
 )  # fmt: skip
 """The LSTM with a projected output as a Cell."""

@@ -63,7 +63,7 @@ def input_terms(params: LTCParams, x: Timed) -> Timed:
 def ltc_with(unfolds: int = 6) -> Cell:
     """Return the cell whose solver takes `unfolds` steps within the time of one."""
 
-    def gates(params: LTCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, LTCGates]:
+    def equations(params: LTCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, LTCGates]:
         h, d = carry.h, wx.t * (1 / unfolds)
         A = jnp.broadcast_to(params.A, h.shape)
         leak = jnp.broadcast_to(jax.nn.softplus(params.leak), h.shape)
@@ -73,8 +73,8 @@ def ltc_with(unfolds: int = 6) -> Cell:
         return Hidden(h), h, LTCGates(f, 1 / (leak + f))
 
     return Cell(
-        init, initial_carry, input_terms, hidden_product, gates, "ltc", LTCParams,
-        'Hasani et al. 2021, "Liquid time-constant networks", arXiv:2006.04439, eqs. 1-3', regular=spaced,
+        init, initial_carry, input_terms, hidden_product, equations, "ltc", LTCParams,
+        'Hasani et al. 2021, "Liquid time-constant networks", arXiv:2006.04439, eqs. 1-3', lift=spaced,
     )  # fmt: skip
 
 

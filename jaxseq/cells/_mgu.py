@@ -77,7 +77,7 @@ class MGUGates(NamedTuple):
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: MGUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MGUGates]:
+def equations(params: MGUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MGUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step of mgu."""
     wx_f, wx_n = blocks(wx, 2)
     return gates_without_input(params, carry, wx_n, wx_f + uh)
@@ -115,7 +115,7 @@ HECK = 'Heck & Salem 2017, "Simplified minimal gated unit variations for recurre
 
 mgu = Cell(
     init_of(MGUParams, W="D 2H", U="H H", U_n="H H", b="2H"),
-    initial_carry, input_affine, hidden_product, gates, "mgu", MGUParams,
+    initial_carry, input_affine, hidden_product, equations, "mgu", MGUParams,
     'Zhou et al. 2016, "Minimal gated unit for recurrent neural networks", arXiv:1603.09420, section 3',
 )  # fmt: skip
 """The minimal gated unit."""

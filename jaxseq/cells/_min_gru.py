@@ -42,7 +42,7 @@ def initial_carry(params: MinGRUParams, batch_shape: tuple[int, ...] = ()) -> Hi
     return Hidden(zeros_for(params.b, batch_shape, params.b.shape[0] // 2))
 
 
-def gates(params: MinGRUParams, carry: Hidden, wx: Array, uh: tuple[()]) -> tuple[Hidden, Array, MinGRUGates]:
+def equations(params: MinGRUParams, carry: Hidden, wx: Array, uh: tuple[()]) -> tuple[Hidden, Array, MinGRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a_z, n = blocks(wx, 2)
     (z,) = activate(a_z, "sigmoid")
@@ -51,7 +51,7 @@ def gates(params: MinGRUParams, carry: Hidden, wx: Array, uh: tuple[()]) -> tupl
 
 
 min_gru = Cell(
-    init, initial_carry, input_affine, no_hidden_terms, gates, "min_gru", MinGRUParams,
+    init, initial_carry, input_affine, no_hidden_terms, equations, "min_gru", MinGRUParams,
     'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3', linear="elementwise",
 )  # fmt: skip
 """The minGRU."""

@@ -49,7 +49,7 @@ def initial_carry(params: MinLSTMParams, batch_shape: tuple[int, ...] = ()) -> H
     return Hidden(zeros_for(params.b, batch_shape, params.b.shape[0] // 3))
 
 
-def gates(params: MinLSTMParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidden, Array, MinLSTMGates]:
+def equations(params: MinLSTMParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidden, Array, MinLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a_f, a_i, g = blocks(wx, 3)
     f_share = jax.nn.sigmoid(jax.nn.log_sigmoid(a_f) - jax.nn.log_sigmoid(a_i))
@@ -59,7 +59,7 @@ def gates(params: MinLSTMParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hi
 
 
 min_lstm = Cell(
-    init, initial_carry, input_affine, no_hidden_terms, gates, "min_lstm", MinLSTMParams,
+    init, initial_carry, input_affine, no_hidden_terms, equations, "min_lstm", MinLSTMParams,
     'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3.2',
     linear="elementwise",
 )  # fmt: skip

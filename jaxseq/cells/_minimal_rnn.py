@@ -51,7 +51,7 @@ def input_terms(params: MinimalRNNParams, x: Array) -> tuple[Array, Array]:
     return z, affine(z, params.U_z, params.b_u)
 
 
-def gates(
+def equations(
     params: MinimalRNNParams, carry: Hidden, wx: tuple[Array, Array], uh: Array
 ) -> tuple[Hidden, Array, MinimalRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
@@ -62,7 +62,7 @@ def gates(
 
 
 minimal_rnn = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "minimal_rnn", MinimalRNNParams,
+    init, initial_carry, input_terms, hidden_product, equations, "minimal_rnn", MinimalRNNParams,
     'Chen 2017, "MinimalRNN: toward more interpretable and trainable RNNs", arXiv:1711.06788, section 3',
 )  # fmt: skip
 """The MinimalRNN as a Cell."""

@@ -62,25 +62,25 @@ initial_carry = zeros_carry(Hidden)
 def miru_of(retain: float, reset: float) -> Cell:
     """Return the MiRU-2 with ``lambda = retain`` and ``beta = reset``."""
 
-    def gates(params: MiRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRUGates]:
+    def equations(params: MiRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRUGates]:
         n = jnp.tanh(wx + reset * uh)
         h = retain * carry.h + (1 - retain) * n
         return Hidden(h), h, MiRUGates(n)
 
-    return Cell(init, initial_carry, input_affine, hidden_product, gates, "miru", MiRUParams, REFERENCE)
+    return Cell(init, initial_carry, input_affine, hidden_product, equations, "miru", MiRUParams, REFERENCE)
 
 
 def miru1_of(retain: float) -> Cell:
     """Return the MiRU-1 with ``lambda = retain``."""
 
-    def gates(params: MiRU1Params, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRU1Gates]:
+    def equations(params: MiRU1Params, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRU1Gates]:
         wx_r, wx_n = blocks(wx, 2)
         (r,) = activate(wx_r + uh, "sigmoid")
         n = jnp.tanh(wx_n + (r * carry.h) @ params.U_n)
         h = retain * carry.h + (1 - retain) * n
         return Hidden(h), h, MiRU1Gates(r, n)
 
-    return Cell(init1, initial_carry, input_affine, hidden_product, gates, "miru1", MiRU1Params, REFERENCE)
+    return Cell(init1, initial_carry, input_affine, hidden_product, equations, "miru1", MiRU1Params, REFERENCE)
 
 
 miru = miru_of(retain=0.5, reset=0.5)

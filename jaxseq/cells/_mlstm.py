@@ -103,7 +103,7 @@ def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
     return affine(x, params.W, params.b), affine(x, params.W_if, params.b_if)
 
 
-def gates(params: MLSTMParams, carry: MLSTMCarry, wx: Tree, uh: Tree) -> tuple[MLSTMCarry, Array, MLSTMGates]:
+def equations(params: MLSTMParams, carry: MLSTMCarry, wx: Tree, uh: Tree) -> tuple[MLSTMCarry, Array, MLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     *qkv, a_o = blocks(wx[0], 4)
     q, k, v = (a.reshape(carry.n.shape) for a in qkv)
@@ -120,7 +120,7 @@ def gates(params: MLSTMParams, carry: MLSTMCarry, wx: Tree, uh: Tree) -> tuple[M
 
 
 mlstm = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "mlstm", MLSTMParams,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "mlstm", MLSTMParams,
     'Beck et al. 2024, "xLSTM: extended long short-term memory", arXiv:2405.04517, eqs. 19-27',
 )  # fmt: skip
 """The mLSTM as a Cell."""

@@ -92,10 +92,10 @@ def hidden_terms_mut3(params: MUTParams, carry: Hidden) -> Array:
 
 def gates_mut1(params: MUT1Params, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MUTGates]:
     """Return ``(carry, h [B, H], gates)`` of one step of mut1, whose update gate does not see h."""
-    return gates(params, carry, wx, jnp.concatenate([uh, jnp.zeros_like(uh)], axis=-1))
+    return equations(params, carry, wx, jnp.concatenate([uh, jnp.zeros_like(uh)], axis=-1))
 
 
-def gates(params: MUT1Params | MUTParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MUTGates]:
+def equations(params: MUT1Params | MUTParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MUTGates]:
     """Return ``(carry, h [B, H], gates)`` of one step of mut2 or mut3."""
     H = carry.h.shape[-1]
     wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
@@ -119,10 +119,10 @@ mut1 = Cell(
 """MUT1."""
 
 mut2 = Cell(
-    beginning_with_identity(init, 0), initial_carry, input_affine, hidden_product, gates,
+    beginning_with_identity(init, 0), initial_carry, input_affine, hidden_product, equations,
     "mut2", MUTParams, REFERENCE,
 )  # fmt: skip
 """MUT2."""
 
-mut3 = Cell(init, initial_carry, input_affine, hidden_terms_mut3, gates, "mut3", MUTParams, REFERENCE)
+mut3 = Cell(init, initial_carry, input_affine, hidden_terms_mut3, equations, "mut3", MUTParams, REFERENCE)
 """MUT3."""

@@ -69,7 +69,7 @@ def hidden_terms(params: NASParams, carry: LSTMCarry) -> Array:
     return affine(carry.h, params.U, params.b)
 
 
-def gates(params: NASParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, NASGates]:
+def equations(params: NASParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, NASGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     sigmoid, relu, tanh = jax.nn.sigmoid, jax.nn.relu, jnp.tanh
     a, x_3, h_3 = blocks(wx + uh, 8), blocks(wx, 8)[3], blocks(uh, 8)[3]
@@ -83,7 +83,7 @@ def gates(params: NASParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LS
 
 
 nas = Cell(
-    init, initial_carry, input_terms, hidden_terms, gates, "nas", NASParams,
+    init, initial_carry, input_terms, hidden_terms, equations, "nas", NASParams,
     "Zoph & Le 2017, \"Neural architecture search with reinforcement learning\", arXiv:1611.01578",
 )  # fmt: skip
 """The NAS cell as a Cell."""

@@ -96,7 +96,7 @@ def cumax(a: Array) -> Array:
     return jnp.cumsum(jax.nn.softmax(a), axis=-1)
 
 
-def gates(params: ONLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, ONLSTMGates]:
+def equations(params: ONLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, ONLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a, H = wx + uh, carry.c.shape[-1]
     i, f, g, o = activate(a[..., : 4 * H], "sigmoid sigmoid tanh sigmoid")
@@ -111,7 +111,7 @@ def gates(params: ONLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple
 
 
 on_lstm = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "on_lstm", ONLSTMParams,
+    init, initial_carry, input_affine, hidden_product, equations, "on_lstm", ONLSTMParams,
     'Shen et al. 2019, "Ordered neurons", arXiv:1810.09536, eqs. 1-14',
 )  # fmt: skip
 """The ordered-neurons LSTM as a Cell."""

@@ -97,7 +97,7 @@ def input_terms(params: PhasedLSTMParams, x: Timed) -> tuple[Array, Array]:
 def with_leak(leak: float) -> Cell:
     """Return the phased LSTM whose shut units leak at this rate."""
 
-    def gates(
+    def equations(
         params: PhasedLSTMParams, carry: LSTMCarry, wx: Tree, uh: Array
     ) -> tuple[LSTMCarry, Array, PhasedLSTMGates]:
         a, phi = wx[0] + uh, wx[1]
@@ -115,8 +115,8 @@ def with_leak(leak: float) -> Cell:
         return LSTMCarry(h, k * c + (1 - k) * carry.c), h, PhasedLSTMGates(i, f, g, o, k, phi)
 
     return Cell(
-        init, initial_carry, input_terms, hidden_product, gates, "phased_lstm", PhasedLSTMParams,
-        'Neil, Pfeiffer & Liu 2016, "Phased LSTM", arXiv:1610.09513, section 2', regular=stamped,
+        init, initial_carry, input_terms, hidden_product, equations, "phased_lstm", PhasedLSTMParams,
+        'Neil, Pfeiffer & Liu 2016, "Phased LSTM", arXiv:1610.09513, section 2', lift=stamped,
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def last_input_product(params: Params, carry: Carry) -> Array:
     return carry.x @ params.V
 
 
-def gates(params: QRNNParams, carry: QRNNCarry, wx: Tree, uh: Array) -> tuple[QRNNCarry, Array, QRNNGates]:
+def equations(params: QRNNParams, carry: QRNNCarry, wx: Tree, uh: Array) -> tuple[QRNNCarry, Array, QRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     g, f, o = activate(wx[0] + uh, "tanh sigmoid sigmoid")
     c = f * carry.c + (1 - f) * g
@@ -109,7 +109,7 @@ _REFERENCE = 'Bradbury et al. 2017, "Quasi-recurrent neural networks", arXiv:161
 
 qrnn = Cell(
     init_of(QRNNParams, W="D 3H", V=("D 3H", glorot), b="3H"),
-    zeros_and_input(QRNNCarry), affine_and_input, last_input_product, gates, "qrnn", QRNNParams, _REFERENCE,
+    zeros_and_input(QRNNCarry), affine_and_input, last_input_product, equations, "qrnn", QRNNParams, _REFERENCE,
 )  # fmt: skip
 """The QRNN with a window of 2 and fo-pooling as a Cell."""
 

@@ -50,7 +50,7 @@ def input_terms(params: RANParams, x: Array) -> Array:
     return affine(x, params.W, jnp.pad(params.b, (0, params.U.shape[0])))
 
 
-def gates(params: RANParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, RANGates]:
+def equations(params: RANParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, RANGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     wx_if, g = jnp.split(wx, [uh.shape[-1]], axis=-1)
     i, f = activate(wx_if + uh, "sigmoid sigmoid")
@@ -60,7 +60,7 @@ def gates(params: RANParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LS
 
 
 ran = Cell(
-    init, initial_carry, input_terms, hidden_product, gates, "ran", RANParams,
+    init, initial_carry, input_terms, hidden_product, equations, "ran", RANParams,
     'Lee, Levy & Zettlemoyer 2017, "Recurrent additive networks", arXiv:1705.07393, section 2',
 )  # fmt: skip
 """The recurrent additive network with tanh."""

@@ -90,7 +90,7 @@ def input_terms(params: RetentionParams, x: Array) -> RetentionGates:
     return RetentionGates(*jnp.split(x @ params.W, [K, 2 * K, 3 * K, 4 * K], axis=-1))
 
 
-def gates(
+def equations(
     params: RetentionParams, carry: RetentionCarry, wx: RetentionGates, uh: Tree
 ) -> tuple[RetentionCarry, Array, RetentionGates]:
     """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
@@ -105,7 +105,7 @@ def gates(
 
 
 retention = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "retention", RetentionParams,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "retention", RetentionParams,
     'Sun et al. 2023, "Retentive network: a successor to transformer", arXiv:2307.08621, section 2.1',
     linear="elementwise",
 )  # fmt: skip

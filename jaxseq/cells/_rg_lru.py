@@ -64,7 +64,7 @@ def initial_carry(params: RGLRUParams, batch_shape: tuple[int, ...] = ()) -> Hid
     return Hidden(zeros_for(params.Lambda, batch_shape, params.Lambda.shape[-1]))
 
 
-def gates(params: RGLRUParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidden, Array, RGLRUGates]:
+def equations(params: RGLRUParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidden, Array, RGLRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     r, i, u = activate(wx, "sigmoid sigmoid none")
     log_a = SHARPNESS * r * jnp.broadcast_to(jax.nn.log_sigmoid(params.Lambda), r.shape)
@@ -75,7 +75,7 @@ def gates(params: RGLRUParams, carry: Hidden, wx: Array, uh: Tree) -> tuple[Hidd
 
 
 rg_lru = Cell(
-    init, initial_carry, input_affine, no_hidden_terms, gates, "rg_lru", RGLRUParams,
+    init, initial_carry, input_affine, no_hidden_terms, equations, "rg_lru", RGLRUParams,
     "De et al. 2024, \"Griffin: mixing gated linear recurrences with local attention\", arXiv:2402.19427, eqs. 1-4",
     linear="elementwise",
 )  # fmt: skip

@@ -87,7 +87,7 @@ def coupled(a: Array) -> list[Array]:
 
 
 def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell:
-    def gates(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
+    def equations(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
         s, layers = carry.h, []
         for l in range(1 + len(params.above)):  # noqa: E741 - the paper's letter
             h, t, c = layer(affine(s, *params.above[l - 1]) if l else wx + uh)
@@ -96,7 +96,7 @@ def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> C
         return Hidden(s), s, RHNGates(*zip(*layers, strict=True))
 
     reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, section 4'
-    return Cell(_init(blocks), initial_carry, input_affine, hidden_product, gates, name, RHNParams, reference)
+    return Cell(_init(blocks), initial_carry, input_affine, hidden_product, equations, name, RHNParams, reference)
 
 
 rhn = _highway(both, 3, "rhn")

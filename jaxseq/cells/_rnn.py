@@ -38,13 +38,13 @@ initial_carry = zeros_carry(RNNCarry)
 
 
 def _elman(activation: str, name: str) -> Cell:
-    def gates(params: RNNParams, carry: RNNCarry, wx: Array, uh: Array) -> tuple[RNNCarry, Array, RNNGates]:
+    def equations(params: RNNParams, carry: RNNCarry, wx: Array, uh: Array) -> tuple[RNNCarry, Array, RNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)
         return RNNCarry(h), h, RNNGates(a)
 
     reference = 'Elman 1990, "Finding structure in time", Cognitive Science 14(2)'
-    return Cell(init, initial_carry, input_affine, hidden_product, gates, name, RNNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_product, equations, name, RNNParams, reference)
 
 
 rnn = _elman("tanh", "rnn")

@@ -100,7 +100,7 @@ def input_terms(params: S5Params, x: Array) -> Drive:
     return Drive(*times(re, im, *hold(params)[2:]), skip)
 
 
-def gates(params: S5Params, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[ComplexCarry, Array, Drive]:
+def equations(params: S5Params, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[ComplexCarry, Array, Drive]:
     """Return ``(carry, y [B, H], drive)`` of one step: the equations."""
     re, im = times(carry.re, carry.im, *hold(params)[:2])
     new = ComplexCarry(re + wx.re, im + wx.im)
@@ -108,7 +108,7 @@ def gates(params: S5Params, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[C
 
 
 s5 = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, gates, "s5", S5Params,
+    init, initial_carry, input_terms, no_hidden_terms, equations, "s5", S5Params,
     'Smith, Warrington & Linderman 2023, "Simplified state space layers for sequence modeling", arXiv:2208.04933',
     linear="elementwise",
 )  # fmt: skip

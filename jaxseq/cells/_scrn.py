@@ -61,7 +61,7 @@ initial_carry = zeros_carry(SCRNCarry)
 def scrn_with(alpha: float = 0.95) -> Cell:
     """Return the cell whose context retains `alpha` of itself at each step."""
 
-    def gates(params: SCRNParams, carry: SCRNCarry, wx: Array, uh: Array) -> tuple[SCRNCarry, Array, SCRNGates]:
+    def equations(params: SCRNParams, carry: SCRNCarry, wx: Array, uh: Array) -> tuple[SCRNCarry, Array, SCRNGates]:
         wx_s, wx_h = blocks(wx, 2)
         write = (1 - alpha) * wx_s
         s = write + alpha * carry.s
@@ -71,7 +71,7 @@ def scrn_with(alpha: float = 0.95) -> Cell:
         return SCRNCarry(h, s), y, SCRNGates(write, a)
 
     reference = 'Mikolov et al. 2014, "Learning longer memory in recurrent neural networks", arXiv:1412.7753, sect. 3.2'
-    return Cell(init, initial_carry, input_affine, hidden_product, gates, "scrn", SCRNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_product, equations, "scrn", SCRNParams, reference)
 
 
 scrn = scrn_with()

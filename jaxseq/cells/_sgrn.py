@@ -47,7 +47,7 @@ def hidden_terms(params: SGRNParams, carry: Hidden) -> Array:
     return affine(carry.h, params.U, params.b_f)
 
 
-def gates(params: SGRNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, SGRNGates]:
+def equations(params: SGRNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, SGRNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     (f,) = activate(wx + uh, "sigmoid")
     h = jnp.tanh((1 - f) * wx + f * carry.h)
@@ -55,7 +55,7 @@ def gates(params: SGRNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidd
 
 
 sgrn = Cell(
-    init, initial_carry, input_affine, hidden_terms, gates, "sgrn", SGRNParams,
+    init, initial_carry, input_affine, hidden_terms, equations, "sgrn", SGRNParams,
     "Zu & Wei 2020, \"A simple gated recurrent network\", IET GTD 15(4), doi:10.1049/gtd2.12056",
 )  # fmt: skip
 """The simple gated recurrent network as a Cell."""

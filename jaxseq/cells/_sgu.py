@@ -59,7 +59,7 @@ class SGUGates(NamedTuple):
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: SGUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, SGUGates]:
+def equations(params: SGUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, SGUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step of `sgu`: the equations."""
     x_g, wx_z = blocks(wx, 2)
     z_g = jnp.tanh((x_g * carry.h) @ params.U_g)
@@ -81,7 +81,7 @@ def _mixed(carry: Hidden, x_g: Array, z_g: Array, z_out: Array, a: Array) -> tup
 
 sgu = Cell(
     init_of(SGUParams, W="D 2H", U="H H", U_g="H H", b="2H"),
-    initial_carry, input_affine, hidden_product, gates, "sgu", SGUParams, REFERENCE,
+    initial_carry, input_affine, hidden_product, equations, "sgu", SGUParams, REFERENCE,
 )  # fmt: skip
 """The simple gated unit as a Cell."""
 

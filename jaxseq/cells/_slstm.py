@@ -66,7 +66,7 @@ init = init_of(SLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H")
 initial_carry = zeros_carry(SLSTMCarry)
 
 
-def gates(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> tuple[SLSTMCarry, Array, SLSTMGates]:
+def equations(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> tuple[SLSTMCarry, Array, SLSTMGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a, H = wx + uh, carry.c.shape[-1]
     log_i, log_f = a[..., :H], jax.nn.log_sigmoid(a[..., H : 2 * H])
@@ -80,7 +80,7 @@ def gates(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> tuple
 
 
 slstm = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "slstm", SLSTMParams,
+    init, initial_carry, input_affine, hidden_product, equations, "slstm", SLSTMParams,
     'Beck et al. 2024, "xLSTM: extended long short-term memory", arXiv:2405.04517, eqs. 8-17',
 )  # fmt: skip
 """The sLSTM as a Cell."""

@@ -83,7 +83,7 @@ def input_terms(params: SRUParams | SRU2017Params, x: Array) -> tuple[Array, Arr
     return g, fr + jnp.broadcast_to(params.b, fr.shape), x if wx.shape[-1] == 3 * H else wx[..., 3 * H :]
 
 
-def gates(params: SRUParams, carry: SRUCarry, wx: Tree, uh: Tree) -> tuple[SRUCarry, Array, SRUGates]:
+def equations(params: SRUParams, carry: SRUCarry, wx: Tree, uh: Tree) -> tuple[SRUCarry, Array, SRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     g, fr, s = wx
     vc = [jnp.broadcast_to(v, g.shape) * carry.c for v in blocks(params.v, 2)]
@@ -101,7 +101,8 @@ def gates_2017(params: SRU2017Params, carry: SRUCarry, wx: Tree, uh: Tree) -> tu
 
 
 sru = Cell(
-    _init_of(SRUParams, v=("2H", uniform(0.1))), initial_carry, input_terms, no_hidden_terms, gates, "sru", SRUParams,
+    _init_of(SRUParams, v=("2H", uniform(0.1))), initial_carry, input_terms, no_hidden_terms, equations,
+    "sru", SRUParams,
     "Lei et al. 2018, \"Simple recurrent units for highly parallelizable recurrence\", arXiv:1709.02755v5, eqs. 1-4",
 )  # fmt: skip
 """The SRU as a Cell."""

@@ -6,14 +6,13 @@ Params and carry are tuples, the lowest layer first. Dropout between the layers 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell
-from jaxseq.cells._checks import check_is_cell, input_size
+from jaxseq.cells._checks import check_is_cell, input_size_of
+from jaxseq.cells._recipe import made
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -32,7 +31,7 @@ class Dropped(NamedTuple):
     keep: tuple[Array, ...]
 
 
-@functools.cache  # equal stacks are the same value, so that a jitted function that takes one as static traces once
+@made
 def stack(*cells: Cell) -> Cell:
     """Return the Cell that runs `cells` as layers, the first one lowest.
 
@@ -56,7 +55,7 @@ def stack(*cells: Cell) -> Cell:
         raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
     for layer, cell in enumerate(cells):
         check_is_cell("stack", cell)
-        if layer and cell.regular is not Cell._field_defaults["regular"]:
+        if layer and not cell.takes_array:
             raise InputError(
                 f"stack: {cell.name} takes more than an array, and can only be the lowest layer; the others get the "
                 f"output of the one below. Got it as layer {layer}"
@@ -70,7 +69,7 @@ def stack(*cells: Cell) -> Cell:
         for layer, (cell, k) in enumerate(zip(cells, jax.random.split(key, len(cells)), strict=True)):
             params.append(cell.init(k, D, sizes[layer], **options))
             if layer + 1 < len(cells):
-                D = _output_size(cell, params[-1], D)
+                D = cell.output_size(params[-1], D)
         return tuple(params)
 
     def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
@@ -83,14 +82,14 @@ def stack(*cells: Cell) -> Cell:
     def hidden_terms(params: Params, carry: Carry) -> Tree:
         return tuple(c.hidden_terms(p, k) for c, p, k in zip(cells, params, carry, strict=True))
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, keep = wx
-        new, out, named = cells[0].gates(params[0], carry[0], wx, uh[0])
+        new, out, named = cells[0].equations(params[0], carry[0], wx, uh[0])
         carries, all_gates = [new], [named]
         for layer in range(1, len(cells)):
             below = out if keep is None else out * keep[layer - 1]
             wx = cells[layer].input_terms(params[layer], below)
-            new, out, named = cells[layer].gates(params[layer], carry[layer], wx, uh[layer])
+            new, out, named = cells[layer].equations(params[layer], carry[layer], wx, uh[layer])
             carries.append(new)
             all_gates.append(named)
         return tuple(carries), out, tuple(all_gates)
@@ -100,20 +99,13 @@ def stack(*cells: Cell) -> Cell:
         initial_carry,
         input_terms,
         hidden_terms,
-        gates,
+        equations,
         name=f"stack({', '.join(c.name for c in cells)})",
         params_type=tuple(c.params_type for c in cells),
         spatial=max(c.spatial for c in cells),
-        regular=cells[0].regular,
+        lift=cells[0].lift,
+        layers=cells,
     )
-
-
-def _output_size(cell: Cell, params: Params, input_size: int) -> int:
-    """Return how many features a cell puts out: H for most, but not for all."""
-    x = jnp.zeros((1,) * (1 + cell.spatial) + (input_size,), jax.tree.leaves(params)[0].dtype)
-    x = jax.tree.map(lambda a: a[0], cell.regular(x))
-    carry = cell.initial_carry(params, (1,) * cell.spatial)
-    return jax.eval_shape(lambda: cell.advance(params, carry, cell.input_terms(params, x))[1]).shape[-1]
 
 
 def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
@@ -137,12 +129,12 @@ def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
       >>> from jaxseq.cells import drop_between, gru, stack
       >>> cell, xs = stack(gru, gru), jnp.ones((7, 2, 3))
       >>> params = cell.init(jax.random.key(0), 3, 5)
-      >>> carry, outs = unroll(cell, params, None, drop_between(jax.random.key(1), 0.2, params, xs))
+      >>> carry, outs = unroll(cell, params, drop_between(jax.random.key(1), 0.2, params, xs))
       >>> outs.shape
       (7, 2, 5)
     """
     if not 0 <= rate < 1:
         raise InputError(f"drop_between: rate must be at least 0 and below 1, the probability of dropping; got {rate}")
     keys = jax.random.split(key, len(params))[1:]
-    shapes = [(*xs.shape[:-1], input_size(above)) for above in params[1:]]
+    shapes = [(*xs.shape[:-1], input_size_of(above)) for above in params[1:]]
     return Dropped(xs, tuple(keep_mask(k, rate, shape, xs.dtype) for k, shape in zip(keys, shapes, strict=True)))

@@ -41,7 +41,7 @@ init = init_of(STARParams, W="D 2H", U="H H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: STARParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, STARGates]:
+def equations(params: STARParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, STARGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     wx_z, wx_k = blocks(wx, 2)
     z, (k,) = jnp.tanh(wx_z), activate(wx_k + uh, "sigmoid")
@@ -50,7 +50,7 @@ def gates(params: STARParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidd
 
 
 star = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "star", STARParams,
+    init, initial_carry, input_affine, hidden_product, equations, "star", STARParams,
     "Turkoglu et al. 2019, \"Gating revisited\", arXiv:1911.11033",
 )  # fmt: skip
 """The stackable recurrent cell as a Cell."""

@@ -58,7 +58,7 @@ def hidden_terms(params: TauGRUParams, carry: TauGRUCarry) -> Array:
     return jnp.concatenate([carry.h @ params.U, carry.past[..., 0, :] @ params.U_z], axis=-1)
 
 
-def gates(params: TauGRUParams, carry: TauGRUCarry, wx: Array, uh: Array) -> tuple[TauGRUCarry, Array, TauGRUGates]:
+def equations(params: TauGRUParams, carry: TauGRUCarry, wx: Array, uh: Array) -> tuple[TauGRUCarry, Array, TauGRUGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     u, g, a, z = activate(wx + uh, "tanh sigmoid sigmoid tanh")
     h = (1 - g) * carry.h + g * (u + a * z)
@@ -74,7 +74,7 @@ def tau_gru_of(delay: int) -> Cell:
         return TauGRUCarry(jnp.zeros((*batch_shape, H), dtype), jnp.zeros((*batch_shape, delay, H), dtype))
 
     reference = 'Erichson, Lim & Mahoney 2022, "Gated RNNs with weighted time-delay feedback", arXiv:2212.00228'
-    return Cell(init, initial_carry, input_affine, hidden_terms, gates, "tau_gru", TauGRUParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_terms, equations, "tau_gru", TauGRUParams, reference)
 
 
 tau_gru = tau_gru_of(delay=2)

@@ -40,7 +40,7 @@ init = init_of(UGRNNParams, forget=0, W="D 2H", U="H 2H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def gates(params: UGRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, UGRNNGates]:
+def equations(params: UGRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, UGRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     z, n = activate(wx + uh, "sigmoid tanh")
     h = z * carry.h + (1 - z) * n
@@ -48,7 +48,7 @@ def gates(params: UGRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hid
 
 
 ugrnn = Cell(
-    init, initial_carry, input_affine, hidden_product, gates, "ugrnn", UGRNNParams,
+    init, initial_carry, input_affine, hidden_product, equations, "ugrnn", UGRNNParams,
     'Collins et al. 2017, "Capacity and trainability in recurrent neural networks", arXiv:1611.09913',
 )  # fmt: skip
 """The update gate RNN."""

@@ -63,7 +63,7 @@ def hidden_terms(params: UnICORNNParams, carry: UnICORNNCarry) -> Array:
 def unicornn_with(dt: float = 0.5, alpha: float = 0.0) -> Cell:
     """Return the cell with the time step `dt` and the stiffness `alpha`."""
 
-    def gates(
+    def equations(
         params: UnICORNNParams, carry: UnICORNNCarry, wx: Array, uh: Array
     ) -> tuple[UnICORNNCarry, Array, UnICORNNGates]:
         step = jnp.broadcast_to(dt * jax.nn.sigmoid(params.c), carry.h.shape)
@@ -73,7 +73,7 @@ def unicornn_with(dt: float = 0.5, alpha: float = 0.0) -> Cell:
         return UnICORNNCarry(h, z), h, UnICORNNGates(n, step)
 
     reference = 'Rusch & Mishra 2021, "UnICORNN", arXiv:2103.05487, section 2'
-    return Cell(init, initial_carry, input_affine, hidden_terms, gates, "unicornn", UnICORNNParams, reference)
+    return Cell(init, initial_carry, input_affine, hidden_terms, equations, "unicornn", UnICORNNParams, reference)
 
 
 unicornn = unicornn_with()

@@ -2,7 +2,6 @@
 
 from jaxseq.experiments._ablation import ablation
 from jaxseq.experiments._attention import attention
-from jaxseq.experiments.base import Experiment, Found, Row, verdict
 from jaxseq.experiments._chrono import chrono
 from jaxseq.experiments._counting import counting
 from jaxseq.experiments._forget_bias import forget_bias
@@ -10,6 +9,7 @@ from jaxseq.experiments._gates_open import gates_open
 from jaxseq.experiments._memory import memory
 from jaxseq.experiments._spectrum import spectrum
 from jaxseq.experiments._vanishing import vanishing
+from jaxseq.experiments.base import Experiment, Found, Row, verdict
 
 EXPERIMENTS: dict[str, Experiment] = {
     one.name: one

@@ -20,8 +20,7 @@ import numpy as np
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, less
 from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, seeded, told
-from jaxseq.initializers import chrono as chrono_bias
-from jaxseq.initializers import zeros
+from jaxseq.initializers import chrono as chrono_bias, zeros
 from jaxseq.notation import Array, Key, Params
 from jaxseq.study import tasks
 from jaxseq.study.tasks import Task

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
 from jaxseq.experiments.base import Experiment, Found, Network, Row, above, beside, more
 from jaxseq.experiments.training import Fitted, at_once, learn, network
@@ -29,7 +30,6 @@ from jaxseq.notation import Array
 from jaxseq.study import tasks
 from jaxseq.study._compare import Model, outputs
 from jaxseq.study.tasks import Task
-from jaxseq._unroll import trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def reach(cell: Cell, model: Model, largest: int, letters: int) -> Array:
 def correlations(model: Model, smallest: int, largest: int) -> Array:
     """Return the correlation ``[H]`` of each c of an LSTM with the count, over words of n in that range."""
     words = tasks.words(jnp.arange(smallest, largest + 1), largest)
-    _, seen = trace(lstm, model.cell, None, words.xs, words.mask)
+    _, seen = trace(lstm, model.cell, words.xs, mask=words.mask)
     weight = words.mask.astype(seen.outs.dtype)
     count, c = tasks.balance(words), seen.carries.c
     count = (count - (count * weight).sum() / weight.sum()) * weight
@@ -117,7 +117,7 @@ def _path(models: Model, reaches: np.ndarray, best: np.ndarray, n: int) -> np.nd
     """Return c ``[2n]`` of the unit that counts best, in the LSTM that reaches furthest, along a^n b^n."""
     seed = int(np.argmax(reaches))
     words = tasks.words(jnp.array([n]), n)
-    _, seen = trace(lstm, jax.tree.map(lambda a: a[seed], models.cell), None, words.xs)
+    _, seen = trace(lstm, jax.tree.map(lambda a: a[seed], models.cell), words.xs)
     return np.asarray(seen.carries.c[:, 0, int(np.argmax(best[seed]))])
 
 

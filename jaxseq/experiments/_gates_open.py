@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import datasets, losses, series
+from jaxseq._unroll import trace
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, beside, more
 from jaxseq.experiments.training import fit, seeded
@@ -29,7 +30,6 @@ from jaxseq.tasks import forecast, translate
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.forecast import ForecastConfig
 from jaxseq.text import PAD
-from jaxseq._unroll import trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +115,7 @@ def of_translator(settings: Settings) -> Replay:
 
     def gates(params: Any) -> tuple[Array, ...]:
         mask = source != PAD
-        _, seen = trace(lstm, params.encoder[0].forward, None, lookup(params.source, source), mask)
+        _, seen = trace(lstm, params.encoder[0].forward, lookup(params.source, source), mask=mask)
         return statistics(seen.gates.f, mask)
 
     return replayed(init, loss, gates, settings.steps, config.learning_rate, settings)
@@ -134,7 +134,7 @@ def of_series(settings: Settings) -> Replay:
         return losses.mean_squared_error(forecast.predict(lstm, params, inputs), targets)
 
     def gates(params: Any) -> tuple[Array, ...]:
-        _, seen = trace(lstm, params.cell, None, inputs)
+        _, seen = trace(lstm, params.cell, inputs)
         return statistics(seen.gates.f, jnp.ones(inputs.shape[:-1], bool))
 
     def init(key: Key) -> Params:

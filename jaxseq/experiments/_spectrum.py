@@ -36,11 +36,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxseq._unroll import unroll
 from jaxseq.cells import Cell, gru, lstm
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
 from jaxseq.experiments.training import retaining, seeded
 from jaxseq.notation import Array, Key, Params
-from jaxseq._unroll import unroll
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ def jacobian(cell: Cell, params: Params, key: Key, steps: int) -> tuple[Array, A
     k_inputs, k_carry = jax.random.split(key)
     start = cell.initial_carry(params)
     start = jax.tree.map(lambda a: a + 0.5 * jax.random.normal(k_carry, a.shape), start)
-    carry, _ = unroll(cell, params, start, jax.random.normal(k_inputs, (steps, 1)))
+    carry, _ = unroll(cell, params, jax.random.normal(k_inputs, (steps, 1)), start)
     x = jnp.zeros(1)
     flat, unflatten = ravel_pytree(carry)
 

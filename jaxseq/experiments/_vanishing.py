@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, lstm, rnn
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
 from jaxseq.experiments.training import retaining, seeded
 from jaxseq.initializers import orthogonal
 from jaxseq.notation import Array, Carry, Key, Params
-from jaxseq._unroll import trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def fading(cell: Cell, params: Params, xs: Array, key: Key) -> Array:
 
     The loss is the last output in a random direction; the norm is over all leaves of the carry.
     """
-    _, seen = trace(cell, params, None, xs)
+    _, seen = trace(cell, params, xs)
     direction = jax.random.normal(key, seen.outs.shape[-1:])
     last = jax.tree.map(lambda a: a[-1], seen.carries)
     start = jax.grad(lambda carry: carry.h @ direction)(last)

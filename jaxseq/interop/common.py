@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._layers import Bidirectional
 from jaxseq.cells import CELLS, Cell, conv_lstm, stack
 from jaxseq.cells._checks import check_is_cell, check_params
 from jaxseq.cells._conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError, nearest
 from jaxseq.interop import TESTED
 from jaxseq.notation import Array, Params
-from jaxseq._unroll import Bidirectional
 
 Arrays = Mapping[str, Array]
 """A library's arrays by their names, nested ones joined by "/"."""

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint
+from jaxseq._layers import Bidirectional
 from jaxseq.cells import CELLS
 from jaxseq.errors import InputError, choose
 from jaxseq.interop import equinox, flax, haiku, keras, torch
 from jaxseq.interop.common import Found, Layout, array, flat, layout, plain_name, read, taken_apart, whole
 from jaxseq.notation import Params
-from jaxseq._unroll import Bidirectional
 
 
 def _reader(library: str, layouts: Mapping[str, Layout]) -> Callable[..., tuple[Any, Params]]:
@@ -183,5 +183,5 @@ def load(path: Path | str) -> tuple[Any, Params]:
 def describe(cell: Any, params: Params) -> str:
     """Return how to run what `load` returns: the call, with the functions of `jaxseq`."""
     if type(cell) is tuple:
-        return "jaxseq.layers(cell, params, None, xs)"
+        return "jaxseq.layers(cell, params, xs)"
     return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, None, xs)"

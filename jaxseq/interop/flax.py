@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq._layers import Bidirectional
 from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, rnn, rnn_relu, ugrnn
 from jaxseq.cells._ugrnn import UGRNNParams
 from jaxseq.errors import InputError
@@ -41,7 +42,6 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq._unroll import Bidirectional
 
 
 def _join(a: Arrays, names: list[str]) -> Array:

@@ -18,6 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._layers import Bidirectional
 from jaxseq.cells import (
     Cell,
     GRUChoParams,
@@ -46,7 +47,6 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq._unroll import Bidirectional
 
 
 def _layout(cell: Cell, params_type: Any, G: str) -> Layout:
@@ -131,8 +131,7 @@ def from_keras(layer: Any) -> tuple[Any, Params]:
 
 
 def _layers(layer: Any) -> list[Found]:
-    from keras import Sequential
-    from keras import layers as kl
+    from keras import Sequential, layers as kl
 
     if isinstance(layer, list | tuple):
         return [found for one in layer for found in _layers(one)]
@@ -169,8 +168,7 @@ def _single(found: list[Found]) -> list[Found]:
 
 
 def _one(cell: Any) -> Found:
-    from keras import activations
-    from keras import layers as kl
+    from keras import activations, layers as kl
 
     module, name = type(cell).__module__, type(cell).__name__
     convolves = module.startswith("keras.") and name == "ConvLSTMCell"  # which keras does not export

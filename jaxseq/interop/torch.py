@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._layers import Bidirectional
 from jaxseq.cells import Cell, GRUParams, LSTMParams, RNNParams, gru, lstm, lstmp, rnn, rnn_relu
 from jaxseq.cells._lstmp import LSTMPParams
 from jaxseq.errors import InputError
@@ -34,7 +35,6 @@ from jaxseq.interop.common import (
     written,
 )
 from jaxseq.notation import Array, Params
-from jaxseq._unroll import Bidirectional
 
 
 def _simple(cell: Cell, params_type: Any, G: str) -> Layout:

@@ -1,20 +1,26 @@
-"""Ways to drive a cell over time, all ``(cell, params, carry, xs, mask, reverse) -> (carry, outs)``."""
+"""Ways to drive a cell over time, each a `Recurrence`: ``(cell, params, xs, carry, *, mask, resets, reverse)``."""
 
-from collections.abc import Callable
-
-from jaxseq.notation import Carry, Tree
 from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
-from jaxseq.recurrence._scan import hold, over_features, scan
+from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
-Recurrence = Callable[..., tuple[Carry, Tree]]
+RECURRENCES: dict[str, Recurrence] = {
+    "scan": scan,
+    "deferred": deferred,
+    "checkpointed": checkpointed,
+    "associative": associative,
+    "clipped": clipped,
+}
+"""Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
+unit, and `clipped` changes the gradient of the carry."""
 
-RECURRENCES: dict[str, Recurrence] = {"scan": scan, "deferred": deferred, "checkpointed": checkpointed}
-"""Every recurrence that computes the gradient as it is, by name. `clipped` changes it."""
+EXACT: dict[str, Recurrence] = {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
+"""Those that take every cell and compute its gradient as it is."""
 
 __all__ = [
+    "EXACT",
     "RECURRENCES",
     "Recurrence",
     "associative",

@@ -29,14 +29,21 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import hold, over_features
+from jaxseq.recurrence._scan import first_carry, hold, over_features
 
 Matrix = list[dict[int, Array]]
 """For each leaf of the carry a row: an array in its shape for each leaf of that shape, by its number."""
 
 
 def associative(
-    cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, in parallel over time.
 
@@ -49,7 +56,7 @@ def associative(
       >>> from jaxseq.cells import lru
       >>> from jaxseq.recurrence import associative
       >>> params, xs = lru.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
-      >>> jax.grad(lambda p: unroll(lru, p, None, xs, recurrence=associative)[1].sum())(params).C.shape
+      >>> jax.grad(lambda p: unroll(lru, p, xs, recurrence=associative)[1].sum())(params).C.shape
       (10, 5)
     """
     if cell.linear != "elementwise":
@@ -64,10 +71,15 @@ def associative(
         A, b = jax.vmap(lambda wx: _affine(cell, params, carry, wx))(terms)
         if mask is not None:
             A, b = _identity_where_padded(mask, A, b)
+        initial = jax.tree.leaves(first_carry(cell, params, xs, resets))
+        if resets is not None:
+            A, b = _constant_where_reset(resets, A, b, initial)
         A, b = lax.associative_scan(_join, (A, b), reverse=reverse)
         news = jax.vmap(_apply, in_axes=(0, None, 0))(A, first, b)
         before = [[n[1:], f[None]] if reverse else [f[None], n[:-1]] for n, f in zip(news, first, strict=True)]
         olds, last = [jnp.concatenate(pair) for pair in before], [n[0 if reverse else -1] for n in news]
+        if resets is not None:
+            olds = [jnp.where(over_features(resets, o), i[None], o) for i, o in zip(initial, olds, strict=True)]
     else:
         olds, last = [jnp.zeros((0, *f.shape), f.dtype) for f in first], first
     old, end = (jax.tree.unflatten(structure, leaves) for leaves in (olds, last))
@@ -94,6 +106,13 @@ def _identity_where_padded(mask: Array, A: Matrix, b: list[Array]) -> tuple[Matr
 
     rows = [{j: held(a, float(i == j)) for j, a in row.items()} for i, row in enumerate(A)]
     return rows, [held(a, 0.0) for a in b]
+
+
+def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: list[Array]) -> tuple[Matrix, list[Array]]:
+    """Return the steps with those that begin a sequence made to forget: A is 0, and b their new carry."""
+    begun = jax.vmap(_apply, in_axes=(0, None, 0))(A, initial, b)
+    b = [jnp.where(over_features(resets, n), n, old) for n, old in zip(begun, b, strict=True)]
+    return [{j: jnp.where(over_features(resets, a), jnp.zeros_like(a), a) for j, a in row.items()} for row in A], b
 
 
 def _join(early: tuple[Matrix, list[Array]], late: tuple[Matrix, list[Array]]) -> tuple[Matrix, list[Array]]:

@@ -22,11 +22,12 @@ from jaxseq.recurrence._deferred import deferred
 def checkpointed(
     cell: Cell,
     params: Params,
-    carry: Carry,
     xs: Tree,
-    mask: Array | None,
-    reverse: bool,
+    carry: Carry,
     *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
     segment: int | None = None,
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` in checkpointed segments.
@@ -44,7 +45,7 @@ def checkpointed(
       >>> from jaxseq.cells import gru
       >>> from jaxseq.recurrence import checkpointed
       >>> params, xs = gru.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
-      >>> jax.grad(lambda p: unroll(gru, p, None, xs, recurrence=checkpointed)[1].sum())(params).U.shape
+      >>> jax.grad(lambda p: unroll(gru, p, xs, recurrence=checkpointed)[1].sum())(params).U.shape
       (5, 15)
     """
     T = jax.tree.leaves(xs)[0].shape[0]
@@ -55,16 +56,16 @@ def checkpointed(
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across segments
     def run(params: Params, carry: Carry, part: Tree) -> tuple[Carry, Tree]:
-        xs, mask = part
-        return deferred(cell, params, carry, xs, mask, reverse)
+        xs, mask, resets = part
+        return deferred(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
     def over_segments(carry: Carry) -> tuple[Carry, Tree]:
-        parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), (xs, mask))
+        parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), (xs, mask, resets))
         carry, outs = lax.scan(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
         return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), outs)
 
     def over_rest(carry: Carry) -> tuple[Carry, Tree]:
-        return run(params, carry, jax.tree.map(lambda a: a[whole:], (xs, mask)))
+        return run(params, carry, jax.tree.map(lambda a: a[whole:], (xs, mask, resets)))
 
     if reverse:
         carry, late = over_rest(carry)

@@ -15,11 +15,12 @@ from jaxseq.recurrence._deferred import deferred
 def clipped(
     cell: Cell,
     params: Params,
-    carry: Carry,
     xs: Tree,
-    mask: Array | None,
-    reverse: bool,
+    carry: Carry,
     *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
     limit: float = 1.0,
     segment: int = 1,
 ) -> tuple[Carry, Tree]:
@@ -42,7 +43,7 @@ def clipped(
       >>> from jaxseq.cells import lstm
       >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((100, 2, 3))
       >>> run = partial(clipped, limit=0.1)
-      >>> jax.grad(lambda p: unroll(lstm, p, None, xs, recurrence=run)[1].sum())(params).U.shape
+      >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=run)[1].sum())(params).U.shape
       (5, 20)
     """
     if not limit > 0:
@@ -61,9 +62,9 @@ def clipped(
     clip.defvjp(lambda carry: (carry, None), back)
 
     def run(carry: Carry, part: Tree) -> tuple[Carry, Tree]:
-        xs, mask = part
-        return deferred(cell, params, clip(carry), xs, mask, reverse)
+        xs, mask, resets = part
+        return deferred(cell, params, xs, clip(carry), mask=mask, resets=resets, reverse=reverse)
 
-    parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask))
+    parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask, resets))
     carry, outs = lax.scan(run, carry, parts, reverse=reverse)
     return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)

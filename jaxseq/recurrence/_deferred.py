@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.cells import Cell
+from jaxseq.cells import Cell, join, split
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import hold
+from jaxseq.recurrence._scan import first_carry, hold, restart
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -41,7 +41,14 @@ milliseconds on 2 cores, before and in the loop (B, T, D, H): 6.4 and 6.9 (32, 5
 
 
 def deferred(
-    cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a backward pass that is faster and needs less memory.
 
@@ -51,17 +58,19 @@ def deferred(
       >>> from jaxseq.cells import lstm
       >>> from jaxseq.recurrence import deferred
       >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((100, 2, 3))
-      >>> jax.grad(lambda p: unroll(lstm, p, None, xs, recurrence=deferred)[1].sum())(params).U.shape
+      >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=deferred)[1].sum())(params).U.shape
       (5, 20)
     """
-    return _run(cell, reverse, params, carry, xs, mask)
+    static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
+    initial = first_carry(cell, params, xs, resets)
+    return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
 
 
 class _Kept(NamedTuple):
     """What the primal loop leaves for the derivative, stacked over time.
 
     Fields:
-      old: the carry before each step.
+      old: the carry before each step, after a reset.
       wx: the input terms; None where the gates use them only in the sum wx + uh.
       uh: the hidden terms, or that sum.
     """
@@ -72,83 +81,109 @@ class _Kept(NamedTuple):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _run(cell: Cell, reverse: bool, params: Params, carry: Carry, xs: Tree, mask: Array | None) -> tuple[Carry, Tree]:
-    return _primal(cell, reverse, params, carry, xs, mask)[0]
+def _run(
+    static: Any,
+    reverse: bool,
+    bound: tuple[list[Array], Params],
+    xs: Tree,
+    carry: Carry,
+    initial: Carry | None,
+    mask: Array | None,
+    resets: Array | None,
+) -> tuple[Carry, Tree]:
+    return _primal(static, reverse, bound, xs, carry, initial, mask, resets)[0]
 
 
 def _primal(
-    cell: Cell,
+    static: Any,
     reverse: bool,
-    params: Params,
-    carry: Carry,
+    bound: tuple[list[Array], Params],
     xs: Tree,
+    carry: Carry,
+    initial: Carry | None,
     mask: Array | None,
+    resets: Array | None,
     *,
     keep: bool = False,
     summed: bool = False,
 ) -> tuple[tuple[Carry, Tree], _Kept | None]:
     """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it; `summed` as `_only_summed` says."""
+    arrays, params = bound
+    cell = join(static, arrays)
     rows = math.prod(jax.tree.leaves(xs)[0].shape[1:-1])
     hoist = rows < HOIST_BELOW or not _on_cpu()
     terms = cell.input_terms(params, xs) if hoist else xs
 
-    def step(old: Carry, at_t: tuple[Tree, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
-        wx, real = at_t
+    def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
+        wx, real, begins = at_t
+        # the carry is reset before its product with U, so that wx + uh are still only summed
+        old = restart(begins, initial, old)
         wx = wx if hoist else cell.input_terms(params, wx)
         uh = cell.hidden_terms(params, old)
         if summed:
             wx, uh = None, _add(wx, uh)
-        new, out = _gates(cell, real, params, old, wx, uh)
+        new, out = _gates(static, real, bound, old, wx, uh)
         return new, (out, _Kept(old, None if hoist else wx, uh) if keep else None)
 
-    last, (outs, kept) = lax.scan(step, carry, (terms, mask), reverse=reverse)
+    last, (outs, kept) = lax.scan(step, carry, (terms, mask, resets), reverse=reverse)
     if kept is not None and hoist and not summed:
         kept = kept._replace(wx=terms)
     return (last, outs), kept
 
 
 @_run.defjvp
-def _tangents(cell: Cell, reverse: bool, primals: tuple, tangents: tuple) -> tuple:
-    params, carry, xs, mask = primals
-    dparams, dcarry, dxs, _ = tangents
-    summed = _only_summed(cell, params, carry, xs)
-    primal, kept = _primal(cell, reverse, params, carry, xs, mask, keep=True, summed=summed)
+def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tuple:
+    bound, xs, carry, _, mask, resets = primals
+    dbound, dxs, dcarry, dinitial, _, _ = tangents
+    summed = _only_summed(static, bound, xs, carry)
+    primal, kept = _primal(static, reverse, *primals, keep=True, summed=summed)
     assert kept is not None
 
+    def input_terms(bound: tuple, xs: Tree) -> Tree:
+        return join(static, bound[0]).input_terms(bound[1], xs)
+
+    def hidden_terms(bound: tuple, old: Carry) -> Tree:
+        return join(static, bound[0]).hidden_terms(bound[1], old)
+
     # in bulk, for all T: what tangents of params and inputs add to the terms
-    dwx = jax.jvp(cell.input_terms, (params, _features_first(xs)), (dparams, dxs))[1]
+    dwx = jax.jvp(input_terms, (bound, _features_first(xs)), (dbound, dxs))[1]
     olds = _features_first(kept.old)
-    duh = jax.jvp(lambda params: cell.hidden_terms(params, olds), (params,), (dparams,))[1]
+    duh = jax.jvp(lambda bound: hidden_terms(bound, olds), (bound,), (dbound,))[1]
     if summed:
         dwx, duh = None, _add(dwx, duh)
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
-        (old, wx, uh), real, dwx, duh = at_t
-        duh = _add(duh, jax.jvp(lambda old: cell.hidden_terms(params, old), (old,), (dold,))[1])
-        return jax.jvp(partial(_gates, cell, real), (params, old, wx, uh), (dparams, dold, dwx, duh))[1]
+        (old, wx, uh), real, begins, dwx, duh = at_t
+        dold = restart(begins, dinitial, dold)
+        duh = _add(duh, jax.jvp(lambda old: hidden_terms(bound, old), (old,), (dold,))[1])
+        return jax.jvp(partial(_gates, static, real), (bound, old, wx, uh), (dbound, dold, dwx, duh))[1]
 
-    return primal, lax.scan(step, dcarry, (kept, mask, dwx, duh), reverse=reverse)
+    return primal, lax.scan(step, dcarry, (kept, mask, resets, dwx, duh), reverse=reverse)
 
 
-def _gates(cell: Cell, real: Array | None, params: Params, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
+def _gates(static: Any, real: Array | None, bound: tuple, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
     """Return ``(carry, out)`` of a step that holds where it is padding; wx None stands for zeros."""
-    new, out, _ = cell.gates(params, old, jax.tree.map(jnp.zeros_like, uh) if wx is None else wx, uh)
+    arrays, params = bound
+    wx = jax.tree.map(jnp.zeros_like, uh) if wx is None else wx
+    new, out, _ = join(static, arrays).equations(params, old, wx, uh)
     return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
-def _only_summed(cell: Cell, params: Params, carry: Carry, xs: Tree) -> bool:
+def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
     """Return whether the gates use wx and uh only as ``wx + uh``: one array then serves for both, and one cotangent.
 
     Read off the jaxpr of their transpose: the two cotangents are then one and the same variable.
     """
+    cell = join(static, bound[0])
+    params = bound[1]
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     wx, uh = jax.eval_shape(lambda p, k, x: (cell.input_terms(p, x), cell.hidden_terms(p, k)), params, carry, x)
     if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
         return False
 
     def pull(params: Params, old: Carry, wx: Tree, uh: Tree) -> Tree:
-        value, pull = jax.vjp(lambda wx, uh: cell.gates(params, old, wx, uh)[:2], wx, uh)
+        value, pull = jax.vjp(lambda wx, uh: cell.equations(params, old, wx, uh)[:2], wx, uh)
         return pull(value)
 
     cotangents = jax.make_jaxpr(pull)(params, carry, wx, uh).jaxpr.outvars

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -10,24 +12,74 @@ from jaxseq.cells import Cell
 from jaxseq.notation import Array, Carry, Params, Tree
 
 
-def scan(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
+class Recurrence(Protocol):
+    """A way to drive a cell over time, which `unroll` calls once it has checked and prepared all arguments."""
+
+    def __call__(
+        self,
+        cell: Cell,
+        params: Params,
+        xs: Tree,
+        carry: Carry,
+        *,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        reverse: bool = False,
+    ) -> tuple[Carry, Tree]:
+        """Return ``(carry, outs)`` of ``xs [T, B, D]``.
+
+        Args:
+          cell: a Cell.
+          params: its parameters.
+          xs: the inputs, zero where they are padding.
+          carry: the state before the first step that is run.
+          mask: bool ``[T, B]``; a padded step holds the carry and puts out zeros.
+          resets: bool ``[T, B]``, True where the carry is ``cell.initial_carry`` before the step, padded or not. With
+            `reverse` they are those of the steps as they are run, from the last to the first.
+          reverse: run from the last step to the first.
+        """
+
+
+def scan(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]``; the input terms of all T are computed at once, before the loop.
 
     As a Python loop::
 
         for t in range(T):                              # from the last to the first if reverse
+            carry = where(resets[t], initial, carry)    # a new sequence begins
             new, out = cell.step(params, carry, xs[t])
             carry = where(mask[t], new, carry)          # a padded step holds the carry
             outs[t] = where(mask[t], out, 0)
     """
     wx = cell.input_terms(params, xs)
+    initial = first_carry(cell, params, xs, resets)
 
-    def step(carry: Carry, at_t: tuple[Tree, Array | None]) -> tuple[Carry, Tree]:
-        wx, real = at_t
+    def step(carry: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, Tree]:
+        wx, real, begins = at_t
+        carry = restart(begins, initial, carry)
         new, out, _ = cell.advance(params, carry, wx)
         return hold(real, new, carry), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
-    return lax.scan(step, carry, (wx, mask), reverse=reverse)
+    return lax.scan(step, carry, (wx, mask, resets), reverse=reverse)
+
+
+def first_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
+    """Return the carry that a reset goes back to, None where there are no resets."""
+    return None if resets is None else cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
+
+
+def restart(begins: Array | None, initial: Carry | None, carry: Carry) -> Carry:
+    """Return `initial` where a new sequence begins and `carry` elsewhere; ``begins [B]``, every leaf ``[B, ...]``."""
+    return carry if begins is None else hold(begins, initial, carry)
 
 
 def hold(real: Array | None, new: Tree, old: Tree) -> Tree:

@@ -1,9 +1,9 @@
 """The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``.
 
-Functions take a cell, its params and a run, ``(cell, params, carry, xs, mask)`` as `jaxseq.unroll` does, or arrays that
-another one returned, and give arrays; what a cell does not have, such as a gate that retains, is None. They work under
-`jax.jit`, but for those that make text and figures. A figure of each is ``plot_...(data, ax=None)``, for which alone
-matplotlib is needed.
+Functions take a cell, its params and inputs, ``(cell, params, xs, carry=None, *, mask=None)`` as `jaxseq.unroll` does,
+or arrays that another one returned, and give arrays; what a cell does not have, such as a gate that retains, is None.
+They work under `jax.jit`, except those that make text and figures. A figure of each is ``plot_...(data, ax=None)``, for
+which alone matplotlib is needed.
 
 An LSTM of 256 units over 1,000 steps of one row takes, on two CPU cores, 1 to 3 s for each of gates, ledger,
 saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a step, compilation included, and at most
@@ -11,8 +11,6 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 """
 
 from jaxseq.study import tasks
-from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
-from jaxseq.study.collect import collect
 from jaxseq.study._compare import (
     Compared,
     Model,
@@ -28,6 +26,10 @@ from jaxseq.study._compare import (
     parameters,
     train,
 )
+from jaxseq.study._replay import Kept, Replay, along, log_spaced, recorder, replay
+from jaxseq.study._saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
+from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
+from jaxseq.study.collect import collect
 from jaxseq.study.equations import Explanation, explain
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
@@ -50,9 +52,7 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
-from jaxseq.study._replay import Kept, Replay, along, log_spaced, recorder, replay
 from jaxseq.study.report import Report
-from jaxseq.study._saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if

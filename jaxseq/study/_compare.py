@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params
 from jaxseq.seq2seq import Affine
 from jaxseq.study.tasks import Batch, Task
 from jaxseq.train import optimizer
-from jaxseq._unroll import unroll
 
 
 class Model(NamedTuple):
@@ -171,13 +171,13 @@ def first_model(
     of_cell, of_read = jax.random.split(key)
     params = (init or cell.init)(of_cell, task.input_size, hidden)
     x = jnp.zeros((1, 1, task.input_size), jax.tree.leaves(params)[0].dtype)
-    out = jax.eval_shape(lambda: unroll(cell, params, None, cell.regular(x))[1])
+    out = jax.eval_shape(lambda: unroll(cell, params, cell.lift(x))[1])
     return Model(params, Affine.init(of_read, out.shape[-1], task.output_size, x.dtype))
 
 
 def outputs(cell: Cell, params: Model, batch: Batch) -> Array:
     """Return what the model says to a batch, ``[T, B, O]``."""
-    return params.read(unroll(cell, params.cell, None, cell.regular(batch.xs), batch.mask)[1])
+    return params.read(unroll(cell, params.cell, cell.lift(batch.xs), mask=batch.mask)[1])
 
 
 def loss_of(task: Task, read: Affine, batch: Batch) -> Callable[[Carry, Array], Array]:
@@ -189,7 +189,7 @@ def loss_of(task: Task, read: Affine, batch: Batch) -> Callable[[Carry, Array], 
       >>> task = tasks.adding(6)
       >>> model, batch = first_model(jax.random.key(0), gru, task, 4), task.draw(jax.random.key(1), 2)
       >>> loss = loss_of(task, model.read, batch)
-      >>> found = loss(*unroll(gru, model.cell, None, batch.xs))
+      >>> found = loss(*unroll(gru, model.cell, batch.xs))
       >>> bool(jnp.allclose(found, task.loss(outputs(gru, model, batch), batch)))
       True
     """

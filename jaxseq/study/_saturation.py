@@ -82,13 +82,15 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
     return _ranges(look_at(cell, size=LARGE, draws=DRAWS))
 
 
-def ranges_in(cell: Cell, params: Params, carry: Carry | None, xs: Tree) -> dict[str, tuple[float, float] | None]:
+def ranges_in(
+    cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
+) -> dict[str, tuple[float, float] | None]:
     """Return what `ranges_of` does, of any cell, by the shapes of what it runs on."""
-    return _ranges(look_for(cell, params, carry, xs, size=LARGE, draws=DRAWS))
+    return _ranges(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
 
 
 def saturation_of(
-    cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None
+    cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, mask: Array | None = None
 ) -> dict[str, Saturation | None]:
     """Return `saturation` of every named quantity of a run; None for one that is not between 0 and 1.
 
@@ -96,12 +98,12 @@ def saturation_of(
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> seen = saturation_of(gru, params, None, jnp.ones((7, 2, 3)))
+      >>> seen = saturation_of(gru, params, jnp.ones((7, 2, 3)))
       >>> seen["z"].open.shape, seen["n"]
       ((5,), None)
     """
-    ranges = ranges_in(cell, params, carry, xs)
-    gates = gates_of(cell, params, carry, xs, mask)
+    ranges = ranges_in(cell, params, xs, carry)
+    gates = gates_of(cell, params, xs, carry, mask=mask)
     return {name: saturation(gate, mask) if ranges[name] == (0.0, 1.0) else None for name, gate in gates.items()}
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
@@ -16,7 +17,6 @@ from jaxseq.study.gradients import Flow, Nudged, no_nudges, nudged
 from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import half_life
 from jaxseq.study.whatif import what_if
-from jaxseq._unroll import unroll
 
 Loss = Callable[[Carry, Tree], Array]
 """``(carry, outs) -> []`` of what `unroll` returns."""
@@ -27,9 +27,13 @@ class Run(NamedTuple):
 
     cell: Cell
     params: Params
-    carry: Carry | None
     xs: Tree
-    mask: Array | None
+    carry: Carry | None = None
+    mask: Array | None = None
+
+    def through(self, look: Callable[..., Any], **options: Any) -> Any:
+        """Return ``look(cell, params, xs, carry, mask=mask, **options)``."""
+        return look(self.cell, self.params, self.xs, self.carry, mask=self.mask, **options)
 
 
 class Check(NamedTuple):
@@ -115,7 +119,7 @@ def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back
         leaves, structure = jax.tree.flatten(zeros)
         leaves[names.index(leaf)] = leaves[names.index(leaf)].at[t, b].set(direction * by)
         xs = Nudged(run.xs, jax.tree.unflatten(structure, leaves))
-        return loss(*unroll(nudged(run.cell), run.params, run.carry, xs, run.mask))
+        return loss(*unroll(nudged(run.cell), run.params, xs, run.carry, mask=run.mask))
 
     slopes = _slopes(moved, direction.dtype)
     return Check("flow", float(np.abs(slopes - norm).min()) / max(norm, 1e-2), 2e-2)
@@ -155,7 +159,7 @@ def own_values(loss: Loss, run: Run, gates: Sequence[str]) -> Check:
     def same(old: Array, gate: Callable[[str], Array]) -> Array:
         return old * 1
 
-    found = what_if(*run, changes=dict.fromkeys(gates, same), loss=loss)
+    found = run.through(what_if, changes=dict.fromkeys(gates, same), loss=loss)
     assert found.loss is not None and found.changed_loss is not None
     was, now = float(found.loss), float(found.changed_loss)
     return Check("unclamped", abs(now - was) / max(1.0, abs(was)), 1e-6)

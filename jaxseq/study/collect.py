@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import __version__
+from jaxseq._unroll import trace
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array
+from jaxseq.study._saturation import histogram, ranges_in, saturation
 from jaxseq.study.attention import coverage, entropy
 from jaxseq.study.checks import Check, finite, known_half_lives, rows_of_attention, summed
 from jaxseq.study.depth import gradients, held, jacobians, replayed
 from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
-from jaxseq.study._saturation import histogram, ranges_in, saturation
 from jaxseq.study.timelines import by_half_life, ledger
-from jaxseq._unroll import trace
 
 LIVE = ("lstm", "gru", "gru_cho", "rnn", "rnn_relu")
 """Cells that the page runs by itself."""
@@ -90,7 +90,7 @@ def digest(parts: Sequence[Part]) -> str:
 
 
 def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
-    _, seen = jax.jit(lambda params, xs: trace(*part.run._replace(params=params, xs=xs)))(part.params, part.xs)
+    _, seen = jax.jit(lambda params, xs: part.run._replace(params=params, xs=xs).through(trace))(part.params, part.xs)
     named, carries = named_leaves(seen.gates), named_leaves(seen.carries)
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
     widths = [a.shape[-1] for a in (*named.values(), *carries.values()) if a.ndim == 3]
@@ -99,9 +99,9 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
     H = max(set(widths), key=widths.count)
     one_a_unit = lambda found: {name: np.asarray(a) for name, a in found.items() if a.shape == (T, B, H)}  # noqa: E731
     gates, states = one_a_unit(named), one_a_unit(carries)
-    ranges = ranges_in(part.cell, part.params, part.carry, part.xs)
+    ranges = ranges_in(part.cell, part.params, part.xs, part.carry)
     between = [name for name in gates if ranges[name] == (0.0, 1.0)]
-    keeps = keeps_in(part.cell, part.params, part.carry, part.xs)
+    keeps = keeps_in(part.cell, part.params, part.xs, part.carry)
     of_units = sorted(
         (k for k in keeps if k.gate in gates), key=lambda k: k.leaf not in states
     )  # stable: the first one
@@ -176,7 +176,7 @@ def _half(life: HalfLife) -> dict[str, Any]:
 
 def _ledger(part: Part, keep: Keep) -> list[Check]:
     """Return how well what is kept and what is written make the state, and whether it is shown as the equations say."""
-    account = ledger(*part.run, keep=keep)
+    account = part.run.through(ledger, keep=keep)
     if account is None:
         return []
     shown = [] if account.errors.shown is None else [Check("shown", float(account.errors.shown), 1e-6)]

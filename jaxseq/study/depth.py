@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._unroll import trace, unroll
 from jaxseq.notation import Array, Tree
+from jaxseq.study._replay import along
+from jaxseq.study._saturation import histogram
 from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
 from jaxseq.study.look import named_leaves
 from jaxseq.study.part import Part
-from jaxseq.study._replay import along
-from jaxseq.study._saturation import histogram
 from jaxseq.study.whatif import atlas
-from jaxseq._unroll import trace, unroll
 
 TRIANGLE = 120
 """Most losses of a triangle, each of which is a backward pass; of more steps some are taken, evenly spread."""
@@ -47,8 +47,8 @@ def gradients(part: Part, leaf: str) -> tuple[dict[str, Any], list[Check]]:
     @jax.jit
     def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Array], Array]:
         run = part.run._replace(params=params, xs=xs)
-        seen = flow(part.loss, *run)
-        corner = triangle(lambda carry, outs: part.losses(outs), *run, steps=steps.tolist())[leaf]
+        seen = run.through(flow, loss=part.loss)
+        corner = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps.tolist())[leaf]
         return seen, {name: slope(norms) for name, norms in seen.norms.items()}, corner
 
     seen, slopes, corner = look(part.params, part.xs)
@@ -70,12 +70,14 @@ def _forward(part: Part) -> int:
 
 def held(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
     """Return the change of the loss with each unit of each gate held; None where that would take long."""
-    named = named_leaves(jax.eval_shape(lambda: trace(*part.run)[1].gates))
+    named = named_leaves(jax.eval_shape(lambda: part.run.through(trace)[1].gates))
     widths = {a.shape[-1] for a in named.values()}
     runs = sum(a.shape[-1] for a in named.values()) * len(VALUES)
     if runs * _forward(part) > HELD or len(widths) != 1:
         return None, []
-    seen = jax.jit(lambda params: atlas(*part.run._replace(params=params), loss=part.loss, values=VALUES))(part.params)
+    seen = jax.jit(lambda params: part.run._replace(params=params).through(atlas, loss=part.loss, values=VALUES))(
+        part.params
+    )
     if not seen.loss:
         return None, []
     gates = [name for name in named if name in seen.loss]
@@ -99,9 +101,9 @@ def jacobians(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
 
     @jax.jit
     def look(params: Any, start: Any, xs: Tree) -> tuple:
-        matrices = step_jacobians(part.cell, params, start, xs, at=steps.tolist())[:, 0]
-        exponents = lyapunov(part.cell, params, start, xs, count=3).exponents[0]
-        before = unroll(part.cell, params, start, jax.tree.map(lambda a: a[: steps[-1]], xs))[0] if steps[-1] else start
+        matrices = step_jacobians(part.cell, params, xs, start, at=steps.tolist())[:, 0]
+        exponents = lyapunov(part.cell, params, xs, start, count=3).exponents[0]
+        before = unroll(part.cell, params, jax.tree.map(lambda a: a[: steps[-1]], xs), start)[0] if steps[-1] else start
         return spectrum(matrices), exponents, matrices[-1], before
 
     seen, exponents, last, before = look(part.params, start, xs)
@@ -125,7 +127,7 @@ def replayed(part: Part, names: Sequence[str]) -> dict[str, Any] | None:
     def look(kept: Any, xs: Tree) -> tuple[Array, dict[str, Array], dict[str, Array]]:
         def one(model: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
             params, predict = model
-            _, seen = trace(*part.run._replace(params=params, xs=xs))
+            _, seen = part.run._replace(params=params, xs=xs).through(trace)
             found = named_leaves(seen.gates)
             counts = {name: histogram(found[name], real).sum(1) for name in names}
             means = {

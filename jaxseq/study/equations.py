@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, gru_cho, lstm, rnn, rnn_relu
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
@@ -21,7 +22,6 @@ from jaxseq.study.look import look_for, named_leaves
 from jaxseq.study.memory import keeps_seen
 from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
 from jaxseq.testing import at
-from jaxseq._unroll import trace
 
 
 class Term(NamedTuple):
@@ -69,10 +69,10 @@ class Explanation(NamedTuple):
 def explain(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     step: int,
     unit: int,
     row: int = 0,
@@ -86,8 +86,8 @@ def explain(
     Args:
       cell: a Cell.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``, True where a step is real.
       step: 0 to T - 1.
       unit: 0 to H - 1.
@@ -101,7 +101,7 @@ def explain(
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.cells import rnn
       >>> params = rnn.init(jax.random.key(0), 3, 5)
-      >>> seen = explain(rnn, params, None, jnp.ones((7, 2, 3)), step=1, unit=2)
+      >>> seen = explain(rnn, params, jnp.ones((7, 2, 3)), step=1, unit=2)
       >>> [f"{line.name} = {line.equation}" for line in seen.lines]
       ['a = x @ W + h @ U + b', 'h_new = np.tanh(a)']
     """
@@ -115,13 +115,13 @@ def explain(
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
     carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
-    seen = trace(cell, params, carry, xs, mask)[1]
+    seen = trace(cell, params, xs, carry, mask=mask)[1]
     past = np.arange(step) if mask is None else np.flatnonzero(np.asarray(mask)[:step, 0])
     before = at(seen.carries, past[-1]) if len(past) else carry
     for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
         _check_finite(what, tree)
     for known, write, note in _WRITTEN:
-        if cell.gates is known.gates and cell.hidden_terms is known.hidden_terms:
+        if cell.equations is known.equations and cell.hidden_terms is known.hidden_terms:
             _check_unit(unit, before.h.shape[-1])
             program = _Program(unit, most)
             write(program, *jax.tree.map(_exact, (params, at(before, 0), at(xs, step, 0))))
@@ -282,12 +282,12 @@ _WRITTEN: tuple[tuple[Cell, Callable[..., None], str], ...] = (
 """Which cells are written out, by what, and what a reader must know of it."""
 
 
-def _read_off(cell: Cell, params: Params, carry: Carry, xs: Tree, unit: int) -> Explanation:
+def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int) -> Explanation:
     """Return named quantities of a step as the run had them, and the account of its state where a gate retains."""
-    named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, carry, xs).items()}
-    seen = look_for(cell, params, carry, xs)
+    named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, xs, carry).items()}
+    seen = look_for(cell, params, xs, carry)
     keep = next(iter(keeps_seen(seen)), None)
-    account = None if keep is None else ledger(cell, params, carry, xs, keep=keep)
+    account = None if keep is None else ledger(cell, params, xs, carry, keep=keep)
     sizes = [a.shape[-1] for a in named.values()] if account is None else [account.new.shape[-1]]
     _check_unit(unit, max(sizes))
     lines = [Line(n, "", float(a[0, 0, unit])) for n, a in named.items() if a.ndim == 3 and a.shape[-1] > unit]

@@ -7,7 +7,6 @@ h_t sees what is added to c_t). The loss' derivative by those zeros is its deriv
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell
+from jaxseq._unroll import unroll
+from jaxseq.cells import Cell, made
 from jaxseq.errors import InputError
 from jaxseq.interventions import altered
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.look import named_leaves
-from jaxseq._unroll import unroll
 
 
 class Nudged(NamedTuple):
@@ -32,20 +31,20 @@ class Nudged(NamedTuple):
     nudge: Carry
 
 
-@functools.cache
+@made
 def nudged(cell: Cell) -> Cell:
     """Return the cell whose input is `Nudged`: the nudge is added to each leaf of the new carry where it is computed.
 
     Example:
       >>> from jaxseq.cells import lstm
       >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((7, 2, 3))
-      >>> carry, outs = unroll(nudged(lstm), params, None, Nudged(xs, no_nudges(lstm, params, xs)))
-      >>> bool(jnp.allclose(outs, unroll(lstm, params, None, xs)[1]))
+      >>> carry, outs = unroll(nudged(lstm), params, Nudged(xs, no_nudges(lstm, params, xs)))
+      >>> bool(jnp.allclose(outs, unroll(lstm, params, xs)[1]))
       True
     """
     inner = showing_states(cell, gates=False)
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, nudge = wx
         changes = {name: (lambda old, _, by=by: old + by) for name, by in named_leaves(nudge).items()}
         return altered(inner, changes, params, carry, wx, uh)
@@ -53,10 +52,10 @@ def nudged(cell: Cell) -> Cell:
     def input_terms(params: Params, given: Nudged) -> tuple[Tree, Carry]:
         return cell.input_terms(params, given.x), given.nudge
 
-    return cell._replace(gates=gates, input_terms=input_terms, linear="")
+    return cell.replace(equations=equations, input_terms=input_terms, linear="")
 
 
-@functools.cache
+@made
 def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
     """Return the cell whose gates are a dict by name, with the new states among them where no gate has their name.
 
@@ -69,7 +68,7 @@ def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
     """
 
     def shown(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, dict[str, Array]]:
-        new, out, named = cell.gates(params, carry, wx, uh)
+        new, out, named = cell.equations(params, carry, wx, uh)
         leaves, structure = jax.tree.flatten(new)
         known = {id(a) for a in jax.tree.leaves((params, carry, wx, uh))}
         for place, leaf in enumerate(leaves):  # one that is only handed on gets a place of its own
@@ -79,7 +78,7 @@ def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
         new = jax.tree.unflatten(structure, leaves)
         return new, out, named_leaves(new) | (named_leaves(named) if gates else {})
 
-    return cell._replace(gates=shown)
+    return cell.replace(equations=shown)
 
 
 def no_nudges(cell: Cell, params: Params, xs: Tree) -> Carry:
@@ -111,21 +110,22 @@ class Flow(NamedTuple):
 
 
 def flow(
-    loss: Callable[[Carry, Tree], Array],
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
+    carry: Carry | None = None,
+    *,
+    loss: Callable[[Carry, Tree], Array],
     mask: Array | None = None,
 ) -> Flow:
     """Return the loss' gradients by the states of every step, from one backward pass.
 
     Args:
-      loss: ``(carry, outs) -> []`` of what `unroll` returns; a sum or mean over rows, say.
       cell: as the rest, as in `unroll`. Memory is that of one training step, and a few times the carries of all T.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
+      loss: ``(carry, outs) -> []`` of what `unroll` returns; a sum or mean over rows, say.
       mask: bool ``[T, B]``.
 
     Raises:
@@ -134,11 +134,11 @@ def flow(
     Example:
       >>> from jaxseq.cells import lstm
       >>> params = lstm.init(jax.random.key(0), 3, 5)
-      >>> found = flow(lambda carry, outs: outs[-1].sum(), lstm, params, None, jnp.ones((7, 2, 3)))
+      >>> found = flow(lstm, params, jnp.ones((7, 2, 3)), loss=lambda carry, outs: outs[-1].sum())
       >>> {name: norms.shape for name, norms in found.norms.items()}
       {'c': (7, 2), 'h': (7, 2)}
     """
-    of = _of_nudges(loss, cell, params, carry, xs, mask)
+    of = _of_nudges(loss, cell, params, xs, carry, mask)
 
     def number(nudges: Carry) -> Array:
         value = of(nudges)
@@ -155,24 +155,24 @@ def flow(
 
 
 def triangle(
-    losses: Callable[[Carry, Tree], Array],
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    losses: Callable[[Carry, Tree], Array],
+    mask: Array | None = None,
     steps: Sequence[int] | None = None,
     together: int = 8,
 ) -> dict[str, Array]:
     """Return the norm of ``dL_s/dh_t`` for the loss of each step s and the state of each step t.
 
     Args:
-      losses: ``(carry, outs) -> [T, B]`` (or ``[T]``), the loss of each step.
       cell: as the rest, as in `unroll`.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
+      losses: ``(carry, outs) -> [T, B]`` (or ``[T]``), the loss of each step.
       mask: bool ``[T, B]``.
       steps: the s to look at; all T by default. Each is a backward pass of its own, so that time grows with T squared.
       together: how many of them run side by side, each with gradients ``[T, B, H]`` of every leaf in memory.
@@ -186,11 +186,11 @@ def triangle(
     Example:
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> found = triangle(lambda carry, outs: outs.sum(-1), gru, params, None, jnp.ones((7, 2, 3)))
+      >>> found = triangle(gru, params, jnp.ones((7, 2, 3)), losses=lambda carry, outs: outs.sum(-1))
       >>> found["h"].shape, float(found["h"][2, 3].max())
       ((7, 7, 2), 0.0)
     """
-    of = _of_nudges(losses, cell, params, carry, xs, mask)
+    of = _of_nudges(losses, cell, params, xs, carry, mask)
     values, pull = jax.vjp(of, no_nudges(cell, params, xs))
     T = jax.tree.leaves(xs)[0].shape[0]
     if jnp.ndim(values) == 0 or values.shape[0] != T:
@@ -243,7 +243,7 @@ def slope(norms: Array) -> Array:
 def _of_nudges(
     loss: Callable[[Carry, Tree], Array], cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None
 ) -> Callable[[Carry], Array]:
-    return lambda nudges: loss(*unroll(nudged(cell), params, carry, Nudged(xs, nudges), mask))
+    return lambda nudges: loss(*unroll(nudged(cell), params, Nudged(xs, nudges), carry, mask=mask))
 
 
 def _rows(cell: Cell, xs: Tree) -> int:

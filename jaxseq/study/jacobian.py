@@ -7,7 +7,6 @@ then c, N = 2H. Leaves of whole numbers, such as a counter of steps, are no part
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell
+from jaxseq._unroll import unroll
+from jaxseq.cells import Cell, made
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import is_real
 from jaxseq.study.look import named_leaves
-from jaxseq._unroll import unroll
 
 LIMIT = 2**30
 """Bytes that the Jacobians of one call may take: 1 GiB."""
@@ -49,10 +48,10 @@ def parts(cell: Cell, params: Params, places: tuple[int, ...] = ()) -> dict[str,
 def step_jacobians(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     at: Sequence[int] | None = None,
     limit: int = LIMIT,
 ) -> Array:
@@ -61,8 +60,8 @@ def step_jacobians(
     Args:
       cell: as the rest, as in `unroll`.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``.
       at: the steps to return; all T by default.
       limit: bytes that the result may take.
@@ -73,10 +72,10 @@ def step_jacobians(
     Example:
       >>> from jaxseq.cells import rnn
       >>> params = rnn.init(jax.random.key(0), 3, 5)
-      >>> step_jacobians(rnn, params, None, jnp.ones((7, 2, 3))).shape
+      >>> step_jacobians(rnn, params, jnp.ones((7, 2, 3))).shape
       (7, 2, 5, 5)
     """
-    path = _path(cell, params, carry, xs, mask)
+    path = _path(cell, params, xs, carry, mask)
     T = path.real.shape[0]
     if at is not None and (wrong := [t for t in at if not 0 <= t < T]):
         raise InputError(f"step_jacobians({cell.name}): at must have steps from 0 to {T - 1}; got {wrong[0]}")
@@ -172,10 +171,10 @@ class Lyapunov(NamedTuple):
 def lyapunov(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     count: int = 8,
     seed: int = 0,
 ) -> Lyapunov:
@@ -189,8 +188,8 @@ def lyapunov(
     Args:
       cell: as the rest, as in `unroll`.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``.
       count: how many; all N if there are fewer.
       seed: of the first changes, which a short path does not forget.
@@ -200,12 +199,12 @@ def lyapunov(
     Example:
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> lyapunov(gru, params, None, jnp.ones((50, 2, 3)), count=3).exponents.shape
+      >>> lyapunov(gru, params, jnp.ones((50, 2, 3)), count=3).exponents.shape
       (2, 3)
     """
     if count < 1:
         raise InputError(f"lyapunov({cell.name}): count must be at least 1; got {count}")
-    path = _path(cell, params, carry, xs, mask)
+    path = _path(cell, params, xs, carry, mask)
     N, dtype = path.old.shape[-1], path.old.dtype
     wide = _wide(dtype)
     first = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (N, min(count, N)), wide))[0]
@@ -247,9 +246,9 @@ class _Path(NamedTuple):
     step: Callable[[Array, Tree], Array]
 
 
-def _path(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None) -> _Path:
+def _path(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array | None) -> _Path:
     xs = jax.tree.map(jnp.asarray, xs)
-    _, olds = unroll(_remembering(cell), params, carry, xs, mask)
+    _, olds = unroll(_remembering(cell), params, xs, carry, mask=mask)
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
     T, *batch = time_and_batch[: len(time_and_batch) - cell.spatial]
     real = jnp.ones((T, *batch), bool) if mask is None else jnp.asarray(mask)
@@ -273,12 +272,12 @@ def _path(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array
     return _Path(vector(leaves, (T, *batch)), given, real, step)
 
 
-@functools.cache
+@made
 def _remembering(cell: Cell) -> Cell:
     """Return the cell with the old carry as its output."""
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Carry, Tree]:
-        new, _, named = cell.gates(params, carry, wx, uh)
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Carry, Tree]:
+        new, _, named = cell.equations(params, carry, wx, uh)
         return new, carry, named
 
-    return cell._replace(gates=gates)
+    return cell.replace(equations=equations)

@@ -8,7 +8,6 @@ this way, `jaxseq.study.timelines` the one that shows, `jaxseq.study.saturation`
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell
+from jaxseq.cells import Cell, remembered
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -44,7 +43,7 @@ class Look(NamedTuple):
     out: np.ndarray | None
 
 
-@functools.cache
+@remembered
 def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
     """Return one step from any carry and x of that size, with any params; where NaN comes of it, with those of init.
 
@@ -57,7 +56,7 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
 
         def like(key: Key, x: Array) -> Problem:
             params = cell.init(key, subject.input_size, subject.hidden_size, dtype=jnp.float64)
-            return Problem(params, cell.initial_carry(params, batch), at(cell.regular(x), 0))
+            return Problem(params, at(cell.lift(x), 0), cell.initial_carry(params, batch))
 
         x = jax.ShapeDtypeStruct((1, *batch, subject.input_size), jnp.float64)
         try:
@@ -65,7 +64,7 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
         except TypeError as error:
             raise InputError(
                 f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
-                "what it runs on, keeps_in(cell, params, carry, xs), and passed on as keep"
+                "what it runs on, keeps_in(cell, params, xs, carry), and passed on as keep"
             ) from error
         return _look(cell, shapes, lambda: _first(draw(subject, 1, batch[:1])), seed, size, draws)
 
@@ -73,8 +72,8 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
 def look_near(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
+    carry: Carry | None = None,
     *,
     seed: int = 0,
     size: float = 0.5,
@@ -88,7 +87,7 @@ def look_near(
 
     def like() -> Problem:
         start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
-        return Problem(params, start, at(xs, 0))
+        return Problem(params, at(xs, 0), start)
 
     def drawn() -> Problem:
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
@@ -136,7 +135,7 @@ def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: 
     return rng.normal(0, scale, shape).astype(wide)
 
 
-@functools.cache
+@remembered
 def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
     def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
@@ -148,21 +147,23 @@ def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
 
             def new(old: Array, n: int = n, still: Cell = still) -> Array:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
-                return jax.tree.leaves(still.gates(params, whole, wx, uh)[0])[n]
+                return jax.tree.leaves(still.equations(params, whole, wx, uh)[0])[n]
 
             ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
-        after, out, named = cell.gates(params, carry, wx, uh)
+        after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
     return jax.jit(jax.vmap(look))
 
 
-def look_for(cell: Cell, params: Params, carry: Carry | None, xs: Tree, *, size: float = 0.5, draws: int = 1) -> Look:
+def look_for(
+    cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, size: float = 0.5, draws: int = 1
+) -> Look:
     """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` what it runs on."""
     try:
         return look_at(cell, size=size, draws=draws)
     except InputError:
-        return look_near(cell, params, carry, xs, size=size, draws=draws)
+        return look_near(cell, params, xs, carry, size=size, draws=draws)
 
 
 def named_leaves(tree: Tree) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
     same: set[str] = set()
 
     def look(*step: Tree) -> Tree:
-        new, _, named = cell.gates(*step)
+        new, _, named = cell.equations(*step)
         state = named_leaves(new)[leaf]
         same.update(name for name, value in named_leaves(named).items() if value is state)
         return named

@@ -92,7 +92,7 @@ def keep_of(cell: Cell, seed: int = 0) -> Keep | None:
     return next(iter(keeps_of(cell, seed)), None)
 
 
-def keeps_in(cell: Cell, params: Params, carry: Carry | None, xs: Tree, seed: int = 0) -> tuple[Keep, ...]:
+def keeps_in(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, seed: int = 0) -> tuple[Keep, ...]:
     """Return what `keeps_of` does, for a cell whose init needs more than sizes, such as one that reads a source.
 
     Only the sizes of params, carry and ``xs [T, B, D]`` are used, so that it works within jit, unless a cell gives NaN
@@ -101,7 +101,7 @@ def keeps_in(cell: Cell, params: Params, carry: Carry | None, xs: Tree, seed: in
     Raises:
       InputError: within jit, for such a cell.
     """
-    return keeps_seen(look_near(cell, params, carry, xs, seed=seed))
+    return keeps_seen(look_near(cell, params, xs, carry, seed=seed))
 
 
 def half_life(keep: Array, mask: Array | None = None) -> HalfLife:

@@ -65,7 +65,7 @@ class Part(NamedTuple):
     @property
     def run(self) -> Run:
         """What `unroll` takes."""
-        return Run(self.cell, self.params, self.carry, self.xs, self.mask)
+        return Run(self.cell, self.params, self.xs, self.carry, self.mask)
 
     def real(self) -> Array:
         """Return bool ``[T, B]``, the mask or all True."""

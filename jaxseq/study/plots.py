@@ -17,8 +17,8 @@ from jaxseq.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxseq.study.memory import HalfLife, Keep
     from jaxseq.study._saturation import Saturation
+    from jaxseq.study.memory import HalfLife, Keep
     from jaxseq.study.timelines import Ledger
 
 

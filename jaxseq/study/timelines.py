@@ -8,24 +8,25 @@ how far it is from the state that the run had is returned with it.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import Cell
+from jaxseq._unroll import trace, unroll
+from jaxseq.cells import Cell, made
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.look import EQUAL, Look, holdable, look_at, look_for, named_leaves, over
 from jaxseq.study.memory import HalfLife, Keep, keeps_seen
-from jaxseq._unroll import trace, unroll
 
 
-def gates_of(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None = None) -> dict[str, Array]:
+def gates_of(
+    cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, mask: Array | None = None
+) -> dict[str, Array]:
     """Return every named quantity of every step by name, each ``[T, B, H]``, zero at padded steps.
 
     Names are those of the cell's gates, with the layer before them in a stack: ``"f"``, ``"0.f"``. A cell without
@@ -35,10 +36,10 @@ def gates_of(cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Ar
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> {name: gate.shape for name, gate in gates_of(gru, params, None, jnp.ones((7, 2, 3))).items()}
+      >>> {name: gate.shape for name, gate in gates_of(gru, params, jnp.ones((7, 2, 3))).items()}
       {'r': (7, 2, 5), 'z': (7, 2, 5), 'n': (7, 2, 5)}
     """
-    return named_leaves(trace(cell, params, carry, xs, mask)[1].gates)
+    return named_leaves(trace(cell, params, xs, carry, mask=mask)[1].gates)
 
 
 class Show(NamedTuple):
@@ -90,10 +91,10 @@ class Ledger(NamedTuple):
 def ledger(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     keep: Keep | None = None,
 ) -> Ledger | None:
     """Return what was retained, written and shown at each step; None for a cell none of whose gates retains.
@@ -101,8 +102,8 @@ def ledger(
     Args:
       cell: a Cell.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``, True where a step is real.
       keep: which part of the carry, where there are several (`keeps_of`); by default the first.
 
@@ -114,18 +115,18 @@ def ledger(
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.cells import lstm
       >>> params = lstm.init(jax.random.key(0), 3, 5)
-      >>> account = ledger(lstm, params, None, jnp.ones((7, 2, 3)))
+      >>> account = ledger(lstm, params, jnp.ones((7, 2, 3)))
       >>> account.kept.shape, bool(account.errors.new < 1e-6), bool(account.errors.shown < 1e-6)
       ((7, 2, 5), True, True)
     """
-    seen = look_for(cell, params, carry, xs)
+    seen = look_for(cell, params, xs, carry)
     keep = next(iter(keeps_seen(seen)), None) if keep is None else keep
     if keep is None:
         return None
     choose(f"part of the carry of {cell.name}", keep.leaf, seen.new)
     choose(f"gate of {cell.name}", keep.gate, seen.gates)
     show = show_seen(seen, keep.leaf)
-    kept, written, new, squashed, shown, h = unroll(_accounting(cell, keep, show), params, carry, xs, mask)[1]
+    kept, written, new, squashed, shown, h = unroll(_accounting(cell, keep, show), params, xs, carry, mask=mask)[1]
     apart = None if squashed is None else _apart(shown, h)
     return Ledger(kept, written, new, squashed, shown, LedgerErrors(_apart(kept + written, new), apart))
 
@@ -191,12 +192,12 @@ def correlation(values: Array, target: Array, mask: Array | None = None) -> Arra
 SQUASHES = {"tanh": jnp.tanh, "none": lambda a: a}
 
 
-@functools.cache  # equal wrappers are the same value, so that what is compiled for one serves again
+@made
 def _accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
     """Return the cell whose output is kept, written, new, squashed, shown and h: the same equations, seen."""
 
-    def gates(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
-        after, out, named = cell.gates(params, carry, wx, uh)
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+        after, out, named = cell.equations(params, carry, wx, uh)
         values, olds, news = named_leaves(named), named_leaves(carry), named_leaves(after)
         old, new = olds[keep.leaf], news[keep.leaf]
         kept = over(keep.of(values), old) * old
@@ -204,7 +205,7 @@ def _accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         still = intervene(cell, {name: hold_at(values[name], name) for name in names}) if names else cell
         leaves, structure = jax.tree.flatten(carry)
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
-        written = named_leaves(still.gates(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
+        written = named_leaves(still.equations(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
         h = _h(keep.leaf, news, out)
         squashed, shown = None, h
         if show is not None:
@@ -212,7 +213,7 @@ def _accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
             shown = squashed if show.gate is None else values[show.gate] * squashed
         return after, (kept, written, new, squashed, shown, h), named
 
-    return cell._replace(gates=gates)
+    return cell.replace(equations=equations)
 
 
 def _h(leaf: str, new: dict, out: Tree) -> Tree:

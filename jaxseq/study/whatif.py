@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseq._unroll import trace, unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import hold_at, intervene
@@ -23,7 +24,6 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.gradients import showing_states
 from jaxseq.study.look import named_leaves
-from jaxseq._unroll import trace, unroll
 
 
 class Effect(NamedTuple):
@@ -48,10 +48,10 @@ class Effect(NamedTuple):
 def what_if(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     changes: Mapping[str, Any] | None = None,
     swapped: Tree | None = None,
     loss: Callable[[Carry, Tree], Array] | None = None,
@@ -61,8 +61,8 @@ def what_if(
     Args:
       cell: any Cell; the rest as in `unroll`.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``.
       changes: by the name of a gate or of a state (in a stack ``"0.f"``): a number, an array that broadcasts to
         ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
@@ -77,7 +77,7 @@ def what_if(
     Example:
       >>> from jaxseq.cells import lstm
       >>> params = lstm.init(jax.random.key(0), 3, 5)
-      >>> found = what_if(lstm, params, None, jnp.ones((7, 2, 3)), changes={"f": 1.0})  # never forget
+      >>> found = what_if(lstm, params, jnp.ones((7, 2, 3)), changes={"f": 1.0})  # never forget
       >>> found.moved.shape, bool(found.moved[0].max() == 0), bool(found.moved[-1].min() > 0)
       ((7, 2), True, True)
     """
@@ -85,9 +85,9 @@ def what_if(
         raise InputError(f'what_if({cell.name}): give changes, such as {{"f": 1.0}}, or swapped inputs')
     if swapped is not None and (have := jax.tree.map(jnp.shape, swapped)) != (want := jax.tree.map(jnp.shape, xs)):
         raise InputError(f"what_if({cell.name}): swapped must be of the shape of xs, {want}; got {have}")
-    first, outs = unroll(cell, params, carry, xs, mask)
+    first, outs = unroll(cell, params, xs, carry, mask=mask)
     other = _with(cell, changes) if changes else cell
-    second, changed = unroll(other, params, carry, xs if swapped is None else swapped, mask)
+    second, changed = unroll(other, params, xs if swapped is None else swapped, carry, mask=mask)
     before, after = (None, None) if loss is None else (loss(first, outs), loss(second, changed))
     return Effect(outs, changed, _moved(outs, changed), before, after)
 
@@ -112,10 +112,10 @@ class Atlas(NamedTuple):
 def atlas(
     cell: Cell,
     params: Params,
-    carry: Carry | None,
     xs: Tree,
-    mask: Array | None = None,
+    carry: Carry | None = None,
     *,
+    mask: Array | None = None,
     loss: Callable[[Carry, Tree], Array] | None = None,
     gates: Sequence[str] | None = None,
     units: Sequence[int] | None = None,
@@ -131,8 +131,8 @@ def atlas(
     Args:
       cell: any Cell; the rest as in `unroll`.
       params: its parameters.
-      carry: the state to start from, or None.
       xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
       mask: bool ``[T, B]``.
       loss: ``(carry, outs) -> []`` of what `unroll` returns.
       gates: names of gates, or of states; all gates by default.
@@ -146,7 +146,7 @@ def atlas(
     Example:
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> found = atlas(gru, params, None, jnp.ones((7, 2, 3)), loss=lambda carry, outs: (outs**2).mean())
+      >>> found = atlas(gru, params, jnp.ones((7, 2, 3)), loss=lambda carry, outs: (outs**2).mean())
       >>> {name: effects.shape for name, effects in found.loss.items()}
       {'r': (3, 5), 'z': (3, 5), 'n': (3, 5)}
     """
@@ -154,7 +154,7 @@ def atlas(
         raise InputError(f'atlas({cell.name}): values must be numbers or "mean"; got {wrong[0]!r}')
     if together < 1:
         raise InputError(f"atlas({cell.name}): together must be at least 1; got {together}")
-    start, seen = trace(cell, params, carry, xs, mask)
+    start, seen = trace(cell, params, xs, carry, mask=mask)
     base = None if loss is None else loss(start, seen.outs)
     if base is not None and jnp.ndim(base):
         raise InputError(f"atlas({cell.name}): the loss must be one number; got the shape {jnp.shape(base)}. Sum it")
@@ -172,7 +172,7 @@ def atlas(
         of = jnp.arange(H) if units is None else jnp.asarray(units)
         if units is not None and not all(0 <= u < H for u in units):
             raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
-        if not _used(open_cell, name, params, carry, xs):
+        if not _used(open_cell, name, params, xs, carry):
             unused[name] = None
             continue
         mean = _mean(gate, real)[of]
@@ -180,7 +180,7 @@ def atlas(
 
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
-            end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, carry, xs, mask)
+            end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, xs, carry, mask=mask)
             apart = _moved(seen.outs, outs)
             count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
             by = None if loss is None or base is None else loss(end, outs) - base
@@ -211,9 +211,9 @@ def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Arr
     return change
 
 
-def _used(cell: Cell, name: str, params: Params, carry: Carry | None, xs: Tree) -> bool:
+def _used(cell: Cell, name: str, params: Params, xs: Tree, carry: Carry | None = None) -> bool:
     try:
-        jax.eval_shape(lambda: unroll(intervene(cell, {name: lambda old, _: old * 1}), params, carry, xs))
+        jax.eval_shape(lambda: unroll(intervene(cell, {name: lambda old, _: old * 1}), params, xs, carry))
     except InputError:
         return False
     return True

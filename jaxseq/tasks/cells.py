@@ -68,7 +68,7 @@ def output_size(cell: Cell, input_size: int, hidden_size: int) -> int:
 
     def outs(key: jax.Array) -> object:
         params = cell.init(key, input_size, hidden_size)
-        x = jax.tree.map(lambda a: a[0], cell.regular(jnp.zeros((1, input_size), jnp.float32)))
+        x = jax.tree.map(lambda a: a[0], cell.lift(jnp.zeros((1, input_size), jnp.float32)))
         return cell.step(params, cell.initial_carry(params), x)[1]
 
     out = jax.eval_shape(outs, jax.random.key(0)) if not cell.spatial else None

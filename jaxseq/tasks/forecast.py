@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, losses, run_folder, series
+from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
@@ -25,7 +26,6 @@ from jaxseq.seq2seq import Affine
 from jaxseq.series import Scaler, Series
 from jaxseq.tasks.cells import find_cell, output_size
 from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
-from jaxseq._unroll import unroll
 
 KIND = "forecast"
 
@@ -118,7 +118,7 @@ def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
 
 def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
     """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
-    _, outs = unroll(cell, params.cell, None, cell.regular(windows))
+    _, outs = unroll(cell, params.cell, cell.lift(windows))
     return params.head(outs[-1])
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import datasets, run_folder, series, text
+from jaxseq._unroll import trace
 from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
@@ -19,12 +20,9 @@ from jaxseq.notation import Array
 from jaxseq.seq2seq import Encoded
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
-from jaxseq.tasks import forecast as forecasting
-from jaxseq.tasks import translate as translation
-from jaxseq.tasks import translator
+from jaxseq.tasks import forecast as forecasting, translate as translation, translator
 from jaxseq.tasks.cells import find_cell
 from jaxseq.text import EOS, PAD, SOS
-from jaxseq._unroll import trace
 
 MOST = 8
 """Most sequences that one study looks at."""
@@ -118,7 +116,7 @@ def _decoder(
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     ys = seq.embed(params, inputs)
-    _, seen = trace(seq.decoder, encoded.params, encoded.carry, ys, real)
+    _, seen = trace(seq.decoder, encoded.params, ys, encoded.carry, mask=real)
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
@@ -184,7 +182,7 @@ def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
     names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in forecasting.times_of(found)]
     part = Part(
-        cell.name, cell, params.cell, cell.regular(windows), inputs=[names[row - window : row] for row in chosen],
+        cell.name, cell, params.cell, cell.lift(windows), inputs=[names[row - window : row] for row in chosen],
         predict=params.head, targets=nexts, scored=jnp.zeros(windows.shape[:2], bool).at[-1].set(True),
         head=(params.head.W, params.head.b), history=_history(run), reported=reported,
     )  # fmt: skip

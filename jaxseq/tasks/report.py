@@ -13,9 +13,7 @@ from jaxseq import datasets, run_folder
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.progress import Progress
-from jaxseq.tasks import forecast as forecasting
-from jaxseq.tasks import translate as translation
-from jaxseq.tasks import translator
+from jaxseq.tasks import forecast as forecasting, translate as translation, translator
 from jaxseq.tasks.config import TranslateConfig
 from jaxseq.tasks.forecast import ForecastConfig
 

@@ -14,8 +14,8 @@ from jaxseq.errors import choose
 from jaxseq.initializers import chrono
 from jaxseq.notation import Key, Params
 from jaxseq.study._compare import compare, outputs
-from jaxseq.study.part import Part
 from jaxseq.study._replay import log_spaced
+from jaxseq.study.part import Part
 from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.tasks.cells import find_cell, is_code, output_size
 from jaxseq.tasks.parts import Studied
@@ -102,7 +102,7 @@ def part_of(
     shown = np.unique(np.geomspace(1, len(losses), 120).round().astype(int)) - 1
     spoken = bool(task.symbols)
     return Part(
-        name, cell, model.cell, cell.regular(batch.xs), batch.mask, inputs=_labels(task, np.asarray(batch.xs)),
+        name, cell, model.cell, cell.lift(batch.xs), batch.mask, inputs=_labels(task, np.asarray(batch.xs)),
         predict=model.read, targets=batch.targets if spoken else batch.targets[..., None], scored=batch.scored,
         words=[*task.symbols, "$"][: task.output_size] if spoken else (), head=(model.read.W, model.read.b),
         swaps={s: jnp.eye(task.input_size)[n] for n, s in enumerate(task.symbols)} if spoken else None,

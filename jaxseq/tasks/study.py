@@ -16,8 +16,7 @@ from jaxseq.study.checks import check_all
 from jaxseq.study.collect import collect
 from jaxseq.study.inspect import facts, render
 from jaxseq.study.report import Report
-from jaxseq.tasks import parts, small
-from jaxseq.tasks import translate as translation
+from jaxseq.tasks import parts, small, translate as translation
 from jaxseq.tasks.cells import is_code
 from jaxseq.tasks.report import Shown
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import checkpoint, datasets, run_folder, text
+from jaxseq._unroll import trace
 from jaxseq.cells import gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
@@ -23,7 +24,6 @@ from jaxseq.tasks.cells import find_cell
 from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
 from jaxseq.tasks.translate import KIND, Corpus, digest_of, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.text import EOS, PAD, SOS, Vocabulary
-from jaxseq._unroll import trace
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep
@@ -105,7 +105,7 @@ class Translator(NamedTuple):
         if self.config.model == "translator":
             cell, own = find_cell(self.config.cell), self.params.encoder[0].forward
         row = jnp.array([*self.source.encode(tokens), EOS])
-        _, seen = trace(cell, own, None, lookup(self.params.source, row))
+        _, seen = trace(cell, own, lookup(self.params.source, row))
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
 

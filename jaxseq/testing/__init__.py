@@ -62,7 +62,7 @@ def check_cell(
     """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
 
     Args:
-      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.regular`` returns.
+      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.lift`` returns.
       input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
       hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
       recurrences: the recurrences to drive the cell by, by name.

@@ -43,8 +43,8 @@ class Problem(NamedTuple):
     """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` (or what the cell takes)."""
 
     params: Params
-    carry: Carry
     xs: Tree
+    carry: Carry
 
 
 def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Problem:
@@ -55,8 +55,8 @@ def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = No
     batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
     x = _numbers(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
-    xs = subject.cell.regular(jnp.asarray(x, dtype))
-    return Problem(params, carry, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs))
+    xs = subject.cell.lift(jnp.asarray(x, dtype))
+    return Problem(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
 
 
 def at(tree: Tree, *where: Any) -> Tree:

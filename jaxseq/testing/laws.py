@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
+from jaxseq._unroll import trace, unroll
 from jaxseq.cells import Cell
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, over_features, scan
@@ -24,10 +25,9 @@ from jaxseq.testing.compare import (
     differentiate,
     draw,
 )
-from jaxseq._unroll import trace, unroll
 
 
-def loop(cell: Cell, params: Params, carry: Carry, xs: Tree, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
+def loop(cell: Cell, params: Params, xs: Tree, carry: Carry, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
     """Run `cell` by a Python loop of ``cell.step``, a recurrence as slow as it is plain."""
     outs: list[Tree] = [None] * _steps(xs)
     for t in reversed(range(len(outs))) if reverse else range(len(outs)):
@@ -52,7 +52,7 @@ def holes(T: int, batch_shape: tuple[int, ...]) -> Array:
 
 
 def _driven(cell: Cell, recurrence: Recurrence, mask: Array | None, reverse: bool) -> Callable[..., Tree]:
-    return lambda params, carry, xs: unroll(cell, params, carry, xs, mask, reverse=reverse, recurrence=recurrence)
+    return lambda params, xs, carry: unroll(cell, params, xs, carry, mask=mask, reverse=reverse, recurrence=recurrence)
 
 
 def law_loop(s: Subject) -> None:
@@ -74,7 +74,7 @@ def law_loop(s: Subject) -> None:
 
 def law_input_terms(s: Subject) -> None:
     """input_terms takes all T at once as it takes one step, and each row of a batch by itself."""
-    params, _, xs = draw(s, 4, (2,))
+    params, xs, _ = draw(s, 4, (2,))
     whole = s.cell.input_terms(params, xs)
     for t in range(4):
         for b in range(2):
@@ -84,7 +84,7 @@ def law_input_terms(s: Subject) -> None:
 
 def law_batch(s: Subject) -> None:
     """step of a batch equals vmap of step, over one batch axis and over two."""
-    params, carry, xs = draw(s, 1, (2, 4))
+    params, xs, carry = draw(s, 1, (2, 4))
     one = lambda carry, x: s.cell.step(params, carry, x)  # noqa: E731
     got, mapped, alone = jax.jit(
         lambda carry, x: (one(carry, x), jax.vmap(jax.vmap(one))(carry, x), one(at(carry, 0), at(x, 0)))
@@ -118,25 +118,25 @@ def law_reverse(s: Subject) -> None:
 
 def _ragged(s: Subject, *, reverse: bool) -> None:
     T, lengths = 6, (6, 0, 2, 1)
-    params, carry, xs = draw(s, T, (len(lengths),))
+    params, xs, carry = draw(s, T, (len(lengths),))
     mask = jnp.arange(T)[:, None] < jnp.asarray(lengths)[None, :]
     order = slice(None, None, -1 if reverse else 1)
 
-    def row(params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
-        carry, outs = unroll(s.cell, params, carry, at(x, order))
+    def row(params: Params, x: Tree, carry: Carry) -> tuple[Carry, Tree]:
+        carry, outs = unroll(s.cell, params, at(x, order), carry)
         pad = lambda a: jnp.pad(a[order], [(0, T - _steps(x))] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
         return carry, jax.tree.map(pad, outs)
 
-    def alone(params: Params, carry: Carry, xs: Tree) -> tuple[Carry, Tree]:
+    def alone(params: Params, xs: Tree, carry: Carry) -> tuple[Carry, Tree]:
         starts = [at(carry, b) for b in range(len(lengths))]
-        rows = [row(params, starts[b], at(xs, slice(n), b)) for b, n in enumerate(lengths)]
+        rows = [row(params, at(xs, slice(n), b), starts[b]) for b, n in enumerate(lengths)]
         stacked = lambda axis, trees: jax.tree.map(lambda *a: jnp.stack(a, axis), *trees)  # noqa: E731
         return stacked(0, [k for k, _ in rows]), stacked(1, [o for _, o in rows])
 
-    want, want_grads = differentiate(alone, params, carry, xs)
+    want, want_grads = differentiate(alone, params, xs, carry)
     padded = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.full_like(x, jnp.nan)), xs)
     for name, recurrence in s.recurrences.items():
-        got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, carry, padded)
+        got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, padded, carry)
         assert_close(f"{name}, values", got, want)
         assert_close(f"{name}, gradients", grads, want_grads)
         assert_close(f"{name}, carry of the row of length 0", at(got[0], 1), at(carry, 1), 0.0)
@@ -147,10 +147,10 @@ def law_pieces(s: Subject) -> None:
     problem, mask = draw(s, 6, (4,)), holes(6, (4,))
     for name, recurrence in s.recurrences.items():
 
-        def pieces(params: Params, carry: Carry, xs: Tree, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+        def pieces(params: Params, xs: Tree, carry: Carry, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
             outs = []
             for piece in (slice(0, 1), slice(1, 4), slice(4, 6)):
-                carry, out = unroll(s.cell, params, carry, at(xs, piece), mask[piece], recurrence=recurrence)
+                carry, out = unroll(s.cell, params, at(xs, piece), carry, mask=mask[piece], recurrence=recurrence)
                 outs.append(out)
             return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *outs)
 
@@ -159,7 +159,7 @@ def law_pieces(s: Subject) -> None:
 
 def law_traces_once(s: Subject) -> None:
     """step compiles once: the carry it returns has the type of the one it starts from, weak types included."""
-    params, _, xs = draw(s, 4, (2,))
+    params, xs, _ = draw(s, 4, (2,))
     traced = []
 
     def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Tree]:
@@ -176,7 +176,7 @@ def law_traces_once(s: Subject) -> None:
 def law_dtype(s: Subject) -> None:
     """params have the dtype asked for, outputs and carry that of the params; bfloat16 is near to float64."""
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
-        params, carry, xs = draw(s, 4, (2,), dtype)
+        params, xs, carry = draw(s, 4, (2,), dtype)
         result = jax.eval_shape(s.cell.step, params, carry, at(xs, 0))
         for what, tree in (("params", params), ("initial carry", carry), ("carry and output", result)):
             for path, leaf in jax.tree.leaves_with_path(tree):
@@ -217,8 +217,8 @@ def law_trace(s: Subject) -> None:
     problem, mask = draw(s, 4, (2,)), holes(4, (2,))
     for name, recurrence in s.recurrences.items():
 
-        def traced(params: Params, carry: Carry, xs: Tree, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
-            carry, seen = trace(s.cell, params, carry, xs, mask, reverse=True, recurrence=recurrence)
+        def traced(params: Params, xs: Tree, carry: Carry, recurrence: Recurrence = recurrence) -> tuple[Carry, Tree]:
+            carry, seen = trace(s.cell, params, xs, carry, mask=mask, reverse=True, recurrence=recurrence)
             return carry, seen.outs
 
         assert_same(name, traced, _driven(s.cell, recurrence, mask, True), *problem)
@@ -231,7 +231,7 @@ def law_finite(s: Subject) -> None:
     problem = draw(s, 2, (2,))
     start = s.cell.initial_carry(problem.params, jax.tree.leaves(problem.xs)[0].shape[1:-1])
     xs = jax.tree.map(jnp.zeros_like, problem.xs)
-    value, gradients = differentiate(_driven(s.cell, scan, None, False), problem.params, start, xs)
+    value, gradients = differentiate(_driven(s.cell, scan, None, False), problem.params, xs, start)
     for what, tree in (("value", value), ("gradient", gradients)):
         for path, leaf in jax.tree.leaves_with_path(tree):
             wrong = ~np.isfinite(np.asarray(leaf))
@@ -240,7 +240,7 @@ def law_finite(s: Subject) -> None:
 
 def law_repeats(s: Subject) -> None:
     """a step computes the same each time: no random numbers of its own, and nothing kept in Python between steps."""
-    params, carry, xs = draw(s, 1, (2,))
+    params, xs, carry = draw(s, 1, (2,))
     first = s.cell.step(params, carry, at(xs, 0))
     s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))  # what it leaves behind shows in the next
     assert_close("the same step again", s.cell.step(params, carry, at(xs, 0)), first, 0.0)

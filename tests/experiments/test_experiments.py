@@ -12,14 +12,14 @@ from jaxseq.cells import lstm, rnn
 from jaxseq.cells._lstm import LSTMParams
 from jaxseq.experiments import EXPERIMENTS
 from jaxseq.experiments._attention import fixed, reversal
-from jaxseq.experiments.base import NOT_REPRODUCED
 from jaxseq.experiments._chrono import forgetting_times, from_uniform
 from jaxseq.experiments._counting import correlations, reach
 from jaxseq.experiments._gates_open import statistics
-from jaxseq.experiments.letters import letters
 from jaxseq.experiments._spectrum import cloud, density
-from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
 from jaxseq.experiments._vanishing import fading
+from jaxseq.experiments.base import NOT_REPRODUCED
+from jaxseq.experiments.letters import letters
+from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
 from jaxseq.initializers import orthogonal
 from jaxseq.seq2seq import Affine
 from jaxseq.study import tasks
@@ -112,7 +112,7 @@ def test_a_network_that_loses_count_reaches_as_far_as_it_counts():
     """A tanh that flattens does no harm: only the last step of counting is looked at. A forget gate of 0.9 does."""
     assert int(reach(lstm, counter(0.2), 10, 2)) == 10
     leaky = counter()
-    leaky = leaky._replace(cell=leaky.cell._replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
+    leaky = leaky._replace(cell=leaky.cell.replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
 
     def count(n):
         """What is counted before the last b, where it should be 1."""

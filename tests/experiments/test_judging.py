@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from jaxseq.cells import lstm, rnn
 from jaxseq.experiments import EXPERIMENTS, training
 from jaxseq.experiments._attention import Settings as AttentionSettings
-from jaxseq.experiments.base import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
 from jaxseq.experiments._gates_open import Replay
+from jaxseq.experiments.base import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
 from jaxseq.study import tasks
 from jaxseq.study._compare import first_model
 

@@ -29,7 +29,7 @@ def test_equals_equinox_and_comes_back(name, use_bias):
     module = noisy(jax.random.key(1), module)
     cell, params = from_equinox(module)
     assert cell.name == name
-    ours = lambda module, carry, xs: unroll(from_equinox(module)[0], from_equinox(module)[1], carry, xs)  # noqa: E731
+    ours = lambda module, carry, xs: unroll(from_equinox(module)[0], from_equinox(module)[1], xs, carry)  # noqa: E731
     assert_same(name, ours, theirs, module, start(cell, params), random(2, T, 4, D))
     back = to_equinox(cell, params, use_bias=use_bias)
     assert equinox.tree_equal(back, module)

@@ -38,7 +38,7 @@ def test_a_file_is_converted_and_loaded(params, tmp_path, capsys):
     said = capsys.readouterr()
     assert "weight_ih_l0  float32 [20, 3]" in said.err
     assert said.out.startswith("lstm, float32, all numbers finite: W [3, 20], U [5, 20], b [20]\n")
-    assert "run by jaxseq.unroll(cell, params, None, xs)" in said.out
+    assert "run by jaxseq.unroll(cell, params, xs)" in said.out
     (line,) = (line for line in said.out.splitlines() if "load(" in line)
     names = {"load": files.load}
     exec(line.strip(), names)
@@ -85,9 +85,9 @@ def test_layers_of_every_shape_are_loaded_again(tmp_path, capsys):
         assert got_cell == cell and difference(got, params)[0] == 0
         run = "layers" if type(cell) is tuple else "unroll" if cell == deep else "bidirectional"
         assert f"run by jaxseq.{run}(cell" in capsys.readouterr().out
-    assert layers((gru, gru), (low, high), None, jnp.ones((4, 2, D), jnp.float32))[1].shape == (4, 2, 2 * H)
+    assert layers((gru, gru), (low, high), jnp.ones((4, 2, D), jnp.float32))[1].shape == (4, 2, 2 * H)
     with pytest.raises(InputError, match="layers: params must be a tuple of 2"):
-        layers((gru, gru), (low,), None, jnp.ones((4, 2, D)))
+        layers((gru, gru), (low,), jnp.ones((4, 2, D)))
 
 
 def test_names_of_every_library(params):

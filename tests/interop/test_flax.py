@@ -45,7 +45,7 @@ def test_equals_linen_and_comes_back(name):
     state = module.initialize_carry(jax.random.key(0), (B, D))
     variables = noisy(jax.random.key(3), module.init(jax.random.key(1), state, xs[0]))
     cell, params = from_linen(module, variables)
-    ours = lambda v, carry, xs: unroll(cell, from_linen(module, v)[1], carry, xs)  # noqa: E731
+    ours = lambda v, carry, xs: unroll(cell, from_linen(module, v)[1], xs, carry)  # noqa: E731
     theirs = lambda v, carry, xs: unrolled(lambda s, x: module.apply(v, s, x), carry, xs)  # noqa: E731
     assert_same(name, ours, theirs, variables, start(cell, params), xs)
 
@@ -64,7 +64,7 @@ def test_equals_nnx_and_comes_back(name):
     graph, weights, rest = nnx.split(module, nnx.Param, ...)
     weights = noisy(jax.random.key(3), weights)
     cell, params = from_nnx(nnx.merge(graph, weights, rest))
-    ours = lambda w, carry, xs: unroll(cell, from_nnx(nnx.merge(graph, w, rest))[1], carry, xs)  # noqa: E731
+    ours = lambda w, carry, xs: unroll(cell, from_nnx(nnx.merge(graph, w, rest))[1], xs, carry)  # noqa: E731
     theirs = lambda w, carry, xs: unrolled(nnx.merge(graph, w, rest), carry, xs)  # noqa: E731
     assert_same(name, ours, theirs, weights, start(cell, params), random(2, T, B, D))
 
@@ -80,7 +80,7 @@ def test_equals_nnx_and_comes_back(name):
 def test_both_directions(cell):
     made = (noisy(jax.random.key(k), cell.init(jax.random.key(k), D, H, dtype=jnp.float64)) for k in (0, 1))
     params, xs = Bidirectional(*made), random(2, T, B, D)
-    want = bidirectional(cell, params, None, xs)
+    want = bidirectional(cell, params, xs)
     module, variables = to_linen(cell, params)
     last, outs = module.apply(variables, xs, return_carry=True)
     ours = lambda last: Bidirectional(*(our_carry(type(want[0].forward), state) for state in last))  # noqa: E731
@@ -91,7 +91,7 @@ def test_both_directions(cell):
 
     if cell is gru:
         params = Bidirectional(*(p._replace(b_hn=jnp.zeros_like(p.b_hn)) for p in params))
-        want = bidirectional(cell, params, None, xs)
+        want = bidirectional(cell, params, xs)
     module = to_nnx(cell, params)
     last, outs = module(xs, return_carry=True)
     assert difference((ours(last), outs), want)[0] < 1e-9
@@ -142,7 +142,7 @@ def test_convolutional(use_bias):
     variables = noisy(jax.random.key(3), module.init(jax.random.key(1), state, xs[0]))
     cell, params = from_linen(module, variables)
     carry = noisy(jax.random.key(7), cell.initial_carry(params, xs.shape[1:-1]))
-    ours = lambda v, carry, xs: unroll(cell, from_linen(module, v)[1], carry, xs)  # noqa: E731
+    ours = lambda v, carry, xs: unroll(cell, from_linen(module, v)[1], xs, carry)  # noqa: E731
     theirs = lambda v, carry, xs: unrolled(lambda s, x: module.apply(v, s, x), carry, xs)  # noqa: E731
     assert_same("conv", ours, theirs, variables, carry, xs)
 

@@ -56,7 +56,7 @@ def test_a_core_of_a_larger_model():
     made, xs = haiku.without_apply_rng(haiku.transform(run)), random(2, T, B, D)
     weights = made.init(jax.random.key(1), xs)
     params = tuple(from_haiku(weights, "lstm", prefix)[1] for prefix in ("low", "top"))
-    got = unroll(stack(lstm, lstm), params, None, xs)[1]
+    got = unroll(stack(lstm, lstm), params, xs)[1]
     want = made.apply(weights, xs)
     assert difference(got, want.astype(got.dtype))[0] < 1e-9
     with pytest.raises(InputError, match="a layer is under 'low' and 'top': give one as prefix"):

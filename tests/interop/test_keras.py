@@ -61,12 +61,12 @@ def test_equals_keras_and_comes_back(kind, both, use_bias, float64_tanh):
     weights = weights_of(layer)
     fixed = [v.value for v in layer.non_trainable_variables]
 
-    def theirs(weights, carry, xs):
+    def theirs(weights, xs, carry):
         # the carry's leaves are keras' states, in its order
         (outs, *states), _ = layer.stateless_call(weights, fixed, time_first(xs), initial_state=jax.tree.leaves(carry))
         return jax.tree.unflatten(jax.tree.structure(carry), states), time_first(outs)
 
-    def ours(weights, carry, xs):
+    def ours(weights, xs, carry):
         cell, params = converted(layer, weights)
         return (bidirectional if both else unroll)(cell, params, carry, xs)
 
@@ -94,7 +94,7 @@ def test_networks_of_several_layers():
     cell, params = from_keras(cells)
     assert cell == stack(lstm, gru)
     outs, low, (top,) = cells(time_first(xs))
-    (got_low, got_top), got = unroll(cell, params, None, xs)
+    (got_low, got_top), got = unroll(cell, params, xs)
     assert difference((LSTMCarry(*low), top, time_first(outs)), (got_low, got_top.h, got))[0] < 1e-6
 
     model = keras.Sequential([
@@ -106,7 +106,7 @@ def test_networks_of_several_layers():
     weights_of(model)
     cell, params = from_keras(model)
     assert cell == (gru, lstm, rnn)
-    got = layers(cell, params, None, xs)[1]
+    got = layers(cell, params, xs)[1]
     assert difference(got, time_first(model(time_first(xs))))[0] < 1e-6
     back = to_keras(cell, params)
     assert difference(got, time_first(back(time_first(xs))))[0] < 1e-6
@@ -152,7 +152,7 @@ def test_convolutional(use_bias, float64_tanh):
     weights = weights_of(layer)
     fixed = [v.value for v in layer.non_trainable_variables]
 
-    def theirs(weights, carry, xs):
+    def theirs(weights, xs, carry):
         (outs, *states), _ = layer.stateless_call(weights, fixed, time_first(xs), initial_state=list(carry))
         return type(carry)(*states), time_first(outs)
 

@@ -14,7 +14,7 @@ def test_gradients_and_jacobians_are_judged_by_differences(sharp: float) -> None
     params = rnn.init(jax.random.key(0), 2, 3, dtype=jnp.float64)
     params = params._replace(U=params.U * sharp**0.5)
     xs = jax.random.normal(jax.random.key(1), (3, 1, 2), jnp.float64) / sharp
-    run = Run(rnn, params, None, xs, None)
+    run = Run(rnn, params, xs, None, None)
 
     def loss(carry: object, outs: jax.Array) -> jax.Array:
         return jnp.sin(sharp * outs[-1]).sum()

@@ -29,7 +29,7 @@ def test_training_is_a_plain_loop_of_adam_steps() -> None:
     step = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01))
 
     def loss(params, batch):
-        logits = unroll(gru, params.cell, None, batch.xs)[1] @ params.read.W + params.read.b[None, None]
+        logits = unroll(gru, params.cell, batch.xs)[1] @ params.read.W + params.read.b[None, None]
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets[..., None], -1)[2:].mean()
 
     @jax.jit
@@ -71,7 +71,7 @@ def test_shares_of_the_loss_sum_to_it() -> None:
 
     @jax.jit
     def run():
-        end = unroll(lstm, model.cell, None, batch.xs, batch.mask)
+        end = unroll(lstm, model.cell, batch.xs, mask=batch.mask)
         shares, whole = (f(task, model.read, batch)(*end) for f in (study.losses_of, study.loss_of))
         return shares, whole, task.loss(study.outputs(lstm, model, batch), batch)
 

@@ -28,13 +28,13 @@ def printed(program: str) -> float:
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_cho", "rnn", "rnn_relu"])
 def test_the_program_prints_the_output(name: str) -> None:
     cell = CELLS[name]
-    params, carry, xs = draw(Subject(cell), T, (B,))
+    params, xs, carry = draw(Subject(cell), T, (B,))
     for step in (0, STEP):
-        seen = explain(cell, params, carry, xs, step=step, unit=UNIT, row=ROW)
-        want = trace(cell, params, carry, xs)[1].outs[step, ROW, UNIT]
+        seen = explain(cell, params, xs, carry, step=step, unit=UNIT, row=ROW)
+        want = trace(cell, params, xs, carry)[1].outs[step, ROW, UNIT]
         np.testing.assert_allclose([printed(seen.program), seen.result, seen.lines[-1].value], want, rtol=1e-12)
         assert ("reset gates" in seen.note) if name == "gru_cho" else (seen.note == "")
-    gates = gates_of(cell, params, carry, xs)
+    gates = gates_of(cell, params, xs, carry)
     lines = {line.name: line for line in seen.lines}
     for gate, values in gates.items():
         if (name, gate) == ("gru_cho", "r"):
@@ -43,15 +43,15 @@ def test_the_program_prints_the_output(name: str) -> None:
 
 
 def test_the_program_runs_by_itself(as_users_have_it) -> None:
-    params, carry, xs = draw(Subject(lstm), T, (B,), jnp.float32)
-    seen = explain(lstm, params, carry, xs, step=STEP, unit=UNIT, row=ROW)
+    params, xs, carry = draw(Subject(lstm), T, (B,), jnp.float32)
+    seen = explain(lstm, params, xs, carry, step=STEP, unit=UNIT, row=ROW)
     said = subprocess.check_output([sys.executable, "-c", seen.program], text=True)
-    np.testing.assert_allclose(float(said), trace(lstm, params, carry, xs)[1].outs[STEP, ROW, UNIT], rtol=1e-5)
+    np.testing.assert_allclose(float(said), trace(lstm, params, xs, carry)[1].outs[STEP, ROW, UNIT], rtol=1e-5)
 
 
 def test_terms_are_the_largest_and_all_add_up() -> None:
-    params, carry, xs = draw(Subject(lstm), T, (B,))
-    seen = explain(lstm, params, carry, xs, step=0, unit=UNIT, row=ROW, most=3)
+    params, xs, carry = draw(Subject(lstm), T, (B,))
+    seen = explain(lstm, params, xs, carry, step=0, unit=UNIT, row=ROW, most=3)
     line = seen.lines[0]
     column = UNIT  # of the input gate
     every = {f"x[{d}] * W_i[{d}, {UNIT}]": xs[0, ROW, d] * params.W[d, column] for d in range(3)}
@@ -68,28 +68,28 @@ def test_terms_are_the_largest_and_all_add_up() -> None:
 @pytest.mark.parametrize("name", ["mgu", "lstm_peephole", "sru", "lstm_noaf"])
 def test_other_cells_are_read_off_and_say_so(name: str) -> None:
     cell = CELLS[name]
-    params, carry, xs = draw(Subject(cell), T, (B,))
+    params, xs, carry = draw(Subject(cell), T, (B,))
     mask = holes(T, (B,)).at[STEP, ROW].set(True)
-    seen = explain(cell, params, carry, xs, mask, step=STEP, unit=UNIT, row=ROW)
+    seen = explain(cell, params, xs, carry, mask=mask, step=STEP, unit=UNIT, row=ROW)
     np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
     assert f"what {name} names" in seen.note
-    run = trace(cell, params, carry, xs, mask)[1]
+    run = trace(cell, params, xs, carry, mask=mask)[1]
     shown = run.carries.c if name == "sru" else run.outs  # its output adds a highway
     np.testing.assert_allclose(seen.result, shown[STEP, ROW, UNIT], rtol=1e-12)
 
 
 def test_a_step_after_padding_starts_from_the_last_real_one() -> None:
-    params, carry, xs = draw(Subject(lstm), T, (B,))
+    params, xs, carry = draw(Subject(lstm), T, (B,))
     for real in ([1, 1, 0, 1, 1], [0, 0, 0, 1, 1]):
         mask = jnp.array(real, bool)[:, None] & jnp.ones((T, B), bool)
-        seen = explain(lstm, params, carry, xs, mask, step=STEP, unit=UNIT, row=ROW)
-        want = trace(lstm, params, carry, xs, mask)[1].outs[STEP, ROW, UNIT]
+        seen = explain(lstm, params, xs, carry, mask=mask, step=STEP, unit=UNIT, row=ROW)
+        want = trace(lstm, params, xs, carry, mask=mask)[1].outs[STEP, ROW, UNIT]
         np.testing.assert_allclose([printed(seen.program), seen.result], want, rtol=1e-12)
 
 
 def test_a_clamped_cell_is_not_explained_by_the_equations_it_no_longer_has() -> None:
-    params, carry, xs = draw(Subject(lstm), T, (B,))
-    seen = explain(clamp(lstm, f=1.0), params, carry, xs, step=STEP, unit=UNIT)
+    params, xs, carry = draw(Subject(lstm), T, (B,))
+    seen = explain(clamp(lstm, f=1.0), params, xs, carry, step=STEP, unit=UNIT)
     assert seen.note and {line.name: line.value for line in seen.lines}["f"] == 1.0
     np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
 
@@ -109,20 +109,20 @@ def test_layers_and_attention() -> None:
     source = jax.random.normal(jax.random.key(1), (9, B, 4), jnp.float64)
     params = params._replace(memory=additive.remember(params.attention, source, None))
     xs = jax.random.normal(jax.random.key(2), (T, B, 3), jnp.float64)
-    outs = trace(reading, params, None, xs)[1].outs
+    outs = trace(reading, params, xs)[1].outs
     own = LSTMParams(jnp.concatenate([params.cell.W, params.C]), params.cell.U, params.cell.b)
-    seen = explain(lstm, own, None, jnp.concatenate([xs, outs.context], -1), step=STEP, unit=UNIT, row=ROW)
+    seen = explain(lstm, own, jnp.concatenate([xs, outs.context], -1), step=STEP, unit=UNIT, row=ROW)
     np.testing.assert_allclose(printed(seen.program), outs.h[STEP, ROW, UNIT], rtol=1e-12)
 
 
 def test_what_there_is_not_is_refused() -> None:
-    params, carry, xs = draw(Subject(lstm), T, (B,))
+    params, xs, carry = draw(Subject(lstm), T, (B,))
     for where, said in (({"step": 5}, "steps 0 to 4"), ({"unit": 9}, "units 0 to 4"), ({"row": 3}, "rows 0 to 2")):
         with pytest.raises(InputError, match=said):
-            explain(lstm, params, carry, xs, **{"step": 0, "unit": 0, **where})
+            explain(lstm, params, xs, carry, **{"step": 0, "unit": 0, **where})
     with pytest.raises(InputError, match=r"1 of 20 numbers of params b are NaN"):
-        explain(lstm, params._replace(b=params.b.at[3].set(jnp.nan)), carry, xs, step=0, unit=0)
+        explain(lstm, params._replace(b=params.b.at[3].set(jnp.nan)), xs, carry, step=0, unit=0)
     with pytest.raises(InputError, match=r"1 of 3 numbers of x are NaN"):
-        explain(lstm, params, carry, xs.at[2, 0, 1].set(jnp.inf), step=2, unit=0)
+        explain(lstm, params, xs.at[2, 0, 1].set(jnp.inf), carry, step=2, unit=0)
     with pytest.raises(InputError, match="is padding"):
-        explain(lstm, params, carry, xs, jnp.zeros((T, B), bool), step=0, unit=0)
+        explain(lstm, params, xs, carry, mask=jnp.zeros((T, B), bool), step=0, unit=0)

@@ -19,22 +19,22 @@ def linear(params, carry, wx, uh):
     return RNNCarry(wx + uh), wx + uh, RNNGates(wx + uh)
 
 
-LINEAR = rnn._replace(gates=linear, name="linear")
+LINEAR = rnn.replace(equations=linear, name="linear")
 
 
 def test_a_linear_network_has_its_matrix() -> None:
-    params, carry, xs = draw(Subject(LINEAR), 3, (2,))
-    J = jax.jit(lambda: step_jacobians(LINEAR, params, carry, xs))()
+    params, xs, carry = draw(Subject(LINEAR), 3, (2,))
+    J = jax.jit(lambda: step_jacobians(LINEAR, params, xs, carry))()
     np.testing.assert_allclose(J, np.broadcast_to(np.asarray(params.U).T, (3, 2, 5, 5)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_d"])
 def test_cells_against_finite_differences(name: str) -> None:
     cell = CELLS[name]
-    params, carry, xs = draw(Subject(cell, hidden_size=3), 3, (2,))
+    params, xs, carry = draw(Subject(cell, hidden_size=3), 3, (2,))
     mask = jnp.array([[True, True], [True, False], [True, True]])
-    J = np.asarray(jax.jit(lambda: step_jacobians(cell, params, carry, xs, mask))())
-    chosen = step_jacobians(cell, params, carry, xs, mask, at=[2])
+    J = np.asarray(jax.jit(lambda: step_jacobians(cell, params, xs, carry, mask=mask))())
+    chosen = step_jacobians(cell, params, xs, carry, mask=mask, at=[2])
     np.testing.assert_allclose(chosen[0], J[2], rtol=1e-12)
     np.testing.assert_array_equal(J[1, 1], np.eye(J.shape[-1]))
     step = jax.jit(lambda state, x: ravel_pytree(cell.step(params, unravel(state), x)[0])[0])
@@ -53,24 +53,24 @@ def test_cells_against_finite_differences(name: str) -> None:
 
 def test_parts_of_the_state() -> None:
     """With i, f, g, o that do not depend on h, dc'/dc is f on the diagonal."""
-    params, carry, xs = draw(Subject(lstm), 2, (1,))
+    params, xs, carry = draw(Subject(lstm), 2, (1,))
     params = params._replace(U=jnp.zeros_like(params.U))
     c = parts(lstm, params)["c"]
-    J = step_jacobians(lstm, params, carry, xs)
+    J = step_jacobians(lstm, params, xs, carry)
     f = jax.nn.sigmoid(xs @ params.W + params.b[None, None])[..., 5:10]
     np.testing.assert_allclose(J[:, :, c, c], jax.vmap(jax.vmap(jnp.diag))(f), atol=1e-12)
 
 
 def test_products_are_the_derivative_of_the_run() -> None:
-    params, carry, xs = draw(Subject(lstm, hidden_size=3), 4, (1,))
+    params, xs, carry = draw(Subject(lstm, hidden_size=3), 4, (1,))
     state, unravel = ravel_pytree(carry)
 
     def run(state, xs):
-        return ravel_pytree(unroll(lstm, params, unravel(state), xs)[0])[0]
+        return ravel_pytree(unroll(lstm, params, xs, unravel(state))[0])[0]
 
     @jax.jit
     def look():
-        J = step_jacobians(lstm, params, carry, xs)
+        J = step_jacobians(lstm, params, xs, carry)
         return J, products(J, 4), products(J, 3), products(J, 1), *(jax.jacfwd(run)(state, xs[:t]) for t in (4, 3))
 
     J, four, three, one, of_four, of_three = look()
@@ -94,17 +94,17 @@ def test_spectrum() -> None:
 
 
 def test_a_linear_networks_exponents_are_its_eigenvalues_logarithms() -> None:
-    params, carry, xs = draw(Subject(LINEAR), 300, (2,))
+    params, xs, carry = draw(Subject(LINEAR), 300, (2,))
     values, vectors = np.array([1.1, -0.9, 0.6, 0.3, -0.1]), np.eye(5) + np.tri(5, k=-1)  # far from its singular values
     params = params._replace(U=jnp.asarray(vectors @ np.diag(values) @ np.linalg.inv(vectors)))
-    found = jax.jit(lambda: lyapunov(LINEAR, params, carry, xs, count=3))()
+    found = jax.jit(lambda: lyapunov(LINEAR, params, xs, carry, count=3))()
     late = found.growth[100:].mean(0)  # when the directions have been found
     np.testing.assert_allclose(late, np.broadcast_to(np.log([1.1, 0.9, 0.6]), (2, 3)), rtol=1e-9)
     np.testing.assert_allclose(found.exponents, found.growth.mean(0), rtol=1e-12)
 
 
 def test_all_exponents_sum_to_the_determinants() -> None:
-    params, carry, xs = draw(Subject(lstm, hidden_size=2), 9, (2,))
+    params, xs, carry = draw(Subject(lstm, hidden_size=2), 9, (2,))
     mask = jnp.arange(9)[:, None] < jnp.array([[9, 6]])
     given = params, carry, xs, mask
     found, J = jax.jit(lambda: (lyapunov(lstm, *given, count=99), step_jacobians(lstm, *given)))()
@@ -119,7 +119,7 @@ def test_a_larger_forget_bias_moves_eigenvalues_to_one() -> None:
     params = lstm.init(jax.random.key(0), 4, H, dtype=jnp.float64)
     params = params._replace(U=params.U / 10)
     u = np.linalg.eigvals(np.asarray(params.U)[:, 2 * H : 3 * H])
-    values = jax.jit(lambda params: spectrum(step_jacobians(lstm, params, None, xs, at=[2])).eigenvalues[0, 0])
+    values = jax.jit(lambda params: spectrum(step_jacobians(lstm, params, xs, at=[2])).eigenvalues[0, 0])
     apart = []
     for bias in (0.0, 2.0, 5.0):
         found = np.asarray(values(params._replace(b=jnp.zeros(4 * H).at[H : 2 * H].set(bias))))
@@ -138,7 +138,7 @@ def test_rows_whose_params_differ_have_their_own() -> None:
     @jax.jit
     def look(source, xs):
         there = params._replace(memory=additive.remember(params.attention, source, None))
-        return step_jacobians(cell, there, None, xs), lyapunov(cell, there, None, xs)
+        return step_jacobians(cell, there, xs), lyapunov(cell, there, xs)
 
     for row in (0, 1):
         alone = look(source[:, row : row + 1], xs[:, row : row + 1])
@@ -149,9 +149,9 @@ def test_rows_whose_params_differ_have_their_own() -> None:
 
 def test_pictures_have_one_state_for_all_places() -> None:
     cell = CELLS["conv_gru"]
-    params, carry, xs = draw(Subject(cell, hidden_size=1), 2, (1,))
+    params, xs, carry = draw(Subject(cell, hidden_size=1), 2, (1,))
     places = jax.tree.leaves(xs)[0].shape[2:-1]
-    J = jax.jit(lambda: step_jacobians(cell, params, carry, xs))()
+    J = jax.jit(lambda: step_jacobians(cell, params, xs, carry))()
     N = int(np.prod(places))
     assert J.shape == (2, 1, N, N) and parts(cell, params, places) == {"h": slice(0, N)}
 
@@ -160,17 +160,17 @@ def test_what_is_too_large_is_refused_with_its_size() -> None:
     params = jax.eval_shape(lambda: gru.init(jax.random.key(0), 3, 512))
     xs = jax.ShapeDtypeStruct((1000, 2, 3), jnp.float32)
     with pytest.raises(InputError, match=r"1000 steps of 2 rows with 512 x 512 numbers take 1.95 GiB.*`lyapunov`"):
-        jax.eval_shape(lambda params, xs: step_jacobians(gru, params, None, xs), params, xs)
-    jax.eval_shape(lambda params, xs: step_jacobians(gru, params, None, xs, at=range(0, 1000, 10)), params, xs)
+        jax.eval_shape(lambda params, xs: step_jacobians(gru, params, xs), params, xs)
+    jax.eval_shape(lambda params, xs: step_jacobians(gru, params, xs, at=range(0, 1000, 10)), params, xs)
     with pytest.raises(InputError, match="count must be at least 1"):
-        lyapunov(gru, gru.init(jax.random.key(0), 3, 2), None, jnp.ones((2, 1, 3), jnp.float32), count=0)
+        lyapunov(gru, gru.init(jax.random.key(0), 3, 2), jnp.ones((2, 1, 3), jnp.float32), count=0)
     with pytest.raises(InputError, match="at must have steps from 0 to 1; got 2"):
-        step_jacobians(gru, gru.init(jax.random.key(0), 3, 2), None, jnp.ones((2, 1, 3), jnp.float32), at=[2])
+        step_jacobians(gru, gru.init(jax.random.key(0), 3, 2), jnp.ones((2, 1, 3), jnp.float32), at=[2])
 
 
 def test_half_precision_is_factored_in_single() -> None:
     low = jnp.array([[0.0, -2.0], [2.0, 0.0]], jnp.bfloat16)
     np.testing.assert_allclose(spectrum(low).radius, 2, rtol=1e-6)
-    params, carry, xs = draw(Subject(LINEAR), 9, (2,), jnp.bfloat16)
+    params, xs, carry = draw(Subject(LINEAR), 9, (2,), jnp.bfloat16)
     params = params._replace(U=jnp.eye(5, dtype=jnp.bfloat16) / 2)
-    np.testing.assert_allclose(lyapunov(LINEAR, params, carry, xs).exponents, np.full((2, 5), np.log(0.5)), rtol=5e-3)
+    np.testing.assert_allclose(lyapunov(LINEAR, params, xs, carry).exponents, np.full((2, 5), np.log(0.5)), rtol=5e-3)

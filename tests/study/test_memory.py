@@ -53,11 +53,11 @@ def test_the_gate_that_retains(name: str) -> None:
 def test_it_does_not_go_by_names() -> None:
     """A GRU whose gate writes where the other retains, under the same name."""
 
-    def gates(params, carry, wx, uh):
-        new, out, named = gru.gates(params, carry, wx, uh)
+    def equations(params, carry, wx, uh):
+        new, out, named = gru.equations(params, carry, wx, uh)
         return new, out, {"new": new.h, "z": 1 - named.z}  # and the state among its gates
 
-    keep = keep_of(gru._replace(gates=gates))
+    keep = keep_of(gru.replace(equations=equations))
     assert keep == Keep("h", "z", inverted=True) and keep.of({"z": jnp.array(0.25)}) == 0.75
 
 
@@ -65,11 +65,11 @@ def test_a_state_that_leaks_past_its_gate_is_not_retained_by_it() -> None:
     leaky = intervene(lstm, {"f": lambda f, gate: f})
     assert keep_of(leaky) == Keep("c", "f")
 
-    def gates(params, carry, wx, uh):
-        new, out, named = lstm.gates(params, carry, wx, uh)
+    def equations(params, carry, wx, uh):
+        new, out, named = lstm.equations(params, carry, wx, uh)
         return new._replace(c=new.c + 0.1 * carry.c), out, named
 
-    assert keep_of(lstm._replace(gates=gates)) is None
+    assert keep_of(lstm.replace(equations=equations)) is None
 
 
 def test_layers_and_clamps() -> None:
@@ -78,11 +78,11 @@ def test_layers_and_clamps() -> None:
 
 
 def test_it_is_found_within_jit_and_in_float32(as_users_have_it) -> None:
-    cell = gru._replace(name="gru in jit")  # none that is known already
+    cell = gru.replace(name="gru in jit")  # none that is known already
 
     @jax.jit
     def kept(params, xs):
-        return keep_of(cell).of(gates_of(cell, params, None, xs))
+        return keep_of(cell).of(gates_of(cell, params, xs))
 
     params = gru.init(jax.random.key(0), 3, 5)
     assert kept(params, jnp.ones((4, 2, 3))).shape == (4, 2, 5)
@@ -95,8 +95,8 @@ def test_a_cell_that_sizes_do_not_make() -> None:
     params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
     params = params._replace(memory=additive.remember(params.attention, jnp.ones((9, 2, 4), jnp.float32), None))
     xs = jnp.ones((7, 2, 3), jnp.float32)
-    assert keeps_in(cell, params, None, xs) == (Keep("c", "f"),)
-    seen = jax.jit(lambda params: saturation_of(cell, params, None, xs))(params)
+    assert keeps_in(cell, params, xs) == (Keep("c", "f"),)
+    seen = jax.jit(lambda params: saturation_of(cell, params, xs))(params)
     assert seen["g"] is None and seen["f"].open.shape == (5,)
 
 
@@ -136,11 +136,11 @@ def test_survival_is_the_derivative_of_the_last_state() -> None:
     xs = jax.random.normal(jax.random.key(1), (T, 1, 3), jnp.float64)
     start = lstm.initial_carry(params, (1,))._replace(c=jnp.ones((1, 4)))
     mask = (jnp.arange(T) != 3)[:, None]
-    left = survival(gates_of(cell, params, start, xs, mask)["f"], mask)
+    left = survival(gates_of(cell, params, xs, start, mask=mask)["f"], mask)
     after = jnp.arange(T)[:, None] > jnp.arange(T)[None]
 
     def last(c, after):  # a masked step holds the state, so that c is that after each step in turn
-        return unroll(cell, params, start._replace(c=c), xs, mask & after[:, None])[0].c.sum()
+        return unroll(cell, params, xs, start._replace(c=c), mask=mask & after[:, None])[0].c.sum()
 
     want = jax.jit(jax.vmap(jax.grad(last), (None, 1)))(jnp.ones((1, 4)), after)
     np.testing.assert_allclose(left, want, rtol=1e-12)
@@ -152,7 +152,7 @@ def test_chrono_spreads_time_constants_evenly() -> None:
     params = lstm.init(
         jax.random.key(3), 1, H, bias=chrono(longest), forget_bias=0.0, recurrent=lambda k, s, d: jnp.zeros(s, d)
     )
-    steps = np.sort(time_constant(gates_of(lstm, params, None, jnp.zeros((1, 1, 1), jnp.float32))["f"]))
+    steps = np.sort(time_constant(gates_of(lstm, params, jnp.zeros((1, 1, 1), jnp.float32))["f"]))
     assert steps.min() >= 2 - 1e-3 and steps.max() <= longest + 1e-2
     apart = np.abs((steps - 2) / (longest - 2) - (np.arange(H) + 0.5) / H).max()
     assert apart < 1.63 / np.sqrt(H)  # the 1% point

@@ -18,7 +18,7 @@ def test_a_net_whose_gates_are_known() -> None:
     params = params._replace(W=W, U=jnp.zeros_like(params.U), b=b)
     xs = jnp.array([1.0, -1.0, -1.0, 0.0, 1.0]).reshape(5, 1, 1)
     mask = jnp.array([True, True, True, True, False])[:, None]
-    seen = saturation_of(lstm, params, None, xs, mask)
+    seen = saturation_of(lstm, params, xs, mask=mask)
     assert seen["f"].closed.tolist() == [1, 0, 0] and seen["f"].open.tolist() == [0, 1, 0]
     assert seen["i"].closed.tolist() == [0.5] * 3 and seen["i"].open.tolist() == [0.25] * 3
     assert seen["g"] is None
@@ -52,4 +52,4 @@ def test_gates_are_told_from_candidates_by_what_they_do() -> None:
 
 def test_names_are_those_of_the_gates() -> None:
     params = lstm.init(jax.random.key(0), 3, 5)
-    assert list(ranges_of(lstm)) == list(gates_of(lstm, params, None, jnp.ones((2, 1, 3), jnp.float32)))
+    assert list(ranges_of(lstm)) == list(gates_of(lstm, params, jnp.ones((2, 1, 3), jnp.float32)))

@@ -19,8 +19,8 @@ def problem(name, T=6, B=4):
 
 
 def test_the_ledger_of_an_lstm_is_its_equations() -> None:
-    params, carry, xs = problem("lstm")
-    account = ledger(lstm, params, carry, xs)
+    params, xs, carry = problem("lstm")
+    account = ledger(lstm, params, xs, carry)
     W, U, b = (unpack(np.asarray(a), "i f g o") for a in params)
     h, c = np.asarray(carry.h), np.asarray(carry.c)
     for t, x in enumerate(np.asarray(xs)):
@@ -33,9 +33,9 @@ def test_the_ledger_of_an_lstm_is_its_equations() -> None:
 
 
 def test_the_ledger_of_a_gru_is_its_equations() -> None:
-    params, carry, xs = problem("gru")
-    account = ledger(gru, params, carry, xs)
-    gates, seen = gates_of(gru, params, carry, xs), trace(gru, params, carry, xs)[1]
+    params, xs, carry = problem("gru")
+    account = ledger(gru, params, xs, carry)
+    gates, seen = gates_of(gru, params, xs, carry), trace(gru, params, xs, carry)[1]
     old = np.concatenate([carry.h[None], seen.carries.h[:-1]])
     np.testing.assert_allclose(account.kept, gates["z"] * old, rtol=1e-12)
     np.testing.assert_allclose(account.written, (1 - gates["z"]) * gates["n"], rtol=1e-12)
@@ -45,7 +45,7 @@ def test_the_ledger_of_a_gru_is_its_equations() -> None:
 @pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru_cho", "mgu", "sru", "slstm", "min_gru"])
 def test_the_identities_hold_in_float32(name: str, as_users_have_it) -> None:
     cell = CELLS[name]
-    params, carry, xs = draw(Subject(cell), 6, (4,), jnp.float32)
+    params, xs, carry = draw(Subject(cell), 6, (4,), jnp.float32)
     account = jax.jit(lambda *args: ledger(cell, *args))(params, carry, xs)
     assert account.errors.new < 1e-6 and (account.errors.shown is None or account.errors.shown < 1e-6)
     assert np.abs(account.kept).max() > 1e-3 and np.abs(account.written).max() > 1e-3
@@ -53,29 +53,29 @@ def test_the_identities_hold_in_float32(name: str, as_users_have_it) -> None:
 
 def test_an_error_is_seen() -> None:
     """A gate that does not retain, passed off as the one that does."""
-    params, carry, xs = problem("lstm")
-    assert ledger(lstm, params, carry, xs, keep=Keep("c", "i")).errors.new > 1e-2
+    params, xs, carry = problem("lstm")
+    assert ledger(lstm, params, xs, carry, keep=Keep("c", "i")).errors.new > 1e-2
 
 
 def test_padding_has_no_account() -> None:
-    params, carry, xs = problem("lstm")
+    params, xs, carry = problem("lstm")
     mask = holes(6, (4,))
-    account = ledger(lstm, params, carry, xs, mask)
+    account = ledger(lstm, params, xs, carry, mask=mask)
     for line in account[:5]:
         assert not np.asarray(line)[~np.asarray(mask)].any()
     assert account.errors.new < 1e-12 and account.errors.shown < 1e-12
     real = np.asarray(mask)[:, 1]
     t = next(t for t in range(2, 6) if real[t] and not real[t - 1])  # just after padding
-    held = trace(lstm, params, carry, xs[:t], mask[:t])[0].c[1]
-    f = gates_of(lstm, params, carry, xs, mask)["f"]
+    held = trace(lstm, params, xs[:t], carry, mask=mask[:t])[0].c[1]
+    f = gates_of(lstm, params, xs, carry, mask=mask)["f"]
     np.testing.assert_allclose(account.kept[t, 1], f[t, 1] * held, rtol=1e-12)
 
 
 def test_every_layer_has_its_ledger() -> None:
     cell = stack(lstm, gru)
-    params, carry, xs = draw(Subject(cell), 4, (2,))
-    seen = trace(cell, params, carry, xs)[1]
-    below, top = (ledger(cell, params, carry, xs, keep=keep) for keep in keeps_of(cell))
+    params, xs, carry = draw(Subject(cell), 4, (2,))
+    seen = trace(cell, params, xs, carry)[1]
+    below, top = (ledger(cell, params, xs, carry, keep=keep) for keep in keeps_of(cell))
     np.testing.assert_allclose(below.new, seen.carries[0].c, rtol=1e-12)
     np.testing.assert_allclose(below.shown, seen.carries[0].h, rtol=1e-12)
     np.testing.assert_allclose(top.new, seen.outs, rtol=1e-12)
@@ -87,10 +87,8 @@ def test_a_cell_with_attention_has_one() -> None:
     source = jax.random.normal(jax.random.key(1), (9, 2, 4), jnp.float32)
     params = params._replace(memory=additive.remember(params.attention, source, None))
     xs = jax.random.normal(jax.random.key(2), (7, 2, 3), jnp.float32)
-    account = jax.jit(lambda p: ledger(cell, p, None, xs))(params)
-    np.testing.assert_allclose(
-        account.kept[1:], trace(cell, params, None, xs)[1].gates.f[1:] * account.new[:-1], rtol=1e-6
-    )
+    account = jax.jit(lambda p: ledger(cell, p, xs))(params)
+    np.testing.assert_allclose(account.kept[1:], trace(cell, params, xs)[1].gates.f[1:] * account.new[:-1], rtol=1e-6)
     assert account.errors.new < 1e-6 and account.errors.shown < 1e-6
 
 
@@ -129,7 +127,7 @@ def test_a_network_made_to_count_counts() -> None:
     params = params._replace(W=W, U=jnp.zeros_like(params.U), b=jnp.array([big, big, 0.0, big]))
     letters = np.array([[0] * 5 + [1] * 5, [0, 1] * 5]).T
     count = np.cumsum(np.where(letters == 0, 1.0, -1.0), axis=0)
-    account = ledger(lstm, params, None, jax.nn.one_hot(letters, 2, dtype=jnp.float64))
+    account = ledger(lstm, params, jax.nn.one_hot(letters, 2, dtype=jnp.float64))
     np.testing.assert_allclose(account.new[..., 0], count, atol=1e-9)
     np.testing.assert_allclose(account.written[..., 0], np.where(letters == 0, 1.0, -1.0), atol=1e-9)
     np.testing.assert_allclose(correlation(account.new, jnp.asarray(count)), 1.0, rtol=1e-9)

@@ -17,14 +17,14 @@ def squares(carry, outs):
 
 
 def test_a_change_is_a_run_of_the_changed_cell() -> None:
-    params, carry, xs = draw(Subject(lstm), 4, (2,))
+    params, xs, carry = draw(Subject(lstm), 4, (2,))
     mask = jnp.array([[1, 1], [1, 1], [1, 0], [1, 0]], bool)
     changes = {"f": 1.0, "o": {2: 0.0}, "i": lambda i, gate: 1 - gate("g")}
-    found = jax.jit(lambda: what_if(lstm, params, carry, xs, mask, changes=changes, loss=squares))()
+    found = jax.jit(lambda: what_if(lstm, params, xs, carry, mask=mask, changes=changes, loss=squares))()
     cell = intervene(clamp(lstm, f=1.0, o={2: 0.0}), {"i": lambda i, gate: 1 - gate("g")})
-    want = unroll(cell, params, carry, xs, mask)[1]
+    want = unroll(cell, params, xs, carry, mask=mask)[1]
     assert_close("changed", found.changed, want)
-    assert_close("outs", found.outs, unroll(lstm, params, carry, xs, mask)[1])
+    assert_close("outs", found.outs, unroll(lstm, params, xs, carry, mask=mask)[1])
     np.testing.assert_allclose(found.changed_loss, (want**2).sum(), rtol=1e-12)
     np.testing.assert_allclose(found.loss, (found.outs**2).sum(), rtol=1e-12)
     rms = np.sqrt(((np.asarray(found.outs) - np.asarray(want)) ** 2).mean(-1))
@@ -33,34 +33,34 @@ def test_a_change_is_a_run_of_the_changed_cell() -> None:
 
 
 def test_a_swapped_input_moves_nothing_before_it() -> None:
-    params, carry, xs = draw(Subject(gru), 5, (2,))
-    found = what_if(gru, params, carry, xs, swapped=xs.at[2, 1].set(0.0))
+    params, xs, carry = draw(Subject(gru), 5, (2,))
+    found = what_if(gru, params, xs, carry, swapped=xs.at[2, 1].set(0.0))
     assert not found.moved[:2].any() and not found.moved[:, 0].any() and (found.moved[2:, 1] > 0).all()
     assert found.loss is None
     stacked = stack(gru, lstm)
-    params, carry, xs = draw(Subject(stacked), 3, (2,))
-    assert what_if(stacked, params, carry, xs, changes={"1.f": 0.0, "0.z": {1: 1.0}}).moved.max() > 0
+    params, xs, carry = draw(Subject(stacked), 3, (2,))
+    assert what_if(stacked, params, xs, carry, changes={"1.f": 0.0, "0.z": {1: 1.0}}).moved.max() > 0
 
 
 def test_the_atlas_of_units_that_do_not_speak_to_each_other() -> None:
     """Without U, closing a unit's output gate takes away that unit's output and nothing else."""
-    params, carry, xs = draw(Subject(lstm), 6, (3,))
+    params, xs, carry = draw(Subject(lstm), 6, (3,))
     params = params._replace(U=jnp.zeros_like(params.U))
-    found = jax.jit(lambda: atlas(lstm, params, carry, xs, loss=squares, gates=["o", "f"]))()
-    outs = np.asarray(unroll(lstm, params, carry, xs)[1])
+    found = jax.jit(lambda: atlas(lstm, params, xs, carry, loss=squares, gates=["o", "f"]))()
+    outs = np.asarray(unroll(lstm, params, xs, carry)[1])
     assert not found.unused and found.loss is not None
     np.testing.assert_allclose(found.loss["o"][0], -(outs**2).sum((0, 1)), rtol=1e-10)
     np.testing.assert_allclose(found.moved["o"][0], np.sqrt((outs**2).mean((0, 1)) / 5), rtol=1e-10)
-    with_all = np.tanh(np.asarray(trace(lstm, params, carry, xs)[1].carries.c))
+    with_all = np.tanh(np.asarray(trace(lstm, params, xs, carry)[1].carries.c))
     np.testing.assert_allclose(found.loss["o"][1], (with_all**2 - outs**2).sum((0, 1)), rtol=1e-10)
 
 
 def test_the_atlas_is_clamps_one_at_a_time() -> None:
-    params, carry, xs = draw(Subject(gru), 5, (2,))
+    params, xs, carry = draw(Subject(gru), 5, (2,))
     mask = jnp.array([[1, 1], [1, 1], [1, 1], [1, 0], [1, 0]], bool)
     values = (0.0, "mean", 0.3)
-    found = atlas(gru, params, carry, xs, mask, loss=squares, units=[3, 1], values=values, together=4)
-    seen = trace(gru, params, carry, xs, mask)[1]
+    found = atlas(gru, params, xs, carry, mask=mask, loss=squares, units=[3, 1], values=values, together=4)
+    seen = trace(gru, params, xs, carry, mask=mask)[1]
     assert found.loss is not None and list(found.loss) == ["r", "z", "n"]
     for name in found.loss:
         gate = np.asarray(getattr(seen.gates, name))[np.asarray(mask)]
@@ -69,7 +69,7 @@ def test_the_atlas_is_clamps_one_at_a_time() -> None:
 
             @jax.jit
             def clamped(value, name=name, unit=unit):
-                return what_if(gru, params, carry, xs, mask, changes={name: {unit: value}}, loss=squares)
+                return what_if(gru, params, xs, carry, mask=mask, changes={name: {unit: value}}, loss=squares)
 
             for row, value in enumerate(values):
                 at = gate[:, unit].mean() if value == "mean" else value
@@ -82,40 +82,40 @@ def test_the_atlas_is_clamps_one_at_a_time() -> None:
 
 def test_a_state_is_held_where_it_is_computed() -> None:
     """Unit 1 of c at 0.5 shows as o tanh(0.5); of h at 0.5 it shows as it is, and c knows of it a step later."""
-    params, carry, xs = draw(Subject(lstm), 3, (2,))
+    params, xs, carry = draw(Subject(lstm), 3, (2,))
 
     @jax.jit
     def runs():
-        o = trace(lstm, params, carry, xs)[1].gates.o
-        return o, [what_if(lstm, params, carry, xs, changes={name: {1: 0.5}}) for name in "ch"]
+        o = trace(lstm, params, xs, carry)[1].gates.o
+        return o, [what_if(lstm, params, xs, carry, changes={name: {1: 0.5}}) for name in "ch"]
 
     o, (held, shown) = runs()
     np.testing.assert_allclose(held.changed[0, :, 1], np.asarray(o)[0, :, 1] * np.tanh(0.5), rtol=1e-12)
     assert (shown.changed[..., 1] == 0.5).all()
     np.testing.assert_array_equal(shown.changed[0, :, [0, 2, 3, 4]], shown.outs[0, :, [0, 2, 3, 4]])
     assert (np.asarray(shown.changed)[1:, :, 0] != np.asarray(shown.outs)[1:, :, 0]).all()
-    found = atlas(lstm, params, carry, xs, gates=["h"], units=[1], values=(0.5,))
+    found = atlas(lstm, params, xs, carry, gates=["h"], units=[1], values=(0.5,))
     np.testing.assert_allclose(found.moved["h"], np.sqrt((np.asarray(shown.moved) ** 2).mean())[None, None], rtol=1e-12)
 
 
 def test_gates_that_are_only_shown_are_told_apart() -> None:
-    def gates(params, carry, wx, uh):
-        carry, out, named = lstm.gates(params, carry, wx, uh)
+    def equations(params, carry, wx, uh):
+        carry, out, named = lstm.equations(params, carry, wx, uh)
         return carry, out, named._replace(f=named.f * 2)
 
-    params, carry, xs = draw(Subject(lstm, hidden_size=2), 3, (2,))
-    found = jax.jit(lambda: atlas(lstm._replace(gates=gates), params, carry, xs, values=(0.0,)))()
+    params, xs, carry = draw(Subject(lstm, hidden_size=2), 3, (2,))
+    found = jax.jit(lambda: atlas(lstm.replace(equations=equations), params, xs, carry, values=(0.0,)))()
     assert list(found.unused) == ["f"] and set(found.moved) == {"i", "g", "o"} and found.loss is None
 
 
 def test_what_cannot_be_changed_is_refused() -> None:
-    params, carry, xs = draw(Subject(gru), 3, (2,))
+    params, xs, carry = draw(Subject(gru), 3, (2,))
     with pytest.raises(InputError, match="unknown gate of gru 'f': known: h, n, r, z"):
-        what_if(gru, params, carry, xs, changes={"f": 1.0})
+        what_if(gru, params, xs, carry, changes={"f": 1.0})
     with pytest.raises(InputError, match="give changes"):
-        what_if(gru, params, carry, xs)
+        what_if(gru, params, xs, carry)
     with pytest.raises(InputError, match=r"swapped must be of the shape of xs, \(3, 2, 3\); got \(2, 2, 3\)"):
-        what_if(gru, params, carry, xs, swapped=xs[1:])
+        what_if(gru, params, xs, carry, swapped=xs[1:])
     for options, message in (
         ({"gates": ["o"]}, "unknown gate or state of gru 'o'"),
         ({"units": [5]}, r"r has the units 0 to 4; got \[5\]"),
@@ -124,4 +124,4 @@ def test_what_cannot_be_changed_is_refused() -> None:
         ({"loss": lambda carry, outs: outs.sum(-1)}, r"the loss must be one number; got the shape \(3, 2\)"),
     ):
         with pytest.raises(InputError, match=message):
-            atlas(gru, params, carry, xs, **options)
+            atlas(gru, params, xs, carry, **options)

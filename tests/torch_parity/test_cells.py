@@ -80,15 +80,15 @@ def test_equals_torch(name: str, layers: int, both: bool, sizes: tuple[int, int,
         carries(name, jnp.asarray(h[k].detach().numpy()), jnp.asarray(c[k].detach().numpy())) for k in range(directions)
     )
 
-    def ours(params, carry, xs):
+    def ours(params, xs, carry):
         if both:
-            return bidirectional(cell, Bidirectional(*params), Bidirectional(*carry), xs, mask)
+            return bidirectional(cell, Bidirectional(*params), xs, Bidirectional(*carry), mask=mask)
         if layers > 1:
-            return unroll(stack(*[cell] * layers), params, carry, xs, mask)
-        (carry,), outs = (lambda r: ((r[0],), r[1]))(unroll(cell, params[0], carry[0], xs, mask))
+            return unroll(stack(*[cell] * layers), params, xs, carry, mask=mask)
+        (carry,), outs = (lambda r: ((r[0],), r[1]))(unroll(cell, params[0], xs, carry[0], mask=mask))
         return (carry,), outs
 
-    def total(params, carry, xs):
+    def total(params, xs, carry):
         last, outs = ours(params, carry, xs)
         # a row's outputs at padding are 0 on both sides
         return jnp.sin(outs).sum() + sum(
@@ -123,5 +123,5 @@ def check_two_bidirectional_layers(name: str, sizes: tuple[int, int, int, int]) 
     got = jnp.asarray(xs)
     for layer in range(2):
         params = Bidirectional(*(from_torch(name, module.all_weights[2 * layer + k]) for k in range(2)))
-        _, got = bidirectional(cell, params, None, got)
+        _, got = bidirectional(cell, params, got)
     agree(got, want, "outputs")

@@ -56,12 +56,12 @@ def test_equals_torch_and_comes_back(name: str, depth: int, both: bool, bias: bo
         if both:
             starts = [Bidirectional(*starts[k : k + 2]) for k in range(0, directions, 2)]
         if both and depth > 1:
-            ends, outs = layers(cell, params, tuple(starts), xs)
+            ends, outs = layers(cell, params, xs, tuple(starts))
         elif both:
-            ends, outs = bidirectional(cell, params, starts[0], xs)
+            ends, outs = bidirectional(cell, params, xs, starts[0])
             ends = (ends,)
         else:
-            ends, outs = unroll(cell, params, tuple(starts) if depth > 1 else starts[0], xs)
+            ends, outs = unroll(cell, params, xs, tuple(starts) if depth > 1 else starts[0])
             ends = ends if depth > 1 else (ends,)
         flat = [end for one in ends for end in (one if both else (one,))]
         return outs, [jnp.stack([getattr(end, f) for end in flat]) for f in "hc"[: 1 + has_c]]

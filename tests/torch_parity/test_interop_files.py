@@ -24,7 +24,7 @@ def test_weights_are_read_and_code_is_not(tmp_path, capsys):
     path, out = tmp_path / "model.pt", tmp_path / "out.safetensors"
     torch.save({"epoch": 3, "state_dict": module.state_dict()}, path)
     assert main(f"convert {path} --from torch --layer lstm -o {out}".split()) == 0
-    assert "run by jaxseq.bidirectional(cell, params, None, xs)" in capsys.readouterr().out
+    assert "run by jaxseq.bidirectional(cell, params, xs)" in capsys.readouterr().out
     cell, params = files.load(out)
     want = from_torch(module)
     assert cell == want[0]

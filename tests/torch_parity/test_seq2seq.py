@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from jaxseq import losses
+from jaxseq._layers import Bidirectional
 from jaxseq.attention import AdditiveParams, AttentionCellParams, PositionalParams, additive
 from jaxseq.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams, gru, lstm
 from jaxseq.seq2seq import Affine, TranslatorParams, translator
 from jaxseq.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
-from jaxseq._unroll import Bidirectional
 
 PAD, EOS, SOS = 0, 1, 2
 
@@ -143,7 +143,7 @@ def translator_params(m: Translator, layers: int, read=numpy) -> TranslatorParam
     carry = LSTMCarry if m.lstm else GRUCarry
     E = m.target.embedding_dim
     cell = rnn_params(m.decoder, read=read)
-    own = cell._replace(W=cell.W[:E])
+    own = cell.replace(W=cell.W[:E])
     return TranslatorParams(
         source=read(m.source.weight),
         target=read(m.target.weight),

@@ -137,10 +137,10 @@ def test_equals_torchrecurrent(name: str) -> None:
     want = torch.stack(outs)
     (torch.sin(want).sum() + sum((torch.cos(a) * (k + 1)).sum() for k, a in enumerate(state))).backward()
 
-    def ours(theirs, carry, xs):
-        return unroll(cell, kind.params(theirs), carry, xs)
+    def ours(theirs, xs, carry):
+        return unroll(cell, kind.params(theirs), xs, carry)
 
-    def total(theirs, carry, xs):
+    def total(theirs, xs, carry):
         last, outs = ours(theirs, carry, xs)
         return jnp.sin(outs).sum() + sum((jnp.cos(a) * (k + 1)).sum() for k, a in enumerate(last))
 

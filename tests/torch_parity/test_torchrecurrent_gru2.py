@@ -186,8 +186,8 @@ def test_equals_torchrecurrent(name: str, sizes: tuple[int, int, int, int]) -> N
     (torch.sin(outs).sum() + sum((torch.cos(a) * (k + 1)).sum() for k, a in enumerate(last))).backward()
 
     @jax.jit
-    def total(ours, carry, xs):
-        last, outs = unroll(cell, to_params(ours), carry, xs, recurrence=scan)
+    def total(ours, xs, carry):
+        last, outs = unroll(cell, to_params(ours), xs, carry, recurrence=scan)
         return jnp.sin(outs).sum() + sum((jnp.cos(a) * (k + 1)).sum() for k, a in enumerate(last)), (outs, last)
 
     (by_weight, by_carry, by_x), (got, ends) = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(

@@ -48,10 +48,10 @@ def test_equals_torchrecurrent(name: str) -> None:
     matrices = [array(weights[n]).T for n in ("weight_ih", *["weight_hh"] * typed)]
     params, carry = params_type(*matrices, b), carry_type(*map(array, start))
 
-    def ours(params, carry, xs):
-        return unroll(CELLS[name], params, carry, xs, recurrence=scan)
+    def ours(params, xs, carry):
+        return unroll(CELLS[name], params, xs, carry, recurrence=scan)
 
-    def total(params, carry, xs):
+    def total(params, xs, carry):
         last, outs = ours(params, carry, xs)
         return jnp.sin(outs).sum() + sum(jnp.cos(a).sum() for a in last)
 

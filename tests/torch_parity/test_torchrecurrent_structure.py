@@ -172,11 +172,11 @@ def test_equals_torchrecurrent(name: str) -> None:
     Weights = NamedTuple("Weights", [(n, Any) for n in trained])
     weights = Weights(*map(array, trained.values()))
 
-    def ours(w, carry, xs):
-        last, outs = unroll(pair.ours, pair.params(w), carry, xs)
+    def ours(w, xs, carry):
+        last, outs = unroll(pair.ours, pair.params(w), xs, carry)
         return last, pair.output(w, outs)
 
-    def total(w, carry, xs):
+    def total(w, xs, carry):
         last, outs = ours(w, carry, xs)
         return jnp.sin(outs).sum() + sum(jnp.cos(a).sum() * (k + 1) for k, a in enumerate(last))
 
