@@ -13,7 +13,7 @@ from benchmarks import peers
 from benchmarks.layers import QUICK, SHAPES, Shape
 from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.peers import Layer
-from jaxseq.recurrence import RECURRENCES
+from jaxseq.recurrence import EXACT
 
 LENGTHS, QUICK_LENGTHS = (64, 256, 1024, 4096), (16, 64, 256)
 
@@ -52,7 +52,7 @@ def memory(
 def _bytes(cell: str, shape: Shape, report: Report) -> dict[str, list[float]]:
     """Return the temporary bytes of every system, as lists of one."""
     params, xs = peers.setup(cell, shape)
-    found: dict[str, Layer] = {name: peers.ours(cell, params, xs, name) for name in RECURRENCES}
+    found: dict[str, Layer] = {name: peers.ours(cell, params, xs, name) for name in EXACT}
     found |= {name: layer for name, layer in peers.layers(cell, params, report.warn, xs).items() if name != "jaxseq"}
     sizes = {}
     for name, layer in found.items():

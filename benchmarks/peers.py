@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxseq import unroll
 from jaxseq.cells import CELLS, GRUParams, LSTMParams
-from jaxseq.recurrence import RECURRENCES
+from jaxseq.recurrence import EXACT
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # before keras is imported, here or by anybody else
 RTOL = 1e-3
@@ -63,7 +63,7 @@ def setup(cell: str, shape: tuple[int, int, int, int]) -> tuple[Any, jax.Array]:
 
 def ours(cell: str, params: Any, xs: jax.Array, recurrence: str = "deferred") -> Layer:
     """Return our layer, with one of our recurrences."""
-    run = RECURRENCES[recurrence]
+    run = EXACT[recurrence]
     return Layer(lambda p, xs: unroll(CELLS[cell], p, xs, recurrence=run)[1], params, lambda g: g)
 
 

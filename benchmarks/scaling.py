@@ -15,7 +15,7 @@ from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import interleave, median, noise
 from jaxseq import unroll
 from jaxseq.cells import CELLS, stack
-from jaxseq.recurrence import RECURRENCES
+from jaxseq.recurrence import EXACT
 
 BASE = {"T": 64, "B": 32, "H": 128, "depth": 1}
 AXES: dict[str, tuple[int, ...]] = {
@@ -93,7 +93,7 @@ def _compiled(cell: str, recurrence: str, sizes: dict[str, int], compiles: int) 
     xs = jax.random.normal(jax.random.key(1), (T, B, H))
 
     def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return (unroll(layers, params, xs, recurrence=RECURRENCES[recurrence])[1] ** 2).sum()
+        return (unroll(layers, params, xs, recurrence=EXACT[recurrence])[1] ** 2).sum()
 
     took = []
     for _ in range(compiles):

@@ -136,7 +136,7 @@ def variational(cell: Cell) -> Cell:
         params_type=VariationalParams,
         reference=cell.reference,
         spatial=cell.spatial,
-        regular=cell.lift,
+        lift=cell.lift,
     )
 
 

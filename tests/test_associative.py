@@ -85,7 +85,7 @@ def test_no_steps_at_all(cell: Cell) -> None:
 def test_leaves_of_different_shapes() -> None:
     """Are each a state of its own: here a minLSTM beside a counter of decayed steps."""
 
-    def gates(params, carry, wx, uh):
+    def equations(params, carry, wx, uh):
         new, out, named = min_lstm.equations(params, carry[0], wx, ())
         n = 0.5 * carry[1] + 1
         return (new, n), out * n, named
@@ -95,7 +95,7 @@ def test_leaves_of_different_shapes() -> None:
             min_lstm.initial_carry(p, batch_shape),
             jnp.zeros((*batch_shape, 1), p.b.dtype),
         ),
-        gates=gates,
+        equations=equations,
     )
     check_cell(both, laws=["recurrences", "padding", "reverse"], recurrences={"associative": associative})
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxseq import unroll
 from jaxseq.cells import CELLS
-from jaxseq.recurrence import RECURRENCES, scan
+from jaxseq.recurrence import EXACT, scan
 from jaxseq.testing import TOLERANCES, Subject, assert_close, differentiate, draw, holes
 
 pytestmark = pytest.mark.skipif(
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", EXACT)
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru_cho"])
 def test_float32_is_near_float64(name: str, recurrence: str) -> None:
     cell, mask = CELLS[name], holes(33, (7,))
     params, xs, carry = draw(Subject(cell, 24, 40), 33, (7,), jnp.float32)
     wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, carry, xs))
-    f, g = (lambda *args, r=r: unroll(cell, *args, mask, recurrence=r) for r in (RECURRENCES[recurrence], scan))
+    f, g = (lambda *args, r=r: unroll(cell, *args, mask, recurrence=r) for r in (EXACT[recurrence], scan))
     (value, grads), (wide_value, wide_grads) = differentiate(f, params, carry, xs), differentiate(g, *wide)
     assert {d.platform for d in jax.tree.leaves(value)[0].devices()} == {"gpu"}
     narrow = jax.tree.map(lambda a: a.astype(jnp.float32), (wide_value, wide_grads))

@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.cells import CELLS, Cell, GRUCarry, gru, lstm, rnn, stack
-from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
+from jaxseq.recurrence import EXACT, checkpointed, deferred, scan
 from jaxseq.testing import LAWS, Subject, assert_close, check_cell, differentiate, draw, holes
 
 CORE = [*(CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_cho")), stack(lstm, gru)]
@@ -28,7 +28,7 @@ NEWER = sys.version_info >= (3, 12) and not os.environ.get("JAXSEQ_ALL_TESTS")
 def test_law(cell: Cell, law: str) -> None:
     """On a newer Python the recurrences that are not the default are held to each by LSTM, GRU and a stack."""
     first = NEWER and cell.name in ("rnn", "rnn_relu", "gru_cho")
-    check_cell(cell, laws=[law], recurrences={"deferred": deferred} if first else RECURRENCES)
+    check_cell(cell, laws=[law], recurrences={"deferred": deferred} if first else EXACT)
 
 
 OF_CELLS = ["input terms", "batch", "dtype", "traces once", "gradients", "finite", "repeats"]
@@ -168,7 +168,7 @@ BROKEN = [
     ("batch", gru.replace(hidden_terms=lambda p, k: gru.hidden_terms(p, k) + k.h.mean())),
     ("batch", gru.replace(initial_carry=lambda p, batch_shape=(): gru.initial_carry(p, ()))),
     ("loop", gru.replace(equations=returns_a_tuple)),
-    ("loop", gru.replace(input_terms=looks_at_the_carry, gates=shows_its_carry)),
+    ("loop", gru.replace(input_terms=looks_at_the_carry, equations=shows_its_carry)),
     ("padding", gru.replace(input_terms=whole_batch)),
     ("dtype", gru.replace(init=lambda *args, dtype=None: gru.init(*args))),
     ("dtype", changed(lambda carry, wx: wx * jnp.asarray(1.5, jnp.float32))),

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxseq import Bidirectional, bidirectional, trace, unroll
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
-from jaxseq.recurrence import RECURRENCES, checkpointed, deferred, scan
+from jaxseq.recurrence import EXACT, checkpointed, deferred, scan
 from jaxseq.recurrence._deferred import HOIST_BELOW
 from jaxseq.testing import assert_close, cotangent, holes, noisy
 
@@ -39,7 +39,7 @@ def problem(name: str, dtype=jnp.float64):
 @functools.cache
 def compiled(name: str, recurrence: str, reverse: bool):
     def run(params, xs, carry, mask):
-        return unroll(CELLS[name], params, xs, carry, mask=mask, reverse=reverse, recurrence=RECURRENCES[recurrence])
+        return unroll(CELLS[name], params, xs, carry, mask=mask, reverse=reverse, recurrence=EXACT[recurrence])
 
     return jax.jit(run)
 
@@ -65,7 +65,7 @@ def looped(name, params, carry, xs, mask, reverse):
 
 masks = arrays(bool, (T, B))
 names = st.sampled_from(sorted(CORE))
-recurrences = st.sampled_from(sorted(RECURRENCES))
+recurrences = st.sampled_from(sorted(EXACT))
 
 
 @given(names, recurrences, masks, st.booleans())
@@ -95,7 +95,7 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
 @given(names, recurrences, masks, st.integers(1, T - 1))
 def test_pieces_equal_the_whole(name, recurrence, mask, cut):
     params, xs, carry = problem(name)
-    run = functools.partial(unroll, CELLS[name], params, recurrence=RECURRENCES[recurrence])
+    run = functools.partial(unroll, CELLS[name], params, recurrence=EXACT[recurrence])
     middle, early = run(carry, xs[:cut], jnp.asarray(mask[:cut]))
     end, late = run(middle, xs[cut:], jnp.asarray(mask[cut:]))
     want_end, want = compiled(name, recurrence, False)(params, carry, xs, mask)
@@ -172,7 +172,7 @@ def test_bidirectional_is_two_unrolls():
 @cells
 def test_no_steps_at_all_return_the_carry(cell):
     params, xs, carry = problem(cell.name)
-    for recurrence in RECURRENCES.values():
+    for recurrence in EXACT.values():
         got, outs = unroll(cell, params, xs[:0], carry, recurrence=recurrence)
         assert outs.shape == (0, B, H)
         jax.tree.map(np.testing.assert_array_equal, got, carry)
@@ -226,12 +226,12 @@ def test_vmap_over_rows_equals_a_batch(cell):
     np.testing.assert_allclose(rows, unroll(cell, params, xs, carry)[1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", EXACT)
 def test_second_derivatives(recurrence):
     """A Hessian-vector product, forward over reverse, against the difference of two gradients."""
     params, xs, carry = problem("gru")
     along = jax.tree.map(jnp.cos, params)
-    gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=RECURRENCES[recurrence])))
+    gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=EXACT[recurrence])))
     _, got = jax.jvp(gradient, (params,), (along,))
     eps = 1e-6
     ahead, behind = (gradient(jax.tree.map(lambda p, v, s=s: p + s * eps * v, params, along)) for s in (1, -1))

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxseq.cells import Cell
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.recurrence import RECURRENCES, Recurrence
+from jaxseq.recurrence import EXACT, Recurrence
 
 
 class Tolerance(NamedTuple):
@@ -35,7 +35,7 @@ class Subject(NamedTuple):
     cell: Cell
     input_size: int = 3
     hidden_size: Any = 5
-    recurrences: Mapping[str, Recurrence] = RECURRENCES
+    recurrences: Mapping[str, Recurrence] = EXACT
     seed: int = 0
 
 

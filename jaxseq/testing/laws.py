@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,10 +28,22 @@ from jaxseq.testing.compare import (
 )
 
 
-def loop(cell: Cell, params: Params, xs: Tree, carry: Carry, mask: Array | None, reverse: bool) -> tuple[Carry, Tree]:
+def loop(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Tree]:
     """Run `cell` by a Python loop of ``cell.step``, a recurrence as slow as it is plain."""
     outs: list[Tree] = [None] * _steps(xs)
     for t in reversed(range(len(outs))) if reverse else range(len(outs)):
+        if resets is not None:
+            initial, begins = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]), resets[t]
+            carry = jax.tree.map(lambda i, k, b=begins: jnp.where(over_features(b, i), i, k), initial, carry)
         new, out = cell.step(params, carry, at(xs, t))
         if mask is not None:
             real = mask[t]
@@ -157,6 +170,41 @@ def law_pieces(s: Subject) -> None:
         assert_same(name, pieces, _driven(s.cell, recurrence, mask, False), *problem)
 
 
+def law_resets(s: Subject) -> None:
+    """a row with resets equals its pieces run apart, in both directions, masked or not, for every recurrence."""
+    T, B = 6, 3
+    params, xs, carry = draw(s, T, (B,))
+    cuts = ((0, 6), (0, 2, 3, 6), (0, 5, 6))  # of each row: where its pieces begin, and its end
+    resets = jnp.asarray([[0 < t and t in cuts[b] for b in range(B)] for t in range(T)])
+    mask = holes(T, (B,))
+
+    def apart(params: Params, xs: Tree, carry: Carry, reverse: bool, mask: Array | None) -> tuple[Carry, Tree]:
+        ends, rows = [], []
+        for b, edges in enumerate(cuts):
+            pieces = list(itertools.pairwise(edges))
+            k, outs = at(carry, b), {}
+            fresh = s.cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[2:-1])
+            for n, (first, end) in enumerate(reversed(pieces) if reverse else pieces):
+                real = None if mask is None else mask[first:end, b]
+                x = at(xs, slice(first, end), b)
+                k, outs[first] = unroll(
+                    s.cell, params, x, fresh if n else k, mask=real, reverse=reverse, recurrence=scan
+                )
+            ends.append(k)
+            rows.append(jax.tree.map(lambda *a: jnp.concatenate(a), *[outs[first] for first, _ in pieces]))
+        stacked = lambda axis, trees: jax.tree.map(lambda *a: jnp.stack(a, axis), *trees)  # noqa: E731
+        return stacked(0, ends), stacked(1, rows)
+
+    for real, reverse in itertools.product((None, mask), (False, True)):
+        case = f"{'reverse' if reverse else 'forward'}, {'masked' if real is not None else 'no mask'}"
+        want, want_grads = differentiate(partial(apart, reverse=reverse, mask=real), params, xs, carry)
+        for name, recurrence in s.recurrences.items():
+            run = partial(unroll, s.cell, mask=real, resets=resets, reverse=reverse, recurrence=recurrence)
+            got, grads = differentiate(run, params, xs, carry)
+            assert_close(f"{name}, {case}, values", got, want)
+            assert_close(f"{name}, {case}, gradients", grads, want_grads, TOLERANCES["float64"].gradients)
+
+
 def law_traces_once(s: Subject) -> None:
     """step compiles once: the carry it returns has the type of the one it starts from, weak types included."""
     params, xs, _ = draw(s, 4, (2,))
@@ -254,6 +302,7 @@ LAWS: dict[str, Callable[[Subject], None]] = {
     "padding": law_padding,
     "reverse": law_reverse,
     "pieces": law_pieces,
+    "resets": law_resets,
     "traces once": law_traces_once,
     "dtype": law_dtype,
     "gradients": law_gradients,
