@@ -11,9 +11,9 @@ from tyro.conf import OmitArgPrefixes
 
 from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import interleave, median, noise, ratio
-from jaxseq.tasks import translate, translator
-from jaxseq.tasks.config import POSITIONS, PRESETS
-from jaxseq.text import EOS, NORMALISERS, TOKENISERS, detokenise
+from jaxseq.apps.text import EOS, NORMALISERS, TOKENISERS, detokenise
+from jaxseq.apps.translate import model as translator, train as translate
+from jaxseq.apps.translate.config import POSITIONS, PRESETS
 
 
 def decode(

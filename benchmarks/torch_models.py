@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.timing import cores
+from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.cells import GRUParams, LSTMParams, gru, lstm
 from jaxseq.interop.torch import to_arrays
-from jaxseq.text import EOS, PAD, SOS
 
 torch.set_num_threads(cores())
 
@@ -103,7 +103,7 @@ class Tutorial(nn.Module):
             self.attention, self.combine = nn.Linear(2 * hidden, length), nn.Linear(2 * hidden, hidden)
 
     def load(self, params: Any) -> None:
-        """Take over the params of `jaxseq.tutorial`."""
+        """Take over the params of `jaxseq.apps.tutorial`."""
         fill(self, **{"source.weight": params.source, "target.weight": params.target})
         fill_affine(self.logits, params.logits)
         fill_rnn(self.encoder, params.encoder, "_l0")

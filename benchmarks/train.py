@@ -15,9 +15,9 @@ from tyro.conf import OmitArgPrefixes
 from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq import order
-from jaxseq.tasks import translate
-from jaxseq.tasks.config import PRESETS
-from jaxseq.text import PAD
+from jaxseq.apps.text import PAD
+from jaxseq.apps.translate import train as translate
+from jaxseq.apps.translate.config import PRESETS
 from jaxseq.train import TrainState, chunk, optimizer
 
 

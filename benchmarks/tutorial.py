@@ -13,9 +13,9 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from benchmarks.output import USUAL, Output, Report, table
-from jaxseq.tasks import translate
-from jaxseq.tasks.config import PRESETS, TranslateConfig
-from jaxseq.text import EOS
+from jaxseq.apps.text import EOS
+from jaxseq.apps.translate import train as translate
+from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 
 
 def tutorial(

@@ -15,21 +15,17 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
-from jaxseq import __version__, catalogue, datasets, doctor
+from jaxseq import __version__
+from jaxseq.apps import catalogue, convert as converting, datasets, doctor, experiment
+from jaxseq.apps.compilation import keep_compiled
+from jaxseq.apps.custom import is_code
+from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast.train import ForecastConfig
+from jaxseq.apps.study import command as studying
+from jaxseq.apps.translate import command as report, config as translation
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import CELLS
-from jaxseq.compilation import keep_compiled
 from jaxseq.errors import InputError, choose
-from jaxseq.experiments import command as experiment
-from jaxseq.tasks import (
-    config as translation,
-    convert as converting,
-    forecast as forecasting,
-    report,
-    study as studying,
-)
-from jaxseq.tasks.cells import is_code
-from jaxseq.tasks.config import TranslateConfig
-from jaxseq.tasks.forecast import ForecastConfig
 from jaxseq.train import Interrupted
 
 FAILED, INTERRUPTED = 2, 130
@@ -351,7 +347,7 @@ def _unchanged(config: Any, defaults: Any, why: str) -> None:
 
 
 def _lines(file: Path | None) -> tuple[str, ...]:
-    from jaxseq.pairs import read_text
+    from jaxseq.apps.pairs import read_text
 
     if file is not None:
         return tuple(line for line in read_text(file).split("\n") if line.strip())

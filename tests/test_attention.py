@@ -14,7 +14,10 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from test_laws import NEWER
 
-from jaxseq import InputError, decode, run_folder, unroll
+from jaxseq import InputError, decode, unroll
+from jaxseq.apps import run_folder
+from jaxseq.apps.translate import model as translating, train as translate
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.attention import (
     ATTENTIONS,
     AttentionCarry,
@@ -41,8 +44,6 @@ from jaxseq.attention import (
 from jaxseq.cells import CELLS, gru, gru_cho, lstm
 from jaxseq.regularisers import variational
 from jaxseq.seq2seq import translator
-from jaxseq.tasks import translate, translator as translating
-from jaxseq.tasks.config import TranslateConfig
 from jaxseq.testing import assert_close, assert_same, holes, loop, noisy
 
 S, B, K, Q, A = 5, 3, 4, 2, 6

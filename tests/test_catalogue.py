@@ -8,7 +8,8 @@ import jax
 import pytest
 
 import jaxseq.cells
-from jaxseq import InputError, catalogue, cli
+from jaxseq import InputError, cli
+from jaxseq.apps import catalogue
 from jaxseq.cells import CELLS, gru, lstm
 
 cells = pytest.mark.parametrize("name", CELLS)

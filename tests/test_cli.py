@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxseq import __version__, checkpoint, cli, compilation, run_folder
+from jaxseq import __version__, checkpoint, cli
+from jaxseq.apps import compilation, run_folder
 
 SUBJECTS = {"我": "I", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
 VERBS = {"看": "see", "听": "hear", "喜欢": "like", "找": "look for"}

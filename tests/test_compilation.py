@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxseq import compilation
+from jaxseq.apps import compilation
 
 CODE = """
 import jax, jax.numpy as jnp, sys
-from jaxseq.compilation import keep_compiled
+from jaxseq.apps.compilation import keep_compiled
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 folder = keep_compiled()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,8 +1,8 @@
 """What the shipped corpus promises."""
 
-from jaxseq import datasets
-from jaxseq.pairs import normalise_pairs, prefix_filter, read_pairs
-from jaxseq.text import NORMALISERS
+from jaxseq.apps import datasets
+from jaxseq.apps.pairs import normalise_pairs, prefix_filter, read_pairs
+from jaxseq.apps.text import NORMALISERS
 
 TRAIN = read_pairs(datasets.shipped("zh-en"))
 HELD = read_pairs(datasets.shipped("zh-en-held-out"))

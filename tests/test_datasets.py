@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseq import datasets
+from jaxseq.apps import datasets
 from jaxseq.errors import InputError
 
 URL = "https://www.manythings.org/anki/cmn-eng.zip"

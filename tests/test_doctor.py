@@ -8,7 +8,8 @@ import sys
 import jax
 import pytest
 
-from jaxseq import __version__, doctor, plots
+from jaxseq import __version__, plots
+from jaxseq.apps import doctor
 
 REQUIRES = [
     "jax>=0.10.0",

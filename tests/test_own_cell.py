@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import InputError, cli, compilation, run_folder
+from jaxseq import InputError, cli
+from jaxseq.apps import compilation, run_folder
+from jaxseq.apps.custom import check_translates, find_cell, output_size
 from jaxseq.cells import CELLS, conv_lstm, gru, gru_d, lstm, phased_lstm, retention
-from jaxseq.tasks.cells import check_translates, find_cell, output_size
 from jaxseq.testing import check_cell
 
 README = Path(__file__).parents[1] / "README.md"

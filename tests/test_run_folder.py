@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from jaxseq import InputError, run_folder
+from jaxseq import InputError
+from jaxseq.apps import run_folder
 from jaxseq.train import Report
 
 

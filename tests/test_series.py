@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxseq import InputError, datasets, series
-from jaxseq.series import Scaler
+from jaxseq import InputError
+from jaxseq.apps import datasets, series
+from jaxseq.apps.series import Scaler
 
 MONTHS = "month,sold\n" + "".join(f"2001-{m:02d},{m * 1.5}\n" for m in range(1, 13))
 

@@ -10,14 +10,17 @@ import matplotlib
 import numpy as np
 import pytest
 
-from jaxseq import checkpoint, cli, interventions, run_folder, study
+from jaxseq import checkpoint, cli, interventions, study
 from jaxseq._unroll import unroll
+from jaxseq.apps import run_folder
+from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.study import command as studying, parts, small
+from jaxseq.apps.text import Vocabulary
+from jaxseq.apps.translate import model as translator, train as translation
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
-from jaxseq.tasks import forecast as forecasting, parts, small, study as studying, translate as translation, translator
-from jaxseq.tasks.config import TranslateConfig
-from jaxseq.text import Vocabulary
 from jaxseq.train import Report
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxseq import text
+from jaxseq.apps import text
+from jaxseq.apps.pairs import normalise_pairs, prefix_filter, read_pairs, read_text, split_pairs
+from jaxseq.apps.text import EOS, NORMALISERS, PAD, SOS, SPECIALS, TOKENISERS, UNK, Vocabulary
 from jaxseq.errors import InputError
-from jaxseq.pairs import normalise_pairs, prefix_filter, read_pairs, read_text, split_pairs
-from jaxseq.text import EOS, NORMALISERS, PAD, SOS, SPECIALS, TOKENISERS, UNK, Vocabulary
 
 # ---------------------------------------------------------------------------------------------- normalising
 

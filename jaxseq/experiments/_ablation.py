@@ -29,10 +29,10 @@ from jaxseq.cells._lstm_peephole_ablations import (
     lstm_nog,
 )
 from jaxseq.experiments.base import Experiment, Found, Network, Row, beside, more
-from jaxseq.experiments.letters import letters
 from jaxseq.experiments.training import Fitted, at_once, final, learn, network, told
-from jaxseq.study import tasks
-from jaxseq.study.tasks import Task
+from jaxseq.problems import tasks
+from jaxseq.problems.letters import letters
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.attention import Attention, additive
 from jaxseq.attention._base import batch_first
 from jaxseq.cells import gru
@@ -27,7 +28,6 @@ from jaxseq.experiments.training import fit, seeded
 from jaxseq.losses import cross_entropy, masked_mean
 from jaxseq.notation import Array, Key, Params, Tree
 from jaxseq.seq2seq import Seq2Seq, translator
-from jaxseq.text import EOS, PAD, SOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,8 +22,8 @@ from jaxseq.experiments.base import Experiment, Found, Network, Row, below, besi
 from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, seeded, told
 from jaxseq.initializers import chrono as chrono_bias, zeros
 from jaxseq.notation import Array, Key, Params
-from jaxseq.study import tasks
-from jaxseq.study.tasks import Task
+from jaxseq.problems import tasks
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

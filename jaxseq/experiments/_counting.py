@@ -27,9 +27,9 @@ from jaxseq.experiments.base import Experiment, Found, Network, Row, above, besi
 from jaxseq.experiments.training import Fitted, at_once, learn, network
 from jaxseq.initializers import identity
 from jaxseq.notation import Array
-from jaxseq.study import tasks
-from jaxseq.study._compare import Model, outputs
-from jaxseq.study.tasks import Task
+from jaxseq.problems import tasks
+from jaxseq.problems.fit import Model, outputs
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

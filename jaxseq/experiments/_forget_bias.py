@@ -15,8 +15,8 @@ import numpy as np
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, beside, less
 from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, told
-from jaxseq.study import tasks
-from jaxseq.study.tasks import Task
+from jaxseq.problems import tasks
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

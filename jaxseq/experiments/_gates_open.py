@@ -18,18 +18,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import datasets, losses, series
+from jaxseq import losses
 from jaxseq._unroll import trace
+from jaxseq.apps import datasets, series
+from jaxseq.apps.forecast import train as forecast
+from jaxseq.apps.forecast.train import ForecastConfig
+from jaxseq.apps.series import Scaler
+from jaxseq.apps.text import PAD
+from jaxseq.apps.translate import train as translate
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, beside, more
 from jaxseq.experiments.training import fit, seeded
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import lookup
-from jaxseq.series import Scaler
-from jaxseq.tasks import forecast, translate
-from jaxseq.tasks.config import TranslateConfig
-from jaxseq.tasks.forecast import ForecastConfig
-from jaxseq.text import PAD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

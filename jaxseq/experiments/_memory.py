@@ -30,9 +30,9 @@ from jaxseq.experiments.base import Experiment, Found, Network, Row, below, besi
 from jaxseq.experiments.training import at_once, final, learn, network, retaining
 from jaxseq.initializers import glorot, identity
 from jaxseq.notation import Array, Key
-from jaxseq.study import tasks
-from jaxseq.study._compare import matched_hidden, parameters
-from jaxseq.study.tasks import Task
+from jaxseq.problems import tasks
+from jaxseq.problems.fit import matched_hidden, parameters
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,8 +24,8 @@ import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy comes with jax
 
 from jaxseq.cells import Cell
-from jaxseq.study._compare import Model
-from jaxseq.study.tasks import Task
+from jaxseq.problems.fit import Model
+from jaxseq.problems.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

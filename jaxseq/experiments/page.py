@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax
 
+from jaxseq.apps.study.small import part_of
 from jaxseq.experiments.base import Network
 from jaxseq.study.collect import collect
 from jaxseq.study.report import Report
-from jaxseq.tasks.small import part_of
 
 
 def page_of(title: str, subtitle: str, command: str, networks: tuple[Network, ...]) -> Report:

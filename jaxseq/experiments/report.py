@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jaxseq.apps.translate.command import Shown
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS
 from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.tasks.report import Shown
 
 ALL = "all"
 

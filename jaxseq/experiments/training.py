@@ -15,8 +15,8 @@ import optax
 from jaxseq.cells import Cell, lstm
 from jaxseq.experiments.base import Network
 from jaxseq.notation import Array, Key, Params, Tree
-from jaxseq.study._compare import descend, drawn_loss, first_model
-from jaxseq.study.tasks import Task
+from jaxseq.problems.fit import descend, drawn_loss, first_model
+from jaxseq.problems.tasks import Task
 from jaxseq.train import optimizer
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
-from jaxseq.study import tasks
-from jaxseq.study._compare import (
+from jaxseq.problems import tasks
+from jaxseq.problems.fit import (
     Compared,
     Model,
     Scores,
@@ -26,6 +26,7 @@ from jaxseq.study._compare import (
     parameters,
     train,
 )
+from jaxseq.problems.tasks import TASKS, Batch, Task
 from jaxseq.study._replay import Kept, Replay, along, log_spaced, recorder, replay
 from jaxseq.study._saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
@@ -53,7 +54,6 @@ from jaxseq.study.plots import (
     plot_triangle,
 )
 from jaxseq.study.report import Report
-from jaxseq.study.tasks import TASKS, Batch, Task
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
 

@@ -13,8 +13,8 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params, Tree
-from jaxseq.study._compare import Model, train
-from jaxseq.study.tasks import Task
+from jaxseq.problems.fit import Model, train
+from jaxseq.problems.tasks import Task
 
 
 def log_spaced(steps: int, count: int) -> tuple[int, ...]:
@@ -53,7 +53,7 @@ def replay(
 
     Example:
       >>> from jaxseq.cells import gru
-      >>> from jaxseq.study import tasks
+      >>> from jaxseq.problems import tasks
       >>> kept = replay(gru, tasks.reverse(2), hidden=4, steps=10, count=4)
       >>> kept.steps.tolist(), kept.params.cell.U.shape
       ([0, 1, 3, 10], (4, 4, 12))

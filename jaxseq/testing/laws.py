@@ -175,7 +175,7 @@ def law_resets(s: Subject) -> None:
     T, B = 6, 3
     params, xs, carry = draw(s, T, (B,))
     cuts = ((0, 6), (0, 2, 3, 6), (0, 5, 6))  # of each row: where its pieces begin, and its end
-    resets = jnp.asarray([[0 < t and t in cuts[b] for b in range(B)] for t in range(T)])
+    resets = jnp.asarray([[t > 0 and t in cuts[b] for b in range(B)] for t in range(T)])
     mask = holes(T, (B,))
 
     def apart(params: Params, xs: Tree, carry: Carry, reverse: bool, mask: Array | None) -> tuple[Carry, Tree]:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
+from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.attention import additive
 from jaxseq.cells import lstm, rnn
 from jaxseq.cells._lstm import LSTMParams
@@ -18,13 +19,12 @@ from jaxseq.experiments._gates_open import statistics
 from jaxseq.experiments._spectrum import cloud, density
 from jaxseq.experiments._vanishing import fading
 from jaxseq.experiments.base import NOT_REPRODUCED
-from jaxseq.experiments.letters import letters
 from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
 from jaxseq.initializers import orthogonal
+from jaxseq.problems import tasks
+from jaxseq.problems.fit import Model
+from jaxseq.problems.letters import letters
 from jaxseq.seq2seq import Affine
-from jaxseq.study import tasks
-from jaxseq.study._compare import Model
-from jaxseq.text import EOS, PAD, SOS
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 

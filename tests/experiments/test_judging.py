@@ -14,8 +14,8 @@ from jaxseq.experiments import EXPERIMENTS, training
 from jaxseq.experiments._attention import Settings as AttentionSettings
 from jaxseq.experiments._gates_open import Replay
 from jaxseq.experiments.base import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from jaxseq.study import tasks
-from jaxseq.study._compare import first_model
+from jaxseq.problems import tasks
+from jaxseq.problems.fit import first_model
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxseq import InputError, study, unroll
 from jaxseq.cells import CELLS, gru, lstm, rnn
-from jaxseq.study import tasks
+from jaxseq.problems import tasks
 from jaxseq.testing import assert_close
 
 TASK = tasks.reverse(2, symbols=3)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxseq import InputError, study
 from jaxseq.cells import gru
-from jaxseq.study import tasks
+from jaxseq.problems import tasks
 from jaxseq.testing import assert_close
 from jaxseq.train import TrainState, chunk
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError
-from jaxseq.study import tasks
+from jaxseq.problems import tasks
 
 
 def drawn(task, rows=6, seed=0):

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from jaxseq import losses
 from jaxseq._layers import Bidirectional
+from jaxseq.apps.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
 from jaxseq.attention import AdditiveParams, AttentionCellParams, PositionalParams, additive
 from jaxseq.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams, gru, lstm
 from jaxseq.seq2seq import Affine, TranslatorParams, translator
-from jaxseq.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
 
 PAD, EOS, SOS = 0, 1, 2
 

@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import datasets, run_folder, series, text
 from jaxseq._unroll import trace
+from jaxseq.apps import datasets, run_folder, series, text
+from jaxseq.apps.custom import find_cell
+from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.text import EOS, PAD, SOS
+from jaxseq.apps.translate import model as translator, train as translation
 from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
@@ -20,9 +24,6 @@ from jaxseq.notation import Array
 from jaxseq.seq2seq import Encoded
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
-from jaxseq.tasks import forecast as forecasting, translate as translation, translator
-from jaxseq.tasks.cells import find_cell
-from jaxseq.text import EOS, PAD, SOS
 
 MOST = 8
 """Most sequences that one study looks at."""

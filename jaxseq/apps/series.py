@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.apps.pairs import read_text
 from jaxseq.errors import InputError, choose
-from jaxseq.pairs import read_text
 
 DATE_FORMATS = ("%Y-%m", "%Y/%m/%d", "%Y/%m", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y")
 """Forms of a date beside ISO 8601."""

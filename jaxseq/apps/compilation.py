@@ -12,7 +12,7 @@ import platform
 import stat
 from pathlib import Path
 
-from jaxseq.datasets import cache_dir
+from jaxseq.apps.datasets import cache_dir
 
 OFF = "JAXSEQ_NO_COMPILATION_CACHE"
 

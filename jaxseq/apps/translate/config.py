@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from jaxseq.apps.custom import check_translates, find_cell
+from jaxseq.apps.text import NORMALISERS, TOKENISERS
+from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS
 from jaxseq.errors import InputError, choose
 from jaxseq.forcing import schedule
 from jaxseq.seq2seq import Seq2Seq, translator
-from jaxseq.tasks.cells import check_translates, find_cell
-from jaxseq.text import NORMALISERS, TOKENISERS
 from jaxseq.train import OPTIMIZERS, SCHEDULES
-from jaxseq.tutorial import attentive, plain
 
 LONGEST = 320
 """Most source tokens that a translator reads, the end of the sentence counted."""

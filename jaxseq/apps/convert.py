@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jax
 
+from jaxseq.apps.translate.command import Shown
 from jaxseq.errors import InputError
-from jaxseq.tasks.report import Shown
 
 
 def convert(

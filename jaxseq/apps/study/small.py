@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.apps.custom import find_cell, is_code, output_size
+from jaxseq.apps.study.parts import Studied
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
 from jaxseq.initializers import chrono
 from jaxseq.notation import Key, Params
-from jaxseq.study._compare import compare, outputs
+from jaxseq.problems.fit import compare, outputs
+from jaxseq.problems.tasks import TASKS, Batch, Task
 from jaxseq.study._replay import log_spaced
 from jaxseq.study.part import Part
-from jaxseq.study.tasks import TASKS, Batch, Task
-from jaxseq.tasks.cells import find_cell, is_code, output_size
-from jaxseq.tasks.parts import Studied
 
 SIZES: dict[str, dict[str, int]] = {
     "copy": {"lag": 30, "length": 2, "symbols": 4},

@@ -12,18 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import checkpoint, datasets, run_folder, text
+from jaxseq import checkpoint
 from jaxseq._unroll import trace
+from jaxseq.apps import datasets, run_folder, text
+from jaxseq.apps.custom import find_cell
+from jaxseq.apps.pairs import INVISIBLE, read_pairs, read_text
+from jaxseq.apps.text import EOS, PAD, SOS, Vocabulary
+from jaxseq.apps.translate.config import LONGEST, POSITIONS, TranslateConfig
+from jaxseq.apps.translate.train import KIND, Corpus, digest_of, kept_pairs, numbered, prepare, tokenise, validator
 from jaxseq.cells import gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params
-from jaxseq.pairs import INVISIBLE, read_pairs, read_text
 from jaxseq.seq2seq import Seq2Seq, lookup
-from jaxseq.tasks.cells import find_cell
-from jaxseq.tasks.config import LONGEST, POSITIONS, TranslateConfig
-from jaxseq.tasks.translate import KIND, Corpus, digest_of, kept_pairs, numbered, prepare, tokenise, validator
-from jaxseq.text import EOS, PAD, SOS, Vocabulary
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep

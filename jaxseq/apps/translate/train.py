@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import checkpoint, datasets, forcing, losses, order, run_folder, text
+from jaxseq import checkpoint, forcing, losses, order
+from jaxseq.apps import datasets, run_folder, text
+from jaxseq.apps.pairs import normalise_pairs, prefix_filter, read_pairs, split_pairs
+from jaxseq.apps.text import EOS, PAD, SOS, Bucket, Vocabulary
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
-from jaxseq.pairs import normalise_pairs, prefix_filter, read_pairs, split_pairs
 from jaxseq.seq2seq import Seq2Seq
-from jaxseq.tasks.config import TranslateConfig
-from jaxseq.text import EOS, PAD, SOS, Bucket, Vocabulary
 from jaxseq.train import Interrupted, Ledger, Listener, Report, Steps, TrainState, chunk, fit, optimizer
 
 KIND = "translation"

@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxseq.apps.custom import is_code
+from jaxseq.apps.progress import say
+from jaxseq.apps.study import parts, small
+from jaxseq.apps.translate import train as translation
+from jaxseq.apps.translate.command import Shown
 from jaxseq.errors import InputError
-from jaxseq.progress import say
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import collect
 from jaxseq.study.inspect import facts, render
 from jaxseq.study.report import Report
-from jaxseq.tasks import parts, small, translate as translation
-from jaxseq.tasks.cells import is_code
-from jaxseq.tasks.report import Shown
 
 
 @dataclasses.dataclass(frozen=True)

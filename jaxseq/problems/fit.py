@@ -19,8 +19,8 @@ from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params
+from jaxseq.problems.tasks import Batch, Task
 from jaxseq.seq2seq import Affine
-from jaxseq.study.tasks import Batch, Task
 from jaxseq.train import optimizer
 
 
@@ -67,7 +67,7 @@ def train(
 
     Args:
       cell: any Cell that works on sequences of arrays ``[T, B, D]``.
-      task: from `jaxseq.study.tasks`.
+      task: from `jaxseq.problems.tasks`.
       hidden: H.
       steps: in all.
       seed: of weights and data; two cells of one seed see the same data. With several, all are trained together and
@@ -80,7 +80,7 @@ def train(
 
     Example:
       >>> from jaxseq.cells import gru
-      >>> from jaxseq.study import tasks
+      >>> from jaxseq.problems import tasks
       >>> trained = train(gru, tasks.reverse(2, symbols=2), hidden=4, steps=3, seed=(0, 1))
       >>> trained.losses.shape, trained.params.cell.U.shape
       ((2, 3), (2, 4, 12))
@@ -185,7 +185,7 @@ def loss_of(task: Task, read: Affine, batch: Batch) -> Callable[[Carry, Array], 
 
     Example:
       >>> from jaxseq.cells import gru
-      >>> from jaxseq.study import tasks
+      >>> from jaxseq.problems import tasks
       >>> task = tasks.adding(6)
       >>> model, batch = first_model(jax.random.key(0), gru, task, 4), task.draw(jax.random.key(1), 2)
       >>> loss = loss_of(task, model.read, batch)
@@ -245,7 +245,7 @@ def matched_hidden(cell: Cell, task: Task, count: int) -> int:
 
     Example:
       >>> from jaxseq.cells import lstm, rnn
-      >>> from jaxseq.study import tasks
+      >>> from jaxseq.problems import tasks
       >>> task = tasks.copy(5)
       >>> H = matched_hidden(rnn, task, parameters(lstm, task, 32))
       >>> H, parameters(lstm, task, 32), parameters(rnn, task, H)
@@ -290,7 +290,7 @@ def compare(
 
     Args:
       cells: by the names that the result has.
-      task: from `jaxseq.study.tasks`.
+      task: from `jaxseq.problems.tasks`.
       hidden: H of the first cell; the others get the sizes whose numbers of parameters are nearest to its.
       steps: of each training.
       seed: one or several.
@@ -299,7 +299,7 @@ def compare(
 
     Example:
       >>> from jaxseq.cells import lstm, rnn
-      >>> from jaxseq.study import tasks
+      >>> from jaxseq.problems import tasks
       >>> found = compare({"lstm": lstm, "rnn": rnn}, tasks.reverse(2), hidden=8, steps=2)
       >>> {name: (one.hidden, one.parameters) for name, one in found.items()}
       {'lstm': (8, 648), 'rnn': (18, 656)}

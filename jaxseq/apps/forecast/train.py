@@ -15,16 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import checkpoint, datasets, losses, run_folder, series
+from jaxseq import checkpoint, losses
 from jaxseq._unroll import unroll
+from jaxseq.apps import datasets, run_folder, series
+from jaxseq.apps.custom import find_cell, output_size
+from jaxseq.apps.series import Scaler, Series
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import Affine
-from jaxseq.series import Scaler, Series
-from jaxseq.tasks.cells import find_cell, output_size
 from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
 
 KIND = "forecast"

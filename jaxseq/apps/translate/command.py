@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxseq import datasets, run_folder
+from jaxseq.apps import datasets, run_folder
+from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast.train import ForecastConfig
+from jaxseq.apps.progress import Progress
+from jaxseq.apps.translate import model as translator, train as translation
+from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
-from jaxseq.progress import Progress
-from jaxseq.tasks import forecast as forecasting, translate as translation, translator
-from jaxseq.tasks.config import TranslateConfig
-from jaxseq.tasks.forecast import ForecastConfig
 
 
 class Shown(NamedTuple):

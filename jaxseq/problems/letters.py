@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import datasets
+from jaxseq.apps import datasets
+from jaxseq.apps.pairs import read_pairs
 from jaxseq.losses import cross_entropy
 from jaxseq.notation import Array, Key
-from jaxseq.pairs import read_pairs
-from jaxseq.study.tasks import Batch, Task
+from jaxseq.problems.tasks import Batch, Task
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz ."
 """What is told apart; case is not, and all other characters are spaces."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from jaxseq.apps.translate.command import Shown
 from jaxseq.experiments import report
-from jaxseq.tasks.report import Shown
 
 
 def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:

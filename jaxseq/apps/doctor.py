@@ -22,7 +22,7 @@ def report() -> dict[str, Any]:
     Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It is made also
     where something is broken: what cannot be found out stands among the warnings.
     """
-    from jaxseq.datasets import cache_dir
+    from jaxseq.apps.datasets import cache_dir
     from jaxseq.plots import chinese_fonts
 
     warnings: list[str] = []

@@ -16,11 +16,11 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxseq.apps.text import CJK
 from jaxseq.errors import InputError, choose, nearest
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.text import CJK
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 SUFFIXES = (".tsv", ".txt", ".csv")
 """What a shipped data file ends in; scripts and notes beside them are not data."""
 TIMEOUT = 30

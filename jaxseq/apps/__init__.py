@@ -1,0 +1,1 @@
+"""Applications of the library, each a folder: its settings, data, training, model and command."""

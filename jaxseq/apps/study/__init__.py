@@ -1,0 +1,1 @@
+"""The study of a run: `jaxseq study` and `jaxseq inspect`."""

@@ -1,0 +1,1 @@
+"""The translator: `jaxseq train`, `translate` and `evaluate`."""

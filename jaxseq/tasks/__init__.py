@@ -1,1 +1,0 @@
-"""The applications, each from data to report: forecasting a series, translating sentences."""
