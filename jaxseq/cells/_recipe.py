@@ -99,7 +99,7 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
             hash((args, tuple(options.values())))
         except TypeError:
             return function(*args, **options)
-        return cached(*args, **options)
+        return cached(*args, **options)  # type: ignore[arg-type]
 
     return call
 
