@@ -1,4 +1,4 @@
-"""How a translator's training starts: its output bias says how common each target token is."""
+"""A translator: how its training starts, and that a translation does not depend on its neighbours in a batch."""
 
 import collections
 import dataclasses
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jaxseq.errors import InputError
-from jaxseq.seq2seq import translator
+from jaxseq.seq2seq import Affine, translator
 from jaxseq.tasks import translate
 from jaxseq.tasks import translator as translating
 from jaxseq.tasks.config import PRESETS, TranslateConfig
+from jaxseq.text import EOS, Vocabulary
 
 PAIRS = [("i see a dog", "我看狗"), ("you see a dog", "你看狗"), ("you hear", "你听"), ("i see a fish now", "我看鱼")]
 STILL = {"steps": 1, "batch": 2, "validation": 0.0, "learning_rate": 1e-30, "embedding": 4, "hidden": 4}
@@ -65,3 +66,37 @@ def test_counts_change_the_bias_and_nothing_else():
         )
     with pytest.raises(InputError, match=r"one number for each of the 5 target tokens; got shape \(4,\)"):
         model.init(key, 7, 5, counts=jnp.asarray(counts[1:]))
+
+
+def endless(model):
+    """Return a translator of random weights that hardly ever ends a sentence."""
+    config = TranslateConfig(model=model, embedding=6, hidden=8, cell="lstm")
+    source, target = Vocabulary("我你他看听找狗鱼书。"), Vocabulary("i you he see hear seek dog fish book .".split())
+    seq2seq = config.build()
+    params = seq2seq.init(jax.random.key(0), len(source), len(target), embedding=6, hidden=8)
+    logits = Affine(5 * params.logits.W, params.logits.b.at[EOS].set(-100))  # large weights: words differ by position
+    return translating.Translator(config, seq2seq, params._replace(logits=logits), source, target)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("length", [1, 4, 9, 10, 30])
+def test_a_translation_does_not_depend_on_its_neighbours(length):
+    ours = endless("translator")
+    sentence = ("我看鱼你听他找书狗。" * 3)[:length]
+    neighbours = [[], ["我"], ["你听鱼"] * 9, ["他看书狗鱼。" * 5], ["你" * 300, "我"]]
+    alone, *others = (ours.translate([*before, sentence])[-1] for before in neighbours)
+    assert len(alone.target_tokens) == 2 * (length + 1) + 10 and len(set(alone.target_tokens)) > 1
+    for other in others:
+        assert other.target_tokens == alone.target_tokens and other.text == alone.text
+        np.testing.assert_allclose(other.log_prob, alone.log_prob, rtol=1e-4)
+        np.testing.assert_allclose(other.weights, alone.weights, atol=1e-5)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("model", ["tutorial-plain", "tutorial-attention"])
+def test_the_tutorials_models_write_at_most_10_tokens(model):
+    tutorials = endless(model)
+    neighbours = ["我看鱼", "他看书狗鱼。" * 5] if model == "tutorial-plain" else ["我看鱼"]
+    alone, among = tutorials.translate(["你听他"]), tutorials.translate(["你听他", *neighbours])
+    assert alone[0].target_tokens == among[0].target_tokens
+    assert [len(each.target_tokens) for each in among] == [10] * len(among)
