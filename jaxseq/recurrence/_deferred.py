@@ -28,7 +28,8 @@ from jax import lax
 
 from jaxseq.cells import Cell, join, split
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import first_carry, hold, restart
+from jaxseq.placement import on_mesh
+from jaxseq.recurrence._scan import first_carry, hold, over_time, restart
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -110,8 +111,7 @@ def _primal(
     """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it; `summed` as `_only_summed` says."""
     arrays, params = bound
     cell = join(static, arrays)
-    rows = math.prod(jax.tree.leaves(xs)[0].shape[1:-1])
-    hoist = rows < HOIST_BELOW or not _on_cpu()
+    hoist = _hoists(jax.tree.leaves(xs)[0].shape[1:-1])
     terms = cell.input_terms(params, xs) if hoist else xs
 
     def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
@@ -125,7 +125,7 @@ def _primal(
         new, out = _gates(static, real, bound, old, wx, uh)
         return new, (out, _Kept(old, None if hoist else wx, uh) if keep else None)
 
-    last, (outs, kept) = lax.scan(step, carry, (terms, mask, resets), reverse=reverse)
+    last, (outs, kept) = over_time(step, carry, (terms, mask, resets), reverse=reverse)
     if kept is not None and hoist and not summed:
         kept = kept._replace(wx=terms)
     return (last, outs), kept
@@ -159,7 +159,7 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         duh = _add(duh, jax.jvp(lambda old: hidden_terms(bound, old), (old,), (dold,))[1])
         return jax.jvp(partial(_gates, static, real), (bound, old, wx, uh), (dbound, dold, dwx, duh))[1]
 
-    return primal, lax.scan(step, dcarry, (kept, mask, resets, dwx, duh), reverse=reverse)
+    return primal, over_time(step, dcarry, (kept, mask, resets, dwx, duh), reverse=reverse)
 
 
 def _gates(static: Any, real: Array | None, bound: tuple, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
@@ -197,7 +197,7 @@ def _features_first(tree: Tree) -> Tree:
     Left to itself, XLA for CPU transposes the cotangent of the terms instead, which is G times larger (LSTM of 64, 100,
     256, 256: 101 in place of 108 milliseconds).
     """
-    if not _on_cpu():
+    if not _on_cpu() or on_mesh():  # sharded axes cannot be merged
         return tree
 
     def turn(a: Array) -> Array:
@@ -206,6 +206,15 @@ def _features_first(tree: Tree) -> Tree:
         return lax.optimization_barrier(a.reshape(-1, a.shape[-1]).T).T.reshape(a.shape)
 
     return jax.tree.map(turn, tree)
+
+
+def _hoists(batch_shape: tuple[int, ...]) -> bool:
+    """Return whether the input terms are computed before the loop: where that is not known to be slower.
+
+    A symbolic batch has no number of rows, and that of a sharded one is not what a device sees.
+    """
+    known = all(isinstance(n, int) for n in batch_shape)
+    return not _on_cpu() or on_mesh() or not known or math.prod(batch_shape) < HOIST_BELOW
 
 
 def _on_cpu() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.placement import settled
 
 
 class Recurrence(Protocol):
@@ -69,7 +71,14 @@ def scan(
         new, out, _ = cell.advance(params, carry, wx)
         return hold(real, new, carry), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
-    return lax.scan(step, carry, (wx, mask, resets), reverse=reverse)
+    return over_time(step, carry, (wx, mask, resets), reverse=reverse)
+
+
+def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool) -> tuple[Carry, Tree]:
+    """Return `jax.lax.scan` of a step, from a carry that is where the steps leave it."""
+    if jax.tree.leaves(xs)[0].shape[0]:
+        carry = settled(lambda carry, xs: step(carry, jax.tree.map(lambda a: a[0], xs))[0], carry, xs)
+    return lax.scan(step, carry, xs, reverse=reverse)
 
 
 def first_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:

@@ -1,0 +1,58 @@
+"""Where arrays live: loops whose state starts out in another place than the steps leave it.
+
+On an Explicit mesh, and inside `jax.shard_map`, an array's type says over which axes of the mesh it is sharded or
+varies, and a loop must give back its state in the type that it took it in. Zeros made on the spot are the same
+everywhere; what a step computes from sharded inputs is not. `settled` moves the state to where the steps will leave it, before the loop.
+Without such a mesh nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+
+from jaxseq.notation import Tree
+
+ROUNDS = 4
+"""Most times that a state is moved: each may move what is computed from it, leaf by leaf."""
+
+
+def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
+    """Return `state` in the type that ``step(state, *others)`` returns it in.
+
+    Args:
+      step: returns the new state; only its types are looked at.
+      state: before the first step.
+      others: what else a step takes.
+    """
+    if not on_mesh():
+        return state
+    for _ in range(ROUNDS):
+        moved = jax.tree.map(_like, state, jax.eval_shape(step, state, *others))
+        if jax.tree.map(jax.typeof, moved) == jax.tree.map(jax.typeof, state):
+            break
+        state = moved
+    return state
+
+
+def on_mesh() -> bool:
+    """Return whether the types of arrays say where they are: on an Explicit mesh, or inside `jax.shard_map`."""
+    return not jax.sharding.get_abstract_mesh().empty
+
+
+def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+    """Return the array, varying over the axes that `wanted` varies over, and sharded as it is."""
+    if more := tuple(sorted(_varying(wanted) - _varying(jax.typeof(a)))):
+        a = lax.pcast(a, more, to="varying")
+    spec = getattr(wanted.sharding, "spec", None)
+    if spec is not None and any(spec) and jax.typeof(a).sharding.spec != spec:
+        a = jax.sharding.reshard(a, spec)
+    return a
+
+
+def _varying(kind: jax.ShapeDtypeStruct | jax.core.AbstractValue) -> frozenset[str]:
+    """Return the axes of a mesh over which an array inside `jax.shard_map` varies."""
+    manual = getattr(kind, "manual_axis_type", None)  # jax 0.10 on; `vma` before and for some types
+    return manual.varying if manual is not None else getattr(kind, "vma", None) or frozenset()
