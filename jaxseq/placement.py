@@ -2,8 +2,8 @@
 
 On an Explicit mesh, and inside `jax.shard_map`, an array's type says over which axes of the mesh it is sharded or
 varies, and a loop must give back its state in the type that it took it in. Zeros made on the spot are the same
-everywhere; what a step computes from sharded inputs is not. `settled` moves the state to where the steps will leave it, before the loop.
-Without such a mesh nothing is done.
+everywhere; what a step computes from sharded inputs is not. `settled` moves the state, before the loop, to where the
+steps will leave it. Without such a mesh nothing is done.
 """
 
 from __future__ import annotations
