@@ -58,6 +58,9 @@ study
 checkpoint pairs text
 interop
 interop.common
+interop.layers
+interop.layers.common
+interop.layers.linen interop.layers.nnx interop.layers.equinox interop.layers.haiku
 interop.torch interop.flax interop.haiku interop.equinox interop.keras
 interop.files
 datasets series progress run_folder

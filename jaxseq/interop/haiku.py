@@ -11,7 +11,8 @@ Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -120,3 +121,33 @@ def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, d
         module, _, last = f"{name or NAMES[layer]}/{own}".rpartition("/")
         modules.setdefault(module, {})[last] = a
     return modules
+
+
+def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
+    """Return the constructor of `cell` as a core of haiku, an hk.RNNCore, to be used as hk.LSTM is.
+
+    It is called, inside of hk.transform, as ``as_haiku(cell)(hidden_size, input_shape=None, dtype=jnp.float32,
+    name=None)``, and learns the input's size from the first input. ``initial_state(batch_size)`` is asked before, so
+    that a cell whose state holds inputs or pictures (gru_d, qrnn, t_gru, t_lstm, conv_gru, conv_lstm) needs
+    `input_shape`, the shape of one input without batch axes. Parameters have our names.
+
+    Args:
+      cell: any Cell, a stack among them.
+      options: of the cell's init: ``as_haiku(lstm, forget_bias=0.0)``.
+
+    Example:
+      >>> import haiku as hk, jax
+      >>> from jaxseq.cells import janet
+      >>> def network(xs):
+      ...     core = as_haiku(janet)(5)
+      ...     return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))
+      >>> network, xs = hk.without_apply_rng(hk.transform(network)), jnp.ones((7, 2, 3))  # [T, B, D]
+      >>> params = network.init(jax.random.key(0), xs)
+      >>> outs, state = network.apply(params, xs)
+      >>> outs.shape, params["janet"]["W"].shape
+      ((7, 2, 5), (3, 10))
+    """
+    check_version("dm-haiku")
+    from jaxseq.interop.layers import common, haiku
+
+    return partial(haiku.HaikuCore, cell, common.checked("as_haiku", cell, options))
