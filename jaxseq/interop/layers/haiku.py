@@ -35,6 +35,7 @@ class HaikuCore(haiku.RNNCore):
         self.cell, self.options, self.hidden_size = cell, options, hidden_size
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.dtype = dtype
+        self.outlines: dict[int, Params] = {}
 
     def __call__(self, inputs: Tree, prev_state: Carry) -> tuple[Tree, Carry]:
         """Take one step: ``(inputs [B, D], prev_state) -> (out [B, H], state)``."""
@@ -59,7 +60,7 @@ class HaikuCore(haiku.RNNCore):
         return common.start(self.cell, self._filled(1, 0.0), batch)
 
     def _params(self, input_size: int) -> Params:
-        like = common.outline(self.cell, self.options, input_size, self.hidden_size, self.dtype)
+        like = self._outline(input_size)
 
         @functools.cache  # drawn where one is missing, and once, by one key
         def made() -> dict[str, Any]:
@@ -72,8 +73,14 @@ class HaikuCore(haiku.RNNCore):
         return common.from_names(like, {name: parameter(name, a) for name, a in common.by_name(like).items()})
 
     def _filled(self, input_size: int, value: float) -> Params:
-        like = common.outline(self.cell, self.options, input_size, self.hidden_size, self.dtype)
-        return jax.tree.map(lambda a: jnp.full(a.shape, value, a.dtype), like)
+        return jax.tree.map(lambda a: jnp.full(a.shape, value, a.dtype), self._outline(input_size))
+
+    def _outline(self, input_size: int) -> Params:
+        if input_size not in self.outlines:
+            self.outlines[input_size] = common.outline(
+                self.cell, self.options, input_size, self.hidden_size, self.dtype
+            )
+        return self.outlines[input_size]
 
     def _always_the_same(self) -> bool:
         """Return whether the first state is the same for other parameters of another input size."""

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import linen
 
@@ -27,6 +28,7 @@ class LinenCell(linen.RNNCellBase):
 
     cell: ClassVar[Cell]
     options: ClassVar[Options]
+    outlines: ClassVar[dict[Any, Params]]
     features: Any
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -34,17 +36,19 @@ class LinenCell(linen.RNNCellBase):
     @linen.compact
     def __call__(self, carry: Carry, inputs: Tree) -> tuple[Carry, Tree]:
         """Take one step: ``(carry, inputs [B, D]) -> (carry, out [B, H])``."""
-        D = common.input_size(inputs)
-        names = self._names()
-        missing = self.is_mutable_collection("params") and not all(self.has_variable("params", n) for n in names)
-        # One key for all: what a cell draws together, such as a period and a shift within it, belongs together.
-        made = self._draw(self.make_rng("params"), D) if missing else None
+        like = self._outline(common.input_size(inputs))
+        shapes = nested(common.by_name(like))
+        made: dict[str, Any] = {}
+        if self.is_mutable_collection("params") and not all(self.has_variable("params", name) for name in shapes):
+            # One key for all: what a cell draws together, such as a period and a shift within it, belongs together.
+            made = nested(common.by_name(self._draw(self.make_rng("params"), common.input_size(inputs))))
 
-        def first(key: Key, name: str) -> Tree:
-            # flax asks for the shapes of what is there already, too
-            return nested(common.by_name(self._draw(key, D) if made is None else made))[name]
+        def first(_: Key, name: str) -> Tree:
+            # where parameters are there already, flax asks only for the shapes that they should have
+            return made[name] if made else jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[name])
 
-        params = common.cast(self.to_params({name: self.param(name, first, name) for name in names}), self.dtype)
+        arrays = flat({name: self.param(name, first, name) for name in shapes})
+        params = common.cast(common.from_names(like, arrays), self.dtype)
         return common.step(self.cell, params, carry, common.cast(inputs, self.dtype))
 
     @linen.nowrap
@@ -54,7 +58,7 @@ class LinenCell(linen.RNNCellBase):
         Where it depends on parameters (that of gru_d has its mean), they are those of a bound module that has them, as
         inside of nn.RNN; otherwise new ones, drawn by `rng`.
         """
-        names = self._names()
+        names = nested(common.by_name(self._outline(input_shape[-1])))
         if self.scope is not None and all(self.has_variable("params", name) for name in names):
             params = self.to_params({name: self.get_variable("params", name) for name in names})
         else:
@@ -64,16 +68,14 @@ class LinenCell(linen.RNNCellBase):
     @linen.nowrap
     def to_params(self, arrays: Mapping[str, Any]) -> Params:
         """Return the cell's parameters, as it takes them itself, from this module's part of the collection."""
-        return common.from_names(self._outline(), flat(arrays))
+        return common.from_names(self._outline(1), flat(arrays))  # their structure is that of any input size
 
     @linen.nowrap
-    def _outline(self) -> Params:
-        """Return the structure of the parameters, which does not depend on the input's size."""
-        return common.outline(self.cell, self.options, 1, self.features, self.param_dtype)
-
-    @linen.nowrap
-    def _names(self) -> list[str]:
-        return list(nested(common.by_name(self._outline())))
+    def _outline(self, input_size: int) -> Params:
+        sizes = (input_size, self.features, self.param_dtype)
+        if sizes not in self.outlines:
+            self.outlines[sizes] = common.outline(self.cell, self.options, *sizes)
+        return self.outlines[sizes]
 
     @linen.nowrap
     def _draw(self, key: Key, input_size: int) -> Params:
@@ -101,5 +103,6 @@ def linen_class(cell: Cell, options: Options) -> type[LinenCell]:
 
 
 def _new_class(cell: Cell, options: Options) -> type[LinenCell]:
-    fields = {"cell": cell, "options": options, "__module__": __name__, "__doc__": LinenCell.__doc__}
+    fields: dict[str, Any] = {"cell": cell, "options": options, "outlines": {}}
+    fields |= {"__module__": __name__, "__doc__": LinenCell.__doc__}
     return type(common.identifier(cell), (LinenCell,), fields)
