@@ -15,8 +15,8 @@ from flax import linen, nnx
 from jax import lax
 from problem import random
 
-from jaxseq import CELLS, stack, unroll
-from jaxseq.cells import gru, lstm
+from jaxseq import CELLS, Cell, stack, unroll
+from jaxseq.cells import GRUCarry, gru, lstm
 from jaxseq.interop.common import flat, nested
 from jaxseq.interop.equinox import as_equinox
 from jaxseq.interop.flax import as_linen, as_nnx
@@ -26,7 +26,17 @@ from jaxseq.recurrence import scan
 from jaxseq.testing import assert_close, cotangent, noisy
 
 T, B, D, H = 4, 2, 3, 5
-EVERY = {**CELLS, "stack": stack(lstm, gru)}
+
+
+def learned_start(params, batch_shape=()):
+    return GRUCarry(jnp.broadcast_to(params.b_hn, (*batch_shape, *params.b_hn.shape)))
+
+
+LEARNED = Cell(
+    gru.init, learned_start, gru.input_terms, gru.hidden_terms, gru.gates, "gru_learned", gru.params_type
+)  # fmt: skip
+"""A cell whose first carry is a parameter."""
+EVERY = {**CELLS, "stack": stack(lstm, gru), "learned": LEARNED}
 
 
 def inputs(cell):

@@ -14,6 +14,7 @@ from flax import linen, nnx
 from flax.errors import ScopeParamShapeError
 from jax import lax
 from problem import random
+from test_layers import EVERY
 
 from jaxseq import Bidirectional, InputError, bidirectional, stack, unroll
 from jaxseq.cells import CELLS, gru, lstm
@@ -249,12 +250,12 @@ def test_haiku_needs_a_shape_only_where_the_first_state_depends_on_it():
     key = jax.random.key(0)
 
     def first(name, **options):
-        found = []
-        haiku.transform(lambda: found.append(as_haiku(CELLS[name])(H, **options).initial_state(2))).init(key)
+        found, cell = [], EVERY[name]
+        haiku.transform(lambda: found.append(as_haiku(cell)(H, **options).initial_state(2))).init(key)
         return found[0]
 
-    for name in CELLS:
-        if name in ("gru_d", "qrnn", "t_gru", "t_lstm", "conv_gru", "conv_lstm"):
+    for name in EVERY:
+        if name in ("learned", "gru_d", "qrnn", "t_gru", "t_lstm", "conv_gru", "conv_lstm"):
             with pytest.raises(InputError, match="give input_shape"):
                 first(name)
         else:
