@@ -86,14 +86,14 @@ def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
 
 
 def as_equinox(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of `cell` as an equinox.Module, to be used as equinox.nn.LSTMCell is.
+    """Return the constructor of an equinox.Module for `cell`, used as equinox.nn.LSTMCell is.
 
-    It is called as ``as_equinox(cell)(input_size, hidden_size, dtype=None, key=key)``. A layer takes
-    ``(input, hidden)`` and returns ``(hidden, out)``, since the output of a cell need not be in its state. Its
-    parameters are ``layer.params``.
+    A module is ``as_equinox(cell)(input_size, hidden_size, dtype=None, key=key)``. It takes ``(input, hidden)``, and
+    returns ``(hidden, out)``, since the output of some cells is not in their state. Its parameters are
+    ``layer.params``.
 
     Args:
-      cell: any Cell, a stack among them.
+      cell: any Cell, such as a stack.
       options: of the cell's init: ``as_equinox(lstm, forget_bias=0.0)``.
 
     Example:

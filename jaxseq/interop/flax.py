@@ -338,14 +338,14 @@ def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
 
 
 def as_linen(cell: Cell, **options: Any) -> Any:
-    """Return the class of `cell` as a module of flax.linen, an nn.RNNCellBase, to be used as nn.LSTMCell is.
+    """Return a flax.linen.RNNCellBase class for `cell`, used as nn.LSTMCell is.
 
-    It is built as ``as_linen(cell)(features, dtype=None, param_dtype=jnp.float32)``, the hidden size first, and learns
-    the input's size from the first input. Its parameters have our names in the collection "params". Inside of nn.RNN,
-    where outputs of padded steps are not zero, and reverse=True flips, as flax has it.
+    A module is ``as_linen(cell)(features, dtype=None, param_dtype=jnp.float32)``; features is the hidden size, and the
+    input size is that of the first input. The parameters have our names in the collection "params". nn.RNN runs it by
+    flax's rules: time is the second axis, outputs of padded steps are not zero, and reverse=True flips the inputs.
 
     Args:
-      cell: any Cell, a stack among them.
+      cell: any Cell, such as a stack.
       options: of the cell's init: ``as_linen(lstm, forget_bias=0.0)``.
 
     Example:
@@ -356,7 +356,7 @@ def as_linen(cell: Cell, **options: Any) -> Any:
       >>> variables = layer.init(jax.random.key(0), xs)
       >>> layer.apply(variables, xs).shape, variables["params"]["cell"]["W"].shape
       ((2, 7, 5), (3, 10))
-      >>> found, params = from_linen(layer, variables)  # to look at what it learns by jaxseq's own tools
+      >>> found, params = from_linen(layer, variables)  # for jaxseq's own tools, such as its study
       >>> found.name, params.W.shape
       ('janet', (3, 10))
     """
@@ -367,13 +367,13 @@ def as_linen(cell: Cell, **options: Any) -> Any:
 
 
 def as_nnx(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of `cell` as a module of flax.nnx, an nnx.RNNCellBase, to be used as nnx.LSTMCell is.
+    """Return the constructor of a flax.nnx.RNNCellBase for `cell`, used as nnx.LSTMCell is.
 
-    It is called as ``as_nnx(cell)(in_features, hidden_features, dtype=None, param_dtype=jnp.float32, rngs=rngs)``. The
-    parameters of a layer are nnx.Params under our names: ``layer.params.W``.
+    A module is ``as_nnx(cell)(in_features, hidden_features, dtype=None, param_dtype=jnp.float32, rngs=rngs)``. Its
+    parameters are nnx.Params with our names: ``layer.params.W``.
 
     Args:
-      cell: any Cell, a stack among them.
+      cell: any Cell, such as a stack.
       options: of the cell's init: ``as_nnx(lstm, forget_bias=0.0)``.
 
     Example:

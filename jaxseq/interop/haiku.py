@@ -124,15 +124,15 @@ def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, d
 
 
 def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of `cell` as a core of haiku, an hk.RNNCore, to be used as hk.LSTM is.
+    """Return the constructor of a haiku.RNNCore for `cell`, used as hk.LSTM is.
 
-    It is called, inside of hk.transform, as ``as_haiku(cell)(hidden_size, input_shape=None, dtype=jnp.float32,
-    name=None)``, and learns the input's size from the first input. ``initial_state(batch_size)`` is asked before, so
-    that a cell whose state holds inputs or pictures (gru_d, qrnn, t_gru, t_lstm, conv_gru, conv_lstm) needs
-    `input_shape`, the shape of one input without batch axes. Parameters have our names.
+    A core is ``as_haiku(cell)(hidden_size, input_shape=None, dtype=jnp.float32, name=None)`` within hk.transform; the
+    input size is that of the first input. ``initial_state(batch_size)`` is called before haiku has an input: cells
+    whose state depends on the input's shape (gru_d, qrnn, t_gru, t_lstm, conv_gru, conv_lstm) need `input_shape`, the
+    shape of one input without batch axes. The parameters have our names.
 
     Args:
-      cell: any Cell, a stack among them.
+      cell: any Cell, such as a stack.
       options: of the cell's init: ``as_haiku(lstm, forget_bias=0.0)``.
 
     Example:
@@ -146,6 +146,7 @@ def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
       >>> outs, state = network.apply(params, xs)
       >>> outs.shape, params["janet"]["W"].shape
       ((7, 2, 5), (3, 10))
+      >>> own = janet.params_type(**params["janet"])  # for jaxseq's own tools, such as unroll
     """
     check_version("dm-haiku")
     from jaxseq.interop.layers import common, haiku

@@ -1,4 +1,4 @@
-"""What users of each library do with a layer: lengths, directions, transformations, optimizers, checkpoints."""
+"""What users of a library do with a layer: lengths, directions, transformations, optimizers, checkpoints."""
 
 import gc
 
@@ -307,10 +307,10 @@ def test_checkpoints_by_orbax(name, tmp_path):
 
 
 @pytest.mark.parametrize("make", [as_linen, as_nnx, as_equinox, as_haiku])
-def test_what_is_no_cell_or_no_option_is_refused(make):
+def test_values_that_are_not_cells_and_a_dtype_among_the_options_are_refused(make):
     with pytest.raises(InputError, match="must be a Cell"):
         make("lstm")
-    with pytest.raises(InputError, match="give the dtype where the library takes it"):
+    with pytest.raises(InputError, match="give the dtype when the layer is built"):
         make(lstm, dtype=jnp.float64)
 
 

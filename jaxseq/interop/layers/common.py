@@ -20,9 +20,10 @@ Options = tuple[tuple[str, Any], ...]
 
 
 class Counted(NamedTuple):
-    """A carry, and how many steps it has taken, ``[B, 1]``.
+    """A carry, and how many steps it has taken, ``[B, 1]``, which is the time of the next step.
 
-    A cell that needs the time of each step has no other way to know it: a library's loop hands over one array a step.
+    A library's loop passes one array at each step, so that a cell that needs a time stamp must count. A loop that flips
+    its inputs counts from the last one.
     """
 
     carry: Carry
@@ -33,11 +34,11 @@ def checked(what: str, cell: Cell, options: Mapping[str, Any]) -> Options:
     """Return the options of a cell's init for a layer.
 
     Raises:
-      InputError: if `cell` is not a Cell, or if the dtype is among the options.
+      InputError: if `cell` is not a Cell, or the options include the dtype.
     """
     check_is_cell(what, cell)
     if "dtype" in options:
-        raise InputError(f"{what}: give the dtype where the library takes it, when the layer is built; got it here")
+        raise InputError(f"{what}: give the dtype when the layer is built, as to the library's own layers")
     return tuple(sorted(options.items()))
 
 

@@ -15,7 +15,7 @@ from jaxseq.notation import Carry, Key, Params, Tree
 
 
 class EquinoxCell(equinox.Module):
-    """A cell of ours as an equinox.Module; `jaxseq.interop.equinox.as_equinox` says how to build one.
+    """A jaxseq cell as an equinox.Module; `jaxseq.interop.equinox.as_equinox` says how to build one.
 
     Attributes:
       params: the cell's parameters, each an array: ``layer.params.W``.

@@ -19,7 +19,7 @@ from jaxseq.notation import Carry, Params, Tree
 
 
 class HaikuCore(haiku.RNNCore):
-    """A cell of ours as a haiku.RNNCore; `jaxseq.interop.haiku.as_haiku` says how to build one."""
+    """A jaxseq cell as a haiku.RNNCore; `jaxseq.interop.haiku.as_haiku` says how to build one."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class HaikuCore(haiku.RNNCore):
             return common.start(self.cell, params, (*batch, *self.input_shape[:-1]))
         if self.cell.spatial or not self._always_the_same():
             raise InputError(
-                f"as_haiku({self.cell.name}): its first state depends on the input's shape, which haiku does not tell "
-                "it: give input_shape, that of one input without batch axes, such as (D,)"
+                f"as_haiku({self.cell.name}): the first state depends on more than hidden_size, and haiku asks for it "
+                "before there is an input; give input_shape, that of one input without batch axes, such as (D,)"
             )
         return common.start(self.cell, self._filled(1, 0.0), batch)
 
     def _params(self, input_size: int) -> Params:
         like = self._outline(input_size)
 
-        @functools.cache  # drawn where one is missing, and once, by one key
+        @functools.cache  # drawn only if a parameter is missing, and once: one key for all of them
         def made() -> dict[str, Any]:
             key = haiku.next_rng_key()
             return common.by_name(common.draw(self.cell, self.options, key, input_size, self.hidden_size, self.dtype))

@@ -18,7 +18,7 @@ from jaxseq.notation import Carry, Key, Params, Tree
 
 
 class LinenCell(linen.RNNCellBase):
-    """A cell of ours as a flax.linen.RNNCellBase; `jaxseq.interop.flax.as_linen` makes a class for each cell.
+    """A jaxseq cell as a flax.linen.RNNCellBase; `jaxseq.interop.flax.as_linen` makes a class for each cell.
 
     Attributes:
       features: hidden size H; for a stack a tuple with one each, if they differ.
@@ -44,7 +44,7 @@ class LinenCell(linen.RNNCellBase):
             made = nested(common.by_name(self._draw(self.make_rng("params"), common.input_size(inputs))))
 
         def first(_: Key, name: str) -> Tree:
-            # where parameters are there already, flax asks only for the shapes that they should have
+            # for existing parameters flax only checks the shapes
             return made[name] if made else jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[name])
 
         arrays = flat({name: self.param(name, first, name) for name in shapes})
@@ -55,8 +55,8 @@ class LinenCell(linen.RNNCellBase):
     def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Carry:
         """Return the carry before the first step, for inputs of a shape ``(*batch, D)``.
 
-        Where it depends on parameters (that of gru_d has its mean), they are those of a bound module that has them, as
-        inside of nn.RNN; otherwise new ones, drawn by `rng`.
+        If it depends on parameters (that of gru_d holds its mean), a bound module uses its own, as within nn.RNN; other
+        modules draw new ones by `rng`.
         """
         names = nested(common.by_name(self._outline(input_shape[-1])))
         if self.scope is not None and all(self.has_variable("params", name) for name in names):
@@ -88,11 +88,11 @@ class LinenCell(linen.RNNCellBase):
 
 
 _CLASSES: weakref.WeakValueDictionary[Any, type[LinenCell]] = weakref.WeakValueDictionary()
-"""What was made and is in use: modules are equal, and compiled functions found again, only where classes are one."""
+"""Classes in use. Modules of one class can be equal, so that a compiled function that takes one is found again."""
 
 
 def linen_class(cell: Cell, options: Options) -> type[LinenCell]:
-    """Return the class of a cell's modules, one and the same for equal arguments."""
+    """Return the class of a cell's modules, the same one for equal arguments."""
     try:
         found = _CLASSES.get((cell, options))
     except TypeError:  # an option that has no hash, such as an array

@@ -15,7 +15,7 @@ from jaxseq.notation import Carry, Params, Tree
 
 
 class NnxCell(nnx.RNNCellBase):
-    """A cell of ours as a flax.nnx.RNNCellBase; `jaxseq.interop.flax.as_nnx` says how to build one.
+    """A jaxseq cell as a flax.nnx.RNNCellBase; `jaxseq.interop.flax.as_nnx` says how to build one.
 
     Attributes:
       params: the cell's parameters, each an nnx.Param: ``layer.params.W``.
