@@ -65,6 +65,7 @@ EVERY_NTH = {
     "test_equals_nnx_and_comes_back": 2,
     "test_equals_equinox_and_comes_back": 2,
     "test_equals_haiku_and_comes_back": 2,
+    "test_every_cell_in_every_library": 6,
     "test_the_tutorials_translators": 2,
     "test_the_tutorials_forecasts": 2,
     "test_imports_flow_one_way": 6,
