@@ -11,12 +11,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._scan import over_time
 
 
 def checkpointed(
@@ -61,7 +61,7 @@ def checkpointed(
 
     def over_segments(carry: Carry) -> tuple[Carry, Tree]:
         parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), (xs, mask, resets))
-        carry, outs = lax.scan(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
+        carry, outs = over_time(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
         return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), outs)
 
     def over_rest(carry: Carry) -> tuple[Carry, Tree]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._scan import over_time
 
 
 def clipped(
@@ -66,5 +66,5 @@ def clipped(
         return deferred(cell, params, xs, clip(carry), mask=mask, resets=resets, reverse=reverse)
 
     parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask, resets))
-    carry, outs = lax.scan(run, carry, parts, reverse=reverse)
+    carry, outs = over_time(run, carry, parts, reverse=reverse)
     return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)
