@@ -52,7 +52,7 @@ class Entry(NamedTuple):
     reference: str
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # all cells of `CELLS`, and no cell for ever
 def entry(cell: Cell) -> Entry:
     """Return what the catalogue says of a cell; nothing is computed, shapes are enough."""
     D, H = SIZES[0]

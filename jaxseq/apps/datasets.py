@@ -16,6 +16,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxseq.apps.extra import INSTALL
+from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text import CJK
 from jaxseq.errors import InputError, choose, nearest
 from jaxseq.files import cannot_write, write_atomic
@@ -165,14 +167,7 @@ def add(name: str, path: Path | str, sha256: str | None = None) -> Report:
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected {Path(source.url).name} or the {source.member} in it")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    raw = read_bytes(path, f"{Path(source.url).name} or the {source.member} in it")
     try:
         return _keep(name, raw, str(path), path.absolute().as_uri(), pinned)
     except _RejectedError as error:
@@ -188,7 +183,7 @@ def _download(url: str) -> bytes:
     try:
         import pooch
     except ImportError as error:
-        raise _RejectedError("downloading needs pooch, which is not installed: pip install pooch") from error
+        raise _RejectedError(f"downloading needs pooch: {INSTALL}") from error
     # some servers turn away the default agents of HTTP libraries
     agent = {"User-Agent": "Mozilla/5.0 (compatible; jaxseq)"}
     # not streamed: the file is small, and pooch leaves the socket of a refused stream open

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.apps.pairs import read_text
+from jaxseq.apps.reading import read_text
 from jaxseq.errors import InputError, choose
 
 DATE_FORMATS = ("%Y-%m", "%Y/%m/%d", "%Y/%m", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y")

@@ -8,6 +8,7 @@ drawn as torch draws them.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,18 +53,23 @@ def _encode(params: Any, source: Array, mask: Array) -> tuple[GRUCarry, Array]:
     return unroll(gru, params.encoder, lookup(params.source, source), mask=mask)
 
 
-def _plain_init(
-    key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
-) -> PlainParams:
-    H = hidden
-    keys = jax.random.split(key, 5)
-    return PlainParams(
-        normal(keys[0], (source_size, H), dtype),
-        normal(keys[1], (target_size, H), dtype),
-        _torch_gru(keys[2], H, H, dtype),
-        _torch_gru(keys[3], H, H, dtype),
-        _torch_affine(keys[4], H, target_size, dtype),
-    )
+def _init_of(params_type: Any, decoder_init: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the init of one of the two: alike but for the type of its params and the decoder in it."""
+
+    def init(
+        key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
+    ) -> Any:
+        H = hidden
+        keys = jax.random.split(key, 5)
+        return params_type(
+            normal(keys[0], (source_size, H), dtype),
+            normal(keys[1], (target_size, H), dtype),
+            _torch_gru(keys[2], H, H, dtype),
+            decoder_init(keys[3], H, H, dtype=dtype),
+            _torch_affine(keys[4], H, target_size, dtype),
+        )
+
+    return init
 
 
 def _plain_encode(params: PlainParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
@@ -79,7 +85,9 @@ def _plain_readout(params: PlainParams, out: Array, y: Array, key: Key | None = 
     return params.logits(out)
 
 
-plain = Seq2Seq(_plain_init, _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0])
+plain = Seq2Seq(
+    _init_of(PlainParams, _torch_gru), _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0]
+)
 """GRU encoder, GRU decoder, nothing between them but the last state; embedding, relu, GRU, linear."""
 
 
@@ -148,22 +156,10 @@ class AttentiveParams(NamedTuple):
     logits: Affine
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     """Return the tutorial's translator with attention over `length` source positions and dropout on target words."""
-
-    def init(
-        key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
-    ) -> AttentiveParams:
-        H = hidden
-        keys = jax.random.split(key, 5)
-        return AttentiveParams(
-            normal(keys[0], (source_size, H), dtype),
-            normal(keys[1], (target_size, H), dtype),
-            _torch_gru(keys[2], H, H, dtype),
-            _cell_init(keys[3], H, H, length=length, dtype=dtype),
-            _torch_affine(keys[4], H, target_size, dtype),
-        )
+    init = _init_of(AttentiveParams, functools.partial(_cell_init, length=length))
 
     def encode(params: AttentiveParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
         carry, outs = _encode(params, source, mask)

@@ -21,12 +21,13 @@ import numpy as np
 from jaxseq import losses
 from jaxseq._unroll import trace
 from jaxseq.apps import datasets, series
-from jaxseq.apps.forecast import train as forecast
-from jaxseq.apps.forecast.train import ForecastConfig
+from jaxseq.apps.forecast import model as forecast
+from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.apps.series import Scaler
 from jaxseq.apps.text import PAD
-from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.apps.translate.data import numbered, prepare
+from jaxseq.apps.translate.train import loss_of
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, beside, more
 from jaxseq.experiments.training import fit, seeded
@@ -101,14 +102,16 @@ def of_translator(settings: Settings) -> Replay:
         TranslateConfig(), cell="lstm", hidden=settings.hidden, embedding=settings.hidden, batch=settings.batch,
         max_tokens=settings.max_tokens, buckets=1,
     )  # fmt: skip
-    model, corpus = config.build(), translate.prepare(config)
-    (training,), (held,) = (translate.numbered(config, corpus, p, 1) for p in (corpus.train, corpus.validation))
+    model, corpus = config.build(), prepare(config)
+    (training,), (held,) = (
+        numbered(corpus.source, corpus.target, pairs, 1) for pairs in (corpus.train, corpus.validation)
+    )
     data = (jnp.asarray(training.source), jnp.asarray(training.target))
-    source, minimised = jnp.asarray(held.source[:, :128]), translate.loss_of(model, config)
+    source, minimised = jnp.asarray(held.source[:, :128]), loss_of(model, config)
 
     def init(key: Key) -> Params:
         sizes = {"embedding": config.embedding, "hidden": config.hidden}
-        return model.init(key, len(corpus.source), len(corpus.target), **sizes)
+        return model.init(key, len(corpus.source.vocabulary), len(corpus.target.vocabulary), **sizes)
 
     def loss(params: Params, key: Key) -> Array:
         k_rows, k_loss = jax.random.split(key)

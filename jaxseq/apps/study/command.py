@@ -8,13 +8,16 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.custom import is_code
 from jaxseq.apps.progress import say
+from jaxseq.apps.settings import check_seed
+from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.study import parts, small
-from jaxseq.apps.translate import train as translation
-from jaxseq.apps.translate.command import Shown
+from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import collect
@@ -57,8 +60,7 @@ class Subject:
             for name in ("steps", "hidden"):
                 if getattr(self, name) < 1:
                     raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
-            if not 0 <= self.seed < 2**32:
-                raise InputError(f"--seed must be from 0 to {2**32 - 1}; got {self.seed}")
+            check_seed(self.seed)
             return
         if unfit := given.keys() & {"task", "steps", "hidden", "seed"}:
             raise InputError(f"{run} is trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
@@ -136,7 +138,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         title = f"{name} on {subject.task or 'copy'}"
     else:
         kind, title = parts.kind_of(run), str(run)
-        if kind == translation.KIND:
+        if kind == TRANSLATION:
             if subject.rows is not None:
                 raise InputError(f"{run} is a translator, which reads --text; --rows are of a forecast's series")
             found = parts.of_translator(run, subject.text, subject.cell)
@@ -152,3 +154,53 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         seed=subject.seed, scores=found.scores, briefly=briefly,
     )  # fmt: skip
     return data, list(found.notes)
+
+
+def study_command(
+    run: Positional[Path | None] = None,
+    subject: OmitArgPrefixes[Subject] = Subject(),
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
+    full: bool = False,
+    json: bool = False,
+) -> None:
+    """Look inside a run: every gate, gradient, half-life and what-if, in one page that needs no network.
+
+    Without a run, a small model is trained first, together with those it can be compared with.
+
+    Example: jaxseq study --cell lstm --task copy
+
+    Example: jaxseq study runs/translate --text "她在看书。" -o report.html
+
+    Example: jaxseq study runs/forecast --rows 120:123
+
+    Args:
+      run: Run folder of a translator or a forecast.
+      subject: What is looked at.
+      out: The page to write.
+      full: Keep everything, however large the page becomes; by default at most 2 MB.
+      json: Print the result as JSON.
+    """
+    show(study(run, subject, out, full=full), json)
+
+
+def inspect_command(
+    run: Positional[Path | None] = None,
+    subject: OmitArgPrefixes[Subject] = Subject(),
+    units: int = 6,
+    sequence: int = 1,
+    json: bool = False,
+) -> None:
+    """Look inside a run in the terminal: gates as blocks, half-lives, saturation, gradient norms.
+
+    Example: jaxseq inspect runs/translate --text "她在看书。"
+
+    Example: jaxseq inspect --cell gru --task adding
+
+    Args:
+      run: Run folder of a translator or a forecast.
+      subject: What is looked at.
+      units: How many units of each gate are shown, evenly over the order of their half-lives.
+      sequence: Which of the sequences is shown.
+      json: Print the numbers as JSON, those of every unit.
+    """
+    show(inspect(run, subject, units=units, sequence=sequence), json)

@@ -13,9 +13,13 @@ import numpy as np
 from jaxseq._unroll import trace
 from jaxseq.apps import datasets, run_folder, series, text
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast import model as forecasting
+from jaxseq.apps.forecast.config import KIND as FORECAST
+from jaxseq.apps.forecast.data import times_of
 from jaxseq.apps.text import EOS, PAD, SOS
-from jaxseq.apps.translate import model as translator, train as translation
+from jaxseq.apps.translate import model as translator
+from jaxseq.apps.translate.config import KIND as TRANSLATION
+from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
@@ -52,7 +56,7 @@ def kind_of(run: Path) -> str:
       InputError: if it is none, or one that cannot be studied.
     """
     kind = run_folder.kind_of(run)
-    if kind not in (translation.KIND, forecasting.KIND):
+    if kind not in (TRANSLATION, FORECAST):
         raise InputError(f"{run} is a {kind} run, which cannot be studied; give a translator's or a forecast's")
     return kind
 
@@ -75,7 +79,7 @@ def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> St
         raise InputError(f"--text has {len(lines)} sentences; give 1 to {MOST}")
     done = model.translate(list(lines) or _sentences(run, model))
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
-    read = [[*model.source.encode(d.source_tokens[:-1]), EOS] for d in done]
+    read = [[*model.source.vocabulary.encode(d.source_tokens[:-1]), EOS] for d in done]
     source = jnp.asarray(text.pad(read, max(map(len, read))))
     mask = source != PAD
     labels = [d.source_tokens for d in done]
@@ -110,7 +114,7 @@ def _decoder(
     """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
     params, seq = model.params, model.model
     encoded = seq.encode(params, source, mask)
-    rows = [model.target.encode(d.target_tokens) for d in done]
+    rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
     rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
     targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
@@ -127,8 +131,9 @@ def _decoder(
     return Part(
         "decoder", seq.decoder, encoded.params, ys, real, encoded.carry,
         [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
-        targets, real, model.target.tokens, weights=weights if places else None, source=labels if places else (),
-        scores=scores, reported=-sum(d.log_prob for d in done),
+        targets, real, model.target.vocabulary.tokens,
+        weights=weights if places else None, source=labels if places else (), scores=scores,
+        reported=-sum(d.log_prob for d in done),
     )  # fmt: skip
 
 
@@ -150,10 +155,10 @@ def _scores(attention: Attention, encoded: Encoded, carries: Any, most: int = 4)
 def _sentences(run: Path, model: translator.Translator) -> list[str]:
     """Return three sentences of the run's own data: of a quarter, a half and three quarters of the lengths."""
     try:
-        _, pairs = translator.pairs_for(model.config)
+        _, pairs = pairs_for(model)
     except InputError as error:
         raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
-    fit = sorted({source for source, _ in pairs}, key=lambda one: (len(one), one))
+    fit = sorted({source.written for source, _ in pairs}, key=lambda one: (len(one), one))
     return list(dict.fromkeys(fit[len(fit) * part // 4] for part in (1, 2, 3)))
 
 
@@ -181,7 +186,7 @@ def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
     windows = jnp.asarray(inputs[:, at], jnp.float32)
     nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
-    names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in forecasting.times_of(found)]
+    names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in times_of(found)]
     part = Part(
         cell.name, cell, params.cell, cell.lift(windows), inputs=[names[row - window : row] for row in chosen],
         predict=params.head, targets=nexts, scored=jnp.zeros(windows.shape[:2], bool).at[-1].set(True),

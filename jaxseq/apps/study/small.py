@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.apps.custom import find_cell, is_code, output_size
+from jaxseq.apps.custom import check_reads_series, find_cell, is_code
 from jaxseq.apps.study.parts import Studied
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
@@ -55,7 +55,7 @@ def of_task(name: str, task: Task, *, hidden: int, steps: int, seed: int) -> Stu
       InputError: if there is no such cell, or it does not read such sequences.
     """
     first = find_cell(name)
-    output_size(first, task.input_size, hidden)
+    check_reads_series(first, task.input_size, hidden)
     called = name.rpartition(":")[2] if is_code(name) else first.name
     cells = {called: first, **{own: CELLS[own] for own in BESIDE if CELLS[own] is not first and own != called}}
     keep = log_spaced(steps, 12)
