@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.apps import datasets, text
 from jaxseq.apps.pairs import check_not_empty, passes_filter, read_pairs, split_rows
@@ -156,6 +157,12 @@ def _filtered(config: TranslateConfig, pairs: list[Pair], path: Path) -> tuple[l
 def numbered(source: Preparation, target: Preparation, pairs: Sequence[Pair], buckets: int) -> list[Bucket]:
     """Return pairs as token numbers, each side ending with EOS, grouped by length and padded."""
     return text.buckets([source.numbers(a) for a, _ in pairs], [target.numbers(b) for _, b in pairs], buckets)
+
+
+def target_counts(buckets: Sequence[Bucket], size: int) -> Array:
+    """Return how often each of `size` target tokens is predicted, EOS included; PAD is not predicted."""
+    targets = np.concatenate([bucket.target.ravel() for bucket in buckets])
+    return jnp.asarray(np.bincount(targets[targets != PAD], minlength=size))
 
 
 class Batch(NamedTuple):

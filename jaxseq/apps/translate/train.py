@@ -18,7 +18,7 @@ from jaxseq.apps import run_folder
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take
+from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
@@ -130,7 +130,8 @@ def train(
     )
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     step = optimizer_of(config)
-    state, ledger = _started(path, resume, TrainState.create(_drawn(k_init, config, model, corpus), step))
+    params = _drawn(k_init, config, model, corpus, training)
+    state, ledger = _started(path, resume, TrainState.create(params, step))
     validate = validator(model, held, config.batch) if held else None
     length = order.chunk_length(config.steps, config.report_every, CHUNK)
     jitted = chunk(loss_of(model, config), step)
@@ -162,9 +163,11 @@ def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
     )  # fmt: skip
 
 
-def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus) -> Params:
+def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, training: Sequence[Bucket]) -> Params:
+    """Return the parameters that training starts from; the output's bias from how often each target token occurs."""
+    source, target = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
-    return model.init(key, len(corpus.source.vocabulary), len(corpus.target.vocabulary), **sizes)
+    return model.init(key, source, target, **sizes, counts=target_counts(training, target))
 
 
 def _begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
