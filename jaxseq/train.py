@@ -78,7 +78,10 @@ class TrainState(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What each step of a chunk measured, ``[K]``: loss, global gradient norm before clipping, tokens."""
+    """What each step of a chunk measured, ``[K]``: loss, global gradient norm before clipping, tokens.
+
+    Loss and norm are ``[K, N]`` where N models are trained side by side.
+    """
 
     loss: Array
     gradient_norm: Array
@@ -139,7 +142,7 @@ class Report(NamedTuple):
 
 
 class Listener:
-    """Told what goes on; the command line's draws a progress bar. Each method may be overridden."""
+    """Callbacks for training events, each of which may be overridden; the command line's draws a progress bar."""
 
     def compiling(self, programs: int) -> None:
         """Compilation of so many programs begins."""
@@ -234,7 +237,7 @@ def _remember(ledger: Ledger, loss: float, step: int, busy: float) -> tuple[Ledg
 def _check_finite(seen: Steps, done: int, saved: int) -> None:
     bad = ~(np.isfinite(seen.loss) & np.isfinite(seen.gradient_norm))
     if bad.any():
-        first = int(np.argmax(bad))
+        first = int(np.argmax(bad.reshape(len(bad), -1).any(1)))
         kept = f"The checkpoint of step {saved} is kept" if saved else "Nothing was saved yet"
         raise NonFiniteError(
             f"training stopped: at step {done + first + 1} the loss is {seen.loss[first]} and the gradient norm "

@@ -280,7 +280,7 @@ def test_without_network_the_message_says_what_to_do(monkeypatch, cache) -> None
 
 def test_without_pooch_the_message_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match=r"pip install pooch.*jaxseq data add cmn-eng FILE"):
+    with pytest.raises(InputError, match=r"needs pooch: pip install \"jaxseq\[apps\]\".*jaxseq data add cmn-eng FILE"):
         datasets.get("cmn-eng")
 
 

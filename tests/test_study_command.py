@@ -13,7 +13,8 @@ import pytest
 from jaxseq import checkpoint, cli, interventions, study
 from jaxseq._unroll import unroll
 from jaxseq.apps import run_folder
-from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast import config as forecasting
+from jaxseq.apps.forecast.model import init
 from jaxseq.apps.study import command as studying, parts, small
 from jaxseq.apps.text import Vocabulary
 from jaxseq.apps.translate import model as translator, train as translation
@@ -47,7 +48,7 @@ def write_forecast(folder, **settings):
     config = forecasting.ForecastConfig(**{"hidden": 4, "seeds": 2, "cell": "lstm", **settings})
     run_folder.create(folder, forecasting.KIND, config)
     keys = jax.random.split(jax.random.key(0), 2)
-    params = jax.vmap(lambda key: forecasting.init(key, config, 1))(keys)
+    params = jax.vmap(lambda key: init(key, config, 1))(keys)
     scaling = {"mean": np.array([0.1]), "std": np.array([0.1])}
     facts = {"names": ["passengers"], "season": 12, "log": True, "lag": 12}
     checkpoint.save(folder / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
