@@ -12,7 +12,7 @@ from jaxseq.problems._base import Batch, Problem
 from jaxseq.problems._compare import Compared, Scores, compare, count_params, evaluate, matched_hidden
 from jaxseq.problems._copy import copy, reverse
 from jaxseq.problems._letters import letters
-from jaxseq.problems._retaining import retaining
+from jaxseq.problems._retaining import RETAINING, retaining
 from jaxseq.problems._warped import warped
 from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_params, loss_of, outputs, train
 
@@ -23,6 +23,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
 
 __all__ = [
     "PROBLEMS",
+    "RETAINING",
     "Batch",
     "Compared",
     "ModelParams",

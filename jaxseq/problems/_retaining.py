@@ -13,7 +13,7 @@ from jaxseq.initializers import Initializer, chrono, zeros
 from jaxseq.notation import Array, Key, Params
 from jaxseq.problems.fit import Init
 
-BLOCKS = {lstm: "i f g o", gru: "r z n"}
+RETAINING = {lstm: "i f g o", gru: "r z n"}
 """The cells whose bias holds the gate that retains, f or z, as one of these blocks."""
 
 
@@ -35,13 +35,13 @@ def retaining(cell: Cell, *, bias: float | None = None, longest: float | None = 
       >>> params.b.tolist()
       [0.0, 0.0, 2.0, 2.0, 0.0, 0.0]
     """
-    if cell not in BLOCKS:
-        known = " and ".join(known.name for known in BLOCKS)
+    if cell not in RETAINING:
+        known = " and ".join(known.name for known in RETAINING)
         raise InputError(f"retaining: only {known} have a bias known to retain; got {cell.name}")
     if (bias is None) == (longest is None):
         raise InputError(f"retaining: give either bias or longest; got bias={bias}, longest={longest}")
-    names = BLOCKS[cell].split()
-    draw = chrono(longest, BLOCKS[cell]) if bias is None else _constant(names, bias)
+    names = RETAINING[cell].split()
+    draw = chrono(longest, RETAINING[cell]) if bias is None else _constant(names, bias)
     if cell is lstm:
         options = {"forget_bias": 0.0, **options}  # or it would be added to the bias
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.cells._parts import check_sizes
 from jaxseq.notation import Key
-from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, of_symbols, step_numbers
+from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, of_symbols
 
 
 @functools.cache

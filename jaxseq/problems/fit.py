@@ -161,7 +161,7 @@ def descend(
         updates, opt_state = rule.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
         if snapshot_steps:
-            # The next slot is overwritten at each step until its step is reached; past the last slot nothing is written.
+            # The next slot is overwritten until its step is reached; past the last slot nothing is written.
             slot = jnp.searchsorted(after, at + 1)
             snapshots = jax.tree.map(lambda a, p: a.at[slot].set(p, mode="drop"), snapshots, params)
         return (params, opt_state, snapshots), value
@@ -195,7 +195,7 @@ def drawn_loss(cell: Cell, problem: Problem, batch: int) -> Callable[[ModelParam
 
 
 def loss_of(problem: Problem, readout: Affine, batch: Batch) -> Callable[[Carry, Array], Array]:
-    """Return the loss as a function of what `unroll` returns, ``(carry, outs) -> []``, as the study's functions take it.
+    """Return the loss as a function of what `unroll` returns, ``(carry, outs) -> []``, for the functions of `study`.
 
     Example:
       >>> from jaxseq import problems
