@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxseq.problems.letters import letters
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -23,7 +24,6 @@ from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, tol
 from jaxseq.initializers import orthogonal
 from jaxseq.problems import tasks
 from jaxseq.problems.fit import Model
-from jaxseq.problems.letters import letters
 from jaxseq.seq2seq import Affine
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
