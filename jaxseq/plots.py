@@ -191,7 +191,7 @@ def gates(
     images = []
     for row, (name, values) in enumerate(blocks.items()):
         shown = np.tanh(values) if name in squashed else values
-        centred = name == "a" or name in signed or np.nanmin(values, initial=0) < 0
+        centred = name == "a" or name in signed or bool(np.nanmin(values, initial=0) < 0)
         images.append(_gate(ax, shown[:, order].T, row, centred))
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
     names = {name: (labels or {}).get(name, gate_label(name)) for name in blocks}

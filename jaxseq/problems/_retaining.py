@@ -13,7 +13,7 @@ from jaxseq.initializers import Initializer, chrono, zeros
 from jaxseq.notation import Array, Key, Params
 from jaxseq.problems.fit import Init
 
-RETAINING = {lstm: "i f g o", gru: "r z n"}
+RETAINING: dict[Cell, str] = {lstm: "i f g o", gru: "r z n"}
 """The cells whose bias holds the gate that retains, f or z, as one of these blocks."""
 
 
@@ -38,10 +38,13 @@ def retaining(cell: Cell, *, bias: float | None = None, longest: float | None = 
     if cell not in RETAINING:
         known = " and ".join(known.name for known in RETAINING)
         raise InputError(f"retaining: only {known} have a bias known to retain; got {cell.name}")
-    if (bias is None) == (longest is None):
-        raise InputError(f"retaining: give either bias or longest; got bias={bias}, longest={longest}")
     names = RETAINING[cell].split()
-    draw = chrono(longest, RETAINING[cell]) if bias is None else _constant(names, bias)
+    if bias is not None and longest is None:
+        draw = _constant(names, bias)
+    elif longest is not None and bias is None:
+        draw = chrono(longest, RETAINING[cell])
+    else:
+        raise InputError(f"retaining: give either bias or longest; got bias={bias}, longest={longest}")
     if cell is lstm:
         options = {"forget_bias": 0.0, **options}  # or it would be added to the bias
 
