@@ -49,7 +49,8 @@ def part_of(
     spoken = bool(problem.symbols)
     return Part(
         name, cell, params.cell, cell.lift(batch.xs), batch.mask, inputs=_labels(problem, np.asarray(batch.xs)),
-        predict=lambda outs: params.readout(outs), targets=batch.targets if spoken else batch.targets[..., None], scored=batch.scored,
+        predict=params.readout.__call__, targets=batch.targets if spoken else batch.targets[..., None],
+        scored=batch.scored,
         words=[*problem.symbols, "$"][: problem.output_size] if spoken else (),
         head=(params.readout.W, params.readout.b),
         swaps={s: jnp.eye(problem.input_size)[n] for n, s in enumerate(problem.symbols)} if spoken else None,

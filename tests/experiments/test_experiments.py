@@ -26,7 +26,7 @@ from jaxseq.experiments.base import NOT_REPRODUCED
 from jaxseq.experiments.data import EOS, PAD, SOS
 from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
 from jaxseq.initializers import orthogonal
-from jaxseq.seq2seq import Affine
+from jaxseq.problems import ModelParams
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
