@@ -17,13 +17,14 @@ from jax import lax
 
 from jaxseq._layers import Bidirectional, bidirectional
 from jaxseq._unroll import unroll
+from jaxseq.affine import Affine
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
-from jaxseq.cells import Cell, affine, gru
+from jaxseq.cells import Cell, gru
 from jaxseq.cells._checks import check_is_cell
 from jaxseq.decode import TokenStep
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, normal, zeros
+from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 
 
@@ -110,22 +111,6 @@ class Seq2Seq(NamedTuple):
         steps = jnp.arange(inputs.shape[0])
         _, seen = lax.scan(one, (encoded.carry, inputs[0]), (steps, inputs, forced))
         return seen
-
-
-class Affine(NamedTuple):
-    """``W [D, N]`` and ``b [N]`` of ``x W + b``."""
-
-    W: Array
-    b: Array
-
-    @staticmethod
-    def init(key: Key, inputs: int, outputs: int, dtype: Any, kernel: Initializer = glorot) -> Affine:
-        """Return weights drawn by `kernel` and a bias of zeros. Consumes `key`."""
-        return Affine(kernel(key, (inputs, outputs), dtype), zeros(key, (outputs,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        """Return ``x W + b``."""
-        return affine(x, self.W, self.b)
 
 
 class TranslatorParams(NamedTuple):

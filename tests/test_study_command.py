@@ -22,7 +22,7 @@ from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 
@@ -53,7 +53,7 @@ def write_forecast(folder, **settings):
     facts = {"names": ["passengers"], "season": 12, "log": True, "lag": 12}
     checkpoint.save(folder / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
     for step in (0, 10):
-        run_folder.log(folder, Report(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
+        run_folder.log(folder, Metrics(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
     return params, scaling, facts
 
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.affine import Affine
 from jaxseq.apps.text import EOS, Vocabulary
 from jaxseq.apps.translate import model as translating, train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import preparations
 from jaxseq.errors import InputError
-from jaxseq.seq2seq import Affine, translator
+from jaxseq.seq2seq import translator
 
 PAIRS = [("i see a dog", "我看狗"), ("you see a dog", "你看狗"), ("you hear", "你听"), ("i see a fish now", "我看鱼")]
 STILL = {"steps": 1, "batch": 2, "validation": 0.0, "learning_rate": 1e-30, "embedding": 4, "hidden": 4}

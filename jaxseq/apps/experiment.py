@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from jaxseq.apps.translate.command import Shown
+from jaxseq.apps.shown import Shown
 from jaxseq.experiments import report
 
 
@@ -37,6 +37,6 @@ def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:
           markdown: Print the table of verdicts alone, in Markdown.
           json: Print as JSON.
         """
-        show(report.experiment(name, out, quick=quick, markdown=markdown), json)
+        show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown)), json)
 
     return experiment

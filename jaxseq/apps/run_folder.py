@@ -21,7 +21,7 @@ from jaxseq import __version__
 from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError, nearest
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
 
@@ -163,7 +163,7 @@ def _fits(value: Any, wanted: Any) -> bool:
     return type(value) in (int, float) if wanted is float else type(value) is wanted  # True is not a number
 
 
-def log(path: Path, report: Report) -> None:
+def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
     line = json.dumps(report._asdict())
     try:
@@ -173,13 +173,13 @@ def log(path: Path, report: Report) -> None:
         raise cannot_write(path / METRICS, error) from error
 
 
-def metrics(path: Path | str) -> list[Report]:
+def metrics(path: Path | str) -> list[Metrics]:
     """Return all reports of a run; a last line cut short by a kill is left out."""
     file = Path(path) / METRICS
     reports = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
-            reports.append(Report(**json.loads(line)))
+            reports.append(Metrics(**json.loads(line)))
         except (ValueError, TypeError):
             continue
     return reports

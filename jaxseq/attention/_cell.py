@@ -82,7 +82,7 @@ def _joined(carry: Carry, state: Tree) -> Carry:
 
 
 def _plain(cell: Cell) -> bool:
-    return cell.lift is Cell._field_defaults["regular"] and not cell.spatial
+    return cell.takes_array and not cell.spatial
 
 
 def with_attention(cell: Cell, attention: Attention) -> Cell:

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.attention import Attention, additive
 from jaxseq.attention._base import batch_first
 from jaxseq.cells import gru
 from jaxseq.decode import greedy
 from jaxseq.experiments.base import Experiment, Found, Row, above, beside, less, more
+from jaxseq.experiments.data import EOS, FIRST, PAD, SOS
 from jaxseq.experiments.training import fit, seeded
 from jaxseq.losses import cross_entropy, masked_mean
 from jaxseq.notation import Array, Key, Params, Tree
@@ -31,9 +31,6 @@ from jaxseq.seq2seq import Seq2Seq, translator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FIRST = 4
-"""The first number that is a symbol: below are padding, beginning, end and what is unknown."""
 
 
 class Settings(NamedTuple):
@@ -189,5 +186,5 @@ attention = Experiment(
     "arXiv:1409.0473, section 5.1 and figure 2",
     run, Settings(),
     Settings(longest=10, symbols=10, hidden=32, embedding=16, steps=1200, batch=32, rate=5e-3, tested=64),
-    "jaxseq study --cell gru --task reverse",
+    "jaxseq study --cell gru --problem reverse",
 )  # fmt: skip

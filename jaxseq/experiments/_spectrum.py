@@ -39,8 +39,9 @@ from jax.flatten_util import ravel_pytree
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell, gru, lstm
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import retaining, seeded
+from jaxseq.experiments.training import seeded
 from jaxseq.notation import Array, Key, Params
+from jaxseq.problems import retaining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +68,7 @@ def drawn(cell: Cell, key: Key, hidden: int, gain: float, bias: float) -> Params
     def gaussian(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         return gain * hidden**-0.5 * jax.random.normal(key, shape, dtype)
 
-    return retaining(cell, bias, recurrent=gaussian)(key, 1, hidden)
+    return retaining(cell, bias=bias, recurrent=gaussian)(key, 1, hidden)
 
 
 def jacobian(cell: Cell, params: Params, key: Key, steps: int) -> tuple[Array, Array, Array]:
@@ -200,5 +201,5 @@ spectrum = Experiment(
     "step Jacobian at 1, and the cloud's outline is that of random-matrix theory.",
     'Can, Krishnamurthy & Schwab 2020, "Gating creates slow modes and controls phase-space complexity in GRUs and '
     'LSTMs", arXiv:2002.00025',
-    run, Settings(), Settings(hidden=200), "jaxseq study --cell lstm --task copy",
+    run, Settings(), Settings(hidden=200), "jaxseq study --cell lstm --problem copy",
 )  # fmt: skip

@@ -23,9 +23,10 @@ from jax import lax
 from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, lstm, rnn
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import retaining, seeded
+from jaxseq.experiments.training import seeded
 from jaxseq.initializers import orthogonal
 from jaxseq.notation import Array, Carry, Key, Params
+from jaxseq.problems import retaining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ def networks(settings: Settings) -> dict[str, tuple[Cell, Any]]:
         return rnn, lambda key: rnn.init(key, 1, settings.hidden, recurrent=scaled)
 
     def gated(cell: Cell, bias: float) -> tuple[Cell, Any]:
-        init = retaining(cell, bias)
+        init = retaining(cell, bias=bias)
         return cell, lambda key: init(key, 1, settings.hidden)
 
     named = {f"rnn, radius {rho:g}": tanh(rho) for rho in settings.radii}
@@ -140,5 +141,5 @@ vanishing = Experiment(
     "vanishes below 1 and can grow only above 1; gates that retain carry it further.",
     'Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", arXiv:1211.5063, '
     "section 2",
-    run, Settings(), Settings(hidden=64, lags=100), "jaxseq study --cell rnn --task copy",
+    run, Settings(), Settings(hidden=64, lags=100), "jaxseq study --cell rnn --problem copy",
 )  # fmt: skip

@@ -1,17 +1,17 @@
 """What an experiment is, and the one rule by which a claim of a paper is judged.
 
-An experiment states a claim with its source, measures each part of it once a seed, and turns each part into a *margin*:
-a number a seed that is above 0 where that seed agrees with the claim (`above`, `below`, `more`). The rule, for every
-part of every experiment the same, and fixed before anything was measured:
+An experiment states a claim with its source, measures each part of it for each seed, and turns it into a *margin*: a
+number for each seed that is above 0 where that seed agrees with the claim (`above`, `below`, `more`). One rule, fixed
+before anything was measured, holds for every part of every experiment:
 
     reproduced      the 95% confidence interval of the mean margin over the seeds lies above 0
     not reproduced  it lies below 0
-    inconclusive    it holds 0, fewer than 5 seeds were run, or a margin is not a number: a seed in which no network
-                    learnt anything tells nothing about which learns more (`Row.where`)
+    inconclusive    it contains 0, fewer than 5 seeds were run, or a margin is NaN: a seed in which no network learnt
+                    anything does not say which learns more (`Row.where`)
 
 The interval is Student's, ``mean ± t(0.975, n - 1) s / sqrt(n)``, s the standard deviation over the n seeds. A claim is
-reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. What is measured beside
-the claim, for comparison, is shown without a verdict and does not count.
+reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. Quantities measured for
+comparison are shown without a verdict and do not count.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy comes with jax
 
 from jaxseq.cells import Cell
-from jaxseq.problems.fit import Model
-from jaxseq.problems.tasks import Task
+from jaxseq.problems import ModelParams, Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,8 +41,8 @@ class Row(NamedTuple):
     Fields:
       what: the quantity, in words.
       claimed: what the source says of it, in words; empty for what is measured beside the claim.
-      values: one a seed, or one number for what depends on no seed.
-      margins: one a seed, above 0 where it agrees with the claim; empty beside the claim.
+      values: one for each seed, or one number for what depends on no seed.
+      margins: one for each seed, above 0 where it agrees with the claim; empty beside the claim.
     """
 
     what: str
@@ -87,7 +86,7 @@ def interval(margins: Sequence[float]) -> tuple[float, float]:
 
 
 def verdict(margins: Sequence[float]) -> str:
-    """Return the verdict on a margin measured once a seed, by the rule above.
+    """Return the verdict on a margin measured for each seed, by the rule above.
 
     Example:
       >>> verdict([1.0, 2.0, 3.0, 4.0, 5.0]), verdict([-1.0, 1.0, -1.0, 1.0, 0.5]), verdict([1.0] * 4)
@@ -152,15 +151,15 @@ class Network(NamedTuple):
     Fields:
       name: what it is called.
       cell: the Cell.
-      task: what it was trained on.
-      model: its `Model`.
+      problem: what it was trained on.
+      params: of cell and readout.
       losses: of its training, ``[steps]``.
     """
 
     name: str
     cell: Cell
-    task: Task
-    model: Model
+    problem: Problem
+    params: ModelParams
     losses: Any
 
 
@@ -170,8 +169,7 @@ class Found(NamedTuple):
     Fields:
       rows: the parts of the claim, and what was measured beside them.
       draw: draws the figure: ``(matplotlib figure) -> None``.
-      networks: some of the trained ones, of the first seed and all on one task, for a study page; empty where none was
-        trained that such a page can show.
+      networks: some of the trained ones, of the first seed and all on one problem, for a study page; may be empty.
     """
 
     rows: tuple[Row, ...]

@@ -22,6 +22,9 @@ from jaxseq.study.look import EQUAL, Look, look_at, look_for
 from jaxseq.study.memory import real_steps
 from jaxseq.study.timelines import gates_of
 
+CLOSED, OPEN = 0.1, 0.9
+"""Below the first a gate is closed, above the second open (Karpathy et al. 2015)."""
+
 LARGE, DRAWS = 8.0, 32
 """Standard deviation of the inputs, and number of problems, that tell what is bounded from what is not."""
 
@@ -33,7 +36,7 @@ class Saturation(NamedTuple):
     open: Array
 
 
-def saturation(gate: Array, mask: Array | None = None, *, low: float = 0.1, high: float = 0.9) -> Saturation:
+def saturation(gate: Array, mask: Array | None = None, *, low: float = CLOSED, high: float = OPEN) -> Saturation:
     """Return how often each unit of a gate ``[T, B, H]`` is below `low` and above `high`.
 
     Example:

@@ -21,10 +21,22 @@ from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.testing import Problem, Subject, at, draw, noisy
+from jaxseq.trees import at, named_leaves, noisy, numpy_generator
 
 EQUAL = 1e-9
 """How near two quantities must be, relative to 1, in float64 on a random problem, to be the same."""
+
+
+SIZES = 3, 5
+"""D and H of a random problem."""
+
+
+class Drawn(NamedTuple):
+    """What one step takes: params, an input ``[B, D]`` and the carry before it."""
+
+    params: Params
+    x: Tree
+    carry: Carry
 
 
 class Look(NamedTuple):
@@ -51,14 +63,13 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
       InputError: if the cell's init needs more than sizes.
     """
     with _exact():
-        subject = Subject(cell, seed=seed)
         batch = (2, *(3, 2)[: cell.spatial])
 
-        def like(key: Key, x: Array) -> Problem:
-            params = cell.init(key, subject.input_size, subject.hidden_size, dtype=jnp.float64)
-            return Problem(params, at(cell.lift(x), 0), cell.initial_carry(params, batch))
+        def like(key: Key, x: Array) -> Drawn:
+            params = cell.init(key, *SIZES, dtype=jnp.float64)
+            return Drawn(params, at(cell.lift(x), 0), cell.initial_carry(params, batch))
 
-        x = jax.ShapeDtypeStruct((1, *batch, subject.input_size), jnp.float64)
+        x = jax.ShapeDtypeStruct((1, *batch, SIZES[0]), jnp.float64)
         try:
             shapes = jax.eval_shape(like, jax.eval_shape(lambda: jax.random.key(0)), x)
         except TypeError as error:
@@ -66,7 +77,14 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
                 f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
                 "what it runs on, keeps_in(cell, params, xs, carry), and passed on as keep"
             ) from error
-        return _look(cell, shapes, lambda: _first(draw(subject, 1, batch[:1])), seed, size, draws)
+
+        def drawn() -> Drawn:
+            keys = jax.random.split(jax.random.key(seed), 5)
+            x = numpy_generator(keys[1]).standard_normal((1, *batch, SIZES[0]))
+            made = like(keys[0], jnp.asarray(x, jnp.float64))
+            return Drawn(*map(noisy, keys[2:], made))
+
+        return _look(cell, shapes, drawn, seed, size, draws)
 
 
 def look_near(
@@ -85,11 +103,11 @@ def look_near(
       InputError: within jit, if NaN comes of such numbers, so that those of the run are needed.
     """
 
-    def like() -> Problem:
+    def like() -> Drawn:
         start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
-        return Problem(params, at(xs, 0), start)
+        return Drawn(params, at(xs, 0), start)
 
-    def drawn() -> Problem:
+    def drawn() -> Drawn:
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
             raise InputError(f"{cell.name}: what its gates do is found out from its own numbers; call this outside jit")
         exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
@@ -101,10 +119,6 @@ def look_near(
         return _look(cell, shapes, drawn, seed, size, draws)
 
 
-def _first(problem: Problem) -> Problem:
-    return problem._replace(xs=at(problem.xs, 0))
-
-
 @contextlib.contextmanager
 def _exact() -> Iterator[None]:
     """Compute at once, though within jit, and in float64."""
@@ -112,16 +126,16 @@ def _exact() -> Iterator[None]:
         yield
 
 
-def _look(cell: Cell, like: Problem, drawn: Callable[[], Problem], seed: int, size: float, draws: int) -> Look:
+def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Look:
     rng = np.random.default_rng(seed)
 
     def any_of(scale: float, tree: Tree) -> Tree:
         return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
 
-    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.xs))
+    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         own = drawn()  # slower: random numbers take a second to compile
-        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.xs))
+        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
         seen = _looker(cell)(*jax.tree.map(lambda a: a[None], (own.params, *larger)))
     ratios, after, named, out = jax.tree.map(np.asarray, seen)
     return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
@@ -166,11 +180,6 @@ def look_for(
         return look_near(cell, params, xs, carry, size=size, draws=draws)
 
 
-def named_leaves(tree: Tree) -> dict[str, Any]:
-    """Return the leaves of a tree of gates, or of a carry, by name: ``"f"``, and in a stack ``"0.f"``."""
-    return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
-
-
 def over(gate: Any, leaf: Any) -> Any:
     """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
     return over_features(gate, leaf)
@@ -191,7 +200,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
     def usable(name: str) -> bool:
         try:
-            jax.eval_shape(held(cell, (name,)).gates, *step)
+            jax.eval_shape(held(cell, (name,)).equations, *step)
         except InputError:
             return False
         return True

@@ -17,7 +17,7 @@ from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.errors import choose
 from jaxseq.files import write_atomic
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 
 def forecast(
@@ -92,7 +92,7 @@ def _report(config: ForecastConfig, result: Forecast) -> Shown:
     return Shown(facts, text)
 
 
-def _draw(result: Forecast, every: list[Report]) -> None:
+def _draw(result: Forecast, every: list[Metrics]) -> None:
     from jaxseq import plots
 
     data = result.data.series

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseq import checkpoint
 from jaxseq._unroll import unroll
+from jaxseq.affine import Affine
 from jaxseq.apps import datasets, run_folder, series
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.forecast.config import KIND, ForecastConfig
@@ -21,7 +22,6 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Key, Params
-from jaxseq.seq2seq import Affine
 
 
 class ForecasterParams(NamedTuple):

@@ -21,7 +21,7 @@ from jaxseq.apps.forecast.model import Forecaster, ForecasterParams, init, predi
 from jaxseq.apps.settings import check_seed
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
-from jaxseq.train import Interrupted, Listener, NonFiniteError, Report, Steps, TrainState, chunk, fit, optimizer
+from jaxseq.train import Interrupted, Listener, Metrics, NonFiniteError, Steps, TrainState, chunk, fit, optimizer
 
 CHUNK = 20
 """Most epochs in one jitted chunk, so that progress moves and Ctrl-C is heard."""
@@ -113,7 +113,7 @@ def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> F
         return state, steps
 
     try:
-        state, ledger = fit(
+        state, record = fit(
             state, run, itertools.repeat((0, rows)), steps=config.epochs, report_every=config.epochs, listener=listener
         )
     except Interrupted as stopped:
@@ -121,7 +121,7 @@ def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> F
     except NonFiniteError:
         raise NonFiniteError("the training loss became infinite or NaN; try a lower --learning-rate") from None
     curve, norms = (np.concatenate([getattr(steps, name) for steps in seen]) for name in ("loss", "gradient_norm"))
-    return Fitted(state.params, curve, norms, targets.size * config.seeds, ledger.elapsed, compile_seconds)
+    return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
 
 def _loss_of(config: ForecastConfig) -> Any:
@@ -134,11 +134,11 @@ def _loss_of(config: ForecastConfig) -> Any:
     return loss
 
 
-def reports(fitted: Fitted, every: int = 10) -> list[Report]:
+def reports(fitted: Fitted, every: int = 10) -> list[Metrics]:
     """Return every so many epochs' training loss and gradient norm, means over seeds, as lines for metrics.jsonl.
 
     Values that are forecast count as tokens: ``tokens_per_second`` are values a second, all seeds together.
     """
     loss, norm, epochs = fitted.losses.mean(1), fitted.gradient_norms.mean(1), len(fitted.losses)
     rate, pace = fitted.forecasts * epochs / fitted.seconds, fitted.seconds / epochs
-    return [Report(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]
+    return [Metrics(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]

@@ -1,4 +1,4 @@
-"""What is studied of a run: a translator's decoder and encoder, a forecast's network."""
+"""The parts of a run that are studied: a translator's decoder and encoder, a forecast's network."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ MOST = 8
 
 
 class Studied(NamedTuple):
-    """What a study looks at.
+    """The subject of a study.
 
     Fields:
       parts: the cells as they read some sequences.
       subtitle: what the model is, what it was trained on and what it reads.
-      notes: what a person should know beside.
-      scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same task.
+      notes: remarks for the user.
+      scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same problem.
     """
 
     parts: list[Part]
@@ -53,7 +53,7 @@ def kind_of(run: Path) -> str:
     """Return what kind of run a folder is.
 
     Raises:
-      InputError: if it is none, or one that cannot be studied.
+      InputError: if it is not a run, or one that cannot be studied.
     """
     kind = run_folder.kind_of(run)
     if kind not in (TRANSLATION, FORECAST):
@@ -67,10 +67,10 @@ def kind_of(run: Path) -> str:
 def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> Studied:
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
-    Of an encoder in layers, the first is shown.
+    Only the first encoder layer is shown.
 
     Raises:
-      InputError: if the run cannot be loaded or its parameters are no numbers; for an empty sentence, one that is too
+      InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
         long, or too many.
     """
     model = translator.load(run, own)
@@ -169,7 +169,7 @@ def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
 
     Raises:
-      InputError: if the run cannot be loaded or its parameters are no numbers; if a row has no window before it.
+      InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.
     """
     model = forecasting.load(run, own)
     check_numbers(str(run / run_folder.MODEL), model.params)

@@ -137,7 +137,7 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
     """Draw the loss and one attention map, write the run's README, and say how training went."""
     from jaxseq import plots
 
-    reports, ledger, path = trained.reports, trained.ledger, trained.path
+    reports, record, path = trained.reports, trained.record, trained.path
     curve = plots.loss_curve(
         [r.step for r in reports], [r.loss for r in reports], [r.validation_loss for r in reports]
     )  # fmt: skip
@@ -146,8 +146,8 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
     write_atomic(path / "README.md", _card(trained, scores))
     last = reports[-1]
     facts = {
-        "run": str(path), "steps": last.step, "loss": last.loss, "validation_loss": ledger.best,
-        "tokens_per_second": last.tokens_per_second, "seconds": ledger.elapsed,
+        "run": str(path), "steps": last.step, "loss": last.loss, "validation_loss": record.best,
+        "tokens_per_second": last.tokens_per_second, "seconds": record.elapsed,
         "compile_seconds": trained.compile_seconds, "reports": [r._asdict() for r in reports],
         "evaluation": scores._asdict(),
     }  # fmt: skip
@@ -218,8 +218,8 @@ def _card(trained: Trained, scores: Evaluation) -> str:
     return f"""# Translator {config.source} → {config.target}
 
 Trained by jaxseq on `{config.data}`: {len(trained.corpus.train)} pairs, {len(trained.corpus.validation)} held back for
-choosing the checkpoint. Best loss {trained.ledger.best:.4f} at step {trained.ledger.best_step}, after
-{trained.ledger.elapsed:.0f} s of training and {trained.compile_seconds:.0f} s of compilation.
+choosing the checkpoint. Best loss {trained.record.best:.4f} at step {trained.record.best_step}, after
+{trained.record.elapsed:.0f} s of training and {trained.compile_seconds:.0f} s of compilation.
 
 ```
 {_scores(scores)}

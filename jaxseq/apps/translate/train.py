@@ -24,7 +24,7 @@ from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import Seq2Seq
-from jaxseq.train import Interrupted, Ledger, Listener, Report, Steps, TrainState, chunk, fit, optimizer
+from jaxseq.train import Interrupted, Listener, Metrics, Record, Steps, TrainState, chunk, fit, optimizer
 
 CHUNK = 20
 """Most train steps in one jitted chunk: a second or so, so that progress moves and Ctrl-C is heard."""
@@ -91,15 +91,15 @@ class Trained(NamedTuple):
       translator: with the best parameters.
       corpus: what it was trained on.
       reports: every line of the run's metrics.
-      ledger: the best loss, and how long training took.
+      record: the best loss, and how long training took.
       compile_seconds: of compilation.
     """
 
     path: Path
     translator: Translator
     corpus: Corpus
-    reports: list[Report]
-    ledger: Ledger
+    reports: list[Metrics]
+    record: Record
     compile_seconds: float
 
 
@@ -131,7 +131,7 @@ def train(
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     step = optimizer_of(config)
     params = _drawn(k_init, config, model, corpus, training)
-    state, ledger = _started(path, resume, TrainState.create(params, step))
+    state, record = _started(path, resume, TrainState.create(params, step))
     validate = validator(model, held, config.batch) if held else None
     length = order.chunk_length(config.steps, config.report_every, CHUNK)
     jitted = chunk(loss_of(model, config), step)
@@ -142,8 +142,8 @@ def train(
         start=int(state.step) // length, replacement=config.replacement,
     )  # fmt: skip
     try:
-        _, ledger = fit(
-            state, run, stream, steps=config.steps, report_every=config.report_every, ledger=ledger,
+        _, record = fit(
+            state, run, stream, steps=config.steps, report_every=config.report_every, record=record,
             patience=config.patience, validate=validate, save=saver, listener=listener,
         )  # fmt: skip
     except Interrupted as stopped:
@@ -152,7 +152,7 @@ def train(
     if best is None:  # what was resumed had its best step behind it
         best = best_params(path, config, model, corpus.source.vocabulary, corpus.target.vocabulary)
     translator = Translator(config, model, best, corpus.source, corpus.target)
-    return Trained(path, translator, corpus, run_folder.metrics(path), ledger, compile_seconds)
+    return Trained(path, translator, corpus, run_folder.metrics(path), record, compile_seconds)
 
 
 def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
@@ -195,15 +195,15 @@ def _write_vocabularies(path: Path, corpus: Corpus) -> None:
     write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
 
 
-def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, Ledger]:
-    """Return the state and the ledger that training starts from: the new state, or what the run saved last."""
-    ledger = Ledger()
+def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, Record]:
+    """Return the state and the record that training starts from: the new state, or what the run saved last."""
+    record = Record()
     if resume and (path / run_folder.LAST).exists():
         state = checkpoint.load(path / run_folder.LAST, state)
-        ledger = Ledger(**checkpoint.facts(path / run_folder.LAST)["ledger"])
+        record = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
     if resume:
         run_folder.rewind(path, int(state.step))
-    return state, ledger
+    return state, record
 
 
 def _compiled(
@@ -237,11 +237,11 @@ class _Saver:
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
         self.best: Params | None = None
 
-    def __call__(self, state: TrainState, ledger: Ledger, report: Report, better: bool) -> None:
+    def __call__(self, state: TrainState, record: Record, report: Metrics, better: bool) -> None:
         model = self.path / run_folder.MODEL
         if better or not model.exists():
             # a copy: the state is donated to the next chunk
             self.best = jax.tree.map(lambda a: jnp.asarray(np.array(a)), state.params)
             checkpoint.save(model, self.best, step=report.step, vocabularies=self.words)
         run_folder.log(self.path, report)
-        checkpoint.save(self.path / run_folder.LAST, state, ledger=ledger._asdict(), corpus=self.digest)
+        checkpoint.save(self.path / run_folder.LAST, state, ledger=record._asdict(), corpus=self.digest)
