@@ -7,7 +7,7 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.apps import run_folder
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Config:
     names: tuple[str, ...] = ("a", "b")
 
 
-def report(step: int) -> Report:
-    return Report(step, 1.5, None, 10.0, 0.1, float(step))
+def report(step: int) -> Metrics:
+    return Metrics(step, 1.5, None, 10.0, 0.1, float(step))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 
@@ -52,7 +52,7 @@ def write_forecast(folder, **settings):
     facts = {"names": ["passengers"], "season": 12, "log": True, "lag": 12}
     checkpoint.save(folder / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
     for step in (0, 10):
-        run_folder.log(folder, Report(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
+        run_folder.log(folder, Metrics(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
     return params, scaling, facts
 
 
@@ -260,7 +260,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; cut it into shorter ones"),
         ("study {translator} --text a b c d e f g h i", "--text has 9 sentences; give 1 to 8"),
         ("study {translator} --text ", r"sentence 1 \(''\) is empty; give text"),
-        ("study {translator} --task copy", "is trained; leave out --task copy, or the run"),
+        ("study {translator} --task copy", "is trained; leave out --problem copy, or the run"),
         ("inspect {translator} --steps 5", "is trained; leave out --steps 5, or the run"),
         ("study {translator} --cell lstm", "has its own cell; leave out --cell lstm"),
         ("study {forecast} --rows 3", "row 3 cannot be studied; there are rows 0 to 143, and the first 24 have no"),
@@ -268,7 +268,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study {forecast} --rows a:b", "--rows is a number.*got 'a:b'"),
         ("study {forecast} --rows 50:90", "--rows 50:90 names 40 rows; give 1 to 8"),
         ("study --text a", "--text is read by a run; name its folder first"),
-        ("study --task cpoy", "unknown task 'cpoy': did you mean 'copy'"),
+        ("study --task cpoy", "unknown problem 'cpoy': did you mean 'copy'"),
         ("study --cell lsmt", "unknown cell 'lsmt': did you mean 'lstm'"),
         ("study --cell conv_lstm", "cannot run over a series"),
         ("study --hidden 0", "--hidden must be at least 1; got 0"),

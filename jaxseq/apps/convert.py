@@ -9,6 +9,7 @@ import jax
 
 from jaxseq.apps.translate.command import Shown
 from jaxseq.errors import InputError
+from jaxseq.trees import leaves_by_path
 
 
 def convert(
@@ -31,7 +32,7 @@ def convert(
         cell, params = files.convert(arrays, library, layer, prefix)
         files.save(out, cell, params, library=library, source=file.name)
     name = "layers(" + ", ".join(c.name for c in cell) + ")" if type(cell) is tuple else cell.name
-    own = {jax.tree_util.keystr(path).lstrip("."): list(a.shape) for path, a in jax.tree.leaves_with_path(params)}
+    own = {name.lstrip("."): list(a.shape) for name, a in leaves_by_path(params).items()}
     shapes = ", ".join(f"{name} {shape}" for name, shape in own.items())
     lines = [
         f"{name}, {jax.tree.leaves(params)[0].dtype}, all numbers finite: {shapes}",

@@ -6,7 +6,7 @@ import sys
 
 from tqdm import tqdm
 
-from jaxseq.train import Listener, Report
+from jaxseq.train import Listener, Metrics
 
 
 class Progress(Listener):
@@ -35,10 +35,10 @@ class Progress(Listener):
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update(steps)
 
-    def report(self, report: Report) -> None:
+    def report(self, metrics: Metrics) -> None:
         """Show the validation loss from now on."""
-        if report.validation_loss is not None:
-            self.shown["validation"] = f"{report.validation_loss:.3f}"
+        if metrics.validation_loss is not None:
+            self.shown["validation"] = f"{metrics.validation_loss:.3f}"
 
     def close(self) -> None:
         """Leave the last line standing."""

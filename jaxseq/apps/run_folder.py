@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from jaxseq import __version__
 from jaxseq.errors import InputError, nearest
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 FORMAT = 2
 """Raised when a setting is added: runs of older formats have the defaults of what they lack, others lack nothing."""
@@ -152,7 +152,7 @@ def _fits(value: Any, wanted: Any) -> bool:
     return type(value) in (int, float) if wanted is float else type(value) is wanted  # True is no number
 
 
-def log(path: Path, report: Report) -> None:
+def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
     line = json.dumps(report._asdict())
     try:
@@ -162,13 +162,13 @@ def log(path: Path, report: Report) -> None:
         raise cannot_write(path / METRICS, error) from error
 
 
-def metrics(path: Path | str) -> list[Report]:
+def metrics(path: Path | str) -> list[Metrics]:
     """Return all reports of a run; a last line cut short by a kill is left out."""
     file = Path(path) / METRICS
     reports = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
-            reports.append(Report(**json.loads(line)))
+            reports.append(Metrics(**json.loads(line)))
         except (ValueError, TypeError):
             continue
     return reports

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._unroll import unroll
+from jaxseq.affine import Affine
 from jaxseq.attention import Attended, Memory, PositionalParams, positional
 from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Tree
-from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq import Encoded, Seq2Seq, check_source, lookup
 
 
 class PlainParams(NamedTuple):

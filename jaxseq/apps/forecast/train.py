@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq import checkpoint, losses
 from jaxseq._unroll import unroll
+from jaxseq.affine import Affine
 from jaxseq.apps import datasets, run_folder, series
 from jaxseq.apps.custom import find_cell, output_size
 from jaxseq.apps.series import Scaler, Series
@@ -25,8 +26,7 @@ from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Key, Params
-from jaxseq.seq2seq import Affine
-from jaxseq.train import Listener, NonFiniteError, Report, TrainState, chunk, optimizer
+from jaxseq.train import Listener, Metrics, NonFiniteError, TrainState, chunk, optimizer
 
 KIND = "forecast"
 
@@ -391,11 +391,11 @@ def times_of(data: Series) -> list[Any]:
     return list(data.dates) if data.dates else list(range(len(data.values)))
 
 
-def reports(fitted: Fitted, every: int = 10) -> list[Report]:
+def reports(fitted: Fitted, every: int = 10) -> list[Metrics]:
     """Return every so many epochs' training loss and gradient norm, means over seeds, as lines for metrics.jsonl.
 
     What is forecast counts as tokens: ``tokens_per_second`` are values a second, all seeds together.
     """
     loss, norm, epochs = fitted.losses.mean(1), fitted.gradient_norms.mean(1), len(fitted.losses)
     rate, pace = fitted.forecasts * epochs / fitted.seconds, fitted.seconds / epochs
-    return [Report(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]
+    return [Metrics(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]

@@ -23,7 +23,7 @@ from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import Seq2Seq
-from jaxseq.train import Interrupted, Ledger, Listener, Report, Steps, TrainState, chunk, fit, optimizer
+from jaxseq.train import Interrupted, Listener, Metrics, Record, Steps, TrainState, chunk, fit, optimizer
 
 KIND = "translation"
 CHUNK = 20
@@ -174,8 +174,8 @@ class Trained(NamedTuple):
 
     path: Path
     corpus: Corpus
-    reports: list[Report]
-    ledger: Ledger
+    reports: list[Metrics]
+    ledger: Record
     compile_seconds: float
 
 
@@ -225,10 +225,10 @@ def train(
         steps=config.steps,
         clip=config.clip,
     )
-    state, ledger = TrainState.create(params, optimise), Ledger()
+    state, ledger = TrainState.create(params, optimise), Record()
     if again:
         state = checkpoint.load(path / run_folder.LAST, state)
-        ledger = Ledger(**checkpoint.facts(path / run_folder.LAST)["ledger"])
+        ledger = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
     if resume:
         run_folder.rewind(path, int(state.step))
 
@@ -250,7 +250,7 @@ def train(
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
         return programs[bucket](state, data[bucket], rows, k_train)
 
-    def save(state: TrainState, ledger: Ledger, report: Report, better: bool) -> None:
+    def save(state: TrainState, ledger: Record, report: Metrics, better: bool) -> None:
         if better or not (path / run_folder.MODEL).exists():
             checkpoint.save(path / run_folder.MODEL, state.params, step=report.step, vocabularies=words)
         run_folder.log(path, report)
@@ -266,7 +266,7 @@ def train(
     )
     try:
         _, ledger = fit(
-            state, run, stream, steps=config.steps, report_every=config.report_every, ledger=ledger,
+            state, run, stream, steps=config.steps, report_every=config.report_every, record=ledger,
             patience=config.patience, validate=validate, save=save, listener=listener,
         )  # fmt: skip
     except Interrupted as stopped:
