@@ -1,11 +1,11 @@
 """What the shipped corpus promises."""
 
-from jaxseq.apps import datasets
+from jaxseq import shipped
 from jaxseq.apps.pairs import passes_filter, read_pairs
 from jaxseq.apps.text import NORMALISERS
 
-TRAIN = read_pairs(datasets.shipped("zh-en"))
-HELD = read_pairs(datasets.shipped("zh-en-held-out"))
+TRAIN = read_pairs(shipped.find("zh-en"))
+HELD = read_pairs(shipped.find("zh-en-held-out"))
 
 
 def test_sizes_and_distinct_pairs():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxseq import shipped
 from jaxseq.apps import datasets
 from jaxseq.errors import InputError
 
@@ -308,7 +309,7 @@ def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch) -> None:
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
     """Stand in for the checkout: a package with its data beside it."""
-    monkeypatch.setattr(datasets, "PACKAGE", tmp_path / "repo" / "jaxseq")
+    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "repo" / "jaxseq")
     data = tmp_path / "repo" / "data"
     data.mkdir(parents=True)
     for name in ("zh-en.tsv", "zh-en.py", "README.md", "airline.csv"):
@@ -318,16 +319,16 @@ def package(tmp_path, monkeypatch) -> Path:
 
 
 def test_shipped_data_lies_beside_the_package_in_a_checkout_and_inside_it_in_a_wheel(package) -> None:
-    assert datasets.shipped("zh-en") == datasets.shipped("zh-en.tsv") == package / "data" / "zh-en.tsv"
+    assert shipped.find("zh-en") == shipped.find("zh-en.tsv") == package / "data" / "zh-en.tsv"
     (package / "jaxseq" / "_data").mkdir(parents=True)
     (package / "jaxseq" / "_data" / "zh-en.tsv").write_text("x")
-    assert datasets.shipped("zh-en") == package / "jaxseq" / "_data" / "zh-en.tsv"
+    assert shipped.find("zh-en") == package / "jaxseq" / "_data" / "zh-en.tsv"
 
 
 @pytest.mark.parametrize("name", ["zh-em", "zh-en.py", "README"])
 def test_what_is_not_shipped_is_answered_with_what_is(package, name: str) -> None:
     with pytest.raises(InputError, match=r"unknown shipped data .*known: airline, airline\.csv, zh-en, zh-en\.tsv"):
-        datasets.shipped(name)
+        shipped.find(name)
 
 
 def test_a_path_comes_before_the_cache_and_the_cache_before_what_is_shipped(package, tmp_path, cache) -> None:

@@ -16,15 +16,13 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxseq import shipped
 from jaxseq.apps.extra import INSTALL
 from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text import CJK
 from jaxseq.errors import InputError, choose, nearest
 from jaxseq.files import cannot_write, write_atomic
 
-PACKAGE = Path(__file__).parents[1]
-SUFFIXES = (".tsv", ".txt", ".csv")
-"""What a shipped data file ends in; scripts and notes beside them are not data."""
 TIMEOUT = 30
 """Seconds to wait for the publisher's server before giving up."""
 
@@ -85,22 +83,6 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxseq"
 
 
-def shipped(name: str) -> Path:
-    """Return the path of a file that comes with the package, named with or without its suffix.
-
-    Raises:
-      InputError: if no such file is shipped; the message lists what is.
-    """
-    return choose("shipped data", name, _shipped())
-
-
-def _shipped() -> dict[str, Path]:
-    """Return the shipped data files by name and by stem: in a wheel inside the package, in a checkout beside it."""
-    folder = next((f for f in (PACKAGE / "_data", PACKAGE.parent / "data") if f.is_dir()), None)
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder else []
-    return {path.stem: path for path in files} | {path.name: path for path in files}
-
-
 def find(name: str | Path) -> Path:
     """Return the file that `name` means: a path, else a fetched corpus, else a shipped file.
 
@@ -114,7 +96,7 @@ def find(name: str | Path) -> Path:
         if (path := _text(name)).is_file():
             return path
         raise InputError(f"{name} is not in the cache yet. Fetch it with: jaxseq data get {name}. {_by_hand(name)}")
-    known = _shipped()
+    known = shipped.files()
     if name in known:
         return known[name]
     if name and Path(name).exists():
