@@ -117,7 +117,7 @@ def test_both_encoders_end_where_the_decoder_begins(runs):
     """The last states of the parts, of rows of different lengths, through the model's bridge."""
     model = translator.load(runs / "translator")
     decoder, ahead, back = parts.of_translator(runs / "translator", ["我 看 听", "看"]).parts
-    last = [unroll(*part.run)[0].h for part in (ahead, back)]
+    last = [part.run.through(unroll)[0].h for part in (ahead, back)]
     first = jnp.tanh(model.params.bridge.h(jnp.concatenate(last, -1)))
     np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_a_forecast_is_studied(runs, capsys, tmp_path):
 
 
 def test_a_small_model_is_trained_and_studied(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(small, "BESIDE", ("rnn",))
+    monkeypatch.setattr(small, "BASELINES", ("rnn",))
     monkeypatch.setitem(small.SIZES, "copy", {"lag": 2, "length": 2, "symbols": 2})
     monkeypatch.chdir(tmp_path)
     assert cli.main("study --cell lstm --task copy --steps 4 --hidden 4".split()) == 0
@@ -276,7 +276,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study --seed -1", "--seed must be from 0 to"),
         ("inspect {forecast} --units 0", "--units must be at least 1; got 0"),
         ("study {forecast} -o {forecast}", "is a folder; name a file with -o"),
-        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is no folder that you may write to"),
+        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is not a writable folder"),
     ],
 )
 def test_what_cannot_be_studied(runs, tmp_path, monkeypatch, capsys, args, message):
@@ -295,8 +295,8 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
     for text, message in [
         ("{", "is damaged .* restore it from a copy"),
         (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give a translator's or"),
-        (json.dumps(right | {"format": 9}), "has format 9, this jaxseq reads up to \\d: pip install -U jaxseq"),
-        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a cell of somebody's own.*say so: --cell mine.py"),
+        (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
+        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),
         (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),
         (json.dumps(right), "cannot read the checkpoint run/model.safetensors"),
     ]:
