@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     """Return every command by name; a preset decides the defaults that its options have and its help shows."""
     # here, since they need the extra `apps`
-    from jaxseq.apps import commands as small, experiment
+    from jaxseq.apps import commands as small
+    from jaxseq.apps.experiment import experiment
     from jaxseq.apps.forecast import command as forecasting
-    from jaxseq.apps.shown import show
     from jaxseq.apps.study import command as studying
     from jaxseq.apps.translate import command as translation
 
@@ -64,7 +64,7 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
         "convert": small.convert,
         "study": studying.study_command,
         "inspect": studying.inspect_command,
-        "experiment": experiment.command(show),
+        "experiment": experiment,
         "doctor": small.doctor,
     }
 

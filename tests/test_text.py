@@ -184,7 +184,7 @@ def test_a_damaged_vocabulary_is_named(damaged: str) -> None:
 
 
 def test_a_vocabulary_with_a_token_twice_is_refused() -> None:
-    with pytest.raises(InputError, match="'a' stands there twice"):
+    with pytest.raises(InputError, match="duplicate token 'a'"):
         Vocabulary.from_json(json.dumps([*SPECIALS, "a", "b", "a"]))
 
 

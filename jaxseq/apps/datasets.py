@@ -49,8 +49,8 @@ SOURCES = {
 """Corpora that can be fetched, by name."""
 
 
-class Report(NamedTuple):
-    """What is in the cache and where it came from; written beside the data as JSON.
+class CachedCorpus(NamedTuple):
+    """A corpus in the cache and its origin; written as JSON next to the data.
 
     Fields:
       path: the text in the cache, byte for byte as published.
@@ -87,7 +87,7 @@ def find(name: str | Path) -> Path:
     """Return the file that `name` means: a path, else a fetched corpus, else a shipped file.
 
     Raises:
-      InputError: if it is none of them; the message says how to get it.
+      InputError: for anything else; the message says how to get it.
     """
     name = str(name)
     if Path(name).is_file():
@@ -108,21 +108,7 @@ def find(name: str | Path) -> Path:
     )
 
 
-def cached(name: str) -> Report | None:
-    """Return what is known of a fetched corpus, or None if it is not in the cache.
-
-    Raises:
-      InputError: if no such corpus is known.
-    """
-    choose("corpus", name, SOURCES)
-    try:
-        facts = json.loads(_facts(name).read_text("utf-8"))
-        return Report(**{**facts, "path": _text(name)}) if _text(name).is_file() else None
-    except (OSError, ValueError, TypeError):  # no record, or not one of ours
-        return None
-
-
-def get(name: str, sha256: str | None = None) -> Report:
+def get(name: str, sha256: str | None = None) -> CachedCorpus:
     """Download a corpus from its publisher's address, check its content and keep it in the cache.
 
     The publisher refreshes the file from time to time, so that no sum is built in: the content is checked, and the
@@ -140,7 +126,7 @@ def get(name: str, sha256: str | None = None) -> Report:
         raise InputError(f"{error}. {_by_hand(name)}") from error
 
 
-def add(name: str, path: Path | str, sha256: str | None = None) -> Report:
+def add(name: str, path: Path | str, sha256: str | None = None) -> CachedCorpus:
     """Put a file that was downloaded by hand, the archive or the text in it, into the cache, after the same checks.
 
     Raises:
@@ -182,7 +168,7 @@ def _download(url: str) -> bytes:
         logger.setLevel(level)
 
 
-def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> Report:
+def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> CachedCorpus:
     """Check what was got from `where` and put it, with a record of its origin, into the cache."""
     source = SOURCES[name]
     text, archive = _unpack(raw, source.member, where), None
@@ -194,7 +180,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
         raise _RejectedError(f"{where}: sha256 is not the one asked for: expected {pinned}, got {got}")
     pairs = _check(text, where, source.least)
     today = datetime.date.today().isoformat()
-    report = Report(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
+    report = CachedCorpus(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
     try:
         report.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -206,7 +192,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
 
 
 def _unpack(raw: bytes, member: str, where: str) -> bytes:
-    """Return the archive's member, or the very bytes given if they are no archive."""
+    """Return the archive's member, or the bytes themselves if they are not an archive."""
     if not raw.startswith(b"PK"):
         return raw
     try:

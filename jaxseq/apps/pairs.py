@@ -66,7 +66,7 @@ def check_not_empty(written: Sequence[Pair], normalised: Sequence[Pair], path: P
 
 
 def _line(path: Path | str, pair: Pair) -> str:
-    """Return where a pair stands in its file, such as ``", line 3"``."""
+    """Return the place of a pair in its file, such as ``", line 3"``."""
     lines = (re.split(r"\s*\t\s*", line.strip()) for line in read_text(path).split("\n"))
     return next((f", line {number}" for number, cells in enumerate(lines, 1) if {*pair} <= {*cells}), "")
 

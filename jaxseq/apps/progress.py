@@ -1,4 +1,4 @@
-"""A progress bar on standard error for people at a terminal; silent elsewhere."""
+"""A progress bar on standard error, where that is a terminal."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Progress(Listener):
             self.shown["validation"] = f"{metrics.validation_loss:.3f}"
 
     def close(self) -> None:
-        """Leave the last line standing."""
+        """Keep the last state of the bar on screen."""
         self.bar.close()
 
 
 def say(text: str) -> None:
-    """Say what takes a while to a person at a terminal; nothing elsewhere."""
+    """Print a remark to standard error if that is a terminal."""
     if sys.stderr.isatty():
         print(f"jaxseq: {text}", file=sys.stderr, flush=True)

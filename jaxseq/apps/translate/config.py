@@ -100,7 +100,7 @@ class TranslateConfig:
     forcing_steps: int = 1000
     """Steps that schedule takes."""
     forcing_per: Literal["step", "sequence"] = "step"
-    """Whether forcing is drawn for each token or once a sentence."""
+    """Whether forcing is drawn for each token or for each sentence."""
     report_every: int = 100
     """Steps between reports, validation and checkpoints."""
     patience: int = 8
