@@ -1,4 +1,4 @@
-"""`jaxseq experiment` as the command line sees it: its options and their help. What it does is in `report`."""
+"""The command `jaxseq experiment`: its options and their help; `jaxseq.experiments.report` runs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:
     ) -> None:
         """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
 
-        The rule by which a claim is judged stands in jaxseq/experiments/base.py.
+        The rule by which a claim is judged is in jaxseq/experiments/base.py.
 
         Example: jaxseq experiment counting --quick
 
@@ -31,7 +31,7 @@ def command(show: Callable[[Shown, bool], None]) -> Callable[..., None]:
 
         Args:
           name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open; or all.
-          quick: Smaller networks and shorter training: within two minutes each.
+          quick: Smaller networks and shorter training: at most two minutes each.
           out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
             earlier run are replaced.
           markdown: Print the table of verdicts alone, in Markdown.

@@ -1,7 +1,7 @@
-"""One step of a cell on random problems: what its equations do, told from numbers, for any cell.
+"""One step of a cell on random numbers: what its equations do, for any cell.
 
-What a gate is for cannot be read off its name. Its equations, on any numbers in float64, say it: an identity between
-two quantities that holds to 1e-9 on a random problem holds always. `jaxseq.study.memory` finds the gate that retains in
+The purpose of a gate cannot be read off its name. Its equations tell it: an identity between two quantities that holds
+to 1e-9 on random numbers in float64 holds always. `jaxseq.study.memory` finds the gate that retains in
 this way, `jaxseq.study.timelines` the one that shows, `jaxseq.study.saturation` what lies between 0 and 1.
 """
 
@@ -24,11 +24,11 @@ from jaxseq.recurrence import over_features
 from jaxseq.trees import at, named_leaves, noisy, numpy_generator
 
 EQUAL = 1e-9
-"""How near two quantities must be, relative to 1, in float64 on a random problem, to be the same."""
+"""How near two quantities must be, relative to 1, in float64 on random numbers, to be the same."""
 
 
 SIZES = 3, 5
-"""D and H of a random problem."""
+"""D and H of the cell that is looked at."""
 
 
 class Drawn(NamedTuple):
@@ -40,7 +40,7 @@ class Drawn(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One step of a cell on random problems, in float64, as NumPy arrays by name; their first axis counts the problems.
+    """One step of a cell on random numbers, in float64, as NumPy arrays by name; their first axis counts the draws.
 
     Fields:
       ratios: of each part of the carry, the derivative by its own old value, gates held.
@@ -57,7 +57,7 @@ class Look(NamedTuple):
 
 @remembered
 def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
-    """Return one step from any carry and x of that size, with any params; where NaN comes of it, with those of init.
+    """Return one step from a random carry and x of that size, with random params; where that gives NaN, those of init.
 
     Raises:
       InputError: if the cell's init needs more than sizes.
@@ -74,8 +74,8 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
             shapes = jax.eval_shape(like, jax.eval_shape(lambda: jax.random.key(0)), x)
         except TypeError as error:
             raise InputError(
-                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
-                "what it runs on, keeps_in(cell, params, xs, carry), and passed on as keep"
+                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found from "
+                "its inputs, keeps_in(cell, params, xs, carry), and passed on as keep"
             ) from error
 
         def drawn() -> Drawn:
@@ -97,10 +97,10 @@ def look_near(
     size: float = 0.5,
     draws: int = 1,
 ) -> Look:
-    """Return what `look_at` does, of the sizes that a run has: any numbers in place of its real ones.
+    """Return the result of `look_at` at the sizes of a run, with random numbers instead of its own.
 
     Raises:
-      InputError: within jit, if NaN comes of such numbers, so that those of the run are needed.
+      InputError: within jit, if such numbers give NaN, so that those of the run are needed.
     """
 
     def like() -> Drawn:
@@ -109,7 +109,9 @@ def look_near(
 
     def drawn() -> Drawn:
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
-            raise InputError(f"{cell.name}: what its gates do is found out from its own numbers; call this outside jit")
+            raise InputError(
+                f"{cell.name}: the purpose of its gates is found from its own numbers; call this outside jit"
+            )
         exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
         own = jax.tree.map(lambda a: exact(jnp.asarray(a)), like())
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
@@ -186,7 +188,7 @@ def over(gate: Any, leaf: Any) -> Any:
 
 
 def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
-    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is what `gates` takes.
+    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is given to `equations`.
 
     Left out are those that nothing in a step uses, and other names of the new leaf itself.
     """
