@@ -134,7 +134,7 @@ def test_a_forecast_is_studied(runs, capsys, tmp_path):
 
 
 def test_a_small_model_is_trained_and_studied(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(small, "BESIDE", ("rnn",))
+    monkeypatch.setattr(small, "BASELINES", ("rnn",))
     monkeypatch.setitem(small.SIZES, "copy", {"lag": 2, "length": 2, "symbols": 2})
     monkeypatch.chdir(tmp_path)
     assert cli.main("study --cell lstm --task copy --steps 4 --hidden 4".split()) == 0
@@ -275,7 +275,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study --seed -1", "--seed must be from 0 to"),
         ("inspect {forecast} --units 0", "--units must be at least 1; got 0"),
         ("study {forecast} -o {forecast}", "is a folder; name a file with -o"),
-        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is no folder that you may write to"),
+        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is not a writable folder"),
     ],
 )
 def test_what_cannot_be_studied(runs, tmp_path, monkeypatch, capsys, args, message):
