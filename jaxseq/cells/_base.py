@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._checks import check_step, input_size_of
+from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key, Tree
@@ -47,11 +48,6 @@ class InitialCarry(Protocol[P_in, K_out]):
         """Return the carry, each leaf ``[*batch_shape, ...]``."""
 
 
-def as_it_is(xs: Array) -> Tree:
-    """Return xs: the `lift` of a cell whose input is one array."""
-    return xs
-
-
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Cell(Made, Generic[P, K, O, G]):
     """A recurrent cell as a value of pure functions, to be passed around like a number.
@@ -74,8 +70,9 @@ class Cell(Made, Generic[P, K, O, G]):
         over time.
       spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
         ``[B, rows, columns, D]``. A mask has no such axes.
-      lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array: steps one unit of
-        time apart, nothing missing. `unroll` lifts an array by itself.
+      lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array, such as
+        `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array themselves, and refuse
+        the input of another cell.
       layers: the cells of a stack, the lowest first; empty for a single cell.
       recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
 
@@ -113,10 +110,13 @@ class Cell(Made, Generic[P, K, O, G]):
     def step(self, params: P, carry: K, x: Tree) -> tuple[K, O]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.
 
+        A cell that takes more than an array lifts an array x: one unit of time since the last step, nothing missing.
+
         Raises:
-          InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry).
+          InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry), or
+            the cell needs a time stamp and x has none.
         """
-        x = jax.tree.map(jnp.asarray, x)
+        x = lift_step(self, jax.tree.map(jnp.asarray, x))
         check_step(self, params, carry, x)
         carry, out, _ = self.advance(params, carry, self.input_terms(params, x))
         return carry, out
@@ -127,7 +127,7 @@ class Cell(Made, Generic[P, K, O, G]):
 
     @property
     def takes_array(self) -> bool:
-        """Whether x is one array, and not a tuple of an array with times or whatever else the cell asks for."""
+        """Whether x is one array; otherwise it is a tuple such as `jaxseq.cells.Spaced`, which `lift` makes."""
         return self.lift is as_it_is
 
     def output_size(self, params: P, input_size: int | None = None) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq.cells._inputs import check_input_type
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 
@@ -111,6 +112,7 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
 def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
     """Check the arguments of one step."""
     check_params(cell.name, cell.params_type, params)
+    check_input_type(cell.name, cell, x)
     check_inputs(cell.name, params, x, "[B, D]")
     check_carry(cell, params, carry, jax.tree.leaves(x)[0].shape[:-1])
 
