@@ -148,6 +148,22 @@ class InitOf(Generic[P]):
         return inspect.Signature(options, return_annotation=self.params_type.__name__)
 
 
+def takes(init: Callable[..., Any], option: str) -> bool:
+    """Return whether an init has an option of this name, or passes on whatever it is given."""
+    parameters = inspect.signature(init).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def passing_on(init: Callable[..., Any], *to: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of an ``init(key, ..., **options)`` with the options of those it passes them on to."""
+    parameters = {p.name: p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD}
+    for other in to:
+        for p in inspect.signature(other).parameters.values():
+            if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD):
+                parameters.setdefault(p.name, p)
+    return inspect.Signature(sorted(parameters.values(), key=lambda p: p.kind))
+
+
 def check_sizes(name: str, **sizes: Any) -> None:
     """Check that sizes are whole numbers above 0.
 
