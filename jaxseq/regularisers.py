@@ -117,12 +117,13 @@ def variational(cell: Cell, keep: Array) -> Cell:
 
     def hidden_terms(params: Params, carry: Carry) -> Tree:
         _check_own_h(cell, carry)
-        if jnp.shape(keep) != carry.h.shape:
+        shape = carry.h.shape
+        if keep.shape != shape[len(shape) - keep.ndim :]:  # the h of all T at once has an axis more
             raise InputError(
-                f"variational: the mask must be {carry.h.shape}, as the h of {cell.name}; got {jnp.shape(keep)}. Draw "
-                f"it for this batch: draw_variational(key, rate, cell, params, {carry.h.shape[:-1]})"
+                f"variational: the mask must be {shape}, as the h of {cell.name}; got {keep.shape}. Draw it for this "
+                f"batch: draw_variational(key, rate, cell, params, {shape[:-1]})"
             )
-        return cell.hidden_terms(params, carry._replace(h=carry.h * keep))
+        return cell.hidden_terms(params, carry._replace(h=carry.h * jnp.broadcast_to(keep, shape)))
 
     return cell.replace(hidden_terms=hidden_terms, name=f"variational {cell.name}", linear="")
 

@@ -7,7 +7,6 @@ drawn as torch draws them.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxseq._unroll import unroll
 from jaxseq.attention import Attended, Memory, PositionalParams, positional, with_source
-from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
+from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru, remembered
 from jaxseq.cells._base import unsourced
 from jaxseq.dropout import drop
 from jaxseq.initializers import normal, uniform
@@ -152,7 +151,7 @@ class AttentiveParams(NamedTuple):
     logits: Affine
 
 
-@functools.cache
+@remembered
 def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     """Return the tutorial's translator with attention over `length` source positions and dropout on target words."""
 

@@ -193,7 +193,8 @@ def reading(cell: Cell, memory: Any) -> Cell:
     """Return the cell with a source to read: `with_attention`'s, a stack that has such layers, or one of these wrapped.
 
     The memory is data of the cell, not a parameter. It may be traced: gradients with respect to the source, `vmap` over
-    sources and every recurrence work through it. Make the cell inside the function that is compiled.
+    sources and every recurrence work through it. Call it inside the function that is compiled, and ``cell.remember``
+    inside the one that is differentiated, since an attention may have parameters for the source.
 
     Args:
       cell: a Cell that reads.
