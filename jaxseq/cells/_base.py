@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxseq.cells._checks import check_step, input_size_of
 from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Key, Tree
+from jaxseq.notation import Array, Key, Params, Tree
 
 P = TypeVar("P")
 """Params of a cell, a NamedTuple of arrays."""
@@ -48,6 +48,18 @@ class InitialCarry(Protocol[P_in, K_out]):
         """Return the carry, each leaf ``[*batch_shape, ...]``."""
 
 
+class Sourced(NamedTuple):
+    """Params of a cell that reads a source, with what it reads: see `jaxseq.attention.reading`."""
+
+    params: Params
+    memory: Tree
+
+
+def unsourced(params: Params) -> Params:
+    """Return the params alone, whether or not a source is with them."""
+    return params.params if isinstance(params, Sourced) else params
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Cell(Made, Generic[P, K, O, G]):
     """A recurrent cell as a value of pure functions, to be passed around like a number.
@@ -74,6 +86,9 @@ class Cell(Made, Generic[P, K, O, G]):
         `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array themselves, and refuse
         the input of another cell.
       layers: the cells of a stack, the lowest first; empty for a single cell.
+      features: ``out -> array [B, F]``, what the layer above gets of the output where that is more than an array.
+      remember: ``(params, values [S, B, K], mask=None) -> memory``, for a cell that reads a source; None for the
+        others. With values None the source is empty: it has one position, which is padding.
       recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
 
     Cells are equal if they were made by the same call, or have the same functions. They can be pickled if these
@@ -100,6 +115,8 @@ class Cell(Made, Generic[P, K, O, G]):
     spatial: int = 0
     lift: Callable[[Array], Tree] = as_it_is
     layers: tuple[Cell[Any, Any, Any, Any], ...] = ()
+    features: Callable[[Any], Array] = as_it_is
+    remember: Callable[..., Any] | None = None
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
@@ -131,7 +148,7 @@ class Cell(Made, Generic[P, K, O, G]):
         return self.lift is as_it_is
 
     def output_size(self, params: P, input_size: int | None = None) -> int:
-        """Return how many features the cell puts out: H for most. Nothing is computed.
+        """Return how many features the cell passes on to a layer above: H for most. Nothing is computed.
 
         Args:
           params: the cell's.
@@ -145,10 +162,11 @@ class Cell(Made, Generic[P, K, O, G]):
             raise InputError(f"{self.name}: the input size cannot be read off these params; give input_size")
         x = jax.ShapeDtypeStruct((1,) * (1 + self.spatial) + (D,), jax.tree.leaves(params)[0].dtype)
 
-        def out(params: P, xs: Array) -> O:
+        def out(params: P, xs: Array) -> Array:
             x = jax.tree.map(lambda a: a[0], self.lift(xs))
-            carry = self.initial_carry(params, (1,) * self.spatial)
-            return self.advance(params, carry, self.input_terms(params, x))[1]
+            given: Any = params if self.remember is None else Sourced(params, self.remember(params, None))
+            carry = self.initial_carry(given, (1,) * self.spatial)
+            return self.features(self.advance(given, carry, self.input_terms(given, x))[1])
 
         shape = jax.eval_shape(out, params, x)
         if not isinstance(shape, jax.ShapeDtypeStruct):

@@ -184,15 +184,7 @@ def checked_init(name: str, inner: InitOf[Any] | None = None) -> Callable[[Calla
     """
 
     def decorate(function: Callable[..., P]) -> Callable[..., P]:
-        own = inspect.signature(function)
-        options = {n: p for n, p in own.parameters.items() if p.kind is p.KEYWORD_ONLY}
-        if inner is not None:
-            theirs = inner.__signature__.parameters
-            options = {n: p for n, p in theirs.items() if p.kind is p.KEYWORD_ONLY and n not in options} | options
-        returns = own.return_annotation
-        if inner is not None and returns == "Any":
-            returns = inner.params_type.__name__
-        signature = inspect.Signature([*_SIZES, *options.values()], return_annotation=returns)
+        signature = passing_on(function) if inner is None else passing_on(function, inner)
 
         @functools.wraps(function)
         def init(key: Key, input_size: int, hidden_size: int, **options: Any) -> P:
@@ -203,6 +195,23 @@ def checked_init(name: str, inner: InitOf[Any] | None = None) -> Callable[[Calla
         return init
 
     return decorate
+
+
+def takes(init: Callable[..., Any], option: str) -> bool:
+    """Return whether an init has an option of this name, or passes on whatever it is given."""
+    parameters = inspect.signature(init).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def passing_on(init: Callable[..., Any], *to: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of an ``init(key, ..., **options)`` with the options of those it passes them on to."""
+    own = inspect.signature(init)
+    parameters = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
+    for other in to:
+        for p in inspect.signature(other).parameters.values():
+            if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD):
+                parameters.setdefault(p.name, p)
+    return inspect.Signature(sorted(parameters.values(), key=lambda p: p.kind), return_annotation=own.return_annotation)
 
 
 def check_init(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, remembered
+from jaxseq.cells import Cell, join, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -92,8 +92,7 @@ def look_near(
     def drawn() -> Problem:
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
             raise InputError(f"{cell.name}: what its gates do is found out from its own numbers; call this outside jit")
-        exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
-        own = jax.tree.map(lambda a: exact(jnp.asarray(a)), like())
+        own = jax.tree.map(_in_float64, like())
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
@@ -118,11 +117,18 @@ def _look(cell: Cell, like: Problem, drawn: Callable[[], Problem], seed: int, si
     def any_of(scale: float, tree: Tree) -> Tree:
         return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
 
-    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.xs))
+    static, arrays = split(cell)
+    # what the cell holds, such as a source, is of the run as well: any numbers where its own are not known within jit
+    traced = [isinstance(a, jax.core.Tracer) for a in arrays]
+    held = [
+        _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
+        for a, unknown in zip(arrays, traced, strict=True)
+    ]
+    seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.xs))
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         own = drawn()  # slower: random numbers take a second to compile
         larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.xs))
-        seen = _looker(cell)(*jax.tree.map(lambda a: a[None], (own.params, *larger)))
+        seen = _looker(static)(held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
     ratios, after, named, out = jax.tree.map(np.asarray, seen)
     return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
@@ -135,9 +141,15 @@ def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: 
     return rng.normal(0, scale, shape).astype(wide)
 
 
+def _in_float64(a: Any) -> Array:
+    a = jnp.asarray(a)
+    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
 @remembered
-def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
-    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
+    def look(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+        cell = join(static, arrays)
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
         ratios = []
@@ -153,7 +165,7 @@ def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.jit(jax.vmap(look))
+    return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
 
 
 def look_for(
@@ -191,7 +203,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
     def usable(name: str) -> bool:
         try:
-            jax.eval_shape(held(cell, (name,)).gates, *step)
+            jax.eval_shape(held(cell, (name,)).equations, *step)
         except InputError:
             return False
         return True
