@@ -40,8 +40,8 @@ def check_against(
     if options:
         cell = cell.replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
     params, xs, carry = draw(Subject(cell, D, H if hidden_size is None else hidden_size, seed=seed), T, (B,))
-    last, outs = jax.jit(lambda *args: unroll(cell, *args, recurrence=scan))(params, carry, xs)
-    params, carry, xs, got = jax.tree.map(np.asarray, (params, carry, xs, (last, outs)))
+    last, outs = jax.jit(lambda *args: unroll(cell, *args, recurrence=scan))(params, xs, carry)
+    params, xs, carry, got = jax.tree.map(np.asarray, (params, xs, carry, (last, outs)))
     ends, rows = [], []
     for b in range(B):
         k, seen = jax.tree.map(lambda a, b=b: a[b], carry), []

@@ -90,7 +90,7 @@ def test_leaves_of_different_shapes() -> None:
         n = 0.5 * carry[1] + 1
         return (new, n), out * n, named
 
-    both = min_lstm._replace(
+    both = min_lstm.replace(
         initial_carry=lambda p, batch_shape=(): (
             min_lstm.initial_carry(p, batch_shape),
             jnp.zeros((*batch_shape, 1), p.b.dtype),
@@ -102,5 +102,5 @@ def test_leaves_of_different_shapes() -> None:
 
 def test_there_is_no_loop() -> None:
     params, xs, carry = draw(Subject(lru), 16, (2,))
-    run = lambda recurrence: str(jax.make_jaxpr(lambda *a: unroll(lru, *a, recurrence=recurrence))(params, carry, xs))  # noqa: E731
+    run = lambda recurrence: str(jax.make_jaxpr(lambda *a: unroll(lru, *a, recurrence=recurrence))(params, xs, carry))  # noqa: E731
     assert "scan[" in run(scan) and "scan[" not in run(associative) and "while[" not in run(associative)

@@ -26,14 +26,14 @@ cells = pytest.mark.parametrize("cell", [CELLS[name] for name in CORE], ids=lamb
 
 @functools.cache
 def problem(name: str, dtype=jnp.float64):
-    """Random params, carry and xs, none of them zero."""
+    """Random params, xs and carry, none of them zero."""
     cell, rng = CELLS[name], np.random.default_rng(0)
     params = cell.init(jax.random.key(0), D, H, dtype=dtype)
     params, carry = (
         jax.tree.map(lambda a: a + jnp.asarray(rng.normal(size=a.shape) / 2, dtype), tree)
         for tree in (params, cell.initial_carry(params, (B,)))
     )
-    return params, carry, jnp.asarray(rng.normal(size=(T, B, D)), dtype)
+    return params, jnp.asarray(rng.normal(size=(T, B, D)), dtype), carry
 
 
 @functools.cache
@@ -49,7 +49,7 @@ def one_step(name: str):
     return jax.jit(CELLS[name].step)
 
 
-def looped(name, params, carry, xs, mask, reverse):
+def looped(name, params, xs, carry, mask, reverse):
     """A Python loop over rows and steps that skips padding."""
     outs = np.zeros((*xs.shape[:2], H))
     last = []
@@ -72,8 +72,8 @@ recurrences = st.sampled_from(sorted(EXACT))
 def test_any_mask_equals_a_loop_that_skips(name, recurrence, mask, reverse):
     params, xs, carry = problem(name)
     rubbish = jnp.where(mask[..., None], xs, jnp.full_like(xs, jnp.nan))
-    got_carry, got = compiled(name, recurrence, reverse)(params, carry, rubbish, mask)
-    want_carry, want = looped(name, params, carry, xs, mask, reverse)
+    got_carry, got = compiled(name, recurrence, reverse)(params, rubbish, carry, mask)
+    want_carry, want = looped(name, params, xs, carry, mask, reverse)
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
 
@@ -85,8 +85,8 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
     flipped = np.zeros_like(xs)
     for b, n in enumerate(lengths):
         flipped[:n, b] = xs[:n, b][::-1]
-    got_carry, got = compiled(name, "scan", True)(params, carry, xs, mask)
-    want_carry, want = compiled(name, "scan", False)(params, carry, flipped, mask)
+    got_carry, got = compiled(name, "scan", True)(params, xs, carry, mask)
+    want_carry, want = compiled(name, "scan", False)(params, flipped, carry, mask)
     for b, n in enumerate(lengths):
         np.testing.assert_allclose(got[:n, b], want[:n, b][::-1], rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
@@ -96,9 +96,9 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
 def test_pieces_equal_the_whole(name, recurrence, mask, cut):
     params, xs, carry = problem(name)
     run = functools.partial(unroll, CELLS[name], params, recurrence=EXACT[recurrence])
-    middle, early = run(carry, xs[:cut], jnp.asarray(mask[:cut]))
-    end, late = run(middle, xs[cut:], jnp.asarray(mask[cut:]))
-    want_end, want = compiled(name, recurrence, False)(params, carry, xs, mask)
+    middle, early = run(xs[:cut], carry, mask=jnp.asarray(mask[:cut]))
+    end, late = run(xs[cut:], middle, mask=jnp.asarray(mask[cut:]))
+    want_end, want = compiled(name, recurrence, False)(params, xs, carry, mask)
     np.testing.assert_allclose(np.concatenate([early, late]), want, rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), end, want_end)
 
@@ -205,17 +205,17 @@ def test_one_trace_for_each_shape():
 
     state = carry
     for shift in range(3):
-        state, _ = run(params, state, xs + shift)
-    run(params, carry, xs[:2])
+        state, _ = run(params, xs + shift, state)
+    run(params, xs[:2], carry)
     assert traced == [(T, B, D), (2, B, D)]
 
 
 def test_vmap_over_params_trains_an_ensemble():
     _, xs, carry = problem("gru")
     many = jax.vmap(lambda key: gru.init(key, D, H, dtype=jnp.float64))(jax.random.split(jax.random.key(1), 3))
-    got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, carry, xs)
+    got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, xs, carry)
     for n in range(3):
-        want = jax.grad(total)(jax.tree.map(lambda a, n=n: a[n], many), carry, xs)
+        want = jax.grad(total)(jax.tree.map(lambda a, n=n: a[n], many), xs, carry)
         jax.tree.map(lambda a, b, n=n: np.testing.assert_allclose(a[n], b, rtol=1e-10, atol=1e-12), got, want)
 
 
@@ -231,7 +231,7 @@ def test_second_derivatives(recurrence):
     """A Hessian-vector product, forward over reverse, against the difference of two gradients."""
     params, xs, carry = problem("gru")
     along = jax.tree.map(jnp.cos, params)
-    gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=EXACT[recurrence])))
+    gradient = jax.jit(jax.grad(lambda p: total(p, xs, carry, recurrence=EXACT[recurrence])))
     _, got = jax.jvp(gradient, (params,), (along,))
     eps = 1e-6
     ahead, behind = (gradient(jax.tree.map(lambda p, v, s=s: p + s * eps * v, params, along)) for s in (1, -1))
@@ -248,8 +248,8 @@ def test_under_checkpoint_and_scan():
         last, outs = jax.lax.scan(piece, carry, xs.reshape(3, 2, B, D))
         return jnp.sin(outs).sum() + (last.h**2).sum()
 
-    want = jax.grad(total, argnums=(0, 1, 2))(params, carry, xs, lstm)
-    got = jax.grad(streamed, argnums=(0, 1, 2))(params, carry, xs)
+    want = jax.grad(total, argnums=(0, 1, 2))(params, xs, carry, lstm)
+    got = jax.grad(streamed, argnums=(0, 1, 2))(params, xs, carry)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), got, want)
 
 
@@ -266,7 +266,7 @@ def test_a_batch_sharded_over_devices():
 @cells
 def test_bfloat16_stays_bfloat16_and_near(cell):
     params, xs, carry = problem(cell.name)
-    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, carry, xs))
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, xs, carry))
     last, outs = unroll(cell, *half)
     assert outs.dtype == jnp.bfloat16 and all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(last))
     np.testing.assert_allclose(outs.astype(float), unroll(cell, params, xs, carry)[1], atol=0.05, rtol=0.02)
@@ -311,7 +311,7 @@ def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
         return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves((last, outs)))
 
     weights = {k: v for k, v in params._asdict().items() if k != "memory"} if attends else params
-    arguments = weights, carry, xs
+    arguments = weights, xs, carry
     along = jax.tree.map(cotangent, arguments)
 
     def everything(recurrence):
@@ -329,14 +329,14 @@ class Counted(NamedTuple):
 def test_a_carry_may_count_in_integers():
     """A cell of one's own that writes at every other step only, and so counts."""
 
-    def gates(params, carry, wx, uh):
+    def equations(params, carry, wx, uh):
         h = jnp.where((carry.t % 2 == 0)[..., None], jnp.tanh(wx + uh), carry.h)
         return Counted(h, carry.t + 1), h, ()
 
     def start(params, batch_shape=()):
         return Counted(rnn.initial_carry(params, batch_shape).h, jnp.zeros(batch_shape, jnp.int32))
 
-    clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, gates, "clock")
+    clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, equations, "clock")
     params, xs, _ = problem("rnn")
 
     def loss(params, recurrence):

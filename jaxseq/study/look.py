@@ -191,7 +191,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
     def usable(name: str) -> bool:
         try:
-            jax.eval_shape(held(cell, (name,)).gates, *step)
+            jax.eval_shape(held(cell, (name,)).equations, *step)
         except InputError:
             return False
         return True
