@@ -74,7 +74,7 @@ def test_equals_keras_and_comes_back(kind, both, use_bias, float64_tanh):
     assert got == cell
     one = start(cell, params.forward if both else params)
     carry = Bidirectional(one, jax.tree.map(jnp.cos, one)) if both else one
-    assert_same(kind, ours, theirs, weights, carry, random(2, T, B, D))
+    assert_same(kind, ours, theirs, weights, random(2, T, B, D), carry)
 
     back = to_keras(cell, params, use_bias=use_bias)
     again, read = from_keras(back)
