@@ -55,7 +55,7 @@ class Summary(NamedTuple):
     mask: Array
 
 
-def _remember(params: Params, values: Array, mask: Array | None) -> Summary:
+def _remember(params: Params, values: Array, mask: Array | None = None) -> Summary:
     values, mask = batch_first(values, mask)
     ahead, back = jnp.split(values, 2, axis=-1)  # of both directions
     last = jnp.maximum(mask.sum(-1) - 1, 0)
@@ -64,8 +64,8 @@ def _remember(params: Params, values: Array, mask: Array | None) -> Summary:
     return Summary(one[..., :0], one, mask[..., :1])
 
 
-def _attend(params: Params, memory: Summary, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
-    return memory.values[..., 0, :], memory.keys[..., 0, :], state
+def _attend(params: Params, memory: Summary, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
+    return state, (memory.values[..., 0, :], memory.keys[..., 0, :])
 
 
 fixed = Attention(lambda *_, **__: (), _remember, _attend, "fixed", reference="Cho et al. 2014, arXiv:1406.1078")
@@ -103,7 +103,7 @@ def loss_of(model: Seq2Seq, settings: Settings) -> Any:
         lengths = jax.random.randint(k_lengths, (settings.batch,), 1, settings.longest + 1)
         said = reversal(k_words, lengths, settings.longest, settings.symbols)
         encoded = model.encode(params, said.source, said.source != PAD)
-        logits, _ = model.decode(params, encoded, said.inputs)
+        _, (logits, _) = model.decode(params, encoded, said.inputs)
         return masked_mean(cross_entropy(logits, said.targets), said.targets != PAD)
 
     return loss

@@ -102,7 +102,7 @@ def of_translator(settings: Settings) -> GatesOverTraining:
         source, target = sources[:, rows], targets[:, rows]
         inputs = jnp.concatenate([jnp.full_like(target[:1], SOS), target[:-1]])
         encoded = model.encode(params, source, source != PAD, k_encode)
-        logits, _ = model.decode(params, encoded, inputs, key=k_decode)
+        _, (logits, _) = model.decode(params, encoded, inputs, key=k_decode)
         return losses.masked_mean(losses.cross_entropy(logits, target, SMOOTHING), target != PAD)
 
     def gates(params: Any) -> tuple[Array, ...]:

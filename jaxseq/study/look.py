@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, remembered
+from jaxseq.cells import Cell, join, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -112,8 +112,7 @@ def look_near(
             raise InputError(
                 f"{cell.name}: the purpose of its gates is found from its own numbers; call this outside jit"
             )
-        exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
-        own = jax.tree.map(lambda a: exact(jnp.asarray(a)), like())
+        own = jax.tree.map(_in_float64, like())
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
@@ -134,11 +133,18 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
     def any_of(scale: float, tree: Tree) -> Tree:
         return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
 
-    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
+    static, arrays = split(cell)
+    # what the cell holds, such as a source, is of the run as well: any numbers where its own are not known within jit
+    traced = [isinstance(a, jax.core.Tracer) for a in arrays]
+    held = [
+        _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
+        for a, unknown in zip(arrays, traced, strict=True)
+    ]
+    seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         own = drawn()  # slower: random numbers take a second to compile
         larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
-        seen = _looker(cell)(*jax.tree.map(lambda a: a[None], (own.params, *larger)))
+        seen = _looker(static)(held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
     ratios, after, named, out = jax.tree.map(np.asarray, seen)
     return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
@@ -151,9 +157,15 @@ def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: 
     return rng.normal(0, scale, shape).astype(wide)
 
 
+def _in_float64(a: Any) -> Array:
+    a = jnp.asarray(a)
+    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
 @remembered
-def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
-    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
+    def look(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+        cell = join(static, arrays)
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
         ratios = []
@@ -169,7 +181,7 @@ def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.jit(jax.vmap(look))
+    return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
 
 
 def look_for(
