@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 def save(path: Path | str, tree: Tree, **facts: Any) -> None:
-    """Write a pytree of arrays, any dtype, with `facts` (anything JSON can hold) beside it.
+    """Write a pytree of arrays, any dtype, with `facts` (anything JSON can hold) next to it.
 
     Raises:
       InputError: if the file cannot be written.
@@ -53,14 +53,14 @@ def load(path: Path | str, like: Tree) -> Tree:
     if missing := sorted(set(wanted) ^ set(tensors)):
         raise InputError(
             f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, the first is "
-            f"{missing[0]!r}. Use it with the config.json that was written beside it"
+            f"{missing[0]!r}. Use it with the config.json that was written with it"
         )
     for name, want in wanted.items():
         have = tensors[name]
         if have.shape != want.shape or have.dtype != want.dtype:
             raise InputError(
                 f"{path} holds another architecture: {name!r} should be {want.dtype} {tuple(want.shape)}, is "
-                f"{have.dtype} {have.shape}. Use it with the config.json that was written beside it"
+                f"{have.dtype} {have.shape}. Use it with the config.json that was written with it"
             )
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(tensors[name]) for name in wanted])
 

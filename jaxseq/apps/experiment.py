@@ -27,7 +27,7 @@ def experiment(
 
     Args:
       name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open; or all.
-      quick: Smaller networks and shorter training: within two minutes each.
+      quick: Smaller networks and shorter training: at most two minutes each.
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
-from jaxseq.attention import Attended, Memory, PositionalParams, positional
-from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
+from jaxseq.attention import Attended, Memory, PositionalParams, positional, with_source
+from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru, remembered
+from jaxseq.cells._base import unsourced
 from jaxseq.dropout import drop
-from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
-from jaxseq.notation import Array, Carry, Key, Tree
+from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.seq2seq import Encoded, Seq2Seq, check_source, lookup
 
 
@@ -75,7 +75,7 @@ def _init_of(params_type: Any, decoder_init: Callable[..., Any]) -> Callable[...
 
 def _plain_encode(params: PlainParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
     carry, _ = _encode(params, source, mask)
-    return Encoded(params.decoder, carry)
+    return Encoded(None, carry)
 
 
 def _plain_embed(params: PlainParams, tokens: Array, key: Key | None = None) -> Array:
@@ -100,23 +100,22 @@ class AttentiveCellParams(NamedTuple):
     W: Array
     C: Array
     b: Array
-    memory: Memory | None = None
 
 
-def _cell_input_terms(params: AttentiveCellParams, y: Array) -> Tree:
-    return y, affine(y, params.W, params.b)
+def _cell_input_terms(params: Params, y: Array) -> Tree:
+    own = unsourced(params)
+    return y, affine(y, own.W, own.b)
 
 
-def _cell_hidden_terms(params: AttentiveCellParams, carry: GRUCarry) -> Array:
-    return gru.hidden_terms(params.gru, carry)
+def _cell_hidden_terms(params: Params, carry: GRUCarry) -> Array:
+    return gru.hidden_terms(unsourced(params).gru, carry)
 
 
-def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
+def _cell_equations(params: Params, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
     y, wy = wx
-    if params.memory is None:
-        raise InputError("the tutorial's attention reads a memory, which its params lack; `encode` puts one there")
+    params, memory = with_source("tutorial attention gru", params)
     query = jnp.concatenate([y, carry.h], axis=-1)
-    context, weights, _ = positional.attend(params.attention, params.memory, query)
+    _, (context, weights) = positional.attend(params.attention, memory, (), query)
     x = jax.nn.relu(wy + context @ params.C)
     carry, h, named = gru.equations(params.gru, carry, gru.input_terms(params.gru, x), uh)
     return carry, Attended(h, context, weights), named
@@ -137,14 +136,19 @@ def _cell_init(
     )
 
 
-def _cell_carry(params: AttentiveCellParams, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
-    return gru.initial_carry(params.gru, batch_shape)
+def _cell_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
+    return gru.initial_carry(unsourced(params).gru, batch_shape)
+
+
+def _cell_remember(params: AttentiveCellParams, values: Array, mask: Array | None = None) -> Memory:
+    return positional.remember(params.attention, values, mask)
 
 
 attentive_cell = Cell(
-    _cell_init, _cell_carry, _cell_input_terms, _cell_hidden_terms, _cell_gates, "tutorial attention gru"
-)
-"""The tutorial's attention decoder as a Cell; its params hold the memory that it reads."""
+    _cell_init, _cell_carry, _cell_input_terms, _cell_hidden_terms, _cell_equations, "tutorial attention gru",
+    remember=_cell_remember,
+)  # fmt: skip
+"""The tutorial's attention decoder as a Cell that reads a source."""
 
 
 class AttentiveParams(NamedTuple):
@@ -157,15 +161,14 @@ class AttentiveParams(NamedTuple):
     logits: Affine
 
 
-@functools.lru_cache(maxsize=8)
+@remembered
 def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     """Return the tutorial's translator with attention over `length` source positions and dropout on target words."""
     init = _init_of(AttentiveParams, functools.partial(_cell_init, length=length))
 
     def encode(params: AttentiveParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
         carry, outs = _encode(params, source, mask)
-        memory = positional.remember(params.decoder.attention, outs, mask)
-        return Encoded(params.decoder._replace(memory=memory), carry)
+        return Encoded(_cell_remember(params.decoder, outs, mask), carry)
 
     def embed(params: AttentiveParams, tokens: Array, key: Key | None = None) -> Array:
         return drop(key, dropout, lookup(params.target, tokens))

@@ -31,7 +31,7 @@ from jaxseq.cells._lstm_peephole_ablations import (
     lstm_nog,
 )
 from jaxseq.experiments import data
-from jaxseq.experiments.base import Experiment, Found, Network, Row, beside, more
+from jaxseq.experiments.base import Experiment, Found, Network, Row, more, unjudged
 from jaxseq.experiments.training import Learnt, at_once, draw_seeds, final, learn, network, told
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run(settings: Settings) -> Found:
             if short in CRITICAL:
                 rows += [more(what, values, f"that of {than}", found[than]).where(learnt) for than in ("V", worst)]
             else:
-                rows.append(beside(what, values))
+                rows.append(unjudged(what, values))
         every[problem.name] = found
     return Found(tuple(rows), lambda figure: draw(figure, every), tuple(networks))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxseq import problems
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, less
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, less, unjudged
 from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, seeded, told
 from jaxseq.initializers import zeros
 from jaxseq.notation import Array, Key
@@ -71,7 +71,7 @@ def run(settings: Settings) -> Found:
     rows: list[Row] = [
         below(f"1/(1-f) at init: distance from uniform on [2, {T_max:g}]",
               [from_uniform(one, 2.0, T_max) for one in times], CRITICAL),
-        beside("1/(1-f) at init: median in steps", np.median(times, axis=1)),
+        unjudged("1/(1-f) at init: median in steps", np.median(times, axis=1)),
     ]  # fmt: skip
     curves, baselines = {}, {}
     networks: list[Network] = []
@@ -92,7 +92,7 @@ def run(settings: Settings) -> Found:
         short = problem.kind
         usual, chronic = final(curve["forget bias 1"]), final(curve["chrono"])
         judged = less(f"{short}: loss with chrono", chronic, "that with forget bias 1", usual)
-        rows.append(beside(f"{short}: loss with forget bias 1 (knowing nothing: {problem.baseline:.3f})", usual))
+        rows.append(unjudged(f"{short}: loss with forget bias 1 (knowing nothing: {problem.baseline:.3f})", usual))
         rows.append(judged.where(told(problem.baseline, chronic, usual)))
         curves[problem.name], baselines[problem.name] = curve, problem.baseline
         networks = networks or [network(f"lstm, {name}", lstm, problem, learnt) for name, learnt in trained.items()]

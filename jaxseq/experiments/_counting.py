@@ -2,12 +2,12 @@
 
 Cells of 10 units learn to predict the next letter of words of n up to `largest`. A word is right if the letter after
 each b, or the end, is predicted right at every step; a cell's *reach* is the largest n up to which all words are right,
-looked for up to 4 times `largest`. The count is looked for in the cell state: the largest |correlation| of a unit's c
+searched up to 4 times `largest`. The count is searched for in the cell state: the largest |correlation| of a unit's c
 with the number of a minus that of b, over all steps of the words of n from `largest` + 1 to twice that.
 
 Judged, seed by seed: the correlation is above 0.95; the LSTM's reach is above `largest`, above that of the GRU and
-above that of the tanh network. In full the same is asked of a^n b^n c^n, but for the correlation. The relu network
-(from the identity, an IRNN), of which the paper says that it can count but is hard to train, is shown beside them.
+above that of the tanh network. In full the same holds for a^n b^n c^n, except the correlation. The relu network
+(from the identity, an IRNN), of which the paper says that it can count but is hard to train, is shown as well.
 Each cell is trained at the learning rate that suits it (`training.learn`).
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 from jaxseq import problems
 from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
-from jaxseq.experiments.base import Experiment, Found, Network, Row, above, beside, more
+from jaxseq.experiments.base import Experiment, Found, Network, Row, above, more, unjudged
 from jaxseq.experiments.training import Learnt, at_once, draw_seeds, learn, network
 from jaxseq.initializers import identity
 from jaxseq.notation import Array
@@ -97,9 +97,9 @@ def run(settings: Settings) -> Found:
             shown = _path(models, found["lstm"], best, 2 * settings.largest)
         rows += [
             above(f"{word}: reach of the lstm, trained up to {settings.largest}", found["lstm"], settings.largest),
-            beside(f"{word}: reach of the gru", found["gru"]),
-            beside(f"{word}: reach of the rnn", found["rnn"]),
-            beside(f"{word}: reach of the irnn", found["irnn"]),
+            unjudged(f"{word}: reach of the gru", found["gru"]),
+            unjudged(f"{word}: reach of the rnn", found["rnn"]),
+            unjudged(f"{word}: reach of the irnn", found["irnn"]),
             more(f"{word}: reach of the lstm", found["lstm"], "that of the gru", found["gru"]),
             more(f"{word}: reach of the lstm", found["lstm"], "that of the rnn", found["rnn"]),
         ]

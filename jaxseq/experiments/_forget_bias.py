@@ -1,9 +1,9 @@
 """The forget gate's bias at the start of training, and learning over long lags (Gers 2000, Jozefowicz 2015).
 
-One LSTM, alike but for the bias, trained on the adding and the copy problem, each at the learning rate that suits it
-(`training.learn`). What learns sooner has the lower mean loss over the whole training. Judged: that is lower with a
-bias of 1 than with 0, and with 2 than with 0, seed by seed; where neither of the two has learnt anything by the end
-(`training.told`), that seed tells nothing. Whether 2 is better than 1 is not claimed, and shown.
+LSTMs that differ in the bias alone are trained on the adding and the copy problem, each at the learning rate that suits
+it (`training.learn`). The one that learns sooner has the lower mean loss over the whole training. Judged: that loss is
+lower with a bias of 1 than with 0, and with 2 than with 0, seed by seed; where neither of the two has learnt anything
+by the end (`training.told`), that seed tells nothing. Whether 2 is better than 1 is not claimed, but shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxseq import problems
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Row, beside, less
+from jaxseq.experiments.base import Experiment, Found, Row, less, unjudged
 from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, told
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ def run(settings: Settings) -> Found:
         ends = [final(losses) for losses in every]
         name = problem.kind
         rows += [
-            beside(f"{name}: mean loss with forget bias 0 (knowing nothing: {problem.baseline:.3f})", zero),
+            unjudged(f"{name}: mean loss with forget bias 0 (knowing nothing: {problem.baseline:.3f})", zero),
             *[
                 less(f"{name}: mean loss with forget bias {bias:g}", mean, "that with 0", zero)
                 .where(told(problem.baseline, ends[0], end))
                 for bias, mean, end in zip(BIASES[1:], others, ends[1:], strict=True)
             ],
             *[
-                beside(f"{name}: final loss with forget bias {bias:g}", end)
+                unjudged(f"{name}: final loss with forget bias {bias:g}", end)
                 for bias, end in zip(BIASES, ends, strict=True)
             ],
         ]  # fmt: skip

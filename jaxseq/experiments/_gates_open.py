@@ -5,7 +5,7 @@ stored at steps spaced evenly in log time. At each, the forget gates of the enco
 of the forecaster (all training windows) are looked at.
 
 Judged on each, seed by seed, from the first step to the last: the share of gates above 0.9 grows, and so does their
-mean; and at the end more gates are above 0.9 than below 0.1, which is what Karpathy et al. saw in trained networks.
+mean; and at the end more gates are above 0.9 than below 0.1, as Karpathy et al. saw in trained networks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxseq.affine import Affine
 from jaxseq.attention import additive
 from jaxseq.cells import lstm
 from jaxseq.experiments import data
-from jaxseq.experiments.base import Experiment, Found, Row, beside, more
+from jaxseq.experiments.base import Experiment, Found, Row, more, unjudged
 from jaxseq.experiments.data import PAD, SOS
 from jaxseq.experiments.training import fit, seeded
 from jaxseq.notation import Array, Key, Params
@@ -102,7 +102,7 @@ def of_translator(settings: Settings) -> GatesOverTraining:
         source, target = sources[:, rows], targets[:, rows]
         inputs = jnp.concatenate([jnp.full_like(target[:1], SOS), target[:-1]])
         encoded = model.encode(params, source, source != PAD, k_encode)
-        logits, _ = model.decode(params, encoded, inputs, key=k_decode)
+        _, (logits, _) = model.decode(params, encoded, inputs, key=k_decode)
         return losses.masked_mean(losses.cross_entropy(logits, target, SMOOTHING), target != PAD)
 
     def gates(params: Any) -> tuple[Array, ...]:
@@ -141,9 +141,9 @@ def run(settings: Settings) -> Found:
     for name, seen in replays.items():
         mean, opened, closed = seen.mean, seen.opened, seen.closed
         rows += [
-            beside(f"{name}: mean forget gate before training", mean[:, 0]),
+            unjudged(f"{name}: mean forget gate before training", mean[:, 0]),
             more(f"{name}: mean forget gate after training", mean[:, -1], "that before", mean[:, 0]),
-            beside(f"{name}: share of forget gates above {OPEN} before", opened[:, 0]),
+            unjudged(f"{name}: share of forget gates above {OPEN} before", opened[:, 0]),
             more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], "that before", opened[:, 0]),
             more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], f"that below {CLOSED}",
                  closed[:, -1]),

@@ -2,14 +2,14 @@
 
 Tanh network, IRNN, GRU and LSTM, with about as many parameters each, are trained on the adding and the copy problem at
 rising lengths, at each from the start. A length is *learnt* if the loss over the last tenth of training is below a
-tenth of what knowing nothing costs. A cell's *reach* is the largest length up to which all were learnt. The shortest
-length asks for no memory to speak of: where it was not learnt the budget was too small to tell, and the reach is not a
-number.
+tenth of the baseline, the loss of a memoryless predictor. A cell's *reach* is the largest length up to which all were
+learnt. The shortest length needs hardly any memory: where it was not learnt the budget was too small to tell, and the
+reach is NaN.
 
 Each starts as its papers have it: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
 from the identity, LSTM and GRU with a bias of 1 on the gate that retains. Each is trained at the learning rate that
 suits it at the longest length (`training.learn`), the same at every length. A tanh network that starts from an
-orthogonal matrix, which none of these papers tried, is shown beside them.
+orthogonal matrix, which none of these papers tried, is shown as well.
 
 Judged, seed by seed: on adding the reach of LSTM, GRU and IRNN is above the tanh network's, and the tanh network does
 not reach the largest length; on copy the reach of LSTM and GRU is above the tanh network's. Lengths that every cell
@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxseq import problems
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
-from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, more
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, more, unjudged
 from jaxseq.experiments.training import at_once, final, learn, network
 from jaxseq.initializers import glorot, identity
 from jaxseq.notation import Array, Key
@@ -70,7 +70,7 @@ class Settings(NamedTuple):
 def reach(lengths: tuple[int, ...], losses: np.ndarray, baseline: float) -> np.ndarray:
     """Return the largest length up to which all were learnt, ``[seeds]``, of final losses ``[lengths, seeds]``.
 
-    Not a number where the first was not.
+    NaN where the first was not learnt.
 
     Example:
       >>> reach((10, 20, 30), np.array([[0.0, 0.0, 0.9], [0.0, 0.9, 0.0], [0.9, 0.0, 0.0]]), 1.0).tolist()
@@ -116,8 +116,8 @@ def run(settings: Settings) -> Found:
         if kind == "adding":
             rows.append(below(f"{what} of the rnn", reaches["rnn"], lengths[-1]))
         else:
-            rows += [beside(f"{what} of the rnn", reaches["rnn"]), beside(f"{what} of the irnn", reaches["irnn"])]
-        rows.append(beside(f"{what} of the rnn from an orthogonal matrix", reaches["rnn, orthogonal"]))
+            rows += [unjudged(f"{what} of the rnn", reaches["rnn"]), unjudged(f"{what} of the irnn", reaches["irnn"])]
+        rows.append(unjudged(f"{what} of the rnn from an orthogonal matrix", reaches["rnn, orthogonal"]))
         for name in ("irnn", "gru", "lstm") if kind == "adding" else ("gru", "lstm"):
             rows.append(more(f"{what} of the {name}", reaches[name], "that of the rnn", reaches["rnn"]))
         drawn[kind] = (lengths, found, problem.baseline)
@@ -125,7 +125,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.ndarray], float]]) -> None:
-    """Draw the final loss against the length, as a share of what knowing nothing costs, a dot for each seed."""
+    """Draw the final loss against the length, as a share of the baseline, a dot for each seed."""
     for ax, (kind, (lengths, found, baseline)) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
         for name, losses in found.items():
             (line,) = ax.plot(lengths, np.median(losses, axis=1) / baseline, label=name)
@@ -133,7 +133,7 @@ def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.nd
             ax.plot(at.ravel(), losses.ravel() / baseline, ".", color=line.get_color(), alpha=0.5)
         ax.axhline(LEARNT, color="0.5", linestyle=":", linewidth=1)
         ax.set(yscale="log", xlabel="length" if kind == "adding" else "lag", title=kind)
-        ax.set_ylabel("final loss / loss of knowing nothing")
+        ax.set_ylabel("final loss / baseline")
         ax.grid(alpha=0.3)
         ax.set_xticks(lengths)
         ax.legend(frameon=False, fontsize="small", title="dotted: learnt below")

@@ -38,7 +38,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell, gru, lstm
-from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
+from jaxseq.experiments.base import Experiment, Found, Row, above, below, more, unjudged
 from jaxseq.experiments.training import seeded
 from jaxseq.notation import Array, Key, Params
 from jaxseq.problems import retaining
@@ -164,7 +164,7 @@ def run(settings: Settings) -> Found:
     for cell in (lstm, gru):
         gate = "forget bias" if cell is lstm else "update (retain) bias"
         slow = [[c.slow for c in clouds[cell.name, bias]] for bias in settings.biases]
-        rows.append(beside(f"{cell.name}, {gate} {settings.biases[0]:g}: share of eigenvalues near 1", slow[0]))
+        rows.append(unjudged(f"{cell.name}, {gate} {settings.biases[0]:g}: share of eigenvalues near 1", slow[0]))
         for n, bias in enumerate(settings.biases[1:], 1):
             name = f"{cell.name}, {gate} {bias:g}: share of eigenvalues near 1"
             rows.append(more(name, slow[n], f"that at {settings.biases[n - 1]:g}", slow[n - 1]))

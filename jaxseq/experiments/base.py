@@ -40,9 +40,9 @@ class Row(NamedTuple):
 
     Fields:
       what: the quantity, in words.
-      claimed: what the source says of it, in words; empty for what is measured beside the claim.
+      claimed: the source's statement about it, in words; empty where there is none, and nothing is judged.
       values: one for each seed, or one number for what depends on no seed.
-      margins: one for each seed, above 0 where it agrees with the claim; empty beside the claim.
+      margins: one for each seed, above 0 where it agrees with the claim; empty without a claim.
     """
 
     what: str
@@ -52,11 +52,11 @@ class Row(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The verdict on this part; empty for what is measured beside the claim."""
+        """The verdict on this part; empty without a claim."""
         return verdict(self.margins) if self.claimed else ""
 
     def where(self, told: Any) -> Row:
-        """Return the row with margins that are not a number where a seed tells nothing; `told` is bool ``[seeds]``."""
+        """Return the row with NaN for the margins of seeds that tell nothing; `told` is bool ``[seeds]``."""
         told = np.broadcast_to(told, len(self.margins))
         return self._replace(margins=tuple(m if t else math.nan for m, t in zip(self.margins, told, strict=True)))
 
@@ -136,7 +136,7 @@ def less(what: str, values: Any, than: str, others: Any) -> Row:
     return Row(what, f"below {than}", values, tuple(o - v for v, o in zip(values, others, strict=True)))
 
 
-def beside(what: str, values: Any) -> Row:
+def unjudged(what: str, values: Any) -> Row:
     """Return the row of a quantity that the claim says nothing about."""
     return Row(what, "", _numbers(values))
 
@@ -146,12 +146,12 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 class Network(NamedTuple):
-    """A network that an experiment trained, to be looked at from inside.
+    """A network that an experiment trained, to be studied.
 
     Fields:
-      name: what it is called.
+      name: for people.
       cell: the Cell.
-      problem: what it was trained on.
+      problem: that it was trained on.
       params: of cell and readout.
       losses: of its training, ``[steps]``.
     """
@@ -164,10 +164,10 @@ class Network(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a run of an experiment came to.
+    """The result of an experiment.
 
     Fields:
-      rows: the parts of the claim, and what was measured beside them.
+      rows: the parts of the claim, and quantities measured for comparison.
       draw: draws the figure: ``(matplotlib figure) -> None``.
       networks: some of the trained ones, of the first seed and all on one problem, for a study page; may be empty.
     """
@@ -183,16 +183,16 @@ class Found(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A claim of a paper and how to see whether it holds.
+    """A claim of a paper, and how to test it.
 
     Fields:
       name: on the command line.
-      claim: what is said, in a sentence or two.
-      source: who says it, where.
+      claim: in a sentence or two.
+      source: the papers that make it.
       run: ``(settings) -> Found``; settings are a NamedTuple of numbers with `seeds` among them.
       full: the settings of the whole experiment.
-      quick: the settings that end within two minutes on two cores.
-      look: the command whose page shows such a network from inside.
+      quick: settings that take at most two minutes on two cores.
+      look: a command whose page shows such a network from inside.
     """
 
     name: str

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells._parts import check_sizes
+from jaxseq.cells._init import check_sizes
 from jaxseq.errors import InputError
 from jaxseq.losses import cross_entropy
 from jaxseq.notation import Key

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells._parts import check_sizes
+from jaxseq.cells._init import check_sizes
 from jaxseq.notation import Key
 from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, of_symbols
 

@@ -19,7 +19,7 @@ from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
 from jaxseq.cells import Cell
 from jaxseq.cells._checks import params_dtype
-from jaxseq.cells._parts import check_sizes
+from jaxseq.cells._init import check_sizes
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params
 from jaxseq.problems._base import Batch, Problem

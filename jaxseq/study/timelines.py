@@ -110,7 +110,7 @@ def ledger(
 
     Raises:
       InputError: as `unroll`; if keep names no part of the carry or no gate; within jit, for a cell whose init needs
-        more than sizes, so that its equations are found out from what it runs on.
+        more than sizes, so that its equations are found from its inputs.
 
     Example:
       >>> import jax, jax.numpy as jnp

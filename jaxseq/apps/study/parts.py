@@ -24,7 +24,7 @@ from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
-from jaxseq.notation import Array
+from jaxseq.notation import Array, Params
 from jaxseq.seq2seq import Encoded
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
@@ -121,15 +121,16 @@ def _decoder(
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     ys = seq.embed(params, inputs)
-    _, seen = trace(seq.decoder, encoded.params, ys, encoded.carry, mask=real)
+    decoder = seq.reader(encoded)
+    _, seen = trace(decoder, params.decoder, ys, encoded.carry, mask=real)
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
-        scores = _scores(ATTENTIONS[model.config.attention], encoded, seen.carries)
+        scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return Part(
-        "decoder", seq.decoder, encoded.params, ys, real, encoded.carry,
+        "decoder", decoder, params.decoder, ys, real, encoded.carry,
         [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
         targets, real, model.target.vocabulary.tokens,
         weights=weights if places else None, source=labels if places else (), scores=scores,
@@ -137,13 +138,14 @@ def _decoder(
     )  # fmt: skip
 
 
-def _scores(attention: Attention, encoded: Encoded, carries: Any, most: int = 4) -> dict[str, Any] | None:
+def _scores(
+    attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
+) -> dict[str, Any] | None:
     """Return the scores of every step and the largest parts of each; None where they are no sums."""
     before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
     state = before.attention if isinstance(before, AttentionCarry) else ()
-    params, memory = encoded.params.attention, encoded.params.memory
     try:
-        found = jax.vmap(lambda query, state: decompose(attention, params, memory, query, state))(before.h, state)
+        found = jax.vmap(lambda state, h: decompose(attention, params, encoded.memory, state, h))(state, before.h)
     except InputError:
         return None
     terms = np.asarray(found.terms)

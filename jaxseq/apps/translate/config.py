@@ -58,8 +58,8 @@ class TranslateConfig:
     cell: str = "gru"
     """Recurrent cell of encoder and decoder: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
     attention: str = "additive"
-    """Attention of the decoder: additive, dot, scaled-dot, general, concat, local-m and local-p (10 positions to either
-    side), location, coverage, monotonic or multi-head (8 heads where they divide hidden)."""
+    """Attention of the decoder: additive, dot, scaled_dot, general, concat, local_m and local_p (10 positions to either
+    side), location, coverage, monotonic or multi_head (8 heads where they divide hidden)."""
     layers: int = 1
     """Layers of the encoder."""
     embedding: int = 192
@@ -107,6 +107,10 @@ class TranslateConfig:
     """Reports without a better validation loss before stopping; 0 goes on to the end."""
     seed: int = 0
     """Of weights, data order, dropout and split."""
+
+    def __post_init__(self) -> None:
+        # typed with hyphens, as options are, and so saved by earlier versions
+        object.__setattr__(self, "attention", self.attention.replace("-", "_"))
 
     def check(self) -> None:
         """Check every setting.

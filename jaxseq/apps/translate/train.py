@@ -43,7 +43,7 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
         encoded = model.encode(params, batch.source, batch.source != PAD, keys[0])
-        logits, _ = model.decode(params, encoded, batch.inputs, forced, keys[1])
+        _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
         mask = batch.targets != PAD
         nll = losses.cross_entropy(logits, batch.targets)
         if config.loss == "sentences":
@@ -63,7 +63,7 @@ def validator(model: Seq2Seq, buckets: Sequence[Bucket], batch: int) -> Callable
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
         taken = take(data, rows)
         encoded = model.encode(params, taken.source, taken.source != PAD)
-        logits, _ = model.decode(params, encoded, taken.inputs)
+        _, (logits, _) = model.decode(params, encoded, taken.inputs)
         mask = taken.targets != PAD
         nll = losses.cross_entropy(logits, taken.targets)
         return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
