@@ -137,7 +137,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         found = small.of_problem(name, problem, **sizes)
         title = f"{name} on {subject.problem or 'copy'}"
     else:
-        kind, title = parts.kind_of(run), str(run)
+        kind, title = parts.application_of(run), str(run)
         if kind == TRANSLATION:
             if subject.rows is not None:
                 raise InputError(f"{run} is a translator, which reads --text; --rows are of a forecast's series")

@@ -49,8 +49,8 @@ class Studied(NamedTuple):
     scores: Sequence[tuple[float, float]] = ()
 
 
-def kind_of(run: Path) -> str:
-    """Return what kind of run a folder is.
+def application_of(run: Path) -> str:
+    """Return the application that wrote a run: a translator's KIND or a forecaster's.
 
     Raises:
       InputError: if it is not a run, or one that cannot be studied.
@@ -64,7 +64,7 @@ def kind_of(run: Path) -> str:
 # --- a translator
 
 
-def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> Studied:
+def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = None) -> Studied:
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
     Only the first encoder layer is shown.
@@ -73,7 +73,7 @@ def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> St
       InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
         long, or too many.
     """
-    model = translator.load(run, own)
+    model = translator.load(run, trusted_cell)
     check_numbers(str(run / run_folder.MODEL), model.params)
     if len(lines) > MOST:
         raise InputError(f"--text has {len(lines)} sentences; give 1 to {MOST}")
@@ -167,13 +167,13 @@ def _sentences(run: Path, model: translator.Translator) -> list[str]:
 # --- a forecast
 
 
-def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
+def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.
     """
-    model = forecasting.load(run, own)
+    model = forecasting.load(run, trusted_cell)
     check_numbers(str(run / run_folder.MODEL), model.params)
     config = model.config
     found = series.read_csv(datasets.find(config.data), date=config.date, columns=model.names)

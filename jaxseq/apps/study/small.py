@@ -49,17 +49,17 @@ def of_problem(name: str, problem: Problem, *, hidden: int, steps: int, seed: in
     others = {other: CELLS[other] for other in BASELINES if CELLS[other] is not first and other != called}
     cells = {called: first, **others}
     steps_shown = log_spaced(steps, 12)
-    chrono = {own: retaining(cell, longest=problem.length) for own, cell in cells.items() if cell in RETAINING}
+    chrono = {other: retaining(cell, longest=problem.length) for other, cell in cells.items() if cell in RETAINING}
     found = compare(
         cells, problem, hidden=hidden, steps=steps, seed=(seed,), inits=chrono, snapshot_steps=steps_shown,
         learning_rate=LEARNING_RATE,
     )  # fmt: skip
     batch = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
     parts = []
-    for own, one in found.items():
+    for other, one in found.items():
         trained = at(one.trained, 0)  # of its one seed
         seen = (steps_shown, trained.snapshots)
-        parts.append(part_of(own, cells[own], problem, batch, trained.params, trained.losses, snapshots=seen))
+        parts.append(part_of(other, cells[other], problem, batch, trained.params, trained.losses, snapshots=seen))
     subtitle = (
         f"{problem.name}: {', '.join(cells)}, with {found[called].parameters} parameters or about as many, "
         f"{steps} steps, seed {seed}; LSTM and GRU start with chrono biases (Tallec & Ollivier 2018)"
