@@ -11,8 +11,8 @@ from tyro.conf import OmitArgPrefixes
 
 from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import interleave, median, noise, ratio
-from jaxseq.apps.text import EOS, NORMALISERS, TOKENISERS, detokenise
-from jaxseq.apps.translate import model as translator, train as translate
+from jaxseq.apps.text import detokenise
+from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import POSITIONS, PRESETS
 
 
@@ -47,20 +47,17 @@ def decode(
     config = dataclasses.replace(PRESETS["tutorial-attention"], data=data, steps=steps, report_every=steps)
     with tempfile.TemporaryDirectory() as folder:
         trained = translate.train(config, Path(folder) / "run")
-        model = translator.load(Path(folder) / "run")
-    pairs = trained.corpus.train
-    texts = [detokenise(pairs[n % len(pairs)][0].split()) for n in range(sentences)]
-    module = torch_models.Tutorial(len(model.source), len(model.target), config.hidden, POSITIONS)
+    model, pairs = trained.translator, trained.corpus.train
+    texts = [detokenise(pairs[n % len(pairs)][0].text.split()) for n in range(sentences)]
+    module = torch_models.Tutorial(len(model.source.vocabulary), len(model.target.vocabulary), config.hidden, POSITIONS)
     module.load(model.params)
     module.eval()
-
-    normalise, cut = NORMALISERS[config.normalise], TOKENISERS[config.source_tokens]
 
     def theirs() -> list[list[str]]:
         translated = []
         for text in texts:
-            numbers = [*model.source.encode(cut(normalise(text))), EOS]
-            translated.append([model.target.tokens[n] for n in module.translate(numbers, POSITIONS)])
+            numbers = model.source.numbers(model.source.sentence(text))
+            translated.append([model.target.vocabulary.tokens[n] for n in module.translate(numbers, POSITIONS)])
         return translated
 
     for text, ours, words in zip(texts, model.translate(texts), theirs(), strict=True):

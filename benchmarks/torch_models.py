@@ -186,7 +186,7 @@ class Translator(nn.Module):
         for module, weight in ((self.query, own.attention.W), (self.keys, own.attention.U)):
             fill(module, weight=weight.T)
         fill(self.score, weight=own.attention.v[None])
-        fill_rnn(self.decoder, own.cell.replace(W=np.concatenate([own.cell.W, own.C])))
+        fill_rnn(self.decoder, own.cell._replace(W=np.concatenate([own.cell.W, own.C])))
         fill_affine(self.deep, params.deep)
         fill_affine(self.logits, params.logits)
 

@@ -16,8 +16,9 @@ from benchmarks.output import USUAL, Output, Report, table
 from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq import order
 from jaxseq.apps.text import PAD
-from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import PRESETS
+from jaxseq.apps.translate.data import Corpus, numbered, prepare
+from jaxseq.apps.translate.train import loss_of
 from jaxseq.train import TrainState, chunk, optimizer
 
 
@@ -53,8 +54,8 @@ def train(
     report = Report("train", output, unit="microseconds per target token")
     steps, rounds = steps or (2 if output.quick else 10), rounds or (3 if output.quick else 7)
     config = dataclasses.replace(PRESETS["default"], data=data, batch=batch)
-    corpus = translate.prepare(config)
-    buckets = translate.numbered(config, corpus, corpus.train, config.buckets)
+    corpus = prepare(config)
+    buckets = numbered(corpus.source, corpus.target, corpus.train, config.buckets)
     lines: list[list[Any]] = []
     for H in hidden or ((64,) if output.quick else (256, 512)):
         sized = dataclasses.replace(config, embedding=H, hidden=H)
@@ -77,17 +78,18 @@ def train(
 
 
 def _thunks(
-    torch_models: Any, config: Any, corpus: translate.Corpus, bucket: Any, rows: np.ndarray, torch_compile: bool
+    torch_models: Any, config: Any, corpus: Corpus, bucket: Any, rows: np.ndarray, torch_compile: bool
 ) -> tuple[dict[str, Callable[[], Any]], int]:
     """Return a chunk of steps of both, and the target tokens in it."""
     torch = torch_models.torch
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
     model = config.build()
-    params = model.init(jax.random.key(0), len(corpus.source), len(corpus.target), **sizes)
+    vocabularies = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
+    params = model.init(jax.random.key(0), *vocabularies, **sizes)
     batches = [(bucket.source[:, row], bucket.target[:, row]) for row in rows]
     tensors = [tuple(torch.tensor(_cut(side)).long() for side in pair) for pair in batches]
 
-    module = torch_models.Translator(len(corpus.source), len(corpus.target), **sizes, dropout=config.dropout)
+    module = torch_models.Translator(*vocabularies, **sizes, dropout=config.dropout)
     module.load(params)
     _check(config, params, module, batches[0], tensors[0])
     module.train()
@@ -102,7 +104,7 @@ def _thunks(
 
     optimise = optimizer(config.optimizer, config.learning_rate, clip=config.clip)
     data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
-    run, key, at = chunk(translate.loss_of(model, config), optimise), jax.random.key(1), jnp.asarray(rows)
+    run, key, at = chunk(loss_of(model, config), optimise), jax.random.key(1), jnp.asarray(rows)
     state = [TrainState.create(params, optimise)]
 
     def ours() -> Any:
@@ -124,7 +126,7 @@ def _check(config: Any, params: Any, module: Any, batch: Any, tensors: Any) -> N
     """Compare the losses of both models without dropout."""
     still = dataclasses.replace(config, dropout=0.0)
     data, rows = tuple(jnp.asarray(side) for side in batch), jnp.arange(batch[0].shape[1])
-    loss = translate.loss_of(still.build(), still)
+    loss = loss_of(still.build(), still)
     ours = float(jax.jit(loss)(params, data, rows, jax.random.key(0), jnp.int32(0))[0])
     module.eval()
     theirs = float(module.loss(*tensors, config.label_smoothing).detach())

@@ -13,9 +13,9 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from benchmarks.output import USUAL, Output, Report, table
-from jaxseq.apps.text import EOS
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
+from jaxseq.apps.translate.data import Corpus
 
 
 def tutorial(
@@ -50,7 +50,7 @@ def tutorial(
     with tempfile.TemporaryDirectory() as folder:
         trained = translate.train(config, Path(folder) / "run")
     theirs = _torch_losses(torch_models, config, trained.corpus, model, every)
-    vocabularies = f"{len(trained.corpus.source)} and {len(trained.corpus.target)} tokens"
+    vocabularies = f"{len(trained.corpus.source.vocabulary)} and {len(trained.corpus.target.vocabulary)} tokens"
     print(f"tutorial-{model} on {data}: {len(trained.corpus.train)} pairs, {vocabularies}\n")
     lines: list[list[Any]] = []
     for ours, (loss, seconds) in zip(trained.reports, theirs, strict=False):
@@ -71,24 +71,20 @@ def tutorial(
     return report.finish()
 
 
-def numbered(config: TranslateConfig, corpus: translate.Corpus) -> list[tuple[list[int], list[int]]]:
+def numbered(corpus: Corpus) -> list[tuple[list[int], list[int]]]:
     """Return the training pairs as token numbers, EOS at the end."""
-    pairs = []
-    for pair in corpus.train:
-        source, target = translate.tokenise(config, pair)
-        pairs.append(([*corpus.source.encode(source), EOS], [*corpus.target.encode(target), EOS]))
-    return pairs
+    return [(corpus.source.numbers(source), corpus.target.numbers(target)) for source, target in corpus.train]
 
 
 def _torch_losses(
-    torch_models: Any, config: TranslateConfig, corpus: translate.Corpus, model: str, every: int
+    torch_models: Any, config: TranslateConfig, corpus: Corpus, model: str, every: int
 ) -> list[tuple[float, float]]:
     """Train in torch; return mean loss and elapsed seconds every so many iterations."""
     torch = torch_models.torch
     torch.manual_seed(config.seed)
-    draw, pairs = random.Random(config.seed), numbered(config, corpus)
+    draw, pairs = random.Random(config.seed), numbered(corpus)
     length = 10 if model == "attention" else None
-    module = torch_models.Tutorial(len(corpus.source), len(corpus.target), config.hidden, length)
+    module = torch_models.Tutorial(len(corpus.source.vocabulary), len(corpus.target.vocabulary), config.hidden, length)
     kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.Adam
     optimise = kind(module.parameters(), lr=config.learning_rate)
     shown, losses, begun = list[tuple[float, float]](), list[float](), time.perf_counter()

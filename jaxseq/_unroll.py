@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.cells import Cell, is_closed, join, made, split
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
+from jaxseq.cells._inputs import check_input_type, lift_sequence
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
@@ -37,7 +38,8 @@ def unroll(
     Args:
       cell: a Cell.
       params: its parameters; outputs have their dtype.
-      xs: ``[T, B, D]`` with any number of batch axes, none included (``[T, D]``).
+      xs: ``[T, B, D]`` with any number of batch axes, none included (``[T, D]``). A cell that takes more than an array
+        (time stamps, missing values) lifts it with ``cell.lift``.
       carry: the state to start from; ``cell.initial_carry`` by default.
       mask: bool ``[T, B]`` (without the places of a cell that works on pictures), True where a step is real; see
         `length_mask`. A padded step holds the carry and outputs zeros, whatever xs has there, NaN included; a row
@@ -78,7 +80,8 @@ def unroll(
     xs = jax.tree.map(jnp.asarray, xs)
     if isinstance(xs, jax.Array):
         check_inputs(name, params, xs, "[T, B, D]")
-        xs = cell.lift(xs)
+    xs = lift_sequence(cell, xs)
+    check_input_type(name, cell, xs)
     check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
     if carry is None:
@@ -146,8 +149,8 @@ def length_mask(lengths: Array, T: int) -> Array:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > T:
             raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {least} to {most}")
-    steps = jnp.arange(T, dtype=lengths.dtype).reshape(T, *[1] * lengths.ndim)
-    return steps < lengths[None]
+    steps = jnp.arange(T).reshape(T, *[1] * lengths.ndim)
+    return steps < lengths[None].astype(steps.dtype)  # a T of 300 is more than uint8 can count
 
 
 class Trace(NamedTuple, Generic[O, G, K]):

@@ -17,13 +17,14 @@ from safetensors.numpy import save as save_tensors
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Tree
+from jaxseq.trees import leaves_by_path
 
 FORMAT = 1
 """Version of what a file holds; a reader refuses a newer one."""
 
 
 def save(path: Path | str, tree: Tree, **facts: Any) -> None:
-    """Write a pytree of arrays, any dtype, with `facts` (anything JSON can hold) beside it.
+    """Write a pytree of arrays, any dtype, with `facts` (anything JSON can hold) next to it.
 
     Raises:
       InputError: if the file cannot be written.
@@ -36,7 +37,7 @@ def save(path: Path | str, tree: Tree, **facts: Any) -> None:
       ([1.0, 1.0], {'step': 3})
       >>> folder.cleanup()
     """
-    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named(tree).items()}
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in leaves_by_path(tree).items()}
     about = {"format": FORMAT, "sha256": _digest(tensors), "facts": facts}
     write_atomic(path, save_tensors(tensors, metadata={"jaxseq": json.dumps(about)}))
 
@@ -48,18 +49,18 @@ def load(path: Path | str, like: Tree) -> Tree:
       InputError: if the file is missing, truncated, altered, of a newer version, or of another architecture.
     """
     tensors, _ = _read(Path(path))
-    wanted = _named(like)
+    wanted = leaves_by_path(like)
     if missing := sorted(set(wanted) ^ set(tensors)):
         raise InputError(
             f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, the first is "
-            f"{missing[0]!r}. Use it with the config.json that was written beside it"
+            f"{missing[0]!r}. Use it with the config.json that was written with it"
         )
     for name, want in wanted.items():
         have = tensors[name]
         if have.shape != want.shape or have.dtype != want.dtype:
             raise InputError(
                 f"{path} holds another architecture: {name!r} should be {want.dtype} {tuple(want.shape)}, is "
-                f"{have.dtype} {have.shape}. Use it with the config.json that was written beside it"
+                f"{have.dtype} {have.shape}. Use it with the config.json that was written with it"
             )
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(tensors[name]) for name in wanted])
 
@@ -67,10 +68,6 @@ def load(path: Path | str, like: Tree) -> Tree:
 def facts(path: Path | str) -> dict[str, Any]:
     """Return the facts that were saved with a file; errors as `load`."""
     return _read(Path(path))[1]["facts"]
-
-
-def _named(tree: Tree) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _digest(tensors: Mapping[str, np.ndarray]) -> str:

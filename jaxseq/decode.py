@@ -1,14 +1,14 @@
 """Generating token sequences, greedily or by sampling, from any token step function. Knows no model.
 
-A token step is ``step(carry, tokens [B]) -> (carry, logits [B, V], seen)``, where `seen` is any pytree of ``[B, ...]``
-worth keeping at each step, such as attention weights. `greedy` and `sample` are pure functions to be called inside one
-jit; they run batched, and stop when every row has emitted EOS.
+A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, where `seen` is any pytree of
+``[B, ...]`` worth keeping at each step, such as attention weights. `greedy` and `sample` are pure functions to be
+called inside one jit; they run batched, and stop when every row has emitted EOS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,20 @@ from jax import lax
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Tree
 
-TokenStep = Callable[[Carry, Array], tuple[Carry, Array, Tree]]
+
+class TokenStep(Protocol):
+    """One step of a model that writes tokens: ``(carry, tokens) -> (carry, (logits, seen))``, as `jax.lax.scan` has it.
+
+    A step of a network without recurrence may carry anything that it needs, such as the tokens so far.
+    """
+
+    def __call__(self, carry: Carry, tokens: Array, /) -> tuple[Carry, tuple[Array, Tree]]:
+        """Return the new carry, of the type of the old one, and ``(logits [B, V], seen)``.
+
+        Args:
+          carry: what the model knows, every leaf ``[B, ...]``.
+          tokens: int ``[B]``, the token fed to each row.
+        """
 
 
 class Decoded(NamedTuple):
@@ -52,7 +65,7 @@ def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length:
 
     Example:
       >>> chain = jnp.eye(4)[jnp.array([0, 0, 3, 1])]  # after token 2 comes 3, after 3 comes 1, which is EOS
-      >>> step = lambda carry, tokens: (carry, chain[tokens], ())
+      >>> step = lambda carry, tokens: (carry, (chain[tokens], ()))
       >>> greedy(step, (), jnp.array([2, 3]), eos=1, max_length=3).tokens.T.tolist()
       [[3, 1, 0], [1, 0, 0]]
     """
@@ -76,7 +89,7 @@ def sample(
       InputError: if temperature is not above 0 (towards 0 it becomes `greedy`).
 
     Example:
-      >>> fair = lambda carry, tokens: (carry, jnp.zeros((*tokens.shape, 6)), ())
+      >>> fair = lambda carry, tokens: (carry, (jnp.zeros((*tokens.shape, 6)), ()))
       >>> dice = sample(fair, (), jnp.zeros(1000, int), key=jax.random.key(0), eos=-1, max_length=1).tokens
       >>> sorted(set(dice[0].tolist()))
       [0, 1, 2, 3, 4, 5]
@@ -106,7 +119,7 @@ def _generate(
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
     start = start.astype(jnp.int32)
     (B,) = start.shape
-    _, logits, seen = jax.eval_shape(step, carry, start)
+    _, (logits, seen) = jax.eval_shape(step, carry, start)
 
     def room(a: Any) -> Array:
         return jnp.zeros((max_length, *a.shape), a.dtype)
@@ -124,7 +137,7 @@ def _generate(
 
     def one(state: tuple[Any, ...]) -> tuple[Any, ...]:
         t, carry, token, alive, done = state
-        carry, logits, seen = step(carry, token)
+        carry, (logits, seen) = step(carry, token)
         token = choose(t, logits).astype(jnp.int32)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
 

@@ -1,10 +1,10 @@
-"""The exception for invalid user input, and how its messages are made."""
+"""The exception for invalid user input, how its messages are made, and registries that use them."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,6 +36,32 @@ def choose(kind: str, name: str, table: Mapping[str, T], listed_by: str = "") ->
     if name in table:
         return table[name]
     raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}{_known(name, table, listed_by)}")
+
+
+class UnknownNameError(InputError, KeyError):
+    """A name that a registry does not have: an `InputError` for users, a KeyError for ``except KeyError``."""
+
+    __str__ = Exception.__str__  # a KeyError's puts the message in quotes
+
+
+class Registry(dict[str, T]):
+    """A dict of values by name, whose error for an unknown name gives the nearest one. Otherwise a plain dict.
+
+    Example:
+      >>> Registry("cell", {"lstm": 1, "gru": 2})["lstn"]
+      Traceback (most recent call last):
+      jaxseq.errors.UnknownNameError: unknown cell 'lstn': did you mean 'lstm'? known: gru, lstm
+    """
+
+    kind: str
+
+    def __init__(self, kind: str, entries: Mapping[str, T]) -> None:
+        super().__init__(entries)
+        self.kind = kind
+
+    def __missing__(self, name: Any) -> T:
+        hint = nearest(name, self) if isinstance(name, str) else ""
+        raise UnknownNameError(f"unknown {self.kind} {name!r}: {hint}{_known(str(name), self, '')}")
 
 
 def _known(name: str, table: Mapping[str, object], listed_by: str, most: int = 16) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+import functools
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +13,64 @@ import numpy as np
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key
 
-Initializer = Callable[[Key, tuple[int, ...], Any], Array]
 
-glorot: Initializer = jax.nn.initializers.glorot_uniform()
-"""Uniform with variance 2 / (fan in + fan out) (Glorot & Bengio 2010, eq. 16)."""
+class Initializer(Protocol):
+    """How a weight is drawn: ``(key, shape, dtype) -> array``."""
 
-lecun: Initializer = jax.nn.initializers.lecun_normal()
-"""Normal, cut off at two standard deviations, with variance 1 / fan in (LeCun et al. 1998, "Efficient BackProp")."""
-
-zeros: Initializer = jax.nn.initializers.zeros
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any, /) -> Array:
+        """Return an array of this shape. Consumes `key`."""
 
 
+class ByName:
+    """An initializer without options, printed and pickled by its name."""
+
+    __name__: str
+
+    def __init__(self, draw: Initializer) -> None:
+        functools.update_wrapper(self, draw)
+        self._draw = draw
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        """Return an array of this shape. Consumes `key`."""
+        return self._draw(key, shape, dtype)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+    def __reduce__(self) -> str:
+        return self.__name__
+
+
+@ByName
+def glorot(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw uniformly with variance 2 / (fan in + fan out) (Glorot & Bengio 2010, eq. 16)."""
+    return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+
+
+@ByName
+def lecun(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw normal numbers, cut off at two standard deviations, with variance 1 / fan in (LeCun et al. 1998)."""
+    return jax.nn.initializers.lecun_normal()(key, shape, dtype)
+
+
+@ByName
+def zeros(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return zeros. `key` is not used."""
+    return jnp.zeros(shape, dtype)
+
+
+@ByName
+def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw from the standard normal distribution, as torch does for embeddings."""
+    return jax.random.normal(key, shape, dtype)
+
+
+@ByName
 def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a matrix with orthonormal rows or columns (Saxe et al. 2014), drawn in float32 for bfloat16."""
     wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # QR has no half-precision form
 
-    # Under vmap one matrix after another: on two cores two batched QRs at once wait for each other's threads for ever.
+    # Under vmap one matrix after another: on two cores two batched QRs at once wait for each other's threads forever.
     @jax.custom_batching.sequential_vmap
     def draw(key: Key) -> Array:
         return jax.nn.initializers.orthogonal()(key, shape, wide)
@@ -35,39 +78,61 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     return draw(key).astype(dtype)
 
 
-def uniform(bound: float) -> Initializer:
-    """Return the initializer that draws from ``[-bound, bound)``; torch's recurrent layers use 1 / sqrt(H)."""
-
-    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+# Initializers with options are frozen dataclasses, named like the functions that they are called as: they compare, can
+# be pickled inside a cell's init, and print as they were written.
 
 
-def identity(scale: float = 1.0) -> Initializer:
-    """Return the initializer of `scale` times the identity: with relu and scale 1 an IRNN, which begins by remembering.
+@dataclasses.dataclass(frozen=True)
+class constant:  # noqa: N801
+    """Return an array of one value. `key` is not used."""
+
+    value: float
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
+        return jnp.full(shape, self.value, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class uniform:  # noqa: N801
+    """Draw from ``[low, bound)``, where low is -bound by default; torch's recurrent layers use 1 / sqrt(H)."""
+
+    bound: float
+    low: float | None = None
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
+        low = -self.bound if self.low is None else self.low
+        return jax.random.uniform(key, shape, dtype, low, self.bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class identity:  # noqa: N801
+    """Return `scale` times the identity: with relu and scale 1 an IRNN, which begins by remembering.
 
     Reference: Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
     arXiv:1504.00941, sections 2 and 3 (0.01 where long memory is not wanted).
 
     Raises:
-      InputError: when used, if the matrix is not square.
+      InputError: when called, if the matrix is not square.
     """
 
-    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    scale: float = 1.0
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InputError(f"identity: expected a square matrix, [H, H]; got the shape {shape}")
-        return scale * jnp.eye(shape[0], dtype=dtype)
-
-    return init
+        return self.scale * jnp.eye(shape[0], dtype=dtype)
 
 
-def chrono(longest: float, blocks: str = "i f g o") -> Initializer:
-    """Return the initializer of a bias whose gates forget over 1 to `longest` steps: for ``init(..., bias=...)``.
+@dataclasses.dataclass(frozen=True)
+class chrono:  # noqa: N801
+    """Draw a bias whose gates forget over 1 to `longest` steps: for ``init(..., bias=chrono(100))``.
 
     The gate that retains (f, or z in a GRU) gets ``log u`` with u uniform in ``[1, longest - 1]``, the input gate i
     minus that, all others 0. A retaining gate of bias b, left alone, keeps a value for ``1 / (1 - sigmoid(b)) = 1 + u``
-    steps. Give ``forget_bias=0.0`` beside it to a cell that has one.
+    steps. For a cell with a forget bias, pass ``forget_bias=0.0`` as well.
 
     Args:
       longest: T_max, the longest dependency that is expected, in steps; above 2.
@@ -85,70 +150,75 @@ def chrono(longest: float, blocks: str = "i f g o") -> Initializer:
       >>> bool((f == -i).all() and (f >= 0).all() and (f <= jnp.log(99)).all())
       True
     """
-    names = blocks.split()
-    if not longest > 2:
-        raise InputError(f"chrono: longest must be above 2 steps; got {longest}")
-    if not {"f", "z"} & set(names):
-        raise InputError(f"chrono: none of the blocks {blocks!r} retains; expected an f or a z among them")
 
-    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-        H = shape[-1] // len(names)
-        b = jnp.log(jax.random.uniform(key, (H,), dtype, 1.0, longest - 1))
+    longest: float
+    blocks: str = "i f g o"
+
+    def __post_init__(self) -> None:
+        if not self.longest > 2:
+            raise InputError(f"chrono: longest must be above 2 steps; got {self.longest}")
+        if not {"f", "z"} & set(self.blocks.split()):
+            raise InputError(f"chrono: none of the blocks {self.blocks!r} retains; expected an f or a z among them")
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
+        names = self.blocks.split()
+        b = jnp.log(jax.random.uniform(key, (shape[-1] // len(names),), dtype, 1.0, self.longest - 1))
         signs = {"f": b, "z": b, "i": -b}
         return jnp.concatenate([signs.get(name, jnp.zeros_like(b)) for name in names])
 
-    return init
 
+@dataclasses.dataclass(frozen=True)
+class spectral_radius:  # noqa: N801
+    """Draw a square matrix whose largest eigenvalue has the absolute value `rho` (echo states).
 
-def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw from the standard normal distribution, as torch does for embeddings."""
-    return jax.random.normal(key, shape, dtype)
-
-
-def spectral_radius(rho: float, draw: Initializer = normal) -> Initializer:
-    """Return the initializer of a square matrix whose largest eigenvalue has the absolute value `rho` (echo states).
-
-    The matrix that `draw` returns is divided by its spectral radius, which is found by Gelfand's formula, the limit
-    of ``|M^k|^(1/k)``, at k = 2^24 by squaring 24 times: matrix products only, where eigenvalues of a matrix without
-    symmetry are not to be had on every accelerator. The error is about log(H) / k, below a float32's epsilon.
+    The matrix that `draw` returns is divided by its spectral radius. That is found by Gelfand's formula, the limit of
+    ``|M^k|^(1/k)``, at k = 2^24 by squaring 24 times: matrix products only, since not every accelerator computes the
+    eigenvalues of a matrix without symmetry. The error is about log(H) / k, below a float32's epsilon.
     """
 
-    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    rho: float
+    draw: Initializer = normal
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
         wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-        M = power = draw(key, shape, wide)
+        M = power = self.draw(key, shape, wide)
         log_norm = jnp.zeros((), wide)  # of M^(2^n), over 2^n
         for n in range(25):
             norm = jnp.linalg.norm(power)
             log_norm += jnp.log(norm) * 0.5**n
             power = jnp.matmul(power / norm, power / norm, precision="highest")
-        return (M * (rho * jnp.exp(-log_norm))).astype(dtype)
+        return (M * (self.rho * jnp.exp(-log_norm))).astype(dtype)
 
-    return init
+
+@dataclasses.dataclass(frozen=True)
+class ring:  # noqa: N801
+    """Draw complex eigenvalues ``exp(-exp(a) + i exp(b))``, uniform on a ring of the unit disk.
+
+    The result is ``[2, N]``, the rows a and b: moduli between r_min and r_max, phases between 0 and max_phase; each
+    part of the ring gets a share equal to its area (Orvieto et al. 2023, arXiv:2303.06349, lemma 3.2).
+    """
+
+    r_min: float = 0.0
+    r_max: float = 1.0
+    max_phase: float = 2 * np.pi
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of this shape."""
+        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # a modulus next to 1 is 1 in bfloat16
+        area, turn = jax.random.uniform(key, shape, wide, minval=float(jnp.finfo(wide).eps))
+        a = jnp.log(-0.5 * jnp.log(area * (self.r_max**2 - self.r_min**2) + self.r_min**2))
+        return jnp.stack([a, jnp.log(self.max_phase * turn)]).astype(dtype)
 
 
 def packed(init: Initializer, key: Key, shape: tuple[int, ...], gates: int, dtype: Any) -> Array:
-    """Return ``[rows, gates * columns]``: each gate's block drawn by itself, with fans and orthogonality of its own.
+    """Return ``[rows, gates * columns]``: each gate's block drawn separately, with its own fans and orthogonality.
 
     Consumes `key`. `shape` is one block's ``(rows, columns)``, or that of a convolution.
     """
     keys = jax.random.split(key, gates)
     return jnp.concatenate([init(k, shape, dtype) for k in keys], axis=-1)
-
-
-def ring(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * np.pi) -> Initializer:
-    """Return the initializer of complex eigenvalues ``exp(-exp(a) + i exp(b))``, uniform on a ring of the unit disk.
-
-    It draws ``[2, N]``, the rows a and b: moduli between r_min and r_max, phases between 0 and max_phase; any part of
-    the ring gets as many as its area says (Orvieto et al. 2023, arXiv:2303.06349, lemma 3.2).
-    """
-
-    def init(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # a modulus next to 1 is 1 in bfloat16
-        area, turn = jax.random.uniform(key, shape, wide, minval=float(jnp.finfo(wide).eps))
-        a = jnp.log(-0.5 * jnp.log(area * (r_max**2 - r_min**2) + r_min**2))
-        return jnp.stack([a, jnp.log(max_phase * turn)]).astype(dtype)
-
-    return init
 
 
 def legendre_window(order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +244,8 @@ def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
 def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Return ``exp(step A)`` and what a constant input adds meanwhile, ``A^-1 (exp(step A) - 1) B``, in float64.
 
-    Both come from the exponential of the one matrix with A beside B; by its series, of a step so often halved that
-    it is small, and squared as often.
+    Both are blocks of the exponential of the matrix ``[[A, B], [0, 0]]``, computed by its series after halving the step
+    until it is small, then squared as many times.
     """
     d = A.shape[0]
     M = np.zeros((d + 1, d + 1))

@@ -19,6 +19,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from jaxseq.cells import NUMBERS_ARE_DATA, Cell, Made, Recipe, made
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.trees import named_leaves
 
 Change = Callable[[Array, Callable[[str], Array]], Array]
 """``(value, gate) -> value``: what to put in the place of a gate; ``gate(name)`` is another gate of the same step."""
@@ -124,7 +125,7 @@ def altered(
     closed, shapes = jax.make_jaxpr(cell.equations, return_shape=True)(params, carry, wx, uh)
     named, structure = jax.tree.flatten(shapes)
     first = len(named) - len(jax.tree.leaves(shapes[2]))
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in jax.tree.leaves_with_path(shapes[2])]
+    names = list(named_leaves(shapes[2]))
     places = dict(zip(names, closed.jaxpr.outvars[first:], strict=True))
     for name in changes:
         choose(f"gate of {cell.name}", name, places)

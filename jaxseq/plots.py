@@ -8,7 +8,7 @@ import io
 import os
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
 
-GATE_LABELS = {
-    "i": "i  input (write)",
-    "f": "f  forget (retain)",
-    "g": "g  candidate",
-    "o": "o  output",
-    "r": "r  reset",
-    "z": "z  update (retain)",
-    "n": "n  candidate",
-    "a": "tanh(a), a: pre-activation",
+GATE_NAMES = {
+    "i": "input (write)",
+    "f": "forget (retain)",
+    "g": "candidate",
+    "o": "output",
+    "r": "reset",
+    "z": "update (retain)",
+    "n": "candidate",
+    "a": "pre-activation",
 }
-"""What each gate is called in plots; z never stands bare, since papers disagree on its sign."""
-
-SIGNED = frozenset("gna")
-"""What lies in -1 … 1 and not in 0 … 1, even where no value is below 0: candidates, the pre-activation squashed."""
+"""The names of the gates of lstm, gru and rnn; z never appears alone, since papers disagree on its sign."""
 
 PAD = "<pad>"
 """The token that fills sentences up; not drawn."""
@@ -161,14 +158,16 @@ def gates(
     ax: Axes | None = None,
     *,
     unit_order: Sequence[int] | None = None,
-    labels: Mapping[str, str] = GATE_LABELS,
+    labels: Mapping[str, str] | None = None,
+    signed: Collection[str] = (),
 ) -> Axes:
     """Draw gates ``{name: [T, H]}`` as heat maps under each other in one Axes: time across, units down.
 
     Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
-    0; the pre-activation ``a`` of a plain RNN, and what else goes beyond 1, is drawn as its tanh. `steps` labels the
-    time axis, `unit_order` sorts the units (the same way in every gate), `labels` are those of lstm and gru unless
-    others are given. The Axes holds one image per gate, in order.
+    0; the pre-activation ``a`` of a plain RNN, and any quantity that goes beyond 1, is drawn as its tanh. `steps`
+    labels the time axis, `unit_order` sorts the units (the same way in every gate), `labels` are by default those of
+    `gate_label`. Quantities with a negative value, and those named in `signed`, are drawn as candidates. The Axes holds
+    one image per gate, in order.
 
     Raises:
       InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
@@ -188,10 +187,15 @@ def gates(
     column, turned = _column(steps) if steps else (0.12, False)
     height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
     ax = axes_of(ax, (max(5.0, column * T + 3.5), 1.0 + height))
-    wide = {name for name, v in blocks.items() if name != "a" and np.nanmax(np.abs(v), initial=0) > 1 + 1e-6}
-    images = [_gate(ax, name, values[:, order].T, n, name in wide) for n, (name, values) in enumerate(blocks.items())]
+    squashed = {name for name, v in blocks.items() if name == "a" or np.nanmax(np.abs(v), initial=0) > 1 + 1e-6}
+    images = []
+    for row, (name, values) in enumerate(blocks.items()):
+        shown = np.tanh(values) if name in squashed else values
+        centred = name == "a" or name in signed or bool(np.nanmin(values, initial=0) < 0)
+        images.append(_gate(ax, shown[:, order].T, row, centred))
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
-    ax.set_yticks(range(len(blocks)), [labels.get(name, name) + ", its tanh" * (name in wide) for name in blocks])
+    names = {name: (labels or {}).get(name, gate_label(name)) for name in blocks}
+    ax.set_yticks(range(len(blocks)), [f"{names[name]}{', its tanh' * (name in squashed)}" for name in blocks])
     numbers: dict[str, str] = {}
     if steps is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -202,8 +206,8 @@ def gates(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     for kind, label in (((0.0, 1.0), "gate"), ((-1.0, 1.0), "candidate")):
-        if shown := [image for image in images if image.get_clim() == kind]:
-            ax.figure.colorbar(shown[0], ax=ax, fraction=0.04, pad=0.02, aspect=40, label=label)
+        if alike := [image for image in images if image.get_clim() == kind]:
+            ax.figure.colorbar(alike[0], ax=ax, fraction=0.04, pad=0.02, aspect=40, label=label)
     return ax
 
 
@@ -263,10 +267,13 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _gate(ax: Axes, name: str, values: np.ndarray, row: int, wide: bool) -> Any:
+def gate_label(name: str) -> str:
+    """Return the label of a gate: ``"f  forget (retain)"``; its name alone where it is not in `GATE_NAMES`."""
+    return f"{name}  {GATE_NAMES[name]}" if name in GATE_NAMES else name
+
+
+def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:
     """Draw one gate ``[H, T]`` in the row of that number; the tick of row n is at n, its middle."""
-    values = np.tanh(values) if name == "a" or wide else values
-    signed = name.rpartition(".")[2] in SIGNED or np.nanmin(values, initial=0) < 0
     extent = (-0.5, values.shape[1] - 0.5, row + 0.46, row - 0.46)
     return ax.imshow(
         values, vmin=-1 if signed else 0, vmax=1, cmap="RdBu_r" if signed else "viridis", extent=extent, aspect="auto",

@@ -1,9 +1,9 @@
 """Regularisers of recurrent networks, each around a Cell or on its arguments; no cell knows of any of them.
 
-Random numbers are drawn outside the loop, from a key that the caller gives, and enter as data: in the params where one
-mask serves a whole sequence, beside x where each step has its own. A step stays a pure function, and every recurrence
-works through it. Evaluation passes the plain params or x, and then computes the expectation over the masks, exactly as
-the papers do (for dropout, whose kept units are scaled up, that is the network without masks).
+Random numbers are drawn outside the loop, from a key that the caller gives, and enter as data, never as params: bound
+to the cell where one mask serves a whole sequence, with x where each step has its own. A step stays a pure function,
+and every recurrence works through it. Evaluation runs the plain cell or x, and then computes the expectation over the
+masks, exactly as the papers do (for dropout, whose kept units are scaled up, that is the network without masks).
 
 | where the mask enters                     | drawn        | function                                            |
 |-------------------------------------------|--------------|-----------------------------------------------------|
@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell, made
+from jaxseq.cells._checks import check_has_h
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import altered
@@ -89,72 +90,64 @@ def drop_weights(key: Key, rate: float, params: Params) -> Params:
     return jax.tree.unflatten(structure, dropped)
 
 
-class VariationalParams(NamedTuple):
-    """Parameters of `variational`.
-
-    Fields:
-      cell: the cell's own.
-      keep: ``[B, H]``, 0 where h is dropped; None for evaluation.
-    """
-
-    cell: Params
-    keep: Array | None = None
-
-
 @made
-def variational(cell: Cell) -> Cell:
+def variational(cell: Cell, keep: Array) -> Cell:
     """Return the Cell whose h is dropped on its way into U: the same units at every step of a sequence.
 
-    The mask is put into the params, drawn for each batch by `draw_variational`; without one the cell is as it was.
-    What carries h past the matrix product (``z * h`` in a GRU) is not dropped, nor is a product inside the gates
-    (``(r * h) U_n`` in `gru_cho`).
+    The params are the cell's own, and evaluation runs the cell itself. What carries h past the matrix product
+    (``z * h`` in a GRU) is not dropped, nor is a product inside the equations (``(r * h) U_n`` in `gru_cho`).
+
+    Args:
+      cell: a Cell whose carry has an h; in a stack, each layer is made variational by itself.
+      keep: ``[B, H]``, what h is multiplied by, drawn for each batch by `draw_variational`.
 
     Reference: Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7, with weights tied.
+
+    Raises:
+      InputError: when it is run, if the carry has no h, or one of another shape than the mask.
 
     Example:
       >>> from jaxseq import unroll
       >>> from jaxseq.cells import lstm
-      >>> cell = variational(lstm)
-      >>> params = cell.init(jax.random.key(0), 3, 5)
-      >>> dropped = draw_variational(jax.random.key(1), 0.3, cell, params, (2,))
-      >>> unroll(cell, dropped, jnp.ones((7, 2, 3)))[1].shape
+      >>> params = lstm.init(jax.random.key(0), 3, 5)
+      >>> keep = draw_variational(jax.random.key(1), 0.3, lstm, params, (2,))
+      >>> unroll(variational(lstm, keep), params, jnp.ones((7, 2, 3)))[1].shape
       (7, 2, 5)
     """
 
-    def hidden_terms(params: VariationalParams, carry: Carry) -> Tree:
-        if params.keep is not None:
-            carry = carry._replace(h=carry.h * jnp.broadcast_to(params.keep, carry.h.shape))
-        return cell.hidden_terms(params.cell, carry)
+    def hidden_terms(params: Params, carry: Carry) -> Tree:
+        _check_own_h(cell, carry)
+        shape = carry.h.shape
+        if keep.shape != shape[len(shape) - keep.ndim :]:  # the h of all T at once has an axis more
+            raise InputError(
+                f"variational: the mask must be {shape}, as the h of {cell.name}; got {keep.shape}. Draw it for this "
+                f"batch: draw_variational(key, rate, cell, params, {shape[:-1]})"
+            )
+        return cell.hidden_terms(params, carry._replace(h=carry.h * jnp.broadcast_to(keep, shape)))
 
-    return Cell(
-        init=lambda *args, **options: VariationalParams(cell.init(*args, **options)),
-        initial_carry=lambda params, batch_shape=(): cell.initial_carry(params.cell, batch_shape),
-        input_terms=lambda params, x: cell.input_terms(params.cell, x),
-        hidden_terms=hidden_terms,
-        equations=lambda params, *args: cell.equations(params.cell, *args),
-        name=f"variational {cell.name}",
-        params_type=VariationalParams,
-        reference=cell.reference,
-        spatial=cell.spatial,
-        lift=cell.lift,
-    )
+    return cell.replace(hidden_terms=hidden_terms, name=f"variational {cell.name}", linear="")
 
 
-def draw_variational(
-    key: Key, rate: float, cell: Cell, params: VariationalParams, batch_shape: tuple[int, ...]
-) -> VariationalParams:
-    """Return the params of a `variational` cell with a mask for a batch. Consumes `key`.
+def draw_variational(key: Key, rate: float, cell: Cell, params: Params, batch_shape: tuple[int, ...]) -> Array:
+    """Return the mask of `variational` for a batch, ``[B, H]``: 0 where h is dropped, else 1 / (1 - rate).
+
+    Consumes `key`.
 
     Raises:
       InputError: if rate is not in [0, 1), or the cell's carry has no h.
     """
-    carry = cell.initial_carry(params, batch_shape)
-    if "h" not in getattr(carry, "_fields", ()):
+    carry = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
+    _check_own_h(cell, carry)
+    return keep_mask(key, rate, carry.h.shape, carry.h.dtype)
+
+
+def _check_own_h(cell: Cell, carry: Carry) -> None:
+    check_has_h("variational", cell, carry)
+    if "h" not in carry._fields:  # an attention's state is in the carry, and h is further in
         raise InputError(
-            f"{cell.name}: expected a carry with an h to drop, got {type(carry).__name__}; around attention, make the "
-            "cell variational first: with_attention(variational(cell), attention)"
+            f"variational: the h of {cell.name} is that of the cell inside; make that one variational: "
+            "with_attention(variational(cell, keep), attention)"
         )
-    return params._replace(keep=keep_mask(key, rate, carry.h.shape, carry.h.dtype))
 
 
 class Noise(NamedTuple):

@@ -1,13 +1,12 @@
 """Encoder and decoder as a value of pure functions, and the model that translates by default.
 
-A `Seq2Seq` says how tokens become vectors, how a source becomes the decoder's parameters and first carry, which Cell
+A `Seq2Seq` says how tokens become vectors, how a source becomes a memory and the decoder's first carry, which Cell
 decodes, and how its outputs become logits. Teacher-forced decoding, scheduled sampling and single token steps all
 follow from these, written once below.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,20 +16,26 @@ from jax import lax
 
 from jaxseq._layers import Bidirectional, bidirectional
 from jaxseq._unroll import unroll
-from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, with_attention
-from jaxseq.cells import Cell, affine, gru
-from jaxseq.cells._checks import check_is_cell
+from jaxseq.affine import Affine
+from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, reading, with_attention
+from jaxseq.cells import Cell, gru, remembered
+from jaxseq.cells._checks import check_has_h, check_is_cell
 from jaxseq.decode import TokenStep
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, normal, zeros
+from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 
 
 class Encoded(NamedTuple):
-    """A source, ready to be decoded: the decoding cell's params (any memory inside) and its first carry."""
+    """A source, ready to be decoded: data alone, every leaf ``[B, ...]``, so that a beam can repeat its rows.
 
-    params: Params
+    Fields:
+      memory: what the decoder reads at each step; None where it reads nothing.
+      carry: the decoder's first.
+    """
+
+    memory: Any
     carry: Carry
 
 
@@ -38,7 +43,8 @@ class Seq2Seq(NamedTuple):
     """An encoder-decoder as a value of pure functions.
 
     Fields:
-      init: ``(key, source_size, target_size, *, embedding, hidden, dtype=float32, ...) -> params``; consumes `key`.
+      init: ``(key, source_size, target_size, *, embedding, hidden, dtype=float32, ...) -> params``; consumes `key`. The
+        params of the decoding cell are their field ``decoder``.
       encode: ``(params, source int [S, B], mask bool [S, B], key=None) -> Encoded``.
       embed: ``(params, tokens int [..., B], key=None) -> y [..., B, E]``, the decoder's input.
       decoder: the Cell that maps y and its carry to outputs.
@@ -55,13 +61,18 @@ class Seq2Seq(NamedTuple):
     readout: Callable[..., Array]
     weights: Callable[[Tree], Array]
 
-    def step(self, params: Params, encoded: Encoded) -> TokenStep:
-        """Return the token step ``(carry, tokens) -> (carry, logits [B, V], weights [B, S])`` for `jaxseq.decode`."""
+    def reader(self, encoded: Encoded) -> Cell:
+        """Return the decoder with the source that it reads; its params are ``params.decoder``."""
+        return self.decoder if encoded.memory is None else reading(self.decoder, encoded.memory)
 
-        def step(carry: Carry, tokens: Array) -> tuple[Carry, Array, Array]:
+    def step(self, params: Params, encoded: Encoded) -> TokenStep:
+        """Return the token step ``(carry, tokens) -> (carry, (logits [B, V], weights [B, S]))`` for `jaxseq.decode`."""
+        reader = self.reader(encoded)
+
+        def step(carry: Carry, tokens: Array) -> tuple[Carry, tuple[Array, Array]]:
             y = self.embed(params, tokens)
-            carry, out = self.decoder.step(encoded.params, carry, y)
-            return carry, self.readout(params, out, y), self.weights(out)
+            carry, out = reader.step(params.decoder, carry, y)
+            return carry, (self.readout(params, out, y), self.weights(out))
 
         return step
 
@@ -72,8 +83,8 @@ class Seq2Seq(NamedTuple):
         inputs: Array,
         forced: Array | None = None,
         key: Key | None = None,
-    ) -> tuple[Array, Array]:
-        """Return logits ``[T, B, V]`` and attention weights ``[T, B, S]`` of a whole target.
+    ) -> tuple[Carry, tuple[Array, Array]]:
+        """Return ``(carry, (logits [T, B, V], weights [T, B, S]))`` of a whole target.
 
         Args:
           params: the model's.
@@ -89,11 +100,12 @@ class Seq2Seq(NamedTuple):
         """
         if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise InputError(f"decode: inputs must be int [T, B], time first; got {inputs.dtype} {inputs.shape}")
+        reader = self.reader(encoded)
         k_embed, k_read = (None, None) if key is None else jax.random.split(key)
         if forced is None:
             ys = self.embed(params, inputs, k_embed)
-            _, outs = unroll(self.decoder, encoded.params, ys, encoded.carry)
-            return self.readout(params, outs, ys, k_read), self.weights(outs)
+            carry, outs = unroll(reader, params.decoder, ys, encoded.carry)
+            return carry, (self.readout(params, outs, ys, k_read), self.weights(outs))
         if forced.shape != inputs.shape or forced.dtype != jnp.bool_:
             raise InputError(
                 f"decode: forced must be bool {inputs.shape}, as inputs; got {forced.dtype} {forced.shape}"
@@ -103,29 +115,13 @@ class Seq2Seq(NamedTuple):
             (carry, previous), (t, given, true) = state, at_t
             keys = [None if k is None else jax.random.fold_in(k, t) for k in (k_embed, k_read)]
             y = self.embed(params, jnp.where(true, given, previous), keys[0])
-            carry, out = self.decoder.step(encoded.params, carry, y)
+            carry, out = reader.step(params.decoder, carry, y)
             logits = self.readout(params, out, y, keys[1])
             return (carry, jnp.argmax(logits, axis=-1).astype(inputs.dtype)), (logits, self.weights(out))
 
         steps = jnp.arange(inputs.shape[0])
-        _, seen = lax.scan(one, (encoded.carry, inputs[0]), (steps, inputs, forced))
-        return seen
-
-
-class Affine(NamedTuple):
-    """``W [D, N]`` and ``b [N]`` of ``x W + b``."""
-
-    W: Array
-    b: Array
-
-    @staticmethod
-    def init(key: Key, inputs: int, outputs: int, dtype: Any, kernel: Initializer = glorot) -> Affine:
-        """Return weights drawn by `kernel` and a bias of zeros. Consumes `key`."""
-        return Affine(kernel(key, (inputs, outputs), dtype), zeros(key, (outputs,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        """Return ``x W + b``."""
-        return affine(x, self.W, self.b)
+        (carry, _), seen = lax.scan(one, (encoded.carry, inputs[0]), (steps, inputs, forced))
+        return carry, seen
 
 
 class TranslatorParams(NamedTuple):
@@ -136,7 +132,7 @@ class TranslatorParams(NamedTuple):
       target: ``[Vt, E]``, the target embedding.
       encoder: one `Bidirectional` of cell params a layer.
       bridge: from the encoder's last states ``[B, 2H]`` to each leaf of the decoder's first carry.
-      decoder: the decoding cell's, without a memory.
+      decoder: the decoding cell's.
       deep: from ``[h; context; y]`` to the features read out.
       logits: from the features to ``[B, Vt]``.
     """
@@ -150,7 +146,7 @@ class TranslatorParams(NamedTuple):
     logits: Affine
 
 
-@functools.cache  # equal settings are the same value
+@remembered  # equal settings are the same value
 def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 1, dropout: float = 0.0) -> Seq2Seq:
     """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
 
@@ -165,7 +161,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
       dropout: the rate on both embeddings, between encoder layers and before the logits.
 
     Raises:
-      InputError: if layers is below 1.
+      InputError: if layers is below 1; from init, if the cell's carry has no h, or is not all of arrays ``[B, H]``.
 
     Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
     both directions, and tanh stands for maxout in the output layer.
@@ -178,7 +174,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
       >>> params = model.init(jax.random.key(0), 50, 40, embedding=8, hidden=8)
       >>> source = jnp.ones((6, 2), int)  # [S, B]
       >>> encoded = model.encode(params, source, source > 0)
-      >>> logits, weights = model.decode(params, encoded, jnp.ones((5, 2), int))
+      >>> carry, (logits, weights) = model.decode(params, encoded, jnp.ones((5, 2), int))
       >>> logits.shape, weights.shape
       ((5, 2, 40), (5, 2, 6))
       >>> step = model.step(params, encoded)
@@ -215,6 +211,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
         widths = [E] + [2 * H] * (layers - 1)
         encoder = tuple(layer(k, D) for k, D in zip(jax.random.split(k_encoder, layers), widths, strict=True))
         carry = cell.initial_carry(encoder[0].forward)
+        check_has_h("translator", cell, carry)
         bridge_keys = jax.random.split(k_bridge, len(carry))
         small = jnp.asarray(0.1, dtype)  # unit-variance rows would saturate the gates
         logits = Affine.init(k_logits, E, target_size, dtype)
@@ -241,8 +238,8 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
             for bridge, ahead, back in zip(params.bridge, last.forward, last.backward, strict=True)
         ]
         memory = attention.remember(params.decoder.attention, xs, mask)
-        reading = params.decoder._replace(memory=memory)
-        return Encoded(reading, first_carry(attention, reading, type(last.forward)(*first)))
+        carry = first_carry(attention, params.decoder.attention, memory, type(last.forward)(*first))
+        return Encoded(memory, carry)
 
     def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Array:
         return drop(key, dropout, lookup(params.target, tokens))

@@ -1,4 +1,4 @@
-"""Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops. Knows no model.
+"""Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops; for any model.
 
 A loss is ``loss(params, data, rows [B], key, step) -> (minimised, (reported, tokens))``: it takes the batch out of
 the data, which stay on the device, and says what to report (without label smoothing, say) and for how many tokens.
@@ -78,7 +78,10 @@ class TrainState(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What each step of a chunk measured, ``[K]``: loss, global gradient norm before clipping, tokens."""
+    """What each step of a chunk measured, ``[K]``: loss, global gradient norm before clipping, tokens.
+
+    Loss and norm are ``[K, N]`` where N models are trained side by side.
+    """
 
     loss: Array
     gradient_norm: Array
@@ -102,8 +105,8 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
     return jax.jit(run, donate_argnums=0)
 
 
-class Ledger(NamedTuple):
-    """What the loop remembers between reports, saved with every checkpoint.
+class Record(NamedTuple):
+    """What `fit` remembers between reports, saved with every checkpoint.
 
     Fields:
       best: the lowest validation loss so far (training loss without validation data); infinite before the first.
@@ -118,7 +121,7 @@ class Ledger(NamedTuple):
     elapsed: float = 0.0
 
 
-class Report(NamedTuple):
+class Metrics(NamedTuple):
     """One line of metrics.jsonl.
 
     Fields:
@@ -139,19 +142,19 @@ class Report(NamedTuple):
 
 
 class Listener:
-    """Told what goes on; the command line's draws a progress bar. Each method may be overridden."""
+    """Callbacks for training events; the CLI's subclass draws a progress bar. Each method may be overridden."""
 
     def compiling(self, programs: int) -> None:
-        """Compilation of so many programs begins."""
+        """Called when the compilation of so many programs begins."""
 
     def compiled(self, seconds: float) -> None:
-        """Compilation ended after so many seconds."""
+        """Called when compilation has ended, after so many seconds."""
 
     def advance(self, steps: int, loss: float) -> None:
-        """A chunk of so many steps ended."""
+        """Called after each chunk of steps."""
 
-    def report(self, report: Report) -> None:
-        """A report was written."""
+    def report(self, metrics: Metrics) -> None:
+        """Called after each report."""
 
 
 class NonFiniteError(InputError):
@@ -159,7 +162,7 @@ class NonFiniteError(InputError):
 
 
 class Interrupted(Exception):  # noqa: N818, an ending and no error
-    """Somebody pressed Ctrl-C; all steps so far are saved."""
+    """The user pressed Ctrl-C; all steps so far are saved."""
 
 
 def fit(
@@ -169,12 +172,12 @@ def fit(
     *,
     steps: int,
     report_every: int,
-    ledger: Ledger = Ledger(),  # noqa: B008, a NamedTuple never changes
+    record: Record = Record(),  # noqa: B008, a NamedTuple never changes
     patience: int = 0,
     validate: Callable[[Params], float] | None = None,
-    save: Callable[[TrainState, Ledger, Report, bool], None] = lambda *_: None,
+    save: Callable[[TrainState, Record, Metrics, bool], None] = lambda *_: None,
     listener: Listener = Listener(),  # noqa: B008, the silent one has no state
-) -> tuple[TrainState, Ledger]:
+) -> tuple[TrainState, Record]:
     """Train until `steps`, or until `patience` reports (0: never) have gone by without a better loss.
 
     Args:
@@ -183,11 +186,11 @@ def fit(
       chunks: of rows, from `jaxseq.order.chunks`.
       steps: in all, those in `state` included.
       report_every: steps between reports; a report validates and saves.
-      ledger: what an earlier part of this training remembered.
+      record: what an earlier part of this training remembered.
       patience: reports without improvement before stopping.
       validate: the loss of params on data that are not trained on.
-      save: ``(state, ledger, report, is_best)``.
-      listener: told of progress.
+      save: ``(state, record, metrics, is_best)``.
+      listener: its callbacks.
 
     Raises:
       NonFiniteError: when loss or gradient stops being a number; nothing is saved after that.
@@ -196,7 +199,7 @@ def fit(
     losses, norms, tokens, busy = [], [], 0.0, 0.0
     saved = int(state.step)
     with _polite_stop() as stop:
-        while (done := int(state.step)) < steps and not (patience and ledger.stale >= patience):
+        while (done := int(state.step)) < steps and not (patience and record.stale >= patience):
             bucket, rows = next(chunks)
             begun = time.perf_counter()
             state, seen = run(state, bucket, rows)
@@ -212,29 +215,29 @@ def fit(
                 continue
             loss = float(np.concatenate(losses).mean())
             checked = validate(state.params) if validate else None
-            ledger, better = _remember(ledger, loss if checked is None else checked, done, busy)
+            record, better = _remember(record, loss if checked is None else checked, done, busy)
             norm = float(np.concatenate(norms).mean())
-            report = Report(done, loss, checked, tokens / busy, norm, ledger.elapsed)
-            save(state, ledger, report, better)
+            metrics = Metrics(done, loss, checked, tokens / busy, norm, record.elapsed)
+            save(state, record, metrics, better)
             saved = done
-            listener.report(report)
+            listener.report(metrics)
             if stop.is_set() and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
             losses, norms, tokens, busy = [], [], 0.0, 0.0
-    return state, ledger
+    return state, record
 
 
-def _remember(ledger: Ledger, loss: float, step: int, busy: float) -> tuple[Ledger, bool]:
-    elapsed = ledger.elapsed + busy
-    if loss < ledger.best:
-        return Ledger(loss, step, 0, elapsed), True
-    return ledger._replace(stale=ledger.stale + 1, elapsed=elapsed), False
+def _remember(record: Record, loss: float, step: int, busy: float) -> tuple[Record, bool]:
+    elapsed = record.elapsed + busy
+    if loss < record.best:
+        return Record(loss, step, 0, elapsed), True
+    return record._replace(stale=record.stale + 1, elapsed=elapsed), False
 
 
 def _check_finite(seen: Steps, done: int, saved: int) -> None:
     bad = ~(np.isfinite(seen.loss) & np.isfinite(seen.gradient_norm))
     if bad.any():
-        first = int(np.argmax(bad))
+        first = int(np.argmax(bad.reshape(len(bad), -1).any(1)))
         kept = f"The checkpoint of step {saved} is kept" if saved else "Nothing was saved yet"
         raise NonFiniteError(
             f"training stopped: at step {done + first + 1} the loss is {seen.loss[first]} and the gradient norm "

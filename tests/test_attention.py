@@ -28,21 +28,17 @@ from jaxseq.attention import (
     dot,
     general,
     local_m,
-    local_monotonic,
-    local_predictive,
+    local_p,
     location,
-    location_sensitive,
     masked_softmax,
     monotonic,
-    monotonic_hard,
     multi_head,
-    multi_headed,
     positional,
+    reading,
     scaled_dot,
     with_attention,
 )
 from jaxseq.cells import CELLS, gru, gru_cho, lstm
-from jaxseq.regularisers import variational
 from jaxseq.seq2seq import translator
 from jaxseq.testing import assert_close, assert_same, holes, loop, noisy
 
@@ -68,7 +64,7 @@ def test_masked_softmax(scores, mask):
 def test_additive_is_the_papers_formula(mask):
     hidden = jnp.where(mask[..., None], values, jnp.full_like(values, jnp.nan))  # padding may hold anything
     memory = additive.remember(params, hidden, jnp.asarray(mask))
-    context, weights, _ = additive.attend(params, memory, query)
+    _, (context, weights) = additive.attend(params, memory, (), query)
     W, U, v = (np.asarray(p) for p in params)
     for b in range(B):
         e = {j: np.tanh(query[b] @ W + values[j, b] @ U) @ v for j in range(S) if mask[j, b]}
@@ -82,7 +78,7 @@ def test_gradients_of_an_empty_source_are_numbers():
     mask = jnp.asarray(np.arange(S)[:, None] < np.array([S, 0, 2]))
 
     def total(params, values, query):
-        context, weights, _ = additive.attend(params, additive.remember(params, values, mask), query)
+        _, (context, weights) = additive.attend(params, additive.remember(params, values, mask), (), query)
         return jnp.sin(context).sum() + (weights**2).sum()
 
     grads = jax.grad(total, argnums=(0, 1, 2))(params, values, query)
@@ -95,7 +91,7 @@ def test_positional_never_looks_at_the_source():
     mask = jnp.asarray(np.arange(S)[:, None] < np.array([S, 1, 2]))
     for source in (values, -values):
         memory = positional.remember(its, source, mask)
-        context, weights, _ = positional.attend(its, memory, query)
+        _, (context, weights) = positional.attend(its, memory, (), query)
         scores = np.asarray(query @ its.W) + np.asarray(its.b)
         want = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
         np.testing.assert_allclose(weights, want, rtol=1e-12)  # over all 7 positions, padding too
@@ -106,24 +102,29 @@ def test_positional_never_looks_at_the_source():
 def test_the_context_enters_as_more_input():
     """Bahdanau et al. 2015, A.1.2 and A.2.2: one step of the decoder, put together by hand."""
     for cell in (gru, gru_cho, lstm):
-        reading = with_attention(cell, additive)
-        its = reading.init(jax.random.key(2), 3, Q, value_size=K, units=A, dtype=jnp.float64)
-        its = its._replace(memory=additive.remember(its.attention, values, None))
-        carry = jax.tree.map(lambda a: a + query, reading.initial_carry(its, (B,)))
+        attending = with_attention(cell, additive)
+        its = attending.init(jax.random.key(2), 3, Q, value_size=K, units=A, dtype=jnp.float64)
+        memory = additive.remember(its.attention, values)
+        reader = reading(attending, memory)
+        carry = jax.tree.map(lambda a: a + query, reader.initial_carry(its, (B,)))
         x = jnp.asarray(rng.normal(size=(B, 3)))
-        context, _, _ = additive.attend(its.attention, its.memory, carry.h)
-        wide = its.cell.replace(W=jnp.concatenate([its.cell.W, its.C]))
+        _, (context, _) = additive.attend(its.attention, memory, (), carry.h)
+        wide = its.cell._replace(W=jnp.concatenate([its.cell.W, its.C]))
         _, want = cell.step(wide, carry, jnp.concatenate([x, context], axis=-1))
-        _, out = reading.step(its, carry, x)
+        _, out = reader.step(its, carry, x)
         np.testing.assert_allclose(out.h, want, rtol=1e-12)
         np.testing.assert_allclose(out.context, context, rtol=1e-12)
 
 
 # --- laws of every attention -----------------------------------------------------------------------------------------
 
-EVERY = {**ATTENTIONS, "monotonic-hard": monotonic_hard, "local-m, narrow": local_monotonic(1)}
-SOME = ["additive", "location", "monotonic", "multi-head"] if NEWER else []  # of those that Python 3.11 runs
-STATEFUL = ["local-m", "location", "coverage", "monotonic"]
+EVERY = {
+    **ATTENTIONS,
+    "monotonic, hard": monotonic.with_(hard=True),
+    "local_m, narrow": local_m.with_(window=1),
+}
+SOME = ["additive", "location", "monotonic", "multi_head"] if NEWER else []  # of those that Python 3.11 runs
+STATEFUL = ["local_m", "location", "coverage", "monotonic"]
 STEPS = 3
 
 
@@ -132,7 +133,7 @@ def read_on(attention, params, queries, values, mask):
     memory = attention.remember(params, values, mask)
     state, seen = attention.initial_state(params, memory), []
     for one in queries:
-        context, weights, state = attention.attend(params, memory, one, state)
+        state, (context, weights) = attention.attend(params, memory, state, one)
         seen.append((context, weights))
     contexts, weights = (jnp.stack(a) for a in zip(*seen, strict=True))
     return contexts, weights, state
@@ -186,7 +187,7 @@ def test_weights_sum_to_one(name):
     _, weights, _ = read_on(attention, its, queries, source, None)
     total = np.asarray(weights.sum(-1))
     assert (np.asarray(weights) >= 0).all() and (total <= 1 + 1e-12).all()
-    if name not in ("local-p", "monotonic", "monotonic-hard"):
+    if name not in ("local_p", "monotonic", "monotonic, hard"):
         np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
@@ -200,9 +201,9 @@ def test_dtype_is_that_of_the_params(name, dtype):
     def step():
         memory = attention.remember(its, source, None)
         state = attention.initial_state(its, memory)
-        return state, attention.attend(its, memory, one, state)
+        return state, attention.attend(its, memory, state, one)
 
-    first, (context, weights, state) = jax.eval_shape(step)
+    first, (state, (context, weights)) = jax.eval_shape(step)
     assert context.dtype == weights.dtype == dtype and context.shape == (B, K)
     described = jax.tree.map(lambda a: (a.shape, a.dtype), (first, state))
     assert described[0] == described[1], "the state's type changes"
@@ -221,12 +222,13 @@ def test_in_a_cell_every_attention_is_driven_as_any_cell(name):
     def driven(run):
         def outcome(cell_params, attention_params, C, source, xs):
             memory = attention.remember(attention_params, source, real)
-            its = own._replace(cell=cell_params, attention=attention_params, C=C, memory=memory)
-            return run(cell, its, cell.initial_carry(its, (2,)), xs, mask)
+            its = own._replace(cell=cell_params, attention=attention_params, C=C)
+            reader = reading(cell, memory)
+            return run(reader, its, xs, reader.initial_carry(its, (2,)), mask=mask)
 
         return outcome
 
-    assert_same(name, driven(unroll), driven(lambda *a: loop(*a, False)), own.cell, own.attention, own.C, source, xs)
+    assert_same(name, driven(unroll), driven(loop), own.cell, own.attention, own.C, source, xs)
 
 
 # --- the state in the carry ------------------------------------------------------------------------------------------
@@ -236,20 +238,20 @@ def test_the_carry_is_the_cells_own_where_there_is_no_state():
     for attention in ATTENTIONS.values():
         cell = with_attention(lstm, attention)
         its = cell.init(jax.random.key(0), 3, Q, value_size=K, units=8, dtype=jnp.float64)
-        its = its._replace(memory=attention.remember(its.attention, values, None))
-        carry = cell.initial_carry(its, (B,))
+        reader = reading(cell, cell.remember(its, values))
+        carry = reader.initial_carry(its, (B,))
         stateful = attention.name in STATEFUL
         assert isinstance(carry, AttentionCarry) == stateful and carry.h.shape == (B, Q)
-        new, _ = cell.step(its, carry, jnp.ones((B, 3)))
+        new, _ = reader.step(its, carry, jnp.ones((B, 3)))
         assert isinstance(new, AttentionCarry) == stateful
         if stateful:
-            unbatched = its._replace(memory=attention.remember(its.attention, values[:, 0], None))
-            assert jax.tree.map(jnp.shape, cell.initial_carry(unbatched, (B,))) == jax.tree.map(jnp.shape, carry)
+            unbatched = reading(cell, cell.remember(its, values[:, 0]))
+            assert jax.tree.map(jnp.shape, unbatched.initial_carry(its, (B,))) == jax.tree.map(jnp.shape, carry)
             with pytest.raises(InputError, match=rf"{attention.name} attention: the source has the batch axes \(3,\)"):
-                cell.initial_carry(its, (B + 1,))
+                reader.initial_carry(its, (B + 1,))
 
 
-@pytest.mark.parametrize("name", [*STATEFUL, "monotonic-hard"])
+@pytest.mark.parametrize("name", [*STATEFUL, "monotonic, hard"])
 def test_decoding_carries_the_state(name):
     """What greedy decoding and sampling saw at each step is what the whole target, fed back, sees."""
     model = translator(gru, EVERY[name])
@@ -265,9 +267,9 @@ def test_decoding_carries_the_state(name):
             decode.sample(step, encoded.carry, start, key=jax.random.key(1), **options),
         ):
             inputs = jnp.concatenate([start[None], out.tokens[:-1].astype(start.dtype)])
-            logits, weights = model.decode(its, encoded, inputs)
+            _, (logits, weights) = model.decode(its, encoded, inputs)
             both += [(out.seen, weights), (out.log_probs, log_prob(logits, out.tokens))]
-        free = model.decode(its, encoded, jnp.ones((5, 2), int), jnp.zeros((5, 2), bool))[1]
+        free = model.decode(its, encoded, jnp.ones((5, 2), int), jnp.zeros((5, 2), bool))[1][1]
         return [*both, (decode.greedy(step, encoded.carry, start, **options).seen, free)]
 
     for got, want in outcomes(its):
@@ -307,7 +309,7 @@ def test_special_cases():
 
 
 def test_local_attention_looks_nowhere_else():
-    narrow = local_monotonic(1)
+    narrow = local_m.with_(window=1)
     its, queries, source = drawn(narrow, length=3)
     _, weights, _ = read_on(narrow, its, jnp.concatenate([queries, queries]), source, None)
     want = [[1, 1, 0], [1, 1, 1], [0, 1, 1], [0, 0, 1]] + 2 * [[0, 0, 0]]  # then the source is behind
@@ -363,7 +365,7 @@ def test_hard_decoding_is_the_limit_of_the_expectation(r):
     its, queries, source = drawn(monotonic)
     its = its._replace(r=jnp.asarray(r), g=jnp.asarray(2.0))
     sharp = its._replace(r=its.r * 1e6, g=its.g * 1e6)
-    _, weights, _ = read_on(monotonic_hard, its, queries, source, None)
+    _, weights, _ = read_on(monotonic.with_(hard=True), its, queries, source, None)
     np.testing.assert_allclose(weights, read_on(monotonic, sharp, queries, source, None)[1], atol=1e-12)
     for b in range(4):
         stops = walk(chances(its, queries[:, b], np.asarray(source[:, b])) > 0.5)
@@ -381,11 +383,14 @@ def test_hard_decoding_is_the_limit_of_the_expectation(r):
             lambda: dot.init(jax.random.key(0), 2, 3, 4),
             r"dot attention: .*or a multiple; got 3 and 2.*general takes any",
         ),
-        (lambda: multi_headed(3).init(jax.random.key(0), 2, 3, 4), r"units must be a multiple of the 3 heads; got 4"),
-        (lambda: multi_headed(0), r"at least 1 head, got 0"),
-        (lambda: local_monotonic(0), r"local-m attention: the window must be at least 1 position.*got 0"),
-        (lambda: local_predictive(0), r"local-p attention: the window must be"),
-        (lambda: location_sensitive(width=4), r"of an odd width; got 10 of width 4"),
+        (
+            lambda: multi_head.with_(heads=3).init(jax.random.key(0), 2, 3, 4),
+            r"units must be a multiple of the 3 heads; got 4",
+        ),
+        (lambda: multi_head.with_(heads=0), r"at least 1 head, got 0"),
+        (lambda: local_m.with_(window=0), r"local_m attention: the window must be at least 1 position.*got 0"),
+        (lambda: local_p.with_(window=0), r"local_p attention: the window must be"),
+        (lambda: location.with_(width=4), r"of an odd width; got 10 of width 4"),
     ],
 )
 def test_what_cannot_be(call, message):
@@ -422,15 +427,13 @@ def test_every_attention_trains_and_translates(name, tmp_path, in_every_thread):
     assert done.weights.shape == (len(done.target_tokens), 3) and np.isfinite(done.weights).all()
 
 
-def test_attention_around_a_regularised_cell_and_not_around_what_takes_times() -> None:
-    cell = with_attention(variational(gru), additive)
-    params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6, dtype=jnp.float64)
-    plain = with_attention(gru, additive)
-    source = jax.random.normal(jax.random.key(1), (7, 2, 4), jnp.float64)
-    params = params._replace(memory=additive.remember(params.attention, source, None))
-    xs = jax.random.normal(jax.random.key(2), (6, 2, 3), jnp.float64)
-    want = unroll(plain, params._replace(cell=params.cell.cell), xs)[1]
-    np.testing.assert_allclose(unroll(cell, params, xs)[1].h, want.h, rtol=1e-12)
+def test_hyphens_are_read_as_underscores() -> None:
+    """As people type options, and as runs were saved before."""
+    assert TranslateConfig(attention="multi-head") == TranslateConfig(attention="multi_head")
+    TranslateConfig(attention="local-m").check()
+
+
+def test_not_around_what_takes_times_or_has_no_h() -> None:
     for other in ("phased_lstm", "conv_lstm", "gru_d"):
         with pytest.raises(InputError, match=f"those of {other} are not, or its input is more than an array"):
             with_attention(CELLS[other], additive).init(jax.random.key(0), 3, 5, value_size=4, units=6)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxseq import shipped
 from jaxseq.apps import datasets
 from jaxseq.errors import InputError
 
@@ -87,6 +88,11 @@ def server(monkeypatch):
 # ---------------------------------------------------------------------------------------------- adding by hand
 
 
+def recorded(cache: Path) -> dict:
+    """What the record of the corpus in the cache says."""
+    return json.loads((cache / "cmn-eng.json").read_text("utf-8"))
+
+
 @pytest.mark.parametrize("before", ["", "\ufeff", "\ufeff\n"])
 def test_a_text_is_kept_byte_for_byte_with_its_record(tmp_path, cache, before: str) -> None:
     raw = corpus(before=before)
@@ -96,10 +102,8 @@ def test_a_text_is_kept_byte_for_byte_with_its_record(tmp_path, cache, before: s
     assert (report.pairs, report.sha256, report.archive_sha256) == (20_000, sha(raw), None)
     assert report.licence == "CC-BY 2.0 France" and "Tatoeba" in report.attribution
     assert report.url == (tmp_path / "mine.txt").as_uri()
-    record = json.loads((cache / "cmn-eng.json").read_text("utf-8"))
-    assert record == {**report._asdict(), "path": "cmn-eng.txt"}
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
-    assert datasets.cached("cmn-eng") == report
+    assert recorded(cache) == {**report._asdict(), "path": "cmn-eng.txt"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", report.date)
     assert sorted(os.listdir(cache)) == ["cmn-eng.json", "cmn-eng.txt"]  # no temporary file is left
 
 
@@ -169,7 +173,7 @@ def test_a_file_that_is_not_the_corpus_is_refused_and_the_old_one_kept(tmp_path,
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         datasets.add("cmn-eng", path)
     assert str(path) in str(caught.value) and URL in str(caught.value)
-    assert datasets.cached("cmn-eng") == before and before.path.read_bytes() == GOOD
+    assert recorded(cache) == {**before._asdict(), "path": "cmn-eng.txt"} and before.path.read_bytes() == GOOD
     assert len(os.listdir(cache)) == 2
 
 
@@ -185,7 +189,7 @@ def test_what_is_no_file_and_no_corpus_is_explained(tmp_path) -> None:
         datasets.add("cmn-eng", tmp_path / "absent")
     with pytest.raises(InputError, match=r"is a folder; expected cmn-eng\.zip or the cmn\.txt in it"):
         datasets.add("cmn-eng", tmp_path)
-    for call in (datasets.get, datasets.cached, lambda name: datasets.add(name, tmp_path)):
+    for call in (datasets.get, lambda name: datasets.add(name, tmp_path)):
         with pytest.raises(InputError, match="unknown corpus 'cmn-end': did you mean 'cmn-eng'"):
             call("cmn-end")
 
@@ -210,7 +214,7 @@ def test_a_full_disk_leaves_the_old_corpus(tmp_path, cache, monkeypatch) -> None
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left on device"):
         datasets.add("cmn-eng", path)
-    assert datasets.cached("cmn-eng") == before and before.path.read_bytes() == GOOD
+    assert recorded(cache) == {**before._asdict(), "path": "cmn-eng.txt"} and before.path.read_bytes() == GOOD
     assert len(os.listdir(cache)) == 2
 
 
@@ -262,7 +266,7 @@ def test_a_wrong_pin_after_a_download_keeps_what_was_there(server, cache) -> Non
     server.answer = (200, zipped(corpus(20_001)))
     with pytest.raises(InputError, match=f"sha256 is not the one asked for: expected {before.sha256}"):
         datasets.get("cmn-eng", sha256=before.sha256)
-    assert datasets.cached("cmn-eng") == before
+    assert recorded(cache) == {**before._asdict(), "path": "cmn-eng.txt"}
     assert datasets.get("cmn-eng").pairs == 20_001  # refreshed
 
 
@@ -280,7 +284,7 @@ def test_without_network_the_message_says_what_to_do(monkeypatch, cache) -> None
 
 def test_without_pooch_the_message_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match=r"pip install pooch.*jaxseq data add cmn-eng FILE"):
+    with pytest.raises(InputError, match=r"needs pooch: pip install \"jaxseq\[apps\]\".*jaxseq data add cmn-eng FILE"):
         datasets.get("cmn-eng")
 
 
@@ -308,7 +312,7 @@ def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch) -> None:
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
     """Stand in for the checkout: a package with its data beside it."""
-    monkeypatch.setattr(datasets, "PACKAGE", tmp_path / "repo" / "jaxseq")
+    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "repo" / "jaxseq")
     data = tmp_path / "repo" / "data"
     data.mkdir(parents=True)
     for name in ("zh-en.tsv", "zh-en.py", "README.md", "airline.csv"):
@@ -318,16 +322,16 @@ def package(tmp_path, monkeypatch) -> Path:
 
 
 def test_shipped_data_lies_beside_the_package_in_a_checkout_and_inside_it_in_a_wheel(package) -> None:
-    assert datasets.shipped("zh-en") == datasets.shipped("zh-en.tsv") == package / "data" / "zh-en.tsv"
+    assert shipped.find("zh-en") == shipped.find("zh-en.tsv") == package / "data" / "zh-en.tsv"
     (package / "jaxseq" / "_data").mkdir(parents=True)
     (package / "jaxseq" / "_data" / "zh-en.tsv").write_text("x")
-    assert datasets.shipped("zh-en") == package / "jaxseq" / "_data" / "zh-en.tsv"
+    assert shipped.find("zh-en") == package / "jaxseq" / "_data" / "zh-en.tsv"
 
 
 @pytest.mark.parametrize("name", ["zh-em", "zh-en.py", "README"])
 def test_what_is_not_shipped_is_answered_with_what_is(package, name: str) -> None:
     with pytest.raises(InputError, match=r"unknown shipped data .*known: airline, airline\.csv, zh-en, zh-en\.tsv"):
-        datasets.shipped(name)
+        shipped.find(name)
 
 
 def test_a_path_comes_before_the_cache_and_the_cache_before_what_is_shipped(package, tmp_path, cache) -> None:
@@ -356,12 +360,3 @@ def test_what_cannot_be_found_is_answered_with_the_next_move(package, tmp_path) 
         datasets.find("repo")
     with pytest.raises(InputError, match="there is no file ''"):
         datasets.find("")
-
-
-def test_a_cache_without_a_readable_record_has_nothing_to_say(cache) -> None:
-    assert datasets.cached("cmn-eng") is None
-    cache.mkdir(parents=True)
-    (cache / "cmn-eng.txt").write_bytes(GOOD)
-    for record in ("", "[]", "{}", "{", '{"other": 1}'):
-        (cache / "cmn-eng.json").write_text(record)
-        assert datasets.cached("cmn-eng") is None

@@ -19,7 +19,7 @@ CHAIN = jnp.asarray(CHAIN)
 
 def step(carry, tokens):
     """Count the calls, and show them beside the tokens fed."""
-    return carry + 1, CHAIN[tokens], {"fed": tokens, "count": carry}
+    return carry + 1, (CHAIN[tokens], {"fed": tokens, "count": carry})
 
 
 def run(start, max_length=10, **options):
@@ -50,7 +50,7 @@ def test_it_stops_at_max_length():
 
 
 def test_ties_and_int64_starts():
-    flat = jax.jit(lambda s: greedy(lambda c, t: (c, jnp.zeros((2, V)), ()), (), s, eos=EOS, max_length=1))
+    flat = jax.jit(lambda s: greedy(lambda c, t: (c, (jnp.zeros((2, V)), ())), (), s, eos=EOS, max_length=1))
     assert flat(jnp.array([2, 3])).tokens.tolist() == [[0, 0]]
 
 
@@ -71,7 +71,7 @@ def test_sample_draws_from_the_softmax(temperature):
 
 def test_sample_is_a_function_of_its_key_and_differs_between_steps():
     def flat(carry, tokens):
-        return carry, jnp.zeros((tokens.shape[0], 50)), ()
+        return carry, (jnp.zeros((tokens.shape[0], 50)), ())
 
     def draw(seed):
         return sample(flat, (), jnp.full(4, 2), key=jax.random.key(seed), eos=49, max_length=8).tokens

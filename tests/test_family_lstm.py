@@ -242,7 +242,7 @@ def test_without_working_memory_it_is_the_lstm() -> None:
 
 def test_a_projection_by_the_identity_is_the_lstm() -> None:
     init = lstmp.init
-    full = lstmp._replace(init=lambda *args, **options: init(*args, projection=5, **options))
+    full = lstmp.replace(init=lambda *args, **options: init(*args, projection=5, **options))
     p = draw(Subject(full), 1, ()).params
     assert_equal(lstmp, p._replace(W_r=jnp.eye(5)), lstm, LSTMParams(p.W, p.U, p.b))
 

@@ -9,20 +9,21 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import trace, unroll
 from jaxseq.cells import CELLS, indrnn, indrnn_tanh, minimal_rnn, modrelu_rnn, rnn
-from jaxseq.cells._antisymmetric_rnn import antisymmetric_rnn_gated_with, antisymmetric_rnn_with
+from jaxseq.cells._antisymmetric_rnn import antisymmetric_rnn, antisymmetric_rnn_gated
 from jaxseq.cells._cfc import cfc
-from jaxseq.cells._clockwork import clockwork, clockwork_with
-from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn_with
-from jaxseq.cells._esn import esn, esn_with
+from jaxseq.cells._clockwork import clockwork
+from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn
+from jaxseq.cells._esn import esn
 from jaxseq.cells._exp_rnn import exp_rnn, materialise, orthogonal_matrix
 from jaxseq.cells._fast_rnn import fast_grnn, fast_rnn
-from jaxseq.cells._lem import lem_with
-from jaxseq.cells._lipschitz_rnn import lipschitz_rnn_with, symmetrised
+from jaxseq.cells._inputs import Spaced
+from jaxseq.cells._lem import lem
+from jaxseq.cells._lipschitz_rnn import lipschitz_rnn, symmetrised
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._ltc import ltc, ltc_with
-from jaxseq.cells._parts import Hidden, Timed, spaced, stamped
-from jaxseq.cells._scrn import SCRNCarry, scrn_with
-from jaxseq.cells._unicornn import UnICORNNCarry, unicornn_with
+from jaxseq.cells._ltc import ltc
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._scrn import SCRNCarry, scrn
+from jaxseq.cells._unicornn import UnICORNNCarry, unicornn
 from jaxseq.initializers import spectral_radius
 from jaxseq.recurrence import scan
 from jaxseq.testing import Subject, draw
@@ -53,7 +54,7 @@ def test_scrn() -> None:
         h = sigmoid(p.P.T @ s + A.T @ x + p.U.T @ k.h + bias["h"])
         return SCRNCarry(h, s), p.V_h.T @ h + p.V_s.T @ s
 
-    check_against(scrn_with(alpha), step)
+    check_against(scrn.with_(alpha=alpha), step)
 
 
 def test_minimal_rnn() -> None:
@@ -96,7 +97,7 @@ def test_antisymmetric_rnn() -> None:
         h = k.h + epsilon * np.tanh((p.U - p.U.T - gamma * np.eye(5)) @ k.h + p.W @ x + p.b)
         return Hidden(h), h
 
-    check_against(antisymmetric_rnn_with(epsilon, gamma), step)
+    check_against(antisymmetric_rnn.with_(epsilon=epsilon, gamma=gamma), step)
 
 
 def test_antisymmetric_rnn_gated() -> None:
@@ -109,14 +110,14 @@ def test_antisymmetric_rnn_gated() -> None:
         h = k.h + epsilon * z * np.tanh(recurrent + V["h"].T @ x + bias["h"])
         return Hidden(h), h
 
-    check_against(antisymmetric_rnn_gated_with(epsilon, gamma), step)
+    check_against(antisymmetric_rnn_gated.with_(epsilon=epsilon, gamma=gamma), step)
 
 
-@pytest.mark.parametrize("make", [antisymmetric_rnn_with, antisymmetric_rnn_gated_with])
-def test_antisymmetric_matrices_have_eigenvalues_of_one_real_part(make) -> None:
+@pytest.mark.parametrize("cell", [antisymmetric_rnn, antisymmetric_rnn_gated])
+def test_antisymmetric_matrices_have_eigenvalues_of_one_real_part(cell) -> None:
     """Read off the cell's own hidden terms, whose matrix is their Jacobian."""
     gamma = 0.07
-    cell = make(gamma=gamma)
+    cell = cell.with_(gamma=gamma)
     params, _, carry = draw(Subject(cell, 3, 6), 1, ())
     M = jax.jacobian(lambda h: cell.hidden_terms(params, Hidden(h)))(carry.h)
     eigenvalues = np.linalg.eigvals(np.asarray(M))
@@ -134,7 +135,9 @@ def test_lipschitz_rnn() -> None:
         h = k.h + epsilon * (A @ k.h + np.tanh(W @ k.h + p.W.T @ x + p.b))
         return Hidden(h), h
 
-    check_against(lipschitz_rnn_with(epsilon, beta_A, beta_B, gamma_A, gamma_B), step)
+    check_against(
+        lipschitz_rnn.with_(epsilon=epsilon, beta_A=beta_A, beta_B=beta_B, gamma_A=gamma_A, gamma_B=gamma_B), step
+    )
 
 
 def test_lipschitz_symmetries() -> None:
@@ -155,7 +158,7 @@ def test_cornn() -> None:
         y = k.h + dt * z
         return CoRNNCarry(y, z), y
 
-    check_against(cornn_with(dt, gamma, epsilon), step)
+    check_against(cornn.with_(dt=dt, gamma=gamma, epsilon=epsilon), step)
 
 
 def oscillate(cell, steps: int = 1000):
@@ -168,7 +171,7 @@ def oscillate(cell, steps: int = 1000):
 
 def test_an_undamped_cornn_conserves_energy() -> None:
     dt, gamma = 0.05, 1.5
-    h, z = oscillate(cornn_with(dt, gamma, epsilon=0.0))
+    h, z = oscillate(cornn.with_(dt=dt, gamma=gamma, epsilon=0.0))
     energy = (gamma * h**2 + z**2) / 2
     shadow = energy - gamma * dt * h * z / 2
     np.testing.assert_allclose(shadow, np.broadcast_to(shadow[0], shadow.shape), rtol=1e-11)
@@ -178,7 +181,7 @@ def test_an_undamped_cornn_conserves_energy() -> None:
 
 
 def test_a_damped_cornn_comes_to_rest() -> None:
-    h, z = oscillate(cornn_with(0.05, 1.5, epsilon=0.5))
+    h, z = oscillate(cornn.with_(dt=0.05, gamma=1.5, epsilon=0.5))
     assert np.abs(np.stack([h, z]))[:, -1].max() < 1e-4
 
 
@@ -192,12 +195,12 @@ def test_unicornn() -> None:
         y = k.h + dt * chosen * z
         return UnICORNNCarry(y, z), y
 
-    check_against(unicornn_with(dt, alpha), step)
+    check_against(unicornn.with_(dt=dt, alpha=alpha), step)
 
 
 def test_unicornn_steps_keep_volumes_and_can_be_undone() -> None:
     dt, alpha = 0.4, 0.5
-    cell = unicornn_with(dt, alpha)
+    cell = unicornn.with_(dt=dt, alpha=alpha)
     params, xs, carry = draw(Subject(cell, 3, 4), 50, ())
     step = lambda both, x: jnp.concatenate(cell.step(params, UnICORNNCarry(*jnp.split(both, 2)), x)[0])  # noqa: E731
     volume = jnp.linalg.det(jax.jacobian(step)(jnp.concatenate(carry), xs[0]))
@@ -212,7 +215,7 @@ def test_unicornn_steps_keep_volumes_and_can_be_undone() -> None:
 
 def test_unicornn_conserves_its_hamiltonian() -> None:
     dt, alpha = 0.02, 0.5
-    cell = unicornn_with(dt, alpha)
+    cell = unicornn.with_(dt=dt, alpha=alpha)
     params, xs, carry = draw(Subject(cell, 3, 4), 1, ())
     _, seen = trace(cell, params, jnp.broadcast_to(xs, (1500, 3)), carry)
     (W, u, _, b), (h, z), x = jax.tree.map(np.asarray, (params, seen.carries, xs[0]))
@@ -231,12 +234,12 @@ def test_lem() -> None:
         y = (1 - step_y) * k.h + step_y * np.tanh(p.U_h.T @ z + V["y"].T @ x + b["y"])
         return LSTMCarry(y, z), y
 
-    check_against(lem_with(dt), step)
+    check_against(lem.with_(dt=dt), step)
 
 
 def test_lem_stays_bounded() -> None:
-    params, xs, _ = draw(Subject(lem_with(1.0), 3, 5), 200, (4,))
-    _, seen = trace(lem_with(1.0), jax.tree.map(lambda a: 5 * a, params), xs)
+    params, xs, _ = draw(Subject(lem, 3, 5), 200, (4,))
+    _, seen = trace(lem, jax.tree.map(lambda a: 5 * a, params), xs)
     assert max(float(jnp.abs(a).max()) for a in seen.carries) <= 1
 
 
@@ -261,11 +264,11 @@ def test_clockwork(H: int) -> None:
             h[own] = np.tanh(a)
         return Hidden(h), h
 
-    check_against(clockwork_with(periods), step, sizes=(9, 4, 3, H))
+    check_against(clockwork.with_(periods=periods), step, sizes=(9, 4, 3, H))
 
 
 def test_a_clockwork_of_period_one_is_an_elman_network() -> None:
-    cell = clockwork_with((1,))
+    cell = clockwork.with_(periods=(1,))
     params, xs, carry = draw(Subject(cell, 3, 5), 6, (2,))
     got = unroll(cell, params, xs, carry)
     want = unroll(rnn, CELLS["rnn"].params_type(*params), xs.x, rnn.initial_carry(params, (2,))._replace(h=carry.h))
@@ -274,7 +277,7 @@ def test_a_clockwork_of_period_one_is_an_elman_network() -> None:
 
 def test_clockwork_modules_hold_between_their_ticks() -> None:
     params, xs, carry = draw(Subject(clockwork, 3, 8), 16, ())
-    _, seen = trace(clockwork, params, stamped(xs.x), carry)
+    _, seen = trace(clockwork, params, xs.x, carry)
     for unit, period in enumerate((1, 1, 2, 2, 4, 4, 8, 8)):
         runs = np.arange(16) % period == 0
         np.testing.assert_array_equal(seen.gates.runs[:, unit], runs)
@@ -288,7 +291,7 @@ def test_esn() -> None:
         h = 0.6 * k.h + 0.4 * np.tanh(p.W @ x + p.U @ k.h + p.b)
         return Hidden(h), h
 
-    check_against(esn_with(0.4), step)
+    check_against(esn.with_(leak=0.4), step)
 
 
 def test_an_esn_forgets_where_it_started() -> None:
@@ -365,7 +368,7 @@ def test_cfc() -> None:
 
 def test_cfc_is_between_its_two_states_by_the_time() -> None:
     params, xs, carry = draw(Subject(cfc, 3, 5), 1, ())
-    at = lambda t: trace(cfc, params, Timed(xs.x, jnp.full((1, 1), t)), carry)[1]  # noqa: E731
+    at = lambda t: trace(cfc, params, Spaced(xs.x, jnp.full((1, 1), t)), carry)[1]  # noqa: E731
     now, later = at(0.0), at(1e6)
     np.testing.assert_allclose(now.outs, (now.gates.g + now.gates.k) / 2, rtol=1e-13)
     np.testing.assert_allclose(later.outs, jnp.where(later.gates.f < 0, later.gates.g, later.gates.k), rtol=1e-13)
@@ -383,7 +386,7 @@ def test_ltc(unfolds: int) -> None:
             h = (h + dt * f * p.A) / (1 + dt * (1 / tau + f))
         return Hidden(h), h
 
-    check_against(ltc_with(unfolds), step)
+    check_against(ltc.with_(unfolds=unfolds), step)
 
 
 def test_ltc_converges_to_the_solution_of_its_equation() -> None:
@@ -399,8 +402,8 @@ def test_ltc_converges_to_the_solution_of_its_equation() -> None:
         return -(rate + f) * h + f * A
 
     want = solve_ivp(equation, (0, 1.5), np.asarray(carry.h), rtol=1e-10, atol=1e-12).y[:, -1]
-    x1 = Timed(xs.x[0], jnp.full((1,), 1.5))
-    errors = [np.abs(np.asarray(ltc_with(n).step(params, carry, x1)[1]) - want).max() for n in (20, 40)]
+    x1 = Spaced(xs.x[0], jnp.full((1,), 1.5))
+    errors = [np.abs(np.asarray(ltc.with_(unfolds=n).step(params, carry, x1)[1]) - want).max() for n in (20, 40)]
     assert errors[0] < 0.02 and 1.8 < errors[0] / errors[1] < 2.2
 
 
@@ -408,7 +411,7 @@ def test_ltc_states_and_time_constants_stay_in_their_bounds() -> None:
     """Theorems 1 and 2 of the paper, for inputs and weights a hundred times as large as usual."""
     params, xs, _ = draw(Subject(ltc, 3, 5), 100, (4,))
     params = params._replace(W=100 * params.W, U=100 * params.U)
-    _, seen = trace(ltc, params, spaced(xs.x))
+    _, seen = trace(ltc, params, xs.x)
     low, high = jnp.minimum(0, params.A), jnp.maximum(0, params.A)
     assert bool(((seen.outs >= low[None, None]) & (seen.outs <= high[None, None])).all())
     tau = 1 / jax.nn.softplus(params.leak)[None, None]

@@ -13,7 +13,7 @@ import pytest
 
 from jaxseq import InputError, cli
 from jaxseq.apps import compilation, run_folder
-from jaxseq.apps.custom import check_translates, find_cell, output_size
+from jaxseq.apps.custom import check_reads_series, check_translates, find_cell
 from jaxseq.cells import CELLS, conv_lstm, gru, gru_d, lstm, phased_lstm, retention
 from jaxseq.testing import check_cell
 
@@ -47,7 +47,7 @@ def test_a_forecast_with_a_cell_of_ones_own(mine, as_users_have_it, capsys) -> N
     assert cli.main(["forecast", "--cell", "mycell.py:leaky", *FORECAST, "--out", "run"]) == 0
     assert cli.main(["forecast", "--run", "run", "--horizon", "2"]) == cli.FAILED
     refused = capsys.readouterr().err
-    assert "to load it is to run that code. If you trust it, say so: --cell mycell.py:leaky" in refused
+    assert "loading it runs that code. If you trust it, say so: --cell mycell.py:leaky" in refused
     assert cli.main(["forecast", "--run", "run", "--horizon", "2", "--cell", "mycell.py:leaky"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert cli.main(["forecast", "--run", "run", "--horizon", "2", "--cell", "other.py:leaky"]) == cli.FAILED
@@ -61,7 +61,7 @@ def test_a_run_that_names_code_does_not_run_it(mine, as_users_have_it, capsys) -
     about["config"]["cell"] = "evil.py:cell"
     Path("run/config.json").write_text(json.dumps(about))
     assert cli.main(["forecast", "--run", "run"]) == cli.FAILED
-    assert "somebody's own" in capsys.readouterr().err and not Path("mark").exists()
+    assert "trained with a custom cell" in capsys.readouterr().err and not Path("mark").exists()
 
 
 TRAIN = "--steps 4 --report-every 2 --hidden 4 --embedding 4 --batch 4 --buckets 1 --validation 0.2 --warmup 0".split()
@@ -93,7 +93,7 @@ def test_a_translator_with_a_cell_of_ones_own(mine, capsys) -> None:
         ("nofile.py:cell", r"cannot import nofile.py \(FileNotFoundError: there is no file"),
         ("no.such.module:cell", r"cannot import no.such.module \(ModuleNotFoundError"),
         ("mycell.py:leakey", "unknown cell in mycell.py 'leakey': did you mean 'leaky'"),
-        ("mycell.py:gates", "expected a Cell, such as jaxseq.cells.lstm; got function"),
+        ("mycell.py:equations", "expected a Cell, such as jaxseq.cells.lstm; got function"),
         ("broken.py:cell", r"cannot import broken.py \(SyntaxError"),
     ],
 )
@@ -113,9 +113,9 @@ def test_every_cell_runs_over_a_series_or_says_why_not(name: str) -> None:
     cell = CELLS[name]
     if cell.spatial:
         with pytest.raises(InputError, match="it wants pictures"):
-            output_size(cell, 3, 4)
+            check_reads_series(cell, 3, 4)
     else:
-        assert output_size(cell, 3, 4) >= 1
+        check_reads_series(cell, 3, 4)
 
 
 def test_what_can_be_a_translators_cell_and_what_cannot() -> None:

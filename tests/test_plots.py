@@ -251,7 +251,9 @@ def test_gates_are_images_of_units_by_time_in_order_with_their_own_colours():
         assert image.get_cmap().name == ("RdBu_r" if name == "g" else "viridis")
     middles = [(image.get_extent()[2] + image.get_extent()[3]) / 2 for image in ax.images]
     np.testing.assert_allclose(ax.get_yticks(), middles, atol=1e-12)
-    assert [label.get_text() for label in ax.get_yticklabels()] == [plots.GATE_LABELS[name] for name in its]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "i  input (write)", "f  forget (retain)", "g  candidate", "o  output",
+    ]  # fmt: skip
     assert ax.yaxis_inverted()  # the first gate is on top
     assert all(image.get_extent()[2] > image.get_extent()[3] for image in ax.images)  # and unit 0
     assert {axes.get_ylabel() for axes in ax.figure.axes if axes is not ax} == {"gate", "candidate"}
@@ -268,9 +270,19 @@ def test_gates_sorts_units_alike_and_names_steps():
 
 def test_the_pre_activation_is_squashed_and_z_never_stands_bare():
     a = np.linspace(-3, 3, 6).reshape(2, 3)
-    np.testing.assert_allclose(plots.gates({"a": a}).images[0].get_array(), np.tanh(a.T))
+    ax = plots.gates({"a": a})
+    np.testing.assert_allclose(ax.images[0].get_array(), np.tanh(a.T))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a  pre-activation, its tanh"]
     (label,) = plots.gates({"z": np.ones((2, 3))}).get_yticklabels()
     assert label.get_text() == "z  update (retain)"
+
+
+def test_what_lies_between_minus_1_and_1_is_told_by_its_values_or_by_the_caller():
+    values = {"x": np.full((2, 3), 0.5), "y": np.full((2, 3), -0.5), "0.g": np.full((2, 3), 0.5)}
+    limits = [image.get_clim() for image in plots.gates(values).images]
+    assert limits == [(0, 1), (-1, 1), (0, 1)]
+    limits = [image.get_clim() for image in plots.gates(values, signed=["0.g"]).images]
+    assert limits == [(0, 1), (-1, 1), (-1, 1)]
 
 
 def test_gates_of_steps_without_a_font_have_a_legend(no_chinese_font):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from jaxseq import InputError
+from jaxseq import InputError, __version__
 from jaxseq.apps import run_folder
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Config:
     names: tuple[str, ...] = ("a", "b")
 
 
-def report(step: int) -> Report:
-    return Report(step, 1.5, None, 10.0, 0.1, float(step))
+def report(step: int) -> Metrics:
+    return Metrics(step, 1.5, None, 10.0, 0.1, float(step))
 
 
 @pytest.fixture
@@ -29,10 +29,14 @@ def test_a_config_comes_back(run):
     assert run_folder.read_config(run, "cooking", Config) == Config(size=4)
 
 
-def test_a_run_of_an_older_format_has_the_defaults_of_settings_that_came_later(run):
+@pytest.mark.parametrize("older", [{"format": 1}, {"format": 2}, {}])
+def test_a_setting_that_came_later_has_its_default(run, older):
+    """Runs of jaxseq 0.1 have a number of their format; it says nothing that the settings do not."""
     file = run / run_folder.CONFIG
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 1, "config": {"size": 4}}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | older | {"config": {"size": 4}}))
     assert run_folder.read_config(run, "cooking", Config) == Config(size=4)
+    assert run_folder.kind_of(run) == "cooking"
+    assert run_folder.create(run, "cooking", Config(), overwrite=True) == run  # it counts as a run
 
 
 def test_an_existing_run_is_kept_unless_told(run):
@@ -68,13 +72,16 @@ def test_an_empty_folder_will_do(tmp_path):
     ("change", "message"),
     [
         (lambda about: about | {"kind": "sewing"}, "is a sewing run, expected a cooking run"),
-        (lambda about: about | {"format": 99}, "has format 99, this jaxseq reads up to 2"),
-        (lambda about: about | {"config": {"sise": 4}}, "unknown setting 'sise': did you mean 'size'"),
-        (lambda about: about | {"config": {"size": 4}}, "the setting 'names' is missing; restore it"),
+        (lambda about: about | {"config": {"sise": 4}}, r"unknown setting 'sise': did you mean 'size'\? restore"),
+        (
+            lambda about: about | {"jaxseq": "99.0", "config": {"size": 4, "shape": 1}},
+            f"unknown setting 'shape': jaxseq 99.0 wrote it, this is {__version__}: pip install -U jaxseq",
+        ),
+        (lambda about: about | {"jaxseq": "0.0.1", "config": {"shape": 1}}, "unknown setting 'shape': restore the"),
         (lambda about: {"kind": "cooking"}, "is damaged"),
         (lambda about: [], "is damaged"),
         (lambda about: about | {"config": None}, "is damaged"),
-        (lambda about: about | {"format": "1"}, "is damaged"),
+        (lambda about: about | {"jaxseq": 1}, "is damaged"),
         (lambda about: about | {"config": {"size": "abc"}}, "the setting 'size' should be int, is 'abc'"),
         (lambda about: about | {"config": {"size": None}}, "the setting 'size' should be int, is None"),
         (lambda about: about | {"config": {"size": 4.0}}, "the setting 'size' should be int, is 4.0"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxseq import InputError
-from jaxseq.apps import datasets, series
+from jaxseq import InputError, shipped
+from jaxseq.apps import series
 from jaxseq.apps.series import Scaler
 
 MONTHS = "month,sold\n" + "".join(f"2001-{m:02d},{m * 1.5}\n" for m in range(1, 13))
@@ -27,7 +27,7 @@ def csv(tmp_path):
 
 def test_the_shipped_series():
     """Box & Jenkins' airline passengers: first, last, largest value and sum as printed in the book."""
-    got = series.read_csv(datasets.shipped("airline"))
+    got = series.read_csv(shipped.find("airline"))
     assert got.values.shape == (144, 1) and got.dates is not None
     assert (got.dates[0], got.dates[-1]) == (datetime.datetime(1949, 1, 1), datetime.datetime(1960, 12, 1))
     assert (got.values[0, 0], got.values[-1, 0], got.values.max(), got.values.sum()) == (112, 432, 622, 40363)

@@ -13,7 +13,8 @@ import pytest
 from jaxseq import checkpoint, cli, interventions, study
 from jaxseq._unroll import unroll
 from jaxseq.apps import run_folder
-from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast import config as forecasting
+from jaxseq.apps.forecast.model import init
 from jaxseq.apps.study import command as studying, parts, small
 from jaxseq.apps.text import Vocabulary
 from jaxseq.apps.translate import model as translator, train as translation
@@ -21,7 +22,7 @@ from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, thin
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
 
@@ -47,12 +48,12 @@ def write_forecast(folder, **settings):
     config = forecasting.ForecastConfig(**{"hidden": 4, "seeds": 2, "cell": "lstm", **settings})
     run_folder.create(folder, forecasting.KIND, config)
     keys = jax.random.split(jax.random.key(0), 2)
-    params = jax.vmap(lambda key: forecasting.init(key, config, 1))(keys)
+    params = jax.vmap(lambda key: init(key, config, 1))(keys)
     scaling = {"mean": np.array([0.1]), "std": np.array([0.1])}
     facts = {"names": ["passengers"], "season": 12, "log": True, "lag": 12}
     checkpoint.save(folder / run_folder.MODEL, {"params": params, "scaling": scaling}, **facts)
     for step in (0, 10):
-        run_folder.log(folder, Report(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
+        run_folder.log(folder, Metrics(step, 2.0 - step / 10, None, 1.0, 1.0, 1.0))
     return params, scaling, facts
 
 
@@ -116,7 +117,7 @@ def test_both_encoders_end_where_the_decoder_begins(runs):
     """The last states of the parts, of rows of different lengths, through the model's bridge."""
     model = translator.load(runs / "translator")
     decoder, ahead, back = parts.of_translator(runs / "translator", ["我 看 听", "看"]).parts
-    last = [unroll(*part.run)[0].h for part in (ahead, back)]
+    last = [part.run.through(unroll)[0].h for part in (ahead, back)]
     first = jnp.tanh(model.params.bridge.h(jnp.concatenate(last, -1)))
     np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
 
@@ -134,7 +135,7 @@ def test_a_forecast_is_studied(runs, capsys, tmp_path):
 
 
 def test_a_small_model_is_trained_and_studied(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(small, "BESIDE", ("rnn",))
+    monkeypatch.setattr(small, "BASELINES", ("rnn",))
     monkeypatch.setitem(small.SIZES, "copy", {"lag": 2, "length": 2, "symbols": 2})
     monkeypatch.chdir(tmp_path)
     assert cli.main("study --cell lstm --task copy --steps 4 --hidden 4".split()) == 0
@@ -260,7 +261,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; cut it into shorter ones"),
         ("study {translator} --text a b c d e f g h i", "--text has 9 sentences; give 1 to 8"),
         ("study {translator} --text ", r"sentence 1 \(''\) is empty; give text"),
-        ("study {translator} --task copy", "is trained; leave out --task copy, or the run"),
+        ("study {translator} --task copy", "is trained; leave out --problem copy, or the run"),
         ("inspect {translator} --steps 5", "is trained; leave out --steps 5, or the run"),
         ("study {translator} --cell lstm", "has its own cell; leave out --cell lstm"),
         ("study {forecast} --rows 3", "row 3 cannot be studied; there are rows 0 to 143, and the first 24 have no"),
@@ -268,14 +269,14 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study {forecast} --rows a:b", "--rows is a number.*got 'a:b'"),
         ("study {forecast} --rows 50:90", "--rows 50:90 names 40 rows; give 1 to 8"),
         ("study --text a", "--text is read by a run; name its folder first"),
-        ("study --task cpoy", "unknown task 'cpoy': did you mean 'copy'"),
+        ("study --task cpoy", "unknown problem 'cpoy': did you mean 'copy'"),
         ("study --cell lsmt", "unknown cell 'lsmt': did you mean 'lstm'"),
         ("study --cell conv_lstm", "cannot run over a series"),
         ("study --hidden 0", "--hidden must be at least 1; got 0"),
         ("study --seed -1", "--seed must be from 0 to"),
         ("inspect {forecast} --units 0", "--units must be at least 1; got 0"),
         ("study {forecast} -o {forecast}", "is a folder; name a file with -o"),
-        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is no folder that you may write to"),
+        ("study {forecast} -o no/where.html", "cannot write no/where.html: no is not a writable folder"),
     ],
 )
 def test_what_cannot_be_studied(runs, tmp_path, monkeypatch, capsys, args, message):
@@ -294,8 +295,8 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
     for text, message in [
         ("{", "is damaged .* restore it from a copy"),
         (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give a translator's or"),
-        (json.dumps(right | {"format": 9}), "has format 9, this jaxseq reads up to \\d: pip install -U jaxseq"),
-        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a cell of somebody's own.*say so: --cell mine.py"),
+        (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
+        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),
         (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),
         (json.dumps(right), "cannot read the checkpoint run/model.safetensors"),
     ]:

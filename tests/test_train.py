@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxseq import InputError, checkpoint, order
-from jaxseq.train import Interrupted, Ledger, Listener, NonFiniteError, TrainState, chunk, fit, optimizer
+from jaxseq.train import Interrupted, Listener, NonFiniteError, Record, TrainState, chunk, fit, optimizer
 
 rng = np.random.default_rng(0)
 DATA = jnp.asarray(rng.normal(size=(20, 3))), jnp.asarray(rng.normal(size=20))
@@ -38,13 +38,13 @@ def start(optimise):
     return TrainState.create({"w": jnp.zeros(3)}, optimise)
 
 
-def train(steps, state=None, ledger=Ledger(), optimise=None, **options):  # noqa: B008
+def train(steps, state=None, record=Record(), optimise=None, **options):  # noqa: B008
     optimise = optimise or optimizer("adam", 0.1)
     run, state = chunk(options.pop("loss", loss), optimise), state or start(optimise)
     stream = order.chunks([20], 4, 5, seed=1, start=int(state.step) // 5)
     options = {"report_every": 10, **options}
     return fit(
-        state, lambda s, _, rows: run(s, DATA, jnp.asarray(rows), KEY), stream, steps=steps, ledger=ledger, **options
+        state, lambda s, _, rows: run(s, DATA, jnp.asarray(rows), KEY), stream, steps=steps, record=record, **options
     )
 
 
@@ -65,13 +65,13 @@ def test_a_chunk_is_optax_step_by_step():
 
 
 def test_a_stop_a_save_and_a_resume_change_no_bit(tmp_path):
-    whole, ledger = train(40)
+    whole, record = train(40)
     half, half_ledger = train(20)
     checkpoint.save(tmp_path / "half.safetensors", half)
     again = checkpoint.load(tmp_path / "half.safetensors", start(optimizer("adam", 0.1)))
     resumed, resumed_ledger = train(40, again, half_ledger)
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
-    assert resumed_ledger._replace(elapsed=0) == ledger._replace(elapsed=0)
+    assert resumed_ledger._replace(elapsed=0) == record._replace(elapsed=0)
 
 
 def test_reports_count_what_happened():
@@ -90,11 +90,11 @@ def test_reports_count_what_happened():
 def test_early_stopping_keeps_the_best():
     losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
     saved = []
-    _, ledger = train(
-        100, validate=lambda _: next(losses), patience=2, save=lambda s, ledger, r, best: saved.append((r.step, best))
+    _, record = train(
+        100, validate=lambda _: next(losses), patience=2, save=lambda s, record, r, best: saved.append((r.step, best))
     )
     assert saved == [(10, True), (20, True), (30, False), (40, False)]
-    assert (ledger.best, ledger.best_step, ledger.stale) == (2.0, 20, 2)
+    assert (record.best, record.best_step, record.stale) == (2.0, 20, 2)
 
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved():
@@ -105,7 +105,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved():
 
     saved = []
     with pytest.raises(NonFiniteError, match=r"at step 13 .*of step 10 is kept.*lower learning rate.*--clip 1"):
-        train(40, loss=bad, save=lambda s, ledger, r, best: saved.append(r.step))
+        train(40, loss=bad, save=lambda s, record, r, best: saved.append(r.step))
     assert saved == [10]
 
 
@@ -116,7 +116,7 @@ def test_ctrl_c_finishes_the_chunk_and_saves():
 
     saved = []
     with pytest.raises(Interrupted, match="stopped at step 5 of 40"):
-        train(40, listener=Impatient(), save=lambda s, ledger, r, best: saved.append((int(s.step), r.step)))
+        train(40, listener=Impatient(), save=lambda s, record, r, best: saved.append((int(s.step), r.step)))
     assert saved == [(5, 5)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # given back
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.affine import Affine
 from jaxseq.apps.text import EOS, Vocabulary
 from jaxseq.apps.translate import model as translating, train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
+from jaxseq.apps.translate.data import preparations
 from jaxseq.errors import InputError
-from jaxseq.seq2seq import Affine, translator
+from jaxseq.seq2seq import translator
 
 PAIRS = [("i see a dog", "我看狗"), ("you see a dog", "你看狗"), ("you hear", "你听"), ("i see a fish now", "我看鱼")]
 STILL = {"steps": 1, "batch": 2, "validation": 0.0, "learning_rate": 1e-30, "embedding": 4, "hidden": 4}
@@ -35,10 +37,12 @@ def test_training_starts_at_the_smoothed_frequencies_of_the_target_tokens(bucket
     want = {word: count + 1 for word, count in words.items() if count >= 2}
     rare = sum(count for count in words.values() if count < 2)
     want |= {"<pad>": 1, "<sos>": 1, "<eos>": len(PAIRS) + 1, "<unk>": rare + 1}
-    assert rare == 3 and set(want) == set(model.target.tokens)
+    assert rare == 3 and set(want) == set(model.target.vocabulary.tokens)
     total = sum(want.values())
     frequencies = jax.nn.softmax(model.params.logits.b)
-    np.testing.assert_allclose(frequencies, [want[token] / total for token in model.target.tokens], rtol=1e-5)
+    np.testing.assert_allclose(
+        frequencies, [want[token] / total for token in model.target.vocabulary.tokens], rtol=1e-5
+    )
 
 
 @pytest.mark.usefixtures("in_every_thread")
@@ -47,7 +51,7 @@ def test_the_tutorials_start_as_they_are_drawn(preset, tmp_path):
     settings = {**STILL, "prefix_filter": False, "data": str(tmp_path / "pairs.tsv")}
     model = started(tmp_path, dataclasses.replace(PRESETS[preset], **settings))
     key = jax.random.split(jax.random.key(0))[0]
-    want = model.model.init(key, len(model.source), len(model.target), hidden=4)
+    want = model.model.init(key, len(model.source.vocabulary), len(model.target.vocabulary), hidden=4)
     jax.tree.map(np.testing.assert_array_equal, model.params, want)
 
 
@@ -74,7 +78,9 @@ def endless(model):
     seq2seq = config.build()
     params = seq2seq.init(jax.random.key(0), len(source), len(target), embedding=6, hidden=8)
     logits = Affine(5 * params.logits.W, params.logits.b.at[EOS].set(-100))  # large weights: words differ by position
-    return translating.Translator(config, seq2seq, params._replace(logits=logits), source, target)
+    return translating.Translator(
+        config, seq2seq, params._replace(logits=logits), *preparations(config, source, target)
+    )
 
 
 @pytest.mark.usefixtures("as_users_have_it")

@@ -17,6 +17,7 @@ import numpy as np
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
 from jaxseq.notation import Params, Tree
+from jaxseq.trees import named_leaves
 
 TERMS = {
     "D H^2": lambda D, H: D * H**2,
@@ -52,7 +53,7 @@ class Entry(NamedTuple):
     reference: str
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # all cells of `CELLS`, and no cell for ever
 def entry(cell: Cell) -> Entry:
     """Return what the catalogue says of a cell; nothing is computed, shapes are enough."""
     D, H = SIZES[0]
@@ -62,9 +63,9 @@ def entry(cell: Cell) -> Entry:
     return Entry(
         cell.name,
         found.group() if found else "",
-        tuple(jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in jax.tree.leaves_with_path(gates)),
+        tuple(named_leaves(gates)),
         formula(cell),
-        ", ".join(f"{_name(path)} {_shape(leaf.shape, D, H)}" for path, leaf in jax.tree.leaves_with_path(carry)),
+        ", ".join(f"{name} {_shape(leaf.shape, D, H)}" for name, leaf in named_leaves(carry).items()),
         cell.linear,
         cell.reference,
     )
@@ -81,10 +82,6 @@ def _shapes(cell: Cell, D: int, H: int) -> tuple[Params, Tree]:
         return params, cell.advance(params, cell.initial_carry(params, places), cell.input_terms(params, x))[2]
 
     return jax.eval_shape(step, jax.random.key(0))
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _shape(shape: tuple[int, ...], D: int, H: int) -> str:

@@ -1,7 +1,7 @@
 """Compiled programs kept between starts of the command line: the second start of a training need not compile.
 
 JAX's own persistent cache, in a folder that only its owner can enter, since what lies there is run. Only the commands
-turn it on; importing jaxseq changes no setting. One folder a kind of processor: a home directory may be shared.
+turn it on; importing jaxseq changes no setting. One folder for each type of processor: a home directory may be shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def keep_compiled() -> Path | None:
     """Turn JAX's persistent compilation cache on, and return its folder.
 
     None where it stays off: ``JAXSEQ_NO_COMPILATION_CACHE`` is set, JAX was given a cache already
-    (``JAX_COMPILATION_CACHE_DIR``), or the folder cannot be made or belongs to somebody else.
+    (``JAX_COMPILATION_CACHE_DIR``), or the folder cannot be made or belongs to another user.
     """
     import jax
 

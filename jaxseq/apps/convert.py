@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jax
 
-from jaxseq.apps.translate.command import Shown
+from jaxseq.apps.shown import Shown
 from jaxseq.errors import InputError
+from jaxseq.trees import leaves_by_path
 
 
 def convert(
@@ -31,8 +32,8 @@ def convert(
         cell, params = files.convert(arrays, library, layer, prefix)
         files.save(out, cell, params, library=library, source=file.name)
     name = "layers(" + ", ".join(c.name for c in cell) + ")" if type(cell) is tuple else cell.name
-    own = {jax.tree_util.keystr(path).lstrip("."): list(a.shape) for path, a in jax.tree.leaves_with_path(params)}
-    shapes = ", ".join(f"{name} {shape}" for name, shape in own.items())
+    ours = {name.lstrip("."): list(a.shape) for name, a in leaves_by_path(params).items()}
+    shapes = ", ".join(f"{name} {shape}" for name, shape in ours.items())
     lines = [
         f"{name}, {jax.tree.leaves(params)[0].dtype}, all numbers finite: {shapes}",
         f"{out} is loaded by",
@@ -41,4 +42,4 @@ def convert(
         f"and run by {files.describe(cell, params)}, xs being [T, B, D]",
     ]
     found = {name: list(a.shape) for name, a in arrays.items()}
-    return Shown({"cell": name, "params": own, "out": str(out), "found": found}, "\n".join(lines))
+    return Shown({"cell": name, "params": ours, "out": str(out), "found": found}, "\n".join(lines))

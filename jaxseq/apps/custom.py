@@ -1,4 +1,4 @@
-"""Which cell an application runs: one of the catalogue by name, or a person's own by where it is."""
+"""Which cell an application runs: one of the catalogue by name, or a custom cell by where its code is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_code(name: str) -> bool:
     return ":" in name
 
 
-@functools.cache  # so that a cell is the same value every time, and what is compiled for it is found again
+@functools.lru_cache(maxsize=32)  # a custom cell is then the same value every time, and not compiled for again
 def find_cell(name: str) -> Cell:
     """Return the cell of that name in the catalogue, or ``module:cell`` or ``file.py:cell``, which is imported: run.
 
@@ -59,25 +59,19 @@ def _import_module(name: str) -> object:
     return importlib.import_module(name)
 
 
-def output_size(cell: Cell, input_size: int, hidden_size: int) -> int:
-    """Return how many features a cell puts out at each step.
+def check_reads_series(cell: Cell, input_size: int, hidden_size: int) -> None:
+    """Check that a cell can be run over a series.
 
     Raises:
-      InputError: if it cannot be run over a series: it works on pictures, or puts out more than an array ``[B, F]``.
+      InputError: if it works on pictures, or its output is not an array ``[B, F]``.
     """
-
-    def outs(key: jax.Array) -> object:
-        params = cell.init(key, input_size, hidden_size)
-        x = jax.tree.map(lambda a: a[0], cell.lift(jnp.zeros((1, input_size), jnp.float32)))
-        return cell.step(params, cell.initial_carry(params), x)[1]
-
-    out = jax.eval_shape(outs, jax.random.key(0)) if not cell.spatial else None
-    if not isinstance(out, jax.ShapeDtypeStruct) or out.ndim != 1:
+    if cell.spatial:
         raise InputError(f"--cell {cell.name} cannot run over a series, whose steps are arrays [D]; it wants pictures")
-    return out.shape[0]
+    params = jax.eval_shape(lambda key: cell.init(key, input_size, hidden_size), jax.random.key(0))
+    cell.output_size(params, input_size)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)  # it traces a model
 def check_translates(cell: Cell) -> None:
     """Check that a translator can be built of a cell.
 
@@ -94,7 +88,7 @@ def check_translates(cell: Cell) -> None:
 
     try:
         jax.eval_shape(forward, jax.random.key(0))
-    except Exception as error:  # whatever it is that does not fit
+    except Exception as error:  # whatever does not fit
         raise InputError(
             f"--cell {cell.name} cannot be a translator's: its input must be one array, its input terms packed in one "
             "array, and its carry of leaves [B, H] with an h among them, as those of gru, lstm or mgu are"

@@ -16,13 +16,13 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxseq import shipped
+from jaxseq.apps.extra import INSTALL
+from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text import CJK
 from jaxseq.errors import InputError, choose, nearest
 from jaxseq.files import cannot_write, write_atomic
 
-PACKAGE = Path(__file__).parents[1]
-SUFFIXES = (".tsv", ".txt", ".csv")
-"""What a shipped data file ends in; scripts and notes beside them are not data."""
 TIMEOUT = 30
 """Seconds to wait for the publisher's server before giving up."""
 
@@ -49,8 +49,8 @@ SOURCES = {
 """Corpora that can be fetched, by name."""
 
 
-class Report(NamedTuple):
-    """What is in the cache and where it came from; written beside the data as JSON.
+class CachedCorpus(NamedTuple):
+    """A corpus in the cache and its origin; written as JSON next to the data.
 
     Fields:
       path: the text in the cache, byte for byte as published.
@@ -83,27 +83,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxseq"
 
 
-def shipped(name: str) -> Path:
-    """Return the path of a file that comes with the package, named with or without its suffix.
-
-    Raises:
-      InputError: if no such file is shipped; the message lists what is.
-    """
-    return choose("shipped data", name, _shipped())
-
-
-def _shipped() -> dict[str, Path]:
-    """Return the shipped data files by name and by stem: in a wheel inside the package, in a checkout beside it."""
-    folder = next((f for f in (PACKAGE / "_data", PACKAGE.parent / "data") if f.is_dir()), None)
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder else []
-    return {path.stem: path for path in files} | {path.name: path for path in files}
-
-
 def find(name: str | Path) -> Path:
     """Return the file that `name` means: a path, else a fetched corpus, else a shipped file.
 
     Raises:
-      InputError: if it is none of them; the message says how to get it.
+      InputError: for anything else; the message says how to get it.
     """
     name = str(name)
     if Path(name).is_file():
@@ -112,7 +96,7 @@ def find(name: str | Path) -> Path:
         if (path := _text(name)).is_file():
             return path
         raise InputError(f"{name} is not in the cache yet. Fetch it with: jaxseq data get {name}. {_by_hand(name)}")
-    known = _shipped()
+    known = shipped.files()
     if name in known:
         return known[name]
     if name and Path(name).exists():
@@ -124,21 +108,7 @@ def find(name: str | Path) -> Path:
     )
 
 
-def cached(name: str) -> Report | None:
-    """Return what is known of a fetched corpus, or None if it is not in the cache.
-
-    Raises:
-      InputError: if no such corpus is known.
-    """
-    choose("corpus", name, SOURCES)
-    try:
-        facts = json.loads(_facts(name).read_text("utf-8"))
-        return Report(**{**facts, "path": _text(name)}) if _text(name).is_file() else None
-    except (OSError, ValueError, TypeError):  # no record, or not one of ours
-        return None
-
-
-def get(name: str, sha256: str | None = None) -> Report:
+def get(name: str, sha256: str | None = None) -> CachedCorpus:
     """Download a corpus from its publisher's address, check its content and keep it in the cache.
 
     The publisher refreshes the file from time to time, so that no sum is built in: the content is checked, and the
@@ -156,7 +126,7 @@ def get(name: str, sha256: str | None = None) -> Report:
         raise InputError(f"{error}. {_by_hand(name)}") from error
 
 
-def add(name: str, path: Path | str, sha256: str | None = None) -> Report:
+def add(name: str, path: Path | str, sha256: str | None = None) -> CachedCorpus:
     """Put a file that was downloaded by hand, the archive or the text in it, into the cache, after the same checks.
 
     Raises:
@@ -165,14 +135,7 @@ def add(name: str, path: Path | str, sha256: str | None = None) -> Report:
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected {Path(source.url).name} or the {source.member} in it")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    raw = read_bytes(path, f"{Path(source.url).name} or the {source.member} in it")
     try:
         return _keep(name, raw, str(path), path.absolute().as_uri(), pinned)
     except _RejectedError as error:
@@ -188,7 +151,7 @@ def _download(url: str) -> bytes:
     try:
         import pooch
     except ImportError as error:
-        raise _RejectedError("downloading needs pooch, which is not installed: pip install pooch") from error
+        raise _RejectedError(f"downloading needs pooch: {INSTALL}") from error
     # some servers turn away the default agents of HTTP libraries
     agent = {"User-Agent": "Mozilla/5.0 (compatible; jaxseq)"}
     # not streamed: the file is small, and pooch leaves the socket of a refused stream open
@@ -205,7 +168,7 @@ def _download(url: str) -> bytes:
         logger.setLevel(level)
 
 
-def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> Report:
+def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> CachedCorpus:
     """Check what was got from `where` and put it, with a record of its origin, into the cache."""
     source = SOURCES[name]
     text, archive = _unpack(raw, source.member, where), None
@@ -217,7 +180,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
         raise _RejectedError(f"{where}: sha256 is not the one asked for: expected {pinned}, got {got}")
     pairs = _check(text, where, source.least)
     today = datetime.date.today().isoformat()
-    report = Report(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
+    report = CachedCorpus(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
     try:
         report.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -229,7 +192,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
 
 
 def _unpack(raw: bytes, member: str, where: str) -> bytes:
-    """Return the archive's member, or the very bytes given if they are no archive."""
+    """Return the archive's member, or the bytes themselves if they are not an archive."""
     if not raw.startswith(b"PK"):
         return raw
     try:

@@ -19,8 +19,8 @@ WRONG_JAXLIB = "0.10."
 def report() -> dict[str, Any]:
     """Return versions, devices, fonts, the cache folder, what each extra would add, and warnings.
 
-    Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It is made also
-    where something is broken: what cannot be found out stands among the warnings.
+    Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It works
+    where something is broken too: what cannot be found out is listed in the warnings.
     """
     from jaxseq.apps.datasets import cache_dir
     from jaxseq.plots import chinese_fonts

@@ -5,52 +5,21 @@ from __future__ import annotations
 import collections
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from jaxseq.apps.reading import read_text
 from jaxseq.errors import InputError, choose
 
 Pair = tuple[str, str]
-
-INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
-"""Zero-width characters and the byte order mark, found in the wild and never meant."""
 
 TUTORIAL_PREFIXES = (
     "i am ", "i m ", "he is", "he s ", "she is", "she s ", "you are", "you re ", "we are", "we re ", "they are",
     "they re ",
 )  # fmt: skip
 """English beginnings that the tutorial keeps. Apostrophes stay in its text, so that "i m " and its like never match."""
-
-
-def read_text(path: Path | str) -> str:
-    """Return a file's text, with byte order mark and zero-width characters dropped and line ends made one.
-
-    Raises:
-      InputError: if the file is missing, a folder, empty, binary or not UTF-8.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a text file")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if b"\0" in raw:
-        raise InputError(f"{path} is a binary file (a zero byte at {raw.index(0)}); expected UTF-8 text")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte {raw[error.start]:#04x} at offset {error.start}); "
-            f"convert it, for example: iconv -f GB18030 -t UTF-8 {path.name}"
-        ) from error
-    text = INVISIBLE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
-        raise InputError(f"{path} is empty; expected text")
-    return text
+TUTORIAL_WORDS = 10
+"""A side with this many words or more is too long for the tutorial."""
 
 
 def read_pairs(path: Path | str, columns: Pair = ("en", "zh"), source: str = "zh", target: str = "en") -> list[Pair]:
@@ -82,44 +51,36 @@ def read_pairs(path: Path | str, columns: Pair = ("en", "zh"), source: str = "zh
     return pairs
 
 
-def normalise_pairs(pairs: Sequence[Pair], normalise: Callable[[str], str], path: Path | str) -> list[Pair]:
-    """Return the pairs with both sides normalised, in order.
+def check_not_empty(written: Sequence[Pair], normalised: Sequence[Pair], path: Path | str) -> None:
+    """Check that both sides of every pair of a file are still there after normalisation.
 
     Raises:
-      InputError: if a side is empty after normalisation.
+      InputError: naming the first pair that lacks one, and its line.
     """
-    done = [(normalise(source), normalise(target)) for source, target in pairs]
-    for original, (source, target) in zip(pairs, done, strict=True):
-        if not (source and target):
+    for original, sides in zip(written, normalised, strict=True):
+        if not all(sides):
             raise InputError(
                 f"{path}{_line(path, original)}: the pair {original[0]!r} / {original[1]!r} has a side that is empty "
                 "after normalisation; remove it, or choose another --normalise"
             )
-    return done
 
 
 def _line(path: Path | str, pair: Pair) -> str:
-    """Return where a pair stands in its file, such as ``", line 3"``."""
+    """Return the place of a pair in its file, such as ``", line 3"``."""
     lines = (re.split(r"\s*\t\s*", line.strip()) for line in read_text(path).split("\n"))
     return next((f", line {number}" for number, cells in enumerate(lines, 1) if {*pair} <= {*cells}), "")
 
 
-def prefix_filter(
-    pairs: Sequence[Pair], english: int = 1, prefixes: Sequence[str] = TUTORIAL_PREFIXES, max_tokens: int = 10
-) -> list[Pair]:
-    """Return the tutorial's choice of pairs: both sides under `max_tokens` words, English beginning with a prefix.
+def passes_filter(pair: Pair, english: int = 1) -> bool:
+    """Return whether the tutorial keeps a pair: both sides under 10 words, English beginning with one of its prefixes.
 
-    `english` is the side that is English, 0 or 1. Words are what spaces separate.
+    `english` is the side that is English, 0 or 1. Words are separated by spaces.
     """
-    return [
-        pair
-        for pair in pairs
-        if all(len(side.split(" ")) < max_tokens for side in pair) and pair[english].startswith(tuple(prefixes))
-    ]
+    return all(len(side.split(" ")) < TUTORIAL_WORDS for side in pair) and pair[english].startswith(TUTORIAL_PREFIXES)
 
 
-def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Return (training, validation): no sentence of the validation part, on either side, is in the training part.
+def split_rows(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the numbers of the training pairs and of those held back, which share no sentence on either side.
 
     Pairs that share a sentence, directly or through others, stay together; whole groups are drawn at random, small
     ones first taken, until `fraction` of the pairs is held back.
@@ -140,8 +101,7 @@ def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list
             f"the corpus is too small to split: {len(pairs)} pairs, of which {fraction:.0%} should be held back and "
             "share no sentence with the rest. Give more pairs, or train on all with --validation 0"
         )
-    train = [pair for index, pair in enumerate(pairs) if index not in held]
-    return train, [pairs[index] for index in sorted(held)]
+    return [row for row in range(len(pairs)) if row not in held], sorted(held)
 
 
 def _connected(pairs: Sequence[Pair]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error for people at a terminal; silent elsewhere."""
+"""A progress bar on standard error, where that is a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from tqdm import tqdm
 
-from jaxseq.train import Listener, Report
+from jaxseq.train import Listener, Metrics
 
 
 class Progress(Listener):
@@ -35,17 +35,17 @@ class Progress(Listener):
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update(steps)
 
-    def report(self, report: Report) -> None:
+    def report(self, metrics: Metrics) -> None:
         """Show the validation loss from now on."""
-        if report.validation_loss is not None:
-            self.shown["validation"] = f"{report.validation_loss:.3f}"
+        if metrics.validation_loss is not None:
+            self.shown["validation"] = f"{metrics.validation_loss:.3f}"
 
     def close(self) -> None:
-        """Leave the last line standing."""
+        """Keep the last state of the bar on screen."""
         self.bar.close()
 
 
 def say(text: str) -> None:
-    """Say what takes a while to a person at a terminal; nothing elsewhere."""
+    """Print a remark to standard error if that is a terminal."""
     if sys.stderr.isatty():
         print(f"jaxseq: {text}", file=sys.stderr, flush=True)

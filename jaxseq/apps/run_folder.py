@@ -1,6 +1,6 @@
 """A run folder: everything that a training leaves behind, in files that other tools can read.
 
-config.json          what was asked for, as resolved, with kind and versions
+config.json          what was asked for, as resolved, with the kind of run and the version of jaxseq
 model.safetensors    the best parameters
 last.safetensors     the latest state of training, with the optimizer's, to resume from
 metrics.jsonl        a line per report
@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxseq import __version__
+from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError, nearest
 from jaxseq.files import cannot_write, write_atomic
-from jaxseq.train import Report
+from jaxseq.train import Metrics
 
-FORMAT = 2
-"""Raised when a setting is added: runs of older formats have the defaults of what they lack, others lack nothing."""
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
 
 C = TypeVar("C")
@@ -60,7 +60,7 @@ def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
-    about = {"kind": kind, "format": FORMAT, "jaxseq": __version__, "config": dataclasses.asdict(config)}
+    about = {"kind": kind, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return path
 
@@ -71,7 +71,7 @@ def _is_run(path: Path) -> bool:
         about = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(about, dict) and {"kind", "format", "jaxseq", "config"} <= set(about)
+    return isinstance(about, dict) and {"kind", "jaxseq", "config"} <= set(about)
 
 
 def kind_of(path: Path | str) -> str:
@@ -83,14 +83,14 @@ def kind_of(path: Path | str) -> str:
     return _about(path)[0]
 
 
-def _about(path: Path | str) -> tuple[str, int, dict[str, Any]]:
-    """Return a run's kind, its format and its settings, as they stand in its config.json."""
+def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
+    """Return a run's kind, the version of jaxseq that wrote it and its settings, as its config.json has them."""
     file = Path(path) / CONFIG
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-        found, version, values = about["kind"], about["format"], about["config"]
-        if not (isinstance(values, dict) and isinstance(version, int)):
-            raise TypeError("expected a number as format and an object as config")
+        found, version, values = about["kind"], about["jaxseq"], about["config"]
+        if not (isinstance(values, dict) and isinstance(version, str)):
+            raise TypeError("expected text as jaxseq and an object as config")
     except OSError as error:
         raise InputError(
             f"{path} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
@@ -100,43 +100,54 @@ def _about(path: Path | str) -> tuple[str, int, dict[str, Any]]:
     return found, version, values
 
 
-def read_config(path: Path | str, kind: str, config: type[C], own: str | None = None) -> C:
+def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str | None = None) -> C:
     """Return the config of a run as the dataclass `config`.
 
-    A run may name code: a cell of somebody's own. Nothing is imported because a file says so; the caller must name
-    the same code in `own`.
+    A missing setting has its default: a setting that is added later must have as its default what runs did before.
+
+    A run may name code: a custom cell. Nothing is imported because a file says so; the caller must name the same code
+    in `trusted_cell`.
 
     Raises:
-      InputError: if there is no run, or one of another kind or of a newer version, or its config.json is damaged or
-        lacks a setting, or it names code that `own` does not.
+      InputError: if there is no run, or one of another kind, or its config.json is damaged or has an unknown setting,
+        or it names code that `trusted_cell` does not.
     """
     file = Path(path) / CONFIG
     found, version, values = _about(path)
     if found != kind:
         raise InputError(f"{path} is a {found} run, expected a {kind} run")
-    if version > FORMAT:
-        raise InputError(f"{file} has format {version}, this jaxseq reads up to {FORMAT}: pip install -U jaxseq")
-    known = {field.name: None for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    if wrong := sorted(set(values) - set(known)):
-        raise InputError(f"{file}: unknown setting {wrong[0]!r}: {nearest(wrong[0], known)}made by another version?")
-    lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     wanted = typing.get_type_hints(config)
+    if wrong := sorted(set(values) - set(wanted)):
+        raise InputError(f"{file}: unknown setting {wrong[0]!r}: {_why_unknown(wrong[0], wanted, version)}")
+    lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     for name, value in lists_to_tuples.items():
         if not _fits(value, wanted[name]):
-            kind_of = getattr(wanted[name], "__name__", None) if isinstance(wanted[name], type) else None
             raise InputError(
-                f"{file}: the setting {name!r} should be {kind_of or str(wanted[name]).removeprefix('typing.')}, is "
-                f"{values[name]!r}; restore it from a copy, or train again"
+                f"{file}: the setting {name!r} should be {_type_name(wanted[name])}, is {values[name]!r}; restore it "
+                "from a copy, or train again"
             )
-    if version == FORMAT and (missing := [name for name in known if name not in values]):
-        raise InputError(f"{file}: the setting {missing[0]!r} is missing; restore it from a copy, or train again")
     cell = values.get("cell", "")
-    if ":" in cell and cell != own:
+    if is_code(cell) and cell != trusted_cell:
         raise InputError(
-            f"{path} was trained with a cell of somebody's own, {cell!r}; to load it is to run that code. If you trust "
-            f"it, say so: --cell {cell}"
+            f"{path} was trained with a custom cell, {cell!r}; loading it runs that code. If you trust it, say so: "
+            f"--cell {cell}"
         )
     return config(**lists_to_tuples)
+
+
+def _why_unknown(name: str, known: dict[str, Any], version: str) -> str:
+    """Return why a run may have a setting that is unknown here, and what to do."""
+    if _numbers_of(version) > _numbers_of(__version__):
+        return f"jaxseq {version} wrote it, this is {__version__}: pip install -U jaxseq"
+    return f"{nearest(name, known)}restore the file from a copy, or train again"
+
+
+def _numbers_of(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _type_name(wanted: Any) -> str:
+    return wanted.__name__ if isinstance(wanted, type) else str(wanted).removeprefix("typing.")
 
 
 def _fits(value: Any, wanted: Any) -> bool:
@@ -149,10 +160,10 @@ def _fits(value: Any, wanted: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(of) and all(map(_fits, value, of))
     if inner:  # a union
         return any(_fits(value, one) for one in inner)
-    return type(value) in (int, float) if wanted is float else type(value) is wanted  # True is no number
+    return type(value) in (int, float) if wanted is float else type(value) is wanted  # True is not a number
 
 
-def log(path: Path, report: Report) -> None:
+def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
     line = json.dumps(report._asdict())
     try:
@@ -162,13 +173,13 @@ def log(path: Path, report: Report) -> None:
         raise cannot_write(path / METRICS, error) from error
 
 
-def metrics(path: Path | str) -> list[Report]:
+def metrics(path: Path | str) -> list[Metrics]:
     """Return all reports of a run; a last line cut short by a kill is left out."""
     file = Path(path) / METRICS
     reports = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
-            reports.append(Report(**json.loads(line)))
+            reports.append(Metrics(**json.loads(line)))
         except (ValueError, TypeError):
             continue
     return reports

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.apps.pairs import read_text
+from jaxseq.apps.reading import read_text
 from jaxseq.errors import InputError, choose
 
 DATE_FORMATS = ("%Y-%m", "%Y/%m/%d", "%Y/%m", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y")
-"""Forms of a date beside ISO 8601."""
+"""Forms of a date that are accepted in addition to ISO 8601."""
 FOR_PEOPLE = re.compile(r"[-+]?[$€£¥]?\s?(\d{1,3}([,.'’\s]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)\s?[%$€£¥]?")
-"""Numbers as people write them: 1,234 and 1.234,5 and 0,5 and $5 and 5%. Which point is meant, nobody can know."""
+"""Numbers as people write them: 1,234 and 1.234,5 and 0,5 and $5 and 5%. The decimal mark is ambiguous."""
 REGULAR = 0.15
 """Fewer long steps between dates than this share are gaps; more are the calendar, as weekends are (one step in 5)."""
 
@@ -40,7 +40,7 @@ def read_csv(path: Path | str, *, date: str | None = None, columns: Sequence[str
     column of numbers is taken. Times with an offset are put to UTC.
 
     Raises:
-      InputError: if the file is no such text, or has no header, no numbers, gaps (in cells, or between the dates),
+      InputError: if the file is not such text, or has no header, no numbers, gaps (in cells, or between the dates),
         unsorted or repeated dates, uneven rows, two columns of one name.
     """
     names, rows, lines = _table(path)
@@ -62,7 +62,7 @@ def read_csv(path: Path | str, *, date: str | None = None, columns: Sequence[str
 
 
 def _table(path: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return the header, the rows of cells, and the line each row stands on."""
+    """Return the header, the rows of cells, and the line number of each row."""
     numbered = list(enumerate(read_text(path).split("\n"), 1))
     kept = [(n, line) for n, line in numbered if line.strip()]
     separator = max(",;\t", key=kept[0][1].count)
@@ -125,12 +125,12 @@ def _number(cell: str) -> float | None:
 
 
 def _is_meant(cell: str) -> bool:
-    """Return whether a cell is a number, or what a person takes for one."""
+    """Return whether a cell is a number, or looks like one."""
     return _number(cell) is not None or FOR_PEOPLE.fullmatch(cell) is not None
 
 
 def _dates(path: Path | str, lines: list[int], cells: list[str]) -> list[datetime.datetime]:
-    """Return rising dates, or say where they are none, fall, repeat, or leave steps out."""
+    """Return rising dates, or raise where a cell is not a date, or dates fall, repeat or leave steps out."""
     dates: list[datetime.datetime] = []
     for line, cell in zip(lines, cells, strict=True):
         parsed = _date(cell)
@@ -138,7 +138,7 @@ def _dates(path: Path | str, lines: list[int], cells: list[str]) -> list[datetim
             raise InputError(f"{path}, line {line}: {cell!r} is not a date; expected for example 1949-01 or 1949-01-31")
         if dates and parsed <= dates[-1]:
             what = "the same date twice" if parsed == dates[-1] else "a date before the one above"
-            raise InputError(f"{path}, line {line}: {cell} is {what}; sort the rows by date, one row a date")
+            raise InputError(f"{path}, line {line}: {cell} is {what}; sort the rows by date, one row for each date")
         dates.append(parsed)
     steps = [(b - a).total_seconds() for a, b in itertools.pairwise(dates)]
     gaps = [i for i, step in enumerate(steps, 1) if step > 1.5 * float(np.median(steps))]

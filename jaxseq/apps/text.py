@@ -76,7 +76,7 @@ TOKENISERS: dict[str, Callable[[str], list[str]]] = {"words": words, "chars": ch
 
 
 def detokenise(tokens: Sequence[str]) -> str:
-    """Return tokens as a person writes them: no space before punctuation, nor between Chinese characters.
+    """Return tokens as normal text: no space before punctuation, nor between Chinese characters.
 
     Example:
       >>> detokenise(["i", "am", "fine", ",", "thanks", "."]), detokenise(["我", "很", "好", "。"])
@@ -102,7 +102,7 @@ class Vocabulary:
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self.numbers) < len(self.tokens):
             twice = next(t for t, n in collections.Counter(self.tokens).items() if n > 1)
-            raise InputError(f"the token {twice!r} stands there twice; each must be distinct")
+            raise InputError(f"duplicate token {twice!r}")
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:

@@ -8,19 +8,21 @@ drawn as torch draws them.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq._unroll import unroll
-from jaxseq.attention import Attended, Memory, PositionalParams, positional
-from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
+from jaxseq.affine import Affine
+from jaxseq.attention import Attended, Memory, PositionalParams, positional, with_source
+from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru, remembered
+from jaxseq.cells._base import unsourced
 from jaxseq.dropout import drop
-from jaxseq.errors import InputError
 from jaxseq.initializers import normal, uniform
-from jaxseq.notation import Array, Carry, Key, Tree
-from jaxseq.seq2seq import Affine, Encoded, Seq2Seq, check_source, lookup
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.seq2seq import Encoded, Seq2Seq, check_source, lookup
 
 
 class PlainParams(NamedTuple):
@@ -52,23 +54,28 @@ def _encode(params: Any, source: Array, mask: Array) -> tuple[GRUCarry, Array]:
     return unroll(gru, params.encoder, lookup(params.source, source), mask=mask)
 
 
-def _plain_init(
-    key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
-) -> PlainParams:
-    H = hidden
-    keys = jax.random.split(key, 5)
-    return PlainParams(
-        normal(keys[0], (source_size, H), dtype),
-        normal(keys[1], (target_size, H), dtype),
-        _torch_gru(keys[2], H, H, dtype),
-        _torch_gru(keys[3], H, H, dtype),
-        _torch_affine(keys[4], H, target_size, dtype),
-    )
+def _init_of(params_type: Any, decoder_init: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the init of one of the two: alike but for the type of its params and the decoder in it."""
+
+    def init(
+        key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
+    ) -> Any:
+        H = hidden
+        keys = jax.random.split(key, 5)
+        return params_type(
+            normal(keys[0], (source_size, H), dtype),
+            normal(keys[1], (target_size, H), dtype),
+            _torch_gru(keys[2], H, H, dtype),
+            decoder_init(keys[3], H, H, dtype=dtype),
+            _torch_affine(keys[4], H, target_size, dtype),
+        )
+
+    return init
 
 
 def _plain_encode(params: PlainParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
     carry, _ = _encode(params, source, mask)
-    return Encoded(params.decoder, carry)
+    return Encoded(None, carry)
 
 
 def _plain_embed(params: PlainParams, tokens: Array, key: Key | None = None) -> Array:
@@ -79,7 +86,9 @@ def _plain_readout(params: PlainParams, out: Array, y: Array, key: Key | None = 
     return params.logits(out)
 
 
-plain = Seq2Seq(_plain_init, _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0])
+plain = Seq2Seq(
+    _init_of(PlainParams, _torch_gru), _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0]
+)
 """GRU encoder, GRU decoder, nothing between them but the last state; embedding, relu, GRU, linear."""
 
 
@@ -91,23 +100,22 @@ class AttentiveCellParams(NamedTuple):
     W: Array
     C: Array
     b: Array
-    memory: Memory | None = None
 
 
-def _cell_input_terms(params: AttentiveCellParams, y: Array) -> Tree:
-    return y, affine(y, params.W, params.b)
+def _cell_input_terms(params: Params, y: Array) -> Tree:
+    own = unsourced(params)
+    return y, affine(y, own.W, own.b)
 
 
-def _cell_hidden_terms(params: AttentiveCellParams, carry: GRUCarry) -> Array:
-    return gru.hidden_terms(params.gru, carry)
+def _cell_hidden_terms(params: Params, carry: GRUCarry) -> Array:
+    return gru.hidden_terms(unsourced(params).gru, carry)
 
 
-def _cell_gates(params: AttentiveCellParams, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
+def _cell_equations(params: Params, carry: GRUCarry, wx: Tree, uh: Array) -> tuple[Carry, Attended, Tree]:
     y, wy = wx
-    if params.memory is None:
-        raise InputError("the tutorial's attention reads a memory, which its params lack; `encode` puts one there")
+    params, memory = with_source("tutorial attention gru", params)
     query = jnp.concatenate([y, carry.h], axis=-1)
-    context, weights, _ = positional.attend(params.attention, params.memory, query)
+    _, (context, weights) = positional.attend(params.attention, memory, (), query)
     x = jax.nn.relu(wy + context @ params.C)
     carry, h, named = gru.equations(params.gru, carry, gru.input_terms(params.gru, x), uh)
     return carry, Attended(h, context, weights), named
@@ -128,14 +136,19 @@ def _cell_init(
     )
 
 
-def _cell_carry(params: AttentiveCellParams, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
-    return gru.initial_carry(params.gru, batch_shape)
+def _cell_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> GRUCarry:
+    return gru.initial_carry(unsourced(params).gru, batch_shape)
+
+
+def _cell_remember(params: AttentiveCellParams, values: Array, mask: Array | None = None) -> Memory:
+    return positional.remember(params.attention, values, mask)
 
 
 attentive_cell = Cell(
-    _cell_init, _cell_carry, _cell_input_terms, _cell_hidden_terms, _cell_gates, "tutorial attention gru"
-)
-"""The tutorial's attention decoder as a Cell; its params hold the memory that it reads."""
+    _cell_init, _cell_carry, _cell_input_terms, _cell_hidden_terms, _cell_equations, "tutorial attention gru",
+    remember=_cell_remember,
+)  # fmt: skip
+"""The tutorial's attention decoder as a Cell that reads a source."""
 
 
 class AttentiveParams(NamedTuple):
@@ -148,27 +161,14 @@ class AttentiveParams(NamedTuple):
     logits: Affine
 
 
-@functools.cache
+@remembered
 def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     """Return the tutorial's translator with attention over `length` source positions and dropout on target words."""
-
-    def init(
-        key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
-    ) -> AttentiveParams:
-        H = hidden
-        keys = jax.random.split(key, 5)
-        return AttentiveParams(
-            normal(keys[0], (source_size, H), dtype),
-            normal(keys[1], (target_size, H), dtype),
-            _torch_gru(keys[2], H, H, dtype),
-            _cell_init(keys[3], H, H, length=length, dtype=dtype),
-            _torch_affine(keys[4], H, target_size, dtype),
-        )
+    init = _init_of(AttentiveParams, functools.partial(_cell_init, length=length))
 
     def encode(params: AttentiveParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
         carry, outs = _encode(params, source, mask)
-        memory = positional.remember(params.decoder.attention, outs, mask)
-        return Encoded(params.decoder._replace(memory=memory), carry)
+        return Encoded(_cell_remember(params.decoder, outs, mask), carry)
 
     def embed(params: AttentiveParams, tokens: Array, key: Key | None = None) -> Array:
         return drop(key, dropout, lookup(params.target, tokens))

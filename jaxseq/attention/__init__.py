@@ -1,10 +1,33 @@
 """Attention: where in a source to look, given a query. One `Attention` value for each, whose file is its equations."""
 
 from jaxseq.attention._additive import AdditiveParams, additive
-from jaxseq.attention._base import Attention, Memory, batch_first, masked_softmax, read
-from jaxseq.attention._cell import Attended, AttentionCarry, AttentionCellParams, first_carry, with_attention
+from jaxseq.attention._base import (
+    REGISTERED,
+    Attend,
+    Attention,
+    AttentionInit,
+    InitialState,
+    Memory,
+    Remember,
+    batch_first,
+    init_of,
+    masked_softmax,
+    over_source,
+    read,
+    registered,
+    softmax_of,
+)
+from jaxseq.attention._cell import (
+    Attended,
+    AttentionCarry,
+    AttentionCellParams,
+    first_carry,
+    reading,
+    with_attention,
+    with_source,
+)
 from jaxseq.attention._coverage import CoverageParams, coverage, coverage_loss
-from jaxseq.attention._location import LocationParams, location, location_sensitive
+from jaxseq.attention._location import LocationParams, location
 from jaxseq.attention._luong import (
     ConcatParams,
     GeneralParams,
@@ -13,14 +36,13 @@ from jaxseq.attention._luong import (
     dot,
     general,
     local_m,
-    local_monotonic,
     local_p,
-    local_predictive,
     scaled_dot,
 )
-from jaxseq.attention._monotonic import MonotonicParams, monotonic, monotonic_hard
-from jaxseq.attention._multi_head import MultiHeadParams, multi_head, multi_headed
+from jaxseq.attention._monotonic import MonotonicParams, monotonic
+from jaxseq.attention._multi_head import MultiHeadParams, multi_head
 from jaxseq.attention._positional import PositionalParams, positional
+from jaxseq.cells import Recipe
 
 ATTENTIONS: dict[str, Attention] = {
     attention.name: attention
@@ -29,24 +51,33 @@ ATTENTIONS: dict[str, Attention] = {
         positional,
     )
 }  # fmt: skip
-"""Every attention by name."""
+"""Every attention by name; other options of one are ``attention.with_(...)``."""
+
+for _name, _attention in ATTENTIONS.items():
+    if _attention.recipe is None:  # the call of one with options is its recipe already
+        object.__setattr__(_attention, "recipe", Recipe(registered, (_name,)))
+    REGISTERED[_name] = _attention
 
 __all__ = [
     "ATTENTIONS",
     "AdditiveParams",
+    "Attend",
     "Attended",
     "Attention",
     "AttentionCarry",
     "AttentionCellParams",
+    "AttentionInit",
     "ConcatParams",
     "CoverageParams",
     "GeneralParams",
+    "InitialState",
     "LocalParams",
     "LocationParams",
     "Memory",
     "MonotonicParams",
     "MultiHeadParams",
     "PositionalParams",
+    "Remember",
     "additive",
     "batch_first",
     "concat",
@@ -55,19 +86,19 @@ __all__ = [
     "dot",
     "first_carry",
     "general",
+    "init_of",
     "local_m",
-    "local_monotonic",
     "local_p",
-    "local_predictive",
     "location",
-    "location_sensitive",
     "masked_softmax",
     "monotonic",
-    "monotonic_hard",
     "multi_head",
-    "multi_headed",
+    "over_source",
     "positional",
     "read",
+    "reading",
     "scaled_dot",
+    "softmax_of",
     "with_attention",
+    "with_source",
 ]

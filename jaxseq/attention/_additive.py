@@ -2,7 +2,7 @@
 
     e_j = v . tanh(s W + h_j U)        weights = softmax(e) over the source
 
-The projections ``h_j U`` are computed once a sentence.
+The projections ``h_j U`` are computed once for each sentence.
 
 Reference: Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly learning to align and translate",
 arXiv:1409.0473, section 3.1 and appendix A.1.2 (W_a, U_a, v_a).
@@ -10,14 +10,12 @@ arXiv:1409.0473, section 3.1 and appendix A.1.2 (W_a, U_a, v_a).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxseq.attention._base import Attention, Memory, over_source, projected, softmax_of
-from jaxseq.initializers import Initializer, glorot
-from jaxseq.notation import Array, Key
+from jaxseq.attention._base import Attention, Memory, init_of, over_source, projected, softmax_of
+from jaxseq.notation import Array
 
 
 class AdditiveParams(NamedTuple):
@@ -28,13 +26,7 @@ class AdditiveParams(NamedTuple):
     v: Array
 
 
-def init(
-    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
-) -> AdditiveParams:
-    """Return parameters with A = units. Consumes `key`."""
-    kW, kU, kv = jax.random.split(key, 3)
-    v = kernel(kv, (units, 1), dtype)[:, 0]
-    return AdditiveParams(kernel(kW, (query_size, units), dtype), kernel(kU, (value_size, units), dtype), v)
+init = init_of(AdditiveParams, W="Q A", U="K A", v="A _")
 
 
 def score(params: AdditiveParams, memory: Memory, query: Array) -> Array:

@@ -1,23 +1,30 @@
 """What an attention is: where in a source to look, given a query. Every attention returns its weights.
 
-An `Attention` is a value of pure functions. What depends on the source alone is computed once a sentence and returned
-as a `Memory`; each query then reads it. Weights are ``[B, S]``, exactly 0 on padding, and sum to 1 over the real source
-positions (to less where an attention says so); a source without any real position gives weights and context of zeros.
+An `Attention` is a value of pure functions. What depends on the source alone is computed once for each sentence and
+returned as a `Memory`; each query then reads it. Weights are ``[B, S]``, exactly 0 on padding, and sum to 1 over the
+real source positions (to less where an attention says so); a source without any real position gives weights and
+context of zeros.
 
 Most attentions look at the query and the source and nothing else. Those that want to know where they looked before have
-a state, a tree of arrays ``[B, ...]``, passed from query to query; the others pass on an empty tuple.
+a state, a tree of arrays ``[B, ...]``, passed from query to query; the state of the others is an empty tuple.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq.cells import Made, Recipe
 from jaxseq.cells._checks import check_mask
-from jaxseq.notation import Array, Params, Tree
+from jaxseq.cells._init import check_sizes
+from jaxseq.initializers import Initializer, glorot, zeros
+from jaxseq.notation import Array, Key, Params, Tree
+
+P = TypeVar("P")
 
 
 class Memory(NamedTuple):
@@ -34,29 +41,156 @@ class Memory(NamedTuple):
     mask: Array
 
 
+class AttentionInit(Protocol):
+    """How params are made: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``."""
+
+    def __call__(self, key: Key, query_size: int, value_size: int, units: int, /, *args: Any, **options: Any) -> Params:
+        """Return params for Q = query_size, K = value_size, A = units. Consumes `key`."""
+
+
+class Remember(Protocol):
+    """How a source is made ready for reading: ``(params, values, mask=None) -> memory``."""
+
+    def __call__(self, params: Any, values: Array, mask: Array | None = None, /) -> Any:
+        """Return a `Memory`, or a NamedTuple with its fields and more, every leaf ``[B, ...]``.
+
+        Args:
+          params: the attention's.
+          values: the source ``[S, B, K]``, time first as every sequence.
+          mask: bool ``[S, B]``, True where a position is real; None where all are.
+        """
+
+
+class InitialState(Protocol):
+    """What is known before the first query: ``(params, memory) -> state``."""
+
+    def __call__(self, params: Any, memory: Any, /) -> Tree:
+        """Return the state, every leaf ``[B, ...]``; an empty tuple where there is none."""
+
+
+class Attend(Protocol):
+    """How a query reads a source: ``(params, memory, state, query) -> (state, (context, weights))``."""
+
+    def __call__(self, params: Any, memory: Any, state: Any, query: Array, /) -> tuple[Any, tuple[Array, Array]]:
+        """Return the new state, and ``(context [B, K], weights [B, S])`` of a ``query [B, Q]``.
+
+        Args:
+          params: the attention's.
+          memory: from `Remember`.
+          state: that of the query before, of the same type as the new one.
+          query: what is looked for.
+        """
+
+
 def no_state(params: Params, memory: Any) -> Tree:
     """Return an empty tuple: the state of an attention that looks at nothing but query and source."""
     return ()
 
 
-class Attention(NamedTuple):
-    """An attention as a value of pure functions.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Attention(Made):
+    """An attention as a value of pure functions, compared and pickled by name or by the call that made it.
 
     Fields:
       init: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``; consumes `key`.
       remember: ``(params, values [S, B, K], mask [S, B] or None) -> Memory`` (or a tuple of its own with these fields).
-      attend: ``(params, memory, query [B, Q], state) -> (context [B, K], weights [B, S], state)``.
+      attend: ``(params, memory, state, query [B, Q]) -> (state, (context [B, K], weights [B, S]))``.
       name: what error messages and the command line call it.
       initial_state: ``(params, memory) -> state`` before the first query; every leaf is ``[B, ...]``.
       reference: who published the equations, when and where.
+      recipe: the call that made it; see `jaxseq.cells.made`.
+
+    Example:
+      >>> from jaxseq.attention import location
+      >>> params = location.init(jax.random.key(0), 2, 4, units=6)
+      >>> memory = location.remember(params, jnp.ones((5, 3, 4)))  # [S, B, K]
+      >>> state = location.initial_state(params, memory)
+      >>> state, (context, weights) = location.attend(params, memory, state, jnp.ones((3, 2)))
+      >>> context.shape, weights.shape
+      ((3, 4), (3, 5))
+      >>> location.with_(width=5)
+      <Attention location>
     """
 
-    init: Callable[..., Params]
-    remember: Callable[[Params, Array, Array | None], Any]
-    attend: Callable[..., tuple[Array, Array, Tree]]
+    init: AttentionInit
+    remember: Remember
+    attend: Attend
     name: str = "attention"
-    initial_state: Callable[[Params, Any], Tree] = no_state
+    initial_state: InitialState = no_state
     reference: str = ""
+    recipe: Recipe | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attention {self.name}>"
+
+
+REGISTERED: dict[str, Attention] = {}
+"""The attentions of the package by name: they are pickled by it."""
+
+
+def registered(name: str) -> Attention:
+    """Return the attention of this name; `jaxseq.ATTENTIONS` has them for users."""
+    return REGISTERED[name]
+
+
+# --- parts that attentions have in common ----------------------------------------------------------------------------
+
+
+def init_of(params_type: Callable[..., P], **shapes: str) -> InitOf[P]:
+    """Return an ``init(key, query_size, value_size, units, *, dtype=float32, kernel, bias)`` for given shapes.
+
+    A shape is written in the letters Q, K and A: ``W="Q+K A"`` is a matrix. An axis written _ has length 1; it is there
+    for the initializer alone and then dropped: ``v="A _"`` is a vector, drawn as the column that it multiplies as.
+    Parameters whose names begin with b are drawn by `bias` (zeros), all others by `kernel` (Glorot uniform). The key is
+    split into one for each parameter, in their order.
+
+    Args:
+      params_type: what is called with the parameters, by name.
+      shapes: of every parameter.
+
+    Example:
+      >>> class DotParams(NamedTuple):
+      ...     W: Array
+      ...     v: Array
+      >>> params = init_of(DotParams, W="Q A", v="A _")(jax.random.key(0), 2, 3, units=4)
+      >>> params.W.shape, params.v.shape
+      ((2, 4), (4,))
+    """
+    return InitOf(params_type, tuple(shapes.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class InitOf(Generic[P]):
+    """What `init_of` returns: a function that can be pickled and compared."""
+
+    params_type: Callable[..., P]
+    shapes: tuple[tuple[str, str], ...]
+
+    def __call__(
+        self,
+        key: Key,
+        query_size: int,
+        value_size: int,
+        units: int,
+        *,
+        dtype: Any = jnp.float32,
+        kernel: Initializer = glorot,
+        bias: Initializer = zeros,
+    ) -> P:
+        """Return parameters for Q = query_size, K = value_size, A = units. Consumes `key`.
+
+        Raises:
+          InputError: if a size is not a whole number above 0.
+        """
+        check_sizes("init of an attention", query_size=query_size, value_size=value_size, units=units)
+        letters = {"Q": query_size, "K": value_size, "A": units, "_": 1}
+        made = {}
+        for k, (name, text) in zip(jax.random.split(key, len(self.shapes)), self.shapes, strict=True):
+            axes = text.split()
+            shape = tuple(sum(letters[a] if a in letters else int(a) for a in axis.split("+")) for axis in axes)
+            drawn = (bias if name.startswith("b") else kernel)(k, shape, dtype)
+            made[name] = drawn.squeeze([n for n, axis in enumerate(axes) if axis == "_"])
+        return self.params_type(**made)
 
 
 def masked_softmax(scores: Array, mask: Array) -> Array:
@@ -79,7 +213,7 @@ def batch_first(values: Array, mask: Array | None) -> tuple[Array, Array]:
     return jnp.moveaxis(values, 0, -2), jnp.moveaxis(mask, 0, -1)
 
 
-def projected(params: Any, values: Array, mask: Array | None) -> Memory:
+def projected(params: Any, values: Array, mask: Array | None = None) -> Memory:
     """Return the memory whose keys are ``h_j U``: the `remember` of an attention with a matrix ``U [K, A]``."""
     values, mask = batch_first(values, mask)
     return Memory(values @ params.U, values, mask)
@@ -90,12 +224,12 @@ def read(weights: Array, values: Array) -> Array:
     return jnp.einsum("...s,...sk->...k", weights, values)
 
 
-def softmax_of(score: Callable[[Any, Any, Array], Array]) -> Callable[..., tuple[Array, Array, Tree]]:
+def softmax_of(score: Callable[[Any, Any, Array], Array]) -> Attend:
     """Return the `attend` of an attention without state, given its ``score(params, memory, query) -> [B, S]``."""
 
-    def attend(params: Any, memory: Any, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
+    def attend(params: Any, memory: Any, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
         weights = masked_softmax(score(params, memory, query), memory.mask)
-        return read(weights, memory.values), weights, state
+        return state, (read(weights, memory.values), weights)
 
     return attend
 

@@ -1,10 +1,11 @@
 """A cell that reads a source at each step, as a Cell like any other.
 
-    c, a, s = attend(memory, h, s)      the old h is the query, s the attention's state
-    z = x W + c C + b                   the context enters as more input
+    s, (c, a) = attend(memory, s, h)      the old h is the query, s the attention's state
+    z = x W + c C + b                     the context enters as more input
 
-The source is put into the params of each batch. The attention's state, where it has one, is part of the carry, so that
-everything which drives a cell (recurrences, greedy decoding, sampling) passes it on.
+The source is data and not a parameter: `reading` binds it to the cell, so that a gradient with respect to params is one
+of weights alone. The attention's state, where it has one, is part of the carry, so that everything which drives a cell
+(recurrences, greedy decoding, sampling) passes it on.
 
 Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A.2.2 (C, C_z, C_r, here packed).
 """
@@ -17,7 +18,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.attention._base import Attention
-from jaxseq.cells import Cell
+from jaxseq.cells import Cell, made
+from jaxseq.cells._base import Sourced, unsourced
+from jaxseq.cells._checks import check_has_h
+from jaxseq.cells._init import passing_on, takes
 from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -30,13 +34,11 @@ class AttentionCellParams(NamedTuple):
       cell: the cell's own.
       attention: the attention's own.
       C: ``[K, G*H]``, through which the context enters the input terms.
-      memory: the source being read; ``params._replace(memory=attention.remember(params.attention, values, mask))``.
     """
 
     cell: Params
     attention: Params
     C: Array
-    memory: Any = None
 
 
 class AttentionCarry(NamedTuple):
@@ -59,19 +61,23 @@ class Attended(NamedTuple):
     weights: Array
 
 
-def first_carry(attention: Attention, params: AttentionCellParams, carry: Carry) -> Carry:
-    """Return the carry of a cell with attention before its first step, given the cell's own and a memory in params.
+def first_carry(attention: Attention, params: Params, memory: Any, carry: Carry) -> Carry:
+    """Return the carry of a cell with attention before its first step, given the cell's own.
 
     It is the cell's own where the attention has no state, an `AttentionCarry` where it has one. A source without batch
     axes is read by every row.
 
+    Args:
+      attention: which one.
+      params: the attention's.
+      memory: the source.
+      carry: the cell's own.
+
     Raises:
       InputError: if the source is for another batch than the carry.
     """
-    if params.memory is None:
-        return carry  # there is nothing to look at yet, and a step says so
-    state = attention.initial_state(params.attention, params.memory)
-    batch, own = carry.h.shape[:-1], params.memory.mask.shape[:-1]
+    state = attention.initial_state(params, memory)
+    batch, own = carry.h.shape[:-1], memory.mask.shape[:-1]
     if jax.tree.leaves(state) and own not in ((), batch):
         raise InputError(f"{attention.name} attention: the source has the batch axes {own}, the carry has {batch}")
     return _joined(carry, jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape[len(own) :])), state))
@@ -81,36 +87,45 @@ def _joined(carry: Carry, state: Tree) -> Carry:
     return AttentionCarry(carry, state) if jax.tree.leaves(state) else carry
 
 
-def _plain(cell: Cell) -> bool:
-    return cell.lift is Cell._field_defaults["regular"] and not cell.spatial
+def _parted(carry: Carry) -> tuple[Carry, Tree]:
+    return (carry.cell, carry.attention) if isinstance(carry, AttentionCarry) else (carry, ())
 
 
+def _upwards(out: Attended) -> Array:
+    """Return ``[h; context]``, what a layer above gets, as in GNMT (Wu et al. 2016, arXiv:1609.08144, section 3)."""
+    return jnp.concatenate([out.h, out.context], axis=-1)
+
+
+@made
 def with_attention(cell: Cell, attention: Attention) -> Cell:
-    """Return the Cell that reads a memory at each step: its old h is the query, the context enters as ``z + c C``.
+    """Return the Cell that reads a source at each step: its old h is the query, the context enters as ``z + c C``.
 
-    ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters; the memory is put into them
-    for each batch, before the first carry is made. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here
-    packed).
+    ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters. ``remember(params, source,
+    mask)`` makes a source ``[S, B, K]`` ready, and `reading` gives it to the cell. A layer above it in a stack gets
+    ``[h; context]``. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here packed).
 
     Raises:
-      InputError: for a stack (let the attention cell be one of its layers); from init, for a cell whose input or
-        input terms are more than an array.
+      InputError: for a stack (let the attention cell be one of its layers) or a cell that reads already; from init, for
+        a cell whose input or input terms are more than an array, or whose carry has no h; when it is run without a
+        source.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq import unroll
-      >>> from jaxseq.attention import additive, with_attention
+      >>> from jaxseq.attention import additive, reading, with_attention
       >>> from jaxseq.cells import gru
       >>> cell = with_attention(gru, additive)
       >>> params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
       >>> source = jnp.ones((9, 2, 4))  # [S, B, K]
-      >>> params = params._replace(memory=additive.remember(params.attention, source, None))
-      >>> carry, outs = unroll(cell, params, jnp.ones((7, 2, 3)))
+      >>> memory = cell.remember(params, source)
+      >>> carry, outs = unroll(reading(cell, memory), params, jnp.ones((7, 2, 3)))
       >>> outs.h.shape, outs.context.shape, outs.weights.shape
       ((7, 2, 5), (7, 2, 4), (7, 2, 9))
     """
-    if isinstance(cell.params_type, tuple):
-        raise InputError(f"with_attention: expected a cell of one layer, whose h is the query; got {cell.name}")
+    name = f"{attention.name} {cell.name}"
+    if cell.layers or cell.remember is not None:
+        wanted = "one layer, whose h is the query" if cell.layers else "a cell that does not read a source yet"
+        raise InputError(f"with_attention: expected {wanted}; got {cell.name}")
 
     def init(
         key: Key,
@@ -123,10 +138,14 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
         **options: Any,
     ) -> AttentionCellParams:
         kcell, katt, kC = jax.random.split(key, 3)
-        own = cell.init(kcell, input_size, hidden_size, kernel=kernel, **options)
+        by_kernel = {"kernel": kernel} if takes(cell.init, "kernel") else {}
+        own = cell.init(kcell, input_size, hidden_size, **by_kernel, **options)
+        carry = jax.eval_shape(cell.initial_carry, own)
+        check_has_h("with_attention", cell, carry)
         dtype = jax.tree.leaves(own)[0].dtype
         x = jax.ShapeDtypeStruct((input_size,), dtype)
-        wx = jax.eval_shape(cell.input_terms, own, x) if _plain(cell) else None
+        plain = cell.takes_array and not cell.spatial
+        wx = jax.eval_shape(cell.input_terms, own, x) if plain else None
         if not isinstance(wx, jax.ShapeDtypeStruct):
             raise InputError(
                 f"with_attention: the context enters the input terms, which must be one array; those of {cell.name} "
@@ -134,29 +153,126 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
             )
         return AttentionCellParams(
             own,
-            attention.init(katt, hidden_size, value_size, units, dtype=dtype, kernel=kernel),
+            attention.init(katt, carry.h.shape[-1], value_size, units, dtype=dtype, kernel=kernel),
             kernel(kC, (value_size, wx.shape[-1]), dtype),
         )
 
-    def initial_carry(params: AttentionCellParams, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return first_carry(attention, params, cell.initial_carry(params.cell, batch_shape))
+    def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        params, memory = with_source(name, params)
+        carry = cell.initial_carry(params.cell, batch_shape)
+        check_has_h("with_attention", cell, carry)
+        return first_carry(attention, params.attention, memory, carry)
 
-    def input_terms(params: AttentionCellParams, x: Array) -> Tree:
-        return cell.input_terms(params.cell, x)
+    def input_terms(params: Params, x: Array) -> Tree:
+        return cell.input_terms(unsourced(params).cell, x)
 
-    def hidden_terms(params: AttentionCellParams, carry: Carry) -> Tree:
-        return cell.hidden_terms(params.cell, carry.cell if isinstance(carry, AttentionCarry) else carry)
+    def hidden_terms(params: Params, carry: Carry) -> Tree:
+        return cell.hidden_terms(unsourced(params).cell, _parted(carry)[0])
 
-    def equations(params: AttentionCellParams, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
-        if params.memory is None:
-            raise InputError(
-                f"{name}: there is no source to read; put one into the params of each batch: "
-                "params._replace(memory=attention.remember(params.attention, values, mask))"
-            )
-        own, state = carry if isinstance(carry, AttentionCarry) else (carry, ())
-        context, weights, state = attention.attend(params.attention, params.memory, own.h, state)
+    def equations(params: Params, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
+        params, memory = with_source(name, params)
+        own, state = _parted(carry)
+        state, (context, weights) = attention.attend(params.attention, memory, state, own.h)
         own, out, named = cell.equations(params.cell, own, wx + context @ params.C, uh)
         return _joined(own, state), Attended(out, context, weights), named
 
-    name = f"{attention.name} {cell.name}"
-    return Cell(init, initial_carry, input_terms, hidden_terms, equations, name, AttentionCellParams)
+    def remember(params: AttentionCellParams, values: Array | None, mask: Array | None = None) -> Any:
+        if values is None:
+            values, mask = jnp.zeros((1, params.C.shape[0]), params.C.dtype), jnp.zeros(1, bool)
+        return attention.remember(params.attention, values, mask)
+
+    init.__signature__ = passing_on(init, cell.init)  # type: ignore[attr-defined]
+    return Cell(
+        init, initial_carry, input_terms, hidden_terms, equations, name, AttentionCellParams,
+        features=_upwards, remember=remember,
+    )  # fmt: skip
+
+
+@made
+def reading(cell: Cell, memory: Any) -> Cell:
+    """Return the cell with a source to read: `with_attention`'s, a stack that has such layers, or one of these wrapped.
+
+    The memory is data of the cell, not a parameter. It may be traced: gradients with respect to the source, `vmap` over
+    sources and every recurrence work through it. Call it inside the function that is compiled, and ``cell.remember``
+    inside the one that is differentiated, since an attention may have parameters for the source.
+
+    Args:
+      cell: a Cell that reads.
+      memory: what ``cell.remember(params, source, mask)`` returns; for a stack a tuple with a memory for each layer,
+        None for those that do not read.
+
+    Raises:
+      InputError: if the cell reads nothing, or the memory is not one.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import stack, unroll
+      >>> from jaxseq.attention import additive
+      >>> from jaxseq.cells import gru, lstm
+      >>> cell = stack(gru, with_attention(lstm, additive))
+      >>> params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
+      >>> xs, source = jnp.ones((7, 2, 3)), jnp.ones((9, 2, 4))
+      >>> def loss(params, source):
+      ...     memory = cell.remember(params, source)
+      ...     return unroll(reading(cell, memory), params, xs)[1].h.sum()
+      >>> jax.grad(loss, argnums=1)(params, source).shape
+      (9, 2, 4)
+    """
+    if cell.remember is None:
+        raise InputError(
+            f"reading: {cell.name} reads no source; make it one that does: with_attention(cell, attention)"
+        )
+    _check_memory(cell, memory)
+
+    def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        return cell.initial_carry(Sourced(params, memory), batch_shape)
+
+    def input_terms(params: Params, x: Tree) -> Tree:
+        return cell.input_terms(Sourced(params, memory), x)
+
+    def hidden_terms(params: Params, carry: Carry) -> Tree:
+        return cell.hidden_terms(Sourced(params, memory), carry)
+
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+        return cell.equations(Sourced(params, memory), carry, wx, uh)
+
+    return cell.replace(
+        initial_carry=initial_carry,
+        input_terms=input_terms,
+        hidden_terms=hidden_terms,
+        equations=equations,
+        remember=None,
+    )
+
+
+def _check_memory(cell: Cell, memory: Any) -> None:
+    """Check that a memory is one that ``cell.remember`` could have returned."""
+    if cell.layers:
+        wanted = [layer.remember is not None for layer in cell.layers]
+        if type(memory) is not tuple or [one is not None for one in memory] != wanted:
+            raise InputError(
+                f"reading: the memory of {cell.name} must be a tuple with one for each layer that reads and None for "
+                f"the others, as cell.remember(params, source, mask) returns it; got {type(memory).__name__}"
+            )
+        for layer, one in zip(cell.layers, memory, strict=True):
+            if one is not None:
+                _check_memory(layer, one)
+    elif not hasattr(memory, "mask"):
+        raise InputError(
+            f"reading: expected the memory of a source, cell.remember(params, source, mask); got "
+            f"{type(memory).__name__}"
+        )
+
+
+def with_source(name: str, params: Params) -> Sourced:
+    """Return params with the source that a step needs.
+
+    Raises:
+      InputError: if there is no source.
+    """
+    if not isinstance(params, Sourced):
+        raise InputError(
+            f"{name}: there is no source to read; give it to the cell: "
+            "unroll(reading(cell, cell.remember(params, source, mask)), params, xs)"
+        )
+    return params

@@ -12,15 +12,13 @@ section 2.3, eqs. 10-12.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxseq.attention._base import Attention, Memory, masked_softmax, over_source, projected, read
+from jaxseq.attention._base import Attention, Memory, init_of, masked_softmax, over_source, projected, read
 from jaxseq.cells import affine
-from jaxseq.initializers import Initializer, glorot, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.notation import Array
 
 
 class CoverageParams(NamedTuple):
@@ -33,21 +31,7 @@ class CoverageParams(NamedTuple):
     v: Array
 
 
-def init(
-    key: Key,
-    query_size: int,
-    value_size: int,
-    units: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    bias: Initializer = zeros,
-) -> CoverageParams:
-    """Return parameters with A = units. Consumes `key`."""
-    kW, kU, kw, kb, kv = jax.random.split(key, 5)
-    W, U = kernel(kW, (query_size, units), dtype), kernel(kU, (value_size, units), dtype)
-    w, v = kernel(kw, (1, units), dtype)[0], kernel(kv, (units, 1), dtype)[:, 0]
-    return CoverageParams(W, U, w, bias(kb, (units,), dtype), v)
+init = init_of(CoverageParams, W="Q A", U="K A", w="_ A", b="A", v="A _")
 
 
 def uncovered(params: CoverageParams, memory: Memory) -> Array:
@@ -55,11 +39,11 @@ def uncovered(params: CoverageParams, memory: Memory) -> Array:
     return jnp.zeros(memory.mask.shape, memory.values.dtype)
 
 
-def attend(params: CoverageParams, memory: Memory, query: Array, state: Array) -> tuple[Array, Array, Array]:
-    """Return context, weights, and the coverage with this step's weights in it."""
+def attend(params: CoverageParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Return the coverage with this step's weights in it, and context and weights."""
     hidden = over_source(affine(query, params.W, params.b)) + memory.keys + state[..., None] @ params.w[None]
     weights = masked_softmax(jnp.tanh(hidden) @ params.v, memory.mask)
-    return read(weights, memory.values), weights, state + weights
+    return state + weights, (read(weights, memory.values), weights)
 
 
 coverage = Attention(init, projected, attend, "coverage", uncovered, "See, Liu & Manning 2017, arXiv:1704.04368")

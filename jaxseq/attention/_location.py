@@ -12,18 +12,15 @@ arXiv:1506.07503, section 2.1, eqs. 8-9.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.attention._base import Attention, Memory, masked_softmax, over_source, projected, read
-from jaxseq.cells import affine
+from jaxseq.attention._base import Attention, Memory, init_of, masked_softmax, over_source, projected, read
+from jaxseq.cells import affine, made
 from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.notation import Array
 
 
 class LocationParams(NamedTuple):
@@ -49,15 +46,15 @@ def nowhere(params: LocationParams, memory: Memory) -> Array:
     return jnp.zeros(memory.mask.shape, memory.values.dtype)
 
 
-def attend(params: LocationParams, memory: Memory, query: Array, state: Array) -> tuple[Array, Array, Array]:
-    """Return context, weights, and the weights again as the state of the next step."""
+def attend(params: LocationParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Return the weights as the state of the next step, and context and weights."""
     hidden = over_source(affine(query, params.W, params.b)) + memory.keys + slide(params.F, state) @ params.L
     weights = masked_softmax(jnp.tanh(hidden) @ params.v, memory.mask)
-    return read(weights, memory.values), weights, weights
+    return weights, (read(weights, memory.values), weights)
 
 
-@functools.cache
-def location_sensitive(filters: int = 10, width: int = 31) -> Attention:
+@made
+def location_of(filters: int = 10, width: int = 31) -> Attention:
     """Return location-sensitive attention with k = `filters` filters of r = `width` positions.
 
     The paper has 10 filters of 201 frames of speech, 31 is of a size for words.
@@ -66,36 +63,20 @@ def location_sensitive(filters: int = 10, width: int = 31) -> Attention:
       InputError: if filters is below 1, or width not an odd number.
 
     Example:
-      >>> location_sensitive(filters=4, width=5).init(jax.random.key(0), 2, 3, 6).F.shape
+      >>> import jax
+      >>> location.with_(filters=4, width=5).init(jax.random.key(0), 2, 3, 6).F.shape
       (5, 4)
     """
     if filters < 1 or width < 1 or width % 2 == 0:
         raise InputError(
             f"location attention: expected at least 1 filter, of an odd width; got {filters} of width {width}"
         )
-
-    def init(
-        key: Key,
-        query_size: int,
-        value_size: int,
-        units: int,
-        *,
-        dtype: Any = jnp.float32,
-        kernel: Initializer = glorot,
-        bias: Initializer = zeros,
-    ) -> LocationParams:
-        kW, kU, kF, kL, kb, kv = jax.random.split(key, 6)
-        return LocationParams(
-            kernel(kW, (query_size, units), dtype),
-            kernel(kU, (value_size, units), dtype),
-            kernel(kF, (width, filters), dtype),
-            kernel(kL, (filters, units), dtype),
-            bias(kb, (units,), dtype),
-            kernel(kv, (units, 1), dtype)[:, 0],
-        )
-
+    init = init_of(
+        LocationParams, W="Q A", U="K A", F=f"{width} {filters}", L=f"{filters} A", b="A", v="A _"
+    )  # fmt: skip
     return Attention(init, projected, attend, "location", nowhere, "Chorowski et al. 2015, arXiv:1506.07503, eqs. 8-9")
 
 
-location = location_sensitive()
-"""Additive attention that also sees its last weights, through 10 filters of 31 positions (`location_sensitive`)."""
+location = location_of()
+"""Additive attention that also sees its last weights, through 10 filters of 31 positions; ``with_(filters=, width=)``
+for others."""

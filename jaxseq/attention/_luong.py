@@ -25,15 +25,23 @@ arXiv:1508.04025, sections 3.1 and 3.2; Vaswani et al. 2017, "Attention is all y
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.attention._base import Attention, Memory, batch_first, masked_softmax, over_source, read, softmax_of
+from jaxseq.attention._base import (
+    Attention,
+    Memory,
+    batch_first,
+    init_of,
+    masked_softmax,
+    over_source,
+    read,
+    softmax_of,
+)
+from jaxseq.cells import made
 from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Params, Tree
 
 WINDOW = 10
@@ -49,10 +57,8 @@ def matches(keys: Array, query: Array) -> Array:
 # --- without parameters ----------------------------------------------------------------------------------------------
 
 
-def dot_init(
-    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
-) -> Params:
-    """Return no parameters; sizes that cannot be compared are refused."""
+def dot_init(key: Key, query_size: int, value_size: int, units: int, **options: Any) -> Params:
+    """Return no parameters, whatever the options; sizes that cannot be compared are refused."""
     if value_size % query_size:
         raise InputError(
             f"dot attention: the source's features must be as many as the query's, or a multiple; got {value_size} and "
@@ -61,7 +67,7 @@ def dot_init(
     return ()
 
 
-def dot_remember(params: Params, values: Array, mask: Array | None) -> Memory:
+def dot_remember(params: Params, values: Array, mask: Array | None = None) -> Memory:
     """Return the memory whose keys are its values."""
     values, mask = batch_first(values, mask)
     return Memory(values, values, mask)
@@ -84,7 +90,7 @@ scaled_dot = Attention(
     dot_init,
     dot_remember,
     softmax_of(scaled_score),
-    "scaled-dot",
+    "scaled_dot",
     reference="Vaswani et al. 2017, arXiv:1706.03762",
 )
 """The same over the root of the number of products: ``e_j = s . h_j / sqrt(K)``, of unit variance where they are."""
@@ -99,14 +105,10 @@ class GeneralParams(NamedTuple):
     W: Array
 
 
-def general_init(
-    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
-) -> GeneralParams:
-    """Return parameters; `units` has no meaning here. Consumes `key`."""
-    return GeneralParams(kernel(key, (query_size, value_size), dtype))
+general_init = init_of(GeneralParams, W="Q K")  # units have no meaning here
 
 
-def general_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None) -> Memory:
+def general_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None = None) -> Memory:
     """Return the memory whose keys are ``W h_j``, computed once a sentence."""
     values, mask = batch_first(values, mask)
     return Memory(values @ params.W.T, values, mask)
@@ -128,15 +130,10 @@ class ConcatParams(NamedTuple):
     v: Array
 
 
-def concat_init(
-    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
-) -> ConcatParams:
-    """Return parameters with A = units. Consumes `key`."""
-    kW, kv = jax.random.split(key)
-    return ConcatParams(kernel(kW, (query_size + value_size, units), dtype), kernel(kv, (units, 1), dtype)[:, 0])
+concat_init = init_of(ConcatParams, W="Q+K A", v="A _")
 
 
-def concat_remember(params: ConcatParams, values: Array, mask: Array | None) -> Memory:
+def concat_remember(params: ConcatParams, values: Array, mask: Array | None = None) -> Memory:
     """Return the memory whose keys are the source's part of ``[s; h_j] W``."""
     values, mask = batch_first(values, mask)
     return Memory(values @ params.W[-values.shape[-1] :], values, mask)
@@ -163,7 +160,7 @@ class LocalMemory(NamedTuple):
     places: Array
 
 
-def local_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None) -> LocalMemory:
+def local_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None = None) -> LocalMemory:
     """Return the memory of `general`, with places."""
     memory = general_remember(params, values, mask)
     return LocalMemory(*memory, jnp.cumsum(memory.mask, axis=-1, dtype=jnp.int32) - 1)
@@ -185,30 +182,30 @@ def first_step(params: GeneralParams, memory: LocalMemory) -> Array:
     return jnp.zeros(memory.mask.shape[:-1], wide(memory.values.dtype))
 
 
-@functools.cache
-def local_monotonic(window: int = WINDOW) -> Attention:
+@made
+def local_m_of(window: int = WINDOW) -> Attention:
     """Return local-m: attention within `window` positions of the one that has the step's own number.
 
     Raises:
       InputError: if window is below 1.
 
     Example:
-      >>> narrow, params = local_monotonic(1), general.init(jax.random.key(0), 2, 2, 2)
-      >>> memory = narrow.remember(params, jnp.ones((5, 2)), None)
+      >>> narrow, params = local_m.with_(window=1), general.init(jax.random.key(0), 2, 2, 2)
+      >>> memory = narrow.remember(params, jnp.ones((5, 2)))
       >>> state = narrow.initial_state(params, memory)
       >>> for _ in range(2):
-      ...     context, weights, state = narrow.attend(params, memory, jnp.ones(2), state)
+      ...     state, (context, weights) = narrow.attend(params, memory, state, jnp.ones(2))
       >>> (weights > 0).tolist()
       [True, True, True, False, False]
     """
-    check_window("local-m", window)
+    check_window("local_m", window)
 
-    def attend(params: GeneralParams, memory: LocalMemory, query: Array, state: Array) -> tuple[Array, Array, Array]:
+    def attend(params: GeneralParams, memory: LocalMemory, state: Array, query: Array) -> tuple[Array, tuple]:
         near = jnp.abs(distances(memory, state)) <= window
         weights = masked_softmax(matches(memory.keys, query), memory.mask & near)
-        return read(weights, memory.values), weights, state + 1
+        return state + 1, (read(weights, memory.values), weights)
 
-    return Attention(general_init, local_remember, attend, "local-m", first_step, LUONG)
+    return Attention(general_init, local_remember, attend, "local_m", first_step, LUONG)
 
 
 class LocalParams(NamedTuple):
@@ -219,36 +216,30 @@ class LocalParams(NamedTuple):
     v: Array
 
 
-def local_init(
-    key: Key, query_size: int, value_size: int, units: int, *, dtype: Any = jnp.float32, kernel: Initializer = glorot
-) -> LocalParams:
-    """Return parameters with A = units. Consumes `key`."""
-    kW, kp, kv = jax.random.split(key, 3)
-    W, Wp = kernel(kW, (query_size, value_size), dtype), kernel(kp, (query_size, units), dtype)
-    return LocalParams(W, Wp, kernel(kv, (units, 1), dtype)[:, 0])
+local_init = init_of(LocalParams, W="Q K", Wp="Q A", v="A _")
 
 
-@functools.cache
-def local_predictive(window: int = WINDOW) -> Attention:
+@made
+def local_p_of(window: int = WINDOW) -> Attention:
     """Return local-p: attention within `window` positions of one that is predicted from the query, most near it.
 
     Raises:
       InputError: if window is below 1.
 
     Example:
-      >>> local_predictive(4).init(jax.random.key(0), 2, 3, 5).Wp.shape
+      >>> local_p.with_(window=4).init(jax.random.key(0), 2, 3, 5).Wp.shape
       (2, 5)
     """
-    check_window("local-p", window)
+    check_window("local_p", window)
 
-    def attend(params: LocalParams, memory: LocalMemory, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
+    def attend(params: LocalParams, memory: LocalMemory, state: Tree, query: Array) -> tuple[Tree, tuple]:
         share = jax.nn.sigmoid(jnp.tanh(query @ params.Wp) @ params.v).astype(wide(query.dtype))
         away = distances(memory, memory.mask.sum(-1).astype(share.dtype) * share)
         align = masked_softmax(matches(memory.keys, query), memory.mask & (jnp.abs(away) <= window))
         weights = align * jnp.exp(-2 * (away / window) ** 2).astype(align.dtype)
-        return read(weights, memory.values), weights, state
+        return state, (read(weights, memory.values), weights)
 
-    return Attention(local_init, local_remember, attend, "local-p", reference=LUONG)
+    return Attention(local_init, local_remember, attend, "local_p", reference=LUONG)
 
 
 def check_window(name: str, window: int) -> None:
@@ -257,8 +248,8 @@ def check_window(name: str, window: int) -> None:
         raise InputError(f"{name} attention: the window must be at least 1 position to either side; got {window}")
 
 
-local_m = local_monotonic()
-"""Local attention around the step's own number, D = 10 positions to either side (`local_monotonic` for others)."""
+local_m = local_m_of()
+"""Local attention around the step's own number, D = 10 positions to either side (``with_(window=)`` for others)."""
 
-local_p = local_predictive()
-"""Local attention around a predicted position, D = 10 positions to either side (`local_predictive` for others)."""
+local_p = local_p_of()
+"""Local attention around a predicted position, D = 10 positions to either side (``with_(window=)`` for others)."""

@@ -8,9 +8,10 @@ Expected form, for training: a_j = the probability of stopping at j, given the a
     q_j = (1 - p_{j-1}) q_{j-1} + a_j(before)                  (13) the probability of coming to j
     a_j = p_j q_j                                              (14)
 
-Hard decoding (`monotonic_hard`): stop at the first j, from the last one stopped at, with p_j > 1/2: equations 13 and 14
-with p of 0 and 1, so that the same parameters serve both. The walk begins at the first real position. It may run off
-the end: the weights then sum to less than 1, by what is lost, for good (hard: zeros from there on).
+Hard decoding, ``monotonic.with_(hard=True)``: stop at the first j, from the last one stopped at, with p_j > 1/2:
+equations 13 and 14 with p of 0 and 1, so that the same parameters serve both. The walk begins at the first real
+position. It may run off the end: the weights then sum to less than 1, by what is lost, for good (hard: zeros from there
+on).
 
 The recurrence over j is run as an associative scan: exact, without the quotient of the paper's appendix C.1. The
 paper's noise on e in training, which drives p towards 0 and 1 and so both forms together, is left out.
@@ -21,17 +22,15 @@ arXiv:1704.00784, sections 2.2 to 2.4, eqs. 11-14 and algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.attention._base import Attention, Memory, over_source, projected, read
-from jaxseq.cells import affine
-from jaxseq.initializers import Initializer, glorot, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.attention._base import Attention, Memory, init_of, over_source, projected, read
+from jaxseq.cells import affine, made
+from jaxseq.notation import Array
 
 
 class MonotonicParams(NamedTuple):
@@ -45,26 +44,16 @@ class MonotonicParams(NamedTuple):
     r: Array
 
 
-def init(
-    key: Key,
-    query_size: int,
-    value_size: int,
-    units: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    bias: Initializer = zeros,
-    r: float = -1.0,
-) -> MonotonicParams:
-    """Return parameters with A = units, g = 1 / sqrt(A). Consumes `key`.
+def _with_scalars(W: Array, U: Array, b: Array, v: Array) -> MonotonicParams:
+    """Return parameters with g = 1 / sqrt(A) and r = -1.
 
-    `r` makes the first steps of training look further (sigmoid(-1) = 0.27: some four positions); lower it for long
-    sources.
+    This r makes the first steps of training look further (sigmoid(-1) = 0.27: some four positions); lower it for long
+    sources: ``params._replace(r=...)``.
     """
-    kW, kU, kb, kv = jax.random.split(key, 4)
-    W, U = kernel(kW, (query_size, units), dtype), kernel(kU, (value_size, units), dtype)
-    b, v = bias(kb, (units,), dtype), kernel(kv, (units, 1), dtype)[:, 0]
-    return MonotonicParams(W, U, b, v, jnp.asarray(units**-0.5, dtype), jnp.asarray(r, dtype))
+    return MonotonicParams(W, U, b, v, jnp.asarray(v.shape[0] ** -0.5, v.dtype), jnp.asarray(-1, v.dtype))
+
+
+init = init_of(_with_scalars, W="Q A", U="K A", b="A", v="A _")
 
 
 def energy(params: MonotonicParams, memory: Memory, query: Array) -> Array:
@@ -91,23 +80,21 @@ def at_the_start(params: MonotonicParams, memory: Memory) -> Array:
     return first.astype(memory.values.dtype)
 
 
-def _attend(stop: Callable[[Array], Array]) -> Callable[..., tuple[Array, Array, Array]]:
-    def attend(params: MonotonicParams, memory: Memory, query: Array, state: Array) -> tuple[Array, Array, Array]:
-        p = stop(energy(params, memory, query))
+@made
+def monotonic_of(hard: bool = False) -> Attention:
+    """Return monotonic attention in its expected form, or as it decodes."""
+
+    def attend(params: MonotonicParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple]:
+        e = energy(params, memory, query)
+        p = (e > 0).astype(e.dtype) if hard else jax.nn.sigmoid(e)
         weights = expected(jnp.where(memory.mask, p, jnp.zeros_like(p)), state)
-        return read(weights, memory.values), weights, weights
+        return weights, (read(weights, memory.values), weights)
 
-    return attend
+    return Attention(init, projected, attend, "monotonic", at_the_start, "Raffel et al. 2017, arXiv:1704.00784")
 
 
-RAFFEL = "Raffel et al. 2017, arXiv:1704.00784"
+monotonic = monotonic_of()
+"""Monotonic attention in its expected form: the probability of stopping at each position.
 
-monotonic = Attention(init, projected, _attend(jax.nn.sigmoid), "monotonic", at_the_start, RAFFEL)
-"""Monotonic attention in its expected form: the probability of stopping at each position."""
-
-_hard = _attend(lambda e: (e > 0).astype(e.dtype))
-
-monotonic_hard = Attention(init, projected, _hard, "monotonic-hard", at_the_start, RAFFEL)
-"""Monotonic attention as it decodes: one position, or none. It takes the parameters that `monotonic` was trained with:
-``translator(cell, monotonic_hard)`` those of ``translator(cell, monotonic)``. Its own gradients do not say where to
-stop."""
+``monotonic.with_(hard=True)`` stops at one position, or at none, as it decodes. It takes the parameters that the
+expected form was trained with; its own gradients do not say where to stop."""

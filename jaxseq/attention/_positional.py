@@ -9,41 +9,28 @@ Reference: Robertson, "NLP from scratch: translation with a sequence to sequence
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.attention._base import Attention, Memory, batch_first, read
+from jaxseq.attention._base import Attention, Memory, batch_first, init_of, read
 from jaxseq.cells import affine
 from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, zeros
-from jaxseq.notation import Array, Key, Tree
+from jaxseq.notation import Array, Tree
 
 
 class PositionalParams(NamedTuple):
-    """``W [Q, S]`` and ``b [S]``, S being the one source length that it was built for."""
+    """``W [Q, A]`` and ``b [A]``: a source has at most A positions."""
 
     W: Array
     b: Array
 
 
-def init(
-    key: Key,
-    query_size: int,
-    value_size: int,
-    units: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    bias: Initializer = zeros,
-) -> PositionalParams:
-    """Return parameters for sources of at most `units` positions. Consumes `key`."""
-    kW, kb = jax.random.split(key)
-    return PositionalParams(kernel(kW, (query_size, units), dtype), bias(kb, (units,), dtype))
+init = init_of(PositionalParams, W="Q A", b="A")
 
 
-def remember(params: PositionalParams, values: Array, mask: Array | None) -> Memory:
+def remember(params: PositionalParams, values: Array, mask: Array | None = None) -> Memory:
     """Return the memory, padded to the length that the parameters are for."""
     length, S = params.b.shape[0], values.shape[0]
     if length < S:
@@ -57,10 +44,10 @@ def remember(params: PositionalParams, values: Array, mask: Array | None) -> Mem
     return Memory(values[..., :0], values, mask)
 
 
-def attend(params: PositionalParams, memory: Memory, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
-    """Return context, weights and the empty state."""
+def attend(params: PositionalParams, memory: Memory, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
+    """Return the empty state, and context and weights."""
     weights = jax.nn.softmax(affine(query, params.W, params.b))  # no mask: padding gets weight, and is zero
-    return read(weights, memory.values), weights, state
+    return state, (read(weights, memory.values), weights)
 
 
 positional = Attention(init, remember, attend, "positional", reference="Robertson, pytorch.org/tutorials")

@@ -28,6 +28,25 @@ from jaxseq.cells._gru_d import gru_d as gru_d
 from jaxseq.cells._gru_reductions import gru1 as gru1, gru2 as gru2, gru3 as gru3
 from jaxseq.cells._hyper_lstm import hyper_lstm as hyper_lstm
 from jaxseq.cells._indrnn import indrnn as indrnn, indrnn_tanh as indrnn_tanh
+from jaxseq.cells._init import (
+    Size as Size,
+    check_range as check_range,
+    check_sizes as check_sizes,
+    checked_init as checked_init,
+    init_of as init_of,
+)
+from jaxseq.cells._inputs import (
+    Inflow as Inflow,
+    Observed as Observed,
+    Scored as Scored,
+    Spaced as Spaced,
+    Stamped as Stamped,
+    complete as complete,
+    inflow as inflow,
+    scored as scored,
+    spaced as spaced,
+    stamped as stamped,
+)
 from jaxseq.cells._intersection_rnn import intersection_rnn as intersection_rnn
 from jaxseq.cells._janet import janet as janet
 from jaxseq.cells._lem import lem as lem
@@ -67,14 +86,9 @@ from jaxseq.cells._nas import nas as nas
 from jaxseq.cells._on_lstm import on_lstm as on_lstm
 from jaxseq.cells._parts import (
     Hidden as Hidden,
-    Timed as Timed,
-    check_sizes as check_sizes,
     hidden_product as hidden_product,
-    init_of as init_of,
     input_affine as input_affine,
     no_hidden_terms as no_hidden_terms,
-    spaced as spaced,
-    stamped as stamped,
     zeros_carry as zeros_carry,
 )
 from jaxseq.cells._phased_lstm import phased_lstm as phased_lstm
@@ -114,8 +128,11 @@ from jaxseq.cells._strongly_typed import t_gru as t_gru, t_lstm as t_lstm, t_rnn
 from jaxseq.cells._tau_gru import tau_gru as tau_gru
 from jaxseq.cells._ugrnn import ugrnn as ugrnn
 from jaxseq.cells._unicornn import unicornn as unicornn
+from jaxseq.errors import Registry
 
-CELLS: dict[str, Cell] = dict(sorted((cell.name, cell) for cell in list(globals().values()) if isinstance(cell, Cell)))
+CELLS: Registry[Cell] = Registry(
+    "cell", dict(sorted((cell.name, cell) for cell in list(globals().values()) if isinstance(cell, Cell)))
+)
 """Every single-layer cell by name."""
 
 for _name, _cell in CELLS.items():

@@ -7,11 +7,16 @@
     h' = h + epsilon * z * tanh(x W_h + h M + b_h)
 
 Every eigenvalue of M has the real part -gamma; gamma keeps the discrete step stable. The gate shares M with the
-candidate, so that the whole stays so. ``antisymmetric_rnn_with(epsilon=..., gamma=...)`` and
-``antisymmetric_rnn_gated_with(...)`` return the cells for other constants; the paper searches both between 0.001 and
-1. W and b of the gated form are packed in the order z h. Only the antisymmetric part of U has an effect.
+candidate, so that this holds for the gated form too. W and b of the gated form are packed in the order z h. Only the
+antisymmetric part of U has an effect.
 
-torchrecurrent follows the equations, with epsilon 1 and gamma 0 unless told otherwise.
+``.with_`` takes epsilon (0.3 by default; above 0) and gamma (0.01; at least 0). The paper searches both between 0.001
+and 1:
+
+    >>> from jaxseq.cells import antisymmetric_rnn
+    >>> cell = antisymmetric_rnn.with_(epsilon=0.1, gamma=0.001)
+
+torchrecurrent follows the equations; its defaults are epsilon 1 and gamma 0.
 
 Reference: Chang, Chen, Haber & Chi 2019, "AntisymmetricRNN: a dynamical system view on recurrent neural networks",
 arXiv:1902.09689, section 3.
@@ -25,7 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, blocks
-from jaxseq.cells._parts import Hidden, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import Hidden, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 
@@ -56,8 +63,11 @@ initial_carry = zeros_carry(Hidden)
 _REFERENCE = 'Chang et al. 2019, "AntisymmetricRNN: a dynamical system view on RNNs", arXiv:1902.09689, section 3'
 
 
-def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+@made
+def _antisymmetric_rnn(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     """Return the cell with the step size `epsilon` and the damping `gamma`."""
+    check_range("antisymmetric_rnn.with_: epsilon", epsilon, 0, above=True)
+    check_range("antisymmetric_rnn.with_: gamma", gamma, 0)
 
     def hidden_terms(params: AntisymmetricRNNParams, carry: Hidden) -> Array:
         return carry.h @ (params.U - params.U.T) - gamma * carry.h
@@ -75,7 +85,8 @@ def antisymmetric_rnn_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     )  # fmt: skip
 
 
-def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+@made
+def _antisymmetric_rnn_gated(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
     """Return the gated cell with the step size `epsilon` and the damping `gamma`."""
 
     def equations(
@@ -86,12 +97,12 @@ def antisymmetric_rnn_gated_with(epsilon: float = 0.3, gamma: float = 0.01) -> C
         h = carry.h + epsilon * z * n
         return Hidden(h), h, GatedAntisymmetricRNNGates(z, n)
 
-    plain = antisymmetric_rnn_with(epsilon, gamma)
+    plain = _antisymmetric_rnn(epsilon, gamma)
     return plain.replace(init=_init_gated, equations=equations, name="antisymmetric_rnn_gated")
 
 
-antisymmetric_rnn = antisymmetric_rnn_with()
+antisymmetric_rnn = _antisymmetric_rnn()
 """The antisymmetric network as a Cell, with epsilon = 0.3, gamma = 0.01."""
 
-antisymmetric_rnn_gated = antisymmetric_rnn_gated_with()
+antisymmetric_rnn_gated = _antisymmetric_rnn_gated()
 """The antisymmetric network with an input gate as a Cell, with epsilon = 0.3, gamma = 0.01."""

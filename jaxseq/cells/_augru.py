@@ -21,15 +21,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._inputs import Scored, scored
+from jaxseq.cells._parts import Hidden, hidden_product, zeros_carry
 from jaxseq.notation import Array
-
-
-class Scored(NamedTuple):
-    """An input ``x [B, D]`` and its attention score ``a [B, 1]``."""
-
-    x: Array
-    a: Array
 
 
 class AUGRUParams(NamedTuple):
@@ -50,11 +45,6 @@ class AUGRUGates(NamedTuple):
 
 init = init_of(AUGRUParams, W="D 3H", U="H 3H", b="3H")
 initial_carry = zeros_carry(Hidden)
-
-
-def scored(xs: Array) -> Scored:
-    """Return ``xs [T, B, D]`` with the score 1 for every step."""
-    return Scored(xs, jnp.ones_like(xs[..., :1]))
 
 
 def input_terms(params: AUGRUParams, x: Scored) -> Scored:

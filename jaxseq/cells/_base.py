@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._checks import check_step, input_size_of
+from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Key, Tree
+from jaxseq.notation import Array, Key, Params, Tree
 
 P = TypeVar("P")
 """Params of a cell, a NamedTuple of arrays."""
@@ -47,9 +48,16 @@ class InitialCarry(Protocol[P_in, K_out]):
         """Return the carry, each leaf ``[*batch_shape, ...]``."""
 
 
-def as_it_is(xs: Array) -> Tree:
-    """Return xs: the `lift` of a cell whose input is one array."""
-    return xs
+class Sourced(NamedTuple):
+    """Params of a cell that reads a source, with what it reads: see `jaxseq.attention.reading`."""
+
+    params: Params
+    memory: Tree
+
+
+def unsourced(params: Params) -> Params:
+    """Return the params alone, whether or not a source is with them."""
+    return params.params if isinstance(params, Sourced) else params
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -74,9 +82,13 @@ class Cell(Made, Generic[P, K, O, G]):
         over time.
       spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
         ``[B, rows, columns, D]``. A mask has no such axes.
-      lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array: steps one unit of
-        time apart, nothing missing. `unroll` lifts an array by itself.
+      lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array, such as
+        `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array themselves, and refuse
+        the input of another cell.
       layers: the cells of a stack, the lowest first; empty for a single cell.
+      features: ``out -> array [B, F]``, what the layer above gets of the output where that is more than an array.
+      remember: ``(params, values [S, B, K], mask=None) -> memory``, for a cell that reads a source; None for the
+        others. With values None the source is empty: it has one position, which is padding.
       recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
 
     Cells are equal if they were made by the same call, or have the same functions. They can be pickled if these
@@ -103,6 +115,8 @@ class Cell(Made, Generic[P, K, O, G]):
     spatial: int = 0
     lift: Callable[[Array], Tree] = as_it_is
     layers: tuple[Cell[Any, Any, Any, Any], ...] = ()
+    features: Callable[[Any], Array] = as_it_is
+    remember: Callable[..., Any] | None = None
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
@@ -113,10 +127,13 @@ class Cell(Made, Generic[P, K, O, G]):
     def step(self, params: P, carry: K, x: Tree) -> tuple[K, O]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.
 
+        A cell that takes more than an array lifts an array x: one unit of time since the last step, nothing missing.
+
         Raises:
-          InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry).
+          InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry), or
+            the cell needs a time stamp and x has none.
         """
-        x = jax.tree.map(jnp.asarray, x)
+        x = lift_step(self, jax.tree.map(jnp.asarray, x))
         check_step(self, params, carry, x)
         carry, out, _ = self.advance(params, carry, self.input_terms(params, x))
         return carry, out
@@ -127,11 +144,11 @@ class Cell(Made, Generic[P, K, O, G]):
 
     @property
     def takes_array(self) -> bool:
-        """Whether x is one array, and not a tuple of an array with times or whatever else the cell asks for."""
+        """Whether x is one array; otherwise it is a tuple such as `jaxseq.cells.Spaced`, which `lift` makes."""
         return self.lift is as_it_is
 
     def output_size(self, params: P, input_size: int | None = None) -> int:
-        """Return how many features the cell puts out: H for most. Nothing is computed.
+        """Return how many features the cell passes on to a layer above: H for most. Nothing is computed.
 
         Args:
           params: the cell's.
@@ -145,10 +162,11 @@ class Cell(Made, Generic[P, K, O, G]):
             raise InputError(f"{self.name}: the input size cannot be read off these params; give input_size")
         x = jax.ShapeDtypeStruct((1,) * (1 + self.spatial) + (D,), jax.tree.leaves(params)[0].dtype)
 
-        def out(params: P, xs: Array) -> O:
+        def out(params: P, xs: Array) -> Array:
             x = jax.tree.map(lambda a: a[0], self.lift(xs))
-            carry = self.initial_carry(params, (1,) * self.spatial)
-            return self.advance(params, carry, self.input_terms(params, x))[1]
+            given: Any = params if self.remember is None else Sourced(params, self.remember(params, None))
+            carry = self.initial_carry(given, (1,) * self.spatial)
+            return self.features(self.advance(given, carry, self.input_terms(given, x))[1])
 
         shape = jax.eval_shape(out, params, x)
         if not isinstance(shape, jax.ShapeDtypeStruct):

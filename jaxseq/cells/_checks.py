@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq.cells._inputs import check_input_type
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 
@@ -108,9 +109,19 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
             )
 
 
+def check_has_h(name: str, cell: Cell, carry: Carry) -> None:
+    """Check that a cell's carry has an h, which not all have; `name` says who needs it."""
+    if getattr(carry, "h", None) is None:
+        raise InputError(
+            f"{name}: needs a cell whose carry has an h, as that of gru or lstm; the carry of {cell.name} is "
+            f"{_outline(carry)}"
+        )
+
+
 def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
     """Check the arguments of one step."""
     check_params(cell.name, cell.params_type, params)
+    check_input_type(cell.name, cell, x)
     check_inputs(cell.name, params, x, "[B, D]")
     check_carry(cell, params, carry, jax.tree.leaves(x)[0].shape[:-1])
 

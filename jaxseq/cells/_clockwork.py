@@ -4,16 +4,22 @@
     h' = n where round(t) mod P = 0, else h   P: the period of the unit's module
 
 t counts the steps. Modules are in the order of their periods; a unit sees units of its own period and of longer ones:
-of U the blocks from a shorter to a longer period are held at zero. ``clockwork_with(periods=...)`` returns the cell for
-other periods than 1, 2, 4, 8. H need not be a multiple of the number of modules: the first units belong to the first
-module and so on, as evenly as may be. The paper skips the products of modules that hold, which a dense product here
-does not. In bfloat16 whole numbers above 256 are no longer exact: take t modulo the longest period.
+of U the blocks from a shorter to a longer period are held at zero. H need not be a multiple of the number of modules:
+the first units belong to the first module and so on, as evenly as possible. The paper skips the products of modules
+that hold, which a dense product here does not. In bfloat16 whole numbers above 256 are no longer exact: take t modulo
+the longest period. The input is `Stamped`; an array is stamped 0, 1, 2, ...
+
+``.with_`` takes periods ((1, 2, 4, 8) by default), one for each module: whole numbers of steps, rising.
+
+    >>> from jaxseq.cells import clockwork
+    >>> cell = clockwork.with_(periods=(1, 3))
 
 Reference: Koutnik, Greff, Gomez & Schmidhuber 2014, "A clockwork RNN", arXiv:1402.3511, section 3, eq. 1.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._base import Cell, affine
-from jaxseq.cells._parts import Hidden, Timed, init_of, stamped, zeros_carry
+from jaxseq.cells._init import check_sizes, init_of
+from jaxseq.cells._inputs import Stamped, stamped
+from jaxseq.cells._parts import Hidden, zeros_carry
+from jaxseq.cells._recipe import made
+from jaxseq.errors import InputError
 from jaxseq.notation import Array
 
 
@@ -44,13 +54,18 @@ init = init_of(ClockworkParams, W="D H", U="H H", b="H")
 initial_carry = zeros_carry(Hidden)
 
 
-def input_terms(params: ClockworkParams, x: Timed) -> Timed:
+def input_terms(params: ClockworkParams, x: Stamped) -> Stamped:
     """Return ``x W + b``, ``[B, H]``, and the times."""
-    return Timed(affine(x.x, params.W, params.b), x.t)
+    return Stamped(affine(x.x, params.W, params.b), x.t)
 
 
-def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
+@made
+def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
     """Return the cell with one module for each of `periods`, in whole steps and rising."""
+    periods = tuple(periods) if isinstance(periods, Sequence | np.ndarray) else (periods,)
+    check_sizes("clockwork.with_", **{f"periods[{k}]": period for k, period in enumerate(periods)})
+    if not periods or any(b <= a for a, b in itertools.pairwise(periods)):
+        raise InputError(f"clockwork.with_: periods must rise, such as (1, 2, 4, 8); got {periods}")
 
     def of_units(H: int) -> np.ndarray:
         return np.asarray(periods)[np.arange(H) * len(periods) // H]
@@ -60,7 +75,9 @@ def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
         seen = period[:, None] >= period[None, :]  # from a unit (row) to another (column)
         return carry.h @ (params.U * jnp.asarray(seen, params.U.dtype))
 
-    def equations(params: ClockworkParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, ClockworkGates]:
+    def equations(
+        params: ClockworkParams, carry: Hidden, wx: Stamped, uh: Array
+    ) -> tuple[Hidden, Array, ClockworkGates]:
         n = jnp.tanh(wx.x + uh)
         period = jnp.asarray(of_units(n.shape[-1]), n.dtype)
         runs = jnp.round(jnp.broadcast_to(wx.t, n.shape)) % jnp.broadcast_to(period, n.shape) == 0
@@ -73,5 +90,5 @@ def clockwork_with(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
     )  # fmt: skip
 
 
-clockwork = clockwork_with()
-"""The clockwork network as a Cell, with the periods 1, 2, 4, 8; its input is `Timed`, t the number of the step."""
+clockwork = _clockwork()
+"""The clockwork network as a Cell, with the periods 1, 2, 4, 8; its input is `Stamped`."""

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, zeros_for
+from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._parts import Hidden
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.notation import Array
 
 
 class ConvGRUParams(NamedTuple):
@@ -43,29 +43,15 @@ class ConvGRUGates(NamedTuple):
     n: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-    window: int = 3,
-) -> ConvGRUParams:
-    """Return parameters for D = input_size and H = hidden_size channels. Consumes `key`."""
-    D, H = input_size, hidden_size
-    keys = jax.random.split(key, 4)
-    W = packed(kernel, keys[0], (window, window, D, H), 3, dtype)
-    U = packed(recurrent, keys[1], (window, window, H, H), 2, dtype)
-    return ConvGRUParams(W, U, recurrent(keys[2], (window, window, H, H), dtype), bias(keys[3], (3 * H,), dtype))
+init = init_of(
+    ConvGRUParams, sizes={"w": Size("window", 3)}, whole="U_n", W="w w D 3H", U="w w H 2H", U_n="w w H H", b="3H"
+)
 
 
 def convolve(x: Array, W: Array) -> Array:
     """Return ``[..., rows, columns, N]`` for ``x [..., rows, columns, D]`` and filters ``W [w, w, D, N]``.
 
-    Zeros surround the picture, which keeps its size; as everywhere in this field it is a correlation.
+    The picture is padded with zeros and keeps its size; as usual in this field it is a correlation.
     """
     flat = x.reshape(-1, *x.shape[-3:])
     out = jax.lax.conv_general_dilated(flat, W, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

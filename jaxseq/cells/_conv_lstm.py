@@ -18,16 +18,16 @@ precipitation nowcasting", NeurIPS, arXiv:1506.04214, eq. 3.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, blocks, zeros_for
 from jaxseq.cells._conv_gru import hidden_terms, input_terms
+from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.initializers import zeros
+from jaxseq.notation import Array
 
 
 class ConvLSTMParams(NamedTuple):
@@ -39,25 +39,10 @@ class ConvLSTMParams(NamedTuple):
     p: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-    forget_bias: float = 1.0,
-    window: int = 3,
-) -> ConvLSTMParams:
-    """Return parameters for D = input_size and H = hidden_size channels. Consumes `key`."""
-    D, H = input_size, hidden_size
-    keys = jax.random.split(key, 3)
-    W = packed(kernel, keys[0], (window, window, D, H), 4, dtype)
-    U = packed(recurrent, keys[1], (window, window, H, H), 4, dtype)
-    b = bias(keys[2], (4 * H,), dtype).at[H : 2 * H].add(forget_bias)
-    return ConvLSTMParams(W, U, b, jnp.zeros(3 * H, dtype))
+init = init_of(
+    ConvLSTMParams, forget=1, sizes={"w": Size("window", 3)},
+    W="w w D 4H", U="w w H 4H", b="4H", p=("3H", zeros),
+)  # fmt: skip
 
 
 def initial_carry(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMCarry:

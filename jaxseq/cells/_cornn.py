@@ -5,10 +5,14 @@
 
 This is the ODE ``h'' = tanh(h U + h' U_z + x W + b) - gamma h - epsilon h'``, with the new velocity in the second line
 (an implicit-explicit step). gamma is the frequency, epsilon the damping: without the tanh and without damping the step
-is symplectic, and ``gamma h^2 + z^2 - gamma dt h z`` is the same for ever. Of the two forms of the damping in the paper
+is symplectic, and ``gamma h^2 + z^2 - gamma dt h z`` never changes. Of the two forms of the damping in the paper
 this takes the explicit one (its n-bar = n - 1), as the authors' code and torchrecurrent do.
-``cornn_with(dt=..., gamma=..., epsilon=...)`` returns the cell for other constants; the paper searches them by task,
-and takes a smaller dt than the default here for sequences of many hundred steps.
+
+``.with_`` takes dt (0.3 by default; above 0), gamma (1) and epsilon (1), both at least 0. The paper searches them for
+each task, and takes a smaller dt than ours for sequences of many hundred steps.
+
+    >>> from jaxseq.cells import cornn
+    >>> cell = cornn.with_(dt=0.05, gamma=2.7)
 
 Reference: Rusch & Mishra 2021, "Coupled oscillatory recurrent neural network (coRNN): an accurate and (gradient)
 stable architecture for learning long time dependencies", arXiv:2010.00951, eqs. 1-3.
@@ -21,7 +25,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell
-from jaxseq.cells._parts import init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 
@@ -57,8 +63,12 @@ def hidden_terms(params: CoRNNParams, carry: CoRNNCarry) -> Array:
     return carry.h @ params.U + carry.z @ params.U_z
 
 
-def cornn_with(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cell:
+@made
+def _cornn(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cell:
     """Return the cell with the time step `dt`, the frequency `gamma` and the damping `epsilon`."""
+    check_range("cornn.with_: dt", dt, 0, above=True)
+    check_range("cornn.with_: gamma", gamma, 0)
+    check_range("cornn.with_: epsilon", epsilon, 0)
 
     def equations(params: CoRNNParams, carry: CoRNNCarry, wx: Array, uh: Array) -> tuple[CoRNNCarry, Array, CoRNNGates]:
         n = jnp.tanh(wx + uh)
@@ -71,5 +81,5 @@ def cornn_with(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cel
     return Cell(init, initial_carry, input_affine, hidden_terms, equations, "cornn", CoRNNParams, reference)
 
 
-cornn = cornn_with()
+cornn = _cornn()
 """The coRNN as a Cell, with dt = 0.3, gamma = 1, epsilon = 1."""

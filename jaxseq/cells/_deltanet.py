@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, zeros_for
+from jaxseq.cells._init import check_sizes, checked_init
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Tree
@@ -58,6 +59,7 @@ class DeltaNetGates(NamedTuple):
     error: Array
 
 
+@checked_init("deltanet")
 def init(
     key: Key,
     input_size: int,
@@ -69,6 +71,7 @@ def init(
 ) -> DeltaNetParams:
     """Return parameters for D = input_size, H = hidden_size, K = key_size (H by default). Consumes `key`."""
     K = hidden_size if key_size is None else key_size
+    check_sizes("deltanet", key_size=K)
     q, k, v, beta = (
         kernel(one, (input_size, n), dtype)
         for one, n in zip(jax.random.split(key, 4), (K, K, hidden_size, 1), strict=True)

@@ -1,12 +1,12 @@
-"""Leaky echo state network: a random reservoir that is left as it is drawn; only a readout of h is trained.
+"""Leaky echo state network: a random reservoir that is not trained; only a readout of h is trained.
 
     n  = tanh(x W + h U + b)
     h' = (1 - leak) * h + leak * n            leak = 1 writes, 0 retains
 
 `init` draws W uniformly from [-1, 1) and U normal, scaled to the spectral radius 0.9 (``recurrent=spectral_radius(r)``
-for another): inputs of long ago then fade, and the state is an echo of the recent ones. A step has gradients as any
-other cell's; who wants an echo state network keeps W, U and b from the optimizer (``jax.lax.stop_gradient(params)``)
-and fits a readout to the outputs, by least squares say. ``esn_with(leak=...)`` returns the cell for another rate.
+for another): inputs of long ago then fade, and the state is an echo of the recent ones. A step has gradients like any
+other cell's; for an echo state network keep W, U and b from the optimizer (``jax.lax.stop_gradient(params)``) and fit
+a readout to the outputs, for example by least squares. ``.with_`` takes leak (0.3 by default; above 0, at most 1).
 
 In Jaeger et al. 2007 the leak and the gain of the nonlinearity are two numbers; here they are one, as in Lukosevicius
 2012, "A practical guide to applying echo state networks", section 3. No feedback from outputs.
@@ -18,13 +18,14 @@ leaky-integrator neurons", Neural Networks 20(3).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.initializers import spectral_radius, uniform
 from jaxseq.notation import Array
 
@@ -43,14 +44,14 @@ class ESNGates(NamedTuple):
     n: Array
 
 
-init = partial(
-    init_of(ESNParams, W="D H", U="H H", b="H"), kernel=uniform(1.0), recurrent=spectral_radius(0.9)
-)  # fmt: skip
+init = init_of(ESNParams, W="D H", U="H H", b="H").drawn_by(kernel=uniform(1.0), recurrent=spectral_radius(0.9))
 initial_carry = zeros_carry(Hidden)
 
 
-def esn_with(leak: float = 0.3) -> Cell:
+@made
+def _esn(leak: float = 0.3) -> Cell:
     """Return the cell that writes `leak` of the new state at each step."""
+    check_range("esn.with_: leak", leak, 0, 1, above=True)
 
     def equations(params: ESNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ESNGates]:
         n = jnp.tanh(wx + uh)
@@ -61,5 +62,5 @@ def esn_with(leak: float = 0.3) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_product, equations, "esn", ESNParams, reference)
 
 
-esn = esn_with()
+esn = _esn()
 """The leaky echo state network as a Cell, with leak = 0.3."""

@@ -31,7 +31,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import expm
 
 from jaxseq.cells._base import Cell
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, zeros_carry
 from jaxseq.notation import Array, Key
 
 

@@ -30,7 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
+from jaxseq.initializers import constant
 from jaxseq.notation import Array
 
 
@@ -67,9 +69,8 @@ class FastGRNNGates(NamedTuple):
     n: Array
 
 
-_number = jax.nn.initializers.constant
-_init_fast = init_of(FastRNNParams, W="D H", U="H H", b="H", alpha=("1", _number(-3.0)), beta=("1", _number(3.0)))
-_init_gated = init_of(FastGRNNParams, W="D H", U="H H", b="2H", zeta=("1", _number(1.0)), nu=("1", _number(-4.0)))
+_init_fast = init_of(FastRNNParams, W="D H", U="H H", b="H", alpha=("1", constant(-3.0)), beta=("1", constant(3.0)))
+_init_gated = init_of(FastGRNNParams, W="D H", U="H H", b="2H", zeta=("1", constant(1.0)), nu=("1", constant(-4.0)))
 initial_carry = zeros_carry(Hidden)
 
 

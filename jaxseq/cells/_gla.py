@@ -27,12 +27,13 @@ import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine, zeros_for
 from jaxseq.cells._deltanet import Memory, outer, read
+from jaxseq.cells._init import check_sizes, checked_init
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Tree
 
 ROOT = 16
-"""The paper's tau: of which root alpha is."""
+"""The paper's tau: alpha is the 16th root of a sigmoid."""
 
 
 class GLAParams(NamedTuple):
@@ -61,6 +62,7 @@ class GLAGates(NamedTuple):
     alpha: Array
 
 
+@checked_init("gla")
 def init(
     key: Key,
     input_size: int,
@@ -73,6 +75,7 @@ def init(
 ) -> GLAParams:
     """Return parameters for D = input_size, H = hidden_size, K = key_size (H / 2 by default). Consumes `key`."""
     K = max(1, hidden_size // 2) if key_size is None else key_size
+    check_sizes("gla", key_size=K, rank=rank)
     *keys, last = jax.random.split(key, 5)
     W = [kernel(k, (input_size, n), dtype) for k, n in zip(keys, (K, K, hidden_size, rank), strict=True)]
     return GLAParams(jnp.concatenate(W, axis=-1), kernel(last, (rank, K), dtype), jnp.zeros((K,), dtype))

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
 from jaxseq.cells._gru import GRUCarry, GRUGates, initial_carry
-from jaxseq.cells._parts import hidden_product, init_of, input_affine
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import hidden_product, input_affine
 from jaxseq.notation import Array
 
 

@@ -24,20 +24,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax.nn.initializers import constant
 
 from jaxseq.cells._base import Cell, activate, affine, zeros_for
-from jaxseq.cells._parts import init_of, no_hidden_terms
-from jaxseq.initializers import glorot, zeros
+from jaxseq.cells._init import init_of
+from jaxseq.cells._inputs import Observed, complete
+from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.initializers import constant, zeros
 from jaxseq.notation import Array
-
-
-class Observed(NamedTuple):
-    """Values ``x``, mask ``m`` (1 where observed) and time since the last observation ``delta``, each ``[B, D]``."""
-
-    x: Array
-    m: Array
-    delta: Array
 
 
 class GRUDParams(NamedTuple):
@@ -77,7 +70,7 @@ class GRUDGates(NamedTuple):
 
 
 init = init_of(
-    GRUDParams, W="D 3H", U="H 2H", U_n="H H", V=("D 3H", glorot), b="3H",
+    GRUDParams, W="D 3H", U="H 2H", U_n="H H", V="D 3H", b="3H",
     w_x=("D", constant(0.1)), b_x="D", W_h="D H", b_h="H", mean=("D", zeros),
 )  # fmt: skip
 
@@ -86,11 +79,6 @@ def initial_carry(params: GRUDParams, batch_shape: tuple[int, ...] = ()) -> GRUD
     """Return the state before the first step: zeros, and the mean for the last value observed."""
     last = jnp.broadcast_to(params.mean, (*batch_shape, *params.mean.shape))
     return GRUDCarry(zeros_for(params.U, batch_shape, params.U.shape[0]), last)
-
-
-def complete(xs: Array) -> Observed:
-    """Return ``xs [T, B, D]`` with nothing missing, steps one unit of time apart."""
-    return Observed(xs, jnp.ones_like(xs), jnp.ones_like(xs))
 
 
 def input_terms(params: GRUDParams, x: Observed) -> tuple[Array, ...]:

@@ -1,4 +1,4 @@
-"""HyperLSTM: a small LSTM (^) looks on, and scales the rows of the main LSTM's matrices anew at each step.
+"""HyperLSTM: a small LSTM (^) scales the rows of the main LSTM's matrices at each step.
 
 The small one, of M units, is an LSTM whose input is (h, x): with y in i f g o
 
@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine, zeros_for
-from jaxseq.initializers import Initializer, glorot, normal, orthogonal, packed, zeros
+from jaxseq.cells._init import Size, init_of
+from jaxseq.initializers import constant, normal
 from jaxseq.notation import Array, Key, Tree
 
 
@@ -75,36 +75,22 @@ class HyperLSTMGates(NamedTuple):
     shift: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-    forget_bias: float = 1.0,
-    hyper: int | None = None,
-    embedding: int = 4,
-) -> HyperLSTMParams:
-    """Return parameters for D = input_size, H = hidden_size, M = hyper, N = embedding. Consumes `key`."""
-    D, H, N = input_size, hidden_size, embedding
-    M = max(1, H // 4) if hyper is None else hyper
-    k = jax.random.split(key, 8)
-    S = jnp.full((3, 4, N, H), 1 / N, dtype).at[2].set(0)
-    return HyperLSTMParams(
-        W=packed(kernel, k[0], (D, H), 4, dtype),
-        U=packed(recurrent, k[1], (H, H), 4, dtype),
-        b=bias(k[2], (4 * H,), dtype).at[H : 2 * H].add(forget_bias),
-        W_hat=packed(kernel, k[3], (D, M), 4, dtype),
-        V_hat=packed(kernel, k[4], (H, M), 4, dtype),
-        U_hat=packed(recurrent, k[5], (M, M), 4, dtype),
-        b_hat=bias(k[6], (4 * M,), dtype).at[M : 2 * M].add(forget_bias),
-        Z=0.01 * normal(k[7], (M, 12 * N), dtype),
-        e=jnp.ones(8 * N, dtype),
-        S=S,
-    )
+def near_zero(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw normal numbers of deviation 0.01."""
+    return 0.01 * normal(key, shape, dtype)
+
+
+def scales(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return ``S [3, 4, N, H]``: 1 / N for h and x, 0 for b. `key` is not used."""
+    return jnp.full(shape, 1 / shape[2], dtype).at[2].set(0)
+
+
+init = init_of(
+    HyperLSTMParams, added={"forget_bias": (1.0, "b[1] b_hat[1]")},
+    sizes={"M": Size("hyper", part=4), "N": Size("embedding", 4)}, whole="Z",
+    W="D 4H", U="H 4H", b="4H", W_hat="D 4M", V_hat="H 4M", U_hat="M 4M", b_hat="4M",
+    Z=("M 12N", near_zero), e=("8N", constant(1.0)), S=("3 4 N H", scales),
+)  # fmt: skip
 
 
 def initial_carry(params: HyperLSTMParams, batch_shape: tuple[int, ...] = ()) -> HyperLSTMCarry:

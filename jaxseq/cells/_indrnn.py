@@ -1,9 +1,9 @@
-"""Independently recurrent network: each unit sees of the past only itself.
+"""Independently recurrent network: each unit sees only its own past.
 
     h' = relu(x W + u * h + b)
 
-u is one weight for each unit, in place of a matrix U; units are mixed by the next layer's W. `indrnn` has the paper's
-relu, `indrnn_tanh` tanh in its place (the default of torchrecurrent, which has a second bias that is added to b).
+u is one weight for each unit instead of a matrix U; units are mixed by the next layer's W. `indrnn` has the paper's
+relu, `indrnn_tanh` has tanh (the default of torchrecurrent, which has a second bias that is added to b).
 
 `init` draws u uniformly from [0, 1) as the paper does for short memories; for T steps back the last layer of the paper
 starts within ``[eps^(1/T), 2^(1/T)]``. The paper also clips ``|u| <= 2^(1/T)`` while training: that is for the trainer.
@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
-from jaxseq.cells._parts import Hidden, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, input_affine, zeros_carry
+from jaxseq.initializers import uniform
 from jaxseq.notation import Array
 
 
@@ -33,12 +34,12 @@ class IndRNNParams(NamedTuple):
 
 
 class IndRNNGates(NamedTuple):
-    """No gates at all: only the pre-activation ``a [B, H]``."""
+    """Only the pre-activation ``a [B, H]``."""
 
     a: Array
 
 
-init = init_of(IndRNNParams, W="D H", u=("H", jax.nn.initializers.uniform(1.0)), b="H")
+init = init_of(IndRNNParams, W="D H", u=("H", uniform(1.0, low=0.0)), b="H")
 initial_carry = zeros_carry(Hidden, "u")
 
 

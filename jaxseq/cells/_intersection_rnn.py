@@ -8,7 +8,7 @@
     h' = z * h + (1 - z) * n                  the state
 
 The blocks are packed in the order z_y z n_y n; the paper's letters are g^y, g^h, y^in and h^in. The paper adds
-constants to the biases of both gates, here ``forget_bias=1.0`` of `init`. It has x itself in place of ``x P``, which
+constants to the biases of both gates, here ``forget_bias=1.0`` of `init`. It has x itself instead of ``x P``, which
 takes as many features as there are hidden units; P begins as the identity (its first rows or columns where D is not H),
 and with it the equations are the paper's. The cell is made for stacks: one layer has no use for a gate over depth.
 torchrecurrent takes D = H only, packs n_y n z_y z, has two biases that are added, and no constants.
@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, zeros_carry
 from jaxseq.notation import Array, Key
 
 
@@ -53,16 +54,10 @@ def straight(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     return jnp.eye(rows, columns, dtype=dtype)
 
 
-drawn = init_of(IntersectionRNNParams, W="D 4H", U="H 4H", b="4H", P=("D H", straight))
+init = init_of(
+    IntersectionRNNParams, added={"forget_bias": (1.0, "b[0] b[1]")}, W="D 4H", U="H 4H", b="4H", P=("D H", straight)
+)
 initial_carry = zeros_carry(Hidden)
-
-
-def init(
-    key: Key, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any
-) -> IntersectionRNNParams:
-    """Return parameters for D = input_size, H = hidden_size, forget_bias added to both gates. Consumes `key`."""
-    params = drawn(key, input_size, hidden_size, **options)
-    return params._replace(b=params.b.at[: 2 * hidden_size].add(forget_bias))
 
 
 def input_terms(params: IntersectionRNNParams, x: Array) -> tuple[Array, Array]:

@@ -19,7 +19,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxseq.cells._base import Cell, activate, blocks
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array
 
 BETA = 1.0

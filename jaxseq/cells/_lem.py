@@ -6,8 +6,8 @@
     h' = (1 - r) * h + r * tanh(x W_h + c' U_h + b_h)
 
 In the paper's letters c is z, h is y, s is Delta t_n and r is Delta t_n with a bar. For dt at most 1 the new states lie
-between the old ones and [-1, 1]. ``lem_with(dt=...)`` returns the cell for another largest time step. W and b are
-packed in the order s r c h, U in the order s r c; U_h acts on the new c, inside the equations.
+between the old ones and [-1, 1]. W and b are packed in the order s r c h, U in the order s r c; U_h acts on the new c,
+inside the equations. ``.with_`` takes dt, the largest time step (1 by default; above 0).
 
 torchrecurrent's LEMCell has the old c in the last line, where the paper and the authors' code have the new one.
 
@@ -22,8 +22,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._init import check_range, init_of
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._parts import hidden_product, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 
@@ -49,8 +51,10 @@ init = init_of(LEMParams, W="D 4H", U="H 3H", U_h="H H", b="4H")
 initial_carry = zeros_carry(LSTMCarry)
 
 
-def lem_with(dt: float = 1.0) -> Cell:
+@made
+def _lem(dt: float = 1.0) -> Cell:
     """Return the cell whose time steps lie between 0 and `dt`."""
+    check_range("lem.with_: dt", dt, 0, above=True)
 
     def equations(params: LEMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LEMGates]:
         wx_src, wx_h = jnp.split(wx, [uh.shape[-1]], axis=-1)
@@ -65,5 +69,5 @@ def lem_with(dt: float = 1.0) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_product, equations, "lem", LEMParams, reference)
 
 
-lem = lem_with()
+lem = _lem()
 """The LEM as a Cell, with dt = 1."""

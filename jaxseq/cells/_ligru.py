@@ -20,7 +20,8 @@ from typing import NamedTuple
 import jax
 
 from jaxseq.cells._base import Cell, activate, blocks
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array
 
 

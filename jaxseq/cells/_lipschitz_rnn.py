@@ -3,9 +3,10 @@
     S(M) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
     h'   = h + epsilon * (h A + tanh(x W + h B + b)),    A = S(U_A; beta_A, gamma_A), B = S(U_B; beta_B, gamma_B)
 
-beta turns each matrix from symmetric (0) to antisymmetric (1), gamma is its damping: what bounds the Lipschitz
-constant and keeps the system stable. ``lipschitz_rnn_with(...)`` returns the cell for other constants than the
-defaults below. U is packed in the order A B (the paper's M_A and M_W), which is one matrix product a step.
+beta turns each matrix from symmetric (0) to antisymmetric (1), gamma is its damping: both together bound the Lipschitz
+constant and keep the system stable. U is packed in the order A B (the paper's M_A and M_W): one matrix product at each
+step. ``.with_`` takes epsilon (0.3 by default; above 0), beta_A and beta_B (0.75; 0 to 1), gamma_A and gamma_B (0.01;
+at least 0).
 
 The paper gives the ODE, and integrates by forward Euler, as here, or by a Runge-Kutta method of order 2; its readout
 D is the model's. `init` leaves U orthogonal as everywhere; the paper draws normal numbers of a small deviation.
@@ -21,7 +22,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, blocks
-from jaxseq.cells._parts import Hidden, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import Hidden, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 
@@ -49,7 +52,8 @@ def symmetrised(M: Array, beta: float, gamma: float) -> Array:
     return M + (1 - 2 * beta) * M.T - gamma * jnp.eye(M.shape[0], dtype=M.dtype)
 
 
-def lipschitz_rnn_with(
+@made
+def _lipschitz_rnn(
     epsilon: float = 0.3,
     beta_A: float = 0.75,
     beta_B: float = 0.75,
@@ -57,6 +61,10 @@ def lipschitz_rnn_with(
     gamma_B: float = 0.01,
 ) -> Cell:
     """Return the cell with the step size `epsilon`, the symmetries `beta` and the dampings `gamma` of A and B."""
+    check_range("lipschitz_rnn.with_: epsilon", epsilon, 0, above=True)
+    for letter, beta, gamma in (("A", beta_A, gamma_A), ("B", beta_B, gamma_B)):
+        check_range(f"lipschitz_rnn.with_: beta_{letter}", beta, 0, 1)
+        check_range(f"lipschitz_rnn.with_: gamma_{letter}", gamma, 0)
 
     def hidden_terms(params: LipschitzRNNParams, carry: Hidden) -> Array:
         U_A, U_B = blocks(params.U, 2)
@@ -77,5 +85,5 @@ def lipschitz_rnn_with(
     )  # fmt: skip
 
 
-lipschitz_rnn = lipschitz_rnn_with()
+lipschitz_rnn = _lipschitz_rnn()
 """The Lipschitz network as a Cell, with epsilon = 0.3, beta = 0.75, gamma = 0.01."""

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, zeros_for
+from jaxseq.cells._init import check_range, check_sizes, checked_init
 from jaxseq.initializers import glorot, legendre_window, orthogonal, zero_order_hold
 from jaxseq.notation import Array, Key
 
@@ -54,6 +55,7 @@ class LMUGates(NamedTuple):
     m: Array
 
 
+@checked_init("lmu")
 def init(
     key: Key,
     input_size: int,
@@ -65,6 +67,8 @@ def init(
 ) -> LMUParams:
     """Return parameters for D = input_size, H = hidden_size, d = order (H by default). Consumes `key`."""
     D, H, d = input_size, hidden_size, hidden_size if order is None else order
+    check_sizes("lmu", order=d)
+    check_range("lmu: theta", theta, 0, above=True)
     k = jax.random.split(key, 5)
     lecun = jax.nn.initializers.lecun_uniform()
     A, B = zero_order_hold(*legendre_window(d), 1 / theta)

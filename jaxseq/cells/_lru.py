@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._base import Cell, zeros_for
+from jaxseq.cells._init import check_range, check_sizes, checked_init
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import ring
 from jaxseq.notation import Array, Key, Tree
@@ -56,6 +57,7 @@ class Drive(NamedTuple):
     skip: Array
 
 
+@checked_init("lru")
 def init(
     key: Key,
     input_size: int,
@@ -69,6 +71,9 @@ def init(
 ) -> LRUParams:
     """Return parameters for D = input_size, H = hidden_size, N = state_size (H by default). Consumes `key`."""
     D, H, N = input_size, hidden_size, hidden_size if state_size is None else state_size
+    check_sizes("lru", state_size=N)
+    check_range("lru: r_min", r_min, 0, 1)
+    check_range("lru: r_max", r_max, r_min, 1)
     k_B, k_D, k_C, k_ring = jax.random.split(key, 4)
     B = jax.random.normal(k_B, (D, 2 * N), dtype) * (2 * D) ** -0.5
     skip = jax.random.normal(k_D, (D, H), dtype) * D**-0.5

@@ -23,7 +23,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
-from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array
 
 

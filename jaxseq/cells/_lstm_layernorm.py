@@ -25,9 +25,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
-from jaxseq.cells._parts import hidden_product, init_of
-from jaxseq.initializers import zeros
+from jaxseq.cells._parts import hidden_product
+from jaxseq.initializers import constant, zeros
 from jaxseq.notation import Array
 
 EPSILON = 1e-5
@@ -48,7 +49,7 @@ class LayerNormLSTMParams(NamedTuple):
     shift_c: Array
 
 
-_ones = jax.nn.initializers.ones
+_ones = constant(1.0)
 init = init_of(
     LayerNormLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H", gain_x=("4H", _ones), shift_x=("4H", zeros),
     gain_h=("4H", _ones), shift_h=("4H", zeros), gain_c=("H", _ones), shift_c=("H", zeros),

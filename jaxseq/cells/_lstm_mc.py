@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine
+from jaxseq.cells._init import checked_init
+from jaxseq.cells._inputs import Inflow, inflow
 from jaxseq.cells._parts import zeros_carry
 from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
 from jaxseq.notation import Array, Key, Tree
@@ -39,13 +41,6 @@ class MCLSTMParams(NamedTuple):
     W: Array
     U: Array
     b: Array
-
-
-class Inflow(NamedTuple):
-    """Auxiliary input ``x [B, D]``, which only steers the gates, and incoming mass ``mass [B, 1]``."""
-
-    x: Array
-    mass: Array
 
 
 class MCLSTMCarry(NamedTuple):
@@ -63,6 +58,7 @@ class MCLSTMGates(NamedTuple):
     m: Array
 
 
+@checked_init("lstm_mc")
 def init(
     key: Key,
     input_size: int,
@@ -84,11 +80,6 @@ def init(
 
 
 initial_carry = zeros_carry(MCLSTMCarry)
-
-
-def regular(xs: Array) -> Inflow:
-    """Return ``xs [T, B, D]`` as auxiliary input, with the first feature as the mass that comes in."""
-    return Inflow(xs, xs[..., :1])
 
 
 def input_terms(params: MCLSTMParams, x: Inflow) -> tuple[Array, Array]:
@@ -114,6 +105,6 @@ def equations(params: MCLSTMParams, carry: MCLSTMCarry, wx: Tree, uh: Array) -> 
 
 lstm_mc = Cell(
     init, initial_carry, input_terms, hidden_terms, equations, "lstm_mc", MCLSTMParams,
-    'Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM", arXiv:2101.05186, section 2', lift=regular,
+    'Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM", arXiv:2101.05186, section 2', lift=inflow,
 )  # fmt: skip
 """The mass-conserving LSTM as a Cell."""

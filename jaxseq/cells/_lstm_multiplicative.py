@@ -22,8 +22,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._parts import hidden_product, init_of, zeros_carry
+from jaxseq.cells._parts import hidden_product, zeros_carry
 from jaxseq.notation import Array
 
 

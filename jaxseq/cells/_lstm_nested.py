@@ -1,4 +1,4 @@
-"""Nested LSTM, depth two: the cell of the outer LSTM is computed by an inner LSTM, with a cell of its own.
+"""Nested LSTM, depth two: the cell of the outer LSTM is computed by an inner LSTM with its own cell.
 
 Outer, with input x and state h:
 
@@ -26,13 +26,14 @@ Reference: Moniz & Krueger 2017, "Nested LSTMs", ACML (PMLR 77), arXiv:1801.1030
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
-from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
-from jaxseq.notation import Array, Key
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import hidden_product, input_affine, zeros_carry
+from jaxseq.notation import Array
 
 
 class NestedLSTMParams(NamedTuple):
@@ -67,14 +68,11 @@ class NestedLSTMGates(NamedTuple):
     o_in: Array
 
 
-_init = init_of(NestedLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H", W_in="H 4H", U_in="H 4H", b_in="4H")
+init = init_of(
+    NestedLSTMParams, added={"forget_bias": (1.0, "b[1] b_in[1]")},
+    W="D 4H", U="H 4H", b="4H", W_in="H 4H", U_in="H 4H", b_in="4H",
+)  # fmt: skip
 initial_carry = zeros_carry(NestedLSTMCarry)
-
-
-def init(key: Key, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any) -> NestedLSTMParams:
-    """Return parameters for D = input_size, H = hidden_size; options as of other cells. Consumes `key`."""
-    params, H = _init(key, input_size, hidden_size, forget_bias=forget_bias, **options), hidden_size
-    return params._replace(b_in=params.b_in.at[H : 2 * H].add(forget_bias))
 
 
 def equations(

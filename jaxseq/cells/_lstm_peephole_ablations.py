@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, zeros_for
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
 from jaxseq.cells._lstm_peephole import PeepholeParams, hidden_terms, output_gate
-from jaxseq.cells._parts import init_of, input_affine
+from jaxseq.cells._parts import input_affine
 from jaxseq.initializers import Initializer, uniform
 from jaxseq.notation import Array, Params, Tree
 

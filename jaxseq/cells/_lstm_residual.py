@@ -22,9 +22,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, initial_carry
 from jaxseq.cells._lstm_peephole import hidden_terms, output_gate
-from jaxseq.cells._parts import init_of
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array
 

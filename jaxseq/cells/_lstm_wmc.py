@@ -21,8 +21,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, initial_carry
-from jaxseq.cells._parts import init_of, input_affine
+from jaxseq.cells._parts import input_affine
 from jaxseq.notation import Array
 
 

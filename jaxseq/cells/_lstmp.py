@@ -9,7 +9,8 @@
     h' = m W_r                              recurrent projection (r in the paper), [B, P]
 
 Blocks are packed in the order i f g o. As in torch.nn.LSTM(proj_size=P), there are no peepholes (the paper has them:
-`lstm_peephole`), and no second, non-recurrent projection p = m W_pm beside r.
+`lstm_peephole`), and there is no second, non-recurrent projection p = m W_pm. `init` takes ``projection`` (P, half of H
+by default).
 
 Reference: Sak, Senior & Beaufays 2014, "Long short-term memory based recurrent neural network architectures for large
 vocabulary speech recognition", arXiv:1402.1128, section 2.
@@ -17,17 +18,15 @@ vocabulary speech recognition", arXiv:1402.1128, section 2.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, zeros_for
+from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._lstm import LSTMCarry
 from jaxseq.cells._parts import hidden_product, input_affine
-from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.notation import Array
 
 
 class LSTMPParams(NamedTuple):
@@ -49,30 +48,9 @@ class LSTMPGates(NamedTuple):
     m: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    projection: int | None = None,
-    forget_bias: float = 1.0,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-) -> LSTMPParams:
-    """Return parameters for D = input_size, H = hidden_size cells, P = projection (by default half of H, at least 1).
-
-    Consumes `key`. Raises InputError if projection is below 1.
-    """
-    D, H = input_size, hidden_size
-    P = max(1, H // 2) if projection is None else projection
-    if P < 1:
-        raise InputError(f"lstmp: projection must be at least 1, the features of the output; got {projection}")
-    k_W, k_U, k_b, k_r = jax.random.split(key, 4)
-    b = bias(k_b, (4 * H,), dtype).at[H : 2 * H].add(forget_bias)
-    W, U = packed(kernel, k_W, (D, H), 4, dtype), packed(recurrent, k_U, (P, H), 4, dtype)
-    return LSTMPParams(W, U, b, kernel(k_r, (H, P), dtype))
+init = init_of(
+    LSTMPParams, forget=1, sizes={"P": Size("projection", part=2)}, whole="W_r", W="D 4H", U="P 4H", b="4H", W_r="H P"
+)
 
 
 def initial_carry(params: LSTMPParams, batch_shape: tuple[int, ...] = ()) -> LSTMCarry:

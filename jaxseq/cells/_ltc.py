@@ -2,16 +2,16 @@
 
     dh/dt = -(1 / tau + f) * h + f * A,    f = sigmoid(x W + h U + b)
 
-over the time t since the last step, by the paper's fused solver: N steps, each half explicit and half implicit, of
+over the time dt since the last step, by the paper's fused solver: N steps, each half explicit and half implicit, of
 
-    h <- (h + d * f * A) / (1 + d * (1 / tau + f)),    d = t / N
+    h <- (h + d * f * A) / (1 + d * (1 / tau + f)),    d = dt / N
 
 f opens a conductance towards A: it both drives a unit and shortens its time constant, which stays between
 ``tau / (1 + tau)`` and tau, and h never leaves the range of its start, 0 and A (theorems 1 and 2; both hold exactly for
 the solver). ``1 / tau`` is softplus of the parameter `leak`, and so is positive whatever an optimizer does; the paper
-has tau itself. `init` starts with tau = 20, in the unit of t: with a shorter one the past is forgotten before it is
-learnt. ``ltc_with(unfolds=...)`` returns the cell for another N than 6. ``h U`` is computed anew in each of the
-N steps: the first is the cell's hidden term, N - 1 are inside the equations.
+has tau itself. `init` starts with tau = 20, in the unit of dt: with a shorter one the past is forgotten before it is
+learnt. ``h U`` is computed anew in each of the N steps: the first is the cell's hidden term, N - 1 are inside the
+equations. The input is `Spaced`; an array has dt = 1. ``.with_`` takes unfolds (N, 6 by default; at least 1).
 
 The paper writes one f for each unit, as here; the authors' later code has one sigmoid and one A for each pair of units.
 
@@ -27,8 +27,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine
-from jaxseq.cells._parts import Hidden, Timed, hidden_product, init_of, spaced, zeros_carry
-from jaxseq.initializers import uniform
+from jaxseq.cells._init import check_sizes, init_of
+from jaxseq.cells._inputs import Spaced, spaced
+from jaxseq.cells._parts import Hidden, hidden_product, zeros_carry
+from jaxseq.cells._recipe import made
+from jaxseq.initializers import constant, uniform
 from jaxseq.notation import Array
 
 
@@ -50,21 +53,23 @@ class LTCGates(NamedTuple):
 
 
 init = init_of(
-    LTCParams, W="D H", U="H H", b="H", A=("H", uniform(1.0)), leak=("H", jax.nn.initializers.constant(-3.0))
+    LTCParams, W="D H", U="H H", b="H", A=("H", uniform(1.0)), leak=("H", constant(-3.0))
 )  # fmt: skip
 initial_carry = zeros_carry(Hidden)
 
 
-def input_terms(params: LTCParams, x: Timed) -> Timed:
+def input_terms(params: LTCParams, x: Spaced) -> Spaced:
     """Return ``x W + b``, ``[B, H]``, and the times."""
-    return Timed(affine(x.x, params.W, params.b), x.t)
+    return Spaced(affine(x.x, params.W, params.b), x.dt)
 
 
-def ltc_with(unfolds: int = 6) -> Cell:
+@made
+def _ltc(unfolds: int = 6) -> Cell:
     """Return the cell whose solver takes `unfolds` steps within the time of one."""
+    check_sizes("ltc.with_", unfolds=unfolds)
 
-    def equations(params: LTCParams, carry: Hidden, wx: Timed, uh: Array) -> tuple[Hidden, Array, LTCGates]:
-        h, d = carry.h, wx.t * (1 / unfolds)
+    def equations(params: LTCParams, carry: Hidden, wx: Spaced, uh: Array) -> tuple[Hidden, Array, LTCGates]:
+        h, d = carry.h, wx.dt * (1 / unfolds)
         A = jnp.broadcast_to(params.A, h.shape)
         leak = jnp.broadcast_to(jax.nn.softplus(params.leak), h.shape)
         for n in range(unfolds):
@@ -78,5 +83,5 @@ def ltc_with(unfolds: int = 6) -> Cell:
     )  # fmt: skip
 
 
-ltc = ltc_with()
-"""The LTC as a Cell, with 6 steps of the solver; its input is `Timed`, t the time since the last step."""
+ltc = _ltc()
+"""The LTC as a Cell, with 6 steps of the solver; its input is `Spaced`."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxseq.cells._base import Cell, activate, blocks, zeros_for
-from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, input_affine, no_hidden_terms
 from jaxseq.notation import Array
 
 

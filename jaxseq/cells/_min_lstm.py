@@ -20,7 +20,8 @@ from typing import NamedTuple
 import jax
 
 from jaxseq.cells._base import Cell, blocks, zeros_for
-from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, input_affine, no_hidden_terms
 from jaxseq.notation import Array, Tree
 
 

@@ -1,11 +1,12 @@
 """Minion recurrent unit: a GRU (reset before the product) whose gates are replaced by constants.
 
-    r  = sigmoid(x W_r + h U_r + b_r)             reset gate, of MiRU-1 only; MiRU-2 has the constant beta for it
+    r  = sigmoid(x W_r + h U_r + b_r)             reset gate, of MiRU-1 only; MiRU-2 has the constant beta instead
     n  = tanh   (x W_n + (r * h) U_n + b_n)       candidate
     h' = lambda * h + (1 - lambda) * n            lambda: retain (1 keeps, 0 takes the candidate)
 
-`miru` is MiRU-2, the smallest, with lambda = beta = 0.5; `miru1` has lambda = 0.5. The constants are chosen by
-hand, not learned: `miru_of` and `miru1_of` make the cells with others. With beta = 1 MiRU-2 is a leaky Elman network.
+`miru` is MiRU-2, the smallest; `miru1` is MiRU-1. The constants are chosen by hand, not learned: ``miru.with_`` takes
+retain (lambda) and reset (beta), ``miru1.with_`` takes retain; each is 0.5 by default and from 0 to 1. With beta = 1
+MiRU-2 is a leaky Elman network.
 
 Reference: Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175;
 Neurocomputing 673 (2026), 132847.
@@ -18,7 +19,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, blocks
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 REFERENCE = 'Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175'
@@ -59,8 +62,11 @@ init1 = init_of(MiRU1Params, W="D 2H", U="H H", U_n="H H", b="2H")
 initial_carry = zeros_carry(Hidden)
 
 
-def miru_of(retain: float, reset: float) -> Cell:
+@made
+def _miru(retain: float = 0.5, reset: float = 0.5) -> Cell:
     """Return the MiRU-2 with ``lambda = retain`` and ``beta = reset``."""
+    check_range("miru.with_: retain", retain, 0, 1)
+    check_range("miru.with_: reset", reset, 0, 1)
 
     def equations(params: MiRUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRUGates]:
         n = jnp.tanh(wx + reset * uh)
@@ -70,8 +76,10 @@ def miru_of(retain: float, reset: float) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_product, equations, "miru", MiRUParams, REFERENCE)
 
 
-def miru1_of(retain: float) -> Cell:
+@made
+def _miru1(retain: float = 0.5) -> Cell:
     """Return the MiRU-1 with ``lambda = retain``."""
+    check_range("miru1.with_: retain", retain, 0, 1)
 
     def equations(params: MiRU1Params, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, MiRU1Gates]:
         wx_r, wx_n = blocks(wx, 2)
@@ -83,8 +91,8 @@ def miru1_of(retain: float) -> Cell:
     return Cell(init1, initial_carry, input_affine, hidden_product, equations, "miru1", MiRU1Params, REFERENCE)
 
 
-miru = miru_of(retain=0.5, reset=0.5)
+miru = _miru()
 """The minion recurrent unit without any gate (MiRU-2) as a Cell."""
 
-miru1 = miru1_of(retain=0.5)
+miru1 = _miru1()
 """The minion recurrent unit with a reset gate (MiRU-1) as a Cell."""

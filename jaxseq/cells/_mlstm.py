@@ -1,6 +1,6 @@
 """mLSTM, the xLSTM with matrix memory: keys and values are stored, queries read them, gates see only the input.
 
-In each of N heads, with K = H / N units, and gates that are one number a head:
+In each of N heads, with K = H / N units, and gates that are one number for each head:
 
     q = x W_q + b_q,  k = (x W_k + b_k) / sqrt(K),  v = x W_v + b_v     query, key, value; eqs. 22-24
     i = exp    (a_i),  a_i = x w_i + b_i                                input gate: write, not bounded; eq. 25
@@ -23,16 +23,15 @@ long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine, blocks, zeros_for
+from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._parts import no_hidden_terms
-from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, packed, zeros
-from jaxseq.notation import Array, Key, Tree
+from jaxseq.notation import Array, Tree
 
 
 class MLSTMParams(NamedTuple):
@@ -65,29 +64,10 @@ class MLSTMGates(NamedTuple):
     log_i: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    bias: Initializer = zeros,
-    forget_bias: float = 3.0,
-    heads: int = 1,
-) -> MLSTMParams:
-    """Return parameters for D = input_size, H = hidden_size in so many heads. Consumes `key`.
-
-    Raises:
-      InputError: if heads does not divide H.
-    """
-    D, H = input_size, hidden_size
-    if heads < 1 or H % heads:
-        raise InputError(f"mlstm: heads must divide the hidden size {H}; got {heads}")
-    keys = jax.random.split(key, 4)
-    W, W_if = packed(kernel, keys[0], (D, H), 4, dtype), packed(kernel, keys[1], (D, heads), 2, dtype)
-    b, b_if = bias(keys[2], (4 * H,), dtype), bias(keys[3], (2 * heads,), dtype)
-    return MLSTMParams(W, b, W_if, b_if.at[heads:].add(forget_bias))
+init = init_of(
+    MLSTMParams, added={"forget_bias": (3.0, "b_if[1]")}, sizes={"N": Size("heads", 1, divides="H")},
+    W="D 4H", W_if="D 2N", b="4H", b_if="2N",
+)  # fmt: skip
 
 
 def initial_carry(params: MLSTMParams, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:

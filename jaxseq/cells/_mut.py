@@ -16,11 +16,11 @@
 
 Blocks are packed in the order r z n. In two places the paper has the input itself, without a matrix: ``tanh(x)`` in
 MUT1's candidate and ``x + h U_r`` in MUT2's reset gate, which takes as many features as there are hidden units. W_n of
-mut1 and W_r of mut2 stand there, and begin as the identity (its first rows or columns where D is not H): with it the
-equations are the paper's. Without it mut2 is the GRU of Cho et al. whose z writes.
+mut1 and W_r of mut2 are in their places, and begin as the identity (its first rows or columns where D is not H): with
+it the equations are the paper's. Without it mut2 is the GRU of Cho et al. whose z writes.
 
-torchrecurrent has a matrix in the same places. Its MUT1 has a second bias inside of the inner tanh, which the paper has
-not; its MUT3 computes what is written here, while its documentation gives other equations.
+torchrecurrent has a matrix in the same places. Its MUT1 has a second bias inside the inner tanh, which the paper does
+not have; its MUT3 computes these equations, while its documentation gives others.
 
 Reference: Jozefowicz, Zaremba & Sutskever 2015, "An empirical exploration of recurrent network architectures",
 ICML 2015, PMLR 37 (MUT1, MUT2, MUT3).
@@ -29,13 +29,16 @@ ICML 2015, PMLR 37 (MUT1, MUT2, MUT3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import InitOf, checked_init, init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array, Key
+
+P = TypeVar("P")
 
 
 class MUT1Params(NamedTuple):
@@ -64,9 +67,10 @@ class MUTGates(NamedTuple):
     n: Array
 
 
-def beginning_with_identity(init: Callable[..., Any], block: int) -> Callable[..., Any]:
-    """Return `init` with ones on the diagonal of a block of W, and zeros beside it."""
+def beginning_with_identity(name: str, init: InitOf[P], block: int) -> Callable[..., P]:
+    """Return `init` with the identity as a block of W."""
 
+    @checked_init(name, init)
     def with_identity(key: Key, input_size: int, hidden_size: int, **options: Any) -> Any:
         """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
         params = init(key, input_size, hidden_size, **options)
@@ -113,13 +117,13 @@ init_mut1 = init_of(MUT1Params, W="D 3H", U="H H", U_n="H H", b="3H")
 init = init_of(MUTParams, W="D 3H", U="H 2H", U_n="H H", b="3H")
 
 mut1 = Cell(
-    beginning_with_identity(init_mut1, 2), initial_carry, input_terms_mut1, hidden_product, gates_mut1,
+    beginning_with_identity("mut1", init_mut1, 2), initial_carry, input_terms_mut1, hidden_product, gates_mut1,
     "mut1", MUT1Params, REFERENCE,
 )  # fmt: skip
 """MUT1."""
 
 mut2 = Cell(
-    beginning_with_identity(init, 0), initial_carry, input_affine, hidden_product, equations,
+    beginning_with_identity("mut2", init, 0), initial_carry, input_affine, hidden_product, equations,
     "mut2", MUTParams, REFERENCE,
 )  # fmt: skip
 """MUT2."""

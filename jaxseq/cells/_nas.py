@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine, blocks
+from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._parts import init_of, zeros_carry
+from jaxseq.cells._parts import zeros_carry
 from jaxseq.notation import Array
 
 

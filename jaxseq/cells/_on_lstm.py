@@ -19,17 +19,16 @@ networks", ICLR, arXiv:1810.09536, eqs. 1-14.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
+from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._lstm import LSTMCarry
 from jaxseq.cells._parts import hidden_product, input_affine, zeros_carry
-from jaxseq.errors import InputError
-from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Key
+from jaxseq.notation import Array
 
 
 class ONLSTMParams(NamedTuple):
@@ -56,38 +55,9 @@ class ONLSTMGates(NamedTuple):
     i_hat: Array
 
 
-def init(
-    key: Key,
-    input_size: int,
-    hidden_size: int,
-    *,
-    dtype: Any = jnp.float32,
-    kernel: Initializer = glorot,
-    recurrent: Initializer = orthogonal,
-    bias: Initializer = zeros,
-    forget_bias: float = 1.0,
-    chunk: int = 1,
-) -> ONLSTMParams:
-    """Return parameters for D = input_size, H = hidden_size, master gates of H / chunk units. Consumes `key`.
-
-    Raises:
-      InputError: if chunk does not divide H.
-    """
-    D, H = input_size, hidden_size
-    if chunk < 1 or H % chunk:
-        raise InputError(f"on_lstm: chunk must divide the hidden size {H}; got {chunk}")
-    k_W, k_U, k_b = jax.random.split(key, 3)
-
-    def drawn(draw: Initializer, key: Key, rows: int) -> Array:
-        gates, masters = jax.random.split(key)
-        both = [packed(draw, gates, (rows, H), 4, dtype), packed(draw, masters, (rows, H // chunk), 2, dtype)]
-        return jnp.concatenate(both, axis=-1)
-
-    W, U = drawn(kernel, k_W, D), drawn(recurrent, k_U, H)
-    b = bias(k_b, (W.shape[1],), dtype)
-    return ONLSTMParams(W, U, b.at[H : 2 * H].add(forget_bias))
-
-
+init = init_of(
+    ONLSTMParams, forget=1, sizes={"M": Size("chunk", 1, divides="into")}, W="D 4H+2M", U="H 4H+2M", b="4H+2M"
+)
 initial_carry = zeros_carry(LSTMCarry)
 
 

@@ -5,7 +5,7 @@ With the time t of this step, and for each unit a period tau, a shift s and a sh
     phi = ((t - s) mod tau) / tau                                phase in 0..1
     k = 2 phi / r_on        while phi < r_on / 2                 openness: rises,
         2 - 2 phi / r_on    while r_on / 2 <= phi < r_on         falls,
-        leak * phi          otherwise                            and is shut but for a leak
+        leak * phi          otherwise                            and is shut except for a leak
     i = sigmoid(x W_i + h U_i + p_i * c + b_i)                   input gate: write
     f = sigmoid(x W_f + h U_f + p_f * c + b_f)                   forget gate: retain
     g = tanh   (x W_g + h U_g + b_g)                             candidate
@@ -14,11 +14,16 @@ With the time t of this step, and for each unit a period tau, a shift s and a sh
     h~ = o * tanh(c~)
     c' = k * c~ + (1 - k) * c,   h' = k * h~ + (1 - k) * h       k = 0 keeps the old state
 
-The blocks are packed in the order i f g o, the peepholes in the order i f o. The input is a `Timed`: t is a time stamp,
-in the unit of tau and s. The phase is computed in float32 at least, and needs stamps that its precision can tell apart.
-The leak is no parameter: `phased_lstm` has 0.001, as in the paper's training; ``with_leak(0.0)`` is the cell that the
-paper evaluates with. `init` draws tau log-uniformly between 1 and 20 (``periods``, about the paper's exp U(0, 3)) and s
+The blocks are packed in the order i f g o, the peepholes in the order i f o. The input is `Stamped`, in the unit of tau
+and s; an array is stamped 0, 1, 2, ... The phase is computed in float32 at least, and needs stamps that its precision
+can tell apart. `init` draws tau log-uniformly between 1 and 20 (``periods``, about the paper's exp U(0, 3)) and s
 uniformly in the period; r_on is 0.05.
+
+The leak is a constant: ``.with_`` takes leak (0.001 by default, as in the paper's training; 0 to 1). The paper
+evaluates with 0:
+
+    >>> from jaxseq.cells import phased_lstm
+    >>> evaluated = phased_lstm.with_(leak=0.0)
 
 Reference: Neil, Pfeiffer & Liu 2016, "Phased LSTM: accelerating recurrent network training for long or event-based
 sequences", NeurIPS, arXiv:1610.09513, section 2.
@@ -32,8 +37,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, affine, blocks
+from jaxseq.cells._init import check_range, checked_init, init_of
+from jaxseq.cells._inputs import Stamped, stamped
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._parts import Timed, hidden_product, init_of, stamped, zeros_carry
+from jaxseq.cells._parts import hidden_product, zeros_carry
+from jaxseq.cells._recipe import made
+from jaxseq.errors import InputError
 from jaxseq.initializers import zeros
 from jaxseq.notation import Array, Key, Tree
 
@@ -67,13 +76,19 @@ _init = init_of(
 )  # fmt: skip
 
 
+@checked_init("phased_lstm", _init)
 def init(
     key: Key, input_size: int, hidden_size: int, *, periods: tuple[float, float] = (1.0, 20.0), **options: Any
 ) -> PhasedLSTMParams:
     """Return parameters, with periods log-uniform between the two given; other options as in `init_of`.
 
     Consumes `key`.
+
+    Raises:
+      InputError: if the periods are not two numbers above 0, the shorter first.
     """
+    if len(periods) != 2 or not 0 < periods[0] <= periods[1]:
+        raise InputError(f"phased_lstm: periods must be two numbers above 0, the shorter first; got {periods}")
     key, k_tau, k_s = jax.random.split(key, 3)
     params = _init(key, input_size, hidden_size, **options)
     uniform = lambda k: jax.random.uniform(k, params.tau.shape, params.tau.dtype)  # noqa: E731
@@ -85,7 +100,7 @@ def init(
 initial_carry = zeros_carry(LSTMCarry)
 
 
-def input_terms(params: PhasedLSTMParams, x: Timed) -> tuple[Array, Array]:
+def input_terms(params: PhasedLSTMParams, x: Stamped) -> tuple[Array, Array]:
     """Return ``x W + b``, ``[B, 4H]``, and the phase of each unit, ``[B, H]``, in float32 at least."""
     a = affine(x.x, params.W, params.b)
     shape = (*a.shape[:-1], params.tau.shape[0])
@@ -94,8 +109,10 @@ def input_terms(params: PhasedLSTMParams, x: Timed) -> tuple[Array, Array]:
     return a, jnp.mod(t - s, tau) / tau
 
 
-def with_leak(leak: float) -> Cell:
+@made
+def _phased_lstm(leak: float = 0.001) -> Cell:
     """Return the phased LSTM whose shut units leak at this rate."""
+    check_range("phased_lstm.with_: leak", leak, 0, 1)
 
     def equations(
         params: PhasedLSTMParams, carry: LSTMCarry, wx: Tree, uh: Array
@@ -120,5 +137,5 @@ def with_leak(leak: float) -> Cell:
     )  # fmt: skip
 
 
-phased_lstm = with_leak(0.001)
+phased_lstm = _phased_lstm()
 """The phased LSTM as a Cell."""

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxseq.cells._base import Cell, activate, zeros_for
-from jaxseq.cells._parts import init_of, input_affine, no_hidden_terms
-from jaxseq.initializers import glorot
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import input_affine, no_hidden_terms
 from jaxseq.notation import Array, Carry, Params, Tree
 
 
@@ -108,7 +108,7 @@ def gates_1(params: QRNN1Params, carry: QRNN1Carry, wx: Array, uh: Tree) -> tupl
 _REFERENCE = 'Bradbury et al. 2017, "Quasi-recurrent neural networks", arXiv:1611.01576, sections 2 and 2.1, fo-pooling'
 
 qrnn = Cell(
-    init_of(QRNNParams, W="D 3H", V=("D 3H", glorot), b="3H"),
+    init_of(QRNNParams, W="D 3H", V="D 3H", b="3H"),
     zeros_and_input(QRNNCarry), affine_and_input, last_input_product, equations, "qrnn", QRNNParams, _REFERENCE,
 )  # fmt: skip
 """The QRNN with a window of 2 and fo-pooling as a Cell."""

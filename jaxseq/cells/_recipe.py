@@ -121,27 +121,67 @@ class Made:
         return dataclasses.replace(self, **{"recipe": None, **changes})  # type: ignore[type-var]
 
     def with_(self, **options: Any) -> Self:
-        """Return the variant made with other options; the error for an unknown one lists them.
+        """Return the variant made with other options, such as other constants of the equations.
 
         Raises:
-          InputError: if there is no such option, or as the maker says of a value.
+          InputError: if there is no such option, or a value is out of range.
 
         Example:
           >>> from jaxseq.cells import clockwork
           >>> clockwork.with_(periods=(1, 3)) == clockwork.with_(periods=(1, 3))
           True
         """
-        known = inspect.signature(self.recipe.factory).parameters if self.recipe else {}
-        variable = {name: None for name, p in known.items() if p.default is not p.empty}
+        bound, variable = self._call()
+        parts = [v for v in jax.tree.leaves(list(bound.values()), is_leaf=is_made) if is_made(v)]
         for option in options:
-            if option not in variable:
-                have = f"known: {', '.join(variable)}" if variable else "it has none"
-                raise InputError(
-                    f"{self.name}.with_: unknown option {option!r}: {nearest(option, variable)}{have}; options of init "
-                    "are given to init"
+            taken = None in variable and not any(option in part._call()[1] for part in parts)
+            if not (option in variable or taken):
+                raise InputError(f"{self.name}.with_: unknown option {option!r}: {self._hint(option, parts, variable)}")
+        if self.recipe is None or not options:
+            return self
+        every = bound.pop("*", ())
+        return self.recipe.factory(*every, **{**bound, **options})
+
+    def _call(self) -> tuple[dict[str, Any], list[str | None]]:
+        """Return the arguments of the call that made it, and the names that `with_` may change; None for any name.
+
+        Arguments are given by name, except those that have none: ``cells`` of ``stack(*cells)``, as "*".
+        """
+        if self.recipe is None or self.recipe.factory is registered:
+            return {}, []
+        parameters = inspect.signature(self.recipe.factory).parameters
+        given = inspect.signature(self.recipe.factory).bind(*self.recipe.args, **dict(self.recipe.options)).arguments
+        bound: dict[str, Any] = {}
+        variable: list[str | None] = []
+        for name, p in parameters.items():
+            if p.kind is p.VAR_POSITIONAL:
+                bound["*"] = given.get(name, ())
+            elif p.kind is p.VAR_KEYWORD:
+                bound |= given.get(name, {})
+                variable.append(None)
+            else:
+                bound |= {name: given[name]} if name in given else {}
+                variable += [] if is_made(given.get(name)) else [name]
+        return bound, variable
+
+    def _hint(self, option: str, parts: list[Any], variable: list[str | None]) -> str:
+        """Return what to do about an option that `with_` does not know."""
+        init = getattr(self, "init", None)
+        if init is not None and option in inspect.signature(init).parameters:
+            return f"it is an option of init: {self.name}.init(key, input_size, hidden_size, {option}=...)"
+        for part in parts:
+            if option in part._call()[1]:
+                return (
+                    f"it is an option of {part.name}: give {part.name}.with_({option}=...) to {self._maker()} instead"
                 )
-        assert self.recipe is not None
-        return self.recipe.factory(*self.recipe.args, **{**dict(self.recipe.options), **options})
+        if names := dict.fromkeys(name for name in variable if name is not None):
+            return f"{nearest(option, names)}known: {', '.join(names)}"
+        if parts:
+            return f"{self._maker()} has no options; its parts are {', '.join(part.name for part in parts)}"
+        return f"{self.name} has no options for its equations; those of init are given to init"
+
+    def _maker(self) -> str:
+        return self.recipe.factory.__name__ if self.recipe else self.name
 
     def _fields(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]

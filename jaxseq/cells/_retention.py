@@ -29,6 +29,7 @@ import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, zeros_for
 from jaxseq.cells._deltanet import outer, read
+from jaxseq.cells._init import check_range, check_sizes, checked_init
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Tree
@@ -59,6 +60,7 @@ class RetentionGates(NamedTuple):
     v: Array
 
 
+@checked_init("retention")
 def init(
     key: Key,
     input_size: int,
@@ -71,6 +73,8 @@ def init(
 ) -> RetentionParams:
     """Return parameters for D = input_size, H = hidden_size, K = key_size (H / 2 by default). Consumes `key`."""
     K = max(1, hidden_size // 2) if key_size is None else key_size
+    check_sizes("retention", key_size=K)
+    check_range("retention: gamma", gamma, 0, 1)
     widths = (K, K, K, K, hidden_size)
     W = [kernel(k, (input_size, n), dtype) for k, n in zip(jax.random.split(key, 5), widths, strict=True)]
     theta = 10000.0 ** -(jnp.arange(K) / K)

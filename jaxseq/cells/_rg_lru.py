@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, zeros_for
-from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, input_affine, no_hidden_terms
 from jaxseq.notation import Array, Key, Tree
 
 SHARPNESS = 8

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxseq.cells._base import Cell, activate, affine
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_sizes, checked_init, init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array, Key
 
 
@@ -44,7 +45,7 @@ class RHNParams(NamedTuple):
 
 
 class RHNGates(NamedTuple):
-    """Candidate, transform gate (t = 1 writes), carry gate (c = 1 retains), state after it: ``[B, H]``, one a layer."""
+    """For each layer: candidate, transform gate (t = 1 writes), carry gate (c = 1 retains), new state, ``[B, H]``."""
 
     h: tuple[Array, ...]
     t: tuple[Array, ...]
@@ -61,13 +62,15 @@ class _One(NamedTuple):
 initial_carry = zeros_carry(Hidden)
 
 
-def _init(blocks: int) -> Callable[..., RHNParams]:
+def _init(name: str, blocks: int) -> Callable[..., RHNParams]:
     draw = init_of(_One, W=f"D {blocks}H", U=f"H {blocks}H", b=f"{blocks}H")
 
+    @checked_init(name, draw)
     def init(
         key: Key, input_size: int, hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, **options: Any
     ) -> RHNParams:
         """Return parameters for D = input_size, H = hidden_size and L = depth. Consumes `key`."""
+        check_sizes(name, depth=depth)
         first, *above = [draw(k, input_size, hidden_size, **options) for k in jax.random.split(key, depth)]
         biased = lambda b: b.at[hidden_size : 2 * hidden_size].add(transform_bias)  # noqa: E731
         return RHNParams(first.W, first.U, biased(first.b), tuple(Layer(one.U, biased(one.b)) for one in above))
@@ -96,7 +99,7 @@ def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> C
         return Hidden(s), s, RHNGates(*zip(*layers, strict=True))
 
     reference = 'Zilly et al. 2017, "Recurrent highway networks", arXiv:1607.03474, section 4'
-    return Cell(_init(blocks), initial_carry, input_affine, hidden_product, equations, name, RHNParams, reference)
+    return Cell(_init(name, blocks), initial_carry, input_affine, hidden_product, equations, name, RHNParams, reference)
 
 
 rhn = _highway(both, 3, "rhn")

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._base import Cell
+from jaxseq.cells._init import check_range, check_sizes, checked_init
 from jaxseq.cells._lru import ComplexCarry, Drive, initial_carry, real_part, times
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import legendre_scaled
@@ -47,6 +48,7 @@ class S5Params(NamedTuple):
     log_step: Array
 
 
+@checked_init("s5")
 def init(
     key: Key,
     input_size: int,
@@ -59,6 +61,9 @@ def init(
 ) -> S5Params:
     """Return parameters for D = input_size, H = hidden_size, N = state_size (H by default). Consumes `key`."""
     D, H, N = input_size, hidden_size, hidden_size if state_size is None else state_size
+    check_sizes("s5", state_size=N)
+    check_range("s5: step_min", step_min, 0, above=True)
+    check_range("s5: step_max", step_max, step_min)
     frequency, V = _normal_hippo(N)
     k_B, k_C, k_D, k_step = jax.random.split(key, 4)
     B = jax.random.normal(k_B, (D, 2 * N), dtype) * D**-0.5

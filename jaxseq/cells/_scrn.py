@@ -1,15 +1,15 @@
-"""Structurally constrained recurrent network: a hidden layer beside a context that changes slowly.
+"""Structurally constrained recurrent network: a hidden layer next to a context that changes slowly.
 
     s' = (1 - alpha) * (x W_s + b_s) + alpha * s         context: alpha = 1 retains, 0 writes
     h' = sigmoid(s' P + x W_h + h U + b_h)               hidden layer
     y  = h' V_h + s' V_s                                 output
 
-alpha is a constant, 0.95 in the paper's experiments; ``scrn_with(alpha=...)`` returns the cell for another one. The
-output is what the paper puts into its softmax, which here is the model's own, as is its bias. W and b are packed in
-the order s h. The paper has no biases; b adds one for each layer. Its context may have another size than the hidden
-layer; here both have H units.
+alpha is a constant, 0.95 in the paper's experiments; ``.with_`` takes another alpha (0 to 1). The output is what the
+paper puts into its softmax; that softmax and its bias belong to the model. W and b are packed in the order s h. The
+paper has no biases; b adds one for each layer. Its context may have another size than the hidden layer; here both have
+H units.
 
-torchrecurrent's SCRNCell feeds y, through a tanh, back to the next step in place of h; the paper feeds h back.
+torchrecurrent's SCRNCell feeds y, through a tanh, back to the next step instead of h; the paper feeds h back.
 
 Reference: Mikolov, Joulin, Chopra, Mathieu & Ranzato 2014, "Learning longer memory in recurrent neural networks",
 arXiv:1412.7753, section 3.2, in their letters x = x, W_s = B, W_h = A, U = R, V_h = U, V_s = V.
@@ -22,7 +22,9 @@ from typing import NamedTuple
 import jax
 
 from jaxseq.cells._base import Cell, blocks
-from jaxseq.cells._parts import hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import hidden_product, input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.initializers import glorot
 from jaxseq.notation import Array
 
@@ -53,13 +55,15 @@ class SCRNGates(NamedTuple):
 
 
 init = init_of(
-    SCRNParams, W="D 2H", U="H H", P=("H H", glorot), V_h=("H H", glorot), V_s=("H H", glorot), b="2H"
+    SCRNParams, W="D 2H", U="H H", P=("H H", glorot), V_h="H H", V_s="H H", b="2H"
 )  # fmt: skip
 initial_carry = zeros_carry(SCRNCarry)
 
 
-def scrn_with(alpha: float = 0.95) -> Cell:
+@made
+def _scrn(alpha: float = 0.95) -> Cell:
     """Return the cell whose context retains `alpha` of itself at each step."""
+    check_range("scrn.with_: alpha", alpha, 0, 1)
 
     def equations(params: SCRNParams, carry: SCRNCarry, wx: Array, uh: Array) -> tuple[SCRNCarry, Array, SCRNGates]:
         wx_s, wx_h = blocks(wx, 2)
@@ -74,5 +78,5 @@ def scrn_with(alpha: float = 0.95) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_product, equations, "scrn", SCRNParams, reference)
 
 
-scrn = scrn_with()
+scrn = _scrn()
 """The SCRN as a Cell, with alpha = 0.95."""

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, blocks
-from jaxseq.cells._parts import Hidden, hidden_product, init_of, input_affine, zeros_carry
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carry
 from jaxseq.notation import Array
 
 REFERENCE = 'Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:1604.02910'

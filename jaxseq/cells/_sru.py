@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate, blocks, zeros_for
-from jaxseq.cells._parts import init_of, no_hidden_terms
+from jaxseq.cells._init import checked_init, init_of
+from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Key, Tree
 
@@ -59,10 +60,11 @@ class SRUGates(NamedTuple):
     s: Array
 
 
-def _init_of(params_type: Any, **others: Any) -> Any:
+def _init_of(name: str, params_type: Any, **others: Any) -> Any:
     skips = init_of(params_type, W="D 3H", **others, b="2H")
     projects = init_of(params_type, W="D 4H", **others, b="2H")
 
+    @checked_init(name, skips)
     def init(key: Key, input_size: int, hidden_size: int, **options: Any) -> Any:
         """Return parameters; W has a fourth block where D is not H. Consumes `key`; options as in `init_of`."""
         return (skips if input_size == hidden_size else projects)(key, input_size, hidden_size, **options)
@@ -101,14 +103,15 @@ def gates_2017(params: SRU2017Params, carry: SRUCarry, wx: Tree, uh: Tree) -> tu
 
 
 sru = Cell(
-    _init_of(SRUParams, v=("2H", uniform(0.1))), initial_carry, input_terms, no_hidden_terms, equations,
+    _init_of("sru", SRUParams, v=("2H", uniform(0.1))), initial_carry, input_terms, no_hidden_terms, equations,
     "sru", SRUParams,
     "Lei et al. 2018, \"Simple recurrent units for highly parallelizable recurrence\", arXiv:1709.02755v5, eqs. 1-4",
 )  # fmt: skip
 """The SRU as a Cell."""
 
 sru_2017 = Cell(
-    _init_of(SRU2017Params), initial_carry, input_terms, no_hidden_terms, gates_2017, "sru_2017", SRU2017Params,
+    _init_of("sru_2017", SRU2017Params), initial_carry, input_terms, no_hidden_terms, gates_2017,
+    "sru_2017", SRU2017Params,
     "Lei & Zhang 2017, \"Training RNNs as fast as CNNs\", arXiv:1709.02755v1",
     linear="elementwise",
 )  # fmt: skip

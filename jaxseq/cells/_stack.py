@@ -1,7 +1,7 @@
 """Cells on top of one another, as one Cell: the output of each is the input of the next, within the step.
 
 Params and carry are tuples, the lowest layer first. Dropout between the layers is drawn for all T before the loop
-(`drop_between`) and travels beside x, so that a step holds no random numbers and stays a pure function of its input.
+(`drop_between`) and travels with x, so that a step holds no random numbers and stays a pure function of its input.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxseq.cells._base import Cell
+from jaxseq.cells._base import Cell, Sourced
 from jaxseq.cells._checks import check_is_cell, input_size_of
+from jaxseq.cells._init import passing_on, takes
+from jaxseq.cells._inputs import Spaced, Stamped, input_type, lift_step
 from jaxseq.cells._recipe import made
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError
@@ -19,11 +21,11 @@ from jaxseq.notation import Array, Carry, Key, Params, Tree
 
 
 class Dropped(NamedTuple):
-    """An input with the dropout masks of the layers above it.
+    """The input of a stack with the dropout masks of its layers; see `drop_between`.
 
     Fields:
       x: ``[..., D]``.
-      keep: one array ``[..., H_k]`` for each layer k but the last: 0 drops a unit of its output, 1 / (1 - rate)
+      keep: one array ``[..., H_k]`` for each layer k except the last: 0 drops a unit of its output, 1 / (1 - rate)
         keeps it.
     """
 
@@ -35,12 +37,18 @@ class Dropped(NamedTuple):
 def stack(*cells: Cell) -> Cell:
     """Return the Cell that runs `cells` as layers, the first one lowest.
 
-    ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one each, and keyword
-    arguments for every layer's init. The output is the top layer's; the gates are a tuple, one entry a layer. The
-    input is x, or `Dropped` for dropout between layers.
+    ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one for each. Its options go to
+    every layer whose init takes them. The output is the top layer's; the gates are a tuple, one entry for each layer.
+    The input is that of the lowest layer, or `Dropped` for dropout between layers. Each other layer gets the
+    ``features`` of the one below: its output, and of a layer with attention ``[h; context]``.
+
+    A layer that takes more than an array gets these features with the times of the stack's input, where both are
+    `Stamped` or both `Spaced`; otherwise lifted, as ``cell.lift`` does.
+
+    Where layers read a source, ``remember`` returns a tuple with a memory for each layer, None for those without.
 
     Raises:
-      InputError: if no cell is given, or one above the lowest takes more than an array (times, what is missing).
+      InputError: if no cell is given, or one above the lowest takes time stamps and the lowest does not.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -55,45 +63,60 @@ def stack(*cells: Cell) -> Cell:
         raise InputError("stack: expected at least one cell, got none; for example stack(lstm, lstm)")
     for layer, cell in enumerate(cells):
         check_is_cell("stack", cell)
-        if layer and not cell.takes_array:
+        if layer and Stamped is input_type(cell.lift) is not input_type(cells[0].lift):
             raise InputError(
-                f"stack: {cell.name} takes more than an array, and can only be the lowest layer; the others get the "
-                f"output of the one below. Got it as layer {layer}"
+                f"stack: {cell.name}, layer {layer}, takes time stamps, and the lowest layer, {cells[0].name}, has "
+                f"none for it. Put a cell that takes Stamped lowest, such as {cell.name}"
             )
 
+    timed = any(input_type(cell.lift) is input_type(cells[0].lift) for cell in cells[1:])
+
     def init(key: Key, input_size: int, hidden_size: int | tuple[int, ...], **options: Any) -> Params:
+        # an option that no layer takes goes to all: the error is then the layer's own
+        unknown = [name for name in options if not any(takes(c.init, name) for c in cells)]
         sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
         if len(sizes) != len(cells):
             raise InputError(f"stack: expected {len(cells)} hidden sizes, one for each cell; got {sizes}")
         params, D = [], input_size
         for layer, (cell, k) in enumerate(zip(cells, jax.random.split(key, len(cells)), strict=True)):
-            params.append(cell.init(k, D, sizes[layer], **options))
+            own = {name: value for name, value in options.items() if name in unknown or takes(cell.init, name)}
+            params.append(cell.init(k, D, sizes[layer], **own))
             if layer + 1 < len(cells):
                 D = cell.output_size(params[-1], D)
         return tuple(params)
 
     def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, params, strict=True))
+        return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, _of_layers(params), strict=True))
 
     def input_terms(params: Params, x: Tree) -> Tree:
         x, keep = x if isinstance(x, Dropped) else (x, None)
-        return cells[0].input_terms(params[0], x), keep
+        times = x._replace(x=None) if isinstance(x, Stamped | Spaced) and timed else None
+        return cells[0].input_terms(_of_layers(params)[0], x), keep, times
 
     def hidden_terms(params: Params, carry: Carry) -> Tree:
-        return tuple(c.hidden_terms(p, k) for c, p, k in zip(cells, params, carry, strict=True))
+        return tuple(c.hidden_terms(p, k) for c, p, k in zip(cells, _of_layers(params), carry, strict=True))
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
-        wx, keep = wx
+        params = _of_layers(params)
+        wx, keep, times = wx
         new, out, named = cells[0].equations(params[0], carry[0], wx, uh[0])
         carries, all_gates = [new], [named]
         for layer in range(1, len(cells)):
-            below = out if keep is None else out * keep[layer - 1]
-            wx = cells[layer].input_terms(params[layer], below)
+            below = cells[layer - 1].features(out)
+            below = below if keep is None else below * keep[layer - 1]
+            same = times is not None and type(times) is input_type(cells[layer].lift)
+            x = times._replace(x=below) if same else lift_step(cells[layer], below)
+            wx = cells[layer].input_terms(params[layer], x)
             new, out, named = cells[layer].equations(params[layer], carry[layer], wx, uh[layer])
             carries.append(new)
             all_gates.append(named)
         return tuple(carries), out, tuple(all_gates)
 
+    def remember(params: Params, values: Array | None, mask: Array | None = None) -> Tree:
+        pairs = zip(cells, params, strict=True)
+        return tuple(None if c.remember is None else c.remember(p, values, mask) for c, p in pairs)
+
+    init.__signature__ = passing_on(init, *(cell.init for cell in cells))  # type: ignore[attr-defined]
     return Cell(
         init,
         initial_carry,
@@ -105,11 +128,21 @@ def stack(*cells: Cell) -> Cell:
         spatial=max(c.spatial for c in cells),
         lift=cells[0].lift,
         layers=cells,
+        features=cells[-1].features,
+        remember=remember if any(c.remember for c in cells) else None,
     )
 
 
+def _of_layers(params: Params) -> Params:
+    """Return the params of each layer, those of a layer that reads with its memory."""
+    if not isinstance(params, Sourced):
+        return params
+    pairs = zip(params.params, params.memory, strict=True)
+    return tuple(own if memory is None else Sourced(own, memory) for own, memory in pairs)
+
+
 def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
-    """Return xs with dropout masks for the outputs of every layer of a stack but the last, drawn anew at each step.
+    """Return xs with dropout masks for the outputs of every layer of a stack except the last, drawn anew at each step.
 
     Args:
       key: consumed.

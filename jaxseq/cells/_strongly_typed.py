@@ -26,9 +26,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxseq.cells._base import Cell, activate, blocks, zeros_for
-from jaxseq.cells._parts import Hidden, init_of, input_affine, no_hidden_terms
+from jaxseq.cells._init import init_of
+from jaxseq.cells._parts import Hidden, input_affine, no_hidden_terms
 from jaxseq.cells._qrnn import affine_and_input, last_input_product, zeros_and_input
-from jaxseq.initializers import glorot
 from jaxseq.notation import Array, Tree
 
 
@@ -117,7 +117,7 @@ t_rnn = Cell(
 )  # fmt: skip
 """The strongly typed RNN as a Cell."""
 
-init = init_of(TypedParams, W="D 3H", V=("D 3H", glorot), b="3H")
+init = init_of(TypedParams, W="D 3H", V="D 3H", b="3H")
 
 t_gru = Cell(
     init, zeros_and_input(TGRUCarry), affine_and_input, last_input_product, t_gru_gates, "t_gru", TypedParams,

@@ -1,4 +1,4 @@
-"""GRU with weighted delayed feedback: the state of some steps ago enters beside the last one.
+"""GRU with weighted delayed feedback: the state of some steps ago enters with the last one.
 
     u = tanh   (x W_u + h U_u + b_u)               candidate of the last state
     z = tanh   (x W_z + h_d U_z + b_z)             candidate of h_d, the state d steps before h
@@ -6,9 +6,9 @@
     g = sigmoid(x W_g + h U_g + b_g)               update gate: write (1 writes, 0 keeps)
     h' = (1 - g) * h + g * (u + a * z)
 
-The delay d is a fixed number of steps: `tau_gru` has d = 2, `tau_gru_of` makes others (the paper takes it as a
-hyperparameter of the task, up to the length of the memory wanted). The states of the last d steps travel in the carry,
-zeros at first, which copies d * H numbers a row and step. The blocks are packed in the order u g a z.
+The delay d is a fixed number of steps: ``.with_`` takes delay (2 by default; at least 1). In the paper it is a
+hyperparameter of the task, up to the length of the memory wanted. The states of the last d steps are in the carry,
+zeros at first, which copies d * H numbers per row at each step. The blocks are packed in the order u g a z.
 
 Reference: Erichson, Lim & Mahoney 2022, "Gated recurrent neural networks with weighted time-delay feedback",
 arXiv:2212.00228.
@@ -21,7 +21,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
-from jaxseq.cells._parts import init_of, input_affine
+from jaxseq.cells._init import check_sizes, init_of
+from jaxseq.cells._parts import input_affine
+from jaxseq.cells._recipe import made
 from jaxseq.notation import Array
 
 
@@ -66,8 +68,10 @@ def equations(params: TauGRUParams, carry: TauGRUCarry, wx: Array, uh: Array) ->
     return TauGRUCarry(h, past), h, TauGRUGates(u, g, a, z)
 
 
-def tau_gru_of(delay: int) -> Cell:
+@made
+def _tau_gru(delay: int = 2) -> Cell:
     """Return the cell with ``d = delay`` steps, 1 or more."""
+    check_sizes("tau_gru.with_", delay=delay)
 
     def initial_carry(params: TauGRUParams, batch_shape: tuple[int, ...] = ()) -> TauGRUCarry:
         H, dtype = params.U.shape[0], params.U.dtype
@@ -77,5 +81,5 @@ def tau_gru_of(delay: int) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_terms, equations, "tau_gru", TauGRUParams, reference)
 
 
-tau_gru = tau_gru_of(delay=2)
+tau_gru = _tau_gru()
 """The GRU with feedback delayed by 2 steps as a Cell."""

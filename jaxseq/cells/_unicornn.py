@@ -1,4 +1,4 @@
-"""Undamped independent controlled oscillators: a symplectic step of a Hamiltonian system, each unit by itself.
+"""Undamped independent controlled oscillators: a symplectic step of a Hamiltonian system, each unit separately.
 
     step = dt * sigmoid(c)                                   how far each unit goes at a step
     z' = z - step * (tanh(u * h + x W + b) + alpha * h)      velocity
@@ -6,8 +6,8 @@
 
 For a constant input the energy ``(alpha h^2 + z^2) / 2 + log(cosh(u * h + x W + b)) / u`` is conserved up to the step
 size, and every step is invertible and keeps volumes: neither damping nor blow-up. u and c are one number for each unit;
-units are mixed by the next layer's W. alpha and dt are constants, ``unicornn_with(dt=..., alpha=...)``. The residual
-connections between the paper's layers (its section on deep networks) are not here.
+units are mixed by the next layer's W. The residual connections between the paper's layers (its section on deep
+networks) are left out. ``.with_`` takes dt (0.5 by default; above 0) and alpha (0; at least 0).
 
 `init` draws u from [0, 1) and c from [-0.1, 0.1), as the authors' code.
 
@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell
-from jaxseq.cells._parts import init_of, input_affine, zeros_carry
+from jaxseq.cells._init import check_range, init_of
+from jaxseq.cells._parts import input_affine, zeros_carry
+from jaxseq.cells._recipe import made
 from jaxseq.initializers import uniform
 from jaxseq.notation import Array
 
@@ -51,7 +53,7 @@ class UnICORNNGates(NamedTuple):
     step: Array
 
 
-init = init_of(UnICORNNParams, W="D H", u=("H", jax.nn.initializers.uniform(1.0)), c=("H", uniform(0.1)), b="H")
+init = init_of(UnICORNNParams, W="D H", u=("H", uniform(1.0, low=0.0)), c=("H", uniform(0.1)), b="H")
 initial_carry = zeros_carry(UnICORNNCarry, "u")
 
 
@@ -60,8 +62,11 @@ def hidden_terms(params: UnICORNNParams, carry: UnICORNNCarry) -> Array:
     return jnp.broadcast_to(params.u, carry.h.shape) * carry.h
 
 
-def unicornn_with(dt: float = 0.5, alpha: float = 0.0) -> Cell:
+@made
+def _unicornn(dt: float = 0.5, alpha: float = 0.0) -> Cell:
     """Return the cell with the time step `dt` and the stiffness `alpha`."""
+    check_range("unicornn.with_: dt", dt, 0, above=True)
+    check_range("unicornn.with_: alpha", alpha, 0)
 
     def equations(
         params: UnICORNNParams, carry: UnICORNNCarry, wx: Array, uh: Array
@@ -76,5 +81,5 @@ def unicornn_with(dt: float = 0.5, alpha: float = 0.0) -> Cell:
     return Cell(init, initial_carry, input_affine, hidden_terms, equations, "unicornn", UnICORNNParams, reference)
 
 
-unicornn = unicornn_with()
+unicornn = _unicornn()
 """The UnICORNN as a Cell, with dt = 0.5, alpha = 0."""

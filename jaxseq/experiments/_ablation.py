@@ -1,14 +1,15 @@
 """Each part of an LSTM left out and the rest trained anew (Greff et al. 2015).
 
-The vanilla LSTM (with peepholes) and its eight variants, each but for one change, are trained on two tasks. The paper's
-are streams of data in which every step is labelled or foretold and what is past must give way to what is new; so are
-these: symbols warped in time (say at every step what was before), and the letters of English sentences (foretell the
-next). Each variant is trained at the learning rate that suits it (`training.learn`), as in the paper.
+The vanilla LSTM (with peepholes) and its eight variants, which differ from it by one change each, are trained on two
+problems. The paper's are streams of data in which every step is labelled or predicted, and the past must give way to
+what is new; so are these: symbols warped in time (output at each step the symbol before), and the letters of English
+sentences (predict the next). Each variant is trained at the learning rate that suits it (`training.learn`), as in the
+paper.
 
-Judged on each task, seed by seed, of the loss over the last tenth of training: without the forget gate (NFG), and
-without the output activation (NOAF), it is above the vanilla LSTM's, so they matter; and above that of the variant that
-does worst of the others, on average over the seeds, so they matter most. A seed in which the vanilla LSTM has learnt
-nothing (`training.told`) tells nothing. The losses of all are shown.
+Judged on each problem, seed by seed, is the loss over the last tenth of training: without the forget gate (NFG), and
+without the output activation (NOAF), it is above the vanilla LSTM's, so they matter; and above that of the worst other
+variant, on average over the seeds, so they matter most. A seed in which the vanilla LSTM has learnt nothing
+(`training.told`) does not count for either side. The losses of all are shown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxseq import problems
 from jaxseq.cells import Cell, lstm
 from jaxseq.cells._lstm_peephole import lstm_peephole
 from jaxseq.cells._lstm_peephole_ablations import (
@@ -28,11 +30,9 @@ from jaxseq.cells._lstm_peephole_ablations import (
     lstm_noaf,
     lstm_nog,
 )
-from jaxseq.experiments.base import Experiment, Found, Network, Row, beside, more
-from jaxseq.experiments.training import Fitted, at_once, final, learn, network, told
-from jaxseq.problems import tasks
-from jaxseq.problems.letters import letters
-from jaxseq.problems.tasks import Task
+from jaxseq.experiments import data
+from jaxseq.experiments.base import Experiment, Found, Network, Row, more, unjudged
+from jaxseq.experiments.training import Learnt, at_once, draw_seeds, final, learn, network, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ CRITICAL = ("NFG", "NOAF")
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: steps and longest symbol of the warped task, window of letters, and of training."""
+    """Numbers of the experiment: steps and longest symbol of the warped problem, window of letters, and of training."""
 
     warped: int = 100
     longest: int = 10
@@ -65,43 +65,42 @@ class Settings(NamedTuple):
 
 
 def run(settings: Settings) -> Found:
-    """Train every variant on both tasks."""
+    """Train every variant on both problems."""
     rows: list[Row] = []
     every: dict[str, dict[str, np.ndarray]] = {}
     networks: list[Network] = []
-    for task in (tasks.warped(settings.warped, settings.longest), letters(settings.letters)):
-        name = task.name.partition("(")[0]
+    text = " ".join(english for english, _ in data.sentences())
+    for problem in (problems.warped(settings.warped, settings.longest), problems.letters(settings.letters, text)):
+        name = problem.kind
 
-        def one(cell: Cell, task: Task = task) -> Fitted:
-            return learn(
-                cell, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch
-            )
+        def one(cell: Cell, problem: problems.Problem = problem) -> Learnt:
+            return learn(cell, problem, settings)
 
         trained = dict(zip(VARIANTS, at_once(one, [cell for _, cell in VARIANTS.values()]), strict=True))
         found = {  # a training that broke down knows nothing
-            short: np.nan_to_num(final(fitted.losses), nan=task.baseline, posinf=task.baseline)
-            for short, fitted in trained.items()
+            short: np.nan_to_num(final(learnt.losses), nan=problem.baseline, posinf=problem.baseline)
+            for short, learnt in trained.items()
         }
-        looked_at = [network(short, VARIANTS[short][1], task, trained[short]) for short in ("V", *CRITICAL)]
+        looked_at = [network(short, VARIANTS[short][1], problem, trained[short]) for short in ("V", *CRITICAL)]
         networks = networks or looked_at
         worst = max((short for short in found if short not in ("V", *CRITICAL)), key=lambda short: found[short].mean())
-        learnt = told(task.baseline, found["V"])
+        learnt = told(problem.baseline, found["V"])
         for short, values in found.items():
             what = f"{name}: loss, {VARIANTS[short][0]} ({short})"
             if short in CRITICAL:
                 rows += [more(what, values, f"that of {than}", found[than]).where(learnt) for than in ("V", worst)]
             else:
-                rows.append(beside(what, values))
-        every[task.name] = found
+                rows.append(unjudged(what, values))
+        every[problem.name] = found
     return Found(tuple(rows), lambda figure: draw(figure, every), tuple(networks))
 
 
 def draw(figure: Figure, every: dict[str, dict[str, np.ndarray]]) -> None:
-    """Draw the losses of each variant, a dot a seed, the vanilla LSTM's mean dotted."""
+    """Draw the losses of each variant, a dot for each seed, the vanilla LSTM's mean dotted."""
     for ax, (name, found) in zip(figure.subplots(1, len(every)), every.items(), strict=True):
         for n, (short, values) in enumerate(found.items()):
             color = "#d1495b" if short in CRITICAL else "#3b528b"
-            ax.plot(n + np.linspace(-0.2, 0.2, len(values)), values, "o", markersize=4, color=color, alpha=0.7)
+            draw_seeds(ax, n, values, color)
         ax.axhline(found["V"].mean(), color="0.5", linestyle=":", linewidth=1)
         ax.set_xticks(range(len(found)), list(found), rotation=45)
         ax.set(ylabel="final loss", ylim=(0, None))
@@ -117,5 +116,5 @@ ablation = Experiment(
     'Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber 2015, "LSTM: a search space odyssey", arXiv:1503.04069, '
     "section V",
     run, Settings(), Settings(warped=40, longest=6, letters=30, hidden=24, steps=500),
-    "jaxseq study --cell lstm_peephole --task warped",
+    "jaxseq study --cell lstm_peephole --problem warped",
 )  # fmt: skip

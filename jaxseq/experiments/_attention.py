@@ -1,7 +1,7 @@
 """Sentence length with and without attention, and the map of a reversal (Bahdanau, Cho & Bengio 2015).
 
 Two translators learn to say a sentence of random symbols backwards, of lengths up to `longest`: the default one with
-additive attention, and the same with a decoder that is told one vector instead at each step, the encoder's last states.
+additive attention, and the same whose decoder gets one vector at each step instead, the encoder's last states.
 
 Judged, seed by seed: at the longest trained length the share of tokens said right is larger with attention than
 without, and so it is at twice that length (figure 2: the network that searches, trained up to 30 words, stays above the
@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.attention import Attention, additive
 from jaxseq.attention._base import batch_first
 from jaxseq.cells import gru
 from jaxseq.decode import greedy
-from jaxseq.experiments.base import Experiment, Found, Row, above, beside, less, more
+from jaxseq.experiments.base import Experiment, Found, Row, above, less, more, unjudged
+from jaxseq.experiments.data import EOS, FIRST, PAD, SOS
 from jaxseq.experiments.training import fit, seeded
 from jaxseq.losses import cross_entropy, masked_mean
 from jaxseq.notation import Array, Key, Params, Tree
@@ -31,9 +31,6 @@ from jaxseq.seq2seq import Seq2Seq, translator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FIRST = 4
-"""The first number that is a symbol: below are padding, beginning, end and what is unknown."""
 
 
 class Settings(NamedTuple):
@@ -58,7 +55,7 @@ class Summary(NamedTuple):
     mask: Array
 
 
-def _remember(params: Params, values: Array, mask: Array | None) -> Summary:
+def _remember(params: Params, values: Array, mask: Array | None = None) -> Summary:
     values, mask = batch_first(values, mask)
     ahead, back = jnp.split(values, 2, axis=-1)  # of both directions
     last = jnp.maximum(mask.sum(-1) - 1, 0)
@@ -67,8 +64,8 @@ def _remember(params: Params, values: Array, mask: Array | None) -> Summary:
     return Summary(one[..., :0], one, mask[..., :1])
 
 
-def _attend(params: Params, memory: Summary, query: Array, state: Tree = ()) -> tuple[Array, Array, Tree]:
-    return memory.values[..., 0, :], memory.keys[..., 0, :], state
+def _attend(params: Params, memory: Summary, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
+    return state, (memory.values[..., 0, :], memory.keys[..., 0, :])
 
 
 fixed = Attention(lambda *_, **__: (), _remember, _attend, "fixed", reference="Cho et al. 2014, arXiv:1406.1078")
@@ -106,7 +103,7 @@ def loss_of(model: Seq2Seq, settings: Settings) -> Any:
         lengths = jax.random.randint(k_lengths, (settings.batch,), 1, settings.longest + 1)
         said = reversal(k_words, lengths, settings.longest, settings.symbols)
         encoded = model.encode(params, said.source, said.source != PAD)
-        logits, _ = model.decode(params, encoded, said.inputs)
+        _, (logits, _) = model.decode(params, encoded, said.inputs)
         return masked_mean(cross_entropy(logits, said.targets), said.targets != PAD)
 
     return loss
@@ -154,11 +151,11 @@ def run(settings: Settings) -> Found:
     at = lengths.index(longest)
     drop, drop_without = there[0] - there[at], without[0] - without[at]
     rows: list[Row] = [
-        beside(f"share right at length {longest}, without attention", without[at]),
+        unjudged(f"share right at length {longest}, without attention", without[at]),
         more(f"share right at length {longest}, with attention", there[at], "that without", without[at]),
-        beside(f"share right at length {lengths[-1]}, without attention", without[-1]),
+        unjudged(f"share right at length {lengths[-1]}, without attention", without[-1]),
         more(f"share right at length {lengths[-1]}, with attention", there[-1], "that without", without[-1]),
-        beside(f"share lost from length {lengths[0]} to {longest}, without attention", drop_without),
+        unjudged(f"share lost from length {lengths[0]} to {longest}, without attention", drop_without),
         less(f"share lost from length {lengths[0]} to {longest}, with attention", drop, "that without", drop_without),
         above(f"steps that look at the anti-diagonal, length {longest}", on_diagonal, 0.95),
     ]  # fmt: skip
@@ -189,5 +186,5 @@ attention = Experiment(
     "arXiv:1409.0473, section 5.1 and figure 2",
     run, Settings(),
     Settings(longest=10, symbols=10, hidden=32, embedding=16, steps=1200, batch=32, rate=5e-3, tested=64),
-    "jaxseq study --cell gru --task reverse",
+    "jaxseq study --cell gru --problem reverse",
 )  # fmt: skip

@@ -3,27 +3,26 @@
 As designed: the forgetting times ``1 / (1 - f)`` of a fresh LSTM that sees nothing are uniform on [2, T_max]; judged
 by the Kolmogorov-Smirnov statistic ``sqrt(H) sup |F_H - F|``, which for uniform times stays below 1.36 in 95% of draws.
 In training: the mean loss over the last tenth of the steps is lower than that of the same LSTM with a forget bias of 1,
-seed by seed, on the copy task and on symbols warped in time, each at the learning rate that suits it
+seed by seed, on the copy problem and on symbols warped in time, each at the learning rate that suits it
 (`training.learn`); where neither has learnt anything (`training.told`), that seed tells nothing. T_max is 3/2 of what
-is to be bridged, as in the paper's copy task, and twice the longest warp.
+is to be bridged, as in the paper's copy problem, and twice the longest warp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import problems
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, less
-from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, seeded, told
-from jaxseq.initializers import chrono as chrono_bias, zeros
-from jaxseq.notation import Array, Key, Params
-from jaxseq.problems import tasks
-from jaxseq.problems.tasks import Task
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, less, unjudged
+from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, seeded, told
+from jaxseq.initializers import zeros
+from jaxseq.notation import Array, Key
+from jaxseq.problems.fit import Init
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +32,7 @@ CRITICAL = 1.36
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: of copy (lag, word, symbols), of the warped task (steps, longest), of training."""
+    """Numbers of the experiment: of copy (lag, word, symbols), of the warped problem (steps, longest), of training."""
 
     lag: int = 150
     word: int = 5
@@ -47,19 +46,10 @@ class Settings(NamedTuple):
     seeds: int = 5
 
 
-def chrono_of(longest: float) -> Callable[[Key, int, int], Params]:
-    """Return the init of an LSTM whose forgetting times go up to `longest`."""
-
-    def init(key: Key, input_size: int, hidden_size: int) -> Params:
-        return lstm.init(key, input_size, hidden_size, bias=chrono_bias(longest), forget_bias=0.0)
-
-    return init
-
-
 def forgetting_times(key: Key, hidden: int, longest: float) -> Array:
     """Return ``1 / (1 - f)`` of each unit, ``[H]``, of a fresh LSTM in its zero state without input."""
     # U meets a state of zeros
-    params = lstm.init(key, 1, hidden, bias=chrono_bias(longest), forget_bias=0.0, recurrent=zeros)
+    params = problems.retaining(lstm, longest=longest, recurrent=zeros)(key, 1, hidden)
     carry = lstm.initial_carry(params)
     _, _, seen = lstm.advance(params, carry, lstm.input_terms(params, jnp.zeros(1)))
     return 1 / (1 - seen.f)
@@ -74,46 +64,45 @@ def from_uniform(times: np.ndarray, low: float, high: float) -> float:
 
 
 def run(settings: Settings) -> Found:
-    """Look at fresh networks, then train on both tasks."""
+    """Look at fresh networks, then train on both problems."""
     T_max = 1.5 * settings.lag
     fresh = jax.vmap(lambda key: forgetting_times(key, settings.designed, T_max))
     times = np.asarray(fresh(seeded(settings.seeds)), float)
     rows: list[Row] = [
         below(f"1/(1-f) at init: distance from uniform on [2, {T_max:g}]",
               [from_uniform(one, 2.0, T_max) for one in times], CRITICAL),
-        beside("1/(1-f) at init: median in steps", np.median(times, axis=1)),
+        unjudged("1/(1-f) at init: median in steps", np.median(times, axis=1)),
     ]  # fmt: skip
     curves, baselines = {}, {}
     networks: list[Network] = []
-    for task, longest in (
-        (tasks.copy(settings.lag, settings.word, settings.symbols), T_max),
-        (tasks.warped(settings.warped, settings.longest), 2.0 * settings.longest),
+    for problem, longest in (
+        (problems.copy(settings.lag, settings.word, settings.symbols), T_max),
+        (problems.warped(settings.warped, settings.longest), 2.0 * settings.longest),
     ):
-        starts: dict[str, Callable[[Key, int, int], Params]]
-        starts = {"chrono": chrono_of(longest), "forget bias 1": retaining(lstm, 1.0)}
+        starts = {
+            "chrono": problems.retaining(lstm, longest=longest),
+            "forget bias 1": problems.retaining(lstm, bias=1.0),
+        }
 
-        def one(init: Callable[[Key, int, int], Params], task: Task = task) -> Fitted:
-            return learn(
-                lstm, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch,
-                init=init,
-            )  # fmt: skip
+        def one(init: Init, problem: problems.Problem = problem) -> Learnt:
+            return learn(lstm, problem, settings, init=init)
 
         trained = dict(zip(starts, at_once(one, starts.values()), strict=True))
-        curve = {name: np.asarray(fitted.losses) for name, fitted in trained.items()}
-        short = task.name.partition("(")[0]
+        curve = {name: np.asarray(learnt.losses) for name, learnt in trained.items()}
+        short = problem.kind
         usual, chronic = final(curve["forget bias 1"]), final(curve["chrono"])
         judged = less(f"{short}: loss with chrono", chronic, "that with forget bias 1", usual)
-        rows.append(beside(f"{short}: loss with forget bias 1 (knowing nothing: {task.baseline:.3f})", usual))
-        rows.append(judged.where(told(task.baseline, chronic, usual)))
-        curves[task.name], baselines[task.name] = curve, task.baseline
-        networks = networks or [network(f"lstm, {name}", lstm, task, fitted) for name, fitted in trained.items()]
+        rows.append(unjudged(f"{short}: loss with forget bias 1 (knowing nothing: {problem.baseline:.3f})", usual))
+        rows.append(judged.where(told(problem.baseline, chronic, usual)))
+        curves[problem.name], baselines[problem.name] = curve, problem.baseline
+        networks = networks or [network(f"lstm, {name}", lstm, problem, learnt) for name, learnt in trained.items()]
     return Found(tuple(rows), lambda figure: draw(figure, times, T_max, curves, baselines), tuple(networks))
 
 
 def draw(
     figure: Figure, times: np.ndarray, T_max: float, curves: dict[str, dict[str, np.ndarray]], baselines: dict
 ) -> None:
-    """Draw the forgetting times of fresh networks and both tasks' losses."""
+    """Draw the forgetting times of fresh networks and both problems' losses."""
     axes = figure.subplots(1, 1 + len(curves))
     axes[0].hist(times.ravel(), bins=20, range=(0, T_max), color="#3b528b", density=True)
     axes[0].plot([2, 2, T_max, T_max], [0, 1 / (T_max - 2), 1 / (T_max - 2), 0], color="#d1495b", label="as designed")
@@ -129,9 +118,9 @@ def draw(
 chrono = Experiment(
     "chrono",
     "Biases drawn as log U([1, T_max - 1]) give an LSTM's units forgetting times 1/(1-f) uniform on [2, T_max], and "
-    "training on long copy and warped tasks comes further than with a forget bias of 1.",
+    "training on long copy and warped problems comes further than with a forget bias of 1.",
     'Tallec & Ollivier 2018, "Can recurrent neural networks warp time?", arXiv:1804.11188, sections 2.2 and 3',
     run, Settings(),
     Settings(lag=40, word=2, symbols=4, warped=60, longest=12, hidden=32, steps=1500),
-    "jaxseq study --cell lstm --task copy",
+    "jaxseq study --cell lstm --problem copy",
 )  # fmt: skip

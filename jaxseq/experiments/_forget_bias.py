@@ -1,9 +1,9 @@
 """The forget gate's bias at the start of training, and learning over long lags (Gers 2000, Jozefowicz 2015).
 
-One LSTM, alike but for the bias, trained on the adding and the copy task, each at the learning rate that suits it
-(`training.learn`). What learns sooner has the lower mean loss over the whole training. Judged: that is lower with a
-bias of 1 than with 0, and with 2 than with 0, seed by seed; where neither of the two has learnt anything by the end
-(`training.told`), that seed tells nothing. Whether 2 is better than 1 is not claimed, and shown.
+LSTMs that differ in the bias alone are trained on the adding and the copy problem, each at the learning rate that suits
+it (`training.learn`). The one that learns sooner has the lower mean loss over the whole training. Judged: that loss is
+lower with a bias of 1 than with 0, and with 2 than with 0, seed by seed; where neither of the two has learnt anything
+by the end (`training.told`), that seed tells nothing. Whether 2 is better than 1 is not claimed, but shown.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxseq import problems
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Row, beside, less
-from jaxseq.experiments.training import Fitted, at_once, draw_losses, final, learn, network, retaining, told
-from jaxseq.problems import tasks
-from jaxseq.problems.tasks import Task
+from jaxseq.experiments.base import Experiment, Found, Row, less, unjudged
+from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,46 +37,43 @@ class Settings(NamedTuple):
 
 
 def run(settings: Settings) -> Found:
-    """Train with each bias on both tasks."""
+    """Train with each bias on both problems."""
     rows: list[Row] = []
     curves: dict[str, dict[str, np.ndarray]] = {}
     baselines = {}
-    for task in (tasks.adding(settings.adding), tasks.copy(settings.lag, settings.word, settings.symbols)):
+    for problem in (problems.adding(settings.adding), problems.copy(settings.lag, settings.word, settings.symbols)):
 
-        def one(bias: float, task: Task = task) -> Fitted:
-            return learn(
-                lstm, task, hidden=settings.hidden, steps=settings.steps, seeds=settings.seeds, batch=settings.batch,
-                init=retaining(lstm, bias),
-            )  # fmt: skip
+        def one(bias: float, problem: problems.Problem = problem) -> Learnt:
+            return learn(lstm, problem, settings, init=problems.retaining(lstm, bias=bias))
 
         trained = at_once(one, BIASES)
-        every = [np.asarray(fitted.losses) for fitted in trained]
+        every = [np.asarray(learnt.losses) for learnt in trained]
         zero, *others = (losses.mean(1) for losses in every)
         ends = [final(losses) for losses in every]
-        name = task.name.partition("(")[0]
+        name = problem.kind
         rows += [
-            beside(f"{name}: mean loss with forget bias 0 (knowing nothing: {task.baseline:.3f})", zero),
+            unjudged(f"{name}: mean loss with forget bias 0 (knowing nothing: {problem.baseline:.3f})", zero),
             *[
                 less(f"{name}: mean loss with forget bias {bias:g}", mean, "that with 0", zero)
-                .where(told(task.baseline, ends[0], end))
+                .where(told(problem.baseline, ends[0], end))
                 for bias, mean, end in zip(BIASES[1:], others, ends[1:], strict=True)
             ],
             *[
-                beside(f"{name}: final loss with forget bias {bias:g}", end)
+                unjudged(f"{name}: final loss with forget bias {bias:g}", end)
                 for bias, end in zip(BIASES, ends, strict=True)
             ],
         ]  # fmt: skip
-        curves[task.name] = {f"bias {bias:g}": losses for bias, losses in zip(BIASES, every, strict=True)}
-        baselines[task.name] = task.baseline
+        curves[problem.name] = {f"bias {bias:g}": losses for bias, losses in zip(BIASES, every, strict=True)}
+        baselines[problem.name] = problem.baseline
         networks = [
-            network(f"lstm, forget bias {bias:g}", lstm, task, fitted)
-            for bias, fitted in zip(BIASES, trained, strict=True)
+            network(f"lstm, forget bias {bias:g}", lstm, problem, learnt)
+            for bias, learnt in zip(BIASES, trained, strict=True)
         ]
     return Found(tuple(rows), lambda figure: draw(figure, curves, baselines), tuple(networks))
 
 
 def draw(figure: Figure, curves: dict[str, dict[str, np.ndarray]], baselines: dict[str, float]) -> None:
-    """Draw the losses on each task."""
+    """Draw the losses on each problem."""
     for ax, (name, curve) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
         draw_losses(ax, curve, baselines[name])
         ax.set_title(name, fontsize="small")
@@ -89,5 +85,5 @@ forget_bias = Experiment(
     'Gers, Schmidhuber & Cummins 2000, "Learning to forget", Neural Computation 12(10); Jozefowicz, Zaremba & '
     'Sutskever 2015, "An empirical exploration of recurrent network architectures", ICML',
     run, Settings(),
-    Settings(adding=30, lag=15, word=2, symbols=4, hidden=24, steps=1200), "jaxseq study --cell lstm --task adding",
+    Settings(adding=30, lag=15, word=2, symbols=4, hidden=24, steps=1200), "jaxseq study --cell lstm --problem adding",
 )  # fmt: skip

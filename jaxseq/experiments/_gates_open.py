@@ -1,16 +1,15 @@
 """Forget gates over training: on the translator and on the series (training replay).
 
-An LSTM translator on the shipped corpus and an LSTM forecaster on the shipped series are trained, and their params kept
-at steps spaced evenly in log time. At each, the forget gates of the encoder (forwards; sentences held back) or of the
-forecaster (all training windows) are looked at.
+An LSTM translator on the shipped corpus and an LSTM forecaster on the shipped series are trained, and their params
+stored at steps spaced evenly in log time. At each, the forget gates of the encoder (forwards; held-back sentences) or
+of the forecaster (all training windows) are looked at.
 
 Judged on each, seed by seed, from the first step to the last: the share of gates above 0.9 grows, and so does their
-mean; and at the end more gates are above 0.9 than below 0.1, which is what Karpathy et al. saw in trained networks.
+mean; and at the end more gates are above 0.9 than below 0.1, as Karpathy et al. saw in trained networks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,24 +18,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import losses
-from jaxseq._unroll import trace
-from jaxseq.apps import datasets, series
-from jaxseq.apps.forecast import train as forecast
-from jaxseq.apps.forecast.train import ForecastConfig
-from jaxseq.apps.series import Scaler
-from jaxseq.apps.text import PAD
-from jaxseq.apps.translate import train as translate
-from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq._unroll import trace, unroll
+from jaxseq.affine import Affine
+from jaxseq.attention import additive
 from jaxseq.cells import lstm
-from jaxseq.experiments.base import Experiment, Found, Row, beside, more
+from jaxseq.experiments import data
+from jaxseq.experiments.base import Experiment, Found, Row, more, unjudged
+from jaxseq.experiments.data import PAD, SOS
 from jaxseq.experiments.training import fit, seeded
 from jaxseq.notation import Array, Key, Params
-from jaxseq.seq2seq import lookup
+from jaxseq.problems import ModelParams
+from jaxseq.seq2seq import lookup, translator
+from jaxseq.study import CLOSED, OPEN, along, histogram, log_spaced, saturation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OPEN, CLOSED = 0.9, 0.1
+DROPOUT, SMOOTHING = 0.3, 0.1
+"""Of the translator in training, as the application has them."""
+TRANSLATOR_RATE, FORECASTER_RATE = 2e-3, 3e-3
+"""Learning rates."""
+HELD = 128
+"""Most held-back sentences that are looked at."""
 
 
 class Settings(NamedTuple):
@@ -48,14 +51,14 @@ class Settings(NamedTuple):
     max_tokens: int = 40
     forecaster: int = 16
     epochs: int = 1000
-    kept: int = 12
+    snapshots: int = 12
     seeds: int = 5
 
 
-class Replay(NamedTuple):
-    """Forget gates at each kept step: their mean, the shares open and closed, ``[seeds, K]``, and a histogram.
+class GatesOverTraining(NamedTuple):
+    """Forget gates after some train steps: their mean, the shares open and closed, ``[seeds, K]``, and a histogram.
 
-    `histogram` is the share of gates in each of 20 bins, ``[seeds, K, 20]``; `steps` are the kept ones, ``[K]``.
+    `histogram` is the share of gates in each of 20 bins, ``[seeds, K, 20]``; `steps` are those steps, ``[K]``.
     """
 
     steps: tuple[int, ...]
@@ -65,96 +68,82 @@ class Replay(NamedTuple):
     histogram: np.ndarray
 
 
-def spaced(steps: int, count: int) -> tuple[int, ...]:
-    """Return about `count` numbers of steps from 0 to `steps`, evenly spaced in log time but for the first.
-
-    Example:
-      >>> spaced(100, 4)
-      (0, 1, 10, 100)
-    """
-    return (0, *np.unique(np.geomspace(1, steps, max(2, count - 1)).round().astype(int)).tolist())
-
-
 def statistics(f: Array, mask: Array) -> tuple[Array, ...]:
     """Return mean, share above 0.9, share below 0.1 and histogram of gates ``[T, B, H]`` at real steps."""
-    weight = jnp.broadcast_to(mask[..., None], f.shape).astype(f.dtype)
-    weight = weight / weight.sum()
-    places = jnp.clip((f * 20).astype(jnp.int32), 0, 19).ravel()
-    bins = jnp.zeros(20, f.dtype).at[places].add(weight.ravel())
-    return (f * weight).sum(), ((f > OPEN) * weight).sum(), ((f < CLOSED) * weight).sum(), bins
+    mean = losses.masked_mean(f, jnp.broadcast_to(mask[..., None], f.shape))
+    shares, counts = saturation(f, mask), histogram(f, mask).sum(1).astype(f.dtype)
+    return mean, shares.open.mean(), shares.closed.mean(), counts / counts.sum()
 
 
 def replayed(
     init: Callable[[Key], Params], loss: Callable[[Params, Key], Array], gates: Callable[[Params], tuple[Array, ...]],
     steps: int, rate: float, settings: Settings,
-) -> Replay:  # fmt: skip
-    """Train one network a seed, and look at the gates of each at each kept step."""
-    keep, keys = spaced(steps, settings.kept), seeded(settings.seeds)
-    trained = fit(jax.vmap(init)(keys), keys, loss, steps=steps, rate=rate, keep=keep)
-    seen = jax.jit(lambda kept: jax.lax.map(lambda one: jax.lax.map(gates, one), kept))(trained.kept)
-    return Replay(keep, *(np.asarray(a, float) for a in seen))
+) -> GatesOverTraining:  # fmt: skip
+    """Train one network for each seed, and look at its gates after some steps, spaced evenly in log time."""
+    at, keys = log_spaced(steps, settings.snapshots), seeded(settings.seeds)
+    trained = fit(jax.vmap(init)(keys), keys, loss, steps=steps, rate=rate, snapshot_steps=at)
+    seen = jax.jit(lambda snapshots: along(lambda one: along(gates, one), snapshots))(trained.snapshots)
+    return GatesOverTraining(at, *(np.asarray(a, float) for a in seen))
 
 
-def of_translator(settings: Settings) -> Replay:
+def of_translator(settings: Settings) -> GatesOverTraining:
     """Train translators on the shipped corpus."""
-    config = dataclasses.replace(
-        TranslateConfig(), cell="lstm", hidden=settings.hidden, embedding=settings.hidden, batch=settings.batch,
-        max_tokens=settings.max_tokens, buckets=1,
-    )  # fmt: skip
-    model, corpus = config.build(), translate.prepare(config)
-    (training,), (held,) = (translate.numbered(config, corpus, p, 1) for p in (corpus.train, corpus.validation))
-    data = (jnp.asarray(training.source), jnp.asarray(training.target))
-    source, minimised = jnp.asarray(held.source[:, :128]), translate.loss_of(model, config)
+    model, corpus = translator(lstm, additive, dropout=DROPOUT), data.corpus(settings.max_tokens)
+    sources, targets = map(jnp.asarray, corpus.train)
+    held = jnp.asarray(corpus.held.source[:, :HELD])
 
     def init(key: Key) -> Params:
-        sizes = {"embedding": config.embedding, "hidden": config.hidden}
-        return model.init(key, len(corpus.source), len(corpus.target), **sizes)
+        sizes = {"embedding": settings.hidden, "hidden": settings.hidden}
+        return model.init(key, corpus.source_size, corpus.target_size, **sizes)
 
     def loss(params: Params, key: Key) -> Array:
-        k_rows, k_loss = jax.random.split(key)
-        rows = jax.random.randint(k_rows, (config.batch,), 0, data[0].shape[1])
-        return minimised(params, data, rows, k_loss, jnp.int32(0))[0]
+        k_rows, k_encode, k_decode = jax.random.split(key, 3)
+        rows = jax.random.randint(k_rows, (settings.batch,), 0, sources.shape[1])
+        source, target = sources[:, rows], targets[:, rows]
+        inputs = jnp.concatenate([jnp.full_like(target[:1], SOS), target[:-1]])
+        encoded = model.encode(params, source, source != PAD, k_encode)
+        _, (logits, _) = model.decode(params, encoded, inputs, key=k_decode)
+        return losses.masked_mean(losses.cross_entropy(logits, target, SMOOTHING), target != PAD)
 
     def gates(params: Any) -> tuple[Array, ...]:
-        mask = source != PAD
-        _, seen = trace(lstm, params.encoder[0].forward, lookup(params.source, source), mask=mask)
+        mask = held != PAD
+        _, seen = trace(lstm, params.encoder[0].forward, lookup(params.source, held), mask=mask)
         return statistics(seen.gates.f, mask)
 
-    return replayed(init, loss, gates, settings.steps, config.learning_rate, settings)
+    return replayed(init, loss, gates, settings.steps, TRANSLATOR_RATE, settings)
 
 
-def of_series(settings: Settings) -> Replay:
+def of_series(settings: Settings) -> GatesOverTraining:
     """Train forecasters on the shipped series."""
-    config = ForecastConfig(cell="lstm", hidden=settings.forecaster)
-    data = series.read_csv(datasets.find(config.data))
-    values = data.values[: len(data.values) - round(len(data.values) * config.test)]
-    season = series.season_length(data.dates)
-    scaler = Scaler.fit(values, data.names, log=config.log, lag=season)
-    inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaler.forward(values), config.window))
+    inputs, targets = map(jnp.asarray, data.airline())
+    features = inputs.shape[-1]
 
-    def loss(params: Params, key: Key) -> Array:
-        return losses.mean_squared_error(forecast.predict(lstm, params, inputs), targets)
+    def init(key: Key) -> ModelParams:
+        of_cell, of_readout = jax.random.split(key)
+        readout = Affine.init(of_readout, settings.forecaster, features, inputs.dtype)
+        return ModelParams(lstm.init(of_cell, features, settings.forecaster), readout)
 
-    def gates(params: Any) -> tuple[Array, ...]:
+    def loss(params: ModelParams, key: Key) -> Array:
+        _, outs = unroll(lstm, params.cell, inputs)
+        return losses.mean_squared_error(params.readout(outs[-1]), targets)
+
+    def gates(params: ModelParams) -> tuple[Array, ...]:
         _, seen = trace(lstm, params.cell, inputs)
         return statistics(seen.gates.f, jnp.ones(inputs.shape[:-1], bool))
 
-    def init(key: Key) -> Params:
-        return forecast.init(key, config, inputs.shape[-1])
-
-    return replayed(init, loss, gates, settings.epochs, config.learning_rate, settings)
+    return replayed(init, loss, gates, settings.epochs, FORECASTER_RATE, settings)
 
 
 def run(settings: Settings) -> Found:
-    """Train both and compare the first kept step with the last."""
+    """Train both and compare the first snapshot with the last."""
     replays = {"translator": of_translator(settings), "series": of_series(settings)}
     rows: list[Row] = []
     for name, seen in replays.items():
         mean, opened, closed = seen.mean, seen.opened, seen.closed
         rows += [
-            beside(f"{name}: mean forget gate before training", mean[:, 0]),
+            unjudged(f"{name}: mean forget gate before training", mean[:, 0]),
             more(f"{name}: mean forget gate after training", mean[:, -1], "that before", mean[:, 0]),
-            beside(f"{name}: share of forget gates above {OPEN} before", opened[:, 0]),
+            unjudged(f"{name}: share of forget gates above {OPEN} before", opened[:, 0]),
             more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], "that before", opened[:, 0]),
             more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], f"that below {CLOSED}",
                  closed[:, -1]),
@@ -162,8 +151,8 @@ def run(settings: Settings) -> Found:
     return Found(tuple(rows), lambda figure: draw(figure, replays))
 
 
-def draw(figure: Figure, replays: dict[str, Replay]) -> None:
-    """Draw the gates' distribution at each kept step, and their mean."""
+def draw(figure: Figure, replays: dict[str, GatesOverTraining]) -> None:
+    """Draw the gates' distribution at each snapshot, and their mean."""
     for ax, (name, seen) in zip(figure.subplots(1, len(replays)), replays.items(), strict=True):
         K = len(seen.steps)
         image = ax.imshow(
@@ -182,6 +171,6 @@ gates_open = Experiment(
     "Training opens forget gates: more of them end above 0.9 than began there, and more are open than closed.",
     'Karpathy, Johnson & Li 2015, "Visualizing and understanding recurrent networks", arXiv:1506.02078, section 4.2 '
     "(forget gates of trained networks are often right-saturated)",
-    run, Settings(), Settings(hidden=24, steps=150, batch=32, max_tokens=16, forecaster=8, epochs=200, kept=8),
+    run, Settings(), Settings(hidden=24, steps=150, batch=32, max_tokens=16, forecaster=8, epochs=200, snapshots=8),
     "jaxseq forecast --cell lstm --out runs/forecast && jaxseq study runs/forecast",
 )  # fmt: skip

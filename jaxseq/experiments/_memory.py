@@ -1,15 +1,15 @@
 """How long a lag each cell learns to bridge (Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016).
 
-Tanh network, IRNN, GRU and LSTM, with about as many parameters each, are trained on the adding and the copy task at
+Tanh network, IRNN, GRU and LSTM, with about as many parameters each, are trained on the adding and the copy problem at
 rising lengths, at each from the start. A length is *learnt* if the loss over the last tenth of training is below a
-tenth of what knowing nothing costs. A cell's *reach* is the largest length up to which all were learnt. The shortest
-length asks for no memory to speak of: where it was not learnt the budget was too small to tell, and the reach is not a
-number.
+tenth of the baseline, the loss of a memoryless predictor. A cell's *reach* is the largest length up to which all were
+learnt. The shortest length needs hardly any memory: where it was not learnt the budget was too small to tell, and the
+reach is NaN.
 
 Each starts as its papers have it: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
 from the identity, LSTM and GRU with a bias of 1 on the gate that retains. Each is trained at the learning rate that
 suits it at the longest length (`training.learn`), the same at every length. A tanh network that starts from an
-orthogonal matrix, which none of these papers tried, is shown beside them.
+orthogonal matrix, which none of these papers tried, is shown as well.
 
 Judged, seed by seed: on adding the reach of LSTM, GRU and IRNN is above the tanh network's, and the tanh network does
 not reach the largest length; on copy the reach of LSTM and GRU is above the tanh network's. Lengths that every cell
@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxseq import problems
 from jaxseq.cells import Cell, gru, lstm, rnn, rnn_relu
-from jaxseq.experiments.base import Experiment, Found, Network, Row, below, beside, more
-from jaxseq.experiments.training import at_once, final, learn, network, retaining
+from jaxseq.experiments.base import Experiment, Found, Network, Row, below, more, unjudged
+from jaxseq.experiments.training import at_once, final, learn, network
 from jaxseq.initializers import glorot, identity
 from jaxseq.notation import Array, Key
-from jaxseq.problems import tasks
-from jaxseq.problems.fit import matched_hidden, parameters
-from jaxseq.problems.tasks import Task
+from jaxseq.problems import Problem, count_params, matched_hidden, retaining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +46,8 @@ def small(key: Key, shape: tuple[int, ...], dtype: type) -> Array:
 
 
 CELLS: dict[str, tuple[Cell, Callable | None]] = {
-    "lstm": (lstm, retaining(lstm, 1.0)),
-    "gru": (gru, retaining(gru, 1.0)),
+    "lstm": (lstm, retaining(lstm, bias=1.0)),
+    "gru": (gru, retaining(gru, bias=1.0)),
     "irnn": (rnn_relu, functools.partial(rnn_relu.init, recurrent=identity(), kernel=small)),
     "rnn": (rnn, functools.partial(rnn.init, recurrent=glorot)),
     "rnn, orthogonal": (rnn, None),
@@ -71,7 +70,7 @@ class Settings(NamedTuple):
 def reach(lengths: tuple[int, ...], losses: np.ndarray, baseline: float) -> np.ndarray:
     """Return the largest length up to which all were learnt, ``[seeds]``, of final losses ``[lengths, seeds]``.
 
-    Not a number where the first was not.
+    NaN where the first was not learnt.
 
     Example:
       >>> reach((10, 20, 30), np.array([[0.0, 0.0, 0.9], [0.0, 0.9, 0.0], [0.9, 0.0, 0.0]]), 1.0).tolist()
@@ -82,32 +81,29 @@ def reach(lengths: tuple[int, ...], losses: np.ndarray, baseline: float) -> np.n
 
 
 def run(settings: Settings) -> Found:
-    """Train every cell at every length of both tasks."""
+    """Train every cell at every length of both problems."""
     rows: list[Row] = []
     drawn = {}
     networks: list[Network] = []
-    kinds: dict[str, tuple[tuple[int, ...], Callable[[int], Task]]] = {
-        "adding": (settings.adding, tasks.adding),
-        "copy": (settings.lags, lambda lag: tasks.copy(lag, settings.word, settings.symbols)),
+    kinds: dict[str, tuple[tuple[int, ...], Callable[[int], Problem]]] = {
+        "adding": (settings.adding, problems.adding),
+        "copy": (settings.lags, lambda lag: problems.copy(lag, settings.word, settings.symbols)),
     }
-    for kind, (lengths, task_of) in kinds.items():
-        task = task_of(lengths[0])
-        count = parameters(lstm, task, settings.hidden)
+    for kind, (lengths, problem_of) in kinds.items():
+        problem = problem_of(lengths[0])
+        count = count_params(lstm, problem, settings.hidden)
 
         def one(
-            name: str, lengths: Any = lengths, task_of: Any = task_of, count: int = count
+            name: str, lengths: Any = lengths, problem_of: Any = problem_of, count: int = count
         ) -> tuple[np.ndarray, Network]:
             """Return final losses ``[lengths, seeds]``, and the first network of the longest length."""
             cell, init = CELLS[name]
-            hidden, rate, ends = matched_hidden(cell, task_of(lengths[0]), count), None, []
+            hidden, rate, ends = matched_hidden(cell, problem_of(lengths[0]), count), None, []
             looked_at = None
             for length in reversed(lengths):
-                trained = learn(
-                    cell, task_of(length), hidden=hidden, steps=settings.steps, seeds=settings.seeds,
-                    batch=settings.batch, init=init, rate=rate,
-                )  # fmt: skip
-                rate = float(trained.rates[0])
-                looked_at = looked_at or network(name, cell, task_of(length), trained)
+                trained = learn(cell, problem_of(length), settings._replace(hidden=hidden), init=init, rate=rate)
+                rate = trained.rate
+                looked_at = looked_at or network(name, cell, problem_of(length), trained)
                 ends.append(final(trained.losses))
             assert looked_at is not None
             return np.stack(ends[::-1]), looked_at
@@ -115,21 +111,21 @@ def run(settings: Settings) -> Found:
         trained = dict(zip(CELLS, at_once(one, CELLS), strict=True))
         found = {name: losses for name, (losses, _) in trained.items()}
         networks = networks or [trained[name][1] for name in ("lstm", "gru", "rnn")]
-        reaches = {name: reach(lengths, losses, task.baseline) for name, losses in found.items()}
+        reaches = {name: reach(lengths, losses, problem.baseline) for name, losses in found.items()}
         what = f"{kind}: reach ({', '.join(map(str, lengths))})"
         if kind == "adding":
             rows.append(below(f"{what} of the rnn", reaches["rnn"], lengths[-1]))
         else:
-            rows += [beside(f"{what} of the rnn", reaches["rnn"]), beside(f"{what} of the irnn", reaches["irnn"])]
-        rows.append(beside(f"{what} of the rnn from an orthogonal matrix", reaches["rnn, orthogonal"]))
+            rows += [unjudged(f"{what} of the rnn", reaches["rnn"]), unjudged(f"{what} of the irnn", reaches["irnn"])]
+        rows.append(unjudged(f"{what} of the rnn from an orthogonal matrix", reaches["rnn, orthogonal"]))
         for name in ("irnn", "gru", "lstm") if kind == "adding" else ("gru", "lstm"):
             rows.append(more(f"{what} of the {name}", reaches[name], "that of the rnn", reaches["rnn"]))
-        drawn[kind] = (lengths, found, task.baseline)
+        drawn[kind] = (lengths, found, problem.baseline)
     return Found(tuple(rows), lambda figure: draw(figure, drawn), tuple(networks))
 
 
 def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.ndarray], float]]) -> None:
-    """Draw the final loss against the length, as a share of what knowing nothing costs, a dot a seed."""
+    """Draw the final loss against the length, as a share of the baseline, a dot for each seed."""
     for ax, (kind, (lengths, found, baseline)) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
         for name, losses in found.items():
             (line,) = ax.plot(lengths, np.median(losses, axis=1) / baseline, label=name)
@@ -137,7 +133,7 @@ def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.nd
             ax.plot(at.ravel(), losses.ravel() / baseline, ".", color=line.get_color(), alpha=0.5)
         ax.axhline(LEARNT, color="0.5", linestyle=":", linewidth=1)
         ax.set(yscale="log", xlabel="length" if kind == "adding" else "lag", title=kind)
-        ax.set_ylabel("final loss / loss of knowing nothing")
+        ax.set_ylabel("final loss / baseline")
         ax.grid(alpha=0.3)
         ax.set_xticks(lengths)
         ax.legend(frameon=False, fontsize="small", title="dotted: learnt below")
@@ -145,10 +141,10 @@ def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.nd
 
 memory = Experiment(
     "memory",
-    "On the adding and the copy task gated cells learn to bridge lags at which a tanh network fails; on adding so does "
-    "a relu network that starts from the identity (IRNN).",
+    "On the adding and the copy problem gated cells learn to bridge lags at which a tanh network fails; on adding so "
+    "does a relu network that starts from the identity (IRNN).",
     'Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), sections 5.4 and 5.5; Le, '
     "Jaitly & Hinton 2015, arXiv:1504.00941; Arjovsky, Shah & Bengio 2016, arXiv:1511.06464, section 4",
     run, Settings(), Settings(adding=(5, 30), lags=(2, 20), word=2, symbols=4, hidden=24, steps=1200),
-    "jaxseq study --cell lstm --task adding",
+    "jaxseq study --cell lstm --problem adding",
 )  # fmt: skip

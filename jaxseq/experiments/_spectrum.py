@@ -38,9 +38,10 @@ from jax.flatten_util import ravel_pytree
 
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell, gru, lstm
-from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import retaining, seeded
+from jaxseq.experiments.base import Experiment, Found, Row, above, below, more, unjudged
+from jaxseq.experiments.training import seeded
 from jaxseq.notation import Array, Key, Params
+from jaxseq.problems import retaining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +68,7 @@ def drawn(cell: Cell, key: Key, hidden: int, gain: float, bias: float) -> Params
     def gaussian(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         return gain * hidden**-0.5 * jax.random.normal(key, shape, dtype)
 
-    return retaining(cell, bias, recurrent=gaussian)(key, 1, hidden)
+    return retaining(cell, bias=bias, recurrent=gaussian)(key, 1, hidden)
 
 
 def jacobian(cell: Cell, params: Params, key: Key, steps: int) -> tuple[Array, Array, Array]:
@@ -163,7 +164,7 @@ def run(settings: Settings) -> Found:
     for cell in (lstm, gru):
         gate = "forget bias" if cell is lstm else "update (retain) bias"
         slow = [[c.slow for c in clouds[cell.name, bias]] for bias in settings.biases]
-        rows.append(beside(f"{cell.name}, {gate} {settings.biases[0]:g}: share of eigenvalues near 1", slow[0]))
+        rows.append(unjudged(f"{cell.name}, {gate} {settings.biases[0]:g}: share of eigenvalues near 1", slow[0]))
         for n, bias in enumerate(settings.biases[1:], 1):
             name = f"{cell.name}, {gate} {bias:g}: share of eigenvalues near 1"
             rows.append(more(name, slow[n], f"that at {settings.biases[n - 1]:g}", slow[n - 1]))
@@ -200,5 +201,5 @@ spectrum = Experiment(
     "step Jacobian at 1, and the cloud's outline is that of random-matrix theory.",
     'Can, Krishnamurthy & Schwab 2020, "Gating creates slow modes and controls phase-space complexity in GRUs and '
     'LSTMs", arXiv:2002.00025',
-    run, Settings(), Settings(hidden=200), "jaxseq study --cell lstm --task copy",
+    run, Settings(), Settings(hidden=200), "jaxseq study --cell lstm --problem copy",
 )  # fmt: skip

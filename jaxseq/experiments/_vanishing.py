@@ -8,7 +8,7 @@ orthogonal matrix, so that its spectral radius and its largest singular value ar
 Judged: below the bound at every lag, for every rho; for rho below 1 the gradient is gone (below 1e-3) at the longest
 lag, for rho above 1 it grows there (which the paper says may happen, and only there); an LSTM whose forget gate is open
 (bias 5) and a GRU whose update gate retains (bias 5) carry further than the tanh network of rho below 1. Both are shown
-with a bias of 1 beside that. (Its gate of 0.73 alone would leave 0.73^k of a gradient; the way through h adds to it.)
+with a bias of 1 as well. (Its gate of 0.73 alone would leave 0.73^k of a gradient; the path through h adds to it.)
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from jax import lax
 
 from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, lstm, rnn
-from jaxseq.experiments.base import Experiment, Found, Row, above, below, beside, more
-from jaxseq.experiments.training import retaining, seeded
+from jaxseq.experiments.base import Experiment, Found, Row, above, below, more, unjudged
+from jaxseq.experiments.training import seeded
 from jaxseq.initializers import orthogonal
 from jaxseq.notation import Array, Carry, Key, Params
+from jaxseq.problems import retaining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ def networks(settings: Settings) -> dict[str, tuple[Cell, Any]]:
         return rnn, lambda key: rnn.init(key, 1, settings.hidden, recurrent=scaled)
 
     def gated(cell: Cell, bias: float) -> tuple[Cell, Any]:
-        init = retaining(cell, bias)
+        init = retaining(cell, bias=bias)
         return cell, lambda key: init(key, 1, settings.hidden)
 
     named = {f"rnn, radius {rho:g}": tanh(rho) for rho in settings.radii}
@@ -110,10 +111,10 @@ def run(settings: Settings) -> Found:
     at = f"log10 of the gradient at lag {settings.lags}"
     rows += [
         below(f"{short}: {at}", last[short], np.log10(GONE)),
-        beside(f"{unit}: {at}", last[unit]),
+        unjudged(f"{unit}: {at}", last[unit]),
         above(f"{long}: {at}", last[long], 0.0),
-        beside(f"lstm, retain bias 1: {at}", last["lstm, retain bias 1"]),
-        beside(f"gru, retain bias 1: {at}", last["gru, retain bias 1"]),
+        unjudged(f"lstm, retain bias 1: {at}", last["lstm, retain bias 1"]),
+        unjudged(f"gru, retain bias 1: {at}", last["gru, retain bias 1"]),
     ]
     rows += [more(f"{n}: {at}", last[n], short, last[short]) for n in names[3:] if n.endswith("5")]
     return Found(tuple(rows), lambda figure: draw(figure, curves, settings))
@@ -140,5 +141,5 @@ vanishing = Experiment(
     "vanishes below 1 and can grow only above 1; gates that retain carry it further.",
     'Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", arXiv:1211.5063, '
     "section 2",
-    run, Settings(), Settings(hidden=64, lags=100), "jaxseq study --cell rnn --task copy",
+    run, Settings(), Settings(hidden=64, lags=100), "jaxseq study --cell rnn --problem copy",
 )  # fmt: skip

@@ -1,17 +1,17 @@
 """What an experiment is, and the one rule by which a claim of a paper is judged.
 
-An experiment states a claim with its source, measures each part of it once a seed, and turns each part into a *margin*:
-a number a seed that is above 0 where that seed agrees with the claim (`above`, `below`, `more`). The rule, for every
-part of every experiment the same, and fixed before anything was measured:
+An experiment states a claim with its source, measures each part of it for each seed, and turns it into a *margin*: a
+number for each seed that is above 0 where that seed agrees with the claim (`above`, `below`, `more`). One rule, fixed
+before anything was measured, holds for every part of every experiment:
 
     reproduced      the 95% confidence interval of the mean margin over the seeds lies above 0
     not reproduced  it lies below 0
-    inconclusive    it holds 0, fewer than 5 seeds were run, or a margin is not a number: a seed in which no network
-                    learnt anything tells nothing about which learns more (`Row.where`)
+    inconclusive    it contains 0, fewer than 5 seeds were run, or a margin is NaN: a seed in which no network learnt
+                    anything does not say which learns more (`Row.where`)
 
 The interval is Student's, ``mean ± t(0.975, n - 1) s / sqrt(n)``, s the standard deviation over the n seeds. A claim is
-reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. What is measured beside
-the claim, for comparison, is shown without a verdict and does not count.
+reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. Quantities measured for
+comparison are shown without a verdict and do not count.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy comes with jax
 
 from jaxseq.cells import Cell
-from jaxseq.problems.fit import Model
-from jaxseq.problems.tasks import Task
+from jaxseq.problems import ModelParams, Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,9 +40,9 @@ class Row(NamedTuple):
 
     Fields:
       what: the quantity, in words.
-      claimed: what the source says of it, in words; empty for what is measured beside the claim.
-      values: one a seed, or one number for what depends on no seed.
-      margins: one a seed, above 0 where it agrees with the claim; empty beside the claim.
+      claimed: the source's statement about it, in words; empty where there is none, and nothing is judged.
+      values: one for each seed, or one number for what depends on no seed.
+      margins: one for each seed, above 0 where it agrees with the claim; empty without a claim.
     """
 
     what: str
@@ -53,11 +52,11 @@ class Row(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The verdict on this part; empty for what is measured beside the claim."""
+        """The verdict on this part; empty without a claim."""
         return verdict(self.margins) if self.claimed else ""
 
     def where(self, told: Any) -> Row:
-        """Return the row with margins that are not a number where a seed tells nothing; `told` is bool ``[seeds]``."""
+        """Return the row with NaN for the margins of seeds that tell nothing; `told` is bool ``[seeds]``."""
         told = np.broadcast_to(told, len(self.margins))
         return self._replace(margins=tuple(m if t else math.nan for m, t in zip(self.margins, told, strict=True)))
 
@@ -87,7 +86,7 @@ def interval(margins: Sequence[float]) -> tuple[float, float]:
 
 
 def verdict(margins: Sequence[float]) -> str:
-    """Return the verdict on a margin measured once a seed, by the rule above.
+    """Return the verdict on a margin measured for each seed, by the rule above.
 
     Example:
       >>> verdict([1.0, 2.0, 3.0, 4.0, 5.0]), verdict([-1.0, 1.0, -1.0, 1.0, 0.5]), verdict([1.0] * 4)
@@ -137,7 +136,7 @@ def less(what: str, values: Any, than: str, others: Any) -> Row:
     return Row(what, f"below {than}", values, tuple(o - v for v, o in zip(values, others, strict=True)))
 
 
-def beside(what: str, values: Any) -> Row:
+def unjudged(what: str, values: Any) -> Row:
     """Return the row of a quantity that the claim says nothing about."""
     return Row(what, "", _numbers(values))
 
@@ -147,31 +146,30 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 class Network(NamedTuple):
-    """A network that an experiment trained, to be looked at from inside.
+    """A network that an experiment trained, to be studied.
 
     Fields:
-      name: what it is called.
+      name: for people.
       cell: the Cell.
-      task: what it was trained on.
-      model: its `Model`.
+      problem: that it was trained on.
+      params: of cell and readout.
       losses: of its training, ``[steps]``.
     """
 
     name: str
     cell: Cell
-    task: Task
-    model: Model
+    problem: Problem
+    params: ModelParams
     losses: Any
 
 
 class Found(NamedTuple):
-    """What a run of an experiment came to.
+    """The result of an experiment.
 
     Fields:
-      rows: the parts of the claim, and what was measured beside them.
+      rows: the parts of the claim, and quantities measured for comparison.
       draw: draws the figure: ``(matplotlib figure) -> None``.
-      networks: some of the trained ones, of the first seed and all on one task, for a study page; empty where none was
-        trained that such a page can show.
+      networks: some of the trained ones, of the first seed and all on one problem, for a study page; may be empty.
     """
 
     rows: tuple[Row, ...]
@@ -185,16 +183,16 @@ class Found(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A claim of a paper and how to see whether it holds.
+    """A claim of a paper, and how to test it.
 
     Fields:
       name: on the command line.
-      claim: what is said, in a sentence or two.
-      source: who says it, where.
+      claim: in a sentence or two.
+      source: the papers that make it.
       run: ``(settings) -> Found``; settings are a NamedTuple of numbers with `seeds` among them.
       full: the settings of the whole experiment.
-      quick: the settings that end within two minutes on two cores.
-      look: the command whose page shows such a network from inside.
+      quick: settings that take at most two minutes on two cores.
+      look: a command whose page shows such a network from inside.
     """
 
     name: str

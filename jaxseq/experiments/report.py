@@ -1,4 +1,4 @@
-"""The command `jaxseq experiment`: experiments run, their figures drawn, their verdicts put into words."""
+"""Running experiments: figures drawn, verdicts in words, everything written to a folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxseq.apps.translate.command import Shown
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS
@@ -22,7 +21,14 @@ from jaxseq.files import cannot_write, write_atomic
 ALL = "all"
 
 
-def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False) -> Shown:
+class Result(NamedTuple):
+    """What the experiments found: `facts` for programs, `text` for people."""
+
+    facts: Any
+    text: str
+
+
+def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False) -> Result:
     """Run one experiment, or all, and write what each found into the folder `out`.
 
     That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``.
@@ -51,7 +57,7 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
         print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
         every.append(facts)
     pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
-    return Shown(every if name == ALL else every[0], table(every) if markdown else pages)
+    return Result(every if name == ALL else every[0], table(every) if markdown else pages)
 
 
 def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) -> str | None:

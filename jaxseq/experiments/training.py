@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq.cells import Cell, lstm
+from jaxseq.cells import Cell
 from jaxseq.experiments.base import Network
 from jaxseq.notation import Array, Key, Params, Tree
-from jaxseq.problems.fit import descend, drawn_loss, first_model
-from jaxseq.problems.tasks import Task
+from jaxseq.problems import ModelParams, Problem, Trained, descend, drawn_loss, init_params
+from jaxseq.problems.fit import Init
 from jaxseq.train import optimizer
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Return ``run`` of every item, two or more at a time: most of a short training is compilation."""
     if WORKERS == 1:
         return list(map(run, items))
-    pool = ThreadPoolExecutor(WORKERS)  # XLA lets go of the interpreter while it compiles and runs
+    pool = ThreadPoolExecutor(WORKERS)  # XLA releases the interpreter's lock while it compiles and runs
     try:
         return list(pool.map(run, items))
     finally:
@@ -41,7 +41,7 @@ def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def final(losses: Any) -> np.ndarray:
-    """Return each network's mean loss over the last tenth of training, of ``losses [N, steps]``."""
+    """Return each network's mean loss over the last tenth of training, from ``losses [N, steps]``."""
     seen = np.asarray(losses, float)
     return seen[:, -max(1, round(LAST * seen.shape[1])) :].mean(1)
 
@@ -55,10 +55,7 @@ def smoothed(losses: Any, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_losses(ax: Axes, curves: Mapping[str, np.ndarray], baseline: float) -> None:
-    """Draw the loss of each network over training: the mean over seeds, all of them as a band, knowing nothing dotted.
-
-    `curves` are ``[N, steps]`` by name.
-    """
+    """Draw losses ``[N, steps]`` over training by name: mean and range over the seeds, and the baseline dotted."""
     for name, losses in curves.items():
         steps, seen = smoothed(losses)
         (line,) = ax.plot(steps, seen.mean(0), label=name)
@@ -69,46 +66,36 @@ def draw_losses(ax: Axes, curves: Mapping[str, np.ndarray], baseline: float) -> 
     ax.grid(alpha=0.3)
 
 
-class Fitted(NamedTuple):
-    """Networks trained together.
-
-    Fields:
-      params: with a leading axis of networks.
-      losses: ``[N, steps]``.
-      kept: the params after each of the steps that were to be kept, ``[N, K, ...]``.
-      rates: the learning rate of each, ``[N]``.
-    """
-
-    params: Tree
-    losses: Array
-    kept: Tree
-    rates: Array
+def draw_seeds(ax: Axes, at: float, values: np.ndarray, color: str | None = None) -> None:
+    """Draw a dot for each seed, side by side around the place `at`."""
+    ax.plot(at + np.linspace(-0.2, 0.2, len(values)), values, "o", markersize=4, color=color, alpha=0.7)
 
 
-def fitter(
-    loss: Callable[[Params, Key], Array], *, steps: int, clip: float = 1.0, keep: tuple[int, ...] = ()
-) -> Callable[[Tree, Array, Array], Fitted]:
-    """Return ``(starts, keys, rates) -> Fitted``, which trains networks of any kind side by side with Adam.
+def side_by_side(
+    loss: Callable[[Params, Key], Array], *, steps: int, clip: float = 1.0, snapshot_steps: tuple[int, ...] = ()
+) -> Callable[[Tree, Array, Array], Trained]:
+    """Return ``(starts, keys, rates) -> Trained``, which trains networks of any kind with Adam, all in one program.
 
-    It is compiled once for each number of networks; `starts` are parameters with a leading axis of them.
+    It is compiled once for each number of networks; `starts` are parameters with a leading axis for them.
 
     Args:
       loss: ``(params, key) -> loss`` of one step; it draws its data from the key, which it consumes.
       steps: in all.
       clip: largest global gradient norm.
-      keep: numbers of steps after which the params are kept, in rising order; 0 is before the first.
+      snapshot_steps: numbers of steps after which the params are stored, in rising order; 0 is before the first.
     """
     adam = optimizer("adam", 1.0, clip=clip)  # its steps are proportional to its rate, which follows below
 
-    def one(params: Params, key: Key, rate: Array) -> Fitted:
-        return Fitted(*descend(loss, params, key, optax.chain(adam, optax.scale(rate)), steps=steps, keep=keep), rate)
+    def one(params: Params, key: Key, rate: Array) -> Trained:
+        rule = optax.chain(adam, optax.scale(rate))
+        return descend(loss, params, key, rule, steps=steps, snapshot_steps=snapshot_steps)
 
     return jax.jit(jax.vmap(one))
 
 
-def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate: float, **options: Any) -> Fitted:
-    """Train networks of any kind side by side, all at one learning rate; options are those of `fitter`."""
-    return fitter(loss, **options)(starts, keys, jnp.full(keys.shape[0], rate, jnp.float32))
+def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate: float, **options: Any) -> Trained:
+    """Train networks of any kind, all at one learning rate; options are those of `side_by_side`."""
+    return side_by_side(loss, **options)(starts, keys, jnp.full(keys.shape[0], rate, jnp.float32))
 
 
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
@@ -117,36 +104,63 @@ APART = 1000
 """The seed on which a rate is chosen; no verdict looks at it."""
 
 
-def learn(
-    cell: Cell, task: Task, *, hidden: int, steps: int, seeds: int, batch: int,
-    init: Callable[[Key, int, int], Params] | None = None, rate: float | None = None,
-) -> Fitted:  # fmt: skip
-    """Train a cell on a task, a network a seed, at the learning rate that suits it; params are a `Model`.
+class Budget(Protocol):
+    """The numbers that settings of experiments have in common."""
 
-    Without `rate`, one network of the seed `APART` is first trained for as long at each of `RATES`; the rate that
-    leaves the lowest loss is taken. Networks of one seed see the same data, whatever the cell.
+    @property
+    def hidden(self) -> int: ...  # noqa: D102
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def seeds(self) -> int: ...  # noqa: D102
+
+
+class Learnt(NamedTuple):
+    """Networks of one cell, trained on one problem.
+
+    Fields:
+      params: with a leading axis for the seeds.
+      losses: ``[seeds, steps]``.
+      rate: the learning rate.
     """
-    run = fitter(drawn_loss(cell, task, batch), steps=steps)
-    start = jax.jit(jax.vmap(lambda key: first_model(key, cell, task, hidden, init)))
+
+    params: ModelParams
+    losses: Array
+    rate: float
+
+
+def learn(
+    cell: Cell, problem: Problem, budget: Budget, *, init: Init | None = None, rate: float | None = None
+) -> Learnt:
+    """Train a cell on a problem, one network for each seed, at the learning rate that suits it.
+
+    Without `rate`, one network of the seed `APART` is first trained for as long at each of `RATES`, and the rate that
+    leaves the lowest loss is taken. Networks with one seed see the same data, whatever the cell.
+    """
+    run = side_by_side(drawn_loss(cell, problem, budget.batch), steps=budget.steps)
+    start = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
     if rate is None:
-        keys = seeded_alike(len(RATES), APART)
+        keys = keys_of([APART] * len(RATES))
         tried = final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses)
         rate = RATES[int(np.argmin(np.nan_to_num(tried, nan=np.inf)))]
-    keys = seeded(seeds)
-    return run(start(keys), keys, jnp.full(seeds, rate, jnp.float32))
+    keys = seeded(budget.seeds)
+    trained = run(start(keys), keys, jnp.full(budget.seeds, rate, jnp.float32))
+    return Learnt(trained.params, trained.losses, rate)
 
 
-def network(name: str, cell: Cell, task: Task, trained: Fitted) -> Network:
-    """Return the first of the networks of `learn`, to be looked at."""
-    return Network(name, cell, task, jax.tree.map(lambda a: a[0], trained.params), trained.losses[0])
+def network(name: str, cell: Cell, problem: Problem, learnt: Learnt) -> Network:
+    """Return the first of the networks of `learn`, to be studied."""
+    return Network(name, cell, problem, jax.tree.map(lambda a: a[0], learnt.params), learnt.losses[0])
 
 
 SOMETHING = 0.9
-"""The share of what knowing nothing costs below which something was learnt."""
+"""The share of the baseline below which something was learnt."""
 
 
 def told(baseline: float, *losses: Any) -> np.ndarray:
-    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that comparing them tells anything.
+    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that comparing them says anything.
 
     Where none has, the budget was too small to say which comes further.
     """
@@ -155,25 +169,11 @@ def told(baseline: float, *losses: Any) -> np.ndarray:
     )
 
 
-def retaining(cell: Cell, bias: float, **options: Any) -> Callable[[Key, int, int], Params]:
-    """Return the init of an LSTM or a GRU whose gate that retains starts with this bias (f of i f g o, z of r z n).
-
-    Options are those of the cell's init.
-    """
-    options = {"forget_bias": 0.0, **options} if cell is lstm else options
-
-    def init(key: Key, input_size: int, hidden_size: int) -> Params:
-        params = cell.init(key, input_size, hidden_size, **options)
-        return params._replace(b=params.b.at[hidden_size : 2 * hidden_size].add(bias))
-
-    return init
-
-
-def seeded(seeds: int, seed: int = 0) -> Array:
+def seeded(seeds: int, first: int = 0) -> Array:
     """Return a key for each seed, ``[seeds]``."""
-    return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds))
+    return keys_of(range(first, first + seeds))
 
 
-def seeded_alike(count: int, seed: int) -> Array:
-    """Return the key of one seed, `count` times."""
-    return jax.vmap(jax.random.key)(jnp.full(count, seed))
+def keys_of(seeds: Iterable[int]) -> Array:
+    """Return the keys of some seeds."""
+    return jax.vmap(jax.random.key)(jnp.asarray(list(seeds)))

@@ -1,1 +1,52 @@
-"""Small problems that ask for memory, and the trainer that any cell learns them with."""
+"""Small problems that ask for memory, and the trainer that any cell learns them with. ``from jaxseq import problems``.
+
+A problem is called with its sizes, ``problems.copy(30)``; `train` trains a cell on it, `compare` several cells of as
+many parameters each, `evaluate` scores them.
+"""
+
+from collections.abc import Callable
+
+from jaxseq.problems._adding import adding
+from jaxseq.problems._anbn import anbn, balance, words
+from jaxseq.problems._base import Batch, Problem
+from jaxseq.problems._compare import Compared, Scores, compare, count_params, evaluate, matched_hidden
+from jaxseq.problems._copy import copy, reverse
+from jaxseq.problems._letters import letters
+from jaxseq.problems._retaining import RETAINING, retaining
+from jaxseq.problems._warped import warped
+from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_params, loss_of, outputs, train
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    problem.__name__: problem for problem in (copy, reverse, adding, anbn, warped)
+}
+"""The problems that need sizes alone, by name; `letters` needs a text as well."""
+
+__all__ = [
+    "PROBLEMS",
+    "RETAINING",
+    "Batch",
+    "Compared",
+    "ModelParams",
+    "Problem",
+    "Scores",
+    "Trained",
+    "adding",
+    "anbn",
+    "balance",
+    "compare",
+    "copy",
+    "count_params",
+    "descend",
+    "drawn_loss",
+    "evaluate",
+    "init_params",
+    "letters",
+    "loss_of",
+    "matched_hidden",
+    "outputs",
+    "retaining",
+    "reverse",
+    "train",
+    "warped",
+    "words",
+]

@@ -1,22 +1,28 @@
 """Ways to drive a cell over time, each a `Recurrence`: ``(cell, params, xs, carry, *, mask, resets, reverse)``."""
 
+from jaxseq.errors import Registry
 from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
-RECURRENCES: dict[str, Recurrence] = {
-    "scan": scan,
-    "deferred": deferred,
-    "checkpointed": checkpointed,
-    "associative": associative,
-    "clipped": clipped,
-}
+RECURRENCES: Registry[Recurrence] = Registry(
+    "recurrence",
+    {
+        "scan": scan,
+        "deferred": deferred,
+        "checkpointed": checkpointed,
+        "associative": associative,
+        "clipped": clipped,
+    },
+)
 """Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
 unit, and `clipped` changes the gradient of the carry."""
 
-EXACT: dict[str, Recurrence] = {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
+EXACT: Registry[Recurrence] = Registry(
+    "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
+)
 """Those that take every cell and compute its gradient as it is."""
 
 __all__ = [

@@ -10,25 +10,18 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
-from jaxseq.problems import tasks
-from jaxseq.problems.fit import (
-    Compared,
-    Model,
-    Scores,
-    Trained,
-    compare,
-    evaluate,
-    first_model,
-    loss_of,
-    losses_of,
-    matched_hidden,
-    outputs,
-    parameters,
-    train,
+from jaxseq.study._part_of import part_of
+from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
+from jaxseq.study._saturation import (
+    CLOSED,
+    OPEN,
+    Saturation,
+    histogram,
+    ranges_in,
+    ranges_of,
+    saturation,
+    saturation_of,
 )
-from jaxseq.problems.tasks import TASKS, Batch, Task
-from jaxseq.study._replay import Kept, Replay, along, log_spaced, recorder, replay
-from jaxseq.study._saturation import Saturation, histogram, ranges_in, ranges_of, saturation, saturation_of
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
 from jaxseq.study.equations import Explanation, explain
@@ -58,42 +51,34 @@ from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gate
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
 
 __all__ = [
-    "TASKS",
+    "CLOSED",
+    "OPEN",
     "Atlas",
-    "Batch",
-    "Compared",
     "Decomposition",
     "Effect",
     "Explanation",
     "Flow",
     "HalfLife",
     "Keep",
-    "Kept",
     "Ledger",
     "Lyapunov",
-    "Model",
     "Part",
+    "Recording",
     "Replay",
     "Report",
     "Saturation",
-    "Scores",
     "Show",
     "Spectrum",
-    "Task",
-    "Trained",
     "along",
     "atlas",
     "by_half_life",
     "collect",
-    "compare",
     "correlation",
     "coverage",
     "decompose",
     "diagonal_accuracy",
     "entropy",
-    "evaluate",
     "explain",
-    "first_model",
     "flow",
     "gates_of",
     "half_life",
@@ -103,12 +88,8 @@ __all__ = [
     "keeps_of",
     "ledger",
     "log_spaced",
-    "loss_of",
-    "losses_of",
     "lyapunov",
-    "matched_hidden",
-    "outputs",
-    "parameters",
+    "part_of",
     "parts",
     "plot_atlas",
     "plot_attention",
@@ -137,9 +118,7 @@ __all__ = [
     "spectrum",
     "step_jacobians",
     "survival",
-    "tasks",
     "time_constant",
-    "train",
     "triangle",
     "what_if",
 ]

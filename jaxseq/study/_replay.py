@@ -1,4 +1,4 @@
-"""Training looked at again: params kept at steps that are even on a logarithmic scale, since most happens early."""
+"""Training looked at again: params stored at steps that are even on a logarithmic scale, since most happens early."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params, Tree
-from jaxseq.problems.fit import Model, train
-from jaxseq.problems.tasks import Task
+from jaxseq.problems import Problem, train
 
 
 def log_spaced(steps: int, count: int) -> tuple[int, ...]:
@@ -36,7 +35,7 @@ class Replay(NamedTuple):
     """A training that can be looked at again.
 
     Fields:
-      steps: ``[K]``, the numbers of steps after which params were kept.
+      steps: ``[K]``, the numbers of steps after which params were stored.
       params: the params then, every array with a leading axis K.
       losses: ``[steps]``, of every step.
     """
@@ -47,35 +46,35 @@ class Replay(NamedTuple):
 
 
 def replay(
-    cell: Cell, task: Task, *, hidden: int, steps: int, count: int = 20, seed: int = 0, **options: Any
+    cell: Cell, problem: Problem, *, hidden: int, steps: int, count: int = 20, seed: int = 0, **options: Any
 ) -> Replay:
-    """Train as `train` does, and keep the params of about `count` steps; memory is that many copies of them.
+    """Train as `problems.train` does, and store the params of about `count` steps; memory is that many copies of them.
 
     Example:
+      >>> from jaxseq import problems
       >>> from jaxseq.cells import gru
-      >>> from jaxseq.problems import tasks
-      >>> kept = replay(gru, tasks.reverse(2), hidden=4, steps=10, count=4)
-      >>> kept.steps.tolist(), kept.params.cell.U.shape
+      >>> seen = replay(gru, problems.reverse(2), hidden=4, steps=10, count=4)
+      >>> seen.steps.tolist(), seen.params.cell.U.shape
       ([0, 1, 3, 10], (4, 4, 12))
     """
     at = log_spaced(steps, count)
-    trained = train(cell, task, hidden=hidden, steps=steps, seed=seed, keep=at, **options)
-    return Replay(np.array(at), trained.kept, trained.losses)
+    trained = train(cell, problem, hidden=hidden, steps=steps, seed=seed, snapshot_steps=at, **options)
+    return Replay(np.array(at), trained.snapshots, trained.losses)
 
 
-def along(look: Callable[[Model], Tree], kept: Params) -> Tree:
-    """Return ``look(params)`` for each of the params kept, one after the other; every array gets a leading axis K.
+def along(look: Callable[[Params], Tree], snapshots: Params) -> Tree:
+    """Return ``look(params)`` for each of the stored params, in order; every array gets a leading axis K.
 
     Example:
-      >>> kept = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
-      >>> along(lambda params: params["w"].sum(), kept).tolist()
+      >>> snapshots = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+      >>> along(lambda params: params["w"].sum(), snapshots).tolist()
       [3.0, 7.0]
     """
-    return lax.map(look, kept)
+    return lax.map(look, snapshots)
 
 
-class Kept(NamedTuple):
-    """What `recorder` has seen so far: numbers of steps, and the params after each, as NumPy arrays."""
+class Recording(NamedTuple):
+    """What `recorder` has stored so far: numbers of steps, and the params after each, as NumPy arrays."""
 
     steps: list[int]
     params: list[Params]
@@ -85,30 +84,30 @@ class Kept(NamedTuple):
         return jax.tree.map(lambda *a: jnp.stack(a), *self.params)
 
 
-def recorder(run: Callable[..., tuple], at: tuple[int, ...]) -> tuple[Callable[..., tuple], Kept]:
-    """Return a `run` for `jaxseq.train.fit` that keeps params on its way, and the `Kept` that it fills.
+def recorder(run: Callable[..., tuple], at: tuple[int, ...]) -> tuple[Callable[..., tuple], Recording]:
+    """Return a `run` for `jaxseq.train.fit` that stores params on its way, and the `Recording` that it fills.
 
-    A chunk of steps is one program, so that params are kept at the end of the first chunk that reaches each step of
-    `at`; step 0 are those of the first call. Give chunks of one step where it must be exact.
+    A chunk of steps is one program, so that params are stored at the end of the first chunk that reaches each step of
+    `at`; for step 0 they are those of the first call. Give chunks of one step where it must be exact.
 
     Args:
       run: ``(state, bucket, rows) -> (state, Steps)``, as fit takes it.
       at: numbers of steps, from `log_spaced`.
     """
-    kept, due = Kept([], []), sorted(set(at))
+    recording, due = Recording([], []), sorted(set(at))
 
-    def keep(state: Any) -> None:
+    def record(state: Any) -> None:
         step = int(state.step)
         if due and due[0] <= step:
-            kept.steps.append(step)
-            kept.params.append(jax.tree.map(np.array, state.params))
+            recording.steps.append(step)
+            recording.params.append(jax.tree.map(np.array, state.params))
         while due and due[0] <= step:
             due.pop(0)
 
     def recorded(state: Any, *rest: Any) -> tuple:
-        keep(state)
+        record(state)
         state, *found = run(state, *rest)
-        keep(state)
+        record(state)
         return state, *found
 
-    return recorded, kept
+    return recorded, recording

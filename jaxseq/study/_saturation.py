@@ -1,8 +1,8 @@
 """How often gates are closed or open, unit by unit: fractions of steps below 0.1 and above 0.9, and histograms.
 
 A unit whose forget gate is above 0.9 nearly always is a memory; one whose gates are below 0.1 is switched off; one
-that is neither is graded. What is not a gate between 0 and 1, a candidate or a pre-activation, is told apart by
-`ranges_of`, which looks at what the cell's equations give for large inputs.
+that is neither is graded. Quantities that do not lie between 0 and 1, a candidate or a pre-activation, are found by
+`ranges_of`, from the values of the cell's equations for large inputs.
 
 Reference: Karpathy, Johnson & Li 2015, "Visualizing and understanding recurrent networks", arXiv:1506.02078,
 section 4.2 (left-saturated and right-saturated gates).
@@ -22,8 +22,11 @@ from jaxseq.study.look import EQUAL, Look, look_at, look_for
 from jaxseq.study.memory import real_steps
 from jaxseq.study.timelines import gates_of
 
+CLOSED, OPEN = 0.1, 0.9
+"""Below the first a gate is closed, above the second open (Karpathy et al. 2015)."""
+
 LARGE, DRAWS = 8.0, 32
-"""Standard deviation of the inputs, and number of problems, that tell what is bounded from what is not."""
+"""Standard deviation of the inputs, and number of problems, that show which quantities are bounded."""
 
 
 class Saturation(NamedTuple):
@@ -33,7 +36,7 @@ class Saturation(NamedTuple):
     open: Array
 
 
-def saturation(gate: Array, mask: Array | None = None, *, low: float = 0.1, high: float = 0.9) -> Saturation:
+def saturation(gate: Array, mask: Array | None = None, *, low: float = CLOSED, high: float = OPEN) -> Saturation:
     """Return how often each unit of a gate ``[T, B, H]`` is below `low` and above `high`.
 
     Example:
@@ -55,7 +58,7 @@ def histogram(
 ) -> Array:
     """Return how many real steps fall into each of `bins` equal parts of lowest ... highest: ``[bins, H]``.
 
-    A part has its lower edge and not its upper one, the last part both. What lies outside is not counted.
+    A part has its lower edge and not its upper one, the last part both. Values outside are not counted.
 
     Example:
       >>> import jax.numpy as jnp
@@ -85,7 +88,7 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
 def ranges_in(
     cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
 ) -> dict[str, tuple[float, float] | None]:
-    """Return what `ranges_of` does, of any cell, by the shapes of what it runs on."""
+    """Return the result of `ranges_of` for any cell, by the shapes of its params and inputs."""
     return _ranges(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
 
 

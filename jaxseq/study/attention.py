@@ -74,27 +74,27 @@ class Decomposition(NamedTuple):
     weights: Array
 
 
-def decompose(attention: Attention, params: Params, memory: Any, query: Array, state: Tree = ()) -> Decomposition:
+def decompose(attention: Attention, params: Params, memory: Any, state: Tree, query: Array) -> Decomposition:
     """Take the scores of one step apart: for additive attentions by hidden unit, for products by feature.
 
     Args:
-      attention: one whose score is such a sum: additive, concat, coverage, location, monotonic, dot, scaled-dot,
-        general, local-m or local-p.
+      attention: one whose score is such a sum: additive, concat, coverage, location, monotonic, dot, scaled_dot,
+        general, local_m or local_p.
       params: its parameters.
       memory: the source, from ``attention.remember``.
+      state: the attention's own before the step, ``()`` where it has none.
       query: ``[B, Q]``; `with_attention` asks with the old h.
-      state: the attention's own before the step, where it has one.
 
     Raises:
-      InputError: for another attention: multi-head's weights are a mean of several softmaxes, positional's scores are
+      InputError: for another attention: multi_head's weights are a mean of several softmaxes, positional's scores are
         blind to the source, and there is no one score to take apart.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq.attention import additive
       >>> params = additive.init(jax.random.key(0), 3, 4, units=6)
-      >>> memory = additive.remember(params, jnp.ones((9, 2, 4)), None)
-      >>> seen = decompose(additive, params, memory, jnp.ones((2, 3)))
+      >>> memory = additive.remember(params, jnp.ones((9, 2, 4)))
+      >>> seen = decompose(additive, params, memory, (), jnp.ones((2, 3)))
       >>> seen.terms.shape, seen.scores.shape
       ((2, 9, 6), (2, 9))
     """
@@ -103,9 +103,9 @@ def decompose(attention: Attention, params: Params, memory: Any, query: Array, s
             f"decompose: the weights of {attention.name} attention are not the softmax of one score that is a sum; "
             f"those of {', '.join(PARTS)} are"
         )
-    terms, asked, source, before, rest = PARTS[attention.name](params, memory, query, state)
+    terms, asked, source, before, rest = PARTS[attention.name](params, memory, state, query)
     rest = jnp.asarray(rest, terms.dtype)
-    weights = attention.attend(params, memory, query, state)[1]
+    _, (_, weights) = attention.attend(params, memory, state, query)
     return Decomposition(terms, asked, source, before, rest, terms.sum(-1) + rest, weights)
 
 
@@ -123,25 +123,24 @@ def _shifted(a: Array, b: Array) -> Array:
     return a + jnp.broadcast_to(b, a.shape)
 
 
-def _monotonic(params: Any, memory: Any, query: Array, state: Tree) -> tuple:
+def _monotonic(params: Any, memory: Any, state: Tree, query: Array) -> tuple:
     v = params.v * (params.g / jnp.linalg.norm(params.v))
     return _hidden(v, _shifted(query @ params.W, params.b), memory.keys, rest=params.r)
 
 
-PARTS: dict[str, Callable[[Any, Any, Array, Tree], tuple]] = {
-    "additive": lambda p, m, q, s: _hidden(p.v, q @ p.W, m.keys),
-    "concat": lambda p, m, q, s: _hidden(p.v, q @ p.W[: q.shape[-1]], m.keys),
-    "coverage": lambda p, m, q, s: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, s[..., None] @ p.w[None]),
-    "location": lambda p, m, q, s: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, slide(p.F, s) @ p.L),
+PARTS: dict[str, Callable[[Any, Any, Tree, Array], tuple]] = {
+    "additive": lambda p, m, s, q: _hidden(p.v, q @ p.W, m.keys),
+    "concat": lambda p, m, s, q: _hidden(p.v, q @ p.W[: q.shape[-1]], m.keys),
+    "coverage": lambda p, m, s, q: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, s[..., None] @ p.w[None]),
+    "location": lambda p, m, s, q: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, slide(p.F, s) @ p.L),
     "monotonic": _monotonic,
-    "monotonic-hard": _monotonic,
-    "dot": lambda p, m, q, s: _product(q, m.keys),
-    "scaled-dot": lambda p, m, q, s: _product(q, m.keys, m.keys.shape[-1] ** -0.5),
-    "general": lambda p, m, q, s: _product(q, m.keys),
-    "local-m": lambda p, m, q, s: _product(q, m.keys),
-    "local-p": lambda p, m, q, s: _product(q, m.keys),
+    "dot": lambda p, m, s, q: _product(q, m.keys),
+    "scaled_dot": lambda p, m, s, q: _product(q, m.keys, m.keys.shape[-1] ** -0.5),
+    "general": lambda p, m, s, q: _product(q, m.keys),
+    "local_m": lambda p, m, s, q: _product(q, m.keys),
+    "local_p": lambda p, m, s, q: _product(q, m.keys),
 }
-"""By the attention's name: ``(params, memory, query, state) -> (terms, query, source, state, rest)``."""
+"""By the attention's name: ``(params, memory, state, query) -> (terms, query, source, state, rest)``."""
 
 
 def diagonal_accuracy(weights: Array, want: Array, mask: Array | None = None) -> Array:

@@ -14,9 +14,9 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import Flow, Nudged, no_nudges, nudged
-from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import half_life
 from jaxseq.study.whatif import what_if
+from jaxseq.trees import named_leaves
 
 Loss = Callable[[Carry, Tree], Array]
 """``(carry, outs) -> []`` of what `unroll` returns."""

@@ -19,10 +19,10 @@ from jaxseq.study._saturation import histogram, ranges_in, saturation
 from jaxseq.study.attention import coverage, entropy
 from jaxseq.study.checks import Check, finite, known_half_lives, rows_of_attention, summed
 from jaxseq.study.depth import gradients, held, jacobians, replayed
-from jaxseq.study.look import named_leaves
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
 from jaxseq.study.timelines import by_half_life, ledger
+from jaxseq.trees import named_leaves
 
 LIVE = ("lstm", "gru", "gru_cho", "rnn", "rnn_relu")
 """Cells that the page runs by itself."""
@@ -50,7 +50,7 @@ def collect(
       command: that makes the page again.
       seed: of the study.
       scores: ``(loss, accuracy)`` of each part on data that none was trained on, where they are models for the same
-        task: they are then set side by side. Accuracy is None where there is none.
+        problem: they are then compared. Accuracy is None where there is none.
       briefly: without the atlas and the replay, which run the cell for each unit and each snapshot.
 
     Raises:

@@ -17,9 +17,9 @@ from jaxseq.study._saturation import histogram
 from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
-from jaxseq.study.look import named_leaves
 from jaxseq.study.part import Part
 from jaxseq.study.whatif import atlas
+from jaxseq.trees import named_leaves
 
 TRIANGLE = 120
 """Most losses of a triangle, each of which is a backward pass; of more steps some are taken, evenly spread."""

@@ -18,10 +18,10 @@ from jaxseq._unroll import trace
 from jaxseq.cells import Cell, gru, gru_cho, lstm, rnn, rnn_relu
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.look import look_for, named_leaves
+from jaxseq.study.look import look_for
 from jaxseq.study.memory import keeps_seen
 from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
-from jaxseq.testing import at
+from jaxseq.trees import at, named_leaves
 
 
 class Term(NamedTuple):
@@ -126,7 +126,7 @@ def explain(
             program = _Program(unit, most)
             write(program, *jax.tree.map(_exact, (params, at(before, 0), at(xs, step, 0))))
             return Explanation(tuple(program.lines), program.text(), float(seen.outs[step, 0, unit]), note)
-    return _read_off(cell, params, before, at(xs, slice(step, step + 1)), unit)
+    return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit)
 
 
 def _exact(a: Array) -> np.ndarray:
@@ -134,11 +134,11 @@ def _exact(a: Array) -> np.ndarray:
 
 
 def _check_finite(what: str, tree: Tree) -> None:
-    for path, leaf in jax.tree.leaves_with_path(tree):
+    for name, leaf in named_leaves(tree).items():
         if wrong := int((~jnp.isfinite(leaf)).sum()):
-            name = f"{what} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
             raise InputError(
-                f"explain: {wrong} of {leaf.size} numbers of {name} are NaN or infinite; look for their cause"
+                f"explain: {wrong} of {leaf.size} numbers of {f'{what} {name}'.strip()} are NaN or infinite; look for "
+                "their cause"
             )
 
 

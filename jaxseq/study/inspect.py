@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxseq.plots import GATE_LABELS
+from jaxseq.plots import gate_label
 from jaxseq.study.colours import colour_maps
 
 SHADES = " ░▒▓█"
@@ -135,7 +135,7 @@ def _title(part: dict[str, Any], gate: str, keeps: bool) -> str:
         return f"  {gate}  0 retains, 1 writes; half-life at the right"
     if keeps:
         return f"  {gate}  1 retains, 0 forgets; half-life at the right"
-    return f"  {GATE_LABELS.get(gate, gate).replace('  ', ' ').replace(f'{gate} ', f'{gate}  ', 1)}"
+    return f"  {gate_label(gate)}"
 
 
 def _life(half: dict[str, Any], unit: int, longest: int) -> str:
@@ -176,7 +176,7 @@ def _summary(part: dict[str, Any], b: int, width: int) -> list[str]:
 
 
 def _side_by_side(data: dict[str, Any]) -> list[str]:
-    """Return the scores of models for the same task, one a line."""
+    """Return the scores of models for the same problem, one on each line."""
     if not data["compare"]:
         return []
     rows = zip(data["parts"], *(data["compare"][name] for name in ("parameters", "loss", "accuracy")), strict=True)

@@ -21,7 +21,7 @@ from jaxseq.cells import Cell, made
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import is_real
-from jaxseq.study.look import named_leaves
+from jaxseq.trees import named_leaves
 
 LIMIT = 2**30
 """Bytes that the Jacobians of one call may take: 1 GiB."""

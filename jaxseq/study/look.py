@@ -1,7 +1,7 @@
-"""One step of a cell on random problems: what its equations do, told from numbers, for any cell.
+"""One step of a cell on random numbers: what its equations do, for any cell.
 
-What a gate is for cannot be read off its name. Its equations, on any numbers in float64, say it: an identity between
-two quantities that holds to 1e-9 on a random problem holds always. `jaxseq.study.memory` finds the gate that retains in
+The purpose of a gate cannot be read off its name. Its equations tell it: an identity between two quantities that holds
+to 1e-9 on random numbers in float64 holds always. `jaxseq.study.memory` finds the gate that retains in
 this way, `jaxseq.study.timelines` the one that shows, `jaxseq.study.saturation` what lies between 0 and 1.
 """
 
@@ -16,19 +16,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, remembered
+from jaxseq.cells import Cell, join, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.testing import Problem, Subject, at, draw, noisy
+from jaxseq.trees import at, named_leaves, noisy, numpy_generator
 
 EQUAL = 1e-9
-"""How near two quantities must be, relative to 1, in float64 on a random problem, to be the same."""
+"""How near two quantities must be, relative to 1, in float64 on random numbers, to be the same."""
+
+
+SIZES = 3, 5
+"""D and H of the cell that is looked at."""
+
+
+class Drawn(NamedTuple):
+    """What one step takes: params, an input ``[B, D]`` and the carry before it."""
+
+    params: Params
+    x: Tree
+    carry: Carry
 
 
 class Look(NamedTuple):
-    """One step of a cell on random problems, in float64, as NumPy arrays by name; their first axis counts the problems.
+    """One step of a cell on random numbers, in float64, as NumPy arrays by name; their first axis counts the draws.
 
     Fields:
       ratios: of each part of the carry, the derivative by its own old value, gates held.
@@ -45,28 +57,34 @@ class Look(NamedTuple):
 
 @remembered
 def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
-    """Return one step from any carry and x of that size, with any params; where NaN comes of it, with those of init.
+    """Return one step from a random carry and x of that size, with random params; where that gives NaN, those of init.
 
     Raises:
       InputError: if the cell's init needs more than sizes.
     """
     with _exact():
-        subject = Subject(cell, seed=seed)
         batch = (2, *(3, 2)[: cell.spatial])
 
-        def like(key: Key, x: Array) -> Problem:
-            params = cell.init(key, subject.input_size, subject.hidden_size, dtype=jnp.float64)
-            return Problem(params, at(cell.lift(x), 0), cell.initial_carry(params, batch))
+        def like(key: Key, x: Array) -> Drawn:
+            params = cell.init(key, *SIZES, dtype=jnp.float64)
+            return Drawn(params, at(cell.lift(x), 0), cell.initial_carry(params, batch))
 
-        x = jax.ShapeDtypeStruct((1, *batch, subject.input_size), jnp.float64)
+        x = jax.ShapeDtypeStruct((1, *batch, SIZES[0]), jnp.float64)
         try:
             shapes = jax.eval_shape(like, jax.eval_shape(lambda: jax.random.key(0)), x)
         except TypeError as error:
             raise InputError(
-                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found out from "
-                "what it runs on, keeps_in(cell, params, xs, carry), and passed on as keep"
+                f"{cell.name} cannot be made from sizes alone ({error}); which gate retains is then found from "
+                "its inputs, keeps_in(cell, params, xs, carry), and passed on as keep"
             ) from error
-        return _look(cell, shapes, lambda: _first(draw(subject, 1, batch[:1])), seed, size, draws)
+
+        def drawn() -> Drawn:
+            keys = jax.random.split(jax.random.key(seed), 5)
+            x = numpy_generator(keys[1]).standard_normal((1, *batch, SIZES[0]))
+            made = like(keys[0], jnp.asarray(x, jnp.float64))
+            return Drawn(*map(noisy, keys[2:], made))
+
+        return _look(cell, shapes, drawn, seed, size, draws)
 
 
 def look_near(
@@ -79,30 +97,27 @@ def look_near(
     size: float = 0.5,
     draws: int = 1,
 ) -> Look:
-    """Return what `look_at` does, of the sizes that a run has: any numbers in place of its real ones.
+    """Return the result of `look_at` at the sizes of a run, with random numbers instead of its own.
 
     Raises:
-      InputError: within jit, if NaN comes of such numbers, so that those of the run are needed.
+      InputError: within jit, if such numbers give NaN, so that those of the run are needed.
     """
 
-    def like() -> Problem:
+    def like() -> Drawn:
         start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
-        return Problem(params, at(xs, 0), start)
+        return Drawn(params, at(xs, 0), start)
 
-    def drawn() -> Problem:
+    def drawn() -> Drawn:
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, carry, xs))):
-            raise InputError(f"{cell.name}: what its gates do is found out from its own numbers; call this outside jit")
-        exact = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
-        own = jax.tree.map(lambda a: exact(jnp.asarray(a)), like())
+            raise InputError(
+                f"{cell.name}: the purpose of its gates is found from its own numbers; call this outside jit"
+            )
+        own = jax.tree.map(_in_float64, like())
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
     with _exact():
         return _look(cell, shapes, drawn, seed, size, draws)
-
-
-def _first(problem: Problem) -> Problem:
-    return problem._replace(xs=at(problem.xs, 0))
 
 
 @contextlib.contextmanager
@@ -112,17 +127,24 @@ def _exact() -> Iterator[None]:
         yield
 
 
-def _look(cell: Cell, like: Problem, drawn: Callable[[], Problem], seed: int, size: float, draws: int) -> Look:
+def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Look:
     rng = np.random.default_rng(seed)
 
     def any_of(scale: float, tree: Tree) -> Tree:
         return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
 
-    seen = _looker(cell)(any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.xs))
+    static, arrays = split(cell)
+    # what the cell holds, such as a source, is of the run as well: any numbers where its own are not known within jit
+    traced = [isinstance(a, jax.core.Tracer) for a in arrays]
+    held = [
+        _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
+        for a, unknown in zip(arrays, traced, strict=True)
+    ]
+    seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         own = drawn()  # slower: random numbers take a second to compile
-        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.xs))
-        seen = _looker(cell)(*jax.tree.map(lambda a: a[None], (own.params, *larger)))
+        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
+        seen = _looker(static)(held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
     ratios, after, named, out = jax.tree.map(np.asarray, seen)
     return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
@@ -135,9 +157,15 @@ def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: 
     return rng.normal(0, scale, shape).astype(wide)
 
 
+def _in_float64(a: Any) -> Array:
+    a = jnp.asarray(a)
+    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
 @remembered
-def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
-    def look(params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
+    def look(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+        cell = join(static, arrays)
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
         ratios = []
@@ -153,7 +181,7 @@ def _looker(cell: Cell) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.jit(jax.vmap(look))
+    return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
 
 
 def look_for(
@@ -166,18 +194,13 @@ def look_for(
         return look_near(cell, params, xs, carry, size=size, draws=draws)
 
 
-def named_leaves(tree: Tree) -> dict[str, Any]:
-    """Return the leaves of a tree of gates, or of a carry, by name: ``"f"``, and in a stack ``"0.f"``."""
-    return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
-
-
 def over(gate: Any, leaf: Any) -> Any:
     """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
     return over_features(gate, leaf)
 
 
 def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
-    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is what `gates` takes.
+    """Return the gates that can be held while an old leaf of the carry changes; ``step`` is given to `equations`.
 
     Left out are those that nothing in a step uses, and other names of the new leaf itself.
     """

@@ -1,4 +1,4 @@
-"""What is studied: a cell with its parameters as it reads some sequences, and what is expected of it."""
+"""The subject of a study: a cell with its parameters as it reads some sequences, and its targets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jaxseq.errors import InputError
 from jaxseq.losses import cross_entropy
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.checks import Run
+from jaxseq.trees import named_leaves
 
 
 class Part(NamedTuple):
@@ -93,9 +94,8 @@ def check_numbers(name: str, params: Params) -> None:
     Raises:
       InputError: naming the first array that holds a NaN or an infinity.
     """
-    for path, leaf in jax.tree.leaves_with_path(params):
+    for array, leaf in named_leaves(params).items():
         if (wrong := int((~np.isfinite(np.asarray(leaf))).sum())) > 0:
-            array = jax.tree_util.keystr(path, simple=True, separator=".")
             raise InputError(
                 f"{name}: {wrong} of {leaf.size} numbers in {array} are NaN or infinite, so there is nothing to study; "
                 "train again with a lower learning rate"

@@ -289,7 +289,7 @@ def _label(name: str, keeps: Sequence[Keep] | None, *, retained: bool = False) -
     from jaxseq import plots
 
     layer, _, own = name.rpartition(".")
-    label = plots.GATE_LABELS.get(own, own)
+    label = plots.gate_label(own)
     if keeps is not None:
         inverted = {keep.gate: keep.inverted for keep in keeps}.get(name)
         does = "" if inverted is None else " (write)" if inverted and not retained else " (retain)"

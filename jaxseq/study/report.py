@@ -100,11 +100,11 @@ def _assembled(data: dict[str, Any]) -> str:
     known = {
         "title": html.escape(data["about"]["title"]),
         "subtitle": html.escape(data["about"]["subtitle"]),
-        "static_note": html.escape(texts["en"]["timelines.how"].partition(" Point ")[0]),
+        "static_note": html.escape(texts["en"]["static.how"]),
         "css": _file("page.css"),
         "static": static(data),
         "texts": in_script(texts),
-        "data": in_script({key: value for key, value in data.items() if key != "notes"}),
+        "data": in_script(data),
         "script": "\n".join(_file(name) for name in SCRIPTS),
     }
     first, *rest = _file("template.html").split("{{")

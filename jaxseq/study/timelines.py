@@ -20,8 +20,9 @@ from jaxseq.errors import InputError, choose
 from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.study.look import EQUAL, Look, holdable, look_at, look_for, named_leaves, over
+from jaxseq.study.look import EQUAL, Look, holdable, look_at, look_for, over
 from jaxseq.study.memory import HalfLife, Keep, keeps_seen
+from jaxseq.trees import named_leaves
 
 
 def gates_of(
@@ -109,7 +110,7 @@ def ledger(
 
     Raises:
       InputError: as `unroll`; if keep names no part of the carry or no gate; within jit, for a cell whose init needs
-        more than sizes, so that its equations are found out from what it runs on.
+        more than sizes, so that its equations are found from its inputs.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -23,7 +23,7 @@ from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.gradients import showing_states
-from jaxseq.study.look import named_leaves
+from jaxseq.trees import named_leaves
 
 
 class Effect(NamedTuple):

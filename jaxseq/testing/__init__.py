@@ -21,14 +21,13 @@ from jaxseq.testing.compare import (
     Tolerance,
     assert_close,
     assert_same,
-    at,
     cotangent,
     difference,
     differentiate,
     draw,
-    noisy,
 )
 from jaxseq.testing.laws import LAWS, holes, loop
+from jaxseq.trees import at, noisy
 
 __all__ = [
     "LAWS",

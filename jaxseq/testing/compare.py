@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import Cell
-from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import EXACT, Recurrence
+from jaxseq.trees import noisy, numpy_generator
 
 
 class Tolerance(NamedTuple):
@@ -54,27 +55,9 @@ def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = No
     params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
     batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
-    x = _numbers(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
+    x = numpy_generator(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
     xs = subject.cell.lift(jnp.asarray(x, dtype))
     return Problem(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
-
-
-def at(tree: Tree, *where: Any) -> Tree:
-    """Return ``a[where]`` for every leaf."""
-    return jax.tree.map(lambda a: a[where], tree)
-
-
-def noisy(key: Key, tree: Tree) -> Tree:
-    """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
-    leaves, structure = jax.tree.flatten(tree)
-    noise = _numbers(key)
-    made = [np.asarray(a, np.float64) + 0.3 * noise.standard_normal(a.shape) for a in leaves]
-    return jax.tree.unflatten(structure, [jnp.asarray(m, a.dtype) for m, a in zip(made, leaves, strict=True)])
-
-
-def _numbers(key: Key) -> np.random.Generator:
-    """Return NumPy's generator, begun from a key: to draw by JAX would be to compile for each shape."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:

@@ -21,11 +21,11 @@ from jaxseq.testing.compare import (
     Subject,
     assert_close,
     assert_same,
-    at,
     cotangent,
     differentiate,
     draw,
 )
+from jaxseq.trees import at
 
 
 def loop(

@@ -1,5 +1,7 @@
 """What the experiments measure with, against closed forms and constructed networks; two of them in miniature."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,13 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from jaxseq.apps.text import EOS, PAD, SOS
+from jaxseq import problems
+from jaxseq.affine import Affine
+from jaxseq.apps import datasets, series
 from jaxseq.attention import additive
 from jaxseq.cells import lstm, rnn
 from jaxseq.cells._lstm import LSTMParams
-from jaxseq.experiments import EXPERIMENTS
+from jaxseq.experiments import EXPERIMENTS, data
 from jaxseq.experiments._attention import fixed, reversal
 from jaxseq.experiments._chrono import forgetting_times, from_uniform
 from jaxseq.experiments._counting import correlations, reach
@@ -19,12 +23,10 @@ from jaxseq.experiments._gates_open import statistics
 from jaxseq.experiments._spectrum import cloud, density
 from jaxseq.experiments._vanishing import fading
 from jaxseq.experiments.base import NOT_REPRODUCED
+from jaxseq.experiments.data import EOS, PAD, SOS
 from jaxseq.experiments.training import final, fit, learn, seeded, smoothed, told
 from jaxseq.initializers import orthogonal
-from jaxseq.problems import tasks
-from jaxseq.problems.fit import Model
-from jaxseq.problems.letters import letters
-from jaxseq.seq2seq import Affine
+from jaxseq.problems import ModelParams
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -45,37 +47,56 @@ def test_a_miniature_runs_is_judged_and_drawn(name):
     figure.draw_without_rendering()
 
 
-def test_fit_keeps_params_of_the_steps_that_are_asked_for():
+def test_fit_stores_params_of_the_steps_that_are_asked_for():
     """Adam's first steps are of the size of its rate, whatever the gradient."""
     starts = jnp.array([5.0, -5.0])
-    trained = fit(starts, seeded(2), lambda p, key: p**2, steps=4, rate=0.1, clip=1e9, keep=(0, 1, 4))
-    np.testing.assert_allclose(trained.kept[:, :2], [[5.0, 4.9], [-5.0, -4.9]], atol=1e-5)
-    np.testing.assert_array_equal(trained.kept[:, 2], trained.params)
+    trained = fit(starts, seeded(2), lambda p, key: p**2, steps=4, rate=0.1, clip=1e9, snapshot_steps=(0, 1, 4))
+    np.testing.assert_allclose(trained.snapshots[:, :2], [[5.0, 4.9], [-5.0, -4.9]], atol=1e-5)
+    np.testing.assert_array_equal(trained.snapshots[:, 2], trained.params)
     np.testing.assert_allclose(trained.losses[:, 0], 25.0)
 
 
+class Budget(NamedTuple):
+    hidden: int = 3
+    steps: int = 60
+    seeds: int = 2
+    batch: int = 8
+
+
 def test_learn_takes_the_rate_that_suits_and_shows_every_cell_the_same_data():
-    task, rates = tasks.adding(2), []
-    options = {"hidden": 3, "steps": 60, "seeds": 2, "batch": 8}
-    trained = learn(rnn, task, **options)
-    rates = [float(learn(rnn, task, rate=rate, **options).rates[0]) for rate in (1e-3, 8e-3)]
-    assert rates == pytest.approx([1e-3, 8e-3])
-    assert float(trained.rates[0]) >= 4e-3  # so few steps are best large
-    again = learn(rnn, task, rate=float(trained.rates[0]), **options)
-    np.testing.assert_array_equal(again.losses, trained.losses)
-    assert trained.losses.shape == (2, 60) and not np.allclose(*trained.losses)
+    problem = problems.adding(2)
+    learnt = learn(rnn, problem, Budget())
+    ends = {rate: final(learn(rnn, problem, Budget(seeds=1), rate=rate).losses)[0] for rate in (1e-3, 8e-3)}
+    assert ends[8e-3] < ends[1e-3] and learnt.rate >= 4e-3  # so few steps are best large
+    again = learn(rnn, problem, Budget(), rate=learnt.rate)
+    np.testing.assert_array_equal(again.losses, learnt.losses)
+    assert learnt.losses.shape == (2, 60) and not np.allclose(*learnt.losses)
 
 
 def test_where_nobody_has_learnt_a_seed_tells_nothing():
     assert told(1.0, [0.95, 0.1, np.nan], [0.91, 0.95, np.nan]).tolist() == [False, True, False]
 
 
-def test_letters_are_of_the_text_and_followed_by_the_next():
-    batch = letters(12).draw(jax.random.key(0), 3)
-    seen = np.asarray(batch.xs.argmax(-1))
-    np.testing.assert_array_equal(batch.targets[:-1], seen[1:])
-    assert batch.xs.shape == (12, 3, 28) and bool(batch.scored.all()) and len(np.unique(seen)) > 5
-    assert 2 < letters(12).baseline < np.log(28)
+def test_the_shipped_corpus_is_numbered_by_its_training_part():
+    corpus = data.corpus(12)
+    for part in (corpus.train, corpus.held):
+        for side, size in zip(part, (corpus.source_size, corpus.target_size), strict=True):
+            assert side.max() < size and len(side) <= 13 and ((side == EOS).sum(0) == 1).all()
+            after = np.cumsum(side == EOS, axis=0) - (side == EOS)
+            assert ((side == PAD) == after.astype(bool)).all()
+        assert part.source.shape[1] == part.target.shape[1] > 100
+    assert (corpus.train.source != data.UNKNOWN).all() and (corpus.train.target != data.UNKNOWN).all()
+    assert set(range(data.FIRST, corpus.source_size)) <= set(np.unique(corpus.train.source))
+    both = [{tuple(column) for column in side.T.tolist()} for side in (corpus.train.source, corpus.held.source)]
+    assert not {tuple(n for n in row if n) for row in both[0]} & {tuple(n for n in row if n) for row in both[1]}
+
+
+def test_the_shipped_series_is_scaled_as_the_application_scales_it():
+    values = series.read_csv(datasets.find("airline"))
+    first = values.values[: len(values.values) - round(0.25 * len(values.values))]
+    scaled = series.Scaler.fit(first, values.names, log=True, lag=12).forward(first)
+    for got, want in zip(data.airline(), series.windows(scaled, 12), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_final_and_smoothed_losses():
@@ -89,7 +110,7 @@ def test_final_and_smoothed_losses():
 # counting
 
 
-def counter(unit: float = 0.01) -> Model:
+def counter(unit: float = 0.01) -> ModelParams:
     """A network made by hand: its gates are open, c is `unit` times the number of a minus that of b.
 
     It foretells the end where tanh(c) is below that of half a unit, else a b.
@@ -101,7 +122,7 @@ def counter(unit: float = 0.01) -> Model:
     head[0][0, 2] = -1e4
     arrays = (jnp.asarray(a, jnp.float32) for a in (W, np.zeros((2, 8)), b, *head))
     W, U, b, *head = arrays
-    return Model(LSTMParams(W, U, b), Affine(*head))
+    return ModelParams(LSTMParams(W, U, b), Affine(*head))
 
 
 def test_a_network_that_counts_reaches_everything():
@@ -112,7 +133,7 @@ def test_a_network_that_loses_count_reaches_as_far_as_it_counts():
     """A tanh that flattens does no harm: only the last step of counting is looked at. A forget gate of 0.9 does."""
     assert int(reach(lstm, counter(0.2), 10, 2)) == 10
     leaky = counter()
-    leaky = leaky._replace(cell=leaky.cell.replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
+    leaky = leaky._replace(cell=leaky.cell._replace(b=leaky.cell.b.at[2].set(np.log(9.0))))
 
     def count(n):
         """What is counted before the last b, where it should be 1."""
@@ -203,7 +224,7 @@ def test_without_attention_the_context_is_both_directions_last_state():
     values = jax.random.normal(jax.random.key(0), (4, 2, 6))  # [S, B, 2H]
     mask = jnp.arange(4)[:, None] < jnp.array([2, 4])
     memory = fixed.remember((), values, mask)
-    context, weights, _ = fixed.attend((), memory, jnp.zeros((2, 3)), ())
+    _, (context, weights) = fixed.attend((), memory, (), jnp.zeros((2, 3)))
     for b, n in enumerate((2, 4)):
         np.testing.assert_array_equal(context[b], [*values[n - 1, b, :3], *values[0, b, 3:]])
     assert weights.shape == (2, 0) and additive.name != fixed.name

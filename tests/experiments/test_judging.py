@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from jaxseq import problems
 from jaxseq.cells import lstm, rnn
 from jaxseq.experiments import EXPERIMENTS, training
 from jaxseq.experiments._attention import Settings as AttentionSettings
-from jaxseq.experiments._gates_open import Replay
+from jaxseq.experiments._gates_open import GatesOverTraining
 from jaxseq.experiments.base import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from jaxseq.problems import tasks
-from jaxseq.problems.fit import first_model
+from jaxseq.problems import anbn, init_params
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -23,20 +23,20 @@ SEEDS, STEPS = 5, 20
 
 
 def module_of(name):
-    return importlib.import_module(f"jaxseq.experiments.{name.replace('-', '_')}")
+    return importlib.import_module(f"jaxseq.experiments._{name.replace('-', '_')}")
 
 
 def judged(name, monkeypatch, loss_of):
-    """Run an experiment whose trainings come to ``loss_of(cell, task, init)`` times what knowing nothing costs."""
+    """Run an experiment whose trainings come to ``loss_of(cell, problem, init)`` times what knowing nothing costs."""
 
-    def learn(cell, task, *, init=None, rate=None, **options):
-        level = loss_of(cell, task, init) * task.baseline
+    def learn(cell, problem, budget, *, init=None, rate=None):
+        level = loss_of(cell, problem, init) * problem.baseline
         losses = np.full((SEEDS, STEPS), level) * (1 + 0.01 * np.arange(SEEDS)[:, None])
-        return SimpleNamespace(losses=losses, rates=np.full(SEEDS, 1e-3), params=None)
+        return SimpleNamespace(losses=losses, rate=1e-3, params=None)
 
     monkeypatch.setattr(module_of(name), "learn", learn)
     if name == "memory":  # sizes that no fake training looks at
-        monkeypatch.setattr(module_of(name), "parameters", lambda *_: 1)
+        monkeypatch.setattr(module_of(name), "count_params", lambda *_: 1)
         monkeypatch.setattr(module_of(name), "matched_hidden", lambda *_: 1)
     return found_of(name)
 
@@ -63,15 +63,15 @@ def _one_thread(monkeypatch):
     [(20, REPRODUCED), (1000, INCONCLUSIVE), (0, INCONCLUSIVE)],  # at long lags; never; at the shortest already
 )
 def test_memory(monkeypatch, tanh_fails_from, want):
-    def loss(cell, task, init):
-        return 0.5 if cell is rnn and task.length >= tanh_fails_from else 0.01
+    def loss(cell, problem, init):
+        return 0.5 if cell is rnn and problem.length >= tanh_fails_from else 0.01
 
     found = judged("memory", monkeypatch, loss)
     assert found.verdict == want
 
 
 def test_a_gated_cell_that_learns_nothing_at_the_shortest_length_had_too_few_steps(monkeypatch):
-    found = judged("memory", monkeypatch, lambda c, task, _: 0.9 if c is lstm else 0.01)
+    found = judged("memory", monkeypatch, lambda c, problem, _: 0.9 if c is lstm else 0.01)
     assert {row.verdict for row in found.rows if "of the lstm" in row.what} == {INCONCLUSIVE}
 
 
@@ -81,12 +81,12 @@ def test_a_gated_cell_that_learns_nothing_at_the_shortest_length_had_too_few_ste
 def test_chrono_and_forget_bias(monkeypatch, better, worse, want):
     """The last: neither has learnt anything, and the small difference between them tells nothing."""
     for name in ("chrono", "forget-bias"):
-        monkeypatch.setattr(module_of(name), "retaining", lambda cell, bias: bias)
-    monkeypatch.setattr(module_of("chrono"), "chrono_of", lambda longest: "chrono")
+        starts = SimpleNamespace(**{**vars(problems), "retaining": lambda cell, bias=None, longest=None: bias})
+        monkeypatch.setattr(module_of(name), "problems", starts)
     monkeypatch.setattr(
         module_of("chrono"), "forgetting_times", lambda key, hidden, longest: jnp.linspace(2, longest, 9)
     )
-    chrono = judged("chrono", monkeypatch, lambda c, t, init: better if init == "chrono" else worse)
+    chrono = judged("chrono", monkeypatch, lambda c, t, init: better if init is None else worse)
     assert [row.verdict for row in chrono.rows if row.claimed] == [REPRODUCED, want, want]
     bias = judged("forget-bias", monkeypatch, lambda c, t, init: better if init > 0 else worse)
     assert bias.verdict == want
@@ -101,7 +101,7 @@ def test_chrono_and_forget_bias(monkeypatch, better, worse, want):
     ],
 )
 def test_ablation(monkeypatch, losses, want):
-    found = judged("ablation", monkeypatch, lambda c, task, _: losses.get(c.name, 0.2))
+    found = judged("ablation", monkeypatch, lambda c, problem, _: losses.get(c.name, 0.2))
     verdicts = [row.verdict for row in found.rows if row.claimed]
     assert verdicts == want * 2
 
@@ -110,7 +110,7 @@ def test_counting(monkeypatch):
     """Untrained networks reach nothing further than each other."""
 
     keys = jax.vmap(jax.random.key)(jnp.arange(SEEDS))
-    models = jax.jit(jax.vmap(lambda key: first_model(key, lstm, tasks.anbn(3), 3)))(keys)
+    models = jax.jit(jax.vmap(lambda key: init_params(key, lstm, anbn(3), 3)))(keys)
     module = module_of("counting")
     monkeypatch.setattr(
         module, "learn", lambda *_, **__: SimpleNamespace(params=models, losses=np.ones((SEEDS, STEPS)))
@@ -150,7 +150,7 @@ def test_gates_open(monkeypatch):
     def replay(opened):
         rising = np.linspace(0.5, 0.8, 3) + 0.01 * np.arange(SEEDS)[:, None]
         shares = np.broadcast_to(opened, (SEEDS, 3))
-        return Replay((0, 1, 10), rising, shares, np.full((SEEDS, 3), 0.05), np.full((SEEDS, 3, 20), 0.05))
+        return GatesOverTraining((0, 1, 10), rising, shares, np.full((SEEDS, 3), 0.05), np.full((SEEDS, 3, 20), 0.05))
 
     monkeypatch.setattr(module, "of_translator", lambda settings: replay([0.1, 0.2, 0.4]))
     monkeypatch.setattr(module, "of_series", lambda settings: replay([0.1, 0.05, 0.01]))

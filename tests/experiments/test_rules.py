@@ -19,11 +19,11 @@ from jaxseq.experiments.base import (
     Found,
     above,
     below,
-    beside,
     interval,
     less,
     more,
     overall,
+    unjudged,
     verdict,
 )
 
@@ -90,8 +90,8 @@ def test_pairs_are_compared_seed_by_seed():
 
 
 def test_what_is_beside_the_claim_does_not_count():
-    assert beside("x", [1.0, 2.0]).verdict == "" and beside("x", 3.0).measured == "3"
-    assert Found((above("x", [1.0] * 5, 0.0), beside("y", [0.0] * 5)), lambda figure: None).verdict == REPRODUCED
+    assert unjudged("x", [1.0, 2.0]).verdict == "" and unjudged("x", 3.0).measured == "3"
+    assert Found((above("x", [1.0] * 5, 0.0), unjudged("y", [0.0] * 5)), lambda figure: None).verdict == REPRODUCED
 
 
 class Numbers(NamedTuple):
@@ -106,7 +106,10 @@ def _draw(figure):
 @pytest.fixture
 def made_up(monkeypatch):
     def run(settings):
-        rows = above("height", [settings.offset + 0.1 * n for n in range(settings.seeds)], 0.0), beside("width", [1, 2])
+        rows = (
+            above("height", [settings.offset + 0.1 * n for n in range(settings.seeds)], 0.0),
+            unjudged("width", [1, 2]),
+        )
         return Found(rows, _draw)
 
     one = Experiment("made-up", "It is high.", "Nobody 1900", run, Numbers(), Numbers(offset=-2.0), "jaxseq cells")

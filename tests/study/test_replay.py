@@ -6,13 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseq import InputError, study
+from jaxseq import InputError, problems, study
 from jaxseq.cells import gru
-from jaxseq.problems import tasks
 from jaxseq.testing import assert_close
 from jaxseq.train import TrainState, chunk
 
-TASK = tasks.reverse(2, symbols=2)
+PROBLEM = problems.reverse(2, symbols=2)
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +32,9 @@ def test_steps_are_spaced_by_one_factor(steps: int, count: int) -> None:
 
 
 def test_a_replay_holds_what_shorter_trainings_come_to() -> None:
-    kept = study.replay(gru, TASK, hidden=3, steps=4, count=4, batch=2)
+    kept = study.replay(gru, PROBLEM, hidden=3, steps=4, count=4, batch=2)
     assert kept.steps.tolist() == [0, 1, 2, 4] and kept.losses.shape == (4,)
-    two = study.train(gru, TASK, hidden=3, steps=2, batch=2)
+    two = problems.train(gru, PROBLEM, hidden=3, steps=2, batch=2)
     assert_close("after two steps", jax.tree.map(lambda a: a[2], kept.params), two.params, 1e-6)
     sums = study.along(lambda params: {"sum": params.cell.U.sum()}, kept.params)["sum"]
     assert sums.shape == (4,)

@@ -21,21 +21,21 @@ def problem(name, Q=3, K=6, S=7, B=2, A=7):
     state = attention.initial_state(params, memory)
     query = jax.random.normal(keys[3], (B, Q), jnp.float64)
     for _ in range(2):  # so that an attention that looks back has something to see
-        state = attention.attend(params, memory, query, state)[2]
-    return attention, params, memory, query, state
+        state, _ = attention.attend(params, memory, state, query)
+    return attention, params, memory, state, query
 
 
-SOFTMAX = ["additive", "concat", "coverage", "location", "dot", "scaled-dot", "general"]
+SOFTMAX = ["additive", "concat", "coverage", "location", "dot", "scaled_dot", "general"]
 
 
 @pytest.mark.parametrize("name", SOFTMAX)
 def test_terms_add_up_to_scores_whose_softmax_is_the_weights(name: str) -> None:
-    attention, params, memory, query, state = problem(name)
-    seen = jax.jit(lambda *args: decompose(attention, *args))(params, memory, query, state)
+    attention, params, memory, state, query = problem(name)
+    seen = jax.jit(lambda *args: decompose(attention, *args))(params, memory, state, query)
     seen = jax.tree.map(np.asarray, seen)
     np.testing.assert_allclose(seen.terms.sum(-1) + seen.rest, seen.scores, rtol=1e-12)
     np.testing.assert_allclose(masked_softmax(seen.scores, memory.mask), seen.weights, rtol=1e-10, atol=1e-15)
-    np.testing.assert_allclose(seen.weights, attention.attend(params, memory, query, state)[1], rtol=1e-12)
+    np.testing.assert_allclose(seen.weights, attention.attend(params, memory, state, query)[1][1], rtol=1e-12)
     inside = seen.query + seen.source + (0 if seen.state is None else seen.state)
     parts = seen.query * seen.source if seen.state is None and "v" not in getattr(params, "_fields", ()) else None
     want = parts if parts is not None else np.asarray(params.v) * np.tanh(inside)
@@ -43,8 +43,8 @@ def test_terms_add_up_to_scores_whose_softmax_is_the_weights(name: str) -> None:
 
 
 def test_one_additive_score_by_hand() -> None:
-    attention, params, memory, query, _ = problem("additive")
-    seen = decompose(attention, params, memory, query)
+    attention, params, memory, state, query = problem("additive")
+    seen = decompose(attention, params, memory, state, query)
     W, U, v = map(np.asarray, params)
     b, j = 1, 2
     for a in range(len(v)):
@@ -53,8 +53,8 @@ def test_one_additive_score_by_hand() -> None:
 
 
 def test_monotonic_stops_with_the_probability_its_scores_say() -> None:
-    attention, params, memory, query, state = problem("monotonic")
-    seen = decompose(attention, params, memory, query, state)
+    attention, params, memory, state, query = problem("monotonic")
+    seen = decompose(attention, params, memory, state, query)
     p = np.where(memory.mask, jax.nn.sigmoid(seen.scores), 0.0)
     before, want = np.asarray(state), np.zeros_like(p)
     for b in range(p.shape[0]):
@@ -66,8 +66,8 @@ def test_monotonic_stops_with_the_probability_its_scores_say() -> None:
 
 
 def test_local_scores_are_products_within_their_window() -> None:
-    attention, params, memory, query, state = problem("local-m")
-    seen = decompose(attention, params, memory, query, state)
+    attention, params, memory, state, query = problem("local_m")
+    seen = decompose(attention, params, memory, state, query)
     want = masked_softmax(jnp.einsum("bsq,bq->bs", memory.keys, query), memory.mask)  # the window is wider than S
     np.testing.assert_allclose(masked_softmax(seen.scores, memory.mask), want, rtol=1e-12)
     assert attention.name in ATTENTIONS and seen.weights.shape == seen.scores.shape
@@ -75,14 +75,14 @@ def test_local_scores_are_products_within_their_window() -> None:
 
 def test_local_weights_fall_off_from_the_position_predicted() -> None:
     """log weight = score - 2 ((j - p) / D)^2 + constant, whose second difference along the source is -4 / D^2."""
-    attention, params, memory, query, state = problem("local-p")
-    seen = decompose(attention, params, memory, query, state)
+    attention, params, memory, state, query = problem("local_p")
+    seen = decompose(attention, params, memory, state, query)
     real = np.log(np.asarray(seen.weights)[0]) - np.asarray(seen.scores)[0]  # the row without padding
     np.testing.assert_allclose(np.diff(real, 2), -4 / WINDOW**2, rtol=1e-9)
 
 
 def test_others_are_refused() -> None:
-    for name in ("multi-head", "positional"):
+    for name in ("multi_head", "positional"):
         with pytest.raises(InputError, match="one score"):
             decompose(*problem(name))
 
@@ -100,8 +100,8 @@ def test_entropy_and_coverage() -> None:
 
 
 def test_padding_gets_exactly_nothing() -> None:
-    _, params, memory, query, _ = problem("additive")
-    weights = additive.attend(params, memory, query, ())[1]
+    _, params, memory, state, query = problem("additive")
+    _, (_, weights) = additive.attend(params, memory, state, query)
     assert not np.asarray(coverage(weights[None]))[1, 4:].any()
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-12)
 

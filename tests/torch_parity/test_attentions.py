@@ -9,11 +9,10 @@ from agreement import agree
 
 from jaxseq.attention import (
     ATTENTIONS,
-    local_monotonic,
-    local_predictive,
-    location_sensitive,
+    local_m as local_m_attention,
+    local_p as local_p_attention,
+    location,
     multi_head,
-    multi_headed,
 )
 from jaxseq.testing import noisy
 
@@ -132,15 +131,15 @@ def monotonic_loop(p, queries, h):
 CASES = {
     "additive": (ATTENTIONS["additive"], by_score(additive_score)),
     "dot": (ATTENTIONS["dot"], by_score(dot_score)),
-    "scaled-dot": (ATTENTIONS["scaled-dot"], by_score(scaled_score)),
+    "scaled_dot": (ATTENTIONS["scaled_dot"], by_score(scaled_score)),
     "general": (ATTENTIONS["general"], by_score(general_score)),
     "concat": (ATTENTIONS["concat"], by_score(concat_score)),
-    "local-m": (ATTENTIONS["local-m"], local_m(10)),
-    "local-m, narrow": (local_monotonic(1), local_m(1)),
-    "local-p": (ATTENTIONS["local-p"], local_p(10)),
-    "local-p, narrow": (local_predictive(2), local_p(2)),
+    "local_m": (ATTENTIONS["local_m"], local_m(10)),
+    "local_m, narrow": (local_m_attention.with_(window=1), local_m(1)),
+    "local_p": (ATTENTIONS["local_p"], local_p(10)),
+    "local_p, narrow": (local_p_attention.with_(window=2), local_p(2)),
     "location": (ATTENTIONS["location"], location_loop),
-    "location, narrow": (location_sensitive(3, 5), location_loop),
+    "location, narrow": (location.with_(filters=3, width=5), location_loop),
     "coverage": (ATTENTIONS["coverage"], coverage_loop),
     "monotonic": (ATTENTIONS["monotonic"], monotonic_loop),
 }
@@ -151,7 +150,7 @@ def run(attention, params, queries, values, mask):
     memory = attention.remember(params, values, mask)
     state, seen = attention.initial_state(params, memory), []
     for query in queries:
-        context, weights, state = attention.attend(params, memory, query, state)
+        state, (context, weights) = attention.attend(params, memory, state, query)
         seen.append((context, weights))
     return tuple(jnp.stack(a) for a in zip(*seen, strict=True))
 
@@ -160,7 +159,7 @@ def leaf(a) -> torch.Tensor:
     return torch.tensor(np.asarray(a), requires_grad=True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace("-", " "))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace("_", " "))
 def test_attention(case: str) -> None:
     attention, loop = CASES[case]
     keys = jax.random.split(jax.random.key(3), 4)
@@ -203,7 +202,7 @@ def test_multi_head_is_torchs() -> None:
     context, weights = module(query[:, None], values, values, key_padding_mask=~real)
     (torch.sin(context).sum() + (weights**2).sum()).backward()
 
-    attention = multi_headed(heads)
+    attention = multi_head.with_(heads=heads)
     like = attention.init(jax.random.key(0), E, E, E)
 
     def params(read):
@@ -215,7 +214,7 @@ def test_multi_head_is_torchs() -> None:
 
     def total(params, query, values):
         memory = attention.remember(params, values.swapaxes(0, 1), jnp.asarray(real.numpy()).T)
-        context, weights, _ = attention.attend(params, memory, query)
+        _, (context, weights) = attention.attend(params, memory, (), query)
         return jnp.sin(context).sum() + (weights**2).sum(), (context, weights)
 
     numpy = lambda a: a.detach().numpy()  # noqa: E731
@@ -248,7 +247,7 @@ def test_multi_head_of_sizes_all_different() -> None:
     torch.sin(torch.stack(rows) + 1).sum().backward()
 
     def total(params, query, values):
-        context, _, _ = multi_head.attend(params, multi_head.remember(params, values, mask), query)
+        _, (context, _) = multi_head.attend(params, multi_head.remember(params, values, mask), (), query)
         return jnp.sin(context + 1).sum(), context
 
     grads, context = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(params, query, values)

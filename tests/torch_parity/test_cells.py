@@ -89,7 +89,7 @@ def test_equals_torch(name: str, layers: int, both: bool, sizes: tuple[int, int,
         return (carry,), outs
 
     def total(params, xs, carry):
-        last, outs = ours(params, carry, xs)
+        last, outs = ours(params, xs, carry)
         # a row's outputs at padding are 0 on both sides
         return jnp.sin(outs).sum() + sum(
             (jnp.cos(getattr(one, f)) * (k + 1)).sum()
@@ -98,13 +98,13 @@ def test_equals_torch(name: str, layers: int, both: bool, sizes: tuple[int, int,
         )
 
     x = jnp.asarray(xs.detach().numpy())
-    got_last, got_outs = ours(params, starts, x)
+    got_last, got_outs = ours(params, x, starts)
     agree(got_outs, outs.detach().numpy(), "outputs")
     for k in range(directions):
         agree(got_last[k].h, last[0][k].detach().numpy(), "last h")
         if name == "lstm":
             agree(got_last[k].c, last[1][k].detach().numpy(), "last c")
-    by_params, by_carry, by_x = jax.grad(total, argnums=(0, 1, 2))(params, starts, x)
+    by_params, by_x, by_carry = jax.grad(total, argnums=(0, 1, 2))(params, x, starts)
     agree(by_x, xs.grad.numpy(), "gradient of xs")
     for k in range(directions):
         for ours_, theirs in zip(by_params[k], gradients(name, groups[k]), strict=True):

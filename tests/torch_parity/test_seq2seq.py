@@ -86,7 +86,7 @@ def test_additive_attention() -> None:
 
     def ours(params, query, values):
         memory = additive.remember(params, values.swapaxes(0, 1), numpy(mask).T)
-        context, weights, _ = additive.attend(params, memory, query)
+        _, (context, weights) = additive.attend(params, memory, (), query)
         return jnp.sin(context).sum() + (weights**2).sum(), (context, weights)
 
     arguments = attention_params(module), numpy(query), numpy(values)
@@ -143,7 +143,7 @@ def translator_params(m: Translator, layers: int, read=numpy) -> TranslatorParam
     carry = LSTMCarry if m.lstm else GRUCarry
     E = m.target.embedding_dim
     cell = rnn_params(m.decoder, read=read)
-    own = cell.replace(W=cell.W[:E])
+    own = cell._replace(W=cell.W[:E])
     return TranslatorParams(
         source=read(m.source.weight),
         target=read(m.target.weight),
@@ -192,10 +192,10 @@ def test_translator(cell, layers: int, forcing: str) -> None:
         return model.decode(params, encoded, jnp.asarray(inputs), free)
 
     def loss(params):
-        logits, _ = run(params)
+        _, (logits, _) = run(params)
         return losses.masked_mean(losses.cross_entropy(logits, jnp.asarray(target)), jnp.asarray(target != PAD))
 
-    logits, weights = run(params)
+    _, (logits, weights) = run(params)
     agree(logits, want_logits.detach(), "logits")
     agree(weights, want_weights.detach(), "attention weights")
     compare(loss, params, want, translator_params(module, layers, gradient))
@@ -273,13 +273,13 @@ def test_tutorial(length: int | None) -> None:
 
     def loss(params):
         encoded = model.encode(params, jnp.asarray(source), jnp.asarray(source != PAD))
-        logits, _ = model.decode(params, encoded, jnp.asarray(inputs), forced)
+        _, (logits, _) = model.decode(params, encoded, jnp.asarray(inputs), forced)
         counted = losses.until_own_eos(logits, forced, EOS)
         nll = losses.cross_entropy(logits, jnp.asarray(target))
         return losses.per_sentence(nll, counted, jnp.asarray(target != PAD))
 
     encoded = model.encode(params, jnp.asarray(source), jnp.asarray(source != PAD))
-    logits, _ = model.decode(params, encoded, jnp.asarray(inputs), forced)
+    _, (logits, _) = model.decode(params, encoded, jnp.asarray(inputs), forced)
     counted = np.asarray(losses.until_own_eos(logits, forced, EOS)) & (target != PAD)
     assert counted.sum() < (target != PAD).sum(), "no row stops early: the break is not tested"
     agree(loss(params)[1], reported, "reported loss")

@@ -141,16 +141,16 @@ def test_equals_torchrecurrent(name: str) -> None:
         return unroll(cell, kind.params(theirs), xs, carry)
 
     def total(theirs, xs, carry):
-        last, outs = ours(theirs, carry, xs)
+        last, outs = ours(theirs, xs, carry)
         return jnp.sin(outs).sum() + sum((jnp.cos(a) * (k + 1)).sum() for k, a in enumerate(last))
 
     carry = (LSTMCarry if name == "ran" else Hidden)(*(jnp.asarray(a.detach().numpy()) for a in start))
-    args = (Theirs.of(weights), carry, jnp.asarray(xs.detach().numpy()))
+    args = (Theirs.of(weights), jnp.asarray(xs.detach().numpy()), carry)
     got_last, got = jax.jit(ours)(*args)
     agree(got, want.detach().numpy(), "outputs")
     for a, b in zip(got_last, state, strict=True):
         agree(a, b.detach().numpy(), "last carry")
-    by_params, by_carry, by_x = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*args)
+    by_params, by_x, by_carry = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*args)
     agree(by_x, xs.grad.numpy(), "gradient of xs")
     for a, b in zip(by_carry, start, strict=True):
         agree(a, b.grad.numpy(), "gradient of the carry")

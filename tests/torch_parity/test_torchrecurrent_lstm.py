@@ -151,7 +151,8 @@ def test_equals_its_peer(name: str, sizes: tuple[int, int, int, int]) -> None:
     (torch.sin(outs).sum() + torch.cos(last[0]).sum() + 2 * torch.cos(last[1]).sum()).backward()
 
     def ours(t, h, c, xs):
-        carry, outs = unroll(peer.cell, *peer.read(t, h[0], c[0]), xs)
+        params, start = peer.read(t, h[0], c[0])
+        carry, outs = unroll(peer.cell, params, xs, start)
         return outs, peer.write(carry)
 
     def total(*arguments):

@@ -16,16 +16,16 @@ from agreement import agree
 
 from jaxseq import unroll
 from jaxseq.cells import Cell, fast_grnn, fast_rnn, indrnn, indrnn_tanh, minimal_rnn
-from jaxseq.cells._antisymmetric_rnn import AntisymmetricRNNParams, antisymmetric_rnn_gated_with, antisymmetric_rnn_with
-from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn_with
+from jaxseq.cells._antisymmetric_rnn import AntisymmetricRNNParams, antisymmetric_rnn, antisymmetric_rnn_gated
+from jaxseq.cells._cornn import CoRNNCarry, CoRNNParams, cornn
 from jaxseq.cells._fast_rnn import FastGRNNParams, FastRNNParams
 from jaxseq.cells._indrnn import IndRNNParams
-from jaxseq.cells._lem import LEMParams, lem_with
+from jaxseq.cells._lem import LEMParams, lem
 from jaxseq.cells._lstm import LSTMCarry
 from jaxseq.cells._minimal_rnn import MinimalRNNParams
 from jaxseq.cells._parts import Hidden
-from jaxseq.cells._scrn import SCRNCarry, SCRNParams, scrn_with
-from jaxseq.cells._unicornn import UnICORNNCarry, UnICORNNParams, unicornn_with
+from jaxseq.cells._scrn import SCRNCarry, SCRNParams, scrn
+from jaxseq.cells._unicornn import UnICORNNCarry, UnICORNNParams, unicornn
 
 H = 5
 
@@ -101,7 +101,7 @@ PAIRS = {
         lambda w: IndRNNParams(w.weight_ih.T, w.vector_u, w.bias_ih + w.bias_hh),
     ),
     "scrn": Pair(
-        scrn_with(0.5),
+        scrn.with_(alpha=0.5),
         make_scrn,
         scrn_params,
         SCRNCarry,
@@ -124,29 +124,29 @@ PAIRS = {
         lambda w: FastGRNNParams(w.weight_ih.T, w.weight_hh.T, w.bias_ih + w.bias_hh, w.zeta, w.nu),
     ),
     "antisymmetric_rnn": Pair(
-        antisymmetric_rnn_with(0.3, 0.2),
+        antisymmetric_rnn.with_(epsilon=0.3, gamma=0.2),
         lambda D, H: torchrecurrent.AntisymmetricRNNCell(D, H, epsilon=0.3, gamma=0.2),
         antisymmetric,
     ),
     "antisymmetric_rnn_gated": Pair(
-        antisymmetric_rnn_gated_with(0.3, 0.2),
+        antisymmetric_rnn_gated.with_(epsilon=0.3, gamma=0.2),
         lambda D, H: torchrecurrent.GatedAntisymmetricRNNCell(D, H, epsilon=0.3, gamma=0.2),
         antisymmetric,
     ),
     "cornn": Pair(
-        cornn_with(0.2, 1.3, 0.7),
+        cornn.with_(dt=0.2, gamma=1.3, epsilon=0.7),
         lambda D, H: torchrecurrent.coRNNCell(D, H, dt=0.2, gamma=1.3, epsilon=0.7),
         lambda w: CoRNNParams(w.weight_ih.T, w.weight_hh.T, w.weight_ch.T, w.bias_ih + w.bias_hh + w.bias_ch),
         CoRNNCarry,
     ),
     "unicornn": Pair(
-        unicornn_with(0.3, 0.6),
+        unicornn.with_(dt=0.3, alpha=0.6),
         lambda D, H: torchrecurrent.UnICORNNCell(D, H, dt=0.3, alpha=0.6),
         lambda w: UnICORNNParams(w.weight_ih.T, w.weight_hh, w.weight_ch, w.bias_ih),
         UnICORNNCarry,
     ),
     "lem": Pair(
-        lem_with(0.7), lambda D, H: torchrecurrent.LEMCell(D, H, dt=0.7), lem_params, LSTMCarry, lem_step
+        lem.with_(dt=0.7), lambda D, H: torchrecurrent.LEMCell(D, H, dt=0.7), lem_params, LSTMCarry, lem_step
     ),
 }  # fmt: skip
 
@@ -177,15 +177,15 @@ def test_equals_torchrecurrent(name: str) -> None:
         return last, pair.output(w, outs)
 
     def total(w, xs, carry):
-        last, outs = ours(w, carry, xs)
+        last, outs = ours(w, xs, carry)
         return jnp.sin(outs).sum() + sum(jnp.cos(a).sum() * (k + 1) for k, a in enumerate(last))
 
     carry = pair.carry(*map(array, start))
-    got_last, got = ours(weights, carry, array(xs))
+    got_last, got = ours(weights, array(xs), carry)
     agree(got, want.detach().numpy(), "outputs")
     for a, b in zip(got_last, state, strict=True):
         agree(a, b.detach().numpy(), "last carry")
-    by_weights, by_carry, by_x = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(weights, carry, array(xs))
+    by_weights, by_x, by_carry = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(weights, array(xs), carry)
     agree(by_x, xs.grad.numpy(), "gradient of xs")
     for a, b in zip(by_carry, start, strict=True):
         agree(a, b.grad.numpy(), "gradient of the carry")

@@ -1,4 +1,4 @@
-"""What the commands study and inspect do: look inside a run, or inside small models trained for it."""
+"""The commands study and inspect: look inside a run, or inside small models trained for the purpose."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.custom import is_code
 from jaxseq.apps.progress import say
+from jaxseq.apps.settings import check_seed
+from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.study import parts, small
-from jaxseq.apps.translate import train as translation
-from jaxseq.apps.translate.command import Shown
+from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import collect
@@ -24,21 +27,21 @@ from jaxseq.study.report import Report
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is looked at."""
+    """The model to study and the sequences that it reads."""
 
     text: tuple[str, ...] = ()
     """Sentences for a translator, up to 8; three of its own data if none is given."""
     rows: str | None = None
     """Rows of a forecast's series, each with the window before it: 120, or 120,125, or 120:123."""
     cell: str | None = None
-    """Without a run: the cell to train, lstm if none is named. With one: your own cell that it was trained with,
-    module:cell or file.py:cell; it is code, and is run."""
-    task: str | None = None
+    """Without a run: the cell to train, lstm if none is named. With one: the custom cell that it was trained with,
+    module:cell or file.py:cell, whose code is run."""
+    problem: Annotated[str | None, arg(aliases=["--task"])] = None
     """Without a run: copy, reverse, adding, anbn or warped; copy if none is named."""
     steps: int = 1500
     """Without a run: train steps of each cell."""
     hidden: int = 32
-    """Without a run: hidden units of the cell; those beside it get as many parameters."""
+    """Without a run: hidden units of the cell; the baselines get as many parameters."""
     seed: int = 0
     """Without a run: of weights and data."""
 
@@ -57,10 +60,9 @@ class Subject:
             for name in ("steps", "hidden"):
                 if getattr(self, name) < 1:
                     raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
-            if not 0 <= self.seed < 2**32:
-                raise InputError(f"--seed must be from 0 to {2**32 - 1}; got {self.seed}")
+            check_seed(self.seed)
             return
-        if unfit := given.keys() & {"task", "steps", "hidden", "seed"}:
+        if unfit := given.keys() & {"problem", "steps", "hidden", "seed"}:
             raise InputError(f"{run} is trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
         if self.cell is not None and not is_code(self.cell):
             raise InputError(f"{run} has its own cell; leave out --cell {self.cell}, or the run")
@@ -71,7 +73,7 @@ class Subject:
 
 
 def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) -> Shown:
-    """Write the page of a run, or of small models trained for it.
+    """Write the page of a run, or of small models trained for the purpose.
 
     Raises:
       InputError: if there is nothing to study, or a check of the page fails: then nothing is written.
@@ -79,7 +81,7 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file with -o, such as {out / 'report.html'}")
     if not os.access(out.parent, os.W_OK):  # before anything takes time
-        raise InputError(f"cannot write {out}: {out.parent} is no folder that you may write to; choose another with -o")
+        raise InputError(f"cannot write {out}: {out.parent} is not a writable folder; choose another with -o")
     data, notes = gathered(run, subject)
     made = Report(data, full=full)
     made.save(out)
@@ -92,7 +94,7 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
 
 
 def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int = 1) -> Shown:
-    """Show the same numbers in the terminal, as wide as it is: in colours if it has them, and plain elsewhere.
+    """Print the same numbers, fitted to the terminal's width and colours.
 
     Raises:
       InputError: as `study`.
@@ -120,23 +122,23 @@ def _terminal() -> tuple[int, bool]:
 
 
 def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Return what `collect` gathers of a run, or of small models trained for it, and what to tell a person beside.
+    """Return the data that `collect` gathers of a run, or of small models trained on the spot, and notes for the user.
 
-    Briefly is without what runs the cell for each unit and each snapshot.
+    `briefly` leaves out what runs the cell for each unit and each snapshot.
 
     Raises:
       InputError: if there is nothing to study.
     """
     subject.check(run)
     if run is None:
-        name, task = subject.cell or "lstm", small.task_of(subject.task or "copy")
+        name, problem = subject.cell or "lstm", small.problem_of(subject.problem or "copy")
         sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
-        say(f"training {name} and those beside it on {task.name}, {subject.steps} steps each; then a look inside …")
-        found = small.of_task(name, task, **sizes)
-        title = f"{name} on {subject.task or 'copy'}"
+        say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
+        found = small.of_problem(name, problem, **sizes)
+        title = f"{name} on {subject.problem or 'copy'}"
     else:
-        kind, title = parts.kind_of(run), str(run)
-        if kind == translation.KIND:
+        kind, title = parts.application_of(run), str(run)
+        if kind == TRANSLATION:
             if subject.rows is not None:
                 raise InputError(f"{run} is a translator, which reads --text; --rows are of a forecast's series")
             found = parts.of_translator(run, subject.text, subject.cell)
@@ -152,3 +154,53 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         seed=subject.seed, scores=found.scores, briefly=briefly,
     )  # fmt: skip
     return data, list(found.notes)
+
+
+def study_command(
+    run: Positional[Path | None] = None,
+    subject: OmitArgPrefixes[Subject] = Subject(),
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
+    full: bool = False,
+    json: bool = False,
+) -> None:
+    """Look inside a run: every gate, gradient, half-life and what-if, in one page that needs no network.
+
+    Without a run, a small model is trained first, together with those it can be compared with.
+
+    Example: jaxseq study --cell lstm --task copy
+
+    Example: jaxseq study runs/translate --text "她在看书。" -o report.html
+
+    Example: jaxseq study runs/forecast --rows 120:123
+
+    Args:
+      run: Run folder of a translator or a forecast.
+      subject: What is looked at.
+      out: The page to write.
+      full: Keep everything, however large the page becomes; by default at most 2 MB.
+      json: Print the result as JSON.
+    """
+    show(study(run, subject, out, full=full), json)
+
+
+def inspect_command(
+    run: Positional[Path | None] = None,
+    subject: OmitArgPrefixes[Subject] = Subject(),
+    units: int = 6,
+    sequence: int = 1,
+    json: bool = False,
+) -> None:
+    """Look inside a run in the terminal: gates as blocks, half-lives, saturation, gradient norms.
+
+    Example: jaxseq inspect runs/translate --text "她在看书。"
+
+    Example: jaxseq inspect --cell gru --task adding
+
+    Args:
+      run: Run folder of a translator or a forecast.
+      subject: What is looked at.
+      units: How many units of each gate are shown, evenly over the order of their half-lives.
+      sequence: Which of the sequences is shown.
+      json: Print the numbers as JSON, those of every unit.
+    """
+    show(inspect(run, subject, units=units, sequence=sequence), json)

@@ -1,4 +1,4 @@
-"""What is studied of a run: a translator's decoder and encoder, a forecast's network."""
+"""The parts of a run that are studied: a translator's decoder and encoder, a forecast's network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ import numpy as np
 from jaxseq._unroll import trace
 from jaxseq.apps import datasets, run_folder, series, text
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast import train as forecasting
+from jaxseq.apps.forecast import model as forecasting
+from jaxseq.apps.forecast.config import KIND as FORECAST
+from jaxseq.apps.forecast.data import times_of
 from jaxseq.apps.text import EOS, PAD, SOS
-from jaxseq.apps.translate import model as translator, train as translation
+from jaxseq.apps.translate import model as translator
+from jaxseq.apps.translate.config import KIND as TRANSLATION
+from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
-from jaxseq.notation import Array
+from jaxseq.notation import Array, Params
 from jaxseq.seq2seq import Encoded
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
@@ -30,13 +34,13 @@ MOST = 8
 
 
 class Studied(NamedTuple):
-    """What a study looks at.
+    """The subject of a study.
 
     Fields:
       parts: the cells as they read some sequences.
       subtitle: what the model is, what it was trained on and what it reads.
-      notes: what a person should know beside.
-      scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same task.
+      notes: remarks for the user.
+      scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same problem.
     """
 
     parts: list[Part]
@@ -45,14 +49,14 @@ class Studied(NamedTuple):
     scores: Sequence[tuple[float, float]] = ()
 
 
-def kind_of(run: Path) -> str:
-    """Return what kind of run a folder is.
+def application_of(run: Path) -> str:
+    """Return the application that wrote a run: a translator's KIND or a forecaster's.
 
     Raises:
-      InputError: if it is none, or one that cannot be studied.
+      InputError: if it is not a run, or one that cannot be studied.
     """
     kind = run_folder.kind_of(run)
-    if kind not in (translation.KIND, forecasting.KIND):
+    if kind not in (TRANSLATION, FORECAST):
         raise InputError(f"{run} is a {kind} run, which cannot be studied; give a translator's or a forecast's")
     return kind
 
@@ -60,22 +64,22 @@ def kind_of(run: Path) -> str:
 # --- a translator
 
 
-def of_translator(run: Path, lines: Sequence[str], own: str | None = None) -> Studied:
+def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = None) -> Studied:
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
-    Of an encoder in layers, the first is shown.
+    Only the first encoder layer is shown.
 
     Raises:
-      InputError: if the run cannot be loaded or its parameters are no numbers; for an empty sentence, one that is too
+      InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
         long, or too many.
     """
-    model = translator.load(run, own)
+    model = translator.load(run, trusted_cell)
     check_numbers(str(run / run_folder.MODEL), model.params)
     if len(lines) > MOST:
         raise InputError(f"--text has {len(lines)} sentences; give 1 to {MOST}")
     done = model.translate(list(lines) or _sentences(run, model))
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
-    read = [[*model.source.encode(d.source_tokens[:-1]), EOS] for d in done]
+    read = [[*model.source.vocabulary.encode(d.source_tokens[:-1]), EOS] for d in done]
     source = jnp.asarray(text.pad(read, max(map(len, read))))
     mask = source != PAD
     labels = [d.source_tokens for d in done]
@@ -110,35 +114,38 @@ def _decoder(
     """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
     params, seq = model.params, model.model
     encoded = seq.encode(params, source, mask)
-    rows = [model.target.encode(d.target_tokens) for d in done]
+    rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
     rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
     targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     ys = seq.embed(params, inputs)
-    _, seen = trace(seq.decoder, encoded.params, ys, encoded.carry, mask=real)
+    decoder = seq.reader(encoded)
+    _, seen = trace(decoder, params.decoder, ys, encoded.carry, mask=real)
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
-        scores = _scores(ATTENTIONS[model.config.attention], encoded, seen.carries)
+        scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return Part(
-        "decoder", seq.decoder, encoded.params, ys, real, encoded.carry,
+        "decoder", decoder, params.decoder, ys, real, encoded.carry,
         [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
-        targets, real, model.target.tokens, weights=weights if places else None, source=labels if places else (),
-        scores=scores, reported=-sum(d.log_prob for d in done),
+        targets, real, model.target.vocabulary.tokens,
+        weights=weights if places else None, source=labels if places else (), scores=scores,
+        reported=-sum(d.log_prob for d in done),
     )  # fmt: skip
 
 
-def _scores(attention: Attention, encoded: Encoded, carries: Any, most: int = 4) -> dict[str, Any] | None:
+def _scores(
+    attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
+) -> dict[str, Any] | None:
     """Return the scores of every step and the largest parts of each; None where they are no sums."""
     before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
     state = before.attention if isinstance(before, AttentionCarry) else ()
-    params, memory = encoded.params.attention, encoded.params.memory
     try:
-        found = jax.vmap(lambda query, state: decompose(attention, params, memory, query, state))(before.h, state)
+        found = jax.vmap(lambda state, h: decompose(attention, params, encoded.memory, state, h))(state, before.h)
     except InputError:
         return None
     terms = np.asarray(found.terms)
@@ -150,23 +157,23 @@ def _scores(attention: Attention, encoded: Encoded, carries: Any, most: int = 4)
 def _sentences(run: Path, model: translator.Translator) -> list[str]:
     """Return three sentences of the run's own data: of a quarter, a half and three quarters of the lengths."""
     try:
-        _, pairs = translator.pairs_for(model.config)
+        _, pairs = pairs_for(model)
     except InputError as error:
         raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
-    fit = sorted({source for source, _ in pairs}, key=lambda one: (len(one), one))
+    fit = sorted({source.written for source, _ in pairs}, key=lambda one: (len(one), one))
     return list(dict.fromkeys(fit[len(fit) * part // 4] for part in (1, 2, 3)))
 
 
 # --- a forecast
 
 
-def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
+def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
 
     Raises:
-      InputError: if the run cannot be loaded or its parameters are no numbers; if a row has no window before it.
+      InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.
     """
-    model = forecasting.load(run, own)
+    model = forecasting.load(run, trusted_cell)
     check_numbers(str(run / run_folder.MODEL), model.params)
     config = model.config
     found = series.read_csv(datasets.find(config.data), date=config.date, columns=model.names)
@@ -181,7 +188,7 @@ def of_forecast(run: Path, rows: str | None, own: str | None = None) -> Studied:
     windows = jnp.asarray(inputs[:, at], jnp.float32)
     nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
-    names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in forecasting.times_of(found)]
+    names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in times_of(found)]
     part = Part(
         cell.name, cell, params.cell, cell.lift(windows), inputs=[names[row - window : row] for row in chosen],
         predict=params.head, targets=nexts, scored=jnp.zeros(windows.shape[:2], bool).at[-1].set(True),

@@ -1,4 +1,4 @@
-"""What can be chosen in a translation, checked; and the presets."""
+"""The settings of a translator, their checks, and the presets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from jaxseq.apps.custom import check_translates, find_cell
+from jaxseq.apps.settings import require, require_at_least
 from jaxseq.apps.text import NORMALISERS, TOKENISERS
 from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS
@@ -16,6 +17,8 @@ from jaxseq.forcing import schedule
 from jaxseq.seq2seq import Seq2Seq, translator
 from jaxseq.train import OPTIMIZERS, SCHEDULES
 
+KIND = "translation"
+"""What config.json calls a run of a translator."""
 LONGEST = 320
 """Most source tokens that a translator reads, the end of the sentence counted."""
 POSITIONS = 10
@@ -55,8 +58,8 @@ class TranslateConfig:
     cell: str = "gru"
     """Recurrent cell of encoder and decoder: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
     attention: str = "additive"
-    """Attention of the decoder: additive, dot, scaled-dot, general, concat, local-m and local-p (10 positions to either
-    side), location, coverage, monotonic or multi-head (8 heads where they divide hidden)."""
+    """Attention of the decoder: additive, dot, scaled_dot, general, concat, local_m and local_p (10 positions to either
+    side), location, coverage, monotonic or multi_head (8 heads where they divide hidden)."""
     layers: int = 1
     """Layers of the encoder."""
     embedding: int = 192
@@ -71,7 +74,7 @@ class TranslateConfig:
     batch: int = 64
     """Pairs in a step."""
     replacement: bool = False
-    """Draw pairs at random with replacement, in place of one permutation after another."""
+    """Draw pairs at random with replacement, instead of one permutation after another."""
     buckets: int = 2
     """Groups of like length; each is one compiled program."""
     optimizer: str = "adam"
@@ -97,7 +100,7 @@ class TranslateConfig:
     forcing_steps: int = 1000
     """Steps that schedule takes."""
     forcing_per: Literal["step", "sequence"] = "step"
-    """Whether forcing is drawn for each token or once a sentence."""
+    """Whether forcing is drawn for each token or for each sentence."""
     report_every: int = 100
     """Steps between reports, validation and checkpoints."""
     patience: int = 8
@@ -105,33 +108,30 @@ class TranslateConfig:
     seed: int = 0
     """Of weights, data order, dropout and split."""
 
+    def __post_init__(self) -> None:
+        # typed with hyphens, as options are, and so saved by earlier versions
+        object.__setattr__(self, "attention", self.attention.replace("-", "_"))
+
     def check(self) -> None:
         """Check every setting.
 
         Raises:
           InputError: naming the setting, what it may be and what it is.
         """
-        for name in ("embedding", "hidden", "layers", "steps", "batch", "buckets", "report_every", "min_count"):
-            _require(getattr(self, name) >= 1, name, "at least 1", self)
-        for name in ("patience", "warmup", "clip"):
-            _require(getattr(self, name) >= 0, name, "at least 0", self)
-        _require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63", self)
+        positive = ("embedding", "hidden", "layers", "steps", "batch", "buckets", "report_every", "min_count")
+        require_at_least(1, positive, self)
+        require_at_least(0, ("patience", "warmup", "clip"), self)
         for name in ("dropout", "label_smoothing", "validation"):
-            _require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
-        _require(
-            math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0 and finite", self
-        )
+            require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
+        rate = self.learning_rate
+        require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0 and finite", self)
         most = self.longest - 1
-        _require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
-        _require(len(set(self.columns)) == 2, "columns", "two languages", self)
+        require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
+        require(len(set(self.columns)) == 2, "columns", "two languages", self)
         for name in ("source", "target"):
-            _require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
-        _require(self.source != self.target, "target", "another language than source", self)
-        tables: dict[str, Mapping[str, object]] = {
-            "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
-            "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
-        }  # fmt: skip
-        for name, table in tables.items():
+            require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
+        require(self.source != self.target, "target", "another language than source", self)
+        for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
         if self.model == "translator":
             check_translates(find_cell(self.cell))
@@ -153,12 +153,6 @@ class TranslateConfig:
         return choose("model", self.model, MODELS)(self)
 
 
-def _require(right: bool, name: str, wanted: str, config: object) -> None:
-    if not right:
-        option = name.replace("_", "-")
-        raise InputError(f"--{option} must be {wanted}; got {getattr(config, name)}")
-
-
 def _translator(config: TranslateConfig) -> Seq2Seq:
     if config.attention == "positional":
         raise InputError(
@@ -173,6 +167,12 @@ MODELS = {
     "tutorial-attention": lambda config: attentive(POSITIONS, config.dropout),
 }
 """How each model is built from the settings."""
+
+_TABLES: dict[str, Mapping[str, object]] = {
+    "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
+    "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
+}  # fmt: skip
+"""The settings that are names, and what each may be."""
 
 _TUTORIAL = TranslateConfig(
     normalise="tutorial",
@@ -206,4 +206,4 @@ PRESETS: dict[str, TranslateConfig] = {
         _TUTORIAL, model="tutorial-attention", optimizer="sgd", learning_rate=0.01, dropout=0.1
     ),
 }
-"""Settings by name; an option given beside a preset overrides it."""
+"""Settings by name; an option given with a preset overrides it."""

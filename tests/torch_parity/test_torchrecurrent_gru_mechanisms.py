@@ -1,4 +1,6 @@
-"""Cells like the GRU, second half, against torchrecurrent 0.2.5 in float64: values and all gradients.
+"""GRU-like cells with one gate, constant or bistable gates, delays or a searched form, against torchrecurrent 0.2.5.
+
+Values and all gradients, in float64.
 
 Where torchrecurrent is not what the paper says, that is undone first; each case says what. Its file of the recurrent
 highway cannot be imported.
@@ -190,8 +192,8 @@ def test_equals_torchrecurrent(name: str, sizes: tuple[int, int, int, int]) -> N
         last, outs = unroll(cell, to_params(ours), xs, carry, recurrence=scan)
         return jnp.sin(outs).sum() + sum((jnp.cos(a) * (k + 1)).sum() for k, a in enumerate(last)), (outs, last)
 
-    (by_weight, by_carry, by_x), (got, ends) = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(
-        ours, carry, xs
+    (by_weight, by_x, by_carry), (got, ends) = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(
+        ours, xs, carry
     )
     agree(got, outs.detach().numpy(), "outputs")
     agree(by_x, their_xs.grad.numpy(), "gradient of xs")

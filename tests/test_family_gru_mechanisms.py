@@ -1,4 +1,6 @@
-"""Cells like the GRU, second half, against NumPy loops written from the papers' equations, and their limits."""
+"""Cells like the GRU with another mechanism (constant, bistable or single gates, highways, missing values, scores,
+delays, a searched form) against NumPy loops written from the papers' equations, and their limits.
+"""
 
 import functools
 
@@ -10,20 +12,21 @@ from reference import check_against, sigmoid, unpack
 
 from jaxseq import trace, unroll
 from jaxseq.cells import CELLS, gru
-from jaxseq.cells._augru import Scored, augru
+from jaxseq.cells._augru import augru
 from jaxseq.cells._brc import brc, nbrc
 from jaxseq.cells._gru import GRUParams
-from jaxseq.cells._gru_d import GRUDCarry, Observed, gru_d
+from jaxseq.cells._gru_d import GRUDCarry, gru_d
+from jaxseq.cells._inputs import Observed, Scored
 from jaxseq.cells._lightru import lightru
 from jaxseq.cells._lstm import LSTMCarry
-from jaxseq.cells._miru import miru, miru1, miru1_of, miru_of
+from jaxseq.cells._miru import miru, miru1
 from jaxseq.cells._nas import nas
 from jaxseq.cells._parts import Hidden
 from jaxseq.cells._rhn import rhn, rhn_coupled
 from jaxseq.cells._sgrn import sgrn
 from jaxseq.cells._sgu import dsgu, sgu
 from jaxseq.cells._star import star
-from jaxseq.cells._tau_gru import TauGRUCarry, tau_gru, tau_gru_of
+from jaxseq.cells._tau_gru import TauGRUCarry, tau_gru
 from jaxseq.testing import Subject, draw
 
 
@@ -48,7 +51,7 @@ def test_miru(retain: float, reset: float) -> None:
         candidate = np.tanh(p.b + (reset * k.h) @ p.U + x @ p.W)
         return plain(candidate + retain * (k.h - candidate))
 
-    check_against(miru_of(retain, reset) if retain != 0.5 else miru, step)
+    check_against(miru.with_(retain=retain, reset=reset) if retain != 0.5 else miru, step)
 
 
 @pytest.mark.parametrize("retain", [0.5, 0.8])
@@ -59,7 +62,7 @@ def test_miru1(retain: float) -> None:
         candidate = np.tanh(W["n"].T @ x + p.U_n.T @ (k.h * r) + b["n"])
         return plain(candidate + retain * (k.h - candidate))
 
-    check_against(miru1_of(retain) if retain != 0.5 else miru1, step)
+    check_against(miru1.with_(retain=retain) if retain != 0.5 else miru1, step)
 
 
 def hard_sigmoid(a):
@@ -214,7 +217,7 @@ def test_gru_d_without_decay_and_mask_is_the_gru_of_2014_and_long_gaps_erase_its
     cho, turned = CELLS["gru_cho"], jnp.repeat(jnp.asarray([1.0, -1.0, 1.0]), 5)  # our z = 1 - the paper's z
     theirs = cho.params_type(params.W * turned[None], params.U * turned[None, :10], params.U_n, params.b * turned)
     _, want = unroll(cho, theirs, xs.x, cho.initial_carry(theirs, (2,))._replace(h=carry.h))
-    _, got = unroll(gru_d, params, gru_d.lift(xs.x), carry)
+    _, got = unroll(gru_d, params, xs.x, carry)
     np.testing.assert_allclose(got, want, atol=1e-12)
 
     fading = params._replace(W_h=params.W_h + 1, w_x=params.w_x + 1)
@@ -240,7 +243,7 @@ def test_augru_of_score_1_is_the_gru_and_of_score_0_holds() -> None:
     turned = jnp.repeat(jnp.asarray([1.0, -1.0, 1.0]), 5)  # z = 1 - u
     theirs = GRUParams(params.W * turned[None], params.U * turned[None], params.b * turned, jnp.zeros(5))
     _, want = unroll(gru, theirs, xs.x, gru.initial_carry(theirs, (2,))._replace(h=carry.h))
-    _, got = unroll(augru, params, augru.lift(xs.x), carry)
+    _, got = unroll(augru, params, xs.x, carry)
     np.testing.assert_allclose(got, want, atol=1e-12)
     last, _ = unroll(augru, params, Scored(xs.x, jnp.zeros_like(xs.a)), carry)
     np.testing.assert_array_equal(last.h, carry.h)
@@ -256,11 +259,11 @@ def test_tau_gru(delay: int) -> None:
         h = (1 - g) * k.h + g * (np.tanh(a["u"]) + sigmoid(a["a"]) * np.tanh(a["z"]))
         return TauGRUCarry(h, np.stack([*k.past[1:], k.h])), h
 
-    check_against(tau_gru if delay == 2 else tau_gru_of(delay), step)
+    check_against(tau_gru if delay == 2 else tau_gru.with_(delay=delay), step)
 
 
 def test_tau_gru_carries_the_states_of_the_last_steps() -> None:
-    cell = tau_gru_of(3)
+    cell = tau_gru.with_(delay=3)
     params = cell.init(jax.random.key(0), 2, 4, dtype=jnp.float64)
     last, outs = unroll(cell, params, jnp.ones((7, 5, 2)))
     np.testing.assert_array_equal(last.past, jnp.stack([outs[3], outs[4], outs[5]], axis=1))

@@ -52,14 +52,14 @@ def test_equals_torchrecurrent(name: str) -> None:
         return unroll(CELLS[name], params, xs, carry, recurrence=scan)
 
     def total(params, xs, carry):
-        last, outs = ours(params, carry, xs)
+        last, outs = ours(params, xs, carry)
         return jnp.sin(outs).sum() + sum(jnp.cos(a).sum() for a in last)
 
-    got_last, got = ours(params, carry, array(xs))
+    got_last, got = ours(params, array(xs), carry)
     agree(got, want.detach().numpy(), "outputs")
     for a, theirs in zip(got_last, last, strict=True):
         agree(a, theirs.detach().numpy(), "last carry")
-    by_params, by_carry, by_x = jax.grad(total, argnums=(0, 1, 2))(params, carry, array(xs))
+    by_params, by_x, by_carry = jax.grad(total, argnums=(0, 1, 2))(params, array(xs), carry)
     agree(by_x, xs.grad.numpy(), "gradient of xs")
     for a, theirs in zip(by_carry, start, strict=True):
         agree(a, theirs.grad.numpy(), "gradient of the carry")

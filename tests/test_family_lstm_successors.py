@@ -14,13 +14,14 @@ from jaxseq.cells import CELLS, lstm
 from jaxseq.cells._conv_gru import conv_gru
 from jaxseq.cells._conv_lstm import ConvLSTMParams, conv_lstm
 from jaxseq.cells._hyper_lstm import HyperLSTMCarry, hyper_lstm
+from jaxseq.cells._inputs import Inflow, Stamped
 from jaxseq.cells._lstm import LSTMCarry, LSTMParams
-from jaxseq.cells._lstm_mc import Inflow, MCLSTMCarry, lstm_mc
+from jaxseq.cells._lstm_mc import MCLSTMCarry, lstm_mc
 from jaxseq.cells._min_lstm import min_lstm
 from jaxseq.cells._mlstm import MLSTMCarry, mlstm
 from jaxseq.cells._on_lstm import on_lstm
-from jaxseq.cells._parts import Hidden, Timed
-from jaxseq.cells._phased_lstm import phased_lstm, with_leak
+from jaxseq.cells._parts import Hidden
+from jaxseq.cells._phased_lstm import phased_lstm
 from jaxseq.cells._qrnn import QRNN1Carry, QRNNCarry, qrnn, qrnn_1
 from jaxseq.cells._slstm import SLSTMCarry, slstm
 from jaxseq.cells._sru import SRUCarry, sru, sru_2017
@@ -194,7 +195,7 @@ def test_lstm_mc_conserves_mass() -> None:
 
 def test_lstm_mc_starts_from_an_empty_store() -> None:
     params = lstm_mc.init(jax.random.key(0), 2, 4, dtype=jnp.float64)
-    loss = lambda p, c: lstm_mc.step(p, c, lstm_mc.lift(jnp.ones((1, 2))))[1].sum()  # noqa: E731
+    loss = lambda p, c: lstm_mc.step(p, c, jnp.ones((1, 2)))[1].sum()  # noqa: E731
     grads = jax.grad(loss, argnums=(0, 1))(params, lstm_mc.initial_carry(params, (1,)))
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 
@@ -252,7 +253,9 @@ def phased_step(leak):
 
 @pytest.mark.parametrize("leak", [0.001, 0.3])
 def test_phased_lstm(leak: float) -> None:
-    check_against(phased_lstm if leak == 0.001 else with_leak(leak), phased_step(leak), sizes=(7, 4, 3, 12))
+    check_against(
+        phased_lstm if leak == 0.001 else phased_lstm.with_(leak=leak), phased_step(leak), sizes=(7, 4, 3, 12)
+    )
 
 
 def test_phased_lstm_keeps_its_state_while_shut_and_is_an_lstm_while_open() -> None:
@@ -261,10 +264,10 @@ def test_phased_lstm_keeps_its_state_while_shut_and_is_an_lstm_while_open() -> N
     params = params._replace(tau=jnp.full(H, 10.0), s=jnp.zeros(H), r_on=jnp.full(H, 0.5))
     carry = LSTMCarry(*jax.random.normal(jax.random.key(1), (2, H), jnp.float64))
     x = jnp.ones(D)
-    kept, _ = with_leak(0.0).step(params, carry, Timed(x, jnp.full(1, 36.0)))  # phase 0.6
+    kept, _ = phased_lstm.with_(leak=0.0).step(params, carry, Stamped(x, jnp.full(1, 36.0)))  # phase 0.6
     for new, old in zip(kept, carry, strict=True):
         np.testing.assert_array_equal(new, old)
-    got, _ = phased_lstm.step(params, carry, Timed(x, jnp.full(1, 32.5)))  # phase 0.25, half of r_on: wide open
+    got, _ = phased_lstm.step(params, carry, Stamped(x, jnp.full(1, 32.5)))  # phase 0.25, half of r_on: wide open
     want, _ = lstm.step(LSTMParams(params.W, params.U, params.b), carry, x)
     for new, other in zip(got, want, strict=True):
         np.testing.assert_allclose(new, other, atol=1e-15)

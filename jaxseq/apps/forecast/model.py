@@ -1,0 +1,137 @@
+"""The forecaster: a recurrent cell and a layer, several networks side by side, loaded from their run folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import checkpoint
+from jaxseq._unroll import unroll
+from jaxseq.affine import Affine
+from jaxseq.apps import datasets, run_folder, series
+from jaxseq.apps.custom import find_cell
+from jaxseq.apps.forecast.config import KIND, ForecastConfig
+from jaxseq.apps.series import Scaler, Series
+from jaxseq.cells import Cell
+from jaxseq.errors import InputError
+from jaxseq.initializers import uniform
+from jaxseq.notation import Array, Key, Params
+
+
+class ForecasterParams(NamedTuple):
+    """The cell's parameters, and the layer from its last output ``[B, F]`` to the next value ``[B, D]``."""
+
+    cell: Params
+    head: Affine
+
+
+def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
+    """Return parameters for D = features. Consumes `key`."""
+    cell, (k_cell, k_head, k_bias) = find_cell(config.cell), jax.random.split(key, 3)
+    if not config.torch_init:
+        params = cell.init(k_cell, features, config.hidden)
+        return ForecasterParams(params, Affine.init(k_head, cell.output_size(params, features), features, jnp.float32))
+    draw, options = uniform(config.hidden**-0.5), {"forget_bias": 0.0} if config.cell == "lstm" else {}
+    params = cell.init(k_cell, features, config.hidden, kernel=draw, recurrent=draw, bias=draw, **options)
+    W, b = draw(k_head, (config.hidden, features), jnp.float32), draw(k_bias, (features,), jnp.float32)
+    return ForecasterParams(params, Affine(W, b))
+
+
+def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
+    """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
+    _, outs = unroll(cell, params.cell, cell.lift(windows))
+    return params.head(outs[-1])
+
+
+class Forecaster(NamedTuple):
+    """Trained networks (params with a leading axis of seeds), and how values are scaled for them."""
+
+    config: ForecastConfig
+    names: tuple[str, ...]
+    scaler: Scaler
+    params: ForecasterParams
+
+    def next(self, windows: np.ndarray) -> np.ndarray:
+        """Return scaled forecasts ``[seeds, N, D]`` of scaled windows ``[length, N, D]``, or one set for each seed."""
+        axis = 0 if windows.ndim == 4 else None
+        return np.asarray(
+            _predict_all(find_cell(self.config.cell), axis)(self.params, jnp.asarray(windows, jnp.float32)), float
+        )
+
+    def one_step(self, values: np.ndarray, start: int) -> np.ndarray:
+        """Return ``[seeds, T - start, D]``: each value from ``start`` on forecast from the true ones before it."""
+        scaled, lag = self.scaler.forward(values), self.scaler.lag
+        inputs, _ = series.windows(scaled, self.config.window)
+        first = start - lag - self.config.window
+        return self.scaler.inverse(self.next(inputs[:, first:]), values[start - lag : len(values) - lag])
+
+    def free_running(self, values: np.ndarray, steps: int) -> np.ndarray:
+        """Return ``[seeds, steps, D]``: what follows `values`, each forecast fed back as if it had been seen."""
+        return run_on(self.scaler, values, self.config.window, steps, lambda w: self.next(w), self.config.seeds)
+
+
+def run_on(
+    scaler: Scaler, values: np.ndarray, window: int, steps: int, step: Callable[[np.ndarray], np.ndarray], copies: int
+) -> np.ndarray:
+    """Return `steps` forecasts ``[copies, steps, D]`` after values; `step` maps ``[copies, window, 1, D]`` windows."""
+    if len(values) < scaler.lag + window:
+        raise InputError(f"{scaler.lag + window} rows are needed to go on from (season and window); got {len(values)}")
+    scaled = np.repeat(scaler.forward(values)[None, -window:], copies, axis=0)  # [copies, window, D]
+    known = np.repeat(values[None], copies, axis=0)
+    for _ in range(steps):
+        new = step(scaled[:, -window:, None])  # [copies, 1, D]
+        before = known[:, -scaler.lag] if scaler.lag else known[:, -1]
+        known = np.concatenate([known, scaler.inverse(new[:, 0], before)[:, None]], axis=1)
+        scaled = np.concatenate([scaled, new], axis=1)
+    return known[:, len(values) :]
+
+
+@functools.lru_cache(maxsize=16)
+def _predict_all(cell: Cell, axis: int | None) -> Any:
+    """Return the jitted `predict` of all networks at once, on the same windows or (axis 0) on windows for each."""
+    return jax.jit(jax.vmap(lambda params, windows: predict(cell, params, windows), in_axes=(0, axis)))
+
+
+def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
+    """Load a forecast run; `trusted_cell` names the custom cell that it may import.
+
+    Raises:
+      InputError: if there is no such run, or a file of it is damaged.
+    """
+    path = Path(path)
+    config = run_folder.read_config(path, KIND, ForecastConfig, trusted_cell)
+    config.check()
+    facts = checkpoint.facts(path / run_folder.MODEL)
+    features = len(facts["names"])
+    keys = jax.random.split(jax.random.key(0), config.seeds)
+    like = {
+        "params": jax.eval_shape(jax.vmap(lambda key: init(key, config, features)), keys),
+        "scaling": {name: jax.ShapeDtypeStruct((features,), np.dtype(float)) for name in ("mean", "std")},
+    }
+    held = checkpoint.load(path / run_folder.MODEL, like)
+    mean, std = (np.asarray(held["scaling"][name], float) for name in ("mean", "std"))
+    return Forecaster(config, tuple(facts["names"]), Scaler(facts["log"], facts["lag"], mean, std), held["params"])
+
+
+def forecast_on(
+    path: Path | str, data: str | None, horizon: int, trusted_cell: str | None = None
+) -> tuple[Series, np.ndarray]:
+    """Go on from the end of `data` (by default what the run was trained on) with a saved run.
+
+    Returns:
+      The series, and ``[horizon, D]`` forecasts, the mean over seeds.
+
+    Raises:
+      InputError: if the file lacks a column of the run, or horizon is below 1.
+    """
+    if horizon < 1:
+        raise InputError(f"--horizon must be at least 1 step; got {horizon}")
+    model = load(path, trusted_cell)
+    found = series.read_csv(datasets.find(data or model.config.data), date=model.config.date, columns=model.names)
+    return found, model.free_running(found.values, horizon).mean(0)

@@ -1,0 +1,63 @@
+"""Checks of settings that the applications share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from jaxseq.apps.custom import is_code
+from jaxseq.errors import InputError
+
+SEEDS = 2**32
+"""Seeds are below this: with 32-bit numbers, as JAX comes, `jax.random.key` ignores the higher bits of a seed."""
+
+
+def option(name: str) -> str:
+    """Return a setting's name as the command line has it, such as ``--report-every``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def require(right: bool, name: str, wanted: str, config: object) -> None:
+    """Refuse a setting that is not right; `wanted` says what it must be.
+
+    Raises:
+      InputError: naming the setting, what it may be and what it is.
+    """
+    if not right:
+        raise InputError(f"{option(name)} must be {wanted}; got {getattr(config, name)}")
+
+
+def require_at_least(least: int, names: Iterable[str], config: object) -> None:
+    """Refuse the settings of these names that are below `least`.
+
+    Raises:
+      InputError: as `require`.
+    """
+    for name in names:
+        require(getattr(config, name) >= least, name, f"at least {least}", config)
+
+
+def check_seed(seed: int) -> None:
+    """Check a seed, before anything is drawn from it.
+
+    Raises:
+      InputError: if it is negative or above 32 bits.
+    """
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"--seed must be from 0 to {SEEDS - 1}; got {seed}")
+
+
+def check_unchanged(config: Any, defaults: Any, why: str) -> None:
+    """Refuse settings given with a run that has its own: to ignore them would look like following them.
+
+    A custom cell is let through: to name it is how a user allows the run to import it.
+
+    Raises:
+      InputError: naming the first setting that is not the default.
+    """
+    for field in dataclasses.fields(config):
+        given = getattr(config, field.name)
+        allowed = field.name == "cell" and is_code(given)
+        if given != getattr(defaults, field.name) and not allowed:
+            raise InputError(f"{why}; leave out {option(field.name)} (got {given}), or train anew with it")
