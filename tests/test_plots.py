@@ -1,9 +1,11 @@
 """Plots, by the numbers in them: what is where, in which colours, and in which font, with and without Chinese fonts."""
 
+import json
 import os
 import subprocess
 import sys
 import warnings
+from importlib import resources
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -275,6 +277,13 @@ def test_the_pre_activation_is_squashed_and_z_never_stands_bare():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a  pre-activation, its tanh"]
     (label,) = plots.gates({"z": np.ones((2, 3))}).get_yticklabels()
     assert label.get_text() == "z  update (retain)"
+
+
+def test_the_page_of_a_study_calls_gates_what_plots_call_them():
+    texts = json.loads(resources.files("jaxseq.study").joinpath("page", "texts.json").read_text("utf-8"))["en"]
+    for name in plots.GATE_NAMES:
+        assert texts.get(f"gate.{name}", texts.get(f"gate.{name}_retain")) == plots.gate_label(name)
+    assert texts["gate.z_write"] == plots.gate_label("z").replace("(retain)", "(write)")
 
 
 def test_what_lies_between_minus_1_and_1_is_told_by_its_values_or_by_the_caller():

@@ -154,7 +154,7 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
     made: list[Found] = []
     for k in range(0, len(read), directions):
         made.append((form.cell, Bidirectional(*read[k : k + 2]) if both else read[k]))
-        size = sum(_output_size(p) for p in read[k : k + directions])
+        size = sum(form.cell.output_size(p) for p in read[k : k + directions])
         for above in read[k + directions : k + 2 * directions]:
             if above.W.shape[0] != size:
                 raise InputError(f"{what}: layer {k // directions + 1} takes {above.W.shape[0]} features, not {size}")
@@ -164,10 +164,6 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
 def _place(suffix: str) -> tuple[int, bool]:
     number = re.search(r"\d+", suffix)
     return int(number[0]) if number else 0, suffix.endswith("_reverse")
-
-
-def _output_size(params: Any) -> int:
-    return params.U.shape[0]
 
 
 def to_arrays(cell: Any, params: Params) -> dict[str, Array]:

@@ -21,26 +21,26 @@ class Part(NamedTuple):
     """One cell reading B sequences of at most T steps: a layer of a model, or one of the cells being compared.
 
     Fields:
-      name: what people call it: lstm, encoder.
+      name: for people: lstm, encoder.
       cell: the Cell.
       params: its parameters.
       xs: its inputs ``[T, B, D]``.
       mask: bool ``[T, B]``, padding at the end of a row, or None.
-      carry: its first carry, or None.
+      carry: the state to start from, or None.
       inputs: a label for each input, ``[B][T]``: a word, a date.
-      predict: ``outs -> predictions [T, B, V]``: logits, or values. None where nothing is read from this cell.
+      predict: ``outs -> predictions [T, B, V]``: logits, or values. None if this cell has no readout.
       targets: int ``[T, B]`` for logits, ``[T, B, V]`` for values; None without predictions.
       scored: bool ``[T, B]``, the steps whose loss counts; None for all real ones.
-      words: what each of V is called, for logits; empty for values.
-      head: ``(W [H, V], b [V])`` where the prediction is ``h W + b`` and nothing else, so that a page can repeat it.
+      words: the names of the V logits; empty for values.
+      head: ``(W [H, V], b [V])`` where the prediction is exactly ``h W + b``, so that a page can repeat it.
       weights: attention ``[T, B, S]``, and `source`: a label for each of its columns, ``[B][S]``.
       source: see weights.
-      swaps: inputs that may stand in another's place, by label, each ``[D]``.
+      swaps: inputs that may replace another, by label, each ``[D]``.
       history: ``(steps, losses)`` of its training.
-      snapshots: ``(steps, kept)`` of its training, kept being ``(params, predict)`` with a leading axis for the steps.
+      snapshots: ``(steps, (params, predict))`` of its training, the pair with a leading axis for the steps.
       scores: of the attention, taken apart: ``scores [T, B, S]``, its largest `parts` ``[T, B, S, K]`` and the `units`
         that gave them, by these names.
-      reported: the loss of these sequences, all scored steps added up, as the model's own code has it.
+      reported: the loss of these sequences, all scored steps added up, as the model's own code computes it.
     """
 
     name: str
