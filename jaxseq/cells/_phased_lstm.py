@@ -1,4 +1,4 @@
-"""Phased LSTM: each unit has a clock, and may change only while its clock says open.
+"""Phased LSTM: each unit has a clock and changes only in the open phase of its period.
 
 With the time t of this step, and for each unit a period tau, a shift s and a share r_on of the period that is open:
 

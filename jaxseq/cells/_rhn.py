@@ -1,4 +1,4 @@
-"""Recurrent highway network: several highway layers within each step, the input entering the first.
+"""Recurrent highway network: several highway layers within each step; the input enters the first.
 
 For layers l = 1 ... L, from s_0 = h:
 
@@ -79,7 +79,7 @@ def _init(name: str, blocks: int) -> Callable[..., RHNParams]:
 
 
 def both(a: Array) -> list[Array]:
-    """Return h, t and c of one layer, with a carry gate of its own."""
+    """Return h, t and c of one layer, with its own carry gate."""
     return activate(a, "tanh sigmoid sigmoid")
 
 
