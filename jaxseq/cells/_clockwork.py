@@ -60,7 +60,7 @@ def input_terms(params: ClockworkParams, x: Stamped) -> Stamped:
 
 
 @made
-def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
+def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell[ClockworkParams, Hidden, Array, ClockworkGates]:
     """Return the cell with one module for each of `periods`, in whole steps and rising."""
     periods = tuple(periods) if isinstance(periods, Sequence | np.ndarray) else (periods,)
     check_sizes("clockwork.with_", **{f"periods[{k}]": period for k, period in enumerate(periods)})

@@ -88,7 +88,7 @@ def materialise(params: ExpRNNParams) -> ModReLURNNParams:
     return ModReLURNNParams(params.W, orthogonal_matrix(params.A), params.b)
 
 
-def input_terms(params: ExpRNNParams, x: Array) -> Array:
+def input_terms(params: ExpRNNParams | ModReLURNNParams, x: Array) -> Array:
     """Return ``x W``, ``[B, H]``."""
     return x @ params.W
 
@@ -98,7 +98,9 @@ def hidden_terms(params: ExpRNNParams, carry: Hidden) -> Array:
     return carry.h @ orthogonal_matrix(params.A)
 
 
-def equations(params: ExpRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ExpRNNGates]:
+def equations(
+    params: ExpRNNParams | ModReLURNNParams, carry: Hidden, wx: Array, uh: Array
+) -> tuple[Hidden, Array, ExpRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a = wx + uh
     size = jax.nn.relu(jnp.abs(a) + jnp.broadcast_to(params.b, a.shape))

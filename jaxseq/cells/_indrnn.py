@@ -49,7 +49,7 @@ def hidden_terms(params: IndRNNParams, carry: Hidden) -> Array:
     return jnp.broadcast_to(params.u, carry.h.shape) * carry.h
 
 
-def _independent(activation: str, name: str) -> Cell:
+def _independent(activation: str, name: str) -> Cell[IndRNNParams, Hidden, Array, IndRNNGates]:
     def equations(params: IndRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, IndRNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)

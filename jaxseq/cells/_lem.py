@@ -52,7 +52,7 @@ initial_carry = zeros_carry(LSTMCarry)
 
 
 @made
-def _lem(dt: float = 1.0) -> Cell:
+def _lem(dt: float = 1.0) -> Cell[LEMParams, LSTMCarry, Array, LEMGates]:
     """Return the cell whose time steps lie between 0 and `dt`."""
     check_range("lem.with_: dt", dt, 0, above=True)
 

@@ -64,7 +64,7 @@ def input_terms(params: LTCParams, x: Spaced) -> Spaced:
 
 
 @made
-def _ltc(unfolds: int = 6) -> Cell:
+def _ltc(unfolds: int = 6) -> Cell[LTCParams, Hidden, Array, LTCGates]:
     """Return the cell whose solver takes `unfolds` steps within the time of one."""
     check_sizes("ltc.with_", unfolds=unfolds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from jaxseq.cells._base import affine, zeros_for
 from jaxseq.notation import Array
@@ -16,6 +16,34 @@ class Hidden(NamedTuple):
     """The state ``h [B, H]``, which is also the output."""
 
     h: Array
+
+
+class Affine(Protocol):
+    """Params with the matrix and the bias of an affine input layer."""
+
+    @property
+    def W(self) -> Array:  # noqa: N802
+        """``[D, G*H]``."""
+
+    @property
+    def b(self) -> Array:
+        """``[G*H]``."""
+
+
+class Recurrent(Protocol):
+    """Params with a recurrent matrix."""
+
+    @property
+    def U(self) -> Array:  # noqa: N802
+        """``[H, G*H]``."""
+
+
+class Stateful(Protocol):
+    """A carry with a hidden state."""
+
+    @property
+    def h(self) -> Array:
+        """``[B, H]``."""
 
 
 def zeros_carry(carry_type: Callable[..., K], like: str = "U") -> ZerosCarry[K]:
@@ -33,23 +61,23 @@ class ZerosCarry(Generic[K]):
     carry_type: Callable[..., K]
     like: str
 
-    def __call__(self, params: Any, batch_shape: tuple[int, ...] = ()) -> K:
+    def __call__(self, params: object, batch_shape: tuple[int, ...] = ()) -> K:
         """Return the state before the first step: zeros, each ``[*batch_shape, H]``."""
         rows = getattr(params, self.like)
         fields = self.carry_type._fields  # type: ignore[attr-defined]
         return self.carry_type(*(zeros_for(rows, batch_shape, rows.shape[0]) for _ in fields))
 
 
-def input_affine(params: Any, x: Array) -> Array:
+def input_affine(params: Affine, x: Array) -> Array:
     """Return ``x W + b``, ``[B, G*H]``: the `input_terms` of most cells."""
     return affine(x, params.W, params.b)
 
 
-def hidden_product(params: Any, carry: Any) -> Array:
+def hidden_product(params: Recurrent, carry: Stateful) -> Array:
     """Return ``h U``, ``[B, G*H]``: the `hidden_terms` of most cells."""
     return carry.h @ params.U
 
 
-def no_hidden_terms(params: Any, carry: Any) -> tuple[()]:
+def no_hidden_terms(params: object, carry: object) -> tuple[()]:
     """Return nothing: the `hidden_terms` of a cell without a matrix product in its loop."""
     return ()

@@ -110,7 +110,7 @@ def input_terms(params: PhasedLSTMParams, x: Stamped) -> tuple[Array, Array]:
 
 
 @made
-def _phased_lstm(leak: float = 0.001) -> Cell:
+def _phased_lstm(leak: float = 0.001) -> Cell[PhasedLSTMParams, LSTMCarry, Array, PhasedLSTMGates]:
     """Return the phased LSTM whose shut units leak at this rate."""
     check_range("phased_lstm.with_: leak", leak, 0, 1)
 

@@ -89,7 +89,7 @@ def coupled(a: Array) -> list[Array]:
     return [h, t, 1 - t]
 
 
-def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell:
+def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell[RHNParams, Hidden, Array, RHNGates]:
     def equations(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
         s, layers = carry.h, []
         for l in range(1 + len(params.above)):  # noqa: E741 - the paper's letter

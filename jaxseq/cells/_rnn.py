@@ -38,7 +38,7 @@ init = init_of(RNNParams, W="D H", U="H H", b="H")
 initial_carry = zeros_carry(RNNCarry)
 
 
-def _elman(activation: str, name: str) -> Cell:
+def _elman(activation: str, name: str) -> Cell[RNNParams, RNNCarry, Array, RNNGates]:
     def equations(params: RNNParams, carry: RNNCarry, wx: Array, uh: Array) -> tuple[RNNCarry, Array, RNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)
