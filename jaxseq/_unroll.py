@@ -146,8 +146,8 @@ def length_mask(lengths: Array, T: int) -> Array:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > T:
             raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {least} to {most}")
-    steps = jnp.arange(T, dtype=lengths.dtype).reshape(T, *[1] * lengths.ndim)
-    return steps < lengths[None]
+    steps = jnp.arange(T).reshape(T, *[1] * lengths.ndim)
+    return steps < lengths[None].astype(steps.dtype)  # a T of 300 is more than uint8 can count
 
 
 class Trace(NamedTuple, Generic[O, G, K]):

@@ -55,8 +55,13 @@ class Recipe(NamedTuple):
         return self.factory(*self.args, **dict(self.options))
 
     def identity(self) -> tuple[Any, ...]:
-        """Return what makes two calls the same: hashable if all arguments are, dicts and tuples of them included."""
-        leaves, structure = jax.tree.flatten((self.args, dict(self.options)), is_leaf=is_made)
+        """Return what makes two calls the same: hashable if all arguments are, dicts and tuples of them included.
+
+        An argument is the same by place, by name and by default.
+        """
+        bound = inspect.signature(self.factory).bind(*self.args, **dict(self.options))
+        bound.apply_defaults()
+        leaves, structure = jax.tree.flatten(dict(bound.arguments), is_leaf=is_made)
         return self.factory, structure, tuple(leaves)
 
 

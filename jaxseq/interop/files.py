@@ -184,4 +184,4 @@ def describe(cell: Any, params: Params) -> str:
     """Return how to run what `load` returns: the call, with the functions of `jaxseq`."""
     if type(cell) is tuple:
         return "jaxseq.layers(cell, params, xs)"
-    return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, None, xs)"
+    return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, xs)"
