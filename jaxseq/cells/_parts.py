@@ -18,34 +18,6 @@ class Hidden(NamedTuple):
     h: Array
 
 
-class Affine(Protocol):
-    """Params with the matrix and the bias of an affine input layer."""
-
-    @property
-    def W(self) -> Array:  # noqa: N802
-        """``[D, G*H]``."""
-
-    @property
-    def b(self) -> Array:
-        """``[G*H]``."""
-
-
-class Recurrent(Protocol):
-    """Params with a recurrent matrix."""
-
-    @property
-    def U(self) -> Array:  # noqa: N802
-        """``[H, G*H]``."""
-
-
-class Stateful(Protocol):
-    """A carry with a hidden state."""
-
-    @property
-    def h(self) -> Array:
-        """``[B, H]``."""
-
-
 def zeros_carry(carry_type: Callable[..., K], like: str = "U") -> ZerosCarry[K]:
     """Return an `initial_carry` whose every leaf is zeros ``[*batch_shape, H]``, with H the rows of ``params.U``.
 
@@ -68,12 +40,40 @@ class ZerosCarry(Generic[K]):
         return self.carry_type(*(zeros_for(rows, batch_shape, rows.shape[0]) for _ in fields))
 
 
-def input_affine(params: Affine, x: Array) -> Array:
+class HasAffine(Protocol):
+    """Params with ``W [D, G*H]`` and ``b [G*H]``."""
+
+    @property
+    def W(self) -> Array:  # noqa: N802, the letter of the papers
+        """The matrix of the input."""
+
+    @property
+    def b(self) -> Array:
+        """The bias."""
+
+
+class HasRecurrent(Protocol):
+    """Params with ``U [H, G*H]``."""
+
+    @property
+    def U(self) -> Array:  # noqa: N802, the letter of the papers
+        """The matrix of the hidden state."""
+
+
+class HasHidden(Protocol):
+    """A carry with ``h [B, H]``."""
+
+    @property
+    def h(self) -> Array:
+        """The hidden state."""
+
+
+def input_affine(params: HasAffine, x: Array) -> Array:
     """Return ``x W + b``, ``[B, G*H]``: the `input_terms` of most cells."""
     return affine(x, params.W, params.b)
 
 
-def hidden_product(params: Recurrent, carry: Stateful) -> Array:
+def hidden_product(params: HasRecurrent, carry: HasHidden) -> Array:
     """Return ``h U``, ``[B, G*H]``: the `hidden_terms` of most cells."""
     return carry.h @ params.U
 

@@ -5,7 +5,8 @@ copy again. A cell therefore remembers the call that made it. Two cells are equa
 call, and a variant is the same call with other options.
 
 Arrays in a call (a value that a clamp holds, a source that is read) are data: `split` takes them out, so that they can
-be passed through a transformation as arguments instead of being closed over, and `join` puts them back.
+be passed through a transformation as arguments instead of being closed over, and `join` puts them back. The rest is
+hashable, and compiled once for all values.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -31,6 +33,10 @@ REGISTERED: dict[str, Any] = {}
 def registered(name: str) -> Any:
     """Return the cell of this name; `jaxseq.cells.CELLS` has them for users."""
     return REGISTERED[name]
+
+
+NUMBERS_ARE_DATA: set[Callable[..., Any]] = set()
+"""Factories whose numbers are only used in computations, never inspected: one program serves all of them."""
 
 
 KEPT = 256
@@ -95,6 +101,7 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
         call.apply_defaults()  # one call, however its arguments were given
         return make(*call.args, **dict(sorted(call.kwargs.items())))
 
+    public.cache_clear = make.cache_clear  # type: ignore[attr-defined]
     return public  # pickle finds this under the function's name
 
 
@@ -110,6 +117,7 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
             return function(*args, **options)
         return cached(*args, **options)  # type: ignore[arg-type]
 
+    call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
     return call
 
 
@@ -213,8 +221,13 @@ def is_made(value: Any) -> bool:
     return isinstance(getattr(value, "recipe", None), Recipe)
 
 
-def split(value: Any) -> tuple[Any, list[Any]]:
-    """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back."""
+def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
+    """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back.
+
+    Args:
+      value: a cell or another value that was made.
+      numbers: whether numbers are taken out as well where the factory is in `NUMBERS_ARE_DATA`.
+    """
     if not is_made(value):
         return value, []
     leaves, structure = jax.tree.flatten((value.recipe.args, dict(value.recipe.options)), is_leaf=is_made)
@@ -224,13 +237,31 @@ def split(value: Any) -> tuple[Any, list[Any]]:
         if isinstance(leaf, jax.Array | np.ndarray):
             arrays.append(leaf)
             static.append(_Hole())
+        elif numbers and type(leaf) in (int, float) and value.recipe.factory in NUMBERS_ARE_DATA:
+            arrays.append(np.asarray(leaf))
+            static.append(_Hole())
         else:
-            inner, held = split(leaf)
+            inner, held = split(leaf, numbers=numbers)
             arrays += held
             static.append(inner)
     if not arrays:
         return value, []
     return Static(value.recipe.factory, structure, tuple(static)), arrays
+
+
+def is_closed(value: Any) -> bool:
+    """Return whether a cell is identified by its hash: none of its functions is a closure.
+
+    A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
+    """
+    if isinstance(value, Made):
+        parts = value._fields() if value.recipe is None else value.recipe.identity()[2]
+        return all(map(is_closed, parts))
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None and "<locals>" not in value.__qualname__
+    if isinstance(value, tuple):
+        return all(map(is_closed, value))
+    return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
 
 
 def join(static: Any, arrays: list[Any]) -> Any:
