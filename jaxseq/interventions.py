@@ -51,7 +51,7 @@ def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         return altered(cell, changes, params, carry, wx, uh)
 
-    return cell.replace(equations=equations, name=f"{cell.name} with {', '.join(changes)} changed")
+    return cell.replace(equations=equations, name=f"{cell.name} with {', '.join(sorted(changes))} changed")
 
 
 @made

@@ -9,6 +9,7 @@ from reference import check_against, sigmoid, unpack
 from jaxseq import trace, unroll
 from jaxseq.cells import (
     CELLS,
+    GRUCarry,
     GRUChoParams,
     GRUParams,
     RNNParams,
@@ -91,6 +92,21 @@ def test_mgu2() -> None:
 
 def test_mgu3() -> None:
     check_against(mgu3, minimal(lambda p, h, x: sigmoid(p.b_f)))
+
+
+def test_gru_cho() -> None:
+    """Equations 5 to 8, unit by unit; the paper's indices run over columns."""
+
+    def step(p, k, x):
+        W, U, b = unpack(p.W, "r z h"), unpack(p.U, "r z"), unpack(p.b, "r z h")
+        r, z = (sigmoid(W[n].T @ x + U[n].T @ k.h + b[n]) for n in "rz")
+        h = np.empty_like(k.h)
+        for j in range(h.size):
+            candidate = np.tanh(W["h"][:, j] @ x + p.U_n[:, j] @ (r * k.h) + b["h"][j])
+            h[j] = z[j] * k.h[j] + (1 - z[j]) * candidate
+        return GRUCarry(h), h
+
+    check_against(gru_cho, step)
 
 
 def reduced(gate):

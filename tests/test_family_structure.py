@@ -319,6 +319,19 @@ def test_spectral_radius_of_bfloat16() -> None:
     np.testing.assert_allclose(np.abs(np.linalg.eigvals(np.asarray(M, np.float64))).max(), 1.2, rtol=0.02)
 
 
+def test_modrelu_rnn() -> None:
+    """Equation 8 of the paper for real numbers, whose phase is their sign."""
+
+    def step(p, k, x):
+        h = np.zeros_like(k.h)
+        for j, a in enumerate(p.W.T @ x + p.U.T @ k.h):
+            if abs(a) + p.b[j] >= 0:
+                h[j] = (abs(a) + p.b[j]) * a / abs(a)
+        return Hidden(h), h
+
+    check_against(modrelu_rnn, step)
+
+
 def test_exp_rnn() -> None:
     def step(p, k, x):
         S = np.zeros_like(p.A)

@@ -149,7 +149,9 @@ def test_a_broken_recurrence_is_noticed(law: str, broken) -> None:
 def starts_where_it_has_learnt():
     """A GRU whose first state is a row of its biases."""
     return gru.replace(
-        initial_carry=lambda p, batch_shape=(): GRUCarry(jnp.broadcast_to(jnp.tanh(p.b_hn), (*batch_shape, *p.b_hn.shape)))
+        initial_carry=lambda p, batch_shape=(): GRUCarry(
+            jnp.broadcast_to(jnp.tanh(p.b_hn), (*batch_shape, *p.b_hn.shape))
+        )
     )
 
 
@@ -162,7 +164,7 @@ def forgets_that_the_first_state_is_learnt(cell, params, xs, carry, **rest):
 def test_a_reset_goes_back_to_a_first_state_that_is_learnt() -> None:
     cell = starts_where_it_has_learnt()
     check_cell(cell, laws=["resets"])
-    with pytest.raises(AssertionError, match="gru breaks the law 'resets'.*gradients"):
+    with pytest.raises(AssertionError, match=r"gru breaks the law 'resets'.*gradients"):
         check_cell(cell, laws=["resets"], recurrences={"broken": forgets_that_the_first_state_is_learnt})
 
 

@@ -69,9 +69,7 @@ def test_every_recurrence_works_through_the_noise(cell, noise, name: str) -> Non
     params, xs, carry = problem(lstm)
     xs = noise(params, xs)
     for reverse in (False, True):
-        f, g = (
-            functools.partial(r, cell, reverse=reverse) for r in (EXACT[name], loop)
-        )
+        f, g = (functools.partial(r, cell, reverse=reverse) for r in (EXACT[name], loop))
         assert_close(name, differentiate(f, params, xs, carry), differentiate(g, params, xs, carry))
 
 

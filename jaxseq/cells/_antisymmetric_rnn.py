@@ -64,7 +64,9 @@ _REFERENCE = 'Chang et al. 2019, "AntisymmetricRNN: a dynamical system view on R
 
 
 @made
-def _antisymmetric_rnn(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+def _antisymmetric_rnn(
+    epsilon: float = 0.3, gamma: float = 0.01
+) -> Cell[AntisymmetricRNNParams, Hidden, Array, AntisymmetricRNNGates]:
     """Return the cell with the step size `epsilon` and the damping `gamma`."""
     check_range("antisymmetric_rnn.with_: epsilon", epsilon, 0, above=True)
     check_range("antisymmetric_rnn.with_: gamma", gamma, 0)
@@ -86,7 +88,9 @@ def _antisymmetric_rnn(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
 
 
 @made
-def _antisymmetric_rnn_gated(epsilon: float = 0.3, gamma: float = 0.01) -> Cell:
+def _antisymmetric_rnn_gated(
+    epsilon: float = 0.3, gamma: float = 0.01
+) -> Cell[AntisymmetricRNNParams, Hidden, Array, GatedAntisymmetricRNNGates]:
     """Return the gated cell with the step size `epsilon` and the damping `gamma`."""
 
     def equations(

@@ -1,4 +1,4 @@
-"""What a recurrent cell is: three functions that read like a paper's equations, and what follows from them.
+"""What a recurrent cell is: three functions that read like a paper's equations; everything else is derived.
 
 A gated cell is affine in its input, affine in its hidden state, and then equations between gates. Each part is one
 function; stepping, unrolling, tracing and every faster way to run the cell are derived from the three.
@@ -49,7 +49,7 @@ class InitialCarry(Protocol[P_in, K_out]):
 
 
 class Sourced(NamedTuple):
-    """Params of a cell that reads a source, with what it reads: see `jaxseq.attention.reading`."""
+    """Params of a cell that reads a source, with the memory that it reads: see `jaxseq.attention.reading`."""
 
     params: Params
     memory: Tree
@@ -70,23 +70,24 @@ class Cell(Made, Generic[P, K, O, G]):
       input_terms: ``(params, x) -> wx``, the part affine in the input, ``x W + b``. Never sees the carry, and takes
         any leading axes, so that it may run for all T at once.
       hidden_terms: ``(params, carry) -> uh``, the part affine in the hidden state, ``h U``: the matrix product that
-        a step cannot do without.
-      equations: ``(params, carry, wx, uh) -> (carry, out, gates)``, what the paper writes. ``gates`` is a NamedTuple of
+        every step needs.
+      equations: ``(params, carry, wx, uh) -> (carry, out, gates)``, the paper's equations. ``gates`` is a NamedTuple of
         every named quantity of the step; unused gates cost nothing, since XLA removes them.
       name: what error messages call the cell.
-      params_type: the NamedTuple that `init` returns (for a stack a tuple, one for each layer), so that another cell's
-        params are refused; None takes any.
-      reference: who published the equations, when and where.
-      linear: "elementwise" where the new carry is an affine function of the old one, each unit of its own past only,
-        "matrix" where it is affine but mixes units, "" where it is not affine. Such a cell can be run in parallel
-        over time.
+      params_type: the NamedTuple that `init` returns (for a stack a tuple, one for each layer), to refuse another
+        cell's params; None takes any.
+      reference: authors, year and place of the publication.
+      linear: "elementwise" where the new carry is an affine function of the old one and each unit depends on its own
+        past only, "matrix" where it is affine but mixes units, "" where it is not affine. Linear cells can be run in
+        parallel over time.
       spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
         ``[B, rows, columns, D]``. A mask has no such axes.
       lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array, such as
         `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array themselves, and refuse
         the input of another cell.
       layers: the cells of a stack, the lowest first; empty for a single cell.
-      features: ``out -> array [B, F]``, what the layer above gets of the output where that is more than an array.
+      features: ``out -> array [B, F]``, the part of the output that the layer above gets, where the output is more
+        than an array.
       remember: ``(params, values [S, B, K], mask=None) -> memory``, for a cell that reads a source; None for the
         others. With values None the source is empty: it has one position, which is padding.
       recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
@@ -159,7 +160,7 @@ class Cell(Made, Generic[P, K, O, G]):
         """
         D = input_size_of(params) if input_size is None else input_size
         if D is None:
-            raise InputError(f"{self.name}: the input size cannot be read off these params; give input_size")
+            raise InputError(f"{self.name}: the input size cannot be read from these params; give input_size")
         x = jax.ShapeDtypeStruct((1,) * (1 + self.spatial) + (D,), jax.tree.leaves(params)[0].dtype)
 
         def out(params: P, xs: Array) -> Array:
@@ -199,9 +200,9 @@ def blocks(a: Array, count: int) -> list[Array]:
 def activate(a: Array, names: str) -> list[Array]:
     """Cut ``a [..., G*H]`` into G gates and apply to each the activation that `names` gives for it, in order.
 
-    Sigmoids and tanhs are one tanh over the whole block, since ``sigmoid(a) = (1 + tanh(a / 2)) / 2``: one loop that a
-    CPU vectorises, in place of G that it does not. (A sigmoid is then exact to the dtype's epsilon, not relative to its
-    own size: below 6e-8 it is 0 in float32.)
+    CPU vectorises, instead of G loops that it does not. (A sigmoid is then exact to the dtype's epsilon, not relative
+    to its own size: below 6e-8 it is 0 in float32.)
+    its own size: below 6e-8 it is 0 in float32.)
 
     Example:
       >>> i, g = activate(jnp.zeros((2, 6)), "sigmoid tanh")

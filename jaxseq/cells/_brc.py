@@ -1,12 +1,12 @@
-"""Bistable recurrent cell and its neuromodulated form: units that can hold a value for ever by their own feedback.
+"""Bistable recurrent cell and its neuromodulated form: units that can hold a value forever through their own feedback.
 
     a = 1 + tanh(x W_a + h u_a + b_a)       feedback, between 0 and 2
     c = sigmoid (x W_c + h u_c + b_c)       update gate: retain (1 keeps, 0 writes)
     h' = c * h + (1 - c) * tanh(x W_n + a * h + b_n)
 
 Without input a unit with a <= 1 relaxes to 0; with a > 1 it has two stable states, +-h* with h* = tanh(a h*), and stays
-in the one whose sign it has. In `brc` u_a and u_c are vectors (`h * u_a`): a unit sees no other, and there is no matrix
-product in the loop. In `nbrc` they are matrices: units modulate each other's feedback.
+in the one whose sign it has. In `brc` u_a and u_c are vectors (`h * u_a`): a unit sees only itself, and there is no
+matrix product in the loop. In `nbrc` they are matrices: units modulate each other's feedback.
 
 The paper writes U for the input's matrices and w or W for the recurrent ones, and has no biases. Blocks are packed in
 the order a c n, as in torchrecurrent, whose second biases are added to the first. init draws u_a and u_c of `brc` from
@@ -32,7 +32,7 @@ REFERENCE = 'Vecoven, Ernst & Drion 2021, "A bio-inspired bistable recurrent cel
 
 
 class BRCParams(NamedTuple):
-    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``u [2H]`` of a and c, one number a unit."""
+    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``u [2H]`` of a and c, one number for each unit."""
 
     W: Array
     u: Array
@@ -61,7 +61,7 @@ def initial_carry(params: BRCParams, batch_shape: tuple[int, ...] = ()) -> Hidde
 
 
 def hidden_terms(params: BRCParams, carry: Hidden) -> Array:
-    """Return ``h u_a`` and ``h u_c`` side by side, ``[B, 2H]``: each unit's own state, and no other's."""
+    """Return ``h u_a`` and ``h u_c`` side by side, ``[B, 2H]``: each unit sees only its own state."""
     h = jnp.concatenate([carry.h, carry.h], axis=-1)
     return h * jnp.broadcast_to(params.u, h.shape)
 

@@ -1,4 +1,4 @@
-"""Chaos-free network: a gated cell whose state, left without input, goes to zero whatever its parameters.
+"""Chaos-free network: a gated cell whose state goes to zero without input, whatever its parameters.
 
     h' = f * tanh(h) + i * tanh(x W_g)
     f = sigmoid(x W_f + h U_f + b_f)          forget gate: retain (1 keeps, 0 erases)
@@ -6,7 +6,8 @@
 
 W is packed in the order f i g, U and b in the order f i; the paper's letters of the gates are theta and eta. There is
 no bias under the tanh of the input: with x = 0 every unit shrinks at every step, ``|h'| < |tanh h|``, and there is no
-attractor but zero. torchrecurrent has such a bias, and so loses that. `init` adds ``forget_bias=1.0`` to b_f.
+attractor but zero. torchrecurrent has such a bias, and so does not have this property. `init` adds ``forget_bias=1.0``
+to b_f.
 
 Reference: Laurent & von Brecht 2016, "A recurrent neural network without chaos", ICLR 2017, arXiv:1612.06212.
 """

@@ -26,7 +26,7 @@ def params_dtype(name: str, params: Params) -> Any:
     """Return the one floating dtype of params.
 
     Raises:
-      InputError: if the params are of several floating dtypes, or of none.
+      InputError: if the params have several floating dtypes, or no floating arrays.
     """
     floating = [a for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
     dtypes = {jnp.result_type(a) for a in floating}
@@ -40,7 +40,7 @@ def params_dtype(name: str, params: Params) -> Any:
 
 
 def check_is_cell(name: str, cell: Any) -> None:
-    """Check that a cell is one, and not its name or its module."""
+    """Check that `cell` is a Cell, and not a name or a module."""
     if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
         raise InputError(
             f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {cell!r}. By name: jaxseq.cells.CELLS['lstm']"
@@ -48,7 +48,7 @@ def check_is_cell(name: str, cell: Any) -> None:
 
 
 def check_params(name: str, wanted: Any, params: Params) -> None:
-    """Check that params are of the type that the cell's init returns. Some others would fit, and mean nothing."""
+    """Check that params are of the type that the cell's init returns. Others may fit in shape and give nonsense."""
     if wanted is None:
         return
     layers = wanted if isinstance(wanted, tuple) else ()
@@ -92,7 +92,7 @@ def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
 
 
 def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
-    """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, but for its values."""
+    """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, except for its values."""
     wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
     advice = f"start from {cell.name}.initial_carry(params, {batch_shape})"
     if str(jax.tree.structure(carry)) != str(jax.tree.structure(wanted)):

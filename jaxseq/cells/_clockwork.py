@@ -1,13 +1,13 @@
-"""Clockwork network: modules of units that run at their own period, and hold their state in between.
+"""Clockwork network: each module of units runs at its own period and holds its state in between.
 
     n  = tanh(x W + h U + b)                  with no weights from fast modules to slower ones
     h' = n where round(t) mod P = 0, else h   P: the period of the unit's module
 
-t counts the steps. Modules are in the order of their periods; a unit sees units of its own period and of longer ones:
-of U the blocks from a shorter to a longer period are held at zero. H need not be a multiple of the number of modules:
-the first units belong to the first module and so on, as evenly as possible. The paper skips the products of modules
-that hold, which a dense product here does not. In bfloat16 whole numbers above 256 are no longer exact: take t modulo
-the longest period. The input is `Stamped`; an array is stamped 0, 1, 2, ...
+t is the number of the step. Modules are in the order of their periods; a unit sees units of its own period and of
+longer ones: of U the blocks from a shorter to a longer period are held at zero. H need not be a multiple of the number
+of modules: the first units belong to the first module and so on, as evenly as possible. The paper skips the products of
+modules that hold, which a dense product here does not. In bfloat16 whole numbers above 256 are no longer exact: take t
+modulo the longest period. The input is `Stamped`; an array is stamped 0, 1, 2, ...
 
 ``.with_`` takes periods ((1, 2, 4, 8) by default), one for each module: whole numbers of steps, rising.
 
@@ -60,7 +60,7 @@ def input_terms(params: ClockworkParams, x: Stamped) -> Stamped:
 
 
 @made
-def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell:
+def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell[ClockworkParams, Hidden, Array, ClockworkGates]:
     """Return the cell with one module for each of `periods`, in whole steps and rising."""
     periods = tuple(periods) if isinstance(periods, Sequence | np.ndarray) else (periods,)
     check_sizes("clockwork.with_", **{f"periods[{k}]": period for k, period in enumerate(periods)})

@@ -7,7 +7,7 @@
 
 x is ``[B, rows, columns, D]``, h ``[B, rows, columns, H]``, and the filters are `window` by `window` (an option of
 `init`, 3 by default). The paper's z is 1 - ours, the same with W_z, U_z and b_z negated: here z retains as in the other
-cells. Its biases are left out there; b adds one per gate. The input blocks are packed in the order r z n.
+cells. The paper omits biases; b adds one per gate. The input blocks are packed in the order r z n.
 
 Reference: Ballas, Yao, Pal & Courville 2016, "Delving deeper into convolutional networks for learning video
 representations", ICLR, arXiv:1511.06432, section 3.1, eqs. 5-8.

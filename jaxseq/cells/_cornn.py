@@ -64,7 +64,9 @@ def hidden_terms(params: CoRNNParams, carry: CoRNNCarry) -> Array:
 
 
 @made
-def _cornn(dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0) -> Cell:
+def _cornn(
+    dt: float = 0.3, gamma: float = 1.0, epsilon: float = 1.0
+) -> Cell[CoRNNParams, CoRNNCarry, Array, CoRNNGates]:
     """Return the cell with the time step `dt`, the frequency `gamma` and the damping `epsilon`."""
     check_range("cornn.with_: dt", dt, 0, above=True)
     check_range("cornn.with_: gamma", gamma, 0)

@@ -1,13 +1,13 @@
-"""DeltaNet: a memory that is corrected by what it gets wrong, the delta rule with a learned rate.
+"""DeltaNet: a memory corrected by its own error, by the delta rule with a learned rate.
 
     q = unit(silu(x W_q))                        query [B, K]
     k = unit(silu(x W_k))                        key [B, K]
     v = x W_v                                    value [B, H]
-    beta = sigmoid(x w_beta)                     rate, one number: write (0 leaves the memory as it is)
+    beta = sigmoid(x w_beta)                     rate, one number: write (0 keeps the memory)
     S' = S + beta * k^T (v - k S)                memory [B, K, H]
     o  = q S'                                    output
 
-so that what the memory had for k is replaced by v where beta = 1, and nothing else is touched:
+so that where beta = 1 the value stored for k is replaced by v, and nothing else changes:
 ``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. ``unit(a) = a / |a|``, with 1e-6 added to
 |a|^2, since padding is zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs
 q and k, ``W_v [D, H + 1]`` packs v and beta; there are no biases.
@@ -50,7 +50,7 @@ class Memory(NamedTuple):
 
 
 class DeltaNetGates(NamedTuple):
-    """Query and key ``[B, K]``, value ``v [B, H]``, rate ``beta [B, 1]`` (write), ``error [B, H]``: what was wrong."""
+    """Query and key ``[B, K]``, value ``v [B, H]``, rate ``beta [B, 1]`` (write) and ``error [B, H]``."""
 
     q: Array
     k: Array
@@ -85,17 +85,17 @@ def initial_carry(params: DeltaNetParams, batch_shape: tuple[int, ...] = ()) -> 
 
 
 def input_terms(params: DeltaNetParams, x: Array) -> tuple[Array, Array]:
-    """Return what q and k, ``[B, 2K]``, and what v and beta, ``[B, H + 1]``, are made of."""
+    """Return the products for q and k, ``[B, 2K]``, and for v and beta, ``[B, H + 1]``."""
     return x @ params.W, x @ params.W_v
 
 
 def outer(k: Array, v: Array) -> Array:
-    """Return ``k^T v``, ``[B, K, H]``: what associates the value with the key."""
+    """Return ``k^T v``, ``[B, K, H]``: the value associated with the key."""
     return k[..., :, None] * v[..., None, :]
 
 
 def read(q: Array, S: Array) -> Array:
-    """Return ``q S``, ``[B, H]``: what the memory holds for the query ``q [B, K]``."""
+    """Return ``q S``, ``[B, H]``: the value stored for the query ``q [B, K]``."""
     return jnp.einsum("...k,...kh->...h", q, S)
 
 

@@ -49,7 +49,7 @@ initial_carry = zeros_carry(Hidden)
 
 
 @made
-def _esn(leak: float = 0.3) -> Cell:
+def _esn(leak: float = 0.3) -> Cell[ESNParams, Hidden, Array, ESNGates]:
     """Return the cell that writes `leak` of the new state at each step."""
     check_range("esn.with_: leak", leak, 0, 1, above=True)
 

@@ -1,17 +1,17 @@
 """Orthogonal network by the exponential of a skew-symmetric matrix, with modReLU.
 
-    U  = exp(S - S^T),  S: A above its diagonal            orthogonal for whatever A
+    U  = exp(S - S^T),  S: A above its diagonal            orthogonal for any A
     a  = x W + h U
     h' = sign(a) * relu(|a| + b)                           modReLU
 
 Norms neither grow nor shrink through U, and for b = 0 modReLU is the identity. Only the entries of A above the diagonal
-have an effect: any optimizer may train them.
+have an effect, so any optimizer may train A.
 
-The exponential is the same at every step. `unroll` under jit computes it once: the compiler takes what does not change
-out of the loop, and the default recurrence has its gradient after the loop (value and gradient of T, B, H = 100, 32,
-128 take 5 ms on a CPU, where an exponential takes 0.3 and its gradient 1). The gradient of plain `scan` goes through
-it at every step, and so does the value where somebody steps by hand: these had better drive `modrelu_rnn`, the same
-equations with U given, with ``materialise(params)``.
+The exponential is the same at every step. `unroll` under jit computes it once: the compiler moves it out of the loop,
+and the default recurrence computes its gradient after the loop (value and gradient of T, B, H = 100, 32, 128 take 5 ms
+on a CPU; one exponential takes 0.3 ms and its gradient 1 ms). The gradient of plain `scan` computes it at every step,
+and so does each call of ``step``: there use `modrelu_rnn`, the same equations with U given, with
+``materialise(params)``.
 
 `init` draws A as Henaff, Szlam & LeCun 2016 (arXiv:1602.06662): rotations of pairs of units by angles uniform in
 [-pi, pi).
@@ -60,7 +60,7 @@ class ExpRNNGates(NamedTuple):
 
 
 def rotations(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return ``A [H, H]``, zeros but for ``A[0, 1]``, ``A[2, 3]``, ...: uniform angles in [-pi, pi)."""
+    """Return ``A [H, H]``, zeros except ``A[0, 1]``, ``A[2, 3]``, ...: uniform angles in [-pi, pi)."""
     H = shape[0]
     angles = jax.random.uniform(key, (H // 2,), dtype, -math.pi, math.pi)
     first = 2 * jnp.arange(H // 2)
@@ -88,7 +88,7 @@ def materialise(params: ExpRNNParams) -> ModReLURNNParams:
     return ModReLURNNParams(params.W, orthogonal_matrix(params.A), params.b)
 
 
-def input_terms(params: ExpRNNParams, x: Array) -> Array:
+def input_terms(params: ExpRNNParams | ModReLURNNParams, x: Array) -> Array:
     """Return ``x W``, ``[B, H]``."""
     return x @ params.W
 
@@ -98,7 +98,9 @@ def hidden_terms(params: ExpRNNParams, carry: Hidden) -> Array:
     return carry.h @ orthogonal_matrix(params.A)
 
 
-def equations(params: ExpRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, ExpRNNGates]:
+def equations(
+    params: ExpRNNParams | ModReLURNNParams, carry: Hidden, wx: Array, uh: Array
+) -> tuple[Hidden, Array, ExpRNNGates]:
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     a = wx + uh
     size = jax.nn.relu(jnp.abs(a) + jnp.broadcast_to(params.b, a.shape))
@@ -118,4 +120,4 @@ modrelu_rnn = Cell(
     input_terms, hidden_product, equations, "modrelu_rnn", ModReLURNNParams,
     'Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent neural networks", arXiv:1511.06464, eq. 8',
 )  # fmt: skip
-"""The real network with modReLU as a Cell; U is orthogonal as `init` draws it, and where `materialise` made it."""
+"""The real network with modReLU as a Cell; U is orthogonal as `init` draws it or `materialise` returns it."""

@@ -1,4 +1,4 @@
-"""FastRNN and FastGRNN: an Elman network with a weighted residual connection, and one where a gate weighs it.
+"""FastRNN and FastGRNN: an Elman network with a weighted residual connection, and one with a gated one.
 
 FastRNN::
 
@@ -13,10 +13,10 @@ FastGRNN, whose gate and candidate share both matrices::
 
 alpha, beta, zeta and nu are single trained numbers; the sigmoid keeps their effect in (0, 1), as the paper demands.
 `init` starts them where the authors' library does: alpha -3, beta 3 (little is written at first), zeta 1, nu -4. The
-low-rank, sparse and quantised forms of W and U are not here. FastGRNN's b is packed in the order z n.
+low-rank, sparse and quantised forms of W and U are left out. FastGRNN's b is packed in the order z n.
 
-torchrecurrent follows the equations; but it starts alpha and beta the other way round (3 and -3: almost nothing is
-retained), and its FastGRNN has a tanh for the gate unless it is asked for a sigmoid.
+torchrecurrent follows the equations, but starts alpha and beta at 3 and -3 (almost nothing is retained), and its
+FastGRNN has a tanh for the gate by default.
 
 Reference: Kusupati, Singh, Bhatia, Kumar, Jain & Varma 2018, "FastGRNN: a fast, accurate, stable and tiny kilobyte
 sized gated recurrent neural network", arXiv:1901.02358, sections 3.1 and 3.2.

@@ -1,4 +1,4 @@
-"""Gated linear attention, one head: a memory of which each key feature decays as the input says.
+"""Gated linear attention, one head: a memory whose key features decay at rates that depend on the input.
 
     q = x W_q                                    query [B, K]
     k = x W_k                                    key [B, K]
@@ -8,7 +8,7 @@
     o  = q S'                                    output
 
 which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n.
-alpha is made by a matrix of low rank R, and its root makes it close to 1. ``W [D, 2K + H + R]`` packs W_q, W_k, W_v,
+A matrix of low rank R gives alpha; the root keeps it close to 1. ``W [D, 2K + H + R]`` packs W_q, W_k, W_v,
 W_1; ``W_a [R, K]`` is W_2. The other gate of the paper's layer (on the output, after a norm), its many heads and the
 scale of its scores are not part of the recurrence.
 
@@ -45,7 +45,7 @@ class GLAParams(NamedTuple):
 
 
 class GLATerms(NamedTuple):
-    """Query and key ``[B, K]``, value ``[B, H]``, and what alpha is made of, ``[B, K]``."""
+    """Query and key ``[B, K]``, value ``[B, H]``, and the logits of alpha, ``[B, K]``."""
 
     q: Array
     k: Array
@@ -88,7 +88,7 @@ def initial_carry(params: GLAParams, batch_shape: tuple[int, ...] = ()) -> Memor
 
 
 def input_terms(params: GLAParams, x: Array) -> GLATerms:
-    """Return q, k, v and what alpha is made of: all that needs a matrix."""
+    """Return q, k, v and the logits of alpha: everything that needs a matrix."""
     R, K = params.W_a.shape
     q, k, v, low = jnp.split(x @ params.W, [K, 2 * K, params.W.shape[-1] - R], axis=-1)
     return GLATerms(q, k, v, affine(low, params.W_a, params.b))

@@ -1,4 +1,4 @@
-"""GRU with trainable decays, for series with missing values: the last value seen fades into the mean, the state to 0.
+"""GRU with trainable decays, for series with missing values: the last observation decays to the mean, the state to 0.
 
     gamma_x = exp(-max(0, delta * w_x + b_x))                            W_gamma_x of the paper is diagonal: w_x
     gamma_h = exp(-max(0, delta W_h + b_h))
@@ -10,10 +10,10 @@
     h' = (1 - z) * h^ + z * n
 
 The input is `Observed`: x, the mask m (1 where x was observed, 0 where it is missing) and delta, the time since each
-feature was last observed (0 at the first step); x may hold anything where m is 0, NaN included. `last`, the last value
-observed, travels in the carry; before any it is the mean. `mean` is a parameter that init leaves 0: put the training
-data's there, ``params._replace(mean=...)``. The paper does not train it: keep it out of the optimizer if you follow it.
-z means what it does in the paper, 1 - z of `gru`. Blocks are packed in the order r z n; init sets w_x = 0.1.
+feature was last observed (0 at the first step). x may be anything where m is 0, NaN included; an array x has m = 1 and
+delta = 1. `last`, the last value observed, is in the carry; before the first observation it is the mean. `mean` is a
+parameter that init sets to 0: set it to that of the training data, ``params._replace(mean=...)``. The paper does not
+train it. z is as in the paper, 1 - z of `gru`. Blocks are packed in the order r z n; init sets w_x = 0.1.
 
 Reference: Che, Purushotham, Cho, Sontag & Liu 2018, "Recurrent neural networks for multivariate time series with
 missing values", Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3.
@@ -82,7 +82,7 @@ def initial_carry(params: GRUDParams, batch_shape: tuple[int, ...] = ()) -> GRUD
 
 
 def input_terms(params: GRUDParams, x: Observed) -> tuple[Array, ...]:
-    """Return values (0 where missing), mask, both decays, and ``m V + b [B, 3H]``: what the input alone decides."""
+    """Return values (0 where missing), mask, both decays, and ``m V + b [B, 3H]``: what depends on x only."""
     delta = x.delta
     a_x = delta * jnp.broadcast_to(params.w_x, delta.shape) + jnp.broadcast_to(params.b_x, delta.shape)
     a_h = affine(delta, params.W_h, params.b_h)

@@ -7,7 +7,7 @@
     gru2:  r = sigmoid(h U_r)          z = sigmoid(h U_z)          no input, no bias
     gru3:  r = sigmoid(b_r)            z = sigmoid(b_z)            the same at every step
 
-U and b_rz are packed in the order r z. Mind that z writes, as in the paper, where that of `gru` and `gru_cho` retains.
+U and b_rz are packed in the order r z. Note that z writes, as in the paper; z of `gru` and `gru_cho` retains.
 
 Reference: Dey & Salem 2017, "Gate-variants of gated recurrent unit (GRU) neural networks", arXiv:1701.05923.
 """
@@ -85,7 +85,7 @@ def constant_gates(params: GRU3Params, carry: Hidden) -> list[Array]:
 
 
 def hidden_reset(params: GRU3Params, carry: Hidden) -> Array:
-    """Return ``(r * h) U``: a gate that is the same at every step needs no step of its own."""
+    """Return ``(r * h) U``: a gate that is the same at every step can be applied before the product."""
     r, _ = constant_gates(params, carry)
     return (r * carry.h) @ params.U
 
@@ -110,10 +110,10 @@ gru2 = Cell(
     init_of(GRU2Params, W="D H", U="H 2H", U_n="H H", b="H"),
     initial_carry, input_affine, hidden_product, equations, "gru2", GRU2Params, REFERENCE,
 )  # fmt: skip
-"""GRU whose gates see the old state and nothing else, without a bias."""
+"""GRU whose gates see only the old state, without a bias."""
 
 gru3 = Cell(
     init_of(GRU3Params, W="D H", U="H H", b="H", b_rz="2H"),
     initial_carry, input_affine, hidden_reset, gates_constant, "gru3", GRU3Params, REFERENCE,
 )  # fmt: skip
-"""GRU whose gates are learned, and the same at every step."""
+"""GRU whose gates are learned and the same at every step."""

@@ -6,7 +6,8 @@ u is one weight for each unit instead of a matrix U; units are mixed by the next
 relu, `indrnn_tanh` has tanh (the default of torchrecurrent, which has a second bias that is added to b).
 
 `init` draws u uniformly from [0, 1) as the paper does for short memories; for T steps back the last layer of the paper
-starts within ``[eps^(1/T), 2^(1/T)]``. The paper also clips ``|u| <= 2^(1/T)`` while training: that is for the trainer.
+starts within ``[eps^(1/T), 2^(1/T)]``. The paper also clips ``|u| <= 2^(1/T)`` while training, which is left to the
+training loop.
 
 Reference: Li, Li, Cook, Zhu & Gao 2018, "Independently recurrent neural network (IndRNN): building a longer and deeper
 RNN", arXiv:1803.04831, section 3.
@@ -48,7 +49,7 @@ def hidden_terms(params: IndRNNParams, carry: Hidden) -> Array:
     return jnp.broadcast_to(params.u, carry.h.shape) * carry.h
 
 
-def _independent(activation: str, name: str) -> Cell:
+def _independent(activation: str, name: str) -> Cell[IndRNNParams, Hidden, Array, IndRNNGates]:
     def equations(params: IndRNNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, IndRNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)

@@ -1,4 +1,4 @@
-"""JANET, "just another network": an LSTM with nothing but its forget gate.
+"""JANET, "just another network": an LSTM with only its forget gate.
 
     s = x W_f + h U_f + b_f
     f = sigmoid(s)                          forget gate: retain (1 keeps, 0 erases)

@@ -1,4 +1,4 @@
-"""Long expressive memory: two states, each with a time step of its own that is learned.
+"""Long expressive memory: two states, each with its own learned time step.
 
     s = dt * sigmoid(x W_s + h U_s + b_s)          time step of c: write
     r = dt * sigmoid(x W_r + h U_r + b_r)          time step of h: write
@@ -9,7 +9,7 @@ In the paper's letters c is z, h is y, s is Delta t_n and r is Delta t_n with a 
 between the old ones and [-1, 1]. W and b are packed in the order s r c h, U in the order s r c; U_h acts on the new c,
 inside the equations. ``.with_`` takes dt, the largest time step (1 by default; above 0).
 
-torchrecurrent's LEMCell has the old c in the last line, where the paper and the authors' code have the new one.
+torchrecurrent's LEMCell uses the old c in the last line; the paper and the authors' code use the new one.
 
 Reference: Rusch, Mishra, Erichson & Mahoney 2022, "Long expressive memory for sequence modeling", arXiv:2110.04744,
 section 2.
@@ -52,7 +52,7 @@ initial_carry = zeros_carry(LSTMCarry)
 
 
 @made
-def _lem(dt: float = 1.0) -> Cell:
+def _lem(dt: float = 1.0) -> Cell[LEMParams, LSTMCarry, Array, LEMGates]:
     """Return the cell whose time steps lie between 0 and `dt`."""
     check_range("lem.with_: dt", dt, 0, above=True)
 

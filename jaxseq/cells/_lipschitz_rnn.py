@@ -59,7 +59,7 @@ def _lipschitz_rnn(
     beta_B: float = 0.75,
     gamma_A: float = 0.01,
     gamma_B: float = 0.01,
-) -> Cell:
+) -> Cell[LipschitzRNNParams, Hidden, Array, LipschitzRNNGates]:
     """Return the cell with the step size `epsilon`, the symmetries `beta` and the dampings `gamma` of A and B."""
     check_range("lipschitz_rnn.with_: epsilon", epsilon, 0, above=True)
     for letter, beta, gamma in (("A", beta_A, gamma_A), ("B", beta_B, gamma_B)):

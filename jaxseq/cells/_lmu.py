@@ -1,14 +1,13 @@
 """Legendre memory unit: a linear memory of the last theta steps of a signal, and a nonlinear state that reads it.
 
-    u  = x e_x + h e_h + m e_m                 what is written to memory, one number
+    u  = x e_x + h e_h + m e_m                 written to memory, one number
     m' = A m + B u                             memory: d Legendre coefficients of u's last theta steps
     h' = tanh(x W_x + h W_h + m' W_m)          state
 
-A and B discretise the system ``theta dm/dt = A m + B u`` (`jaxseq.initializers.legendre_window`) by
-zero-order hold over one step. Here states are rows, so that ``A [d, d]`` is the transpose of the paper's. Both are
-parameters with the rest; the paper computes them once and keeps them fixed in its experiments, which is for the
-optimizer to do (leave A and B out). ``W [D, H + 1]`` packs W_x and e_x, ``U [H, H + 1]`` packs W_h and e_h. There
-are no biases.
+A and B discretise the system ``theta dm/dt = A m + B u`` (`jaxseq.initializers.legendre_window`) by zero-order hold
+over one step. Here states are rows, so that ``A [d, d]`` is the transpose of the paper's. Both are parameters; the
+paper keeps them fixed in its experiments: to follow it, leave A and B out of the optimizer. ``W [D, H + 1]`` packs W_x
+and e_x, ``U [H, H + 1]`` packs W_h and e_h. There are no biases.
 
 `init` takes ``order`` (d, H by default) and ``theta=100.0``, the length of the window in steps. Encoders e_x and e_h
 start LeCun uniform, e_m at zero, W_x and W_m by Glorot; W_h is orthogonal.
@@ -49,7 +48,7 @@ class LMUCarry(NamedTuple):
 
 
 class LMUGates(NamedTuple):
-    """What is written, ``u [B, 1]``, and the memory as it is read, ``m [B, d]``."""
+    """The number written, ``u [B, 1]``, and the new memory ``m [B, d]``."""
 
     u: Array
     m: Array
@@ -93,7 +92,7 @@ def input_terms(params: LMUParams, x: Array) -> Array:
 
 
 def hidden_terms(params: LMUParams, carry: LMUCarry) -> tuple[Array, Array]:
-    """Return what the old state adds to h' and u, ``[B, H + 1]``, and what the old memory adds to m' and u."""
+    """Return the old state's products for h' and u, ``[B, H + 1]``, and the old memory's for m' and u."""
     return carry.h @ params.U, carry.m @ jnp.concatenate([params.A, params.e_m], axis=-1)
 
 

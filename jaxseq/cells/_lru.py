@@ -4,7 +4,7 @@
     s' = lambda * s + gamma * (x B)                    state, complex [B, N]; |lambda| retains (section 3.4)
     y  = Re(s' C) + x D                                output
 
-The carry holds s as its real and imaginary part, and B, C are kept as pairs of real matrices, so that every array is
+The carry has s as its real and imaginary part, and B, C are kept as pairs of real matrices, so that every array is
 real. ``W [D, 2N + H]`` packs B's real part, B's imaginary part and D, all that acts on x; ``C [2N, H]`` has C's real
 part above its imaginary part. There is no bias and no activation: the paper puts them between layers.
 
@@ -83,7 +83,7 @@ def init(
     return LRUParams(jnp.concatenate([B, skip], axis=-1), C, log_nu, log_theta, log_gamma)
 
 
-def initial_carry(params: LRUParams, batch_shape: tuple[int, ...] = ()) -> ComplexCarry:
+def initial_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> ComplexCarry:
     """Return the state before the first step: zeros, both ``[*batch_shape, N]``."""
     zero = zeros_for(params.C, batch_shape, params.C.shape[0] // 2)
     return ComplexCarry(zero, zero)

@@ -9,7 +9,7 @@
 
 The four blocks are packed side by side in the order i f g o. There is one bias, where torch has two that are added.
 `init` adds ``forget_bias=1.0`` to the forget gate's block of b (Jozefowicz et al. 2015; torch has 0): the equations
-themselves hold no hidden constant.
+contain no hidden constant.
 
 Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8); the forget gate is
 Gers, Schmidhuber & Cummins 2000, "Learning to forget", Neural Computation 12(10). No peepholes, as in

@@ -1,4 +1,4 @@
-"""LSTM with layer normalisation of what comes from the input, of what comes from the state, and of the cell.
+"""LSTM with layer normalisation of the input terms, of the hidden terms and of the cell.
 
     a  = LN(h U; gain_h, shift_h) + LN(x W; gain_x, shift_x) + b       one LN over all 4H, the gates together
     i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)                 write; retain (1 keeps, 0 erases); show
@@ -11,7 +11,7 @@
 Blocks are packed in the order i f g o (the paper's: f i o g). The paper's formula has no epsilon; 1e-5 under the root
 is torch's, and lets H be 1. Its gain is called alpha and its shift beta in LN's definition, while the text on
 initialisation has them the other way round: here gains begin at 1 and shifts at 0. TensorFlow's
-LayerNormBasicLSTMCell is another cell: it normalises each gate by itself, after the sum.
+LayerNormBasicLSTMCell is another cell: it normalises each gate separately, after the sum.
 
 Reference: Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, supplementary material (the equations of
 the layer-normalised LSTM).
@@ -64,7 +64,7 @@ def layer_norm(z: Array, gain: Array, shift: Array) -> Array:
 
 
 def input_terms(params: LayerNormLSTMParams, x: Array) -> Array:
-    """Return ``LN(x W) + b``, ``[B, 4H]``: of x alone, though not affine in it."""
+    """Return ``LN(x W) + b``, ``[B, 4H]``: depends on x only, but is not affine in x."""
     a = layer_norm(x @ params.W, params.gain_x, params.shift_x)
     return a + jnp.broadcast_to(params.b, a.shape)
 

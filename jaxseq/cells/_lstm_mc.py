@@ -1,9 +1,9 @@
-"""Mass-conserving LSTM: what comes in is stored, moved between cells or let out, never made and never lost.
+"""Mass-conserving LSTM: mass is stored, moved between cells or let out; it is conserved at every step.
 
-With the mass u (a number) and the auxiliary input x of this step, and c~ = c / |c|_1:
+With the mass u (a number) and the auxiliary input x of this step, which are the input `Inflow`, and c~ = c / |c|_1:
 
-    i = softmax(x W_i + c~ U_i + b_i)                 input gate: how the new mass is shared out among the cells; eq. 5
-    o = sigmoid(x W_o + c~ U_o + b_o)                 output gate: which part leaves (1 empties the cell); eq. 6
+    i = softmax(x W_i + c~ U_i + b_i)                 input gate: share of the new mass for each cell; eq. 5
+    o = sigmoid(x W_o + c~ U_o + b_o)                 output gate: share that leaves (1 empties the cell); eq. 6
     R_k = softmax(x W_k + c~ U_k + b_k), k = 1 .. H   redistribution: where the mass of cell k goes
     m = c R + u i                                     eq. 2
     c' = (1 - o) * m                                  eq. 3
@@ -14,7 +14,8 @@ transpose, with columns adding up to 1; its most general form, redistribution th
 blocks are packed in the order i o R_1 ... R_H. Where a state is empty, c~ is 0; the authors add a small constant to the
 norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so that cells hold their mass at first.
 
-What torchrecurrent calls MCLSTM is another thing, a "memory controller" LSTM.
+torchrecurrent's MCLSTM is a different cell, a "memory controller" LSTM. An array x as input is both x and, by its first
+feature, the mass.
 
 Reference: Hoedt, Kratzert, Klotz, Halmich, Holzleitner, Nearing, Hochreiter & Klambauer 2021, "MC-LSTM:
 mass-conserving LSTM", ICML, arXiv:2101.05186, section 2.

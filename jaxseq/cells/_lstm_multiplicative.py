@@ -1,4 +1,4 @@
-"""Multiplicative LSTM: the input chooses the recurrent matrix, by way of a product of x's and h's projections.
+"""Multiplicative LSTM: the input selects the recurrent matrix, through a product of projections of x and h.
 
     m = (x W_m) * (h U)                     intermediate state
     i = sigmoid(x W_i + m U_i + b_i)        input gate: write
@@ -10,7 +10,7 @@
 
 Input blocks are packed in the order m i f g o, those of m (``U_m``) and of b in the order i f g o: m has no bias.
 torchrecurrent adds biases to both factors of m. The authors' first code (MATLAB) has no tanh on the candidate, and
-``tanh(c' * o + b)`` as output; their second, with weight normalisation, has the LSTM of here.
+``tanh(c' * o + b)`` as output; their second, with weight normalisation, has these equations.
 
 Reference: Krause, Lu, Murray & Renals 2016, "Multiplicative LSTM for sequence modelling", arXiv:1609.07959.
 """

@@ -16,8 +16,8 @@ Inner, with input ``i * g`` and state ``f * c`` (x tilde and h tilde in the pape
     h' = o * tanh(c')
 
 Blocks are packed in the order i f g o, inside too. The paper leaves the activations open; those of its experiments, and
-of the TensorFlow implementation after it, have the identity for the outer candidate only. Were the inner LSTM mere
-addition, c' = i * g + f * c, this would be an LSTM.
+of the TensorFlow implementation after it, have the identity for the outer candidate only. With the inner LSTM replaced
+by addition, c' = i * g + f * c, this is an LSTM.
 
 `init` adds ``forget_bias=1.0`` to the outer forget gate and to the inner one.
 

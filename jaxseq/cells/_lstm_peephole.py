@@ -1,4 +1,4 @@
-"""LSTM with peepholes: each gate also sees the cell that it guards. Greff et al. call this one the vanilla LSTM.
+"""LSTM with peepholes: each gate also sees its cell. Greff et al. call it the vanilla LSTM.
 
     i = sigmoid(x W_i + h U_i + p_i * c  + b_i)     input gate: write
     f = sigmoid(x W_f + h U_f + p_f * c  + b_f)     forget gate: retain (1 keeps, 0 erases)
@@ -8,7 +8,7 @@
     h' = o * tanh(c')                               (y in the paper)
 
 Blocks are packed in the order i f g o, peepholes of the old cell in the order i f. A peephole is a vector: a gate sees
-its own cell and no other. Without them (NP) this is `lstm`.
+only its own cell. Without peepholes (NP) this is `lstm`.
 
 Reference: Gers & Schmidhuber 2000, "Recurrent nets that time and count", IJCNN; written as in Greff et al. 2015,
 "LSTM: a search space odyssey", arXiv:1503.04069, section II.

@@ -1,4 +1,4 @@
-"""What each part of an LSTM is for: the eight variants of Greff et al. 2015, each the vanilla LSTM but for one change.
+"""The eight variants of Greff et al. 2015, each the vanilla LSTM with one change, which show what each part is for.
 
 The vanilla LSTM is `lstm_peephole`; in its letters, and in order of the blocks:
 
@@ -12,8 +12,8 @@ The vanilla LSTM is `lstm_peephole`; in its letters, and in order of the blocks:
                 (i, f, o) R, R [3H, 3H], before the sigmoid                      i f g o
 
 The eighth, NP, no peepholes, is `lstm` itself. As there, i writes, f retains (1 keeps, 0 erases), o shows. A gate that
-is left out has no parameters, and is traced as what it is: 1, or 1 - i. The gates before the first step are 0 in
-lstm_fgr; the paper does not say.
+is left out has no parameters; its trace shows its value, 1 or 1 - i. The gates before the first step are 0 in lstm_fgr;
+the paper does not say.
 
 Reference: Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber 2015, "LSTM: a search space odyssey",
 arXiv:1503.04069, the list of variants; full gate recurrence comes from the LSTM of 1997.
@@ -31,7 +31,7 @@ from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
 from jaxseq.cells._lstm_peephole import PeepholeParams, hidden_terms, output_gate
 from jaxseq.cells._parts import input_affine
-from jaxseq.initializers import Initializer, uniform
+from jaxseq.initializers import uniform
 from jaxseq.notation import Array, Params, Tree
 
 Step = tuple[LSTMCarry, Array, LSTMGates]
@@ -67,7 +67,7 @@ class FullGateRecurrenceCarry(NamedTuple):
 
 
 def _opened(a: Array, names: str) -> list[Array]:
-    """Return the gates whose activations are given, and the output gate's block at the end as it is."""
+    """Return the gates with the given activations, and the output gate's block without one."""
     count = len(names.split())
     front, a_o = jnp.split(a, [a.shape[-1] // (count + 1) * count], axis=-1)
     return [*activate(front, names), a_o]
@@ -158,7 +158,7 @@ def _variant(
     params_type: Any = PeepholeParams,
     start: Callable[..., Tree] = initial_carry,
     terms: Callable[[Params, Tree], Tree] = hidden_terms,
-    **more: tuple[str, Initializer],
+    **more: Any,  # shapes
 ) -> Cell:
     """Return the Cell whose blocks are in this order, with peepholes to those of i, f and o that are among them."""
     names = order.split()

@@ -9,7 +9,7 @@
     h' = o * (m + x W_r)                            r for the residual; W_h in the paper
 
 Input blocks are packed in the order i f g o r; the shortcut has no bias. Where x has H features the paper also has the
-identity in place of W_r. Peepholes are vectors, as in `lstm_peephole` and in torchrecurrent.
+identity instead of W_r. Peepholes are vectors, as in `lstm_peephole` and in torchrecurrent.
 
 Reference: Kim, El-Khamy & Lee 2017, "Residual LSTM: design of a deep recurrent architecture for distant speech
 recognition", Interspeech, arXiv:1701.03360, the section on the residual LSTM.

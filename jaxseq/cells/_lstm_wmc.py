@@ -1,4 +1,4 @@
-"""LSTM with working memory connections: gates see the cell through a matrix and a tanh, not raw as by a peephole.
+"""LSTM with working memory connections: gates see the cell through a matrix and a tanh.
 
     i = sigmoid(x W_i + h U_i + tanh(c  U_ic) + b_i)    input gate: write
     f = sigmoid(x W_f + h U_f + tanh(c  U_fc) + b_f)    forget gate: retain (1 keeps, 0 erases)

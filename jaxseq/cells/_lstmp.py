@@ -1,4 +1,4 @@
-"""LSTM with a projected output: wide cells, and a narrower state that goes back into the gates.
+"""LSTM with a projected output: wide cells and a narrower recurrent state.
 
     i = sigmoid(x W_i + h U_i + b_i)        input gate: write
     f = sigmoid(x W_f + h U_f + b_f)        forget gate: retain (1 keeps, 0 erases)

@@ -10,7 +10,7 @@ f opens a conductance towards A: it both drives a unit and shortens its time con
 ``tau / (1 + tau)`` and tau, and h never leaves the range of its start, 0 and A (theorems 1 and 2; both hold exactly for
 the solver). ``1 / tau`` is softplus of the parameter `leak`, and so is positive whatever an optimizer does; the paper
 has tau itself. `init` starts with tau = 20, in the unit of dt: with a shorter one the past is forgotten before it is
-learnt. ``h U`` is computed anew in each of the N steps: the first is the cell's hidden term, N - 1 are inside the
+learnt. ``h U`` is computed in each of the N steps: the first is the cell's hidden term, the others are inside the
 equations. The input is `Spaced`; an array has dt = 1. ``.with_`` takes unfolds (N, 6 by default; at least 1).
 
 The paper writes one f for each unit, as here; the authors' later code has one sigmoid and one A for each pair of units.
@@ -64,7 +64,7 @@ def input_terms(params: LTCParams, x: Spaced) -> Spaced:
 
 
 @made
-def _ltc(unfolds: int = 6) -> Cell:
+def _ltc(unfolds: int = 6) -> Cell[LTCParams, Hidden, Array, LTCGates]:
     """Return the cell whose solver takes `unfolds` steps within the time of one."""
     check_sizes("ltc.with_", unfolds=unfolds)
 

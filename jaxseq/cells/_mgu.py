@@ -4,13 +4,13 @@
     n = tanh   (x W_n + (f * h) U_n + b_n)    candidate
     h' = (1 - f) * h + f * n
 
-mgu packs W and b in the order f n. The simplifications take away from the gate, and leave the rest as it is:
+mgu packs W and b in the order f n. The simplifications reduce the gate only:
 
     mgu1:  f = sigmoid(h U_f + b_f)           no input
     mgu2:  f = sigmoid(h U_f)                 no input, no bias
     mgu3:  f = sigmoid(b_f)                   the same at every step
 
-Zhou et al. call f a forget gate; its 1 forgets, which is the opposite of an LSTM's, whose 1 retains. mgu is `gru_cho`
+Zhou et al. call f a forget gate; its 1 forgets, while 1 of an LSTM's forget gate retains. mgu is `gru_cho`
 with the reset gate r = f and the update gate z = 1 - f. torchrecurrent has mgu, with two biases that are added.
 
 Reference: Zhou, Wu, Zhang & Zhou 2016, "Minimal gated unit for recurrent neural networks", arXiv:1603.09420, section 3
@@ -100,7 +100,7 @@ def hidden_affine(params: MGU1Params, carry: Hidden) -> Array:
 
 
 def hidden_gated(params: MGU3Params, carry: Hidden) -> Array:
-    """Return ``(f * h) U``: a gate that is the same at every step needs no step of its own."""
+    """Return ``(f * h) U``: a gate that is the same at every step can be applied before the product."""
     return (jnp.broadcast_to(jax.nn.sigmoid(params.b_f), carry.h.shape) * carry.h) @ params.U
 
 
@@ -131,10 +131,10 @@ mgu2 = Cell(
     init_of(MGU2Params, W="D H", U="H H", U_n="H H", b="H"),
     initial_carry, input_affine, hidden_product, gates_without_input, "mgu2", MGU2Params, HECK,
 )  # fmt: skip
-"""Minimal gated unit whose gate sees the old state and nothing else, without a bias."""
+"""Minimal gated unit whose gate sees only the old state, without a bias."""
 
 mgu3 = Cell(
     init_of(MGU3Params, W="D H", U="H H", b="H", b_f="H"),
     initial_carry, input_affine, hidden_gated, gates_constant, "mgu3", MGU3Params, HECK,
 )  # fmt: skip
-"""Minimal gated unit whose gate is learned, and the same at every step."""
+"""Minimal gated unit whose gate is learned and the same at every step."""

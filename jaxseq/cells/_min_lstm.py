@@ -1,4 +1,4 @@
-"""minLSTM: an LSTM whose gates see only the input, with gates that share one unit of mass.
+"""minLSTM: an LSTM whose gates see only the input and are normalised to add up to 1.
 
     f = sigmoid(x W_f + b_f)    forget gate: retain
     i = sigmoid(x W_i + b_i)    input gate: write
@@ -6,9 +6,9 @@
     f~ = f / (f + i),  i~ = i / (f + i)
     h' = f~ * h + i~ * g
 
-f~ and i~ add up to 1. We compute ``f~ = sigmoid(log f - log i)``, which is the same and stays right where both gates
-are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its
-candidate positive by a function of its own; this is the sequential one, which needs no such thing.
+f~ and i~ add up to 1. We compute ``f~ = sigmoid(log f - log i)``, which is equal and stays accurate where both gates
+are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its candidate
+positive; this is the sequential version, which does not need that.
 
 Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3.2.
 """

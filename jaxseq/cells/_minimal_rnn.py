@@ -1,6 +1,6 @@
 """Minimal recurrent network: a latent input, and one gate between it and the state.
 
-    z = tanh(x W + b)                        latent input, seen by no state
+    z = tanh(x W + b)                        latent input, of x only
     u = sigmoid(h U + z U_z + b_u)           update gate: retain (1 keeps the old state, 0 writes z)
     h' = u * h + (1 - u) * z
 

@@ -63,7 +63,7 @@ initial_carry = zeros_carry(Hidden)
 
 
 @made
-def _miru(retain: float = 0.5, reset: float = 0.5) -> Cell:
+def _miru(retain: float = 0.5, reset: float = 0.5) -> Cell[MiRUParams, Hidden, Array, MiRUGates]:
     """Return the MiRU-2 with ``lambda = retain`` and ``beta = reset``."""
     check_range("miru.with_: retain", retain, 0, 1)
     check_range("miru.with_: reset", reset, 0, 1)
@@ -77,7 +77,7 @@ def _miru(retain: float = 0.5, reset: float = 0.5) -> Cell:
 
 
 @made
-def _miru1(retain: float = 0.5) -> Cell:
+def _miru1(retain: float = 0.5) -> Cell[MiRU1Params, Hidden, Array, MiRU1Gates]:
     """Return the MiRU-1 with ``lambda = retain``."""
     check_range("miru1.with_: retain", retain, 0, 1)
 

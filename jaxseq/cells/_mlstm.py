@@ -10,11 +10,11 @@ In each of N heads, with K = H / N units, and gates that are one number for each
     n' = f n + i k                                                      normaliser; eq. 20
     h = o * C' q / max(|n' q|, 1)                                       eq. 21
 
-C and n are kept divided by exp(m), with m' = max(log f + m, a_i) as in the sLSTM: i' = exp(a_i - m') and
-f' = exp(log f + m - m') stand in for i and f, and max(|n' q|, exp(-m')) for the divisor, which changes nothing but the
-range of the numbers. h is only an output. Without m, C and n would be affine in their past; with it they are not.
-The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a divisor
-of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, where those of the authors' code begin.
+C and n are kept divided by exp(m), with m' = max(log f + m, a_i) as in the sLSTM: ``i' = exp(a_i - m')`` and
+``f' = exp(log f + m - m')`` replace i and f, and max(|n' q|, exp(-m')) the divisor, which changes only the range of the
+numbers. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it they are
+not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a
+divisor of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
@@ -71,7 +71,7 @@ init = init_of(
 
 
 def initial_carry(params: MLSTMParams, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:
-    """Return an empty memory, ``[*batch_shape, N, K, K]``, and what goes with it."""
+    """Return an empty memory ``[*batch_shape, N, K, K]``, its normaliser and stabiliser: zeros."""
     N = params.b_if.shape[0] // 2
     K = params.b.shape[0] // 4 // N
     C, n = (zeros_for(params.b, (*batch_shape, N, *more), K) for more in ((K,), ()))

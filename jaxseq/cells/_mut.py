@@ -73,7 +73,7 @@ def beginning_with_identity(name: str, init: InitOf[P], block: int) -> Callable[
     @checked_init(name, init)
     def with_identity(key: Key, input_size: int, hidden_size: int, **options: Any) -> Any:
         """Return parameters for D = input_size, H = hidden_size. Consumes `key`."""
-        params = init(key, input_size, hidden_size, **options)
+        params: Any = init(key, input_size, hidden_size, **options)
         eye = jnp.eye(input_size, hidden_size, dtype=params.W.dtype)
         return params._replace(W=params.W.at[:, block * hidden_size : (block + 1) * hidden_size].set(eye))
 

@@ -1,4 +1,4 @@
-"""Ordered-neurons LSTM: master gates that open like a ladder, so that some units keep for long and others for short.
+"""Ordered-neurons LSTM: monotonic master gates, so that some units keep their values longer than others.
 
     i, f, o, g as in the LSTM                            eqs. 1-4
     h' = o * tanh(c')                                    eq. 5
@@ -40,9 +40,9 @@ class ONLSTMParams(NamedTuple):
 
 
 class ONLSTMGates(NamedTuple):
-    """Input (write), forget (retain), candidate, output, the two master gates; then what acts.
+    """Input (write), forget (retain), candidate, output, the two master gates; then the effective gates.
 
-    Each ``[B, H]``, but for the master gates, ``[B, H / chunk]``.
+    Each ``[B, H]``, except the master gates, ``[B, H / chunk]``.
     """
 
     i: Array

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from jaxseq.cells._base import affine, zeros_for
-from jaxseq.notation import Array, Tree
+from jaxseq.notation import Array
 
 K = TypeVar("K")
 
@@ -78,6 +78,6 @@ def hidden_product(params: HasRecurrent, carry: HasHidden) -> Array:
     return carry.h @ params.U
 
 
-def no_hidden_terms(params: object, carry: object) -> Tree:
+def no_hidden_terms(params: object, carry: object) -> tuple[()]:
     """Return nothing: the `hidden_terms` of a cell without a matrix product in its loop."""
     return ()

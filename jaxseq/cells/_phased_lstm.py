@@ -1,4 +1,4 @@
-"""Phased LSTM: each unit has a clock, and may change only while its clock says open.
+"""Phased LSTM: each unit has a clock and changes only in the open phase of its period.
 
 With the time t of this step, and for each unit a period tau, a shift s and a share r_on of the period that is open:
 
@@ -110,7 +110,7 @@ def input_terms(params: PhasedLSTMParams, x: Stamped) -> tuple[Array, Array]:
 
 
 @made
-def _phased_lstm(leak: float = 0.001) -> Cell:
+def _phased_lstm(leak: float = 0.001) -> Cell[PhasedLSTMParams, LSTMCarry, Array, PhasedLSTMGates]:
     """Return the phased LSTM whose shut units leak at this rate."""
     check_range("phased_lstm.with_: leak", leak, 0, 1)
 

@@ -1,4 +1,4 @@
-"""Quasi-recurrent network: gates are a convolution over time of the inputs, the recurrence is only pooling.
+"""Quasi-recurrent network: gates are a convolution of the inputs over time, and the recurrence is pooling only.
 
 With a window of 2, where x is the input of this step and x- that of the step before:
 
@@ -8,11 +8,11 @@ With a window of 2, where x is the input of this step and x- that of the step be
     c' = f * c + (1 - f) * g             fo-pooling
     h = o * c'
 
-The paper's z is our g; its biases are left out there, b adds one per gate. The blocks are packed in the order g f o.
+The paper's z is our g; the paper omits biases, b adds one per gate. The blocks are packed in the order g f o.
 The carry holds c and x-, zeros before the first step as the paper pads; a masked step leaves both as they are. Since
 the gates depend on x-, the carry as a whole is not affine in the old one, though c' is in c.
 
-`qrnn_1` is the same with a window of 1, without x- and V: linear in its state, and nothing but c in the carry.
+`qrnn_1` is the same with a window of 1, without x- and V: linear in its state, with only c in the carry.
 
 Reference: Bradbury, Merity, Xiong & Socher 2017, "Quasi-recurrent neural networks", ICLR, arXiv:1611.01576,
 section 2 (convolutions of window 2) and section 2.1 (fo-pooling).
@@ -69,7 +69,7 @@ def zeros_and_input(carry_type: Any) -> Callable[..., Carry]:
     """Return an `initial_carry` of zeros for a state ``[*batch_shape, H]`` and a last input ``[*batch_shape, D]``."""
 
     def initial_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        """Return zeros: nothing was kept, and no input was seen."""
+        """Return zeros."""
         H, D = params.b.shape[0] // 3, params.W.shape[0]
         return carry_type(zeros_for(params.b, batch_shape, H), zeros_for(params.b, batch_shape, D))
 
@@ -82,12 +82,12 @@ def initial_carry_1(params: QRNN1Params, batch_shape: tuple[int, ...] = ()) -> Q
 
 
 def affine_and_input(params: Params, x: Array) -> tuple[Array, Array]:
-    """Return ``x W + b``, ``[B, 3H]``, and x itself, which the next step will see."""
+    """Return ``x W + b``, ``[B, 3H]``, and x, which the next step needs."""
     return input_affine(params, x), x
 
 
 def last_input_product(params: Params, carry: Carry) -> Array:
-    """Return what the last input adds to the gates, ``[B, 3H]``."""
+    """Return the last input's product ``x V``, ``[B, 3H]``."""
     return carry.x @ params.V
 
 

@@ -1,4 +1,4 @@
-"""Recurrent additive network: a state that is a sum of its inputs, weighted by gates, and nothing more.
+"""Recurrent additive network: a state that is a sum of inputs weighted by gates.
 
     i = sigmoid(x W_i + h U_i + b_i)          input gate: write
     f = sigmoid(x W_f + h U_f + b_f)          forget gate: retain (1 keeps, 0 erases)

@@ -1,11 +1,11 @@
-"""How a cell that was made is known again: by the function that made it and what that was given.
+"""Equality, pickling and variants of cells, by the call that made them: a function and its arguments.
 
-A stack, a clamped or a regularised cell is built of functions that exist only once, so that two cells made alike would
-be strangers: jit would compile each anew, and neither could be pickled. A cell therefore remembers the call that made
-it. Two cells are equal if their calls are, a pickle holds the call, and a variant is the same call with other options.
+A stack, a clamped or a regularised cell consists of closures, which neither compare nor pickle: jit would compile every
+copy again. A cell therefore remembers the call that made it. Two cells are equal if their calls are, a pickle holds the
+call, and a variant is the same call with other options.
 
 Arrays in a call (a value that a clamp holds, a source that is read) are data: `split` takes them out, so that they can
-be passed through a transformation as arguments and not be closed over, and `join` puts them back. What is then left is
+be passed through a transformation as arguments instead of being closed over, and `join` puts them back. The rest is
 hashable, and compiled once for all values.
 """
 
@@ -27,7 +27,7 @@ A = ParamSpec("A")
 R = TypeVar("R")
 
 REGISTERED: dict[str, Any] = {}
-"""The cells of the package by name: they are pickled by it."""
+"""The package's cells by name, by which they are pickled."""
 
 
 def registered(name: str) -> Any:
@@ -36,11 +36,11 @@ def registered(name: str) -> Any:
 
 
 NUMBERS_ARE_DATA: set[Callable[..., Any]] = set()
-"""Factories whose numbers are only computed with, never looked at: one program serves all of them."""
+"""Factories whose numbers are only used in computations, never inspected: one program serves all of them."""
 
 
 KEPT = 256
-"""Results that a cache keeps, the least recently used dropped first: an unbounded one would keep every cell alive."""
+"""Results that a cache keeps, the least recently used dropped first; an unbounded cache would keep every cell alive."""
 
 
 class Recipe(NamedTuple):
@@ -51,11 +51,11 @@ class Recipe(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()
 
     def make(self) -> Any:
-        """Call again."""
+        """Return the result of the call, made again."""
         return self.factory(*self.args, **dict(self.options))
 
     def identity(self) -> tuple[Any, ...]:
-        """Return what makes two calls the same: hashable if all arguments are, dicts and tuples of them included."""
+        """Return a value that is equal for equal calls, and hashable if all arguments are."""
         leaves, structure = jax.tree.flatten((self.args, dict(self.options)), is_leaf=is_made)
         return self.factory, structure, tuple(leaves)
 
@@ -69,14 +69,14 @@ class Static(NamedTuple):
 
 
 class _Hole(NamedTuple):
-    """Where an array was taken out."""
+    """The place of an array that was taken out."""
 
 
 def made(factory: Callable[A, R]) -> Callable[A, R]:
-    """Decorate a function that makes cells or attentions: what it returns has its call as `recipe`.
+    """Decorate a function that makes cells or attentions: the result has its call as `recipe`.
 
     Calls with equal, hashable arguments return the same object, as long as it is among the last `KEPT`. The function
-    must be one that a pickle finds by name: at the top of its module.
+    must be at the top level of its module, where pickle finds it.
 
     Example:
       >>> import pickle
@@ -85,14 +85,24 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
       >>> cell == stack(lstm, lstm) == pickle.loads(pickle.dumps(cell))
       True
     """
+    signature = inspect.signature(factory)
+
+    @remembered
+    def make(*args: Any, **options: Any) -> Any:
+        result: Any = factory(*args, **options)
+        return result.replace(recipe=Recipe(public, args, tuple(options.items())))
 
     @functools.wraps(factory)
-    def make(*args: A.args, **options: A.kwargs) -> R:
-        recipe = Recipe(public, args, tuple(sorted(options.items())))
-        return factory(*args, **options).replace(recipe=recipe)  # type: ignore[attr-defined]
+    def public(*args: A.args, **options: A.kwargs) -> R:
+        try:
+            call = signature.bind(*args, **options)
+        except TypeError:
+            return factory(*args, **options)  # whose message names the function
+        call.apply_defaults()  # one call, however its arguments were given
+        return make(*call.args, **dict(sorted(call.kwargs.items())))
 
-    public = remembered(make)  # what a pickle finds under the function's name
-    return public
+    public.cache_clear = make.cache_clear  # type: ignore[attr-defined]
+    return public  # pickle finds this under the function's name
 
 
 def remembered(function: Callable[A, R]) -> Callable[A, R]:
@@ -107,17 +117,18 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
             return function(*args, **options)
         return cached(*args, **options)  # type: ignore[arg-type]
 
+    call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
     return call
 
 
 class Made:
-    """A frozen dataclass of functions that knows the call that made it, in a field ``recipe``; see `made`."""
+    """A frozen dataclass of functions with the call that made it in its field ``recipe``; see `made`."""
 
     name: str
     recipe: Recipe | None
 
     def replace(self, **changes: Any) -> Any:
-        """Return it with other fields: ``lstm.replace(name="mine")``. It is no longer known by its recipe."""
+        """Return a copy with other fields, such as ``lstm.replace(name="mine")``, and without a recipe."""
         return dataclasses.replace(self, **{"recipe": None, **changes})  # type: ignore[type-var]
 
     def with_(self, **options: Any) -> Self:
@@ -131,38 +142,37 @@ class Made:
           >>> clockwork.with_(periods=(1, 3)) == clockwork.with_(periods=(1, 3))
           True
         """
-        bound, variable = self._call()
-        parts = [v for v in jax.tree.leaves(list(bound.values()), is_leaf=is_made) if is_made(v)]
+        call, variable = self._call()
+        parts = [v for v in jax.tree.leaves((call.args, call.kwargs), is_leaf=is_made) if is_made(v)] if call else []
         for option in options:
             taken = None in variable and not any(option in part._call()[1] for part in parts)
             if not (option in variable or taken):
                 raise InputError(f"{self.name}.with_: unknown option {option!r}: {self._hint(option, parts, variable)}")
-        if self.recipe is None or not options:
+        if call is None or self.recipe is None:
             return self
-        every = bound.pop("*", ())
-        return self.recipe.factory(*every, **{**bound, **options})
+        for name, p in call.signature.parameters.items():
+            if p.kind is p.VAR_KEYWORD:
+                call.arguments[name] = {
+                    **call.arguments[name],
+                    **{o: v for o, v in options.items() if o not in variable},
+                }
+            elif name in options:
+                call.arguments[name] = options[name]
+        return self.recipe.factory(*call.args, **call.kwargs)
 
-    def _call(self) -> tuple[dict[str, Any], list[str | None]]:
-        """Return the arguments of the call that made it, and the names that `with_` may change; None for any name.
-
-        Arguments are given by name, except those that have none: ``cells`` of ``stack(*cells)``, as "*".
-        """
+    def _call(self) -> tuple[inspect.BoundArguments | None, list[str | None]]:
+        """Return the call that made it, and the names that `with_` may change; None among them for any name."""
         if self.recipe is None or self.recipe.factory is registered:
-            return {}, []
-        parameters = inspect.signature(self.recipe.factory).parameters
-        given = inspect.signature(self.recipe.factory).bind(*self.recipe.args, **dict(self.recipe.options)).arguments
-        bound: dict[str, Any] = {}
+            return None, []
+        call = inspect.signature(self.recipe.factory).bind(*self.recipe.args, **dict(self.recipe.options))
+        call.apply_defaults()
         variable: list[str | None] = []
-        for name, p in parameters.items():
-            if p.kind is p.VAR_POSITIONAL:
-                bound["*"] = given.get(name, ())
-            elif p.kind is p.VAR_KEYWORD:
-                bound |= given.get(name, {})
+        for name, p in call.signature.parameters.items():
+            if p.kind is p.VAR_KEYWORD:
                 variable.append(None)
-            else:
-                bound |= {name: given[name]} if name in given else {}
-                variable += [] if is_made(given.get(name)) else [name]
-        return bound, variable
+            elif p.kind is not p.VAR_POSITIONAL and not is_made(call.arguments[name]):
+                variable.append(name)
+        return call, variable
 
     def _hint(self, option: str, parts: list[Any], variable: list[str | None]) -> str:
         """Return what to do about an option that `with_` does not know."""
@@ -193,9 +203,9 @@ class Made:
         if self is other or type(self) is not type(other):
             return self is other
         (mine, held), (its, holding) = split(self), split(other)
-        if held or holding:  # arrays have no == that is one truth; the same ones are equal
+        if held or holding:  # == of arrays is an array, so they are compared by identity
             return mine == its and all(a is b for a, b in zip(held, holding, strict=True))
-        return self._identity() == other._identity()  # type: ignore[attr-defined]
+        return self._identity() == other._identity()
 
     def __hash__(self) -> int:
         if split(self)[1]:
@@ -215,7 +225,7 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
     """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back.
 
     Args:
-      value: a cell, or whatever was made.
+      value: a cell or another value that was made.
       numbers: whether numbers are taken out as well where the factory is in `NUMBERS_ARE_DATA`.
     """
     if not is_made(value):
@@ -240,9 +250,9 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
 
 
 def is_closed(value: Any) -> bool:
-    """Return whether a cell is told apart from all others by its hash: no function in it was made on the spot.
+    """Return whether a cell is identified by its hash: none of its functions is a closure.
 
-    One that was (a lambda, say, that sees a variable) may hold a traced value, which must not outlive its trace.
+    A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
     """
     if isinstance(value, Made):
         parts = value._fields() if value.recipe is None else value.recipe.identity()[2]

@@ -1,4 +1,4 @@
-"""Retention, one head: linear attention whose memory decays and turns, as a recurrence.
+"""Retention, one head: linear attention with a decaying and rotating memory, as a recurrence.
 
     q = x W_q                        query,  complex [B, K]
     k = x W_k                        key,    complex [B, K]
@@ -7,11 +7,11 @@
     o  = Re(q S')                    output
 
 which over a sequence is ``o_n = sum_(m <= n) gamma^(n - m) Re(q_n e^(i n theta) conj(k_m e^(i m theta))^T) v_m``,
-attention without a softmax. K complex features are the paper's 2 K real ones, which it turns in pairs (xPos). The
-carry holds S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
-``gamma [1]`` and ``theta [K]`` are parameters with the rest; the paper keeps both fixed, which is for the optimizer to
-do. Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to the
-recurrence.
+attention without a softmax. K complex features are the paper's 2 K real ones, which it turns in pairs (xPos). The carry
+has S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
+``gamma [1]`` and ``theta [K]`` are parameters; the paper keeps both fixed: to follow it, leave them out of the
+optimizer. Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to
+the recurrence.
 
 `init` takes ``key_size`` (K, H / 2 by default, so that a query is about as wide as a value) and ``gamma=31/32``, the
 paper's first head (1 - 2^-5); theta starts at 10000^(-k / K) for k from 0 to K - 1.

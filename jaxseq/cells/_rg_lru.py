@@ -6,9 +6,9 @@
     a = sigmoid(Lambda)^(c r),  c = 8                  retain (eq. 3)
     h' = a * h + sqrt(1 - a^2) * (i * u)               (eq. 4)
 
-W and b are packed in the order r i u. In the paper the input is as wide as the state and u = x: the linear layer that
-its block has before the recurrence is W_u here, and its gates' matrices act on x beside it (with D = H, W_u the
-identity and b_u = 0 the equations are the paper's). The convolution of width 4 in between is not part of the cell.
+W and b are packed in the order r i u. In the paper the input is as wide as the state and u = x: W_u is the linear layer
+before the recurrence in its block, and the gates' matrices act on x directly (with D = H, W_u the identity and b_u = 0
+the equations are the paper's). The convolution of width 4 in between is not part of the cell.
 a is computed as exp(c r log sigmoid(Lambda)), as in the paper's appendix A.
 
 `init` draws Lambda such that sigmoid(Lambda)^c is uniform between 0.9 and 0.999 (section 2.4).
@@ -42,7 +42,7 @@ class RGLRUParams(NamedTuple):
 
 
 class RGLRUGates(NamedTuple):
-    """Recurrence gate, input gate (write), input, and what both make of them: a (retain); each ``[B, H]``."""
+    """Recurrence gate, input gate (write), input, and a (retain); each ``[B, H]``."""
 
     r: Array
     i: Array

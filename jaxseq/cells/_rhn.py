@@ -1,4 +1,4 @@
-"""Recurrent highway network: several highway layers within each step, the input entering the first.
+"""Recurrent highway network: several highway layers within each step; the input enters the first.
 
 For layers l = 1 ... L, from s_0 = h:
 
@@ -79,7 +79,7 @@ def _init(name: str, blocks: int) -> Callable[..., RHNParams]:
 
 
 def both(a: Array) -> list[Array]:
-    """Return h, t and c of one layer, with a carry gate of its own."""
+    """Return h, t and c of one layer, with its own carry gate."""
     return activate(a, "tanh sigmoid sigmoid")
 
 
@@ -89,7 +89,7 @@ def coupled(a: Array) -> list[Array]:
     return [h, t, 1 - t]
 
 
-def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell:
+def _highway(layer: Callable[[Array], list[Array]], blocks: int, name: str) -> Cell[RHNParams, Hidden, Array, RHNGates]:
     def equations(params: RHNParams, carry: Hidden, wx: Array, uh: Array) -> tuple[Hidden, Array, RHNGates]:
         s, layers = carry.h, []
         for l in range(1 + len(params.above)):  # noqa: E741 - the paper's letter

@@ -1,4 +1,4 @@
-"""The Elman network, the recurrent cell without gates: h' = tanh(x W + h U + b), or relu in place of tanh.
+"""The Elman network, the recurrent cell without gates: h' = tanh(x W + h U + b), or relu instead of tanh.
 
 Reference: Elman 1990, "Finding structure in time", Cognitive Science 14; the relu form with U = 1 is the IRNN of
 Le, Jaitly & Hinton 2015, arXiv:1504.00941.
@@ -29,7 +29,7 @@ class RNNCarry(NamedTuple):
 
 
 class RNNGates(NamedTuple):
-    """No gates at all: only the pre-activation ``a [B, H]``."""
+    """Only the pre-activation ``a [B, H]``."""
 
     a: Array
 
@@ -38,7 +38,7 @@ init = init_of(RNNParams, W="D H", U="H H", b="H")
 initial_carry = zeros_carry(RNNCarry)
 
 
-def _elman(activation: str, name: str) -> Cell:
+def _elman(activation: str, name: str) -> Cell[RNNParams, RNNCarry, Array, RNNGates]:
     def equations(params: RNNParams, carry: RNNCarry, wx: Array, uh: Array) -> tuple[RNNCarry, Array, RNNGates]:
         a = wx + uh
         (h,) = activate(a, activation)

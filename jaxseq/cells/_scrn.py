@@ -61,7 +61,7 @@ initial_carry = zeros_carry(SCRNCarry)
 
 
 @made
-def _scrn(alpha: float = 0.95) -> Cell:
+def _scrn(alpha: float = 0.95) -> Cell[SCRNParams, SCRNCarry, Array, SCRNGates]:
     """Return the cell whose context retains `alpha` of itself at each step."""
     check_range("scrn.with_: alpha", alpha, 0, 1)
 

@@ -1,4 +1,4 @@
-"""Simple gated unit, plain and deep: the input reaches the state by multiplication only.
+"""Simple gated unit, plain and deep: the input acts on the state by multiplication only.
 
     x_g   = x W_g + b_g                             the input, as a factor
     z_g   = tanh((x_g * h) U_g)
@@ -8,7 +8,7 @@
     h'    = (1 - z) * h + z * z_out
 
 hard(a) is the hard sigmoid of the paper's time, max(0, min(1, a / 5 + 1 / 2)), as in Theano; torch's, and so
-torchrecurrent's, has the slope 1/6. torchrecurrent also adds a bias inside the tanh, which the paper has not.
+torchrecurrent's, has the slope 1/6. torchrecurrent also adds a bias inside the tanh, unlike the paper.
 The input blocks are packed in the order g z. The candidate is positive: 0.69 or 0.5 where h = 0.
 
 Reference: Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:1604.02910.

@@ -8,15 +8,15 @@
     n' = f * n + i                                 normaliser; eq. 9
     h' = o * c' / n'                               eq. 10
 
-i may be too large for any float, and so c and n are kept divided by exp(m):
+i can overflow, so c and n are kept divided by exp(m):
 
     m' = max(log f + m, a_i)                       eq. 15
     i' = exp(a_i - m')                             eq. 16
     f' = exp(log f + m - m')                       eq. 17
 
-which cancels in c' / n' and leaves i', f' at most 1. Where nothing is stored yet, n = 0, m has no meaning and m' = a_i
-(the authors' code does that, too): so n is never near 0. The blocks are packed in the order i f g o. U is one full
-matrix a gate, one head; a head fewer or more is a pattern of zeros in it.
+which cancels in c' / n' and leaves i', f' at most 1. Before anything is stored, n = 0, m is undefined and m' = a_i (as
+in the authors' code), so that n is never near 0. The blocks are packed in the order i f g o. U is one full matrix for
+each gate, one head; more heads are a pattern of zeros in U.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.2, eqs. 8-17.

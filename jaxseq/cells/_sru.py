@@ -1,13 +1,13 @@
-"""Simple recurrent unit: gates that see the cell state unit by unit, so that no matrix product is left in the loop.
+"""Simple recurrent unit: gates see the cell state unit by unit, without a matrix product in the loop.
 
     f = sigmoid(x W_f + v_f * c + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new); eq. 1
     c' = f * c + (1 - f) * g              with the candidate g = x W_g; eq. 2
-    r = sigmoid(x W_r + v_r * c + b_r)    reset gate: 1 shows the state, 0 passes the input by; eq. 3
+    r = sigmoid(x W_r + v_r * c + b_r)    reset gate: 1 shows the state, 0 passes the input on; eq. 3
     h = r * c' + (1 - r) * s              with the skipped input s = x; eq. 4
 
-Both gates see the old c. The state is c alone: h is an output and goes into no later step. Where D is not H the input
-cannot be skipped to the output as it is, and s = x W_s, as in the authors' code. The scaling of s that section 3.2 of
-the paper proposes for deep stacks, sqrt(1 + 2 exp(b)), is left out. Blocks are packed in the order g f r (s).
+Both gates see the old c. The state is c alone: h is only an output. Where D is not H, s = x W_s, as in the authors'
+code. The scaling of s that section 3.2 of the paper proposes for deep stacks, sqrt(1 + 2 exp(b)), is left out. Blocks
+are packed in the order g f r (s).
 
 `sru_2017` is the unit of the first preprint: without v, and with h = r * tanh(c') + (1 - r) * s. Only there is the new
 state affine in the old one.

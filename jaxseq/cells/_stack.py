@@ -90,7 +90,8 @@ def stack(*cells: Cell) -> Cell:
 
     def input_terms(params: Params, x: Tree) -> Tree:
         x, keep = x if isinstance(x, Dropped) else (x, None)
-        times = x._replace(x=None) if isinstance(x, Stamped | Spaced) and timed else None
+        times: Tree = x if isinstance(x, Stamped | Spaced) and timed else None
+        times = None if times is None else times._replace(x=None)  # the layers above have their own x
         return cells[0].input_terms(_of_layers(params)[0], x), keep, times
 
     def hidden_terms(params: Params, carry: Carry) -> Tree:

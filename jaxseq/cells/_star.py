@@ -4,8 +4,8 @@
     k = sigmoid(x W_k + h U_k + b_k)        gate: write (1 takes the candidate, 0 keeps the state)
     h' = tanh(h + k * (z - h))
 
-Written so that gradients neither vanish nor explode across layers, where LSTMs stacked deep do. The input blocks are
-packed in the order z k, as in torchrecurrent, which has a second bias in k that is added to the first.
+Designed so that gradients neither vanish nor explode across layers, as they do in deep stacks of LSTMs. The input
+blocks are packed in the order z k, as in torchrecurrent, which has a second bias in k that is added to the first.
 
 Reference: Turkoglu, D'Aronco, Wegner & Schindler 2019, "Gating revisited: deep multi-layer RNNs that can be trained",
 arXiv:1911.11033, the section on the STAR cell.

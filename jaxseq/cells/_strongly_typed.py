@@ -1,4 +1,4 @@
-"""Strongly typed RNN, GRU and LSTM: the state meets no matrix, so that each unit keeps its meaning over time.
+"""Strongly typed RNN, GRU and LSTM: no matrix acts on the state, so each unit keeps its meaning over time.
 
 The T-RNN:
 
@@ -14,8 +14,8 @@ The T-GRU and the T-LSTM see the input of the step before as well, x-:
     T-GRU:   h' = f * h + z * o
     T-LSTM:  c' = f * c + (1 - f) * z,   h = c' * o
 
-The paper's nonlinearity tau is tanh here. Blocks are packed in the order z f o. The carry of the latter two holds x-,
-zeros before the first step; the gates depend on it, so that only the T-RNN's carry is affine in the old one. b of the
+The paper's nonlinearity tau is tanh here. Blocks are packed in the order z f o. The carry of the latter two has x-,
+zeros before the first step; the gates depend on it, so only the T-RNN's carry is affine in the old one. b of the
 T-RNN has a block for z, which the paper leaves out; it is 0 at first. torchrecurrent's TRNN, TGRU and TLSTM are these.
 
 Reference: Balduzzi & Ghifary 2016, "Strongly-typed recurrent neural networks", ICML, arXiv:1602.02218, section 3.

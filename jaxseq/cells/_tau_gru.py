@@ -69,7 +69,7 @@ def equations(params: TauGRUParams, carry: TauGRUCarry, wx: Array, uh: Array) ->
 
 
 @made
-def _tau_gru(delay: int = 2) -> Cell:
+def _tau_gru(delay: int = 2) -> Cell[TauGRUParams, TauGRUCarry, Array, TauGRUGates]:
     """Return the cell with ``d = delay`` steps, 1 or more."""
     check_sizes("tau_gru.with_", delay=delay)
 

@@ -1,11 +1,11 @@
-"""Update gate RNN: an Elman network and one gate, which keeps the old state or takes the new.
+"""Update gate RNN: an Elman network with one gate between the old state and the new.
 
     z = sigmoid(x W_z + h U_z + b_z)          update gate: retain (1 keeps the old state, 0 writes the new)
     n = tanh   (x W_n + h U_n + b_n)          candidate
     h' = z * h + (1 - z) * n
 
 The blocks are packed in the order z n; the paper's letters are g and c. The paper adds a constant b^fg to b_z, here
-``forget_bias=1.0`` of `init`: the equations themselves hold no hidden constant. It is a `gru` whose reset gate is 1.
+``forget_bias=1.0`` of `init`: the equations contain no hidden constant. It is a `gru` whose reset gate is 1.
 torchrecurrent packs the candidate first, has two biases that are added, and no constant.
 
 Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,

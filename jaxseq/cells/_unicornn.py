@@ -63,7 +63,7 @@ def hidden_terms(params: UnICORNNParams, carry: UnICORNNCarry) -> Array:
 
 
 @made
-def _unicornn(dt: float = 0.5, alpha: float = 0.0) -> Cell:
+def _unicornn(dt: float = 0.5, alpha: float = 0.0) -> Cell[UnICORNNParams, UnICORNNCarry, Array, UnICORNNGates]:
     """Return the cell with the time step `dt` and the stiffness `alpha`."""
     check_range("unicornn.with_: dt", dt, 0, above=True)
     check_range("unicornn.with_: alpha", alpha, 0)
