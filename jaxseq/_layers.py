@@ -70,7 +70,7 @@ def bidirectional(
                 f"bidirectional: {name} must be Bidirectional(forward, backward), one for each direction; got "
                 f"{type(given).__name__}"
             )
-    options = {"mask": mask, "resets": resets, "recurrence": recurrence}
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "recurrence": recurrence}
     there, ahead = unroll(cell, params.forward, xs, start.forward, **options)
     back, behind = unroll(cell, params.backward, xs, start.backward, reverse=True, **options)
     outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)

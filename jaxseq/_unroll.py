@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells import Cell, made
+from jaxseq.cells import Cell, is_closed, join, made, split
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
@@ -79,8 +81,10 @@ def unroll(
         xs = cell.lift(xs)
     check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
-    start = cell.initial_carry(params, time_and_batch[1:]) if carry is None else carry
-    check_carry(cell, params, start, time_and_batch[1:])
+    if carry is None:
+        carry = cell.initial_carry(params, time_and_batch[1:])
+    else:
+        check_carry(cell, params, carry, time_and_batch[1:])
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
         mask = jnp.asarray(mask)
@@ -92,7 +96,32 @@ def unroll(
         check_mask(name, resets, steps, "resets", "a step begins a new sequence")
         if reverse:  # a piece is entered at its last step, the one before the next piece begins
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    return recurrence(cell, params, xs, start, mask=mask, resets=resets, reverse=reverse)
+    return _run(cell, recurrence, reverse, params, xs, carry, mask, resets)
+
+
+def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tuple[Carry, Tree]:
+    """Return what the recurrence gives for ``data``: params, xs, carry, mask and resets.
+
+    A call of numbers, with nothing traced around it, is compiled once for each cell and shape: run as it stands, JAX
+    would compile its loop anew at every call, and keep each.
+    """
+    static, arrays = split(cell, numbers=True)
+    traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((arrays, data)))
+    if traced or not (is_closed(cell) and is_closed(recurrence)):
+        return _drive(cell, recurrence, reverse, data)
+    return _compiled(static, recurrence, reverse, arrays, data)
+
+
+def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
+    params, xs, carry, mask, resets = data
+    return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(
+    static: Hashable, recurrence: Recurrence, reverse: bool, arrays: list[Array], data: tuple[Tree, ...]
+) -> tuple[Carry, Tree]:
+    return _drive(join(static, arrays), recurrence, reverse, data)
 
 
 def length_mask(lengths: Array, T: int) -> Array:
@@ -117,8 +146,8 @@ def length_mask(lengths: Array, T: int) -> Array:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > T:
             raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {least} to {most}")
-    steps = jnp.arange(T, dtype=lengths.dtype).reshape(T, *[1] * lengths.ndim)
-    return steps < lengths[None]
+    steps = jnp.arange(T).reshape(T, *[1] * lengths.ndim)
+    return steps < lengths[None].astype(steps.dtype)  # a T of 300 is more than uint8 can count
 
 
 class Trace(NamedTuple, Generic[O, G, K]):

@@ -1,4 +1,4 @@
-"""The one exception that a person can mend, and how its messages are made."""
+"""The exception for invalid user input, and how its messages are made."""
 
 from __future__ import annotations
 

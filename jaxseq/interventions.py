@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jaxseq.cells import Cell, Made, Recipe, made
+from jaxseq.cells import NUMBERS_ARE_DATA, Cell, Made, Recipe, made
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
 
@@ -50,7 +50,7 @@ def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         return altered(cell, changes, params, carry, wx, uh)
 
-    return cell.replace(equations=equations, name=f"{cell.name} with {', '.join(changes)} changed")
+    return cell.replace(equations=equations, name=f"{cell.name} with {', '.join(sorted(changes))} changed")
 
 
 @made
@@ -104,7 +104,7 @@ class Hold(Made):
         if wrong := [unit for unit in self.value if not (isinstance(unit, int | np.integer) and -H <= unit < H)]:
             raise InputError(f"clamp: {self.name} has the units 0 to {H - 1}, got {wrong[0]!r}")
         for unit, number in self.value.items():
-            old = old.at[..., unit].set(number)
+            old = old.at[..., unit].set(jnp.asarray(number, old.dtype))
         return old
 
 
@@ -112,6 +112,9 @@ class Hold(Made):
 def hold_at(value: Any, name: str = "gate") -> Hold:
     """Return the change that puts a value in a gate's place; see `clamp` for what a value may be."""
     return Hold(value, name)
+
+
+NUMBERS_ARE_DATA.update((clamp, hold_at))
 
 
 def altered(

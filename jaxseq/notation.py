@@ -30,6 +30,6 @@ Key = jax.Array
 Tree = Any
 """A pytree of arrays."""
 Params = Any
-"""A NamedTuple of arrays, or a tuple of such."""
+"""A NamedTuple of arrays, or for a stack a tuple of such: where the cell is any, so are they."""
 Carry = Any
-"""A NamedTuple of arrays with at least ``h``; every leaf is ``[B, ...]``."""
+"""A NamedTuple of arrays ``[B, ...]``, or for a stack a tuple of such. Most have a leaf ``h``; see `jaxseq cells`."""

@@ -165,8 +165,9 @@ class TranslatorParams(NamedTuple):
 def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 1, dropout: float = 0.0) -> Seq2Seq:
     """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
 
-    ``init(key, source_size, target_size, *, embedding=256, hidden=256, units=None, dtype=float32)``: `units` of the
-    attention, H by default.
+    ``init(key, source_size, target_size, *, embedding=256, hidden=256, units=None, counts=None, dtype=float32)``:
+    `units` of the attention, H by default; `counts` ``[Vt]``, how often training predicts each target token, from which
+    the logits' bias starts as `log_frequencies`. Without them it starts at 0.
 
     Args:
       cell: of encoder and decoder, for example `gru` or `lstm`.
@@ -208,8 +209,14 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
         embedding: int = 256,
         hidden: int = 256,
         units: int | None = None,
+        counts: Array | None = None,
         dtype: Any = jnp.float32,
     ) -> TranslatorParams:
+        if counts is not None and counts.shape != (target_size,):
+            raise InputError(
+                f"translator: counts must hold one number for each of the {target_size} target tokens; "
+                f"got shape {counts.shape}"
+            )
         E, H = embedding, hidden
         k_source, k_target, k_encoder, k_bridge, k_decoder, k_deep, k_logits = jax.random.split(key, 7)
 
@@ -222,6 +229,9 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
         check_has_h("translator", cell, carry)
         bridge_keys = jax.random.split(k_bridge, len(carry))
         small = jnp.asarray(0.1, dtype)  # unit-variance rows would saturate the gates
+        logits = Affine.init(k_logits, E, target_size, dtype)
+        if counts is not None:  # from 0, features and states saturate to learn which words are common
+            logits = logits._replace(b=log_frequencies(counts).astype(dtype))
         return TranslatorParams(
             source=small * normal(k_source, (source_size, E), dtype),
             target=small * normal(k_target, (target_size, E), dtype),
@@ -229,7 +239,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
             bridge=type(carry)(*(Affine.init(k, 2 * H, H, dtype) for k in bridge_keys)),
             decoder=decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
             deep=Affine.init(k_deep, H + 2 * H + E, E, dtype),
-            logits=Affine.init(k_logits, E, target_size, dtype),
+            logits=logits,
         )
 
     def encode(params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
@@ -259,6 +269,18 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
 def lookup(table: Array, tokens: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens."""
     return jnp.take(table, tokens, axis=0, mode="clip")
+
+
+def log_frequencies(counts: Array) -> Array:
+    """Return ``log((counts + 1) / total)``, total being the sum of ``counts + 1``: the softmax is these frequencies.
+
+    Example:
+      >>> import numpy as np
+      >>> print(np.exp(log_frequencies(np.array([0, 2, 5]))).round(3))
+      [0.1 0.3 0.6]
+    """
+    smoothed = jnp.asarray(counts) + 1  # a token that training never predicts stays possible
+    return jnp.log(smoothed / smoothed.sum())
 
 
 def check_source(source: Array, mask: Array) -> None:

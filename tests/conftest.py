@@ -65,6 +65,7 @@ EVERY_NTH = {
     "test_equals_nnx_and_comes_back": 2,
     "test_equals_equinox_and_comes_back": 2,
     "test_equals_haiku_and_comes_back": 2,
+    "test_every_cell_in_every_library": 6,
     "test_the_tutorials_translators": 2,
     "test_the_tutorials_forecasts": 2,
     "test_imports_flow_one_way": 6,
@@ -142,3 +143,15 @@ def as_users_have_it():
     """Run as a script would, with jax as it comes: no float64, and promotion allowed."""
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def in_every_thread():
+    """As users have jax, not in this thread only: training compiles in others."""
+    usual = {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
+    strict = {name: getattr(jax.config, name) for name in usual}
+    for name, value in usual.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in strict.items():
+        jax.config.update(name, value)

@@ -1,4 +1,4 @@
-"""Comparison of a cell with a NumPy loop, which a test writes from the paper's equations, apart from our code."""
+"""What our code is compared with: NumPy loops from papers' equations, and the loop of reinforcement learning."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import unroll
 from jaxseq.cells import Cell
 from jaxseq.recurrence import scan
-from jaxseq.testing import Subject, draw
+from jaxseq.testing import Subject, at, draw
 
 TOLERANCE = 1e-12
 
@@ -40,8 +41,8 @@ def check_against(
     if options:
         cell = cell.replace(init=lambda *args, **kwargs: init(*args, **kwargs, **options))
     params, xs, carry = draw(Subject(cell, D, H if hidden_size is None else hidden_size, seed=seed), T, (B,))
-    last, outs = jax.jit(lambda *args: unroll(cell, *args, recurrence=scan))(params, carry, xs)
-    params, carry, xs, got = jax.tree.map(np.asarray, (params, carry, xs, (last, outs)))
+    last, outs = jax.jit(lambda *args: unroll(cell, *args, recurrence=scan))(params, xs, carry)
+    params, xs, carry, got = jax.tree.map(np.asarray, (params, xs, carry, (last, outs)))
     ends, rows = [], []
     for b in range(B):
         k, seen = jax.tree.map(lambda a, b=b: a[b], carry), []
@@ -70,3 +71,31 @@ def unpack(a: np.ndarray, names: str) -> dict[str, np.ndarray]:
     """Return the blocks of a packed last axis by name: ``unpack(p.W, "i f g o")["f"]`` is ``W_f [D, H]``."""
     blocks = names.split()
     return dict(zip(blocks, np.split(a, len(blocks), axis=-1), strict=True))
+
+
+RESETS = np.sin(3.0 * np.arange(18)).reshape(6, 3) > 0.3
+"""``[T, B]``: marks at the first step, at the last, at two in a row, and, with `holes`, at padded ones."""
+
+
+def episodes(
+    cell: Cell, params: Any, xs: Any, carry: Any, *, resets: Any, mask: Any = None, reverse: bool = False
+) -> tuple[Any, Any]:
+    """The loop of reinforcement learning: where an episode is done, the next begins at the initial carry.
+
+    In reverse it runs over the row turned around, in which a piece begins with the step that was its last.
+    """
+    turn = lambda tree: jax.tree.map(lambda a: a[::-1], tree) if reverse else tree  # noqa: E731
+    where = lambda flag, a, b: jnp.where(flag.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
+    if reverse:
+        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    xs, done, mask = turn(xs), turn(resets), turn(mask)
+    initial, outs = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]), []
+    for t in range(len(done)):
+        carry = jax.tree.map(lambda i, k, t=t: where(done[t], i, k), initial, carry)
+        new, out = cell.step(params, carry, at(xs, t))
+        if mask is not None:
+            new = jax.tree.map(lambda n, k, t=t: where(mask[t], n, k), new, carry)
+            out = jax.tree.map(lambda o, t=t: where(mask[t], o, jnp.zeros_like(o)), out)
+        carry = new
+        outs.append(out)
+    return carry, turn(jax.tree.map(lambda *a: jnp.stack(a), *outs))

@@ -1,16 +1,19 @@
 """Parallel in time over every cell that is linear unit by unit, and whether each cell is what it says it is."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from reference import RESETS, episodes
 from test_laws import NEWER, SIZES
 
 from jaxseq import InputError, unroll
 from jaxseq.cells import CELLS, Cell, deltanet, lru, lstm, min_lstm, rnn
 from jaxseq.recurrence import associative, scan
-from jaxseq.testing import Subject, check_cell, draw
+from jaxseq.testing import Subject, assert_close, check_cell, differentiate, draw, holes
 
 ELEMENTWISE = [cell for cell in CELLS.values() if cell.linear == "elementwise"]
 
@@ -23,10 +26,35 @@ def test_laws(cell: Cell) -> None:
     check_cell(cell, input_size=D, hidden_size=H, laws=laws, recurrences={"associative": associative})
 
 
-@pytest.mark.parametrize("law", ["gradients", "forward mode", "trace"])
+@pytest.mark.parametrize("law", ["gradients", "forward mode", "trace", "resets"])
 @pytest.mark.parametrize("cell", [lru, min_lstm], ids=lambda cell: cell.name)
 def test_the_other_laws_of_a_recurrence(cell: Cell, law: str) -> None:
     check_cell(cell, laws=[law], recurrences={"associative": associative})
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "masked"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("cell", [lru, min_lstm], ids=lambda cell: cell.name)
+def test_resets_are_the_loop_of_reinforcement_learning(cell: Cell, reverse: bool, masked: bool) -> None:
+    T, B = RESETS.shape
+    problem = draw(Subject(cell), T, (B,))
+    options = {"mask": holes(T, (B,)) if masked else None, "resets": jnp.asarray(RESETS), "reverse": reverse}
+    got, want = (
+        differentiate(functools.partial(run, cell, **options), *problem)
+        for run in (functools.partial(unroll, recurrence=associative), episodes)
+    )
+    assert_close(cell.name, got, want)
+
+
+def test_a_reset_goes_back_to_a_first_state_that_is_learnt() -> None:
+    """A row of zeros and the bias: the gradient of the first state of every piece reaches it."""
+    start = min_lstm.initial_carry
+
+    def initial_carry(params, batch_shape=()):
+        zeros = start(params, batch_shape)
+        return zeros._replace(h=jnp.broadcast_to(jnp.tanh(params.b[..., : zeros.h.shape[-1]]), zeros.h.shape))
+
+    check_cell(min_lstm.replace(initial_carry=initial_carry), laws=["resets"], recurrences={"associative": associative})
 
 
 def linearity(cell: Cell) -> str:
@@ -90,7 +118,7 @@ def test_leaves_of_different_shapes() -> None:
         n = 0.5 * carry[1] + 1
         return (new, n), out * n, named
 
-    both = min_lstm._replace(
+    both = min_lstm.replace(
         initial_carry=lambda p, batch_shape=(): (
             min_lstm.initial_carry(p, batch_shape),
             jnp.zeros((*batch_shape, 1), p.b.dtype),
@@ -102,5 +130,5 @@ def test_leaves_of_different_shapes() -> None:
 
 def test_there_is_no_loop() -> None:
     params, xs, carry = draw(Subject(lru), 16, (2,))
-    run = lambda recurrence: str(jax.make_jaxpr(lambda *a: unroll(lru, *a, recurrence=recurrence))(params, carry, xs))  # noqa: E731
+    run = lambda recurrence: str(jax.make_jaxpr(lambda *a: unroll(lru, *a, recurrence=recurrence))(params, xs, carry))  # noqa: E731
     assert "scan[" in run(scan) and "scan[" not in run(associative) and "while[" not in run(associative)

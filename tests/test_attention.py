@@ -412,18 +412,6 @@ def test_a_run_from_before_there_was_a_choice_is_additive(tmp_path):
     assert run_folder.read_config(path, translate.KIND, TranslateConfig) == TranslateConfig(attention="additive")
 
 
-@pytest.fixture
-def in_every_thread():
-    """As users have jax, not in this thread only: training compiles in others."""
-    usual = {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
-    strict = {name: getattr(jax.config, name) for name in usual}
-    for name, value in usual.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in strict.items():
-        jax.config.update(name, value)
-
-
 @pytest.mark.parametrize("name", SOME or [name for name in ATTENTIONS if name != "positional"])
 def test_every_attention_trains_and_translates(name, tmp_path, in_every_thread):
     subjects, verbs = {"我": "i", "你": "you", "他": "he"}, {"看": "see", "听": "hear", "找": "seek"}

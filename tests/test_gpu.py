@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(
 def test_float32_is_near_float64(name: str, recurrence: str) -> None:
     cell, mask = CELLS[name], holes(33, (7,))
     params, xs, carry = draw(Subject(cell, 24, 40), 33, (7,), jnp.float32)
-    wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, carry, xs))
-    f, g = (lambda *args, r=r: unroll(cell, *args, mask, recurrence=r) for r in (EXACT[recurrence], scan))
-    (value, grads), (wide_value, wide_grads) = differentiate(f, params, carry, xs), differentiate(g, *wide)
+    wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, xs, carry))
+    f, g = (lambda *args, r=r: unroll(cell, *args, mask=mask, recurrence=r) for r in (EXACT[recurrence], scan))
+    (value, grads), (wide_value, wide_grads) = differentiate(f, params, xs, carry), differentiate(g, *wide)
     assert {d.platform for d in jax.tree.leaves(value)[0].devices()} == {"gpu"}
     narrow = jax.tree.map(lambda a: a.astype(jnp.float32), (wide_value, wide_grads))
     assert_close("values", value, narrow[0], TOLERANCES["float32"].values)

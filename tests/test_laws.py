@@ -32,7 +32,7 @@ def test_law(cell: Cell, law: str) -> None:
 
 
 OF_CELLS = ["input terms", "batch", "dtype", "traces once", "gradients", "finite", "repeats"]
-OF_DRIVERS = [["loop", "pieces"], ["padding", "forward mode"], ["reverse", "trace"]]
+OF_DRIVERS = [["loop", "pieces"], ["padding", "forward mode"], ["reverse", "trace"], ["resets"]]
 """Laws of what drives a cell, which is the same code for all: the core obeys each; the family takes turns."""
 
 
@@ -58,7 +58,7 @@ def test_laws_of_the_family(cell: Cell) -> None:
     for mask, reverse, others in ((None, False, [deferred]), (holes(6, (4,)), True, [deferred, checkpointed])):
 
         def driven(recurrence, mask=mask, reverse=reverse):
-            return differentiate(lambda *args: recurrence(cell, *args, mask, reverse), *problem)
+            return differentiate(lambda *args: recurrence(cell, *args, mask=mask, reverse=reverse), *problem)
 
         want = driven(scan)
         for recurrence in others:
@@ -73,32 +73,55 @@ def test_layers_of_different_sizes() -> None:
     check_cell(stack(gru, CELLS["gru_cho"], rnn), hidden_size=(4, 2, 3), laws=["input terms", "batch", "padding"])
 
 
-def forgets_the_mask(cell, params, carry, xs, mask, reverse):
-    return scan(cell, params, carry, xs, None, reverse)
+def forgets_the_mask(cell, params, xs, carry, *, mask=None, **rest):
+    return scan(cell, params, xs, carry, **rest)
 
 
-def forgets_to_reverse(cell, params, carry, xs, mask, reverse):
-    return scan(cell, params, carry, xs, mask, False)
+def forgets_to_reverse(cell, params, xs, carry, *, reverse=False, **rest):
+    return scan(cell, params, xs, carry, **rest)
 
 
-def loses_gradients(cell, params, carry, xs, mask, reverse):
-    return scan(cell, jax.lax.stop_gradient(params), carry, xs, mask, reverse)
+def loses_gradients(cell, params, xs, carry, **rest):
+    return scan(cell, jax.lax.stop_gradient(params), xs, carry, **rest)
 
 
-def starts_from_zero(cell, params, carry, xs, mask, reverse):
-    return scan(cell, params, jax.tree.map(jnp.zeros_like, carry), xs, mask, reverse)
+def starts_from_zero(cell, params, xs, carry, **rest):
+    return scan(cell, params, xs, jax.tree.map(jnp.zeros_like, carry), **rest)
 
 
-def returns_the_first_carry(cell, params, carry, xs, mask, reverse):
-    return carry, scan(cell, params, carry, xs, mask, reverse)[1]
+def returns_the_first_carry(cell, params, xs, carry, **rest):
+    return carry, scan(cell, params, xs, carry, **rest)[1]
 
 
-def knows_no_forward_mode(cell, params, carry, xs, mask, reverse):
-    run = jax.custom_vjp(lambda *args: scan(cell, *args, mask, reverse))
-    run.defvjp(
-        lambda *args: jax.vjp(lambda *args: scan(cell, *args, mask, reverse), *args), lambda pull, given: pull(given)
-    )
-    return run(params, carry, xs)
+def knows_no_forward_mode(cell, params, xs, carry, **rest):
+    run = jax.custom_vjp(lambda *args: scan(cell, *args, **rest))
+    run.defvjp(lambda *args: jax.vjp(lambda *args: scan(cell, *args, **rest), *args), lambda pull, given: pull(given))
+    return run(params, xs, carry)
+
+
+def ignores_resets(cell, params, xs, carry, *, resets=None, **rest):
+    return scan(cell, params, xs, carry, **rest)
+
+
+def resets_after_the_step(cell, params, xs, carry, *, resets=None, reverse=False, **rest):
+    """A sequence ends where it should begin: the mark is of the step after, in the order of running."""
+    late = resets
+    if resets is not None:
+        late = jnp.roll(resets, -1 if reverse else 1, axis=0).at[-1 if reverse else 0].set(False)
+    return scan(cell, params, xs, carry, resets=late, reverse=reverse, **rest)
+
+
+def resets_in_reverse_where_it_does_forward(cell, params, xs, carry, *, resets=None, reverse=False, **rest):
+    """As if `unroll` had not moved the marks: a piece is entered at its first step, in place of its last."""
+    if resets is not None and reverse:
+        resets = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
+    return scan(cell, params, xs, carry, resets=resets, reverse=reverse, **rest)
+
+
+def resets_only_real_steps(cell, params, xs, carry, *, mask=None, resets=None, **rest):
+    """A padded step that begins a sequence does not forget the one before."""
+    real = resets if resets is None or mask is None else resets & mask
+    return scan(cell, params, xs, carry, mask=mask, resets=real, **rest)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +135,37 @@ def knows_no_forward_mode(cell, params, carry, xs, mask, reverse):
         ("pieces", starts_from_zero),
         ("forward mode", knows_no_forward_mode),
         ("trace", returns_the_first_carry),
+        ("resets", ignores_resets),
+        ("resets", resets_after_the_step),
+        ("resets", resets_in_reverse_where_it_does_forward),
+        ("resets", resets_only_real_steps),
     ],
 )
 def test_a_broken_recurrence_is_noticed(law: str, broken) -> None:
     with pytest.raises(AssertionError, match=f"lstm breaks the law '{law}'"):
         check_cell(lstm, recurrences={"broken": broken}, laws=[law])
+
+
+def starts_where_it_has_learnt():
+    """A GRU whose first state is a row of its biases."""
+    return gru.replace(
+        initial_carry=lambda p, batch_shape=(): GRUCarry(
+            jnp.broadcast_to(jnp.tanh(p.b_hn), (*batch_shape, *p.b_hn.shape))
+        )
+    )
+
+
+def forgets_that_the_first_state_is_learnt(cell, params, xs, carry, **rest):
+    start = cell.initial_carry
+    frozen = cell.replace(initial_carry=lambda p, batch_shape=(): start(jax.lax.stop_gradient(p), batch_shape))
+    return scan(frozen, params, xs, carry, **rest)
+
+
+def test_a_reset_goes_back_to_a_first_state_that_is_learnt() -> None:
+    cell = starts_where_it_has_learnt()
+    check_cell(cell, laws=["resets"])
+    with pytest.raises(AssertionError, match=r"gru breaks the law 'resets'.*gradients"):
+        check_cell(cell, laws=["resets"], recurrences={"broken": forgets_that_the_first_state_is_learnt})
 
 
 def changed(terms):

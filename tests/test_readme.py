@@ -28,12 +28,12 @@ def test_the_lstm_shown_is_the_lstm(as_users_have_it):
     from jaxseq.cells import LSTMCarry, LSTMGates
 
     (shown,) = (block for block in blocks("python") if "LSTMGates" in block)
-    names = {"jnp": jnp, "LSTMCarry": LSTMCarry, "LSTMGates": LSTMGates, **vars(jaxseq.cells.base)}
+    names = {"jnp": jnp, "LSTMCarry": LSTMCarry, "LSTMGates": LSTMGates, **vars(jaxseq.cells._base)}
     exec(shown, names)
     params = lstm.init(jax.random.key(0), 3, 4)
     carry = jax.tree.map(lambda a: a + 0.3, lstm.initial_carry(params, (2,)))
     x = jax.random.normal(jax.random.key(1), (2, 3))
-    got = names["gates"](params, carry, names["input_terms"](params, x), names["hidden_terms"](params, carry))
+    got = names["equations"](params, carry, names["input_terms"](params, x), names["hidden_terms"](params, carry))
     want = lstm.equations(params, carry, lstm.input_terms(params, x), lstm.hidden_terms(params, carry))
     jax.tree.map(np.testing.assert_array_equal, got, want)
 

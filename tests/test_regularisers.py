@@ -69,11 +69,8 @@ def test_every_recurrence_works_through_the_noise(cell, noise, name: str) -> Non
     params, xs, carry = problem(lstm)
     xs = noise(params, xs)
     for reverse in (False, True):
-        f, g = (
-            functools.partial(lambda r, *args, reverse=reverse: r(cell, *args, None, reverse), r)
-            for r in (EXACT[name], loop)
-        )
-        assert_close(name, differentiate(f, params, carry, xs), differentiate(g, params, carry, xs))
+        f, g = (functools.partial(r, cell, reverse=reverse) for r in (EXACT[name], loop))
+        assert_close(name, differentiate(f, params, xs, carry), differentiate(g, params, xs, carry))
 
 
 def test_recurrent_dropout_scales_what_is_written() -> None:
@@ -153,8 +150,8 @@ def test_clipped_holds_the_carrys_gradient_within_limits_at_every_step(reverse: 
     """Against a loop over the steps, backwards, each with its own vjp."""
     params, xs, carry = problem(gru)
     run = functools.partial(clipped, limit=0.05)
-    (last, outs), (dparams, dcarry, dxs) = differentiate(
-        lambda p, k, x: unroll(gru, p, x, k, reverse=reverse, recurrence=run), params, carry, xs
+    (last, outs), (dparams, dxs, dcarry) = differentiate(
+        lambda p, x, k: unroll(gru, p, x, k, reverse=reverse, recurrence=run), params, xs, carry
     )
     assert_close("values", (last, outs), unroll(gru, params, xs, carry, reverse=reverse))
     order = list(range(T))[:: -1 if reverse else 1]
@@ -177,8 +174,8 @@ def test_clipped_holds_the_carrys_gradient_within_limits_at_every_step(reverse: 
 def test_a_limit_that_nothing_reaches_clips_nothing() -> None:
     params, xs, carry = problem(lstm)
     run = functools.partial(clipped, limit=1e9, segment=3)
-    f, g = (functools.partial(lambda r, *args: r(lstm, *args, None, False), r) for r in (run, scan))
-    assert_close("wide", differentiate(f, params, carry, xs), differentiate(g, params, carry, xs))
+    f, g = (functools.partial(r, lstm) for r in (run, scan))
+    assert_close("wide", differentiate(f, params, xs, carry), differentiate(g, params, xs, carry))
 
 
 def one_step(cell, *masks):
@@ -194,8 +191,8 @@ def one_step(cell, *masks):
         (lambda: reg.drop_inputs(KEY, 1.0, jnp.ones((2, 2, 2))), r"at least 0 and below 1"),
         (lambda: reg.drop_weights(KEY, 0.5, {"W": jnp.ones((2, 2))}), r"no recurrent matrix"),
         (lambda: one_step(reg.recurrent_dropout(lstm, "n"), jnp.ones((B, H))), r"unknown gate of lstm 'n'"),
-        (lambda: clipped(gru, *problem(gru), None, False, limit=0.0), r"limit must be above 0.*got 0.0"),
-        (lambda: clipped(gru, *problem(gru), None, False, segment=4), r"multiple of segment; got T = 6 and segm"),
+        (lambda: clipped(gru, *problem(gru), limit=0.0), r"limit must be above 0.*got 0.0"),
+        (lambda: clipped(gru, *problem(gru), segment=4), r"multiple of segment; got T = 6 and segm"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(call, message: str) -> None:
@@ -208,5 +205,5 @@ def test_deferred_is_the_default_through_every_wrapper() -> None:
     cell = reg.variational(gru)
     params, xs, carry = problem(gru)
     dropped = reg.draw_variational(KEY, 0.4, cell, reg.VariationalParams(params), (B,))
-    f, g = (functools.partial(lambda r, *args: r(cell, *args, None, False), r) for r in (deferred, scan))
-    assert_close("variational", differentiate(f, dropped, carry, xs), differentiate(g, dropped, carry, xs))
+    f, g = (functools.partial(r, cell) for r in (deferred, scan))
+    assert_close("variational", differentiate(f, dropped, xs, carry), differentiate(g, dropped, xs, carry))

@@ -67,9 +67,9 @@ def snapshots(one):
 def data():
     """An LSTM with snapshots, a GRU, and an RNN that looks at a source: every view has something to show."""
     lstm, gru, rnn = part("lstm"), part("gru"), part("rnn")
-    lstm = lstm.replace(snapshots=snapshots(lstm))
+    lstm = lstm._replace(snapshots=snapshots(lstm))
     weights = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 2, 4)))
-    rnn = rnn.replace(weights=weights, source=[WORDS, WORDS])
+    rnn = rnn._replace(weights=weights, source=[WORDS, WORDS])
     title = f"cells on {NASTY}"
     return collect([lstm, gru, rnn], title=title, command="jaxseq study", scores=[(1.0, 0.5)] * 3)
 

@@ -1,6 +1,8 @@
 """unroll, trace and bidirectional: masks, padding, reversal and pieces against plain loops, and how they compose."""
 
 import functools
+import itertools
+import re
 from typing import NamedTuple
 
 import jax
@@ -10,13 +12,25 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from reference import RESETS, episodes
 
-from jaxseq import Bidirectional, bidirectional, trace, unroll
+from jaxseq import (
+    Bidirectional,
+    InputError,
+    bidirectional,
+    init_bidirectional,
+    init_layers,
+    layers,
+    length_mask,
+    trace,
+    unroll,
+)
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
-from jaxseq.recurrence import EXACT, checkpointed, deferred, scan
+from jaxseq.recurrence import EXACT, checkpointed, clipped, deferred, scan
 from jaxseq.recurrence._deferred import HOIST_BELOW
-from jaxseq.testing import assert_close, cotangent, holes, noisy
+from jaxseq.study import ledger
+from jaxseq.testing import Subject, assert_close, cotangent, differentiate, draw, holes, noisy
 
 T, B, D, H = 6, 3, 2, 4
 CORE = ["rnn", "rnn_relu", "lstm", "gru", "gru_cho"]
@@ -26,14 +40,14 @@ cells = pytest.mark.parametrize("cell", [CELLS[name] for name in CORE], ids=lamb
 
 @functools.cache
 def problem(name: str, dtype=jnp.float64):
-    """Random params, carry and xs, none of them zero."""
+    """Random params, xs and carry, none of them zero."""
     cell, rng = CELLS[name], np.random.default_rng(0)
     params = cell.init(jax.random.key(0), D, H, dtype=dtype)
     params, carry = (
         jax.tree.map(lambda a: a + jnp.asarray(rng.normal(size=a.shape) / 2, dtype), tree)
         for tree in (params, cell.initial_carry(params, (B,)))
     )
-    return params, carry, jnp.asarray(rng.normal(size=(T, B, D)), dtype)
+    return params, jnp.asarray(rng.normal(size=(T, B, D)), dtype), carry
 
 
 @functools.cache
@@ -49,7 +63,7 @@ def one_step(name: str):
     return jax.jit(CELLS[name].step)
 
 
-def looped(name, params, carry, xs, mask, reverse):
+def looped(name, params, xs, carry, mask, reverse):
     """A Python loop over rows and steps that skips padding."""
     outs = np.zeros((*xs.shape[:2], H))
     last = []
@@ -72,8 +86,8 @@ recurrences = st.sampled_from(sorted(EXACT))
 def test_any_mask_equals_a_loop_that_skips(name, recurrence, mask, reverse):
     params, xs, carry = problem(name)
     rubbish = jnp.where(mask[..., None], xs, jnp.full_like(xs, jnp.nan))
-    got_carry, got = compiled(name, recurrence, reverse)(params, carry, rubbish, mask)
-    want_carry, want = looped(name, params, carry, xs, mask, reverse)
+    got_carry, got = compiled(name, recurrence, reverse)(params, rubbish, carry, mask)
+    want_carry, want = looped(name, params, xs, carry, mask, reverse)
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
 
@@ -85,8 +99,8 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
     flipped = np.zeros_like(xs)
     for b, n in enumerate(lengths):
         flipped[:n, b] = xs[:n, b][::-1]
-    got_carry, got = compiled(name, "scan", True)(params, carry, xs, mask)
-    want_carry, want = compiled(name, "scan", False)(params, carry, flipped, mask)
+    got_carry, got = compiled(name, "scan", True)(params, xs, carry, mask)
+    want_carry, want = compiled(name, "scan", False)(params, flipped, carry, mask)
     for b, n in enumerate(lengths):
         np.testing.assert_allclose(got[:n, b], want[:n, b][::-1], rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got_carry, want_carry)
@@ -96,9 +110,9 @@ def test_reverse_of_padded_rows_equals_flipping_each_row(name, lengths):
 def test_pieces_equal_the_whole(name, recurrence, mask, cut):
     params, xs, carry = problem(name)
     run = functools.partial(unroll, CELLS[name], params, recurrence=EXACT[recurrence])
-    middle, early = run(carry, xs[:cut], jnp.asarray(mask[:cut]))
-    end, late = run(middle, xs[cut:], jnp.asarray(mask[cut:]))
-    want_end, want = compiled(name, recurrence, False)(params, carry, xs, mask)
+    middle, early = run(xs[:cut], carry, mask=jnp.asarray(mask[:cut]))
+    end, late = run(xs[cut:], middle, mask=jnp.asarray(mask[cut:]))
+    want_end, want = compiled(name, recurrence, False)(params, xs, carry, mask)
     np.testing.assert_allclose(np.concatenate([early, late]), want, rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), end, want_end)
 
@@ -205,17 +219,17 @@ def test_one_trace_for_each_shape():
 
     state = carry
     for shift in range(3):
-        state, _ = run(params, state, xs + shift)
-    run(params, carry, xs[:2])
+        state, _ = run(params, xs + shift, state)
+    run(params, xs[:2], carry)
     assert traced == [(T, B, D), (2, B, D)]
 
 
 def test_vmap_over_params_trains_an_ensemble():
     _, xs, carry = problem("gru")
     many = jax.vmap(lambda key: gru.init(key, D, H, dtype=jnp.float64))(jax.random.split(jax.random.key(1), 3))
-    got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, carry, xs)
+    got = jax.vmap(jax.grad(total), in_axes=(0, None, None))(many, xs, carry)
     for n in range(3):
-        want = jax.grad(total)(jax.tree.map(lambda a, n=n: a[n], many), carry, xs)
+        want = jax.grad(total)(jax.tree.map(lambda a, n=n: a[n], many), xs, carry)
         jax.tree.map(lambda a, b, n=n: np.testing.assert_allclose(a[n], b, rtol=1e-10, atol=1e-12), got, want)
 
 
@@ -231,7 +245,7 @@ def test_second_derivatives(recurrence):
     """A Hessian-vector product, forward over reverse, against the difference of two gradients."""
     params, xs, carry = problem("gru")
     along = jax.tree.map(jnp.cos, params)
-    gradient = jax.jit(jax.grad(lambda p: total(p, carry, xs, recurrence=EXACT[recurrence])))
+    gradient = jax.jit(jax.grad(lambda p: total(p, xs, carry, recurrence=EXACT[recurrence])))
     _, got = jax.jvp(gradient, (params,), (along,))
     eps = 1e-6
     ahead, behind = (gradient(jax.tree.map(lambda p, v, s=s: p + s * eps * v, params, along)) for s in (1, -1))
@@ -248,8 +262,8 @@ def test_under_checkpoint_and_scan():
         last, outs = jax.lax.scan(piece, carry, xs.reshape(3, 2, B, D))
         return jnp.sin(outs).sum() + (last.h**2).sum()
 
-    want = jax.grad(total, argnums=(0, 1, 2))(params, carry, xs, lstm)
-    got = jax.grad(streamed, argnums=(0, 1, 2))(params, carry, xs)
+    want = jax.grad(total, argnums=(0, 1, 2))(params, xs, carry, lstm)
+    got = jax.grad(streamed, argnums=(0, 1, 2))(params, xs, carry)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), got, want)
 
 
@@ -266,7 +280,7 @@ def test_a_batch_sharded_over_devices():
 @cells
 def test_bfloat16_stays_bfloat16_and_near(cell):
     params, xs, carry = problem(cell.name)
-    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, carry, xs))
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, xs, carry))
     last, outs = unroll(cell, *half)
     assert outs.dtype == jnp.bfloat16 and all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(last))
     np.testing.assert_allclose(outs.astype(float), unroll(cell, params, xs, carry)[1], atol=0.05, rtol=0.02)
@@ -311,7 +325,7 @@ def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
         return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves((last, outs)))
 
     weights = {k: v for k, v in params._asdict().items() if k != "memory"} if attends else params
-    arguments = weights, carry, xs
+    arguments = weights, xs, carry
     along = jax.tree.map(cotangent, arguments)
 
     def everything(recurrence):
@@ -329,14 +343,14 @@ class Counted(NamedTuple):
 def test_a_carry_may_count_in_integers():
     """A cell of one's own that writes at every other step only, and so counts."""
 
-    def gates(params, carry, wx, uh):
+    def equations(params, carry, wx, uh):
         h = jnp.where((carry.t % 2 == 0)[..., None], jnp.tanh(wx + uh), carry.h)
         return Counted(h, carry.t + 1), h, ()
 
     def start(params, batch_shape=()):
         return Counted(rnn.initial_carry(params, batch_shape).h, jnp.zeros(batch_shape, jnp.int32))
 
-    clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, gates, "clock")
+    clock = Cell(rnn.init, start, rnn.input_terms, rnn.hidden_terms, equations, "clock")
     params, xs, _ = problem("rnn")
 
     def loss(params, recurrence):
@@ -420,3 +434,276 @@ def test_attention_is_a_cell_like_any_other():
         np.testing.assert_allclose(outs.h[t], out.h, rtol=1e-12)
         np.testing.assert_allclose(outs.context[t], out.context, rtol=1e-12)
     np.testing.assert_allclose(outs.weights.sum(-1), 1, rtol=1e-12)
+
+
+# --- resets ----------------------------------------------------------------------------------------------------------
+
+
+def reads_a_source(rows: int):
+    """A cell with attention and its params, which hold the source."""
+    cell, keys = attending(), jax.random.split(jax.random.key(0), 3)
+    params = noisy(keys[0], cell.init(keys[1], 3, 5, value_size=4, units=5, dtype=jnp.float64))
+    source = jax.random.normal(keys[2], (7, rows, 4), jnp.float64)
+    return cell, lambda p: p._replace(memory=additive.remember(p.attention, source, holes(7, (rows,)))), params
+
+
+def with_first_state():
+    """A GRU whose initial carry is learnt: a reset goes back to it, and so does its gradient."""
+
+    def initial_carry(params, batch_shape=()):
+        return gru.initial_carry(params, batch_shape)._replace(
+            h=jnp.broadcast_to(jnp.tanh(params.b_hn), (*batch_shape, *params.b_hn.shape))
+        )
+
+    return gru.replace(initial_carry=initial_carry, name="gru of a learnt first state")
+
+
+RESET_CELLS = [
+    rnn,
+    lstm,
+    gru_cho,
+    stack(lstm, gru),
+    CELLS["lru"],
+    CELLS["gru_d"],
+    CELLS["conv_gru"],
+    with_first_state(),
+]
+
+
+@pytest.mark.parametrize(("reverse", "masked"), [(False, False), (True, True)], ids=["forward", "reverse, masked"])
+@pytest.mark.parametrize("cell", [*RESET_CELLS, attending()], ids=lambda cell: cell.name)
+def test_resets_are_the_loop_of_reinforcement_learning(cell, reverse, masked):
+    """Values, and gradients by params, xs and carry, under every exact recurrence."""
+    complete = lambda p: p  # noqa: E731
+    if cell.name == attending().name:
+        _, xs, carry = draw(Subject(gru), T, (B,))
+        cell, complete, params = reads_a_source(B)
+    else:
+        params, xs, carry = draw(Subject(cell), T, (B,))
+    mask, resets = holes(T, (B,)) if masked else None, jnp.asarray(RESETS)
+
+    def loop(params, xs, carry):
+        return episodes(cell, complete(params), xs, carry, resets=resets, mask=mask, reverse=reverse)
+
+    want = differentiate(loop, params, xs, carry)
+    for name, recurrence in EXACT.items():
+
+        def run(params, xs, carry, recurrence=recurrence):
+            options = {"mask": mask, "resets": resets, "reverse": reverse, "recurrence": recurrence}
+            return unroll(cell, complete(params), xs, carry, **options)
+
+        assert_close(f"{cell.name}, {name}", differentiate(run, params, xs, carry), want)
+
+
+@pytest.mark.parametrize("segment", [1, 3])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_clipped_resets_as_the_others(reverse, segment):
+    """Its values are theirs; its gradient stops where theirs does."""
+    params, xs, carry = draw(Subject(lstm), T, (B,))
+    options = {"mask": holes(T, (B,)), "resets": jnp.asarray(RESETS), "reverse": reverse}
+    run = functools.partial(clipped, limit=1e9, segment=segment)  # which nothing reaches
+    got, want = (
+        differentiate(lambda *args, r=r: unroll(lstm, *args, **options, recurrence=r), params, xs, carry)
+        for r in (run, scan)
+    )
+    assert_close("wide", got, want)
+    tight = unroll(lstm, params, xs, carry, **options, recurrence=functools.partial(clipped, limit=1e-3))
+    assert_close("tight, values", tight, want[0])
+
+
+@pytest.mark.parametrize("rows", [B, HOIST_BELOW + 1])
+def test_second_derivatives_through_resets(rows):
+    """A product with the Hessian, input terms before the loop and inside it, against plain scan's."""
+    params, xs, carry = draw(Subject(lstm, D, H), T, (rows,))
+    resets = ~holes(T, (rows,))
+
+    def loss(params, xs, carry, recurrence):
+        tree = unroll(lstm, params, xs, carry, resets=resets, recurrence=recurrence)
+        return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves(tree))
+
+    along = jax.tree.map(cotangent, (params, xs, carry))
+
+    def product(recurrence):
+        gradient = jax.grad(functools.partial(loss, recurrence=recurrence), argnums=(0, 1, 2))
+        return jax.jit(lambda point: jax.jvp(gradient, point, along)[1])((params, xs, carry))
+
+    assert_close("hessian", product(deferred), product(scan), 1e-9)
+
+
+def test_nothing_passes_a_reset():
+    """The gradient of a loss after it by what came before is exactly 0, and a NaN before it does not reach it."""
+    params, xs, carry = problem("gru")
+    resets = jnp.zeros((T, B), bool).at[3].set(True)
+    for recurrence in EXACT.values():
+        after = lambda xs, carry, r=recurrence: unroll(gru, params, xs, carry, resets=resets, recurrence=r)[1][3:].sum()  # noqa: E731
+        by_xs, by_carry = jax.grad(after, argnums=(0, 1))(xs, carry)
+        assert not by_xs[:3].any() and not by_carry.h.any() and (by_xs[3:] != 0).all()
+        _, spoilt = unroll(gru, params, xs.at[1].set(jnp.nan), carry, resets=resets, recurrence=recurrence)
+        assert np.isnan(spoilt[1:3]).all() and np.isfinite(spoilt[3:]).all()
+
+
+def test_a_trace_and_both_directions_reset():
+    params, xs, carry = draw(Subject(lstm), T, (B,))
+    resets, mask = jnp.asarray(RESETS), holes(T, (B,))
+    last, seen = trace(lstm, params, xs, carry, mask=mask, resets=resets)
+    want_last, want = unroll(lstm, params, xs, carry, mask=mask, resets=resets)
+    assert_close("trace", (last, seen.outs), (want_last, want))
+    plain = trace(lstm, params, xs, carry, resets=resets)[1]
+    before = jnp.concatenate([carry.c[None], plain.carries.c[:-1]])
+    before = jnp.where(resets[..., None], jnp.zeros_like(before), before)
+    assert_close("equations", plain.carries.c, plain.gates.f * before + plain.gates.i * plain.gates.g)
+
+
+CUTS = (0, 2, 3, T)
+
+
+def pieces_apart(run, xs):
+    """Each piece of all rows by a run of its own, from the initial carry; outputs one after the other."""
+    return jnp.concatenate([run(xs[first:end]) for first, end in itertools.pairwise(CUTS)])
+
+
+def test_bidirectional_and_layers_with_resets_are_their_pieces_apart():
+    keys = jax.random.split(jax.random.key(0), 3)
+    xs = jax.random.normal(keys[0], (T, B, D), jnp.float64)
+    resets = jnp.zeros((T, B), bool).at[jnp.array(CUTS[1:-1])].set(True)
+
+    def check(run, params):
+        got = differentiate(lambda p, x: run(p, x, resets=resets)[1], params, xs)
+        assert_close("pieces", got, differentiate(lambda p, x: pieces_apart(lambda x: run(p, x)[1], x), params, xs))
+
+    both = noisy(keys[1], init_bidirectional(keys[2], gru, D, H, dtype=jnp.float64))
+    check(functools.partial(bidirectional, gru), both)
+    deep = noisy(keys[1], init_layers(keys[2], (lstm, gru), D, (H, 5), both_ways=(True, False), dtype=jnp.float64))
+    check(functools.partial(layers, (lstm, gru)), deep)
+
+
+@pytest.mark.parametrize(
+    ("resets", "message"),
+    [
+        (jnp.zeros((T, B), int), r"unroll\(gru\): resets must be bool \(True where a step begins a new sequence\); "
+         r"got int64 \(6, 3\). Try resets.astype\(bool\)"),
+        (jnp.zeros((B, T), bool), r"resets must be \[T, B\] = \(6, 3\), as xs; got the shape \(3, 6\). Time comes "
+         r"first: try resets.T"),
+        (jnp.zeros((T, B, 1), bool), r"resets must be \[T, B\] = \(6, 3\), as xs; got the shape \(6, 3, 1\)\.$"),
+        (jnp.zeros((T,), bool), r"resets must be \[T, B\] = \(6, 3\), as xs; got the shape \(6,\)"),
+        (np.zeros((T, B)), r"resets must be bool .*; got float64 \(6, 3\)"),
+    ],
+)  # fmt: skip
+def test_resets_that_do_not_fit_are_refused(resets, message):
+    params, xs, carry = problem("gru")
+    for run in (unroll, trace):
+        with pytest.raises(InputError, match=message):
+            run(gru, params, xs, carry, resets=resets)
+
+
+# --- arguments in the old order --------------------------------------------------------------------------------------
+
+STACKED = stack(lstm, gru)
+
+
+@pytest.mark.parametrize(
+    ("run", "cell"),
+    [(run, cell) for run in (unroll, trace) for cell in (gru, STACKED, CELLS["gru_d"])]
+    + [(ledger, lstm), (ledger, STACKED)],
+    ids=lambda value: getattr(value, "name", None) or value.__name__,
+)
+def test_the_old_order_is_told_in_one_sentence(cell, run):
+    params, xs, carry = draw(Subject(cell), T, (B,))
+    said = r"the order is \(cell, params, xs, carry=None\): the carry comes after xs, and only where there is one$"
+    with pytest.raises(InputError, match=rf"unroll\({re.escape(cell.name)}.*\): got None where xs belongs; {said}"):
+        run(cell, params, None, xs)
+    with pytest.raises(InputError, match=rf"unroll\({re.escape(cell.name)}.*\): got a carry where xs belongs; {said}"):
+        run(cell, params, carry, xs)
+
+
+# --- masks of lengths ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, T), min_size=0, max_size=5))
+def test_a_mask_of_lengths_has_the_first_steps_of_each_row(lengths):
+    mask = length_mask(jnp.asarray(lengths, jnp.int32), T)
+    assert mask.dtype == bool and mask.shape == (T, len(lengths))
+    for b, n in enumerate(lengths):
+        assert mask[:, b].tolist() == [True] * n + [False] * (T - n)
+
+
+def test_lengths_may_have_any_axes_and_be_traced():
+    assert length_mask(2, T).tolist() == [True] * 2 + [False] * (T - 2)
+    lengths = np.arange(6).reshape(2, 3)
+    want = np.arange(T)[:, None, None] < lengths
+    np.testing.assert_array_equal(length_mask(lengths, T), want)
+    np.testing.assert_array_equal(jax.jit(length_mask, static_argnums=1)(lengths, T), want)
+    np.testing.assert_array_equal(jax.vmap(lambda n: length_mask(n, T), out_axes=1)(jnp.arange(4)),
+                                  length_mask(jnp.arange(4), T))  # fmt: skip
+    small = length_mask(jnp.array([3, 200], jnp.uint8), 300)  # more steps than its dtype can count
+    assert small.shape == (300, 2) and small.sum(0).tolist() == [3, 200]
+    assert length_mask(jnp.zeros(1, int), 0).shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([1.0, 2.0], r"length_mask: lengths must be whole numbers, one for each row; got float64"),
+        ([True, False], r"must be whole numbers, one for each row; got bool"),
+        ([1, T + 1], rf"lengths must be from 0 to T = {T}; got 1 to {T + 1}"),
+        ([-1, 2], rf"lengths must be from 0 to T = {T}; got -1 to 2"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused(lengths, message):
+    with pytest.raises(InputError, match=message):
+        length_mask(jnp.asarray(lengths), T)
+
+
+def test_lengths_given_as_a_mask_are_told_of_it():
+    params, xs, carry = problem("gru")
+    with pytest.raises(
+        InputError, match=r"mask must be bool .*; got int64 \(3,\). For lengths: jaxseq.length_mask\(lengths, 6\)"
+    ):
+        unroll(gru, params, xs, carry, mask=jnp.array([6, 0, 2]))
+
+
+# --- params of both directions and of layers -------------------------------------------------------------------------
+
+
+def test_both_directions_are_drawn_apart():
+    key = jax.random.key(0)
+    params = init_bidirectional(key, lstm, D, H, dtype=jnp.float64, forget_bias=3.0)
+    ahead, behind = jax.random.split(key)
+    assert_close("forward", params.forward, lstm.init(ahead, D, H, dtype=jnp.float64, forget_bias=3.0), 0.0)
+    assert_close("backward", params.backward, lstm.init(behind, D, H, dtype=jnp.float64, forget_bias=3.0), 0.0)
+    assert (params.forward.W != params.backward.W).all() and params.forward.b[H] == 3.0
+    with pytest.raises(InputError, match=r"init of LSTMParams: (unknown option )?'forget_bais'"):
+        init_bidirectional(key, lstm, D, H, forget_bais=3.0)
+
+
+@pytest.mark.parametrize("cell", [lstm, gru, CELLS["lstmp"], CELLS["s5"], CELLS["gru_d"], stack(rnn, gru)],
+                         ids=lambda cell: cell.name)  # fmt: skip
+def test_params_of_both_directions_run(cell):
+    params = init_bidirectional(jax.random.key(0), cell, D, H)
+    last, outs = bidirectional(cell, params, jnp.ones((T, B, D), jnp.float32))
+    assert outs.shape == (T, B, 2 * cell.output_size(params.forward, D)) and isinstance(last, Bidirectional)
+
+
+@pytest.mark.parametrize("both", [True, False, (True, False, True), (False, True, False)], ids=str)
+def test_params_of_layers_have_the_width_of_what_is_below(both):
+    cells, sizes = (lstm, CELLS["lstmp"], gru), (H, 6, 5)
+    params = init_layers(jax.random.key(0), cells, D, sizes, both_ways=both)
+    ways, width = both if isinstance(both, tuple) else (both,) * 3, D
+    for cell, own, twice in zip(cells, params, ways, strict=True):
+        assert isinstance(own, Bidirectional) == twice
+        one = own.forward if twice else own
+        assert one.W.shape[0] == width
+        width = cell.output_size(one) * (2 if twice else 1)
+    last, outs = layers(cells, params, jnp.ones((T, B, D), jnp.float32))
+    assert outs.shape == (T, B, width) and len(last) == 3
+    again = init_layers(jax.random.key(0), cells, D, sizes, both_ways=both)
+    assert_close("the same key", again, params, 0.0)
+    twins = init_layers(jax.random.key(0), (gru, gru), H, H, both_ways=False)
+    assert (twins[0].W != twins[1].W).all()  # a key of its own for each layer
+
+
+def test_layers_of_a_tuple_too_short_are_refused():
+    for options in ({"hidden_size": (3,)}, {"hidden_size": 3, "both_ways": (True,) * 3}):
+        name = "both_ways" if "both_ways" in options else "hidden_size"
+        with pytest.raises(InputError, match=rf"init_layers: {name} must have 2 entries, one for each cell; got"):
+            init_layers(jax.random.key(0), (gru, lstm), D, **options)

@@ -81,9 +81,11 @@ from jaxseq.cells._phased_lstm import phased_lstm as phased_lstm
 from jaxseq.cells._qrnn import qrnn as qrnn, qrnn_1 as qrnn_1
 from jaxseq.cells._ran import ran as ran
 from jaxseq.cells._recipe import (
+    NUMBERS_ARE_DATA as NUMBERS_ARE_DATA,
     REGISTERED,
     Made as Made,
     Recipe as Recipe,
+    is_closed as is_closed,
     join as join,
     made as made,
     registered,

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jaxseq.cells._base import affine, zeros_for
 from jaxseq.errors import InputError, choose
 from jaxseq.initializers import Initializer, glorot, orthogonal, packed, zeros
-from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.notation import Array, Key, Tree
 
 P = TypeVar("P")
 K = TypeVar("K")
@@ -199,23 +199,51 @@ class ZerosCarry(Generic[K]):
     carry_type: Callable[..., K]
     like: str
 
-    def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> K:
+    def __call__(self, params: object, batch_shape: tuple[int, ...] = ()) -> K:
         """Return the state before the first step: zeros, each ``[*batch_shape, H]``."""
         rows = getattr(params, self.like)
         fields = self.carry_type._fields  # type: ignore[attr-defined]
         return self.carry_type(*(zeros_for(rows, batch_shape, rows.shape[0]) for _ in fields))
 
 
-def input_affine(params: Params, x: Array) -> Array:
+class HasAffine(Protocol):
+    """Params with ``W [D, G*H]`` and ``b [G*H]``."""
+
+    @property
+    def W(self) -> Array:  # noqa: N802, the letter of the papers
+        """The matrix of the input."""
+
+    @property
+    def b(self) -> Array:
+        """The bias."""
+
+
+class HasRecurrent(Protocol):
+    """Params with ``U [H, G*H]``."""
+
+    @property
+    def U(self) -> Array:  # noqa: N802, the letter of the papers
+        """The matrix of the hidden state."""
+
+
+class HasHidden(Protocol):
+    """A carry with ``h [B, H]``."""
+
+    @property
+    def h(self) -> Array:
+        """The hidden state."""
+
+
+def input_affine(params: HasAffine, x: Array) -> Array:
     """Return ``x W + b``, ``[B, G*H]``: the `input_terms` of most cells."""
     return affine(x, params.W, params.b)
 
 
-def hidden_product(params: Params, carry: Carry) -> Tree:
+def hidden_product(params: HasRecurrent, carry: HasHidden) -> Array:
     """Return ``h U``, ``[B, G*H]``: the `hidden_terms` of most cells."""
     return carry.h @ params.U
 
 
-def no_hidden_terms(params: Params, carry: Carry) -> Tree:
+def no_hidden_terms(params: object, carry: object) -> Tree:
     """Return nothing: the `hidden_terms` of a cell without a matrix product in its loop."""
     return ()

@@ -5,7 +5,8 @@ be strangers: jit would compile each anew, and neither could be pickled. A cell 
 it. Two cells are equal if their calls are, a pickle holds the call, and a variant is the same call with other options.
 
 Arrays in a call (a value that a clamp holds, a source that is read) are data: `split` takes them out, so that they can
-be passed through a transformation as arguments and not be closed over, and `join` puts them back.
+be passed through a transformation as arguments and not be closed over, and `join` puts them back. What is then left is
+hashable, and compiled once for all values.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -33,6 +35,10 @@ def registered(name: str) -> Any:
     return REGISTERED[name]
 
 
+NUMBERS_ARE_DATA: set[Callable[..., Any]] = set()
+"""Factories whose numbers are only computed with, never looked at: one program serves all of them."""
+
+
 KEPT = 256
 """Results that a cache keeps, the least recently used dropped first: an unbounded one would keep every cell alive."""
 
@@ -49,8 +55,13 @@ class Recipe(NamedTuple):
         return self.factory(*self.args, **dict(self.options))
 
     def identity(self) -> tuple[Any, ...]:
-        """Return what makes two calls the same: hashable if all arguments are, dicts and tuples of them included."""
-        leaves, structure = jax.tree.flatten((self.args, dict(self.options)), is_leaf=is_made)
+        """Return what makes two calls the same: hashable if all arguments are, dicts and tuples of them included.
+
+        An argument is the same by place, by name and by default.
+        """
+        bound = inspect.signature(self.factory).bind(*self.args, **dict(self.options))
+        bound.apply_defaults()
+        leaves, structure = jax.tree.flatten(dict(bound.arguments), is_leaf=is_made)
         return self.factory, structure, tuple(leaves)
 
 
@@ -99,7 +110,7 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
             hash((args, tuple(options.values())))
         except TypeError:
             return function(*args, **options)
-        return cached(*args, **options)
+        return cached(*args, **options)  # type: ignore[arg-type]
 
     return call
 
@@ -165,8 +176,13 @@ def is_made(value: Any) -> bool:
     return isinstance(getattr(value, "recipe", None), Recipe)
 
 
-def split(value: Any) -> tuple[Any, list[Any]]:
-    """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back."""
+def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
+    """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back.
+
+    Args:
+      value: a cell, or whatever was made.
+      numbers: whether numbers are taken out as well where the factory is in `NUMBERS_ARE_DATA`.
+    """
     if not is_made(value):
         return value, []
     leaves, structure = jax.tree.flatten((value.recipe.args, dict(value.recipe.options)), is_leaf=is_made)
@@ -176,13 +192,31 @@ def split(value: Any) -> tuple[Any, list[Any]]:
         if isinstance(leaf, jax.Array | np.ndarray):
             arrays.append(leaf)
             static.append(_Hole())
+        elif numbers and type(leaf) in (int, float) and value.recipe.factory in NUMBERS_ARE_DATA:
+            arrays.append(np.asarray(leaf))
+            static.append(_Hole())
         else:
-            inner, held = split(leaf)
+            inner, held = split(leaf, numbers=numbers)
             arrays += held
             static.append(inner)
     if not arrays:
         return value, []
     return Static(value.recipe.factory, structure, tuple(static)), arrays
+
+
+def is_closed(value: Any) -> bool:
+    """Return whether a cell is told apart from all others by its hash: no function in it was made on the spot.
+
+    One that was (a lambda, say, that sees a variable) may hold a traced value, which must not outlive its trace.
+    """
+    if isinstance(value, Made):
+        parts = value._fields() if value.recipe is None else value.recipe.identity()[2]
+        return all(map(is_closed, parts))
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None and "<locals>" not in value.__qualname__
+    if isinstance(value, tuple):
+        return all(map(is_closed, value))
+    return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
 
 
 def join(static: Any, arrays: list[Any]) -> Any:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq._layers import Bidirectional
-from jaxseq.cells import CELLS, Cell, conv_lstm, stack
+from jaxseq.cells import Cell, conv_lstm, stack
 from jaxseq.cells._checks import check_is_cell, check_params
 from jaxseq.cells._conv_lstm import ConvLSTMParams
 from jaxseq.errors import InputError, nearest
@@ -259,13 +259,9 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
     """
     if type(cell) is not tuple:
         check_is_cell(what, cell)
-        if type(cell.params_type) is tuple and not isinstance(params, Bidirectional):
+        if cell.layers and not isinstance(params, Bidirectional):
             check_params(what, cell.params_type, params)
-            names = cell.name.removeprefix("stack(").removesuffix(")").split(", ")
-            cells = tuple(CELLS[name] for name in names if name in CELLS)
-            if len(cells) != len(params) or stack(*cells) != cell:
-                raise InputError(f"{what}: cannot take {cell.name} apart; give its cells and params as tuples")
-            return list(zip(cells, params, strict=True))
+            return list(zip(cell.layers, params, strict=True))
         cell, params = (cell,), (params,)
     if type(params) is not tuple or len(params) != len(cell):
         raise InputError(f"{what}: expected a tuple of {len(cell)} params, one for each cell; got {type(params)}")

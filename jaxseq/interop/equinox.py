@@ -8,6 +8,8 @@ Reference: https://docs.kidger.site/equinox/api/nn/rnn/
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,7 +39,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def from_equinox(module: Any) -> Found:
-    """Return ``(cell, params)`` of an equinox.nn.LSTMCell or GRUCell.
+    """Return ``(cell, params)`` of an equinox.nn.LSTMCell or GRUCell, or of a layer that `as_equinox` made.
 
     Raises:
       InputError: if it is neither.
@@ -45,6 +47,10 @@ def from_equinox(module: Any) -> Found:
     check_version("equinox")
     import equinox
 
+    from jaxseq.interop.layers.equinox import EquinoxCell
+
+    if isinstance(module, EquinoxCell):
+        return module.cell, module.params
     kinds = {equinox.nn.LSTMCell: "lstm", equinox.nn.GRUCell: "gru"}
     if type(module) not in kinds:
         raise InputError(f"from_equinox: expected an equinox.nn.LSTMCell or GRUCell; got {type(module)}")
@@ -77,3 +83,29 @@ def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
     D, H = params.W.shape[0], params.U.shape[0]
     empty = equinox.filter_eval_shape(kind, D, H, use_bias, params.W.dtype, key=jax.random.key(0))
     return equinox.tree_at(lambda m: [getattr(m, n) for n in arrays], empty, list(arrays.values()))
+
+
+def as_equinox(cell: Cell, **options: Any) -> Callable[..., Any]:
+    """Return the constructor of an equinox.Module for `cell`, used as equinox.nn.LSTMCell is.
+
+    A module is ``as_equinox(cell)(input_size, hidden_size, dtype=None, key=key)``. It takes ``(input, hidden)``, and
+    returns ``(hidden, out)``, since the output of some cells is not in their state. Its parameters are
+    ``layer.params``.
+
+    Args:
+      cell: any Cell, such as a stack.
+      options: of the cell's init: ``as_equinox(lstm, forget_bias=0.0)``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxseq.cells import janet
+      >>> layer = as_equinox(janet)(3, 5, key=jax.random.key(0))
+      >>> run = lambda xs: jax.lax.scan(lambda hidden, x: layer(x, hidden), layer.initial_state(), xs)
+      >>> hidden, outs = jax.vmap(run)(jnp.ones((2, 7, 3)))  # [B, T, D]
+      >>> outs.shape, layer.params.W.shape
+      ((2, 7, 5), (3, 10))
+    """
+    check_version("equinox")
+    from jaxseq.interop.layers import common, equinox
+
+    return partial(equinox.EquinoxCell, cell, common.checked("as_equinox", cell, options))

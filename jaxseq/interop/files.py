@@ -72,7 +72,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
         run code is refused.
 
     Raises:
-      InputError: if it cannot be read, or is none of these.
+      InputError: if it cannot be read, or is of another kind.
     """
     path = Path(path)
     readers = {".safetensors": _safetensors, ".npz": _npz} | dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _torch)
@@ -93,7 +93,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return {name: checkpoint.array_of(tensor) for name, tensor in deserialize(path.read_bytes())}
     except (SafetensorError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is no whole safetensors file: {error}") from error
+        raise InputError(f"{path} is not a complete safetensors file: {error}") from error
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no whole npz file of plain arrays: {error}") from error
+        raise InputError(f"{path} is not a complete npz file of plain arrays: {error}") from error
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
@@ -184,4 +184,4 @@ def describe(cell: Any, params: Params) -> str:
     """Return how to run what `load` returns: the call, with the functions of `jaxseq`."""
     if type(cell) is tuple:
         return "jaxseq.layers(cell, params, xs)"
-    return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, None, xs)"
+    return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, xs)"

@@ -16,7 +16,8 @@ Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -188,7 +189,8 @@ def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
     """Return ``(cell, params)`` of a cell of flax.linen, or of an RNN or a Bidirectional of such.
 
     Args:
-      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional.
+      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional, or a
+        cell of ours as `as_linen` makes it.
       variables: what its init returns, ``{"params": ...}``.
 
     Raises:
@@ -212,6 +214,10 @@ def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
 
 
 def _read_linen(cell: Any, params: Mapping[str, Any]) -> Found:
+    from jaxseq.interop.layers.linen import LinenCell
+
+    if isinstance(cell, LinenCell):
+        return cell.cell, cell.to_params(params)
     kind = _kind("from_linen", cell)
     if kind == "mgu" and not cell.reset_gate:
         kind = "ugrnn"
@@ -266,7 +272,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}
 
 
 def from_nnx(module: Any) -> Found:
-    """Return ``(cell, params)`` of a cell of flax.nnx, or of an RNN or a Bidirectional of such.
+    """Return ``(cell, params)`` of a cell of flax.nnx or of `as_nnx`, or of an RNN or a Bidirectional of such.
 
     Raises:
       InputError: if it is another module, or one with activations that our cells have not.
@@ -274,7 +280,11 @@ def from_nnx(module: Any) -> Found:
     check_version("flax")
     from flax import nnx
 
+    from jaxseq.interop.layers.nnx import NnxCell
+
     name = _name(module)
+    if isinstance(module, NnxCell):
+        return module.cell, module.to_params()
     if name == "Bidirectional":
         if module.merge_fn is not signature(nnx.Bidirectional.__init__).parameters["merge_fn"].default:
             raise InputError("from_nnx: our bidirectional layer concatenates; this one has another merge_fn")
@@ -325,3 +335,55 @@ def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
     module = nnx.eval_shape(lambda: make(*params.W.shape[:1], *params.U.shape[:1], rngs=nnx.Rngs(0), **options))
     nnx.update(module, nested(arrays))
     return module
+
+
+def as_linen(cell: Cell, **options: Any) -> Any:
+    """Return a flax.linen.RNNCellBase class for `cell`, used as nn.LSTMCell is.
+
+    A module is ``as_linen(cell)(features, dtype=None, param_dtype=jnp.float32)``; features is the hidden size, and the
+    input size is that of the first input. The parameters have our names in the collection "params". nn.RNN runs it by
+    flax's rules: time is the second axis, outputs of padded steps are not zero, and reverse=True flips the inputs.
+
+    Args:
+      cell: any Cell, such as a stack.
+      options: of the cell's init: ``as_linen(lstm, forget_bias=0.0)``.
+
+    Example:
+      >>> from flax import linen as nn
+      >>> from jaxseq.cells import janet
+      >>> layer = nn.RNN(as_linen(janet)(features=5))
+      >>> xs = jnp.ones((2, 7, 3))  # [B, T, D]
+      >>> variables = layer.init(jax.random.key(0), xs)
+      >>> layer.apply(variables, xs).shape, variables["params"]["cell"]["W"].shape
+      ((2, 7, 5), (3, 10))
+      >>> found, params = from_linen(layer, variables)  # for jaxseq's own tools, such as its study
+      >>> found.name, params.W.shape
+      ('janet', (3, 10))
+    """
+    check_version("flax")
+    from jaxseq.interop.layers import common, linen
+
+    return linen.linen_class(cell, common.checked("as_linen", cell, options))
+
+
+def as_nnx(cell: Cell, **options: Any) -> Callable[..., Any]:
+    """Return the constructor of a flax.nnx.RNNCellBase for `cell`, used as nnx.LSTMCell is.
+
+    A module is ``as_nnx(cell)(in_features, hidden_features, dtype=None, param_dtype=jnp.float32, rngs=rngs)``. Its
+    parameters are nnx.Params with our names: ``layer.params.W``.
+
+    Args:
+      cell: any Cell, such as a stack.
+      options: of the cell's init: ``as_nnx(lstm, forget_bias=0.0)``.
+
+    Example:
+      >>> from flax import nnx
+      >>> from jaxseq.cells import janet
+      >>> layer = nnx.RNN(as_nnx(janet)(3, 5, rngs=nnx.Rngs(0)))
+      >>> layer(jnp.ones((2, 7, 3))).shape, layer.cell.params.W.shape
+      ((2, 7, 5), (3, 10))
+    """
+    check_version("flax")
+    from jaxseq.interop.layers import common, nnx
+
+    return partial(nnx.NnxCell, cell, common.checked("as_nnx", cell, options))

@@ -11,7 +11,8 @@ Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -120,3 +121,34 @@ def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, d
         module, _, last = f"{name or NAMES[layer]}/{own}".rpartition("/")
         modules.setdefault(module, {})[last] = a
     return modules
+
+
+def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
+    """Return the constructor of a haiku.RNNCore for `cell`, used as hk.LSTM is.
+
+    A core is ``as_haiku(cell)(hidden_size, input_shape=None, dtype=jnp.float32, name=None)`` within hk.transform; the
+    input size is that of the first input. ``initial_state(batch_size)`` is called before haiku has an input: cells
+    whose state depends on the input's shape (gru_d, qrnn, t_gru, t_lstm, conv_gru, conv_lstm) need `input_shape`, the
+    shape of one input without batch axes. The parameters have our names.
+
+    Args:
+      cell: any Cell, such as a stack.
+      options: of the cell's init: ``as_haiku(lstm, forget_bias=0.0)``.
+
+    Example:
+      >>> import haiku as hk, jax
+      >>> from jaxseq.cells import janet
+      >>> def network(xs):
+      ...     core = as_haiku(janet)(5)
+      ...     return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))
+      >>> network, xs = hk.without_apply_rng(hk.transform(network)), jnp.ones((7, 2, 3))  # [T, B, D]
+      >>> params = network.init(jax.random.key(0), xs)
+      >>> outs, state = network.apply(params, xs)
+      >>> outs.shape, params["janet"]["W"].shape
+      ((7, 2, 5), (3, 10))
+      >>> own = janet.params_type(**params["janet"])  # for jaxseq's own tools, such as unroll
+    """
+    check_version("dm-haiku")
+    from jaxseq.interop.layers import common, haiku
+
+    return partial(haiku.HaikuCore, cell, common.checked("as_haiku", cell, options))

@@ -126,7 +126,7 @@ def explain(
             program = _Program(unit, most)
             write(program, *jax.tree.map(_exact, (params, at(before, 0), at(xs, step, 0))))
             return Explanation(tuple(program.lines), program.text(), float(seen.outs[step, 0, unit]), note)
-    return _read_off(cell, params, before, at(xs, slice(step, step + 1)), unit)
+    return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit)
 
 
 def _exact(a: Array) -> np.ndarray:

@@ -241,7 +241,7 @@ def slope(norms: Array) -> Array:
 
 
 def _of_nudges(
-    loss: Callable[[Carry, Tree], Array], cell: Cell, params: Params, carry: Carry | None, xs: Tree, mask: Array | None
+    loss: Callable[[Carry, Tree], Array], cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array | None
 ) -> Callable[[Carry], Array]:
     return lambda nudges: loss(*unroll(nudged(cell), params, Nudged(xs, nudges), carry, mask=mask))
 

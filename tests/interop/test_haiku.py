@@ -21,7 +21,7 @@ CORES = {
 
 
 def transformed(make):
-    def run(carry, xs):
+    def run(xs, carry):
         state = haiku.LSTMState(*carry) if isinstance(carry, LSTMCarry) else carry.h
         outs, last = haiku.dynamic_unroll(make(H), xs, state)
         return type(carry)(*last) if isinstance(carry, LSTMCarry) else type(carry)(last), outs
@@ -35,9 +35,9 @@ def test_equals_haiku_and_comes_back(core):
     cell = CELLS[name]
     carry, xs = start(cell, cell.init(jax.random.key(0), D, H, dtype=jnp.float64)), random(2, T, B, D)
     made = transformed(CORES[core])
-    weights = noisy(jax.random.key(3), made.init(jax.random.key(1), carry, xs))
+    weights = noisy(jax.random.key(3), made.init(jax.random.key(1), xs, carry))
     assert jax.tree.leaves(weights)[0].dtype == jnp.float64
-    assert_same(core, lambda w, *rest: unroll(cell, from_haiku(w, name)[1], *rest), made.apply, weights, carry, xs)
+    assert_same(core, lambda w, *rest: unroll(cell, from_haiku(w, name)[1], *rest), made.apply, weights, xs, carry)
 
     params = from_haiku(weights, name)[1]
     back = to_haiku(cell, params)
@@ -90,9 +90,9 @@ def test_convolutional():
     carry = jax.tree.map(lambda a: jnp.sin(jnp.arange(1.0, B * 4 * 5 * H + 1)).reshape(B, 4, 5, H), carry)
     xs = random(2, T, B, 4, 5, D)
     made = transformed(lambda H: haiku.Conv2DLSTM((4, 5), H, (3, 2)))
-    weights = noisy(jax.random.key(3), made.init(jax.random.key(1), carry, xs))
+    weights = noisy(jax.random.key(3), made.init(jax.random.key(1), xs, carry))
     run = lambda w, *rest: unroll(cell, from_haiku(w, "conv_lstm")[1], *rest)  # noqa: E731
-    assert_same("conv", run, made.apply, weights, carry, xs)
+    assert_same("conv", run, made.apply, weights, xs, carry)
     params = from_haiku(weights, "conv_lstm")[1]
     back = to_haiku(cell, params)
     assert back.keys() == weights.keys()

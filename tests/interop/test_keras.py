@@ -68,13 +68,13 @@ def test_equals_keras_and_comes_back(kind, both, use_bias, float64_tanh):
 
     def ours(weights, xs, carry):
         cell, params = converted(layer, weights)
-        return (bidirectional if both else unroll)(cell, params, carry, xs)
+        return (bidirectional if both else unroll)(cell, params, xs, carry)
 
     got, params = from_keras(layer)
     assert got == cell
     one = start(cell, params.forward if both else params)
     carry = Bidirectional(one, jax.tree.map(jnp.cos, one)) if both else one
-    assert_same(kind, ours, theirs, weights, carry, random(2, T, B, D))
+    assert_same(kind, ours, theirs, weights, random(2, T, B, D), carry)
 
     back = to_keras(cell, params, use_bias=use_bias)
     again, read = from_keras(back)
@@ -158,7 +158,7 @@ def test_convolutional(use_bias, float64_tanh):
 
     cell, params = from_keras(layer)
     carry, xs = noisy(jax.random.key(4), cell.initial_carry(params, (B, 4, 5))), random(2, T, B, 4, 5, D)
-    assert_same("conv", lambda w, *rest: unroll(cell, converted(layer, w)[1], *rest), theirs, weights, carry, xs)
+    assert_same("conv", lambda w, *rest: unroll(cell, converted(layer, w)[1], *rest), theirs, weights, xs, carry)
     back = to_keras(cell, params, use_bias=use_bias, picture=(4, 5))
     assert difference([v.value for v in back.trainable_variables], weights)[0] == 0
     assert difference(from_keras(back)[1], params)[0] == 0

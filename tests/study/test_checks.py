@@ -19,7 +19,7 @@ def test_gradients_and_jacobians_are_judged_by_differences(sharp: float) -> None
     def loss(carry: object, outs: jax.Array) -> jax.Array:
         return jnp.sin(sharp * outs[-1]).sum()
 
-    seen = flow(loss, *run)
+    seen = flow(*run[:4], mask=run.mask, loss=loss)
     check = gradient_by_differences(loss, run, seen, "h", back=0)
     assert check.error <= check.tolerance
     wrong = seen._replace(norms={"h": 1.1 * seen.norms["h"]})

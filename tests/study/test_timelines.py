@@ -46,7 +46,7 @@ def test_the_ledger_of_a_gru_is_its_equations() -> None:
 def test_the_identities_hold_in_float32(name: str, as_users_have_it) -> None:
     cell = CELLS[name]
     params, xs, carry = draw(Subject(cell), 6, (4,), jnp.float32)
-    account = jax.jit(lambda *args: ledger(cell, *args))(params, carry, xs)
+    account = jax.jit(lambda *args: ledger(cell, *args))(params, xs, carry)
     assert account.errors.new < 1e-6 and (account.errors.shown is None or account.errors.shown < 1e-6)
     assert np.abs(account.kept).max() > 1e-3 and np.abs(account.written).max() > 1e-3
 

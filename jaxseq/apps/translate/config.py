@@ -19,7 +19,8 @@ from jaxseq.train import OPTIMIZERS, SCHEDULES
 LONGEST = 320
 """Most source tokens that a translator reads, the end of the sentence counted."""
 POSITIONS = 10
-"""The same of the tutorial's attention, which has a weight for each position."""
+"""The same of the tutorial's attention, which has a weight for each position; and the most target tokens of the
+tutorial's models."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +145,12 @@ class TranslateConfig:
     def longest(self) -> int:
         """Most source tokens that the model reads, the end of the sentence counted."""
         return POSITIONS if self.model == "tutorial-attention" else LONGEST
+
+    def most_target_tokens(self, source_tokens: int) -> int:
+        """Return the most tokens of a translation of `source_tokens`, the end of both sentences counted."""
+        if self.model != "translator":
+            return POSITIONS
+        return 2 * source_tokens + 10  # every pair of zh-en and of cmn-eng fits, from and into Chinese
 
     def build(self) -> Seq2Seq:
         """Return the model that these settings describe."""

@@ -120,11 +120,12 @@ class Translator(NamedTuple):
         length = next(n for n in LENGTHS if n >= longest)
         batch = next(n for n in BATCHES if n >= len(rows))
         filled = rows + [[EOS]] * (batch - len(rows))
-        out: Decoded = jax.device_get(_decoder(self.model, length)(self.params, jnp.asarray(text.pad(filled, length))))
+        decode = _decoder(self.model, self.config.most_target_tokens(length))
+        out: Decoded = jax.device_get(decode(self.params, jnp.asarray(text.pad(filled, length))))
         return [self._one(row, out, b) for b, row in enumerate(rows)]
 
     def _one(self, row: list[int], out: Decoded, b: int) -> Translation:
-        T = int(out.lengths[b])
+        T = min(int(out.lengths[b]), self.config.most_target_tokens(len(row)))  # its own bound, not that of its batch
         ids = out.tokens[:T, b]
         return Translation(
             source="",
@@ -132,15 +133,14 @@ class Translator(NamedTuple):
             source_tokens=[self.source.tokens[n] for n in row],
             target_tokens=[self.target.tokens[n] for n in ids],
             weights=np.asarray(out.seen[:T, b, : len(row)]),
-            log_prob=float(out.log_probs[:, b].sum()),
+            log_prob=float(out.log_probs[:T, b].sum()),
             unknown=[],
         )
 
 
 @functools.cache
-def _decoder(model: Seq2Seq, length: int) -> Callable[[Params, Array], Decoded]:
-    """Return the jitted program for sources of `length`; targets may be twice that, or the tutorial's 10."""
-    longest = 10 if length == 10 else 2 * length
+def _decoder(model: Seq2Seq, longest: int) -> Callable[[Params, Array], Decoded]:
+    """Return the jitted program that translates sources into at most `longest` target tokens."""
 
     @jax.jit
     def decode(params: Params, source: Array) -> Decoded:

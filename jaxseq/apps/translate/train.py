@@ -103,6 +103,12 @@ def numbered(config: TranslateConfig, corpus: Corpus, pairs: Sequence[tuple[str,
     return text.buckets(sources, targets, buckets)
 
 
+def target_counts(buckets: Sequence[Bucket], size: int) -> Array:
+    """Return how often each of `size` target tokens is predicted, EOS included; PAD is not predicted."""
+    targets = np.concatenate([bucket.target.ravel() for bucket in buckets])
+    return jnp.asarray(np.bincount(targets[targets != PAD], minlength=size))
+
+
 class Batch(NamedTuple):
     """Token numbers: ``source [S, B]``, ``inputs [T, B]`` (SOS first), ``targets [T, B]`` (EOS last), PAD between."""
 
@@ -216,7 +222,8 @@ def train(
 
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
-    params = model.init(k_init, len(corpus.source), len(corpus.target), **sizes)
+    counts = target_counts(training, len(corpus.target))
+    params = model.init(k_init, len(corpus.source), len(corpus.target), **sizes, counts=counts)
     optimise = optimizer(
         config.optimizer,
         config.learning_rate,

@@ -1,0 +1,132 @@
+"""What layers of every library share: a first carry, one step, and parameters by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.cells import Cell
+from jaxseq.cells._checks import check_is_cell
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+
+Options = tuple[tuple[str, Any], ...]
+"""Keyword arguments of a cell's init, hashable as libraries want the fields of a layer to be."""
+
+
+class Counted(NamedTuple):
+    """A carry, and how many steps it has taken, ``[B, 1]``, which is the time of the next step.
+
+    A library's loop passes one array at each step, so that a cell that needs a time stamp must count. A loop that flips
+    its inputs counts from the last one.
+    """
+
+    carry: Carry
+    steps: Array
+
+
+def checked(what: str, cell: Cell, options: Mapping[str, Any]) -> Options:
+    """Return the options of a cell's init for a layer.
+
+    Raises:
+      InputError: if `cell` is not a Cell, or the options include the dtype.
+    """
+    check_is_cell(what, cell)
+    if "dtype" in options:
+        raise InputError(f"{what}: give the dtype when the layer is built, as to the library's own layers")
+    return tuple(sorted(options.items()))
+
+
+def identifier(cell: Cell) -> str:
+    """Return a cell's name as one of Python: ``stack_lstm_gru``."""
+    return re.sub(r"\W+", "_", cell.name).strip("_")
+
+
+def draw(cell: Cell, options: Options, key: Key, input_size: int, hidden_size: Any, dtype: Any) -> Params:
+    """Return new parameters of a layer. Consumes `key`."""
+    return cell.init(key, input_size, hidden_size, dtype=dtype, **dict(options))
+
+
+def outline(cell: Cell, options: Options, input_size: int, hidden_size: Any, dtype: Any) -> Params:
+    """Return shapes and dtypes of what `draw` returns."""
+    return jax.eval_shape(lambda: draw(cell, options, jax.random.key(0), input_size, hidden_size, dtype))
+
+
+def by_name(params: Params) -> dict[str, Any]:
+    """Return the leaves of params by their names: ``W``, or in a stack ``0/W``.
+
+    Example:
+      >>> from jaxseq.cells import rnn, stack
+      >>> list(by_name(stack(rnn, rnn).init(jax.random.key(0), 3, 5)))
+      ['0/W', '0/U', '0/b', '1/W', '1/U', '1/b']
+    """
+    leaves = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): a for path, a in leaves}
+
+
+def from_names(like: Params, arrays: Mapping[str, Any]) -> Params:
+    """Return the inverse of `by_name`, for params of the structure of `like`."""
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])
+
+
+def cast(tree: Tree, dtype: Any) -> Tree:
+    """Return the tree in this dtype, or as it is for None."""
+    return tree if dtype is None else jax.tree.map(lambda a: jnp.asarray(a).astype(dtype), tree)
+
+
+def input_size(x: Tree) -> int:
+    """Return the features D of an input, whose first leaf they are where it is more than an array."""
+    return jnp.shape(jax.tree.leaves(x)[0])[-1]
+
+
+def start(cell: Cell, params: Params, batch_shape: tuple[int, ...]) -> Carry:
+    """Return the carry before the first step: the cell's own, `Counted` if it needs the time."""
+    carry = cell.initial_carry(params, batch_shape)
+    if not _needs_time(cell):
+        return carry
+    # float32 whatever the params are: bfloat16 cannot count further than 256
+    return Counted(carry, jnp.zeros((*batch_shape, 1), jnp.float32))
+
+
+def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
+    """Return ``(carry, out)`` after one step from what `start` returned.
+
+    An array is lifted to the cell's input: one unit of time after the step before, nothing missing.
+
+    Raises:
+      InputError: if an input or a carry does not fit, as `Cell.step` does.
+    """
+    own, steps = carry if isinstance(carry, Counted) else (carry, None)
+    if jax.tree_util.all_leaves([x]):
+        if steps is None and _needs_time(cell):
+            raise InputError(f"{cell.name}: this layer counts its steps; start from the layer's own initial carry")
+        x = _lifted(cell, jnp.asarray(x), steps)
+    own, out = cell.step(params, own, x)
+    return own if steps is None else Counted(own, steps + 1), out
+
+
+def _ticks(cell: Cell, features: int, dtype: Any) -> Tree:
+    """Return by how much each entry of a cell's input grows from one step to the next, ``[features]`` for each leaf."""
+    with jax.ensure_compile_time_eval():
+        two = cell.lift(jnp.zeros((2, 1, features), dtype))
+        return jax.tree.map(lambda a: np.asarray(a[1, 0] - a[0, 0]), two)
+
+
+def _needs_time(cell: Cell) -> bool:
+    return any(tick.any() for tick in jax.tree.leaves(_ticks(cell, 1, jnp.float32)))
+
+
+def _lifted(cell: Cell, x: Array, steps: Array | None) -> Tree:
+    first = jax.tree.map(lambda a: a[0], cell.lift(x[None]))
+    if steps is None:
+        return first
+
+    def later(a: Array, tick: Array) -> Array:
+        return a + jnp.broadcast_to(steps.astype(a.dtype), a.shape) * jnp.broadcast_to(tick, a.shape)
+
+    return jax.tree.map(later, first, _ticks(cell, x.shape[-1], x.dtype))

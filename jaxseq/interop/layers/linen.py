@@ -1,0 +1,108 @@
+"""Our cells as modules of flax.linen."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from jaxseq.cells import Cell
+from jaxseq.interop.common import flat, nested
+from jaxseq.interop.layers import common
+from jaxseq.interop.layers.common import Options
+from jaxseq.notation import Carry, Key, Params, Tree
+
+
+class LinenCell(linen.RNNCellBase):
+    """A jaxseq cell as a flax.linen.RNNCellBase; `jaxseq.interop.flax.as_linen` makes a class for each cell.
+
+    Attributes:
+      features: hidden size H; for a stack a tuple with one each, if they differ.
+      dtype: of the computation: inputs, carry and parameters are cast to it. By default nothing is cast.
+      param_dtype: of the parameters.
+    """
+
+    cell: ClassVar[Cell]
+    options: ClassVar[Options]
+    outlines: ClassVar[dict[Any, Params]]
+    features: Any
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @linen.compact
+    def __call__(self, carry: Carry, inputs: Tree) -> tuple[Carry, Tree]:
+        """Take one step: ``(carry, inputs [B, D]) -> (carry, out [B, H])``."""
+        like = self._outline(common.input_size(inputs))
+        shapes = nested(common.by_name(like))
+        made: dict[str, Any] = {}
+        if self.is_mutable_collection("params") and not all(self.has_variable("params", name) for name in shapes):
+            # One key for all: what a cell draws together, such as a period and a shift within it, belongs together.
+            made = nested(common.by_name(self._draw(self.make_rng("params"), common.input_size(inputs))))
+
+        def first(_: Key, name: str) -> Tree:
+            # for existing parameters flax only checks the shapes
+            return made[name] if made else jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[name])
+
+        arrays = flat({name: self.param(name, first, name) for name in shapes})
+        params = common.cast(common.from_names(like, arrays), self.dtype)
+        return common.step(self.cell, params, carry, common.cast(inputs, self.dtype))
+
+    @linen.nowrap
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Carry:
+        """Return the carry before the first step, for inputs of a shape ``(*batch, D)``.
+
+        If it depends on parameters (that of gru_d holds its mean), a bound module uses its own, as within nn.RNN; other
+        modules draw new ones by `rng`.
+        """
+        names = nested(common.by_name(self._outline(input_shape[-1])))
+        if self.scope is not None and all(self.has_variable("params", name) for name in names):
+            params = self.to_params({name: self.get_variable("params", name) for name in names})
+        else:
+            params = self._draw(rng, input_shape[-1])
+        return common.start(self.cell, common.cast(params, self.dtype), tuple(input_shape[:-1]))
+
+    @linen.nowrap
+    def to_params(self, arrays: Mapping[str, Any]) -> Params:
+        """Return the cell's parameters, as it takes them itself, from this module's part of the collection."""
+        return common.from_names(self._outline(1), flat(arrays))  # their structure is that of any input size
+
+    @linen.nowrap
+    def _outline(self, input_size: int) -> Params:
+        sizes = (input_size, self.features, self.param_dtype)
+        if sizes not in self.outlines:
+            self.outlines[sizes] = common.outline(self.cell, self.options, *sizes)
+        return self.outlines[sizes]
+
+    @linen.nowrap
+    def _draw(self, key: Key, input_size: int) -> Params:
+        return common.draw(self.cell, self.options, key, input_size, self.features, self.param_dtype)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many axes of an input are not batch axes: places of a picture, and features."""
+        return 1 + self.cell.spatial
+
+
+_CLASSES: weakref.WeakValueDictionary[Any, type[LinenCell]] = weakref.WeakValueDictionary()
+"""Classes in use. Modules of one class can be equal, so that a compiled function that takes one is found again."""
+
+
+def linen_class(cell: Cell, options: Options) -> type[LinenCell]:
+    """Return the class of a cell's modules, the same one for equal arguments."""
+    try:
+        found = _CLASSES.get((cell, options))
+    except TypeError:  # an option that has no hash, such as an array
+        return _new_class(cell, options)
+    if found is None:
+        found = _CLASSES[cell, options] = _new_class(cell, options)
+    return found
+
+
+def _new_class(cell: Cell, options: Options) -> type[LinenCell]:
+    fields: dict[str, Any] = {"cell": cell, "options": options, "outlines": {}}
+    fields |= {"__module__": __name__, "__doc__": LinenCell.__doc__}
+    return type(common.identifier(cell), (LinenCell,), fields)

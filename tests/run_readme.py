@@ -1,0 +1,28 @@
+"""Run the README's examples of the library, those that need no other: `python tests/run_readme.py` from anywhere.
+
+CI runs it where the bare wheel is installed, without any extra.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+OTHERS = ("flax", "haiku", "equinox", "keras", "torch")
+
+
+def library_examples(text: str) -> list[str]:
+    """Return the blocks of Python that import jaxseq and none of the other libraries."""
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    theirs = re.compile(rf"^(from|import) ({'|'.join(OTHERS)})", re.MULTILINE)
+    return [block for block in blocks if "jaxseq" in block and not theirs.search(block)]
+
+
+if __name__ == "__main__":
+    examples = library_examples(README.read_text(encoding="utf-8"))
+    for example in examples:
+        exec(example, {})
+    loaded = {"tyro", "tqdm", "pooch", "sacrebleu"} & set(sys.modules)
+    if loaded or not examples:
+        raise SystemExit(f"{len(examples)} examples ran and loaded {loaded}: the library must do without")
+    print(f"{len(examples)} examples ran without any extra")
