@@ -321,3 +321,12 @@ def test_what_cannot_be_is_refused(call, message: str) -> None:
 def test_a_cell_whose_carry_has_no_h_is_told_so(name: str) -> None:
     with pytest.raises(InputError, match=f"needs a cell whose carry has an h.*the carry of {name} is"):
         with_attention(CELLS[name], additive).init(KEYS[0], H, H, **SIZES)
+
+
+def test_a_state_and_inputs_of_several_arrays() -> None:
+    """The order of arguments is checked by the structure of the carry, which a source has batch axes of its own in."""
+    cell = stack(with_attention(gru, location), gru)
+    params = params_of(cell)
+    reader, noise = reading(cell, cell.remember(params, SOURCE)), drop_between(KEYS[5], 0.5, params, XS)
+    start = reader.initial_carry(params, (B,))
+    assert_close("carry", unroll(reader, params, noise, start), unroll(reader, params, noise), 0.0)

@@ -130,7 +130,8 @@ def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | 
     """Check that the carry, or None, was not given where xs belongs: the order of version 0.1."""
     swapped = xs is None
     if carry is not None and isinstance(xs, tuple):
-        wanted = jax.eval_shape(lambda p: cell.initial_carry(p, ()), params)
+        batch = next((a.shape[:-1] for a in jax.tree.leaves(carry)), ())  # a source that is read has these as well
+        wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch), params)
         here, there = (str(jax.tree.structure(tree)) == str(jax.tree.structure(wanted)) for tree in (xs, carry))
         swapped = here and not there
     if swapped:
