@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import io
-import os
 import unicodedata
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
+from jaxseq.fonts import characters, codes, default_font, font_for
 
 GATE_NAMES = {
     "i": "input (write)",
@@ -239,29 +233,6 @@ def picture_format(path: Path | str) -> str:
     return choose("picture format", kind, {"png": "png", "pdf": "pdf", "svg": "svg"})
 
 
-def font_for(text: str) -> FontProperties | None:
-    """Return an installed font that has every character of `text`: the current one if it does.
-
-    Where there is none, None, and a warning (once for each script) that says what to install.
-
-    Example:
-      >>> font_for("plain").get_name()
-      'DejaVu Sans'
-    """
-    needed = _codes(text)
-    file = _default() if needed <= _characters(_default()) else None
-    file = file or next((font.fname for font in _fonts_with(needed)), None)
-    if file is None:
-        _warn({_script(code) for code in needed - _characters(_default())})
-        return None
-    return FontProperties(fname=file)
-
-
-def chinese_fonts() -> list[str]:
-    """Return the names of installed fonts that have common Chinese characters."""
-    return sorted({font.name for font in _fonts_with(_codes("我你他的是不了人在有"))})
-
-
 def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return the Axes given, or those of a new figure of a size in inches."""
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
@@ -300,7 +271,7 @@ def dress_texts(texts: Iterable[Text]) -> None:
 
 def _readable(word: str, numbers: dict[str, str]) -> tuple[str, FontProperties | None]:
     """Return what to show for a word and in which font: where none has it, its number, kept in `numbers`."""
-    if _codes(word) <= _characters(_default()):
+    if codes(word) <= characters(default_font()):
         return word, None
     font = font_for(word)
     return (word, font) if font else (numbers.setdefault(word, f"[{len(numbers) + 1}]"), None)
@@ -317,75 +288,6 @@ def _legend(numbers: Mapping[str, str], a_line: int = 4) -> str:
     """Return what the numbers stand for; as code points, since the words themselves cannot be drawn."""
     said = [f"{number} = {' '.join(f'U+{ord(c):04X}' for c in word)}" for word, number in numbers.items()]
     return "\n".join("    ".join(said[n : n + a_line]) for n in range(0, len(said), a_line))
-
-
-def _default() -> str:
-    return str(font_manager.findfont(FontProperties(family=mpl.rcParams["font.family"])))
-
-
-def _fonts() -> list[font_manager.FontEntry]:
-    """Return installed fonts, upright and regular first, without those that draw a box for every character."""
-    real = (f for f in font_manager.fontManager.ttflist if "lastresort" not in f.name.replace(" ", "").lower())
-    return sorted(real, key=lambda f: (f.style != "normal", str(f.weight) not in ("400", "normal"), f.name))
-
-
-def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
-    """Yield the fonts that have all these characters."""
-    found = False
-    for notice in (lambda: None, _notice_new_fonts):
-        notice()
-        for font in _fonts():
-            if needed <= _characters(font.fname):
-                found = True
-                yield font
-        if found:
-            return
-
-
-@functools.cache  # once in a process
-def _notice_new_fonts() -> None:
-    """Add fonts that were installed since matplotlib wrote down its list, which it never looks over again."""
-    known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
-    for path in font_manager.findSystemFonts():
-        if os.path.realpath(path) not in known:
-            with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
-                font_manager.fontManager.addfont(path)
-
-
-@functools.cache
-def _characters(file: str) -> frozenset[int]:
-    try:
-        return frozenset(FT2Font(file).get_charmap())
-    except (OSError, RuntimeError):  # a font file that cannot be read covers nothing
-        return frozenset()
-
-
-def _codes(text: str) -> frozenset[int]:
-    """Return the code points that need a glyph: not spaces, nor marks that cannot be seen."""
-    return frozenset(ord(c) for c in text if unicodedata.category(c) not in ("Zs", "Cc", "Cf"))
-
-
-def _script(code: int) -> str:
-    """Return CJK for what is wide, else the first word of a character's name, for most its script: THAI, ARABIC."""
-    if unicodedata.east_asian_width(chr(code)) in "WF":
-        return "CJK"
-    return unicodedata.name(chr(code), "unnamed").split()[0]
-
-
-_warned: set[str] = set()
-
-
-def _warn(scripts: set[str]) -> None:
-    if scripts <= _warned:
-        return
-    _warned.update(scripts)
-    warnings.warn(
-        f"no installed font has these characters ({', '.join(sorted(scripts))}), so words are numbered in the "
-        "picture. For Chinese install fonts-wqy-microhei (Debian, Ubuntu: apt install fonts-wqy-microhei) or Noto "
-        "Sans CJK (any system; macOS and Windows bring PingFang and Microsoft YaHei, unless removed), for another "
-        "script its Noto Sans, and draw again",
-        stacklevel=2,
-    )
 
 
 def _column(words: Sequence[str]) -> tuple[float, bool]:

@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 
-from jaxseq import __version__, plots
+from jaxseq import __version__
 from jaxseq.apps import doctor
 
 REQUIRES = [
@@ -67,10 +67,10 @@ def test_warns_of_the_slow_jaxlib_only(versions):
 
 
 def test_warns_where_no_font_is_chinese(monkeypatch):
-    monkeypatch.setattr(plots, "chinese_fonts", list)
+    monkeypatch.setattr(fonts, "chinese_fonts", list)
     facts = doctor.report()
     assert any("fonts-wqy-microhei" in warning for warning in facts["warnings"])
-    monkeypatch.setattr(plots, "chinese_fonts", lambda: ["A Font"])
+    monkeypatch.setattr(fonts, "chinese_fonts", lambda: ["A Font"])
     facts = doctor.report()
     assert facts["Chinese fonts"] == ["A Font"]
     assert not any("font" in warning for warning in facts["warnings"])

@@ -14,7 +14,7 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 
-from jaxseq import plots
+from jaxseq import fonts, plots
 from jaxseq.errors import InputError
 
 CHINESE = ["我", "不", "知道", "。", "<eos>"]
@@ -25,9 +25,9 @@ DRAWN_IN = "DejaVu Sans Mono"
 @pytest.fixture(autouse=True)
 def afresh():
     """Forget what was warned of, and leave no figure open."""
-    plots._warned.clear()
+    fonts._warned.clear()
     yield
-    plots._warned.clear()
+    fonts._warned.clear()
     plt.close("all")
 
 
@@ -38,19 +38,19 @@ def entries(keep):
 @pytest.fixture
 def no_chinese_font(monkeypatch):
     """No installed font but those that matplotlib brings, its Last Resort among them."""
-    monkeypatch.setattr(plots, "_notice_new_fonts", lambda: None)
+    monkeypatch.setattr(fonts, "_notice_new_fonts", lambda: None)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
 
 
 @pytest.fixture
 def chinese_font(monkeypatch):
     """A font that claims Chinese: a real file, so that it draws, whose characters we tell."""
-    monkeypatch.setattr(plots, "_notice_new_fonts", lambda: None)
+    monkeypatch.setattr(fonts, "_notice_new_fonts", lambda: None)
     mono = next(f for f in font_manager.fontManager.ttflist if f.name == DRAWN_IN and "mpl-data" in f.fname)
-    real = plots._characters
+    real = fonts.characters
     extra = frozenset(map(ord, "我你他的是不了人在有知道。"))
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
-    monkeypatch.setattr(plots, "_characters", lambda file: real(file) | (extra if file == mono.fname else frozenset()))
+    monkeypatch.setattr(fonts, "characters", lambda file: real(file) | (extra if file == mono.fname else frozenset()))
     return mono.fname
 
 
@@ -178,29 +178,29 @@ def test_without_a_font_words_are_numbered_with_a_legend_and_one_warning(no_chin
 
 def test_another_script_is_warned_of_by_itself(no_chinese_font):
     with pytest.warns(UserWarning, match=r"\(CJK\)"):
-        assert plots.font_for("我") is None
+        assert fonts.font_for("我") is None
     with pytest.warns(UserWarning, match=r"\(CUNEIFORM\)"):
-        assert plots.font_for("𒀀") is None
+        assert fonts.font_for("𒀀") is None
 
 
 def test_the_font_of_boxes_that_matplotlib_brings_covers_nothing(monkeypatch, no_chinese_font):
     boxes = font_manager.FontEntry(fname="boxes", name="Last Resort High-Efficiency", weight=400)
     plain = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [*plain, boxes])
-    monkeypatch.setattr(plots, "_characters", lambda file: frozenset(range(0x110000) if file == "boxes" else ()))
-    assert plots.chinese_fonts() == []
+    monkeypatch.setattr(fonts, "characters", lambda file: frozenset(range(0x110000) if file == "boxes" else ()))
+    assert fonts.chinese_fonts() == []
     with pytest.warns(UserWarning, match="no installed font"):
-        assert plots.font_for("我") is None
+        assert fonts.font_for("我") is None
 
 
 def test_font_for_prefers_the_current_font_and_covers_every_character(chinese_font):
-    plain = plots.font_for("plain words\u200b\n")
+    plain = fonts.font_for("plain words\u200b\n")
     assert plain is not None and plain.get_name() == "DejaVu Sans"
-    found = plots.font_for("我 know")
+    found = fonts.font_for("我 know")
     assert found is not None and found.get_file() == chinese_font
     with pytest.warns(UserWarning, match="no installed font"):
-        assert plots.font_for("我龘") is None  # the second is in no font
-    assert plots.chinese_fonts() == [DRAWN_IN]
+        assert fonts.font_for("我龘") is None  # the second is in no font
+    assert fonts.chinese_fonts() == [DRAWN_IN]
 
 
 def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch, tmp_path):
@@ -208,25 +208,25 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch, t
     new, broken = tmp_path / "new.ttf", tmp_path / "broken.ttf"
     new.write_bytes(Path(mono.fname).read_bytes())
     broken.write_bytes(b"not a font")
-    real = plots._characters
+    real = fonts.characters
     claims = frozenset(map(ord, "我你他的是不了人在有"))
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(broken), str(new)])
-    monkeypatch.setattr(plots, "_characters", lambda file: real(file) | (claims if file == str(new) else frozenset()))
-    plots._notice_new_fonts.cache_clear()
-    assert plots.chinese_fonts() == [DRAWN_IN]
-    plots._notice_new_fonts.cache_clear()
+    monkeypatch.setattr(fonts, "characters", lambda file: real(file) | (claims if file == str(new) else frozenset()))
+    fonts._notice_new_fonts.cache_clear()
+    assert fonts.chinese_fonts() == [DRAWN_IN]
+    fonts._notice_new_fonts.cache_clear()
 
 
 def test_a_broken_font_file_is_passed_over(monkeypatch, tmp_path, no_chinese_font):
     (tmp_path / "broken.ttf").write_bytes(b"not a font")
     broken = font_manager.FontEntry(fname=str(tmp_path / "broken.ttf"), name="Broken", weight=400)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [broken])
-    assert plots.chinese_fonts() == []
+    assert fonts.chinese_fonts() == []
 
 
 def test_what_is_installed_here_draws_chinese_or_numbers_it():
-    installed = bool(plots.chinese_fonts())
+    installed = bool(fonts.chinese_fonts())
     with warnings.catch_warnings():
         warnings.simplefilter("error" if installed else "ignore")
         ax = plots.attention_map(weights(6, 5), CHINESE, ENGLISH)

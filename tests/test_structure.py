@@ -17,10 +17,10 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files initializers dropout plots",
+    "errors notation files trees shipped initializers dropout fonts plots placement",
     "cells",
     "recurrence",
-    "_unroll _layers",
+    "_unroll _layers affine",
     "attention losses decode forcing order train checkpoint seq2seq",
     "interventions regularisers testing interop",
     "problems",
@@ -36,7 +36,8 @@ KNOWS_NO_MODEL = [
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [
-    "errors", "order", "files", "plots", "apps.text", "apps.pairs", "apps.series", "apps.datasets", "apps.doctor",
+    "errors", "order", "files", "fonts", "plots", "apps.text", "apps.pairs", "apps.series", "apps.datasets",
+    "apps.doctor",
 ]  # fmt: skip
 
 
@@ -155,7 +156,7 @@ EXAMPLES = [
     "unroll", "trace", "bidirectional", "layers", "init_layers", "length_mask", "stack",
     "cells.drop_between", "cells.Cell", "cells._exp_rnn.materialise", "cells.activate", "cells.made",
     "attention.masked_softmax", "attention.with_attention",
-    "attention.local_monotonic", "attention.local_predictive", "attention.location_sensitive", "attention.multi_headed",
+    "attention.reading", "attention._luong.local_m_of", "attention._location.location_of",
     "attention.coverage_loss", "attention._monotonic.expected", "decode.greedy",
     "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed",

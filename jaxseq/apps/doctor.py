@@ -23,7 +23,7 @@ def report() -> dict[str, Any]:
     where something is broken too: what cannot be found out is listed in the warnings.
     """
     from jaxseq.apps.datasets import cache_dir
-    from jaxseq.plots import chinese_fonts
+    from jaxseq.fonts import chinese_fonts
 
     warnings: list[str] = []
     versions = {name: _version(name) or "missing" for name in CORE}

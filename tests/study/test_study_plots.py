@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jaxseq import InputError, plots, study
+from jaxseq import InputError, fonts, plots, study
 from jaxseq.study import HalfLife, Keep, Saturation
 from jaxseq.study.timelines import Ledger, LedgerErrors
 
@@ -127,7 +127,7 @@ def test_it_draws_into_the_axes_given_and_saves(tmp_path) -> None:
     assert (tmp_path / "left.pdf").read_bytes()[:4] == b"%PDF"
 
 
-@pytest.mark.skipif(not plots.chinese_fonts(), reason="no font with Chinese characters is installed")
+@pytest.mark.skipif(not fonts.chinese_fonts(), reason="no font with Chinese characters is installed")
 def test_chinese_labels_have_glyphs(tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is a warning

@@ -1,0 +1,109 @@
+"""Installed fonts, and which of them has the characters of a text: a figure in Chinese needs one that does."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import unicodedata
+import warnings
+from collections.abc import Iterator
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
+
+
+def font_for(text: str) -> FontProperties | None:
+    """Return an installed font that has every character of `text`: the current one if it does.
+
+    Where there is none, None, and a warning (once for each script) that says what to install.
+
+    Example:
+      >>> font_for("plain").get_name()
+      'DejaVu Sans'
+    """
+    needed = codes(text)
+    file = default_font() if needed <= characters(default_font()) else None
+    file = file or next((font.fname for font in _fonts_with(needed)), None)
+    if file is None:
+        _warn({_script(code) for code in needed - characters(default_font())})
+        return None
+    return FontProperties(fname=file)
+
+
+def chinese_fonts() -> list[str]:
+    """Return the names of installed fonts that have common Chinese characters."""
+    return sorted({font.name for font in _fonts_with(codes("我你他的是不了人在有"))})
+
+
+def default_font() -> str:
+    """Return the file of the font that matplotlib draws in."""
+    return str(font_manager.findfont(FontProperties(family=mpl.rcParams["font.family"])))
+
+
+def _fonts() -> list[font_manager.FontEntry]:
+    """Return installed fonts, upright and regular first, without those that draw a box for every character."""
+    real = (f for f in font_manager.fontManager.ttflist if "lastresort" not in f.name.replace(" ", "").lower())
+    return sorted(real, key=lambda f: (f.style != "normal", str(f.weight) not in ("400", "normal"), f.name))
+
+
+def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
+    """Yield the fonts that have all these characters."""
+    found = False
+    for notice in (lambda: None, _notice_new_fonts):
+        notice()
+        for font in _fonts():
+            if needed <= characters(font.fname):
+                found = True
+                yield font
+        if found:
+            return
+
+
+@functools.cache  # once in a process
+def _notice_new_fonts() -> None:
+    """Add fonts that were installed since matplotlib wrote down its list, which it never looks over again."""
+    known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if os.path.realpath(path) not in known:
+            with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+                font_manager.fontManager.addfont(path)
+
+
+@functools.cache
+def characters(file: str) -> frozenset[int]:
+    """Return the code points that a font file has."""
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # a font file that cannot be read covers nothing
+        return frozenset()
+
+
+def codes(text: str) -> frozenset[int]:
+    """Return the code points that need a glyph: not spaces, nor marks that cannot be seen."""
+    return frozenset(ord(c) for c in text if unicodedata.category(c) not in ("Zs", "Cc", "Cf"))
+
+
+def _script(code: int) -> str:
+    """Return CJK for what is wide, else the first word of a character's name, for most its script: THAI, ARABIC."""
+    if unicodedata.east_asian_width(chr(code)) in "WF":
+        return "CJK"
+    return unicodedata.name(chr(code), "unnamed").split()[0]
+
+
+_warned: set[str] = set()
+
+
+def _warn(scripts: set[str]) -> None:
+    if scripts <= _warned:
+        return
+    _warned.update(scripts)
+    warnings.warn(
+        f"no installed font has these characters ({', '.join(sorted(scripts))}), so words are numbered in the "
+        "picture. For Chinese install fonts-wqy-microhei (Debian, Ubuntu: apt install fonts-wqy-microhei) or Noto "
+        "Sans CJK (any system; macOS and Windows bring PingFang and Microsoft YaHei, unless removed), for another "
+        "script its Noto Sans, and draw again",
+        stacklevel=2,
+    )
