@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 
-from jaxseq import __version__
+from jaxseq import __version__, fonts
 from jaxseq.apps import doctor
 
 REQUIRES = [
