@@ -344,7 +344,7 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--dropout 1", r"--dropout must be at least 0 and below 1; got 1"),
         (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'.* more, which `jaxseq cells` lists"),
         (GOOD, "--source-tokens char", r"unknown source tokens 'char': did you mean 'chars'"),
-        (GOOD, "--attention multihead", r"unknown attention 'multihead': did you mean 'multi-head'"),
+        (GOOD, "--attention multihead", r"unknown attention 'multihead': did you mean 'multi_head'"),
         (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
         (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
         (GOOD, "--preset tutorial", r"unknown preset 'tutorial': did you mean 'tutorial-"),
