@@ -203,7 +203,7 @@ def test_without_attention_the_context_is_both_directions_last_state():
     values = jax.random.normal(jax.random.key(0), (4, 2, 6))  # [S, B, 2H]
     mask = jnp.arange(4)[:, None] < jnp.array([2, 4])
     memory = fixed.remember((), values, mask)
-    context, weights, _ = fixed.attend((), memory, jnp.zeros((2, 3)), ())
+    _, (context, weights) = fixed.attend((), memory, (), jnp.zeros((2, 3)))
     for b, n in enumerate((2, 4)):
         np.testing.assert_array_equal(context[b], [*values[n - 1, b, :3], *values[0, b, 3:]])
     assert weights.shape == (2, 0) and additive.name != fixed.name
