@@ -10,7 +10,7 @@ from test_laws import NEWER
 
 from jaxseq import InputError, regularisers as reg, unroll
 from jaxseq.cells import gru, gru_cho, lstm, rnn
-from jaxseq.recurrence import EXACT, clipped, deferred, scan
+from jaxseq.recurrence import EXACT, clipped, scan
 from jaxseq.testing import Subject, assert_close, check_cell, cotangent, differentiate, draw, loop
 
 KEY = jax.random.key(3)
@@ -21,40 +21,16 @@ def problem(cell):
     return draw(Subject(cell, D, H), T, (B,))
 
 
-def test_variational_drops_the_same_units_of_h_at_every_step() -> None:
-    cell = reg.variational(lstm)
-    params, xs, carry = problem(lstm)
-    dropped = reg.draw_variational(KEY, 0.4, cell, reg.VariationalParams(params), (B,))
-    keep = np.asarray(dropped.keep)
-    np.testing.assert_allclose(np.unique(keep), [0, 1 / 0.6])
-    got = unroll(cell, dropped, xs, carry)
-    for b in range(B):  # a row's mask on h is the same as on the rows of U
-        own = params._replace(U=params.U * keep[b][:, None])
-        want = unroll(lstm, own, xs[:, b], jax.tree.map(lambda a, b=b: a[b], carry))
-        assert_close(f"row {b}", jax.tree.map(lambda a, b=b: a[b], got[0]), want[0])
-        assert_close(f"row {b}", got[1][:, b], want[1])
-
-
 def test_without_a_mask_the_cell_is_as_it_was() -> None:
     params, xs, carry = problem(gru)
-    assert_close(
-        "variational",
-        unroll(reg.variational(gru), reg.VariationalParams(params), xs, carry),
-        unroll(gru, params, xs, carry),
-    )
     dropout = reg.recurrent_dropout(gru, "n")
     assert_close("recurrent dropout", unroll(dropout, params, xs, carry), unroll(gru, params, xs, carry))
 
 
-@pytest.mark.parametrize(
-    "cell", [reg.variational(gru), reg.recurrent_dropout(lstm), reg.zoneout(lstm, 0.3)], ids=lambda c: c.name
-)
+@pytest.mark.parametrize("cell", [reg.recurrent_dropout(lstm), reg.zoneout(lstm, 0.3)], ids=lambda c: c.name)
 def test_the_wrapped_cell_obeys_the_laws_at_evaluation(cell) -> None:
     laws = ["batch", "dtype", "traces once", *["recurrences"] * (not NEWER)]
-    if cell.params_type is not reg.VariationalParams:
-        check_cell(cell, laws=laws)
-        return
-    check_cell(cell.replace(init=lambda *a, **k: cell.init(*a, **k)), laws=laws)
+    check_cell(cell, laws=laws)
 
 
 def noisy_cases():
@@ -198,12 +174,3 @@ def one_step(cell, *masks):
 def test_what_cannot_be_is_refused(call, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
-
-
-def test_deferred_is_the_default_through_every_wrapper() -> None:
-    """The wrapped cells' gradients in bulk equal plain scan's, the masks' own included."""
-    cell = reg.variational(gru)
-    params, xs, carry = problem(gru)
-    dropped = reg.draw_variational(KEY, 0.4, cell, reg.VariationalParams(params), (B,))
-    f, g = (functools.partial(r, cell) for r in (deferred, scan))
-    assert_close("variational", differentiate(f, dropped, xs, carry), differentiate(g, dropped, xs, carry))

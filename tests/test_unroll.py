@@ -25,7 +25,7 @@ from jaxseq import (
     trace,
     unroll,
 )
-from jaxseq.attention import additive, with_attention
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
 from jaxseq.recurrence import EXACT, checkpointed, clipped, deferred, scan
 from jaxseq.recurrence._deferred import HOIST_BELOW
@@ -302,7 +302,7 @@ def test_checkpointed_needs_less_memory():
 
 
 def attending():
-    """A cell whose params hold a batch of sources, and use a matrix inside the equations."""
+    """A cell that reads a batch of sources, and uses a matrix inside the equations."""
     return with_attention(gru, additive)
 
 
@@ -313,19 +313,16 @@ def test_deferred_equals_scan_at_small_and_large_batches(cell, rows):
     keys, attends = jax.random.split(jax.random.key(0), 5), cell.name == attending().name
     more = {"value_size": 4, "units": 5} if attends else {}
     params = noisy(keys[0], cell.init(keys[1], D, H, dtype=jnp.float64, **more))
-    if attends:
-        source = jax.random.normal(keys[2], (7, rows, 4), jnp.float64)
-        params = params._replace(memory=additive.remember(params.attention, source, holes(7, (rows,))))
-    carry = noisy(keys[3], cell.initial_carry(params, (rows,)))
+    source = jax.random.normal(keys[2], (7, rows, 4), jnp.float64)
+    given = lambda p: reading(cell, cell.remember(p, source, holes(7, (rows,)))) if attends else cell  # noqa: E731
+    carry = noisy(keys[3], given(params).initial_carry(params, (rows,)))
     xs, mask = jax.random.normal(keys[4], (T, rows, D), jnp.float64), holes(T, (rows,))
 
-    def loss(weights, xs, carry, recurrence):
-        own = params._replace(**weights) if attends else weights
-        last, outs = unroll(cell, own, xs, carry, mask=mask, reverse=True, recurrence=recurrence)
+    def loss(params, xs, carry, recurrence):
+        last, outs = unroll(given(params), params, xs, carry, mask=mask, reverse=True, recurrence=recurrence)
         return sum(jnp.vdot(cotangent(a), a) for a in jax.tree.leaves((last, outs)))
 
-    weights = {k: v for k, v in params._asdict().items() if k != "memory"} if attends else params
-    arguments = weights, xs, carry
+    arguments = params, xs, carry
     along = jax.tree.map(cotangent, arguments)
 
     def everything(recurrence):
@@ -425,7 +422,7 @@ def test_attention_is_a_cell_like_any_other():
     keys = jax.random.split(jax.random.key(0), 3)
     params = cell.init(keys[0], D, H, value_size=4, units=6, dtype=jnp.float64)
     values = jax.random.normal(keys[1], (7, B, 4), jnp.float64)
-    params = params._replace(memory=additive.remember(params.attention, values, None))
+    cell = reading(cell, cell.remember(params, values))
     xs = jax.random.normal(keys[2], (T, B, D), jnp.float64)
     carry = cell.initial_carry(params, (B,))
     _, outs = unroll(cell, params, xs, carry)
@@ -440,11 +437,11 @@ def test_attention_is_a_cell_like_any_other():
 
 
 def reads_a_source(rows: int):
-    """A cell with attention and its params, which hold the source."""
+    """A cell with attention, given a source by ``complete(params)``, and its params."""
     cell, keys = attending(), jax.random.split(jax.random.key(0), 3)
     params = noisy(keys[0], cell.init(keys[1], 3, 5, value_size=4, units=5, dtype=jnp.float64))
     source = jax.random.normal(keys[2], (7, rows, 4), jnp.float64)
-    return cell, lambda p: p._replace(memory=additive.remember(p.attention, source, holes(7, (rows,)))), params
+    return lambda p: reading(cell, cell.remember(p, source, holes(7, (rows,)))), params
 
 
 def with_first_state():
@@ -474,23 +471,23 @@ RESET_CELLS = [
 @pytest.mark.parametrize("cell", [*RESET_CELLS, attending()], ids=lambda cell: cell.name)
 def test_resets_are_the_loop_of_reinforcement_learning(cell, reverse, masked):
     """Values, and gradients by params, xs and carry, under every exact recurrence."""
-    complete = lambda p: p  # noqa: E731
+    complete = lambda p: cell  # noqa: E731
     if cell.name == attending().name:
         _, xs, carry = draw(Subject(gru), T, (B,))
-        cell, complete, params = reads_a_source(B)
+        complete, params = reads_a_source(B)
     else:
         params, xs, carry = draw(Subject(cell), T, (B,))
     mask, resets = holes(T, (B,)) if masked else None, jnp.asarray(RESETS)
 
     def loop(params, xs, carry):
-        return episodes(cell, complete(params), xs, carry, resets=resets, mask=mask, reverse=reverse)
+        return episodes(complete(params), params, xs, carry, resets=resets, mask=mask, reverse=reverse)
 
     want = differentiate(loop, params, xs, carry)
     for name, recurrence in EXACT.items():
 
         def run(params, xs, carry, recurrence=recurrence):
             options = {"mask": mask, "resets": resets, "reverse": reverse, "recurrence": recurrence}
-            return unroll(cell, complete(params), xs, carry, **options)
+            return unroll(complete(params), params, xs, carry, **options)
 
         assert_close(f"{cell.name}, {name}", differentiate(run, params, xs, carry), want)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, trace
-from jaxseq.attention import additive, with_attention
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, LSTMParams, gru, lstm, stack
 from jaxseq.interventions import clamp
 from jaxseq.study import explain, gates_of
@@ -104,12 +104,12 @@ def test_layers_and_attention() -> None:
     cell = stack(lstm, gru)
     seen = explain(cell, *draw(Subject(cell), T, (B,)), step=STEP, unit=UNIT, row=ROW)
     np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
-    reading = with_attention(lstm, additive)
-    params = reading.init(jax.random.key(0), 3, 5, value_size=4, units=6, dtype=jnp.float64)
+    cell = with_attention(lstm, additive)
+    params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6, dtype=jnp.float64)
     source = jax.random.normal(jax.random.key(1), (9, B, 4), jnp.float64)
-    params = params._replace(memory=additive.remember(params.attention, source, None))
+    cell = reading(cell, cell.remember(params, source))
     xs = jax.random.normal(jax.random.key(2), (T, B, 3), jnp.float64)
-    outs = trace(reading, params, xs)[1].outs
+    outs = trace(cell, params, xs)[1].outs
     own = LSTMParams(jnp.concatenate([params.cell.W, params.C]), params.cell.U, params.cell.b)
     seen = explain(lstm, own, jnp.concatenate([xs, outs.context], -1), step=STEP, unit=UNIT, row=ROW)
     np.testing.assert_allclose(printed(seen.program), outs.h[STEP, ROW, UNIT], rtol=1e-12)

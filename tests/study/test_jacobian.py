@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 from reference import sigmoid
 
 from jaxseq import InputError, unroll
-from jaxseq.attention import additive, with_attention
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn
 from jaxseq.cells._rnn import RNNCarry, RNNGates
 from jaxseq.study import lyapunov, parts, products, spectrum, step_jacobians
@@ -134,16 +134,16 @@ def test_a_larger_forget_bias_moves_eigenvalues_to_one() -> None:
     assert apart[0] > 0.4 > 0.2 > apart[1] > 0.05 > apart[2], apart
 
 
-def test_rows_whose_params_differ_have_their_own() -> None:
-    """The memory that attention reads is in the params, one for each row."""
+def test_rows_whose_sources_differ_have_their_own() -> None:
+    """The memory that attention reads has one source for each row."""
     cell = with_attention(gru, additive)
     params = cell.init(jax.random.key(0), 3, 2, value_size=4, units=6, dtype=jnp.float64)
     source, xs = jax.random.normal(jax.random.key(1), (5, 2, 4)), jax.random.normal(jax.random.key(2), (3, 2, 3))
 
     @jax.jit
     def look(source, xs):
-        there = params._replace(memory=additive.remember(params.attention, source, None))
-        return step_jacobians(cell, there, xs), lyapunov(cell, there, xs)
+        reader = reading(cell, cell.remember(params, source))
+        return step_jacobians(reader, params, xs), lyapunov(reader, params, xs)
 
     for row in (0, 1):
         alone = look(source[:, row : row + 1], xs[:, row : row + 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, unroll
-from jaxseq.attention import additive, with_attention
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.initializers import chrono
 from jaxseq.interventions import clamp, intervene
@@ -93,7 +93,7 @@ def test_a_cell_that_sizes_do_not_make() -> None:
     with pytest.raises(InputError, match="cannot be made from sizes alone"):
         keep_of(cell)
     params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
-    params = params._replace(memory=additive.remember(params.attention, jnp.ones((9, 2, 4), jnp.float32), None))
+    cell = reading(cell, cell.remember(params, jnp.ones((9, 2, 4), jnp.float32)))
     xs = jnp.ones((7, 2, 3), jnp.float32)
     assert keeps_in(cell, params, xs) == (Keep("c", "f"),)
     seen = jax.jit(lambda params: saturation_of(cell, params, xs))(params)

@@ -7,7 +7,7 @@ import pytest
 from reference import sigmoid, unpack
 
 from jaxseq import InputError, trace
-from jaxseq.attention import additive, with_attention
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn, stack
 from jaxseq.interventions import clamp
 from jaxseq.study import Keep, Show, by_half_life, correlation, gates_of, half_life, keeps_of, ledger, show_of
@@ -85,7 +85,7 @@ def test_a_cell_with_attention_has_one() -> None:
     cell = with_attention(lstm, additive)
     params = cell.init(jax.random.key(0), 3, 5, value_size=4, units=6)
     source = jax.random.normal(jax.random.key(1), (9, 2, 4), jnp.float32)
-    params = params._replace(memory=additive.remember(params.attention, source, None))
+    cell = reading(cell, cell.remember(params, source))
     xs = jax.random.normal(jax.random.key(2), (7, 2, 3), jnp.float32)
     account = jax.jit(lambda p: ledger(cell, p, xs))(params)
     np.testing.assert_allclose(account.kept[1:], trace(cell, params, xs)[1].gates.f[1:] * account.new[:-1], rtol=1e-6)
