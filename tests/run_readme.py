@@ -3,8 +3,10 @@
 CI runs it where the bare wheel is installed, without any extra.
 """
 
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -20,8 +22,11 @@ def library_examples(text: str) -> list[str]:
 
 if __name__ == "__main__":
     examples = library_examples(README.read_text(encoding="utf-8"))
-    for example in examples:
-        exec(example, {})
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # examples write files
+        for example in examples:
+            exec(example, {})
+        os.chdir(README.parent)
     loaded = {"tyro", "tqdm", "pooch", "sacrebleu"} & set(sys.modules)
     if loaded or not examples:
         raise SystemExit(f"{len(examples)} examples ran and loaded {loaded}: the library must do without")
