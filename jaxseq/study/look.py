@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, join, remembered, split
+from jaxseq.cells import Cell, join, lift_sequence, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -84,6 +84,7 @@ def look_near(
     Raises:
       InputError: within jit, if NaN comes of such numbers, so that those of the run are needed.
     """
+    xs = lift_sequence(cell, xs)
 
     def like() -> Problem:
         start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
