@@ -11,6 +11,7 @@ from jaxseq import (
     init_bidirectional,
     init_layers,
     layers,
+    study,
     trace,
     unroll,
 )
@@ -151,6 +152,24 @@ def test_layers_lift_each_their_own() -> None:
     _, a = bidirectional(phased_lstm, params[0], TYPES[phased_lstm])
     _, b = unroll(cfc, params[1], Spaced(a, one))
     close(outs, unroll(gru_d, params[2], b)[1])
+
+
+@pytest.mark.parametrize("cell", [phased_lstm, cfc, gru_d], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda *run: study.explain(*run, step=2, unit=1).result,
+        lambda *run: study.flow(*run, loss=lambda carry, outs: (outs**2).sum()),
+        lambda *run: study.step_jacobians(*run),
+        lambda *run: study.lyapunov(*run, count=2),
+        lambda *run: np.array([len(study.keeps_in(*run)), *(ord(keep.leaf) for keep in study.keeps_in(*run))]),
+    ],
+    ids=["explain", "flow", "step_jacobians", "lyapunov", "keeps_in"],
+)
+def test_study_lifts_an_array_before_it_looks_at_single_steps(cell, look) -> None:
+    params = cell.init(KEY, D, H)
+    close(look(cell, params, xs), look(cell, params, TYPES[cell]))
+    close(look(cell, params, np.asarray(xs)), look(cell, params, TYPES[cell]))
 
 
 def test_an_input_of_a_users_own_type_passes() -> None:

@@ -43,6 +43,7 @@ from jaxseq.cells._inputs import (
     Stamped as Stamped,
     complete as complete,
     inflow as inflow,
+    lift_sequence as lift_sequence,
     scored as scored,
     spaced as spaced,
     stamped as stamped,

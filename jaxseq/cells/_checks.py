@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def input_size_of(params: Params) -> int | None:
-    """Return D, read off the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
+    """Return D, read from the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
     if (W := getattr(params, "W", None)) is not None:
         return W.shape[-2]  # a convolution's is [rows, columns, D, G*H]
     return input_size_of(params[0]) if isinstance(params, tuple) and params else None

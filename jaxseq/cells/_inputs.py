@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.cells._recipe import remembered
 from jaxseq.errors import InputError
@@ -125,7 +126,9 @@ def lift_sequence(cell: Cell[Any, Any, Any, Any], xs: Tree) -> Tree:
     """Return the input of a sequence for an array ``xs [T, B, D]``; what is not an array is returned as it is."""
     if _carries_another(xs, input_type(cell.lift)):
         return xs._replace(x=lift_sequence(cell, xs.x))
-    return cell.lift(xs) if isinstance(xs, jax.Array) else xs
+    if cell.takes_array or not isinstance(xs, jax.Array | np.ndarray):
+        return xs
+    return cell.lift(jnp.asarray(xs))
 
 
 def lift_step(cell: Cell[Any, Any, Any, Any], x: Tree) -> Tree:

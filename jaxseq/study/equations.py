@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq._unroll import trace
-from jaxseq.cells import Cell, gru, gru_cho, lstm, rnn, rnn_relu
+from jaxseq.cells import Cell, gru, gru_cho, lift_sequence, lstm, rnn, rnn_relu
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.look import look_for
@@ -105,6 +105,7 @@ def explain(
       >>> [f"{line.name} = {line.equation}" for line in seen.lines]
       ['a = x @ W + h @ U + b', 'h_new = np.tanh(a)']
     """
+    xs = lift_sequence(cell, xs)
     first = jax.tree.leaves(xs)[0]
     for what, n, size in (("step", step, first.shape[0]), ("row", row, first.shape[1])):
         if not 0 <= n < size:

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxseq._unroll import unroll
-from jaxseq.cells import Cell, made
+from jaxseq.cells import Cell, lift_sequence, made
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import is_real
@@ -268,7 +268,7 @@ def _path(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array
         before = jax.tree.unflatten(structure, [next(states if is_real(a) else whole) for a in leaves])
         return vector(jax.tree.leaves(cell.advance(params, before, wx)[0]), tuple(batch))
 
-    given = cell.input_terms(params, xs), [a for a in leaves if not is_real(a)]
+    given = cell.input_terms(params, lift_sequence(cell, xs)), [a for a in leaves if not is_real(a)]
     return _Path(vector(leaves, (T, *batch)), given, real, step)
 
 

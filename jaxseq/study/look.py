@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, join, remembered, split
+from jaxseq.cells import Cell, join, lift_sequence, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
@@ -102,6 +102,7 @@ def look_near(
     Raises:
       InputError: within jit, if such numbers give NaN, so that those of the run are needed.
     """
+    xs = lift_sequence(cell, xs)
 
     def like() -> Drawn:
         start = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1]) if carry is None else carry
