@@ -163,7 +163,7 @@ def test_options_go_to_the_layers_that_take_them() -> None:
     less, more = (cell.init(KEYS[0], D, H, forget_bias=f, **SIZES) for f in (0.0, 3.0))
     np.testing.assert_allclose(more[1].cell.b - less[1].cell.b, 3.0 * (np.arange(4 * H) // H == 1))
     assert_close("the gru", more[0], less[0], 0.0)
-    with pytest.raises(InputError, match="unknown option of init of GRUParams: 'forgett'"):
+    with pytest.raises(InputError, match=r"GRUParams.*'forgett'"):
         cell.init(KEYS[0], D, H, forgett=1.0, **SIZES)
 
 
@@ -273,7 +273,7 @@ def test_attentions_are_known_by_name_or_recipe() -> None:
     assert additive.replace(name="mine") != additive and with_attention(gru, narrow) == with_attention(gru, narrow)
     with pytest.raises(InputError, match=r"location.with_: unknown option 'widht': did you mean 'width'"):
         location.with_(widht=3)
-    with pytest.raises(InputError, match=r"additive.with_: unknown option 'window': it has none"):
+    with pytest.raises(InputError, match=r"additive.with_: unknown option 'window'"):
         additive.with_(window=3)
 
 

@@ -2,7 +2,6 @@
 
 from jaxseq.attention._additive import AdditiveParams, additive
 from jaxseq.attention._base import (
-    REGISTERED,
     Attend,
     Attention,
     AttentionInit,
@@ -14,7 +13,6 @@ from jaxseq.attention._base import (
     masked_softmax,
     over_source,
     read,
-    registered,
     softmax_of,
 )
 from jaxseq.attention._cell import (
@@ -43,6 +41,7 @@ from jaxseq.attention._monotonic import MonotonicParams, monotonic
 from jaxseq.attention._multi_head import MultiHeadParams, multi_head
 from jaxseq.attention._positional import PositionalParams, positional
 from jaxseq.cells import Recipe
+from jaxseq.cells._recipe import REGISTERED, registered
 
 ATTENTIONS: dict[str, Attention] = {
     attention.name: attention
@@ -54,9 +53,10 @@ ATTENTIONS: dict[str, Attention] = {
 """Every attention by name; other options of one are ``attention.with_(...)``."""
 
 for _name, _attention in ATTENTIONS.items():
+    _known = f"attention {_name}"  # no cell has such a name
     if _attention.recipe is None:  # the call of one with options is its recipe already
-        object.__setattr__(_attention, "recipe", Recipe(registered, (_name,)))
-    REGISTERED[_name] = _attention
+        object.__setattr__(_attention, "recipe", Recipe(registered, (_known,)))
+    REGISTERED[_known] = _attention
 
 __all__ = [
     "ATTENTIONS",

@@ -124,15 +124,6 @@ class Attention(Made):
         return f"<Attention {self.name}>"
 
 
-REGISTERED: dict[str, Attention] = {}
-"""The attentions of the package by name: they are pickled by it."""
-
-
-def registered(name: str) -> Attention:
-    """Return the attention of this name; `jaxseq.ATTENTIONS` has them for users."""
-    return REGISTERED[name]
-
-
 # --- parts that attentions have in common ----------------------------------------------------------------------------
 
 
