@@ -16,6 +16,7 @@ from jax import lax
 
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Tree
+from jaxseq.placement import settled
 
 
 class TokenStep(Protocol):
@@ -153,5 +154,5 @@ def _generate(
         )
         return t + 1, carry, token, alive & (token != eos), done
 
-    *_, done = lax.while_loop(more, one, (jnp.int32(0), carry, start, jnp.ones(B, bool), empty))
-    return done
+    state = settled(one, (jnp.int32(0), carry, start, jnp.ones(B, bool), empty))
+    return lax.while_loop(more, one, state)[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxseq.notation import Array
+from jaxseq.notation import Array, wide
 
 
 def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
@@ -32,8 +32,13 @@ def masked_mean(losses: Array, mask: Array) -> Array:
       >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
       2.0
     """
-    total = jnp.where(mask, losses, jnp.zeros_like(losses)).sum()
-    return total / jnp.maximum(mask.sum(), 1).astype(losses.dtype)
+    return _over(jnp.where(mask, losses, jnp.zeros_like(losses)), mask.sum(), None)
+
+
+def _over(losses: Array, count: Array, axis: int | None) -> Array:
+    """Return the sum of losses over a count: in float32 at least, since bfloat16 counts to 256 and no further."""
+    total = losses.astype(wide(losses.dtype)).sum(axis)
+    return (total / jnp.maximum(count, 1).astype(total.dtype)).astype(losses.dtype)
 
 
 def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
@@ -62,8 +67,9 @@ def per_sentence(losses: Array, counted: Array, mask: Array) -> tuple[Array, Arr
       >>> [float(a) for a in per_sentence(jnp.full((2, 1), 3.0), counted, jnp.ones((2, 1), bool))]
       [3.0, 1.5]
     """
-    sums = jnp.where(counted & mask, losses, jnp.zeros_like(losses)).sum(0)
-    return sums.mean(), (sums / jnp.maximum(mask.sum(0), 1).astype(losses.dtype)).mean()
+    kept = jnp.where(counted & mask, losses, jnp.zeros_like(losses))
+    sums = kept.astype(wide(losses.dtype)).sum(0)
+    return sums.mean().astype(losses.dtype), _over(kept, mask.sum(0), 0).mean()
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> Array:

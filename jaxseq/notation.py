@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 Key = jax.Array
@@ -33,3 +34,8 @@ Params = Any
 """A NamedTuple of arrays, or for a stack a tuple of such: where the cell is any, so are they."""
 Carry = Any
 """A NamedTuple of arrays ``[B, ...]``, or for a stack a tuple of such. Most have a leaf ``h``; see `jaxseq cells`."""
+
+
+def wide(dtype: Any) -> Any:
+    """Return a dtype that counts exactly: float32, or the one given if that is wider. bfloat16 counts to 256."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32

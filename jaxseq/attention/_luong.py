@@ -42,7 +42,7 @@ from jaxseq.attention._base import (
 )
 from jaxseq.cells import made
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Key, Params, Tree
+from jaxseq.notation import Array, Key, Params, Tree, wide
 
 WINDOW = 10
 """D of the local attentions: how far from the centre they look, on either side (Luong et al., section 4.2)."""
@@ -170,11 +170,6 @@ def distances(memory: LocalMemory, centre: Array) -> Array:
     """Return ``j - p``, ``[B, S]``, for ``p [B]``, in its dtype."""
     places = memory.places.astype(centre.dtype)
     return places - jnp.broadcast_to(centre[..., None], (*centre.shape, places.shape[-1]))
-
-
-def wide(dtype: Any) -> Any:
-    """Return a dtype that counts positions exactly: float32, or the one given if that is wider."""
-    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def first_step(params: GeneralParams, memory: LocalMemory) -> Array:
