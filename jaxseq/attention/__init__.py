@@ -42,14 +42,15 @@ from jaxseq.attention._multi_head import MultiHeadParams, multi_head
 from jaxseq.attention._positional import PositionalParams, positional
 from jaxseq.cells import Recipe
 from jaxseq.cells._recipe import REGISTERED, registered
+from jaxseq.errors import Registry
 
-ATTENTIONS: dict[str, Attention] = {
+ATTENTIONS: Registry[Attention] = Registry("attention", {
     attention.name: attention
     for attention in (
         additive, dot, scaled_dot, general, concat, local_m, local_p, location, coverage, monotonic, multi_head,
         positional,
     )
-}  # fmt: skip
+})  # fmt: skip
 """Every attention by name; other options of one are ``attention.with_(...)``."""
 
 for _name, _attention in ATTENTIONS.items():
