@@ -16,7 +16,7 @@ from jaxseq.errors import choose
 from jaxseq.recurrence import EXACT, Recurrence
 from jaxseq.testing.compare import (
     TOLERANCES,
-    Problem,
+    Case,
     Subject,
     Tolerance,
     assert_close,
@@ -32,7 +32,7 @@ from jaxseq.trees import at, noisy
 __all__ = [
     "LAWS",
     "TOLERANCES",
-    "Problem",
+    "Case",
     "Subject",
     "Tolerance",
     "assert_close",

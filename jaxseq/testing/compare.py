@@ -40,7 +40,7 @@ class Subject(NamedTuple):
     seed: int = 0
 
 
-class Problem(NamedTuple):
+class Case(NamedTuple):
     """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` (or what the cell takes)."""
 
     params: Params
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
     carry: Carry
 
 
-def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Problem:
+def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Case:
     """Return a random problem. Noise is added to what the cell starts from: zero biases hide a misplaced one."""
     keys = jax.random.split(jax.random.key(subject.seed), 5)
     dtype = jnp.float64 if dtype is None else dtype
@@ -57,7 +57,7 @@ def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = No
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
     x = numpy_generator(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
     xs = subject.cell.lift(jnp.asarray(x, dtype))
-    return Problem(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
+    return Case(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
 
 
 def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:
