@@ -1,7 +1,6 @@
 """Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops; for any model.
 
-A loss is ``loss(params, data, rows [B], key, step) -> (minimised, (reported, tokens))``: it takes the batch out of
-the data, which stay on the device, and says what to report (without label smoothing, say) and for how many tokens.
+A `Loss` takes the batch out of the data, which stay on the device.
 Randomness is ``fold_in(key(seed), step)`` and the data order a function of the seed (`jaxseq.order`), so that params,
 optimizer state and step are all there is to save.
 """
@@ -14,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,25 @@ from jax import lax
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key, Params, Tree
 
-Loss = Callable[[Params, Tree, Array, Key, Array], tuple[Array, tuple[Array, Array]]]
+
+class Loss(Protocol):
+    """What a model minimises: ``(params, data, rows, key, step) -> (minimised, (reported, tokens))``."""
+
+    def __call__(self, params: Params, data: Tree, rows: Array, key: Key, step: Array, /) -> tuple[Array, tuple]:
+        """Return the loss of one batch.
+
+        Args:
+          params: of the model; the loss is differentiated by them.
+          data: everything there is to train on, on the device.
+          rows: int ``[B]``, which rows of the data make up the batch.
+          key: consumed.
+          step: int, the number of steps taken.
+
+        Returns:
+          ``(minimised [], (reported [], tokens []))``: the number whose gradient is taken, the number that reports show
+          (without label smoothing, for example), and for how many tokens it stands.
+        """
+
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,

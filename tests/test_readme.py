@@ -4,6 +4,8 @@ import doctest
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -66,3 +68,14 @@ def test_what_the_readme_names_is_there():
         assert link.startswith("http") or (ROOT / link).exists(), link
     for name in re.findall(r"`((?:jaxseq|benchmarks|data|tests)/[\w./-]+)`", README):
         assert (ROOT / name).exists(), name
+
+
+def test_the_library_examples_need_no_extra(tmp_path):
+    """CI runs the same script where the bare wheel is installed; here the extra's packages are made to be missing."""
+    missing = "tyro tqdm pooch sacrebleu flax haiku equinox keras torch".split()
+    script = str(ROOT / "tests" / "run_readme.py")
+    code = f"""import runpy, sys
+for name in {missing}: sys.modules[name] = None
+runpy.run_path({script!r}, run_name="__main__")"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0 and "ran without any extra" in done.stdout, done.stderr
