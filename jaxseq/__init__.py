@@ -1,8 +1,11 @@
 """Recurrent cells written from scratch, as pure functions, in JAX.
 
-The cells and what runs them are here; the heavier parts (training, plots, the applications) are imported by name
-where they are wanted: ``from jaxseq import train``, ``import jaxseq.plots``.
+The cells and what runs them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are imported when
+they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from jaxseq import attention, cells, decode, losses, recurrence, seq2seq
 from jaxseq._layers import Bidirectional, bidirectional, init_bidirectional, init_layers, layers
@@ -37,3 +40,14 @@ __all__ = [
     "trace",
     "unroll",
 ]
+
+if not TYPE_CHECKING:  # to a type checker this would give jaxseq any attribute
+    _ON_DEMAND = frozenset(
+        "checkpoint forcing interop interventions order plots regularisers study testing train".split()
+    )
+
+    def __getattr__(name: str) -> Any:
+        """Return a heavier part of the library, imported at its first use."""
+        if name in _ON_DEMAND:
+            return importlib.import_module(f"jaxseq.{name}")
+        raise AttributeError(f"module 'jaxseq' has no attribute {name!r}")

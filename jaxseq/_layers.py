@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
+from jaxseq.cells._checks import check_is_cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred
@@ -31,6 +32,7 @@ def init_bidirectional(key: Key, cell: Cell, input_size: int, hidden_size: Any, 
       hidden_size: H, as the cell's init takes it.
       options: of the cell's init.
     """
+    check_is_cell("init_bidirectional(key, cell, ...)", cell)
     ahead, behind = jax.random.split(key)
     return Bidirectional(
         cell.init(ahead, input_size, hidden_size, **options), cell.init(behind, input_size, hidden_size, **options)
@@ -63,12 +65,13 @@ def bidirectional(
       >>> bidirectional(gru, params, jnp.ones((7, 2, 3)))[1].shape
       (7, 2, 10)
     """
+    check_is_cell("bidirectional", cell)
     start = carry if carry is not None else Bidirectional(None, None)
     for name, given in (("params", params), ("carry", start)):
         if not isinstance(given, Bidirectional):
             raise InputError(
                 f"bidirectional: {name} must be Bidirectional(forward, backward), one for each direction; got "
-                f"{type(given).__name__}"
+                f"{type(given).__name__}. The order is (cell, params, xs, carry=None); init_bidirectional makes params"
             )
     options: dict[str, Any] = {"mask": mask, "resets": resets, "recurrence": recurrence}
     there, ahead = unroll(cell, params.forward, xs, start.forward, **options)
@@ -105,6 +108,7 @@ def init_layers(
       >>> below.forward.W.shape, above.backward.W.shape
       ((3, 15), (10, 20))
     """
+    _check_are_cells("init_layers(key, cells, ...)", cells)
     sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
     ways = both_ways if isinstance(both_ways, tuple) else (both_ways,) * len(cells)
     for name, given in (("hidden_size", sizes), ("both_ways", ways)):
@@ -141,13 +145,25 @@ def layers(
       >>> outs.shape, carry[0].backward.h.shape
       ((7, 2, 4), (2, 5))
     """
+    _check_are_cells("layers", cells)
     starts = (None,) * len(cells) if carry is None else carry
     for name, given in (("params", params), ("carry", starts)):
         if type(given) is not tuple or len(given) != len(cells):
-            raise InputError(f"layers: {name} must be a tuple of {len(cells)}, one for each cell; got {type(given)}")
+            got = f"{type(given).__name__} of {len(given)}" if isinstance(given, tuple | list) else type(given).__name__
+            raise InputError(
+                f"layers: {name} must be a tuple of {len(cells)}, one for each cell; got {got}. The order is (cells, "
+                "params, xs, carry=None); init_layers makes params"
+            )
     last = []
     for cell, own, start in zip(cells, params, starts, strict=True):
         run = bidirectional if isinstance(own, Bidirectional) else unroll
         end, xs = run(cell, own, xs, start, mask=mask, resets=resets, recurrence=recurrence)
         last.append(end)
     return tuple(last), xs
+
+
+def _check_are_cells(name: str, cells: Any) -> None:
+    if not isinstance(cells, tuple | list):
+        raise InputError(f"{name}: cells must be a tuple of Cells, such as (lstm, gru); got {type(cells).__name__}")
+    for cell in cells:
+        check_is_cell(name, cell)

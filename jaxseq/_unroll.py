@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.cells import Cell, is_closed, join, made, split
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
@@ -142,13 +143,15 @@ def length_mask(lengths: Array, T: int) -> Array:
       >>> length_mask(jnp.array([3, 0, 1]), 3).astype(int).T.tolist()
       [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
+    if not isinstance(T, int | np.integer):
+        raise InputError(f"length_mask: T must be a whole number; got {type(T).__name__}. The order is (lengths, T)")
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise InputError(f"length_mask: lengths must be whole numbers, one for each row; got {lengths.dtype}")
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > T:
-            raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {least} to {most}")
+            raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {most if most > T else least}")
     steps = jnp.arange(T).reshape(T, *[1] * lengths.ndim)
     return steps < lengths[None].astype(steps.dtype)  # a T of 300 is more than uint8 can count
 

@@ -17,6 +17,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from jaxseq.cells import NUMBERS_ARE_DATA, Cell, Made, Recipe, made
+from jaxseq.cells._checks import check_is_cell
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.trees import named_leaves
@@ -47,6 +48,7 @@ def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
       >>> bool(jnp.allclose(seen.gates.i, 1 - seen.gates.f))
       True
     """
+    check_is_cell("intervene", cell)
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         return altered(cell, changes, params, carry, wx, uh)
@@ -74,6 +76,8 @@ def clamp(cell: Cell, **values: Any) -> Cell:
       >>> seen.gates.z[:, 0, 2].min().item(), seen.outs[:, 0, 2].max().item()
       (1.0, 0.0)
     """
+    if not values:
+        raise InputError("clamp: name at least one gate, such as clamp(lstm, f=1.0)")
     return intervene(cell, {name: hold_at(value, name) for name, value in values.items()})
 
 

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell, made
-from jaxseq.cells._checks import check_has_h
+from jaxseq.cells._checks import check_has_h, check_is_cell
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import altered
@@ -238,6 +238,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
       >>> unroll(cell, params, draw_zoneout(jax.random.key(1), cell, params, xs))[1].shape
       (7, 2, 5)
     """
+    check_is_cell("zoneout", cell)
     for one in rate.values() if isinstance(rate, Mapping) else [rate]:
         if not 0 <= one <= 1:
             raise InputError(f"zoneout: a rate must be from 0 to 1, the probability of keeping; got {one}")

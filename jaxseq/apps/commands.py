@@ -20,7 +20,7 @@ def data(
     sha256: str | None = None,
     json: bool = False,
 ) -> None:
-    """Get a data set from its publisher, or add a copy that was got by hand.
+    """Get a data set from its publisher, or add a copy that you downloaded yourself.
 
     Example: jaxseq data get cmn-eng
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxseq.attention._base import Attention
 from jaxseq.cells import Cell, made
 from jaxseq.cells._base import Sourced, unsourced
-from jaxseq.cells._checks import check_has_h
+from jaxseq.cells._checks import check_has_h, check_is_cell
 from jaxseq.cells._init import passing_on, takes
 from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot
@@ -78,7 +78,8 @@ def first_carry(attention: Attention, params: Params, memory: Any, carry: Carry)
     """
     state = attention.initial_state(params, memory)
     batch, own = carry.h.shape[:-1], memory.mask.shape[:-1]
-    if jax.tree.leaves(state) and own not in ((), batch):
+    spread = len(own) <= len(batch) and all(n in (1, m) for n, m in zip(own[::-1], batch[::-1], strict=False))
+    if not spread or (jax.tree.leaves(state) and own not in ((), batch)):
         raise InputError(f"{attention.name} attention: the source has the batch axes {own}, the carry has {batch}")
     return _joined(carry, jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape[len(own) :])), state))
 
@@ -122,6 +123,12 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
       >>> outs.h.shape, outs.context.shape, outs.weights.shape
       ((7, 2, 5), (7, 2, 4), (7, 2, 9))
     """
+    check_is_cell("with_attention", cell)
+    if not isinstance(attention, Attention):
+        raise InputError(
+            "with_attention: attention must be an Attention, such as jaxseq.attention.additive; got "
+            f"{attention!r}. By name: jaxseq.ATTENTIONS['additive']"
+        )
     name = f"{attention.name} {cell.name}"
     if cell.layers or cell.remember is not None:
         wanted = "one layer, whose h is the query" if cell.layers else "a cell that does not read a source yet"
@@ -179,6 +186,11 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     def remember(params: AttentionCellParams, values: Array | None, mask: Array | None = None) -> Any:
         if values is None:
             values, mask = jnp.zeros((1, params.C.shape[0]), params.C.dtype), jnp.zeros(1, bool)
+        if jnp.ndim(values) < 2 or jnp.shape(values)[-1] != params.C.shape[0]:
+            raise InputError(
+                f"{name}: the source must be [S, B, K] with K = {params.C.shape[0]}, the value_size of init; got the "
+                f"shape {jnp.shape(values)}"
+            )
         return attention.remember(params.attention, values, mask)
 
     init.__signature__ = passing_on(init, cell.init)  # type: ignore[attr-defined]
@@ -218,6 +230,7 @@ def reading(cell: Cell, memory: Any) -> Cell:
       >>> jax.grad(loss, argnums=1)(params, source).shape
       (9, 2, 4)
     """
+    check_is_cell("reading(cell, memory)", cell)
     if cell.remember is None:
         raise InputError(
             f"reading: {cell.name} reads no source; make it one that does: with_attention(cell, attention)"

@@ -219,4 +219,6 @@ def activate(a: Array, names: str) -> list[Array]:
 
 def zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
     """Return zeros ``[*batch_shape, size]`` in the dtype of the parameter `b`."""
+    if not isinstance(batch_shape, tuple | list):
+        raise InputError(f"initial_carry: batch_shape must be a tuple, such as (4,); got {type(batch_shape).__name__}")
     return jnp.zeros((*batch_shape, size), b.dtype)

@@ -42,8 +42,9 @@ def params_dtype(name: str, params: Params) -> Any:
 def check_is_cell(name: str, cell: Any) -> None:
     """Check that `cell` is a Cell, and not a name or a module."""
     if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
+        got = type(cell).__name__ if len(repr(cell)) > 100 else repr(cell)  # not the numbers of an array
         raise InputError(
-            f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {cell!r}. By name: jaxseq.cells.CELLS['lstm']"
+            f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {got}. By name: jaxseq.cells.CELLS['lstm']"
         )
 
 
@@ -95,6 +96,8 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
     """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, except for its values."""
     wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
     advice = f"start from {cell.name}.initial_carry(params, {batch_shape})"
+    if getattr(carry, "dtype", None) == jnp.bool_:
+        raise InputError(f"{cell.name}: got a mask where the carry belongs; give it by name: mask=mask, or resets=")
     if str(jax.tree.structure(carry)) != str(jax.tree.structure(wanted)):
         raise InputError(
             f"{cell.name}: the carry is that of another cell: expected {_outline(wanted)}, "

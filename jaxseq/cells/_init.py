@@ -229,6 +229,10 @@ def check_init(
     for option in options:
         if option not in known:
             raise InputError(f"{name}: unknown option {option!r}: {nearest(option, known)}It takes {', '.join(known)}")
+    if "dtype" in options and not jnp.issubdtype(options["dtype"], jnp.inexact):
+        raise InputError(
+            f"{name}: dtype must be a floating one, such as jnp.float32; got {jnp.dtype(options['dtype'])}"
+        )
 
 
 def check_sizes(name: str, **sizes: Any) -> None:

@@ -112,6 +112,8 @@ def check_input_type(name: str, cell: Cell[Any, Any, Any, Any], x: Tree) -> None
     wanted = input_type(cell.lift)
     if _carries_another(x, wanted):
         return check_input_type(name, cell, x.x)
+    if wanted in INPUTS and isinstance(x, wanted):
+        return _check_axes(name, x)
     if isinstance(x, wanted) or (type(x) not in INPUTS and wanted not in INPUTS):
         return
     name = f"{name}.step" if name == cell.name else name
@@ -120,6 +122,18 @@ def check_input_type(name: str, cell: Cell[Any, Any, Any, Any], x: Tree) -> None
     alone = "" if wanted is Stamped else f", or the array x alone for {cell.lift.__name__}(x)"
     got = _written(type(x)) if hasattr(type(x), "_fields") else type(x).__name__
     raise InputError(f"{name}: {cell.name} takes {_written(wanted)}, {_meaning(wanted)}{alone}; got {got}")
+
+
+def _check_axes(name: str, x: Tree) -> None:
+    """Check that what comes with x has its axes: a `t [T, B]` would else be spread over units where B is H."""
+    steps, features = jnp.shape(x.x)[:-1], jnp.shape(x.x)[-1:] if isinstance(x, Observed) else (1,)
+    for field, value in zip(x._fields[1:], x[1:], strict=True):
+        if jnp.shape(value) != (*steps, *features):
+            hint = f": give {field}[..., None]" if (*jnp.shape(value), 1) == (*steps, *features) else ""
+            raise InputError(
+                f"{name}: {field} must have the shape {(*steps, *features)}, for x of {jnp.shape(x.x)}; got "
+                f"{jnp.shape(value)}{hint}"
+            )
 
 
 def lift_sequence(cell: Cell[Any, Any, Any, Any], xs: Tree) -> Tree:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jaxseq.cells import Cell
+from jaxseq.cells._checks import check_is_cell
 from jaxseq.errors import choose
 from jaxseq.recurrence import EXACT, Recurrence
 from jaxseq.testing.compare import (
@@ -78,6 +79,7 @@ def check_cell(
       >>> from jaxseq.testing import check_cell
       >>> check_cell(gru, laws=["input terms", "batch"])
     """
+    check_is_cell("check_cell", cell)
     for name in LAWS if laws is None else laws:
         law = choose("law", name, LAWS)
         failed = _failure(law, Subject(cell, input_size, hidden_size, recurrences, seed))

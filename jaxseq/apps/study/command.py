@@ -167,7 +167,7 @@ def study_command(
 
     Without a run, a small model is trained first, together with those it can be compared with.
 
-    Example: jaxseq study --cell lstm --task copy
+    Example: jaxseq study --cell lstm --problem copy
 
     Example: jaxseq study runs/translate --text "她在看书。" -o report.html
 
@@ -175,7 +175,7 @@ def study_command(
 
     Args:
       run: Run folder of a translator or a forecast.
-      subject: What is looked at.
+      subject: The sequences of a run, or a problem to train on.
       out: The page to write.
       full: Keep everything, however large the page becomes; by default at most 2 MB.
       json: Print the result as JSON.
@@ -194,11 +194,11 @@ def inspect_command(
 
     Example: jaxseq inspect runs/translate --text "她在看书。"
 
-    Example: jaxseq inspect --cell gru --task adding
+    Example: jaxseq inspect --cell gru --problem adding
 
     Args:
       run: Run folder of a translator or a forecast.
-      subject: What is looked at.
+      subject: The sequences of a run, or a problem to train on.
       units: How many units of each gate are shown, evenly over the order of their half-lives.
       sequence: Which of the sequences is shown.
       json: Print the numbers as JSON, those of every unit.
