@@ -43,7 +43,8 @@ __all__ = [
 
 if not TYPE_CHECKING:  # to a type checker this would give jaxseq any attribute
     _ON_DEMAND = frozenset(
-        "checkpoint forcing interop interventions order plots regularisers study testing train".split()
+        "checkpoint forcing initializers interop interventions order plots problems regularisers study testing "
+        "train".split()
     )
 
     def __getattr__(name: str) -> Any:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells import Cell, is_closed, join, made, split
+from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.cells._inputs import check_input_type, lift_sequence
+from jaxseq.cells._recipe import is_closed, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features

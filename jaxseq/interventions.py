@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jaxseq.cells import NUMBERS_ARE_DATA, Cell, Made, Recipe, made
+from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_is_cell
+from jaxseq.cells._recipe import NUMBERS_ARE_DATA, Made, Recipe
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.trees import named_leaves

@@ -18,8 +18,9 @@ from jaxseq._layers import Bidirectional, bidirectional
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, reading, with_attention
-from jaxseq.cells import Cell, gru, remembered
+from jaxseq.cells import Cell, gru
 from jaxseq.cells._checks import check_has_h, check_is_cell
+from jaxseq.cells._recipe import remembered
 from jaxseq.decode import TokenStep
 from jaxseq.dropout import drop
 from jaxseq.errors import InputError

@@ -20,8 +20,8 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxseq import InputError, trace, unroll
-from jaxseq.cells import CELLS, Cell, gru, join, lstm, rnn, split, stack
-from jaxseq.cells._recipe import KEPT
+from jaxseq.cells import CELLS, Cell, gru, lstm, rnn, stack
+from jaxseq.cells._recipe import KEPT, join, split
 from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.recurrence import EXACT, scan
 from jaxseq.regularisers import recurrent_dropout, zoneout

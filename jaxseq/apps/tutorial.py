@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
 from jaxseq.attention import Attended, Memory, PositionalParams, positional, with_source
-from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru, remembered
+from jaxseq.cells import Cell, GRUCarry, GRUParams, affine, gru
 from jaxseq.cells._base import unsourced
+from jaxseq.cells._recipe import remembered
 from jaxseq.dropout import drop
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Params, Tree

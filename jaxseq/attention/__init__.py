@@ -40,8 +40,7 @@ from jaxseq.attention._luong import (
 from jaxseq.attention._monotonic import MonotonicParams, monotonic
 from jaxseq.attention._multi_head import MultiHeadParams, multi_head
 from jaxseq.attention._positional import PositionalParams, positional
-from jaxseq.cells import Recipe
-from jaxseq.cells._recipe import REGISTERED, registered
+from jaxseq.cells._recipe import REGISTERED, Recipe, registered
 from jaxseq.errors import Registry
 
 ATTENTIONS: Registry[Attention] = Registry("attention", {

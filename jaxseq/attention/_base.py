@@ -18,9 +18,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells import Made, Recipe
 from jaxseq.cells._checks import check_mask
 from jaxseq.cells._init import check_sizes
+from jaxseq.cells._recipe import Made, Recipe
 from jaxseq.initializers import Initializer, glorot, zeros
 from jaxseq.notation import Array, Key, Params, Tree
 

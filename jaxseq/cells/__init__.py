@@ -95,18 +95,7 @@ from jaxseq.cells._parts import (
 from jaxseq.cells._phased_lstm import phased_lstm as phased_lstm
 from jaxseq.cells._qrnn import qrnn as qrnn, qrnn_1 as qrnn_1
 from jaxseq.cells._ran import ran as ran
-from jaxseq.cells._recipe import (
-    NUMBERS_ARE_DATA as NUMBERS_ARE_DATA,
-    REGISTERED,
-    Made as Made,
-    Recipe as Recipe,
-    is_closed as is_closed,
-    join as join,
-    made as made,
-    registered,
-    remembered as remembered,
-    split as split,
-)
+from jaxseq.cells._recipe import REGISTERED, Recipe, made as made, registered
 from jaxseq.cells._retention import retention as retention
 from jaxseq.cells._rg_lru import rg_lru as rg_lru
 from jaxseq.cells._rhn import rhn as rhn, rhn_coupled as rhn_coupled

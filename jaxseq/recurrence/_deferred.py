@@ -26,7 +26,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.cells import Cell, join, split
+from jaxseq.cells import Cell
+from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh
 from jaxseq.recurrence._scan import first_carry, hold, over_time, restart

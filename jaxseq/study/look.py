@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxseq.cells import Cell, join, lift_sequence, remembered, split
+from jaxseq.cells import Cell, lift_sequence
+from jaxseq.cells._recipe import join, remembered, split
 from jaxseq.errors import InputError
 from jaxseq.interventions import intervene
 from jaxseq.notation import Array, Carry, Key, Params, Tree
