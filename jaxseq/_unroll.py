@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxseq.cells import Cell, is_closed, join, made, split
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.cells._inputs import check_input_type, lift_sequence
+from jaxseq.cells._recipe import globals_read
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
@@ -106,13 +107,25 @@ def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tupl
     """Return what the recurrence gives for ``data``: params, xs, carry, mask and resets.
 
     A call of numbers, with nothing traced around it, is compiled once for each cell and shape: run as it stands, JAX
-    would compile its loop anew at every call, and keep each.
+    would compile its loop anew at every call, and keep each. What the functions of a custom cell read from their module
+    is compared as well, so that a changed constant is not missed.
     """
     static, arrays = split(cell, numbers=True)
     traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((arrays, data)))
     if traced or not (is_closed(cell) and is_closed(recurrence)):
         return _drive(cell, recurrence, reverse, data)
-    return _compiled(static, recurrence, reverse, arrays, data)
+    read = globals_read((cell, recurrence))
+    if read is None or not _hashable((static, recurrence)):
+        return _drive(cell, recurrence, reverse, data)
+    return _compiled(static, recurrence, reverse, read, arrays, data)
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:  # a part is a mutable object, or a frozen one that holds an array
+        return False
+    return True
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
@@ -120,9 +133,14 @@ def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, 
     return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled(
-    static: Hashable, recurrence: Recurrence, reverse: bool, arrays: list[Array], data: tuple[Tree, ...]
+    static: Hashable,
+    recurrence: Recurrence,
+    reverse: bool,
+    read: Hashable,
+    arrays: list[Array],
+    data: tuple[Tree, ...],
 ) -> tuple[Carry, Tree]:
     return _drive(join(static, arrays), recurrence, reverse, data)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.notation import Tree
+from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
 """Most times that a state is moved: each may move what is computed from it, leaf by leaf."""
@@ -40,6 +41,18 @@ def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
 def on_mesh() -> bool:
     """Return whether the types of arrays say where they are: on an Explicit mesh, or inside `jax.shard_map`."""
     return not jax.sharding.get_abstract_mesh().empty
+
+
+def rows_of(table: Array, indices: Array) -> Array:
+    """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
+
+    On an Explicit mesh a gather must be told where its result belongs.
+    """
+    kind = jax.typeof(indices)
+    if kind.sharding.mesh.are_all_axes_explicit and any(kind.sharding.spec):
+        spec = jax.sharding.PartitionSpec(*kind.sharding.spec, None)
+        return table.at[indices].get(mode="clip", out_sharding=spec)
+    return jnp.take(table, indices, axis=0, mode="clip")
 
 
 def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:

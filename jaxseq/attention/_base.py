@@ -118,7 +118,7 @@ class Attention(Made):
     name: str = "attention"
     initial_state: InitialState = no_state
     reference: str = ""
-    recipe: Recipe | None = None
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
 
     def __repr__(self) -> str:
         return f"<Attention {self.name}>"
