@@ -101,7 +101,7 @@ def test_a_zoneout_rate_may_be_an_array() -> None:
     assert abs(slope - by_hand) < 1e-2 * abs(by_hand)
 
 
-@pytest.mark.parametrize("name, value, factor", [("SCALE", 6.0, 3.0), ("twice", lambda out: 8 * out, 4.0)])
+@pytest.mark.parametrize(("name", "value", "factor"), [("SCALE", 6.0, 3.0), ("twice", lambda out: 8 * out, 4.0)])
 def test_a_changed_global_is_seen(monkeypatch, name: str, value, factor: float) -> None:
     """As a constant or a helper in a notebook that is run again."""
     cell = lstm.replace(equations=scaled)
