@@ -81,13 +81,12 @@ def unroll(
     xs = jax.tree.map(jnp.asarray, xs)
     if isinstance(xs, jax.Array):
         check_inputs(name, params, xs, "[T, B, D]")
-    xs = lift_sequence(cell, xs)
+    given, xs = xs, lift_sequence(cell, xs)
     check_input_type(name, cell, xs)
-    check_inputs(name, params, xs, "[T, B, D]")
+    if xs is not given or not isinstance(xs, jax.Array):
+        check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
-    if carry is None:
-        carry = cell.initial_carry(params, time_and_batch[1:])
-    else:
+    if carry is not None:
         check_carry(cell, params, carry, time_and_batch[1:])
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
@@ -130,6 +129,8 @@ def _hashable(value: object) -> bool:
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
     params, xs, carry, mask, resets = data
+    if carry is None:  # made here, where a call of numbers is compiled: leaf by leaf it would take a third of the call
+        carry = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
     return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
 

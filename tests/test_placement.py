@@ -1,4 +1,4 @@
-"""Batches spread over devices, on an Explicit mesh and inside `jax.shard_map`: the values and gradients of one device."""
+"""Batches spread over devices: on an Explicit mesh and in `jax.shard_map`, values and gradients as on one device."""
 
 import functools
 
