@@ -13,7 +13,7 @@ import numpy as np
 from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.cells._inputs import check_input_type, lift_sequence
-from jaxseq.cells._recipe import is_closed, join, split
+from jaxseq.cells._recipe import globals_read, is_closed, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
@@ -82,13 +82,12 @@ def unroll(
     xs = jax.tree.map(jnp.asarray, xs)
     if isinstance(xs, jax.Array):
         check_inputs(name, params, xs, "[T, B, D]")
-    xs = lift_sequence(cell, xs)
+    given, xs = xs, lift_sequence(cell, xs)
     check_input_type(name, cell, xs)
-    check_inputs(name, params, xs, "[T, B, D]")
+    if xs is not given or not isinstance(xs, jax.Array):
+        check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
-    if carry is None:
-        carry = cell.initial_carry(params, time_and_batch[1:])
-    else:
+    if carry is not None:
         check_carry(cell, params, carry, time_and_batch[1:])
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
@@ -108,23 +107,42 @@ def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tupl
     """Return what the recurrence gives for ``data``: params, xs, carry, mask and resets.
 
     A call of numbers, with nothing traced around it, is compiled once for each cell and shape: run as it stands, JAX
-    would compile its loop anew at every call, and keep each.
+    would compile its loop anew at every call, and keep each. What the functions of a custom cell read from their module
+    is compared as well, so that a changed constant is not missed.
     """
     static, arrays = split(cell, numbers=True)
     traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((arrays, data)))
     if traced or not (is_closed(cell) and is_closed(recurrence)):
         return _drive(cell, recurrence, reverse, data)
-    return _compiled(static, recurrence, reverse, arrays, data)
+    read = globals_read((cell, recurrence))
+    if read is None or not _hashable((static, recurrence)):
+        return _drive(cell, recurrence, reverse, data)
+    return _compiled(static, recurrence, reverse, read, arrays, data)
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:  # a part is a mutable object, or a frozen one that holds an array
+        return False
+    return True
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
     params, xs, carry, mask, resets = data
+    if carry is None:  # made here, where a call of numbers is compiled: leaf by leaf it would take a third of the call
+        carry = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
     return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled(
-    static: Hashable, recurrence: Recurrence, reverse: bool, arrays: list[Array], data: tuple[Tree, ...]
+    static: Hashable,
+    recurrence: Recurrence,
+    reverse: bool,
+    read: Hashable,
+    arrays: list[Array],
+    data: tuple[Tree, ...],
 ) -> tuple[Carry, Tree]:
     return _drive(join(static, arrays), recurrence, reverse, data)
 

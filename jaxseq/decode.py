@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Tree
-from jaxseq.placement import settled
+from jaxseq.placement import beside, room, settled
 
 
 class TokenStep(Protocol):
@@ -118,18 +118,14 @@ def _generate(
         raise InputError(f"decode: start must be int [B], one token a row; got {start.dtype} of shape {start.shape}")
     if max_length < 1:
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
-    start = start.astype(jnp.int32)
-    (B,) = start.shape
+    start = beside(start.astype(jnp.int32), carry)
     _, (logits, seen) = jax.eval_shape(step, carry, start)
 
-    def room(a: Any) -> Array:
-        return jnp.zeros((max_length, *a.shape), a.dtype)
-
     empty = Decoded(
-        tokens=jnp.full((max_length, B), pad, jnp.int32),
-        log_probs=jnp.zeros((max_length, B), logits.dtype),
-        lengths=jnp.zeros(B, jnp.int32),
-        seen=jax.tree.map(room, seen),
+        tokens=room(max_length, jax.typeof(start), pad),
+        log_probs=room(max_length, jax.typeof(start)).astype(logits.dtype),
+        lengths=jnp.zeros_like(start),
+        seen=jax.tree.map(lambda row: room(max_length, row), seen),
     )
 
     def more(state: tuple[Any, ...]) -> Array:
@@ -154,5 +150,5 @@ def _generate(
         )
         return t + 1, carry, token, alive & (token != eos), done
 
-    state = settled(one, (jnp.int32(0), carry, start, jnp.ones(B, bool), empty))
+    state = settled(one, (jnp.int32(0), carry, start, jnp.ones_like(start, bool), empty))
     return lax.while_loop(more, one, state)[-1]

@@ -94,7 +94,7 @@ class Hold(Made):
 
     value: Any
     name: str
-    recipe: Recipe | None = None
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
 
     def __call__(self, old: Array, gate: Callable[[str], Array]) -> Array:
         """Return the gate with the value in its place."""

@@ -9,11 +9,13 @@ steps will leave it. Without such a mesh nothing is done.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
-from jaxseq.notation import Tree
+from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
 """Most times that a state is moved: each may move what is computed from it, leaf by leaf."""
@@ -40,6 +42,40 @@ def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
 def on_mesh() -> bool:
     """Return whether the types of arrays say where they are: on an Explicit mesh, or inside `jax.shard_map`."""
     return not jax.sharding.get_abstract_mesh().empty
+
+
+def rows_of(table: Array, indices: Array) -> Array:
+    """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
+
+    On an Explicit mesh a gather must be told where its result belongs.
+    """
+    if (spec := _explicit_spec(jax.typeof(indices))) is not None:
+        return table.at[indices].get(mode="clip", out_sharding=jax.sharding.PartitionSpec(*spec, None))
+    return jnp.take(table, indices, axis=0, mode="clip")
+
+
+def beside(a: Array, tree: Tree) -> Array:
+    """Return ``a [B]`` or ``[B, ...]`` with its rows where a tree's, whose leaves are ``[B, ...]``, are."""
+    for leaf in jax.tree.leaves(tree):
+        spec = _explicit_spec(jax.typeof(leaf))
+        if spec and spec[0] is not None:
+            return jax.sharding.reshard(a, jax.sharding.PartitionSpec(spec[0], *[None] * (a.ndim - 1)))
+    return a
+
+
+def room(T: int, row: jax.ShapeDtypeStruct, value: float = 0) -> Array:
+    """Return ``[T, *row.shape]`` filled with a value, each step where the row is."""
+    full = jnp.full((T, *row.shape), value, row.dtype)
+    spec = _explicit_spec(row)
+    return full if spec is None else jax.sharding.reshard(full, jax.sharding.PartitionSpec(None, *spec))
+
+
+def _explicit_spec(kind: Any) -> Any:
+    """Return the PartitionSpec of a type on an Explicit mesh, None where it is whole or there is no such mesh."""
+    sharding = getattr(kind, "sharding", None)
+    spec = getattr(sharding, "spec", None)
+    explicit = spec is not None and any(spec) and sharding.mesh.are_all_axes_explicit
+    return spec if explicit else None
 
 
 def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:

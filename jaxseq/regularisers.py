@@ -240,7 +240,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
     """
     check_is_cell("zoneout", cell)
     for one in rate.values() if isinstance(rate, Mapping) else [rate]:
-        if not 0 <= one <= 1:
+        if not isinstance(one, jax.core.Tracer) and not 0 <= one <= 1:
             raise InputError(f"zoneout: a rate must be from 0 to 1, the probability of keeping; got {one}")
 
     def shares(carry: Carry) -> list[float]:

@@ -26,6 +26,7 @@ from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.placement import rows_of
 
 
 class Encoded(NamedTuple):
@@ -254,7 +255,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
 
 def lookup(table: Array, tokens: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens."""
-    return jnp.take(table, tokens, axis=0, mode="clip")
+    return rows_of(table, tokens)
 
 
 def log_frequencies(counts: Array) -> Array:

@@ -118,7 +118,7 @@ class Attention(Made):
     name: str = "attention"
     initial_state: InitialState = no_state
     reference: str = ""
-    recipe: Recipe | None = None
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
 
     def __repr__(self) -> str:
         return f"<Attention {self.name}>"
@@ -198,7 +198,7 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
 def batch_first(values: Array, mask: Array | None) -> tuple[Array, Array]:
     """Return ``values [B, S, K]``, zero on padding, and ``mask [B, S]`` of a time-major source."""
     if mask is None:
-        mask = jnp.ones(values.shape[:-1], bool)
+        mask = jnp.ones_like(values[..., 0], bool)  # where the values are
     check_mask("attention", mask, values.shape[:-1])
     values = jnp.where(mask[..., None], values, jnp.zeros_like(values))
     return jnp.moveaxis(values, 0, -2), jnp.moveaxis(mask, 0, -1)

@@ -118,7 +118,7 @@ class Cell(Made, Generic[P, K, O, G]):
     layers: tuple[Cell[Any, Any, Any, Any], ...] = ()
     features: Callable[[Any], Array] = as_it_is
     remember: Callable[..., Any] | None = None
-    recipe: Recipe | None = None
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
 
     def __post_init__(self) -> None:
         # help(lstm) shows an object's own docstring: that of the file with its equations

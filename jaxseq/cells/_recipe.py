@@ -57,7 +57,7 @@ class Recipe(NamedTuple):
     def identity(self) -> tuple[Any, ...]:
         """Return a value that is equal for equal calls, and hashable if all arguments are."""
         leaves, structure = jax.tree.flatten((self.args, dict(self.options)), is_leaf=is_made)
-        return self.factory, structure, tuple(leaves)
+        return self.factory, structure, tuple(map(exact, leaves))
 
 
 class Static(NamedTuple):
@@ -70,6 +70,31 @@ class Static(NamedTuple):
 
 class _Hole(NamedTuple):
     """The place of an array that was taken out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number that equals only itself: 1, 1.0 and True are three, as are 0.0 and -0.0, and nan equals nan."""
+
+    kind: type
+    text: str
+    value: Any = dataclasses.field(compare=False)
+
+
+def exact(value: Any) -> Any:
+    """Return a value to be compared in place of `value`, in which every number is a `Number`."""
+    if isinstance(value, bool | int | float | complex | np.generic):
+        return Number(type(value), repr(value), value)
+    return (type(value), *map(exact, value)) if isinstance(value, tuple) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """The arguments of a call, compared by `exact`."""
+
+    key: tuple[Any, ...]
+    args: tuple[Any, ...] = dataclasses.field(compare=False)
+    options: dict[str, Any] = dataclasses.field(compare=False)
 
 
 def made(factory: Callable[A, R]) -> Callable[A, R]:
@@ -90,7 +115,7 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
     @remembered
     def make(*args: Any, **options: Any) -> Any:
         result: Any = factory(*args, **options)
-        return result.replace(recipe=Recipe(public, args, tuple(options.items())))
+        return result.made_by(Recipe(public, args, tuple(options.items())))
 
     @functools.wraps(factory)
     def public(*args: A.args, **options: A.kwargs) -> R:
@@ -107,15 +132,19 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
 
 def remembered(function: Callable[A, R]) -> Callable[A, R]:
     """Cache a function's last `KEPT` results; arguments that hold arrays, and so have no hash, are not cached."""
-    cached = functools.lru_cache(maxsize=KEPT)(function)
+
+    @functools.lru_cache(maxsize=KEPT)
+    def cached(given: _Call) -> R:
+        return function(*given.args, **given.options)
 
     @functools.wraps(function)
     def call(*args: A.args, **options: A.kwargs) -> R:
+        given = _Call((exact(args), tuple((name, exact(value)) for name, value in options.items())), args, options)
         try:
-            hash((args, tuple(options.values())))
+            hash(given)
         except TypeError:
             return function(*args, **options)
-        return cached(*args, **options)  # type: ignore[arg-type]
+        return cached(given)
 
     call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
     return call
@@ -129,7 +158,13 @@ class Made:
 
     def replace(self, **changes: Any) -> Any:
         """Return a copy with other fields, such as ``lstm.replace(name="mine")``, and without a recipe."""
-        return dataclasses.replace(self, **{"recipe": None, **changes})  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def made_by(self, recipe: Recipe) -> Self:
+        """Return a copy that says it was made by this call."""
+        result = dataclasses.replace(self)  # type: ignore[type-var]
+        object.__setattr__(result, "recipe", recipe)
+        return result
 
     def with_(self, **options: Any) -> Self:
         """Return the variant made with other options, such as other constants of the equations.
@@ -194,7 +229,7 @@ class Made:
         return self.recipe.factory.__name__ if self.recipe else self.name
 
     def _fields(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.init)  # type: ignore[arg-type]
 
     def _identity(self) -> tuple[Any, ...]:
         return self._fields() if self.recipe is None else self.recipe.identity()
@@ -237,16 +272,21 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
         if isinstance(leaf, jax.Array | np.ndarray):
             arrays.append(leaf)
             static.append(_Hole())
-        elif numbers and type(leaf) in (int, float) and value.recipe.factory in NUMBERS_ARE_DATA:
+        elif numbers and value.recipe.factory in NUMBERS_ARE_DATA and _fits(leaf):
             arrays.append(np.asarray(leaf))
             static.append(_Hole())
         else:
             inner, held = split(leaf, numbers=numbers)
             arrays += held
-            static.append(inner)
+            static.append(inner if isinstance(inner, Static) else exact(inner))
     if not arrays:
         return value, []
     return Static(value.recipe.factory, structure, tuple(static)), arrays
+
+
+def _fits(value: Any) -> bool:
+    """Return whether a value is a number that an array holds as it is, whatever the default dtypes are."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**31)
 
 
 def is_closed(value: Any) -> bool:
@@ -264,6 +304,51 @@ def is_closed(value: Any) -> bool:
     return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
 
 
+def globals_read(value: Any) -> tuple[Any, ...] | None:
+    """Return what a cell's functions read from the modules of users, to be compared with what they read later.
+
+    A global number may be set to another, and a helper be defined again, as in a notebook: what was compiled before
+    then serves no more. Functions of this package are taken to stay as they are, and so is what a module holds that is
+    read as ``module.value``.
+
+    Returns:
+      A hashable tuple, or None if there is none, as where an array or a list is read.
+    """
+    found: dict[tuple[int, str], Any] = {}
+    _look(value, found)
+    key = tuple(found.items())
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _look(value: Any, found: dict[tuple[int, str], Any]) -> None:
+    if isinstance(value, Made):
+        parts = value._fields() if value.recipe is None else (value.recipe.factory, *value.recipe.identity()[2])
+        for part in parts:
+            _look(part, found)
+    elif isinstance(value, tuple):
+        for part in value:
+            _look(part, found)
+    elif isinstance(value, types.FunctionType):
+        function = inspect.unwrap(value)
+        if isinstance(function, types.FunctionType) and not (function.__module__ or "").startswith("jaxseq."):
+            for name in _names(function.__code__):
+                place = (id(function.__globals__), name)
+                if name in function.__globals__ and place not in found:
+                    read = function.__globals__[name]
+                    found[place] = exact(read)
+                    _look(read, found)
+
+
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names of globals (and attributes) in a function and those defined in it."""
+    inner = [_names(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    return sum(inner, code.co_names)
+
+
 def join(static: Any, arrays: list[Any]) -> Any:
     """Return the cell that `split` took apart, with these arrays in their places."""
     return _join(static, iter(arrays))
@@ -272,6 +357,8 @@ def join(static: Any, arrays: list[Any]) -> Any:
 def _join(static: Any, arrays: Iterator[Any]) -> Any:
     if isinstance(static, _Hole):
         return next(arrays)
+    if isinstance(static, Number):
+        return static.value
     if not isinstance(static, Static):
         return static
     args, options = jax.tree.unflatten(static.structure, [_join(leaf, arrays) for leaf in static.leaves])

@@ -261,7 +261,7 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
         check_is_cell(what, cell)
         if cell.layers and not isinstance(params, Bidirectional):
             check_params(what, cell.params_type, params)
-            return list(zip(cell.layers, params, strict=True))
+            return [found for pair in zip(cell.layers, params, strict=True) for found in taken_apart(what, *pair)]
         cell, params = (cell,), (params,)
     if type(params) is not tuple or len(params) != len(cell):
         raise InputError(f"{what}: expected a tuple of {len(cell)} params, one for each cell; got {type(params)}")
