@@ -72,7 +72,7 @@ def room(T: int, row: jax.ShapeDtypeStruct, value: float = 0) -> Array:
 
 def _explicit_spec(kind: Any) -> Any:
     """Return the PartitionSpec of a type on an Explicit mesh, None where it is whole or there is no such mesh."""
-    sharding = getattr(kind, "sharding", None)
+    sharding: Any = getattr(kind, "sharding", None)
     spec = getattr(sharding, "spec", None)
     explicit = spec is not None and any(spec) and sharding.mesh.are_all_axes_explicit
     return spec if explicit else None
