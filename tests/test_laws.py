@@ -42,7 +42,8 @@ def laws_of(place: int) -> list[str]:
         return list(LAWS)
     if NEWER:
         return ["dtype"]
-    return OF_CELLS + OF_DRIVERS[place % len(OF_DRIVERS)]
+    drivers = OF_DRIVERS[:-1]  # resets, whose pieces compile one by one, come less often
+    return OF_CELLS + drivers[place % len(drivers)] + (OF_DRIVERS[-1] if place % 10 == 0 else [])
 
 
 @pytest.mark.parametrize("cell", FAMILY, ids=lambda cell: cell.name)

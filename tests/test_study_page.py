@@ -457,7 +457,9 @@ def test_the_equation_is_the_study_s_and_its_snippet_prints_the_number(page, win
     values = study.gates_of(one.cell, one.params, one.xs)[gate]
     assert printed == pytest.approx(float(values[5, 1, 4]), abs=1e-5)
     if line:
-        trace = {found.name: found for found in study.explain(*one.run, step=5, unit=4, row=1, most=99).lines}[line]
+        trace = {found.name: found for found in one.run.through(study.explain, step=5, unit=4, row=1, most=99).lines}[
+            line
+        ]
         wanted = [term.value for term in trace.terms if not term.label.startswith("b")]
         found = window.run(
             "const j = window.jaxseqStudy; return j.preActivation(j.part(), 1, arguments[0], 5, 4).terms.slice(0, 5)",
