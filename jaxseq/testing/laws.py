@@ -174,7 +174,7 @@ def law_resets(s: Subject) -> None:
     """a row with resets equals its pieces run apart: forwards, and backwards under a mask, by every recurrence."""
     T, B = 6, 2
     params, xs, carry = draw(s, T, (B,))
-    cuts = ((0, 6), (0, 2, 3, 6))  # of each row: where its pieces begin, and its end
+    cuts = ((0, 6), (0, 3, 5, 6))  # of each row: where its pieces begin, and its end; step 2 of the second is padded
     resets = jnp.asarray([[t > 0 and t in cuts[b] for b in range(B)] for t in range(T)])
     mask = holes(T, (B,))
 
