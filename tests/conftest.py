@@ -67,13 +67,25 @@ EVERY_NTH = {
     "test_equals_haiku_and_comes_back": 2,
     "test_every_cell_in_every_library": 12,
     "test_resets_are_the_loop_of_reinforcement_learning": 4,
+    "test_output_size_is_the_outputs": 8,
+    "test_a_stack_equals_two_unrolls_in_sequence": 4,
+    "test_every_cell_runs_over_a_series_or_says_why_not": 4,
+    "test_study_lifts_an_array_before_it_looks_at_single_steps": 4,
+    "test_in_a_cell_every_attention_is_driven_as_any_cell": 3,
+    "test_jit_traces_equal_cells_once": 4,
     "test_the_tutorials_translators": 2,
     "test_the_tutorials_forecasts": 2,
     "test_imports_flow_one_way": 6,
 }
 
 
-EVERYWHERE = {"test_every_cell_in_every_library": 4, "test_resets_are_the_loop_of_reinforcement_learning": 2}
+EVERYWHERE = {
+    "test_every_cell_in_every_library": 4,
+    "test_resets_are_the_loop_of_reinforcement_learning": 2,
+    "test_output_size_is_the_outputs": 3,
+    "test_a_stack_equals_two_unrolls_in_sequence": 2,
+    "test_study_lifts_an_array_before_it_looks_at_single_steps": 2,
+}
 """The same on every Python: what wraps each cell alike is tried on some, so that the tests take ten minutes."""
 
 
