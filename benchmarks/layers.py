@@ -98,7 +98,7 @@ def _thunks(
 ) -> dict[str, dict[str, Callable[[], Any]]]:
     """Return for each mode what to time by name; every system has shown that it computes what ours does."""
     params, xs = peers.setup(cell, shape)
-    found = peers.layers(cell, params, say, xs)
+    found = peers.layers(cell, params, xs, say)
     want = peers.want(found["jaxseq"], xs)
     thunks: dict[str, dict[str, Callable[[], Any]]] = {mode: {} for mode in MODES}
     for name, layer in found.items():

@@ -53,7 +53,7 @@ def _bytes(cell: str, shape: Shape, report: Report) -> dict[str, list[float]]:
     """Return the temporary bytes of every system, as lists of one."""
     params, xs = peers.setup(cell, shape)
     found: dict[str, Layer] = {name: peers.ours(cell, params, xs, name) for name in EXACT}
-    found |= {name: layer for name, layer in peers.layers(cell, params, report.warn, xs).items() if name != "jaxseq"}
+    found |= {name: layer for name, layer in peers.layers(cell, params, xs, report.warn).items() if name != "jaxseq"}
     sizes = {}
     for name, layer in found.items():
         like: Any = jax.ShapeDtypeStruct(jnp.moveaxis(xs, 0, layer.time).shape, xs.dtype)

@@ -66,6 +66,18 @@ def test_cells_are_timed(tmp_path, capsys, as_users_have_it):
     assert set(THEIRS) <= set(CELLS)
 
 
+def test_layers_and_memory_compare_with_every_peer(tmp_path, capsys, as_users_have_it):
+    """Outputs and gradients are compared before anything is timed; here each command runs to its table."""
+    file = tmp_path / "layers.json"
+    small = ["--cells", "gru", "--shapes", *"2 3 4 5".split()]
+    assert main(["layers", *small, "--modes", "forward", "--rounds", "3", "--pause", "0", "--json", str(file)]) == 0
+    (row,) = json.loads(file.read_text())["rows"]
+    assert {"jaxseq", "plain scan", "linen", "nnx", "equinox", "keras"} <= set(row["samples"])
+    assert main(["memory", *small, "--lengths", "3", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 2 and {"deferred", "checkpointed", "scan", "linen"} <= set(rows[0]["samples"])
+
+
 def test_cells_learn_a_task(tmp_path, capsys, as_users_have_it):
     file = tmp_path / "learned.json"
     names = "lru conv_gru indrnn".split()
