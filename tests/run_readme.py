@@ -13,11 +13,15 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 OTHERS = ("flax", "haiku", "equinox", "keras", "torch")
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a Markdown text that are in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def library_examples(text: str) -> list[str]:
     """Return the blocks of Python that import jaxseq and none of the other libraries."""
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     theirs = re.compile(rf"^(from|import) ({'|'.join(OTHERS)})", re.MULTILINE)
-    return [block for block in blocks if "jaxseq" in block and not theirs.search(block)]
+    return [block for block in blocks(text, "python") if "jaxseq" in block and not theirs.search(block)]
 
 
 if __name__ == "__main__":

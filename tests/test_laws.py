@@ -116,7 +116,7 @@ def resets_after_the_step(cell, params, xs, carry, *, resets=None, reverse=False
 
 
 def resets_in_reverse_where_it_does_forward(cell, params, xs, carry, *, resets=None, reverse=False, **rest):
-    """As if `unroll` had not moved the marks: a piece is entered at its first step, in place of its last."""
+    """As if `unroll` had not moved the marks: a piece is entered at its first step, instead of its last."""
     if resets is not None and reverse:
         resets = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
     return scan(cell, params, xs, carry, resets=resets, reverse=reverse, **rest)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import run_readme
 
 import jaxseq
 from jaxseq.cells import lstm
@@ -21,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return run_readme.blocks(README, language)
 
 
 def test_the_lstm_shown_is_the_lstm(as_users_have_it):
