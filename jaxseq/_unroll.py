@@ -12,8 +12,9 @@ import numpy as np
 
 from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
+from jaxseq.cells._closed import globals_read, is_closed
 from jaxseq.cells._inputs import check_input_type, lift_sequence
-from jaxseq.cells._recipe import globals_read, is_closed, join, split
+from jaxseq.cells._recipe import is_hashable, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import Recurrence, deferred, over_features
@@ -115,17 +116,9 @@ def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tupl
     if traced or not (is_closed(cell) and is_closed(recurrence)):
         return _drive(cell, recurrence, reverse, data)
     read = globals_read((cell, recurrence))
-    if read is None or not _hashable((static, recurrence)):
+    if read is None or not is_hashable((static, recurrence)):
         return _drive(cell, recurrence, reverse, data)
     return _compiled(static, recurrence, reverse, read, arrays, data)
-
-
-def _hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:  # a part is a mutable object, or a frozen one that holds an array
-        return False
-    return True
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseq._layers import Bidirectional, bidirectional
+from jaxseq._layers import Bidirectional, bidirectional, init_layers
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
 from jaxseq.attention import Attention, AttentionCellParams, additive, first_carry, reading, with_attention
@@ -207,11 +207,7 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
         E, H = embedding, hidden
         k_source, k_target, k_encoder, k_bridge, k_decoder, k_deep, k_logits = jax.random.split(key, 7)
 
-        def layer(key: Key, below: int) -> Bidirectional:
-            return Bidirectional(*(cell.init(k, below, H, dtype=dtype) for k in jax.random.split(key)))
-
-        widths = [E] + [2 * H] * (layers - 1)
-        encoder = tuple(layer(k, D) for k, D in zip(jax.random.split(k_encoder, layers), widths, strict=True))
+        encoder = init_layers(k_encoder, (cell,) * layers, E, H, dtype=dtype)
         carry = cell.initial_carry(encoder[0].forward)
         check_has_h("translator", cell, carry)
         bridge_keys = jax.random.split(k_bridge, len(carry))

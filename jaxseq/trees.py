@@ -11,14 +11,15 @@ import numpy as np
 from jaxseq.notation import Key, Tree
 
 
-def named_leaves(tree: Tree) -> dict[str, Any]:
+def named_leaves(tree: Tree, separator: str = ".") -> dict[str, Any]:
     """Return the leaves of a tree by name: ``"f"``, and in a stack ``"0.f"``.
 
     Example:
       >>> named_leaves(({"f": 1}, {"i": 2, "f": 3}))
       {'0.f': 1, '1.f': 3, '1.i': 2}
     """
-    return {jax.tree_util.keystr(path, simple=True, separator="."): a for path, a in jax.tree.leaves_with_path(tree)}
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator=separator): a for path, a in leaves}
 
 
 def leaves_by_path(tree: Tree) -> dict[str, Any]:

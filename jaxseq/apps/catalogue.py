@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import CELLS, Cell
@@ -73,15 +72,8 @@ def entry(cell: Cell) -> Entry:
 
 def _shapes(cell: Cell, D: int, H: int) -> tuple[Params, Tree]:
     """Return the shapes of a cell's params and of its gates."""
-
-    def step(key: jax.Array) -> tuple[Params, Tree]:
-        params = cell.init(key, D, H)
-        places = (1,) * cell.spatial
-        xs = cell.lift(jnp.zeros((1, *places, D), jnp.float32))
-        x = jax.tree.map(lambda a: a[0], xs)
-        return params, cell.advance(params, cell.initial_carry(params, places), cell.input_terms(params, x))[2]
-
-    return jax.eval_shape(step, jax.random.key(0))
+    params = jax.eval_shape(lambda key: cell.init(key, D, H), jax.random.key(0))
+    return params, cell.shapes(params, D)[2]
 
 
 def _shape(shape: tuple[int, ...], D: int, H: int) -> str:

@@ -158,21 +158,33 @@ class Cell(Made, Generic[P, K, O, G]):
         Raises:
           InputError: if D is needed, or the output is not one array.
         """
+        shape = jax.eval_shape(self.features, self.shapes(params, input_size)[1])
+        if not isinstance(shape, jax.ShapeDtypeStruct):
+            raise InputError(f"{self.name}: the output is not one array but {type(shape).__name__}")
+        return shape.shape[-1]
+
+    def shapes(self, params: P, input_size: int | None = None) -> tuple[K, O, G]:
+        """Return ``(carry, out, gates)`` of a step without batch axes, as shapes and dtypes. Nothing is computed.
+
+        Args:
+          params: the cell's, or their shapes.
+          input_size: D, for params without a matrix W from which it could be read.
+
+        Raises:
+          InputError: if D is needed.
+        """
         D = input_size_of(params) if input_size is None else input_size
         if D is None:
             raise InputError(f"{self.name}: the input size cannot be read from these params; give input_size")
         x = jax.ShapeDtypeStruct((1,) * (1 + self.spatial) + (D,), jax.tree.leaves(params)[0].dtype)
 
-        def out(params: P, xs: Array) -> Array:
+        def step(params: P, xs: Array) -> tuple[K, O, G]:
             x = jax.tree.map(lambda a: a[0], self.lift(xs))
             given: Any = params if self.remember is None else Sourced(params, self.remember(params, None))
             carry = self.initial_carry(given, (1,) * self.spatial)
-            return self.features(self.advance(given, carry, self.input_terms(given, x))[1])
+            return self.advance(given, carry, self.input_terms(given, x))
 
-        shape = jax.eval_shape(out, params, x)
-        if not isinstance(shape, jax.ShapeDtypeStruct):
-            raise InputError(f"{self.name}: the output is not one array but {type(shape).__name__}")
-        return shape.shape[-1]
+        return jax.eval_shape(step, params, x)
 
     def __repr__(self) -> str:
         return f"<Cell {self.name}>"

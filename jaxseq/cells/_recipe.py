@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -81,8 +80,17 @@ class Number:
     value: Any = dataclasses.field(compare=False)
 
 
+def is_hashable(value: Any) -> bool:
+    """Return whether a value has a hash: not if an array, a list or another mutable object is in it."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def exact(value: Any) -> Any:
-    """Return a value to be compared in place of `value`, in which every number is a `Number`."""
+    """Return what `value` is compared by: the same, with every number in it a `Number`."""
     if isinstance(value, bool | int | float | complex | np.generic):
         return Number(type(value), repr(value), value)
     return (type(value), *map(exact, value)) if isinstance(value, tuple) else value
@@ -140,11 +148,7 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
     @functools.wraps(function)
     def call(*args: A.args, **options: A.kwargs) -> R:
         given = _Call((exact(args), tuple((name, exact(value)) for name, value in options.items())), args, options)
-        try:
-            hash(given)
-        except TypeError:
-            return function(*args, **options)
-        return cached(given)
+        return cached(given) if is_hashable(given) else function(*args, **options)
 
     call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
     return call
@@ -243,9 +247,13 @@ class Made:
         return self._identity() == other._identity()
 
     def __hash__(self) -> int:
-        if split(self)[1]:
-            raise TypeError(f"{self!r} holds arrays and has no hash; make it inside the function that is compiled")
-        return hash(self._identity())
+        try:
+            return hash(self._identity())
+        except TypeError:
+            if split(self)[1]:
+                message = f"{self!r} holds arrays and has no hash; make it inside the function that is compiled"
+                raise TypeError(message) from None
+            raise
 
     def __reduce__(self) -> Any:
         return (type(self), self._fields()) if self.recipe is None else (Recipe.make, (self.recipe,))
@@ -287,66 +295,6 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
 def _fits(value: Any) -> bool:
     """Return whether a value is a number that an array holds as it is, whatever the default dtypes are."""
     return type(value) is float or (type(value) is int and abs(value) < 2**31)
-
-
-def is_closed(value: Any) -> bool:
-    """Return whether a cell is identified by its hash: none of its functions is a closure.
-
-    A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
-    """
-    if isinstance(value, Made):
-        parts = value._fields() if value.recipe is None else value.recipe.identity()[2]
-        return all(map(is_closed, parts))
-    if isinstance(value, types.FunctionType):
-        return value.__closure__ is None and "<locals>" not in value.__qualname__
-    if isinstance(value, tuple):
-        return all(map(is_closed, value))
-    return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
-
-
-def globals_read(value: Any) -> tuple[Any, ...] | None:
-    """Return what a cell's functions read from the modules of users, to be compared with what they read later.
-
-    A global number may be set to another, and a helper be defined again, as in a notebook: what was compiled before
-    then serves no more. Functions of this package are taken to stay as they are, and so is what a module holds that is
-    read as ``module.value``.
-
-    Returns:
-      A hashable tuple, or None if there is none, as where an array or a list is read.
-    """
-    found: dict[tuple[int, str], Any] = {}
-    _look(value, found)
-    key = tuple(found.items())
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
-
-
-def _look(value: Any, found: dict[tuple[int, str], Any]) -> None:
-    if isinstance(value, Made):
-        parts = value._fields() if value.recipe is None else (value.recipe.factory, *value.recipe.identity()[2])
-        for part in parts:
-            _look(part, found)
-    elif isinstance(value, tuple):
-        for part in value:
-            _look(part, found)
-    elif isinstance(value, types.FunctionType):
-        function = inspect.unwrap(value)
-        if isinstance(function, types.FunctionType) and not (function.__module__ or "").startswith("jaxseq."):
-            for name in _names(function.__code__):
-                place = (id(function.__globals__), name)
-                if name in function.__globals__ and place not in found:
-                    read = function.__globals__[name]
-                    found[place] = exact(read)
-                    _look(read, found)
-
-
-def _names(code: types.CodeType) -> tuple[str, ...]:
-    """Return the names of globals (and attributes) in a function and those defined in it."""
-    inner = [_names(const) for const in code.co_consts if isinstance(const, types.CodeType)]
-    return sum(inner, code.co_names)
 
 
 def join(static: Any, arrays: list[Any]) -> Any:

@@ -181,7 +181,7 @@ def init_params(key: Key, cell: Cell, problem: Problem, hidden: int, init: Init 
 
 def outputs(cell: Cell, params: ModelParams, batch: Batch) -> Array:
     """Return the model's outputs for a batch, ``[T, B, O]``."""
-    return params.readout(unroll(cell, params.cell, cell.lift(batch.xs), mask=batch.mask)[1])
+    return params.readout(unroll(cell, params.cell, batch.xs, mask=batch.mask)[1])
 
 
 def drawn_loss(cell: Cell, problem: Problem, batch: int) -> Callable[[ModelParams, Key], Array]:

@@ -1,4 +1,4 @@
-"""Parallel in time, for cells whose state is linear: all T steps in about 2 log2 T rounds in place of T.
+"""Parallel in time, for cells whose state is linear: all T steps in about 2 log2 T rounds instead of T.
 
 A cell that says ``linear="elementwise"`` has a new carry that is affine in the old one, each unit of its own past only,
 ``new = A old + b``; two such steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours
@@ -29,7 +29,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import first_carry, hold, over_features
+from jaxseq.recurrence._scan import hold, over_features, reset_carry
 
 Matrix = list[dict[int, Array]]
 """For each leaf of the carry a row: an array in its shape for each leaf of that shape, by its number."""
@@ -71,7 +71,7 @@ def associative(
         A, b = jax.vmap(lambda wx: _affine(cell, params, carry, wx))(terms)
         if mask is not None:
             A, b = _identity_where_padded(mask, A, b)
-        initial = jax.tree.leaves(first_carry(cell, params, xs, resets))
+        initial = jax.tree.leaves(reset_carry(cell, params, xs, resets))
         if resets is not None:
             A, b = _constant_where_reset(resets, A, b, initial)
         A, b = lax.associative_scan(_join, (A, b), reverse=reverse)

@@ -30,7 +30,7 @@ from jaxseq.cells import Cell
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh
-from jaxseq.recurrence._scan import first_carry, hold, over_time, restart
+from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -64,7 +64,7 @@ def deferred(
       (5, 20)
     """
     static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
-    initial = first_carry(cell, params, xs, resets)
+    initial = reset_carry(cell, params, xs, resets)
     return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
 
 
@@ -196,7 +196,7 @@ def _features_first(tree: Tree) -> Tree:
     """Return the same arrays, laid out in a CPU's memory as the products after the loop want to read them.
 
     Left to itself, XLA for CPU transposes the cotangent of the terms instead, which is G times larger (LSTM of 64, 100,
-    256, 256: 101 in place of 108 milliseconds).
+    256, 256: 101 instead of 108 milliseconds).
     """
     if not _on_cpu() or on_mesh():  # sharded axes cannot be merged
         return tree

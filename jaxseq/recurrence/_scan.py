@@ -63,7 +63,7 @@ def scan(
             outs[t] = where(mask[t], out, 0)
     """
     wx = cell.input_terms(params, xs)
-    initial = first_carry(cell, params, xs, resets)
+    initial = reset_carry(cell, params, xs, resets)
 
     def step(carry: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, Tree]:
         wx, real, begins = at_t
@@ -81,7 +81,7 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
     return lax.scan(step, carry, xs, reverse=reverse)
 
 
-def first_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
+def reset_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
     """Return the carry that a reset goes back to, None where there are no resets."""
     return None if resets is None else cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
 

@@ -66,7 +66,7 @@ def what_if(
       mask: bool ``[T, B]``.
       changes: by the name of a gate or of a state (in a stack ``"0.f"``): a number, an array that broadcasts to
         ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
-      swapped: what to run over in place of xs, of the same shapes.
+      swapped: what to run over instead of xs, of the same shapes.
       loss: of what `unroll` returns, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
 
     Memory is that of two runs.

@@ -45,7 +45,7 @@ def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
 
 def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
     """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
-    _, outs = unroll(cell, params.cell, cell.lift(windows))
+    _, outs = unroll(cell, params.cell, windows)
     return params.head(outs[-1])
 
 
@@ -73,7 +73,7 @@ class Forecaster(NamedTuple):
 
     def free_running(self, values: np.ndarray, steps: int) -> np.ndarray:
         """Return ``[seeds, steps, D]``: what follows `values`, each forecast fed back as if it had been seen."""
-        return run_on(self.scaler, values, self.config.window, steps, lambda w: self.next(w), self.config.seeds)
+        return run_on(self.scaler, values, self.config.window, steps, self.next, self.config.seeds)
 
 
 def run_on(

@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.custom import is_code
 from jaxseq.apps.progress import say
-from jaxseq.apps.settings import check_seed
+from jaxseq.apps.settings import check_seed, require_at_least
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.study import parts, small
 from jaxseq.apps.translate.config import KIND as TRANSLATION
@@ -57,9 +57,7 @@ class Subject:
                 raise InputError(
                     f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
                 )
-            for name in ("steps", "hidden"):
-                if getattr(self, name) < 1:
-                    raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
+            require_at_least(1, ("steps", "hidden"), self)
             check_seed(self.seed)
             return
         if unfit := given.keys() & {"problem", "steps", "hidden", "seed"}:

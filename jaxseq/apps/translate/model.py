@@ -175,7 +175,7 @@ def best_params(path: Path, config: TranslateConfig, model: Seq2Seq, source: Voc
     """Return the best parameters that a run has saved.
 
     Raises:
-      InputError: if there are none, or they do not fit the settings or the vocabularies.
+      InputError: if nothing was saved, or it does not fit the settings or the vocabularies.
     """
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
     like = jax.eval_shape(lambda key: model.init(key, len(source), len(target), **sizes), jax.random.key(0))

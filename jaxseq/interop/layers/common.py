@@ -14,6 +14,7 @@ from jaxseq.cells import Cell
 from jaxseq.cells._checks import check_is_cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.trees import named_leaves
 
 Options = tuple[tuple[str, Any], ...]
 """Keyword arguments of a cell's init, hashable as libraries want the fields of a layer to be."""
@@ -65,8 +66,7 @@ def by_name(params: Params) -> dict[str, Any]:
       >>> list(by_name(stack(rnn, rnn).init(jax.random.key(0), 3, 5)))
       ['0/W', '0/U', '0/b', '1/W', '1/U', '1/b']
     """
-    leaves = jax.tree.leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): a for path, a in leaves}
+    return named_leaves(params, separator="/")
 
 
 def from_names(like: Params, arrays: Mapping[str, Any]) -> Params:

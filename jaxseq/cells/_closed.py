@@ -1,0 +1,66 @@
+"""Whether a program that was compiled for a cell may serve again: only if nothing that its functions see can change."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from typing import Any
+
+from jaxseq.cells._recipe import Made, exact, is_hashable
+
+
+def is_closed(value: Any) -> bool:
+    """Return whether a cell is identified by its hash: none of its functions is a closure.
+
+    A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
+    """
+    if isinstance(value, Made):
+        parts = value._fields() if value.recipe is None else value.recipe.identity()[2]
+        return all(map(is_closed, parts))
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None and "<locals>" not in value.__qualname__
+    if isinstance(value, tuple):
+        return all(map(is_closed, value))
+    return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
+
+
+def globals_read(value: Any) -> tuple[Any, ...] | None:
+    """Return what a cell's functions read from the modules of users, to be compared with what they read later.
+
+    A global number may be set to another, and a helper be defined again, as in a notebook: what was compiled before
+    then serves no more. Functions of this package are taken to stay as they are, and so is what a module holds that is
+    read as ``module.value``.
+
+    Returns:
+      A hashable tuple, or None if there is none, as where an array or a list is read.
+    """
+    found: dict[tuple[int, str], Any] = {}
+    _look(value, found)
+    key = tuple(found.items())
+    return key if is_hashable(key) else None
+
+
+def _look(value: Any, found: dict[tuple[int, str], Any]) -> None:
+    if isinstance(value, Made):
+        parts = value._fields() if value.recipe is None else (value.recipe.factory, *value.recipe.identity()[2])
+        for part in parts:
+            _look(part, found)
+    elif isinstance(value, tuple):
+        for part in value:
+            _look(part, found)
+    elif isinstance(value, types.FunctionType):
+        function = inspect.unwrap(value)
+        if isinstance(function, types.FunctionType) and not (function.__module__ or "").startswith("jaxseq."):
+            for name in _names(function.__code__):
+                place = (id(function.__globals__), name)
+                if name in function.__globals__ and place not in found:
+                    read = function.__globals__[name]
+                    found[place] = exact(read)
+                    _look(read, found)
+
+
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names of globals (and attributes) in a function and those defined in it."""
+    inner = [_names(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    return sum(inner, code.co_names)
