@@ -27,7 +27,7 @@ from jaxseq.testing.compare import (
     differentiate,
     draw,
 )
-from jaxseq.testing.laws import LAWS, holes, loop
+from jaxseq.testing.laws import LAWS_OF_NUMBERS, holes, loop
 from jaxseq.trees import at, noisy
 
 __all__ = [
@@ -48,6 +48,9 @@ __all__ = [
     "loop",
     "noisy",
 ]
+
+LAWS: dict[str, Callable[[Subject], None]] = LAWS_OF_NUMBERS
+"""Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
 
 
 def check_cell(

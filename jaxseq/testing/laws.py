@@ -294,7 +294,7 @@ def law_repeats(s: Subject) -> None:
     assert_close("the same step again", s.cell.step(params, carry, at(xs, 0)), first, 0.0)
 
 
-LAWS: dict[str, Callable[[Subject], None]] = {
+LAWS_OF_NUMBERS: dict[str, Callable[[Subject], None]] = {
     "loop": law_loop,
     "input terms": law_input_terms,
     "batch": law_batch,
@@ -311,4 +311,4 @@ LAWS: dict[str, Callable[[Subject], None]] = {
     "finite": law_finite,
     "repeats": law_repeats,
 }
-"""Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
+"""Laws of what a cell computes, by name; each asserts, for a `Subject`, what the first line of its docstring says."""
