@@ -17,7 +17,9 @@ from jaxseq.cells._inputs import check_input_type, lift_sequence
 from jaxseq.cells._recipe import is_hashable, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.placement import wherever
 from jaxseq.recurrence import Recurrence, deferred, over_features
+from jaxseq.recurrence._scan import fresh_carry
 
 P = TypeVar("P")
 K = TypeVar("K")
@@ -94,8 +96,6 @@ def unroll(
     if mask is not None:
         mask = jnp.asarray(mask)
         check_mask(name, mask, steps)
-        # Zeroed here, not only held later: the gradient of a discarded NaN would still be NaN.
-        xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
     if resets is not None:
         resets = jnp.asarray(resets)
         check_mask(name, resets, steps, "resets", "a step begins a new sequence")
@@ -122,10 +122,22 @@ def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tupl
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
-    params, xs, carry, mask, resets = data
-    if carry is None:  # made here, where a call of numbers is compiled: leaf by leaf it would take a third of the call
-        carry = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
-    return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
+    params, *rest = data
+    static, arrays = split(cell)  # where arrays are moved, all are arguments: nothing may be closed over
+
+    def run(
+        params: Params, xs: Tree, carry: Carry | None, mask: Array | None, resets: Array | None, arrays: list[Array]
+    ) -> tuple[Carry, Tree]:
+        cell = join(static, arrays)
+        if carry is None:  # made here, where a call of numbers is compiled: leaf by leaf it would take a third of it
+            carry = fresh_carry(cell, params, xs)
+        if mask is not None:  # zeroed, not only held later: the gradient of a discarded NaN would still be NaN
+            xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
+        return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
+
+    leaf = jax.tree.leaves(data[1])[0]
+    batch = leaf.shape[1 : leaf.ndim - 1 - cell.spatial]
+    return wherever(run, params, *rest, arrays, first=(1, 0, 1, 1, None), batch=batch)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

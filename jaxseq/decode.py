@@ -118,7 +118,7 @@ def _generate(
         raise InputError(f"decode: start must be int [B], one token a row; got {start.dtype} of shape {start.shape}")
     if max_length < 1:
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
-    start = beside(start.astype(jnp.int32), carry)
+    start = beside(start.astype(jnp.int32), carry, start.shape)
     _, (logits, seen) = jax.eval_shape(step, carry, start)
 
     empty = Decoded(

@@ -1,20 +1,24 @@
-"""Where arrays live: loops whose state starts out in another place than the steps leave it.
+"""Where arrays live: on a mesh, the types of arrays say over which of its axes they are sharded or vary.
 
-On an Explicit mesh, and inside `jax.shard_map`, an array's type says over which axes of the mesh it is sharded or
-varies, and a loop must give back its state in the type that it took it in. Zeros made on the spot are the same
-everywhere; what a step computes from sharded inputs is not. `settled` moves the state, before the loop, to where the
-steps will leave it. Without such a mesh nothing is done.
+That is so on an Explicit mesh and inside `jax.shard_map`, and it asks for two things. A loop must give back its state
+in the type that it took it in: zeros made on the spot are the same everywhere, what a step computes from sharded inputs
+is not. `settled` moves the state, before the loop, to where the steps will leave it. And on an Explicit mesh the place
+of a result must follow from the places of its operands, which it does where rows alone are sharded, but not for a
+product with a sharded matrix: `wherever` then lets XLA find the places, as it does on an Auto mesh. Without a mesh, or
+on an Auto one, nothing is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
+from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
@@ -44,48 +48,159 @@ def on_mesh() -> bool:
     return not jax.sharding.get_abstract_mesh().empty
 
 
+def wherever(
+    function: Callable[..., Any], params: Tree, *data: Tree, first: Sequence[int | None], batch: tuple[int, ...]
+) -> Any:
+    """Return ``function(params, *data)``, wherever on an Explicit mesh the arrays are.
+
+    The rows of all data are moved to where those of the first sharded ones are. If nothing else is sharded, the type of
+    every result follows. If params or features are sharded as well, the function runs as on an Auto mesh, and its
+    results are sharded as they would be if params and features were whole, by rows alone: a matrix that is sharded by
+    columns can then follow on them.
+
+    Args:
+      function: what to run; it must be given every array of the mesh that it uses.
+      params: arrays without rows.
+      data: trees of arrays with rows; of a leaf without them, nothing is moved.
+      first: for each of `data` the axis where its batch axes begin; None if it is not known.
+      batch: the shape of the batch axes.
+
+    Raises:
+      InputError: if params or features are sharded and the function uses an array of the mesh that it was not given.
+    """
+    mesh = _explicit_mesh((params, data))
+    if mesh is None:
+        return function(params, *data)
+    if jax.sharding.get_abstract_mesh().empty:  # the arrays know their mesh, and jax.set_mesh was not called
+        with jax.sharding.use_abstract_mesh(mesh):
+            return wherever(function, params, *data, first=first, batch=batch)
+    places = zip(data, first, strict=True)
+    rows = next(filter(any, (_rows(tree, axis, batch) for tree, axis in places)), (None,) * len(batch))
+    data = tuple(_with_rows(tree, axis, rows, batch) for tree, axis in zip(data, first, strict=True))
+    by_rows = frozenset(_axes(rows))
+    if not _sharded_over(params) and _sharded_over(data) <= by_rows:
+        return function(params, *data)
+
+    def gathered(params: Tree, *data: Tree) -> Any:
+        return function(_whole_but(frozenset(), params), *_whole_but(by_rows, data))
+
+    types = jax.eval_shape(gathered, params, *data)
+    run = jax.sharding.auto_axes(function, axes=mesh.explicit_axes, out_sharding=jax.tree.map(_spec, types))
+    try:
+        return run(params, *data)
+    except ValueError as error:
+        if "context mesh" not in str(error):
+            raise
+        raise InputError(
+            "params or features are sharded on an Explicit mesh, and a function of the cell uses an array of that mesh "
+            "which is not in params: a closure, for example. Give it with the params, or use a mesh of Auto axes: "
+            f"jax.make_mesh({mesh.axis_sizes}, {mesh.axis_names}, axis_types=(jax.sharding.AxisType.Auto,) * "
+            f"{len(mesh.axis_names)})"
+        ) from error
+
+
+def beside(tree: Tree, like: Tree, batch: tuple[int, ...], like_first: int = 0) -> Tree:
+    """Return a tree, whose leaves are ``[*batch, ...]``, with its rows where those of another are.
+
+    Args:
+      tree: what to move, on an Explicit mesh; elsewhere it stays as it is.
+      like: a tree of arrays with these batch axes.
+      batch: their shape.
+      like_first: the axis of `like` where they begin.
+    """
+    return _with_rows(tree, 0, _rows(like, like_first, batch), batch)
+
+
 def rows_of(table: Array, indices: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
 
     On an Explicit mesh a gather must be told where its result belongs.
     """
-    if (spec := _explicit_spec(jax.typeof(indices))) is not None:
-        return table.at[indices].get(mode="clip", out_sharding=jax.sharding.PartitionSpec(*spec, None))
+    if any(spec := _spec(indices)):
+        return table.at[indices].get(mode="clip", out_sharding=PartitionSpec(*spec, None))
     return jnp.take(table, indices, axis=0, mode="clip")
-
-
-def beside(a: Array, tree: Tree) -> Array:
-    """Return ``a [B]`` or ``[B, ...]`` with its rows where a tree's, whose leaves are ``[B, ...]``, are."""
-    for leaf in jax.tree.leaves(tree):
-        spec = _explicit_spec(jax.typeof(leaf))
-        if spec and spec[0] is not None:
-            return jax.sharding.reshard(a, jax.sharding.PartitionSpec(spec[0], *[None] * (a.ndim - 1)))
-    return a
 
 
 def room(T: int, row: jax.ShapeDtypeStruct, value: float = 0) -> Array:
     """Return ``[T, *row.shape]`` filled with a value, each step where the row is."""
-    full = jnp.full((T, *row.shape), value, row.dtype)
-    spec = _explicit_spec(row)
-    return full if spec is None else jax.sharding.reshard(full, jax.sharding.PartitionSpec(None, *spec))
+    return _moved(jnp.full((T, *row.shape), value, row.dtype), PartitionSpec(None, *_spec(row)))
 
 
-def _explicit_spec(kind: Any) -> Any:
-    """Return the PartitionSpec of a type on an Explicit mesh, None where it is whole or there is no such mesh."""
-    sharding: Any = getattr(kind, "sharding", None)
-    spec = getattr(sharding, "spec", None)
-    explicit = spec is not None and any(spec) and sharding.mesh.are_all_axes_explicit
-    return spec if explicit else None
+def _explicit_mesh(tree: Tree) -> Any:
+    """Return the mesh, its Explicit axes in use: the one that is set, or else that of the arrays; None without one."""
+    meshes = [jax.sharding.get_abstract_mesh()]
+    if meshes[0].empty:
+        meshes = [jax.typeof(a).sharding.mesh for a in jax.tree.leaves(tree) if any(_spec(a))]
+    return next((mesh for mesh in meshes if mesh.explicit_axes), None)
+
+
+def _spec(a: Any) -> PartitionSpec:
+    """Return how an array, or a type, is sharded over the Explicit axes of a mesh."""
+    kind = a if isinstance(a, jax.ShapeDtypeStruct | jax.core.AbstractValue) else jax.typeof(a)
+    return getattr(getattr(kind, "sharding", None), "spec", None) or PartitionSpec()
+
+
+def _axes(spec: Iterable[Any]) -> set[str]:
+    """Return the axes of the mesh that a PartitionSpec names."""
+    entries = (entry if isinstance(entry, tuple) else (entry,) for entry in spec)
+    return {axis for entry in entries for axis in entry if isinstance(axis, str)}
+
+
+def _sharded_over(tree: Tree) -> set[str]:
+    return set().union(*(_axes(_spec(a)) for a in jax.tree.leaves(tree)))
+
+
+def _rows(tree: Tree, first: int | None, batch: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return how the batch axes of a tree's first sharded leaf are sharded."""
+    if first is not None:
+        here = slice(first, first + len(batch))
+        for a in jax.tree.leaves(tree):
+            if jnp.shape(a)[here] == batch and any(rows := tuple(_spec(a))[here]):
+                return rows
+    return (None,) * len(batch)
+
+
+def _with_rows(tree: Tree, first: int | None, rows: tuple[Any, ...], batch: tuple[int, ...]) -> Tree:
+    """Return a tree with its batch axes sharded as `rows` says."""
+    if first is None or not any(rows):
+        return tree
+    here = slice(first, first + len(batch))
+
+    def move(a: Array) -> Array:
+        if jnp.shape(a)[here] != batch:
+            return a
+        spec = [_kept(entry, lambda axis: axis not in _axes(rows)) for entry in _spec(a)]
+        spec += [None] * (jnp.ndim(a) - len(spec))
+        spec[here] = rows
+        return _moved(a, PartitionSpec(*spec))
+
+    return jax.tree.map(move, tree)
+
+
+def _whole_but(axes: frozenset[str], tree: Tree) -> Tree:
+    """Return a tree whose arrays are sharded over these axes at most."""
+    return jax.tree.map(
+        lambda a: _moved(a, PartitionSpec(*(_kept(entry, axes.__contains__) for entry in _spec(a)))), tree
+    )
+
+
+def _kept(entry: Any, keep: Callable[[str], bool]) -> Any:
+    """Return an entry of a PartitionSpec with those of its axes that are to be kept."""
+    if isinstance(entry, tuple):
+        return tuple(filter(keep, entry)) or None
+    return entry if entry is not None and keep(entry) else None
+
+
+def _moved(a: Array, spec: PartitionSpec) -> Array:
+    same = [entry or None for entry in _spec(a)] == [*spec]
+    return a if same or not any((*spec, *_spec(a))) else jax.sharding.reshard(a, spec)
 
 
 def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
     """Return the array, varying over the axes that `wanted` varies over, and sharded as it is."""
     if more := tuple(sorted(_varying(wanted) - _varying(jax.typeof(a)))):
         a = lax.pcast(a, more, to="varying")
-    spec = getattr(wanted.sharding, "spec", None)
-    if spec is not None and any(spec) and jax.typeof(a).sharding.spec != spec:
-        a = jax.sharding.reshard(a, spec)
-    return a
+    return _moved(a, _spec(wanted)) if any(_spec(wanted)) else a
 
 
 def _varying(kind: jax.ShapeDtypeStruct | jax.core.AbstractValue) -> frozenset[str]:

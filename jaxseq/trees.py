@@ -37,6 +37,11 @@ def at(tree: Tree, *where: Any) -> Tree:
     return jax.tree.map(lambda a: a[where], tree)
 
 
+def shapes(tree: Tree) -> Tree:
+    """Return the shapes and dtypes of a tree's arrays, without the places on a mesh that their types may have."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
+
+
 def noisy(key: Key, tree: Tree) -> Tree:
     """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
     leaves, structure = jax.tree.flatten(tree)

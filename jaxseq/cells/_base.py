@@ -17,9 +17,11 @@ import numpy as np
 
 from jaxseq.cells._checks import check_step, input_size_of
 from jaxseq.cells._inputs import as_it_is, lift_step
-from jaxseq.cells._recipe import Made, Recipe
+from jaxseq.cells._recipe import Made, Recipe, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key, Params, Tree
+from jaxseq.placement import wherever
+from jaxseq.trees import shapes
 
 P = TypeVar("P")
 """Params of a cell, a NamedTuple of arrays."""
@@ -136,8 +138,15 @@ class Cell(Made, Generic[P, K, O, G]):
         """
         x = lift_step(self, jax.tree.map(jnp.asarray, x))
         check_step(self, params, carry, x)
-        carry, out, _ = self.advance(params, carry, self.input_terms(params, x))
-        return carry, out
+        static, arrays = split(self)
+
+        def run(params: P, carry: K, x: Tree, arrays: list[Array]) -> tuple[K, O]:
+            cell = join(static, arrays)
+            return cell.advance(params, carry, cell.input_terms(params, x))[:2]
+
+        leaf = jax.tree.leaves(x)[0]
+        batch = leaf.shape[: leaf.ndim - 1 - self.spatial]
+        return wherever(run, params, carry, x, arrays, first=(0, 0, None), batch=batch)
 
     def advance(self, params: P, carry: K, wx: Tree) -> tuple[K, O, G]:
         """Take the recurrent half of a step, given the input terms: what a recurrence does in its loop."""
@@ -184,7 +193,7 @@ class Cell(Made, Generic[P, K, O, G]):
             carry = self.initial_carry(given, (1,) * self.spatial)
             return self.advance(given, carry, self.input_terms(given, x))
 
-        return jax.eval_shape(step, params, x)
+        return jax.eval_shape(step, shapes(params), x)
 
     def __repr__(self) -> str:
         return f"<Cell {self.name}>"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxseq.cells._inputs import check_input_type
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.trees import shapes
 
 if TYPE_CHECKING:
     from jaxseq.cells._base import Cell
@@ -94,7 +95,7 @@ def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
 
 def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
     """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, except for its values."""
-    wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
+    wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), shapes(params))
     advice = f"start from {cell.name}.initial_carry(params, {batch_shape})"
     if getattr(carry, "dtype", None) == jnp.bool_:
         raise InputError(f"{cell.name}: got a mask where the carry belongs; give it by name: mask=mask, or resets=")
@@ -134,7 +135,7 @@ def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | 
     swapped = xs is None
     if carry is not None and isinstance(xs, tuple):
         batch = next((a.shape[:-1] for a in jax.tree.leaves(carry)), ())  # a source that is read has these as well
-        wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch), params)
+        wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch), shapes(params))
         here, there = (str(jax.tree.structure(tree)) == str(jax.tree.structure(wanted)) for tree in (xs, carry))
         swapped = here and not there
     if swapped:

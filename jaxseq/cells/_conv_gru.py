@@ -53,9 +53,12 @@ def convolve(x: Array, W: Array) -> Array:
 
     The picture is padded with zeros and keeps its size; as usual in this field it is a correlation.
     """
-    flat = x.reshape(-1, *x.shape[-3:])
-    out = jax.lax.conv_general_dilated(flat, W, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    return out.reshape(*x.shape[:-1], W.shape[-1])
+    rows_first = jnp.moveaxis(x, -4, 0) if x.ndim > 4 else x  # rows on devices can be merged with time only so
+    out = jax.lax.conv_general_dilated(
+        rows_first.reshape(-1, *x.shape[-3:]), W, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    out = out.reshape(*rows_first.shape[:-1], W.shape[-1])
+    return jnp.moveaxis(out, 0, -4) if x.ndim > 4 else out
 
 
 def initial_carry(params: ConvGRUParams, batch_shape: tuple[int, ...] = ()) -> Hidden:

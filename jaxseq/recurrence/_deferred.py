@@ -178,8 +178,12 @@ def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
     """
     cell = join(static, bound[0])
     params = bound[1]
-    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
-    wx, uh = jax.eval_shape(lambda p, k, x: (cell.input_terms(p, x), cell.hidden_terms(p, k)), params, carry, x)
+
+    def terms(params: Params, carry: Carry, xs: Tree) -> tuple[Tree, Tree]:
+        x = jax.tree.map(lambda a: a.sum(axis=0), xs)  # of one step, sharded as that is; there may be none to take
+        return cell.input_terms(params, x), cell.hidden_terms(params, carry)
+
+    wx, uh = jax.eval_shape(terms, params, carry, xs)
     if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
         return False
 

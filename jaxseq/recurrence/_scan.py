@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.placement import settled
+from jaxseq.placement import beside, settled
 
 
 class Recurrence(Protocol):
@@ -83,7 +83,13 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
 
 def reset_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
     """Return the carry that a reset goes back to, None where there are no resets."""
-    return None if resets is None else cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
+    return None if resets is None else fresh_carry(cell, params, xs)
+
+
+def fresh_carry(cell: Cell, params: Params, xs: Tree) -> Carry:
+    """Return the carry before ``xs [T, B, D]``, its rows where those of xs are."""
+    batch = jax.tree.leaves(xs)[0].shape[1:-1]
+    return beside(cell.initial_carry(params, batch), xs, batch, 1)
 
 
 def restart(begins: Array | None, initial: Carry | None, carry: Carry) -> Carry:
