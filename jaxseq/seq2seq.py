@@ -26,7 +26,7 @@ from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.placement import rows_of
+from jaxseq.placement import rows_of, wherever
 
 
 class Encoded(NamedTuple):
@@ -69,12 +69,15 @@ class Seq2Seq(NamedTuple):
 
     def step(self, params: Params, encoded: Encoded) -> TokenStep:
         """Return the token step ``(carry, tokens) -> (carry, (logits [B, V], weights [B, S]))`` for `jaxseq.decode`."""
-        reader = self.reader(encoded)
+
+        def one(params: Params, carry: Carry, tokens: Array, memory: Any) -> tuple[Carry, tuple[Array, Array]]:
+            y = self.embed(params, tokens)
+            carry, out = self.reader(Encoded(memory, carry)).step(params.decoder, carry, y)
+            return carry, (self.readout(params, out, y), self.weights(out))
 
         def step(carry: Carry, tokens: Array) -> tuple[Carry, tuple[Array, Array]]:
-            y = self.embed(params, tokens)
-            carry, out = reader.step(params.decoder, carry, y)
-            return carry, (self.readout(params, out, y), self.weights(out))
+            given = (carry, tokens, encoded.memory)
+            return wherever(one, params, *given, first=(0, 0, None), batch=tokens.shape)
 
         return step
 
@@ -102,16 +105,36 @@ class Seq2Seq(NamedTuple):
         """
         if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise InputError(f"decode: inputs must be int [T, B], time first; got {inputs.dtype} {inputs.shape}")
-        reader = self.reader(encoded)
-        k_embed, k_read = (None, None) if key is None else jax.random.split(key)
-        if forced is None:
-            ys = self.embed(params, inputs, k_embed)
-            carry, outs = unroll(reader, params.decoder, ys, encoded.carry)
-            return carry, (self.readout(params, outs, ys, k_read), self.weights(outs))
-        if forced.shape != inputs.shape or forced.dtype != jnp.bool_:
+        if forced is not None and (forced.shape != inputs.shape or forced.dtype != jnp.bool_):
             raise InputError(
                 f"decode: forced must be bool {inputs.shape}, as inputs; got {forced.dtype} {forced.shape}"
             )
+
+        def run(
+            params: Params, inputs: Array, forced: Array | None, carry: Carry, memory: Any, key: Key | None
+        ) -> tuple[Carry, tuple[Array, Array]]:
+            reader = self.reader(Encoded(memory, carry))
+            k_embed, k_read = (None, None) if key is None else jax.random.split(key)
+            if forced is not None:
+                return self._mixed(params, reader, carry, inputs, forced, k_embed, k_read)
+            ys = self.embed(params, inputs, k_embed)
+            carry, outs = unroll(reader, params.decoder, ys, carry)
+            return carry, (self.readout(params, outs, ys, k_read), self.weights(outs))
+
+        data = (inputs, forced, encoded.carry, encoded.memory, key)
+        return wherever(run, params, *data, first=(1, 1, 0, None, None), batch=inputs.shape[1:])
+
+    def _mixed(
+        self,
+        params: Params,
+        reader: Cell,
+        carry: Carry,
+        inputs: Array,
+        forced: Array,
+        k_embed: Key | None,
+        k_read: Key | None,
+    ) -> tuple[Carry, tuple[Array, Array]]:
+        """Decode with the inputs where `forced` says so, and the model's own tokens elsewhere."""
 
         def one(state: tuple[Carry, Array], at_t: tuple[Array, Array, Array]) -> tuple[tuple[Carry, Array], Any]:
             (carry, previous), (t, given, true) = state, at_t
@@ -122,7 +145,7 @@ class Seq2Seq(NamedTuple):
             return (carry, jnp.argmax(logits, axis=-1).astype(inputs.dtype)), (logits, self.weights(out))
 
         steps = jnp.arange(inputs.shape[0])
-        (carry, _), seen = lax.scan(one, (encoded.carry, inputs[0]), (steps, inputs, forced))
+        (carry, _), seen = lax.scan(one, (carry, inputs[0]), (steps, inputs, forced))
         return carry, seen
 
 
@@ -227,6 +250,9 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
 
     def encode(params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
         check_source(source, mask)
+        return wherever(encoded, params, source, mask, key, first=(1, 1, None), batch=source.shape[1:])
+
+    def encoded(params: TranslatorParams, source: Array, mask: Array, key: Key | None) -> Encoded:
         keys = [None] * layers if key is None else jax.random.split(key, layers)
         xs = lookup(params.source, source)
         for k, layer in zip(keys, params.encoder, strict=True):

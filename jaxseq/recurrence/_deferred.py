@@ -177,23 +177,20 @@ def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
     Read off the jaxpr of their transpose: the two cotangents are then one and the same variable.
     """
     cell = join(static, bound[0])
-    params = bound[1]
 
-    def terms(params: Params, carry: Carry, xs: Tree) -> tuple[Tree, Tree]:
-        x = jax.tree.map(lambda a: a.sum(axis=0), xs)  # of one step, sharded as that is; there may be none to take
-        return cell.input_terms(params, x), cell.hidden_terms(params, carry)
-
-    wx, uh = jax.eval_shape(terms, params, carry, xs)
-    if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
-        return False
-
-    def pull(params: Params, old: Carry, wx: Tree, uh: Tree) -> Tree:
+    def cotangents(params: Params, old: Carry, xs: Tree) -> tuple[Tree, Tree] | None:
+        x = jax.tree.map(
+            lambda a: a.sum(axis=0, dtype=a.dtype), xs
+        )  # where one step is; there may be none
+        wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, old)
+        if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
+            return None
         value, pull = jax.vjp(lambda wx, uh: cell.equations(params, old, wx, uh)[:2], wx, uh)
         return pull(value)
 
-    cotangents = jax.make_jaxpr(pull)(params, carry, wx, uh).jaxpr.outvars
-    half = len(cotangents) // 2
-    return all(a is b for a, b in zip(cotangents[:half], cotangents[half:], strict=True))
+    found = jax.make_jaxpr(cotangents)(bound[1], carry, xs).jaxpr.outvars
+    half = len(found) // 2
+    return bool(found) and all(a is b for a, b in zip(found[:half], found[half:], strict=True))
 
 
 def _features_first(tree: Tree) -> Tree:
