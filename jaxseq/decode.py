@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Tree
-from jaxseq.placement import beside, room, settled
+from jaxseq.placement import any_on_mesh, beside, room, settled
 
 
 class TokenStep(Protocol):
@@ -130,7 +130,7 @@ def _generate(
 
     def more(state: tuple[Any, ...]) -> Array:
         t, _, _, alive, _ = state
-        return (t < max_length) & alive.any()
+        return (t < max_length) & any_on_mesh(alive)
 
     def one(state: tuple[Any, ...]) -> tuple[Any, ...]:
         t, carry, token, alive, done = state

@@ -111,6 +111,19 @@ def beside(tree: Tree, like: Tree, batch: tuple[int, ...], like_first: int = 0) 
     return _with_rows(tree, 0, _rows(like, like_first, batch), batch)
 
 
+def any_on_mesh(a: Array) -> Array:
+    """Return whether any entry is True; in a `jax.shard_map` of some axes, whether one is on any device of these.
+
+    XLA spreads the other axes, and its exchanges may be among all devices: in a loop that ends on one of them before it
+    does on others, these would wait for ever. Where all axes are in the map there are no such exchanges.
+    """
+    mesh, found = jax.sharding.get_abstract_mesh(), a.any()
+    axes = tuple(sorted(_varying(jax.typeof(a))))
+    if not axes or len(mesh.manual_axes) == len(mesh.axis_names):
+        return found
+    return lax.psum(found.astype(jnp.int32), axes) > 0
+
+
 def rows_of(table: Array, indices: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
 
@@ -198,9 +211,18 @@ def _moved(a: Array, spec: PartitionSpec) -> Array:
 
 def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
     """Return the array, varying over the axes that `wanted` varies over, and sharded as it is."""
-    if more := tuple(sorted(_varying(wanted) - _varying(jax.typeof(a)))):
-        a = lax.pcast(a, more, to="varying")
+    a = _vary(a, _varying(wanted))
     return _moved(a, _spec(wanted)) if any(_spec(wanted)) else a
+
+
+def varying_as(tree: Tree, like: Tree) -> Tree:
+    """Return the tree, each leaf varying over the axes of a `jax.shard_map` that `like`'s varies over."""
+    return jax.tree.map(lambda a, b: _vary(a, _varying(jax.typeof(b))), tree, like) if on_mesh() else tree
+
+
+def _vary(a: jax.Array, axes: frozenset[str]) -> jax.Array:
+    more = tuple(sorted(axes - _varying(jax.typeof(a))))
+    return lax.pcast(a, more, to="varying") if more else a
 
 
 def _varying(kind: jax.ShapeDtypeStruct | jax.core.AbstractValue) -> frozenset[str]:

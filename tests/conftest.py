@@ -33,7 +33,7 @@ import pytest
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 2)  # so that sharding can be tested
+jax.config.update("jax_num_cpu_devices", 8)  # so that sharding can be tested
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # no TF32 where there is a GPU

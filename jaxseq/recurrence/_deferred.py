@@ -179,9 +179,7 @@ def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
     cell = join(static, bound[0])
 
     def cotangents(params: Params, old: Carry, xs: Tree) -> tuple[Tree, Tree] | None:
-        x = jax.tree.map(
-            lambda a: a.sum(axis=0, dtype=a.dtype), xs
-        )  # where one step is; there may be none
+        x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)  # where one step is; there may be none
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, old)
         if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
             return None

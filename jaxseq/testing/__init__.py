@@ -27,6 +27,7 @@ from jaxseq.testing.compare import (
     differentiate,
     draw,
 )
+from jaxseq.testing.devices import LAWS_OF_DEVICES
 from jaxseq.testing.laws import LAWS_OF_NUMBERS, holes, loop
 from jaxseq.trees import at, noisy
 
@@ -49,7 +50,7 @@ __all__ = [
     "noisy",
 ]
 
-LAWS: dict[str, Callable[[Subject], None]] = LAWS_OF_NUMBERS
+LAWS: dict[str, Callable[[Subject], None]] = {**LAWS_OF_NUMBERS, **LAWS_OF_DEVICES}
 """Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
 
 
@@ -66,7 +67,8 @@ def check_cell(
 
     Args:
       cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.lift`` returns.
-      input_size: D. The laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another.
+      input_size: D. Laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another. Those
+        of devices use B = 1 to 8, as many as there are devices, and a multiple of H.
       hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
       recurrences: the recurrences to drive the cell by, by name.
       seed: of the random params, carry and inputs.
