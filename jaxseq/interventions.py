@@ -22,6 +22,7 @@ from jaxseq.cells._recipe import NUMBERS_ARE_DATA, Made, Recipe
 from jaxseq.errors import InputError, choose
 from jaxseq.jaxprs import result
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.placement import varying_as
 from jaxseq.trees import named_leaves
 
 Change = Callable[[Array, Callable[[str], Array]], Array]
@@ -194,6 +195,7 @@ class _Evaluation:
                 f"{self.cell}: {name} is {old.dtype} of shape {old.shape}; the change made it {new.dtype} of shape "
                 f"{new.shape}"
             )
+        new = varying_as(new, old)  # a constant is the same everywhere
         self.asked.pop()
         del self.waiting[v]
         self.known[v] = new

@@ -80,12 +80,21 @@ def _explicit_spec(kind: Any) -> Any:
 
 def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
     """Return the array, varying over the axes that `wanted` varies over, and sharded as it is."""
-    if more := tuple(sorted(_varying(wanted) - _varying(jax.typeof(a)))):
-        a = lax.pcast(a, more, to="varying")
+    a = _vary(a, _varying(wanted))
     spec = getattr(wanted.sharding, "spec", None)
     if spec is not None and any(spec) and jax.typeof(a).sharding.spec != spec:
         a = jax.sharding.reshard(a, spec)
     return a
+
+
+def varying_as(tree: Tree, like: Tree) -> Tree:
+    """Return the tree, each leaf varying over the axes of a `jax.shard_map` that the same leaf of `like` varies over."""
+    return jax.tree.map(lambda a, b: _vary(a, _varying(jax.typeof(b))), tree, like) if on_mesh() else tree
+
+
+def _vary(a: jax.Array, axes: frozenset[str]) -> jax.Array:
+    more = tuple(sorted(axes - _varying(jax.typeof(a))))
+    return lax.pcast(a, more, to="varying") if more else a
 
 
 def _varying(kind: jax.ShapeDtypeStruct | jax.core.AbstractValue) -> frozenset[str]:

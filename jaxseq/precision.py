@@ -106,6 +106,16 @@ def _product(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) ->
     return of.bind(x.astype(dtype), y.astype(dtype), **params)
 
 
+def _emulated(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:
+    """Return the same number by a product in the operands' own dtype, for a CPU and outside of compiled functions.
+
+    XLA for CPU has not every product of bfloat16 (jaxlib 0.10: "Unsupported element type for DotThunk"), and where it
+    converts operands back by itself it may drop the rounding.
+    """
+    rounded = partial(lax.reduce_precision, exponent_bits=jnp.finfo(dtype).nexp, mantissa_bits=jnp.finfo(dtype).nmant)
+    return of.bind(rounded(x), rounded(y), **params)
+
+
 def _abstract(x: Any, y: Any, *, of: Primitive, dtype: Any, **params: Any) -> Any:
     return of.abstract_eval(x, y, **params)[0]
 
@@ -127,8 +137,9 @@ def _batched(args: Sequence[Array], axes: Sequence[int | None], *, of: Primitive
     return _rounded(lambda _, *data: mapped(*data), dtype)((), *args), 0
 
 
-product_p.def_impl(_product)
+product_p.def_impl(_emulated)
 product_p.def_abstract_eval(_abstract)
 mlir.register_lowering(product_p, mlir.lower_fun(_product, multiple_results=False))
+mlir.register_lowering(product_p, mlir.lower_fun(_emulated, multiple_results=False), platform="cpu")
 ad.defbilinear(product_p, _left, _right)
 batching.primitive_batchers[product_p] = _batched
