@@ -13,6 +13,7 @@ from jaxseq._unroll import Trace, length_mask, trace, unroll
 from jaxseq.attention import ATTENTIONS
 from jaxseq.cells import CELLS, Cell, stack
 from jaxseq.errors import InputError
+from jaxseq.precision import mixed
 from jaxseq.recurrence import RECURRENCES
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "layers",
     "length_mask",
     "losses",
+    "mixed",
     "recurrence",
     "seq2seq",
     "stack",

@@ -13,10 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Carry, Key, Tree
+from jaxseq.notation import Array, Carry, Key, Tree, widened
 from jaxseq.placement import any_on_mesh, beside, room, settled
+from jaxseq.tokens import check_tokens
 
 
 class TokenStep(Protocol):
@@ -62,7 +65,8 @@ def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length:
       pad: what fills a row after its EOS.
 
     Raises:
-      InputError: if max_length is below 1 or start is not a row of integers.
+      InputError: if max_length is below 1, start is not a row of integers, or has an id that is known and not from 0 to
+        V - 1; when a gradient is pulled back through it. Forward mode works.
 
     Example:
       >>> chain = jnp.eye(4)[jnp.array([0, 0, 3, 1])]  # after token 2 comes 3, after 3 comes 1, which is EOS
@@ -113,13 +117,14 @@ def _generate(
     max_length: int,
     pad: int,
 ) -> Decoded:
-    start = jnp.asarray(start)
+    start = given = jnp.asarray(start)
     if start.ndim != 1 or not jnp.issubdtype(start.dtype, jnp.integer):
         raise InputError(f"decode: start must be int [B], one token a row; got {start.dtype} of shape {start.shape}")
     if max_length < 1:
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
     start = beside(start.astype(jnp.int32), carry, start.shape)
     _, (logits, seen) = jax.eval_shape(step, carry, start)
+    check_tokens("decode: start", given, logits.shape[-1])
 
     empty = Decoded(
         tokens=room(max_length, jax.typeof(start), pad),
@@ -136,7 +141,8 @@ def _generate(
         t, carry, token, alive, done = state
         carry, (logits, seen) = step(carry, token)
         token = choose(t, logits).astype(jnp.int32)
-        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
+        log_p = jax.nn.log_softmax(widened(logits)).astype(logits.dtype)
+        log_prob = jnp.take_along_axis(log_p, token[:, None], axis=-1)[:, 0]
 
         def put(into: Array, row: Array) -> Array:
             shown = alive.reshape(alive.shape + (1,) * (row.ndim - 1))
@@ -151,4 +157,25 @@ def _generate(
         return t + 1, carry, token, alive & (token != eos), done
 
     state = settled(one, (jnp.int32(0), carry, start, jnp.ones_like(start, bool), empty))
-    return lax.while_loop(more, one, state)[-1]
+    done = lax.while_loop(more, one, state)[-1]
+    return jax.tree.map(lambda a: forward_only_p.bind(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, done)
+
+
+forward_only_p = Primitive("forward_only")
+"""The identity, whose derivative can be pushed forward and not pulled back: the error comes before that of the loop."""
+
+
+def _refuse(*_: Any) -> None:
+    raise InputError(
+        "decode: greedy and sample have no gradient in reverse mode: their loop stops where the tokens say. Generate "
+        "first; then compute the log-probabilities of these tokens in one pass, model.decode(params, encoded, inputs) "
+        "with inputs SOS and the tokens without the last, and differentiate those, weighted by rewards for REINFORCE. "
+        "To train a model on its own tokens, give model.decode `forced`"
+    )
+
+
+forward_only_p.def_impl(lambda a: a)
+forward_only_p.def_abstract_eval(lambda a: a)
+mlir.register_lowering(forward_only_p, lambda _, a: [a])
+ad.deflinear2(forward_only_p, _refuse)
+batching.defvectorized(forward_only_p)

@@ -20,6 +20,7 @@ from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_is_cell
 from jaxseq.cells._recipe import NUMBERS_ARE_DATA, Made, Recipe
 from jaxseq.errors import InputError, choose
+from jaxseq.jaxprs import result
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import varying_as
 from jaxseq.trees import named_leaves
@@ -177,9 +178,8 @@ class _Evaluation:
 
     def _compute(self, v: Any) -> None:
         eqn = self.producer[v]
-        results = eqn.primitive.bind(*map(self.value, eqn.invars), **eqn.primitive.get_bind_params(eqn.params))
-        for out, result in zip(eqn.outvars, results if eqn.primitive.multiple_results else [results], strict=True):
-            self.known.setdefault(out, result)
+        for out, value in zip(eqn.outvars, result(eqn, [self.value(v) for v in eqn.invars]), strict=True):
+            self.known.setdefault(out, value)
 
     def _changed(self, v: Any) -> Array:
         name, change = self.waiting[v]

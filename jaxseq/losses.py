@@ -1,26 +1,39 @@
-"""Losses over padded batches, and how they are reduced: the one place where a mask meets a loss."""
+"""Losses over padded batches, and how they are reduced: the one place where a mask meets a loss.
+
+A loss has the dtype of its arguments; every sum in it is taken in float32 at least, since bfloat16 counts to 256 and no
+further.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.notation import Array, wide
+from jaxseq.notation import Array, wide, widened
+from jaxseq.tokens import check_tokens
 
 
 def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
     """Return the loss of each token in nats, ``[T, B]``, of ``logits [T, B, V]`` and integer ``targets [T, B]``.
 
+    Targets that are traced are not checked: one above V - 1 has the loss NaN, -1 is the last, as in NumPy.
+
     With `label_smoothing` e the target distribution is ``(1 - e) one_hot + e / V`` (Szegedy et al. 2016,
     arXiv:1512.00567, section 7); 0 gives the negative log-likelihood.
+
+    Raises:
+      InputError: if targets are known, and one is not from 0 to V - 1.
 
     Example:
       >>> round(float(cross_entropy(jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), int))[0, 0]), 4)  # ln 4
       1.3863
     """
-    logp = jax.nn.log_softmax(logits)
-    nll = -jnp.take_along_axis(logp, targets[..., None], axis=-1)[..., 0]
-    return nll if label_smoothing == 0 else (1 - label_smoothing) * nll - label_smoothing * logp.mean(-1)
+    check_tokens("cross_entropy: targets", targets, logits.shape[-1])
+    logp = jax.nn.log_softmax(widened(logits))
+    loss = -jnp.take_along_axis(logp, targets[..., None], axis=-1)[..., 0]
+    if label_smoothing != 0:
+        loss = (1 - label_smoothing) * loss - label_smoothing * logp.mean(-1)
+    return loss.astype(logits.dtype)
 
 
 def masked_mean(losses: Array, mask: Array) -> Array:
@@ -32,13 +45,14 @@ def masked_mean(losses: Array, mask: Array) -> Array:
       >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
       2.0
     """
-    return _over(jnp.where(mask, losses, jnp.zeros_like(losses)), mask.sum(), None)
+    return _over(jnp.where(mask, widened(losses), jnp.zeros((), wide(losses.dtype))), mask.sum(), None).astype(
+        losses.dtype
+    )
 
 
 def _over(losses: Array, count: Array, axis: int | None) -> Array:
-    """Return the sum of losses over a count: in float32 at least, since bfloat16 counts to 256 and no further."""
-    total = losses.astype(wide(losses.dtype)).sum(axis)
-    return (total / jnp.maximum(count, 1).astype(total.dtype)).astype(losses.dtype)
+    """Return the sum of wide losses over a count."""
+    return losses.sum(axis) / jnp.maximum(count, 1).astype(losses.dtype)
 
 
 def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
@@ -67,11 +81,11 @@ def per_sentence(losses: Array, counted: Array, mask: Array) -> tuple[Array, Arr
       >>> [float(a) for a in per_sentence(jnp.full((2, 1), 3.0), counted, jnp.ones((2, 1), bool))]
       [3.0, 1.5]
     """
-    kept = jnp.where(counted & mask, losses, jnp.zeros_like(losses))
-    sums = kept.astype(wide(losses.dtype)).sum(0)
-    return sums.mean().astype(losses.dtype), _over(kept, mask.sum(0), 0).mean()
+    kept = jnp.where(counted & mask, widened(losses), jnp.zeros((), wide(losses.dtype)))
+    minimised, reported = kept.sum(0).mean(), _over(kept, mask.sum(0), 0).mean()
+    return minimised.astype(losses.dtype), reported.astype(losses.dtype)
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> Array:
     """Return the mean over all elements of the squared differences."""
-    return jnp.mean((predictions - targets) ** 2)
+    return jnp.mean((widened(predictions) - widened(targets)) ** 2).astype(predictions.dtype)

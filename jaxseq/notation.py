@@ -39,3 +39,8 @@ Carry = Any
 def wide(dtype: Any) -> Any:
     """Return a dtype that counts exactly: float32, or the one given if that is wider. bfloat16 counts to 256."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
+def widened(a: Array) -> Array:
+    """Return an array in `wide` of its dtype."""
+    return a.astype(wide(a.dtype))

@@ -216,7 +216,7 @@ def _like(a: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
 
 
 def varying_as(tree: Tree, like: Tree) -> Tree:
-    """Return the tree, each leaf varying over the axes of a `jax.shard_map` that `like`'s varies over."""
+    """Return the tree, each leaf varying over those axes of a `jax.shard_map` over which its leaf in `like` varies."""
     return jax.tree.map(lambda a, b: _vary(a, _varying(jax.typeof(b))), tree, like) if on_mesh() else tree
 
 

@@ -27,11 +27,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell, made
-from jaxseq.cells._checks import check_has_h, check_is_cell
+from jaxseq.cells._checks import check_has_h, check_is_cell, params_dtype
 from jaxseq.dropout import keep_mask
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import altered
-from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.notation import Array, Carry, Key, Params, Tree, wide, widened
 
 
 def drop_inputs(key: Key, rate: float, xs: Array) -> Array:
@@ -194,7 +194,7 @@ def recurrent_dropout(cell: Cell, gate: str = "g") -> Cell:
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, masks = wx
-        changes = {} if masks is None else {gate: lambda value, _: value * masks[0]}
+        changes = {} if masks is None else {gate: lambda value, _: value * masks[0].astype(value.dtype)}
         return altered(cell, changes, params, carry, wx, uh)
 
     return cell.replace(
@@ -209,7 +209,7 @@ def draw_recurrent_dropout(key: Key, rate: float, cell: Cell, params: Params, xs
       InputError: if rate is not in [0, 1).
     """
     like = jax.tree.leaves(_carries(cell, params, xs))[0]
-    return Noise(xs, (keep_mask(key, rate, like.shape, like.dtype),))
+    return Noise(xs, (keep_mask(key, rate, like.shape, params_dtype("draw_recurrent_dropout", params)),))
 
 
 @made
@@ -262,8 +262,11 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
         new, out, named = cell.equations(params, carry, wx, uh)
         if keep is None:
             keep = tuple(jnp.full_like(leaf, share) for leaf, share in zip(new, shares(new), strict=True))
+        keep = tuple(k.astype(n.dtype) for k, n in zip(keep, new, strict=True))
         zoned = type(new)(*[k * old + (1 - k) * n for k, old, n in zip(keep, carry, new, strict=True)])
         shown = next((z for z, n in zip(zoned, new, strict=True) if n is out), out)
+        if getattr(new, "h", None) is not None and new.h.dtype != out.dtype and new.h.shape == out.shape:
+            shown = zoned.h.astype(out.dtype)  # a state in float32 next to bfloat16 params
         return zoned, shown, named
 
     return cell.replace(input_terms=input_terms, equations=equations, name=f"{cell.name} with zoneout")
@@ -272,8 +275,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
 def draw_zoneout(key: Key, cell: Cell, params: Params, xs: Tree) -> Noise:
     """Return `xs` with uniform random numbers for each step and leaf of the carry. Consumes `key`."""
     leaves = jax.tree.leaves(_carries(cell, params, xs))
-    keys = jax.random.split(key, len(leaves))
-    return Noise(xs, tuple(jax.random.uniform(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)))
+    keys, dtype = jax.random.split(key, len(leaves)), params_dtype("draw_zoneout", params)
+    return Noise(xs, tuple(jax.random.uniform(k, leaf.shape, dtype) for k, leaf in zip(keys, leaves, strict=True)))
 
 
 def _carries(cell: Cell, params: Params, xs: Tree) -> Carry:
@@ -302,6 +305,6 @@ def change_penalty(outs: Array, mask: Array | None = None) -> Array:
 
 def _mean_square(a: Array, mask: Array | None) -> Array:
     if mask is None:
-        return jnp.square(a).sum() / max(a.size, 1)
-    real = jnp.where(mask[..., None], a, jnp.zeros_like(a))
-    return jnp.square(real).sum() / jnp.maximum(mask.sum() * a.shape[-1], 1).astype(a.dtype)
+        return (jnp.square(widened(a)).sum() / max(a.size, 1)).astype(a.dtype)
+    real = jnp.where(mask[..., None], widened(a), jnp.zeros((), wide(a.dtype)))
+    return (jnp.square(real).sum() / jnp.maximum(mask.sum() * a.shape[-1], 1).astype(real.dtype)).astype(a.dtype)

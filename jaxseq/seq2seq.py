@@ -27,6 +27,7 @@ from jaxseq.errors import InputError
 from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.placement import rows_of, wherever
+from jaxseq.tokens import check_tokens
 
 
 class Encoded(NamedTuple):
@@ -101,7 +102,8 @@ class Seq2Seq(NamedTuple):
           key: for dropout.
 
         Raises:
-          InputError: if inputs are not integers ``[T, B]`` or `forced` is not bool of the same shape.
+          InputError: if inputs are not integers ``[T, B]``, or `forced` is not bool of the same shape; where inputs are
+            known, if one is not in the vocabulary. Traced ones that are not are clipped.
         """
         if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise InputError(f"decode: inputs must be int [T, B], time first; got {inputs.dtype} {inputs.shape}")
@@ -146,6 +148,7 @@ class Seq2Seq(NamedTuple):
 
         steps = jnp.arange(inputs.shape[0])
         (carry, _), seen = lax.scan(one, (carry, inputs[0]), (steps, inputs, forced))
+        check_tokens("decode: inputs", inputs, seen[0].shape[-1])  # the loop saw them traced, and clipped them
         return carry, seen
 
 
@@ -276,7 +279,12 @@ def translator(cell: Cell = gru, attention: Attention = additive, layers: int = 
 
 
 def lookup(table: Array, tokens: Array) -> Array:
-    """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens."""
+    """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens; where traced, one out of range is clipped.
+
+    Raises:
+      InputError: if tokens are known, and one is not from 0 to V - 1.
+    """
+    check_tokens("lookup", tokens, table.shape[0])
     return rows_of(table, tokens)
 
 

@@ -22,7 +22,7 @@ import optax
 from jax import lax
 
 from jaxseq.errors import InputError, choose
-from jaxseq.notation import Array, Key, Params, Tree
+from jaxseq.notation import Array, Key, Params, Tree, widened
 
 
 class Loss(Protocol):
@@ -115,7 +115,9 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
             (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            return TrainState(params, opt_state, state.step + 1), Steps(reported, optax.tree.norm(grads), tokens)
+            return TrainState(params, opt_state, state.step + 1), Steps(
+                reported, optax.tree.norm(jax.tree.map(widened, grads)), tokens
+            )
 
         return lax.scan(one, state, rows)
 

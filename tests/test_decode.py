@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import decode
+from jaxseq import InputError, decode, seq2seq
 from jaxseq.decode import greedy, sample
 
 PAD, EOS, SOS = 0, 1, 2
@@ -93,3 +93,43 @@ def test_rows_do_not_matter_to_each_other():
     for b, one in enumerate(alone):
         np.testing.assert_array_equal(together.tokens[:, b], one.tokens[:, 0])
     assert decode.Decoded._fields == ("tokens", "log_probs", "lengths", "seen")
+
+
+def total(table, start=(2, 4)):
+    """The log-probability of what is generated, by a table of logits."""
+    return greedy(lambda k, t: (k, (table[t], t)), (), jnp.array(start), eos=EOS, max_length=5).log_probs.sum()
+
+
+def test_a_gradient_says_what_to_do_instead():
+    both = jnp.stack([CHAIN, CHAIN])
+    for pull, table in ((jax.grad(total), CHAIN), (jax.grad(jax.jit(total)), CHAIN), (jax.vmap(jax.grad(total)), both)):
+        with pytest.raises(InputError, match=r"no gradient in reverse mode.*REINFORCE"):
+            pull(table)
+    assert jax.grad(lambda a: a.sum() + jax.lax.stop_gradient(total(a)))(CHAIN).sum() == CHAIN.size
+
+
+def test_forward_mode_is_that_of_the_chosen_tokens():
+    """Row 2 takes 3, 4, 5, 1 and row 4 takes 5, 1: each step adds the derivative of its log-softmax."""
+    along = jnp.asarray(np.random.default_rng(0).normal(size=CHAIN.shape))
+    steps = [(2, 3), (3, 4), (4, 5), (5, 1), (4, 5), (5, 1)]
+    log_p = lambda table: sum(jax.nn.log_softmax(table[a])[b] for a, b in steps)  # noqa: E731
+    want = jax.jvp(log_p, (CHAIN,), (along,))
+    np.testing.assert_allclose(jax.jvp(jax.jit(total), (CHAIN,), (along,)), want, rtol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(total)(CHAIN), jax.grad(log_p)(CHAIN), rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(total)(jnp.stack([CHAIN, 2 * CHAIN]))[0], want[0], rtol=1e-12)
+
+
+def test_tokens_outside_the_vocabulary_are_refused_where_they_are_known():
+    with pytest.raises(InputError, match=rf"start: a token id .* from 0 to {V - 1}, .*; got 9 at \[1\]"):
+        total(CHAIN, (2, 9))
+    model = seq2seq.translator()
+    params = model.init(jax.random.key(0), 7, V, embedding=3, hidden=4)
+    source, inputs = jnp.ones((4, 2), int), jnp.ones((3, 2), int)
+    encoded = model.encode(params, source, source > 0)
+    with pytest.raises(InputError, match=r"from 0 to 6, for a vocabulary of 7; got 7 at \[3, 1\]"):
+        model.encode(params, source.at[3, 1].set(7), source > 0)
+    for forced in (None, jnp.ones((3, 2), bool)):
+        with pytest.raises(InputError, match=rf"for a vocabulary of {V}; got -2 at \[1, 0\]"):
+            model.decode(params, encoded, inputs.at[1, 0].set(-2), forced)
+    clipped = jax.jit(seq2seq.lookup)(params.target, jnp.array([-2, V]))
+    np.testing.assert_array_equal(clipped, params.target[jnp.array([0, V - 1])])

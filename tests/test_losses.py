@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxseq import forcing, losses
+from jaxseq import InputError, forcing, losses, problems, regularisers
 
 T, B, V = 5, 3, 7
 rng = np.random.default_rng(0)
@@ -62,6 +63,44 @@ def test_per_sentence_divides_by_the_full_length(counted, mask):
 def test_mean_squared_error():
     a, b = rng.normal(size=(2, 4, 3))
     np.testing.assert_allclose(losses.mean_squared_error(jnp.asarray(a), jnp.asarray(b)), ((a - b) ** 2).mean())
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
+def test_half_precision_is_summed_in_float32(dtype):
+    """Each value is that of the same numbers in float64, rounded once."""
+    size, once = 3000, float(jnp.finfo(dtype).eps) / 2
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)  # noqa: E731
+    wide = lambda a: np.asarray(a, np.float64)  # noqa: E731
+    close = lambda got, want: (  # noqa: E731
+        np.testing.assert_allclose(wide(got), want, rtol=1.01 * once),
+        np.testing.assert_equal(np.dtype(got.dtype), np.dtype(dtype)),
+    )
+    logits, targets = draw(size, 2, 50), jnp.asarray(rng.integers(0, 50, (size, 2)))
+    for e in (0.0, 0.1):
+        close(losses.cross_entropy(logits, targets, e), losses.cross_entropy(wide(logits), targets, e))
+    each, mask = jnp.abs(draw(size, 2)), jnp.asarray(rng.random((size, 2)) < 0.9)
+    close(losses.masked_mean(each, mask), wide(each)[np.asarray(mask)].mean())
+    weighed = [wide(a) for a in losses.per_sentence(each[:90], mask[:90], mask[:90])]
+    np.testing.assert_allclose(weighed, losses.per_sentence(wide(each[:90]), mask[:90], mask[:90]), rtol=1.01 * once)
+    close(losses.mean_squared_error(each, each[::-1]), ((wide(each) - wide(each)[::-1]) ** 2).mean())
+    real = mask[:, :1]
+    close(
+        regularisers.activation_penalty(each[:, None], real), regularisers.activation_penalty(wide(each)[:, None], real)
+    )
+    task = problems.copy(2, length=2, symbols=4)
+    batch = task.draw(jax.random.key(0), 257)
+    outputs = jax.nn.one_hot(batch.targets, 4, dtype=dtype).at[-1, 0].multiply(-1)
+    close(task.accuracy(outputs, batch), 1 - 1 / (2 * 257))
+
+
+def test_a_target_that_is_no_token_is_refused_where_it_is_known():
+    wrong = targets.at[2, 1].set(V)
+    with pytest.raises(InputError, match=rf"targets: .* from 0 to {V - 1}, .* vocabulary of {V}; got {V} at \[2, 1\]"):
+        losses.cross_entropy(logits, wrong)
+    with pytest.raises(InputError, match=r"got -1 at \[0, 0\]"):
+        losses.cross_entropy(logits, np.asarray(targets.at[0, 0].set(-1)))
+    got = jax.jit(losses.cross_entropy)(logits, wrong)
+    assert jnp.isnan(got).sum() == 1 and jnp.isnan(got[2, 1])
 
 
 def test_schedules_of_teacher_forcing():

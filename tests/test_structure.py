@@ -17,12 +17,12 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files trees shipped initializers dropout fonts plots placement",
+    "errors notation files trees shipped initializers dropout fonts plots placement jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine",
     "attention losses decode forcing order train checkpoint seq2seq",
-    "interventions regularisers testing interop",
+    "interventions regularisers precision testing interop",
     "problems",
     "study",
     "experiments",
@@ -162,7 +162,7 @@ EXAMPLES = [
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed",
     "recurrence.deferred", "recurrence.associative",
     "study.keep_of", "study.half_life", "study.survival", "study.gates_of", "study.ledger", "study.saturation",
-    "study.entropy", "study.decompose", "study.explain",
+    "study.entropy", "study.decompose", "study.explain", "precision.mixed",
     "order.chunks", "order.chunk_length", "testing.check_cell", "apps.text.plain", "apps.text.tutorial",
     "apps.text.words", "apps.text.chars", "apps.text.detokenise",
     "apps.series.naive", "apps.series.season_length", "train.optimizer", "checkpoint.save",

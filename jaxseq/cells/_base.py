@@ -19,7 +19,7 @@ from jaxseq.cells._checks import check_step, input_size_of
 from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe, join, split
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Key, Params, Tree
+from jaxseq.notation import Array, Key, Params, Tree, widened
 from jaxseq.placement import wherever
 from jaxseq.trees import shapes
 
@@ -68,7 +68,8 @@ class Cell(Made, Generic[P, K, O, G]):
 
     Fields:
       init: ``(key, input_size, hidden_size, *, dtype=float32, ...) -> params``; consumes `key`.
-      initial_carry: ``(params, batch_shape=()) -> carry``, zeros unless the paper says otherwise.
+      initial_carry: ``(params, batch_shape=()) -> carry``, zeros unless the paper says otherwise; in the dtype of the
+        params, or in float32 where that is wider and the state decays slowly.
       input_terms: ``(params, x) -> wx``, the part affine in the input, ``x W + b``. Never sees the carry, and takes
         any leading axes, so that it may run for all T at once.
       hidden_terms: ``(params, carry) -> uh``, the part affine in the hidden state, ``h U``: the matrix product that
@@ -243,3 +244,12 @@ def zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
     if not isinstance(batch_shape, tuple | list):
         raise InputError(f"initial_carry: batch_shape must be a tuple, such as (4,); got {type(batch_shape).__name__}")
     return jnp.zeros((*batch_shape, size), b.dtype)
+
+
+def wide_zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
+    """Return zeros as `zeros_for`, but in float32 at least.
+
+    This is the state of a cell that forgets slowly: where a step changes a number by less than 1/256 of it, a state in
+    bfloat16 does not change at all.
+    """
+    return widened(zeros_for(b, batch_shape, size))

@@ -78,9 +78,15 @@ def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
                 f"or convert with x.astype(jnp.{dtype})"
             )
         if leaf.dtype != dtype:
+            half = jnp.finfo(leaf.dtype).bits < jnp.finfo(dtype).bits
+            hint = (
+                f". For products in {leaf.dtype}: jaxseq.mixed(cell, jnp.{leaf.dtype}), with x in {dtype}"
+                if half
+                else ""
+            )
             raise InputError(
                 f"{name}: x has dtype {leaf.dtype}, params have {dtype}; nothing is promoted silently. "
-                f"Convert one of them: x.astype(jnp.{dtype}), or params by jax.tree.map"
+                f"Convert one of them: x.astype(jnp.{dtype}), or params by jax.tree.map{hint}"
             )
     first, wanted = jax.tree.leaves(x)[0], input_size_of(params)
     least = 2 if axes.startswith("[T") else 1

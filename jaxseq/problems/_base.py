@@ -73,7 +73,7 @@ class Problem(NamedTuple):
     def accuracy(self, outputs: Array, batch: Batch) -> Array:
         """Return the share of scored steps that are right."""
         right = self.right(outputs, batch.targets) & batch.scored
-        return right.sum().astype(outputs.dtype) / jnp.maximum(batch.scored.sum(), 1).astype(outputs.dtype)
+        return masked_mean(right.astype(outputs.dtype), batch.scored)
 
     def solved(self, outputs: Array, batch: Batch) -> Array:
         """Return bool ``[B]``: every scored step of the row is right."""

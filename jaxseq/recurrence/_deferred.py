@@ -29,7 +29,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.placement import on_mesh
+from jaxseq.placement import on_mesh, varying_as
 from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart
 
 HOIST_BELOW = 32
@@ -156,7 +156,7 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
         (old, wx, uh), real, begins, dwx, duh = at_t
-        dold = restart(begins, dinitial, dold)
+        dold = varying_as(restart(begins, dinitial, dold), old)  # zeros to begin with, the same everywhere
         duh = _add(duh, jax.jvp(lambda old: hidden_terms(bound, old), (old,), (dold,))[1])
         return jax.jvp(partial(_gates, static, real), (bound, old, wx, uh), (dbound, dold, dwx, duh))[1]
 

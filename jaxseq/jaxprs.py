@@ -1,0 +1,60 @@
+"""Jaxprs evaluated equation by equation, so that some of the equations can be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
+"""``(equation, values of its inputs) -> values of its outputs``; None leaves the equation as it is."""
+
+
+def result(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """Return the values of an equation's outputs."""
+    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:
+    """Return the outputs of a jaxpr, some of its equations changed by a rule.
+
+    What jit, scan, while, cond and checkpoint call is evaluated by the rule as well, and so is the value of a
+    function with a derivative of its own (`jax.custom_jvp`, `jax.custom_vjp`); that derivative is left as it is.
+
+    Args:
+      closed: the jaxpr.
+      args: the values of its inputs.
+      rule: what to change.
+      seen: for each input whether the rule is asked about the equations that depend on it; all by default. An
+        equation that depends on none of them is left as it is, with everything that it calls.
+    """
+    jaxpr = closed.jaxpr
+    known: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*closed.consts, *args], strict=True))
+    depends = set(jaxpr.invars) if seen is None else {v for v, s in zip(jaxpr.invars, seen, strict=True) if s}
+    value = lambda v: v.val if isinstance(v, Literal) else known[v]  # noqa: E731
+    for eqn in jaxpr.eqns:
+        values = [value(v) for v in eqn.invars]
+        outs = None
+        if seen is None or any(v in depends for v in eqn.invars if not isinstance(v, Literal)):
+            depends.update(eqn.outvars)
+            outs = rule(eqn, values)
+            eqn = _rewritten_inside(eqn, rule) if outs is None else eqn
+        known.update(zip(eqn.outvars, result(eqn, values) if outs is None else outs, strict=True))
+    return [value(v) for v in jaxpr.outvars]
+
+
+def _rewritten_inside(eqn: JaxprEqn, rule: Rule) -> JaxprEqn:
+    """Return an equation with the jaxprs among its params rewritten by the rule."""
+
+    def rewritten(param: Any) -> Any:
+        if isinstance(param, ClosedJaxpr):
+            run = lambda *args: evaluate(param, args, rule)  # noqa: E731
+            return jax.make_jaxpr(run)(*param.in_avals)
+        if isinstance(param, Jaxpr):
+            return rewritten(ClosedJaxpr(param, ())).jaxpr
+        return tuple(map(rewritten, param)) if isinstance(param, tuple) else param
+
+    return eqn.replace(params={name: rewritten(param) for name, param in eqn.params.items()})
