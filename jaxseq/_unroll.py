@@ -107,18 +107,23 @@ def unroll(
 def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tuple[Carry, Tree]:
     """Return what the recurrence gives for ``data``: params, xs, carry, mask and resets.
 
-    A call of numbers, with nothing traced around it, is compiled once for each cell and shape: run as it stands, JAX
-    would compile its loop anew at every call, and keep each. What the functions of a custom cell read from their module
-    is compared as well, so that a changed constant is not missed.
+    A call of numbers that no `jax.jit` surrounds is compiled once for each cell and shape, and so are its derivatives:
+    run as it stands, JAX would compile its loop anew at every call, and keep each. What the functions of a custom cell
+    read from their module is compared as well, so that a changed constant is not missed.
     """
     static, arrays = split(cell, numbers=True)
-    traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((arrays, data)))
-    if traced or not (is_closed(cell) and is_closed(recurrence)):
+    known = all(_has_numbers(a) for a in jax.tree.leaves((arrays, data)))
+    if not (known and is_closed(cell) and is_closed(recurrence)):
         return _drive(cell, recurrence, reverse, data)
     read = globals_read((cell, recurrence))
     if read is None or not is_hashable((static, recurrence)):
         return _drive(cell, recurrence, reverse, data)
     return _compiled(static, recurrence, reverse, read, arrays, data)
+
+
+def _has_numbers(a: Array) -> bool:
+    """Return whether an array's numbers are known: also of one that is only differentiated, and not compiled for."""
+    return not isinstance(a, jax.core.Tracer) or a.to_concrete_value() is not None
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:

@@ -1,13 +1,22 @@
-"""Whether a program that was compiled for a cell may serve again: only if nothing that its functions see can change."""
+"""What a cell's functions see besides their arguments: whether it may change, and whether it is traced.
+
+A program that was compiled for a cell may serve again only if nothing that its functions see can change.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxseq.cells._recipe import Made, exact, is_hashable
+import jax
+
+from jaxseq.cells._recipe import Made, exact, is_hashable, join, split
+from jaxseq.notation import Carry, Params, Tree
+
+if TYPE_CHECKING:
+    from jaxseq.cells._base import Cell
 
 
 def is_closed(value: Any) -> bool:
@@ -22,7 +31,32 @@ def is_closed(value: Any) -> bool:
         return value.__closure__ is None and "<locals>" not in value.__qualname__
     if isinstance(value, tuple):
         return all(map(is_closed, value))
-    return not callable(value) or isinstance(value, type) or dataclasses.is_dataclass(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):  # its fields are what a closure would see
+        return all(is_closed(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return not callable(value) or isinstance(value, type)
+
+
+def closes_over_traced(cell: Cell, params: Params, carry: Carry, x: Tree) -> bool:
+    """Return whether a step of the cell uses a traced value that is neither an argument nor in the cell's recipe.
+
+    That is so where a function of a custom cell is a closure, made inside the function that is differentiated.
+
+    Args:
+      cell: the cell.
+      params: its parameters.
+      carry: before a step.
+      x: the input of one step, or its shapes and dtypes.
+    """
+    if is_closed(cell):
+        return False
+    static, arrays = split(cell)
+
+    def step(arrays: list[Any], params: Params, carry: Carry, x: Tree) -> Any:
+        cell = join(static, arrays)
+        return cell.advance(params, carry, cell.input_terms(params, x))
+
+    consts = jax.make_jaxpr(step)(arrays, params, carry, x).consts
+    return any(isinstance(const, jax.core.Tracer) for const in consts)
 
 
 def globals_read(value: Any) -> tuple[Any, ...] | None:
