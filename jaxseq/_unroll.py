@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
@@ -134,9 +135,7 @@ def _run(
     if xs is not given or not isinstance(xs, jax.Array):
         check_inputs(name, params, xs, "[T, B, D]")
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
-    if carry is None:
-        carry = cell.initial_carry(params, time_and_batch[1:])
-    else:
+    if carry is not None:
         check_carry(cell, params, carry, time_and_batch[1:])
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
@@ -147,6 +146,13 @@ def _run(
         check_mask(name, resets, steps, "resets", "a step begins a new sequence")
         if reverse:  # a piece is entered at its last step, the one before the next piece begins
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    return _drive(cell, recurrence, reverse, (params, xs, carry, mask, resets))
+
+
+def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
+    params, xs, carry, mask, resets = data
+    if carry is None:
+        carry = cell.initial_carry(params, jax.tree.leaves(xs)[0].shape[1:-1])
     return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
 
@@ -165,7 +171,7 @@ def length_mask(lengths: Array, T: int) -> Array:
       >>> length_mask(jnp.array([3, 0, 1]), 3).astype(int).T.tolist()
       [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
-    if not isinstance(T, int | np.integer):
+    if not (isinstance(T, int | np.integer) or export.is_symbolic_dim(T)):
         raise InputError(f"length_mask: T must be a whole number; got {type(T).__name__}. The order is (lengths, T)")
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

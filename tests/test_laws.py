@@ -11,7 +11,8 @@ import pytest
 from jaxseq import InputError
 from jaxseq.cells import CELLS, Cell, GRUCarry, gru, lstm, rnn, stack
 from jaxseq.recurrence import EXACT, checkpointed, deferred, scan
-from jaxseq.testing import LAWS, Subject, assert_close, check_cell, differentiate, draw, holes
+from jaxseq.testing import Subject, assert_close, check_cell, differentiate, draw, holes
+from jaxseq.testing.laws import LAWS_OF_NUMBERS
 
 CORE = [*(CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_cho")), stack(lstm, gru)]
 FAMILY = [cell for cell in CELLS.values() if cell not in CORE]
@@ -24,7 +25,7 @@ NEWER = sys.version_info >= (3, 12) and not os.environ.get("JAXSEQ_ALL_TESTS")
 
 
 @pytest.mark.parametrize("cell", CORE, ids=lambda cell: cell.name)
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS_OF_NUMBERS)
 def test_law(cell: Cell, law: str) -> None:
     """On a newer Python the recurrences that are not the default are held to each by LSTM, GRU and a stack."""
     first = NEWER and cell.name in ("rnn", "rnn_relu", "gru_cho")
@@ -39,7 +40,7 @@ OF_DRIVERS = [["loop", "pieces"], ["padding", "forward mode"], ["reverse", "trac
 def laws_of(place: int) -> list[str]:
     """Which laws a cell of the family is held to here; all of them with JAXSEQ_ALL_TESTS=1, in twice the time."""
     if os.environ.get("JAXSEQ_ALL_TESTS"):
-        return list(LAWS)
+        return list(LAWS_OF_NUMBERS)
     if NEWER:
         return ["dtype"]
     drivers = OF_DRIVERS[:-1]  # resets, whose pieces compile one by one, come less often
@@ -70,7 +71,7 @@ def test_laws_of_the_family(cell: Cell) -> None:
 
 
 def test_every_law_is_somebodys() -> None:
-    assert sorted(["recurrences"] + OF_CELLS + [law for laws in OF_DRIVERS for law in laws]) == sorted(LAWS)
+    assert sorted(["recurrences"] + OF_CELLS + [law for laws in OF_DRIVERS for law in laws]) == sorted(LAWS_OF_NUMBERS)
 
 
 def test_layers_of_different_sizes() -> None:

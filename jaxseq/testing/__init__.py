@@ -27,7 +27,9 @@ from jaxseq.testing.compare import (
     differentiate,
     draw,
 )
+from jaxseq.testing.export import LAWS_OF_EXPORT
 from jaxseq.testing.laws import LAWS_OF_NUMBERS, holes, loop
+from jaxseq.testing.transforms import LAWS_OF_TRANSFORMS
 from jaxseq.trees import at, noisy
 
 __all__ = [
@@ -49,7 +51,7 @@ __all__ = [
     "noisy",
 ]
 
-LAWS: dict[str, Callable[[Subject], None]] = LAWS_OF_NUMBERS
+LAWS: dict[str, Callable[[Subject], None]] = {**LAWS_OF_NUMBERS, **LAWS_OF_TRANSFORMS, **LAWS_OF_EXPORT}
 """Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
 
 
