@@ -9,12 +9,13 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
 from jaxseq.cells._closed import globals_read, is_closed
 from jaxseq.cells._inputs import check_input_type, lift_sequence
-from jaxseq.cells._recipe import is_hashable, join, split
+from jaxseq.cells._recipe import data_of, is_hashable, join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import wherever
@@ -74,12 +75,58 @@ def unroll(
       ((7, 2, 5), True)
     """
     check_is_cell("unroll", cell)
-    name = f"unroll({cell.name})"
     if not callable(recurrence):
         raise InputError(
-            f"{name}: recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
+            f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
             "By name: jaxseq.recurrence.RECURRENCES['scan']"
         )
+    mask, resets = (a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in (mask, resets))
+    data = (params, xs, carry, mask, resets)
+    static, arrays = data_of(cell)
+    if is_closed(cell) and is_closed(recurrence) and all(map(_is_known, jax.tree.leaves((arrays, data)))):
+        read = globals_read((cell, recurrence))
+        if read is not None and is_hashable(static) and is_hashable(recurrence):
+            return _compiled(static, recurrence, reverse, read, arrays, data)
+    return _run(cell, recurrence, reverse, *data)
+
+
+def _is_known(a: Any) -> bool:
+    """Return whether a value is an array of known numbers: one that is only differentiated, not compiled for, is."""
+    if isinstance(a, jax.core.Tracer):
+        return a.to_concrete_value() is not None
+    return isinstance(a, jax.Array | np.ndarray)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _compiled(
+    static: Hashable,
+    recurrence: Recurrence,
+    reverse: bool,
+    read: Hashable,
+    arrays: list[Array],
+    data: tuple[Tree, ...],
+) -> tuple[Carry, Tree]:
+    """Return what `_run` does, compiled once for each cell and shape, as are its derivatives.
+
+    For a call of numbers that no `jax.jit` surrounds: run as it stands, JAX would compile its loop anew at every call,
+    and keep each. It also takes the checks, which look at shapes and dtypes, out of every call but the first. What the
+    functions of a custom cell read from their module is compared as well, so that a changed constant is not missed.
+    """
+    return _run(join(static, arrays), recurrence, reverse, *data)
+
+
+def _run(
+    cell: Cell,
+    recurrence: Recurrence,
+    reverse: bool,
+    params: Params,
+    xs: Tree,
+    carry: Carry | None,
+    mask: Array | None,
+    resets: Array | None,
+) -> tuple[Carry, Tree]:
+    """Check and prepare the arguments of `unroll`, and return what the recurrence gives for them."""
+    name = f"unroll({cell.name})"
     check_params(name, cell.params_type, params)
     check_order(name, cell, params, xs, carry)
     xs = jax.tree.map(jnp.asarray, xs)
@@ -94,31 +141,12 @@ def unroll(
         check_carry(cell, params, carry, time_and_batch[1:])
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
-        mask = jnp.asarray(mask)
         check_mask(name, mask, steps)
     if resets is not None:
-        resets = jnp.asarray(resets)
         check_mask(name, resets, steps, "resets", "a step begins a new sequence")
         if reverse:  # a piece is entered at its last step, the one before the next piece begins
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    return _run(cell, recurrence, reverse, params, xs, carry, mask, resets)
-
-
-def _run(cell: Cell, recurrence: Recurrence, reverse: bool, *data: Tree) -> tuple[Carry, Tree]:
-    """Return what the recurrence gives for ``data``: params, xs, carry, mask and resets.
-
-    A call of numbers, with nothing traced around it, is compiled once for each cell and shape: run as it stands, JAX
-    would compile its loop anew at every call, and keep each. What the functions of a custom cell read from their module
-    is compared as well, so that a changed constant is not missed.
-    """
-    static, arrays = split(cell, numbers=True)
-    traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((arrays, data)))
-    if traced or not (is_closed(cell) and is_closed(recurrence)):
-        return _drive(cell, recurrence, reverse, data)
-    read = globals_read((cell, recurrence))
-    if read is None or not is_hashable((static, recurrence)):
-        return _drive(cell, recurrence, reverse, data)
-    return _compiled(static, recurrence, reverse, read, arrays, data)
+    return _drive(cell, recurrence, reverse, (params, xs, carry, mask, resets))
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
@@ -140,18 +168,6 @@ def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, 
     return wherever(run, params, *rest, arrays, first=(1, 0, 1, 1, None), batch=batch)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _compiled(
-    static: Hashable,
-    recurrence: Recurrence,
-    reverse: bool,
-    read: Hashable,
-    arrays: list[Array],
-    data: tuple[Tree, ...],
-) -> tuple[Carry, Tree]:
-    return _drive(join(static, arrays), recurrence, reverse, data)
-
-
 def length_mask(lengths: Array, T: int) -> Array:
     """Return the mask ``[T, B]`` of rows with these numbers of real steps: True at the first ``lengths[b]`` of T.
 
@@ -167,7 +183,7 @@ def length_mask(lengths: Array, T: int) -> Array:
       >>> length_mask(jnp.array([3, 0, 1]), 3).astype(int).T.tolist()
       [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
-    if not isinstance(T, int | np.integer):
+    if not (isinstance(T, int | np.integer) or export.is_symbolic_dim(T)):
         raise InputError(f"length_mask: T must be a whole number; got {type(T).__name__}. The order is (lengths, T)")
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

@@ -23,6 +23,7 @@ from jax import lax
 
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key, Params, Tree, widened
+from jaxseq.trees import leaves_by_path
 
 
 class Loss(Protocol):
@@ -90,7 +91,20 @@ class TrainState(NamedTuple):
 
     @staticmethod
     def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-        """Return the state before the first step."""
+        """Return the state before the first step.
+
+        Raises:
+          InputError: if two parameters are one array, which no step that donates its state can take. (Each would also
+            get its own gradient, and they would be tied no longer.)
+        """
+        names: dict[int, str] = {}
+        for name, leaf in leaves_by_path(params).items():
+            first = names.setdefault(id(leaf), name)
+            if isinstance(leaf, jax.Array) and first != name:
+                raise InputError(
+                    f"TrainState.create: params{first} and params{name} are the same array. Keep one of them, and let "
+                    "the model use it in both places; or give the other a copy, jnp.copy, to train them apart"
+                )
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
 

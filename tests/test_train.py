@@ -64,6 +64,14 @@ def test_a_chunk_is_optax_step_by_step():
     assert int(state.step) == 5 and seen.tokens.tolist() == [4] * 5
 
 
+def test_tied_parameters_are_refused_by_name():
+    tied = jnp.ones(3)
+    with pytest.raises(InputError, match=r"params\['embed'\] and params\['out'\]\[0\] are the same array"):
+        TrainState.create({"embed": tied, "out": (tied, jnp.ones(2))}, optimizer("adam", 0.1))
+    apart = TrainState.create({"embed": tied, "out": (jnp.copy(tied), 2, 2)}, optimizer("sgd", 0.1))
+    assert jax.jit(lambda state: state, donate_argnums=0)(apart).params["out"][0].shape == (3,)
+
+
 def test_a_stop_a_save_and_a_resume_change_no_bit(tmp_path):
     whole, record = train(40)
     half, half_ledger = train(20)

@@ -47,7 +47,7 @@ init = init_of(
 
 def initial_carry(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMCarry:
     """Return zeros ``[*batch_shape, H]``, where batch_shape ends in rows and columns."""
-    return LSTMCarry(*[zeros_for(params.b, batch_shape, params.U.shape[-2])] * 2)
+    return LSTMCarry(*(zeros_for(params.b, batch_shape, params.U.shape[-2]) for _ in LSTMCarry._fields))
 
 
 def equations(params: ConvLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) -> tuple[LSTMCarry, Array, LSTMGates]:

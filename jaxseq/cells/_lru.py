@@ -89,7 +89,7 @@ def init(
 def initial_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> ComplexCarry:
     """Return the state before the first step: zeros, both ``[*batch_shape, N]``, in float32 at least."""
     zero = wide_zeros_for(params.C, batch_shape, params.C.shape[0] // 2)
-    return ComplexCarry(zero, zero)
+    return ComplexCarry(zero, jnp.zeros_like(zero))  # two buffers, so that both can be donated
 
 
 def times(re: Array, im: Array, a: Array, b: Array) -> tuple[Array, Array]:

@@ -122,6 +122,8 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
 
     @remembered
     def make(*args: Any, **options: Any) -> Any:
+        # copies of lists and dicts, which somebody may change: a cell stays what it was when it was made
+        args, options = jax.tree.map(lambda a: a, (args, options), is_leaf=is_made)
         result: Any = factory(*args, **options)
         return result.made_by(Recipe(public, args, tuple(options.items())))
 
@@ -151,6 +153,21 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
         return cached(given) if is_hashable(given) else function(*args, **options)
 
     call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
+    return call
+
+
+def kept(function: Callable[[Any], R]) -> Callable[[Any], R]:
+    """Decorate a function of one value: what it returns for a cell, which never changes, stays on the cell."""
+    place = f"{function.__module__}.{function.__qualname__}"
+
+    @functools.wraps(function)
+    def call(value: Any) -> R:
+        if not isinstance(value, Made):
+            return function(value)
+        if place not in value.__dict__:
+            value.__dict__[place] = function(value)
+        return value.__dict__[place]
+
     return call
 
 
@@ -247,16 +264,21 @@ class Made:
         return self._identity() == other._identity()
 
     def __hash__(self) -> int:
-        try:
-            return hash(self._identity())
-        except TypeError:
-            if split(self)[1]:
-                message = f"{self!r} holds arrays and has no hash; make it inside the function that is compiled"
-                raise TypeError(message) from None
-            raise
+        return _hash(self)
 
     def __reduce__(self) -> Any:
         return (type(self), self._fields()) if self.recipe is None else (Recipe.make, (self.recipe,))
+
+
+@kept
+def _hash(value: Made) -> int:
+    try:
+        return hash(value._identity())
+    except TypeError:
+        if split(value)[1]:
+            message = f"{value!r} holds arrays and has no hash; make it inside the function that is compiled"
+            raise TypeError(message) from None
+        raise
 
 
 def is_made(value: Any) -> bool:
@@ -290,6 +312,12 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
     if not arrays:
         return value, []
     return Static(value.recipe.factory, structure, tuple(static)), arrays
+
+
+@kept
+def data_of(value: Any) -> tuple[Any, list[Any]]:
+    """Return what `split` does with numbers."""
+    return split(value, numbers=True)
 
 
 def _fits(value: Any) -> bool:

@@ -88,7 +88,7 @@ def initial_carry(params: RetentionParams, batch_shape: tuple[int, ...] = ()) ->
     """Return the memory before the first step: zeros ``[*batch_shape, K, H]``, in float32 at least."""
     K = params.theta.shape[-1]
     zero = wide_zeros_for(params.W, (*batch_shape, K), params.W.shape[-1] - 4 * K)
-    return RetentionCarry(zero, zero)
+    return RetentionCarry(zero, jnp.zeros_like(zero))  # two buffers, so that both can be donated
 
 
 def input_terms(params: RetentionParams, x: Array) -> RetentionGates:

@@ -29,7 +29,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import hold, over_features, reset_carry
+from jaxseq.recurrence._scan import hold, over_features, reset_carry, scan
 
 Matrix = list[dict[int, Array]]
 """For each leaf of the carry a row: an array in its shape for each leaf of that shape, by its number."""
@@ -46,6 +46,8 @@ def associative(
     reverse: bool = False,
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, in parallel over time.
+
+    In a program exported for any T it is `scan`: the tree that joins neighbours has as many rounds as T asks for.
 
     Raises:
       InputError: if the cell's new carry is not affine in the old one, each unit by itself.
@@ -65,6 +67,8 @@ def associative(
             f"associative({cell.name}): needs a cell whose new carry is affine in the old one, each unit by itself "
             f"(cell.linear == 'elementwise'); the carry of {cell.name} {how}. Use deferred"
         )
+    if not isinstance(jax.tree.leaves(xs)[0].shape[0], int):
+        return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     terms = cell.input_terms(params, xs)
     first, structure = jax.tree.flatten(carry)
     if jax.tree.leaves(xs)[0].shape[0]:

@@ -18,6 +18,9 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._deferred import deferred
 from jaxseq.recurrence._scan import over_time
 
+SYMBOLIC_LENGTH = 32
+"""Steps in a segment where T is a symbol, of which jax knows no square root: right for T of about 1,000."""
+
 
 def checkpointed(
     cell: Cell,
@@ -33,8 +36,8 @@ def checkpointed(
     """Run `cell` over ``xs [T, B, D]`` in checkpointed segments.
 
     Args:
-      segment: steps in one; sqrt(T), rounded up, by default. Another length is given as
-        ``recurrence=functools.partial(checkpointed, segment=64)``.
+      segment: most steps in one; by default sqrt(T), rounded up, and 32 in a program exported for any T. Another length is
+        given as ``recurrence=functools.partial(checkpointed, segment=64)``.
 
     Raises:
       InputError: if segment is below 1.
@@ -49,28 +52,34 @@ def checkpointed(
       (5, 15)
     """
     T = jax.tree.leaves(xs)[0].shape[0]
-    length = segment if segment is not None else max(1, math.isqrt(max(T - 1, 0)) + 1)
+    length = _length(T) if segment is None else segment
     if length < 1:
         raise InputError(f"checkpointed: segment must be at least 1 step; got {segment}")
-    whole = T - T % length
+    segments = -(-T // length)  # of any T known to be 1 or more, as a loop asks for; T // length may be 0
+    if isinstance(T, int) and T:
+        length = -(-T // segments)  # as even as can be, so that little is padded
+    padding = segments * length - T
+    if not isinstance(padding, int) or padding:
+        mask = _all_real(cell, xs) if mask is None else mask
+        pad = lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
+        xs, mask, resets = jax.tree.map(pad, (xs, mask, resets))
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across segments
     def run(params: Params, carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
         return deferred(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
-    def over_segments(carry: Carry) -> tuple[Carry, Tree]:
-        parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), (xs, mask, resets))
-        carry, outs = over_time(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
-        return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), outs)
+    parts = jax.tree.map(lambda a: a.reshape(segments, length, *a.shape[1:]), (xs, mask, resets))
+    carry, outs = over_time(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
+    return carry, jax.tree.map(lambda a: a.reshape(segments * length, *a.shape[2:])[:T], outs)
 
-    def over_rest(carry: Carry) -> tuple[Carry, Tree]:
-        return run(params, carry, jax.tree.map(lambda a: a[whole:], (xs, mask, resets)))
 
-    if reverse:
-        carry, late = over_rest(carry)
-        carry, early = over_segments(carry)
-    else:
-        carry, early = over_segments(carry)
-        carry, late = over_rest(carry)
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, late)
+def _length(T: int) -> int:
+    """Return how many steps are in a segment by default: sqrt(T), rounded up."""
+    return max(1, math.isqrt(max(T - 1, 0)) + 1) if isinstance(T, int) else SYMBOLIC_LENGTH
+
+
+def _all_real(cell: Cell, xs: Tree) -> Array:
+    """Return the mask of a sequence without padding, where xs is."""
+    first = jax.tree.leaves(xs)[0]
+    return jnp.ones_like(first[(..., *[0] * (1 + cell.spatial))], bool)

@@ -27,10 +27,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseq.cells import Cell
+from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.placement import on_mesh, varying_as
-from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart
+from jaxseq.placement import on_mesh
+from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart, scan
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -54,6 +55,8 @@ def deferred(
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a backward pass that is faster and needs less memory.
 
+    A custom cell whose functions close over traced values, such as a lambda made inside a loss, is run by `scan`.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxseq import unroll
@@ -63,6 +66,8 @@ def deferred(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=deferred)[1].sum())(params).U.shape
       (5, 20)
     """
+    if closes_over_traced(cell, params, carry, _of_a_step(xs)):
+        return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
     initial = reset_carry(cell, params, xs, resets)
     return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
@@ -156,7 +161,7 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
         (old, wx, uh), real, begins, dwx, duh = at_t
-        dold = varying_as(restart(begins, dinitial, dold), old)  # zeros to begin with, the same everywhere
+        dold = restart(begins, dinitial, dold)
         duh = _add(duh, jax.jvp(lambda old: hidden_terms(bound, old), (old,), (dold,))[1])
         return jax.jvp(partial(_gates, static, real), (bound, old, wx, uh), (dbound, dold, dwx, duh))[1]
 
@@ -177,18 +182,25 @@ def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
     Read off the jaxpr of their transpose: the two cotangents are then one and the same variable.
     """
     cell = join(static, bound[0])
+    params = bound[1]
+    wx, uh = jax.eval_shape(
+        lambda p, k, x: (cell.input_terms(p, x), cell.hidden_terms(p, k)), params, carry, _of_a_step(xs)
+    )
+    if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
+        return False
 
-    def cotangents(params: Params, old: Carry, xs: Tree) -> tuple[Tree, Tree] | None:
-        x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)  # where one step is; there may be none
-        wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, old)
-        if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
-            return None
+    def pull(params: Params, old: Carry, wx: Tree, uh: Tree) -> Tree:
         value, pull = jax.vjp(lambda wx, uh: cell.equations(params, old, wx, uh)[:2], wx, uh)
         return pull(value)
 
-    found = jax.make_jaxpr(cotangents)(bound[1], carry, xs).jaxpr.outvars
-    half = len(found) // 2
-    return bool(found) and all(a is b for a, b in zip(found[:half], found[half:], strict=True))
+    cotangents = jax.make_jaxpr(pull)(params, carry, wx, uh).jaxpr.outvars
+    half = len(cotangents) // 2
+    return all(a is b for a, b in zip(cotangents[:half], cotangents[half:], strict=True))
+
+
+def _of_a_step(xs: Tree) -> Tree:
+    """Return the shapes and dtypes of one step's input."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
 
 
 def _features_first(tree: Tree) -> Tree:

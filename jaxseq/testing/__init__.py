@@ -28,7 +28,9 @@ from jaxseq.testing.compare import (
     draw,
 )
 from jaxseq.testing.devices import LAWS_OF_DEVICES
+from jaxseq.testing.export import LAWS_OF_EXPORT
 from jaxseq.testing.laws import LAWS_OF_NUMBERS, holes, loop
+from jaxseq.testing.transforms import LAWS_OF_TRANSFORMS
 from jaxseq.trees import at, noisy
 
 __all__ = [
@@ -50,7 +52,9 @@ __all__ = [
     "noisy",
 ]
 
-LAWS: dict[str, Callable[[Subject], None]] = {**LAWS_OF_NUMBERS, **LAWS_OF_DEVICES}
+LAWS: dict[str, Callable[[Subject], None]] = (
+    LAWS_OF_NUMBERS | LAWS_OF_TRANSFORMS | LAWS_OF_EXPORT | LAWS_OF_DEVICES
+)
 """Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
 
 
