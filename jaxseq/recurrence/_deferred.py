@@ -18,7 +18,9 @@ So forward mode, reverse mode, second derivatives, `vmap` and `jax.linearize` wo
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,7 +32,8 @@ from jaxseq.cells import Cell
 from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.placement import on_mesh
+from jaxseq.placement import on_mesh, settled, varying_as
+from jaxseq.recurrence._cuts import Cut, Cuts, cut, staged
 from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart, scan
 
 HOIST_BELOW = 32
@@ -70,6 +73,8 @@ def deferred(
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
     initial = reset_carry(cell, params, xs, resets)
+    if jax.tree.leaves(xs)[0].shape[0]:
+        carry = settled(partial(_next, static), carry, (arrays, params), initial, (xs, mask, resets))
     return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
 
 
@@ -78,13 +83,13 @@ class _Kept(NamedTuple):
 
     Fields:
       old: the carry before each step, after a reset.
-      wx: the input terms; None where the gates use them only in the sum wx + uh.
-      uh: the hidden terms, or that sum.
+      values: those of the step where its equations are cut.
+      operands: of the products that wait.
     """
 
     old: Carry
-    wx: Tree
-    uh: Tree
+    values: list[Array | None]
+    operands: list[Array]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -98,109 +103,145 @@ def _run(
     mask: Array | None,
     resets: Array | None,
 ) -> tuple[Carry, Tree]:
-    return _primal(static, reverse, bound, xs, carry, initial, mask, resets)[0]
+    return _primal(static, reverse, None, bound, xs, carry, initial, mask, resets)[0]
 
 
 def _primal(
     static: Any,
     reverse: bool,
+    cuts: Cuts | None,
     bound: tuple[list[Array], Params],
     xs: Tree,
     carry: Carry,
     initial: Carry | None,
     mask: Array | None,
     resets: Array | None,
-    *,
-    keep: bool = False,
-    summed: bool = False,
 ) -> tuple[tuple[Carry, Tree], _Kept | None]:
-    """Return ``(carry, outs)``, and what `_tangents` needs if asked to keep it; `summed` as `_only_summed` says."""
-    arrays, params = bound
-    cell = join(static, arrays)
+    """Return ``(carry, outs)``, and what `_tangents` needs if given where the equations are cut."""
+    cell, params = join(static, bound[0]), bound[1]
     hoist = _hoists(jax.tree.leaves(xs)[0].shape[1:-1])
     terms = cell.input_terms(params, xs) if hoist else xs
+    early = cuts.before(bound) if cuts else ([], [])
+    ready = dict(enumerate(jax.tree.leaves(terms))) if hoist else {}
 
     def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
         wx, real, begins = at_t
         # the carry is reset before its product with U, so that wx + uh are still only summed
         old = restart(begins, initial, old)
         wx = wx if hoist else cell.input_terms(params, wx)
-        uh = cell.hidden_terms(params, old)
-        if summed:
-            wx, uh = None, _add(wx, uh)
-        new, out = _gates(static, real, bound, old, wx, uh)
-        return new, (out, _Kept(old, None if hoist else wx, uh) if keep else None)
+        both, kept = (wx, cell.hidden_terms(params, old)), None
+        if cuts:
+            stepped, operands, values = cuts.observed(*early, old, both)
+            waiting = [None if _term(c) in ready else v for c, v in zip(cuts.cuts, values, strict=True)]
+            kept = _Kept(old, waiting, operands)
+        else:
+            stepped = _advance(static, bound, old, both)
+        new, out = _held(real, stepped, old)
+        return new, (out, kept)
 
     last, (outs, kept) = over_time(step, carry, (terms, mask, resets), reverse=reverse)
-    if kept is not None and hoist and not summed:
-        kept = kept._replace(wx=terms)
+    if cuts and kept is not None:
+        whole = [ready.get(_term(c), v) for c, v in zip(cuts.cuts, kept.values, strict=True)]
+        kept = kept._replace(values=whole)
     return (last, outs), kept
+
+
+def _term(cut: Cut) -> int:
+    """Return which term a cut is, -1 if it is another value."""
+    return cut.terms[0] if len(cut.terms) == 1 and not cut.products else -1
 
 
 @_run.defjvp
 def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tuple:
     bound, xs, carry, _, mask, resets = primals
     dbound, dxs, dcarry, dinitial, _, _ = tangents
-    summed = _only_summed(static, bound, xs, carry)
-    primal, kept = _primal(static, reverse, *primals, keep=True, summed=summed)
+    input_terms, hidden_terms = partial(_input_terms, static), partial(_hidden_terms, static)
+    x = jax.eval_shape(_first, xs) if jax.tree.leaves(xs)[0].shape[0] else _of_a_step(xs)
+    terms = jax.eval_shape(lambda b, k, x: (input_terms(b, x), hidden_terms(b, k)), bound, carry, x)
+    cuts = cut(partial(_advance, static), bound, carry, terms)
+    primal, kept = _primal(static, reverse, cuts, *primals)
     assert kept is not None
 
-    def input_terms(bound: tuple, xs: Tree) -> Tree:
-        return join(static, bound[0]).input_terms(bound[1], xs)
-
-    def hidden_terms(bound: tuple, old: Carry) -> Tree:
-        return join(static, bound[0]).hidden_terms(bound[1], old)
-
-    # in bulk, for all T: what tangents of params and inputs add to the terms
+    # in bulk, for all T: what tangents of params and inputs add to the terms, and to the products that wait
     dwx = jax.jvp(input_terms, (bound, _features_first(xs)), (dbound, dxs))[1]
     olds = _features_first(kept.old)
     duh = jax.jvp(lambda bound: hidden_terms(bound, olds), (bound,), (dbound,))[1]
-    if summed:
-        dwx, duh = None, _add(dwx, duh)
+    dterms = jax.tree.leaves((dwx, duh))
+    before, after = staged(hidden_terms, bound, carry)
+    product = before(bound)  # U, or what it is made of
+    (weights, others), (dweights, dothers) = jax.jvp(cuts.before, (bound,), (dbound,))
+    operands = _features_first(kept.operands)
+    dproducts = [jax.vmap(p.apply, (0, None))(operands[p.operand], dweights[p.weight]) for p in cuts.products]
+    taps = [
+        _total(
+            [dterms[t] for t in c.terms] + [dproducts[k] for k in c.products],
+            [dweights[n] for n in c.constants],
+        )
+        for c in cuts.cuts
+    ]
+    first = len(jax.tree.leaves(dwx))
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
-        (old, wx, uh), real, begins, dwx, duh = at_t
-        dold = restart(begins, dinitial, dold)
-        duh = _add(duh, jax.jvp(lambda old: hidden_terms(bound, old), (old,), (dold,))[1])
-        return jax.jvp(partial(_gates, static, real), (bound, old, wx, uh), (dbound, dold, dwx, duh))[1]
+        (old, values), real, begins, taps = at_t
+        dold = varying_as(restart(begins, dinitial, dold), old)  # zeros to begin with, the same everywhere
+        duh = jax.tree.leaves(jax.jvp(partial(after, product), (old,), (dold,))[1])
+        taps = [
+            _total([tap, *(duh[t - first] for t in c.terms if t >= first)])
+            for c, tap in zip(cuts.cuts, taps, strict=True)
+        ]
 
-    return primal, over_time(step, dcarry, (kept, mask, resets, dwx, duh), reverse=reverse)
+        def gates(others: Tree, old: Carry, taps: list[Array]) -> tuple[Carry, Tree]:
+            return _held(real, cuts.known(weights, others, values, taps, old), old)
+
+        return jax.jvp(gates, (others, old, jax.tree.map(jnp.zeros_like, taps)), (dothers, dold, taps))[1]
+
+    return primal, over_time(step, dcarry, ((kept.old, kept.values), mask, resets, taps), reverse=reverse)
 
 
-def _gates(static: Any, real: Array | None, bound: tuple, old: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree]:
-    """Return ``(carry, out)`` of a step that holds where it is padding; wx None stands for zeros."""
+def _input_terms(static: Any, bound: tuple, x: Tree) -> Tree:
+    return join(static, bound[0]).input_terms(bound[1], x)
+
+
+def _hidden_terms(static: Any, bound: tuple, old: Carry) -> Tree:
+    return join(static, bound[0]).hidden_terms(bound[1], old)
+
+
+def _advance(static: Any, bound: tuple, old: Carry, terms: tuple[Tree, Tree]) -> tuple[Carry, Tree]:
+    """Return ``(carry, out)`` of a step."""
     arrays, params = bound
-    wx = jax.tree.map(jnp.zeros_like, uh) if wx is None else wx
-    new, out, _ = join(static, arrays).equations(params, old, wx, uh)
+    return join(static, arrays).equations(params, old, *terms)[:2]
+
+
+def _held(real: Array | None, stepped: tuple[Carry, Tree], old: Carry) -> tuple[Carry, Tree]:
+    """Return ``(carry, out)`` of a step that holds where it is padding."""
+    new, out = stepped
     return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
-def _only_summed(static: Any, bound: tuple, xs: Tree, carry: Carry) -> bool:
-    """Return whether the gates use wx and uh only as ``wx + uh``: one array then serves for both, and one cotangent.
+def _next(static: Any, old: Carry, bound: tuple, initial: Carry | None, sequence: tuple) -> Carry:
+    """Return the carry after a step, the first of a sequence ``(xs, mask, resets)``."""
+    x, real, begins = _first(sequence)
+    old = restart(begins, initial, old)
+    terms = _input_terms(static, bound, x), _hidden_terms(static, bound, old)
+    return _held(real, _advance(static, bound, old, terms), old)[0]
 
-    Read off the jaxpr of their transpose: the two cotangents are then one and the same variable.
-    """
-    cell = join(static, bound[0])
-    params = bound[1]
-    wx, uh = jax.eval_shape(
-        lambda p, k, x: (cell.input_terms(p, x), cell.hidden_terms(p, k)), params, carry, _of_a_step(xs)
-    )
-    if jax.tree.map(lambda a: (a.shape, a.dtype), wx) != jax.tree.map(lambda a: (a.shape, a.dtype), uh):
-        return False
 
-    def pull(params: Params, old: Carry, wx: Tree, uh: Tree) -> Tree:
-        value, pull = jax.vjp(lambda wx, uh: cell.equations(params, old, wx, uh)[:2], wx, uh)
-        return pull(value)
-
-    cotangents = jax.make_jaxpr(pull)(params, carry, wx, uh).jaxpr.outvars
-    half = len(cotangents) // 2
-    return all(a is b for a, b in zip(cotangents[:half], cotangents[half:], strict=True))
+def _first(sequence: Tree) -> Tree:
+    return jax.tree.map(lambda a: a[0], sequence)
 
 
 def _of_a_step(xs: Tree) -> Tree:
     """Return the shapes and dtypes of one step's input."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+
+
+def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
+    """Return the sum of parts, all of one shape, and of constants, which lack the first axes."""
+    total = functools.reduce(jnp.add, parts)
+    for constant in constants:
+        total = total + jnp.broadcast_to(constant, total.shape)
+    return total
 
 
 def _features_first(tree: Tree) -> Tree:
@@ -231,7 +272,3 @@ def _hoists(batch_shape: tuple[int, ...]) -> bool:
 
 def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
-
-
-def _add(a: Tree, b: Tree) -> Tree:
-    return jax.tree.map(jnp.add, a, b)

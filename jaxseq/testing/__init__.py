@@ -52,9 +52,7 @@ __all__ = [
     "noisy",
 ]
 
-LAWS: dict[str, Callable[[Subject], None]] = (
-    LAWS_OF_NUMBERS | LAWS_OF_TRANSFORMS | LAWS_OF_EXPORT | LAWS_OF_DEVICES
-)
+LAWS: dict[str, Callable[[Subject], None]] = LAWS_OF_NUMBERS | LAWS_OF_TRANSFORMS | LAWS_OF_EXPORT | LAWS_OF_DEVICES
 """Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
 
 

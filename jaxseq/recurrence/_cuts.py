@@ -1,0 +1,303 @@
+"""A cell's equations as a list of operations, cut where values may be kept and gradients may wait.
+
+The derivative of a recurrence is a linear loop. What it needs of a step are some of its values, and where a tangent
+that can be computed for all T at once enters it. `cut` finds both in the jaxpr of the equations:
+
+- the *terms*, wx and uh, whose tangents ``xs dW`` and ``olds dU`` are products over ``[T * B]``;
+- every *product* ``a w`` inside the equations, of something that a step computes with a weight made of parameters
+  alone: an upper layer of a stack, a reset gate before the product, attention. Of its tangent, ``da w + a dw``, the
+  second part is one product for all T as well;
+- where such values are only added to each other, their *sum*: one array is then kept, and one tangent enters.
+
+What parameters alone decide (U - U^T, a mask on U) is computed once, before the loop. No cell is known here.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Literal
+
+from jaxseq.notation import Array, Tree
+
+LARGER = 4
+"""A product waits if its operand is at most so many times larger than its weight or its result. That of the score of
+additive attention, ``tanh(...) v``, would write ``[B, S, A]`` at every step to spare a gradient ``[A]``."""
+
+
+class Product(NamedTuple):
+    """One product of an operand and a weight.
+
+    Fields:
+      apply: ``(operand, weight) -> value``, linear in each.
+      operand: its number among the operands.
+      weight: its number among the weights.
+    """
+
+    apply: Callable[[Array, Array], Array]
+    operand: int
+    weight: int
+
+
+class Cut(NamedTuple):
+    """One value of a step that is kept: the sum of some terms, products and constants.
+
+    Fields:
+      terms: numbers of the leaves of ``(wx, uh)``.
+      products: numbers of the products.
+      constants: numbers, among the weights, of what parameters alone decide, such as a bias.
+    """
+
+    terms: tuple[int, ...] = ()
+    products: tuple[int, ...] = ()
+    constants: tuple[int, ...] = ()
+
+    def __add__(self, other: Cut) -> Cut:  # type: ignore[override]
+        return Cut(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+class Cuts(NamedTuple):
+    """Equations that were cut.
+
+    Fields:
+      cuts: the values kept.
+      products: those in them.
+      before: ``(bound) -> (weights, others)``: what bound alone decides; weights are used in the products only.
+      observed: ``(weights, others, old, terms) -> (value, operands, kept)``.
+      known: ``(weights, others, kept, taps, old) -> value``: of kept values, each with the tangent of its tap and those
+        of its products' operands.
+    """
+
+    cuts: tuple[Cut, ...]
+    products: tuple[Product, ...]
+    before: Callable[[Tree], tuple[list[Array], list[Array]]]
+    observed: Callable[..., tuple[Tree, list[Array], list[Array]]]
+    known: Callable[..., Tree]
+
+
+class Operation(NamedTuple):
+    """One operation of a program: its inputs are numbers of values, or literals; its outputs numbers of values."""
+
+    bind: Callable[..., Any]
+    name: str
+    inputs: tuple[Any, ...]
+    outputs: tuple[int, ...]
+    avals: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """A value that is written in the program."""
+
+    value: Any
+
+
+def cut(equations: Callable[..., Tree], bound: Tree, old: Tree, terms: Tree) -> Cuts:
+    """Return ``equations(bound, old, terms)`` cut; shapes and dtypes of the arguments are enough."""
+    closed, shape = jax.make_jaxpr(equations, return_shape=True)(bound, old, terms)
+    sizes = [len(jax.tree.leaves(tree)) for tree in (bound, old, terms)]
+    program = _Program(closed, *sizes)
+    structure = jax.tree.structure(shape)
+
+    def before(bound: Tree) -> tuple[list[Array], list[Array]]:
+        return program.before(jax.tree.leaves(bound))
+
+    def observed(
+        weights: list[Array], others: list[Array], old: Tree, terms: Tree
+    ) -> tuple[Tree, list[Array], list[Array]]:
+        env = program.start(others, jax.tree.leaves(old), jax.tree.leaves(terms))
+        program.run(env, weights, {})
+        kept = [env[place] for place in program.places]
+        return jax.tree.unflatten(structure, program.results(env)), [env[a] for a in program.operands], kept
+
+    def known(weights: list[Array], others: list[Array], kept: list[Array], taps: list[Array], old: Tree) -> Tree:
+        env = program.start(others, jax.tree.leaves(old), None)
+
+        def at(n: int) -> Array:
+            own = [program.products[k] for k in program.cuts[n].products]
+            operands = [env[program.operands[p.operand]] for p in own]
+            return _known(own, operands, [weights[p.weight] for p in own], kept[n], taps[n])
+
+        program.run(env, weights, {place: partial(at, n) for n, place in enumerate(program.places)})
+        return jax.tree.unflatten(structure, program.results(env))
+
+    return Cuts(tuple(program.cuts), tuple(program.products), before, observed, known)
+
+
+def staged(function: Callable[..., Tree], bound: Tree, old: Tree) -> tuple[Callable[[Tree], Any], Callable[..., Tree]]:
+    """Return ``before, after`` with ``after(before(bound), old) = function(bound, old)``: what bound decides, apart."""
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(bound, old)
+    program = _Program(closed, len(jax.tree.leaves(bound)), len(jax.tree.leaves(old)), 0)
+
+    def before(bound: Tree) -> tuple[list[Array], list[Array]]:
+        return program.before(jax.tree.leaves(bound))
+
+    def after(values: tuple[list[Array], list[Array]], old: Tree) -> Tree:
+        weights, others = values
+        env = program.start(others, jax.tree.leaves(old), [])
+        program.run(env, weights, {})
+        return jax.tree.unflatten(jax.tree.structure(shape), program.results(env))
+
+    return before, after
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _known(products: list[Product], operands: list[Array], weights: list[Array], value: Array, tap: Array) -> Array:
+    return value
+
+
+@_known.defjvp
+def _tangent(products: list[Product], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    _, weights, value, _ = primals
+    doperands, _, _, total = tangents
+    for product, d, w in zip(products, doperands, weights, strict=True):
+        total = total + product.apply(d, w)
+    return value, total
+
+
+class _Program:
+    """The operations of a jaxpr, sorted by whether they depend on its first inputs alone, with the places to cut."""
+
+    def __init__(self, closed: ClosedJaxpr, bound: int, old: int, terms: int) -> None:
+        self.consts = closed.consts
+        self.size = 0
+        inputs = [self._new() for _ in range(len(closed.consts) + bound + old + terms)]
+        self.operations: list[Operation] = []
+        self.outputs = self._read(closed.jaxpr, inputs)
+        first = len(closed.consts) + bound
+        self.bound, self.old, self.terms = inputs[:first], inputs[first : first + old], inputs[first + old :]
+        self._sort()
+        self._cut()
+
+    def _new(self) -> int:
+        self.size += 1
+        return self.size
+
+    def _read(self, jaxpr: Any, inputs: list[Any]) -> list[Any]:
+        """Add the operations of a jaxpr, and of the calls in it; return its outputs."""
+        env = dict(zip([*jaxpr.constvars, *jaxpr.invars], inputs, strict=True))
+        read = lambda v: Given(v.val) if isinstance(v, Literal) else env[v]  # noqa: E731
+        for eqn in jaxpr.eqns:
+            values = tuple(map(read, eqn.invars))
+            if _is_call(eqn):
+                inner = eqn.params["jaxpr"]
+                outputs = self._read(inner.jaxpr, [*map(Given, inner.consts), *values])
+            else:
+                outputs = [self._new() for _ in eqn.outvars]
+                bind = partial(eqn.primitive.bind, **eqn.primitive.get_bind_params(eqn.params))
+                avals = tuple(v.aval for v in (*eqn.invars, *eqn.outvars))
+                self.operations.append(Operation(bind, eqn.primitive.name, values, tuple(outputs), avals))
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    def _sort(self) -> None:
+        live = set(_numbers(self.outputs))
+        needed = []
+        for op in reversed(self.operations):
+            if live.intersection(op.outputs):
+                needed.append(op)
+                live.update(_numbers(op.inputs))
+        self.alone = set(self.bound)
+        self.early: list[Operation] = []
+        self.late: list[Operation] = []
+        for op in reversed(needed):
+            early = self.alone.issuperset(_numbers(op.inputs))
+            (self.early if early else self.late).append(op)
+            self.alone.update(op.outputs if early else ())
+
+    def _cut(self) -> None:
+        """Find the products that may wait, and add up what is only added."""
+        sides = {op.outputs[0]: s for op in self.late if (s := _operand_and_weight(op, self.alone)) is not None}
+        self.operands = list(dict.fromkeys(a for a, _, _ in sides.values()))
+        self.weights = list(dict.fromkeys(w for _, w, _ in sides.values()))
+        self.products = [Product(f, self.operands.index(a), self.weights.index(w)) for a, w, f in sides.values()]
+        uses = collections.Counter(n for op in self.late for n in _numbers(op.inputs))
+        uses.update(_numbers(self.outputs))
+        found = {n: Cut(terms=(t,)) for t, n in enumerate(self.terms) if uses[n]}
+        found |= {n: Cut(products=(k,)) for k, n in enumerate(sides)}
+        self.inside: set[int] = set(sides)
+        for op in self.late:
+            if op.name not in ("add", "add_any"):
+                continue
+            parts = [n for n in op.inputs if n in found and uses[n] == 1]
+            rest = [n for n in op.inputs if n not in parts]
+            constant = rest and rest[0] in self.alone and (found[parts[0]].products if parts else ())
+            if len(set(parts)) + bool(constant) < 2:
+                continue
+            self.weights += [n for n in rest if n not in self.weights]
+            whole = functools.reduce(Cut.__add__, [found.pop(n) for n in parts])
+            found[op.outputs[0]] = whole + Cut(constants=tuple(map(self.weights.index, rest)))
+            self.inside |= {*parts, op.outputs[0]}
+        self.places, self.cuts = list(found), list(found.values())
+        read = [n for op in self.late if op.outputs[0] not in self.inside for n in _numbers(op.inputs)]
+        read += self.operands + list(_numbers(self.outputs))
+        self.others = list(dict.fromkeys(n for n in read if n in self.alone))
+
+    def before(self, bound: list[Array]) -> tuple[list[Array], list[Array]]:
+        env: dict[int, Any] = dict(zip(self.bound, [*self.consts, *bound], strict=True))
+        for op in self.early:
+            _do(op, env)
+        return [env[n] for n in self.weights], [env[n] for n in self.others]
+
+    def start(self, others: list[Array], old: list[Array], terms: list[Array] | None) -> dict[int, Any]:
+        env = dict(zip(self.others, others, strict=True)) | dict(zip(self.old, old, strict=True))
+        return env if terms is None else env | dict(zip(self.terms, terms, strict=True))
+
+    def run(self, env: dict[int, Any], weights: list[Array], known: dict[int, Callable[[], Array]]) -> None:
+        """Do the operations of a step; what is known is not computed, nor what is only inside a sum that is."""
+        env.update(zip(self.weights, weights, strict=True))
+        for n in self.terms:
+            if n in known:
+                env[n] = known[n]()
+        for op in self.late:
+            n = op.outputs[0]
+            if n in known:
+                env[n] = known[n]()
+            elif not (known and n in self.inside):
+                _do(op, env)
+
+    def results(self, env: dict[int, Any]) -> list[Any]:
+        return [_value(env, n) for n in self.outputs]
+
+
+def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Callable[[Array, Array], Array]] | None:
+    """Return ``(operand, weight, apply)`` of a product whose weight can wait, None of any other operation."""
+    if op.name != "dot_general" or not all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in op.avals):
+        return None
+    left, right = op.inputs
+    if isinstance(left, Given) or isinstance(right, Given) or (left in alone) == (right in alone):
+        return None
+    sizes = [aval.shape for aval in op.avals]
+    if not all(isinstance(n, int) for shape in sizes for n in shape):
+        return None
+    left_size, right_size, size = map(math.prod, sizes)
+    if right in alone:
+        fits, found = left_size <= LARGER * max(right_size, size), (left, right, op.bind)
+    else:
+        fits, found = right_size <= LARGER * max(left_size, size), (right, left, lambda a, w: op.bind(w, a))
+    return found if fits else None
+
+
+def _is_call(eqn: Any) -> bool:
+    return eqn.primitive.name in ("pjit", "jit", "closed_call")
+
+
+def _do(op: Operation, env: dict[int, Any]) -> None:
+    result = op.bind(*(_value(env, n) for n in op.inputs))
+    env.update(zip(op.outputs, result if isinstance(result, list | tuple) else [result], strict=True))
+
+
+def _value(env: dict[int, Any], n: Any) -> Any:
+    return n.value if isinstance(n, Given) else env[n]
+
+
+def _numbers(inputs: Any) -> Iterator[int]:
+    return (n for n in inputs if not isinstance(n, Given))

@@ -1,0 +1,138 @@
+"""What the derivative of a recurrence does inside its loops and what it leaves for after them, seen in its jaxpr."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import unroll
+from jaxseq.attention import additive, reading, with_attention
+from jaxseq.cells import CELLS, gru, lstm, stack
+from jaxseq.recurrence import deferred, scan
+from jaxseq.recurrence._cuts import Cut, cut
+from jaxseq.testing import assert_close, differentiate
+
+T, B, D, H, S = 7, 2, 3, 5, 4
+KEYS = jax.random.split(jax.random.key(0), 4)
+XS = jax.random.normal(KEYS[0], (T, B, D))
+
+
+def inner(value):
+    """Every jaxpr in the parameters of an operation."""
+    for v in value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]:
+        if hasattr(v, "eqns"):
+            yield v
+        elif hasattr(v, "jaxpr"):
+            yield v.jaxpr
+        elif isinstance(v, dict | tuple | list):
+            yield from inner(v)
+
+
+def operations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for j in inner(eqn.params):
+            yield from operations(j)
+
+
+def in_loops(function, *args):
+    """The operations inside the loops of a function."""
+    loops = [eqn for eqn in operations(jax.make_jaxpr(function)(*args).jaxpr) if eqn.primitive.name == "scan"]
+    return [eqn for loop in loops for j in inner(loop.params) for eqn in operations(j)]
+
+
+def gradient(cell, recurrence):
+    def loss(params, xs):
+        return (unroll(cell, params, xs, recurrence=recurrence)[1] ** 2).sum()
+
+    return jax.grad(loss)
+
+
+def weight_gradients(cell, params, recurrence):
+    """How many products in the loops sum over the rows, as the gradient of a weight does: no other size is B."""
+    ops = in_loops(gradient(cell, recurrence), params, XS)
+    return sum(op.primitive.name == "dot_general" and B not in op.outvars[0].aval.shape for op in ops)
+
+
+MADE_OF_PRODUCTS = [stack(lstm, gru), *(CELLS[n] for n in ("gru_cho", "lstmp", "lem", "mgu", "rhn", "ltc", "gru_d"))]
+
+
+@pytest.mark.parametrize("cell", MADE_OF_PRODUCTS, ids=lambda cell: cell.name)
+def test_no_gradient_of_a_weight_is_added_up_in_a_loop(cell) -> None:
+    options = {"projection": 4} if cell.name == "lstmp" else {}
+    params = cell.init(KEYS[1], D, H, dtype=jnp.float64, **options)
+    assert weight_gradients(cell, params, scan), "plain scan has some, or this sees nothing"
+    assert weight_gradients(cell, params, deferred) == 0
+
+
+def test_nor_that_of_a_source() -> None:
+    cell = with_attention(gru, additive)
+    params = cell.init(KEYS[1], D, H, value_size=6, units=7, dtype=jnp.float64)
+    source = jax.random.normal(KEYS[2], (S, B, 6))
+
+    def loss(source, how):
+        reader = reading(cell, cell.remember(params, source))
+        return (unroll(reader, params, XS, recurrence=how)[1].context ** 2).sum()
+
+    for how, found in ((scan, True), (deferred, False)):
+        ops = in_loops(jax.grad(lambda source, how=how: loss(source, how)), source)
+        shapes = {op.outvars[0].aval.shape for op in ops if op.primitive.name == "dot_general"}
+        assert any(sorted(shape) == sorted((S, B, 6)) for shape in shapes) == found
+
+
+def test_what_parameters_alone_decide_is_computed_once() -> None:
+    """U - U^T of an antisymmetric network."""
+    cell = CELLS["antisymmetric_rnn"]
+    params = cell.init(KEYS[1], D, H, dtype=jnp.float64)
+    ops = in_loops(gradient(cell, deferred), params, XS)
+    shapes = [op.outvars[0].aval.shape for op in ops if op.primitive.name == "sub"]
+    assert (H, H) not in shapes
+
+
+def test_sums_of_terms_products_and_constants_are_one_value() -> None:
+    def equations(bound, old, terms):
+        W, V, b, c = bound
+        wx, uh = terms
+        a = jnp.tanh((old @ W + b) + (wx + uh))
+        return jnp.tanh(a @ V + c) * c
+
+    shapes = jax.eval_shape(lambda: (jnp.ones((H, H)), jnp.ones((H, H)), jnp.ones(H), jnp.ones(H)))
+    bound = jax.tree.map(lambda s: jnp.ones(s.shape), shapes)
+    wide = jax.ShapeDtypeStruct((B, H), jnp.float64)
+
+    def broadcast(bound, old, terms):
+        W, V, b, c = bound
+        full = tuple(jnp.broadcast_to(v, (B, H)) for v in (b, c))
+        return equations((W, V, *full), old, terms)
+
+    found = cut(broadcast, bound, wide, (wide, wide))
+    assert [(len(c.terms), len(c.products), len(c.constants)) for c in found.cuts] == [(2, 1, 1), (0, 1, 1)]
+    weights, others = found.before(bound)
+    assert (len(weights), len(others)) == (4, 1), "W, V, b and c of sums; c again, which is a factor as well"
+
+
+def test_a_value_used_twice_is_no_part_of_a_sum() -> None:
+    wide = jax.ShapeDtypeStruct((B, H), jnp.float64)
+    found = cut(lambda bound, old, terms: (terms[0] + terms[1]) * terms[0], (), wide, (wide, wide))
+    assert found.cuts == (Cut(terms=(0,)), Cut(terms=(1,)))
+
+
+def test_an_operand_much_larger_than_its_product_is_not_kept() -> None:
+    """The score of additive attention, [B, S, A] for [B, S]."""
+    v, wide = jnp.ones(64), jax.ShapeDtypeStruct((B, S, 64), jnp.float64)
+    assert not cut(lambda v, old, terms: jnp.tanh(old) @ v, v, wide, ()).products
+    small = jax.ShapeDtypeStruct((B, 64), jnp.float64)
+    assert len(cut(lambda W, old, terms: jnp.tanh(old) @ W, jnp.ones((64, 3)), small, ()).products) == 1
+
+
+def test_equations_without_terms_or_weights() -> None:
+    """A cell that reads neither its terms nor its params in its equations."""
+
+    def equations(params, carry, wx, uh):
+        new = type(carry)(jnp.sin(carry.h))
+        return new, new.h, new
+
+    cell = gru.replace(equations=equations)
+    params = gru.init(KEYS[1], D, H, dtype=jnp.float64)
+    start = type(gru.initial_carry(params))(jax.random.normal(KEYS[3], (B, H)))
+    run = lambda how: differentiate(lambda k: unroll(cell, params, XS, k, recurrence=how), start)  # noqa: E731
+    assert_close("carry", run(deferred), run(scan))
