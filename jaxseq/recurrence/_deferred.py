@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -156,9 +156,7 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     bound, xs, carry, _, mask, resets = primals
     dbound, dxs, dcarry, dinitial, _, _ = tangents
     input_terms, hidden_terms = partial(_input_terms, static), partial(_hidden_terms, static)
-    x = jax.eval_shape(_first, xs) if jax.tree.leaves(xs)[0].shape[0] else _of_a_step(xs)
-    terms = jax.eval_shape(lambda b, k, x: (input_terms(b, x), hidden_terms(b, k)), bound, carry, x)
-    cuts = cut(partial(_advance, static), bound, carry, terms)
+    cuts, (before, after) = _program(static, bound, carry, xs)
     primal, kept = _primal(static, reverse, cuts, *primals)
     assert kept is not None
 
@@ -167,7 +165,6 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     olds = _features_first(kept.old)
     duh = jax.jvp(lambda bound: hidden_terms(bound, olds), (bound,), (dbound,))[1]
     dterms = jax.tree.leaves((dwx, duh))
-    before, after = staged(hidden_terms, bound, carry)
     product = before(bound)  # U, or what it is made of
     (weights, others), (dweights, dothers) = jax.jvp(cuts.before, (bound,), (dbound,))
     operands = _features_first(kept.operands)
@@ -197,6 +194,20 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         return jax.jvp(gates, (others, old, jax.tree.map(jnp.zeros_like, taps)), (dothers, dold, taps))[1]
 
     return primal, over_time(step, dcarry, ((kept.old, kept.values), mask, resets, taps), reverse=reverse)
+
+
+def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, tuple[Callable, Callable]]:
+    """Return the equations of a step cut, and its hidden terms staged."""
+    found: list[Any] = []
+
+    def look(bound: tuple, old: Carry, xs: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
+        x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)  # where one step is; there may be none
+        terms = _input_terms(static, bound, x), _hidden_terms(static, bound, old)
+        found.append(cut(partial(_advance, static), bound, old, terms))
+        found.append(staged(partial(_hidden_terms, static), bound, old))
+
+    jax.eval_shape(look, bound, carry, xs)
+    return found[0], found[1]
 
 
 def _input_terms(static: Any, bound: tuple, x: Tree) -> Tree:
