@@ -64,6 +64,12 @@ def test_every_cell(name: str, places) -> None:
     check(functools.partial(unrolled, Subject(CELLS[name]), RECURRENCES["deferred"]), places)
 
 
+@pytest.mark.parametrize("name", ["clockwork", "slstm", "tau_gru", "conv_gru"])
+def test_cells_that_select_or_reshape_by_rows(name: str) -> None:
+    """Their equations need the carry where the inputs are from the first step on, without a reset that moves it."""
+    assert_same_on_devices("", unrolled(Subject(CELLS[name]), scan, "units"), "Explicit", "rows")
+
+
 reader = with_attention(gru, additive)
 SIZES = {"value_size": D, "units": H, "dtype": jnp.float64}
 
