@@ -140,19 +140,19 @@ def _by_column(count: int, a: Array) -> PartitionSpec:
 
 
 def unrolled(subject: Subject, recurrence: Recurrence, layout: str) -> Problem:
-    """Return `unroll` of a cell as a problem: where rows are spread with a carry, mask and resets, else with none."""
+    """Return `unroll` of a cell as a problem: a carry is given for "both", mask and resets where rows are spread."""
     n, (_, columns) = device_count(), LAYOUTS[layout](device_count())
     wide = subject._replace(hidden_size=jax.tree.map(lambda H: H * columns, subject.hidden_size))
     params, xs, carry = draw(wide, 2, (n,))
+    run = partial(unroll, subject.cell, recurrence=recurrence)
     if layout == "units":
-        run = lambda params, xs: unroll(subject.cell, params, xs, recurrence=recurrence)  # noqa: E731
         return Problem(run, params, (xs,), (), (1,), (0, 1))
-
-    def marked(params: Tree, xs: Tree, carry: Tree, mask: Array, resets: Array) -> Tree:
-        return unroll(subject.cell, params, xs, carry, mask=mask, resets=resets, recurrence=recurrence)
-
-    mask = holes(2, (n,))
-    return Problem(marked, params, (xs, carry), (mask, jnp.roll(mask, 1, 1)), (1, 0, 1, 1), (0, 1))
+    marks = holes(2, (n,)), jnp.roll(holes(2, (n,)), 1, 1)
+    if layout == "rows":
+        marked = lambda params, xs, mask, resets: run(params, xs, mask=mask, resets=resets)  # noqa: E731
+        return Problem(marked, params, (xs,), marks, (1, 1, 1), (0, 1))
+    full = lambda params, xs, carry, mask, resets: run(params, xs, carry, mask=mask, resets=resets)  # noqa: E731
+    return Problem(full, params, (xs, carry), marks, (1, 0, 1, 1), (0, 1))
 
 
 def _spread(s: Subject, kind: str) -> None:
