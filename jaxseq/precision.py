@@ -38,7 +38,7 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
 
     Every product and convolution that sees the input or the carry rounds its operands to `products`. A product of
     parameters alone, which makes a weight (the exponential of `exp_rnn`), is left as it is. Parameters, carry, outputs
-    and gradients keep their dtype. Derivatives are those of the cell, with their products rounded in the same way: finite
+    and gradients keep their dtype. Derivatives are those of the cell, with products rounded in the same way: finite
     differences, which see the steps of the rounding, do not equal them. Evaluation may run the cell itself.
 
     Args:
