@@ -83,6 +83,12 @@ def test_half_precision_is_summed_in_float32(dtype):
     weighed = [wide(a) for a in losses.per_sentence(each[:90], mask[:90], mask[:90])]
     np.testing.assert_allclose(weighed, losses.per_sentence(wide(each[:90]), mask[:90], mask[:90]), rtol=1.01 * once)
     close(losses.mean_squared_error(each, each[::-1]), ((wide(each) - wide(each)[::-1]) ** 2).mean())
+    ones, near = (
+        jnp.ones(size, dtype),
+        jnp.full(size, 1.5 * once, dtype),
+    )  # a difference that has no half-precision form
+    want = jnp.asarray(((1 - wide(near)) ** 2).mean(), dtype)
+    assert losses.mean_squared_error(ones, near) == want
     real = mask[:, :1]
     close(
         regularisers.activation_penalty(each[:, None], real), regularisers.activation_penalty(wide(each)[:, None], real)
