@@ -36,7 +36,7 @@ def checkpointed(
     """Run `cell` over ``xs [T, B, D]`` in checkpointed segments.
 
     Args:
-      segment: most steps in one; by default sqrt(T), rounded up, and 32 in a program exported for any T. Another length is
+      segment: most steps in one; by default sqrt(T), rounded up, and 32 in a program exported for any T. Another is
         given as ``recurrence=functools.partial(checkpointed, segment=64)``.
 
     Raises:

@@ -25,26 +25,27 @@ from jaxseq.trees import at
 
 def law_eager(s: Subject) -> None:
     """called eagerly a second time with the same shapes, nothing compiles: unroll, trace, step and derivatives."""
-    problem, mask = draw(s, 3, (2,)), holes(3, (2,))
+    problem, mask = tuple(draw(s, 3, (2,))), holes(3, (2,))
     along = jax.tree.map(cotangent, problem)
-
-    def ways(unroll: Callable[..., Tree], recurrence: Recurrence) -> Iterator[tuple[str, Callable[[], Tree]]]:
-        run = lambda *p: unroll(s.cell, *p, mask=mask, recurrence=recurrence)  # noqa: E731
-        yield "value", lambda: run(*problem)
-        yield "vjp", lambda: (lambda value, pull: pull(value))(*jax.vjp(run, *problem))
-        if takes_forward_mode(recurrence):
-            yield "jvp", lambda: jax.jvp(run, tuple(problem), tuple(along))
-
     for name, recurrence in s.recurrences.items():
-        for what, call in ways(unroll, recurrence):
-            _assert_compiles_once(f"{name}, {what}", call)
-        _assert_compiles_once(f"{name}, trace", lambda r=recurrence: trace(s.cell, *problem, recurrence=r))
-    _assert_compiles_once("step", lambda: s.cell.step(problem.params, problem.carry, at(problem.xs, 0)))
+        run = partial(unroll, s.cell, mask=mask, recurrence=recurrence)
+        _assert_compiles_once(name, run, *problem)
+        _assert_compiles_once(f"{name}, vjp", partial(_pulled, run), *problem)
+        if takes_forward_mode(recurrence):
+            _assert_compiles_once(f"{name}, jvp", partial(jax.jvp, run), problem, along)
+        _assert_compiles_once(f"{name}, trace", partial(trace, s.cell, recurrence=recurrence), *problem)
+    params, xs, carry = problem
+    _assert_compiles_once("step", s.cell.step, params, carry, at(xs, 0))
 
 
-def _assert_compiles_once(case: str, call: Callable[[], Tree]) -> None:
-    call()
-    count = compilations(call)
+def _pulled(run: Callable[..., Tree], *args: Tree) -> Tree:
+    value, pull = jax.vjp(run, *args)
+    return pull(value)
+
+
+def _assert_compiles_once(case: str, call: Callable[..., Tree], *args: Tree) -> None:
+    call(*args)
+    count = compilations(lambda: call(*args))
     assert not count, f"{case}: the second call compiled {count} programs"
 
 
@@ -60,7 +61,7 @@ def _counted() -> list[int]:
     """Return the number of compilations since the first call, in a list that goes on counting."""
     count = [0]
 
-    def heard(event: str, seconds: float, **rest: Any) -> None:
+    def heard(event: str, duration_secs: float, **rest: Any) -> None:
         count[0] += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(heard)
@@ -75,7 +76,7 @@ def takes_forward_mode(recurrence: Recurrence) -> bool:
 
 def law_donation(s: Subject) -> None:
     """a fresh carry, params and optimizer state can be donated: no two leaves share a buffer, and all are used."""
-    params, xs, carry = draw(s, 3, (2,))
+    params, xs, _ = draw(s, 3, (2,))
     fresh = s.cell.init(jax.random.key(s.seed), s.input_size, s.hidden_size)
     batch = jax.tree.leaves(xs)[0].shape[1:-1]
     _assert_apart("params", fresh)
@@ -112,20 +113,24 @@ def _assert_apart(what: str, tree: Tree) -> None:
 
 def law_closures(s: Subject) -> None:
     """a traced value that a custom cell closes over has the gradient of finite differences, also under vmap."""
+    values = jnp.asarray([0.9, 0.4])
     for name, recurrence in s.recurrences.items():
         f, slope = _of_a_closure(s, recurrence)
-        values = jnp.asarray([0.9, 0.4])
         want = jnp.stack([slope(v) for v in values])
-        ways = {
-            "jit of vmap of grad": jax.jit(jax.vmap(jax.grad(f))),
-            "grad of jit": lambda values: jnp.stack([jax.grad(jax.jit(f))(v) for v in values]),
-            "grad of vmap": jax.grad(lambda values: jax.vmap(f)(values).sum()),
-        }
-        for way, gradient in ways.items():
-            assert_close(f"{name}, {way}", gradient(values), want, FINITE)
+        for way, gradients in _ways(f).items():
+            assert_close(f"{name}, {way}", gradients(values), want, FINITE)
         if takes_forward_mode(recurrence):
-            pushed = jax.jit(lambda v, f=f: jax.jvp(f, (v,), (jnp.ones_like(v),))[1])(values[0])
+            pushed = jax.jit(partial(jax.jvp, f))((values[0],), (jnp.ones_like(values[0]),))[1]
             assert_close(f"{name}, jvp", pushed, want[0], FINITE)
+
+
+def _ways(f: Callable[[Array], Array]) -> dict[str, Callable[[Array], Array]]:
+    """Return ways to the slopes of a function at several values."""
+    return {
+        "jit of vmap of grad": jax.jit(jax.vmap(jax.grad(f))),
+        "grad of jit": lambda values: jnp.stack([jax.grad(jax.jit(f))(v) for v in values]),
+        "grad of vmap": jax.grad(lambda values: jax.vmap(f)(values).sum()),
+    }
 
 
 FINITE = 1e-6
