@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from jaxseq.examples import descriptions, stream
+from jaxseq.examples import char_lm, descriptions, ensemble, memory_rl, packed, stream
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -23,3 +24,35 @@ def test_stream():
     assert found["difference"] < 1e-6
     assert found["in_place"]
     assert found["jitted"] < found["eager"] / 2
+
+
+def test_memory_rl():
+    ends, never, always = np.asarray(memory_rl.main(rows=32, seeds=1)).mean(1)
+    assert ends > 0.95
+    assert 0.55 < never < 0.85
+    assert 0.42 < always < 0.58
+
+
+def test_packed():
+    found = packed.main(count=5, T=100, hidden=8)
+    assert found["with"] < 1e-5
+    assert found["without"] > 0.01
+    mask = packed.pack(packed.sentences(40), 128)[2]
+    assert mask.sum() == sum(len(document) - 1 for document in packed.sentences(40))
+    assert mask.mean() > 0.85
+
+
+def test_ensemble():
+    found = ensemble.main(networks=6, steps=150)
+    errors = np.asarray(found["errors"])
+    assert len(set(errors.tolist())) == 6
+    assert errors.min() < 0.03  # always answering 1 has 1/6
+    assert 0 < errors.argmin() < 5, "the best learning rate is neither the smallest nor the largest"
+    assert errors[0] > 0.1
+
+
+def test_char_lm():
+    unigram, carried, same, anew = char_lm.main(hidden=32, epochs=1, most=300).values()
+    assert carried < unigram - 1
+    assert carried < same - 0.05
+    assert carried < anew - 0.02

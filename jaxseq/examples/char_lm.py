@@ -1,0 +1,83 @@
+"""Train a character language model, the state carried from chunk to chunk of a long text, and sample from it.
+
+    python -m jaxseq.examples.char_lm
+
+A step of training takes the next 16 characters. Gradients end where a chunk begins (truncated backpropagation: the
+carry is an argument of the step), but the state goes on, and with it what the model read long before.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxseq import decode, losses, shipped, unroll
+from jaxseq.affine import Affine
+from jaxseq.cells import LSTMCarry, lstm
+
+ROWS, CHUNK, ASCII, adam = 16, 16, 128, optax.adam(1e-2)
+
+
+def in_chunks(name: str) -> np.ndarray:
+    """Return the English half of a shipped corpus, ``[N, CHUNK + 1, ROWS]``; each row goes on from chunk to chunk."""
+    lines = shipped.find(name).read_text(encoding="utf-8").splitlines()
+    text = np.frombuffer("\n".join(line.split("\t")[0] for line in lines).encode("ascii"), np.uint8).astype(np.int32)
+    rows = text[: len(text) // ROWS * ROWS].reshape(ROWS, -1).T
+    return np.stack([rows[t : t + CHUNK + 1] for t in range(0, len(rows) - CHUNK, CHUNK)])  # ends where the next begins
+
+
+@jax.jit
+def loss(params: tuple, carry: LSTMCarry | None, text: jax.Array) -> tuple[jax.Array, LSTMCarry]:
+    """Return the bits for each character after the first, and the carry at the end."""
+    carry, outs = unroll(lstm, params[0], jax.nn.one_hot(text[:-1], ASCII), carry)
+    return losses.cross_entropy(params[1](outs), text[1:]).mean() / jnp.log(2.0), carry
+
+
+@jax.jit
+def update(params: tuple, moments: tuple, carry: LSTMCarry, chunk: jax.Array) -> tuple[tuple, tuple, LSTMCarry]:
+    """Take one step of training, and return the carry with which the next chunk goes on."""
+    grads, carry = jax.grad(loss, has_aux=True)(params, carry, chunk)
+    changes, moments = adam.update(grads, moments)
+    return optax.apply_updates(params, changes), moments, carry
+
+
+def train(chunks: np.ndarray, hidden: int, epochs: int, carried: bool) -> tuple:
+    """Return the params of cell and readout, trained with the state carried on, or new in each chunk."""
+    keys = jax.random.split(jax.random.key(0))
+    params = (lstm.init(keys[0], ASCII, hidden), Affine.init(keys[1], hidden, ASCII, jnp.float32))
+    moments = adam.init(params)
+    carry = new = lstm.initial_carry(params[0], (ROWS,))
+    for chunk in [*chunks] * epochs:
+        params, moments, carry = update(params, moments, carry if carried else new, chunk)
+    return params
+
+
+def main(hidden: int = 128, epochs: int = 3, most: int | None = None) -> dict[str, float]:
+    """Train with the state carried on and without, and return the bits for each character that are printed."""
+    chunks, held_out = in_chunks("zh-en.tsv")[:most], in_chunks("zh-en-held-out.tsv")
+    whole = np.concatenate([held_out[:, :-1].reshape(-1, ROWS), held_out[-1:, -1]])  # equals chunk after chunk
+    apart = np.concatenate(held_out, axis=1)  # each chunk a row with a state of its own
+    carried, anew = (train(chunks, hidden, epochs, carried) for carried in (True, False))
+    found = {
+        "unigram": -np.log2((np.bincount(chunks.ravel(), minlength=ASCII)[whole] + 1) / chunks.size).mean(),
+        "state carried from chunk to chunk": float(loss(carried, None, whole)[0]),
+        "the same model, state new in each chunk": float(loss(carried, None, apart)[0]),
+        "trained with the state new in each chunk": float(loss(anew, None, apart)[0]),
+    }
+    print("bits for each character of held-out sentences:")
+    print("\n".join(f"  {name:<42}{value:.2f}" for name, value in found.items()))
+
+    def step(carry: LSTMCarry, tokens: jax.Array) -> tuple[LSTMCarry, tuple]:
+        carry, out = lstm.step(carried[0], carry, jax.nn.one_hot(tokens, ASCII))
+        return carry, (carried[1](out), ())
+
+    prompt = jnp.array([[ord(c)] * 4 for c in "Where is the key?\nMy father "])  # four times the same
+    carry, _ = unroll(lstm, carried[0], jax.nn.one_hot(prompt[:-1], ASCII))
+    key, line_end = jax.random.key(1), ord("\n")
+    said = decode.sample(step, carry, prompt[-1], key=key, temperature=0.5, eos=line_end, pad=line_end, max_length=80)
+    print("\n".join("My father " + "".join(map(chr, line)).strip() for line in said.tokens.T))
+    return found
+
+
+if __name__ == "__main__":
+    main()
