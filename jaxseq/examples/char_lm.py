@@ -13,7 +13,8 @@ import optax
 
 from jaxseq import decode, losses, shipped, unroll
 from jaxseq.affine import Affine
-from jaxseq.cells import LSTMCarry, lstm
+from jaxseq.cells import lstm
+from jaxseq.notation import Carry
 
 ROWS, CHUNK, ASCII, adam = 16, 16, 128, optax.adam(1e-2)
 
@@ -21,20 +22,19 @@ ROWS, CHUNK, ASCII, adam = 16, 16, 128, optax.adam(1e-2)
 def in_chunks(name: str) -> np.ndarray:
     """Return the English half of a shipped corpus, ``[N, CHUNK + 1, ROWS]``; each row goes on from chunk to chunk."""
     lines = shipped.find(name).read_text(encoding="utf-8").splitlines()
-    text = np.frombuffer("\n".join(line.split("\t")[0] for line in lines).encode("ascii"), np.uint8).astype(np.int32)
+    text = np.array([ord(c) for line in lines for c in line.split("\t")[0] + "\n"])
     rows = text[: len(text) // ROWS * ROWS].reshape(ROWS, -1).T
     return np.stack([rows[t : t + CHUNK + 1] for t in range(0, len(rows) - CHUNK, CHUNK)])  # ends where the next begins
 
 
-@jax.jit
-def loss(params: tuple, carry: LSTMCarry | None, text: jax.Array) -> tuple[jax.Array, LSTMCarry]:
+def loss(params: tuple, carry: Carry, text: jax.Array) -> tuple[jax.Array, Carry]:
     """Return the bits for each character after the first, and the carry at the end."""
     carry, outs = unroll(lstm, params[0], jax.nn.one_hot(text[:-1], ASCII), carry)
     return losses.cross_entropy(params[1](outs), text[1:]).mean() / jnp.log(2.0), carry
 
 
 @jax.jit
-def update(params: tuple, moments: tuple, carry: LSTMCarry, chunk: jax.Array) -> tuple[tuple, tuple, LSTMCarry]:
+def update(params: tuple, moments: tuple, carry: Carry, chunk: jax.Array) -> tuple[tuple, tuple, Carry]:
     """Take one step of training, and return the carry with which the next chunk goes on."""
     grads, carry = jax.grad(loss, has_aux=True)(params, carry, chunk)
     changes, moments = adam.update(grads, moments)
@@ -43,8 +43,7 @@ def update(params: tuple, moments: tuple, carry: LSTMCarry, chunk: jax.Array) ->
 
 def train(chunks: np.ndarray, hidden: int, epochs: int, carried: bool) -> tuple:
     """Return the params of cell and readout, trained with the state carried on, or new in each chunk."""
-    keys = jax.random.split(jax.random.key(0))
-    params = (lstm.init(keys[0], ASCII, hidden), Affine.init(keys[1], hidden, ASCII, jnp.float32))
+    params = (lstm.init(jax.random.key(0), ASCII, hidden), Affine.init(jax.random.key(1), hidden, ASCII, jnp.float32))
     moments = adam.init(params)
     carry = new = lstm.initial_carry(params[0], (ROWS,))
     for chunk in [*chunks] * epochs:
@@ -52,11 +51,11 @@ def train(chunks: np.ndarray, hidden: int, epochs: int, carried: bool) -> tuple:
     return params
 
 
-def main(hidden: int = 128, epochs: int = 3, most: int | None = None) -> dict[str, float]:
+def main(hidden: int = 128, epochs: int = 3) -> dict[str, float]:
     """Train with the state carried on and without, and return the bits for each character that are printed."""
-    chunks, held_out = in_chunks("zh-en.tsv")[:most], in_chunks("zh-en-held-out.tsv")
-    whole = np.concatenate([held_out[:, :-1].reshape(-1, ROWS), held_out[-1:, -1]])  # equals chunk after chunk
-    apart = np.concatenate(held_out, axis=1)  # each chunk a row with a state of its own
+    chunks, held_out = in_chunks("zh-en.tsv"), in_chunks("zh-en-held-out.tsv")
+    whole = jnp.concatenate([held_out[:, :-1].reshape(-1, ROWS), held_out[-1:, -1]])  # equals chunk after chunk
+    apart = jnp.concatenate(held_out, axis=1)  # each chunk a row with a state of its own
     carried, anew = (train(chunks, hidden, epochs, carried) for carried in (True, False))
     found = {
         "unigram": -np.log2((np.bincount(chunks.ravel(), minlength=ASCII)[whole] + 1) / chunks.size).mean(),
@@ -64,18 +63,16 @@ def main(hidden: int = 128, epochs: int = 3, most: int | None = None) -> dict[st
         "the same model, state new in each chunk": float(loss(carried, None, apart)[0]),
         "trained with the state new in each chunk": float(loss(anew, None, apart)[0]),
     }
-    print("bits for each character of held-out sentences:")
-    print("\n".join(f"  {name:<42}{value:.2f}" for name, value in found.items()))
+    print("bits for each character of held-out sentences:", *(f"  {n:<42}{b:.2f}" for n, b in found.items()), sep="\n")
 
-    def step(carry: LSTMCarry, tokens: jax.Array) -> tuple[LSTMCarry, tuple]:
+    def step(carry: Carry, tokens: jax.Array) -> tuple[Carry, tuple]:
         carry, out = lstm.step(carried[0], carry, jax.nn.one_hot(tokens, ASCII))
         return carry, (carried[1](out), ())
 
     prompt = jnp.array([[ord(c)] * 4 for c in "Where is the key?\nMy father "])  # four times the same
     carry, _ = unroll(lstm, carried[0], jax.nn.one_hot(prompt[:-1], ASCII))
-    key, line_end = jax.random.key(1), ord("\n")
-    said = decode.sample(step, carry, prompt[-1], key=key, temperature=0.5, eos=line_end, pad=line_end, max_length=80)
-    print("\n".join("My father " + "".join(map(chr, line)).strip() for line in said.tokens.T))
+    said = decode.sample(step, carry, prompt[-1], key=jax.random.key(1), temperature=0.5, eos=ord("\n"), max_length=80)
+    print(*("My father " + "".join(map(chr, line)).split("\n")[0] for line in said.tokens.T), sep="\n")
     return found
 
 
