@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq import bidirectional, init_bidirectional, length_mask
 from jaxseq.cells import lstm
-from jaxseq.examples import char_lm, classify, descriptions, ensemble, memory_rl, packed, stream
+from jaxseq.examples import char_lm, classify, descriptions, ensemble, memory_rl, meta, packed, stream
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -63,10 +63,10 @@ def test_char_lm():
 
 
 def test_classify():
-    majority, bag, padded, real = classify.main(steps=250).values()
-    assert majority == bag == 0.5
+    majority, bag, padded, real = classify.main(steps=150).values()
+    assert majority == pytest.approx(0.5) and bag == pytest.approx(0.5)
     assert padded < 0.55
-    assert real > 0.75
+    assert real > 0.65
 
 
 def test_the_last_real_outputs_are_the_carries():
@@ -76,3 +76,8 @@ def test_the_last_real_outputs_are_the_carries():
     got = classify.summary("last real steps", params, words, lengths)
     carry, _ = bidirectional(lstm, params[1], params[0][words], mask=length_mask(lengths, 4))
     np.testing.assert_allclose(got, jnp.concatenate([carry.forward.h, carry.backward.h], -1), atol=1e-6)
+
+
+def test_meta():
+    found = meta.main(updates=60, steps=2)
+    assert found["learned"] < 0.75 * found["fresh"]

@@ -1,4 +1,4 @@
-"""Train a character language model, the state carried from chunk to chunk of a long text, and sample from it.
+"""Train a character language model with the state carried from chunk to chunk, and sample from it.
 
     python -m jaxseq.examples.char_lm
 
