@@ -1,4 +1,4 @@
-"""Classify sentences by the last real outputs of a masked bidirectional LSTM: are the words in order?
+"""Tell whether the words of a sentence are in order, by the last real outputs of a bidirectional LSTM.
 
     python -m jaxseq.examples.classify
 

@@ -1,4 +1,4 @@
-"""Learn a start from which three gradient steps fit a new task: a gradient through gradient steps (MAML).
+"""Learn a start from which three gradient steps fit a new task (MAML): gradients through gradients.
 
     python -m jaxseq.examples.meta
 
