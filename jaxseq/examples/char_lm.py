@@ -51,19 +51,19 @@ def train(chunks: np.ndarray, hidden: int, epochs: int, carried: bool) -> tuple:
     return params
 
 
-def main(hidden: int = 128, epochs: int = 3) -> dict[str, float]:
+def main(hidden: int = 128, epochs: int = 3) -> dict[tuple[str, str], float]:
     """Train with the state carried on and without, and return the bits for each character that are printed."""
     chunks, held_out = in_chunks("zh-en.tsv"), in_chunks("zh-en-held-out.tsv")
     whole = jnp.concatenate([held_out[:, :-1].reshape(-1, ROWS), held_out[-1:, -1]])  # equals chunk after chunk
     apart = jnp.concatenate(held_out, axis=1)  # each chunk a row with a state of its own
-    carried, anew = (train(chunks, hidden, epochs, carried) for carried in (True, False))
-    found = {
-        "unigram": -np.log2((np.bincount(chunks.ravel(), minlength=ASCII)[whole] + 1) / chunks.size).mean(),
-        "state carried from chunk to chunk": float(loss(carried, None, whole)[0]),
-        "the same model, state new in each chunk": float(loss(carried, None, apart)[0]),
-        "trained with the state new in each chunk": float(loss(anew, None, apart)[0]),
-    }
-    print("bits for each character of held-out sentences:", *(f"  {n:<42}{b:.2f}" for n, b in found.items()), sep="\n")
+    texts, counts = {"carried": whole, "new": apart}, np.bincount(chunks.ravel(), minlength=ASCII) + 1
+    models = {state: train(chunks, hidden, epochs, state == "carried") for state in ("carried", "new")}
+    found = {(m, t): float(loss(models[m], None, texts[t])[0]) for m in models for t in texts}
+    unigram, carried = -float(np.log2(counts[whole] / counts.sum()).mean()), models["carried"]
+    print(
+        f"bits for each character of held-out sentences (unigram: {unigram:.2f}); state carried, or new in each chunk:"
+    )
+    print(*(f"  trained {m:<8} read {t:<8} {bits:.2f}" for (m, t), bits in found.items()), sep="\n")
 
     def step(carry: Carry, tokens: jax.Array) -> tuple[Carry, tuple]:
         carry, out = lstm.step(carried[0], carry, jax.nn.one_hot(tokens, ASCII))
@@ -73,7 +73,7 @@ def main(hidden: int = 128, epochs: int = 3) -> dict[str, float]:
     carry, _ = unroll(lstm, carried[0], jax.nn.one_hot(prompt[:-1], ASCII))
     said = decode.sample(step, carry, prompt[-1], key=jax.random.key(1), temperature=0.5, eos=ord("\n"), max_length=80)
     print(*("My father " + "".join(map(chr, line)).split("\n")[0] for line in said.tokens.T), sep="\n")
-    return found
+    return {("unigram", ""): unigram, **found}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from jaxseq import unroll
 from jaxseq.affine import Affine
 from jaxseq.cells import GRUCarry, gru
 
-Corridor = namedtuple("Corridor", "left doors gust way")  # [B]: steps to go, doors at the end?, gust now?, facing
+Corridor = namedtuple("Corridor", "left doors gust way")
+Corridor.__doc__ = "Steps to go, whether doors end them, whether a gust turns the agent now, which way it faces; [B]."
 adam = optax.adam(2e-2)
 
 
@@ -44,8 +45,7 @@ def loss(params: tuple, carry: GRUCarry, rollout: tuple) -> jax.Array:
     seen, resets, action, reward, ended = rollout
     heads = params[1](unroll(gru, params[0], seen, carry, resets=resets)[1])  # two logits and a value
     log_p, value = jax.nn.log_softmax(heads[..., :2]), heads[..., 2]
-    now = (reward, jnp.where(ended, 0.0, 0.5))  # a short-sighted discount, since no action changes what comes later
-    _, returns = jax.lax.scan(lambda G, now: (now[0] + now[1] * G,) * 2, value[-1], now, reverse=True)
+    _, returns = jax.lax.scan(lambda G, r: (r[0] + r[1] * G,) * 2, value[-1], (reward, 0.5 * ~ended), reverse=True)
     advantage = jax.lax.stop_gradient(returns) - value
     actor = -jax.lax.stop_gradient(advantage) * jnp.take_along_axis(log_p, action[..., None], -1)[..., 0]
     return (actor + 0.1 * advantage**2 + 0.06 * (jnp.exp(log_p) * log_p).sum(-1)).mean()  # the last explores

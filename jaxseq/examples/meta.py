@@ -18,7 +18,8 @@ from jaxseq.cells import gru
 
 T, ROWS, H = 8, 8, 16
 adam = optax.adam(1e-2)
-Start = namedtuple("Start", "cell readout carry rate")  # weights, the carry before the first step, the size of steps
+Start = namedtuple("Start", "cell readout carry rate")
+Start.__doc__ = "Weights of cell and readout, the carry before the first step, and the size of gradient steps."
 
 
 def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
