@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxseq import unroll
+from jaxseq import mixed, unroll
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.recurrence import deferred, scan
-from jaxseq.recurrence._cuts import Cut, cut
+from jaxseq.recurrence._cuts import PRODUCTS, Cut, cut
 from jaxseq.testing import assert_close, differentiate
 
 T, B, D, H, S = 7, 2, 3, 5, 4
@@ -50,10 +50,14 @@ def gradient(cell, recurrence):
 def weight_gradients(cell, params, recurrence):
     """How many products in the loops sum over the rows, as the gradient of a weight does: no other size is B."""
     ops = in_loops(gradient(cell, recurrence), params, XS)
-    return sum(op.primitive.name == "dot_general" and B not in op.outvars[0].aval.shape for op in ops)
+    return sum(op.primitive.name in PRODUCTS and B not in op.outvars[0].aval.shape for op in ops)
 
 
-MADE_OF_PRODUCTS = [stack(lstm, gru), *(CELLS[n] for n in ("gru_cho", "lstmp", "lem", "mgu", "rhn", "ltc", "gru_d"))]
+MADE_OF_PRODUCTS = [
+    stack(lstm, gru),
+    mixed(CELLS["gru_cho"]),
+    *(CELLS[n] for n in ("gru_cho", "lstmp", "lem", "mgu", "rhn", "ltc", "gru_d")),
+]
 
 
 @pytest.mark.parametrize("cell", MADE_OF_PRODUCTS, ids=lambda cell: cell.name)

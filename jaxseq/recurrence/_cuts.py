@@ -28,6 +28,9 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 from jaxseq.notation import Array, Tree
 
+PRODUCTS = ("dot_general", "rounded_product")
+"""Names of the primitives that are matrix products; the second is that of `jaxseq.mixed`."""
+
 LARGER = 4
 """A product waits if its operand is at most so many times larger than its weight or its result. That of the score of
 additive attention, ``tanh(...) v``, would write ``[B, S, A]`` at every step to spare a gradient ``[A]``."""
@@ -270,7 +273,7 @@ class _Program:
 
 def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Callable[[Array, Array], Array]] | None:
     """Return ``(operand, weight, apply)`` of a product whose weight can wait, None of any other operation."""
-    if op.name != "dot_general" or not all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in op.avals):
+    if op.name not in PRODUCTS or not all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in op.avals):
         return None
     left, right = op.inputs
     if isinstance(left, Given) or isinstance(right, Given) or (left in alone) == (right in alone):
