@@ -25,7 +25,7 @@ LAYERS = [
     "interventions regularisers testing interop",
     "problems",
     "study",
-    "experiments",
+    "experiments examples",
     "apps cli __main__",
 ]
 """Lowest first; a module imports from its own layer or from those below, and never in a circle."""
