@@ -17,7 +17,7 @@ try:
     from flax import linen, nnx
 except ImportError as error:
     raise SystemExit("This example needs flax: pip install flax") from error
-from jaxseq.interop.flax import as_linen, as_nnx
+from jaxseq.interop.flax import as_linen, as_nnx, from_nnx
 
 INPUTS, HIDDEN = 3, 16
 
@@ -54,7 +54,7 @@ def main(steps: int = 300) -> dict[str, float]:
     model, losses = train_nnx(xs, steps)
     outs = model.rnn(xs)
 
-    params = model.rnn.cell.to_params()  # as our cell takes them; unroll has time first
+    _, params = from_nnx(model.rnn)  # as our cell takes them; unroll has time first
     _, ours = unroll(lstm, params, jnp.swapaxes(xs, 0, 1))
 
     layer = linen.RNN(as_linen(lstm)(HIDDEN))

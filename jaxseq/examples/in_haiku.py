@@ -6,6 +6,8 @@
 packed in each row; the task is to say at each step how many steps ago the sequence began, which needs the resets.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -39,7 +41,7 @@ def main(steps: int = 300) -> dict[str, float]:
     """Train, compare with `unroll`, and return what is printed."""
     xs = jnp.ones((20, 16, 1))
     starts = jax.random.bernoulli(jax.random.key(1), 0.15, xs.shape[:2]).at[0].set(True)
-    model = hk.without_apply_rng(hk.transform(network))
+    model: Any = hk.without_apply_rng(hk.transform(network))
     params = model.init(jax.random.key(0), xs, starts)
     optimizer = optax.adam(0.01)
     state = optimizer.init(params)

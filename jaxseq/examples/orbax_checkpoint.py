@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 def start() -> Run:
     """Return a run before its first step."""
-    params = {"cell": lstm.init(jax.random.key(0), 1, HIDDEN), "out": jnp.zeros((HIDDEN, 1))}
+    params: dict[str, Any] = {"cell": lstm.init(jax.random.key(0), 1, HIDDEN), "out": jnp.zeros((HIDDEN, 1))}
     return Run(params, optimizer.init(params), lstm.initial_carry(params["cell"], (BATCH,)), jnp.int32(0))
 
 
