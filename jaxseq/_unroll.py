@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from jaxseq.cells import Cell, made
 from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
@@ -155,7 +156,7 @@ def length_mask(lengths: Array, T: int) -> Array:
       >>> length_mask(jnp.array([3, 0, 1]), 3).astype(int).T.tolist()
       [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
-    if not isinstance(T, int | np.integer):
+    if not (isinstance(T, int | np.integer) or export.is_symbolic_dim(T)):
         raise InputError(f"length_mask: T must be a whole number; got {type(T).__name__}. The order is (lengths, T)")
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

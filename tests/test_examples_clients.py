@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxseq.examples import in_equinox, in_flax, in_haiku, multi_process, orbax_checkpoint
+from jaxseq.examples import export_and_serve, in_equinox, in_flax, in_haiku, multi_process, orbax_checkpoint
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -33,7 +33,13 @@ def test_in_haiku():
 
 @pytest.mark.parametrize(
     ("library", "example"),
-    [("flax", in_flax), ("equinox", in_equinox), ("haiku", in_haiku), ("orbax", orbax_checkpoint)],
+    [
+        ("flax", in_flax),
+        ("equinox", in_equinox),
+        ("haiku", in_haiku),
+        ("orbax", orbax_checkpoint),
+        ("flatbuffers", export_and_serve),
+    ],
 )
 def test_a_missing_library_is_told_in_one_sentence(library, example, monkeypatch):
     monkeypatch.setitem(sys.modules, f"{library}.checkpoint" if library == "orbax" else library, None)
@@ -69,3 +75,10 @@ def test_multi_process():
     for losses, own in together:
         assert np.abs(np.subtract(losses, alone)).max() < 1e-6
         assert np.abs(np.subtract(own, U)).max() < 1e-6
+
+
+def test_export_and_serve():
+    """The other process answers for three sizes, and could not import this library."""
+    differences = export_and_serve.main(hidden=8)
+    assert len(differences) == 3 and max(differences) < 1e-6
+    assert 'sys.modules["jaxseq"] = None' in export_and_serve.SERVER
