@@ -76,6 +76,8 @@ EVERY_NTH = {
     "test_the_tutorials_translators": 2,
     "test_the_tutorials_forecasts": 2,
     "test_imports_flow_one_way": 6,
+    "test_floats_are_checked_in_the_loop_and_in_its_gradient": 3,
+    "test_a_cell_that_solves_an_equation_in_each_step": 3,
 }
 
 
@@ -85,6 +87,8 @@ EVERYWHERE = {
     "test_output_size_is_the_outputs": 3,
     "test_a_stack_equals_two_unrolls_in_sequence": 2,
     "test_study_lifts_an_array_before_it_looks_at_single_steps": 2,
+    "test_floats_are_checked_in_the_loop_and_in_its_gradient": 3,
+    "test_a_cell_that_solves_an_equation_in_each_step": 3,
 }
 """The same on every Python: what wraps each cell alike is tried on some, so that the tests take ten minutes."""
 
