@@ -155,11 +155,11 @@ class TestEquinox:
 
     def test_filter_vmap_makes_and_runs_an_ensemble(self):
         keys = jax.random.split(jax.random.key(0), 3)
-        make = lambda key: Model(CELL, CELL.init(key, D, H, dtype=jnp.float64))  # noqa: E731
+        make = lambda key: Model(gru, gru.init(key, D, H, dtype=jnp.float64))  # noqa: E731
         models = equinox.filter_vmap(make)(keys)
         outs = equinox.filter_vmap(lambda model, xs: model(xs), in_axes=(equinox.if_array(0), None))(models, XS)
         for key, out in zip(keys, outs, strict=True):
-            assert_close("outs", out, plain_outs(CELL, make(key).params))
+            assert_close("outs", out, plain_outs(gru, make(key).params))
 
     def test_filter_jit_is_told_to_make_a_cell_that_holds_an_array_itself(self):
         params, half = lstm.init(jax.random.key(0), D, H, dtype=jnp.float64), jnp.full(H, 0.5)
