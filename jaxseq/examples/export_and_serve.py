@@ -55,8 +55,8 @@ def exported(params: dict) -> bytearray:
 
 def main(hidden: int = 32) -> list[float]:
     """Export, serve three batches from another process, and return the largest difference of each from here."""
-    params = {"cell": gru.init(jax.random.key(0), INPUTS, hidden)}
-    params["out"] = jax.random.normal(jax.random.key(1), (hidden, CLASSES))
+    out = jax.random.normal(jax.random.key(1), (hidden, CLASSES))
+    params = {"cell": gru.init(jax.random.key(0), INPUTS, hidden), "out": out}
     model = exported(params)
     random, differences = np.random.default_rng(0), []
     sizes = [(5, 1), (20, 8), (100, 3)]
@@ -65,7 +65,7 @@ def main(hidden: int = 32) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         (path := Path(folder, "model")).write_bytes(model)
         asked = "\n".join(json.dumps([xs.tolist(), lengths.tolist()]) for xs, lengths in batches)
-        command = [sys.executable, "-c", SERVER, path]
+        command = [sys.executable, "-c", SERVER, str(path)]
         answers = subprocess.check_output(command, input=asked, text=True, timeout=60).splitlines()
 
     print(f"the model is {len(model):,} bytes, {sum(a.size for a in jax.tree.leaves(params)):,} parameters in it")
