@@ -56,6 +56,8 @@ EVERY_NTH = {
     "test_linear_is_true": 6,
     "test_padding_changes_nothing": 4,
     "test_deferred_equals_scan_at_small_and_large_batches": 3,
+    "test_floats_are_checked_in_the_loop_and_in_its_gradient": 3,
+    "test_a_cell_that_solves_an_equation_in_each_step": 3,
     "test_every_cells_gates_can_be_changed_to_themselves": 6,
     "test_every_recurrence_works_through_the_noise": 2,
     "test_the_formula_counts_the_parameters": 6,
@@ -82,6 +84,8 @@ EVERY_NTH = {
 
 
 EVERYWHERE = {
+    "test_floats_are_checked_in_the_loop_and_in_its_gradient": 3,
+    "test_a_cell_that_solves_an_equation_in_each_step": 3,
     "test_every_cell_in_every_library": 4,
     "test_resets_are_the_loop_of_reinforcement_learning": 2,
     "test_output_size_is_the_outputs": 3,
