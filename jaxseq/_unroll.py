@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -86,7 +87,8 @@ def unroll(
     if is_closed(cell) and is_closed(recurrence) and all(map(_is_known, jax.tree.leaves((arrays, data)))):
         read = globals_read((cell, recurrence))
         if read is not None and is_hashable(static) and is_hashable(recurrence):
-            return _compiled(static, recurrence, reverse, read, arrays, data)
+            with contextlib.suppress(InputError):  # raised again below, without what jax adds about its own frames
+                return _compiled(static, recurrence, reverse, read, arrays, data)
     return _run(cell, recurrence, reverse, *data)
 
 
