@@ -265,7 +265,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
         keep = tuple(k.astype(n.dtype) for k, n in zip(keep, new, strict=True))
         zoned = type(new)(*[k * old + (1 - k) * n for k, old, n in zip(keep, carry, new, strict=True)])
         shown = next((z for z, n in zip(zoned, new, strict=True) if n is out), out)
-        if getattr(new, "h", None) is not None and new.h.dtype != out.dtype and new.h.shape == out.shape:
+        h = getattr(new, "h", None)
+        if h is not None and isinstance(out, jax.Array) and h.shape == out.shape and h.dtype != out.dtype:
             shown = zoned.h.astype(out.dtype)  # a state in float32 next to bfloat16 params
         return zoned, shown, named
 

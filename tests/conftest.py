@@ -18,7 +18,6 @@ os.environ.setdefault("JAXSEQ_NO_COMPILATION_CACHE", "1")
 import importlib.metadata
 import importlib.util
 import sys
-from pathlib import Path
 
 # Tests compile much and compute little: less work for LLVM makes them twice as fast. Nothing else is different.
 flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
@@ -31,6 +30,7 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 import jax
 import pytest
 from hypothesis import settings
+from memory import resident
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)  # so that sharding can be tested
@@ -119,14 +119,6 @@ def pytest_runtest_logfinish() -> None:
     if resident() > full[0]:
         jax.clear_caches()
         full[0] = resident() + GROWTH
-
-
-def resident() -> int:
-    """Return this process's bytes in memory, 0 where that cannot be read."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import resident
+from memory import resident
 
 from jaxseq import bidirectional, init_bidirectional, init_layers, layers, unroll
 from jaxseq.attention import ATTENTIONS, additive, with_attention

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal
 
+from jaxseq.jaxprs import result
 from jaxseq.notation import Array, Tree
 
 PRODUCTS = ("dot_general", "rounded_product")
@@ -89,7 +90,7 @@ class Cuts(NamedTuple):
 class Operation(NamedTuple):
     """One operation of a program: its inputs are numbers of values, or literals; its outputs numbers of values."""
 
-    bind: Callable[..., Any]
+    do: Callable[[list[Any]], list[Any]]
     name: str
     inputs: tuple[Any, ...]
     outputs: tuple[int, ...]
@@ -170,13 +171,11 @@ class _Program:
     """The operations of a jaxpr, sorted by whether they depend on its first inputs alone, with the places to cut."""
 
     def __init__(self, closed: ClosedJaxpr, bound: int, old: int, terms: int) -> None:
-        self.consts = closed.consts
         self.size = 0
-        inputs = [self._new() for _ in range(len(closed.consts) + bound + old + terms)]
+        inputs = [self._new() for _ in range(bound + old + terms)]
         self.operations: list[Operation] = []
-        self.outputs = self._read(closed.jaxpr, inputs)
-        first = len(closed.consts) + bound
-        self.bound, self.old, self.terms = inputs[:first], inputs[first : first + old], inputs[first + old :]
+        self.outputs = self._read(closed.jaxpr, [*map(Given, closed.consts), *inputs])
+        self.bound, self.old, self.terms = inputs[:bound], inputs[bound : bound + old], inputs[bound + old :]
         self._sort()
         self._cut()
 
@@ -195,9 +194,10 @@ class _Program:
                 outputs = self._read(inner.jaxpr, [*map(Given, inner.consts), *values])
             else:
                 outputs = [self._new() for _ in eqn.outvars]
-                bind = partial(eqn.primitive.bind, **eqn.primitive.get_bind_params(eqn.params))
                 avals = tuple(v.aval for v in (*eqn.invars, *eqn.outvars))
-                self.operations.append(Operation(bind, eqn.primitive.name, values, tuple(outputs), avals))
+                self.operations.append(
+                    Operation(partial(result, eqn), eqn.primitive.name, values, tuple(outputs), avals)
+                )
             env.update(zip(eqn.outvars, outputs, strict=True))
         return [read(v) for v in jaxpr.outvars]
 
@@ -209,12 +209,20 @@ class _Program:
                 needed.append(op)
                 live.update(_numbers(op.inputs))
         self.alone = set(self.bound)
+        fixed: set[int] = set()  # what nothing decides: computed where it is used, since it has no tangent
+        self.constant: list[Operation] = []
         self.early: list[Operation] = []
         self.late: list[Operation] = []
         for op in reversed(needed):
-            early = self.alone.issuperset(_numbers(op.inputs))
-            (self.early if early else self.late).append(op)
-            self.alone.update(op.outputs if early else ())
+            read = set(_numbers(op.inputs)) - fixed
+            if not read:
+                self.constant.append(op)
+                fixed.update(op.outputs)
+            elif self.alone.issuperset(read):
+                self.early.append(op)
+                self.alone.update(op.outputs)
+            else:
+                self.late.append(op)
 
     def _cut(self) -> None:
         """Find the products that may wait, and add up what is only added."""
@@ -245,13 +253,15 @@ class _Program:
         self.others = list(dict.fromkeys(n for n in read if n in self.alone))
 
     def before(self, bound: list[Array]) -> tuple[list[Array], list[Array]]:
-        env: dict[int, Any] = dict(zip(self.bound, [*self.consts, *bound], strict=True))
-        for op in self.early:
+        env: dict[int, Any] = dict(zip(self.bound, bound, strict=True))
+        for op in self.constant + self.early:
             _do(op, env)
         return [env[n] for n in self.weights], [env[n] for n in self.others]
 
     def start(self, others: list[Array], old: list[Array], terms: list[Array] | None) -> dict[int, Any]:
         env = dict(zip(self.others, others, strict=True)) | dict(zip(self.old, old, strict=True))
+        for op in self.constant:
+            _do(op, env)
         return env if terms is None else env | dict(zip(self.terms, terms, strict=True))
 
     def run(self, env: dict[int, Any], weights: list[Array], known: dict[int, Callable[[], Array]]) -> None:
@@ -283,9 +293,9 @@ def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Calla
         return None
     left_size, right_size, size = map(math.prod, sizes)
     if right in alone:
-        fits, found = left_size <= LARGER * max(right_size, size), (left, right, op.bind)
+        fits, found = left_size <= LARGER * max(right_size, size), (left, right, lambda a, w: op.do([a, w])[0])
     else:
-        fits, found = right_size <= LARGER * max(left_size, size), (right, left, lambda a, w: op.bind(w, a))
+        fits, found = right_size <= LARGER * max(left_size, size), (right, left, lambda a, w: op.do([w, a])[0])
     return found if fits else None
 
 
@@ -294,8 +304,7 @@ def _is_call(eqn: Any) -> bool:
 
 
 def _do(op: Operation, env: dict[int, Any]) -> None:
-    result = op.bind(*(_value(env, n) for n in op.inputs))
-    env.update(zip(op.outputs, result if isinstance(result, list | tuple) else [result], strict=True))
+    env.update(zip(op.outputs, op.do([_value(env, n) for n in op.inputs]), strict=True))
 
 
 def _value(env: dict[int, Any], n: Any) -> Any:
