@@ -13,8 +13,16 @@ import numpy as np
 from jax import export
 
 from jaxseq.cells import Cell, made
-from jaxseq.cells._checks import check_carry, check_inputs, check_is_cell, check_mask, check_order, check_params
-from jaxseq.cells._closed import globals_read, is_closed
+from jaxseq.cells._checks import (
+    check_carry,
+    check_inputs,
+    check_is_cell,
+    check_mask,
+    check_order,
+    check_params,
+    check_step_returns,
+)
+from jaxseq.cells._closed import globals_read, is_closed, is_of_users
 from jaxseq.cells._inputs import check_input_type, lift_sequence
 from jaxseq.cells._recipe import data_of, is_hashable, join, split
 from jaxseq.errors import InputError
@@ -141,6 +149,10 @@ def _run(
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
     if carry is not None:
         check_carry(cell, params, carry, time_and_batch[1:])
+    if not is_closed(cell) or is_of_users(cell):
+        start = cell.initial_carry(params, time_and_batch[1:]) if carry is None else carry
+        x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+        check_step_returns(name, cell, params, start, x)
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
         check_mask(name, mask, steps)

@@ -39,6 +39,7 @@ from jaxseq.attention import (
     with_attention,
 )
 from jaxseq.cells import CELLS, gru, gru_cho, lstm
+from jaxseq.recurrence import deferred, scan
 from jaxseq.seq2seq import translator
 from jaxseq.testing import assert_close, assert_same, holes, loop, noisy
 
@@ -437,3 +438,15 @@ def test_not_around_what_takes_times_or_has_no_h() -> None:
     for other in ("phased_lstm", "conv_lstm", "gru_d"):
         with pytest.raises(InputError, match=f"those of {other} are not, or its input is more than an array"):
             with_attention(CELLS[other], additive).init(jax.random.key(0), 3, 5, value_size=4, units=6)
+
+
+def test_a_source_without_positions_has_a_gradient() -> None:
+    cell = with_attention(gru, additive)
+    params = cell.init(jax.random.key(0), 3, 4, value_size=3, units=2, dtype=jnp.float64)
+
+    def loss(params, recurrence):
+        reader = reading(cell, cell.remember(params, jnp.ones((0, 2, 3))))
+        outs = unroll(reader, params, jnp.ones((3, 2, 3)), recurrence=recurrence)[1]
+        return sum((a**2).sum() for a in jax.tree.leaves(outs))
+
+    assert_close("S = 0", jax.grad(loss)(params, deferred), jax.grad(loss)(params, scan))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxseq import (
     InputError,
@@ -22,7 +22,7 @@ from jaxseq import (
     trace,
     unroll,
 )
-from jaxseq.attention import additive, reading, with_attention
+from jaxseq.attention import ATTENTIONS, additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.interventions import clamp
 from jaxseq.recurrence import RECURRENCES, scan
@@ -276,3 +276,23 @@ def test_a_recurrence_that_leaves_the_carry_where_it_was_is_noticed(law: str) ->
 def test_a_cell_that_mixes_rows_is_noticed() -> None:
     with pytest.raises(AssertionError, match=r"gru breaks the law 'shard_map'.*values"):
         check_cell(gru.replace(input_terms=mixes_rows), laws=["shard_map"], recurrences={"scan": scan})
+
+
+@pytest.mark.parametrize("name", ["additive", "general"])
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+def test_an_attentions_params_and_its_source_on_the_same_devices(name: str, axis: int) -> None:
+    """Each device has a part of the batch and a part of every matrix, as where parameters are fully sharded."""
+    cell = with_attention(gru, ATTENTIONS[name])
+    params = cell.init(jax.random.key(0), 8, 8, value_size=8, units=8, dtype=jnp.float64)
+    xs = jax.random.normal(jax.random.key(1), (3, 8, 8))
+
+    def loss(params, xs):
+        return (unroll(reading(cell, cell.remember(params, xs)), params, xs)[1].h ** 2).sum()
+
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        where = lambda a: PartitionSpec(*("d" if n == axis and a.ndim == 2 else None for n in range(a.ndim)))  # noqa: E731
+        spread = jax.tree.map(lambda a: jax.device_put(a, NamedSharding(mesh, where(a))), params)
+        rows = jax.device_put(xs, NamedSharding(mesh, PartitionSpec(None, "d")))
+        got = jax.device_get(jax.jit(jax.value_and_grad(loss))(spread, rows))
+    assert_close(name, got, jax.device_get(jax.value_and_grad(loss)(params, xs)))

@@ -26,8 +26,8 @@ from jaxseq import (
     unroll,
 )
 from jaxseq.attention import additive, reading, with_attention
-from jaxseq.cells import CELLS, Cell, Dropped, activate, drop_between, gru, gru_cho, lstm, rnn, stack
-from jaxseq.recurrence import EXACT, checkpointed, clipped, deferred, scan
+from jaxseq.cells import CELLS, Cell, Dropped, GRUCarry, activate, drop_between, gru, gru_cho, lstm, rnn, stack
+from jaxseq.recurrence import EXACT, RECURRENCES, checkpointed, clipped, deferred, scan
 from jaxseq.recurrence._deferred import HOIST_BELOW
 from jaxseq.study import ledger
 from jaxseq.testing import Subject, assert_close, cotangent, differentiate, draw, holes, noisy
@@ -704,3 +704,54 @@ def test_layers_of_a_tuple_too_short_are_refused():
         name = "both_ways" if "both_ways" in options else "hidden_size"
         with pytest.raises(InputError, match=rf"init_layers: {name} must have 2 entries, one for each cell; got"):
             init_layers(jax.random.key(0), (gru, lstm), D, **options)
+
+
+class Ticking(NamedTuple):
+    """A carry with a number of steps."""
+
+    h: jax.Array
+    steps: jax.Array
+
+
+def a_cell_that_ticks(equations):
+    return gru.replace(
+        initial_carry=lambda p, batch=(): Ticking(gru.initial_carry(p, batch).h, jnp.zeros(batch, int)),
+        hidden_terms=lambda p, k: gru.hidden_terms(p, GRUCarry(k.h)),
+        equations=equations,
+        name="ticking",
+    )
+
+
+def ticks(p, k, wx, uh):
+    new, out, named = gru.equations(p, GRUCarry(k.h), wx, uh)
+    return Ticking(new.h, k.steps + 1), out, named
+
+
+@pytest.mark.parametrize("recurrence", [name for name in RECURRENCES if name != "associative"])
+def test_every_recurrence_takes_whole_numbers_in_a_carry(recurrence: str) -> None:
+    cell, params = a_cell_that_ticks(ticks), gru.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
+    xs = jax.random.normal(jax.random.key(0), (4, 2, 3))
+
+    def loss(cell, params, how):
+        carry, outs = unroll(cell, params, xs, recurrence=how)
+        return (outs**2).sum(), carry
+
+    slope, carry = jax.grad(lambda p: loss(cell, p, RECURRENCES[recurrence]), has_aux=True)(params)
+    assert carry.steps.tolist() == [4, 4]
+    assert_close(recurrence, slope, jax.grad(lambda p: loss(gru, p, RECURRENCES[recurrence])[0])(params))
+
+
+@pytest.mark.parametrize(
+    ("equations", "said"),
+    [
+        (lambda *a: ticks(*a)[:2], r"unroll\(ticking\): equations must return \(carry, out, gates\); got"),
+        (lambda *a: (ticks(*a)[0].h, *ticks(*a)[1:]), r"like the one they are given, Ticking\(h, steps\); got array"),
+        (
+            lambda *a: (ticks(*a)[0]._replace(steps=jnp.zeros((2, 1), int)), *ticks(*a)[1:]),
+            r"carry.steps is int64 of shape \(2,\); got int64 of shape \(2, 1\)",
+        ),
+    ],
+)
+def test_what_a_step_returns_is_checked(equations, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        unroll(a_cell_that_ticks(equations), gru.init(jax.random.key(0), 3, 5), jnp.ones((4, 2, 3), jnp.float32))

@@ -25,6 +25,7 @@ from jaxseq.cells._init import passing_on, takes
 from jaxseq.errors import InputError
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.placement import wherever
 
 
 class AttentionCellParams(NamedTuple):
@@ -191,7 +192,8 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
                 f"{name}: the source must be [S, B, K] with K = {params.C.shape[0]}, the value_size of init; got the "
                 f"shape {jnp.shape(values)}"
             )
-        return attention.remember(params.attention, values, mask)
+        batch = jnp.shape(values)[1:-1]
+        return wherever(attention.remember, params.attention, values, mask, first=(1, 1), batch=batch)
 
     init.__signature__ = passing_on(init, cell.init)  # type: ignore[attr-defined]
     return Cell(

@@ -119,6 +119,26 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
             )
 
 
+def check_step_returns(name: str, cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
+    """Check that a step of a cell of one's own returns ``(carry, out, gates)`` with a carry like the one it took."""
+    step = jax.eval_shape(lambda p, k, x: cell.advance(p, k, cell.input_terms(p, x)), *map(shapes, (params, carry, x)))
+    if not isinstance(step, tuple) or len(step) != 3:
+        raise InputError(f"{name}: equations must return (carry, out, gates); got {_outline(step)}")
+    described = [[(jax.tree_util.keystr(at), a.shape, a.dtype) for at, a in jax.tree.leaves_with_path(k)]
+                 for k in (carry, step[0])]  # fmt: skip
+    if str(jax.tree.structure(carry)) != str(jax.tree.structure(step[0])):
+        raise InputError(
+            f"{name}: equations must return a carry like the one they are given, {_outline(carry)}; got "
+            f"{_outline(step[0])}"
+        )
+    for (at, shape, dtype), (_, new_shape, new_dtype) in zip(*described, strict=True):
+        if (shape, dtype) != (new_shape, new_dtype):
+            raise InputError(
+                f"{name}: equations must return a carry like the one they are given: carry{at} is {dtype} of shape "
+                f"{shape}; got {new_dtype} of shape {new_shape}"
+            )
+
+
 def check_has_h(name: str, cell: Cell, carry: Carry) -> None:
     """Check that a cell's carry has an h, which not all have; `name` says who needs it."""
     if getattr(carry, "h", None) is None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from jaxseq.cells._recipe import Made, exact, is_hashable, join, kept, split
 from jaxseq.notation import Carry, Params, Tree
@@ -63,46 +65,100 @@ def closes_over_traced(cell: Cell, params: Params, carry: Carry, x: Tree) -> boo
     return any(isinstance(const, jax.core.Tracer) for const in consts)
 
 
-def globals_read(value: Any) -> tuple[Any, ...] | None:
-    """Return what a cell's functions read from the modules of users, to be compared with what they read later.
+TRUSTED = frozenset({"jax", "jaxlib", "jaxseq", "numpy", "ml_dtypes", "optax"}) | sys.stdlib_module_names
+"""Packages whose functions and modules are taken to stay as they are."""
 
-    A global number may be set to another, and a helper be defined again, as in a notebook: what was compiled before
-    then serves no more. Functions of this package are taken to stay as they are, and so is what a module holds that is
-    read as ``module.value``.
+IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
+
+
+_Jitted = type(jax.jit(len))
+
+
+class _NotFollowedError(Exception):
+    """A function reads something that may change unseen."""
+
+
+def globals_read(value: Any) -> tuple[Any, ...] | None:
+    """Return what a cell's functions read from outside, to be compared with what they read later.
+
+    A global number may be set to another, a helper be defined again, a module be loaded again, as in a notebook: what
+    was compiled before then serves no more. Followed are the code and defaults of functions, what they read from their
+    module, and from there functions, modules, classes, numbers and tuples.
 
     Returns:
-      A hashable tuple, or None if there is none, as where an array or a list is read.
+      A hashable tuple, or None where a function reads something else: an array, a list, an object with attributes.
     """
     found: dict[tuple[int, str], Any] = {}
-    _look(value, found)
+    try:
+        for part in _parts_of_users(value):
+            _look(part, found)
+    except _NotFollowedError:
+        return None
     key = tuple(found.items())
     return key if is_hashable(key) else None
 
 
-def _look(value: Any, found: dict[tuple[int, str], Any]) -> None:
-    for function in _functions_of_users(value):
-        for name in _names(function.__code__):
-            place = (id(function.__globals__), name)
-            if name in function.__globals__ and place not in found:
-                read = function.__globals__[name]
-                found[place] = exact(read)
-                _look(read, found)
+def _look(function: types.FunctionType | functools.partial, found: dict[tuple[int, str], Any]) -> None:
+    """Add what a function is, and what it reads."""
+    place = (id(function), "")
+    if place in found:
+        return
+    if isinstance(function, functools.partial):
+        found[place] = (function, exact((function.args, *function.keywords.items())))
+        return
+    if function.__closure__:
+        raise _NotFollowedError
+    defaults = (function.__defaults__ or (), *(function.__kwdefaults__ or {}).items())
+    found[place] = (function, function.__code__, exact(defaults))
+    names = _names(function.__code__)
+    for name in names:
+        if name in function.__globals__:
+            _read((id(function.__globals__), name), function.__globals__[name], names, found)
+
+
+def _read(place: tuple[int, str], value: Any, names: tuple[str, ...], found: dict[tuple[int, str], Any]) -> None:
+    """Add a value that was read, and what is read from it; `names` are the attributes that the function asks for."""
+    found[place] = exact(value)
+    if isinstance(value, types.ModuleType | type):
+        if (asked := (id(value), " ".join(names))) in found:  # others may ask it for other names
+            return
+        found[asked] = None
+        package = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+        for name in () if package.partition(".")[0] in TRUSTED else names:
+            if name in vars(value):
+                _read((id(value), name), vars(value)[name], names, found)
+    elif isinstance(value, tuple):
+        for n, part in enumerate(value):
+            _read((id(value), str(n)), part, names, found)
+    elif isinstance(value, Made | functools.partial | types.FunctionType | _Jitted):
+        for part in _parts_of_users(value):
+            _look(part, found)
+    elif not isinstance(value, IMMUTABLE) and not (callable(value) and _is_trusted(value)):
+        raise _NotFollowedError
+
+
+def _is_trusted(value: Any) -> bool:
+    """Return whether a function, or another value, is from a package that is taken to stay as it is."""
+    return (getattr(value, "__module__", None) or "").partition(".")[0] in TRUSTED
+
+
+def is_of_users(cell: Any) -> bool:
+    """Return whether a cell has a function that is not this package's."""
+    return bool(_parts_of_users(cell))
 
 
 @kept
-def _functions_of_users(value: Any) -> tuple[types.FunctionType, ...]:
-    """Return the functions in a cell, or another value, that are not this package's."""
+def _parts_of_users(value: Any) -> tuple[types.FunctionType | functools.partial, ...]:
+    """Return the functions in a cell, or another value, that are not this package's, and what is a partial call."""
     if isinstance(value, Made):
         parts = value._fields() if value.recipe is None else (value.recipe.factory, *value.recipe.identity()[2])
-        return _functions_of_users(parts)
+        return _parts_of_users(parts)
     if isinstance(value, tuple):
-        return sum(map(_functions_of_users, value), ())
+        return sum(map(_parts_of_users, value), ())
     if isinstance(value, functools.partial):
-        return _functions_of_users((value.func, *value.args, *value.keywords.values()))
-    if not isinstance(value, types.FunctionType) or (value.__module__ or "").startswith("jaxseq."):
-        return ()
-    function = inspect.unwrap(value)
-    return (function,) if isinstance(function, types.FunctionType) else ()
+        return (value, *_parts_of_users((value.func, *value.args, *value.keywords.values())))
+    function = inspect.unwrap(value) if isinstance(value, types.FunctionType | _Jitted) else None
+    return (function,) if isinstance(function, types.FunctionType) and not _is_trusted(value) else ()
 
 
 def _names(code: types.CodeType) -> tuple[str, ...]:

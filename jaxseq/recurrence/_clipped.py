@@ -21,7 +21,7 @@ def clipped(
     mask: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
-    limit: float = 1.0,
+    limit: float | Array = 1.0,
     segment: int = 1,
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as every recurrence does; going back, hold the carry's gradient within limits.
@@ -46,25 +46,32 @@ def clipped(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=run)[1].sum())(params).U.shape
       (5, 20)
     """
-    if not limit > 0:
+    if not isinstance(limit, jax.core.Tracer) and not float(limit) > 0:
         raise InputError(f"clipped: limit must be above 0, the largest entry of a gradient; got {limit}")
     T = jax.tree.leaves(xs)[0].shape[0]
     if segment < 1 or T % segment:
         raise InputError(f"clipped: T must be a multiple of segment; got T = {T} and segment = {segment}")
 
-    @jax.custom_vjp
-    def clip(carry: Carry) -> Carry:
-        return carry
-
-    def back(_: None, gradient: Carry) -> tuple[Carry]:
-        return (jax.tree.map(lambda g: jnp.clip(g, -limit, limit), gradient),)
-
-    clip.defvjp(lambda carry: (carry, None), back)
-
     def run(carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
-        return deferred(cell, params, xs, clip(carry), mask=mask, resets=resets, reverse=reverse)
+        return deferred(cell, params, xs, _clip(carry, limit), mask=mask, resets=resets, reverse=reverse)
 
     parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask, resets))
     carry, outs = over_time(run, carry, parts, reverse=reverse)
     return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)
+
+
+@jax.custom_vjp
+def _clip(carry: Carry, limit: float | Array) -> Carry:
+    return carry
+
+
+def _clip_back(limit: Array, gradient: Carry) -> tuple[Carry, Array]:
+    def clip(g: Array) -> Array:  # a leaf of whole numbers has no gradient
+        bound = jnp.asarray(limit, g.dtype) if g.dtype != jax.dtypes.float0 else None
+        return g if bound is None else jnp.clip(g, -bound, bound)
+
+    return jax.tree.map(clip, gradient), jnp.zeros_like(limit)
+
+
+_clip.defvjp(lambda carry, limit: (carry, jnp.asarray(limit)), _clip_back)

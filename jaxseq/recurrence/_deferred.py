@@ -265,7 +265,7 @@ def _features_first(tree: Tree) -> Tree:
     def turn(a: Array) -> Array:
         if not jnp.issubdtype(a.dtype, jnp.floating):
             return a
-        return lax.optimization_barrier(a.reshape(-1, a.shape[-1]).T).T.reshape(a.shape)
+        return lax.optimization_barrier(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]).T).T.reshape(a.shape)
 
     return jax.tree.map(turn, tree)
 
