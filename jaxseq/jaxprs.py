@@ -13,8 +13,9 @@ Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
 
 
 def result(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """Return the values of an equation's outputs."""
-    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    """Return the values of an equation's outputs, computed under the mesh that was set where it was traced."""
+    with eqn.ctx.manager:
+        out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return list(out) if eqn.primitive.multiple_results else [out]
 
 

@@ -25,7 +25,7 @@ from jaxseq import (
 from jaxseq.attention import ATTENTIONS, additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.interventions import clamp
-from jaxseq.recurrence import RECURRENCES, scan
+from jaxseq.recurrence import RECURRENCES, deferred, scan
 from jaxseq.regularisers import zoneout
 from jaxseq.seq2seq import translator
 from jaxseq.testing import Subject, assert_close, check_cell, loop
@@ -68,6 +68,11 @@ def test_every_cell(name: str, places) -> None:
 def test_cells_that_select_or_reshape_by_rows(name: str) -> None:
     """Their equations need the carry where the inputs are from the first step on, without a reset that moves it."""
     assert_same_on_devices("", unrolled(Subject(CELLS[name]), scan, "units"), "Explicit", "rows")
+
+
+def test_equations_that_set_a_mesh_of_their_own() -> None:
+    """`jnp.repeat` traces under Auto axes, which a jaxpr that is evaluated again must be as well."""
+    assert_same_on_devices("", unrolled(Subject(CELLS["on_lstm"]), deferred, "rows"), "Explicit", "rows")
 
 
 reader = with_attention(gru, additive)

@@ -184,7 +184,7 @@ class _Program:
         return self.size
 
     def _read(self, jaxpr: Any, inputs: list[Any]) -> list[Any]:
-        """Add the operations of a jaxpr, and of the calls in it; return its outputs."""
+        """Add the operations of a jaxpr, and of the calls in it that have products; return its outputs."""
         env = dict(zip([*jaxpr.constvars, *jaxpr.invars], inputs, strict=True))
         read = lambda v: Given(v.val) if isinstance(v, Literal) else env[v]  # noqa: E731
         for eqn in jaxpr.eqns:
@@ -300,7 +300,12 @@ def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Calla
 
 
 def _is_call(eqn: Any) -> bool:
-    return eqn.primitive.name in ("pjit", "jit", "closed_call")
+    """Return whether an equation calls a jaxpr with a product in it, under the mesh that is set here."""
+    if eqn.primitive.name not in ("pjit", "jit", "closed_call"):
+        return False
+    if eqn.params.get("ctx_mesh", here := jax.sharding.get_abstract_mesh()) != here:
+        return False
+    return any(inner.primitive.name in PRODUCTS or _is_call(inner) for inner in eqn.params["jaxpr"].jaxpr.eqns)
 
 
 def _do(op: Operation, env: dict[int, Any]) -> None:
