@@ -30,6 +30,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import wherever
 from jaxseq.recurrence import Recurrence, deferred, over_features
 from jaxseq.recurrence._scan import fresh_carry
+from jaxseq.trees import step_shapes
 
 P = TypeVar("P")
 K = TypeVar("K")
@@ -151,8 +152,7 @@ def _run(
         check_carry(cell, params, carry, time_and_batch[1:])
     if not is_closed(cell) or is_of_users(cell):
         start = cell.initial_carry(params, time_and_batch[1:]) if carry is None else carry
-        x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
-        check_step_returns(name, cell, params, start, x)
+        check_step_returns(name, cell, params, start, step_shapes(xs))
     steps = time_and_batch[: len(time_and_batch) - cell.spatial]
     if mask is not None:
         check_mask(name, mask, steps)

@@ -42,6 +42,11 @@ def shapes(tree: Tree) -> Tree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
 
 
+def step_shapes(xs: Tree) -> Tree:
+    """Return the shapes and dtypes of one step of ``xs [T, ...]``."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+
+
 def noisy(key: Key, tree: Tree) -> Tree:
     """Return the tree with noise of standard deviation 0.3 added to each leaf. Consumes `key`."""
     leaves, structure = jax.tree.flatten(tree)

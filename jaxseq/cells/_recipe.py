@@ -122,7 +122,7 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
 
     @remembered
     def make(*args: Any, **options: Any) -> Any:
-        # copies of lists and dicts, which somebody may change: a cell stays what it was when it was made
+        # copies of lists and dicts, which may be changed later: a cell stays what it was when it was made
         args, options = jax.tree.map(lambda a: a, (args, options), is_leaf=is_made)
         result: Any = factory(*args, **options)
         return result.made_by(Recipe(public, args, tuple(options.items())))

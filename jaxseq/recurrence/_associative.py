@@ -20,8 +20,6 @@ minLSTM's forward pass took 752 here and 213 by `deferred`.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -29,7 +27,7 @@ from jax import lax
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.recurrence._scan import hold, over_features, reset_carry, scan
+from jaxseq.recurrence._scan import added, hold, over_features, reset_carry, scan
 
 Matrix = list[dict[int, Array]]
 """For each leaf of the carry a row: an array in its shape for each leaf of that shape, by its number."""
@@ -122,13 +120,9 @@ def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: lis
 def _join(early: tuple[Matrix, list[Array]], late: tuple[Matrix, list[Array]]) -> tuple[Matrix, list[Array]]:
     """Return the one step that does what two do."""
     (A1, b1), (A2, b2) = early, late
-    A = [{k: _total([a * A1[j][k] for j, a in row.items()]) for k in row} for row in A2]
+    A = [{k: added([a * A1[j][k] for j, a in row.items()]) for k in row} for row in A2]
     return A, _apply(A2, b1, b2)
 
 
 def _apply(A: Matrix, old: list[Array], b: list[Array]) -> list[Array]:
-    return [_total([b_i, *(a * old[j] for j, a in row.items())]) for row, b_i in zip(A, b, strict=True)]
-
-
-def _total(terms: list[Array]) -> Array:
-    return functools.reduce(jnp.add, terms)
+    return [added([b_i, *(a * old[j] for j, a in row.items())]) for row, b_i in zip(A, b, strict=True)]

@@ -16,7 +16,6 @@ So forward mode, reverse mode, second derivatives, `vmap` and `jax.linearize` wo
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +31,8 @@ from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh, settled, varying_as
 from jaxseq.recurrence._cuts import Cut, Cuts, cut, staged
-from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart, scan
+from jaxseq.recurrence._scan import added, hold, over_time, reset_carry, restart, scan
+from jaxseq.trees import step_shapes
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -67,7 +67,7 @@ def deferred(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=deferred)[1].sum())(params).U.shape
       (5, 20)
     """
-    if closes_over_traced(cell, params, carry, _of_a_step(xs)):
+    if closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
     initial = reset_carry(cell, params, xs, resets)
@@ -240,14 +240,9 @@ def _first(sequence: Tree) -> Tree:
     return jax.tree.map(lambda a: a[0], sequence)
 
 
-def _of_a_step(xs: Tree) -> Tree:
-    """Return the shapes and dtypes of one step's input."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
-
-
 def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
     """Return the sum of parts, all of one shape, and of constants, which lack the first axes."""
-    total = functools.reduce(jnp.add, parts)
+    total = added(parts)
     for constant in constants:
         total = total + jnp.broadcast_to(constant, total.shape)
     return total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -107,3 +108,8 @@ def hold(real: Array | None, new: Tree, old: Tree) -> Tree:
 def over_features(mask: Array, like: Array) -> Array:
     """Return the mask with trailing axes of length 1 added, up to the rank of `like`."""
     return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+
+
+def added(terms: Sequence[Array]) -> Array:
+    """Return the sum of arrays of one shape, of which there is at least one."""
+    return functools.reduce(jnp.add, terms)
