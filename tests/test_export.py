@@ -47,8 +47,8 @@ def served(tmp_path, program: export.Exported, calls: list[list], **options) -> 
     command += ["--gradients"] if options else []
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    out = np.load(tmp_path / "out.npz")
-    return [[out[key] for key in sorted(out) if key.startswith(f"{n} ")] for n in range(len(calls))]
+    with np.load(tmp_path / "out.npz") as out:
+        return [[out[key] for key in sorted(out) if key.startswith(f"{n} ")] for n in range(len(calls))]
 
 
 def types(tree):
