@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,11 @@ from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh, settled, varying_as
-from jaxseq.recurrence._cuts import Cut, Cuts, cut, staged
 from jaxseq.recurrence._scan import added, hold, over_time, reset_carry, restart, scan
 from jaxseq.trees import step_shapes
+
+if TYPE_CHECKING:
+    from jaxseq.recurrence._cuts import Cut, Cuts
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -196,6 +198,8 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
 
 def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, tuple[Callable, Callable]]:
     """Return the equations of a step cut, and its hidden terms staged."""
+    from jaxseq.recurrence._cuts import cut, staged  # slow to import, and only derivatives need it
+
     found: list[Any] = []
 
     def look(bound: tuple, old: Carry, xs: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
