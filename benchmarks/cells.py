@@ -14,9 +14,10 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from benchmarks import tasks
 from benchmarks.layers import Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq import unroll
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
+from jaxseq.bench.torch_layer import import_torch
 from jaxseq.cells import CELLS, Cell, stack
 
 THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -205,13 +206,13 @@ def _theirs(name: str, shape: Shape, xs: jax.Array, say: Callable[[str], None]) 
     try:
         import torchrecurrent
 
-        from benchmarks.torch_models import tensor  # uses all cores
+        import_torch()  # with all cores
     except ImportError as error:
         say(f"torchrecurrent is left out, and with it every ratio ({error}); pip install torchrecurrent==0.2.5")
         return None
     (_, _, D, H), (kind, options) = shape, THEIRS[name]
     module = getattr(torchrecurrent, kind)(D, H, **options)
-    inputs = tensor(xs).requires_grad_()
+    inputs = import_torch().from_numpy(np.array(xs)).requires_grad_()
 
     def gradient() -> Any:
         module.zero_grad(set_to_none=True)

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
 from benchmarks.layers import Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import Layer
-from benchmarks.timing import median, milliseconds
+from jaxseq.bench import peers
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import Layer
+from jaxseq.bench.timing import median, milliseconds
 
 IMPORTS = {"python alone": "pass", "import jax": "import jax", "import jaxseq": "import jaxseq"}
 PHASES = ("trace", "lower", "compile", "first call", "steady")

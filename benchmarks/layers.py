@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import lax
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import GATES, Layer
-from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
+from jaxseq.bench import peers
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import GATES, Layer
+from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
+from jaxseq.bench.torch_layer import TorchLayer
 
 Shape = tuple[int, int, int, int]
 SHAPES: tuple[Shape, ...] = (
@@ -109,14 +110,13 @@ def _thunks(
         if name in ("jaxseq", "plain scan"):
             thunks["descent"][name] = _descent(layer, xs)
     try:
-        from benchmarks import torch_models
+        torch = TorchLayer(cell, params, xs)
     except ImportError as error:
         say(f'torch is left out ({error}); pip install ".[bench]" installs it, up to Python 3.11')
     else:
-        torch = torch_models.Layer(cell, params, xs)
         peers.check("torch", torch.seen(), want)
         thunks["forward"]["torch"], thunks["gradient"]["torch"] = torch.forward, torch.gradient
-        thunks["descent"]["torch"] = torch_models.Layer(cell, params, xs).descent(STEPS, RATE)
+        thunks["descent"]["torch"] = TorchLayer(cell, params, xs).descent(STEPS, RATE)
     product = _matmul(cell, shape)
     for mode in modes:
         thunks[mode]["matmul"] = product

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
 from benchmarks.layers import QUICK, SHAPES, Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import Layer
+from jaxseq.bench import peers
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import Layer
 from jaxseq.recurrence import EXACT
 
 LENGTHS, QUICK_LENGTHS = (64, 256, 1024, 4096), (16, 64, 256)

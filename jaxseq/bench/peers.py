@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from jaxseq import unroll
 from jaxseq.cells import CELLS, GRUParams, LSTMParams
 from jaxseq.recurrence import EXACT
 
-os.environ.setdefault("KERAS_BACKEND", "jax")  # before keras is imported, here or by anybody else
 RTOL = 1e-3
 """Largest difference from ours, as a share of the largest entry, in float32."""
 GATES = {"lstm": 4, "gru": 3}
@@ -41,7 +39,7 @@ class Layer(NamedTuple):
     time: int = 0
 
     def loss(self, weights: Any, xs: jax.Array) -> jax.Array:
-        """Return sum(h²)."""
+        """Return sum(h²), the loss whose gradient is timed."""
         return (self.outs(weights, xs) ** 2).sum()
 
     def forward(self) -> Callable[..., jax.Array]:
@@ -173,6 +171,7 @@ def equinox(cell: str, params: Any, xs: jax.Array) -> Layer:
 
 def keras(cell: str, params: Any, xs: jax.Array) -> Layer:
     """Return keras' layer on its JAX backend; batch first."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # read when keras is imported first
     import keras
 
     from jaxseq.interop.keras import to_arrays, to_keras
@@ -189,29 +188,28 @@ def keras(cell: str, params: Any, xs: jax.Array) -> Layer:
     return Layer(run, to(params), back_by(to, params), time=1)
 
 
-PEERS: dict[str, tuple[str, Callable[[str, Any, jax.Array], Layer], tuple[str, ...]]] = {
-    "plain scan": ("jax", textbook, ("lstm", "gru")),
-    "linen": ("flax", linen(False), ("lstm",)),
-    "linen optimized": ("flax", linen(True), ("lstm",)),
-    "linen gru": ("flax", linen(True), ("gru",)),
-    "nnx": ("flax", nnx(False), ("lstm",)),
-    "nnx optimized": ("flax", nnx(True), ("lstm",)),
-    "nnx gru": ("flax", nnx(True), ("gru",)),
-    "haiku": ("haiku", haiku, ("lstm",)),
-    "equinox": ("equinox", equinox, ("lstm", "gru")),
-    "keras": ("keras", keras, ("lstm", "gru")),
+PEERS: dict[str, tuple[Callable[[str, Any, jax.Array], Layer], tuple[str, ...]]] = {
+    "plain scan": (textbook, ("lstm", "gru")),
+    "linen": (linen(False), ("lstm",)),
+    "linen optimized": (linen(True), ("lstm",)),
+    "linen gru": (linen(True), ("gru",)),
+    "nnx": (nnx(False), ("lstm",)),
+    "nnx optimized": (nnx(True), ("lstm",)),
+    "nnx gru": (nnx(True), ("gru",)),
+    "haiku": (haiku, ("lstm",)),
+    "equinox": (equinox, ("lstm", "gru")),
+    "keras": (keras, ("lstm", "gru")),
 }
-"""The peers in JAX: which module to import, how to build a layer, and its cells."""
+"""The peers in JAX: how to build a layer, and its cells."""
 
 
 def layers(cell: str, params: Any, xs: jax.Array, say: Callable[[str], None]) -> dict[str, Layer]:
     """Return our layer and every peer's that is installed, each checked against ours; `say` who is left out."""
     found = {"jaxseq": ours(cell, params, xs)}
-    for name, (module, build, cells) in PEERS.items():
+    for name, (build, cells) in PEERS.items():
         if cell not in cells:
             continue
         try:
-            importlib.import_module(module)
             found[name.removesuffix(" gru")] = build(cell, params, xs)
         except ImportError as error:
             say(f'{name} is left out ({error}); pip install ".[bench]" installs it')

@@ -7,17 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
-
-from benchmarks.output import table
-from benchmarks.timing import geometric_mean, median, ratio
+from jaxseq.bench.output import table
+from jaxseq.bench.timing import geometric_mean, median, ratio
 
 SAME = ("cpu", "cores", "platform", "XLA_FLAGS")
 
 
-def compare(
-    before: Positional[Path], after: Positional[Path], systems: tuple[str, ...] = (), at_least: float | None = None
-) -> int:
+def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: float | None = None) -> int:
     """Print before over after (above 1: less in the second file) for every row and system that both files have.
 
     Example: python -m benchmarks compare before.json after.json --systems jaxseq --at-least 0.97
