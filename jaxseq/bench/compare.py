@@ -1,4 +1,4 @@
-"""Two files of one benchmark beside each other."""
+"""Two files of one benchmark, of another commit, machine or version: what became faster."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from jaxseq.bench.output import table
 from jaxseq.bench.timing import geometric_mean, median, ratio
+from jaxseq.errors import InputError
 
-SAME = ("cpu", "cores", "platform", "XLA_FLAGS")
+SAME = ("cpu", "cores", "devices", "platform", "XLA_FLAGS")
 
 
 def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: float | None = None) -> int:
@@ -22,9 +23,12 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
       before: JSON of one run.
       after: JSON of another.
       systems: Which, for example jaxseq torch; all by default.
-      at_least: Exit with 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
+      at_least: Return 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
+
+    Raises:
+      InputError: if a file is not one of a benchmark, or if they have no row in common.
     """
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in (before, after)]
+    files = [_read(path) for path in (before, after)]
     _warn(files)
     rows = [{row["name"]: row["samples"] for row in file["rows"]} for file in files]
     lines, pairs = [], dict[str, list[tuple[list[float], list[float]]]]()
@@ -36,8 +40,7 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
             pairs.setdefault(system, []).append((samples, new))
             lines.append([name, system, median(samples), median(new), ratio(samples, new, paired=False)])
     if not lines:
-        print(f"compare: {before} and {after} have no row in common", file=sys.stderr)
-        return 2
+        raise InputError(f"{before} and {after} have no row in common: was the same measured in both?")
     print(table(["", "", before.stem, after.stem, "before / after"], lines))
     means = {system: geometric_mean(of, paired=False) for system, of in pairs.items()}
     print("\n" + table(["geometric mean", "before / after"], [[s, m] for s, m in means.items()]))
@@ -47,6 +50,23 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
     said = "is missing" if held is None else f"is {held.value:.3f}"
     print(f"missed: geometric mean of jaxseq {said}, the bound is at least {at_least:g}", file=sys.stderr)
     return 1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a benchmark wrote.
+
+    Raises:
+      InputError: if there is no such file, or it was not written by a benchmark.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if all("samples" in row and "name" in row for row in found["rows"]) and "benchmark" in found:
+            return found
+        raise KeyError("samples")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} was not written by `jaxseq bench --json` or a benchmark") from error
 
 
 def _warn(files: list[dict[str, Any]]) -> None:
