@@ -25,7 +25,7 @@ LAYERS = [
     "interventions regularisers precision testing interop",
     "problems",
     "study",
-    "experiments examples",
+    "experiments examples bench",
     "apps cli __main__",
 ]
 """Lowest first; a module imports from its own layer or from those below, and never in a circle."""

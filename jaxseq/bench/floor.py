@@ -1,0 +1,104 @@
+"""The floor of a layer's time: its matrix products alone, measured on this machine, each as it is done quickest.
+
+Activations, gradients of biases, copies and the loop's own overhead come on top, so that no layer built on these
+products is faster. Operands lie in memory as the product wants them: to bring them there is the layer's work.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.bench.products import Product
+from jaxseq.bench.timing import milliseconds
+
+FORMS = {"as written": (False, False), "right turned": (False, True), "exchanged": (True, False)}
+"""``x W``; ``x W`` with W stored as its transpose; ``Wᵀ xᵀ``, where the weight is on the left. Each gives the same
+numbers, at rates that differ by a factor of up to nine on a CPU. A left operand that is contracted over its first axis
+is never the best there."""
+TRIES = 3
+
+
+def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[], Any]:
+    """Return a thunk that runs the products in one jit, each in its best form; those of a step one after the other."""
+    forms = [best_form(product, jnp.dtype(dtype).name) for product in products]
+    operands = [_operands(product, form, dtype) for product, form in zip(products, forms, strict=True)]
+
+    def run(operands: Any) -> list[jax.Array]:
+        return [_run(*of) for of in zip(products, forms, operands, strict=True)]
+
+    jitted = jax.jit(run)
+    return lambda: jitted(operands)
+
+
+@functools.lru_cache(maxsize=256)
+def best_form(product: Product, dtype: str) -> str:
+    """Return the name of the form in which a product takes least time here, the least of a few calls of each."""
+    took = {}
+    for form in FORMS:
+        operands = _operands(product, form, dtype)
+        run = jax.jit(functools.partial(_run, product, form))
+        jax.block_until_ready(run(operands))
+        took[form] = min(milliseconds(functools.partial(run, operands)) for _ in range(TRIES))
+    return min(took, key=lambda form: took[form])
+
+
+def _operands(product: Product, form: str, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """Return random left and right operands; a chain of T products neither grows nor vanishes soon."""
+    exchanged, turned = FORMS[form]
+    m, k, n, b = product.rows, product.inner, product.columns, product.batch
+    if exchanged:
+        m, n = n, m
+    keys = jax.random.split(jax.random.key(0))
+    left = jax.random.normal(keys[0], (b, m, k), dtype) / k**0.5
+    right = jax.random.normal(keys[1], (b, n, k) if turned else (b, k, n), dtype)
+    return left, right
+
+
+def _run(product: Product, form: str, operands: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Return the last of a product's results; each reads the one before, so that none is left out or done early."""
+    exchanged, turned = FORMS[form]
+
+    def dot(left: jax.Array, right: jax.Array) -> jax.Array:
+        if product.batch == 1:  # as a layer writes it
+            return lax.dot_general(left[0], right[0], (((1,), (1 if turned else 0,)), ((), ())))[None]
+        return lax.dot_general(left, right, (((2,), (2 if turned else 1,)), ((0,), (0,))))
+
+    if product.times == 1:
+        return dot(*operands)
+    varying, fixed = operands[::-1] if exchanged else operands
+    axis = 1 if exchanged else 2
+
+    def step(varying: jax.Array, _: None) -> tuple[jax.Array, None]:
+        made = dot(fixed, varying) if exchanged else dot(varying, fixed)
+        size = min(product.inner, product.columns)  # fewer columns than it took: the rest stays
+        return lax.dynamic_update_slice(varying, lax.slice_in_dim(made, 0, size, axis=axis), (0, 0, 0)), None
+
+    return lax.scan(step, varying, length=product.times)[0]
+
+
+@functools.lru_cache(maxsize=8)
+def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> float:
+    """Return the GFLOP/s of a large square product here, the best of several sizes.
+
+    Args:
+      dtype: name of the operands' dtype.
+      largest: rows of the largest product tried.
+      patience: milliseconds of a product from which no larger one is tried: it would not be quicker.
+    """
+    best, size = 0.0, 512
+    while size <= largest:
+        square = Product(size, size, size)
+        run = floor([square], dtype)
+        jax.block_until_ready(run())
+        took = min(milliseconds(run) for _ in range(TRIES))
+        best = max(best, square.flops / took / 1e6)
+        if took > patience:
+            break
+        size *= 2
+    return best
