@@ -1,5 +1,7 @@
 """What the derivative of a recurrence does inside its loops and what it leaves for after them, seen in its jaxpr."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -140,3 +142,15 @@ def test_equations_without_terms_or_weights() -> None:
     start = type(gru.initial_carry(params))(jax.random.normal(KEYS[3], (B, H)))
     run = lambda how: differentiate(lambda k: unroll(cell, params, XS, k, recurrence=how), start)  # noqa: E731
     assert_close("carry", run(deferred), run(scan))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other platforms do not copy operands of products")
+@pytest.mark.parametrize("cell", [lstm, CELLS["gru_cho"]], ids=lambda cell: cell.name)
+def test_gradients_of_weights_copy_no_cotangent_transposed(cell) -> None:
+    """Only operands [T, B, D] and [T, B, H] are copied with the rows last, not the cotangent of the terms."""
+    B, T, D, H = 8, 10, 24, 32
+    params, xs = cell.init(KEYS[1], D, H, dtype=jnp.float32), jnp.ones((T, B, D), jnp.float32)
+    text = jax.jit(gradient(cell, deferred)).lower(params, xs).compile().as_text()
+    turned = {int(size) for size in re.findall(rf"f32\[(\d+),{T * B}\]", text)}
+    assert turned <= {D, H}
+    assert D in turned, "x is turned, or this sees nothing"
