@@ -213,6 +213,8 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
 
 def _staged(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
     """Return the same function, its products those of `_products`."""
+    from jaxseq.recurrence._cuts import staged
+
     before, after = staged(function, bound, data)
     return lambda bound, data: after(before(bound), data)
 
