@@ -39,12 +39,12 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
         batch, keys = take(data, rows), jax.random.split(key, 3)
-        forced = None
+        mask, forced = batch.targets != PAD, None
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
+            forced = forced | ~mask  # nobody reads what a model writes after the end
         encoded = model.encode(params, batch.source, batch.source != PAD, keys[0])
         _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
-        mask = batch.targets != PAD
         nll = losses.cross_entropy(logits, batch.targets)
         if config.loss == "sentences":
             counted = mask if forced is None else losses.until_own_eos(logits, forced, EOS)
