@@ -108,7 +108,7 @@ def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> fl
     Args:
       dtype: name of the operands' dtype.
       largest: rows of the largest product tried.
-      patience: milliseconds of a product from which no larger one is tried: it would not be quicker.
+      patience: milliseconds; no product is tried that would take longer, by the time of the one before.
     """
     best, size = 0.0, 512
     while size <= largest:
@@ -117,7 +117,7 @@ def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> fl
         jax.block_until_ready(run())
         took = min(milliseconds(run) for _ in range(TRIES))
         best = max(best, square.flops / took / 1e6)
-        if took > patience:
+        if 8 * took > patience:
             break
         size *= 2
     return best
