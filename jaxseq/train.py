@@ -183,7 +183,7 @@ class Listener:
         """Called when the compilation of so many programs begins."""
 
     def compiled(self, seconds: float) -> None:
-        """Called when compilation has ended, after so many seconds."""
+        """Called when training can begin, having waited so many seconds for compilation."""
 
     def advance(self, steps: int, loss: float) -> None:
         """Called after each chunk of steps."""
