@@ -149,6 +149,14 @@ def test_who_computes_something_else_is_left_out_with_a_reason(monkeypatch, as_u
     assert "differs from ours by" in said[0] and "no such dtype" in said[1]
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("lru", "float32"), ("conv_gru", "float32"), ("lstm", "bfloat16")])
+def test_a_peer_that_cannot_is_never_an_error(name, dtype, as_users_have_it):
+    said: list[str] = []
+    found = systems(Case(CELLS[name], (2, 3, 4, 4), dtype), ["plain scan", "equinox", "keras", "linen"], said.append)
+    assert {OURS, "plain scan"} <= set(found)
+    assert {line.split()[0] for line in said} | set(found) >= {"equinox", "keras", "linen"}
+
+
 def test_a_custom_cell_and_two_runs_compared(tmp_path, monkeypatch, capsys, as_users_have_it):
     monkeypatch.chdir(tmp_path)
     Path("cells.py").write_text(CUSTOM)
