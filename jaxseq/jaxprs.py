@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,15 @@ def result(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     with eqn.ctx.manager:
         out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """Yield all equations of a jaxpr, and those of the jaxprs among their params."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for param in jax.tree.leaves(tuple(eqn.params.values()), is_leaf=lambda p: isinstance(p, Jaxpr | ClosedJaxpr)):
+            if isinstance(param, Jaxpr | ClosedJaxpr):
+                yield from equations(param.jaxpr if isinstance(param, ClosedJaxpr) else param)
 
 
 def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:

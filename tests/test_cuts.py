@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from jaxseq import mixed, unroll
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
+from jaxseq.jaxprs import equations
 from jaxseq.recurrence import deferred, scan
 from jaxseq.recurrence._cuts import PRODUCTS, Cut, cut
 from jaxseq.recurrence._products import back_p, gradient_p, product_p
@@ -168,6 +169,19 @@ def test_a_large_weight_is_on_the_left_of_the_backward_loop_where_rows_are_few(r
     text = jax.jit(gradient(lstm, deferred)).lower(params, xs).compile().as_text()
     products = re.findall(r"f32\[(\d+,\d+)\][^=\n]* (?:dot\(|fusion\(.*__ynn_fusion)", text)
     assert (f"{H},{rows}" in products, f"{rows},{H}" in products) == (first, not first)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other platforms need not read ahead")
+@pytest.mark.parametrize(("name", "ahead"), [("gru", True), ("ugrnn", True), ("lstm", False), ("gru_cho", False)])
+def test_terms_are_read_ahead_where_a_step_is_one_loop(name, ahead) -> None:
+    """The carry of the loop then has one more, the terms that were read for the step."""
+    cell = CELLS[name]
+    params = cell.init(KEYS[1], D, H, dtype=jnp.float64)
+    start = cell.initial_carry(params, (B,))
+    loop = jax.make_jaxpr(lambda p, xs: unroll(cell, p, xs))(params, XS)
+    (scanned,) = (eqn for eqn in equations(loop.jaxpr) if eqn.primitive.name == "scan")
+    assert scanned.params["num_carry"] == len(jax.tree.leaves(start)) + ahead
+    assert unroll(cell, params, XS[:0])[1].shape == (0, B, H)
 
 
 def test_derivatives_of_the_three_products_are_each_other() -> None:

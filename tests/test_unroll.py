@@ -253,6 +253,23 @@ def test_second_derivatives(recurrence):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), got, want)
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_gradients_of_gradients(name):
+    """Reverse over reverse, with respect to params, inputs and carry, from both ends, as `scan` has them."""
+    data = problem(name)
+    along = jax.tree.map(jnp.cos, data)
+    for reverse in (False, True):
+
+        def twice(data, how, reverse=reverse):
+            run = lambda p, xs, carry: jnp.sin(unroll(CELLS[name], p, xs, carry, reverse=reverse, recurrence=how)[1])  # noqa: E731
+            slope = lambda data: jax.grad(lambda data: (run(*data) ** 2).sum())(data)  # noqa: E731
+            inner = lambda data: sum((a * b).sum() for a, b in zip(*map(jax.tree.leaves, (slope(data), along))))  # noqa: B905, E731
+            return jax.grad(inner)(data)
+
+        got, want = (jax.jit(twice, static_argnums=1)(data, EXACT[how]) for how in ("deferred", "scan"))
+        assert_close("gradient of gradient", got, want)
+
+
 def test_under_checkpoint_and_scan():
     """Streaming in a scan of one's own, with remat around each piece, equals one unroll; gradients as well."""
     params, xs, carry = problem("lstm")

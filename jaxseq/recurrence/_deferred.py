@@ -29,7 +29,7 @@ from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh, settled, varying_as
-from jaxseq.recurrence._scan import added, hold, over_time, reset_carry, restart, scan
+from jaxseq.recurrence._scan import added, hold, over_time, over_time_ahead, reset_carry, restart, scan
 from jaxseq.trees import step_shapes
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def _primal(
         new, out = _held(real, stepped, old)
         return new, (out, kept)
 
-    last, (outs, kept) = over_time(step, carry, (terms, mask, resets), reverse=reverse)
+    ahead = hoist and _on_cpu() and not on_mesh() and _is_one_loop(static, bound, carry, terms)
+    loop = over_time_ahead if ahead else over_time
+    last, (outs, kept) = loop(step, carry, (terms, mask, resets), reverse=reverse)
     if cuts and kept is not None:
         whole = [ready.get(_term(c), v) for c, v in zip(cuts.cuts, kept.values, strict=True)]
         kept = kept._replace(values=whole)
@@ -265,6 +267,23 @@ def _hoists(batch_shape: tuple[int, ...]) -> bool:
     """
     known = all(isinstance(n, int) for n in batch_shape)
     return not _on_cpu() or on_mesh() or not known or math.prod(batch_shape) < HOIST_BELOW
+
+
+def _is_one_loop(static: Any, bound: tuple, carry: Carry, terms: Tree) -> bool:
+    """Return whether XLA for CPU makes one loop of the equations: one array comes out, and no product is in them.
+
+    A slice of the terms that is read inside of that loop keeps it from being vectorised: it is better read ahead.
+    Where there are more loops, only simple ones read the terms, and what is read ahead costs more than it gains.
+    Forward with the read inside and ahead, in microseconds on 2 cores at (B, T, D, H): GRU 1149 and 600 (16, 30, 128,
+    128), 2412 and 1746 (16, 20, 256, 256), 7953 and 7343 (16, 10, 1024, 1024); LSTM 628 and 705, 1392 and 1757 at the
+    first two.
+    """
+    from jaxseq.jaxprs import equations
+    from jaxseq.recurrence._cuts import PRODUCTS
+
+    hidden = jax.eval_shape(partial(_hidden_terms, static), bound, carry)
+    step = jax.make_jaxpr(partial(_advance, static))(bound, carry, (step_shapes(terms), hidden)).jaxpr
+    return len(set(map(id, step.outvars))) == 1 and all(eqn.primitive.name not in PRODUCTS for eqn in equations(step))
 
 
 def _on_cpu() -> bool:

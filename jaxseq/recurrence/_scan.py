@@ -82,6 +82,27 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
     return lax.scan(step, carry, xs, reverse=reverse)
 
 
+def over_time_ahead(step: Callable[..., Any], carry: Carry, xs: tuple, *, reverse: bool) -> tuple[Carry, Tree]:
+    """Return what `over_time` does; ``xs[0]`` of a step is read at the end of the step before.
+
+    XLA for CPU fuses a read out of a sequence with what is computed from it, and may then not vectorise the result.
+    """
+    T = jax.tree.leaves(xs)[0].shape[0]
+    if isinstance(T, int) and T == 0:
+        return over_time(step, carry, xs, reverse=reverse)
+    first = jax.tree.map(lambda a: a[-1] if reverse else a[0], xs[0])
+    cut = -1 if reverse else 1  # those of the next step; after the last step one is read that is not used
+    following = jax.tree.map(lambda a: jnp.concatenate([a[cut:], a[:cut]]), xs[0])
+
+    def both(state: tuple[Carry, Tree], at_t: tuple) -> tuple[tuple[Carry, Tree], Tree]:
+        (carry, now), (following, *others) = state, at_t
+        carry, out = step(carry, (now, *others))
+        return (carry, following), out
+
+    (carry, _), outs = over_time(both, (carry, first), (following, *xs[1:]), reverse=reverse)
+    return carry, outs
+
+
 def reset_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
     """Return the carry that a reset goes back to, None where there are no resets."""
     return None if resets is None else fresh_carry(cell, params, xs)
