@@ -47,7 +47,9 @@ def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray) -> Rows:
     covariates = np.moveaxis(np.pad(covariates, (*room, (0, 0))), 1, 0)
     known = np.isfinite(z)
     first = jnp.asarray(known.argmax(1) - design.rows, jnp.int32)
-    return Rows(jnp.asarray(np.nan_to_num(z), jnp.float32), jnp.asarray(known), first, jnp.asarray(covariates, jnp.float32))
+    return Rows(
+        jnp.asarray(np.nan_to_num(z), jnp.float32), jnp.asarray(known), first, jnp.asarray(covariates, jnp.float32)
+    )
 
 
 def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
@@ -58,27 +60,41 @@ def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
                   jnp.moveaxis(take(rows.covariates)[:, design.reach :], 0, 1))  # fmt: skip
 
 
+def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.ndarray, ends: np.ndarray) -> Window:
+    """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
+
+    In NumPy: what is compiled then sees windows alone, of one shape, however long the series is.
+    """
+    at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
+    rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
+    late = at[design.reach :]
+    around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
+    single = lambda a: jnp.asarray(a, jnp.float32)
+    return Window(
+        single(np.nan_to_num(rows)), jnp.asarray(np.isfinite(rows)), jnp.asarray(ends, jnp.int32), single(around)
+    )
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _views(design: Design, rows: Rows, series: Array, ends: Array) -> tuple[Array, Array]:
-    line, _, level = networks.look(design, windows(design, rows, series, ends))
+def _views(design: Design, window: Window) -> tuple[Array, Array]:
+    line, _, level = networks.look(design, window)
     return line[-1], level[-1]
 
 
-def fit_line(design: Design, rows: Rows, z: np.ndarray, cut: int, seed: int) -> np.ndarray:
-    """Return the line ``[X, h]``: ridge over windows of all series whose h steps lie before row `cut`.
+def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, seed: int) -> np.ndarray:
+    """Return the line ``[X, h]``: ridge over windows of all series, of what lies before row `cut`.
 
     Each window counts by the inverse of its size, so that no series rules; targets beyond the 99.5th percentile are
     drawn in.
     """
-    draw, ends = np.random.default_rng(seed), np.arange(cut - 1)
+    draw = np.random.default_rng(seed)
     seen = np.cumsum(np.isfinite(z[:cut]), axis=0)
-    usable = (seen[:-1] >= min(len(design.lags), cut // 3)) & np.isfinite(z[1:cut])
-    at, series = np.nonzero(usable[ends])
-    chosen = draw.choice(len(at), min(FOR_LINE, len(at)), replace=False)
-    at, series = at[np.sort(chosen)], series[np.sort(chosen)]
-    X, level = (np.asarray(a, float) for a in _views(design, rows, jnp.asarray(series), jnp.asarray(at, jnp.int32)))
+    ends, series = np.nonzero((seen[:-1] >= min(len(design.lags), cut // 3)) & np.isfinite(z[1:cut]))
+    chosen = np.sort(draw.choice(len(ends), min(FOR_LINE, len(ends)), replace=False))
+    ends, series = ends[chosen], series[chosen]
+    X, level = (np.asarray(a, float) for a in _views(design, gathered(design, z, covariates, series, ends)))
     limited = np.concatenate([z[:cut], np.full((design.horizon, z.shape[1]), np.nan)])
-    Y = limited[at[:, None] + 1 + np.arange(design.horizon), series[:, None]] - level[:, None]
+    Y = limited[ends[:, None] + 1 + np.arange(design.horizon), series[:, None]] - level[:, None]
     size = np.maximum(np.abs(X).mean(1, keepdims=True), 0.3)
     X, Y = X / size, Y / size
     most = np.nanquantile(np.abs(Y), 0.995)
@@ -86,7 +102,7 @@ def fit_line(design: Design, rows: Rows, z: np.ndarray, cut: int, seed: int) -> 
     for step in range(design.horizon):
         kept = np.isfinite(Y[:, step])
         A, y = X[kept], np.clip(Y[kept, step], -most, most)
-        line[:, step] = np.linalg.solve(A.T @ A + 1e-3 * len(A) * np.eye(A.shape[1]), A.T @ y)
+        line[:, step] = np.linalg.solve(A.T @ A + (1e-3 * len(A) + 1e-9) * np.eye(A.shape[1]), A.T @ y)
     return line
 
 
@@ -105,9 +121,7 @@ def plan(windows: int, networks: int) -> Plan:
     return Plan(steps, int(np.clip(windows // 4, 16, 128)), networks, 3e-3)
 
 
-def train(
-    cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, cut: int, seed: int
-) -> Network:
+def train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, cut: int, seed: int) -> Network:
     """Return every report's networks, leaves ``[REPORTS, networks, ...]``: training may be stopped at any of them.
 
     Only rows before `cut` are trained on.
@@ -131,12 +145,18 @@ def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut:
     def loss(trained: tuple, key: Key) -> Array:
         k_series, k_end, k_drop = jax.random.split(key, 3)
         series = jax.random.categorical(k_series, chances, shape=(plan.batch,)).astype(jnp.int32)
-        ends = cut - 2 - jnp.floor(jax.random.uniform(k_end, (plan.batch,), jnp.float32) * lengths[series]).astype(jnp.int32)
+        ends = (
+            cut
+            - 2
+            - jnp.floor(jax.random.uniform(k_end, (plan.batch,), jnp.float32) * lengths[series]).astype(jnp.int32)
+        )
         window = windows(design, rows, series, ends)
         at = ends[None] - jnp.arange(design.window - 1, -1, -1, dtype=jnp.int32)[:, None]  # [window, B]
         follow = at[..., None] + ahead
         place = (series[None, :, None], follow + design.rows)
-        counted = rows.known[place] & (follow < cut) & late[:, None, None] & (at >= rows.first[series] + least)[..., None]
+        counted = (
+            rows.known[place] & (follow < cut) & late[:, None, None] & (at >= rows.first[series] + least)[..., None]
+        )
         made = networks.forecast(cell, design, Network(line, *trained), window, k_drop)
         e = jnp.where(counted, made - rows.z[place], jnp.float32(0))
         error = jnp.sqrt(e * e + jnp.float32(SMOOTH**2)) - jnp.float32(SMOOTH)
@@ -162,4 +182,3 @@ def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut:
 
     every = jax.vmap(one)(jax.random.split(key, plan.networks))
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), every)
-

@@ -42,9 +42,7 @@ def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
     )
 
 
-def paths(
-    members: Members, z: np.ndarray, origins: np.ndarray, horizon: int, seasons: Sequence[int]
-) -> np.ndarray:
+def paths(members: Members, z: np.ndarray, origins: np.ndarray, horizon: int, seasons: Sequence[int]) -> np.ndarray:
     """Return forecasts ``[K, O, N, h]`` of `NAMES` from each origin of ``z [T, N]``."""
     linear = [autoregression.paths(model, z, origins, horizon, seasons) for model in (members.changes, members.levels)]
     found = np.concatenate([smoothing.paths(members.smoothing, z, origins, horizon), np.stack(linear)])

@@ -144,6 +144,10 @@ def forecast(cell: Cell, design: Design, network: Network, window: Window, key: 
     return level[..., None] + line @ network.line + network.head(outs)
 
 
+AT_ONCE = 1024
+"""Windows in a call of the compiled network, at most."""
+
+
 @functools.lru_cache(maxsize=32)
 def compiled(cell: Cell, design: Design) -> Any:
     """Return a jitted ``(networks, window) -> [B, h]``: the mean of several networks' forecasts at the last step."""
