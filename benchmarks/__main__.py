@@ -16,6 +16,7 @@ from benchmarks.cells import cells
 from benchmarks.compare import compare
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
+from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
@@ -25,6 +26,7 @@ from benchmarks.tutorial import tutorial
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": compare,
+    "forecast": forecast,
 }  # fmt: skip
 
 

@@ -230,10 +230,10 @@ def _of_network(result: Backtest) -> str:
     model, cell = result.forecaster.model, result.forecaster.options.cell
     if not result.forecaster.options.networks:
         return "No network was asked for."
-    if model.gain >= 1:
-        return (
-            f"At the validation origins the {cell} network added nothing, and its weight went to the simple forecasts."
-        )
+    if not np.isfinite(model.gain):
+        return f"At the validation origins the {cell} network was of no use, and its weight went to the simple forecasts."
     share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
+    if gain <= 0:
+        return f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among six."
     return f"At the validation origins {what} took {gain:.1f}% off the error; its weight is {share:.0f}%."

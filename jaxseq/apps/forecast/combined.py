@@ -29,6 +29,10 @@ ENOUGH = 200
 """Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
 
 
+HARM = 1.03
+"""The network is left out where the validation error with it is more than this, relative to that without."""
+
+
 class Options(NamedTuple):
     """Settings of a model; hashable.
 
@@ -61,7 +65,7 @@ class Model(NamedTuple):
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
-      gain: validation error with the network over that without, geometric mean over series; 1 where it was left out.
+      gain: validation error with the network over that without, geometric mean over series; infinite where it was left out.
       stopped: at which of the reports training was stopped; 0 is the line alone.
     """
 
@@ -107,7 +111,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     found = simple_members.paths(early, z, origins, h, seasons)
     alone = simple_members.weights(found, truth)
     base = simple_members.combine(alone, found)
-    weights, gain, stopped, point = np.concatenate([alone, 0 * alone[:1]]), 1.0, 0, base
+    weights, gain, stopped, point = np.concatenate([alone, 0 * alone[:1]]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
         line, every = _trained(options, design, z, covariates, inner)
@@ -117,7 +121,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
             weighed = simple_members.weights(both, truth)
             mixed = simple_members.combine(weighed, both)
             ratio = _relative(mixed, base, truth)
-            if ratio < gain:
+            if ratio < min(gain, HARM):
                 weights, gain, stopped, point = weighed, ratio, report, mixed
     spread = _spread(early, alone, z[:inner], h, seasons)
     sizes = _sizes(np.abs(point - truth) / spread)
@@ -125,7 +129,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     z = scaling.forward(values)
     late = simple_members.fit(z, seasons, h)
     network = _nothing()
-    if gain < 1:
+    if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, T)[1], stopped)
     spread = _spread(late, alone, z, h, seasons)
     return Model(scaling, late, weights, network, spread, sizes, np.array(gain), np.array(stopped))

@@ -111,6 +111,7 @@ def init(key: Key, cell: Cell, design: Design, line: Array) -> Network:
 def look(design: Design, window: Window) -> tuple[Array, Array, Array]:
     """Return the line's inputs ``[window, B, X]``, the cell's ``[window, B, D]``, and the level ``[window, B]``."""
     reach, steps = design.reach, design.window
+    window = window._replace(rows=jnp.where(window.known, window.rows, jnp.float32(0)))
     ago = lambda a, lag: jax.lax.slice_in_dim(a, reach - lag, reach - lag + steps)
     zero = jnp.float32(0)
     total, count = (
