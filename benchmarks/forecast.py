@@ -165,7 +165,9 @@ def _set(report: Report, name: str, most: int, options: dict[str, Any], classica
     q = prediction.quantiles
     for inside, (a, b) in {80: (1, 2), 95: (0, 3)}.items():
         print(f"{inside}% intervals cover {scores.coverage(test, q[..., a], q[..., b]):.1f}%")
-    report.add(name, {str(line[0]): [float(line[2])] for line in lines}, smape=[line[1] for line in lines], seconds=seconds)
+    report.add(
+        name, {str(line[0]): [float(line[2])] for line in lines}, smape=[line[1] for line in lines], seconds=seconds
+    )
 
 
 def _errors(test: np.ndarray, made: np.ndarray, train: list[np.ndarray], season: int) -> tuple[str, str]:
@@ -200,7 +202,9 @@ def _classical_origins(result: Backtest, panel: Panel, kind: str) -> float:
 
 def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:
     t, draw = np.arange(rows), np.random.default_rng(0)
-    values = 100 + 10 * np.sin(2 * np.pi * t / 24) + 5 * np.sin(2 * np.pi * t / 168) + draw.normal(size=rows).cumsum() / 20
+    values = (
+        100 + 10 * np.sin(2 * np.pi * t / 24) + 5 * np.sin(2 * np.pi * t / 168) + draw.normal(size=rows).cumsum() / 20
+    )
     begun = time.perf_counter()
     model = fit(values, 24, season=(24, 168), **options)
     model.predict()

@@ -20,6 +20,9 @@ OURS = "forecaster"
 LEVELS = np.round(np.sort(np.concatenate([np.arange(0.05, 1, 0.05), [0.025, 0.975]])), 3)
 """Quantiles that are kept of every forecast, and that CRPS is computed from."""
 
+CENTRAL = ((0.1, 0.9), (0.025, 0.975))
+"""The intervals whose coverage is told: 80 and 95%."""
+
 
 class Score(NamedTuple):
     """One forecast of one series.
@@ -29,7 +32,7 @@ class Score(NamedTuple):
       forecast: what made it.
       mase, smape, rmse: over all origins and steps.
       crps, coverage80, coverage95: of the forecaster's distribution; NaN for others.
-      statistic, p_value: of Diebold and Mariano, the forecaster against this one: below 0 where the forecaster is better.
+      statistic, p_value: of Diebold and Mariano, below 0 where the forecaster is better than this one.
     """
 
     series: str
@@ -75,12 +78,15 @@ class Backtest(NamedTuple):
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each series, origin and step: the value, every forecast and the quantiles."""
-        O, N, h = self.actual.shape
-        swap = lambda a: np.moveaxis(a, 1, 0).ravel()
+        count, N, h = self.actual.shape
+
+        def swap(a: np.ndarray) -> np.ndarray:
+            return np.moveaxis(a, 1, 0).ravel()
+
         found = {
-            "series": np.repeat(self.names, O * h),
+            "series": np.repeat(self.names, count * h),
             "origin": np.concatenate([np.repeat(times, h) for times in self.origin_times]),
-            "step": np.tile(np.arange(1, h + 1), O * N),
+            "step": np.tile(np.arange(1, h + 1), count * N),
             "time": np.concatenate([times.ravel() for times in self.times]),
             "actual": swap(self.actual),
             **{name: swap(path) for name, path in self.paths.items()},
@@ -131,8 +137,8 @@ def backtest(
     held = max(horizon, round(test * shortest))
     if shortest - held < 8:
         raise InputError(
-            f"the shortest series has {shortest} rows; a test part of {held} leaves {max(0, shortest - held)} to fit to, "
-            "and 8 are needed. Give more rows or a shorter horizon"
+            f"the shortest series has {shortest} rows, and a test part of {held} leaves {shortest - held} to fit "
+            "to; 8 are needed. Give more rows or a shorter horizon"
         )
     early = panel._replace(series=tuple(
         s._replace(values=s.values[:-held], past=s.past[:-held], future=s.future[: len(s.values)],
@@ -185,9 +191,9 @@ def _table(
             row = Score(name, kind, scaled, scores.smape(truth, made), scores.rmse(truth, made))
             if kind == OURS:
                 q = quantiles[:, n]
-                inside = lambda a, b, q=q, truth=truth: scores.coverage(truth, q[..., place[a]], q[..., place[b]])
-                row = row._replace(crps=scores.crps(truth, q, LEVELS), coverage80=inside(0.1, 0.9),
-                                   coverage95=inside(0.025, 0.975))  # fmt: skip
+                inside = [scores.coverage(truth, q[..., place[a]], q[..., place[b]]) for a, b in CENTRAL]
+                row = row._replace(crps=scores.crps(truth, q, LEVELS), coverage80=inside[0],
+                                   coverage95=inside[1])  # fmt: skip
             else:
                 statistic, p = scores.diebold_mariano(losses[OURS], losses[kind], lag)
                 row = row._replace(statistic=statistic, p_value=p)
@@ -231,7 +237,7 @@ def _of_network(result: Backtest) -> str:
     if not result.forecaster.options.networks:
         return "No network was asked for."
     if not np.isfinite(model.gain):
-        return f"At the validation origins the {cell} network was of no use, and its weight went to the simple forecasts."
+        return f"At the validation origins the {cell} network was of no use: its weight went to the simple forecasts."
     share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
     if gain <= 0:

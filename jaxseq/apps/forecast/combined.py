@@ -65,7 +65,8 @@ class Model(NamedTuple):
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
-      gain: validation error with the network over that without, geometric mean over series; infinite where it was left out.
+      gain: validation error with the network over that without, geometric mean over series; infinite where it was
+        left out.
       stopped: at which of the reports training was stopped; 0 is the line alone.
     """
 
@@ -114,7 +115,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     weights, gain, stopped, point = np.concatenate([alone, 0 * alone[:1]]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
-        line, every = _trained(options, design, z, covariates, inner)
+        every = _trained(options, design, z, covariates, inner)
         for report in range(training.REPORTS + 1):
             path = _network_paths(options, design, _at(every, report), z, covariates, origins)
             both = np.concatenate([found, path[None]])
@@ -130,7 +131,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     late = simple_members.fit(z, seasons, h)
     network = _nothing()
     if gain < np.inf:
-        network = _at(_trained(options, design, z, covariates, T)[1], stopped)
+        network = _at(_trained(options, design, z, covariates, T), stopped)
     spread = _spread(late, alone, z, h, seasons)
     return Model(scaling, late, weights, network, spread, sizes, np.array(gain), np.array(stopped))
 
@@ -140,16 +141,14 @@ def _nothing() -> Network:
     return Network(empty, empty, networks.Affine(empty, empty))  # type: ignore[arg-type]
 
 
-def _trained(
-    options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, cut: int
-) -> tuple[np.ndarray, Network]:
-    """Return the line and the networks at every report, trained on rows before `cut`."""
+def _trained(options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, cut: int) -> Network:
+    """Return the networks at every report, trained on rows before `cut`."""
     past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
     line = training.fit_line(design, past, covariates, cut, options.seed)
     known = int(np.isfinite(z).sum())
     plan = training.plan(known, options.networks)
     rows = training.rows_of(design, past, covariates)
-    return line, training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
+    return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
 
 
 def _at(every: Network, report: int) -> Network:

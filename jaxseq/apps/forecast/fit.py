@@ -55,9 +55,8 @@ def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray) -> Rows:
 def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
     """Return the windows that end at row ``ends [B]`` of ``series [B]``."""
     before = lax.broadcasted_iota(jnp.int32, (1, design.rows), 1) + ends[:, None] + 1
-    take = lambda a: a[series[:, None], before]
-    return Window(take(rows.z).T, take(rows.known).T, ends,
-                  jnp.moveaxis(take(rows.covariates)[:, design.reach :], 0, 1))  # fmt: skip
+    z, known, covariates = (a[series[:, None], before] for a in (rows.z, rows.known, rows.covariates))
+    return Window(z.T, known.T, ends, jnp.moveaxis(covariates[:, design.reach :], 0, 1))
 
 
 def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.ndarray, ends: np.ndarray) -> Window:
@@ -69,10 +68,8 @@ def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.n
     rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
     late = at[design.reach :]
     around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
-    single = lambda a: jnp.asarray(a, jnp.float32)
-    return Window(
-        single(np.nan_to_num(rows)), jnp.asarray(np.isfinite(rows)), jnp.asarray(ends, jnp.int32), single(around)
-    )
+    whole, beside = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
+    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends, jnp.int32), beside)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Prediction(NamedTuple):
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each step of each series: series, time, mean and the quantiles."""
-        n, h = self.mean.shape
+        h = self.mean.shape[1]
         named = {f"{level:g}": self.quantiles[..., k].ravel() for k, level in enumerate(self.levels)}
         times = [time for times in self.times for time in times]
         return pd.DataFrame({"series": np.repeat(self.names, h), "time": times, "mean": self.mean.ravel(), **named})
@@ -125,9 +126,7 @@ def load(path: Path | str) -> Forecaster:
       InputError: if there is no such file, or it is damaged.
     """
     facts = checkpoint.facts(path)
-    tuples = lambda a: tuple(a) if isinstance(a, list) else a
-    options = Options(**{name: tuples(value) for name, value in facts["options"].items()})
-    calendar = Calendar(**{name: tuples(value) for name, value in facts["calendar"].items()})
+    options, calendar = Options(**_tuples(facts["options"])), Calendar(**_tuples(facts["calendar"]))
     like = {"model": _model_like(options, facts), "rows": [
         tuple(jax.ShapeDtypeStruct(shape, np.dtype(float)) for shape in ((T,), (T, P), (ahead, F), (S,)))
         for T, P, ahead, F, S in facts["shapes"]
@@ -142,29 +141,37 @@ def load(path: Path | str) -> Forecaster:
     return Forecaster(options, Panel(tuple(series), calendar, tuple(facts["notes"])), held["model"])
 
 
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts with the tuples that JSON made lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+
+
+def _shape(dtype: Any, *shape: int) -> Any:
+    return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
+
+
 def _model_like(options: Options, facts: dict[str, Any]) -> Model:
     """Return the shapes of a saved model."""
     N, T, h = len(facts["names"]), max(shape[0] for shape in facts["shapes"]), options.horizon
-    double = lambda *shape: jax.ShapeDtypeStruct(shape, np.dtype(float))
-    whole = lambda *shape: jax.ShapeDtypeStruct(shape, np.dtype(int))
-    flag = jax.ShapeDtypeStruct((N,), np.dtype(bool))
+    double, whole, flag = partial(_shape, float), partial(_shape, int), _shape(bool, N)
     K, m = len(smoothing.FORMS), smoothing.season_for(options.seasons, T)
     effects = columns(np.zeros(1, int), options.seasons).shape[1]
     ar = [Autoregression(whole(L := len(lags_for(options.seasons, T - d))), whole(), double(N), double(N, L),
                          double(N, effects)) for d in (1, 0)]  # fmt: skip
-    smooth = Smoothing(*[double(K, N)] * 6, double(K, N, m), whole())  # type: ignore[call-arg]
-    members = Members(smooth, ar[0], ar[1], double(N, h))  # type: ignore[arg-type]
+    one = double(K, N)
+    smooth = Smoothing(one, one, one, one, one, one, double(K, N, m), whole())
+    members = Members(smooth, ar[0], ar[1], double(N, h))
     network: Any = combined._nothing()
     if facts["has_network"]:
         _, P, _, F, S = facts["shapes"][0]
         design = combined.design_of(options, T, P + F * h + S)
         cell, size = find_cell(options.cell), len(design.lags) + design.covariates
         line = jax.ShapeDtypeStruct((size, h), np.dtype(np.float32))
-        one = jax.eval_shape(lambda key, line: recurrent.init(key, cell, design, line), jax.random.key(0), line)
-        network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), one)
-    scaling = Scaling(flag, double(N), double(N), flag)  # type: ignore[arg-type]
+        drawn = jax.eval_shape(lambda key, line: recurrent.init(key, cell, design, line), jax.random.key(0), line)
+        network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), drawn)
+    scaling = Scaling(flag, double(N), double(N), flag)
     return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), network, double(N, h),
-                 double(h, len(combined.GRID)), double(), whole())  # type: ignore[arg-type]  # fmt: skip
+                 double(h, len(combined.GRID)), double(), whole())  # fmt: skip
 
 
 def fit(
@@ -214,7 +221,7 @@ def options_for(
         _check(series)
     shortest = min(int(np.isfinite(series.values).sum()) for series in panel.series)
     asked = panel.calendar.seasons if season is None else tuple(np.atleast_1d(season).tolist())
-    seasons = tuple(s for s in sorted(asked) if 1 < s and 2 * s <= shortest) or (1,)
+    seasons = tuple(s for s in sorted(asked) if s > 1 and 2 * s <= shortest) or (1,)
     return Options(horizon, seasons, cell, hidden, networks, seed, log)
 
 
@@ -311,8 +318,10 @@ def _longer(known: Series, new: Series, calendar: Calendar) -> Series:
         start = int((new.stamps <= last).sum())
         if start < len(new.stamps):
             gap = len(calendar.between(last.to_datetime64(), new.stamps[start].to_datetime64())) - 2
-    blank = lambda a: np.full((gap, *a.shape[1:]), np.nan)
-    join = lambda a, b: np.concatenate([a, blank(a), b[start:]])
+
+    def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.concatenate([a, np.full((gap, *a.shape[1:]), np.nan), b[start:]])
+
     stamps = new.stamps if start < len(new.values) else known.stamps
     return known._replace(stamps=stamps, values=join(known.values, new.values), past=join(known.past, new.past),
                           future=join(known.future[:T], new.future))  # fmt: skip

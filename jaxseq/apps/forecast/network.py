@@ -112,16 +112,21 @@ def look(design: Design, window: Window) -> tuple[Array, Array, Array]:
     """Return the line's inputs ``[window, B, X]``, the cell's ``[window, B, D]``, and the level ``[window, B]``."""
     reach, steps = design.reach, design.window
     window = window._replace(rows=jnp.where(window.known, window.rows, jnp.float32(0)))
-    ago = lambda a, lag: jax.lax.slice_in_dim(a, reach - lag, reach - lag + steps)
     zero = jnp.float32(0)
+
+    def ago(a: Array, lag: int) -> Array:
+        return jax.lax.slice_in_dim(a, reach - lag, reach - lag + steps)
+
+    def change(lag: int) -> Array:
+        both = ago(window.known, 0) & ago(window.known, lag)
+        return jnp.where(both, ago(window.rows, 0) - ago(window.rows, lag), zero)
+
     total, count = (
         sum((ago(a, lag).astype(jnp.float32) for lag in range(design.level)), jnp.zeros_like(window.rows[:steps]))
         for a in (window.rows, window.known)
     )
     level = total / jnp.maximum(count, jnp.float32(1))
     past = [jnp.where(ago(window.known, lag), ago(window.rows, lag) - level, zero) for lag in design.lags]
-    change = lambda lag: jnp.where(ago(window.known, 0) & ago(window.known, lag),
-                                   ago(window.rows, 0) - ago(window.rows, lag), zero)  # fmt: skip
     row = window.phase - jnp.arange(steps - 1, -1, -1, dtype=jnp.int32)[:, None]
     turns = [wave(2 * np.pi / s * (row % s).astype(jnp.float32)) for s in design.seasons if s > 1
              for wave in (jnp.sin, jnp.cos)]  # fmt: skip

@@ -83,11 +83,14 @@ def _fit_some(z: np.ndarray, season: int, horizon: int) -> list[np.ndarray]:
     rows = np.arange(len(z)) - first[:, None]
     warm = np.minimum(season, known.sum(0) // 4)
     counted = np.isfinite(follow) & (rows >= warm[:, None])[..., None]
-    single = lambda a: jnp.asarray(np.nan_to_num(a), jnp.float32)
-    free = single(np.repeat(FREE[:, :, None], N, axis=2).transpose(1, 0, 2))  # [4, K, N]
-    starts = tuple(map(single, (levels, trends, seasons)))
-    fitted = _descend(single(z.T), jnp.asarray(known.T), single(follow), jnp.asarray(counted), free, starts, horizon)
+    free = _single(np.repeat(FREE[:, :, None], N, axis=2).transpose(1, 0, 2))  # [4, K, N]
+    starts = tuple(map(_single, (levels, trends, seasons)))
+    fitted = _descend(_single(z.T), jnp.asarray(known.T), _single(follow), jnp.asarray(counted), free, starts, horizon)
     return [np.asarray(a, float).reshape(K, N, *a.shape[2:]) for a in fitted]
+
+
+def _single(a: np.ndarray) -> Array:
+    return jnp.asarray(np.nan_to_num(a), jnp.float32)
 
 
 def _decompose(z: np.ndarray, m: int) -> tuple[np.ndarray, ...]:
@@ -134,11 +137,11 @@ def _unpack(raw: tuple[Array, ...], free: Array, starts: tuple[Array, ...]) -> t
             starts[1] + trend * free[3], starts[2] + season * free[2][..., None])  # fmt: skip
 
 
-def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, Array, Array]:
+def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, ...]:
     """Return level and trend ``[T, K, N]`` and season ``[T, K, N, m]`` after each row of ``z [N, T]``."""
     alpha, beta, gamma, phi, *state = p
 
-    def step(state: tuple[Array, ...], at: tuple[Array, Array, Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def step(state: tuple[Array, ...], at: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         (level, trend, season), (z, known, begun) = state, at
         e = jnp.where(known, z - (level + phi * trend + season[..., 0]), jnp.float32(0))
         new = (
