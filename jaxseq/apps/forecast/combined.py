@@ -180,15 +180,22 @@ def _relative(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, seasons: tuple[int, ...]) -> np.ndarray:
-    """Return ``[N, h]``, the mean absolute error of the simple combination by step, over origins in ``z [T, N]``."""
-    first = int(np.isfinite(z).argmax(0).max()) + len(z) // 5
-    origins = origins_between(min(first, len(z) - 2), len(z) - 2, max(20, 40_000 // z.shape[1] // horizon))
+    """Return ``[N, h]``, the mean absolute error of the simple combination by step, over origins in ``z [T, N]``.
+
+    Halfway, on a logarithmic scale, to the panel's typical one: that of a short series is a poor estimate, and
+    intervals that trust it are wider for the same coverage.
+    """
+    begun = np.isfinite(z).argmax(0)
+    start = begun + (len(z) - begun) // 5  # before that a series has seen too little
+    origins = origins_between(int(start.min()), len(z) - 2, max(41, 40_000 // z.shape[1] // horizon))
     found = simple_members.combine(weight, simple_members.paths(members, z, origins, horizon, seasons))
     error = np.abs(found - targets(z, origins, horizon))
+    error[origins[:, None] < start] = np.nan
     counts = np.isfinite(error).sum(0)
     mean = np.nansum(error, axis=0) / np.maximum(counts, 1)
     mean = np.where(counts > 0, mean, mean.max(1, keepdims=True))
-    return np.maximum(np.maximum.accumulate(mean, axis=1), 1e-9)
+    size = np.log(np.maximum(np.maximum.accumulate(mean, axis=1), 1e-9))
+    return np.exp((size + size.mean(0)) / 2)
 
 
 def _sizes(ratio: np.ndarray) -> np.ndarray:
