@@ -116,7 +116,8 @@ def test_simple_forecasts():
     values = np.array([[1.0], [np.nan], [3.0], [4.0], [7.0]])
     assert simple.seasonal_naive(values, np.array([4]), 3, 2).ravel().tolist() == [4.0, 7.0, 4.0]
     assert simple.drift(values, np.array([4]), 2).ravel().tolist() == [8.5, 10.0]
-    assert simple.filled(values, 2).ravel().tolist() == [1.0, 1.0, 3.0, 4.0, 7.0]
+    holes = np.array([[np.nan], [5.0], [2.0], [np.nan], [3.0]])
+    assert simple.filled(holes, 2).ravel().tolist() == [5.0, 5.0, 2.0, 5.0, 3.0]
     assert simple.targets(values, np.array([3]), 2)[0, 0, 0] == 7.0
 
 
@@ -126,7 +127,7 @@ def result():
 
 
 def test_a_series_without_noise_is_forecast_exactly():
-    found = backtest(seasonal(noise=0.0), 6, season=12, networks=1, hidden=2)
+    found = backtest(seasonal(noise=0.0), 6, season=12, networks=2, hidden=4)
     assert next(s for s in found.table if s.forecast == OURS).rmse < 1e-6
 
 
