@@ -57,18 +57,21 @@ class Calendar(NamedTuple):
         if self.frequency is None:
             raise InputError("the rows have no dates: there are no stamps to continue; count steps instead")
         most = h if self.open is None else (h // len(self.open) + 2) * self._slots()
-        start = pd.Timestamp(last).as_unit("us") - pd.Timedelta(days=self.shift)
+        start = pd.Timestamp(last).as_unit("us") - self._shift()
         try:
             stamps = pd.date_range(start, periods=most + 1, freq=self.frequency, unit="us")
         except (OverflowError, ValueError) as error:  # pandas' OutOfBoundsDatetime is a ValueError
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
-        return self._kept(stamps[stamps > start])[:h] + pd.Timedelta(days=self.shift)
+        return self._kept(stamps[stamps > start])[:h] + self._shift()
 
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
-        shift = pd.Timedelta(days=self.shift)
+        shift = self._shift()
         start, end = (pd.Timestamp(t).as_unit("us") - shift for t in (first, last))
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
+
+    def _shift(self) -> pd.Timedelta:
+        return pd.Timedelta(days=self.shift).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))
@@ -87,7 +90,7 @@ def slots(stamps: np.ndarray, step: np.timedelta64) -> np.ndarray:
 def _length(frequency: str) -> np.timedelta64:
     """Return the length of a fixed step of days or less."""
     count, base = _parts(frequency)
-    return np.array(count).astype(f"m8[{'m' if base == 'min' else base}]").astype("m8[us]")[()]
+    return np.array([count]).astype(f"m8[{'m' if base == 'min' else base}]").astype("m8[us]")[0]
 
 
 def _parts(frequency: str) -> tuple[int, str]:
@@ -168,7 +171,8 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
 def _months(stamps: np.ndarray) -> Inferred | None:
     """Return months, quarters, years and other steps of whole months."""
     months = stamps.astype("M8[M]")
-    index, steps = months.astype(np.int64), np.diff(months.astype(np.int64))
+    index = months.astype(np.int64)
+    steps: np.ndarray = np.diff(index)
     if (steps < 1).any():
         return None
     step = _commonest(steps)
