@@ -64,7 +64,7 @@ MALFORMED = [
     ("d,v\n2015-01-01,$5\n2015-01-02,€6\n", "column 'v' has cells with the units"),
     (
         'd,v\n2015-01-01,"1,234"\n2015-01-02,"2,345"\n',
-        "line 2: column 'v' has '1,234', which may be 1234 .--decimal .. or 1.234 .--decimal ,.",
+        "line 2: column 'v' has '1,234', which may be 1234 .* or 1.234",
     ),
     (changed(5, "May,6"), r"line 5: 'May' in column 'date' is not a date written as the others are"),
     (changed(5, ",6"), "line 5: column 'date' has no date"),
