@@ -284,7 +284,7 @@ def density(stamps: np.ndarray) -> float:
 
 def _rises(dates: Dates) -> bool:
     """Return whether digits rise as dates do: each later than the one before, at one step."""
-    return bool((np.diff(dates.stamps) > np.timedelta64(0)).all()) and density(dates.stamps) > 0.5
+    return bool((np.diff(dates.stamps) > np.timedelta64(0, "us")).all()) and density(dates.stamps) > 0.5
 
 
 def _format(form: str, cell: str) -> str:

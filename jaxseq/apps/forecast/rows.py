@@ -67,7 +67,7 @@ def ordered(rows: Rows) -> tuple[np.ndarray, list[str]]:
         return np.argsort(rows.codes, kind="stable"), []
     order = np.lexsort((rows.stamps, rows.codes))
     steps = np.diff(rows.stamps)[np.diff(rows.codes) == 0]
-    zero = np.timedelta64(0)
+    zero = np.timedelta64(0, "us")
     if (steps >= zero).all():
         return order, []
     how = "from the last to the first" if (steps <= zero).all() else "in no order"
@@ -82,7 +82,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
     """
     assert rows.stamps is not None
     stamps, codes, table = rows.stamps[order], rows.codes[order], rows.table
-    again = np.flatnonzero((np.diff(stamps) == np.timedelta64(0)) & (np.diff(codes) == 0))
+    again = np.flatnonzero((np.diff(stamps) == np.timedelta64(0, "us")) & (np.diff(codes) == 0))
     if not len(again):
         return
     first, row = (int(order[again[0] + k]) for k in (0, 1))
