@@ -36,7 +36,7 @@ ISO = monthly(lambda y, m: f"{y}-{m:02d}-01")
 LINES = ISO.splitlines()
 MONTHS_2016 = ("2016-01-01", "2019-12-01", "MS", (12,), 48)
 OFFICE = [s for s in every("2023-05-01", "h", 24 * 42) if s[11:13] in "09 10 11 12 13 14".split()]
-WEEK = [s for s in every("2023-05-01", "h", 600) if pd.Timestamp(s).weekday() < 5]
+WEEK = [s for s in every("2023-05-01", "h", 600) if pd.Timestamp(s).day_of_week < 5]
 FILES = {
     # name: text, then first and last stamp, frequency, seasons, rows, season of the values
     "us": (monthly(lambda y, m: f"{m:02d}/01/{y}"), *MONTHS_2016, 12),

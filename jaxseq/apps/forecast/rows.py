@@ -120,7 +120,7 @@ def _ids(rows: Rows) -> list[tuple[str, int]]:
 def clocks_change(stamps: np.ndarray) -> bool:
     """Return whether all stamps are Sundays before 4 o'clock in a month in which some country changes its clocks."""
     times = pd.DatetimeIndex(stamps)
-    return bool(((times.weekday == 6) & (times.hour < 4) & times.month.isin([3, 4, 9, 10, 11])).all())
+    return bool(((times.day_of_week == 6) & (times.hour < 4) & times.month.isin([3, 4, 9, 10, 11])).all())
 
 
 def missing_note(series: Sequence[Series], calendar: Calendar, filling: str) -> list[str]:
