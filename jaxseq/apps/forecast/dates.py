@@ -142,7 +142,7 @@ def text_of(table: Table, name: str) -> np.ndarray:
     column = table.frame[name]
     if column.dtype.kind == "f":
         return np.array(["" if np.isnan(v) else f"{v:.0f}" if v == np.floor(v) else repr(v) for v in column], object)
-    return column.to_numpy() if column.dtype == object else column.astype(str).to_numpy(object)
+    return column.to_numpy() if column.dtype == object else column.astype(str).fillna("").to_numpy(object)
 
 
 def read(table: Table, columns: tuple[str, ...], date_format: str | None = None) -> Dates:
