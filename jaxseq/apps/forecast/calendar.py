@@ -57,18 +57,21 @@ class Calendar(NamedTuple):
         if self.frequency is None:
             raise InputError("the rows have no dates: there are no stamps to continue; count steps instead")
         most = h if self.open is None else (h // len(self.open) + 2) * self._slots()
-        start = pd.Timestamp(last).as_unit("us") - pd.Timedelta(days=self.shift)
+        start = pd.Timestamp(last).as_unit("us") - self._shift()
         try:
             stamps = pd.date_range(start, periods=most + 1, freq=self.frequency, unit="us")
         except (OverflowError, ValueError) as error:  # pandas' OutOfBoundsDatetime is a ValueError
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
-        return self._kept(stamps[stamps > start])[:h] + pd.Timedelta(days=self.shift)
+        return self._kept(stamps[stamps > start])[:h] + self._shift()
 
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
-        shift = pd.Timedelta(days=self.shift)
+        shift = self._shift()
         start, end = (pd.Timestamp(t).as_unit("us") - shift for t in (first, last))
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
+
+    def _shift(self) -> pd.Timedelta:
+        return pd.Timedelta(days=self.shift).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))
@@ -87,7 +90,7 @@ def slots(stamps: np.ndarray, step: np.timedelta64) -> np.ndarray:
 def _length(frequency: str) -> np.timedelta64:
     """Return the length of a fixed step of days or less."""
     count, base = _parts(frequency)
-    return np.array(count).astype(f"m8[{'m' if base == 'min' else base}]").astype("m8[us]")[()]
+    return np.array([count]).astype(f"m8[{'m' if base == 'min' else base}]").astype("m8[us]")[0]
 
 
 def _parts(frequency: str) -> tuple[int, str]:
@@ -168,16 +171,17 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
 def _months(stamps: np.ndarray) -> Inferred | None:
     """Return months, quarters, years and other steps of whole months."""
     months = stamps.astype("M8[M]")
-    index, steps = months.astype(np.int64), np.diff(months.astype(np.int64))
+    index = months.astype(np.int64)
+    steps: np.ndarray = np.diff(index)
     if (steps < 1).any():
         return None
     step = _commonest(steps)
     if (steps % step).any() or len(stamps) < SPARSE * (steps.sum() // step + 1):
         return None
-    starts, ends = months.astype("M8[us]"), (months + 1).astype("M8[us]") - DAY
+    starts, ends = months.astype("M8[us]"), (months + np.timedelta64(1, "M")).astype("M8[us]") - DAY
     days = stamps - starts
     month = int(index[-1] % 12)
-    if (days == days[0]).all() and days[0] % DAY == np.timedelta64(0):
+    if (days == days[0]).all() and days[0] % DAY == np.timedelta64(0, "us"):
         shift = int(days[0] // DAY)
         return Inferred(Calendar(_name_of_months(step, month, "S"), shift=shift), stamps, ())
     if (stamps == ends).all():
@@ -230,16 +234,21 @@ def _rounded(stamps: np.ndarray) -> np.ndarray | None:
 
 def _closed(stamps: np.ndarray, step: np.timedelta64) -> Calendar:
     """Return the calendar of a fixed step, with what is closed every day or every week."""
-    if step % WEEK == np.timedelta64(0):
+    if step % WEEK == np.timedelta64(0, "us"):
         day = DAYS[int((stamps[0] - MONDAY) // DAY % 7)]
         weeks = int(step // WEEK)
         return Calendar(f"{weeks if weeks > 1 else ''}W-{day}")
     name = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
-    name = f"{int(step // DAY) if step > DAY else ''}D" if step % DAY == np.timedelta64(0) else name
+    name = f"{int(step // DAY) if step > DAY else ''}D" if step % DAY == np.timedelta64(0, "us") else name
     span, origin = stamps[-1] - stamps[0], (stamps[0] - MONDAY) % step
     # A pattern repeats: of a week where two weeks are there, else of a day where two days are.
     period = WEEK if span >= 2 * WEEK - step else DAY if span >= 2 * DAY - step else None
-    if period is None or step >= period or period % step != np.timedelta64(0) or origin != np.timedelta64(0):
+    if (
+        period is None
+        or step >= period
+        or period % step != np.timedelta64(0, "us")
+        or origin != np.timedelta64(0, "us")
+    ):
         return Calendar(name)
     many, week = int(period // step), int(WEEK // step)
     seen = np.bincount(slots(stamps, step) % many, minlength=many)
@@ -258,7 +267,7 @@ def _by_period(stamps: np.ndarray) -> Inferred | None:
     """Return days, weeks, months or years of which each has one row, on differing dates; they get their first day."""
     for unit, name, what in (("D", "D", "day"), ("W", "W-MON", "week"), ("M", "MS", "month"), ("Y", "YS", "year")):
         starts = (stamps - (stamps - MONDAY) % WEEK) if unit == "W" else stamps.astype(f"M8[{unit}]").astype("M8[us]")
-        if (np.diff(starts) <= np.timedelta64(0)).any():
+        if (np.diff(starts) <= np.timedelta64(0, "us")).any():
             continue
         found = _months(starts) if unit in "MY" else _fixed(starts)
         if found is not None and found.calendar.frequency in (name, "B", "YS-JAN", "QS-JAN"):
@@ -312,7 +321,7 @@ def _seasons(calendar: Calendar) -> tuple[int, ...]:
         return (whole[0],) if math.isclose(*whole, rel_tol=0.01) else (1,)
     week, day = WEEK // step, DAY // step
     if calendar.open is None:
-        a_day = int(day) if DAY % step == np.timedelta64(0) else 1
+        a_day = int(day) if DAY % step == np.timedelta64(0, "us") else 1
         return (7, 365) if a_day == 1 and step == DAY else (a_day, int(week)) if a_day > 1 else (1,)
     each = np.bincount(np.array(calendar.open) // max(1, int(day)))
     each = each[each > 0]

@@ -40,7 +40,9 @@ class Dates(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find(table: Table, date: str | None, time: str | None, taken: Sequence[str]) -> tuple[str, ...]:
+def find(
+    table: Table, date: str | None, time: str | None, taken: Sequence[str], date_format: str | None = None
+) -> tuple[str, ...]:
     """Return the columns that make the stamps: one; date and time; year, month, day, hour; or none.
 
     Raises:
@@ -51,7 +53,7 @@ def find(table: Table, date: str | None, time: str | None, taken: Sequence[str])
         if name is not None:
             table.column(name)
     if date is None:
-        date = _found(table, free)
+        date = _found(table, free, date_format is not None)
         parts = _parts(table, free)
         if parts and (date is None or date in parts):
             return parts
@@ -61,7 +63,7 @@ def find(table: Table, date: str | None, time: str | None, taken: Sequence[str])
     return (date,) if time is None else (date, time)
 
 
-def _found(table: Table, free: list[str]) -> str | None:
+def _found(table: Table, free: list[str], has_format: bool) -> str | None:
     if "ds" in free:  # Nixtla's name
         return "ds"
     kinds = {name: kind(table, name) for name in free}
@@ -77,6 +79,8 @@ def _found(table: Table, free: list[str]) -> str | None:
     strange = [n for n in free if n.casefold() in DATE_WORDS and not _parts_named(n) and table.is_text(n)]
     for name in strange:
         cells = table.column(name)
+        if has_format:
+            return name
         if not numbers(cells).is_meant and any(cells):
             row = next(i for i, cell in enumerate(cells) if cell)
             raise InputError(f"{table.at(row)}: {cells[row]!r} in column {name!r} is not understood as a date; {ASK}")
@@ -138,7 +142,7 @@ def text_of(table: Table, name: str) -> np.ndarray:
     column = table.frame[name]
     if column.dtype.kind == "f":
         return np.array(["" if np.isnan(v) else f"{v:.0f}" if v == np.floor(v) else repr(v) for v in column], object)
-    return column.to_numpy() if column.dtype == object else column.astype(str).to_numpy(object)
+    return column.to_numpy() if column.dtype == object else column.astype(str).fillna("").to_numpy(object)
 
 
 def read(table: Table, columns: tuple[str, ...], date_format: str | None = None) -> Dates:
@@ -280,7 +284,7 @@ def density(stamps: np.ndarray) -> float:
 
 def _rises(dates: Dates) -> bool:
     """Return whether digits rise as dates do: each later than the one before, at one step."""
-    return bool((np.diff(dates.stamps) > np.timedelta64(0)).all()) and density(dates.stamps) > 0.5
+    return bool((np.diff(dates.stamps) > np.timedelta64(0, "us")).all()) and density(dates.stamps) > 0.5
 
 
 def _format(form: str, cell: str) -> str:

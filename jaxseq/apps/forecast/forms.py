@@ -122,7 +122,7 @@ def instants(form: str, found: list[tuple[str, ...]]) -> Instants:
     year, month, day, wrong = _dates(columns, len(found))
     within = (year >= EARLIEST) & (year <= LATEST)
     months = np.where(within, (year - 1970) * 12 + month - 1, 0).astype("M8[M]")
-    stamps = months.astype("M8[D]") + (day - 1)
+    stamps = months.astype("M8[D]") + (day - 1).astype("m8[D]")
     wrong |= ~within | (day < 1) | (stamps.astype("M8[M]") != months)
     if "w" in columns:
         stamps = _of_weeks(year, _integers(columns["w"]), _integers(columns["wd"], 1))
@@ -180,9 +180,9 @@ def _dates(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.nd
 
 def _of_weeks(year: np.ndarray, week: np.ndarray, weekday: np.ndarray) -> np.ndarray:
     """Return the days of ISO 8601's weeks: the first is that of January 4th, and begins on a Monday."""
-    fourth = (year - 1970).astype("M8[Y]").astype("M8[D]") + 3
-    monday = fourth - (fourth.astype(np.int64) + 3) % 7  # day 0, 1970-01-01, was a Thursday
-    return monday + (week - 1) * 7 + weekday - 1
+    fourth = (year - 1970).astype("M8[Y]").astype("M8[D]") + np.timedelta64(3, "D")
+    monday = fourth - ((fourth.astype(np.int64) + 3) % 7).astype("m8[D]")  # day 0, 1970-01-01, was a Thursday
+    return monday + ((week - 1) * 7 + weekday - 1).astype("m8[D]")
 
 
 def _times(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:

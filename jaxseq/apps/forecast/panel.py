@@ -96,13 +96,13 @@ def read(
     named = [*target, *([] if id is None else [id]), *past, *future, *static]
     for name in named:
         table.column(name)
-    found = stamps_of.find(table, date, time, named)
+    found = stamps_of.find(table, date, time, named, date_format)
     table = without_totals(table, found) if found else table
+    when = stamps_of.read(table, found, date_format) if found else None
     reader = Reader(table, decimal)
     columns, left_out = roles(
         table, reader, found, target=target, id=id, id_columns=id_columns, past=past, future=future, static=static
     )
-    when = stamps_of.read(table, found, date_format) if found else None
     notes = [*table.notes, *(when.notes if when else ("no column of dates: rows are steps, in their order",))]
     rows = Rows(table, columns, None if when is None else when.stamps, *_groups(table, id))
     series, calendar, more = _assembled(rows, reader, frequency, seasons)

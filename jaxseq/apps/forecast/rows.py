@@ -67,7 +67,7 @@ def ordered(rows: Rows) -> tuple[np.ndarray, list[str]]:
         return np.argsort(rows.codes, kind="stable"), []
     order = np.lexsort((rows.stamps, rows.codes))
     steps = np.diff(rows.stamps)[np.diff(rows.codes) == 0]
-    zero = np.timedelta64(0)
+    zero = np.timedelta64(0, "us")
     if (steps >= zero).all():
         return order, []
     how = "from the last to the first" if (steps <= zero).all() else "in no order"
@@ -82,7 +82,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
     """
     assert rows.stamps is not None
     stamps, codes, table = rows.stamps[order], rows.codes[order], rows.table
-    again = np.flatnonzero((np.diff(stamps) == np.timedelta64(0)) & (np.diff(codes) == 0))
+    again = np.flatnonzero((np.diff(stamps) == np.timedelta64(0, "us")) & (np.diff(codes) == 0))
     if not len(again):
         return
     first, row = (int(order[again[0] + k]) for k in (0, 1))
@@ -120,7 +120,7 @@ def _ids(rows: Rows) -> list[tuple[str, int]]:
 def clocks_change(stamps: np.ndarray) -> bool:
     """Return whether all stamps are Sundays before 4 o'clock in a month in which some country changes its clocks."""
     times = pd.DatetimeIndex(stamps)
-    return bool(((times.weekday == 6) & (times.hour < 4) & times.month.isin([3, 4, 9, 10, 11])).all())
+    return bool(((times.day_of_week == 6) & (times.hour < 4) & times.month.isin([3, 4, 9, 10, 11])).all())
 
 
 def missing_note(series: Sequence[Series], calendar: Calendar, filling: str) -> list[str]:

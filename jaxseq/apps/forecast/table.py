@@ -155,26 +155,29 @@ def _directive(text: str) -> tuple[str | None, str, int]:
 
 def _separator(sample: str) -> str:
     """Return the separator under which most lines have as many cells as the header, and the header is one."""
-    best, most = ALONE, 0.0
+    best, most, cuts = ALONE, 0.0, ALONE
     for separator in (*SEPARATORS, SPACES):
-        if separator == SPACES and best != ALONE:
+        if separator == SPACES and (best, cuts) != (ALONE, ALONE):
             break
-        widths = [row for _, row in _cut(sample, separator)]
-        share, header = _fit(widths)
+        try:
+            rows = [row for _, row in _cut(sample, separator)]
+        except csv.Error:  # said with its line when all is cut
+            continue
+        share, is_header = _fit(rows)
         # A column of dates in words is not to be cut at its blanks: these must fit every line.
-        if header is not None and share > most and (separator != SPACES or share == 1):
+        if is_header and share > most and (separator != SPACES or share == 1):
             best, most = separator, share
-    return best
+        if cuts == ALONE and separator != SPACES and share and len(rows[0]) > 1:
+            cuts = separator
+    # Where no header fits, what cuts the first line as well as the others serves to say what is wrong with it.
+    return cuts if best == ALONE else best
 
 
-def _fit(rows: list[list[str]]) -> tuple[float, int | None]:
-    """Return the share of rows that have the commonest width above 1, and the first of them if it is a header."""
-    widths = collections.Counter(map(len, rows))
-    width, count = widths.most_common(1)[0]
-    first = next(i for i, row in enumerate(rows) if len(row) == width)
-    if width == 1 or _is_data(rows[first]):
-        return 0.0, None
-    return count / len(rows), first
+def _fit(rows: list[list[str]]) -> tuple[float, bool]:
+    """Return the share of rows that have the commonest width, 0 for width 1, and whether the first is a header."""
+    width, count = collections.Counter(map(len, rows)).most_common(1)[0]
+    first = next(row for row in rows if len(row) == width)
+    return (0.0, False) if width == 1 else (count / len(rows), not _is_data(first))
 
 
 def _cut(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -211,7 +214,7 @@ def _rows(text: str, separator: str, where: str, skipped: int) -> list[tuple[int
 
 def _is_comment(cell: str) -> bool:
     """Return whether a line begins a comment; a column may be named ``#`` alone."""
-    return re.match(r"#\s*[^\s,;|]", cell) is not None
+    return cell.startswith("#") and re.match(r"#\s*[^\s,;|]", cell) is not None
 
 
 def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
@@ -240,11 +243,15 @@ def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tu
     if first:
         notes.append(f"{_lines([n for n, _ in rows[:first]])} left out: above the header")
     last = len(body)
-    while last and len(body[last - 1][1]) != len(head[1]) and sum(map(bool, body[last - 1][1])) == 1:
+    while last and len(body[last - 1][1]) != len(head[1]) and _is_remark(body[last - 1][1]):
         last -= 1
     if last < len(body):
         notes.append(f"{_lines([n for n, _ in body[last:]])} left out: {body[last][1][0][:40]!r}, below the table")
     return head, _even(head[1], body[:last], where, separator)
+
+
+def _is_remark(row: list[str]) -> bool:
+    return sum(map(bool, row)) == 1 and not _is_data(row)  # a date alone is a line that was cut off
 
 
 def _even(head: list[str], body: list, where: str, separator: str) -> list:
