@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from tyro.conf import PositionalRequiredArgs, configure
 from tyro.extras import subcommand_cli_from_dict
 
 from benchmarks.cells import cells
-from benchmarks.compare import compare
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
 from benchmarks.forecast import forecast
@@ -22,10 +22,11 @@ from benchmarks.memory import memory
 from benchmarks.scaling import scaling
 from benchmarks.train import train
 from benchmarks.tutorial import tutorial
+from jaxseq.bench.compare import compare
 
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
-    "compile": compile_, "cells": cells, "compare": compare,
+    "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
     "forecast": forecast,
 }  # fmt: skip
 

@@ -14,61 +14,13 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from benchmarks import tasks
 from benchmarks.layers import Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq import unroll
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import PICTURE
+from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
+from jaxseq.bench.torch_layer import THEIRS, torchrecurrent_layer
 from jaxseq.cells import CELLS, Cell, stack
 
-THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
-    "antisymmetric_rnn": ("AntisymmetricRNN", {}),
-    "antisymmetric_rnn_gated": ("GatedAntisymmetricRNN", {}),
-    "atr": ("ATR", {}),
-    "brc": ("BR", {}),
-    "cfn": ("CFN", {}),
-    "cornn": ("coRNN", {}),
-    "dsgu": ("DSGU", {}),
-    "fast_grnn": ("FastGRNN", {"nonlinearity": "sigmoid"}),
-    "fast_rnn": ("FastRNN", {}),
-    "indrnn": ("IndRNN", {"nonlinearity": "relu"}),
-    "indrnn_tanh": ("IndRNN", {}),
-    "intersection_rnn": ("IntersectionRNN", {}),
-    "janet": ("JANET", {}),
-    "lem": ("LEM", {}),
-    "lightru": ("LightRU", {}),
-    "ligru": ("LiGRU", {}),
-    "lstm_1997": ("OriginalLSTM", {}),
-    "lstm_multiplicative": ("MultiplicativeLSTM", {}),
-    "lstm_peephole": ("PeepholeLSTM", {}),
-    "lstm_residual": ("ResLSTM", {}),
-    "lstm_wmc": ("WMCLSTM", {}),
-    "mgu": ("MGU", {}),
-    "minimal_rnn": ("MinimalRNN", {}),
-    "miru": ("MiRU2", {}),
-    "miru1": ("MiRU1", {}),
-    "mut1": ("MUT1", {}),
-    "mut2": ("MUT2", {}),
-    "mut3": ("MUT3", {}),
-    "nas": ("NAS", {}),
-    "nbrc": ("NBR", {}),
-    "ran": ("RAN", {}),
-    "scrn": ("SCRN", {}),
-    "sgrn": ("SGRN", {}),
-    "sgu": ("SGU", {}),
-    "star": ("STAR", {}),
-    "t_gru": ("TGRU", {}),
-    "t_lstm": ("TLSTM", {}),
-    "t_rnn": ("TRNN", {}),
-    "tau_gru": ("tauGRU", {}),
-    "ugrnn": ("UGRNN", {}),
-    "unicornn": ("UnICORNN", {}),
-}
-"""Our cells that torchrecurrent 0.2.5 has: its layer, and options that make it the same cell.
-
-Where its equations differ from the paper's in a bias or a term (our parity tests say where) they are timed as they are.
-Its MCLSTM is another cell than ours, and its recurrent highway network cannot be imported.
-"""
-PICTURE = (4, 4)
-"""Rows and columns for cells that work on pictures, in place of each vector."""
 ADDING, COPY = tasks.adding(12), tasks.copying(4, 3, 4)
 RATES = (0.01, 0.1)
 PART = 0.1
@@ -145,7 +97,7 @@ def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pa
         params = cell.init(jax.random.key(0), D, H)
         run, compiling = _compile(cell, params, xs)
         thunks = {"jaxseq": lambda run=run, params=params, xs=xs: run(params, xs)}
-        theirs = _theirs(name, shape, xs, report.warn)
+        theirs = _theirs(cell, shape, xs, report.warn)
         if theirs is not None:
             thunks["torchrecurrent"] = theirs
         samples = interleave(thunks, rounds, pause=pause)
@@ -198,30 +150,15 @@ def _compile(cell: Cell, params: Any, xs: jax.Array) -> tuple[Callable[..., Any]
     return run, took
 
 
-def _theirs(name: str, shape: Shape, xs: jax.Array, say: Callable[[str], None]) -> Callable[[], Any] | None:
+def _theirs(cell: Cell, shape: Shape, xs: jax.Array, say: Callable[[str], None]) -> Callable[[], Any] | None:
     """Return torchrecurrent's value and gradient as a thunk, or None where it has no such cell or is missing."""
-    if name not in THEIRS:
+    if cell.name not in THEIRS:
         return None
     try:
-        import torchrecurrent
-
-        from benchmarks.torch_models import tensor  # uses all cores
+        return torchrecurrent_layer(cell, shape, xs).gradient
     except ImportError as error:
         say(f"torchrecurrent is left out, and with it every ratio ({error}); pip install torchrecurrent==0.2.5")
         return None
-    (_, _, D, H), (kind, options) = shape, THEIRS[name]
-    module = getattr(torchrecurrent, kind)(D, H, **options)
-    inputs = tensor(xs).requires_grad_()
-
-    def gradient() -> Any:
-        module.zero_grad(set_to_none=True)
-        inputs.grad = None
-        value = (module(inputs)[0] ** 2).sum()
-        value.backward()
-        return value
-
-    assert gradient().isfinite(), f"torchrecurrent's {kind}: the value is not finite"
-    return gradient
 
 
 def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, steps: int) -> None:

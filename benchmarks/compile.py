@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
 from benchmarks.layers import Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import Layer
-from benchmarks.timing import median, milliseconds
+from jaxseq.bench import peers
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import Layer
+from jaxseq.bench.phases import phases, took
+from jaxseq.bench.timing import median, milliseconds
+from jaxseq.cells import CELLS
 
 IMPORTS = {"python alone": "pass", "import jax": "import jax", "import jaxseq": "import jaxseq"}
 PHASES = ("trace", "lower", "compile", "first call", "steady")
@@ -41,14 +40,17 @@ def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 12
     print(table(["a new process", "ms"], lines) + "\n")
     lines = []
     for cell in ("lstm", "gru"):
-        params, xs = peers.setup(cell, shape)
-        layers = {"jaxseq": peers.ours(cell, params, xs), "plain scan": peers.textbook(cell, params, xs)}
-        phases: dict[str, dict[str, list[float]]] = {name: {phase: [] for phase in PHASES} for name in layers}
+        params, xs = peers.setup(CELLS[cell], shape)
+        layers = {
+            "jaxseq": peers.ours(CELLS[cell], params),
+            "plain scan": peers.textbook(CELLS[cell], params, xs),
+        }
+        measured: dict[str, dict[str, list[float]]] = {name: {phase: [] for phase in PHASES} for name in layers}
         for _ in range(repeats):
             for name, layer in layers.items():
                 for phase, ms in _phases(layer, xs).items():
-                    phases[name][phase].append(ms)
-        for name, of in phases.items():
+                    measured[name][phase].append(ms)
+        for name, of in measured.items():
             report.add(f"{cell} {name}", of)
             lines.append([f"{cell} {name}", *(median(of[phase]) for phase in PHASES)])
     print(table([f"B, T, D, H = {', '.join(map(str, shape))}; ms", *PHASES], lines))
@@ -57,17 +59,7 @@ def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 12
 
 def _phases(layer: Layer, xs: jax.Array) -> dict[str, float]:
     """Return the milliseconds of each phase, from empty caches."""
-    jax.clear_caches()
-    traced, trace = _took(lambda: layer.gradient().trace(layer.weights, xs))
-    lowered, lower = _took(traced.lower)
-    compiled, compiling = _took(lowered.compile)
-    _, first = _took(lambda: compiled(layer.weights, xs))
+    compiled, ms = phases(layer, xs)
+    _, first = took(lambda: compiled(layer.weights, xs))
     steady = milliseconds(lambda: compiled(layer.weights, xs), 10)
-    return dict(zip(PHASES, (trace, lower, compiling, first, steady), strict=True))
-
-
-def _took(make: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what `make` returns, awaited, and the milliseconds that it took."""
-    begun = time.perf_counter()
-    made = jax.block_until_ready(make())
-    return made, (time.perf_counter() - begun) * 1e3
+    return {**ms, "first call": first, "steady": steady}

@@ -9,11 +9,11 @@ from typing import Any
 
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.timing import interleave, median, noise, ratio
 from jaxseq.apps.text import detokenise
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import POSITIONS, PRESETS
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.timing import interleave, median, noise, ratio
 
 
 def decode(

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks.output import USUAL, Output, Report, table
 from jaxseq.apps import datasets
 from jaxseq.apps.forecast import scores
 from jaxseq.apps.forecast.backtest import OURS, Backtest, backtest
 from jaxseq.apps.forecast.forecaster import fit, panel_of
 from jaxseq.apps.forecast.panel import Panel
+from jaxseq.bench.output import USUAL, Output, Report, table
 
 SETS = {
     "m1-monthly": ("M1", "monthly", 12, 18), "m1-quarterly": ("M1", "quarterly", 4, 8),

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
-from jax import lax
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import GATES, Layer
-from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
+from jaxseq.bench.measure import FLOOR, measure, rate, share
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.run import FAMILIES
+from jaxseq.bench.systems import OURS, Case, Shape, systems
+from jaxseq.bench.timing import geometric_mean, median, noise, ratio
+from jaxseq.cells import CELLS
 
-Shape = tuple[int, int, int, int]
 SHAPES: tuple[Shape, ...] = (
     (1, 10, 256, 256),
     (32, 50, 128, 128),
@@ -29,17 +26,15 @@ SHAPES: tuple[Shape, ...] = (
 )
 """(B, T, D, H)."""
 QUICK: tuple[Shape, ...] = ((1, 10, 256, 256), (32, 50, 128, 128))
-MODES = ("forward", "gradient", "descent")
-STEPS, RATE = 10, 1e-7
-"""Of gradient descent in one jit; the rate is so low that nothing ends far from where it began."""
+NOT_PEERS = (OURS, FLOOR)
 
-Way = Literal["forward", "gradient", "descent"]
+Way = Literal["forward", "gradient", "train"]
 
 
 def layers(
     output: OmitArgPrefixes[Output] = USUAL,
     cells: tuple[Literal["lstm", "gru"], ...] = ("lstm", "gru"),
-    modes: tuple[Way, ...] = MODES,
+    modes: tuple[Way, ...] = ("forward", "gradient", "train"),
     shapes: tuple[Shape, ...] = (),
     rounds: int = 0,
     pause: float = 0.02,
@@ -56,8 +51,8 @@ def layers(
     Args:
       output: Where to.
       cells: lstm, gru.
-      modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; descent:
-        the same in 10 steps of SGD on params and inputs, in one jit that donates them (per step; torch in a loop).
+      modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; train: a
+        step of SGD on both, of 10 in one jit that donates them (torch in a loop).
       shapes: B T D H, and again; all by default.
       rounds: Samples of each; 0: 15, or 5 with --quick.
       pause: Seconds of rest between torch and JAX.
@@ -68,16 +63,11 @@ def layers(
     report = Report("layers", output)
     rounds = rounds or (5 if output.quick else 15)
     for cell, shape in itertools.product(cells, shapes or (QUICK if output.quick else SHAPES)):
-        thunks = _thunks(cell, shape, modes, report.warn)
+        case = Case(CELLS[cell], shape)
+        found = systems(case, FAMILIES["all"], report.warn)
         for mode in modes:
-            samples = interleave(thunks[mode], rounds, pause=pause)
-            if mode == "descent":
-                samples = {k: v if k == "matmul" else [t / STEPS for t in v] for k, v in samples.items()}
-            name = f"{cell} {', '.join(map(str, shape))} {mode}"
-            row = report.add(name, samples, cell=cell, shape=shape, mode=mode, **_rates(cell, shape, mode, samples))
-            loud = noise(f"{name}, {_reference(row)}", samples[_reference(row)])
-            row["noisy"] = loud is not None
-            report.warn(loud)
+            row = measure(case, found, mode, rounds, report, pause=pause)
+            row["noisy"] = noise("", row["samples"][_reference(row)]) is not None
     rows = report.rows
     print(_main_table(rows))
     print("\neverything, in milliseconds\n" + _all_times(rows))
@@ -93,83 +83,29 @@ def layers(
     return report.finish()
 
 
-def _thunks(
-    cell: str, shape: Shape, modes: tuple[Way, ...], say: Callable[[str], None]
-) -> dict[str, dict[str, Callable[[], Any]]]:
-    """Return for each mode what to time by name; every system has shown that it computes what ours does."""
-    params, xs = peers.setup(cell, shape)
-    found = peers.layers(cell, params, xs, say)
-    want = peers.want(found["jaxseq"], xs)
-    thunks: dict[str, dict[str, Callable[[], Any]]] = {mode: {} for mode in MODES}
-    for name, layer in found.items():
-        peers.check(name, peers.want(layer, xs), want)
-        theirs = jnp.moveaxis(xs, 0, layer.time)
-        for mode, run in (("forward", layer.forward()), ("gradient", layer.gradient())):
-            thunks[mode][name] = lambda run=run, layer=layer, theirs=theirs: run(layer.weights, theirs)
-        if name in ("jaxseq", "plain scan"):
-            thunks["descent"][name] = _descent(layer, xs)
-    try:
-        from benchmarks import torch_models
-    except ImportError as error:
-        say(f'torch is left out ({error}); pip install ".[bench]" installs it, up to Python 3.11')
-    else:
-        torch = torch_models.Layer(cell, params, xs)
-        peers.check("torch", torch.seen(), want)
-        thunks["forward"]["torch"], thunks["gradient"]["torch"] = torch.forward, torch.gradient
-        thunks["descent"]["torch"] = torch_models.Layer(cell, params, xs).descent(STEPS, RATE)
-    product = _matmul(cell, shape)
-    for mode in modes:
-        thunks[mode]["matmul"] = product
-    return thunks
-
-
-def _descent(layer: Layer, xs: jax.Array) -> Callable[[], Any]:
-    """Return a thunk of some steps of SGD on params and inputs, in one jit; it goes on from where it came to."""
-
-    def step(both: Any, _: None) -> tuple[Any, None]:
-        grads = jax.grad(layer.loss, argnums=(0, 1))(*both)
-        return jax.tree.map(lambda a, g: a - RATE * g, both, grads), None
-
-    run = jax.jit(lambda both: lax.scan(step, both, length=STEPS)[0], donate_argnums=0)
-    at = [jax.tree.map(jnp.copy, (layer.weights, xs))]
-
-    def thunk() -> Any:
-        at[0] = run(at[0])
-        return at[0]
-
-    return thunk
-
-
-def _matmul(cell: str, shape: Shape) -> Callable[[], jax.Array]:
-    """Return the product of all inputs with W: what this machine does at best with such sizes."""
-    B, T, D, H = shape
-    a, b = jnp.ones((T * B, D)), jnp.ones((D, GATES[cell] * H))
-    dot = jax.jit(jnp.dot)
-    return lambda: dot(a, b)
-
-
-def _rates(cell: str, shape: Shape, mode: Way, samples: dict[str, list[float]]) -> dict[str, float]:
-    """Return GFLOP/s of ours and of the bare product; a gradient is two more products for each of the forward pass."""
-    (B, T, D, H), G = shape, GATES[cell]
-    work = 2 * T * B * (D + H) * G * H * (1 if mode == "forward" else 3)
-    return {
-        "gflops": work / median(samples["jaxseq"]) / 1e6,
-        "matmul gflops": 2 * T * B * D * G * H / median(samples["matmul"]) / 1e6,
-    }
-
-
 def _reference(row: dict[str, Any]) -> str:
     return "torch" if "torch" in row["samples"] else "jaxseq"
 
 
 def _best(row: dict[str, Any]) -> str | None:
     """Return the fastest JAX peer of a row."""
-    jax_peers = [name for name in row["samples"] if name not in ("jaxseq", "torch", "matmul")]
+    jax_peers = [name for name in row["samples"] if name not in (*NOT_PEERS, "torch")]
     return min(jax_peers, key=lambda name: median(row["samples"][name]), default=None)
 
 
 def _main_table(rows: list[dict[str, Any]]) -> str:
-    head = ["B, T, D, H", "ms", "torch ms", "torch / ours", "best peer", "ms", "peer / ours", "GFLOP/s", "matmul"]
+    head = [
+        "B, T, D, H",
+        "ms",
+        "torch ms",
+        "torch / ours",
+        "best peer",
+        "ms",
+        "peer / ours",
+        "of the floor",
+        "GFLOP/s",
+        "faults",
+    ]
     lines = []
     for row in rows:
         samples, best = row["samples"], _best(row)
@@ -179,19 +115,21 @@ def _main_table(rows: list[dict[str, Any]]) -> str:
                 line.append(best or "-")
             known = name in samples
             line += [median(samples[name]), ratio(samples[name], samples["jaxseq"])] if known else ["-", "-"]
-        lines.append([*line, f"{row['gflops']:.0f}", f"{row['matmul gflops']:.0f}"])
+        faults = row["faults"][OURS]
+        line += [f"{share(row, OURS):.0%}", f"{rate(row, OURS):.0f}", "-" if faults is None else f"{faults:.0f}"]
+        lines.append(line)
     return table(head, lines)
 
 
 def _all_times(rows: list[dict[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row["samples"] if name != "matmul"))
+    names = list(dict.fromkeys(name for row in rows for name in row["samples"]))
     lines = [[row["name"], *(median(row["samples"][n]) if n in row["samples"] else "-" for n in names)] for row in rows]
     return table(["", *names], lines)
 
 
 def _means(rows: list[dict[str, Any]], modes: tuple[Way, ...]) -> list[tuple[str, dict[str, Any]]]:
     """Return for each other system, and for each row's best JAX peer, the means by mode, of all and of quiet rows."""
-    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in ("jaxseq", "matmul")))
+    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in NOT_PEERS))
     means = []
     for name in ["torch"] * ("torch" in names) + ["best JAX peer"] + [n for n in names if n != "torch"]:
         of: dict[str, Any] = {}
@@ -219,7 +157,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib import ticker
 
-    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in ("jaxseq", "matmul")))
+    names = list(dict.fromkeys(n for row in rows for n in row["samples"] if n not in NOT_PEERS))
     figure, axes = plt.subplots(figsize=(9, max(3, 1.2 + 0.3 * len(rows))), layout="constrained")
     for k, name in enumerate(names):
         at = [n for n, row in enumerate(rows) if name in row["samples"]]

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks import peers
 from benchmarks.layers import QUICK, SHAPES, Shape
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.peers import Layer
+from jaxseq.bench import peers
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.peers import Layer
+from jaxseq.bench.program import inspect
+from jaxseq.cells import CELLS
 from jaxseq.recurrence import EXACT
 
 LENGTHS, QUICK_LENGTHS = (64, 256, 1024, 4096), (16, 64, 256)
@@ -51,15 +53,15 @@ def memory(
 
 def _bytes(cell: str, shape: Shape, report: Report) -> dict[str, list[float]]:
     """Return the temporary bytes of every system, as lists of one."""
-    params, xs = peers.setup(cell, shape)
-    found: dict[str, Layer] = {name: peers.ours(cell, params, xs, name) for name in EXACT}
-    found |= {name: layer for name, layer in peers.layers(cell, params, xs, report.warn).items() if name != "jaxseq"}
+    params, xs = peers.setup(CELLS[cell], shape)
+    found: dict[str, Layer] = {name: peers.ours(CELLS[cell], params, run) for name, run in EXACT.items()}
+    found |= peers.layers(CELLS[cell], params, xs, report.warn)
     sizes = {}
     for name, layer in found.items():
         like: Any = jax.ShapeDtypeStruct(jnp.moveaxis(xs, 0, layer.time).shape, xs.dtype)
-        analysis = layer.gradient().lower(layer.weights, like).compile().memory_analysis()
-        if analysis is None:
+        temporary = inspect(layer.gradient().lower(layer.weights, like).compile()).temporary
+        if temporary is None:
             report.warn(f"{name}: this backend does not say how much memory a program takes")
             continue
-        sizes[name] = [float(analysis.temp_size_in_bytes)]
+        sizes[name] = [float(temporary)]
     return sizes

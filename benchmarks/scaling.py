@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.timing import interleave, median, noise
 from jaxseq import unroll
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.timing import interleave, median, noise
 from jaxseq.cells import CELLS, stack
 from jaxseq.recurrence import EXACT
 

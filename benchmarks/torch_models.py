@@ -1,22 +1,20 @@
-"""What torch runs: its own layers with our weights, the tutorial's translators, and our translator, batched.
+"""What torch runs: the tutorial's translators, and our translator, batched.
 
 Only imported where torch is wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.timing import cores
 from jaxseq.apps.text import EOS, PAD, SOS
-from jaxseq.cells import GRUParams, LSTMParams, gru, lstm
+from jaxseq.bench.timing import cores
+from jaxseq.cells import GRUParams, gru, lstm
 from jaxseq.interop.torch import to_arrays
 
 torch.set_num_threads(cores())
@@ -43,50 +41,6 @@ def fill_rnn(module: nn.Module, params: Any, suffix: str = "") -> None:
 def fill_affine(module: nn.Linear, params: Any) -> None:
     """Set a linear layer."""
     fill(module, weight=params.W.T, bias=params.b)
-
-
-class Layer:
-    """nn.LSTM or nn.GRU, its weights and its inputs."""
-
-    def __init__(self, cell: str, params: Any, xs: jax.Array) -> None:
-        """Take our params and inputs."""
-        self.cell, (D, H) = cell, (params.W.shape[0], params.U.shape[0])
-        self.module = nn.LSTM(D, H) if cell == "lstm" else nn.GRU(D, H)
-        fill_rnn(self.module, params, "_l0")
-        self.xs = tensor(xs).requires_grad_()
-
-    def forward(self) -> torch.Tensor:
-        """Return the outputs."""
-        with torch.no_grad():
-            return self.module(self.xs)[0]
-
-    def gradient(self) -> torch.Tensor:
-        """Return sum(h²), its gradients in place."""
-        self.module.zero_grad(set_to_none=True)
-        self.xs.grad = None
-        value = (self.module(self.xs)[0] ** 2).sum()
-        value.backward()
-        return value
-
-    def descent(self, steps: int, rate: float) -> Callable[[], None]:
-        """Return a thunk of so many steps of SGD on weights and inputs."""
-        optimise = torch.optim.SGD([*self.module.parameters(), self.xs], lr=rate)
-
-        def run() -> None:
-            for _ in range(steps):
-                optimise.zero_grad()
-                (self.module(self.xs)[0] ** 2).sum().backward()
-                optimise.step()
-
-        return run
-
-    def seen(self) -> tuple[Any, ...]:
-        """Return outputs, value and gradients in our layout, as `benchmarks.peers.want` does."""
-        outs, value = self.forward().numpy(), self.gradient().detach().numpy()
-        W, U, b, second = (p.grad.numpy() for p in self.module.parameters())
-        H = U.shape[1]
-        grads = LSTMParams(W.T, U.T, b) if self.cell == "lstm" else GRUParams(W.T, U.T, b, second[2 * H :])
-        return outs, value, grads, self.xs.grad.numpy()
 
 
 class Tutorial(nn.Module):

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks.output import USUAL, Output, Report, table
-from benchmarks.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq import order
 from jaxseq.apps.text import PAD
 from jaxseq.apps.translate.config import PRESETS
 from jaxseq.apps.translate.data import Corpus, numbered, prepare
 from jaxseq.apps.translate.train import loss_of
+from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq.train import TrainState, chunk, optimizer
 
 

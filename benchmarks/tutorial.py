@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
-from benchmarks.output import USUAL, Output, Report, table
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import Corpus
+from jaxseq.bench.output import USUAL, Output, Report, table
 
 
 def tutorial(

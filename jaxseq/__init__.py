@@ -7,13 +7,12 @@ they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxseq import attention, cells, decode, losses, recurrence, seq2seq
+from jaxseq import attention, cells, losses, recurrence
 from jaxseq._layers import Bidirectional, bidirectional, init_bidirectional, init_layers, layers
 from jaxseq._unroll import Trace, length_mask, trace, unroll
 from jaxseq.attention import ATTENTIONS
 from jaxseq.cells import CELLS, Cell, stack
 from jaxseq.errors import InputError
-from jaxseq.precision import mixed
 from jaxseq.recurrence import RECURRENCES
 
 __version__ = "0.1.0"
@@ -43,14 +42,19 @@ __all__ = [
     "unroll",
 ]
 
-if not TYPE_CHECKING:  # to a type checker this would give jaxseq any attribute
+if TYPE_CHECKING:
+    from jaxseq import decode, seq2seq
+    from jaxseq.precision import mixed
+else:  # to a type checker this would give jaxseq any attribute
     _ON_DEMAND = frozenset(
-        "checkpoint forcing initializers interop interventions order plots problems regularisers study testing "
-        "train".split()
+        "checkpoint decode forcing initializers interop interventions order plots problems regularisers seq2seq study "
+        "testing train".split()
     )
 
     def __getattr__(name: str) -> Any:
         """Return a heavier part of the library, imported at its first use."""
         if name in _ON_DEMAND:
             return importlib.import_module(f"jaxseq.{name}")
+        if name == "mixed":
+            return importlib.import_module("jaxseq.precision").mixed
         raise AttributeError(f"module 'jaxseq' has no attribute {name!r}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Hashable
-from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +19,10 @@ from jaxseq.cells._checks import (
     check_params,
     check_step_returns,
 )
-from jaxseq.cells._closed import globals_read, is_closed, is_of_users
+from jaxseq.cells._closed import is_closed, is_of_users
+from jaxseq.cells._eager import compiled_if_eager
 from jaxseq.cells._inputs import check_input_type, lift_sequence
-from jaxseq.cells._recipe import data_of, is_hashable, join, split
+from jaxseq.cells._recipe import join, kept, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import wherever
@@ -91,52 +89,13 @@ def unroll(
             "By name: jaxseq.recurrence.RECURRENCES['scan']"
         )
     mask, resets = (a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in (mask, resets))
-    data = (params, xs, carry, mask, resets)
-    static, arrays = data_of(cell)
-    if is_closed(cell) and is_closed(recurrence) and all(map(_is_known, jax.tree.leaves((arrays, data)))):
-        read = globals_read((cell, recurrence))
-        if read is not None and is_hashable(static) and is_hashable(recurrence):
-            with contextlib.suppress(InputError):  # raised again below, without what jax adds about its own frames
-                return _compiled(static, recurrence, reverse, read, arrays, data)
-    return _run(cell, recurrence, reverse, *data)
+    return _run(cell, (recurrence, reverse), (params, xs, carry, mask, resets))
 
 
-def _is_known(a: Any) -> bool:
-    """Return whether a value is an array of known numbers: one that is only differentiated, not compiled for, is."""
-    if isinstance(a, jax.core.Tracer):
-        return a.to_concrete_value() is not None
-    return isinstance(a, jax.Array | np.ndarray)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _compiled(
-    static: Hashable,
-    recurrence: Recurrence,
-    reverse: bool,
-    read: Hashable,
-    arrays: list[Array],
-    data: tuple[Tree, ...],
-) -> tuple[Carry, Tree]:
-    """Return what `_run` does, compiled once for each cell and shape, as are its derivatives.
-
-    For a call of numbers that no `jax.jit` surrounds: run as it stands, JAX would compile its loop anew at every call,
-    and keep each. It also takes the checks, which look at shapes and dtypes, out of every call but the first. What the
-    functions of a custom cell read from their module is compared as well, so that a changed constant is not missed.
-    """
-    return _run(join(static, arrays), recurrence, reverse, *data)
-
-
-def _run(
-    cell: Cell,
-    recurrence: Recurrence,
-    reverse: bool,
-    params: Params,
-    xs: Tree,
-    carry: Carry | None,
-    mask: Array | None,
-    resets: Array | None,
-) -> tuple[Carry, Tree]:
+@compiled_if_eager
+def _run(cell: Cell, options: tuple[Recurrence, bool], data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
     """Check and prepare the arguments of `unroll`, and return what the recurrence gives for them."""
+    (recurrence, reverse), (params, xs, carry, mask, resets) = options, data
     name = f"unroll({cell.name})"
     check_params(name, cell.params_type, params)
     check_order(name, cell, params, xs, carry)
@@ -249,7 +208,7 @@ def trace(
       ((7, 2, 5), (7, 2, 5))
     """
     check_is_cell("trace", cell)
-    return unroll(showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
+    return unroll(_showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
 
 
 @made
@@ -261,3 +220,6 @@ def showing(cell: Cell) -> Cell:
         return carry, Trace(out, named, carry), named
 
     return cell.replace(equations=equations)
+
+
+_showing = kept(showing)

@@ -48,6 +48,7 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     """Return every command by name; a preset decides the defaults that its options have and its help shows."""
     # here, since they need the extra `apps`
     from jaxseq.apps import commands as small
+    from jaxseq.apps.bench import bench
     from jaxseq.apps.experiment import experiment
     from jaxseq.apps.forecast import command as forecasting
     from jaxseq.apps.study import command as studying
@@ -65,6 +66,7 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
         "study": studying.study_command,
         "inspect": studying.inspect_command,
         "experiment": experiment,
+        "bench": bench,
         "doctor": small.doctor,
     }
 

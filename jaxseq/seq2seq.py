@@ -8,6 +8,7 @@ follow from these, written once below.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from jaxseq.dropout import drop
 from jaxseq.errors import InputError
 from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.placement import rows_of, wherever
+from jaxseq.placement import any_on_mesh, rows_of, settled, wherever
 from jaxseq.tokens import check_tokens
 
 
@@ -97,8 +98,8 @@ class Seq2Seq(NamedTuple):
           encoded: from `encode`.
           inputs: int ``[T, B]``: SOS, then the target without its last token.
           forced: bool ``[T, B]``: True feeds ``inputs[t]``, False the model's own likeliest token of step t - 1; the
-            first step always takes its input. None feeds the inputs everywhere, which is faster: every product
-            outside the recurrence is then one matrix product over all T.
+            first step always takes its input. The model's own tokens have no gradient, so that they are found first,
+            by a loop that ends with the last step that needs one. None feeds the inputs everywhere.
           key: for dropout.
 
         Raises:
@@ -115,41 +116,61 @@ class Seq2Seq(NamedTuple):
         def run(
             params: Params, inputs: Array, forced: Array | None, carry: Carry, memory: Any, key: Key | None
         ) -> tuple[Carry, tuple[Array, Array]]:
-            reader = self.reader(Encoded(memory, carry))
             k_embed, k_read = (None, None) if key is None else jax.random.split(key)
+            embed, readout, fed = self.embed, self.readout, inputs
             if forced is not None:
-                return self._mixed(params, reader, carry, inputs, forced, k_embed, k_read)
-            ys = self.embed(params, inputs, k_embed)
-            carry, outs = unroll(reader, params.decoder, ys, carry)
-            return carry, (self.readout(params, outs, ys, k_read), self.weights(outs))
+                embed, readout = _by_step(embed, inputs.shape[0]), _by_step(readout, inputs.shape[0])
+                # argmax has no gradient: the tokens are found first, and then are inputs like any other
+                fed = self._fed(*lax.stop_gradient((params, carry, memory)), inputs, forced, k_embed, k_read)
+            ys = embed(params, fed, k_embed)
+            carry, outs = unroll(self.reader(Encoded(memory, carry)), params.decoder, ys, carry)
+            logits = readout(params, outs, ys, k_read)
+            check_tokens("decode: inputs", inputs, logits.shape[-1])  # not all of them were fed
+            return carry, (logits, self.weights(outs))
 
         data = (inputs, forced, encoded.carry, encoded.memory, key)
         return wherever(run, params, *data, first=(1, 1, 0, None, None), batch=inputs.shape[1:])
 
-    def _mixed(
+    def _fed(
         self,
         params: Params,
-        reader: Cell,
         carry: Carry,
+        memory: Any,
         inputs: Array,
         forced: Array,
         k_embed: Key | None,
         k_read: Key | None,
-    ) -> tuple[Carry, tuple[Array, Array]]:
-        """Decode with the inputs where `forced` says so, and the model's own tokens elsewhere."""
+    ) -> Array:
+        """Return the tokens ``[T, B]`` that are fed: inputs where `forced` says so, elsewhere the model's own."""
+        reader = self.reader(Encoded(memory, carry))
+        steps = jnp.arange(inputs.shape[0], dtype=jnp.int32)
+        last = jnp.max(jnp.where(forced, 0, steps[:, None]), initial=0)  # the last step that is fed its own token
 
-        def one(state: tuple[Carry, Array], at_t: tuple[Array, Array, Array]) -> tuple[tuple[Carry, Array], Any]:
-            (carry, previous), (t, given, true) = state, at_t
+        def more(state: tuple[Array, Carry, Array]) -> Array:
+            return any_on_mesh(state[0] < last)
+
+        def one(state: tuple[Array, Carry, Array]) -> tuple[Array, Carry, Array]:
+            t, carry, fed = state
             keys = [None if k is None else jax.random.fold_in(k, t) for k in (k_embed, k_read)]
-            y = self.embed(params, jnp.where(true, given, previous), keys[0])
+            y = self.embed(params, fed[t], keys[0])
             carry, out = reader.step(params.decoder, carry, y)
-            logits = self.readout(params, out, y, keys[1])
-            return (carry, jnp.argmax(logits, axis=-1).astype(inputs.dtype)), (logits, self.weights(out))
+            own = jnp.argmax(self.readout(params, out, y, keys[1]), axis=-1).astype(fed.dtype)
+            return t + 1, carry, fed.at[t + 1].set(jnp.where(forced[t + 1], fed[t + 1], own))
 
-        steps = jnp.arange(inputs.shape[0])
-        (carry, _), seen = lax.scan(one, (carry, inputs[0]), (steps, inputs, forced))
-        check_tokens("decode: inputs", inputs, seen[0].shape[-1])  # the loop saw them traced, and clipped them
-        return carry, seen
+        return lax.while_loop(more, one, settled(one, (jnp.int32(0), carry, inputs)))[-1]
+
+
+def _by_step(function: Callable[..., Array], T: int) -> Callable[..., Array]:
+    """Return a function of params, sequences of T and a key that draws for step t with ``fold_in(key, t)``."""
+
+    def run(params: Params, *data: Any) -> Array:
+        *sequences, key = data
+        if key is None:
+            return function(params, *data)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(T))
+        return jax.vmap(partial(function, params))(*sequences, keys)
+
+    return run
 
 
 class TranslatorParams(NamedTuple):

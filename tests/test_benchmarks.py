@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks import tasks
 from benchmarks.__main__ import main
-from benchmarks.cells import THEIRS
-from benchmarks.compare import compare
-from benchmarks.timing import CompiledWhileTimedError, compilations, geometric_mean, interleave, noise, ratio
+from jaxseq.bench.compare import compare
+from jaxseq.bench.timing import CompiledWhileTimedError, compilations, geometric_mean, interleave, noise, ratio
+from jaxseq.bench.torch_layer import THEIRS
 from jaxseq.cells import CELLS
 
 

@@ -119,6 +119,31 @@ def test_forward_mode_is_that_of_the_chosen_tokens():
     np.testing.assert_allclose(jax.vmap(total)(jnp.stack([CHAIN, 2 * CHAIN]))[0], want[0], rtol=1e-12)
 
 
+def test_a_models_own_tokens_are_those_of_its_logits_dropout_included():
+    """Fed by hand with what its own logits say, under the same key, the model gives the same logits and gradients."""
+    model = seq2seq.translator(dropout=0.5)
+    params = model.init(jax.random.key(0), 7, V, embedding=6, hidden=8)
+    params = params._replace(target=20 * params.target, logits=jax.tree.map(lambda a: 5 * a, params.logits))
+    source, inputs = jnp.ones((4, 3), int), jnp.asarray(np.random.default_rng(0).integers(V, size=(7, 3)))
+    forced = jnp.asarray(np.random.default_rng(1).random((7, 3)) < 0.3).at[:, 0].set(True)
+    key = jax.random.key(1)
+
+    def decoded(params, inputs, forced):
+        encoded = model.encode(params, source, source > 0)
+        return model.decode(params, encoded, inputs, forced, key)[1][0]
+
+    logits = decoded(params, inputs, forced)
+    own = jnp.concatenate([inputs[:1], jnp.argmax(logits, axis=-1)[:-1]])
+    fed = jnp.where(forced.at[0].set(True), inputs, own)
+    assert len(np.unique(own)) > 2 and (fed != inputs).sum() > 5
+    np.testing.assert_allclose(logits, decoded(params, fed, jnp.ones_like(forced)), rtol=1e-10)
+    got, want = (
+        jax.grad(lambda p, given=given: (decoded(p, *given) ** 2).sum())(params)
+        for given in ((inputs, forced), (fed, jnp.ones_like(forced)))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), got, want)
+
+
 def test_tokens_outside_the_vocabulary_are_refused_where_they_are_known():
     with pytest.raises(InputError, match=rf"start: a token id .* from 0 to {V - 1}, .*; got 9 at \[1\]"):
         total(CHAIN, (2, 9))

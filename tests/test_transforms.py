@@ -161,13 +161,20 @@ def total(tree):
         (init_layers(KEY, (rnn, gru), D, H, dtype=float), lambda p: layers((rnn, gru), p, XS)),
         (lstm.init(KEY, D, H, dtype=float), lambda p: lstm.step(p, lstm.initial_carry(p, (2,)), XS[0])),
         (lstm.init(KEY, D, H, dtype=float), lambda p: unroll(lstm, p, np.asarray(XS), recurrence=NEVER_CLIPS)),
+        (lstm.init(KEY, D, H, dtype=float), lambda p: jax.vmap(partial(unroll, lstm, p))(jnp.stack([XS, XS]))),
     ],
-    ids=["bidirectional", "layers", "step", "a partial recurrence"],
+    ids=["bidirectional", "layers", "step", "a partial recurrence", "mapped"],
 )
 def test_a_second_eager_call_compiles_nothing(params, run) -> None:
     for call in (run, jax.value_and_grad(lambda p: total(run(p)))):
         call(params)
         assert compilations(lambda call=call: call(params)) == 0
+
+
+def test_an_eager_step_is_one_program() -> None:
+    params, x = lstm.init(KEY, D, H, dtype=float), jnp.ones((7, D))  # a batch that no other test has
+    carry = lstm.initial_carry(params, (7,))
+    assert compilations(lambda: lstm.step(params, carry, x)) == 1
 
 
 def test_a_thousand_eager_calls_leave_memory_flat() -> None:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._checks import check_step, input_size_of
+from jaxseq.cells._eager import compiled_if_eager
 from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe, join, split
 from jaxseq.errors import InputError
@@ -137,17 +138,7 @@ class Cell(Made, Generic[P, K, O, G]):
           InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry), or
             the cell needs a time stamp and x has none.
         """
-        x = lift_step(self, jax.tree.map(jnp.asarray, x))
-        check_step(self, params, carry, x)
-        static, arrays = split(self)
-
-        def run(params: P, carry: K, x: Tree, arrays: list[Array]) -> tuple[K, O]:
-            cell = join(static, arrays)
-            return cell.advance(params, carry, cell.input_terms(params, x))[:2]
-
-        leaf = jax.tree.leaves(x)[0]
-        batch = leaf.shape[: leaf.ndim - 1 - self.spatial]
-        return wherever(run, params, carry, x, arrays, first=(0, 0, None), batch=batch)
+        return _step(self, (), (params, carry, x))
 
     def advance(self, params: P, carry: K, wx: Tree) -> tuple[K, O, G]:
         """Take the recurrent half of a step, given the input terms: what a recurrence does in its loop."""
@@ -198,6 +189,23 @@ class Cell(Made, Generic[P, K, O, G]):
 
     def __repr__(self) -> str:
         return f"<Cell {self.name}>"
+
+
+@compiled_if_eager
+def _step(cell: Cell, options: tuple[()], data: tuple[Tree, Tree, Tree]) -> tuple[Tree, Tree]:
+    """Check the arguments of `Cell.step`, and take it."""
+    params, carry, x = data
+    x = lift_step(cell, jax.tree.map(jnp.asarray, x))
+    check_step(cell, params, carry, x)
+    static, arrays = split(cell)
+
+    def run(params: Tree, carry: Tree, x: Tree, arrays: list[Array]) -> tuple[Tree, Tree]:
+        cell = join(static, arrays)
+        return cell.advance(params, carry, cell.input_terms(params, x))[:2]
+
+    leaf = jax.tree.leaves(x)[0]
+    batch = leaf.shape[: leaf.ndim - 1 - cell.spatial]
+    return wherever(run, params, carry, x, arrays, first=(0, 0, None), batch=batch)
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

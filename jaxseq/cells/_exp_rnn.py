@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import expm
 
 from jaxseq.cells._base import Cell
 from jaxseq.cells._init import init_of
@@ -69,6 +68,8 @@ def rotations(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def orthogonal_matrix(A: Array) -> Array:
     """Return ``exp(S - S^T)``, with S the part of ``A [H, H]`` above the diagonal; in float32 for bfloat16."""
+    from jax.scipy.linalg import expm  # slow to import, and no other cell needs it
+
     S = jnp.triu(A, 1).astype(A.dtype if jnp.finfo(A.dtype).bits >= 32 else jnp.float32)
     return expm(S - S.T).astype(A.dtype)
 

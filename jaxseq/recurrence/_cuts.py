@@ -28,6 +28,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 from jaxseq.jaxprs import result
 from jaxseq.notation import Array, Tree
+from jaxseq.recurrence._products import is_product, product
 
 PRODUCTS = ("dot_general", "rounded_product")
 """Names of the primitives that are matrix products; the second is that of `jaxseq.mixed`."""
@@ -95,6 +96,7 @@ class Operation(NamedTuple):
     inputs: tuple[Any, ...]
     outputs: tuple[int, ...]
     avals: tuple[Any, ...]
+    params: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,8 +164,8 @@ def _known(products: list[Product], operands: list[Array], weights: list[Array],
 def _tangent(products: list[Product], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     _, weights, value, _ = primals
     doperands, _, _, total = tangents
-    for product, d, w in zip(products, doperands, weights, strict=True):
-        total = total + product.apply(d, w)
+    for own, d, w in zip(products, doperands, weights, strict=True):
+        total = total + own.apply(d, w)
     return value, total
 
 
@@ -196,7 +198,7 @@ class _Program:
                 outputs = [self._new() for _ in eqn.outvars]
                 avals = tuple(v.aval for v in (*eqn.invars, *eqn.outvars))
                 self.operations.append(
-                    Operation(partial(result, eqn), eqn.primitive.name, values, tuple(outputs), avals)
+                    Operation(partial(result, eqn), eqn.primitive.name, values, tuple(outputs), avals, eqn.params)
                 )
             env.update(zip(eqn.outvars, outputs, strict=True))
         return [read(v) for v in jaxpr.outvars]
@@ -222,7 +224,7 @@ class _Program:
                 self.early.append(op)
                 self.alone.update(op.outputs)
             else:
-                self.late.append(op)
+                self.late.append(_weighted(op, self.alone))
 
     def _cut(self) -> None:
         """Find the products that may wait, and add up what is only added."""
@@ -279,6 +281,13 @@ class _Program:
 
     def results(self, env: dict[int, Any]) -> list[Any]:
         return [_value(env, n) for n in self.outputs]
+
+
+def _weighted(op: Operation, alone: set[int]) -> Operation:
+    """Return a product ``x W``, W decided alone, as `_products` has it; other operations as they are."""
+    if op.name != "dot_general" or op.inputs[1] not in alone or not is_product(op.avals, op.params):
+        return op
+    return op._replace(do=lambda operands: [product(operands[0], operands[1], op.params["precision"])])
 
 
 def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Callable[[Array, Array], Array]] | None:

@@ -19,20 +19,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxseq.cells import Cell
 from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import on_mesh, settled, varying_as
-from jaxseq.recurrence._cuts import Cut, Cuts, cut, staged
 from jaxseq.recurrence._scan import added, hold, over_time, reset_carry, restart, scan
 from jaxseq.trees import step_shapes
+
+if TYPE_CHECKING:
+    from jaxseq.recurrence._cuts import Cut, Cuts
 
 HOIST_BELOW = 32
 """Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
@@ -159,14 +160,13 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     assert kept is not None
 
     # in bulk, for all T: what tangents of params and inputs add to the terms, and to the products that wait
-    dwx = jax.jvp(input_terms, (bound, _features_first(xs)), (dbound, dxs))[1]
-    olds = _features_first(kept.old)
-    duh = jax.jvp(lambda bound: hidden_terms(bound, olds), (bound,), (dbound,))[1]
+    dwx = jax.jvp(_staged(input_terms, bound, xs), (bound, xs), (dbound, dxs))[1]
+    hidden = _staged(hidden_terms, bound, kept.old)
+    duh = jax.jvp(lambda bound: hidden(bound, kept.old), (bound,), (dbound,))[1]
     dterms = jax.tree.leaves((dwx, duh))
     product = before(bound)  # U, or what it is made of
     (weights, others), (dweights, dothers) = jax.jvp(cuts.before, (bound,), (dbound,))
-    operands = _features_first(kept.operands)
-    dproducts = [jax.vmap(p.apply, (0, None))(operands[p.operand], dweights[p.weight]) for p in cuts.products]
+    dproducts = [jax.vmap(p.apply, (0, None))(kept.operands[p.operand], dweights[p.weight]) for p in cuts.products]
     taps = [
         _total(
             [dterms[t] for t in c.terms] + [dproducts[k] for k in c.products],
@@ -196,6 +196,8 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
 
 def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, tuple[Callable, Callable]]:
     """Return the equations of a step cut, and its hidden terms staged."""
+    from jaxseq.recurrence._cuts import cut, staged  # slow to import, and only derivatives need it
+
     found: list[Any] = []
 
     def look(bound: tuple, old: Carry, xs: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
@@ -206,6 +208,14 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
 
     jax.eval_shape(look, bound, carry, xs)
     return found[0], found[1]
+
+
+def _staged(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
+    """Return the same function, its products those of `_products`."""
+    from jaxseq.recurrence._cuts import staged
+
+    before, after = staged(function, bound, data)
+    return lambda bound, data: after(before(bound), data)
 
 
 def _input_terms(static: Any, bound: tuple, x: Tree) -> Tree:
@@ -246,23 +256,6 @@ def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
     for constant in constants:
         total = total + jnp.broadcast_to(constant, total.shape)
     return total
-
-
-def _features_first(tree: Tree) -> Tree:
-    """Return the same arrays, laid out in a CPU's memory as the products after the loop want to read them.
-
-    Left to itself, XLA for CPU transposes the cotangent of the terms instead, which is G times larger (LSTM of 64, 100,
-    256, 256: 101 instead of 108 milliseconds).
-    """
-    if not _on_cpu() or on_mesh():  # sharded axes cannot be merged
-        return tree
-
-    def turn(a: Array) -> Array:
-        if not jnp.issubdtype(a.dtype, jnp.floating):
-            return a
-        return lax.optimization_barrier(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]).T).T.reshape(a.shape)
-
-    return jax.tree.map(turn, tree)
 
 
 def _hoists(batch_shape: tuple[int, ...]) -> bool:

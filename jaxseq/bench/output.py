@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import machine
+from jaxseq.bench.timing import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Output:
     quick: bool = False
     """Few rounds and small sizes: a look, no result."""
     json: Path | None = None
-    """Write samples and facts here, for `python -m benchmarks compare`."""
+    """Write samples and facts here, for `jaxseq bench compare`."""
 
 
 USUAL = Output()
@@ -43,7 +43,7 @@ class Report:
         return self.facts["rows"]
 
     def add(self, name: str, samples: dict[str, list[float]], **facts: Any) -> dict[str, Any]:
-        """Keep a row."""
+        """Keep and return a row of samples and facts."""
         self.rows.append({"name": name, "samples": samples, **facts})
         return self.rows[-1]
 

@@ -1,4 +1,4 @@
-"""Two files of one benchmark beside each other."""
+"""Two files of one benchmark, of another commit, machine or version: what became faster."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
+from jaxseq.bench.output import table
+from jaxseq.bench.timing import geometric_mean, median, ratio
+from jaxseq.errors import InputError
 
-from benchmarks.output import table
-from benchmarks.timing import geometric_mean, median, ratio
-
-SAME = ("cpu", "cores", "platform", "XLA_FLAGS")
+SAME = ("cpu", "cores", "devices", "platform", "XLA_FLAGS")
 
 
-def compare(
-    before: Positional[Path], after: Positional[Path], systems: tuple[str, ...] = (), at_least: float | None = None
-) -> int:
+def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: float | None = None) -> int:
     """Print before over after (above 1: less in the second file) for every row and system that both files have.
 
     Example: python -m benchmarks compare before.json after.json --systems jaxseq --at-least 0.97
@@ -26,9 +23,12 @@ def compare(
       before: JSON of one run.
       after: JSON of another.
       systems: Which, for example jaxseq torch; all by default.
-      at_least: Exit with 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
+      at_least: Return 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
+
+    Raises:
+      InputError: if a file is not one of a benchmark, or if they have no row in common.
     """
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in (before, after)]
+    files = [_read(path) for path in (before, after)]
     _warn(files)
     rows = [{row["name"]: row["samples"] for row in file["rows"]} for file in files]
     lines, pairs = [], dict[str, list[tuple[list[float], list[float]]]]()
@@ -40,8 +40,7 @@ def compare(
             pairs.setdefault(system, []).append((samples, new))
             lines.append([name, system, median(samples), median(new), ratio(samples, new, paired=False)])
     if not lines:
-        print(f"compare: {before} and {after} have no row in common", file=sys.stderr)
-        return 2
+        raise InputError(f"{before} and {after} have no row in common: was the same measured in both?")
     print(table(["", "", before.stem, after.stem, "before / after"], lines))
     means = {system: geometric_mean(of, paired=False) for system, of in pairs.items()}
     print("\n" + table(["geometric mean", "before / after"], [[s, m] for s, m in means.items()]))
@@ -51,6 +50,23 @@ def compare(
     said = "is missing" if held is None else f"is {held.value:.3f}"
     print(f"missed: geometric mean of jaxseq {said}, the bound is at least {at_least:g}", file=sys.stderr)
     return 1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a benchmark wrote.
+
+    Raises:
+      InputError: if there is no such file, or it was not written by a benchmark.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if all("samples" in row and "name" in row for row in found["rows"]) and "benchmark" in found:
+            return found
+        raise KeyError("samples")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} was not written by `jaxseq bench --json` or a benchmark") from error
 
 
 def _warn(files: list[dict[str, Any]]) -> None:
