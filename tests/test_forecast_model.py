@@ -271,3 +271,19 @@ def test_settings_are_checked():
     with pytest.raises(InputError, match="1 to 4 steps"):
         fit(seasonal(), 4, networks=0).predict(horizon=5)
     assert Options(4, (12,)).networks == 5
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_d", "phased_lstm", "min_gru"])
+def test_cells_of_every_kind_forecast(name):
+    """Those that take gaps or times as well are given the rows alone."""
+    from jaxseq.cells import CELLS
+
+    design = network.design(4, (12,), 60, 4, 0)
+    window = network.Window(
+        np.ones((design.rows, 3), np.float32), np.ones((design.rows, 3), bool), np.full(3, 59, np.int32),
+        np.zeros((design.window, 3, 0), np.float32),
+    )  # fmt: skip
+    line = np.zeros((len(design.lags), 4), np.float32)
+    params = network.init(jax.random.key(0), CELLS[name], design, line)
+    shape = jax.eval_shape(lambda p, w: network.forecast(CELLS[name], design, p, w), params, window)
+    assert shape.shape == (design.window, 3, 4)

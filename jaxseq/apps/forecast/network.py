@@ -146,7 +146,7 @@ def forecast(cell: Cell, design: Design, network: Network, window: Window, key: 
     if key is not None:
         seen = drop_inputs(key, DROP, seen)
     begun = jnp.cumsum(window.known, axis=0)[design.reach :] > 0
-    _, outs = unroll(cell, network.cell, cell.lift(seen), mask=begun)
+    _, outs = unroll(cell, network.cell, seen, mask=begun)
     return level[..., None] + line @ network.line + network.head(outs)
 
 
