@@ -16,6 +16,7 @@ from tyro.extras import subcommand_cli_from_dict
 from benchmarks.cells import cells
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
+from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
@@ -26,6 +27,7 @@ from jaxseq.bench.compare import compare
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
+    "forecast": forecast,
 }  # fmt: skip
 
 

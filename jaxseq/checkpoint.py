@@ -42,8 +42,10 @@ def save(path: Path | str, tree: Tree, **facts: Any) -> None:
     write_atomic(path, save_tensors(tensors, metadata={"jaxseq": json.dumps(about)}))
 
 
-def load(path: Path | str, like: Tree) -> Tree:
+def load(path: Path | str, like: Tree, *, as_numpy: bool = False) -> Tree:
     """Read the pytree that `save` wrote; `like` gives its structure, shapes and dtypes (arrays or their shapes).
+
+    `as_numpy` gives NumPy arrays: jax as it comes would make float32 of a float64 array.
 
     Raises:
       InputError: if the file is missing, truncated, altered, of a newer version, or of another architecture.
@@ -62,7 +64,9 @@ def load(path: Path | str, like: Tree) -> Tree:
                 f"{path} holds another architecture: {name!r} should be {want.dtype} {tuple(want.shape)}, is "
                 f"{have.dtype} {have.shape}. Use it with the config.json that was written with it"
             )
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(tensors[name]) for name in wanted])
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [tensors[name] if as_numpy else jnp.asarray(tensors[name]) for name in wanted]
+    )
 
 
 def facts(path: Path | str) -> dict[str, Any]:

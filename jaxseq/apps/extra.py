@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 
 INSTALL = 'pip install "jaxseq[apps]"'
-PACKAGES = ("pooch", "sacrebleu", "tqdm", "tyro")
+PACKAGES = ("pandas", "pooch", "sacrebleu", "tqdm", "tyro")
 """What the extra installs, as it is imported."""
 
 

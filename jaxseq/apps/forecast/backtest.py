@@ -1,0 +1,245 @@
+"""Rolling-origin backtests: one fit, forecasts from many origins after it, and simple forecasts of the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxseq.apps.forecast import autoregression, combined, members as simple_members, scores, simple
+from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of
+from jaxseq.apps.forecast.panel import Panel
+from jaxseq.apps.forecast.scaling import Scaling
+from jaxseq.errors import InputError
+
+OURS = "forecaster"
+"""The name of the combination in the tables."""
+LEVELS = np.round(np.sort(np.concatenate([np.arange(0.05, 1, 0.05), [0.025, 0.975]])), 3)
+"""Quantiles that are kept of every forecast, and that CRPS is computed from."""
+
+CENTRAL = ((0.1, 0.9), (0.025, 0.975))
+"""The intervals whose coverage is told: 80 and 95%."""
+
+
+class Score(NamedTuple):
+    """One forecast of one series.
+
+    Fields:
+      series: its name.
+      forecast: what made it.
+      mase, smape, rmse: over all origins and steps.
+      crps, coverage80, coverage95: of the forecaster's distribution; NaN for others.
+      statistic, p_value: of Diebold and Mariano, below 0 where the forecaster is better than this one.
+    """
+
+    series: str
+    forecast: str
+    mase: float
+    smape: float
+    rmse: float
+    crps: float = math.nan
+    coverage80: float = math.nan
+    coverage95: float = math.nan
+    statistic: float = math.nan
+    p_value: float = math.nan
+
+
+class Backtest(NamedTuple):
+    """Forecasts from O origins of N series, none of which saw what it forecasts.
+
+    Fields:
+      forecaster: fitted to the rows before the test part.
+      names: of the series.
+      origins: int ``[O]``, rows of the longest series, the last that a forecast saw.
+      origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of what is forecast; row
+        numbers where there are no dates.
+      actual: ``[O, N, h]``.
+      paths: forecasts ``[O, N, h]`` by name.
+      quantiles: ``[O, N, h, Q]`` at `LEVELS`.
+      table: scores, series by series.
+    """
+
+    forecaster: Forecaster
+    names: tuple[str, ...]
+    origins: np.ndarray
+    origin_times: tuple[np.ndarray, ...]
+    times: tuple[np.ndarray, ...]
+    actual: np.ndarray
+    paths: dict[str, np.ndarray]
+    quantiles: np.ndarray
+    table: list[Score]
+
+    def scores(self) -> pd.DataFrame:
+        """Return the table as a DataFrame."""
+        return pd.DataFrame([score._asdict() for score in self.table])
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for each series, origin and step: the value, every forecast and the quantiles."""
+        count, N, h = self.actual.shape
+
+        def swap(a: np.ndarray) -> np.ndarray:
+            return np.moveaxis(a, 1, 0).ravel()
+
+        found = {
+            "series": np.repeat(self.names, count * h),
+            "origin": np.concatenate([np.repeat(times, h) for times in self.origin_times]),
+            "step": np.tile(np.arange(1, h + 1), count * N),
+            "time": np.concatenate([times.ravel() for times in self.times]),
+            "actual": swap(self.actual),
+            **{name: swap(path) for name, path in self.paths.items()},
+            **{f"{level:g}": swap(self.quantiles[..., k]) for k, level in enumerate(LEVELS)},
+        }
+        return pd.DataFrame(found)
+
+    def verdict(self) -> str:
+        """Return one sentence: whether the forecaster beats the best simple forecast, and whether its network helps."""
+        return " ".join([_against_simple(self), _of_network(self)])
+
+
+def backtest(
+    data: Any,
+    horizon: int,
+    *,
+    season: int | Sequence[int] | None = None,
+    origins: int = 20,
+    test: float = 0.25,
+    cell: str = "gru",
+    hidden: int = 24,
+    networks: int = 5,
+    seed: int = 0,
+    log: bool | None = None,
+) -> Backtest:
+    """Fit to all but the last rows, and forecast these from rolling origins; nothing is fitted again in between.
+
+    Args:
+      data: as `fit` takes it.
+      horizon: steps ahead.
+      season: as `fit` takes it.
+      origins: how many, at most, evenly spread over the test part.
+      test: the test part's share of the shortest series; it holds one horizon at least.
+      cell: as `fit` takes it.
+      hidden: as `fit` takes it.
+      networks: as `fit` takes it.
+      seed: as `fit` takes it.
+      log: as `fit` takes it.
+
+    Raises:
+      InputError: as `fit`, or if too few rows are left to fit to.
+    """
+    panel = panel_of(data, season)
+    if not 0 < test < 1 or origins < 1:
+        raise InputError(f"test must be above 0 and below 1, origins at least 1; got {test} and {origins}")
+    options_for(panel, horizon, season, cell, hidden, networks, seed, log)  # refuses before the series are cut
+    shortest = min(len(series.values) for series in panel.series)
+    held = max(horizon, round(test * shortest))
+    if shortest - held < 8:
+        raise InputError(
+            f"the shortest series has {shortest} rows, and a test part of {held} leaves {shortest - held} to fit "
+            "to; 8 are needed. Give more rows or a shorter horizon"
+        )
+    early = panel._replace(series=tuple(
+        s._replace(values=s.values[:-held], past=s.past[:-held], future=s.future[: len(s.values)],
+                   stamps=None if s.stamps is None else s.stamps[:-held]) for s in panel.series))  # fmt: skip
+    options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
+    values, covariates, _ = arrays(panel, early, horizon)
+    cut = len(values) - held
+    model = combined.fit(values[:cut], covariates[:cut], options)
+    at = combined.origins_between(cut - 1, len(values) - horizon - 1, origins)
+    found = combined.forecast(model, options, values, covariates, at, cut)
+    paths = {OURS: found.point, **dict(zip((*simple_members.NAMES, f"{cell} alone"), found.members, strict=True)),
+             **_simple(values, at, cut, options)}  # fmt: skip
+    paths = {name: path for name, path in paths.items() if np.isfinite(path).all()}
+    actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found.scaled, LEVELS)
+    names = tuple(series.name for series in panel.series)
+    table = _table(names, values[:cut], actual, paths, quantiles, options.seasons[0], at)
+    return Backtest(Forecaster(options, early, model), names, at, *_times(panel, values, at, horizon), actual, paths,
+                    quantiles, table)  # fmt: skip
+
+
+def _simple(values: np.ndarray, at: np.ndarray, cut: int, options: combined.Options) -> dict[str, np.ndarray]:
+    """Return forecasts for comparison: naive ones, and a plain autoregression of seasonal changes."""
+    season, h = options.seasons[0], options.horizon
+    scaling = Scaling.fit(values[:cut], season, options.log)
+    z = scaling.forward(values)
+    lag = season if 3 * season <= np.isfinite(values[:cut]).sum(0).min() else 1
+    linear = autoregression.fit(z[:cut], (season,), lag, plain=True)
+    return {
+        "naive": simple.seasonal_naive(values, at, h, 1),
+        "seasonal naive": simple.seasonal_naive(values, at, h, season),
+        "drift": simple.drift(values, at, h),
+        "linear autoregression": scaling.inverse(autoregression.paths(linear, z, at, h, (season,))),
+    }
+
+
+def _table(
+    names: tuple[str, ...], train: np.ndarray, actual: np.ndarray, paths: dict[str, np.ndarray],
+    quantiles: np.ndarray, season: int, at: np.ndarray,
+) -> list[Score]:  # fmt: skip
+    h = actual.shape[-1]
+    lag = math.ceil(h / max(1, int(at[1] - at[0]))) - 1 if len(at) > 1 else 0
+    place = {level: int(np.searchsorted(LEVELS, level)) for level in (0.025, 0.1, 0.9, 0.975)}
+    table = []
+    for n, name in enumerate(names):
+        truth, known = actual[:, n], train[np.isfinite(train[:, n]).argmax() :, n]
+        losses = {k: np.nanmean(np.abs(path[:, n] - truth), axis=1) for k, path in paths.items()}
+        for kind, path in paths.items():
+            made = path[:, n]
+            scaled = scores.mase(truth, made, known, season if season < len(known) else 1)
+            row = Score(name, kind, scaled, scores.smape(truth, made), scores.rmse(truth, made))
+            if kind == OURS:
+                q = quantiles[:, n]
+                inside = [scores.coverage(truth, q[..., place[a]], q[..., place[b]]) for a, b in CENTRAL]
+                row = row._replace(crps=scores.crps(truth, q, LEVELS), coverage80=inside[0],
+                                   coverage95=inside[1])  # fmt: skip
+            else:
+                statistic, p = scores.diebold_mariano(losses[OURS], losses[kind], lag)
+                row = row._replace(statistic=statistic, p_value=p)
+            table.append(row)
+    return table
+
+
+def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tuple[tuple, tuple]:
+    """Return for each series the stamps of origins ``[O]`` and of what is forecast ``[O, h]``."""
+    steps, origins, ahead = at[:, None] + 1 + np.arange(horizon), [], []
+    for series in panel.series:
+        offset = len(values) - len(series.values)
+        rows = np.arange(len(series.values)) if series.stamps is None else series.stamps.to_numpy()
+        origins.append(rows[at - offset])
+        ahead.append(rows[steps - offset])
+    return tuple(origins), tuple(ahead)
+
+
+def _against_simple(result: Backtest) -> str:
+    simple_names = ("naive", "seasonal naive", "drift", "linear autoregression")
+    error = {name: np.array([s.mase for s in result.table if s.forecast == name]) for name in (OURS, *simple_names)}
+    kept = np.isfinite(np.stack(list(error.values()))).all(0)
+    mean = {name: float(np.mean(e[kept])) if kept.any() else math.inf for name, e in error.items()}
+    best = min(simple_names, key=lambda name: mean[name])
+    if not kept.any() or mean[best] == 0:
+        return "The test part repeats the training rows exactly, and there is nothing to compare."
+    change = 100 * (1 - mean[OURS] / mean[best])
+    text = f"The forecaster's MASE is {mean[OURS]:.3f}, {abs(change):.0f}% {'below' if change >= 0 else 'above'} {best}"
+    if len(result.names) > 1:
+        won = np.mean([error[OURS][kept] < error[best][kept]]) * 100
+        return f"{text} ({mean[best]:.3f}), and lower on {won:.0f}% of {int(kept.sum())} series."
+    p = next(s.p_value for s in result.table if s.forecast == best)
+    sure = f"p = {p:.2f}" if p >= 0.005 else "p < 0.005"
+    if p > 0.05:
+        return f"{text} ({mean[best]:.3f}), a difference that {len(result.origins)} origins do not confirm ({sure})."
+    return f"{text} ({mean[best]:.3f}; {sure})."
+
+
+def _of_network(result: Backtest) -> str:
+    model, cell = result.forecaster.model, result.forecaster.options.cell
+    if not result.forecaster.options.networks:
+        return "No network was asked for."
+    if not np.isfinite(model.gain):
+        return f"At the validation origins the {cell} network was of no use: its weight went to the simple forecasts."
+    share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
+    what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
+    if gain <= 0:
+        return f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among six."
+    return f"At the validation origins {what} took {gain:.1f}% off the error; its weight is {share:.0f}%."

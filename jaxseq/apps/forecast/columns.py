@@ -1,0 +1,202 @@
+"""What each column of a table is for: targets, covariates, an id; and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxseq.apps.forecast.cells import MISSING, Numbers, numbers
+from jaxseq.apps.forecast.dates import kind, text_of
+from jaxseq.apps.forecast.forms import DATE_WORDS
+from jaxseq.apps.forecast.table import Table
+from jaxseq.errors import InputError
+
+ROW_NAMES = frozenset("index id row no no. nr n num number instant rownames rowid obs t step # 序号 编号".split())
+"""Names of columns that number the rows, in lower case."""
+CATEGORIES = 10
+"""Categories of text that become columns of 0 and 1; more are refused."""
+
+
+class Columns(NamedTuple):
+    """The names of columns by what they are for."""
+
+    dates: tuple[str, ...]
+    id: str | None
+    target: tuple[str, ...]
+    past: tuple[str, ...]
+    future: tuple[str, ...]
+    static: tuple[str, ...]
+
+
+class Reader:
+    """The numbers of a table's columns, read once; the mark before decimals is decided over all of them.
+
+    Args:
+      table: the table.
+      decimal: ``.`` or ``,``; None finds it.
+
+    Raises:
+      InputError: for another mark.
+    """
+
+    def __init__(self, table: Table, decimal: str | None) -> None:
+        if decimal not in (None, ".", ","):
+            raise InputError(f"--decimal is the mark before decimals, . or ,; got {decimal!r}")
+        self.table, self.decimal = table, decimal
+        self.found: dict[str, Numbers] = {}
+        self.plain = table.separator != ";" and decimal != ","
+        self.notes: list[str] = []
+
+    def read(self, name: str) -> Numbers:
+        """Return the readings of a column of text."""
+        if name not in self.found:
+            self.found[name] = numbers(self.table.frame[name].to_numpy(), self.plain)
+        return self.found[name]
+
+    def is_numbers(self, name: str) -> bool:
+        """Return whether a column is one of numbers, if with mistakes."""
+        if self.table.is_text(name):
+            return self.read(name).is_meant
+        return self.table.frame[name].dtype.kind == "f"
+
+    def values(self, name: str) -> np.ndarray:
+        """Return a column's numbers, float64, NaN where missing.
+
+        Raises:
+          InputError: for a cell that is no number, an infinite one, two units, and where a comma may stand before
+            decimals or between thousands.
+        """
+        values = self._of_text(name) if self.table.is_text(name) else self.table.frame[name].to_numpy(np.float64)
+        infinite = np.flatnonzero(np.isinf(values))
+        if len(infinite):
+            raise InputError(
+                f"{self.table.at(int(infinite[0]))}: column {name!r} has an infinite value; cells like it: "
+                f"{len(infinite)}. Empty them, or correct them"
+            )
+        return values
+
+    def _of_text(self, name: str) -> np.ndarray:
+        table, reading, cells = self.table, self.read(name), self.table.frame[name].to_numpy()
+        if not reading.values:
+            row = int(reading.unread[0])
+            raise InputError(
+                f"{table.at(row)}: column {name!r} has {cells[row][:60]!r}, expected a number; cells like it: "
+                f"{len(reading.unread)}. Correct them, or leave them empty where there is no value"
+            )
+        self._check_units(name, reading)
+        if reading.differ is None:
+            mark = next(iter(reading.values))
+            if self.decimal not in (None, mark) and reading.marked:
+                row = next(i for i, cell in enumerate(cells) if mark in cell)
+                raise InputError(
+                    f"{table.at(row)}: column {name!r} has {cells[row]!r}, no number with --decimal {self.decimal}"
+                )
+            return reading.values[mark]
+        decided = self.decimal or self._mark()
+        if decided is None:
+            row = reading.differ
+            both = " or ".join(f"{reading.values[mark][row]:.12g} (--decimal {mark})" for mark in ".,")
+            raise InputError(f"{table.at(row)}: column {name!r} has {cells[row]!r}, which may be {both}: choose one")
+        return reading.values[decided]
+
+    def _mark(self) -> str | None:
+        """Return the mark before decimals that all the columns have which show it, if they agree."""
+        text = [name for name in self.table.frame if self.table.is_text(name)]
+        marks = {m for name in text if self.read(name).marked and self.is_numbers(name) for m in self.read(name).values}
+        return marks.pop() if len(marks) == 1 else None
+
+    def _check_units(self, name: str, reading: Numbers) -> None:
+        units = sorted(reading.units - {""})
+        # 5% and 5 may be a hundred times as much; a currency is often written in the first row alone.
+        if len(units) > 1 or ("%" in units and "" in reading.units):
+            shown = " and ".join(repr(unit) for unit in (*units, *([] if len(units) > 1 else [""])))
+            raise InputError(f"{self.table.where}: column {name!r} has cells with the units {shown}; use one")
+        if units:
+            self.notes.append(f"{name}: numbers in {units[0]}")
+
+
+def roles(
+    table: Table,
+    reader: Reader,
+    dates: tuple[str, ...],
+    *,
+    target: tuple[str, ...],
+    id: str | None,
+    id_columns: bool,
+    past: tuple[str, ...],
+    future: tuple[str, ...],
+    static: tuple[str, ...],
+) -> tuple[Columns, tuple[str, ...]]:
+    """Return what each column is for, and a line on those that are left out.
+
+    Raises:
+      InputError: if a column is named twice, or none is left to forecast.
+    """
+    used = [*dates, *([] if id is None else [id]), *past, *future, *static]
+    twice = next((name for name in [*target, *used] if [*target, *used].count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"column {twice!r} is named twice; a column is a date, an id, a target or one covariate")
+    free = [name for name in table.frame if name not in used and name not in target]
+    reasons = {name: _reason(table, reader, name) for name in free}
+    found = tuple(target) or tuple(name for name in free if reasons[name] is None)
+    if not found:
+        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or "the file has dates alone"
+        raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
+    if id_columns and not target:
+        text = next((name for name, why in reasons.items() if why and why.startswith("text")), None)
+        if text is not None:
+            raise InputError(f"{table.where}: with --id-columns each column is a series; {text!r} is {reasons[text]}")
+    left = [f"{name} ({reasons[name] or 'not named as a target'})" for name in free if name not in found]
+    notes = (f"left out: {', '.join(left)}",) if left else ()
+    return Columns(dates, id, found, tuple(past), tuple(future), tuple(static)), notes
+
+
+def _reason(table: Table, reader: Reader, name: str) -> str | None:
+    """Return why a column cannot be a target unless it is named, or None."""
+    if table.frame[name].dtype.kind == "M":
+        return "dates"
+    cells = text_of(table, name)
+    first = next((cell for cell in cells if cell.casefold() not in MISSING), None)
+    if first is None:
+        return "empty"
+    if not reader.is_numbers(name):
+        found = kind(table, name)
+        return "dates" if found == "date" else f"text, such as {first[:30]!r}"
+    if name.casefold() in DATE_WORDS and kind(table, name) is not None:
+        return "dates"
+    if name.startswith("Unnamed:") or name.casefold() in ROW_NAMES:
+        values = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy()
+        if values[0] in (0, 1) and (np.diff(values) == 1).all():
+            return "row numbers"
+    return None
+
+
+def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return columns as float64 ``[T, C]``, text as columns of 0 and 1, and a line on these.
+
+    Raises:
+      InputError: for text of more than `CATEGORIES` categories, and what `Reader.values` raises.
+    """
+    columns, notes = [np.zeros((len(table.frame), 0))], []
+    for name in names:
+        if table.frame[name].dtype.kind == "M":
+            raise InputError(f"{table.where}: column {name!r} holds dates; a covariate holds numbers or categories")
+        if reader.is_numbers(name):
+            columns.append(reader.values(name)[:, None])
+            continue
+        cells = table.frame[name].to_numpy()
+        categories = sorted({cell for cell in cells if cell.casefold() not in MISSING})
+        if not 0 < len(categories) <= CATEGORIES:
+            raise InputError(
+                f"{table.where}: column {name!r} is text of {len(categories)} categories; a covariate has numbers, or "
+                f"1 to {CATEGORIES} categories"
+            )
+        shown = categories[1:] if len(categories) == 2 else categories  # of two, one column says all
+        columns.append((cells[:, None] == np.array(shown, object)).astype(np.float64))
+        notes.append(
+            f"{name}: text, 1 where it is {', '.join(map(repr, shown))}" + ", a column each" * (len(shown) > 1)
+        )
+    return np.concatenate(columns, axis=1), tuple(notes)

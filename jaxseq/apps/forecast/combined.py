@@ -1,0 +1,261 @@
+"""The model of a panel: simple forecasts and networks, weighed by their errors at validation origins, with intervals.
+
+Twice fitted: on the rows before the validation part, to see what each forecast is worth there and how far off the
+combination is; then on all rows, for use. Every array is ``[T, N]`` (rows, series), the series aligned at their ends.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.apps.custom import find_cell
+from jaxseq.apps.forecast import fit as training, members as simple_members, network as networks
+from jaxseq.apps.forecast.members import Members
+from jaxseq.apps.forecast.network import Design, Network
+from jaxseq.apps.forecast.scaling import Scaling
+from jaxseq.apps.forecast.simple import targets
+
+ORIGINS = 20
+"""Validation origins, at most."""
+HELD = 0.25
+"""Share of the training rows, the last ones, that validation forecasts; at least the horizon."""
+GRID = np.linspace(0, 1, 201)
+"""Probabilities at which the size of errors is kept."""
+ENOUGH = 200
+"""Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
+
+
+HARM = 1.03
+"""The network is left out where the validation error with it is more than this, relative to that without."""
+
+
+class Options(NamedTuple):
+    """Settings of a model; hashable.
+
+    Fields:
+      horizon: steps ahead.
+      seasons: rows in each season, the shortest first; ``(1,)`` for none.
+      cell: a name of `CELLS`, or where its code is.
+      hidden: its units.
+      networks: how many are averaged; 0 leaves the network out.
+      seed: of the first.
+      log: take the logarithm of every series that allows it, or of none; None: where a test asks for it.
+    """
+
+    horizon: int
+    seasons: tuple[int, ...]
+    cell: str = "gru"
+    hidden: int = 24
+    networks: int = 5
+    seed: int = 0
+    log: bool | None = None
+
+
+class Model(NamedTuple):
+    """A fitted model.
+
+    Fields:
+      scaling: of all rows.
+      members: the simple forecasts.
+      weights: ``[K + 1, N]``, of the simple forecasts and, last, of the network; they sum to 1.
+      network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
+      spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
+      sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
+      gain: validation error with the network over that without, geometric mean over series; infinite where it was
+        left out.
+      stopped: at which of the reports training was stopped; 0 is the line alone.
+    """
+
+    scaling: Scaling
+    members: Members
+    weights: np.ndarray
+    network: Network
+    spread: np.ndarray
+    sizes: np.ndarray
+    gain: np.ndarray
+    stopped: np.ndarray
+
+
+def design_of(options: Options, rows: int, covariates: int) -> Design:
+    """Return the network's design for a panel whose longest series has so many training rows."""
+    return networks.design(options.horizon, options.seasons, rows, options.hidden, covariates)
+
+
+def held_rows(values: np.ndarray, horizon: int) -> int:
+    """Return how many of the last rows validation forecasts: a quarter of the shortest series, at least the horizon.
+
+    Where a series is too short for that, a third of it: its validation then ends before the horizon does.
+    """
+    shortest = int(np.isfinite(values).sum(0).min())
+    wanted = max(horizon, round(HELD * shortest))
+    return wanted if shortest - wanted >= 8 else max(1, shortest // 3)
+
+
+def origins_between(first: int, last: int, most: int) -> np.ndarray:
+    """Return at most so many origins from `first` to `last`, evenly spread, both included."""
+    return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
+
+
+def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
+    """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``."""
+    T, h, seasons = len(values), options.horizon, options.seasons
+    inner = T - held_rows(values, h)
+    scaling = Scaling.fit(values[:inner], seasons[0], options.log)
+    z = scaling.forward(values)
+    origins = origins_between(inner - 1, T - h - 1, ORIGINS)
+    truth = targets(z, origins, h)
+    early = simple_members.fit(z[:inner], seasons, h)
+    found = simple_members.paths(early, z, origins, h, seasons)
+    alone = simple_members.weights(found, truth)
+    base = simple_members.combine(alone, found)
+    weights, gain, stopped, point = np.concatenate([alone, 0 * alone[:1]]), np.inf, 0, base
+    design = design_of(options, T, covariates.shape[-1])
+    if options.networks:
+        every = _trained(options, design, z, covariates, inner)
+        for report in range(training.REPORTS + 1):
+            path = _network_paths(options, design, _at(every, report), z, covariates, origins)
+            both = np.concatenate([found, path[None]])
+            weighed = simple_members.weights(both, truth)
+            mixed = simple_members.combine(weighed, both)
+            ratio = _relative(mixed, base, truth)
+            if ratio < min(gain, HARM):
+                weights, gain, stopped, point = weighed, ratio, report, mixed
+    spread = _spread(early, alone, z[:inner], h, seasons)
+    sizes = _sizes(np.abs(point - truth) / spread)
+    scaling = Scaling.fit(values, seasons[0], options.log)
+    z = scaling.forward(values)
+    late = simple_members.fit(z, seasons, h)
+    network = _nothing()
+    if gain < np.inf:
+        network = _at(_trained(options, design, z, covariates, T), stopped)
+    spread = _spread(late, alone, z, h, seasons)
+    return Model(scaling, late, weights, network, spread, sizes, np.array(gain), np.array(stopped))
+
+
+def _nothing() -> Network:
+    empty = np.zeros(0, np.float32)
+    return Network(empty, empty, networks.Affine(empty, empty))  # type: ignore[arg-type]
+
+
+def _trained(options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, cut: int) -> Network:
+    """Return the networks at every report, trained on rows before `cut`."""
+    past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
+    line = training.fit_line(design, past, covariates, cut, options.seed)
+    known = int(np.isfinite(z).sum())
+    plan = training.plan(known, options.networks)
+    rows = training.rows_of(design, past, covariates)
+    return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
+
+
+def _at(every: Network, report: int) -> Network:
+    """Return the networks as they were at a report; at report 0 the line alone."""
+    chosen = jax.tree.map(lambda a: a[max(report - 1, 0)], every)
+    return chosen if report else chosen._replace(head=jax.tree.map(jnp.zeros_like, chosen.head))
+
+
+def _network_paths(
+    options: Options, design: Design, network: Network, z: np.ndarray, covariates: np.ndarray, origins: np.ndarray
+) -> np.ndarray:
+    """Return the networks' mean forecasts ``[O, N, h]``, in calls of one shape."""
+    series, ends = np.tile(np.arange(z.shape[1]), len(origins)), np.repeat(origins, z.shape[1])
+    size = min(networks.AT_ONCE, 1 << (len(ends) - 1).bit_length())
+    run, parts = networks.compiled(find_cell(options.cell), design), []
+    for first in range(0, len(ends), size):
+        some = np.arange(first, first + size) % len(ends)  # the last call is filled up with what is there
+        parts.append(
+            np.asarray(run(network, training.gathered(design, z, covariates, series[some], ends[some])), float)
+        )
+    return np.concatenate(parts)[: len(ends)].reshape(len(origins), z.shape[1], -1)
+
+
+def _relative(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean absolute error of ours over theirs, geometric mean over series."""
+    a, b = (np.nanmean(np.abs(f - truth), axis=(0, 2)) for f in (ours, theirs))
+    kept = np.isfinite(a) & np.isfinite(b)
+    return float(np.exp(np.mean(np.log(np.maximum(a[kept], 1e-12)) - np.log(np.maximum(b[kept], 1e-12)))))
+
+
+def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, seasons: tuple[int, ...]) -> np.ndarray:
+    """Return ``[N, h]``, the mean absolute error of the simple combination by step, over origins in ``z [T, N]``.
+
+    Halfway, on a logarithmic scale, to the panel's typical one: that of a short series is a poor estimate, and
+    intervals that trust it are wider for the same coverage.
+    """
+    begun = np.isfinite(z).argmax(0)
+    start = begun + (len(z) - begun) // 5  # before that a series has seen too little
+    origins = origins_between(int(start.min()), len(z) - 2, max(41, 40_000 // z.shape[1] // horizon))
+    found = simple_members.combine(weight, simple_members.paths(members, z, origins, horizon, seasons))
+    error = np.abs(found - targets(z, origins, horizon))
+    error[origins[:, None] < start] = np.nan
+    counts = np.isfinite(error).sum(0)
+    mean = np.nansum(error, axis=0) / np.maximum(counts, 1)
+    mean = np.where(counts > 0, mean, mean.max(1, keepdims=True))
+    size = np.log(np.maximum(np.maximum.accumulate(mean, axis=1), 1e-9))
+    return np.exp((size + size.mean(0)) / 2)
+
+
+def _sizes(ratio: np.ndarray) -> np.ndarray:
+    """Return quantiles ``[h, 201]`` of ``ratio [O, N, h]`` that hold for a new error as well (split conformal).
+
+    Of n errors that are exchangeable with a new one, the k-th smallest is at least as large as it with probability
+    k / (n + 1); those of one series and neighbouring origins are not quite that, so that coverage is measured as well.
+
+    Reference: Lei et al. 2018, "Distribution-free predictive inference for regression", section 2.2.
+    """
+    h = ratio.shape[-1]
+    steps = [ratio[..., j][np.isfinite(ratio[..., j])] for j in range(h)]
+    if min(map(len, steps)) < ENOUGH:
+        pooled = ratio[np.isfinite(ratio)]
+        steps = [pooled] * h
+    out = []
+    for errors in steps:
+        ordered = np.sort(errors)
+        place = np.ceil(GRID * (len(ordered) + 1)).astype(int) - 1
+        out.append(ordered[np.clip(place, 0, len(ordered) - 1)])
+    return np.maximum.accumulate(np.stack(out), axis=1)
+
+
+class Forecasts(NamedTuple):
+    """Forecasts from O origins.
+
+    Fields:
+      point: ``[O, N, h]``, the centre of the distribution.
+      members: ``[K + 1, O, N, h]``, the simple forecasts and the network's (NaN where it has no weight).
+      scaled: ``[O, N, h]``, the centre on the model's scale.
+    """
+
+    point: np.ndarray
+    members: np.ndarray
+    scaled: np.ndarray
+
+
+def forecast(
+    model: Model, options: Options, values: np.ndarray, covariates: np.ndarray, origins: np.ndarray, rows: int
+) -> Forecasts:
+    """Forecast from ``origins [O]`` of ``values [T, N]``, whose first row is that of the `rows` training rows."""
+    z = model.scaling.forward(values)
+    h, seasons = options.horizon, options.seasons
+    found = simple_members.paths(model.members, z, origins, h, seasons)
+    path = np.full(found.shape[1:], np.nan)
+    if model.network.line.size:
+        path = _network_paths(
+            options, design_of(options, rows, covariates.shape[-1]), model.network, z, covariates, origins
+        )
+    scaled = simple_members.combine(model.weights[:-1], found)
+    if model.network.line.size:
+        scaled = scaled + model.weights[-1][:, None] * path
+    every = np.stack([model.scaling.inverse(f) for f in (*found, path)])
+    return Forecasts(model.scaling.inverse(scaled), every, scaled)
+
+
+def quantiles(model: Model, scaled: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return ``[O, N, h, Q]``: the centre, and errors to both sides as often as validation had them."""
+    parts = []
+    for level in levels:
+        size = np.array([np.interp(abs(2 * level - 1), GRID, row) for row in model.sizes])  # [h]
+        parts.append(model.scaling.inverse(scaled + np.sign(level - 0.5) * size * model.spread))
+    return np.stack(parts, axis=-1)

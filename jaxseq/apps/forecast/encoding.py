@@ -1,0 +1,130 @@
+"""The bytes of a file that a user names, as text: unpacked, refused where they are no text, and decoded."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import re
+import zlib
+from pathlib import Path
+
+from jaxseq.apps.reading import INVISIBLE, read_bytes
+from jaxseq.errors import InputError
+
+LARGEST = 2**30
+"""Bytes of a file, unpacked, above which it is refused: a device or a bomb, or a table to be aggregated first."""
+EXPECTED = "a table as CSV, TSV or Parquet"
+SIGNATURES = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"SQLite format 3": "a database",
+    b"\x93NUMPY": "a NumPy array",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"(\xb5/\xfd": "a zstd archive",
+    b"version https://git-lfs": "a Git LFS pointer and not the file itself",
+}
+"""How files that are not text begin."""
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it comes first
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Control characters: none is meant, and ESC would reach the terminal."""
+
+
+def unpacked(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked where gzip packed them.
+
+    Raises:
+      InputError: if the file cannot be read, is a device, is damaged, or is larger than `LARGEST`.
+    """
+    if path.is_char_device() or path.is_block_device():
+        raise InputError(f"{path} is a device; expected {EXPECTED}")
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise InputError(_too_large(path))
+    raw = read_bytes(path, EXPECTED)
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
+    if len(raw) > LARGEST:
+        raise InputError(_too_large(path))
+    return raw
+
+
+def _too_large(path: Path) -> str:
+    return f"{path} holds more than {LARGEST / 2**30:g} GiB; aggregate the rows first (hours instead of seconds, say)"
+
+
+def decoded(raw: bytes, path: Path) -> tuple[str, str]:
+    r"""Return text with ``\n`` between lines, and the encoding it was in.
+
+    The first that fits: a byte order mark; zero bytes at every other place (UTF-16 without a mark); UTF-8; GB18030,
+    where most of what is not ASCII comes out as one of the 3,755 most frequent characters of Chinese, or its
+    punctuation; latin-1 as Windows has it (CP1252), which fits anything.
+
+    Raises:
+      InputError: if the bytes are no text, or text of another kind (HTML, JSON).
+    """
+    for start, what in SIGNATURES.items():
+        if raw.startswith(start):
+            raise InputError(f"{path} is {what}; expected {EXPECTED}: save or export it as CSV")
+    encoding = _encoding(raw)
+    if encoding is None:
+        raise InputError(f"{path} is a binary file (a zero byte at {raw.index(0)}); expected {EXPECTED}")
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is broken {encoding} text (at byte {error.start}); save it again as UTF-8") from error
+    text = INVISIBLE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    controls = len(CONTROL.findall(text))
+    if controls > 10 and controls > len(text) / 100:
+        raise InputError(f"{path} is a binary file ({controls} control characters); expected {EXPECTED}")
+    text = CONTROL.sub("", text)
+    _check_is_a_table(text.lstrip()[:200].lower(), path)
+    return text, encoding
+
+
+def _encoding(raw: bytes) -> str | None:
+    """Return the encoding by the rules of `decoded`, None for a binary file."""
+    for mark, name in MARKS.items():
+        if raw.startswith(mark):
+            return name
+    if b"\0" in raw:
+        start = raw[:4096]
+        even, odd = (start[k::2].count(0) / max(1, len(start[k::2])) for k in (0, 1))
+        return "utf-16-le" if odd > 0.3 > even else "utf-16-be" if even > 0.3 > odd else None
+    for name in ("utf-8", "gb18030", "cp1252"):
+        try:
+            text = raw.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if name != "gb18030" or _is_chinese(text):
+            return name
+    return "latin-1"
+
+
+def _is_chinese(text: str) -> bool:
+    """Return whether more than half of what is not ASCII is in GB 2312's punctuation (row 1) or level 1 (16 to 55)."""
+    beyond = [c.encode("gb18030") for c in text[:100_000] if c > "\x7f"]
+    common = sum(len(c) == 2 and (c[0] == 0xA1 or 0xB0 <= c[0] <= 0xD7) and c[1] >= 0xA1 for c in beyond)
+    return 2 * common > len(beyond)
+
+
+def _check_is_a_table(start: str, path: Path) -> None:
+    if not start:
+        raise InputError(f"{path} is empty; expected {EXPECTED}")
+    if start.startswith("<"):
+        raise InputError(f"{path} is an HTML or XML page; expected {EXPECTED}: download the file that the page links")
+    if start.startswith(("{", "[")):
+        raise InputError(f"{path} is JSON; expected {EXPECTED}: pandas.read_json makes a DataFrame, which is read too")

@@ -1,0 +1,181 @@
+"""Training: several networks side by side in one program, on windows drawn at random, validated as they go."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from jaxseq.apps.forecast import network as networks
+from jaxseq.apps.forecast.network import Design, Network, Window
+from jaxseq.cells import Cell
+from jaxseq.notation import Array, Key
+
+REPORTS = 8
+"""How often a training is validated."""
+SMOOTH = 0.1
+"""Errors below this, in units of a series' scale, count by their square, larger ones by their size."""
+FOR_LINE = 30_000
+"""Windows that the line is fitted to, at most."""
+
+
+class Rows(NamedTuple):
+    """All rows of a panel as a network reads them, with room before and after.
+
+    Fields:
+      z: float32 ``[N, before + T + after]``, 0 where missing.
+      known: bool, the same shape.
+      first: int32 ``[N]``, the first row of each series.
+      covariates: float32 ``[N, before + T + after, C]``.
+    """
+
+    z: Array
+    known: Array
+    first: Array
+    covariates: Array
+
+
+def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray) -> Rows:
+    """Return ``z [T, N]`` and ``covariates [T, N, C]`` with `design.rows` rows before and the horizon after."""
+    room = ((design.rows, design.horizon), (0, 0))
+    z = np.pad(z, room, constant_values=np.nan).T
+    covariates = np.moveaxis(np.pad(covariates, (*room, (0, 0))), 1, 0)
+    known = np.isfinite(z)
+    first = jnp.asarray(known.argmax(1) - design.rows, jnp.int32)
+    return Rows(
+        jnp.asarray(np.nan_to_num(z), jnp.float32), jnp.asarray(known), first, jnp.asarray(covariates, jnp.float32)
+    )
+
+
+def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
+    """Return the windows that end at row ``ends [B]`` of ``series [B]``."""
+    before = lax.broadcasted_iota(jnp.int32, (1, design.rows), 1) + ends[:, None] + 1
+    z, known, covariates = (a[series[:, None], before] for a in (rows.z, rows.known, rows.covariates))
+    return Window(z.T, known.T, ends, jnp.moveaxis(covariates[:, design.reach :], 0, 1))
+
+
+def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.ndarray, ends: np.ndarray) -> Window:
+    """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
+
+    In NumPy: what is compiled then sees windows alone, of one shape, however long the series is.
+    """
+    at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
+    rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
+    late = at[design.reach :]
+    around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
+    whole, beside = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
+    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends, jnp.int32), beside)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _views(design: Design, window: Window) -> tuple[Array, Array]:
+    line, _, level = networks.look(design, window)
+    return line[-1], level[-1]
+
+
+def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, seed: int) -> np.ndarray:
+    """Return the line ``[X, h]``: ridge over windows of all series, of what lies before row `cut`.
+
+    Each window counts by the inverse of its size, so that no series rules; targets beyond the 99.5th percentile are
+    drawn in.
+    """
+    draw = np.random.default_rng(seed)
+    seen = np.cumsum(np.isfinite(z[:cut]), axis=0)
+    ends, series = np.nonzero((seen[:-1] >= min(len(design.lags), cut // 3)) & np.isfinite(z[1:cut]))
+    chosen = np.sort(draw.choice(len(ends), min(FOR_LINE, len(ends)), replace=False))
+    ends, series = ends[chosen], series[chosen]
+    X, level = (np.asarray(a, float) for a in _views(design, gathered(design, z, covariates, series, ends)))
+    limited = np.concatenate([z[:cut], np.full((design.horizon, z.shape[1]), np.nan)])
+    Y = limited[ends[:, None] + 1 + np.arange(design.horizon), series[:, None]] - level[:, None]
+    size = np.maximum(np.abs(X).mean(1, keepdims=True), 0.3)
+    X, Y = X / size, Y / size
+    most = np.nanquantile(np.abs(Y), 0.995)
+    line = np.zeros((X.shape[1], design.horizon))
+    for step in range(design.horizon):
+        kept = np.isfinite(Y[:, step])
+        A, y = X[kept], np.clip(Y[kept, step], -most, most)
+        line[:, step] = np.linalg.solve(A.T @ A + (1e-3 * len(A) + 1e-9) * np.eye(A.shape[1]), A.T @ y)
+    return line
+
+
+class Plan(NamedTuple):
+    """How long and with what: steps in all (a multiple of `REPORTS`), windows in a batch, networks, learning rate."""
+
+    steps: int
+    batch: int
+    networks: int
+    rate: float
+
+
+def plan(windows: int, networks: int) -> Plan:
+    """Return the plan for so many windows to train on."""
+    steps = int(np.clip(30 * np.sqrt(windows), 200, 1200)) // REPORTS * REPORTS
+    return Plan(steps, int(np.clip(windows // 4, 16, 128)), networks, 3e-3)
+
+
+def train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, cut: int, seed: int) -> Network:
+    """Return every report's networks, leaves ``[REPORTS, networks, ...]``: training may be stopped at any of them.
+
+    Only rows before `cut` are trained on.
+    """
+    key = jax.random.key(seed, impl="threefry2x32")
+    return _train(cell, design, plan, rows, jnp.asarray(line, jnp.float32), jnp.int32(cut), key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut: Array, key: Key) -> Network:
+    least = jnp.minimum(jnp.int32(design.level + 2), cut // 4)
+    lengths = jnp.maximum(cut - rows.first - least - 1, 1).astype(jnp.float32)
+    chances = jnp.log(lengths)
+    optimise = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(optax.cosine_decay_schedule(plan.rate, plan.steps), weight_decay=1e-3),
+    )
+    ahead = jnp.arange(1, design.horizon + 1, dtype=jnp.int32)
+    late = jnp.arange(design.window) >= design.window // 2
+
+    def loss(trained: tuple, key: Key) -> Array:
+        k_series, k_end, k_drop = jax.random.split(key, 3)
+        series = jax.random.categorical(k_series, chances, shape=(plan.batch,)).astype(jnp.int32)
+        ends = (
+            cut
+            - 2
+            - jnp.floor(jax.random.uniform(k_end, (plan.batch,), jnp.float32) * lengths[series]).astype(jnp.int32)
+        )
+        window = windows(design, rows, series, ends)
+        at = ends[None] - jnp.arange(design.window - 1, -1, -1, dtype=jnp.int32)[:, None]  # [window, B]
+        follow = at[..., None] + ahead
+        place = (series[None, :, None], follow + design.rows)
+        counted = (
+            rows.known[place] & (follow < cut) & late[:, None, None] & (at >= rows.first[series] + least)[..., None]
+        )
+        made = networks.forecast(cell, design, Network(line, *trained), window, k_drop)
+        e = jnp.where(counted, made - rows.z[place], jnp.float32(0))
+        error = jnp.sqrt(e * e + jnp.float32(SMOOTH**2)) - jnp.float32(SMOOTH)
+        return error.sum() / jnp.maximum(counted.sum(), 1).astype(jnp.float32)
+
+    def one(key: Key) -> Network:
+        k_init, k_steps = jax.random.split(key)
+        start = networks.init(k_init, cell, design, line)
+
+        def step(carry: tuple, key: Key) -> tuple[tuple, None]:
+            trained, state = carry
+            updates, state = optimise.update(jax.grad(loss)(trained, key), state, trained)
+            return (optax.apply_updates(trained, updates), state), None
+
+        def report(carry: tuple, keys: Key) -> tuple[tuple, tuple]:
+            carry, _ = lax.scan(step, carry, keys)
+            return carry, carry[0]
+
+        trained = (start.cell, start.head)
+        keys = jax.random.split(k_steps, (REPORTS, plan.steps // REPORTS))
+        _, kept = lax.scan(report, (trained, optimise.init(trained)), keys)
+        return Network(jnp.broadcast_to(line, (REPORTS, *line.shape)), *kept)
+
+    every = jax.vmap(one)(jax.random.split(key, plan.networks))
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), every)

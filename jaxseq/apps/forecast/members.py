@@ -1,0 +1,65 @@
+"""The simple forecasts that a network is combined with, each fitted once and rolled out from any origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.apps.forecast import autoregression, smoothing
+from jaxseq.apps.forecast.autoregression import Autoregression
+from jaxseq.apps.forecast.simple import filled, targets
+from jaxseq.apps.forecast.smoothing import Smoothing
+
+NAMES = ("theta", "level smoothing", "damped trend", "AR of changes", "AR")
+"""In the order of the first axis of `paths`."""
+BEYOND = 2.0
+"""A forecast stays within so many times the largest change that the training rows show over as many steps."""
+
+
+class Members(NamedTuple):
+    """Fitted simple forecasts, and the largest change ``[N, h]`` over each number of steps in the training rows."""
+
+    smoothing: Smoothing
+    changes: Autoregression
+    levels: Autoregression
+    reach: np.ndarray
+
+
+def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
+    """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing."""
+    season = smoothing.season_for(tuple(seasons), len(z))
+    history = filled(z, seasons[0])
+    change = np.abs(targets(z, np.arange(len(z)), horizon) - history[..., None])
+    floor = np.nanmax(np.abs(np.diff(history, axis=0)), axis=0)[:, None]
+    reach = np.maximum.accumulate(np.nanmax(np.where(np.isfinite(change), change, 0.0), axis=0), axis=1)
+    return Members(
+        smoothing.fit(z, season, horizon),
+        autoregression.fit(z, seasons, 1),
+        autoregression.fit(z, seasons, 0),
+        np.maximum(reach, floor),
+    )
+
+
+def paths(members: Members, z: np.ndarray, origins: np.ndarray, horizon: int, seasons: Sequence[int]) -> np.ndarray:
+    """Return forecasts ``[K, O, N, h]`` of `NAMES` from each origin of ``z [T, N]``."""
+    linear = [autoregression.paths(model, z, origins, horizon, seasons) for model in (members.changes, members.levels)]
+    found = np.concatenate([smoothing.paths(members.smoothing, z, origins, horizon), np.stack(linear)])
+    last = filled(z[: int(origins.max()) + 1], seasons[0])[origins][..., None]
+    return np.clip(found, last - BEYOND * members.reach, last + BEYOND * members.reach)
+
+
+def weights(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the weights ``[K, N]`` of forecasts ``[K, O, N, h]``: inverse to their RMSE over the validation origins.
+
+    A forecast that is exact gets all. Reference: Bates & Granger 1969, "The combination of forecasts", with the root.
+    """
+    error = np.sqrt(np.nanmean((found - truth) ** 2, axis=(1, 3)))
+    inverse = 1 / np.maximum(np.where(np.isfinite(error), error, 1.0), 1e-100)
+    return inverse / inverse.sum(0)
+
+
+def combine(weight: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the weighted mean ``[O, N, h]`` of forecasts ``[K, O, N, h]``."""
+    return (weight[:, None, :, None] * found).sum(0)

@@ -1,0 +1,262 @@
+"""What a forecaster is trained on: one or many series with their covariates on one calendar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxseq.apps.forecast import dates as stamps_of
+from jaxseq.apps.forecast.calendar import Calendar, infer
+from jaxseq.apps.forecast.cells import MISSING
+from jaxseq.apps.forecast.columns import Reader, covariates, roles
+from jaxseq.apps.forecast.rows import Rows, check_distinct, missing_note, ordered, without_totals
+from jaxseq.apps.forecast.table import Table, read_table
+from jaxseq.errors import InputError
+
+THINNEST = 0.5
+"""A series of a panel with fewer of the rows that are due by the panel's calendar is refused."""
+
+
+class Series(NamedTuple):
+    """One series of a panel, float64 throughout.
+
+    Fields:
+      name: its id, or the name of its column.
+      stamps: one for each row and none left out; None where the file has no dates.
+      values: ``[T]``, NaN where missing; the first and the last are there.
+      past: ``[T, P]``, covariates known only up to now, without NaN.
+      future: ``[T + known ahead, F]``, covariates known ahead, without NaN; at least T rows.
+      static: ``[S]``.
+    """
+
+    name: str
+    stamps: pd.DatetimeIndex | None
+    values: np.ndarray
+    past: np.ndarray
+    future: np.ndarray
+    static: np.ndarray
+
+
+class Panel(NamedTuple):
+    """Series that share a calendar.
+
+    Fields:
+      series: at least one.
+      calendar: frequency and seasons.
+      notes: what was understood, filled or left out, one line each.
+    """
+
+    series: tuple[Series, ...]
+    calendar: Calendar
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    source: Path | str | pd.DataFrame,
+    *,
+    date: str | None = None,
+    time: str | None = None,
+    date_format: str | None = None,
+    target: tuple[str, ...] = (),
+    id: str | None = None,
+    id_columns: bool = False,
+    past: tuple[str, ...] = (),
+    future: tuple[str, ...] = (),
+    static: tuple[str, ...] = (),
+    frequency: str | None = None,
+    seasons: tuple[int, ...] = (),
+    decimal: str | None = None,
+) -> Panel:
+    """Read a CSV, TSV, other separated or Parquet file (gzip too), or a DataFrame.
+
+    Args:
+      source: the file or the DataFrame.
+      date: column of dates; found if not named. Without one, rows are steps.
+      time: column of times of day that goes with it.
+      date_format: how dates are written, as strptime has it, where that is not clear.
+      target: columns to forecast, each a series; all other columns of numbers if none is named.
+      id: column that says to which series a row belongs (long format). Nixtla's ``unique_id, ds, y`` is recognised.
+      id_columns: every column is a series (wide format): text is refused instead of left out.
+      past: covariates known only up to now.
+      future: covariates known ahead, in rows under the last target too.
+      static: covariates with one value for each series.
+      frequency: pandas' name of the step between rows; found if not named.
+      seasons: rows in each season; found if not named.
+      decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
+
+    Raises:
+      InputError: if the file cannot be read rightly; the message says where, what was expected, and what to do.
+    """
+    table = read_table(source)
+    if id is None and {"unique_id", "ds"} <= set(table.frame):
+        id, target = "unique_id", target or (("y",) if "y" in table.frame else ())
+    named = [*target, *([] if id is None else [id]), *past, *future, *static]
+    for name in named:
+        table.column(name)
+    found = stamps_of.find(table, date, time, named, date_format)
+    table = without_totals(table, found) if found else table
+    when = stamps_of.read(table, found, date_format) if found else None
+    reader = Reader(table, decimal)
+    columns, left_out = roles(
+        table, reader, found, target=target, id=id, id_columns=id_columns, past=past, future=future, static=static
+    )
+    notes = [*table.notes, *(when.notes if when else ("no column of dates: rows are steps, in their order",))]
+    rows = Rows(table, columns, None if when is None else when.stamps, *_groups(table, id))
+    series, calendar, more = _assembled(rows, reader, frequency, seasons)
+    return Panel(series, calendar, (*notes, *left_out, *reader.notes, *more))
+
+
+def _groups(table: Table, id: str | None) -> tuple[np.ndarray, list[str]]:
+    """Return the series of each row, as a place in the list of ids."""
+    if id is None:
+        return np.zeros(len(table.frame), np.int64), [""]
+    cells = stamps_of.text_of(table, id)
+    empty = [i for i, cell in enumerate(cells) if cell.casefold() in MISSING - {"na", "none"}]
+    if empty:
+        raise InputError(f"{table.at(empty[0])}: the id in column {id!r} is empty; rows like it: {len(empty)}")
+    codes, ids = pd.factorize(cells)
+    return codes, list(ids)
+
+
+def _assembled(
+    rows: Rows, reader: Reader, frequency: str | None, seasons: tuple[int, ...]
+) -> tuple[tuple[Series, ...], Calendar, tuple[str, ...]]:
+    """Return the series, their calendar and lines on what was filled."""
+    table, columns, notes = rows.table, rows.columns, []
+    targets = np.stack([reader.values(name) for name in columns.target], axis=1)
+    past, past_notes = covariates(table, reader, columns.past)
+    future, future_notes = covariates(table, reader, columns.future)
+    static, static_notes = _static(rows, reader)
+    notes += [*past_notes, *future_notes, *static_notes]
+    order, sort_note = ordered(rows)
+    notes += sort_note
+    if rows.stamps is None:
+        if frequency is not None:
+            raise InputError(f"{table.where} has no column of dates, so no --frequency; name it with --date")
+        calendar, grid = Calendar(None, tuple(sorted(seasons)) or (1,)), None
+        places = np.concatenate([np.arange((rows.codes == code).sum()) for code in range(len(rows.ids))])
+    else:
+        check_distinct(rows, order)
+        distinct, inverse = np.unique(rows.stamps, return_inverse=True)
+        inferred = infer(distinct, frequency, seasons)
+        calendar, moved = inferred.calendar, inferred.stamps[inverse]
+        grid = calendar.between(inferred.stamps[0], inferred.stamps[-1])
+        places = np.searchsorted(grid.to_numpy("M8[us]"), moved)
+        on = np.isin(moved, grid.to_numpy("M8[us]"))
+        if not on.all():
+            first = table.at(int(np.flatnonzero(~on)[0]))
+            notes.append(f"left out: {(~on).sum()} rows in hours or days that are closed otherwise, the first {first}")
+        order, places = order[on[order]], places[order[on[order]]]
+        notes += [f"{calendar}", *inferred.notes]
+    placed = np.concatenate([targets, past, future], axis=1)[order]
+    series, cut = _cut(rows, grid, rows.codes[order], places, placed, (past.shape[1], future.shape[1]), static)
+    return series, calendar, (*notes, *cut, *missing_note(series, calendar, FILLING))
+
+
+def _cut(
+    rows: Rows, grid: pd.DatetimeIndex | None, codes: np.ndarray, places: np.ndarray, placed: np.ndarray,
+    sizes: tuple[int, int], static: np.ndarray,
+) -> tuple[tuple[Series, ...], list[str]]:  # fmt: skip
+    """Return each id's and target's series from its first value to its last, and lines on what that leaves out."""
+    columns, series, notes, filled_cells, ends = rows.columns, [], [], 0, []
+    bounds = np.searchsorted(codes, np.arange(len(rows.ids) + 1))
+    names = len(columns.target)
+    for code, id in enumerate(rows.ids):
+        at = places[bounds[code] : bounds[code + 1]]
+        if not len(at):
+            notes.append(f"left out: series {id!r}, which has no row in opening hours")
+            continue
+        whole = np.full((at[-1] - at[0] + 1, placed.shape[1]), np.nan)
+        whole[at - at[0]] = placed[bounds[code] : bounds[code + 1]]
+        if columns.id is not None and len(at) < THINNEST * len(whole):
+            raise InputError(
+                f"{rows.table.where}: series {id!r} has {len(at)} of the {len(whole)} rows due by the calendar of all; "
+                "forecast series of different steps apart"
+            )
+        for n, target in enumerate(columns.target):
+            name = target if columns.id is None else id if names == 1 else f"{id} {target}"
+            there = np.flatnonzero(~np.isnan(whole[:, n]))
+            if not len(there):
+                notes.append(f"left out: series {name!r}, which has no value")
+                continue
+            first, last = int(there[0]), int(there[-1]) + 1
+            past, holes_past = _carried(whole[first:last, names : names + sizes[0]])
+            future, holes = _known(whole[first:, names + sizes[0] :], last - first)
+            filled_cells += holes_past + holes
+            ends += [name] * (first > 0 or (last < len(whole) and not sizes[1]))
+            stamps = None if grid is None else grid[at[0] + first : at[0] + last]
+            series.append(Series(name, stamps, whole[first:last, n].copy(), past, future, static[code]))
+    if not series:
+        raise InputError(f"{rows.table.where}: no value in {', '.join(columns.target)}; a forecast needs some")
+    if ends:
+        notes.append(f"rows without a value left out at the start or end of {_some(ends)}")
+    if filled_cells:
+        notes.append(f"covariates: {filled_cells} missing values, filled with the one before")
+    return tuple(series), notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+
+
+def _carried(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return covariates with the last value in every hole, the first value before it; and how many holes."""
+    holes = int(np.isnan(values).sum())
+    return (pd.DataFrame(values).ffill().bfill().to_numpy() if holes else values.copy()), holes
+
+
+def _known(values: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
+    """Return covariates known ahead, up to the first row under the target's last that lacks one."""
+    ahead = np.isnan(values[rows:]).any(1)
+    length = rows + (int(ahead.argmax()) if ahead.any() else len(ahead))
+    return _carried(values[: length if values.shape[1] else rows])
+
+
+def _static(rows: Rows, reader: Reader) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the static features of each id, ``[N, S]``."""
+    values, notes = covariates(rows.table, reader, rows.columns.static)
+    first = np.unique(rows.codes, return_index=True)[1]
+    differ = np.argwhere(values != values[first][rows.codes])
+    if len(differ):
+        raise InputError(
+            f"{rows.table.at(int(differ[0, 0]))}: a static column of {', '.join(rows.columns.static)} changes within "
+            f"series {rows.ids[rows.codes[differ[0, 0]]]!r}, or is empty; one that changes is --past or --future"
+        )
+    return values[first], notes
+
+
+FILLING = "masked in training, filled in windows from the rows before alone"
+"""What `filled` does, in a note."""
+
+
+def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
+    """Return a series ``[T]`` without NaN, each hole filled from the rows before it alone.
+
+    A hole gets the value one season before, plus the mean change against the season before over the last season; in
+    the first season, or without one, the last value. So a straight line with a season is filled exactly, and a window
+    that ends in a hole knows nothing of what comes after: ``filled(values[:t]) == filled(values)[:t]`` from the first
+    value on. Rows before it get that value, the one exception.
+
+    Raises:
+      InputError: if there is no value at all, or the season is less than 1.
+
+    Example:
+      >>> filled(np.array([1.0, 5.0, 2.0, 6.0, np.nan, 7.0]), season=2).tolist()
+      [1.0, 5.0, 2.0, 6.0, 3.0, 7.0]
+    """
+    there = np.flatnonzero(~np.isnan(values))
+    if not len(there) or season < 1:
+        raise InputError(f"expected a series with a value and a season of 1 or more; got {len(there)} and {season}")
+    out = values.astype(np.float64, copy=True)
+    out[: there[0]] = out[there[0]]
+    for t in np.flatnonzero(np.isnan(out)):
+        if season == 1 or t < season:
+            out[t] = out[t - 1]
+            continue
+        earlier = out[max(0, t - 2 * season) : t - season]
+        change = float(np.mean(out[t - len(earlier) : t] - earlier)) if len(earlier) else 0.0
+        out[t] = out[t - season] + change
+    return out

@@ -1,0 +1,318 @@
+"""A file or a DataFrame as a table of named columns, with the line that each row came from."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import importlib.util
+import io
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxseq.apps.forecast.cells import MISSING, is_number
+from jaxseq.apps.forecast.encoding import decoded, unpacked
+from jaxseq.apps.forecast.forms import DATE_WORDS, is_date_cell
+from jaxseq.errors import InputError, choose
+
+SEPARATORS = ("\t", ";", "|", ",")
+"""In the order in which they are preferred where several fit: a comma may be the mark before decimals."""
+SPACES = " "
+"""Any run of blanks, tried when no other separator fits."""
+ALONE = "\x1f"
+"""A separator that no file has: one column."""
+SAMPLE = 200
+"""Lines from which the separator is found."""
+
+
+class Table(NamedTuple):
+    """Columns as they were written.
+
+    Fields:
+      where: the file's path, or ``the DataFrame``.
+      frame: a column is text (dtype object, empty where missing), float64 or datetime64.
+      lines: of the file, for each row; positions in a DataFrame.
+      separator: of the file's cells; None for what has types.
+      notes: what was understood or left out, one line each.
+    """
+
+    where: str
+    frame: pd.DataFrame
+    lines: np.ndarray
+    separator: str | None
+    notes: tuple[str, ...]
+
+    def at(self, row: int) -> str:
+        """Return where a row is, for messages."""
+        return f"{self.where}, {'row' if self.separator is None else 'line'} {self.lines[row]}"
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column.
+
+        Raises:
+          InputError: if there is none of this name; the message gives the nearest.
+        """
+        return choose("column", name, {n: n for n in self.frame}) and self.frame[name].to_numpy()
+
+    def rows(self, kept: np.ndarray, *notes: str) -> Table:
+        """Return the table with these rows alone."""
+        frame = self.frame.iloc[kept].reset_index(drop=True)
+        return self._replace(frame=frame, lines=self.lines[kept], notes=(*self.notes, *notes))
+
+    def is_text(self, name: str) -> bool:
+        """Return whether a column's cells are text."""
+        return self.frame[name].dtype == object
+
+
+def read_table(source: Path | str | pd.DataFrame) -> Table:
+    """Return the table of a CSV, TSV, other separated or Parquet file (gzip too), or of a DataFrame.
+
+    Raises:
+      InputError: if it is not such a file, has no header, no rows, uneven rows or two columns of one name.
+    """
+    if isinstance(source, pd.DataFrame):
+        return _from_frame(source, "the DataFrame")
+    path = Path(source)
+    raw = unpacked(path)
+    if raw.startswith(b"PAR1"):
+        return _from_frame(_parquet(raw, path), str(path))
+    text, encoding = decoded(raw, path)
+    notes = [] if encoding.startswith("utf-8") else [f"read as {encoding} text"]
+    return _from_text(text, str(path), notes)
+
+
+def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"{path} is a Parquet file, which pandas reads with pyarrow: pip install pyarrow")
+    try:
+        return pd.read_parquet(io.BytesIO(raw))
+    except Exception as error:  # pyarrow's own exceptions have no common base
+        raise InputError(f"{path} is a damaged Parquet file ({error}); write it again") from error
+
+
+def _from_frame(frame: pd.DataFrame, where: str) -> Table:
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise InputError(f"{where} has columns of {frame.columns.nlevels} levels; flatten their names first")
+    index = frame.index
+    plain = index.names == [None] and pd.api.types.is_integer_dtype(index.dtype)  # row numbers, and no column
+    frame = frame if plain else frame.reset_index(allow_duplicates=True)
+    names = [_clean(str(name)) for name in frame.columns]
+    _check_names(names, where)
+    if frame.empty:
+        raise InputError(f"{where} has no rows; expected a row for each time step")
+    typed = {name: _typed(frame.iloc[:, i]) for i, name in enumerate(names)}
+    return Table(where, pd.DataFrame(typed), np.arange(len(frame)), None, ())
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    """Return a column as text, float64 or datetime64."""
+    kind = pd.api.types
+    column = column.reset_index(drop=True)
+    if kind.is_datetime64_any_dtype(column.dtype):
+        return column
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if kind.is_numeric_dtype(column.dtype) and not kind.is_complex_dtype(column.dtype):  # bool is numeric, too
+        return pd.Series(column.to_numpy("float64", na_value=np.nan))
+    text = [INNER.sub(" ", str(cell)) for cell in column.astype(object)]
+    return pd.Series(np.where(column.isna(), "", np.array(text, object)), dtype=object)
+
+
+INNER = re.compile(r"\s+")
+
+
+def _from_text(text: str, where: str, notes: list[str]) -> Table:
+    separator, text, skipped = _directive(text)
+    lines = [line for line in text.split("\n") if line.strip() and not _is_comment(line)]
+    if not lines:
+        raise InputError(f"{where} has comments only; expected a header and rows")
+    separator = separator or _separator("\n".join(lines[:SAMPLE]))
+    rows = _rows(text, separator, where, skipped)
+    rows = _without_comments(rows, notes)
+    head, body = _shape(rows, where, separator, notes)
+    names = [_clean(name) for name in head[1]]
+    columns = list(zip(*(row for _, row in body), strict=True)) if body else [()] * len(names)
+    empty = [i for i, name in enumerate(names) if not name and not any(cell.strip() for cell in columns[i])]
+    kept = [i for i in range(len(names)) if i not in empty]
+    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+    _check_names([names[i] for i in kept], f"{where}, line {head[0]}")
+    if not body:
+        raise InputError(f"{where} has a header and no rows; expected a row for each time step")
+    frame = pd.DataFrame({names[i]: pd.Series([c.strip() for c in columns[i]], dtype=object) for i in kept})
+    return Table(where, frame, np.array([n for n, _ in body]), separator, tuple(notes))
+
+
+def _directive(text: str) -> tuple[str | None, str, int]:
+    """Return the separator that a first line such as ``sep=;`` names, the rest, and how many lines that took."""
+    found = re.match(r"sep=(.)\n", text)
+    return (found[1], text[found.end() :], 1) if found else (None, text, 0)
+
+
+def _separator(sample: str) -> str:
+    """Return the separator under which most lines have as many cells as the header, and the header is one."""
+    best, most, cuts = ALONE, 0.0, ALONE
+    for separator in (*SEPARATORS, SPACES):
+        if separator == SPACES and (best, cuts) != (ALONE, ALONE):
+            break
+        try:
+            rows = [row for _, row in _cut(sample, separator)]
+        except csv.Error:  # said with its line when all is cut
+            continue
+        share, is_header = _fit(rows)
+        # A column of dates in words is not to be cut at its blanks: these must fit every line.
+        if is_header and share > most and (separator != SPACES or share == 1):
+            best, most = separator, share
+        if cuts == ALONE and separator != SPACES and share and len(rows[0]) > 1:
+            cuts = separator
+    # Where no header fits, what cuts the first line as well as the others serves to say what is wrong with it.
+    return cuts if best == ALONE else best
+
+
+def _fit(rows: list[list[str]]) -> tuple[float, bool]:
+    """Return the share of rows that have the commonest width, 0 for width 1, and whether the first is a header."""
+    width, count = collections.Counter(map(len, rows)).most_common(1)[0]
+    first = next(row for row in rows if len(row) == width)
+    return (0.0, False) if width == 1 else (count / len(rows), not _is_data(first))
+
+
+def _cut(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the line on which each row starts, and its cells."""
+    if separator == SPACES:
+        yield from ((n, line.split()) for n, line in enumerate(text.split("\n"), 1) if line.strip())
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    before = 0
+    for row in reader:
+        if row:
+            yield before + 1, row
+        before = reader.line_num
+
+
+def _rows(text: str, separator: str, where: str, skipped: int) -> list[tuple[int, list[str]]]:
+    """Return all rows but blank ones; in one column, a blank line between others is an empty cell."""
+    end = "end of the file"
+    if separator == ALONE:
+        start = len(text) - len(text.lstrip())
+        text = text[:start] + re.sub(r"\n[^\S\n]*(?=\n)", '\n""', text[start:].rstrip())
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        rows.extend((n + skipped, row) for n, row in _cut(f"{text}\n{end}", separator))
+    except csv.Error as error:
+        line = rows[-1][0] + 1 if rows else 1
+        raise InputError(f"{where}, line {line} or below: {error}; is there a quote that is never closed?") from error
+    # A quote that is never closed swallows the line that was put at the end.
+    if rows[-1][1] != [end] and separator != SPACES:
+        raise InputError(f'{where}, line {rows[-1][0]}: a quote (") is opened and never closed; close or remove it')
+    rows = rows[:-1]
+    return [(n, row) for n, row in rows if any(map(str.strip, row)) or separator == ALONE]
+
+
+def _is_comment(cell: str) -> bool:
+    """Return whether a line begins a comment; a column may be named ``#`` alone."""
+    return cell.startswith("#") and re.match(r"#\s*[^\s,;|]", cell) is not None
+
+
+def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
+    """Return rows without comments, but for a header that is written as one, as NumPy does."""
+    comments = [(n, row) for n, row in rows if _is_comment(row[0])]
+    rest = [(n, row) for n, row in rows if not _is_comment(row[0])]
+    if comments and rest and _is_data(rest[0][1]):
+        line, head = comments[-1]
+        head = [head[0].lstrip("# "), *head[1:]]
+        if len(head) == len(rest[0][1]) and not _is_data(head):
+            comments, rest = comments[:-1], [(line, head), *rest]
+    if comments:
+        notes.append(f"{_lines([n for n, _ in comments])} left out: comments (#)")
+    return rest
+
+
+def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tuple[int, list[str]], list]:
+    """Return the header and the rows under it, of one width; what stands above and below a table is left out."""
+    widths = collections.Counter(len(row) for _, row in rows)
+    width = widths.most_common(1)[0][0]
+    first = next(i for i, (_, row) in enumerate(rows) if len(row) == width)
+    if first and _is_data(rows[first][1]):  # then the header is above, and of another width
+        first = 0
+    head, body = rows[first], rows[first + 1 :]
+    _check_header(head, where)
+    if first:
+        notes.append(f"{_lines([n for n, _ in rows[:first]])} left out: above the header")
+    last = len(body)
+    while last and len(body[last - 1][1]) != len(head[1]) and _is_remark(body[last - 1][1]):
+        last -= 1
+    if last < len(body):
+        notes.append(f"{_lines([n for n, _ in body[last:]])} left out: {body[last][1][0][:40]!r}, below the table")
+    return head, _even(head[1], body[:last], where, separator)
+
+
+def _is_remark(row: list[str]) -> bool:
+    return sum(map(bool, row)) == 1 and not _is_data(row)  # a date alone is a line that was cut off
+
+
+def _even(head: list[str], body: list, where: str, separator: str) -> list:
+    """Return rows as wide as the header; cells beyond it may be empty."""
+    width = len(head)
+    even = [(n, row[:width] if not any(row[width:]) else row) for n, row in body]
+    uneven = [(n, len(row)) for n, row in even if len(row) != width]
+    if uneven:
+        line, got = uneven[0]
+        why = "Mend or remove them"
+        if separator == "," and got > width:
+            why = "Where a comma stands before decimals or between thousands, put quotes around the number"
+        elif len(uneven) == 1 and line == body[-1][0]:
+            why = "It is the last line: was the file cut off?"
+        raise InputError(
+            f"{where}, line {line}: expected {width} cells as in the header, got {got}. "
+            f"Lines like it: {len(uneven)}. {why}"
+        )
+    return even
+
+
+def _is_data(row: list[str]) -> bool:
+    """Return whether a row is one of values and no header."""
+    cells = [cell.strip() for cell in row if cell.strip()]
+    if not cells or cells[0].casefold() in DATE_WORDS:
+        return False
+    numbers = [cell for cell in cells if is_number(cell)]
+    decimals = 2 * len(numbers) >= len(cells) and not all(n.isdecimal() for n in numbers)
+    return is_number(cells[0]) or decimals or any(map(is_date_cell, cells))
+
+
+def _check_header(head: tuple[int, list[str]], where: str) -> None:
+    line, cells = head
+    across = [cell for cell in cells[1:] if is_date_cell(cell) or re.fullmatch(r"(1[6-9]|20)\d\d", cell.strip())]
+    if len(across) >= 3 and not is_date_cell(cells[0]) and not is_number(cells[0]):
+        raise InputError(
+            f"{where}, line {line}: dates run across the header ({across[0]}, {across[1]}, ...), one series a row; "
+            "expected one time step a row. Turn the table round, in pandas: frame.set_index(...).T"
+        )
+    if _is_data(cells) or all(cell.strip().casefold() in MISSING for cell in cells):
+        shown = ", ".join(cells)[:60]
+        raise InputError(
+            f"{where}, line {line}: there is no header; got {shown!r}. Put a line with the names of the columns first, "
+            "such as date,sales"
+        )
+
+
+def _check_names(names: list[str], where: str) -> None:
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: two columns are named {twice[0]!r}; rename one of them")
+
+
+def _clean(name: str) -> str:
+    return INNER.sub(" ", name).strip()
+
+
+def _lines(numbers: list[int]) -> str:
+    """Return ``line 3`` or ``lines 1 to 4`` or ``lines 1, 3 ... (12)``."""
+    if len(numbers) == 1:
+        return f"line {numbers[0]}"
+    if all(b - a == 1 for a, b in itertools.pairwise(numbers)):
+        return f"lines {numbers[0]} to {numbers[-1]}"
+    return f"{len(numbers)} lines, the first of them line {numbers[0]},"

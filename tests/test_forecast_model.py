@@ -1,0 +1,289 @@
+"""The forecaster: scores, simple forecasts and the combination, against closed forms and independent NumPy."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxseq.apps.forecast import autoregression, combined, members, network, scores, simple, smoothing
+from jaxseq.apps.forecast.backtest import OURS, backtest
+from jaxseq.apps.forecast.combined import Options
+from jaxseq.apps.forecast.forecaster import fit, load
+from jaxseq.apps.forecast.scaling import Scaling, grows
+from jaxseq.errors import InputError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users_have_jax():
+    """For the fixtures of this module too, which are made before those of a test."""
+    usual = {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
+    strict = {name: getattr(jax.config, name) for name in usual}
+    for name, value in usual.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in strict.items():
+        jax.config.update(name, value)
+
+
+def seasonal(T=72, noise=1.0, seed=0):
+    t = np.arange(T)
+    return 100 + t + 10 * np.sin(t * np.pi / 6) + noise * np.random.default_rng(seed).normal(size=T)
+
+
+def test_scores_are_their_formulas():
+    actual, made = np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[2.0, 2.0], [1.0, 4.0]])
+    assert scores.mae(actual, made) == 1.0
+    assert scores.rmse(actual, made) == pytest.approx(np.sqrt(6 / 4))
+    assert scores.smape(actual, made) == pytest.approx(200 * (1 / 3 + 0 + 2 / 4 + 1 / 9) / 4)
+    assert scores.mase(actual, made, np.array([0.0, 2.0, 4.0, 7.0]), 2) == pytest.approx(1 / 4.5)
+    assert scores.coverage(actual, made - 1, made + 1) == 75.0
+    assert scores.smape(np.zeros((1, 1)), np.zeros((1, 1))) == 0.0
+    with pytest.raises(InputError, match="one shape"):
+        scores.mae(actual, made[0])
+
+
+def test_crps_of_a_normal_distribution():
+    """Gneiting & Raftery 2007, eq. 21: sigma (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi))."""
+    from scipy.stats import norm
+
+    levels = (np.arange(2000) + 0.5) / 2000
+    y = np.array([[0.3, -1.2]])
+    quantiles = np.broadcast_to(2 * norm.ppf(levels), (1, 2, 2000))
+    z = y / 2
+    exact = 2 * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert scores.crps(y, quantiles, levels) == pytest.approx(exact.mean(), rel=1e-3)
+
+
+def test_diebold_mariano_without_overlap_is_a_t_test():
+    from scipy.stats import ttest_1samp
+
+    ours, theirs = np.random.default_rng(0).random((2, 30))
+    statistic, p = scores.diebold_mariano(ours, theirs, 0)
+    expected = ttest_1samp(ours - theirs, 0)
+    assert statistic == pytest.approx(expected.statistic) and p == pytest.approx(expected.pvalue)
+    assert scores.diebold_mariano(ours, ours, 0)[1] == 1.0
+
+
+def test_plain_autoregression_is_least_squares():
+    z = np.random.default_rng(0).normal(size=(60, 1)).cumsum(0)
+    model = autoregression.fit(z, (4,), 0, plain=True)
+    lags = model.lags
+    rows = np.arange(lags[-1], 60)
+    X = np.concatenate([np.ones((len(rows), 1)), z[rows[:, None] - lags, 0]], axis=1)
+    expected = np.linalg.lstsq(X, z[rows, 0], rcond=None)[0]
+    np.testing.assert_allclose(np.r_[model.intercept, model.weights[0]], expected, rtol=1e-8)
+    path = autoregression.paths(model, z, np.array([59]), 3, (4,))[0, 0]
+    known = list(z[:, 0])
+    for _ in range(3):
+        known.append(expected[0] + sum(w * known[-lag] for w, lag in zip(expected[1:], lags, strict=True)))
+    np.testing.assert_allclose(path, known[60:], rtol=1e-8)
+
+
+def test_an_autoregression_never_explodes():
+    z = 1.2 ** np.arange(30.0)[:, None]
+    path = autoregression.paths(autoregression.fit(z, (1,), 0), z, np.array([29]), 200, (1,))
+    assert np.abs(path).max() < 20 * z.max()
+
+
+def test_smoothing_is_its_recursion():
+    z = seasonal()[:, None] / 10
+    model = smoothing.fit(z, 12, 6)
+    made = smoothing.paths(model, z, np.array([71]), 6)
+    for k in range(3):
+        a, b, g, phi = (float(getattr(model, name)[k, 0]) for name in ("alpha", "beta", "gamma", "phi"))
+        level, trend, season = model.level[k, 0], model.trend[k, 0], list(model.season[k, 0])
+        for value in z[:, 0]:
+            e = value - (level + phi * trend + season[0])
+            level, trend = level + phi * trend + a * e, phi * trend + a * b * e
+            season = [*season[1:], season[0] + g * (1 - a) * e]
+        expected = [level + sum(phi**i for i in range(1, j + 1)) * trend + season[j - 1] for j in range(1, 7)]
+        np.testing.assert_allclose(made[k, 0, 0], expected, rtol=1e-10)
+    assert model.beta[0] == 0 and model.gamma[0] == 0 and model.phi[0] == 1
+    assert model.beta[2] > 0 and model.gamma[2] > 0 and model.phi[2] < 1
+
+
+def test_scaling_there_and_back():
+    values = np.stack([seasonal(), np.exp(seasonal() / 50), seasonal() - 200], axis=1)
+    scaling = Scaling.fit(values, 12)
+    np.testing.assert_allclose(scaling.inverse(scaling.forward(values)[..., None])[..., 0], values, rtol=1e-12)
+    assert not scaling.log[2]
+    t = np.arange(60)
+    assert grows(np.exp(0.03 * t) * (3 + np.sin(t * np.pi / 6)), 12)
+    assert not grows(100 + t + np.sin(t * np.pi / 6), 12)
+
+
+def test_simple_forecasts():
+    values = np.array([[1.0], [np.nan], [3.0], [4.0], [7.0]])
+    assert simple.seasonal_naive(values, np.array([4]), 3, 2).ravel().tolist() == [4.0, 7.0, 4.0]
+    assert simple.drift(values, np.array([4]), 2).ravel().tolist() == [8.5, 10.0]
+    holes = np.array([[np.nan], [5.0], [2.0], [np.nan], [3.0]])
+    assert simple.filled(holes, 2).ravel().tolist() == [5.0, 5.0, 2.0, 5.0, 3.0]
+    assert simple.targets(values, np.array([3]), 2)[0, 0, 0] == 7.0
+
+
+@pytest.fixture(scope="module")
+def result():
+    return backtest(seasonal(), 6, season=12, networks=2, hidden=4)
+
+
+def test_a_series_without_noise_is_forecast_exactly():
+    found = backtest(seasonal(noise=0.0), 6, season=12, networks=2, hidden=4)
+    assert next(s for s in found.table if s.forecast == OURS).rmse < 1e-6
+
+
+def test_the_table_is_what_the_paths_say(result):
+    score = {s.forecast: s for s in result.table}
+    y = seasonal()
+    truth = np.stack([y[o + 1 : o + 7] for o in result.origins])
+    np.testing.assert_array_equal(result.actual[:, 0], truth)
+    scale = np.abs(y[12 : result.origins[0] + 1] - y[: result.origins[0] - 11]).mean()
+    naive = np.stack([y[o + 1 - 12 : o + 7 - 12] for o in result.origins])
+    assert score["seasonal naive"].mase == pytest.approx(np.abs(naive - truth).mean() / scale)
+    ours = result.paths[OURS][:, 0]
+    assert score[OURS].rmse == pytest.approx(np.sqrt(((ours - truth) ** 2).mean()))
+    assert len(result.frame()) == truth.size and "MASE" in result.verdict()
+
+
+def test_no_forecast_looks_ahead(result):
+    """Values changed after an origin change no forecast made at it or before, to the last bit."""
+    y = seasonal()
+    middle = int(result.origins[5])
+    y[middle + 1 :] += 50
+    again = backtest(y, 6, season=12, networks=2, hidden=4)
+    for name, path in result.paths.items():
+        np.testing.assert_array_equal(path[:6], again.paths[name][:6], err_msg=name)
+    np.testing.assert_array_equal(result.quantiles[:6], again.quantiles[:6])
+    assert np.abs(result.paths[OURS][7:] - again.paths[OURS][7:]).max() > 1
+
+
+def test_quantiles_rise_and_hold_the_point_forecast(result):
+    assert (np.diff(result.quantiles, axis=-1) >= 0).all()
+    np.testing.assert_allclose(result.quantiles[..., 10], result.paths[OURS], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    y = seasonal()
+    y[30:33] = np.nan
+    return fit(y, 6, season=12, networks=2, hidden=4)
+
+
+def test_saved_and_loaded_it_forecasts_the_same_bits(forecaster, tmp_path):
+    forecaster.save(tmp_path / "model.safetensors")
+    other = load(tmp_path / "model.safetensors")
+    for a, b in zip(forecaster.predict(), other.predict(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    later = seasonal(80)[72:]
+    np.testing.assert_array_equal(forecaster.predict(later).mean, other.predict(later).mean)
+
+
+def test_many_forecasts_compile_once(forecaster):
+    y = seasonal(200, seed=3)
+    forecaster.predict(y[72:73])
+    with jax.log_compiles(False), jax.check_tracer_leaks(False):
+        run = network.compiled.cache_info().currsize
+        sizes = [f._cache_size() for f in _programs(forecaster)]
+        for n in range(2, 102):
+            forecaster.predict(y[72 : 72 + n])
+        assert [f._cache_size() for f in _programs(forecaster)] == sizes
+        assert network.compiled.cache_info().currsize == run
+
+
+def _programs(forecaster):
+    from jaxseq.apps.custom import find_cell
+
+    design = combined.design_of(forecaster.options, 72, 0)
+    return [network.compiled(find_cell("gru"), design)]
+
+
+def test_what_is_in_a_hole_does_not_matter():
+    """NaN is a hole; a window with one gives the same forecast whatever number the array has there."""
+    rng = np.random.default_rng(0)
+    design = network.design(4, (1,), 40, 3, 0)
+    from jaxseq.apps.forecast.fit import gathered
+    from jaxseq.cells import gru
+
+    z = rng.normal(size=(40, 1))
+    z[30] = np.nan
+    window = gathered(design, z, np.zeros((40, 1, 0)), np.array([0]), np.array([39]))
+    params = network.init(jax.random.key(0), gru, design, jax.numpy.ones((len(design.lags), 4), "float32"))
+    params = params._replace(head=params.head._replace(W=params.head.W + 0.5))
+    made = network.forecast(gru, design, params, window)
+    filled = jax.numpy.where(window.known, window.rows, 1e6)
+    assert not bool(window.known.all())
+    level = network.look(design, window)[2]
+    other = network.forecast(gru, design, params, window._replace(rows=filled))
+    np.testing.assert_allclose(made[-1], other[-1], rtol=1e-4)
+    assert np.isfinite(level).all()
+
+
+def test_a_combination_is_weighed_by_the_root_of_squared_errors():
+    truth = np.zeros((2, 1, 3))
+    found = np.stack([truth + 1, truth + 3])
+    weight = members.weights(found, truth)
+    np.testing.assert_allclose(weight[:, 0], [0.75, 0.25])
+    np.testing.assert_allclose(members.combine(weight, found), 1.5)
+
+
+def test_intervals_hold_new_errors_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    sizes = combined._sizes(np.abs(rng.normal(size=(400, 10, 1))))
+    fresh = np.abs(rng.normal(size=20_000))
+    for level in (0.8, 0.95):
+        assert (fresh <= np.interp(level, combined.GRID, sizes[0])).mean() == pytest.approx(level, abs=0.01)
+
+
+def test_nixtlas_frame_and_covariates_known_ahead():
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    promotion = (np.random.default_rng(0).random(67) < 0.3).astype(float)
+    frames = [
+        pd.DataFrame({"unique_id": name, "ds": days, "y": base + 20 * promotion[:60] + np.arange(60) / 10,
+                      "promotion": promotion[:60]})
+        for name, base in (("a", 50.0), ("b", 90.0))
+    ]  # fmt: skip
+    from jaxseq.apps.forecast.panel import read
+
+    plain = fit(pd.concat(frames).drop(columns="promotion"), 3, networks=0).predict().frame()
+    assert plain.groupby("series")["time"].first().tolist() == [pd.Timestamp("2024-03-01")] * 2
+    known = fit(read(pd.concat(frames), target=("y",), future=("promotion",)), 3, networks=1, hidden=4)
+    assert known.predict().mean.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full(40, 3.0), "constant"),
+        (np.arange(5.0), "5 values"),
+        (np.full(40, np.nan), "0 values"),
+        (np.r_[np.arange(20.0), np.inf], "infinite"),
+    ],
+)
+def test_what_cannot_be_forecast_is_refused_in_one_sentence(values, message):
+    with pytest.raises(InputError, match=message):
+        fit(values, 4)
+
+
+def test_settings_are_checked():
+    with pytest.raises(InputError, match="horizon"):
+        fit(seasonal(), 0)
+    with pytest.raises(InputError, match="unknown cell"):
+        fit(seasonal(), 4, cell="grv")
+    with pytest.raises(InputError, match="1 to 4 steps"):
+        fit(seasonal(), 4, networks=0).predict(horizon=5)
+    assert Options(4, (12,)).networks == 5
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_d", "phased_lstm", "min_gru"])
+def test_cells_of_every_kind_forecast(name):
+    """Those that take gaps or times as well are given the rows alone."""
+    from jaxseq.cells import CELLS
+
+    design = network.design(4, (12,), 60, 4, 0)
+    window = network.Window(
+        np.ones((design.rows, 3), np.float32), np.ones((design.rows, 3), bool), np.full(3, 59, np.int32),
+        np.zeros((design.window, 3, 0), np.float32),
+    )  # fmt: skip
+    line = np.zeros((len(design.lags), 4), np.float32)
+    params = network.init(jax.random.key(0), CELLS[name], design, line)
+    shape = jax.eval_shape(lambda p, w: network.forecast(CELLS[name], design, p, w), params, window)
+    assert shape.shape == (design.window, 3, 4)
