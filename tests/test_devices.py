@@ -126,7 +126,8 @@ def written(params, source, mask, write):
     encoded = MODEL.encode(params, source, mask)
     start = jnp.ones_like(source[0])
     result = write(MODEL.step(params, encoded), encoded.carry, start, eos=2, max_length=6)
-    return result.lengths, (result.tokens, result.log_probs, result.seen)
+    by_row = result.lengths, getattr(result, "scores", ())
+    return by_row, (result.tokens, result.log_probs, result.seen)
 
 
 def writing(write):
@@ -149,6 +150,7 @@ FUNCTIONS = {
         translated, WEIGHTS, (), (WORDS, REAL, TARGET, RESETS), (1, 1, 1, 1), (0, 1)
     ),
     "greedy": lambda: writing(decode.greedy),
+    "beam": lambda: writing(functools.partial(decode.beam, size=3, n_best=2, length_penalty=0.5, coverage_penalty=0.2)),
     "sample": lambda: writing(DRAWN),
 }
 
