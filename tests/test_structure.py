@@ -32,7 +32,8 @@ LAYERS = [
 
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 KNOWS_NO_MODEL = [
-    "decode", "decode._beam", "decode._filters", "decode._greedy", "decode._score", "decode._step", "losses", "forcing", "train", "order", "checkpoint", "files", "plots",
+    "decode", "decode._beam", "decode._filters", "decode._greedy", "decode._score", "decode._step",
+    "losses", "forcing", "train", "order", "checkpoint", "files", "plots",
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [

@@ -23,7 +23,7 @@ from jaxseq.decode._filters import Filter, filtered
 from jaxseq.decode._step import TokenStep, checked, forward_only
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Tree, widened
-from jaxseq.placement import any_on_mesh, room, settled
+from jaxseq.placement import any_on_mesh, beside, room, settled
 
 
 class Hypotheses(NamedTuple):
@@ -115,8 +115,7 @@ class Penalties(NamedTuple):
             return score
         terms = jnp.log(jnp.clip(coverage, jnp.finfo(coverage.dtype).tiny, 1))
         if self.source_mask is not None:
-            real = jnp.expand_dims(jnp.asarray(self.source_mask), -2)
-            terms = jnp.where(jnp.broadcast_to(real, terms.shape), terms, jnp.zeros_like(terms))
+            terms = terms * jnp.expand_dims(self.source_mask, -2).astype(terms.dtype)  # they are finite
         return score + (jnp.asarray(self.coverage, terms.dtype) * terms.sum(-1)).astype(score.dtype)
 
     def bound(self, log_p: Array, shortest: Array, longest: Array) -> Array:
@@ -184,17 +183,19 @@ def beam(
       >>> P = jnp.array([[0.0, 0.0, 0.6, 0.4], [0, 1, 0, 0], [0, 0.3, 0.4, 0.3], [0, 0.9, 0.1, 0]])
       >>> step = lambda carry, tokens: (carry, (jnp.log(P)[tokens], ()))
       >>> found = beam(step, (), jnp.array([0]), eos=1, max_length=4, size=3, n_best=2)
-      >>> found.tokens[:, 0].T.tolist(), jnp.exp(found.scores[0]).round(2).tolist()
-      ([[3, 1, 0, 0], [2, 1, 0, 0]], [0.36000001430511475, 0.18000000715255737])
+      >>> found.tokens[:, 0].T.tolist(), [f"{p:.2f}" for p in jnp.exp(found.scores[0])]
+      ([[3, 1, 0, 0], [2, 1, 0, 0]], ['0.36', '0.18'])
     """
     if not 1 <= n_best <= size:
         raise InputError(f"beam: n_best must be from 1 to size; got n_best {n_best} and size {size}")
     if not coverage_penalty >= 0:
         raise InputError(f"beam: coverage_penalty must not be negative; got {coverage_penalty}")
-    start, (logits, seen), prefix = checked(step, carry, start, max_length, prefix)
+    start, (logits, _), prefix = checked(step, carry, start, max_length, prefix)
     _check_carry(carry, start.shape)
+    if source_mask is not None:
+        source_mask = beside(jnp.asarray(source_mask), start, start.shape)
     penalties = Penalties(length_penalty, coverage_penalty, source_mask, attention)
-    S = _source_length(penalties, seen, start.shape)
+    S = _source_length(penalties, step, carry, start)
 
     def more(state: State) -> Array:
         return (state.t < max_length) & any_on_mesh(state.alive > -jnp.inf)
@@ -232,9 +233,7 @@ def beam(
     scores = jnp.where(state.alive > -jnp.inf, scores, -jnp.inf)
     unended = _best(Tip(scores, jnp.full_like(tokens, max_length), slots, tokens, log_probs), size)
     found = _joined(state.ended, unended)
-    place = jnp.where(found.scores > -jnp.inf, 0, -2 * size) - lax.broadcasted_iota(
-        jnp.int32, found.scores.shape, start.ndim
-    )
+    place = jnp.where(found.scores > -jnp.inf, 0, -2 * size) - _numbered(found.tokens, start.ndim)
     found = _picked(found, lax.top_k(place, n_best)[1])
     return forward_only(_followed(found, state.trail, pad, logits.dtype))
 
@@ -260,7 +259,7 @@ def _first(step: TokenStep, carry: Carry, start: Array, S: int, T: int, K: int) 
     _, (logits, seen) = jax.eval_shape(_over_slots(step), carry, tokens)
     zeros = jnp.zeros_like(tokens).astype(widened(jnp.zeros((), logits.dtype)).dtype)
     none, empty = jnp.full_like(zeros, -jnp.inf), jnp.zeros_like(tokens)
-    alive = jnp.where(lax.broadcasted_iota(jnp.int32, tokens.shape, start.ndim) == 0, zeros, none)
+    alive = jnp.where(_numbered(tokens, start.ndim) == 0, zeros, none)
     coverage = jnp.zeros((*tokens.shape, S), zeros.dtype)
     ids, numbers = jax.typeof(tokens), jax.typeof(zeros)
     trail = Trail(room(T, ids), room(T, ids), room(T, numbers), jax.tree.map(lambda row: room(T, row), seen))
@@ -272,19 +271,24 @@ def _allowed(logits: Array, filters: Sequence[Filter], prefix: Array | None) -> 
     allowed = filtered(filters, logits) > -jnp.inf
     if prefix is None:
         return allowed
-    wanted = jnp.broadcast_to(prefix[..., None, None], logits.shape)
-    given = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == wanted
-    return jnp.where(wanted < 0, allowed, given)
+    wanted = prefix[..., None, None]
+    given = _numbered(allowed.astype(jnp.int32), logits.ndim - 1) == wanted
+    return (allowed & (wanted < 0)) | given
 
 
 def _extended(alive: Array, log_p: Array, length: Array) -> Tip:
     """Return the best 2K extensions of the slots, ``[*B, 2K]``, whose scores are log-probabilities of the whole."""
     *batch, K, V = log_p.shape
     log_p, tokens = lax.top_k(log_p, min(2 * K, V))  # slot by slot, where the vocabulary already lies in order
-    slots = lax.broadcasted_iota(jnp.int32, tokens.shape, tokens.ndim - 2)
-    tip = Tip(alive[..., None] + log_p, jnp.broadcast_to(length, tokens.shape), slots, tokens, log_p)
+    slots = _numbered(tokens, tokens.ndim - 2)
+    tip = Tip(alive[..., None] + log_p, jnp.zeros_like(tokens) + length, slots, tokens, log_p)
     tip = jax.tree.map(lambda a: a.reshape(*batch, K * a.shape[-1]), tip)
     return _best(tip, min(2 * K, tip.scores.shape[-1]))
+
+
+def _numbered(like: Array, axis: int) -> Array:
+    """Return the place of each entry along an axis, int32, on the devices of another array of integers."""
+    return jnp.zeros_like(like) + lax.broadcasted_iota(jnp.int32, like.shape, axis)
 
 
 def _best(tip: Tip, count: int) -> Tip:
@@ -339,11 +343,12 @@ def _check_carry(carry: Carry, batch: tuple[int, ...]) -> None:
             )
 
 
-def _source_length(penalties: Penalties, seen: Tree, batch: tuple[int, ...]) -> int:
+def _source_length(penalties: Penalties, step: TokenStep, carry: Carry, start: Array) -> int:
     """Return S of the attention weights, 0 if they are not needed."""
     if not penalties.coverage:
         return 0
-    shown = jax.tree.leaves(jax.eval_shape(penalties.attention, seen))
+    batch = start.shape
+    shown = jax.tree.leaves(jax.eval_shape(lambda *row: penalties.attention(step(*row)[1][1]), carry, start))
     if len(shown) != 1 or shown[0].shape[:-1] != batch or not jnp.issubdtype(shown[0].dtype, jnp.floating):
         raise InputError(
             f"beam: the coverage penalty needs attention weights [*{batch}, S]; the step shows "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,8 @@ def forbid(*ids: int) -> Filter:
 
     def keep(logits: Array) -> Array:
         check_tokens("forbid", ids, logits.shape[-1])
-        return _only(~np.isin(np.arange(logits.shape[-1]), ids), logits)
+        bias = np.where(np.isin(np.arange(logits.shape[-1]), ids), -np.inf, 0.0)
+        return logits + jnp.asarray(bias.reshape((1,) * (logits.ndim - 1) + (-1,)), logits.dtype)
 
     return keep
 
@@ -53,7 +53,7 @@ def top_k(k: int) -> Filter:
 
     def keep(logits: Array) -> Array:
         best, _ = lax.top_k(logits, min(k, logits.shape[-1]))
-        return _only(logits >= best[..., -1:], logits)
+        return jnp.where(logits >= best[..., -1:], logits, -jnp.inf)
 
     return keep
 
@@ -80,7 +80,7 @@ def top_p(p: float) -> Filter:
         probs = jax.nn.softmax(widened(ordered))
         above = jnp.cumsum(probs, axis=-1) - probs  # the sum of those that are likelier
         least = jnp.where(above < jnp.asarray(p, probs.dtype), ordered, jnp.inf).min(-1, keepdims=True)
-        return _only(logits >= least, logits)
+        return jnp.where(logits >= least, logits, -jnp.inf)
 
     return keep
 
@@ -90,7 +90,3 @@ def filtered(filters: Sequence[Filter], logits: Array) -> Array:
     for keep in filters:
         logits = keep(logits)
     return logits
-
-
-def _only(kept: Any, logits: Array) -> Array:
-    return jnp.where(jnp.broadcast_to(kept, logits.shape), logits, -jnp.inf)

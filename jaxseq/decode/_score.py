@@ -71,7 +71,7 @@ def teacher_forced(step: TokenStep, carry: Carry, start: Array, targets: Array) 
       InputError: if start or targets are not integers, their shapes do not fit, or a known one is not in the
         vocabulary.
     """
-    T = targets.shape[0]
-    start, _, targets = checked(step, carry, start, T, targets)
-    fed = jnp.concatenate([start[None], jnp.maximum(targets[:-1], 0)])
-    return lax.scan(step, settled(lambda carry, tokens: step(carry, tokens)[0], carry, fed[0]), fed)
+    start, _, inputs = checked(step, carry, start, targets.shape[0], targets)
+    assert inputs is not None
+    inputs = jnp.concatenate([start[None], jnp.maximum(inputs[:-1], 0)])
+    return lax.scan(step, settled(lambda carry, tokens: step(carry, tokens)[0], carry, inputs[0]), inputs)

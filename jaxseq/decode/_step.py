@@ -49,8 +49,8 @@ def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None)
       >>> step = lambda p: lambda carry, tokens: (carry, (jnp.log(jnp.array([[p, 1 - p]])), ()))
       >>> both = ensemble([step(0.5), step(0.9)], weights=[3, 1])
       >>> _, (logits, _) = both(((), ()), jnp.zeros(1, int))
-      >>> jnp.exp(logits).round(3).tolist()
-      [[0.6000000238418579, 0.4000000059604645]]
+      >>> [f"{p:.2f}" for p in jnp.exp(logits[0])]
+      ['0.60', '0.40']
     """
     steps = tuple(steps)
     shares = np.ones(len(steps)) if weights is None else np.asarray(weights, float)
@@ -106,6 +106,7 @@ def checked(
         check_tokens("decode: prefix", jnp.maximum(prefix, 0), logits.shape[-1])
         free = [(0, max_length - prefix.shape[0])] + [(0, 0)] * start.ndim
         prefix = jnp.pad(prefix.astype(jnp.int32), free, constant_values=-1)
+        prefix = jnp.moveaxis(beside(jnp.moveaxis(prefix, 0, -1), start, start.shape), -1, 0)
     return start, (logits, seen), prefix
 
 
