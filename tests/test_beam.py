@@ -225,6 +225,28 @@ def test_what_has_not_ended_comes_after_what_has_though_it_may_score_higher():
     assert short.tokens[:, 0].T.tolist() == [[1], [3]] and short.scores[0, 0] < short.scores[0, 1]
 
 
+def test_a_slot_that_ends_leaves_room_and_what_is_long_can_still_win():
+    """The search goes on as long as a length up to the longest allows a better score, whichever way alpha points."""
+    P = np.zeros((7, 7))
+    P[2, [1, 3, 4]], P[3, [1, 5]], P[4, 1], P[5, 1] = (0.4, 0.35, 0.25), (0.3, 0.7), 1, 1
+    found = lambda P, **options: beam(table(np.log(np.maximum(P, 1e-300))), (), jnp.array([2]), eos=EOS, **options)  # noqa: E731
+    two = found(P, max_length=3, size=2, n_best=2, early_stopping=False)
+    assert two.tokens[:, 0].T.tolist() == [[1, 0, 0], [4, 1, 0]]
+
+    chain = np.eye(7, k=1)
+    chain[6], chain[2] = np.eye(7)[1], [0, 0.55, 0, 0.45, 0, 0, 0]
+    for early, tokens, value in ((False, [3, 4, 5, 6, 1], np.log(0.45) / (10 / 6)), (True, [1], np.log(0.55))):
+        long = found(chain, max_length=9, size=1, length_penalty=1.0, early_stopping=early)
+        assert long.tokens[:, 0, 0].tolist() == tokens + [0] * (9 - len(tokens))
+        np.testing.assert_allclose(long.scores[0, 0], value, rtol=1e-12)
+
+    P = np.zeros((7, 7))
+    P[2, [1, 3]], P[3, 1] = (0.2, 0.8), 1
+    short = found(P, max_length=100, size=2, length_penalty=-1.0, early_stopping=False)
+    assert short.tokens[:2, 0, 0].tolist() == [3, 1]
+    np.testing.assert_allclose(short.scores[0, 0], np.log(0.8) * 7 / 6, rtol=1e-12)
+
+
 def test_prefixes_and_forbidden_tokens():
     model, T = toy(6, seed=11, ends=1.0), 5
     prefix = np.array([[3, -1, EOS, 4], [5, -1, -1, -1]])

@@ -279,7 +279,7 @@ def _allowed(logits: Array, filters: Sequence[Filter], prefix: Array | None) -> 
 def _extended(alive: Array, log_p: Array, length: Array) -> Tip:
     """Return the best 2K extensions of the slots, ``[*B, 2K]``, whose scores are log-probabilities of the whole."""
     *batch, K, V = log_p.shape
-    log_p, tokens = lax.top_k(log_p, min(2 * K, V))  # slot by slot, where the vocabulary already lies in order
+    log_p, tokens = lax.top_k(log_p, min(K + 1, V))  # of one slot at most K others and EOS
     slots = _numbered(tokens, tokens.ndim - 2)
     tip = Tip(alive[..., None] + log_p, jnp.zeros_like(tokens) + length, slots, tokens, log_p)
     tip = jax.tree.map(lambda a: a.reshape(*batch, K * a.shape[-1]), tip)
