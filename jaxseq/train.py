@@ -127,6 +127,8 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
             step_key = jax.random.fold_in(key, state.step)
             of_params = jax.value_and_grad(loss, has_aux=True)
             (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
+            # every gradient before any update: XLA else copies weights that it would update while they are still read
+            grads = lax.optimization_barrier(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             return TrainState(params, opt_state, state.step + 1), Steps(
@@ -181,7 +183,7 @@ class Listener:
         """Called when the compilation of so many programs begins."""
 
     def compiled(self, seconds: float) -> None:
-        """Called when compilation has ended, after so many seconds."""
+        """Called when training can begin, having waited so many seconds for compilation."""
 
     def advance(self, steps: int, loss: float) -> None:
         """Called after each chunk of steps."""

@@ -18,6 +18,11 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def printed(block: str) -> list[str]:
+    """Return what a block says that its prints show, in comments after them."""
+    return re.findall(r"print\(.*\)  # (.*)$", block, re.MULTILINE)
+
+
 def library_examples(text: str) -> list[str]:
     """Return the blocks of Python that import jaxseq and none of the other libraries."""
     theirs = re.compile(rf"^(from|import) ({'|'.join(OTHERS)})", re.MULTILINE)

@@ -1,16 +1,19 @@
 """What the derivative of a recurrence does inside its loops and what it leaves for after them, seen in its jaxpr."""
 
+import functools
 import re
 
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.test_util import check_grads
 
 from jaxseq import mixed, unroll
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.recurrence import deferred, scan
 from jaxseq.recurrence._cuts import PRODUCTS, Cut, cut
+from jaxseq.recurrence._products import back_p, gradient_p, product_p
 from jaxseq.testing import assert_close, differentiate
 
 T, B, D, H, S = 7, 2, 3, 5, 4
@@ -154,3 +157,30 @@ def test_gradients_of_weights_copy_no_cotangent_transposed(cell) -> None:
     turned = {int(size) for size in re.findall(rf"f32\[(\d+),{T * B}\]", text)}
     assert turned <= {D, H}
     assert D in turned, "x is turned, or this sees nothing"
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other platforms do not pack operands of products")
+@pytest.mark.parametrize(("rows", "first"), [(4, True), (20, False)])
+def test_a_large_weight_is_on_the_left_of_the_backward_loop_where_rows_are_few(rows, first) -> None:
+    """Then the cotangent of h is ``U g^T [H, B]``, else ``g U^T [B, H]``."""
+    H = 256
+    params, xs = lstm.init(KEYS[1], 8, H, dtype=jnp.float32), jnp.ones((3, rows, 8), jnp.float32)
+    text = jax.jit(gradient(lstm, deferred)).lower(params, xs).compile().as_text()
+    products = re.findall(r"f32\[(\d+,\d+)\][^=\n]* (?:dot\(|fusion\(.*__ynn_fusion)", text)
+    assert (f"{H},{rows}" in products, f"{rows},{H}" in products) == (first, not first)
+
+
+def test_derivatives_of_the_three_products_are_each_other() -> None:
+    x, g = (jax.random.normal(key, (T, B, n)) for key, n in zip(KEYS[:2], (D, H), strict=True))
+    w = jax.random.normal(KEYS[2], (D, H))
+    for own, plain, args in (
+        (product_p, lambda x, w: x @ w, (x, w)),
+        (back_p, lambda g, w: g @ w.T, (g, w)),
+        (gradient_p, lambda x, g: jnp.einsum("tbk,tbn->kn", x, g), (x, g)),
+    ):
+        ours = functools.partial(own.bind, precision=None)
+        check_grads(ours, args, order=2, modes=["fwd", "rev"])
+        assert_close(own.name, differentiate(ours, *args), differentiate(plain, *args))
+        for axes in ((0, None), (None, 0), (0, 0)):
+            many = [a if axis is None else jnp.stack([a, 2 * a]) for a, axis in zip(args, axes, strict=True)]
+            assert_close(own.name, jax.vmap(ours, axes)(*many), jax.vmap(plain, axes)(*many))

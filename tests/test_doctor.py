@@ -143,3 +143,14 @@ def test_a_whole_report_renders(capsys):
     assert all(version in text for version in facts["versions"].values())
     assert ("no warnings" in text) == (not facts["warnings"])
     assert capsys.readouterr() == ("", "")
+
+
+def test_glibc_is_told_of_larger_pages_until_it_has_them(monkeypatch):
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 saves" in doctor.report()["malloc"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    assert doctor.report()["malloc"] == "glibc glibc.malloc.hugetlb=1"
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    assert doctor.report()["malloc"] == "unknown C library"

@@ -45,7 +45,7 @@ def test_the_lstm_shown_is_the_lstm(as_users_have_it):
 def test_every_example_runs(block, as_users_have_it, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(block, {})
-    for line in re.findall(r"print\(.*\)  # (.*)$", block, re.MULTILINE):
+    for line in run_readme.printed(block):
         assert line in capsys.readouterr().out
 
 

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from jaxseq.apps.custom import find_cell
 from jaxseq.bench.compare import compare
+from jaxseq.bench.measure import TIMED
 from jaxseq.bench.output import Output, Report
 from jaxseq.bench.peers import RTOL
 from jaxseq.bench.run import FAMILIES, MODES, bench as run, draw
@@ -144,3 +145,5 @@ def _check_paths(json: Path | None, plot: Path | None, modes: tuple[str, ...]) -
             raise InputError(f"{option} {path}: is not a file in a folder that exists and that you may write to")
     if plot is not None and plot.suffix not in SUFFIXES:
         raise InputError(f"--plot {plot}: the name must end in {', '.join(SUFFIXES)}")
+    if plot is not None and not set(modes) & set(TIMED):
+        raise InputError(f"--plot draws the modes {', '.join(TIMED)}, and none of them is asked for")

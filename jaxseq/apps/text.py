@@ -20,6 +20,8 @@ SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Ranges of Chinese characters, for a regular expression."""
 _CHARS = re.compile(rf"[{CJK}]|\d+(?:[.,:]\d+)+|[^\W{CJK}]+(?:['’][^\W{CJK}]+)*|[^\w\s]")
+_BEFORE_PUNCTUATION = re.compile(r"\s+([.!?,;:)。！？，、；：）…])")
+_BETWEEN_CHINESE = re.compile(rf"(?<=[{CJK}，。！？、；：])\s+(?=[{CJK}\w])|(?<=[\w])\s+(?=[{CJK}])")
 _PUNCTUATION = re.compile(r"\s*((?<!\d)[.,:]|[.,:](?!\d)|[!?;\"()。！？，、；：“”（）…])\s*")
 
 
@@ -82,9 +84,8 @@ def detokenise(tokens: Sequence[str]) -> str:
       >>> detokenise(["i", "am", "fine", ",", "thanks", "."]), detokenise(["我", "很", "好", "。"])
       ('i am fine, thanks.', '我很好。')
     """
-    joined = " ".join(tokens)
-    joined = re.sub(r"\s+([.!?,;:)。！？，、；：）…])", r"\1", joined)
-    return re.sub(rf"(?<=[{CJK}，。！？、；：])\s+(?=[{CJK}\w])|(?<=[\w])\s+(?=[{CJK}])", "", joined)
+    joined = _BEFORE_PUNCTUATION.sub(r"\1", " ".join(tokens))
+    return joined if joined.isascii() else _BETWEEN_CHINESE.sub("", joined)
 
 
 class Vocabulary:

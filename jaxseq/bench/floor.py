@@ -1,7 +1,8 @@
 """The floor of a layer's time: its matrix products alone, measured on this machine, each as it is done quickest.
 
 Activations, gradients of biases, copies and the loop's own overhead come on top, so that no layer built on these
-products is faster. Operands lie in memory as the product wants them: to bring them there is the layer's work.
+products is faster; below some 0.1 ms a call it is the time to start programs that counts. Operands lie in memory as the
+product wants them: to bring them there is the layer's work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ FORMS = {"as written": (False, False), "right turned": (False, True), "exchanged
 """``x W``; ``x W`` with W stored as its transpose; ``Wᵀ xᵀ``, where the weight is on the left. Each gives the same
 numbers, at rates that differ by a factor of up to nine on a CPU. A left operand that is contracted over its first axis
 is never the best there."""
-TRIES = 3
+NEVER = 123.456
+"""What no product's first entry is; compared with when it runs, so that the compiler cannot reorder."""
+TRIES, LONG = 3, 2.0
+"""Samples of each form, and milliseconds that one takes at least: a shorter call is repeated."""
 
 
 def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[], Any]:
@@ -30,10 +34,23 @@ def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[],
     operands = [_operands(product, form, dtype) for product, form in zip(products, forms, strict=True)]
 
     def run(operands: Any) -> list[jax.Array]:
-        return [_run(*of) for of in zip(products, forms, operands, strict=True)]
+        made: list[jax.Array] = []
+        for product, form, of in zip(products, forms, operands, strict=True):
+            one = functools.partial(_run, product, form)
+            if made:  # one after the other, as in a layer: a backward loop cannot run beside the forward one
+                made.append(lax.cond(made[-1][0, 0, 0] != NEVER, one, functools.partial(_zeros_of, one), of))
+            else:
+                made.append(one(of))
+        return made
 
     jitted = jax.jit(run)
     return lambda: jitted(operands)
+
+
+def _zeros_of(function: Callable[[Any], Any], operands: Any) -> jax.Array:
+    """Return zeros of the shape that a function returns."""
+    shape = jax.eval_shape(function, operands)
+    return jnp.zeros(shape.shape, shape.dtype)
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,8 +60,10 @@ def best_form(product: Product, dtype: str) -> str:
     for form in FORMS:
         operands = _operands(product, form, dtype)
         run = jax.jit(functools.partial(_run, product, form))
-        jax.block_until_ready(run(operands))
-        took[form] = min(milliseconds(functools.partial(run, operands)) for _ in range(TRIES))
+        thunk = functools.partial(run, operands)
+        jax.block_until_ready(thunk())  # compiles
+        calls = max(1, round(LONG / milliseconds(thunk)))
+        took[form] = min(milliseconds(thunk, calls) for _ in range(TRIES))
     return min(took, key=lambda form: took[form])
 
 
@@ -55,9 +74,9 @@ def _operands(product: Product, form: str, dtype: Any) -> tuple[jax.Array, jax.A
     if exchanged:
         m, n = n, m
     keys = jax.random.split(jax.random.key(0))
-    left = jax.random.normal(keys[0], (b, m, k), dtype) / k**0.5
+    left = jax.random.normal(keys[0], (b, m, k), dtype)
     right = jax.random.normal(keys[1], (b, n, k) if turned else (b, k, n), dtype)
-    return left, right
+    return (left / k**0.5, right) if exchanged else (left, right / k**0.5)
 
 
 def _run(product: Product, form: str, operands: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -89,7 +108,7 @@ def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> fl
     Args:
       dtype: name of the operands' dtype.
       largest: rows of the largest product tried.
-      patience: milliseconds of a product from which no larger one is tried: it would not be quicker.
+      patience: milliseconds; no product is tried that would take longer, by the time of the one before.
     """
     best, size = 0.0, 512
     while size <= largest:
@@ -98,7 +117,7 @@ def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> fl
         jax.block_until_ready(run())
         took = min(milliseconds(run) for _ in range(TRIES))
         best = max(best, square.flops / took / 1e6)
-        if took > patience:
+        if 8 * took > patience:
             break
         size *= 2
     return best

@@ -171,11 +171,12 @@ def equinox(cell: Cell, params: Any, xs: jax.Array) -> Layer:
     """Return equinox's cell, mapped over the batch, in `lax.scan`, as its documentation runs it."""
     from jaxseq.interop.equinox import to_equinox
 
-    zero = jnp.zeros((xs.shape[1], params.U.shape[0]), xs.dtype)
-    lstm = cell == CELLS["lstm"]
-
     def to(params: Any) -> Any:
         return to_equinox(cell, params)
+
+    weights = to(params)
+    zero = jnp.zeros((xs.shape[1], params.U.shape[0]), xs.dtype)
+    lstm = cell == CELLS["lstm"]
 
     def outs(module: Any, xs: jax.Array) -> jax.Array:
         def step(state: Any, x: jax.Array) -> Any:
@@ -184,7 +185,7 @@ def equinox(cell: Cell, params: Any, xs: jax.Array) -> Layer:
 
         return lax.scan(step, (zero, zero) if lstm else zero, xs)[1]
 
-    return Layer(outs, to(params), back_by(to, params))
+    return Layer(outs, weights, back_by(to, params))
 
 
 def keras(cell: Cell, params: Any, xs: jax.Array) -> Layer:
@@ -272,7 +273,15 @@ def layers(
         except InputError as error:
             if "optimized" not in name:
                 say(f"{name} is left out for {cell.name}: {error}")
+        except Exception as error:  # whatever another library raises, for a dtype that it does not take
+            say(failed(name, error))
     return found
+
+
+def failed(name: str, error: Exception) -> str:
+    """Return one line that says why a peer is left out which should have worked."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{name} is left out, it fails: {type(error).__name__}: {first[:200]}"
 
 
 def want(layer: Layer, xs: jax.Array) -> tuple[Any, ...]:

@@ -175,8 +175,7 @@ def _agrees(name: str, got: Callable[[], Any], want: Any, say: Callable[[str], N
         say(f"{name} is left out, it does not compute the same: {error}")
         return False
     except Exception as error:  # whatever another library raises, for a dtype that it does not take
-        first = (str(error).splitlines() or [""])[0]
-        say(f"{name} is left out, it fails: {type(error).__name__}: {first[:200]}")
+        say(peers.failed(name, error))
         return False
     return True
 

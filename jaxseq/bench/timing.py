@@ -136,9 +136,8 @@ class Ratio(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        if np.isnan(self.low):
-            return f"{self.value:.2f}"
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        value, low, high = (f"{n:.2f}" if n < 100 else f"{n:.0f}" for n in self)
+        return value if np.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
 def ratio(above: Sequence[float], below: Sequence[float], *, paired: bool = True, draws: int = 2000) -> Ratio:

@@ -11,15 +11,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._closed import globals_read, is_closed
 from jaxseq.cells._recipe import data_of, is_hashable, join, kept
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
-
-ARRAYS = (jax.Array, np.ndarray)
 
 
 def compiled_if_eager(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +37,7 @@ def compiled_if_eager(run: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(run)
     def call(cell: Any, options: tuple[Any, ...], data: Tree) -> Any:
         static, arrays = data_of(cell)
-        if _may_be_kept(cell) and is_closed(options) and _is_eager(jax.tree.leaves((arrays, data))):
+        if _may_be_kept(cell) and is_closed(options) and all(map(_is_known, jax.tree.leaves((arrays, data)))):
             read = globals_read((cell, options))
             if read is not None and is_hashable(options):
                 with contextlib.suppress(InputError):  # raised again below, without what jax adds about its own frames
@@ -56,12 +53,11 @@ def _may_be_kept(cell: Any) -> bool:
     return is_closed(cell) and is_hashable(data_of(cell)[0])
 
 
-def _is_eager(leaves: list[Any]) -> bool:
-    """Return whether all are arrays whose numbers are known, or are differentiated or mapped but not compiled for."""
-    traced = False
-    for a in leaves:
-        if isinstance(a, jax.core.Tracer):
-            traced = True
-        elif not isinstance(a, ARRAYS):
-            return False
-    return not (traced and isinstance(jnp.zeros(()), jax.core.Tracer))  # inside jit this is traced, in grad it is not
+def _is_known(a: Any) -> bool:
+    """Return whether a value is an array of known numbers: one that is differentiated or mapped, not compiled for, is.
+
+    What a tracer of jax.grad or jax.vmap wraps is in its `primal` or `val`; those of jax.jit wrap no array.
+    """
+    if isinstance(a, jax.core.Tracer):
+        return _is_known(getattr(a, "primal", getattr(a, "val", None)))
+    return isinstance(a, jax.Array | np.ndarray)

@@ -164,8 +164,8 @@ def _known(products: list[Product], operands: list[Array], weights: list[Array],
 def _tangent(products: list[Product], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     _, weights, value, _ = primals
     doperands, _, _, total = tangents
-    for product, d, w in zip(products, doperands, weights, strict=True):
-        total = total + product.apply(d, w)
+    for own, d, w in zip(products, doperands, weights, strict=True):
+        total = total + own.apply(d, w)
     return value, total
 
 
@@ -284,10 +284,10 @@ class _Program:
 
 
 def _weighted(op: Operation, alone: set[int]) -> Operation:
-    """Return a product ``x W`` with what is decided alone as one whose gradient is fast; others as they are."""
+    """Return a product ``x W``, W decided alone, as `_products` has it; other operations as they are."""
     if op.name != "dot_general" or op.inputs[1] not in alone or not is_product(op.avals, op.params):
         return op
-    return op._replace(do=lambda values: [product(*values, op.params["precision"])])
+    return op._replace(do=lambda operands: [product(operands[0], operands[1], op.params["precision"])])
 
 
 def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Callable[[Array, Array], Array]] | None:

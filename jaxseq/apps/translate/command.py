@@ -158,7 +158,8 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
         for r in reports
     )
     files = ", ".join(sorted(p.name for p in path.iterdir()))
-    text = f"{table}\ncompiled in {trained.compile_seconds:.1f} s\n\n{_scores(scores)}\n\nwrote {path}: {files}"
+    waited = f"waited {trained.compile_seconds:.1f} s for compilation"
+    text = f"{table}\n{waited}\n\n{_scores(scores)}\n\nwrote {path}: {files}"
     return Shown(facts, text, notes)
 
 

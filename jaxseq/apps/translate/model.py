@@ -28,7 +28,7 @@ from jaxseq.seq2seq import Seq2Seq, lookup
 if TYPE_CHECKING:
     from jaxseq.study import Keep
 
-LENGTHS = (POSITIONS, 20, 40, 80, 160, LONGEST)
+LENGTHS = (2, 4, POSITIONS, 20, 40, 80, 160, LONGEST)
 """Source lengths that programs are compiled for; a batch is padded to the next."""
 BATCHES = (1, 8, 64, 256)
 """Batch sizes that programs are compiled for."""
@@ -125,20 +125,25 @@ class Translator(NamedTuple):
         filled = rows + [[EOS]] * (batch - len(rows))
         decode = _decoder(self.model, self.config.most_target_tokens(length))
         out: Decoded = jax.device_get(decode(self.params, jnp.asarray(text.pad(filled, length))))
-        return [self._one(row, out, b) for b, row in enumerate(rows)]
-
-    def _one(self, row: list[int], out: Decoded, b: int) -> Translation:
-        T = min(int(out.lengths[b]), self.config.most_target_tokens(len(row)))  # its own bound, not that of its batch
-        ids = out.tokens[:T, b]
-        return Translation(
-            source="",
-            text=text.detokenise(self.target.vocabulary.decode(ids)),
-            source_tokens=[self.source.vocabulary.tokens[n] for n in row],
-            target_tokens=[self.target.vocabulary.tokens[n] for n in ids],
-            weights=np.asarray(out.seen[:T, b, : len(row)]),
-            log_prob=float(out.log_probs[:T, b].sum()),
-            unknown=[],
-        )
+        # each row's own bound, not that of its batch
+        ends = np.minimum(out.lengths[: len(rows)], [self.config.most_target_tokens(len(row)) for row in rows])
+        written = np.arange(len(out.tokens))[:, None] < ends
+        log_probs = np.where(written, out.log_probs[:, : len(rows)], 0).sum(0)
+        source, target = self.source.vocabulary, self.target.vocabulary
+        return [
+            Translation(
+                source="",
+                text=text.detokenise(target.decode(ids[:T])),
+                source_tokens=[source.tokens[n] for n in row],
+                target_tokens=[target.tokens[n] for n in ids[:T]],
+                weights=out.seen[:T, b, : len(row)],
+                log_prob=log_prob,
+                unknown=[],
+            )
+            for b, (row, ids, T, log_prob) in enumerate(
+                zip(rows, out.tokens.T.tolist(), ends.tolist(), log_probs.tolist(), strict=False)
+            )
+        ]
 
 
 @functools.lru_cache(maxsize=4 * len(LENGTHS))  # a few models; more would keep every model alive

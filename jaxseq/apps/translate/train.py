@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import optax
 
 from jaxseq import checkpoint, forcing, losses, order
 from jaxseq.apps import run_folder
+from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.config import KIND, TranslateConfig
@@ -29,8 +28,6 @@ from jaxseq.train import Interrupted, Listener, Metrics, Record, Steps, TrainSta
 CHUNK = 20
 """Most train steps in one jitted chunk: a second or so, so that progress moves and Ctrl-C is heard."""
 
-Run = Callable[[TrainState, int, np.ndarray], tuple[TrainState, Steps]]
-
 
 def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
     """Return the training loss that `jaxseq.train.chunk` wants."""
@@ -39,12 +36,12 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
         batch, keys = take(data, rows), jax.random.split(key, 3)
-        forced = None
+        mask, forced = batch.targets != PAD, None
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
+            forced = forced | ~mask  # nobody reads what a model writes after the end
         encoded = model.encode(params, batch.source, batch.source != PAD, keys[0])
         _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
-        mask = batch.targets != PAD
         nll = losses.cross_entropy(logits, batch.targets)
         if config.loss == "sentences":
             counted = mask if forced is None else losses.until_own_eos(logits, forced, EOS)
@@ -56,8 +53,13 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
     return loss
 
 
-def validator(model: Seq2Seq, buckets: Sequence[Bucket], batch: int) -> Callable[[Params], float]:
-    """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout."""
+def validator(
+    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None
+) -> Callable[[Params], float]:
+    """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout.
+
+    With a compiler, and params or their shapes, its programs are compiled in the background.
+    """
 
     @jax.jit
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
@@ -74,10 +76,11 @@ def validator(model: Seq2Seq, buckets: Sequence[Bucket], batch: int) -> Callable
         rows = np.full(-(-count // batch) * batch, -1, np.int32)
         rows[:count] = np.arange(count)
         data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
-        parts += [(data, row) for row in rows.reshape(-1, batch)]
+        program: Callable[..., Any] = compiler.program(sums, params, data, rows[:batch]) if compiler else sums
+        parts += [(program, data, row) for row in rows.reshape(-1, batch)]
 
     def validate(params: Params) -> float:
-        both = [jax.device_get(sums(params, data, rows)) for data, rows in parts]
+        both = [jax.device_get(run(params, data, rows)) for run, data, rows in parts]
         return float(sum(s for s, _ in both) / sum(n for _, n in both))
 
     return validate
@@ -92,7 +95,7 @@ class Trained(NamedTuple):
       corpus: what it was trained on.
       reports: every line of the run's metrics.
       record: the best loss, and how long training took.
-      compile_seconds: of compilation.
+      compile_seconds: for which training waited for compilation.
     """
 
     path: Path
@@ -130,29 +133,46 @@ def train(
     )
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     step = optimizer_of(config)
-    params = _drawn(k_init, config, model, corpus, training)
-    state, record = _started(path, resume, TrainState.create(params, step))
-    validate = validator(model, held, config.batch) if held else None
-    length = order.chunk_length(config.steps, config.report_every, CHUNK)
-    jitted = chunk(loss_of(model, config), step)
-    run, compile_seconds = _compiled(jitted, state, training, (length, config.batch), k_train, validate, listener)
+
+    def first(key: Key) -> TrainState:
+        return TrainState.create(_drawn(key, config, model, corpus, training), step)
+
+    shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
+    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step)
+    data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
+    sizes = [bucket.source.shape[1] for bucket in training]
     saver = _Saver(path, corpus)
-    stream = order.chunks(
-        [bucket.source.shape[1] for bucket in training], config.batch, length, config.seed,
-        start=int(state.step) // length, replacement=config.replacement,
-    )  # fmt: skip
-    try:
-        _, record = fit(
-            state, run, stream, steps=config.steps, report_every=config.report_every, record=record,
-            patience=config.patience, validate=validate, save=saver, listener=listener,
+    with Compiler() as compiler:
+        like = jax.eval_shape(first, k_init)
+        listener.compiling(len(data))
+        largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
+        ahead = compiler.program(jitted, like, data[largest], rows, k_train)
+        state, record = _started(path, resume, first(k_init))
+        programs = [
+            ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
+        ]
+        validate = validator(model, held, config.batch, compiler, like.params) if held else None
+        stream = order.chunks(
+            sizes, config.batch, shape[0], config.seed, start=int(state.step) // shape[0],
+            replacement=config.replacement,
         )  # fmt: skip
-    except Interrupted as stopped:
-        raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {path}") from None
+
+        def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
+            return programs[bucket](state, data[bucket], rows, k_train)
+
+        try:
+            _, record = fit(
+                state, run, _when_compiled(stream, programs, listener), steps=config.steps,
+                report_every=config.report_every, record=record, patience=config.patience, validate=validate,
+                save=saver, listener=listener,
+            )  # fmt: skip
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {path}") from None
     best = saver.best
     if best is None:  # what was resumed had its best step behind it
         best = best_params(path, config, model, corpus.source.vocabulary, corpus.target.vocabulary)
     translator = Translator(config, model, best, corpus.source, corpus.target)
-    return Trained(path, translator, corpus, run_folder.metrics(path), record, compile_seconds)
+    return Trained(path, translator, corpus, run_folder.metrics(path), record, compiler.waited)
 
 
 def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
@@ -206,27 +226,15 @@ def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, R
     return state, record
 
 
-def _compiled(
-    jitted: jax.stages.Wrapped, state: TrainState, buckets: Sequence[Bucket], shape: tuple[int, int], key: Key,
-    validate: Callable[[Params], float] | None, listener: Listener,
-) -> tuple[Run, float]:  # fmt: skip
-    """Compile a program for each bucket, all at once; return how `fit` runs them, and the seconds it took."""
-    data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in buckets]
-    listener.compiling(len(data))
-    begun = time.perf_counter()
-    rows = jax.ShapeDtypeStruct(shape, jnp.int32)
-    with ThreadPoolExecutor() as pool:  # XLA lets go of the interpreter while it compiles
-        compiled = pool.map(lambda d: jitted.lower(state, d, rows, key).compile(), data)
-        if validate:
-            validate(state.params)
-        programs = list(compiled)
-    seconds = time.perf_counter() - begun
-    listener.compiled(seconds)
-
-    def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
-        return programs[bucket](state, data[bucket], rows, key)
-
-    return run, seconds
+def _when_compiled(
+    stream: Iterator[tuple[int, np.ndarray]], programs: Sequence[Program], listener: Listener
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each chunk when its program is compiled, so that `fit` does not count the waiting as training."""
+    for n, (bucket, rows) in enumerate(stream):
+        programs[bucket].wait()
+        if n == 0:
+            listener.compiled(programs[bucket].compiler.waited)
+        yield bucket, rows
 
 
 class _Saver:

@@ -1,0 +1,55 @@
+"""Programs compiled in the background, in the order in which they are needed, while other work goes on."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import jax
+
+
+class Program:
+    """A program that is called like the jitted function that it is compiled from."""
+
+    def __init__(self, compiler: Compiler, compiled: Future[Any]) -> None:
+        """Take the compiler, whose waiting time it adds to, and what the compilation will return."""
+        self.compiler, self.compiled = compiler, compiled
+
+    def wait(self) -> None:
+        """Return when it is compiled."""
+        begun = time.perf_counter()
+        wait([self.compiled])
+        self.compiler.waited += time.perf_counter() - begun
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it, once it is compiled."""
+        if not self.compiled.done():
+            self.wait()
+        return self.compiled.result()(*args)
+
+
+class Compiler:
+    """Compiles on a thread of its own, one program after the other; a context that drops what is not begun at its end.
+
+    XLA lets go of the interpreter while it compiles, and spreads each program over the cores: several at once would
+    take as long together, and the first of them longer.
+
+    Fields:
+      waited: seconds for which somebody waited for a program.
+    """
+
+    def __init__(self) -> None:
+        """Start without programs."""
+        self.waited = 0.0
+        self._pool = ThreadPoolExecutor(max_workers=1)
+
+    def program(self, jitted: jax.stages.Wrapped, *args: Any) -> Program:
+        """Return the program of a jitted function for these arguments, of which shapes and dtypes are enough."""
+        return Program(self, self._pool.submit(lambda: jitted.lower(*args).compile()))
+
+    def __enter__(self) -> Compiler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
