@@ -170,7 +170,8 @@ def beam(
       prefix: int ``[P, *B]``, tokens that every hypothesis of a row begins with; negative where the choice is free.
       filters: tokens to which they give -inf are left out. What else they do is not used: scores are the model's.
       source_mask: bool ``[*B, S]``, which source positions the coverage penalty counts; all by default.
-      attention: the weights ``[*B, S]`` in what the step shows, which are all that it shows by default.
+      attention: the weights ``[*B, S]`` in what the step shows, which are all that it shows by default. The
+        attention `positional` shows as many positions as it has units: give ``lambda seen: seen[..., :S]``.
 
     Raises:
       InputError: if a number is out of range, start or prefix does not fit (as in `greedy`), a leaf of the carry lacks
