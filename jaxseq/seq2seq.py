@@ -32,7 +32,7 @@ from jaxseq.tokens import check_tokens
 
 
 class Encoded(NamedTuple):
-    """A source, ready to be decoded: data alone, every leaf ``[B, ...]``, so that a beam can repeat its rows.
+    """A source, ready to be decoded: data alone, every leaf ``[B, ...]``, so that its rows can be repeated.
 
     Fields:
       memory: what the decoder reads at each step; None where it reads nothing.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, decode, seq2seq
-from jaxseq.decode import greedy, sample
+from jaxseq.decode import ensemble, forbid, greedy, sample, score, teacher_forced, top_k, top_p
 
 PAD, EOS, SOS = 0, 1, 2
 V = 6
@@ -158,3 +158,128 @@ def test_tokens_outside_the_vocabulary_are_refused_where_they_are_known():
             model.decode(params, encoded, inputs.at[1, 0].set(-2), forced)
     clipped = jax.jit(seq2seq.lookup)(params.target, jnp.array([-2, V]))
     np.testing.assert_array_equal(clipped, params.target[jnp.array([0, V - 1])])
+
+
+PROBS = np.array([[0.05, 0.4, 0.15, 0.1, 0.25, 0.05], [0.3, 0.3, 0.2, 0.1, 0.1, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        ([forbid(1, 4)], [[0, 2, 3, 5], [0, 2, 3, 5]]),
+        ([top_k(1)], [[1], [0, 1]]),
+        ([top_k(3)], [[1, 2, 4], [0, 1, 2]]),
+        ([top_k(9)], [range(6), range(6)]),
+        ([top_p(0.3)], [[1], [0, 1]]),
+        ([top_p(0.64)], [[1, 4], [0, 1, 2]]),
+        ([top_p(0.66)], [[1, 2, 4], [0, 1, 2]]),
+        ([top_p(0.85)], [[1, 2, 3, 4], [0, 1, 2, 3, 4]]),
+        ([forbid(1), top_k(3), top_p(0.51)], [[2, 4], [0, 2]]),
+        ([top_k(3), forbid(1), top_p(0.51)], [[4], [0]]),
+    ],
+)
+def test_filters_leave_exactly_these_probabilities(filters, kept):
+    """The distribution that is drawn from: the model's, of what is kept, divided by its sum."""
+    got = jnp.log(PROBS)
+    for keep in filters:
+        got = jax.jit(keep)(got)
+    want = np.array(
+        [[p if v in row else 0.0 for v, p in enumerate(line)] for row, line in zip(kept, PROBS, strict=True)]
+    )
+    np.testing.assert_allclose(jax.nn.softmax(got), want / want.sum(-1, keepdims=True), rtol=1e-12)
+    assert keep(jnp.log(PROBS).astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_sample_draws_what_its_filters_leave_at_its_temperature():
+    """Of softmax(log p / 2), the square roots, 1 and 4 are the nucleus of 0.5: 0.4 ** 0.5 to 0.25 ** 0.5."""
+    count = 20_000
+    fair = lambda carry, tokens: (carry, (jnp.broadcast_to(jnp.log(PROBS[0]), (count, V)), ()))  # noqa: E731
+    options = {"key": jax.random.key(0), "temperature": 2.0, "eos": EOS, "max_length": 1}
+    got = sample(fair, (), jnp.full(count, 2), filters=(top_k(3), forbid(2), top_p(0.9)), **options)
+    assert set(got.tokens[0].tolist()) == {1, 4}
+    want = np.sqrt(0.4) / (np.sqrt(0.4) + np.sqrt(0.25))
+    assert abs(float((got.tokens == 1).mean()) - want) < 4 * np.sqrt(0.25 / count)
+    np.testing.assert_allclose(got.log_probs[0], np.log(PROBS[0])[got.tokens[0]], rtol=1e-12)  # without them
+    hot = sample(fair, (), jnp.full(count, 2), filters=(top_p(0.5),), **options)
+    cold = sample(fair, (), jnp.full(count, 2), filters=(top_p(0.5),), **{**options, "temperature": 0.5})
+    assert set(hot.tokens[0].tolist()) == {1, 2, 4} and set(cold.tokens[0].tolist()) == {1}
+
+
+def test_a_prefix_is_written_first_and_the_rest_follows_from_it():
+    prefix = np.array([[5, 4, -1], [-1, -1, 3]])
+    write = {
+        "greedy": lambda: greedy(step, jnp.zeros(3, int), jnp.full(3, 2), eos=EOS, max_length=4, prefix=prefix),
+        "sample": lambda: sample(
+            step, jnp.zeros(3, int), jnp.full(3, 2), eos=EOS, max_length=4, prefix=prefix, key=jax.random.key(0),
+            temperature=1e-3,
+        ),
+    }  # fmt: skip
+    for run in write.values():
+        got = jax.jit(run)()
+        assert got.tokens.T.tolist() == [[5, 1, 0, 0], [4, 5, 1, 0], [3, 3, 4, 5]]
+        log_p = jax.nn.log_softmax(CHAIN)
+        np.testing.assert_allclose(got.log_probs[:2, 0], [log_p[2, 5], log_p[5, 1]], rtol=1e-12)
+    with pytest.raises(InputError, match=r"prefix must be int \[P, \*\(3,\)\].*got int64 \(2, 2\)"):
+        greedy(step, jnp.zeros(3, int), jnp.full(3, 2), eos=EOS, max_length=4, prefix=prefix[:, :2])
+
+
+def test_a_forbidden_token_is_not_written():
+    got = greedy(step, jnp.zeros(1, int), jnp.array([2]), eos=EOS, max_length=3, filters=(forbid(3, 5),))
+    assert not set(got.tokens[:, 0].tolist()) & {3, 5}
+    for wrong, message in ((lambda: top_k(0), "at least 1, got 0"), (lambda: top_p(1.5), "at most 1, got 1.5")):
+        with pytest.raises(InputError, match=message):
+            wrong()
+
+
+def test_scores_of_given_targets():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(3, 2, V)), np.array([[2, 3], [1, 4], [-9, 1]])
+    mask = np.array([[True, True], [True, True], [False, True]])
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    got = jax.jit(score)(logits, targets, mask)
+    first, second = p[0, 0, 2] * p[1, 0, 1], p[0, 1, 3] * p[1, 1, 4] * p[2, 1, 1]
+    np.testing.assert_allclose(got.totals, np.log([first, second]), rtol=1e-12)
+    np.testing.assert_allclose(got.perplexity, [first ** (-1 / 2), second ** (-1 / 3)], rtol=1e-12)
+    np.testing.assert_allclose(got.log_probs[:, 0], [np.log(p[0, 0, 2]), np.log(p[1, 0, 1]), 0], rtol=1e-12)
+    assert got.lengths.tolist() == [2, 3]
+    assert score(jnp.asarray(logits), jnp.asarray(targets), jnp.zeros((3, 2), bool)).perplexity.tolist() == [1, 1]
+    small = score(jnp.zeros((3000, 1, V), jnp.bfloat16), jnp.zeros((3000, 1), int), jnp.ones((3000, 1), bool))
+    np.testing.assert_allclose(small.totals, 3000 * small.log_probs[0].astype(jnp.float32), rtol=1e-6)
+    with pytest.raises(InputError, match=r"mask must be bool \(3, 2\), as targets"):
+        score(logits, targets, mask[:2])
+
+
+def test_teacher_forcing_a_step_is_decoding_at_once_and_has_its_gradient():
+    model = seq2seq.translator()
+    params = model.init(jax.random.key(0), 7, V, embedding=3, hidden=4, dtype=jnp.float64)
+    source, targets = jnp.ones((4, 2), int), jnp.array([[3, 4], [5, 1], [1, 0]])
+    inputs = jnp.concatenate([jnp.full((1, 2), 2), targets[:-1]])
+
+    def by_steps(params):
+        encoded = model.encode(params, source, source > 0)
+        return teacher_forced(model.step(params, encoded), encoded.carry, inputs[0], targets)[1]
+
+    def at_once(params):
+        return model.decode(params, model.encode(params, source, source > 0), inputs)[1]
+
+    total = lambda run: jax.value_and_grad(lambda p: score(run(p)[0], targets, targets > 0).totals.sum())  # noqa: E731
+    for got, want in ((by_steps(params), at_once(params)), (total(by_steps)(params), total(at_once)(params))):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, want)
+
+
+def test_an_ensemble_writes_what_the_mean_of_probabilities_says():
+    """Each member alone prefers another token; a carry of one is not the other's."""
+    likes = lambda p: lambda n, t: (n + 1, (jnp.broadcast_to(jnp.log(jnp.array(p)), (1, 3)), n))  # noqa: E731
+    members = [likes([0.6, 0.0, 0.4]), likes([0.0, 0.55, 0.45])]
+    start = (jnp.array([0]), jnp.array([10]))
+    for weights, mean in ((None, [0.3, 0.275, 0.425]), ([3, 1], [0.45, 0.1375, 0.4125]), ([0, 2], [0.0, 0.55, 0.45])):
+        carry, (logits, seen) = ensemble(members, weights)(start, jnp.array([0]))
+        np.testing.assert_allclose(jnp.exp(logits), [mean], rtol=1e-12, atol=1e-300)
+        assert jax.tree.map(lambda a: a.item(), (carry, seen)) == ((1, 11), (0, 10))
+    got = greedy(ensemble(members), start, jnp.array([0]), eos=2, max_length=3)
+    assert got.tokens[:, 0].tolist() == [2, 0, 0]
+    for wrong, weights in (([], None), (members, [1.0]), (members, [1, -1]), (members, [0, 0])):
+        with pytest.raises(InputError, match=rf"got {len(wrong)} steps and weights"):
+            ensemble(wrong, weights)
+    with pytest.raises(InputError, match=r"same vocabulary.*\(1, 3\), \(1, 6\)"):
+        ensemble([members[0], step])(start, jnp.array([0]))

@@ -122,15 +122,18 @@ def translated(params, source, mask, inputs, *forced):
     return MODEL.decode(params, MODEL.encode(params, source, mask), inputs, *forced)
 
 
-def written(params, source, mask, write):
+def written(params, source, mask, write, **options):
     encoded = MODEL.encode(params, source, mask)
     start = jnp.ones_like(source[0])
-    result = write(MODEL.step(params, encoded), encoded.carry, start, eos=2, max_length=6)
-    return result.lengths, (result.tokens, result.log_probs, result.seen)
+    options |= {"source_mask": mask.T} if "coverage_penalty" in options else {}
+    options |= {"prefix": jnp.where(source[:1] % 3 == 0, 5, -1), "filters": (decode.forbid(0), decode.top_k(6))}
+    result = write(MODEL.step(params, encoded), encoded.carry, start, eos=2, max_length=6, **options)
+    by_row = result.lengths, getattr(result, "scores", ())
+    return by_row, (result.tokens, result.log_probs, result.seen)
 
 
-def writing(write):
-    run = functools.partial(written, write=write)
+def writing(write, **options):
+    run = functools.partial(written, write=write, **options)
     return Problem(run, WEIGHTS, (), (WORDS, REAL), (1, 1), (0, 1), differentiable=False)
 
 
@@ -149,6 +152,7 @@ FUNCTIONS = {
         translated, WEIGHTS, (), (WORDS, REAL, TARGET, RESETS), (1, 1, 1, 1), (0, 1)
     ),
     "greedy": lambda: writing(decode.greedy),
+    "beam": lambda: writing(decode.beam, size=3, n_best=2, length_penalty=0.5, coverage_penalty=0.2),
     "sample": lambda: writing(DRAWN),
 }
 

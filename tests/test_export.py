@@ -119,6 +119,28 @@ def test_teacher_forcing_for_any_target() -> None:
         assert_close("called", program.call(*args), jax.jit(logits)(*args), 1e-12)
 
 
+def test_beam_search_for_any_source_and_batch() -> None:
+    model = translator()
+    params = model.init(KEY, 7, 6, embedding=4, hidden=5, dtype=jnp.float64)
+
+    def translate(params, source, mask):
+        encoded = model.encode(params, source, mask)
+        options = {"eos": 2, "max_length": 5, "size": 3, "n_best": 2, "length_penalty": 1.0, "coverage_penalty": 0.1}
+        step, start = model.step(params, encoded), jnp.ones_like(source[0])
+        return tuple(decode.beam(step, encoded.carry, start, source_mask=mask.T, **options))
+
+    s, b = export.symbolic_shape("s, b")
+    of_source = [jax.ShapeDtypeStruct((s, b), dtype) for dtype in (jnp.int32, jnp.bool_)]
+    program = export.deserialize(export.export(jax.jit(lambda leaves, *data: translate(
+        jax.tree.unflatten(jax.tree.structure(params), leaves), *data)))(types(jax.tree.leaves(params)), *of_source
+    ).serialize())  # fmt: skip
+    for S, B in ((1, 1), (4, 3)):
+        source = np.random.default_rng(S).integers(0, 7, (S, B)).astype(np.int32)
+        mask = length_mask(jnp.linspace(1, S, B).astype(int), S)
+        got = program.call(jax.tree.leaves(params), source, mask)
+        assert_close("called", got, jax.jit(translate)(params, source, mask), 1e-12)
+
+
 def test_segments_of_any_length() -> None:
     """Checkpointed pads to whole segments; clipped, whose clippings would move, asks that they are whole."""
     params, xs, _ = draw(Subject(lstm), 10, (2,))

@@ -32,7 +32,8 @@ LAYERS = [
 
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 KNOWS_NO_MODEL = [
-    "decode", "losses", "forcing", "train", "order", "checkpoint", "files", "plots",
+    "decode", "decode._beam", "decode._filters", "decode._greedy", "decode._score", "decode._step",
+    "losses", "forcing", "train", "order", "checkpoint", "files", "plots",
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [
@@ -159,7 +160,8 @@ EXAMPLES = [
     "attention.masked_softmax", "attention.with_attention",
     "attention.reading", "attention._luong.local_m_of", "attention._location.location_of",
     "attention.coverage_loss", "attention._monotonic.expected", "decode.greedy",
-    "decode.sample", "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
+    "decode.sample", "decode.beam", "decode.ensemble", "decode.forbid", "decode.top_k", "decode.top_p", "decode.score",
+    "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed",
     "recurrence.deferred", "recurrence.associative",
     "study.keep_of", "study.half_life", "study.survival", "study.gates_of", "study.ledger", "study.saturation",
@@ -178,7 +180,7 @@ def test_what_research_code_calls_has_a_doctested_example(name):
 
 
 def test_what_all_promises_is_there():
-    for module in (jaxseq, jaxseq.attention, jaxseq.recurrence, importlib.import_module("jaxseq.study")):
+    for module in (jaxseq, jaxseq.attention, jaxseq.decode, jaxseq.recurrence, importlib.import_module("jaxseq.study")):
         assert len(module.__all__) == len(set(module.__all__))
         assert all(hasattr(module, name) for name in module.__all__)
 

@@ -1,40 +1,19 @@
-"""Generating token sequences, greedily or by sampling, from any token step function. Knows no model.
-
-A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, where `seen` is any pytree of
-``[B, ...]`` worth keeping at each step, such as attention weights. `greedy` and `sample` are pure functions to be
-called inside one jit; they run batched, and stop when every row has emitted EOS.
-"""
+"""One token a row and step: the likeliest, or one that is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
+from jaxseq.decode._filters import Filter, filtered
+from jaxseq.decode._step import TokenStep, checked, forward_only
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Tree, widened
-from jaxseq.placement import any_on_mesh, beside, room, settled
-from jaxseq.tokens import check_tokens
-
-
-class TokenStep(Protocol):
-    """One step of a model that writes tokens: ``(carry, tokens) -> (carry, (logits, seen))``, as `jax.lax.scan` has it.
-
-    A step of a network without recurrence may carry anything that it needs, such as the tokens so far.
-    """
-
-    def __call__(self, carry: Carry, tokens: Array, /) -> tuple[Carry, tuple[Array, Tree]]:
-        """Return the new carry, of the type of the old one, and ``(logits [B, V], seen)``.
-
-        Args:
-          carry: what the model knows, every leaf ``[B, ...]``.
-          tokens: int ``[B]``, the token fed to each row.
-        """
+from jaxseq.placement import any_on_mesh, room, settled
 
 
 class Decoded(NamedTuple):
@@ -53,7 +32,17 @@ class Decoded(NamedTuple):
     seen: Tree
 
 
-def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length: int, pad: int = 0) -> Decoded:
+def greedy(
+    step: TokenStep,
+    carry: Carry,
+    start: Array,
+    *,
+    eos: int,
+    max_length: int,
+    pad: int = 0,
+    prefix: Array | None = None,
+    filters: Sequence[Filter] = (),
+) -> Decoded:
     """Take the likeliest token at each step.
 
     Args:
@@ -63,10 +52,13 @@ def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length:
       eos: the token that ends a row.
       max_length: T, the most tokens generated.
       pad: what fills a row after its EOS.
+      prefix: int ``[P, B]``, tokens that are written first; negative where the choice is free, so that rows may have
+        prefixes of different lengths. Their `log_probs` are the model's.
+      filters: applied to the logits in this order before the choice; `log_probs` are those without them.
 
     Raises:
       InputError: if max_length is below 1, start is not a row of integers, or has an id that is known and not from 0 to
-        V - 1; when a gradient is pulled back through it. Forward mode works.
+        V - 1; if prefix does not fit; when a gradient is pulled back through it. Forward mode works.
 
     Example:
       >>> chain = jnp.eye(4)[jnp.array([0, 0, 3, 1])]  # after token 2 comes 3, after 3 comes 1, which is EOS
@@ -74,7 +66,11 @@ def greedy(step: TokenStep, carry: Carry, start: Array, *, eos: int, max_length:
       >>> greedy(step, (), jnp.array([2, 3]), eos=1, max_length=3).tokens.T.tolist()
       [[3, 1, 0], [1, 0, 0]]
     """
-    return _generate(lambda _, logits: jnp.argmax(logits, axis=-1), step, carry, start, eos, max_length, pad)
+
+    def likeliest(_: Array, logits: Array) -> Array:
+        return jnp.argmax(filtered(filters, logits), axis=-1)
+
+    return _generate(likeliest, step, carry, start, eos, max_length, pad, prefix)
 
 
 def sample(
@@ -87,8 +83,12 @@ def sample(
     eos: int,
     max_length: int,
     pad: int = 0,
+    prefix: Array | None = None,
+    filters: Sequence[Filter] = (),
 ) -> Decoded:
     """Draw each token from softmax(logits / temperature). Consumes `key`; other arguments as `greedy`.
+
+    Filters come after the temperature, in their order: ``filters=(forbid(unk), top_k(40), top_p(0.9))``.
 
     Raises:
       InputError: if temperature is not above 0 (towards 0 it becomes `greedy`).
@@ -103,9 +103,10 @@ def sample(
         raise InputError(f"sample: temperature must be above 0, got {temperature}; for the likeliest token use greedy")
 
     def draw(t: Array, logits: Array) -> Array:
-        return jax.random.categorical(jax.random.fold_in(key, t), logits / jnp.asarray(temperature, logits.dtype))
+        logits = filtered(filters, logits / jnp.asarray(temperature, logits.dtype))
+        return jax.random.categorical(jax.random.fold_in(key, t), logits)
 
-    return _generate(draw, step, carry, start, eos, max_length, pad)
+    return _generate(draw, step, carry, start, eos, max_length, pad, prefix)
 
 
 def _generate(
@@ -116,15 +117,14 @@ def _generate(
     eos: int,
     max_length: int,
     pad: int,
+    prefix: Array | None,
 ) -> Decoded:
-    start = given = jnp.asarray(start)
-    if start.ndim != 1 or not jnp.issubdtype(start.dtype, jnp.integer):
-        raise InputError(f"decode: start must be int [B], one token a row; got {start.dtype} of shape {start.shape}")
-    if max_length < 1:
-        raise InputError(f"decode: max_length must be at least 1, got {max_length}")
-    start = beside(start.astype(jnp.int32), carry, start.shape)
-    _, (logits, seen) = jax.eval_shape(step, carry, start)
-    check_tokens("decode: start", given, logits.shape[-1])
+    if jnp.ndim(start) != 1:
+        raise InputError(
+            f"decode: start must be int [B], one token a row; got {jnp.asarray(start).dtype} of shape "
+            f"{jnp.shape(start)}"
+        )
+    start, (logits, seen), prefix = checked(step, carry, start, max_length, prefix)
 
     empty = Decoded(
         tokens=room(max_length, jax.typeof(start), pad),
@@ -141,6 +141,8 @@ def _generate(
         t, carry, token, alive, done = state
         carry, (logits, seen) = step(carry, token)
         token = choose(t, logits).astype(jnp.int32)
+        if prefix is not None:
+            token = jnp.where(prefix[t] < 0, token, prefix[t])
         log_p = jax.nn.log_softmax(widened(logits)).astype(logits.dtype)
         log_prob = jnp.take_along_axis(log_p, token[:, None], axis=-1)[:, 0]
 
@@ -158,24 +160,4 @@ def _generate(
 
     state = settled(one, (jnp.int32(0), carry, start, jnp.ones_like(start, bool), empty))
     done = lax.while_loop(more, one, state)[-1]
-    return jax.tree.map(lambda a: forward_only_p.bind(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, done)
-
-
-forward_only_p = Primitive("forward_only")
-"""The identity, whose derivative can be pushed forward and not pulled back: the error comes before that of the loop."""
-
-
-def _refuse(*_: Any) -> None:
-    raise InputError(
-        "decode: greedy and sample have no gradient in reverse mode: their loop stops where the tokens say. Generate "
-        "first; then compute the log-probabilities of these tokens in one pass, model.decode(params, encoded, inputs) "
-        "with inputs SOS and the tokens without the last, and differentiate those, weighted by rewards for REINFORCE. "
-        "To train a model on its own tokens, give model.decode `forced`"
-    )
-
-
-forward_only_p.def_impl(lambda a: a)
-forward_only_p.def_abstract_eval(lambda a: a)
-mlir.register_lowering(forward_only_p, lambda _, a: [a])
-ad.deflinear2(forward_only_p, _refuse)
-batching.defvectorized(forward_only_p)
+    return forward_only(done)

@@ -1,0 +1,41 @@
+"""Generating token sequences from any token step function: greedy, sampled or by beam search. Knows no model.
+
+A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, where `seen` is any pytree of
+``[B, ...]`` worth keeping at each step, such as attention weights.
+
+| function         | returns                                                             |
+|------------------|---------------------------------------------------------------------|
+| `greedy`         | the likeliest token at each step                                    |
+| `sample`         | tokens drawn from the softmax                                       |
+| `beam`           | the n likeliest sequences that a beam finds                         |
+| `teacher_forced` | logits of given targets                                             |
+| `score`          | their log-probabilities and perplexity                              |
+| `ensemble`       | one step whose probabilities are the mean of those of several steps |
+
+Filters such as `top_k`, `top_p` and `forbid` map logits to logits, with -inf for a token that may not be chosen; any
+function that does so is one. All are pure functions to be called inside one jit. They run batched, and stop when every
+row has ended.
+"""
+
+from jaxseq.decode._beam import Hypotheses, beam
+from jaxseq.decode._filters import Filter, forbid, top_k, top_p
+from jaxseq.decode._greedy import Decoded, greedy, sample
+from jaxseq.decode._score import Scores, score, teacher_forced
+from jaxseq.decode._step import TokenStep, ensemble
+
+__all__ = [
+    "Decoded",
+    "Filter",
+    "Hypotheses",
+    "Scores",
+    "TokenStep",
+    "beam",
+    "ensemble",
+    "forbid",
+    "greedy",
+    "sample",
+    "score",
+    "teacher_forced",
+    "top_k",
+    "top_p",
+]
