@@ -404,7 +404,7 @@ def test_forecasts_that_cannot_be(tmp_path, monkeypatch, capsys, content, option
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trane"], r"unknown command 'trane': did you mean 'train'\? known: cells, convert, data"),
+        (["trane"], r"unknown command 'trane': did you mean 'train'\? known: bench, cells, convert"),
         (["translate", "nowhere", "我"], r"nowhere is not a run: cannot read .*config.json"),
         (["evaluate", "nowhere"], r"nowhere is not a run"),
         (["train", "--resume", "nowhere"], r"nowhere is not a run"),
