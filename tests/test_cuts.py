@@ -184,6 +184,25 @@ def test_terms_are_read_ahead_where_a_step_is_one_loop(name, ahead) -> None:
     assert unroll(cell, params, XS[:0])[1].shape == (0, B, H)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other platforms need not read ahead")
+@pytest.mark.parametrize(
+    ("name", "size", "masked", "ahead"),
+    [("gru", 256, False, True), ("gru", 256, True, False), ("gru", 16, False, False), ("rnn", 512, False, False)],
+)
+def test_inputs_are_read_ahead_where_two_large_products_are_all_of_a_step(name, size, masked, ahead) -> None:
+    cell, rows = CELLS[name], 32
+    params = cell.init(KEYS[1], size, size, dtype=jnp.float32)
+    xs = jax.random.normal(KEYS[2], (3, rows, size), jnp.float32)
+    mask = jnp.ones((3, rows), bool) if masked else None
+    loop = jax.make_jaxpr(lambda p, xs: unroll(cell, p, xs, mask=mask))(params, xs)
+    (scanned,) = (eqn for eqn in equations(loop.jaxpr) if eqn.primitive.name == "scan")
+    assert scanned.params["num_carry"] == len(jax.tree.leaves(cell.initial_carry(params, (rows,)))) + ahead
+    if ahead:
+        for reverse in (False, True):
+            run = functools.partial(unroll, cell, params, xs, reverse=reverse)
+            assert_close(name, run(), run(recurrence=scan), 1e-5)
+
+
 def test_derivatives_of_the_three_products_are_each_other() -> None:
     x, g = (jax.random.normal(key, (T, B, n)) for key, n in zip(KEYS[:2], (D, H), strict=True))
     w = jax.random.normal(KEYS[2], (D, H))
