@@ -13,9 +13,9 @@ import numpy as np
 from jaxseq._unroll import trace
 from jaxseq.apps import datasets, run_folder, series, text
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast import model as forecasting
-from jaxseq.apps.forecast.config import KIND as FORECAST
-from jaxseq.apps.forecast.data import times_of
+from jaxseq.apps.forecast.tutorial import model as forecasting
+from jaxseq.apps.forecast.tutorial.config import KIND as FORECAST
+from jaxseq.apps.forecast.tutorial.data import times_of
 from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
 from jaxseq.apps.translate.config import KIND as TRANSLATION

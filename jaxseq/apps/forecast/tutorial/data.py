@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jaxseq.apps import datasets, series
-from jaxseq.apps.forecast.config import ForecastConfig
+from jaxseq.apps.forecast.tutorial.config import TutorialConfig
 from jaxseq.apps.series import Scaler, Series
 from jaxseq.errors import InputError
 
@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
     scaler: Scaler
 
 
-def prepare(config: ForecastConfig) -> Prepared:
+def prepare(config: TutorialConfig) -> Prepared:
     """Read the file that config names, find its season, split it and fit the scaler of its training part.
 
     Raises:

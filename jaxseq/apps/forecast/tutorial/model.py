@@ -16,7 +16,7 @@ from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
 from jaxseq.apps import datasets, run_folder, series
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast.config import KIND, ForecastConfig
+from jaxseq.apps.forecast.tutorial.config import KIND, TutorialConfig
 from jaxseq.apps.series import Scaler, Series
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
@@ -31,7 +31,7 @@ class ForecasterParams(NamedTuple):
     head: Affine
 
 
-def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
+def init(key: Key, config: TutorialConfig, features: int) -> ForecasterParams:
     """Return parameters for D = features. Consumes `key`."""
     cell, (k_cell, k_head, k_bias) = find_cell(config.cell), jax.random.split(key, 3)
     if not config.torch_init:
@@ -52,7 +52,7 @@ def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
 class Forecaster(NamedTuple):
     """Trained networks (params with a leading axis of seeds), and how values are scaled for them."""
 
-    config: ForecastConfig
+    config: TutorialConfig
     names: tuple[str, ...]
     scaler: Scaler
     params: ForecasterParams
@@ -105,7 +105,7 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
       InputError: if there is no such run, or a file of it is damaged.
     """
     path = Path(path)
-    config = run_folder.read_config(path, KIND, ForecastConfig, trusted_cell)
+    config = run_folder.read_config(path, KIND, TutorialConfig, trusted_cell)
     config.check()
     facts = checkpoint.facts(path / run_folder.MODEL)
     features = len(facts["names"])

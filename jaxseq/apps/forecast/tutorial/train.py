@@ -14,10 +14,10 @@ import numpy as np
 from jaxseq import checkpoint, losses, order
 from jaxseq.apps import run_folder, series
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast.compare import Comparison, compare, predictions_csv
-from jaxseq.apps.forecast.config import KIND, ForecastConfig
-from jaxseq.apps.forecast.data import Prepared, prepare
-from jaxseq.apps.forecast.model import Forecaster, ForecasterParams, init, predict
+from jaxseq.apps.forecast.tutorial.compare import Comparison, compare, predictions_csv
+from jaxseq.apps.forecast.tutorial.config import KIND, TutorialConfig
+from jaxseq.apps.forecast.tutorial.data import Prepared, prepare
+from jaxseq.apps.forecast.tutorial.model import Forecaster, ForecasterParams, init, predict
 from jaxseq.apps.settings import check_seed
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
@@ -59,7 +59,7 @@ class Forecast(NamedTuple):
 
 
 def train(
-    config: ForecastConfig, out: Path | str, *, overwrite: bool = False, listener: Listener | None = None
+    config: TutorialConfig, out: Path | str, *, overwrite: bool = False, listener: Listener | None = None
 ) -> Forecast:
     """Fit networks to a series' training part, forecast its test part, and write a run folder.
 
@@ -85,7 +85,7 @@ def train(
     return Forecast(path, data, fitted, comparison)
 
 
-def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
+def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
     """Train a network for each seed, all side by side (vmap), one full batch an epoch.
 
     Raises:
@@ -124,7 +124,7 @@ def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> F
     return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
 
-def _loss_of(config: ForecastConfig) -> Any:
+def _loss_of(config: TutorialConfig) -> Any:
     cell = find_cell(config.cell)
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.apps import series
-from jaxseq.apps.forecast.data import Prepared, times_of
-from jaxseq.apps.forecast.model import Forecaster, run_on
+from jaxseq.apps.forecast.tutorial.data import Prepared, times_of
+from jaxseq.apps.forecast.tutorial.model import Forecaster, run_on
 from jaxseq.apps.series import Series
 
 ONE_STEP, FREE = "one step", "free-running"
