@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from jaxseq.apps import datasets
@@ -89,10 +88,8 @@ class ForecastConfig:
 
     def resolved(self, panel: Panel, horizon: int) -> ForecastConfig:
         """Return the settings with what was found, so that other data are read in the same way, from any folder."""
-        columns, path = panel.columns, Path(self.data or SHIPPED)
-        data = str(path.resolve()) if path.is_file() else self.data
-        if columns is None:
-            return self
+        columns, data = panel.columns, self.data and datasets.from_anywhere(self.data)
+        assert columns is not None  # it was read from a file
         date = columns.dates[0] if len(columns.dates) == 1 else self.date
         return dataclasses.replace(self, data=data, horizon=horizon, date=date, id=columns.id, target=columns.target)
 

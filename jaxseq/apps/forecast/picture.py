@@ -13,6 +13,7 @@ from jaxseq import plots
 from jaxseq.apps.forecast.backtest import CENTRAL, LEVELS, OURS, Backtest
 from jaxseq.apps.forecast.forecaster import Prediction
 from jaxseq.apps.forecast.run import Outcome
+from jaxseq.fonts import font_for
 
 MOST = 4
 """Series that are drawn, the first ones."""
@@ -27,7 +28,8 @@ def draw(outcome: Outcome, path: Path) -> None:
     figure, axes = plt.subplots(count, 1, figsize=(10, 1.2 + 2.9 * count), layout="constrained", squeeze=False)
     for n, ax in enumerate(axes[:, 0]):
         _series(ax, outcome, n)
-    plots.dress_texts(axes[0, 0].legend(frameon=False, fontsize="small", ncols=2, loc="upper left").get_texts())
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize="small", ncols=3, loc="outside upper left")
     plots.save(figure, path)
 
 
@@ -44,8 +46,10 @@ def _series(ax: Axes, outcome: Outcome, n: int) -> None:
     ax.axvline(times[-1], color="0.5", linewidth=1, linestyle=":")
     ax.set_xlim(times[shown])
     ax.grid(alpha=0.3)
+    ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     if series.name:
-        plots.dress_texts([ax.set_ylabel(series.name)])
+        named = font_for(series.name) is not None
+        plots.dress_texts([ax.set_ylabel(series.name if named else f"series {n + 1}")])
 
 
 def last_origins(origins: np.ndarray, horizon: int, most: int = ORIGINS) -> list[int]:

@@ -28,7 +28,7 @@ def text_of(outcome: Outcome) -> str:
     lines += [line for block in tables(tested) for line in (*block, "")]
     if any(not math.isnan(score.statistic) for score in tested.table) and len(tested.names) <= MOST:
         lines += [
-            "DM: Diebold and Mariano's test; below 0 the forecaster is better, and p is its two-sided p value",
+            "DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",
             "",
         ]
     lines += [tested.verdict(), "", f"forecast of the next {outcome.work.horizon} steps:"]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
+from jaxseq.apps import run_folder
+from jaxseq.apps.datasets import from_anywhere
 from jaxseq.apps.forecast.tutorial import train as training
 from jaxseq.apps.forecast.tutorial.compare import FREE
-from jaxseq.apps.forecast.tutorial.config import PRESETS, TutorialConfig
-from jaxseq.apps.forecast.tutorial.data import times_of
+from jaxseq.apps.forecast.tutorial.config import KIND, PRESETS, TutorialConfig
+from jaxseq.apps.forecast.tutorial.data import prepare, times_of
 from jaxseq.apps.forecast.tutorial.model import forecast_on
 from jaxseq.apps.forecast.tutorial.train import Forecast, reports
 from jaxseq.apps.progress import Progress
@@ -50,7 +52,7 @@ def forecast(
     """
     defaults = choose("forecast preset", preset, PRESETS)
     if run is None:
-        show(_report(config, _train(config, out, overwrite)), json)
+        show(_trained(config, out, overwrite), json)
         return
     same_data = dataclasses.replace(config, data=defaults.data)  # a run may go on with other data
     check_unchanged(same_data, defaults, f"--run {run} forecasts with the settings of that run")
@@ -58,11 +60,17 @@ def forecast(
     show(continued(run, data, horizon, config.cell), json)
 
 
-def _train(config: TutorialConfig, out: Path, overwrite: bool) -> Forecast:
-    """Train with a progress bar."""
+def _trained(config: TutorialConfig, out: Path, overwrite: bool) -> Shown:
+    """Train with a progress bar, and write the run."""
+    config.check()
+    data = prepare(config)
+    config = dataclasses.replace(config, data=from_anywhere(config.data))
     progress = Progress(config.epochs)
     try:
-        return training.train(config, out, overwrite=overwrite, listener=progress)
+        with run_folder.building(out, KIND, config, overwrite=overwrite) as folder:
+            result = training.train(config, data, progress)
+            training.write(result, folder)
+            return _report(config, result, folder, out)
     finally:
         progress.close()
 
@@ -75,35 +83,35 @@ def continued(run: Path, data: str | None, horizon: int, cell: str | None = None
     return Shown(rows, text)
 
 
-def _report(config: TutorialConfig, result: Forecast) -> Shown:
+def _report(config: TutorialConfig, result: Forecast, folder: Path, out: Path) -> Shown:
     """Draw the forecasts and the loss, write the run's README, and say how it went."""
-    every, path, fitted, comparison = reports(result.fitted), result.path, result.fitted, result.comparison
-    _draw(result, every)
+    every, fitted, comparison = reports(result.fitted), result.fitted, result.comparison
+    _draw(result, every, folder)
     losses = "  ".join(f"{r.loss:.4f}" for r in every[:8])
     speed = f"compiled in {fitted.compile_seconds:.1f} s, trained {config.seeds} networks in {fitted.seconds:.2f} s"
     text = "\n".join(
         [_about(result), "", *_table(config, result), "", _against_naive(config, result), "",
          f"training loss every 10 epochs: {losses}",
          f"test loss (scaled): {comparison.test_loss:.4f}", speed,
-         f"wrote {path}: {', '.join(sorted(p.name for p in path.iterdir()))}"]
+         f"wrote {out}: {', '.join(sorted(path.name for path in folder.iterdir()))}"]
     )  # fmt: skip
     names = ", ".join(result.data.series.names)
-    write_atomic(path / "README.md", f"# Forecast of {names}\n\n```\n{text}\n```\n")
-    facts = {"run": str(path), "table": [r._asdict() for r in comparison.table], "test_loss": comparison.test_loss,
+    write_atomic(folder / "README.md", f"# Forecast of {names}\n\n```\n{text}\n```\n")
+    facts = {"run": str(out), "table": [r._asdict() for r in comparison.table], "test_loss": comparison.test_loss,
              "losses": [r.loss for r in every], "seconds": fitted.seconds, "compile_seconds": fitted.compile_seconds,
              "season": result.data.season, "split": result.data.split}  # fmt: skip
     return Shown(facts, text)
 
 
-def _draw(result: Forecast, every: list[Metrics]) -> None:
+def _draw(result: Forecast, every: list[Metrics], folder: Path) -> None:
     from jaxseq import plots
 
     data = result.data.series
     lines = {name: values[:, 0] for name, values in result.comparison.lines.items()}
     axes = plots.forecast(times_of(data), data.values[:, 0], result.data.split, lines)
     axes.set(ylabel=data.names[0])
-    plots.save(axes, result.path / "forecast.png")
-    plots.save(plots.loss_curve([r.step for r in every], [r.loss for r in every]), result.path / "loss.png")
+    plots.save(axes, folder / "forecast.png")
+    plots.save(plots.loss_curve([r.step for r in every], [r.loss for r in every]), folder / "loss.png")
 
 
 def _about(result: Forecast) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from jaxseq.apps.custom import check_reads_series, find_cell
-from jaxseq.apps.settings import require, require_at_least
+from jaxseq.apps.settings import check_seed, require, require_at_least
 from jaxseq.train import optimizer
 
 KIND = "forecast"
@@ -55,6 +55,7 @@ class TutorialConfig:
         Raises:
           InputError: naming the setting, what it may be and what it is.
         """
+        check_seed(self.seed)
         require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
         require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
         require_at_least(0, ("season",), self)
