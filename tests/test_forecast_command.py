@@ -15,6 +15,7 @@ import pytest
 from jaxseq import InputError, cli, fonts
 from jaxseq.apps import run_folder
 from jaxseq.apps.forecast import classical, picture, report
+from jaxseq.apps.forecast.backtest import backtest
 from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.apps.forecast.forecaster import fit, load
 from jaxseq.apps.forecast.panel import read
@@ -228,6 +229,12 @@ def test_when_statsforecast_is_compared(monkeypatch):
     assert classical.usable(1, 100, 12) == (classical.MODELS, "")
     for sizes in ((21, 100, 12), (1, 3001, 12), (1, 1000, 52)):
         assert classical.usable(*sizes)[0] == ()
+
+
+def test_two_origins_are_too_few_for_a_test():
+    values = np.random.default_rng(0).normal(size=40).cumsum()
+    assert re.search(r"the origins, 2, are too few", backtest(values, 2, networks=0, origins=2).verdict())
+    assert re.search(r"\(p [=<]|; p [=<]", backtest(values, 2, networks=0, origins=3).verdict())
 
 
 def test_many_series_have_one_table_and_their_names_in_every_file(tmp_path, monkeypatch, capsys):

@@ -29,6 +29,8 @@ LEVELS = np.round(np.sort(np.concatenate([np.arange(0.05, 1, 0.05), [0.025, 0.97
 
 CENTRAL = ((0.1, 0.9), (0.025, 0.975))
 """The intervals whose coverage is told: 80 and 95%."""
+FEWEST = 3
+"""Origins that a test of the difference takes at least."""
 
 
 class Score(NamedTuple):
@@ -238,6 +240,8 @@ def _against_simple(result: Backtest) -> str:
         won = np.mean([error[OURS][kept] < error[best][kept]]) * 100
         return f"{text} ({mean[best]:.3f}), and lower on {won:.0f}% of {int(kept.sum())} series."
     p = next(s.p_value for s in result.table if s.forecast == best)
+    if len(result.origins) < FEWEST:
+        return f"{text} ({mean[best]:.3f}); the origins, {len(result.origins)}, are too few to test that."
     sure = f"p = {p:.2f}" if p >= 0.005 else "p < 0.005"
     if p > 0.05:
         return f"{text} ({mean[best]:.3f}), a difference that {len(result.origins)} origins do not confirm ({sure})."

@@ -48,7 +48,7 @@ class ForecastConfig:
     seasons: tuple[int, ...] = ()
     """Rows in each season, such as 24 168; found from the dates if not given."""
     horizon: int | None = None
-    """Steps ahead; one season if not given."""
+    """Steps ahead; if not given, one season, at most an eighth of the rows."""
     levels: tuple[float, ...] = (80, 95)
     """Intervals of the future forecast, in per cent."""
     origins: int = 20

@@ -22,6 +22,8 @@ from jaxseq.files import write_atomic
 
 SEASONLESS = 8
 """Steps ahead where none are asked for and the rows have no season."""
+MOST_AHEAD = 1 / 8
+"""Where none are asked for, at most this share of the rows: the test part, a quarter, then holds several origins."""
 
 
 class Work(NamedTuple):
@@ -68,7 +70,7 @@ def prepare(config: ForecastConfig) -> Work:
     panel = config.read()
     rows = min(len(series.values) for series in panel.series)
     season = panel.calendar.seasons[0]
-    horizon = config.horizon or max(1, min(season if season > 1 else SEASONLESS, rows // 4))
+    horizon = config.horizon or max(1, min(season if season > 1 else SEASONLESS, round(rows * MOST_AHEAD)))
     options = options_for(panel, horizon, None, config.cell, config.hidden, config.networks, config.seed, None)
     models, note = classical.usable(len(panel.series), rows, options.seasons[0])
     notes = [note] if note else []
@@ -160,13 +162,12 @@ def _check_names(file: Path, known: Panel, new: Panel) -> None:
 
 def _later(file: Path, known: Panel, new: Panel) -> str:
     """Return a line on how many rows are new."""
-    old = known.series[0].stamps
-    if old is None:
+    given = {series.name: series.stamps for series in new.series}
+    pairs = [(s.stamps[-1], given[s.name]) for s in known.series if s.stamps is not None]
+    if not pairs:
         return f"{file}: {len(new.series[0].values)} rows, taken as those after the run's last (there are no dates)"
-    given = {series.name: series for series in new.series}
-    counts = [int((given[s.name].stamps > s.stamps[-1]).sum()) for s in known.series]
-    last = max(s.stamps[-1] for s in known.series)
-    return f"{file}: {max(counts)} rows later than the run's last, {_shown(last)}"
+    count = max(int((stamps > last).sum()) for last, stamps in pairs if stamps is not None)
+    return f"{file}: {count} rows later than the run's last, {_shown(max(last for last, _ in pairs))}"
 
 
 def _shown(stamp: pd.Timestamp) -> str:

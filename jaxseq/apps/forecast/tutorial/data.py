@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxseq.apps import datasets, series
+import numpy as np
+
+from jaxseq.apps import datasets
+from jaxseq.apps.forecast.panel import read
 from jaxseq.apps.forecast.tutorial.config import TutorialConfig
-from jaxseq.apps.series import Scaler, Series
+from jaxseq.apps.series import Scaler
 from jaxseq.errors import InputError
+
+
+class Series(NamedTuple):
+    """A series: column `names`, `dates` (None where the file has none), ``values`` float64 ``[T, D]``, its `season`."""
+
+    names: tuple[str, ...]
+    dates: list[datetime.datetime] | None
+    values: np.ndarray
+    season: int
+
+
+def read_series(data: str, date: str | None = None, columns: Sequence[str] = ()) -> Series:
+    """Read columns of a file that `jaxseq forecast` reads, on the same rows.
+
+    Raises:
+      InputError: as `panel.read`, or if a value is missing: these forecasters mask nothing.
+    """
+    panel = read(datasets.find(data), date=date, target=tuple(columns))
+    first = panel.series[0]
+    for one in panel.series:
+        here = None if one.stamps is None else (one.stamps[0], len(one.stamps))
+        there = None if first.stamps is None else (first.stamps[0], len(first.stamps))
+        if here != there or len(one.values) != len(first.values) or np.isnan(one.values).any():
+            raise InputError(
+                f"{data}: column {one.name!r} has missing values, which the tutorial's forecasters do not know; "
+                "leave out --preset, or choose other columns with --columns"
+            )
+    dates = None if first.stamps is None else list(first.stamps.to_pydatetime())
+    values = np.stack([one.values for one in panel.series], axis=1)
+    return Series(tuple(one.name for one in panel.series), dates, values, panel.calendar.seasons[0])
 
 
 class Prepared(NamedTuple):
@@ -32,8 +67,8 @@ def prepare(config: TutorialConfig) -> Prepared:
     Raises:
       InputError: if the file cannot be used, or is too short.
     """
-    data = series.read_csv(datasets.find(config.data), date=config.date, columns=config.columns)
-    season = config.season or series.season_length(data.dates)
+    data = read_series(config.data, config.date, config.columns)
+    season = config.season or data.season
     split = len(data.values) - round(len(data.values) * config.test)
     lag = season if config.difference and season > 1 else 0
     if split - lag - config.window < 2 or split >= len(data.values) or split <= season:

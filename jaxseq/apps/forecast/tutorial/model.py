@@ -14,10 +14,11 @@ import numpy as np
 from jaxseq import checkpoint
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
-from jaxseq.apps import datasets, run_folder, series
+from jaxseq.apps import run_folder, series
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.forecast.tutorial.config import KIND, TutorialConfig
-from jaxseq.apps.series import Scaler, Series
+from jaxseq.apps.forecast.tutorial.data import Series, read_series
+from jaxseq.apps.series import Scaler
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.initializers import uniform
@@ -133,5 +134,5 @@ def forecast_on(
     if horizon < 1:
         raise InputError(f"--horizon must be at least 1 step; got {horizon}")
     model = load(path, trusted_cell)
-    found = series.read_csv(datasets.find(data or model.config.data), date=model.config.date, columns=model.names)
+    found = read_series(data or model.config.data, model.config.date, model.names)
     return found, model.free_running(found.values, horizon).mean(0)
