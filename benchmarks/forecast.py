@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import datasets
 from jaxseq.apps.forecast import scores
-from jaxseq.apps.forecast.backtest import OURS, Backtest, backtest
+from jaxseq.apps.forecast.backtest import OURS, backtest
 from jaxseq.apps.forecast.forecaster import fit, panel_of
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.bench.output import USUAL, Output, Report, table
@@ -86,12 +86,10 @@ def _files(report: Report, folder: Path, options: dict[str, Any], classical: tup
         season = panel.calendar.seasons[0]
         horizon = 12 if season == 12 else 7 if season == 7 else 8
         begun = time.perf_counter()
-        result = backtest(panel, horizon, **options)
+        result = backtest(panel, horizon, classical=classical, **options)
         seconds = time.perf_counter() - begun
         found = {s.forecast: s for s in result.table}
         mases = {name: s.mase for name, s in found.items()}
-        for model in classical:
-            mases[model] = _classical_origins(result, panel, model)
         ours = found[OURS]
         shown = [f"{mases.get(k, np.nan):.3f}" for k in (*SHOWN, *classical)]
         p = found["linear autoregression"].p_value if "linear autoregression" in found else np.nan
@@ -185,19 +183,6 @@ def _classical(kind: str, season: int) -> Callable[[np.ndarray, int], np.ndarray
             return getattr(models, kind)(season_length=season).forecast(values, horizon)["mean"]
 
     return run
-
-
-def _classical_origins(result: Backtest, panel: Panel, kind: str) -> float:
-    """Return the MASE of a model fitted once and applied from every origin, as ours is."""
-    from statsforecast import models
-
-    values, season = panel.series[0].values, result.forecaster.options.seasons[0]
-    h, cut = result.actual.shape[-1], int(result.origins[0]) + 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = getattr(models, kind)(season_length=season).fit(values[:cut])
-        made = np.stack([model.forward(values[: at + 1], h)["mean"] for at in result.origins])
-    return scores.mase(result.actual[:, 0], made, values[:cut], season)
 
 
 def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:

@@ -54,12 +54,12 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     from jaxseq.apps.study import command as studying
     from jaxseq.apps.translate import command as translation
 
-    choose("preset", preset, {**translation.PRESETS, **forecasting.PRESETS})
+    choose("preset", preset, dict.fromkeys([*translation.PRESETS, *forecasting.PRESETS]))
     return {
         "train": _with_preset(translation.train, translation.PRESETS, preset),
         "translate": translation.translate,
         "evaluate": translation.evaluate,
-        "forecast": _with_preset(forecasting.forecast, forecasting.PRESETS, preset),
+        "forecast": forecasting.command(preset),
         "data": small.data,
         "cells": small.cells,
         "convert": small.convert,

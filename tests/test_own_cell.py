@@ -40,7 +40,7 @@ def test_the_readmes_cell_takes_at_most_25_lines_and_obeys_the_laws(mine) -> Non
     check_cell(find_cell("mycell.py:leaky"), laws=["loop", "recurrences", "padding", "dtype", "finite", "repeats"])
 
 
-FORECAST = ["--hidden", "4", "--epochs", "3", "--seeds", "1", "--window", "4"]
+FORECAST = ["--preset", "tutorial-gru", "--hidden", "4", "--epochs", "3", "--seeds", "1", "--window", "4"]
 
 
 def test_a_forecast_with_a_cell_of_ones_own(mine, as_users_have_it, capsys) -> None:

@@ -13,8 +13,8 @@ import pytest
 from jaxseq import checkpoint, cli, interventions, study
 from jaxseq._unroll import unroll
 from jaxseq.apps import run_folder
-from jaxseq.apps.forecast import config as forecasting
-from jaxseq.apps.forecast.model import init
+from jaxseq.apps.forecast.tutorial import config as forecasting
+from jaxseq.apps.forecast.tutorial.model import init
 from jaxseq.apps.study import command as studying, parts, small
 from jaxseq.apps.text import Vocabulary
 from jaxseq.apps.translate import model as translator, train as translation
@@ -45,7 +45,7 @@ def write_translator(folder, **settings):
 
 
 def write_forecast(folder, **settings):
-    config = forecasting.ForecastConfig(**{"hidden": 4, "seeds": 2, "cell": "lstm", **settings})
+    config = forecasting.TutorialConfig(**{"hidden": 4, "seeds": 2, "cell": "lstm", **settings})
     run_folder.create(folder, forecasting.KIND, config)
     keys = jax.random.split(jax.random.key(0), 2)
     params = jax.vmap(lambda key: init(key, config, 1))(keys)

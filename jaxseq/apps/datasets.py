@@ -108,6 +108,11 @@ def find(name: str | Path) -> Path:
     )
 
 
+def from_anywhere(name: str) -> str:
+    """Return a name that `find` understands from any folder: a path from the root, a data set's name as it is."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
+
+
 def get(name: str, sha256: str | None = None) -> CachedCorpus:
     """Download a corpus from its publisher's address, check its content and keep it in the cache.
 

@@ -9,11 +9,15 @@ metrics.jsonl        a line per report
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
+import tempfile
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +67,41 @@ def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False)
     about = {"kind": kind, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+@contextlib.contextmanager
+def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Iterator[Path]:
+    """Make a run under a temporary name next to its own, which it gets when the block ends without an error.
+
+    Until then nothing that was there is touched, and after an error nothing new is left.
+
+    Raises:
+      InputError: as `create`.
+    """
+    check_free(path, overwrite=overwrite)
+    path = Path(path).absolute()
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        run = create(temporary / path.name, kind, config)
+        yield run
+        try:
+            if path.exists():
+                os.replace(path, temporary / "before")  # on its way out: a rename each, so that one of the two is there
+            os.replace(run, path)
+        except OSError as error:
+            if (temporary / "before").exists():
+                os.replace(temporary / "before", path)
+            raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # one that holds the run stays
+                folder.rmdir()
 
 
 def _is_run(path: Path) -> bool:

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxseq.apps.forecast import autoregression, combined, members as simple_members, scores, simple
+from jaxseq.apps.forecast import (
+    autoregression,
+    classical as others,
+    combined,
+    members as simple_members,
+    scores,
+    simple,
+)
 from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.scaling import Scaling
@@ -22,6 +29,8 @@ LEVELS = np.round(np.sort(np.concatenate([np.arange(0.05, 1, 0.05), [0.025, 0.97
 
 CENTRAL = ((0.1, 0.9), (0.025, 0.975))
 """The intervals whose coverage is told: 80 and 95%."""
+FEWEST = 3
+"""Origins that a test of the difference takes at least."""
 
 
 class Score(NamedTuple):
@@ -111,6 +120,7 @@ def backtest(
     networks: int = 5,
     seed: int = 0,
     log: bool | None = None,
+    classical: Sequence[str] = (),
 ) -> Backtest:
     """Fit to all but the last rows, and forecast these from rolling origins; nothing is fitted again in between.
 
@@ -125,6 +135,7 @@ def backtest(
       networks: as `fit` takes it.
       seed: as `fit` takes it.
       log: as `fit` takes it.
+      classical: models of statsforecast to compare with, such as ``AutoETS``.
 
     Raises:
       InputError: as `fit`, or if too few rows are left to fit to.
@@ -151,6 +162,8 @@ def backtest(
     found = combined.forecast(model, options, values, covariates, at, cut)
     paths = {OURS: found.point, **dict(zip((*simple_members.NAMES, f"{cell} alone"), found.members, strict=True)),
              **_simple(values, at, cut, options)}  # fmt: skip
+    if classical:
+        paths |= others.paths(classical, values, at, cut, horizon, options.seasons[0])
     paths = {name: path for name, path in paths.items() if np.isfinite(path).all()}
     actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found.scaled, LEVELS)
     names = tuple(series.name for series in panel.series)
@@ -221,11 +234,14 @@ def _against_simple(result: Backtest) -> str:
     if not kept.any() or mean[best] == 0:
         return "The test part repeats the training rows exactly, and there is nothing to compare."
     change = 100 * (1 - mean[OURS] / mean[best])
-    text = f"The forecaster's MASE is {mean[OURS]:.3f}, {abs(change):.0f}% {'below' if change >= 0 else 'above'} {best}"
+    than = f"{abs(change):.0f}% {'below' if change >= 0 else 'above'}" if abs(change) >= 0.5 else "level with"
+    text = f"The forecaster's MASE is {mean[OURS]:.3f}, {than} {best}"
     if len(result.names) > 1:
         won = np.mean([error[OURS][kept] < error[best][kept]]) * 100
         return f"{text} ({mean[best]:.3f}), and lower on {won:.0f}% of {int(kept.sum())} series."
     p = next(s.p_value for s in result.table if s.forecast == best)
+    if len(result.origins) < FEWEST:
+        return f"{text} ({mean[best]:.3f}); the origins, {len(result.origins)}, are too few to test that."
     sure = f"p = {p:.2f}" if p >= 0.005 else "p < 0.005"
     if p > 0.05:
         return f"{text} ({mean[best]:.3f}), a difference that {len(result.origins)} origins do not confirm ({sure})."

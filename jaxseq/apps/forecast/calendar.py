@@ -149,6 +149,25 @@ def infer(stamps: np.ndarray, frequency: str | None = None, seasons: Sequence[in
     return found._replace(calendar=calendar._replace(seasons=chosen))
 
 
+def on_calendar(stamps: np.ndarray, calendar: Calendar) -> Inferred:
+    """Find stamps, of which there may be few, on a calendar that others have.
+
+    Raises:
+      InputError: if they lie on another one.
+    """
+    if calendar.frequency is None:
+        raise InputError("these rows have dates, and those before had none; leave the column of dates out")
+    due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
+    off = stamps[~np.isin(stamps, due)]
+    if not len(off) and (len(stamps) == 1 or len(stamps) >= SPARSE * len(due)):
+        return Inferred(calendar, stamps, ())
+    found = infer(stamps, None, calendar.seasons)
+    if found.calendar._replace(open=None) != calendar._replace(open=None):
+        where = f"; there is no row at {_shown(off[0])}" if len(off) else ""
+        raise InputError(f"expected rows that go on {calendar}; got {found.calendar}{where}")
+    return found._replace(calendar=calendar)
+
+
 def _given(stamps: np.ndarray, frequency: str) -> Calendar:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # older names, such as H and M, still have a meaning for some pandas

@@ -3,124 +3,96 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from jaxseq.apps.forecast import train as training
-from jaxseq.apps.forecast.config import PRESETS, ForecastConfig
-from jaxseq.apps.forecast.data import times_of
-from jaxseq.apps.forecast.model import forecast_on
-from jaxseq.apps.forecast.train import Forecast, reports
-from jaxseq.apps.progress import Progress
+from jaxseq.apps import run_folder
+from jaxseq.apps.custom import is_code
+from jaxseq.apps.forecast.config import DEFAULT, KIND, ForecastConfig
+from jaxseq.apps.forecast.run import Outcome, as_csv, carry_out, future, go_on, prepare, write
+from jaxseq.apps.forecast.tutorial import command as tutorial
+from jaxseq.apps.forecast.tutorial.config import KIND as TUTORIAL, PRESETS as TUTORIALS
 from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.errors import choose
 from jaxseq.files import write_atomic
-from jaxseq.train import Metrics
+
+PRESETS = ("default", *TUTORIALS)
+CONTINUED = ("data", "horizon", "levels")
+"""The settings that a saved run may be used with."""
+
+
+def command(preset: str) -> Callable[..., None]:
+    """Return the command, or the tutorial's for its presets, with the defaults of the preset."""
+    if preset in TUTORIALS:
+        return functools.partial(tutorial.forecast, config=TUTORIALS[preset])
+    return forecast
 
 
 def forecast(
-    config: OmitArgPrefixes[ForecastConfig] = PRESETS["default"],
+    config: OmitArgPrefixes[ForecastConfig] = DEFAULT,
     preset: str = "default",
     out: Path = Path("runs/forecast"),
     run: Path | None = None,
-    horizon: int = 12,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Forecast a series from a CSV file, with naive and linear forecasts to compare; or go on with a saved run.
+    """Forecast one series or many: a backtest with simple forecasts to compare, then what follows the last row.
 
     Example: jaxseq forecast --out runs/forecast
 
-    Example: jaxseq forecast --data sales.csv --columns revenue --cell lstm
+    Example: jaxseq forecast --data sales.csv --target revenue --horizon 12
 
-    Example: jaxseq forecast --run runs/forecast --horizon 24
+    Example: jaxseq forecast --run runs/forecast --data newer.csv
 
     Args:
       config: Settings.
-      preset: default, tutorial-lstm or tutorial-gru; options given with it override it.
+      preset: default, or the tutorial's forecasters, tutorial-lstm or tutorial-gru, which have options of their own.
       out: Run folder to write.
-      run: A saved run to forecast with, on --data or on what it was trained on; prints CSV.
-      horizon: With --run: steps to forecast after the last row.
-      overwrite: Replace the run that is there.
+      run: A saved run to forecast with, from its own last row or that of --data; prints CSV.
+      overwrite: Replace the run that is there, once the new one is complete.
       json: Print the result as JSON.
     """
-    defaults = choose("forecast preset", preset, PRESETS)
-    if run is None:
-        show(_report(config, _train(config, out, overwrite)), json)
+    choose("forecast preset", preset, dict.fromkeys(PRESETS))
+    if run is not None:
+        show(_continued(run, config), json)
         return
-    same_data = dataclasses.replace(config, data=defaults.data)  # a run may go on with other data
-    check_unchanged(same_data, defaults, f"--run {run} forecasts with the settings of that run")
-    data = None if config.data == ForecastConfig.data else config.data
-    show(_continued(run, data, horizon, config.cell), json)
+    work = prepare(config)
+    with run_folder.building(out, KIND, config.resolved(work.panel, work.horizon), overwrite=overwrite) as folder:
+        outcome = carry_out(work)
+        write(outcome, folder)
+        shown = _report(outcome, folder, out)
+    show(shown, json)
 
 
-def _train(config: ForecastConfig, out: Path, overwrite: bool) -> Forecast:
-    """Train with a progress bar."""
-    progress = Progress(config.epochs)
-    try:
-        return training.train(config, out, overwrite=overwrite, listener=progress)
-    finally:
-        progress.close()
+def _report(outcome: Outcome, folder: Path, out: Path) -> Shown:
+    """Draw the forecasts, write the run's README, and say how it went."""
+    from jaxseq.apps.forecast import picture, report
+
+    picture.draw(outcome, folder / "forecast.png")
+    text, tested, work = report.text_of(outcome), outcome.backtest, outcome.work
+    write_atomic(folder / "README.md", f"# Forecast of {', '.join(tested.names[:5])}\n\n```\n{text}\n```\n")
+    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    facts = {
+        "run": str(out), "notes": [*work.panel.notes, *work.notes], "frequency": work.panel.calendar.frequency,
+        "seasons": list(outcome.forecaster.options.seasons), "horizon": work.horizon, "origins": len(tested.origins),
+        "table": [score._asdict() for score in tested.table], "verdict": tested.verdict(),
+        "future": future(outcome.prediction).to_dict("records"),
+    }  # fmt: skip
+    return Shown(facts, f"{text}\n\nwrote {out}: {names}")
 
 
-def _continued(run: Path, data: str | None, horizon: int, cell: str) -> Shown:
+def _continued(run: Path, config: ForecastConfig) -> Shown:
     """Go on from the end of a series with a saved run."""
-    found, values = forecast_on(run, data, horizon, cell)
-    rows = [dict(zip(("step", *found.names), (n, *map(float, row)), strict=True)) for n, row in enumerate(values, 1)]
-    text = "\n".join([",".join(rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in rows)])
-    return Shown(rows, text)
-
-
-def _report(config: ForecastConfig, result: Forecast) -> Shown:
-    """Draw the forecasts and the loss, write the run's README, and say how it went."""
-    every, path, fitted, comparison = reports(result.fitted), result.path, result.fitted, result.comparison
-    _draw(result, every)
-    losses = "  ".join(f"{r.loss:.4f}" for r in every[:8])
-    speed = f"compiled in {fitted.compile_seconds:.1f} s, trained {config.seeds} networks in {fitted.seconds:.2f} s"
-    text = "\n".join(
-        [_about(result), "", *_table(config, result), "", f"training loss every 10 epochs: {losses}",
-         f"test loss (scaled): {comparison.test_loss:.4f}", speed,
-         f"wrote {path}: {', '.join(sorted(p.name for p in path.iterdir()))}"]
-    )  # fmt: skip
-    names = ", ".join(result.data.series.names)
-    write_atomic(path / "README.md", f"# Forecast of {names}\n\n```\n{text}\n```\n")
-    facts = {"run": str(path), "table": [r._asdict() for r in comparison.table], "test_loss": comparison.test_loss,
-             "losses": [r.loss for r in every], "seconds": fitted.seconds, "compile_seconds": fitted.compile_seconds,
-             "season": result.data.season, "split": result.data.split}  # fmt: skip
-    return Shown(facts, text)
-
-
-def _draw(result: Forecast, every: list[Metrics]) -> None:
-    from jaxseq import plots
-
-    data = result.data.series
-    lines = {name: values[:, 0] for name, values in result.comparison.lines.items()}
-    axes = plots.forecast(times_of(data), data.values[:, 0], result.data.split, lines)
-    axes.set(ylabel=data.names[0])
-    plots.save(axes, result.path / "forecast.png")
-    plots.save(plots.loss_curve([r.step for r in every], [r.loss for r in every]), result.path / "loss.png")
-
-
-def _about(result: Forecast) -> str:
-    """Return a line on the data."""
-    data, split = result.data.series, result.data.split
-    text = f"{', '.join(data.names)}: {split} rows to train on, {len(data.values) - split} to forecast"
-    if data.dates:
-        first, last = (data.dates[n].date().isoformat() for n in (split, -1))
-        text += f" ({first} to {last})"
-    return text
-
-
-def _table(config: ForecastConfig, result: Forecast) -> list[str]:
-    """Return the lines of the table of errors."""
-    return [
-        f"{'forecast':<24}{'mode':<14}{'RMSE':>9}{'MAE':>9}{'MASE':>8}",
-        *(
-            f"{r.name:<24}{r.mode:<14}{r.rmse:>9.2f}{r.mae:>9.2f}{r.mase:>8.3f}"
-            + (f"  (mean of {config.seeds} networks; one alone: RMSE {r.rmse_alone:.2f} ± {r.rmse_spread:.2f})"
-               if r.rmse_alone is not None else "")
-            for r in result.comparison.table
-        ),
-    ]  # fmt: skip
+    asked = {name: getattr(config, name) for name in CONTINUED}
+    same = dataclasses.replace(config, **{name: getattr(DEFAULT, name) for name in CONTINUED})
+    check_unchanged(same, DEFAULT, f"--run {run} forecasts with the settings of that run")
+    trusted = config.cell if is_code(config.cell) else None
+    if run_folder.kind_of(run) == TUTORIAL:
+        return tutorial.continued(run, config.data, config.horizon or tutorial.HORIZON, trusted)
+    found = go_on(run, trusted_cell=trusted, **asked)
+    frame = future(found.prediction)
+    return Shown(frame.to_dict("records"), as_csv(frame).rstrip("\n"), found.notes)

@@ -1,73 +1,103 @@
-"""The settings of a forecast, their checks, and the presets."""
+"""The settings of `jaxseq forecast`, and their checks."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from jaxseq.apps import datasets
 from jaxseq.apps.custom import check_reads_series, find_cell
-from jaxseq.apps.settings import require, require_at_least
-from jaxseq.train import optimizer
+from jaxseq.apps.forecast.forecaster import probabilities_of
+from jaxseq.apps.forecast.panel import Panel, read
+from jaxseq.apps.settings import check_seed, require, require_at_least
 
-KIND = "forecast"
-"""What config.json calls a run of a forecaster."""
+KIND = "forecaster"
+"""What config.json calls a run of this forecaster; the tutorial's are forecast runs."""
+SHIPPED = "airline"
+"""What is forecast where no data are named."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ForecastConfig:
     """Settings of a forecast."""
 
-    data: str = "airline"
-    """A CSV file with a header, or the shipped series (airline)."""
+    data: str | None = None
+    """A CSV, TSV, other separated or Parquet file with a header; without one, the shipped series (airline)."""
     date: str | None = None
     """Column of dates; found if not named."""
-    columns: tuple[str, ...] = ()
-    """Columns of numbers to forecast, together; all if none is named."""
-    test: float = 0.25
-    """Share of rows, the last ones, that is forecast and never trained on."""
-    season: int = 0
-    """Steps in a season; 0 finds it from the dates (12 for months, 7 for days)."""
-    log: bool = True
-    """Forecast the logarithm: growth in per cent. Needs values above 0."""
-    difference: bool = True
-    """Forecast the change against one season before."""
-    window: int = 12
-    """Steps that the network sees before each forecast."""
+    time: str | None = None
+    """Column of times of day that goes with it."""
+    date_format: str | None = None
+    """How dates are written, such as day-month-year as %d.%m.%Y, where that is not clear."""
+    target: tuple[str, ...] = ()
+    """Columns to forecast, each a series; all other columns of numbers if none is named."""
+    id: str | None = None
+    """Column that says to which series a row belongs."""
+    id_columns: bool = False
+    """Every column is a series: text is refused instead of left out."""
+    past: tuple[str, ...] = ()
+    """Columns that are known only up to now."""
+    future: tuple[str, ...] = ()
+    """Columns that are known ahead, in rows below the last target too."""
+    static: tuple[str, ...] = ()
+    """Columns with one value for each series."""
+    decimal: str | None = None
+    """Mark before decimals, . or a comma, where that is not clear."""
+    frequency: str | None = None
+    """pandas' name of the step between rows, such as h, D, W-SUN or MS; found if not named."""
+    seasons: tuple[int, ...] = ()
+    """Rows in each season, such as 24 168; found from the dates if not given."""
+    horizon: int | None = None
+    """Steps ahead; if not given, one season, at most an eighth of the rows."""
+    levels: tuple[float, ...] = (80, 95)
+    """Intervals of the future forecast, in per cent."""
+    origins: int = 20
+    """Origins of the backtest, at most."""
     cell: str = "gru"
     """Recurrent cell: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
-    hidden: int = 16
+    hidden: int = 24
     """Hidden units."""
-    torch_init: bool = False
-    """Draw weights as torch does, instead of Glorot and orthogonal."""
-    epochs: int = 200
-    """Passes over the training windows, all in one batch."""
-    optimizer: str = "adamw"
-    """adam, adamw or sgd."""
-    learning_rate: float = 3e-3
-    """Learning rate."""
-    seeds: int = 5
-    """How many networks, alike but for their random start; trained together, forecasts averaged."""
+    networks: int = 5
+    """How many networks are trained side by side and averaged; 0 for simple forecasts alone."""
     seed: int = 0
-    """The first of the seeds."""
+    """Of the networks."""
 
     def check(self) -> None:
-        """Check every setting.
+        """Check every setting that can be checked without the data.
 
         Raises:
           InputError: naming the setting, what it may be and what it is.
         """
-        require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
-        require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
-        require_at_least(0, ("season",), self)
+        require_at_least(1, ("origins", "hidden"), self)
+        require_at_least(0, ("networks",), self)
+        require(self.horizon is None or self.horizon >= 1, "horizon", "at least 1 step", self)
+        require(self.decimal in (None, ".", ","), "decimal", "a point or a comma", self)
+        require(len(self.levels) > 0, "levels", "at least one level", self)
+        probabilities_of(self.levels)
+        check_seed(self.seed)
         check_reads_series(find_cell(self.cell), 1, self.hidden)
-        optimizer(self.optimizer, self.learning_rate)
+
+    def read(self, **known: Any) -> Panel:
+        """Return the panel that is forecast; `known` is a calendar that it must be on.
+
+        Raises:
+          InputError: as `panel.read`.
+        """
+        options = {name: getattr(self, name) for name in READING}
+        return read(datasets.find(self.data or SHIPPED), **{**options, **known})
+
+    def resolved(self, panel: Panel, horizon: int) -> ForecastConfig:
+        """Return the settings with what was found, so that other data are read in the same way, from any folder."""
+        columns, data = panel.columns, self.data and datasets.from_anywhere(self.data)
+        assert columns is not None  # it was read from a file
+        date = columns.dates[0] if len(columns.dates) == 1 else self.date
+        return dataclasses.replace(self, data=data, horizon=horizon, date=date, id=columns.id, target=columns.target)
 
 
-_TUTORIAL = ForecastConfig(
-    test=0.3, log=False, difference=False, hidden=3, torch_init=True, epochs=80, optimizer="adam", seeds=5
-)
-PRESETS: dict[str, ForecastConfig] = {
-    "default": ForecastConfig(),
-    "tutorial-lstm": dataclasses.replace(_TUTORIAL, cell="lstm", learning_rate=0.3),
-    "tutorial-gru": dataclasses.replace(_TUTORIAL, cell="gru", learning_rate=0.1),
-}
-"""Settings by name."""
+READING = (
+    "date", "time", "date_format", "target", "id", "id_columns", "past", "future", "static", "decimal", "frequency",
+    "seasons",
+)  # fmt: skip
+"""The settings that say how data are read."""
+DEFAULT = ForecastConfig()
+"""The settings where none are given."""

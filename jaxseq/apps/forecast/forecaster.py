@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from jaxseq import checkpoint
-from jaxseq.apps.custom import check_reads_series, find_cell
+from jaxseq.apps.custom import check_reads_series, find_cell, is_code
 from jaxseq.apps.forecast import combined, members as simple_members, network as recurrent, smoothing
 from jaxseq.apps.forecast.autoregression import Autoregression, columns, lags_for
 from jaxseq.apps.forecast.calendar import Calendar
@@ -119,14 +119,19 @@ class Forecaster(NamedTuple):
         checkpoint.save(path, {"model": self.model, "rows": rows}, **facts)
 
 
-def load(path: Path | str) -> Forecaster:
-    """Load what `Forecaster.save` wrote.
+def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
+    """Load what `Forecaster.save` wrote; `trusted_cell` names the custom cell that it may import.
 
     Raises:
-      InputError: if there is no such file, or it is damaged.
+      InputError: if there is no such file, it is damaged, or it names code that `trusted_cell` does not.
     """
     facts = checkpoint.facts(path)
     options, calendar = Options(**_tuples(facts["options"])), Calendar(**_tuples(facts["calendar"]))
+    if is_code(options.cell) and options.cell != trusted_cell:
+        raise InputError(
+            f"{path} has a custom cell, {options.cell!r}; loading it runs that code. If you trust it, name it as "
+            "trusted_cell"
+        )
     like = {"model": _model_like(options, facts), "rows": [
         tuple(jax.ShapeDtypeStruct(shape, np.dtype(float)) for shape in ((T,), (T, P), (ahead, F), (S,)))
         for T, P, ahead, F, S in facts["shapes"]

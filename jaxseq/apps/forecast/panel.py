@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast import dates as stamps_of
-from jaxseq.apps.forecast.calendar import Calendar, infer
+from jaxseq.apps.forecast.calendar import Calendar, infer, on_calendar
 from jaxseq.apps.forecast.cells import MISSING
-from jaxseq.apps.forecast.columns import Reader, covariates, roles
+from jaxseq.apps.forecast.columns import Columns, Reader, covariates, roles
 from jaxseq.apps.forecast.rows import Rows, check_distinct, missing_note, ordered, without_totals
 from jaxseq.apps.forecast.table import Table, read_table
 from jaxseq.errors import InputError
@@ -47,11 +47,13 @@ class Panel(NamedTuple):
       series: at least one.
       calendar: frequency and seasons.
       notes: what was understood, filled or left out, one line each.
+      columns: what each column of the file is for; None where arrays were given.
     """
 
     series: tuple[Series, ...]
     calendar: Calendar
     notes: tuple[str, ...] = ()
+    columns: Columns | None = None
 
 
 def read(
@@ -69,6 +71,7 @@ def read(
     frequency: str | None = None,
     seasons: tuple[int, ...] = (),
     decimal: str | None = None,
+    calendar: Calendar | None = None,
 ) -> Panel:
     """Read a CSV, TSV, other separated or Parquet file (gzip too), or a DataFrame.
 
@@ -86,6 +89,7 @@ def read(
       frequency: pandas' name of the step between rows; found if not named.
       seasons: rows in each season; found if not named.
       decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
+      calendar: the one that rows must be on, where they continue others; then neither frequency nor seasons.
 
     Raises:
       InputError: if the file cannot be read rightly; the message says where, what was expected, and what to do.
@@ -105,8 +109,8 @@ def read(
     )
     notes = [*table.notes, *(when.notes if when else ("no column of dates: rows are steps, in their order",))]
     rows = Rows(table, columns, None if when is None else when.stamps, *_groups(table, id))
-    series, calendar, more = _assembled(rows, reader, frequency, seasons)
-    return Panel(series, calendar, (*notes, *left_out, *reader.notes, *more))
+    series, calendar, more = _assembled(rows, reader, frequency, seasons, calendar)
+    return Panel(series, calendar, (*notes, *left_out, *reader.notes, *more), columns)
 
 
 def _groups(table: Table, id: str | None) -> tuple[np.ndarray, list[str]]:
@@ -122,7 +126,7 @@ def _groups(table: Table, id: str | None) -> tuple[np.ndarray, list[str]]:
 
 
 def _assembled(
-    rows: Rows, reader: Reader, frequency: str | None, seasons: tuple[int, ...]
+    rows: Rows, reader: Reader, frequency: str | None, seasons: tuple[int, ...], known: Calendar | None
 ) -> tuple[tuple[Series, ...], Calendar, tuple[str, ...]]:
     """Return the series, their calendar and lines on what was filled."""
     table, columns, notes = rows.table, rows.columns, []
@@ -141,7 +145,7 @@ def _assembled(
     else:
         check_distinct(rows, order)
         distinct, inverse = np.unique(rows.stamps, return_inverse=True)
-        inferred = infer(distinct, frequency, seasons)
+        inferred = infer(distinct, frequency, seasons) if known is None else on_calendar(distinct, known)
         calendar, moved = inferred.calendar, inferred.stamps[inverse]
         grid = calendar.between(inferred.stamps[0], inferred.stamps[-1])
         places = np.searchsorted(grid.to_numpy("M8[us]"), moved)

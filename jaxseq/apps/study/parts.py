@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq._unroll import trace
-from jaxseq.apps import datasets, run_folder, series, text
+from jaxseq.apps import run_folder, series, text
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast import model as forecasting
-from jaxseq.apps.forecast.config import KIND as FORECAST
-from jaxseq.apps.forecast.data import times_of
+from jaxseq.apps.forecast.tutorial import model as forecasting
+from jaxseq.apps.forecast.tutorial.config import KIND as FORECAST
+from jaxseq.apps.forecast.tutorial.data import read_series, times_of
 from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
 from jaxseq.apps.translate.config import KIND as TRANSLATION
@@ -176,7 +176,7 @@ def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) ->
     model = forecasting.load(run, trusted_cell)
     check_numbers(str(run / run_folder.MODEL), model.params)
     config = model.config
-    found = series.read_csv(datasets.find(config.data), date=config.date, columns=model.names)
+    found = read_series(config.data, config.date, model.names)
     window, T = config.window, len(found.values)
     first = model.scaler.lag + window
     if first >= T:

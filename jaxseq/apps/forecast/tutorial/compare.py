@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.apps import series
-from jaxseq.apps.forecast.data import Prepared, times_of
-from jaxseq.apps.forecast.model import Forecaster, run_on
-from jaxseq.apps.series import Series
+from jaxseq.apps.forecast.tutorial.data import Prepared, Series, times_of
+from jaxseq.apps.forecast.tutorial.model import Forecaster, run_on
 
 ONE_STEP, FREE = "one step", "free-running"
 """Each value forecast from the true ones before it; or every forecast fed back as if it had been seen."""

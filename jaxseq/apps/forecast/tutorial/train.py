@@ -1,4 +1,4 @@
-"""Training forecasters, from a CSV file to a run folder."""
+"""Training the tutorial's forecasters, several side by side."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import numpy as np
 from jaxseq import checkpoint, losses, order
 from jaxseq.apps import run_folder, series
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast.compare import Comparison, compare, predictions_csv
-from jaxseq.apps.forecast.config import KIND, ForecastConfig
-from jaxseq.apps.forecast.data import Prepared, prepare
-from jaxseq.apps.forecast.model import Forecaster, ForecasterParams, init, predict
-from jaxseq.apps.settings import check_seed
+from jaxseq.apps.forecast.tutorial.compare import Comparison, compare, predictions_csv
+from jaxseq.apps.forecast.tutorial.config import TutorialConfig
+from jaxseq.apps.forecast.tutorial.data import Prepared
+from jaxseq.apps.forecast.tutorial.model import Forecaster, ForecasterParams, init, predict
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
 from jaxseq.train import Interrupted, Listener, Metrics, NonFiniteError, Steps, TrainState, chunk, fit, optimizer
@@ -50,42 +49,38 @@ class Fitted(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """The outcome of a forecast: the run folder, the data, how training went, and what it is compared with."""
+    """The outcome of a forecast: the data, how training went, the networks, and what they are compared with."""
 
-    path: Path
     data: Prepared
     fitted: Fitted
+    forecaster: Forecaster
     comparison: Comparison
 
 
-def train(
-    config: ForecastConfig, out: Path | str, *, overwrite: bool = False, listener: Listener | None = None
-) -> Forecast:
-    """Fit networks to a series' training part, forecast its test part, and write a run folder.
+def train(config: TutorialConfig, data: Prepared, listener: Listener | None = None) -> Forecast:
+    """Fit networks to a series' training part, and forecast its test part.
 
     Raises:
-      InputError: if settings, data or folder cannot be used.
       NonFiniteError: if the loss stops being a number.
       Interrupted: after Ctrl-C; nothing is saved.
     """
-    config.check()
-    check_seed(config.seed)
-    data = prepare(config)
-    run_folder.check_free(out, overwrite=overwrite)
     fitted = fit_all(config, data.scaler.forward(data.series.values[: data.split]), listener or Listener())
-    path = run_folder.create(out, KIND, config, overwrite=overwrite)  # only now: a fit that fails replaces nothing
-    names, scaler = data.series.names, data.scaler
-    facts = {"names": names, "season": data.season, "log": scaler.log, "lag": scaler.lag}
+    forecaster = Forecaster(config, data.series.names, data.scaler, fitted.params)
+    return Forecast(data, fitted, forecaster, compare(forecaster, data))
+
+
+def write(result: Forecast, path: Path) -> None:
+    """Write the model, its forecasts and the losses of training into a run folder."""
+    data, scaler = result.data, result.data.scaler
+    facts = {"names": data.series.names, "season": data.season, "log": scaler.log, "lag": scaler.lag}
     scaling = {"mean": scaler.mean, "std": scaler.std}
-    checkpoint.save(path / run_folder.MODEL, {"params": fitted.params, "scaling": scaling}, **facts)
-    comparison = compare(Forecaster(config, names, scaler, fitted.params), data)
-    write_atomic(path / "predictions.csv", predictions_csv(data.series, data.split, comparison.lines))
-    for line in reports(fitted):
+    checkpoint.save(path / run_folder.MODEL, {"params": result.fitted.params, "scaling": scaling}, **facts)
+    write_atomic(path / "predictions.csv", predictions_csv(data.series, data.split, result.comparison.lines))
+    for line in reports(result.fitted):
         run_folder.log(path, line)
-    return Forecast(path, data, fitted, comparison)
 
 
-def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
+def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> Fitted:
     """Train a network for each seed, all side by side (vmap), one full batch an epoch.
 
     Raises:
@@ -124,7 +119,7 @@ def fit_all(config: ForecastConfig, scaled: np.ndarray, listener: Listener) -> F
     return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
 
-def _loss_of(config: ForecastConfig) -> Any:
+def _loss_of(config: TutorialConfig) -> Any:
     cell = find_cell(config.cell)
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:

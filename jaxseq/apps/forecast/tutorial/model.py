@@ -14,10 +14,11 @@ import numpy as np
 from jaxseq import checkpoint
 from jaxseq._unroll import unroll
 from jaxseq.affine import Affine
-from jaxseq.apps import datasets, run_folder, series
+from jaxseq.apps import run_folder, series
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast.config import KIND, ForecastConfig
-from jaxseq.apps.series import Scaler, Series
+from jaxseq.apps.forecast.tutorial.config import KIND, TutorialConfig
+from jaxseq.apps.forecast.tutorial.data import Series, read_series
+from jaxseq.apps.series import Scaler
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.initializers import uniform
@@ -31,7 +32,7 @@ class ForecasterParams(NamedTuple):
     head: Affine
 
 
-def init(key: Key, config: ForecastConfig, features: int) -> ForecasterParams:
+def init(key: Key, config: TutorialConfig, features: int) -> ForecasterParams:
     """Return parameters for D = features. Consumes `key`."""
     cell, (k_cell, k_head, k_bias) = find_cell(config.cell), jax.random.split(key, 3)
     if not config.torch_init:
@@ -52,7 +53,7 @@ def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
 class Forecaster(NamedTuple):
     """Trained networks (params with a leading axis of seeds), and how values are scaled for them."""
 
-    config: ForecastConfig
+    config: TutorialConfig
     names: tuple[str, ...]
     scaler: Scaler
     params: ForecasterParams
@@ -105,7 +106,7 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
       InputError: if there is no such run, or a file of it is damaged.
     """
     path = Path(path)
-    config = run_folder.read_config(path, KIND, ForecastConfig, trusted_cell)
+    config = run_folder.read_config(path, KIND, TutorialConfig, trusted_cell)
     config.check()
     facts = checkpoint.facts(path / run_folder.MODEL)
     features = len(facts["names"])
@@ -133,5 +134,5 @@ def forecast_on(
     if horizon < 1:
         raise InputError(f"--horizon must be at least 1 step; got {horizon}")
     model = load(path, trusted_cell)
-    found = series.read_csv(datasets.find(data or model.config.data), date=model.config.date, columns=model.names)
+    found = read_series(data or model.config.data, model.config.date, model.names)
     return found, model.free_running(found.values, horizon).mean(0)

@@ -1,0 +1,160 @@
+"""What a run of the forecaster says: the data, the table of the backtest, the verdict, the forecast."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from jaxseq.apps.forecast.backtest import OURS, Backtest, Score
+from jaxseq.apps.forecast.classical import MODELS
+from jaxseq.apps.forecast.panel import Panel
+from jaxseq.apps.forecast.run import Outcome, future
+
+MOST = 6
+"""Series with a table of their own; of more, the means are shown."""
+ROWS = 12
+"""Rows of the future forecast that are shown."""
+HEAD = ("", "MASE", "sMAPE", "RMSE", "CRPS", "in 80%", "in 95%", "DM", "p")
+
+
+def text_of(outcome: Outcome) -> str:
+    """Return all lines."""
+    tested, frame = outcome.backtest, future(outcome.prediction)
+    lines = [*about(outcome.work.panel), *outcome.work.notes, "", tested_on(tested), ""]
+    lines += [line for block in tables(tested) for line in (*block, "")]
+    if any(not math.isnan(score.statistic) for score in tested.table) and len(tested.names) <= MOST:
+        lines += [
+            "DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",
+            "",
+        ]
+    lines += [tested.verdict(), "", f"forecast of the next {outcome.work.horizon} steps:"]
+    shown = frame.head(ROWS) if len(outcome.prediction.names) == 1 else frame.groupby("series", sort=False).head(1)
+    lines += rows_of(shown.head(ROWS))
+    if len(shown.head(ROWS)) < len(frame):
+        lines.append(f"... {len(frame)} rows in future.csv")
+    return "\n".join(lines)
+
+
+def about(panel: Panel) -> list[str]:
+    """Return lines on the data and on what was understood."""
+    first = panel.series[0]
+    names = ", ".join(s.name for s in panel.series[:5]) + (", ..." if len(panel.series) > 5 else "")
+    sizes = sorted({len(s.values) for s in panel.series})
+    rows = f"{sizes[0]} rows" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} rows"
+    text = f"{names}: {rows}" if len(panel.series) == 1 else f"{len(panel.series)} series ({names}): {rows}"
+    if first.stamps is not None:
+        begin, end = min(s.stamps[0] for s in panel.series), max(s.stamps[-1] for s in panel.series)  # type: ignore[index]
+        text += f", {stamp(begin)} to {stamp(end)}"
+    return [text, *(f"  {note}" for note in panel.notes)]
+
+
+def stamp(time: object) -> str:
+    """Return a stamp without the parts that are zero; a row number as it is."""
+    if not isinstance(time, np.datetime64 | pd.Timestamp):
+        return str(time)
+    shown = str(pd.Timestamp(time))
+    return shown.removesuffix(":00").removesuffix(" 00:00")
+
+
+def tested_on(tested: Backtest) -> str:
+    """Return a line on the origins."""
+    times, count = tested.origin_times[0], len(tested.origins)
+    what = "row " if times.dtype.kind == "i" else ""
+    span = f"{what}{stamp(times[0])}" if count == 1 else f"{what}{stamp(times[0])} to {stamp(times[-1])}"
+    steps = tested.actual.shape[-1]
+    return (
+        f"backtest: {count} origin{'s' * (count > 1)}, {span}, {steps} step{'s' * (steps > 1)} from each; "
+        "fitted once, to the rows up to the first"
+    )
+
+
+def tables(tested: Backtest) -> list[list[str]]:
+    """Return the lines of a table for each series, or of one with the means where there are many."""
+    names = tested.names
+    wanted = [*_order(tested)]
+    if len(names) > MOST:
+        mean = [_mean([s for s in tested.table if s.forecast == kind]) for kind in wanted]
+        return [[f"means over {len(names)} series; scores.csv has each", *_lines(mean)]]
+    every = []
+    for name in names:
+        found = {s.forecast: s for s in tested.table if s.series == name}
+        every.append([*([name] if len(names) > 1 else []), *_lines([found[kind] for kind in wanted])])
+    return every
+
+
+def _order(tested: Backtest) -> list[str]:
+    cell = f"{tested.forecaster.options.cell} alone"
+    seasonal = ("seasonal naive",) * (tested.forecaster.options.seasons != (1,))
+    wanted = (OURS, cell, "naive", *seasonal, "drift", "linear autoregression", *MODELS)
+    return [kind for kind in wanted if kind in tested.paths]
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    """Return the mean of one forecast's scores over series; a test of each series is not averaged."""
+    fields = ("mase", "smape", "rmse", "crps", "coverage80", "coverage95")
+    found = {name: float(np.mean([getattr(s, name) for s in scores])) for name in fields}
+    return Score("", scores[0].forecast, **found)
+
+
+def _lines(scores: Sequence[Score]) -> list[str]:
+    cells = [
+        [s.forecast, f"{s.mase:.3f}", f"{s.smape:.2f}", number(s.rmse), number(s.crps), _share(s.coverage80),
+         _share(s.coverage95), number(s.statistic, 3), _p(s)] for s in scores
+    ]  # fmt: skip
+    return aligned([list(HEAD), *cells])
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number with at least so many digits that count, and no exponent; empty where there is none."""
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else "inf"
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:.{min(max(0, decimals), 12)}f}"
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0f}%"
+
+
+def _p(score: Score) -> str:
+    if math.isnan(score.statistic):
+        return ""
+    return "<0.001" if score.p_value < 0.0005 else f"{score.p_value:.3f}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of a table: the first column to the left, numbers to the right, two blanks between."""
+    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    kept = [i for i in range(len(widths)) if i == 0 or any(row[i] for row in rows[1:])]
+    return ["  ".join(_padded(row[i], widths[i], left=i == 0) for i in kept).rstrip() for row in rows]
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for a Chinese character."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def _padded(text: str, to: int, *, left: bool) -> str:
+    blanks = " " * (to - width(text))
+    return text + blanks if left else blanks + text
+
+
+def rows_of(frame: pd.DataFrame) -> list[str]:
+    """Return a table of a forecast."""
+    texts = {
+        name: [number(v, 5) for v in column] if column.dtype.kind == "f" else _stamps(column)
+        for name, column in frame.items()
+    }
+    return aligned([[str(name) for name in frame], *map(list, zip(*texts.values(), strict=True))])
+
+
+def _stamps(column: pd.Series) -> list[str]:
+    """Return stamps, all with the time of day or none."""
+    texts = [str(v).removesuffix(":00") for v in column]
+    return [text.removesuffix(" 00:00") for text in texts] if all(t.endswith(" 00:00") for t in texts) else texts

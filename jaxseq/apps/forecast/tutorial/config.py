@@ -1,0 +1,73 @@
+"""The settings of the tutorial's forecasters, their checks, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxseq.apps.custom import check_reads_series, find_cell
+from jaxseq.apps.settings import check_seed, require, require_at_least
+from jaxseq.train import optimizer
+
+KIND = "forecast"
+"""What config.json calls a run of these forecasters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TutorialConfig:
+    """Settings of a forecast."""
+
+    data: str = "airline"
+    """A CSV file with a header, or the shipped series (airline)."""
+    date: str | None = None
+    """Column of dates; found if not named."""
+    columns: tuple[str, ...] = ()
+    """Columns of numbers to forecast, together; all if none is named."""
+    test: float = 0.25
+    """Share of rows, the last ones, that is forecast and never trained on."""
+    season: int = 0
+    """Steps in a season; 0 finds it from the dates (12 for months, 7 for days)."""
+    log: bool = True
+    """Forecast the logarithm: growth in per cent. Needs values above 0."""
+    difference: bool = True
+    """Forecast the change against one season before."""
+    window: int = 12
+    """Steps that the network sees before each forecast."""
+    cell: str = "gru"
+    """Recurrent cell: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
+    hidden: int = 16
+    """Hidden units."""
+    torch_init: bool = False
+    """Draw weights as torch does, instead of Glorot and orthogonal."""
+    epochs: int = 200
+    """Passes over the training windows, all in one batch."""
+    optimizer: str = "adamw"
+    """adam, adamw or sgd."""
+    learning_rate: float = 3e-3
+    """Learning rate."""
+    seeds: int = 5
+    """How many networks, alike but for their random start; trained together, forecasts averaged."""
+    seed: int = 0
+    """The first of the seeds."""
+
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: naming the setting, what it may be and what it is.
+        """
+        check_seed(self.seed)
+        require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
+        require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
+        require_at_least(0, ("season",), self)
+        check_reads_series(find_cell(self.cell), 1, self.hidden)
+        optimizer(self.optimizer, self.learning_rate)
+
+
+_TUTORIAL = TutorialConfig(
+    test=0.3, log=False, difference=False, hidden=3, torch_init=True, epochs=80, optimizer="adam", seeds=5
+)
+PRESETS: dict[str, TutorialConfig] = {
+    "tutorial-lstm": dataclasses.replace(_TUTORIAL, cell="lstm", learning_rate=0.3),
+    "tutorial-gru": dataclasses.replace(_TUTORIAL, cell="gru", learning_rate=0.1),
+}
+"""Settings by name."""
