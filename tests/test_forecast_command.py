@@ -241,12 +241,15 @@ def test_many_series_have_one_table_and_their_names_in_every_file(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(classical, "usable", lambda *_: ((), ""))
     noise = np.random.default_rng(1).normal(size=(40, 8))
+    noise[:, 7] = 0  # this one repeats, so that the seasonal naive forecast has no error to compare with
+    noise[-1, 7] = 1
     lines = [f"s{s},{t},{10 * s + t % 4 + noise[t, s]:.3f}" for s in range(8) for t in range(40)]
     Path("long.csv").write_text("\n".join(["shop,step,y", *lines]))
     options = ["--id", "shop", "--target", "y", "--seasons", "4", "--networks", "0", "--origins", "2"]
     assert cli.main(["forecast", "--data", "long.csv", *options, "--out", "run"]) == 0
     shown = capsys.readouterr().out
-    assert "\nmeans over 8 series; scores.csv has each\n" in shown and "% of 8 series." in shown
+    assert "\nmeans over 7 series, without s7, which repeat exactly; scores.csv has each\n" in shown
+    assert "% of 7 series." in shown and "inf" not in shown
     future = pd.read_csv("run/future.csv")
     assert list(future)[:3] == ["series", "time", "mean"] and len(future) == 8 * 4  # a season ahead
     assert cli.main(["forecast", "--run", "run"]) == 0

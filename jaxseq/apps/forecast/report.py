@@ -24,7 +24,9 @@ HEAD = ("", "MASE", "sMAPE", "RMSE", "CRPS", "in 80%", "in 95%", "DM", "p")
 def text_of(outcome: Outcome) -> str:
     """Return all lines."""
     tested, frame = outcome.backtest, future(outcome.prediction)
-    lines = [*about(outcome.work.panel), *outcome.work.notes, "", tested_on(tested), ""]
+    failed = [f"{name} could not be fitted to every series: left out" for name in outcome.work.classical
+              if name not in tested.paths]  # fmt: skip
+    lines = [*about(outcome.work.panel), *outcome.work.notes, *failed, "", tested_on(tested), ""]
     lines += [line for block in tables(tested) for line in (*block, "")]
     if any(not math.isnan(score.statistic) for score in tested.table) and len(tested.names) <= MOST:
         lines += [
@@ -77,8 +79,13 @@ def tables(tested: Backtest) -> list[list[str]]:
     names = tested.names
     wanted = [*_order(tested)]
     if len(names) > MOST:
-        mean = [_mean([s for s in tested.table if s.forecast == kind]) for kind in wanted]
-        return [[f"means over {len(names)} series; scores.csv has each", *_lines(mean)]]
+        endless = {s.series for s in tested.table if not math.isfinite(s.mase)}
+        kept = [s for s in tested.table if s.series not in endless] or tested.table
+        mean = [_mean([s for s in kept if s.forecast == kind]) for kind in wanted]
+        without = (
+            f", without {', '.join(sorted(endless))}, which repeat exactly" if len(kept) < len(tested.table) else ""
+        )
+        return [[f"means over {len(kept) // len(tested.paths)} series{without}; scores.csv has each", *_lines(mean)]]
     every = []
     for name in names:
         found = {s.forecast: s for s in tested.table if s.series == name}
