@@ -172,5 +172,5 @@ gates_open = Experiment(
     'Karpathy, Johnson & Li 2015, "Visualizing and understanding recurrent networks", arXiv:1506.02078, section 4.2 '
     "(forget gates of trained networks are often right-saturated)",
     run, Settings(), Settings(hidden=24, steps=150, batch=32, max_tokens=16, forecaster=8, epochs=200, snapshots=8),
-    "jaxseq forecast --cell lstm --out runs/forecast && jaxseq study runs/forecast",
+    "jaxseq forecast --preset tutorial-lstm --out runs/tutorial && jaxseq study runs/tutorial",
 )  # fmt: skip

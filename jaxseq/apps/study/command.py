@@ -169,10 +169,10 @@ def study_command(
 
     Example: jaxseq study runs/translate --text "她在看书。" -o report.html
 
-    Example: jaxseq study runs/forecast --rows 120:123
+    Example: jaxseq study runs/tutorial --rows 120:123
 
     Args:
-      run: Run folder of a translator or a forecast.
+      run: Run folder of a translator, or of a forecast with a preset of the tutorial.
       subject: The sequences of a run, or a problem to train on.
       out: The page to write.
       full: Keep everything, however large the page becomes; by default at most 2 MB.
@@ -195,7 +195,7 @@ def inspect_command(
     Example: jaxseq inspect --cell gru --problem adding
 
     Args:
-      run: Run folder of a translator or a forecast.
+      run: Run folder of a translator, or of a forecast with a preset of the tutorial.
       subject: The sequences of a run, or a problem to train on.
       units: How many units of each gate are shown, evenly over the order of their half-lives.
       sequence: Which of the sequences is shown.

@@ -57,7 +57,10 @@ def application_of(run: Path) -> str:
     """
     kind = run_folder.kind_of(run)
     if kind not in (TRANSLATION, FORECAST):
-        raise InputError(f"{run} is a {kind} run, which cannot be studied; give a translator's or a forecast's")
+        raise InputError(
+            f"{run} is a {kind} run, which cannot be studied; give a translator's or one that "
+            "jaxseq forecast --preset tutorial-gru wrote"
+        )
     return kind
 
 
