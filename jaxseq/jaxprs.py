@@ -23,9 +23,15 @@ def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     """Yield all equations of a jaxpr, and those of the jaxprs among their params."""
     for eqn in jaxpr.eqns:
         yield eqn
-        for param in jax.tree.leaves(tuple(eqn.params.values()), is_leaf=lambda p: isinstance(p, Jaxpr | ClosedJaxpr)):
-            if isinstance(param, Jaxpr | ClosedJaxpr):
-                yield from equations(param.jaxpr if isinstance(param, ClosedJaxpr) else param)
+        for called in inside(eqn):
+            yield from equations(called)
+
+
+def inside(eqn: JaxprEqn) -> list[Jaxpr]:
+    """Return the jaxprs among an equation's params: what jit, scan, while, cond and checkpoint call."""
+    params = jax.tree.leaves(tuple(eqn.params.values()), is_leaf=lambda p: isinstance(p, Jaxpr | ClosedJaxpr))
+    found = [p for p in params if isinstance(p, Jaxpr | ClosedJaxpr)]
+    return [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in found]
 
 
 def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:

@@ -16,6 +16,7 @@ if "JAXSEQ_CACHE" not in os.environ:  # a worker has it from the process that st
 os.environ.setdefault("JAXSEQ_NO_COMPILATION_CACHE", "1")
 
 import collections
+import contextlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -172,9 +173,9 @@ def as_users_have_it():
         yield
 
 
-@pytest.fixture
-def in_every_thread():
-    """As users have jax, not in this thread only: training compiles in others."""
+@contextlib.contextmanager
+def jax_as_it_comes():
+    """Set what the tests have strict as users have it, in every thread: training compiles in others."""
     usual = {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
     strict = {name: getattr(jax.config, name) for name in usual}
     for name, value in usual.items():
@@ -182,3 +183,17 @@ def in_every_thread():
     yield
     for name, value in strict.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture
+def in_every_thread():
+    """As users have jax, not in this thread only."""
+    with jax_as_it_comes():
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_every_thread_of_a_module():
+    """The same for the fixtures of a module too, which are made before those of a test."""
+    with jax_as_it_comes():
+        yield

@@ -12,17 +12,7 @@ from jaxseq.apps.forecast.forecaster import fit, load
 from jaxseq.apps.forecast.scaling import Scaling, grows
 from jaxseq.errors import InputError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def as_users_have_jax():
-    """For the fixtures of this module too, which are made before those of a test."""
-    usual = {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
-    strict = {name: getattr(jax.config, name) for name in usual}
-    for name, value in usual.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in strict.items():
-        jax.config.update(name, value)
+pytestmark = pytest.mark.usefixtures("in_every_thread_of_a_module")
 
 
 def seasonal(T=72, noise=1.0, seed=0):

@@ -36,7 +36,7 @@ class Compiler:
     take as long together, and the first of them longer.
 
     Fields:
-      waited: seconds for which somebody waited for a program.
+      waited: seconds spent waiting for programs.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from jaxseq.recurrence import Recurrence, deferred
 RTOL = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 """Largest difference from ours, as a share of the largest entry, by dtype."""
 PICTURE = (4, 4)
-"""Rows and columns for cells that work on pictures, in place of each vector."""
+"""Rows and columns for cells that work on pictures, instead of each vector."""
 STEPS, RATE = 10, 1e-7
 """Of gradient descent in one jit; the rate is so low that nothing ends far from where it began."""
 

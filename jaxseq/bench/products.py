@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
-from jaxseq.trees import shapes
+from jaxseq.jaxprs import inside
+from jaxseq.trees import shapes, step_shapes
 
 
 class Product(NamedTuple):
@@ -79,7 +80,7 @@ def products(cell: Cell, params: Any, xs: Any, *, gradient: bool = False) -> lis
     lifted = jax.eval_shape(cell.lift, xs)
     wx = jax.eval_shape(cell.input_terms, params, lifted)
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, tuple(batch)), params)
-    first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), wx)
+    first = step_shapes(wx)
     found = _found(cell.input_terms, params, lifted)
     found += [p._replace(times=T) for p in _found(lambda p, k, wx: cell.advance(p, k, wx)[:2], params, carry, first)]
     return found + [back for p in found for back in p.backward()] if gradient else found
@@ -104,20 +105,10 @@ def _walk(jaxpr: Jaxpr, varies: Sequence[bool]) -> Iterator[Product]:
             yield _product(eqn, flags)
         elif eqn.primitive.name == "conv_general_dilated":
             raise InputError("the cell convolves")
-        for inner in _inside(eqn):
+        for inner in inside(eqn)[: 1 if eqn.primitive.name == "cond" else None]:  # one branch is run
             same = len(inner.invars) == len(flags)
             for product in _walk(inner, flags if same else [True] * len(inner.invars)):
                 yield product._replace(times=product.times * eqn.params.get("length", 1))
-
-
-def _inside(eqn: JaxprEqn) -> list[Jaxpr]:
-    """Return the jaxprs that an equation runs; of a cond the first branch."""
-    found = []
-    for param in eqn.params.values():
-        one = param[0] if isinstance(param, tuple) and param else param
-        if isinstance(one, ClosedJaxpr | Jaxpr):
-            found.append(one.jaxpr if isinstance(one, ClosedJaxpr) else one)
-    return found
 
 
 def _product(eqn: JaxprEqn, varies: Sequence[bool]) -> Product:

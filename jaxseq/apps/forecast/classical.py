@@ -16,7 +16,7 @@ MOST_SERIES, MOST_ROWS, LONGEST_SEASON = 20, 3000, 24
 
 
 def usable(series: int, rows: int, season: int) -> tuple[tuple[str, ...], str]:
-    """Return the names of the models that will be compared with, and why there are none, if so."""
+    """Return the names of the models that will be compared with; where there are no such models, also why."""
     if importlib.util.find_spec("statsforecast") is None:
         return (), 'AutoETS, AutoTheta and AutoARIMA are compared as well after pip install "jaxseq[forecast]"'
     if series > MOST_SERIES or rows > MOST_ROWS or season > LONGEST_SEASON:

@@ -186,7 +186,7 @@ def _of_weeks(year: np.ndarray, week: np.ndarray, weekday: np.ndarray) -> np.nda
 
 
 def _times(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return times of day, and which are none."""
+    """Return times of day, and a mask of those that are not valid."""
     if "H" not in columns:
         return np.zeros(rows, "m8[us]"), np.zeros(rows, bool)
     hour, minute, second = (_integers(columns[k]) if k in columns else np.zeros(rows, np.int64) for k in "HMS")
