@@ -165,7 +165,7 @@ def backtest(
     if classical:
         paths |= others.paths(classical, values, at, cut, horizon, options.seasons[0])
     paths = {name: path for name, path in paths.items() if np.isfinite(path).all()}
-    actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found.scaled, LEVELS)
+    actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found, LEVELS)
     names = tuple(series.name for series in panel.series)
     table = _table(names, values[:cut], actual, paths, quantiles, options.seasons[0], at)
     return Backtest(Forecaster(options, early, model), names, at, *_times(panel, values, at, horizon), actual, paths,

@@ -99,7 +99,7 @@ class Forecaster(NamedTuple):
         found = combined.forecast(self.model, self.options, values, covariates, origins, known)
         probabilities = probabilities_of(levels)
         place, each = np.searchsorted(origins, ends), np.arange(len(ends))
-        quantiles = combined.quantiles(self.model, found.scaled, probabilities)
+        quantiles = combined.quantiles(self.model, found, probabilities)
         times = tuple(_times(series, panel.calendar, h) for series in panel.series)
         names = tuple(series.name for series in panel.series)
         return Prediction(names, times, found.point[place, each, :h], probabilities, quantiles[place, each, :h])
@@ -165,7 +165,7 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
                          double(N, effects)) for d in (1, 0)]  # fmt: skip
     one = double(K, N)
     smooth = Smoothing(one, one, one, one, one, one, double(K, N, m), whole())
-    members = Members(smooth, ar[0], ar[1], double(N, h))
+    members = Members(smooth, *ar, double(N, h))
     network: Any = combined._nothing()
     if facts["has_network"]:
         _, P, _, F, S = facts["shapes"][0]
