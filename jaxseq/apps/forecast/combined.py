@@ -31,6 +31,8 @@ ENOUGH = 200
 CAP = 1.5
 """Errors are taken to be at most so many times as large, or as small, as at validation: a change in the validation part
 is in the validation errors already."""
+MANY_ZEROS = 0.3
+"""Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
 INDEPENDENT = 3
 """Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 monthly series."""
 HARM = 1.03
@@ -70,6 +72,7 @@ class Model(NamedTuple):
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
+      counts: ``[N, 201]``, quantiles of the values of an intermittent series over the root of their mean; NaN for others.
       gain: validation error with the network over that without, geometric mean over series; infinite where it was
         left out.
       stopped: at which of the reports training was stopped; 0 is the line alone.
@@ -81,6 +84,7 @@ class Model(NamedTuple):
     network: Network
     spread: np.ndarray
     sizes: np.ndarray
+    counts: np.ndarray
     gain: np.ndarray
     stopped: np.ndarray
 
@@ -149,7 +153,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, T), stopped)
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
-    return Model(scaling, late, rmse, network, spread, sizes, np.array(gain), np.array(stopped))
+    return Model(scaling, late, rmse, network, spread, sizes, _counts(values), np.array(gain), np.array(stopped))
 
 
 def _nothing() -> Network:
@@ -213,6 +217,16 @@ def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, s
     mean = np.where(counts > 0, mean, mean.max(1, keepdims=True))
     size = np.log(np.maximum(np.maximum.accumulate(mean, axis=1), 1e-9))
     return np.exp((size + size.mean(0)) / 2)
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """Return ``[N, 201]``, quantiles over the root of the mean of each series of counts with many zeros; NaN for other series."""
+    out = np.full((values.shape[1], len(GRID)), np.nan)
+    for n, column in enumerate(values.T):
+        known = column[np.isfinite(column)]
+        if (known >= 0).all() and (known == np.round(known)).all() and (known == 0).mean() >= MANY_ZEROS:
+            out[n] = np.quantile(known, GRID) / np.sqrt(known.mean())
+    return out
 
 
 def _sizes(ratio: np.ndarray, independent: float = np.inf) -> np.ndarray:
@@ -291,10 +305,16 @@ def _adaptively(
 
 
 def quantiles(model: Model, found: Forecasts, levels: np.ndarray) -> np.ndarray:
-    """Return ``[O, N, h, Q]``: the centre, and errors to both sides as often as validation had them."""
+    """Return ``[O, N, h, Q]``: the centre, and errors to both sides as often as validation had them.
+
+    Of an intermittent series: the quantiles of its training values, times the root of the forecast's mean over theirs.
+    """
+    intermittent = np.isfinite(model.counts[:, :1])
+    lift = np.sqrt(found.point.mean(-1, keepdims=True) * intermittent)
     parts = []
     for level in levels:
         size = np.array([np.interp(abs(2 * level - 1), GRID, row) for row in model.sizes])  # [h]
         off = np.sign(level - 0.5) * size * model.spread * found.wider[..., None]
-        parts.append(model.scaling.inverse(found.scaled + off))
+        often = np.array([np.interp(level, GRID, row) for row in model.counts])[:, None]  # [N, 1]
+        parts.append(np.where(intermittent, often * lift, model.scaling.inverse(found.scaled + off)))
     return np.stack(parts, axis=-1)

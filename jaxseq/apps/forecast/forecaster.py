@@ -113,6 +113,7 @@ class Forecaster(NamedTuple):
             "names": [s.name for s in self.panel.series], "notes": list(self.panel.notes),
             "shapes": [[len(s.values), s.past.shape[1], len(s.future), s.future.shape[1], len(s.static)]
                        for s in self.panel.series],
+            "lag": int(self.model.members.seasonal.difference),
             "has_network": bool(np.asarray(self.model.network.line).size),
         }  # fmt: skip
         rows = [(s.values, s.past, s.future, s.static) for s in self.panel.series]
@@ -160,9 +161,12 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
     N, T, h = len(facts["names"]), max(shape[0] for shape in facts["shapes"]), options.horizon
     double, whole, flag = partial(_shape, float), partial(_shape, int), _shape(bool, N)
     K, m = len(smoothing.FORMS), smoothing.season_for(options.seasons, T)
-    effects = columns(np.zeros(1, int), options.seasons).shape[1]
-    ar = [Autoregression(whole(L := len(lags_for(options.seasons, T - d))), whole(), double(N), double(N, L),
-                         double(N, effects)) for d in (1, 0)]  # fmt: skip
+
+    def linear(seasons: tuple[int, ...], difference: int) -> Autoregression:
+        effects, lags = columns(np.zeros(1, int), seasons).shape[1], len(lags_for(seasons, T - difference))
+        return Autoregression(whole(lags), whole(), double(N), double(N, lags), double(N, effects))
+
+    ar = [linear(options.seasons, 1), linear(options.seasons, 0), linear(options.seasons[:1], facts["lag"])]
     one = double(K, N)
     smooth = Smoothing(one, one, one, one, one, one, double(K, N, m), whole())
     members = Members(smooth, *ar, double(N, h))
@@ -176,7 +180,7 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
         network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), drawn)
     scaling = Scaling(flag, double(N), double(N), flag)
     return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), network, double(N, h),
-                 double(h, len(combined.GRID)), double(), whole())  # fmt: skip
+                 double(h, len(combined.GRID)), double(N, len(combined.GRID)), double(), whole())  # fmt: skip
 
 
 def fit(
