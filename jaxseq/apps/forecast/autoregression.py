@@ -62,9 +62,10 @@ def fit(z: np.ndarray, seasons: Sequence[int], difference: int, *, plain: bool =
 
     The ridge penalty is the one of `RIDGES` with the lowest leave-one-out error, which the singular values give for
     all rows at once; 0, plain least squares, is among them. Of z itself the penalty is on what a line adds to the last
-    value (Litterman 1986), so that a series that has moved away from its mean is not drawn back without evidence. Where the polynomial has roots that grow, all roots are
-    drawn in by one factor until the largest is 1 (if it is above `GROWTH`): a forecast of many steps cannot explode. `plain` is least squares
-    without any of this and without seasonal effects, for comparison.
+    value (Litterman 1986, "Forecasting with Bayesian vector autoregressions"), so that a series that has moved away
+    from its mean is not drawn back without evidence. Where the polynomial has a root above `GROWTH`, all are drawn in
+    by one factor until the largest is 1: a forecast of many steps cannot explode. `plain` is least squares without
+    any of this and without seasonal effects, for comparison.
     """
     lags = lags_for(seasons, len(z) - difference)
     phase, history = np.arange(len(z)), filled(z, seasons[0])

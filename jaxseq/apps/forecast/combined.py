@@ -72,7 +72,8 @@ class Model(NamedTuple):
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
-      counts: ``[N, 201]``, quantiles of the values of an intermittent series over the root of their mean; NaN for others.
+      counts: ``[N, 201]``, quantiles of an intermittent series' values over the root of their mean; NaN for others.
+      phase: int ``[N]``, as `fit` takes it.
       gain: validation error with the network over that without, geometric mean over series; infinite where it was
         left out.
       stopped: at which of the reports training was stopped; 0 is the line alone.
@@ -85,6 +86,7 @@ class Model(NamedTuple):
     spread: np.ndarray
     sizes: np.ndarray
     counts: np.ndarray
+    phase: np.ndarray
     gain: np.ndarray
     stopped: np.ndarray
 
@@ -114,8 +116,11 @@ def origins_between(first: int, last: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
 
 
-def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
-    """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``."""
+def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
+    """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
+
+    `phase` ``[N]``: how many rows of the calendar each series ends after the first series.
+    """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
     log = Scaling.fit(values, seasons[0], options.log).log
@@ -131,9 +136,9 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
-        every = _trained(options, design, z, covariates, inner)
+        every = _trained(options, design, z, covariates, phase, inner)
         for report in range(training.REPORTS + 1):
-            path = _network_paths(options, design, _at(every, report), z, covariates, origins)
+            path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
             weighed = simple_members.errors(both, truth)
@@ -151,9 +156,9 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
     late = simple_members.fit(z, seasons, h)
     network = _nothing()
     if gain < np.inf:
-        network = _at(_trained(options, design, z, covariates, T), stopped)
+        network = _at(_trained(options, design, z, covariates, phase, T), stopped)
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
-    return Model(scaling, late, rmse, network, spread, sizes, _counts(values), np.array(gain), np.array(stopped))
+    return Model(scaling, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
 
 
 def _nothing() -> Network:
@@ -161,13 +166,15 @@ def _nothing() -> Network:
     return Network(empty, empty, networks.Affine(empty, empty))  # type: ignore[arg-type]
 
 
-def _trained(options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, cut: int) -> Network:
+def _trained(
+    options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, cut: int
+) -> Network:  # fmt: skip
     """Return the networks at every report, trained on rows before `cut`."""
     past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
     line = training.fit_line(design, past, covariates, cut, options.seed)
     known = int(np.isfinite(z).sum())
     plan = training.plan(known, options.networks)
-    rows = training.rows_of(design, past, covariates)
+    rows = training.rows_of(design, past, covariates, phase)
     return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
 
 
@@ -178,8 +185,8 @@ def _at(every: Network, report: int) -> Network:
 
 
 def _network_paths(
-    options: Options, design: Design, network: Network, z: np.ndarray, covariates: np.ndarray, origins: np.ndarray,
-    least: int = 1,
+    options: Options, design: Design, network: Network, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray,
+    origins: np.ndarray, least: int = 1,
 ) -> np.ndarray:  # fmt: skip
     """Return the networks' mean forecasts ``[O, N, h]``, in calls of one shape, which holds `least` windows."""
     series, ends = np.tile(np.arange(z.shape[1]), len(origins)), np.repeat(origins, z.shape[1])
@@ -187,9 +194,9 @@ def _network_paths(
     run, parts = networks.compiled(find_cell(options.cell), design), []
     for first in range(0, len(ends), size):
         some = np.arange(first, first + size) % len(ends)  # the last call is filled up with what is there
-        parts.append(
-            np.asarray(run(network, training.gathered(design, z, covariates, series[some], ends[some])), float)
-        )
+        window = training.gathered(design, z, covariates, series[some], ends[some])
+        window = window._replace(phase=window.phase + jnp.asarray(phase[series[some]], jnp.int32))
+        parts.append(np.asarray(run(network, window), float))
     return np.concatenate(parts)[: len(ends)].reshape(len(origins), z.shape[1], -1)
 
 
@@ -220,7 +227,7 @@ def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, s
 
 
 def _counts(values: np.ndarray) -> np.ndarray:
-    """Return ``[N, 201]``, quantiles over the root of the mean of each series of counts with many zeros; NaN for other series."""
+    """Return ``[N, 201]``, quantiles over the root of the mean, of counts with many zeros; NaN for other series."""
     out = np.full((values.shape[1], len(GRID)), np.nan)
     for n, column in enumerate(values.T):
         known = column[np.isfinite(column)]
@@ -281,7 +288,7 @@ def forecast(
     if model.network.line.size:
         design = design_of(options, rows, covariates.shape[-1])
         least = z.shape[1] * (1 + recent.recall(h)) if len(made) > 1 else 1
-        path[0] = _network_paths(options, design, model.network, z, covariates, made, least)
+        path[0] = _network_paths(options, design, model.network, z, covariates, model.phase, made, least)
         path = simple_members.within_reach(model.members, path, z, made, seasons)
     every = np.concatenate([found, path])
     scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, h)

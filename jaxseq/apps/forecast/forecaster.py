@@ -166,10 +166,10 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
         effects, lags = columns(np.zeros(1, int), seasons).shape[1], len(lags_for(seasons, T - difference))
         return Autoregression(whole(lags), whole(), double(N), double(N, lags), double(N, effects))
 
-    ar = [linear(options.seasons, 1), linear(options.seasons, 0), linear(options.seasons[:1], facts["lag"])]
     one = double(K, N)
     smooth = Smoothing(one, one, one, one, one, one, double(K, N, m), whole())
-    members = Members(smooth, *ar, double(N, h))
+    seasonal = linear(options.seasons[:1], facts["lag"])
+    members = Members(smooth, linear(options.seasons, 1), linear(options.seasons, 0), seasonal, double(N, h))
     network: Any = combined._nothing()
     if facts["has_network"]:
         _, P, _, F, S = facts["shapes"][0]
@@ -180,7 +180,7 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
         network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), drawn)
     scaling = Scaling(flag, double(N), double(N), flag)
     return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), network, double(N, h),
-                 double(h, len(combined.GRID)), double(N, len(combined.GRID)), double(), whole())  # fmt: skip
+                 double(h, len(combined.GRID)), double(N, len(combined.GRID)), whole(N), double(), whole())  # fmt: skip
 
 
 def fit(
@@ -213,7 +213,7 @@ def fit(
     panel = panel_of(data, season)
     options = options_for(panel, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, panel, horizon)
-    return Forecaster(options, panel, combined.fit(values, covariates, options))
+    return Forecaster(options, panel, combined.fit(values, covariates, options, phases(panel)))
 
 
 def options_for(
@@ -295,6 +295,19 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
         covariates[rows, n, P : P + F * horizon] = future.reshape(len(steps), -1)
         covariates[rows, n, P + F * horizon :] = _standard(series.static[None], statics)[0]
     return values, covariates, ends
+
+
+def phases(panel: Panel) -> np.ndarray:
+    """Return int ``[N]``, how many rows of the calendar each series ends after the first one; 0 without dates.
+
+    Rows are counted from the ends of series, which may be different months: this says by how much.
+    """
+    lasts = [series.stamps[-1] for series in panel.series if series.stamps is not None]
+    if len(lasts) < len(panel.series):
+        return np.zeros(len(panel.series), int)
+    earliest = min(lasts).to_datetime64()
+    each = {last: len(panel.calendar.between(earliest, last.to_datetime64())) for last in set(lasts)}
+    return np.array([each[last] - each[lasts[0]] for last in lasts])
 
 
 def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:
