@@ -128,7 +128,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     z = scaling.forward(values)
     origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
-    early = simple_members.fit(z[:inner], seasons, h)
+    lag = simple_members.seasonal_lag(z[:inner], seasons[0])
+    early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
     single = simple_members.errors(found, truth)
     alone = recent.weights(single)
@@ -153,7 +154,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     change = (before.scale / scaling.scale)[:, None]
     spread, rmse = spread * change, rmse * change[:, 0]
     z = scaling.forward(values)
-    late = simple_members.fit(z, seasons, h)
+    late = simple_members.fit(z, seasons, h, lag)
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)

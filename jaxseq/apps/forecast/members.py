@@ -28,8 +28,16 @@ class Members(NamedTuple):
     reach: np.ndarray
 
 
-def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
-    """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing."""
+def seasonal_lag(z: np.ndarray, season: int) -> int:
+    """Return the lag of seasonal changes: a season where half of the series hold three, else 1.
+
+    To be asked once: what is weighed at validation must be what is fitted to all rows.
+    """
+    return season if 3 * season <= np.median(np.isfinite(z).sum(0)) else 1
+
+
+def fit(z: np.ndarray, seasons: Sequence[int], horizon: int, lag: int) -> Members:
+    """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing; `lag` is that of seasonal changes."""
     season = smoothing.season_for(tuple(seasons), len(z))
     history = filled(z, seasons[0])
     change = np.abs(targets(z, np.arange(len(z)), horizon) - history[..., None])
@@ -39,14 +47,13 @@ def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
         smoothing.fit(z, season, horizon),
         autoregression.fit(z, seasons, 1),
         autoregression.fit(z, seasons, 0),
-        _seasonal(z, seasons[0]),
+        _seasonal(z, seasons[0], lag),
         np.maximum(reach, floor),
     )
 
 
-def _seasonal(z: np.ndarray, season: int) -> Autoregression:
-    """Return the autoregression of seasonal changes; without a season, the last value, repeated."""
-    lag = season if 3 * season <= np.isfinite(z).sum(0).min() else 1
+def _seasonal(z: np.ndarray, season: int, lag: int) -> Autoregression:
+    """Return the autoregression of changes over `lag` rows; of 1, the last value, repeated."""
     fitted = autoregression.fit(z, (season,), lag)
     if lag > 1:
         return fitted

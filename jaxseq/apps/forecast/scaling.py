@@ -58,7 +58,7 @@ class Scaling(NamedTuple):
     def inverse(self, scaled: np.ndarray) -> np.ndarray:
         """Return the values of scaled ones ``[..., N, h]``."""
         z = scaled * self.scale[:, None] + self.centre[:, None]
-        values = np.where(self.log[:, None], np.exp(np.minimum(z, 700.0)), z)
+        values = np.where(self.log[:, None], _exp(z), z)
         return np.where(self.positive[:, None], np.maximum(values, 0.0), values)
 
 
@@ -81,11 +81,15 @@ def grows(column: np.ndarray, season: int) -> bool:
         return False
     origins = np.arange(max(lag, len(y) // 4), len(y) - 1)
     errors = []
-    for z, back in ((y, np.asarray), (_logged(y, np.array([True])), np.exp)):
+    for z, back in ((y, np.asarray), (_logged(y, np.array([True])), _exp)):
         model = autoregression.fit(z, (season,), lag)
         path = autoregression.paths(model, z, origins, 1, (season,))[:, 0, 0]
-        errors.append(np.nanmean(np.abs(back(np.minimum(path, 700.0)) - y[origins + 1, 0])))
+        errors.append(np.nanmean(np.abs(back(path) - y[origins + 1, 0])))
     return bool(errors[1] < errors[0])
+
+
+def _exp(z: np.ndarray) -> np.ndarray:
+    return np.exp(np.minimum(z, 700.0))  # beyond this it is infinite
 
 
 def _logged(values: np.ndarray, log: np.ndarray) -> np.ndarray:
