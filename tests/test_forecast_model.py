@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxseq.apps.forecast import autoregression, combined, members, network, scores, simple, smoothing
-from jaxseq.apps.forecast.backtest import OURS, backtest
+from jaxseq.apps.forecast import autoregression, combined, members, network, recent, scores, simple, smoothing
+from jaxseq.apps.forecast.backtest import LEVELS, OURS, backtest
 from jaxseq.apps.forecast.combined import Options
 from jaxseq.apps.forecast.forecaster import fit, load
 from jaxseq.apps.forecast.scaling import Scaling, grows
@@ -109,6 +109,79 @@ def test_simple_forecasts():
     holes = np.array([[np.nan], [5.0], [2.0], [np.nan], [3.0]])
     assert simple.filled(holes, 2).ravel().tolist() == [5.0, 5.0, 2.0, 5.0, 3.0]
     assert simple.targets(values, np.array([3]), 2)[0, 0, 0] == 7.0
+
+
+@pytest.mark.parametrize("season", [1, 12])
+def test_two_waves_and_a_trend_without_noise_are_forecast_exactly(season):
+    """Their recursion has roots of modulus 1, and none of its periods is the season."""
+    t = np.arange(96.0)
+    y = 1e6 + 300 * t + 1e5 * np.sin(t / 2) + 2e4 * np.cos(1.9 * t)
+    found = backtest(y, 12, season=season, networks=0)
+    assert not found.forecaster.model.scaling.log[0]
+    assert next(s for s in found.table if s.forecast == OURS).rmse < 1e-6 * 1e5
+
+
+def test_after_a_shift_of_level_weights_and_intervals_follow_the_errors():
+    """The level is 50 times as high from before the first origin on: a forecast of the mean there has the error 1."""
+    draw = np.random.default_rng(3)
+    y = (10 + draw.normal(size=160)) * np.where(np.arange(160) < 125, 1, 50)
+    found = backtest(y, 4, networks=0, origins=12)
+    score = {s.forecast: s for s in found.table}
+    assert score[OURS].mase < 1.1 * min(score["seasonal naive"].mase, score["linear autoregression"].mase)
+    assert score[OURS].coverage95 > 80
+    weight = found.forecaster.model.weights[:-1, 0]
+    assert weight.min() > 0.02 and weight.sum() == pytest.approx(1)
+
+
+def test_errors_known_at_an_origin_change_weights_as_their_formula_says():
+    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1; the prior counts as one row."""
+    error = np.array([3.0, 1.0]).reshape(2, 1, 1, 1)
+    one = np.ones((1, 1))
+    weight, wider = recent.adapted(error, np.array([4]), 5, np.ones((2, 1)), one, 1.0)
+    np.testing.assert_allclose(weight[:, 0], np.array([1 / np.sqrt(5), 1]) / (1 + 1 / np.sqrt(5)))
+    mixed = weight[:, 0] @ [3.0, 1.0]
+    np.testing.assert_allclose(wider, (1 + mixed) / 2)
+    unknown, same = recent.adapted(error, np.array([5]), 5, np.ones((2, 1)), one, 1.0)
+    np.testing.assert_allclose(unknown[:, 0], 0.5)
+    np.testing.assert_allclose(same, 1.0)
+
+
+def test_few_independent_errors_make_wider_intervals_by_students_t():
+    from scipy.stats import norm, t
+
+    ratio = np.abs(np.random.default_rng(0).normal(size=(400, 1, 1)))
+    wide, plain = combined._sizes(ratio, 5.0), combined._sizes(ratio)
+    at = int(np.argmin(np.abs(combined.GRID - 0.95)))
+    assert wide[0, at] / plain[0, at] == pytest.approx(t.ppf(0.975, 5) / norm.ppf(0.975))
+
+
+def test_intermittent_demand_has_the_quantiles_of_its_values():
+    draw = np.random.default_rng(0)
+    y = np.where(draw.random(160) < 0.3, 1 + draw.poisson(4, 160), 0).astype(float)
+    found = backtest(y, 6, networks=0)
+    truth = found.actual[:, 0]
+    empirical = np.broadcast_to(np.quantile(y[: found.origins[0] + 1], LEVELS), found.quantiles[:, 0].shape)
+    ours = next(s for s in found.table if s.forecast == OURS)
+    assert found.quantiles.min() >= 0 and ours.coverage80 > 75 and ours.coverage95 > 85
+    assert ours.crps < 1.1 * scores.crps(truth, empirical, LEVELS)
+
+
+def test_series_that_end_in_different_months_have_their_own_phase():
+    from jaxseq.apps.forecast.forecaster import phases
+    from jaxseq.apps.forecast.panel import read
+
+    frames = [pd.DataFrame({"unique_id": name, "ds": pd.date_range(start, periods=60, freq="MS"), "y": seasonal(60)})
+              for name, start in (("a", "2018-01-01"), ("b", "2018-06-01"))]  # fmt: skip
+    assert phases(read(pd.concat(frames))).tolist() == [0, 5]
+
+
+def test_a_forecast_without_a_number_is_named():
+    from jaxseq.apps.forecast.backtest import _complete
+
+    whole, holed = np.ones((2, 3, 4)), np.ones((2, 3, 4))
+    holed[0, 1, 2] = np.nan
+    kept, notes = _complete({"naive": whole, "AutoARIMA": holed})
+    assert list(kept) == ["naive"] and notes == ("AutoARIMA is left out: it gives no number for 1 of 3 series",)
 
 
 @pytest.fixture(scope="module")

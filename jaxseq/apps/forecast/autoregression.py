@@ -13,6 +13,9 @@ RIDGES = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge penalties tried, as shares of the rows, over standardised columns."""
 DUMMIES, WAVES = 60, 6
 """Seasons up to so many rows have an effect for each row; longer ones so many pairs of sine and cosine."""
+GROWTH = 1.001
+"""A root up to this is left as it is: those of lines and waves are 1, and rounding moves a double root, as a trend has,
+by 1e-6 or so; drawing it in would bend the line."""
 MOST_ROWS = 20_000
 """Only so many of the latest rows are fitted to."""
 
@@ -58,9 +61,11 @@ def fit(z: np.ndarray, seasons: Sequence[int], difference: int, *, plain: bool =
     """Fit one autoregression to each series of ``z [T, N]`` (NaN where missing).
 
     The ridge penalty is the one of `RIDGES` with the lowest leave-one-out error, which the singular values give for
-    all rows at once; 0, plain least squares, is among them. Where the polynomial has roots that grow, all roots are
-    drawn in by one factor until the largest is 1: a forecast of many steps cannot explode. `plain` is least squares
-    without any of this and without seasonal effects, for comparison.
+    all rows at once; 0, plain least squares, is among them. Of z itself the penalty is on what a line adds to the last
+    value (Litterman 1986, "Forecasting with Bayesian vector autoregressions"), so that a series that has moved away
+    from its mean is not drawn back without evidence. Where the polynomial has a root above `GROWTH`, all are drawn in
+    by one factor until the largest is 1: a forecast of many steps cannot explode. `plain` is least squares without
+    any of this and without seasonal effects, for comparison.
     """
     lags = lags_for(seasons, len(z) - difference)
     phase, history = np.arange(len(z)), filled(z, seasons[0])
@@ -93,14 +98,16 @@ def _fit_one(
     rows = np.arange(lags[use[-1]], len(w))
     rows = rows[known[difference:][rows]][-MOST_ROWS:]
     X = np.concatenate([w[rows[:, None] - np.array(lags)[use]], seasonal[difference:][rows]], axis=1)
-    y, mean = w[rows], X.mean(0)
+    walk = float(not plain and not difference and use[0] == 0)  # shrunk towards the last value, not towards the mean
+    y, mean = w[rows] - walk * w[rows - 1], X.mean(0)
     spread = np.concatenate([np.full(len(use), w.std()), X[:, len(use) :].std(0)])
     spread = np.where(spread > 1e-12 * max(1.0, np.abs(z).max()), spread, np.inf)  # a column that is constant gets 0
     beta = _ridge((X - mean) / spread, y - y.mean(), RIDGES[:1] if plain else RIDGES) / spread
     weights[use], effects = beta[: len(use)], beta[len(use) :]
+    weights[0] += walk
     weights = weights if plain else _stable(weights, lags)
     kept = np.concatenate([weights[use], effects])
-    return float(y.mean() - mean @ kept), weights, effects
+    return float(w[rows].mean() - mean @ kept), weights, effects
 
 
 def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
@@ -125,7 +132,7 @@ def _stable(weights: np.ndarray, lags: Sequence[int]) -> np.ndarray:
     companion = np.eye(lags[-1], k=-1)
     companion[0, np.array(lags) - 1] = weights
     largest = float(np.abs(np.linalg.eigvals(companion)).max())
-    return weights / largest ** np.array(lags) if largest > 1 + 1e-9 else weights
+    return weights / largest ** np.array(lags) if largest > GROWTH else weights
 
 
 def paths(

@@ -17,7 +17,7 @@ from jaxseq.apps.forecast import (
     scores,
     simple,
 )
-from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of
+from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of, phases
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.scaling import Scaling
 from jaxseq.errors import InputError
@@ -40,7 +40,8 @@ class Score(NamedTuple):
       series: its name.
       forecast: what made it.
       mase, smape, rmse: over all origins and steps.
-      crps, coverage80, coverage95: of the forecaster's distribution; NaN for others.
+      crps: of the forecaster's distribution; of others, which have none, the mean absolute error, which it then is.
+      coverage80, coverage95: of the forecaster's intervals; NaN for others.
       statistic, p_value: of Diebold and Mariano, below 0 where the forecaster is better than this one.
     """
 
@@ -69,6 +70,7 @@ class Backtest(NamedTuple):
       paths: forecasts ``[O, N, h]`` by name.
       quantiles: ``[O, N, h, Q]`` at `LEVELS`.
       table: scores, series by series.
+      notes: forecasts that were left out, one line each.
     """
 
     forecaster: Forecaster
@@ -80,6 +82,7 @@ class Backtest(NamedTuple):
     paths: dict[str, np.ndarray]
     quantiles: np.ndarray
     table: list[Score]
+    notes: tuple[str, ...] = ()
 
     def scores(self) -> pd.DataFrame:
         """Return the table as a DataFrame."""
@@ -157,19 +160,28 @@ def backtest(
     options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, early, horizon)
     cut = len(values) - held
-    model = combined.fit(values[:cut], covariates[:cut], options)
+    model = combined.fit(values[:cut], covariates[:cut], options, phases(early))
     at = combined.origins_between(cut - 1, len(values) - horizon - 1, origins)
     found = combined.forecast(model, options, values, covariates, at, cut)
     paths = {OURS: found.point, **dict(zip((*simple_members.NAMES, f"{cell} alone"), found.members, strict=True)),
              **_simple(values, at, cut, options)}  # fmt: skip
     if classical:
         paths |= others.paths(classical, values, at, cut, horizon, options.seasons[0])
-    paths = {name: path for name, path in paths.items() if np.isfinite(path).all()}
-    actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found.scaled, LEVELS)
+    silent = () if model.network.line.size else (f"{cell} alone",)  # without a weight; the verdict says so
+    paths, notes = _complete({name: path for name, path in paths.items() if name not in silent})
+    actual, quantiles = simple.targets(values, at, horizon), combined.quantiles(model, found, LEVELS)
     names = tuple(series.name for series in panel.series)
     table = _table(names, values[:cut], actual, paths, quantiles, options.seasons[0], at)
     return Backtest(Forecaster(options, early, model), names, at, *_times(panel, values, at, horizon), actual, paths,
-                    quantiles, table)  # fmt: skip
+                    quantiles, table, notes)  # fmt: skip
+
+
+def _complete(paths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return the forecasts ``[O, N, h]`` that have a number everywhere, and a line on each that has not."""
+    holes = {name: ~np.isfinite(path) for name, path in paths.items()}
+    notes = tuple(f"{name} is left out: it gives no number for {int(hole.any((0, 2)).sum())} of {hole.shape[1]} series"
+                  for name, hole in holes.items() if hole.any())  # fmt: skip
+    return {name: path for name, path in paths.items() if not holes[name].any()}, notes
 
 
 def _simple(values: np.ndarray, at: np.ndarray, cut: int, options: combined.Options) -> dict[str, np.ndarray]:
@@ -208,6 +220,7 @@ def _table(
                 row = row._replace(crps=scores.crps(truth, q, LEVELS), coverage80=inside[0],
                                    coverage95=inside[1])  # fmt: skip
             else:
+                row = row._replace(crps=scores.mae(truth, made))
                 statistic, p = scores.diebold_mariano(losses[OURS], losses[kind], lag)
                 row = row._replace(statistic=statistic, p_value=p)
             table.append(row)
@@ -226,7 +239,8 @@ def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tu
 
 
 def _against_simple(result: Backtest) -> str:
-    simple_names = ("naive", "seasonal naive", "drift", "linear autoregression")
+    own = (OURS, *simple_members.NAMES, f"{result.forecaster.options.cell} alone")
+    simple_names = [name for name in result.paths if name not in own]  # statsforecast's among them
     error = {name: np.array([s.mase for s in result.table if s.forecast == name]) for name in (OURS, *simple_names)}
     kept = np.isfinite(np.stack(list(error.values()))).all(0)
     mean = {name: float(np.mean(e[kept])) if kept.any() else math.inf for name, e in error.items()}
@@ -257,5 +271,5 @@ def _of_network(result: Backtest) -> str:
     share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
     if gain <= 0:
-        return f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among six."
+        return f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among seven."
     return f"At the validation origins {what} took {gain:.1f}% off the error; its weight is {share:.0f}%."

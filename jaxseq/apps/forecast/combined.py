@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.forecast import fit as training, members as simple_members, network as networks
+from jaxseq.apps.forecast import fit as training, members as simple_members, network as networks, recent
 from jaxseq.apps.forecast.members import Members
 from jaxseq.apps.forecast.network import Design, Network
 from jaxseq.apps.forecast.scaling import Scaling
@@ -27,8 +28,13 @@ GRID = np.linspace(0, 1, 201)
 """Probabilities at which the size of errors is kept."""
 ENOUGH = 200
 """Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
-
-
+CAP = 1.5
+"""Errors are taken to be at most so many times as large, or as small, as at validation: a change in the validation part
+is in the validation errors already."""
+MANY_ZEROS = 0.3
+"""Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
+INDEPENDENT = 3
+"""Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 monthly series."""
 HARM = 1.03
 """The network is left out where the validation error with it is more than this, relative to that without."""
 
@@ -61,10 +67,13 @@ class Model(NamedTuple):
     Fields:
       scaling: of all rows.
       members: the simple forecasts.
-      weights: ``[K + 1, N]``, of the simple forecasts and, last, of the network; they sum to 1.
+      rmse: ``[K + 1, N]``, validation errors of the simple forecasts and, last, of the network, scaled; infinite
+        where it is left out.
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
+      counts: ``[N, 201]``, quantiles of an intermittent series' values over the root of their mean; NaN for others.
+      phase: int ``[N]``, as `fit` takes it.
       gain: validation error with the network over that without, geometric mean over series; infinite where it was
         left out.
       stopped: at which of the reports training was stopped; 0 is the line alone.
@@ -72,12 +81,19 @@ class Model(NamedTuple):
 
     scaling: Scaling
     members: Members
-    weights: np.ndarray
+    rmse: np.ndarray
     network: Network
     spread: np.ndarray
     sizes: np.ndarray
+    counts: np.ndarray
+    phase: np.ndarray
     gain: np.ndarray
     stopped: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Return ``[K + 1, N]``, at the end of training, of the simple forecasts and, last, of the network."""
+        return recent.weights(self.rmse)
 
 
 def design_of(options: Options, rows: int, covariates: int) -> Design:
@@ -100,40 +116,50 @@ def origins_between(first: int, last: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
 
 
-def fit(values: np.ndarray, covariates: np.ndarray, options: Options) -> Model:
-    """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``."""
+def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
+    """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
+
+    `phase` ``[N]``: how many rows of the calendar each series ends after the first series.
+    """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
-    scaling = Scaling.fit(values[:inner], seasons[0], options.log)
+    log = Scaling.fit(values, seasons[0], options.log).log
+    scaling = Scaling.fit(values[:inner], seasons[0], log)
     z = scaling.forward(values)
     origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
-    early = simple_members.fit(z[:inner], seasons, h)
+    lag = simple_members.seasonal_lag(z[:inner], seasons[0])
+    early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
-    alone = simple_members.weights(found, truth)
+    single = simple_members.errors(found, truth)
+    alone = recent.weights(single)
     base = simple_members.combine(alone, found)
-    weights, gain, stopped, point = np.concatenate([alone, 0 * alone[:1]]), np.inf, 0, base
+    rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
-        every = _trained(options, design, z, covariates, inner)
+        every = _trained(options, design, z, covariates, phase, inner)
         for report in range(training.REPORTS + 1):
-            path = _network_paths(options, design, _at(every, report), z, covariates, origins)
+            path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
+            path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
-            weighed = simple_members.weights(both, truth)
-            mixed = simple_members.combine(weighed, both)
+            weighed = simple_members.errors(both, truth)
+            mixed = simple_members.combine(recent.weights(weighed), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
-                weights, gain, stopped, point = weighed, ratio, report, mixed
+                rmse, gain, stopped, point = weighed, ratio, report, mixed
     spread = _spread(early, alone, z[:inner], h, seasons)
-    sizes = _sizes(np.abs(point - truth) / spread)
-    scaling = Scaling.fit(values, seasons[0], options.log)
+    sizes = _sizes(np.abs(point - truth) / spread, INDEPENDENT * truth.shape[1] * (T - inner) / h)
+    before = scaling
+    scaling = Scaling.fit(values, seasons[0], before.log)
+    change = (before.scale / scaling.scale)[:, None]
+    spread, rmse = spread * change, rmse * change[:, 0]
     z = scaling.forward(values)
-    late = simple_members.fit(z, seasons, h)
+    late = simple_members.fit(z, seasons, h, lag)
     network = _nothing()
     if gain < np.inf:
-        network = _at(_trained(options, design, z, covariates, T), stopped)
-    spread = _spread(late, alone, z, h, seasons)
-    return Model(scaling, late, weights, network, spread, sizes, np.array(gain), np.array(stopped))
+        network = _at(_trained(options, design, z, covariates, phase, T), stopped)
+    spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
+    return Model(scaling, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
 
 
 def _nothing() -> Network:
@@ -141,13 +167,15 @@ def _nothing() -> Network:
     return Network(empty, empty, networks.Affine(empty, empty))  # type: ignore[arg-type]
 
 
-def _trained(options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, cut: int) -> Network:
+def _trained(
+    options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, cut: int
+) -> Network:  # fmt: skip
     """Return the networks at every report, trained on rows before `cut`."""
     past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
     line = training.fit_line(design, past, covariates, cut, options.seed)
     known = int(np.isfinite(z).sum())
     plan = training.plan(known, options.networks)
-    rows = training.rows_of(design, past, covariates)
+    rows = training.rows_of(design, past, covariates, phase)
     return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
 
 
@@ -158,17 +186,18 @@ def _at(every: Network, report: int) -> Network:
 
 
 def _network_paths(
-    options: Options, design: Design, network: Network, z: np.ndarray, covariates: np.ndarray, origins: np.ndarray
-) -> np.ndarray:
-    """Return the networks' mean forecasts ``[O, N, h]``, in calls of one shape."""
+    options: Options, design: Design, network: Network, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray,
+    origins: np.ndarray, least: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """Return the networks' mean forecasts ``[O, N, h]``, in calls of one shape, which holds `least` windows."""
     series, ends = np.tile(np.arange(z.shape[1]), len(origins)), np.repeat(origins, z.shape[1])
-    size = min(networks.AT_ONCE, 1 << (len(ends) - 1).bit_length())
+    size = min(networks.AT_ONCE, 1 << (max(len(ends), least) - 1).bit_length())
     run, parts = networks.compiled(find_cell(options.cell), design), []
     for first in range(0, len(ends), size):
         some = np.arange(first, first + size) % len(ends)  # the last call is filled up with what is there
-        parts.append(
-            np.asarray(run(network, training.gathered(design, z, covariates, series[some], ends[some])), float)
-        )
+        window = training.gathered(design, z, covariates, series[some], ends[some])
+        window = window._replace(phase=window.phase + jnp.asarray(phase[series[some]], jnp.int32))
+        parts.append(np.asarray(run(network, window), float))
     return np.concatenate(parts)[: len(ends)].reshape(len(origins), z.shape[1], -1)
 
 
@@ -198,11 +227,22 @@ def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, s
     return np.exp((size + size.mean(0)) / 2)
 
 
-def _sizes(ratio: np.ndarray) -> np.ndarray:
+def _counts(values: np.ndarray) -> np.ndarray:
+    """Return ``[N, 201]``, quantiles over the root of the mean, of counts with many zeros; NaN for other series."""
+    out = np.full((values.shape[1], len(GRID)), np.nan)
+    for n, column in enumerate(values.T):
+        known = column[np.isfinite(column)]
+        if (known >= 0).all() and (known == np.round(known)).all() and (known == 0).mean() >= MANY_ZEROS:
+            out[n] = np.quantile(known, GRID) / np.sqrt(known.mean())
+    return out
+
+
+def _sizes(ratio: np.ndarray, independent: float = np.inf) -> np.ndarray:
     """Return quantiles ``[h, 201]`` of ``ratio [O, N, h]`` that hold for a new error as well (split conformal).
 
     Of n errors that are exchangeable with a new one, the k-th smallest is at least as large as it with probability
-    k / (n + 1); those of one series and neighbouring origins are not quite that, so that coverage is measured as well.
+    k / (n + 1). Those of one series and neighbouring origins are not: where few are `independent`, quantiles are wider
+    by Student's t over the normal's, as for a scale that so many errors estimate.
 
     Reference: Lei et al. 2018, "Distribution-free predictive inference for regression", section 2.2.
     """
@@ -216,7 +256,9 @@ def _sizes(ratio: np.ndarray) -> np.ndarray:
         ordered = np.sort(errors)
         place = np.ceil(GRID * (len(ordered) + 1)).astype(int) - 1
         out.append(ordered[np.clip(place, 0, len(ordered) - 1)])
-    return np.maximum.accumulate(np.stack(out), axis=1)
+    free, tail = max(independent, 1.0), 0.5 + np.minimum(GRID, 1 - 1 / (2 * len(GRID))) / 2
+    wider = np.where(GRID > 0, stdtrit(free, tail) / np.maximum(ndtri(tail), 1e-9), 1.0) if free < 1e4 else 1.0
+    return np.maximum.accumulate(np.stack(out) * wider, axis=1)
 
 
 class Forecasts(NamedTuple):
@@ -226,11 +268,13 @@ class Forecasts(NamedTuple):
       point: ``[O, N, h]``, the centre of the distribution.
       members: ``[K + 1, O, N, h]``, the simple forecasts and the network's (NaN where it has no weight).
       scaled: ``[O, N, h]``, the centre on the model's scale.
+      wider: ``[O, N]``, size of intervals over that at validation.
     """
 
     point: np.ndarray
     members: np.ndarray
     scaled: np.ndarray
+    wider: np.ndarray
 
 
 def forecast(
@@ -239,23 +283,46 @@ def forecast(
     """Forecast from ``origins [O]`` of ``values [T, N]``, whose first row is that of the `rows` training rows."""
     z = model.scaling.forward(values)
     h, seasons = options.horizon, options.seasons
-    found = simple_members.paths(model.members, z, origins, h, seasons)
-    path = np.full(found.shape[1:], np.nan)
+    made = recent.needed(origins, rows, h)
+    found = simple_members.paths(model.members, z, made, h, seasons)
+    path = np.full((1, *found.shape[1:]), np.nan)
     if model.network.line.size:
-        path = _network_paths(
-            options, design_of(options, rows, covariates.shape[-1]), model.network, z, covariates, origins
-        )
-    scaled = simple_members.combine(model.weights[:-1], found)
-    if model.network.line.size:
-        scaled = scaled + model.weights[-1][:, None] * path
-    every = np.stack([model.scaling.inverse(f) for f in (*found, path)])
-    return Forecasts(model.scaling.inverse(scaled), every, scaled)
+        design = design_of(options, rows, covariates.shape[-1])
+        least = z.shape[1] * (1 + recent.recall(h)) if len(made) > 1 else 1
+        path[0] = _network_paths(options, design, model.network, z, covariates, model.phase, made, least)
+        path = simple_members.within_reach(model.members, path, z, made, seasons)
+    every = np.concatenate([found, path])
+    scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, h)
+    chosen = every[:, np.searchsorted(made, origins)]
+    return Forecasts(model.scaling.inverse(scaled), np.stack([model.scaling.inverse(f) for f in chosen]), scaled, wider)
 
 
-def quantiles(model: Model, scaled: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return ``[O, N, h, Q]``: the centre, and errors to both sides as often as validation had them."""
+def _adaptively(
+    model: Model, every: np.ndarray, z: np.ndarray, made: np.ndarray, origins: np.ndarray, horizon: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the combination ``[O, N, h]`` and by how much its intervals are wider ``[O, N]``."""
+    typical = float(model.sizes.mean())
+    scaled, wider = [], []
+    for origin in origins.tolist():
+        before = np.flatnonzero((made >= origin - recent.recall(horizon)) & (made < origin))
+        error = every[:, before] - targets(z[: origin + 1], made[before], horizon)
+        weight, factor = recent.adapted(error, made[before], origin, model.rmse, model.spread, typical)
+        scaled.append((weight[..., None] * every[:, np.searchsorted(made, origin)]).sum(0))
+        wider.append(factor)
+    return np.stack(scaled), np.stack(wider)
+
+
+def quantiles(model: Model, found: Forecasts, levels: np.ndarray) -> np.ndarray:
+    """Return ``[O, N, h, Q]``: the centre, and errors to both sides as often as validation had them.
+
+    Of an intermittent series: the quantiles of its training values, times the root of the forecast's mean over theirs.
+    """
+    intermittent = np.isfinite(model.counts[:, :1])
+    lift = np.sqrt(found.point.mean(-1, keepdims=True) * intermittent)
     parts = []
     for level in levels:
         size = np.array([np.interp(abs(2 * level - 1), GRID, row) for row in model.sizes])  # [h]
-        parts.append(model.scaling.inverse(scaled + np.sign(level - 0.5) * size * model.spread))
+        off = np.sign(level - 0.5) * size * model.spread * found.wider[..., None]
+        often = np.array([np.interp(level, GRID, row) for row in model.counts])[:, None]  # [N, 1]
+        parts.append(np.where(intermittent, often * lift, model.scaling.inverse(found.scaled + off)))
     return np.stack(parts, axis=-1)

@@ -32,15 +32,17 @@ class Rows(NamedTuple):
       known: bool, the same shape.
       first: int32 ``[N]``, the first row of each series.
       covariates: float32 ``[N, before + T + after, C]``.
+      phase: int32 ``[N]``, how many rows later than that of the first series each series' row of one number is.
     """
 
     z: Array
     known: Array
     first: Array
     covariates: Array
+    phase: Array
 
 
-def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray) -> Rows:
+def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray) -> Rows:
     """Return ``z [T, N]`` and ``covariates [T, N, C]`` with `design.rows` rows before and the horizon after."""
     room = ((design.rows, design.horizon), (0, 0))
     z = np.pad(z, room, constant_values=np.nan).T
@@ -48,15 +50,16 @@ def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray) -> Rows:
     known = np.isfinite(z)
     first = jnp.asarray(known.argmax(1) - design.rows, jnp.int32)
     return Rows(
-        jnp.asarray(np.nan_to_num(z), jnp.float32), jnp.asarray(known), first, jnp.asarray(covariates, jnp.float32)
-    )
+        jnp.asarray(np.nan_to_num(z), jnp.float32), jnp.asarray(known), first, jnp.asarray(covariates, jnp.float32),
+        jnp.asarray(phase, jnp.int32),
+    )  # fmt: skip
 
 
 def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
     """Return the windows that end at row ``ends [B]`` of ``series [B]``."""
     before = lax.broadcasted_iota(jnp.int32, (1, design.rows), 1) + ends[:, None] + 1
     z, known, covariates = (a[series[:, None], before] for a in (rows.z, rows.known, rows.covariates))
-    return Window(z.T, known.T, ends, jnp.moveaxis(covariates[:, design.reach :], 0, 1))
+    return Window(z.T, known.T, ends + rows.phase[series], jnp.moveaxis(covariates[:, design.reach :], 0, 1))
 
 
 def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.ndarray, ends: np.ndarray) -> Window:

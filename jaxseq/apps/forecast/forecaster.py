@@ -99,7 +99,7 @@ class Forecaster(NamedTuple):
         found = combined.forecast(self.model, self.options, values, covariates, origins, known)
         probabilities = probabilities_of(levels)
         place, each = np.searchsorted(origins, ends), np.arange(len(ends))
-        quantiles = combined.quantiles(self.model, found.scaled, probabilities)
+        quantiles = combined.quantiles(self.model, found, probabilities)
         times = tuple(_times(series, panel.calendar, h) for series in panel.series)
         names = tuple(series.name for series in panel.series)
         return Prediction(names, times, found.point[place, each, :h], probabilities, quantiles[place, each, :h])
@@ -113,6 +113,7 @@ class Forecaster(NamedTuple):
             "names": [s.name for s in self.panel.series], "notes": list(self.panel.notes),
             "shapes": [[len(s.values), s.past.shape[1], len(s.future), s.future.shape[1], len(s.static)]
                        for s in self.panel.series],
+            "lag": int(self.model.members.seasonal.difference),
             "has_network": bool(np.asarray(self.model.network.line).size),
         }  # fmt: skip
         rows = [(s.values, s.past, s.future, s.static) for s in self.panel.series]
@@ -160,12 +161,15 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
     N, T, h = len(facts["names"]), max(shape[0] for shape in facts["shapes"]), options.horizon
     double, whole, flag = partial(_shape, float), partial(_shape, int), _shape(bool, N)
     K, m = len(smoothing.FORMS), smoothing.season_for(options.seasons, T)
-    effects = columns(np.zeros(1, int), options.seasons).shape[1]
-    ar = [Autoregression(whole(L := len(lags_for(options.seasons, T - d))), whole(), double(N), double(N, L),
-                         double(N, effects)) for d in (1, 0)]  # fmt: skip
+
+    def linear(seasons: tuple[int, ...], difference: int) -> Autoregression:
+        effects, lags = columns(np.zeros(1, int), seasons).shape[1], len(lags_for(seasons, T - difference))
+        return Autoregression(whole(lags), whole(), double(N), double(N, lags), double(N, effects))
+
     one = double(K, N)
     smooth = Smoothing(one, one, one, one, one, one, double(K, N, m), whole())
-    members = Members(smooth, ar[0], ar[1], double(N, h))
+    seasonal = linear(options.seasons[:1], facts["lag"])
+    members = Members(smooth, linear(options.seasons, 1), linear(options.seasons, 0), seasonal, double(N, h))
     network: Any = combined._nothing()
     if facts["has_network"]:
         _, P, _, F, S = facts["shapes"][0]
@@ -176,7 +180,7 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
         network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), drawn)
     scaling = Scaling(flag, double(N), double(N), flag)
     return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), network, double(N, h),
-                 double(h, len(combined.GRID)), double(), whole())  # fmt: skip
+                 double(h, len(combined.GRID)), double(N, len(combined.GRID)), whole(N), double(), whole())  # fmt: skip
 
 
 def fit(
@@ -209,7 +213,7 @@ def fit(
     panel = panel_of(data, season)
     options = options_for(panel, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, panel, horizon)
-    return Forecaster(options, panel, combined.fit(values, covariates, options))
+    return Forecaster(options, panel, combined.fit(values, covariates, options, phases(panel)))
 
 
 def options_for(
@@ -291,6 +295,19 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
         covariates[rows, n, P : P + F * horizon] = future.reshape(len(steps), -1)
         covariates[rows, n, P + F * horizon :] = _standard(series.static[None], statics)[0]
     return values, covariates, ends
+
+
+def phases(panel: Panel) -> np.ndarray:
+    """Return int ``[N]``, how many rows of the calendar each series ends after the first one; 0 without dates.
+
+    Rows are counted from the ends of series, which may be different months: this says by how much.
+    """
+    lasts = [series.stamps[-1] for series in panel.series if series.stamps is not None]
+    if len(lasts) < len(panel.series):
+        return np.zeros(len(panel.series), int)
+    earliest = min(lasts).to_datetime64()
+    each = {last: len(panel.calendar.between(earliest, last.to_datetime64())) for last in set(lasts)}
+    return np.array([each[last] - each[lasts[0]] for last in lasts])
 
 
 def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:

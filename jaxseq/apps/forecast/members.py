@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.apps.forecast import autoregression, smoothing
+from jaxseq.apps.forecast import autoregression, recent, smoothing
 from jaxseq.apps.forecast.autoregression import Autoregression
 from jaxseq.apps.forecast.simple import filled, targets
 from jaxseq.apps.forecast.smoothing import Smoothing
 
-NAMES = ("theta", "level smoothing", "damped trend", "AR of changes", "AR")
+NAMES = ("theta", "level smoothing", "damped trend", "AR of changes", "AR", "seasonal changes")
 """In the order of the first axis of `paths`."""
 BEYOND = 2.0
 """A forecast stays within so many times the largest change that the training rows show over as many steps."""
@@ -24,11 +24,20 @@ class Members(NamedTuple):
     smoothing: Smoothing
     changes: Autoregression
     levels: Autoregression
+    seasonal: Autoregression
     reach: np.ndarray
 
 
-def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
-    """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing."""
+def seasonal_lag(z: np.ndarray, season: int) -> int:
+    """Return the lag of seasonal changes: a season where half of the series hold three, else 1.
+
+    To be asked once: what is weighed at validation must be what is fitted to all rows.
+    """
+    return season if 3 * season <= np.median(np.isfinite(z).sum(0)) else 1
+
+
+def fit(z: np.ndarray, seasons: Sequence[int], horizon: int, lag: int) -> Members:
+    """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing; `lag` is that of seasonal changes."""
     season = smoothing.season_for(tuple(seasons), len(z))
     history = filled(z, seasons[0])
     change = np.abs(targets(z, np.arange(len(z)), horizon) - history[..., None])
@@ -38,16 +47,39 @@ def fit(z: np.ndarray, seasons: Sequence[int], horizon: int) -> Members:
         smoothing.fit(z, season, horizon),
         autoregression.fit(z, seasons, 1),
         autoregression.fit(z, seasons, 0),
+        _seasonal(z, seasons[0], lag),
         np.maximum(reach, floor),
     )
+
+
+def _seasonal(z: np.ndarray, season: int, lag: int) -> Autoregression:
+    """Return the autoregression of changes over `lag` rows; of 1, the last value, repeated."""
+    fitted = autoregression.fit(z, (season,), lag)
+    if lag > 1:
+        return fitted
+    return fitted._replace(intercept=0 * fitted.intercept, weights=0 * fitted.weights, seasonal=0 * fitted.seasonal)
 
 
 def paths(members: Members, z: np.ndarray, origins: np.ndarray, horizon: int, seasons: Sequence[int]) -> np.ndarray:
     """Return forecasts ``[K, O, N, h]`` of `NAMES` from each origin of ``z [T, N]``."""
     linear = [autoregression.paths(model, z, origins, horizon, seasons) for model in (members.changes, members.levels)]
+    linear.append(autoregression.paths(members.seasonal, z, origins, horizon, seasons[:1]))
     found = np.concatenate([smoothing.paths(members.smoothing, z, origins, horizon), np.stack(linear)])
+    return within_reach(members, found, z, origins, seasons)
+
+
+def within_reach(
+    members: Members, found: np.ndarray, z: np.ndarray, origins: np.ndarray, seasons: Sequence[int]
+) -> np.ndarray:
+    """Return forecasts ``[..., O, N, h]`` no further from the last value than `BEYOND` times the largest change."""
     last = filled(z[: int(origins.max()) + 1], seasons[0])[origins][..., None]
     return np.clip(found, last - BEYOND * members.reach, last + BEYOND * members.reach)
+
+
+def errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the RMSE ``[K, N]`` of forecasts ``[K, O, N, h]`` over the validation origins."""
+    error = np.sqrt(np.nanmean((found - truth) ** 2, axis=(1, 3)))
+    return np.where(np.isfinite(error), error, 1.0)
 
 
 def weights(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -55,9 +87,7 @@ def weights(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     A forecast that is exact gets all. Reference: Bates & Granger 1969, "The combination of forecasts", with the root.
     """
-    error = np.sqrt(np.nanmean((found - truth) ** 2, axis=(1, 3)))
-    inverse = 1 / np.maximum(np.where(np.isfinite(error), error, 1.0), 1e-100)
-    return inverse / inverse.sum(0)
+    return recent.weights(errors(found, truth))
 
 
 def combine(weight: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class Window(NamedTuple):
     Fields:
       rows: float32 ``[reach + window, B]``, scaled, 0 where missing.
       known: bool ``[reach + window, B]``.
-      phase: int32 ``[B]``, the row number of the last row.
+      phase: int32 ``[B]``, the last row's number, counted alike for all series: its place in each season.
       covariates: ``[window, B, C]``.
     """
 

@@ -24,15 +24,14 @@ HEAD = ("", "MASE", "sMAPE", "RMSE", "CRPS", "in 80%", "in 95%", "DM", "p")
 def text_of(outcome: Outcome) -> str:
     """Return all lines."""
     tested, frame = outcome.backtest, future(outcome.prediction)
-    failed = [f"{name} could not be fitted to every series: left out" for name in outcome.work.classical
-              if name not in tested.paths]  # fmt: skip
-    lines = [*about(outcome.work.panel), *outcome.work.notes, *failed, "", tested_on(tested), ""]
+    lines = [*about(outcome.work.panel), *outcome.work.notes, *tested.notes, "", tested_on(tested), ""]
     lines += [line for block in tables(tested) for line in (*block, "")]
     if any(not math.isnan(score.statistic) for score in tested.table) and len(tested.names) <= MOST:
         lines += [
             "DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",
             "",
         ]
+    lines += ["CRPS is the mean absolute error for all but the forecaster: they give no distribution", ""]
     lines += [tested.verdict(), "", f"forecast of the next {outcome.work.horizon} steps:"]
     shown = frame.head(ROWS) if len(outcome.prediction.names) == 1 else frame.groupby("series", sort=False).head(1)
     lines += rows_of(shown.head(ROWS))

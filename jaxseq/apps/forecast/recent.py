@@ -1,0 +1,63 @@
+"""What errors since training say: weights and interval sizes at an origin, from what is known there.
+
+At origin t, forecasts made at earlier rows s, at most `recall` before, have errors at those steps j with s + j <= t.
+They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts
+half. No value after t is used.
+
+References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Gibbs & Candès
+2021, "Adaptive conformal inference under distribution shift", for intervals that do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+PRIOR = 1.0
+"""Horizons of rows that the validation errors count as."""
+LEAST_RECALL = 63
+"""Rows before an origin that are looked at, at least."""
+
+
+def recall(horizon: int) -> int:
+    """Return how many rows before an origin are looked at."""
+    return max(LEAST_RECALL, 2 * horizon)
+
+
+def needed(origins: np.ndarray, rows: int, horizon: int) -> np.ndarray:
+    """Return the rows that forecasts are needed from: `origins`, and those before each, from the last training row."""
+    each = [np.arange(max(min(rows - 1, origin), origin - recall(horizon)), origin + 1) for origin in origins.tolist()]
+    return np.unique(np.concatenate(each))
+
+
+def adapted(
+    error: np.ndarray, times: np.ndarray, origin: int, rmse: np.ndarray, spread: np.ndarray, typical: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights ``[K, N]`` and by how much intervals are wider ``[N]`` at one origin.
+
+    Args:
+      error: ``[K, R, N, h]``, of forecasts from rows before the origin, scaled; NaN where a value is missing.
+      times: int ``[R]``, those rows.
+      origin: the row that is known last.
+      rmse: ``[K, N]``, at validation, infinite for a forecast that is left out.
+      spread: ``[N, h]``, typical size of errors by step.
+      typical: mean size of validation errors over `spread`.
+    """
+    h = spread.shape[-1]
+    age = origin - (times[:, None] + 1 + np.arange(h))  # [R, h]
+    counts = np.where(age >= 0, 0.5 ** (np.maximum(age, 0) / h), 0.0)[:, None] / h  # [R, 1, h]
+    counts = np.where(np.isfinite(error).all(0), counts, 0.0)  # [R, N, h]
+    profile = spread**2 / (spread**2).mean(-1, keepdims=True)
+    squares = (counts * np.nan_to_num(error) ** 2).sum((1, 3))
+    prior = PRIOR * h
+    known = np.isfinite(rmse)
+    mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
+    weight = weights(np.where(known, np.sqrt(mean), np.inf))
+    mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
+    wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
+    return weight, wider / typical if typical > 0 else np.ones(len(wider))
+
+
+def weights(rmse: np.ndarray) -> np.ndarray:
+    """Return weights ``[K, N]`` inverse to errors ``[K, N]``; one that is exact gets all, an infinite one 0."""
+    inverse = 1 / np.maximum(rmse, 1e-100)
+    return inverse / inverse.sum(0)
