@@ -16,6 +16,8 @@ DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").asty
 MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
+EMPTIEST = 200
+"""More steps than this for each row are never due: a week has 168 hours."""
 RARE = 0.25
 """Hours of a week that have a row in a smaller share of weeks than this, relative to others, are closed hours."""
 NAMES = "January February March April May June July August September October November December".split()
@@ -71,7 +73,7 @@ class Calendar(NamedTuple):
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
 
     def _shift(self) -> pd.Timedelta:
-        return pd.Timedelta(days=self.shift).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
+        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))
@@ -232,6 +234,8 @@ def _fixed(stamps: np.ndarray) -> Inferred | None:
         far = np.abs(stamps - moved).max() / np.timedelta64(1, "s")
         stamps, step = moved, np.timedelta64(_commonest(np.diff(moved).astype(np.int64)), "us")
         notes = (f"stamps are up to {far:g} s off a regular step: rounded",)
+    if (stamps[-1] - stamps[0]) // step > EMPTIEST * len(stamps) + 10_000:  # one stray stamp, a century away
+        return None
     calendar = _closed(stamps, step)
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
     if np.isin(stamps, due).sum() < SPARSE * len(due):
