@@ -71,6 +71,7 @@ def read(
     frequency: str | None = None,
     seasons: tuple[int, ...] = (),
     decimal: str | None = None,
+    missing: tuple[float, ...] = (),
     calendar: Calendar | None = None,
 ) -> Panel:
     """Read a CSV, TSV, other separated or Parquet file (gzip too), or a DataFrame.
@@ -89,6 +90,7 @@ def read(
       frequency: pandas' name of the step between rows; found if not named.
       seasons: rows in each season; found if not named.
       decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
+      missing: numbers that stand for a missing value, such as -9999.
       calendar: the one that rows must be on, where they continue others; then neither frequency nor seasons.
 
     Raises:
@@ -103,7 +105,7 @@ def read(
     found = stamps_of.find(table, date, time, named, date_format)
     table = without_totals(table, found) if found else table
     when = stamps_of.read(table, found, date_format) if found else None
-    reader = Reader(table, decimal)
+    reader = Reader(table, decimal, missing)
     columns, left_out = roles(
         table, reader, found, target=target, id=id, id_columns=id_columns, past=past, future=future, static=static
     )
