@@ -223,7 +223,9 @@ def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:
     print(f"fitted in {fitting:.1f} s", flush=True)
     model.predict()
     seconds = time.perf_counter() - begun
-    print(f"fitted and forecast in {seconds:.1f} s; peak resident memory {_peak():.0f} MiB, {before:.0f} before the fit")
+    print(
+        f"fitted and forecast in {seconds:.1f} s; peak resident memory {_peak():.0f} MiB, {before:.0f} before the fit"
+    )
     report.add(f"hourly, {rows} rows", {OURS: [seconds], "reading": [reading]}, peak_mib=_peak(), before_mib=before)
 
 

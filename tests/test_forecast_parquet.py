@@ -36,9 +36,9 @@ FRAMES = {
     "an index with a name": pd.DataFrame({"v": VALUES}, index=MONTHS.rename("when")),
     "an index of text": pd.DataFrame({"v": VALUES}, index=MONTHS.astype(str)),
     "an index of periods": pd.DataFrame({"v": VALUES}, index=MONTHS.to_period("M")),
-    "row numbers that do not begin at 0": pd.DataFrame(
-        {"d": [datetime.date(2019, 12, 1), *DAYS], "v": [0.0, *VALUES]}
-    )[1:],
+    "row numbers that do not begin at 0": pd.DataFrame({"d": [datetime.date(2019, 12, 1), *DAYS], "v": [0.0, *VALUES]})[
+        1:
+    ],
     "nullable types": pd.DataFrame({"d": pd.array(MONTHS.astype(str), "string"), "v": pd.array(VALUES, "Float64")}),
     "categories": pd.DataFrame({"d": MONTHS, "v": VALUES, "c": pd.Categorical(["a", "b"] * 15)}),
 }

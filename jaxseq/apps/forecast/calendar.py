@@ -66,6 +66,12 @@ class Calendar(NamedTuple):
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
         return self._kept(stamps[stamps > start])[:h] + self._shift()
 
+    def last_stamps(self, last: pd.Timestamp, count: int) -> pd.DatetimeIndex:
+        """Return the `count` stamps up to `last`, which is the last of them; the rows must have dates."""
+        most = count if self.open is None else (count // len(self.open) + 2) * self._slots()
+        end = pd.Timestamp(last).as_unit("us") - self._shift()
+        return self._kept(pd.date_range(end=end, periods=most, freq=self.frequency, unit="us"))[-count:] + self._shift()
+
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
         shift = self._shift()
@@ -73,7 +79,9 @@ class Calendar(NamedTuple):
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
 
     def _shift(self) -> pd.Timedelta:
-        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
+        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit(
+            "us"
+        )  # in nanoseconds, stamps after 2262 would not fit
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))
