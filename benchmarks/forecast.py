@@ -78,7 +78,8 @@ def forecast(
 
 
 def _files(report: Report, folder: Path, options: dict[str, Any], classical: tuple[str, ...]) -> None:
-    head = ["series", "h", "season", *SHOWN, *classical, "cover 80", "95", "p (AR)", "seconds"]
+    names = [name for name in (*SHOWN, *classical) if options["networks"] or not name.endswith(" alone")]
+    head = ["series", "h", "season", *names, "cover 80", "95", "p (AR)", "seconds"]
     lines, ratios = [], []
     for path in sorted(folder.glob("*.csv")):
         try:
@@ -97,7 +98,7 @@ def _files(report: Report, folder: Path, options: dict[str, Any], classical: tup
         found = {s.forecast: s for s in result.table}
         mases = {name: s.mase for name, s in found.items()} | _others(classical, panel, result)
         ours = found[OURS]
-        shown = [f"{mases.get(k, np.nan):.3f}" for k in (*SHOWN, *classical)]
+        shown = [f"{mases.get(k, np.nan):.3f}" for k in names]
         p = found["linear autoregression"].p_value if "linear autoregression" in found else np.nan
         lines.append([path.stem[:28], horizon, season, *shown, f"{ours.coverage80:.0f}", f"{ours.coverage95:.0f}",
                       f"{p:.2f}", f"{seconds:.1f}"])  # fmt: skip
@@ -105,7 +106,7 @@ def _files(report: Report, folder: Path, options: dict[str, Any], classical: tup
         ratios.append(mases)
         print(f"  MASE {ours.mase:.3f}: {result.verdict()}", flush=True)
     print(table(head, lines))
-    _summary(ratios, classical)
+    _summary(ratios, names)
 
 
 def _others(kinds: tuple[str, ...], panel: Panel, result: Backtest) -> dict[str, float]:
@@ -127,9 +128,9 @@ def _target(panel: Panel) -> tuple:
     return tuple(named[:1] or panel.series[:1])
 
 
-def _summary(ratios: list[dict[str, float]], classical: tuple[str, ...]) -> None:
+def _summary(ratios: list[dict[str, float]], names: list[str]) -> None:
     naive = np.array([r["seasonal naive"] for r in ratios])
-    for name in (*SHOWN, *classical):
+    for name in names:
         values = np.array([r.get(name, np.nan) for r in ratios])
         kept = np.isfinite(values)
         print(f"{name:<24}MASE over seasonal naive, geometric mean {np.exp(np.log(values / naive)[kept].mean()):.3f}")

@@ -149,7 +149,9 @@ def roles(
     reasons = {name: _reason(table, reader, name) for name in free}
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
-        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or "the file has dates alone"
+        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or (
+            "every other column is an id or a covariate" if len(used) > len(dates) else "the file has dates alone"
+        )
         raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
     if id_columns and not target:
         text = next((name for name, why in reasons.items() if why and why.startswith("text")), None)

@@ -37,7 +37,7 @@ def suspected(name: str, values: np.ndarray) -> list[str]:
         if low - far <= code <= high + far:
             continue
         lines.append(
-            f"{name}: {code:.10g} ({count} value{'s' * (count > 1)}; the others are {low:.6g} to {high:.6g}) {LOOKS_LIKE}; "
+            f"{name}: {code:.10g} ({_values(count)}; the others are {low:.6g} to {high:.6g}) {LOOKS_LIKE}; "
             f"it was read as a number: say --missing {code:.10g} if it is one"
         )
     return lines
