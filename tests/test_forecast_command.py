@@ -183,7 +183,7 @@ def test_numbers_have_the_digits_that_count():
     assert shown == ["123457", "12.35", "0.001235", "0", "", "inf"]
     assert report.numbers([10.349, 0.0, 153.84, float("nan")], 5) == ["10.35", "0.00", "153.84", ""]
     assert report.numbers([3.0, 0.0, -1e-17], 5) == ["3", "0", "0"]
-    assert report.numbers([1e-320, 0.0], 4) == ["9.999e-321", "0.000e+00"] and report.number(1.5e300) == "1.500e+300"
+    assert report.numbers([1e-20, 0.0], 4) == ["1.000e-20", "0.000e+00"] and report.number(1.5e300) == "1.500e+300"
     assert report.aligned([["", "a", "b"], ["销量", "1.5", ""], ["plain", "10", ""]]) == [
         "         a", "销量   1.5", "plain   10",
     ]  # fmt: skip

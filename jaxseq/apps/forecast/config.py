@@ -35,13 +35,13 @@ class ForecastConfig:
     id: str | None = None
     """Column that says to which series a row belongs."""
     id_columns: bool = False
-    """Every column is a series: text is refused instead of left out."""
+    """Every column but the date is a series: one of text is refused instead of left out."""
     past: tuple[str, ...] = ()
-    """Columns that are known only up to now."""
+    """Covariates that are known only up to now: columns of numbers or of a few categories."""
     future: tuple[str, ...] = ()
-    """Columns that are known ahead, in rows below the last target too."""
+    """Covariates that are known ahead; rows below the last target hold their future values."""
     static: tuple[str, ...] = ()
-    """Columns with one value for each series."""
+    """Covariates that have one value for each series."""
     decimal: str | None = None
     """Mark before decimals, . or a comma, where that is not clear."""
     missing: tuple[float, ...] = ()
@@ -63,7 +63,7 @@ class ForecastConfig:
     networks: int = 5
     """How many networks are trained side by side and averaged; 0 for simple forecasts alone."""
     seed: int = 0
-    """Of the networks."""
+    """Seed of the first network."""
 
     def check(self) -> None:
         """Check every setting that can be checked without the data.

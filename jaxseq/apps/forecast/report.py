@@ -33,7 +33,9 @@ def text_of(outcome: Outcome) -> str:
             "DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",
             "",
         ]
-    lines += [tested.verdict(), "", f"forecast of the next {outcome.work.horizon} steps:"]
+    each = ", the first of each series" if len(outcome.prediction.names) > 1 else ""
+    steps = f"{outcome.work.horizon} steps" if outcome.work.horizon > 1 else "step"
+    lines += [tested.verdict(), "", f"forecast of the next {steps}{each}:"]
     shown = frame.head(ROWS) if len(outcome.prediction.names) == 1 else frame.groupby("series", sort=False).head(1)
     lines += rows_of(shown.head(ROWS))
     if len(shown.head(ROWS)) < len(frame):
@@ -120,7 +122,7 @@ def number(value: float, digits: int = 4) -> str:
     return numbers([value], digits)[0]
 
 
-def numbers(values: Sequence[float], digits: int) -> list[str]:
+def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
     """Return numbers with one count of decimals, by which the largest has at least so many digits that count.
 
     Decimals that are 0 in all of them are left out; numbers below 1e-9 or from 1e15 on have an exponent.
@@ -173,11 +175,14 @@ def _padded(text: str, to: int, *, left: bool) -> str:
 
 
 def rows_of(frame: pd.DataFrame) -> list[str]:
-    """Return a table of a forecast."""
-    texts = {
-        name: numbers(column.tolist(), 5) if column.dtype.kind == "f" else _stamps(column)
-        for name, column in frame.items()
-    }
+    """Return a table of a forecast; the numbers of one series share a count of decimals, those of several do by row."""
+    names = frame.select_dtypes("floating").columns
+    values = frame[names].to_numpy()
+    if "series" in frame:
+        shown = np.array([numbers(row, 5) for row in values], object).reshape(values.shape)
+    else:
+        shown = np.array([numbers(column, 5) for column in values.T], object).reshape(values.T.shape).T
+    texts = {name: _stamps(column) for name, column in frame.items()} | dict(zip(names, shown.T, strict=True))
     return aligned([[str(name) for name in frame], *map(list, zip(*texts.values(), strict=True))])
 
 
