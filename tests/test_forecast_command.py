@@ -189,6 +189,16 @@ def test_numbers_have_the_digits_that_count():
     ]  # fmt: skip
 
 
+def test_a_table_of_several_series_keeps_the_digits_of_the_small_ones():
+    frame = pd.DataFrame(
+        {"series": ["big", "small"], "time": [1, 1], "mean": [909465.2, 0.9874], "0.1": [899163.9, 0.985]}
+    )
+    assert report.rows_of(frame) == [
+        "series  time     mean      0.1", "big        1   909465   899164", "small      1  0.98740  0.98500",
+    ]  # fmt: skip
+    assert report.rows_of(frame.drop(columns="series"))[2] == "1          1        1"
+
+
 def test_the_last_origins_do_not_overlap():
     assert picture.last_origins(np.array([0, 4, 5, 9, 12, 14]), 5) == [1, 3, 5]
     assert picture.last_origins(np.array([7]), 5) == [0]

@@ -243,8 +243,8 @@ def _check(series: Series) -> None:
         raise InputError(f"{name} has {int(known.sum())} values; a forecast needs {FEWEST} or more")
     if values[known].min() == values[known].max():
         raise InputError(
-            f"{name} is constant ({values[known][0]:g}) in the {known.sum()} values that it is fitted to: there is nothing "
-            "to forecast"
+            f"{name} is constant ({values[known][0]:g}) in the {known.sum()} values that it is fitted to: "
+            "there is nothing to forecast"
         )
     largest = float(np.abs(values[known]).max())
     if not SMALLEST <= largest <= LARGEST:
