@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import resource
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +17,8 @@ from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import datasets
 from jaxseq.apps.forecast import scores
-from jaxseq.apps.forecast.backtest import OURS, backtest
+from jaxseq.apps.forecast.backtest import OURS, Backtest, backtest
+from jaxseq.apps.forecast.classical import paths
 from jaxseq.apps.forecast.forecaster import fit, panel_of
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.bench.output import USUAL, Output, Report, table
@@ -74,7 +78,8 @@ def forecast(
 
 
 def _files(report: Report, folder: Path, options: dict[str, Any], classical: tuple[str, ...]) -> None:
-    head = ["series", "h", "season", *SHOWN, *classical, "cover 80", "95", "p (AR)", "seconds"]
+    names = [name for name in (*SHOWN, *classical) if options["networks"] or not name.endswith(" alone")]
+    head = ["series", "h", "season", *names, "cover 80", "95", "p (AR)", "seconds"]
     lines, ratios = [], []
     for path in sorted(folder.glob("*.csv")):
         try:
@@ -85,21 +90,36 @@ def _files(report: Report, folder: Path, options: dict[str, Any], classical: tup
         panel = panel._replace(series=_target(panel))
         season = panel.calendar.seasons[0]
         horizon = 12 if season == 12 else 7 if season == 7 else 8
+        print(f"{path.stem}: {len(panel.series[0].values)} rows, {panel.calendar}", flush=True)
         begun = time.perf_counter()
-        result = backtest(panel, horizon, classical=classical, **options)
+        result = backtest(panel, horizon, **options)
         seconds = time.perf_counter() - begun
+        print(f"  {OURS} {seconds:.1f} s", flush=True)
         found = {s.forecast: s for s in result.table}
-        mases = {name: s.mase for name, s in found.items()}
+        mases = {name: s.mase for name, s in found.items()} | _others(classical, panel, result)
         ours = found[OURS]
-        shown = [f"{mases.get(k, np.nan):.3f}" for k in (*SHOWN, *classical)]
+        shown = [f"{mases.get(k, np.nan):.3f}" for k in names]
         p = found["linear autoregression"].p_value if "linear autoregression" in found else np.nan
         lines.append([path.stem[:28], horizon, season, *shown, f"{ours.coverage80:.0f}", f"{ours.coverage95:.0f}",
                       f"{p:.2f}", f"{seconds:.1f}"])  # fmt: skip
         report.add(path.stem, {name: [value] for name, value in mases.items()}, verdict=result.verdict())
         ratios.append(mases)
-        print(lines[-1], result.verdict(), flush=True)
+        print(f"  MASE {ours.mase:.3f}: {result.verdict()}", flush=True)
     print(table(head, lines))
-    _summary(ratios, classical)
+    _summary(ratios, names)
+
+
+def _others(kinds: tuple[str, ...], panel: Panel, result: Backtest) -> dict[str, float]:
+    """Return the MASE of statsforecast's models, fitted once to the same rows and applied from the same origins."""
+    values, season = panel.series[0].values, result.forecaster.options.seasons[0]
+    cut, horizon, found = int(result.origins[0]) + 1, result.actual.shape[-1], {}
+    for kind in kinds:
+        begun = time.perf_counter()
+        made = paths((kind,), values[:, None], result.origins, cut, horizon, season)[kind][:, 0]
+        if np.isfinite(made).all():
+            found[kind] = scores.mase(result.actual[:, 0], made, values[:cut], season)
+        print(f"  {kind} {time.perf_counter() - begun:.1f} s, MASE {found.get(kind, np.nan):.3f}", flush=True)
+    return found
 
 
 def _target(panel: Panel) -> tuple:
@@ -108,9 +128,9 @@ def _target(panel: Panel) -> tuple:
     return tuple(named[:1] or panel.series[:1])
 
 
-def _summary(ratios: list[dict[str, float]], classical: tuple[str, ...]) -> None:
+def _summary(ratios: list[dict[str, float]], names: list[str]) -> None:
     naive = np.array([r["seasonal naive"] for r in ratios])
-    for name in (*SHOWN, *classical):
+    for name in names:
         values = np.array([r.get(name, np.nan) for r in ratios])
         kept = np.isfinite(values)
         print(f"{name:<24}MASE over seasonal naive, geometric mean {np.exp(np.log(values / naive)[kept].mean()):.3f}")
@@ -190,9 +210,27 @@ def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:
     values = (
         100 + 10 * np.sin(2 * np.pi * t / 24) + 5 * np.sin(2 * np.pi * t / 168) + draw.normal(size=rows).cumsum() / 20
     )
-    begun = time.perf_counter()
-    model = fit(values, 24, season=(24, 168), **options)
+    stamps = np.datetime_as_string(np.datetime64("2010-01-01T00", "h") + t, "s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hourly.csv"
+        path.write_text("time,load\n" + "".join(f"{s},{v:.4f}\n" for s, v in zip(stamps, values, strict=True)))
+        begun = time.perf_counter()
+        panel = panel_of(path)
+        reading = time.perf_counter() - begun
+    print(f"{rows} hourly rows: read in {reading:.2f} s ({panel.calendar})", flush=True)
+    before, begun = _peak(), time.perf_counter()
+    model = fit(panel, 24, season=(24, 168), **options)
+    fitting = time.perf_counter() - begun
+    print(f"fitted in {fitting:.1f} s", flush=True)
     model.predict()
     seconds = time.perf_counter() - begun
-    print(f"{rows} hourly rows: fitted and forecast in {seconds:.0f} s")
-    report.add(f"hourly, {rows} rows", {OURS: [seconds]})
+    print(
+        f"fitted and forecast in {seconds:.1f} s; peak resident memory {_peak():.0f} MiB, {before:.0f} before the fit"
+    )
+    report.add(f"hourly, {rows} rows", {OURS: [seconds], "reading": [reading]}, peak_mib=_peak(), before_mib=before)
+
+
+def _peak() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere

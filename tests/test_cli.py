@@ -212,7 +212,16 @@ def test_the_tutorials_forecasts(folder, preset):
     }  # fmt: skip
     rmse = {(row["name"], row["mode"]): row["mase"] for row in facts["table"]}
     ratio = rmse[preset.removeprefix("tutorial-"), "free-running"] / rmse["naive", "free-running"]
-    assert f" is {ratio:.2f} times the naive forecast (" in (folder / preset / "README.md").read_text()
+    text = (folder / preset / "README.md").read_text()
+    assert f" is {ratio:.2f} times the naive forecast (" in text
+    assert (
+        "(104 to 413 are 0 to 1)" in text and facts["losses"][7] < 0.02
+    )  # in the tutorial's units, as its figures are
+    ours, theirs, last = (
+        re.split("  +", line)[1:] for line in text.splitlines() if re.search("mean of 5 {2}|own|last", line)
+    )
+    assert theirs == (["0.0020", "0.0173"] if preset == "tutorial-lstm" else ["0.0019", "0.0137"])
+    assert ours == [f"{facts['losses'][7]:.4f}", f"{facts['test_loss']:.4f}"] and last == ["0.0063", "0.0262"]
 
 
 def test_a_fit_of_the_tutorial_that_explodes_replaces_nothing(folder, capsys):

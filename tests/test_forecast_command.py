@@ -181,9 +181,22 @@ def test_a_run_replaces_another_when_it_is_whole(tmp_path):
 def test_numbers_have_the_digits_that_count():
     shown = [report.number(v) for v in (123456.789, 12.3456, 0.00123456, 0.0, float("nan"), float("inf"))]
     assert shown == ["123457", "12.35", "0.001235", "0", "", "inf"]
+    assert report.numbers([10.349, 0.0, 153.84, float("nan")], 5) == ["10.35", "0.00", "153.84", ""]
+    assert report.numbers([3.0, 0.0, -1e-17], 5) == ["3", "0", "0"]
+    assert report.numbers([1e-20, 0.0], 4) == ["1.000e-20", "0.000e+00"] and report.number(1.5e300) == "1.500e+300"
     assert report.aligned([["", "a", "b"], ["销量", "1.5", ""], ["plain", "10", ""]]) == [
         "         a", "销量   1.5", "plain   10",
     ]  # fmt: skip
+
+
+def test_a_table_of_several_series_keeps_the_digits_of_the_small_ones():
+    frame = pd.DataFrame(
+        {"series": ["big", "small"], "time": [1, 1], "mean": [909465.2, 0.9874], "0.1": [899163.9, 0.985]}
+    )
+    assert report.rows_of(frame) == [
+        "series  time     mean      0.1", "big        1   909465   899164", "small      1  0.98740  0.98500",
+    ]  # fmt: skip
+    assert report.rows_of(frame.drop(columns="series"))[2] == "1          1        1"
 
 
 def test_the_last_origins_do_not_overlap():

@@ -28,6 +28,7 @@ def test_scores_are_their_formulas():
     assert scores.mase(actual, made, np.array([0.0, 2.0, 4.0, 7.0]), 2) == pytest.approx(1 / 4.5)
     assert scores.coverage(actual, made - 1, made + 1) == 75.0
     assert scores.smape(np.zeros((1, 1)), np.zeros((1, 1))) == 0.0
+    assert scores.mase(actual, made, np.ones(5), 1) == np.inf and scores.mase(actual, actual, np.ones(5), 1) == 0.0
     with pytest.raises(InputError, match="one shape"):
         scores.mae(actual, made[0])
 
@@ -182,6 +183,23 @@ def test_a_forecast_without_a_number_is_named():
     holed[0, 1, 2] = np.nan
     kept, notes = _complete({"naive": whole, "AutoARIMA": holed})
     assert list(kept) == ["naive"] and notes == ("AutoARIMA is left out: it gives no number for 1 of 3 series",)
+
+
+def test_holes_are_filled_from_the_rows_before_alone():
+    t = np.arange(60.0)
+    line = 3 + 0.5 * t + 10 * (t % 4 == 1)
+    holes = line.copy()
+    holes[[9, 10, 11, 30, 33, 50]] = np.nan
+    late = np.r_[np.full(5, np.nan), holes[:-5]]  # in a panel, a series that begins later
+    both = np.stack([holes, late], axis=1)
+    found = simple.filled(both, 4)
+    np.testing.assert_allclose(found[:, 0], line, rtol=1e-12)
+    np.testing.assert_allclose(found[:, 1], np.r_[np.full(5, line[0]), line[:-5]], rtol=1e-12)
+    for end in range(6, 60):
+        np.testing.assert_array_equal(simple.filled(both[:end], 4), found[:end])
+    column = np.array([[np.nan], [2], [np.nan], [5], [np.nan]])
+    assert simple.filled(column).ravel().tolist() == [2, 2, 2, 5, 5]
+    assert np.isnan(simple.filled(np.full((3, 1), np.nan))).all()
 
 
 @pytest.fixture(scope="module")

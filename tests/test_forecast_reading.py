@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from jaxseq import InputError, shipped
 from jaxseq.apps.forecast import table as tables
-from jaxseq.apps.forecast.panel import filled, read
+from jaxseq.apps.forecast.panel import read
 
 WORDS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
@@ -315,19 +315,6 @@ def test_what_is_written_in_any_form_comes_back(tmp_path_factory, freq, form, se
     panel = read(path)
     np.testing.assert_array_equal(panel.series[0].values, values)
     assert panel.series[0].stamps.equals(stamps.as_unit("us")) and panel.calendar.frequency == freq
-
-
-def test_holes_are_filled_from_the_rows_before_alone():
-    t = np.arange(60.0)
-    line = 3 + 0.5 * t + 10 * (t % 4 == 1)
-    holes = line.copy()
-    holes[[9, 10, 11, 30, 33, 50]] = np.nan
-    np.testing.assert_allclose(filled(holes, 4), line, rtol=1e-12)
-    for end in range(1, 60):
-        np.testing.assert_array_equal(filled(holes[:end], 4), filled(holes, 4)[:end])
-    assert filled(np.array([np.nan, 2, np.nan, 5, np.nan])).tolist() == [2, 2, 2, 5, 5]
-    with pytest.raises(InputError, match="a series with a value"):
-        filled(np.array([np.nan]))
 
 
 def test_dates_that_may_be_two_days(file):

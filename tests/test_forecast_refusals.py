@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxseq import InputError
+from jaxseq import InputError, cli
 from jaxseq.apps.forecast.panel import read
 
 GOOD = "date,sales\n" + "".join(f"2015-{m:02d}-01,{m * 1.5}\n" for m in range(1, 13))
@@ -111,6 +111,54 @@ def test_malformed_files(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_the_command_refuses_each_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.csv"
+    for content, _ in MALFORMED:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert cli.main(["forecast", "--data", "a.csv", "--out", "deep/run"]) == cli.FAILED
+        shown = capsys.readouterr()
+        assert shown.out == "" and shown.err.startswith("jaxseq: ") and len(shown.err.splitlines()) == 1
+        assert "Error" not in shown.err and "Traceback" not in shown.err
+        assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]
+
+
+RISING = [f"{10 + i / 7:.4f}" for i in range(60)]
+UNFIT = [
+    (["5"] * 60, "", "series 'v' is constant (5) in the 60 values"),
+    (["0"] * 60, "", "series 'v' is constant (0)"),
+    (["5"] * 45 + RISING[45:], "", "is constant (5) in the 45 values that it is fitted to"),
+    (RISING[:5], "", "series 'v' has 5 values; a forecast needs 8 or more"),
+    (RISING[:8], "", "the shortest series has 8 rows, and a test part of 2 leaves 6"),
+    (RISING, "--horizon 60", "a test part of 60 leaves 0"),
+    (["1e308", *["-1e308"] * 59], "", "squares leave the range of floating point"),
+    (["1e-320", *["2e-320"] * 59], "", "squares leave the range of floating point"),
+    (RISING, "--horizon 0", "--horizon must be at least 1 step; got 0"),
+    (RISING, "--networks -1", "--networks must be at least 0; got -1"),
+    (RISING, "--origins 0", "--origins must be at least 1; got 0"),
+    (RISING, "--levels 101", "level is above 0 and below 100 per cent; got 101"),
+    (RISING, "--cell grv", "unknown cell 'grv': did you mean 'gru'"),
+    (RISING, "--cell no.py:cell", "cannot import no.py"),
+    (RISING, "--past v", "no column of numbers to forecast: every other column is an id or a covariate"),
+    (RISING, "--out a.csv", "a.csv exists and is not a run"),
+    (RISING, "--run .", ". is not a run"),
+]
+
+
+@pytest.mark.parametrize(("cells", "options", "message"), UNFIT)
+@pytest.mark.usefixtures("as_users_have_it")
+def test_what_is_read_and_yet_cannot_be_forecast(tmp_path, monkeypatch, capsys, cells, options, message):
+    """Before training, whatever it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxseq.apps.forecast.combined.fit", None)
+    rows = "".join(f"{2000 + i // 12}-{i % 12 + 1:02d}-01,{cell}\n" for i, cell in enumerate(cells))
+    (tmp_path / "a.csv").write_text("date,v\n" + rows)
+    assert cli.main(["forecast", "--data", "a.csv", "--out", "run", *options.split()]) == cli.FAILED
+    shown = capsys.readouterr()
+    assert message in shown.err and shown.out == "" and len(shown.err.splitlines()) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]
 
 
 @pytest.mark.parametrize(("options", "message"), OPTIONS)

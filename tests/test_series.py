@@ -1,6 +1,4 @@
-"""Series for the tutorial's forecasters: reading, windows, scaling, simple forecasts and measures."""
-
-import math
+"""Series for the tutorial's forecasters: reading, windows, scaling and a linear autoregression."""
 
 import numpy as np
 import pytest
@@ -10,7 +8,9 @@ from hypothesis.extra.numpy import arrays
 from jaxseq import InputError, shipped
 from jaxseq.apps import series
 from jaxseq.apps.forecast.panel import read
-from jaxseq.apps.forecast.tutorial.data import read_series
+from jaxseq.apps.forecast.tutorial.compare import naive_losses
+from jaxseq.apps.forecast.tutorial.config import TutorialConfig
+from jaxseq.apps.forecast.tutorial.data import prepare, read_series
 from jaxseq.apps.series import Scaler
 
 
@@ -60,6 +60,21 @@ def test_scaling_knows_the_training_part_only():
     assert a.mean == b.mean == values[:20].mean() and a.std == values[:20].std()
 
 
+def test_losses_of_naive_forecasts_in_the_networks_units():
+    config = TutorialConfig(log=False, difference=False, scaling="minmax", window=3, test=0.25, season=12)
+    data = prepare(config)
+    y = data.series.values[:, 0]
+    unit = (y - y[:108].min()) / (y[:108].max() - y[:108].min())
+    assert data.scaler.forward(data.series.values[:108]).min() == 0 and data.scaler.forward(y[:108, None]).max() == 1
+    found = naive_losses(data, config.window)
+    want = [
+        np.mean((unit[a:b] - unit[a - k : b - k]) ** 2)
+        for k, a in ((1, 3), (12, 12))
+        for a, b in ((a, 108), (108, 144))
+    ]
+    np.testing.assert_allclose([*found["the last value repeated"], *found["the value a season before"]], want)
+
+
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
@@ -73,14 +88,9 @@ def test_what_cannot_be_scaled(values, options, message):
         Scaler.fit(np.array(values)[:, None], ("a",), **options)
 
 
-def test_simple_forecasts():
-    history = np.array([[1.0], [2.0], [3.0]])
-    assert series.naive(history, 3).ravel().tolist() == [3, 3, 3]
-    assert series.naive(history, 5, 2).ravel().tolist() == [2, 3, 2, 3, 2]
-    with pytest.raises(InputError, match="a season of 4 steps"):
-        series.naive(history, 1, 4)
+def test_too_few_rows_for_a_window():
     with pytest.raises(InputError, match="a window of 3 steps and its target need 4 rows"):
-        series.windows(history, 3)
+        series.windows(np.array([[1.0], [2.0], [3.0]]), 3)
 
 
 def test_linear_autoregression_finds_the_rule():
@@ -92,15 +102,3 @@ def test_linear_autoregression_finds_the_rule():
     np.testing.assert_allclose(weights.ravel(), [1, -0.3, 0.5], rtol=1e-8)
     nxt = series.autoregress(weights, np.array(x[-2:]).reshape(1, 2, 1))
     np.testing.assert_allclose(nxt, 0.5 * x[-1] - 0.3 * x[-2] + 1)
-
-
-def test_measures():
-    actual, forecast = np.array([[1.0], [2.0], [4.0]]), np.array([[1.0], [0.0], [5.0]])
-    assert series.mae(actual, forecast) == 1.0
-    assert series.rmse(actual, forecast) == math.sqrt(5 / 3)
-    train = np.array([[0.0], [1.0], [3.0], [2.0]])
-    assert series.mase(actual, forecast, train, 1) == 1.0 / np.mean([1, 2, 1])
-    assert series.mase(train[1:], train[:-1], train, 1) == 1.0  # the naive forecast measures itself as 1
-    with pytest.raises(InputError, match="of one shape"):
-        series.rmse(actual, forecast[:, 0])
-    assert series.mase(actual, forecast, np.ones((5, 1)), 1) == math.inf

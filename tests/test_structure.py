@@ -168,7 +168,7 @@ EXAMPLES = [
     "study.entropy", "study.decompose", "study.explain", "precision.mixed",
     "order.chunks", "order.chunk_length", "testing.check_cell", "apps.text.plain", "apps.text.tutorial",
     "apps.text.words", "apps.text.chars", "apps.text.detokenise",
-    "apps.series.naive", "train.optimizer", "checkpoint.save",
+    "apps.forecast.simple.seasonal_naive", "apps.forecast.simple.filled", "train.optimizer", "checkpoint.save",
 ]  # fmt: skip
 
 

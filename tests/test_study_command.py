@@ -256,7 +256,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
     [
         ("study nowhere", "nowhere is not a run: cannot read .* give a folder that a training wrote"),
         ("inspect nowhere", "nowhere is not a run"),
-        ("study {forecast} --text a", "is a forecast, which reads --rows"),
+        ("study {forecast} --text a", "is a forecast of the tutorial, which reads --rows"),
         ("study {translator} --rows 3", "is a translator, which reads --text"),
         ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; cut it into shorter ones"),
         ("study {translator} --text a b c d e f g h i", "--text has 9 sentences; give 1 to 8"),
@@ -294,7 +294,7 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
     right = {"kind": "forecast", "format": 1, "jaxseq": "0", "config": {}}
     for text, message in [
         ("{", "is damaged .* restore it from a copy"),
-        (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give a translator's or"),
+        (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give one that jaxseq train or"),
         (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
         (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),
         (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),

@@ -16,6 +16,8 @@ DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").asty
 MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
+EMPTIEST = 200
+"""More steps than this for each row are never due: a week has 168 hours."""
 RARE = 0.25
 """Hours of a week that have a row in a smaller share of weeks than this, relative to others, are closed hours."""
 NAMES = "January February March April May June July August September October November December".split()
@@ -64,6 +66,12 @@ class Calendar(NamedTuple):
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
         return self._kept(stamps[stamps > start])[:h] + self._shift()
 
+    def last_stamps(self, last: pd.Timestamp, count: int) -> pd.DatetimeIndex:
+        """Return the `count` stamps up to `last`, which is the last of them; the rows must have dates."""
+        most = count if self.open is None else (count // len(self.open) + 2) * self._slots()
+        end = pd.Timestamp(last).as_unit("us") - self._shift()
+        return self._kept(pd.date_range(end=end, periods=most, freq=self.frequency, unit="us"))[-count:] + self._shift()
+
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
         shift = self._shift()
@@ -71,7 +79,9 @@ class Calendar(NamedTuple):
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
 
     def _shift(self) -> pd.Timedelta:
-        return pd.Timedelta(days=self.shift).as_unit("us")  # in nanoseconds, stamps after 2262 would not fit
+        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit(
+            "us"
+        )  # in nanoseconds, stamps after 2262 would not fit
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))
@@ -232,6 +242,8 @@ def _fixed(stamps: np.ndarray) -> Inferred | None:
         far = np.abs(stamps - moved).max() / np.timedelta64(1, "s")
         stamps, step = moved, np.timedelta64(_commonest(np.diff(moved).astype(np.int64)), "us")
         notes = (f"stamps are up to {far:g} s off a regular step: rounded",)
+    if (stamps[-1] - stamps[0]) // step > EMPTIEST * len(stamps) + 10_000:  # one stray stamp, a century away
+        return None
     calendar = _closed(stamps, step)
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
     if np.isin(stamps, due).sum() < SPARSE * len(due):

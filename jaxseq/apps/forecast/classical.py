@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq.apps.forecast.panel import filled
+from jaxseq.apps.forecast.simple import filled
 
 MODELS = ("AutoETS", "AutoTheta", "AutoARIMA")
 MOST_SERIES, MOST_ROWS, LONGEST_SEASON = 20, 3000, 24
@@ -42,7 +42,7 @@ def paths(
         warnings.simplefilter("ignore")
         for n, column in enumerate(values.T):
             begun = int(np.isfinite(column).argmax())
-            series = filled(column[begun:], season)
+            series = filled(column[begun:, None], season)[:, 0]
             for name in names:
                 try:
                     fitted = getattr(models, name)(season_length=season).fit(series[: cut - begun])

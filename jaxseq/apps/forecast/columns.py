@@ -11,6 +11,7 @@ import pandas as pd
 from jaxseq.apps.forecast.cells import MISSING, Numbers, numbers
 from jaxseq.apps.forecast.dates import kind, text_of
 from jaxseq.apps.forecast.forms import DATE_WORDS
+from jaxseq.apps.forecast.sentinels import declared, marked, suspected
 from jaxseq.apps.forecast.table import Table
 from jaxseq.errors import InputError
 
@@ -37,15 +38,16 @@ class Reader:
     Args:
       table: the table.
       decimal: ``.`` or ``,``; None finds it.
+      missing: numbers that stand for a missing value.
 
     Raises:
       InputError: for another mark.
     """
 
-    def __init__(self, table: Table, decimal: str | None) -> None:
+    def __init__(self, table: Table, decimal: str | None, missing: Sequence[float] = ()) -> None:
         if decimal not in (None, ".", ","):
             raise InputError(f"--decimal is the mark before decimals, . or ,; got {decimal!r}")
-        self.table, self.decimal = table, decimal
+        self.table, self.decimal, self.missing = table, decimal, missing
         self.found: dict[str, Numbers] = {}
         self.plain = table.separator != ";" and decimal != ","
         self.notes: list[str] = []
@@ -70,12 +72,16 @@ class Reader:
             decimals or between thousands.
         """
         values = self._of_text(name) if self.table.is_text(name) else self.table.frame[name].to_numpy(np.float64)
+        if self.table.is_text(name):
+            self.notes += marked(name, self.table.frame[name].to_numpy(), values)
+        values, notes = declared(name, values, self.missing)
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
             raise InputError(
                 f"{self.table.at(int(infinite[0]))}: column {name!r} has an infinite value; cells like it: "
                 f"{len(infinite)}. Empty them, or correct them"
             )
+        self.notes += [*notes, *suspected(name, values)]
         return values
 
     def _of_text(self, name: str) -> np.ndarray:
@@ -143,7 +149,9 @@ def roles(
     reasons = {name: _reason(table, reader, name) for name in free}
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
-        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or "the file has dates alone"
+        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or (
+            "every other column is an id or a covariate" if len(used) > len(dates) else "the file has dates alone"
+        )
         raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
     if id_columns and not target:
         text = next((name for name, why in reasons.items() if why and why.startswith("text")), None)

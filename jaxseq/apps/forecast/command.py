@@ -42,9 +42,14 @@ def forecast(
 ) -> None:
     """Forecast one series or many: a backtest with simple forecasts to compare, then what follows the last row.
 
+    The run folder gets future.csv (the forecast with quantiles), predictions.csv and scores.csv (the backtest),
+    forecast.png, README.md (what is printed) and the model.
+
     Example: jaxseq forecast --out runs/forecast
 
     Example: jaxseq forecast --data sales.csv --target revenue --horizon 12
+
+    Example: jaxseq forecast --data shops.csv --id shop --target sales --future holiday
 
     Example: jaxseq forecast --run runs/forecast --data newer.csv
 

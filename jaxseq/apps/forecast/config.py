@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from jaxseq.apps import datasets
@@ -34,15 +35,17 @@ class ForecastConfig:
     id: str | None = None
     """Column that says to which series a row belongs."""
     id_columns: bool = False
-    """Every column is a series: text is refused instead of left out."""
+    """Every column but the date is a series: one of text is refused instead of left out."""
     past: tuple[str, ...] = ()
-    """Columns that are known only up to now."""
+    """Covariates that are known only up to now: columns of numbers or of a few categories."""
     future: tuple[str, ...] = ()
-    """Columns that are known ahead, in rows below the last target too."""
+    """Covariates that are known ahead; rows below the last target hold their future values."""
     static: tuple[str, ...] = ()
-    """Columns with one value for each series."""
+    """Covariates that have one value for each series."""
     decimal: str | None = None
     """Mark before decimals, . or a comma, where that is not clear."""
+    missing: tuple[float, ...] = ()
+    """Numbers that stand for a missing value, such as -999 -9999."""
     frequency: str | None = None
     """pandas' name of the step between rows, such as h, D, W-SUN or MS; found if not named."""
     seasons: tuple[int, ...] = ()
@@ -60,7 +63,7 @@ class ForecastConfig:
     networks: int = 5
     """How many networks are trained side by side and averaged; 0 for simple forecasts alone."""
     seed: int = 0
-    """Of the networks."""
+    """Seed of the first network."""
 
     def check(self) -> None:
         """Check every setting that can be checked without the data.
@@ -73,6 +76,7 @@ class ForecastConfig:
         require(self.horizon is None or self.horizon >= 1, "horizon", "at least 1 step", self)
         require(self.decimal in (None, ".", ","), "decimal", "a point or a comma", self)
         require(len(self.levels) > 0, "levels", "at least one level", self)
+        require(all(math.isfinite(v) for v in self.missing), "missing", "finite numbers", self)
         probabilities_of(self.levels)
         check_seed(self.seed)
         check_reads_series(find_cell(self.cell), 1, self.hidden)
@@ -95,8 +99,8 @@ class ForecastConfig:
 
 
 READING = (
-    "date", "time", "date_format", "target", "id", "id_columns", "past", "future", "static", "decimal", "frequency",
-    "seasons",
+    "date", "time", "date_format", "target", "id", "id_columns", "past", "future", "static", "decimal", "missing",
+    "frequency", "seasons",
 )  # fmt: skip
 """The settings that say how data are read."""
 DEFAULT = ForecastConfig()

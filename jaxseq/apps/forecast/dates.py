@@ -171,6 +171,13 @@ def _typed(table: Table, name: str) -> Dates:
     missing = np.flatnonzero(column.isna())
     if len(missing):
         raise InputError(f"{table.at(int(missing[0]))}: column {name!r} has no date; rows like it: {len(missing)}")
+    years = column.dt.year
+    wrong = np.flatnonzero((years < forms.EARLIEST) | (years > forms.LATEST))
+    if len(wrong):
+        raise InputError(
+            f"{table.at(int(wrong[0]))}: column {name!r} has the year {years[wrong[0]]}; rows like it: {len(wrong)}. "
+            f"Years {forms.EARLIEST} to {forms.LATEST} are read; correct or remove them"
+        )
     if column.dt.tz is None:
         return Dates(column.to_numpy("M8[us]"), ())
     local = column.dt.tz_localize(None).to_numpy("M8[us]")

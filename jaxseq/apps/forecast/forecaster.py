@@ -32,6 +32,8 @@ from jaxseq.apps.forecast.smoothing import Smoothing
 from jaxseq.apps.settings import check_seed
 from jaxseq.errors import InputError
 
+SMALLEST, LARGEST = 1e-100, 1e100
+"""The largest value of a series lies between these."""
 FEWEST = 8
 """Rows that a series needs at least."""
 
@@ -243,8 +245,17 @@ def _check(series: Series) -> None:
         )
     if known.sum() < FEWEST:
         raise InputError(f"{name} has {int(known.sum())} values; a forecast needs {FEWEST} or more")
-    if np.ptp(values[known]) == 0:
-        raise InputError(f"{name} is constant ({values[known][0]:g}): there is nothing to forecast")
+    if values[known].min() == values[known].max():
+        raise InputError(
+            f"{name} is constant ({values[known][0]:g}) in the {known.sum()} values that it is fitted to: "
+            "there is nothing to forecast"
+        )
+    largest = float(np.abs(values[known]).max())
+    if not SMALLEST <= largest <= LARGEST:
+        raise InputError(
+            f"{name} has values of at most {largest:.3g}, whose squares leave the range of floating point; divide or "
+            f"multiply them, so that the largest is from {SMALLEST:g} to {LARGEST:g}"
+        )
 
 
 def panel_of(data: Any, season: int | Sequence[int] | None = None) -> Panel:

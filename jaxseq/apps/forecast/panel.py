@@ -71,6 +71,7 @@ def read(
     frequency: str | None = None,
     seasons: tuple[int, ...] = (),
     decimal: str | None = None,
+    missing: tuple[float, ...] = (),
     calendar: Calendar | None = None,
 ) -> Panel:
     """Read a CSV, TSV, other separated or Parquet file (gzip too), or a DataFrame.
@@ -89,6 +90,7 @@ def read(
       frequency: pandas' name of the step between rows; found if not named.
       seasons: rows in each season; found if not named.
       decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
+      missing: numbers that stand for a missing value, such as -9999.
       calendar: the one that rows must be on, where they continue others; then neither frequency nor seasons.
 
     Raises:
@@ -103,7 +105,7 @@ def read(
     found = stamps_of.find(table, date, time, named, date_format)
     table = without_totals(table, found) if found else table
     when = stamps_of.read(table, found, date_format) if found else None
-    reader = Reader(table, decimal)
+    reader = Reader(table, decimal, missing)
     columns, left_out = roles(
         table, reader, found, target=target, id=id, id_columns=id_columns, past=past, future=future, static=static
     )
@@ -233,34 +235,4 @@ def _static(rows: Rows, reader: Reader) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 FILLING = "masked in training, filled in windows from the rows before alone"
-"""What `filled` does, in a note."""
-
-
-def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
-    """Return a series ``[T]`` without NaN, each hole filled from the rows before it alone.
-
-    A hole gets the value one season before, plus the mean change against the season before over the last season; in
-    the first season, or without one, the last value. So a straight line with a season is filled exactly, and a window
-    that ends in a hole knows nothing of what comes after: ``filled(values[:t]) == filled(values)[:t]`` from the first
-    value on. Rows before it get that value, the one exception.
-
-    Raises:
-      InputError: if there is no value at all, or the season is less than 1.
-
-    Example:
-      >>> filled(np.array([1.0, 5.0, 2.0, 6.0, np.nan, 7.0]), season=2).tolist()
-      [1.0, 5.0, 2.0, 6.0, 3.0, 7.0]
-    """
-    there = np.flatnonzero(~np.isnan(values))
-    if not len(there) or season < 1:
-        raise InputError(f"expected a series with a value and a season of 1 or more; got {len(there)} and {season}")
-    out = values.astype(np.float64, copy=True)
-    out[: there[0]] = out[there[0]]
-    for t in np.flatnonzero(np.isnan(out)):
-        if season == 1 or t < season:
-            out[t] = out[t - 1]
-            continue
-        earlier = out[max(0, t - 2 * season) : t - season]
-        change = float(np.mean(out[t - len(earlier) : t] - earlier)) if len(earlier) else 0.0
-        out[t] = out[t - season] + change
-    return out
+"""What happens to missing values, in a note: `simple.filled` fills them."""

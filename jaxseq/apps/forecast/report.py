@@ -32,7 +32,9 @@ def text_of(outcome: Outcome) -> str:
             "",
         ]
     lines += ["CRPS is the mean absolute error for all but the forecaster: they give no distribution", ""]
-    lines += [tested.verdict(), "", f"forecast of the next {outcome.work.horizon} steps:"]
+    each = ", the first of each series" if len(outcome.prediction.names) > 1 else ""
+    steps = f"{outcome.work.horizon} steps" if outcome.work.horizon > 1 else "step"
+    lines += [tested.verdict(), "", f"forecast of the next {steps}{each}:"]
     shown = frame.head(ROWS) if len(outcome.prediction.names) == 1 else frame.groupby("series", sort=False).head(1)
     lines += rows_of(shown.head(ROWS))
     if len(shown.head(ROWS)) < len(frame):
@@ -115,13 +117,33 @@ def _lines(scores: Sequence[Score]) -> list[str]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number with at least so many digits that count, and no exponent; empty where there is none."""
-    if not math.isfinite(value):
-        return "" if math.isnan(value) else "inf"
-    if value == 0:
-        return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:.{min(max(0, decimals), 12)}f}"
+    """Return a number with at least so many digits that count; empty where there is none."""
+    return numbers([value], digits)[0]
+
+
+def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
+    """Return numbers with one count of decimals, by which the largest has at least so many digits that count.
+
+    Decimals that are 0 in all of them are left out; numbers below 1e-9 or from 1e15 on have an exponent.
+    """
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    if largest == 0:
+        return [_special(v, "0") for v in values]
+    if not 1e-9 <= largest < 1e15:
+        return [_special(v, f"{v:.{digits - 1}e}") for v in values]
+    decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
+    texts = [_special(v, f"{v:.{decimals}f}") for v in values]
+    zeros = min((len(t) - len(t.rstrip("0")) for t in texts if "." in t), default=0)
+    if zeros >= decimals > 0 and len(texts) > 1:
+        return [t.partition(".")[0] for t in texts]
+    return texts
+
+
+def _special(value: float, text: str) -> str:
+    """Return the text of a finite number, ``inf``, or nothing for NaN."""
+    if math.isnan(value):
+        return ""
+    return text.replace("-0", "0", 1) if math.isfinite(value) and float(text) == 0 else text
 
 
 def _share(value: float) -> str:
@@ -152,11 +174,14 @@ def _padded(text: str, to: int, *, left: bool) -> str:
 
 
 def rows_of(frame: pd.DataFrame) -> list[str]:
-    """Return a table of a forecast."""
-    texts = {
-        name: [number(v, 5) for v in column] if column.dtype.kind == "f" else _stamps(column)
-        for name, column in frame.items()
-    }
+    """Return a table of a forecast; the numbers of one series share a count of decimals, those of several do by row."""
+    names = frame.select_dtypes("floating").columns
+    values = frame[names].to_numpy()
+    if "series" in frame:
+        shown = np.array([numbers(row, 5) for row in values], object).reshape(values.shape)
+    else:
+        shown = np.array([numbers(column, 5) for column in values.T], object).reshape(values.T.shape).T
+    texts = {name: _stamps(column) for name, column in frame.items()} | dict(zip(names, shown.T, strict=True))
     return aligned([[str(name) for name in frame], *map(list, zip(*texts.values(), strict=True))])
 
 

@@ -16,6 +16,7 @@ from jaxseq.apps.forecast.backtest import Backtest, backtest
 from jaxseq.apps.forecast.config import KIND, ForecastConfig
 from jaxseq.apps.forecast.forecaster import Forecaster, Prediction, fit, load, options_for
 from jaxseq.apps.forecast.panel import Panel
+from jaxseq.apps.forecast.sentinels import LOOKS_LIKE
 from jaxseq.apps.progress import say
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
@@ -68,6 +69,9 @@ def prepare(config: ForecastConfig) -> Work:
     """
     config.check()
     panel = config.read()
+    for note in panel.notes:
+        if LOOKS_LIKE in note:  # before it costs time
+            say(note)
     rows = min(len(series.values) for series in panel.series)
     season = panel.calendar.seasons[0]
     horizon = config.horizon or max(1, min(season if season > 1 else SEASONLESS, round(rows * MOST_AHEAD)))

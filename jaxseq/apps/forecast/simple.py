@@ -6,17 +6,32 @@ import numpy as np
 
 
 def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
-    """Return ``values [T, N]`` without NaN, filled from the past alone: the value a season before, else the last one.
+    """Return ``values [T, N]`` without NaN, each hole filled from the rows of its series before it alone.
 
-    Only before a series' first value its first value is put.
+    A hole gets the value one season before, plus the mean change against the season before over the last season; in a
+    series' first season, or without one, the last value. So a straight line with a season is filled exactly, and a
+    window that ends in a hole knows nothing of what comes after: ``filled(values[:t]) == filled(values)[:t]``. Only
+    before a series' first value its first value is put. A column without any value stays NaN.
+
+    Example:
+      >>> filled(np.array([[1.0], [5.0], [2.0], [6.0], [np.nan], [7.0]]), season=2).ravel().tolist()
+      [1.0, 5.0, 2.0, 6.0, 3.0, 7.0]
     """
     out = values.copy()
-    for t in np.flatnonzero(np.isnan(out).any(1)):
-        for lag in (season, 1):
-            if t >= lag:
-                out[t] = np.where(np.isnan(out[t]), out[t - lag], out[t])
-    first = out[np.isfinite(out).argmax(0), np.arange(out.shape[1])]
-    return np.where(np.isnan(out), first, out)
+    first = np.isfinite(out).argmax(0)
+    before = np.arange(len(out))[:, None] < first
+    out = np.where(before, out[first, np.arange(out.shape[1])], out)
+    for t, n in np.argwhere(np.isnan(out)):
+        begin = int(first[n])
+        if t == begin:  # there is no value at all
+            continue
+        if season == 1 or t - begin < season:
+            out[t, n] = out[t - 1, n]
+            continue
+        earlier = out[max(begin, t - 2 * season) : t - season, n]
+        change = float(np.mean(out[t - len(earlier) : t, n] - earlier)) if len(earlier) else 0.0
+        out[t, n] = out[t - season, n] + change
+    return out
 
 
 def seasonal_naive(values: np.ndarray, origins: np.ndarray, horizon: int, season: int) -> np.ndarray:

@@ -92,7 +92,8 @@ def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(io.BytesIO(raw))
     except Exception as error:  # pyarrow's own exceptions have no common base
-        raise InputError(f"{path} is a damaged Parquet file ({error}); write it again") from error
+        why = INNER.sub(" ", str(error)).strip()[:150]
+        raise InputError(f"{path} is a damaged Parquet file ({why}); write it again") from error
 
 
 def _from_frame(frame: pd.DataFrame, where: str) -> Table:
@@ -113,14 +114,19 @@ def _typed(column: pd.Series) -> pd.Series:
     """Return a column as text, float64 or datetime64."""
     kind = pd.api.types
     column = column.reset_index(drop=True)
-    if kind.is_datetime64_any_dtype(column.dtype):
+    if kind.is_datetime64_any_dtype(column.dtype) and not str(column.dtype).startswith("date32"):  # Arrow's is a day
         return column
     if isinstance(column.dtype, pd.PeriodDtype):
         return column.dt.to_timestamp()
     if kind.is_numeric_dtype(column.dtype) and not kind.is_complex_dtype(column.dtype):  # bool is numeric, too
         return pd.Series(column.to_numpy("float64", na_value=np.nan))
-    text = [INNER.sub(" ", str(cell)) for cell in column.astype(object)]
+    text = [INNER.sub(" ", _said(cell)) for cell in column.astype(object)]
     return pd.Series(np.where(column.isna(), "", np.array(text, object)), dtype=object)
+
+
+def _said(cell: object) -> str:
+    """Return a cell as text; older Parquet files have text as bytes."""
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
 INNER = re.compile(r"\s+")

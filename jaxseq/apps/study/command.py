@@ -13,10 +13,13 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.custom import is_code
+from jaxseq.apps.forecast.config import KIND as FORECASTER
+from jaxseq.apps.forecast.tutorial.config import KIND as FORECAST
 from jaxseq.apps.progress import say
 from jaxseq.apps.settings import check_seed, require_at_least
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.study import parts, small
+from jaxseq.apps.study.forecaster import of_forecaster
 from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
 from jaxseq.study.checks import check_all
@@ -32,7 +35,9 @@ class Subject:
     text: tuple[str, ...] = ()
     """Sentences for a translator, up to 8; three of its own data if none is given."""
     rows: str | None = None
-    """Rows of a forecast's series, each with the window before it: 120, or 120,125, or 120:123."""
+    """Rows of the series of a tutorial's forecast, each with the window before it: 120, or 120,125, or 120:123."""
+    series: tuple[str, ...] = ()
+    """Series of a forecaster, each with its last window, up to 8; its first three if none is named."""
     cell: str | None = None
     """Without a run: the cell to train, lstm if none is named. With one: the custom cell that it was trained with,
     module:cell or file.py:cell, whose code is run."""
@@ -53,7 +58,7 @@ class Subject:
         """
         given = self.given()
         if run is None:
-            if unfit := given.keys() & {"text", "rows"}:
+            if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
                     f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
                 )
@@ -136,13 +141,12 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         title = f"{name} on {subject.problem or 'copy'}"
     else:
         kind, title = parts.application_of(run), str(run)
+        _check_read(run, kind, subject)
         if kind == TRANSLATION:
-            if subject.rows is not None:
-                raise InputError(f"{run} is a translator, which reads --text; --rows are of a forecast's series")
             found = parts.of_translator(run, subject.text, subject.cell)
+        elif kind == FORECASTER:
+            found = of_forecaster(run, subject.series, subject.cell)
         else:
-            if subject.text:
-                raise InputError(f"{run} is a forecast, which reads --rows of its series; --text is a translator's")
             found = parts.of_forecast(run, subject.rows, subject.cell)
     words = [] if run is None else [str(run)]
     for option, value in subject.given().items():
@@ -152,6 +156,22 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         seed=subject.seed, scores=found.scores, briefly=briefly,
     )  # fmt: skip
     return data, list(found.notes)
+
+
+READS = {
+    TRANSLATION: ("a translator", "text"),
+    FORECASTER: ("a forecaster", "series"),
+    FORECAST: ("a forecast of the tutorial", "rows"),
+}
+"""What a run of each kind is, and the option that says what it reads."""
+
+
+def _check_read(run: Path, kind: str, subject: Subject) -> None:
+    """Refuse what a run of another kind reads."""
+    what, option = READS[kind]
+    for other in ("text", "series", "rows"):
+        if other != option and other in subject.given():
+            raise InputError(f"{run} is {what}, which reads --{option}; leave out --{other}")
 
 
 def study_command(
@@ -169,10 +189,10 @@ def study_command(
 
     Example: jaxseq study runs/translate --text "她在看书。" -o report.html
 
-    Example: jaxseq study runs/tutorial --rows 120:123
+    Example: jaxseq study runs/forecast
 
     Args:
-      run: Run folder of a translator, or of a forecast with a preset of the tutorial.
+      run: Run folder of a translator or a forecaster.
       subject: The sequences of a run, or a problem to train on.
       out: The page to write.
       full: Keep everything, however large the page becomes; by default at most 2 MB.
@@ -195,7 +215,7 @@ def inspect_command(
     Example: jaxseq inspect --cell gru --problem adding
 
     Args:
-      run: Run folder of a translator, or of a forecast with a preset of the tutorial.
+      run: Run folder of a translator or a forecaster.
       subject: The sequences of a run, or a problem to train on.
       units: How many units of each gate are shown, evenly over the order of their half-lives.
       sequence: Which of the sequences is shown.

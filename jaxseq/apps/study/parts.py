@@ -1,4 +1,4 @@
-"""The parts of a run that are studied: a translator's decoder and encoder, a forecast's network."""
+"""The parts of a run that are studied: a translator's decoder and encoder, the network of a tutorial's forecast."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxseq._unroll import trace
 from jaxseq.apps import run_folder, series, text
 from jaxseq.apps.custom import find_cell
+from jaxseq.apps.forecast.config import KIND as FORECASTER
 from jaxseq.apps.forecast.tutorial import model as forecasting
 from jaxseq.apps.forecast.tutorial.config import KIND as FORECAST
 from jaxseq.apps.forecast.tutorial.data import read_series, times_of
@@ -50,16 +51,15 @@ class Studied(NamedTuple):
 
 
 def application_of(run: Path) -> str:
-    """Return the application that wrote a run: a translator's KIND or a forecaster's.
+    """Return the kind of a run: a translator's, a forecaster's, or that of the tutorial's forecasters.
 
     Raises:
       InputError: if it is not a run, or one that cannot be studied.
     """
     kind = run_folder.kind_of(run)
-    if kind not in (TRANSLATION, FORECAST):
+    if kind not in (TRANSLATION, FORECASTER, FORECAST):
         raise InputError(
-            f"{run} is a {kind} run, which cannot be studied; give a translator's or one that "
-            "jaxseq forecast --preset tutorial-gru wrote"
+            f"{run} is a {kind} run, which cannot be studied; give one that jaxseq train or jaxseq forecast wrote"
         )
     return kind
 

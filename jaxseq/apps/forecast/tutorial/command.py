@@ -9,9 +9,10 @@ from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.datasets import from_anywhere
+from jaxseq.apps.forecast.report import aligned
 from jaxseq.apps.forecast.tutorial import train as training
-from jaxseq.apps.forecast.tutorial.compare import FREE
-from jaxseq.apps.forecast.tutorial.config import KIND, PRESETS, TutorialConfig
+from jaxseq.apps.forecast.tutorial.compare import FREE, naive_losses
+from jaxseq.apps.forecast.tutorial.config import FIGURES, KIND, PRESETS, TutorialConfig
 from jaxseq.apps.forecast.tutorial.data import prepare, times_of
 from jaxseq.apps.forecast.tutorial.model import forecast_on
 from jaxseq.apps.forecast.tutorial.train import Forecast, reports
@@ -92,7 +93,7 @@ def _report(config: TutorialConfig, result: Forecast, folder: Path, out: Path) -
     text = "\n".join(
         [_about(result), "", *_table(config, result), "", _against_naive(config, result), "",
          f"training loss every 10 epochs: {losses}",
-         f"test loss (scaled): {comparison.test_loss:.4f}", speed,
+         *_losses(config, result, every), speed,
          f"wrote {out}: {', '.join(sorted(path.name for path in folder.iterdir()))}"]
     )  # fmt: skip
     names = ", ".join(result.data.series.names)
@@ -101,6 +102,30 @@ def _report(config: TutorialConfig, result: Forecast, folder: Path, out: Path) -
              "losses": [r.loss for r in every], "seconds": fitted.seconds, "compile_seconds": fitted.compile_seconds,
              "season": result.data.season, "split": result.data.split}  # fmt: skip
     return Shown(facts, text)
+
+
+EPOCH = 70
+"""The last epoch whose loss the tutorial prints."""
+
+
+def _losses(config: TutorialConfig, result: Forecast, every: list[Metrics]) -> list[str]:
+    """Return lines on the losses; in the tutorial's units, next to its figures and those of naive forecasts."""
+    scaler, test, cell = result.data.scaler, result.comparison.test_loss, config.cell
+    last = next((r.loss for r in every if r.step == EPOCH), None)
+    if config.scaling != "minmax" or scaler.log or scaler.lag or last is None:
+        return [f"test loss (scaled): {test:.4f}"]
+    low, high = scaler.mean[0], scaler.mean[0] + scaler.std[0]
+    of = f" of {result.data.series.names[0]}" if len(scaler.mean) > 1 else ""
+    lines = [f"loss in units of the training rows' range{of} ({low:.6g} to {high:.6g} are 0 to 1):"]
+    rows = [["", f"training, epoch {EPOCH}", "test"], [f"{cell}, mean of {config.seeds}", f"{last:.4f}", f"{test:.4f}"]]
+    if cell in FIGURES:
+        rows.append(["the tutorial's, on a series of its own", *(f"{v:.4f}" for v in FIGURES[cell])])
+    found = naive_losses(result.data, config.window)
+    rows += [[name, *(f"{v:.4f}" for v in losses)] for name, losses in found.items()]
+    worse = [name for name, losses in found.items() if test > losses[1]]
+    lines += aligned(rows)
+    beaten = " and ".join(worse) if worse else "no naive forecast"
+    return [*lines, f"on the test part, one step ahead, the network is behind {beaten}"]
 
 
 def _draw(result: Forecast, every: list[Metrics], folder: Path) -> None:

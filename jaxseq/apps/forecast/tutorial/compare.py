@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.apps import series
+from jaxseq.apps.forecast import scores, simple
 from jaxseq.apps.forecast.tutorial.data import Prepared, Series, times_of
 from jaxseq.apps.forecast.tutorial.model import Forecaster, run_on
 
@@ -55,9 +56,9 @@ def compare(model: Forecaster, data: Prepared) -> Comparison:
     ours = {ONE_STEP: model.one_step(values, split), FREE: model.free_running(train, len(actual))}
     table = []
     for mode in (ONE_STEP, FREE):
-        for simple, by_mode in found.items():
-            table.append(_row(simple, mode, actual, by_mode[mode], train, data.season))
-        alone = [series.rmse(actual, one) for one in ours[mode]]
+        for kind, by_mode in found.items():
+            table.append(_row(kind, mode, actual, by_mode[mode], train, data.season))
+        alone = [scores.rmse(actual, one) for one in ours[mode]]
         row = _row(name, mode, actual, ours[mode].mean(0), train, data.season)
         table.append(row._replace(rmse_alone=float(np.mean(alone)), rmse_spread=float(np.std(alone))))
     lines = {f"{name}, {mode}": ours[mode].mean(0) for mode in ours}
@@ -74,13 +75,18 @@ def _simple(data: Prepared, order: int) -> dict[str, dict[str, np.ndarray]]:
     ahead = series.autoregress(weights, np.moveaxis(scaled[:, split - lag - order :], 0, 1))
     free = run_on(scaler, train, order, steps, lambda w: series.autoregress(weights, w[:, :, 0])[:, None], 1)[0]
     return {
-        "naive": {ONE_STEP: values[split - 1 : -1], FREE: series.naive(train, steps)},
+        "naive": {ONE_STEP: values[split - 1 : -1], FREE: _repeated(train, steps, 1)},
         "seasonal naive": {
             ONE_STEP: values[split - season : len(values) - season],
-            FREE: series.naive(train, steps, season),
+            FREE: _repeated(train, steps, season),
         },
         "linear autoregression": {ONE_STEP: scaler.inverse(ahead, values[split - lag : len(values) - lag]), FREE: free},
     }
+
+
+def _repeated(train: np.ndarray, steps: int, season: int) -> np.ndarray:
+    """Return the naive forecast ``[steps, D]`` of what follows: the value one season before."""
+    return simple.seasonal_naive(train, np.array([len(train) - 1]), steps, season)[0].T
 
 
 def _test_loss(model: Forecaster, data: Prepared) -> float:
@@ -90,9 +96,23 @@ def _test_loss(model: Forecaster, data: Prepared) -> float:
     return float(np.mean((model.next(inputs[:, first:]) - targets[first:]) ** 2))
 
 
+def naive_losses(data: Prepared, window: int) -> dict[str, tuple[float, float]]:
+    """Return the losses of naive forecasts of one step, in the network's units, by name: training and test part.
+
+    Of the same rows as the network's losses; for a scaler without logarithm and difference.
+    """
+    scaled, split = data.scaler.forward(data.series.values), data.split
+    found = {}
+    for name, lag in (("the last value repeated", 1), ("the value a season before", data.season)):
+        error = np.square(scaled[lag:] - scaled[:-lag])
+        begin = max(window, lag) - lag
+        found[name] = (float(error[begin : split - lag].mean()), float(error[split - lag :].mean()))
+    return found
+
+
 def _row(name: str, mode: str, actual: np.ndarray, forecast: np.ndarray, train: np.ndarray, season: int) -> Row:
-    scaled = series.mase(actual, forecast, train, season)
-    return Row(name, mode, series.rmse(actual, forecast), series.mae(actual, forecast), scaled)
+    scaled = [scores.mase(*column, season) for column in zip(actual.T, forecast.T, train.T, strict=True)]
+    return Row(name, mode, scores.rmse(actual, forecast), scores.mae(actual, forecast), float(np.mean(scaled)))
 
 
 def predictions_csv(data: Series, split: int, lines: dict[str, np.ndarray]) -> str:

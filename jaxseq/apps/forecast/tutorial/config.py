@@ -6,6 +6,7 @@ import dataclasses
 
 from jaxseq.apps.custom import check_reads_series, find_cell
 from jaxseq.apps.settings import check_seed, require, require_at_least
+from jaxseq.errors import choose
 from jaxseq.train import optimizer
 
 KIND = "forecast"
@@ -30,6 +31,8 @@ class TutorialConfig:
     """Forecast the logarithm: growth in per cent. Needs values above 0."""
     difference: bool = True
     """Forecast the change against one season before."""
+    scaling: str = "standard"
+    """standard (mean 0, standard deviation 1) or minmax (0 to 1), over the training part."""
     window: int = 12
     """Steps that the network sees before each forecast."""
     cell: str = "gru"
@@ -59,15 +62,26 @@ class TutorialConfig:
         require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
         require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
         require_at_least(0, ("season",), self)
+        choose("scaling", self.scaling, dict.fromkeys(("standard", "minmax")))
         check_reads_series(find_cell(self.cell), 1, self.hidden)
         optimizer(self.optimizer, self.learning_rate)
 
 
 _TUTORIAL = TutorialConfig(
-    test=0.3, log=False, difference=False, hidden=3, torch_init=True, epochs=80, optimizer="adam", seeds=5
+    test=0.3,
+    log=False,
+    difference=False,
+    scaling="minmax",
+    hidden=3,
+    torch_init=True,
+    epochs=80,
+    optimizer="adam",
+    seeds=5,
 )
 PRESETS: dict[str, TutorialConfig] = {
     "tutorial-lstm": dataclasses.replace(_TUTORIAL, cell="lstm", learning_rate=0.3),
     "tutorial-gru": dataclasses.replace(_TUTORIAL, cell="gru", learning_rate=0.1),
 }
 """Settings by name."""
+FIGURES = {"lstm": (0.0020, 0.0173), "gru": (0.0019, 0.0137)}
+"""The tutorial's training loss at epoch 70 and its test loss, by cell, on a series that it does not give."""

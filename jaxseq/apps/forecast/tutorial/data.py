@@ -76,7 +76,12 @@ def prepare(config: TutorialConfig) -> Prepared:
             f"{config.data} has {len(data.values)} rows; a test share of {config.test:g}, a season of {season} and a "
             f"window of {config.window} leave too few to train on. Give more rows or a shorter --window"
         )
-    return Prepared(data, split, season, Scaler.fit(data.values[:split], data.names, log=config.log, lag=lag))
+    return Prepared(
+        data,
+        split,
+        season,
+        Scaler.fit(data.values[:split], data.names, log=config.log, lag=lag, minmax=config.scaling == "minmax"),
+    )
 
 
 def times_of(data: Series) -> list[Any]:
