@@ -1,0 +1,26 @@
+"""Encoder-decoders: what one is (`Seq2Seq`), and the one that translates by default (`translator`)."""
+
+from jaxseq.affine import Affine
+from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq._decoder import Fed, FeedingCarry, FeedingParams, NormalisedParams, reader_of
+from jaxseq.seq2seq._saturation import Saturated, saturation
+from jaxseq.seq2seq._translator import Bias, TranslatorParams, log_frequencies, translator
+
+__all__ = [
+    "Affine",
+    "Bias",
+    "Encoded",
+    "Fed",
+    "FeedingCarry",
+    "FeedingParams",
+    "NormalisedParams",
+    "Saturated",
+    "Seq2Seq",
+    "TranslatorParams",
+    "check_source",
+    "log_frequencies",
+    "lookup",
+    "reader_of",
+    "saturation",
+    "translator",
+]

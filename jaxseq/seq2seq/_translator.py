@@ -1,0 +1,250 @@
+"""The model that translates by default, and its options."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._layers import Bidirectional, bidirectional, init_layers
+from jaxseq.affine import Affine
+from jaxseq.attention import Attention, additive, first_carry
+from jaxseq.cells import Cell, Dropped, gru
+from jaxseq.cells._checks import check_has_h, check_is_cell
+from jaxseq.cells._recipe import remembered
+from jaxseq.dropout import drop, keep_mask
+from jaxseq.errors import InputError, choose
+from jaxseq.initializers import normal
+from jaxseq.notation import Array, Carry, Key, Params, Tree
+from jaxseq.placement import wherever
+from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq._decoder import Fed, FeedingCarry, attended, decoder_of, deep_features, normalised, reader_of
+
+SMALL = 0.1
+"""Standard deviation of embeddings at first: rows of unit variance would saturate the gates."""
+TIES = ("none", "target", "all")
+"""What may be tied: nothing, target embedding and output matrix, or the source embedding as well."""
+
+
+class Bias(NamedTuple):
+    """The output layer of tied embeddings: ``b [Vt]`` alone."""
+
+    b: Array
+
+
+class TranslatorParams(NamedTuple):
+    """Parameters of `translator`. A field that its options leave out is None.
+
+    Fields:
+      source: ``[Vs, E]``, the source embedding; with ``tie="all"`` every embedding, and the output matrix.
+      target: ``[Vt, E]``, the target embedding; with ``tie="target"`` also the output matrix.
+      encoder: one `Bidirectional` of cell params a layer.
+      bridge: from the encoder's last states ``[B, 2H]`` to each leaf of the decoder's first carry; of a decoder in
+        layers a tuple, one for each.
+      decoder: the decoding cell's.
+      deep: from ``[h; context; y]`` to the features read out; with input feeding it is in the decoder.
+      logits: from the features to ``[B, Vt]``; its bias alone where embeddings are tied.
+    """
+
+    source: Array
+    target: Array | None
+    encoder: tuple[Bidirectional, ...]
+    bridge: Carry
+    decoder: Params
+    deep: Affine | None
+    logits: Affine | Bias
+
+
+@remembered  # equal settings are the same value
+def translator(
+    cell: Cell = gru,
+    attention: Attention = additive,
+    layers: int = 1,
+    dropout: float = 0.0,
+    *,
+    decoder_layers: int = 1,
+    residual: bool = False,
+    layer_norm: bool = False,
+    tie: Literal["none", "target", "all"] = "none",
+    input_feeding: bool = False,
+    word_dropout: float = 0.0,
+) -> Seq2Seq:
+    """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
+
+    ``init(key, source_size, target_size, *, embedding=256, hidden=256, units=None, counts=None, dtype=float32)``:
+    `units` of the attention, H by default; `counts` ``[Vt]``, how often training predicts each target token, from which
+    the logits' bias starts as `log_frequencies`. Without them it starts at 0.
+
+    Args:
+      cell: of encoder and decoder, for example `gru` or `lstm`.
+      attention: how the decoder reads the encoder's outputs.
+      layers: of the encoder.
+      dropout: the rate on both embeddings, between layers and before the logits.
+      decoder_layers: of the decoder. The lowest attends, the next gets ``[h; context]``, the top is read out.
+      residual: add the input of each layer above the lowest, of encoder and decoder, to its output.
+      layer_norm: normalise the input of every layer, of encoder and decoder.
+      tie: "target" has one matrix for target embedding and output (Press & Wolf 2017, arXiv:1608.05859), "all" one for
+        the source embedding as well, for a vocabulary that both languages share. As an embedding the matrix is scaled
+        to have the standard deviation 0.1 at first, which it has untied; as an output it has 1 / sqrt(E).
+      input_feeding: feed the decoder its last features too (Luong et al. 2015, arXiv:1508.04025, section 3.3).
+      word_dropout: the rate at which whole embeddings are dropped, of both languages (Gal & Ghahramani 2016,
+        arXiv:1512.05287, section 4.2; here each place is drawn by itself).
+
+    Raises:
+      InputError: if there is less than 1 layer, or no such tie; from init, if the cell's carry has no h, or is not all
+        of arrays ``[B, H]``, or if a shared vocabulary has two sizes.
+
+    Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
+    both directions, and tanh stands for maxout in the output layer. Layers of the decoder as in Wu et al. 2016,
+    arXiv:1609.08144, section 3, with the context for the second layer alone.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import decode
+      >>> from jaxseq.seq2seq import translator
+      >>> model = translator()
+      >>> params = model.init(jax.random.key(0), 50, 40, embedding=8, hidden=8)
+      >>> source = jnp.ones((6, 2), int)  # [S, B]
+      >>> encoded = model.encode(params, source, source > 0)
+      >>> carry, (logits, weights) = model.decode(params, encoded, jnp.ones((5, 2), int))
+      >>> logits.shape, weights.shape
+      ((5, 2, 40), (5, 2, 6))
+      >>> step = model.step(params, encoded)
+      >>> decode.greedy(step, encoded.carry, jnp.ones(2, int), eos=2, max_length=9).tokens.shape
+      (9, 2)
+    """
+    if layers < 1 or decoder_layers < 1:
+        which = "encoder" if layers < 1 else "decoder"
+        raise InputError(f"translator: the {which} needs at least 1 layer; got {min(layers, decoder_layers)}")
+    check_is_cell("translator", cell)
+    choose("tie of embeddings", tie, dict.fromkeys(TIES))
+    reads = normalised(cell) if layer_norm else cell
+    decoder = decoder_of(reads, attention, decoder_layers, residual, input_feeding)
+
+    def init(
+        key: Key,
+        source_size: int,
+        target_size: int,
+        *,
+        embedding: int = 256,
+        hidden: int = 256,
+        units: int | None = None,
+        counts: Array | None = None,
+        dtype: Any = jnp.float32,
+    ) -> TranslatorParams:
+        _check_sizes(source_size, target_size, counts, tie)
+        E, H = embedding, hidden
+        k_source, k_target, k_encoder, k_bridge, k_decoder, k_deep, k_logits = jax.random.split(key, 7)
+
+        encoder = init_layers(k_encoder, (reads,) * layers, E, H, dtype=dtype)
+        carry = reads.initial_carry(encoder[0].forward)
+        check_has_h("translator", cell, carry)
+        bridge_keys = jax.random.split(k_bridge, decoder_layers * len(carry))
+        bridges = [Affine.init(k, 2 * H, H, dtype) for k in bridge_keys]
+        bridge = tuple(type(carry)(*bridges[n::decoder_layers]) for n in range(decoder_layers))
+        logits: Affine | Bias = Affine.init(k_logits, E, target_size, dtype)
+        if counts is not None:  # from 0, features and states saturate to learn which words are common
+            logits = logits._replace(b=log_frequencies(counts).astype(dtype))
+        tied = jnp.asarray(E**-0.5, dtype)
+        spread = jnp.asarray(SMALL, dtype)
+        return TranslatorParams(
+            source=(tied if tie == "all" else spread) * normal(k_source, (source_size, E), dtype),
+            target=(
+                None
+                if tie == "all"
+                else (spread if tie == "none" else tied) * normal(k_target, (target_size, E), dtype)
+            ),
+            encoder=encoder,
+            bridge=bridge[0] if decoder_layers == 1 else bridge,
+            decoder=decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
+            deep=None if input_feeding else Affine.init(k_deep, H + 2 * H + E, E, dtype),
+            logits=logits if tie == "none" else Bias(logits.b),
+        )
+
+    def encode(params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
+        check_source(source, mask)
+        return wherever(encoded, params, source, mask, key, first=(1, 1, None), batch=source.shape[1:])
+
+    def encoded(params: TranslatorParams, source: Array, mask: Array, key: Key | None) -> Encoded:
+        keys = [None] * layers if key is None else list(jax.random.split(key, layers))
+        xs = embedded(params.source, tie == "all", source, key)
+        for n, layer in enumerate(params.encoder):
+            below = drop(keys[n], dropout, xs)
+            last, outs = bidirectional(reads, layer, below, mask=mask)
+            xs = outs + xs if residual and n else outs
+        memory = attention.remember(reader_of(params.decoder).attention, xs, mask)
+        carries = [first(bridge, last) for bridge in (params.bridge if decoder_layers > 1 else (params.bridge,))]
+        carries[0] = first_carry(attention, reader_of(params.decoder).attention, memory, carries[0])
+        rest = (None,) * (decoder_layers - 1)
+        carry: Carry = tuple(carries) if rest else carries[0]
+        if input_feeding:
+            carry = FeedingCarry(carry, jnp.zeros_like(carries[0].h, shape=(*source.shape[1:], params.source.shape[1])))
+        return Encoded((memory, *rest) if rest else memory, carry)
+
+    def first(bridge: Carry, last: Bidirectional) -> Carry:
+        """Return the first carry of a decoder's layer, from the last states of the encoder."""
+        return type(last.forward)(
+            *(
+                jnp.tanh(own(jnp.concatenate([ahead, back], axis=-1)))
+                for own, ahead, back in zip(bridge, last.forward, last.backward, strict=True)
+            )
+        )
+
+    def embedded(table: Array, scaled: bool, tokens: Array, key: Key | None) -> Array:
+        y = lookup(table, tokens)
+        if scaled:  # the matrix has the scale of an output
+            y = y * jnp.asarray(SMALL * y.shape[-1] ** 0.5, y.dtype)
+        if key is not None and word_dropout:
+            keep = keep_mask(jax.random.fold_in(key, 1), word_dropout, (*y.shape[:-1], 1), y.dtype)
+            y = y * jnp.broadcast_to(keep, y.shape)
+        return y
+
+    def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Tree:
+        y = embedded(params.source if params.target is None else params.target, tie != "none", tokens, key)
+        if key is None or not dropout or decoder_layers == 1:
+            return drop(key, dropout, y)
+        H, K = params.bridge[0][0].b.shape[0], reader_of(params.decoder).C.shape[0]
+        sizes = [H + K, *[H] * (decoder_layers - 2)]  # of what each layer but the last passes up
+        k_y, *k_above = jax.random.split(key, decoder_layers)
+        keep = [keep_mask(k, dropout, (*y.shape[:-1], size), y.dtype) for k, size in zip(k_above, sizes, strict=True)]
+        return Dropped(drop(k_y, dropout, y), tuple(keep))
+
+    def features(params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
+        found = out.features if isinstance(out, Fed) else deep_features(params.deep, out, y)
+        return drop(key, dropout, found)
+
+    def output(params: TranslatorParams) -> Affine:
+        if isinstance(params.logits, Affine):
+            return params.logits
+        return Affine((params.source if params.target is None else params.target).T, params.logits.b)
+
+    def readout(params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
+        return output(params)(features(params, out, y, key))
+
+    return Seq2Seq(init, encode, embed, decoder, readout, lambda out: attended(out).weights, features, output)
+
+
+def _check_sizes(source_size: int, target_size: int, counts: Array | None, tie: str) -> None:
+    if counts is not None and counts.shape != (target_size,):
+        raise InputError(
+            f"translator: counts must hold one number for each of the {target_size} target tokens; "
+            f"got shape {counts.shape}"
+        )
+    if tie == "all" and source_size != target_size:
+        raise InputError(
+            f"translator: tie='all' is for one vocabulary that both languages share; got {source_size} source and "
+            f"{target_size} target tokens. tie='target' ties the target embedding and the output alone"
+        )
+
+
+def log_frequencies(counts: Array) -> Array:
+    """Return ``log((counts + 1) / total)``, total being the sum of ``counts + 1``: the softmax is these frequencies.
+
+    Example:
+      >>> import numpy as np
+      >>> print(np.exp(log_frequencies(np.array([0, 2, 5]))).round(3))
+      [0.1 0.3 0.6]
+    """
+    smoothed = jnp.asarray(counts) + 1  # a token that training never predicts stays possible
+    return jnp.log(smoothed / smoothed.sum())
