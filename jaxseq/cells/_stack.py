@@ -52,8 +52,8 @@ def stack(*cells: Cell, every: bool = False) -> Cell:
     """Return the Cell that runs `cells` as layers, the first one lowest.
 
     ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one for each. Its options go to
-    every layer whose init takes them. The output is the top layer's, or with `every` a tuple with that of each layer, as
-    where an attention lower down is to be seen; the gates are a tuple, one entry for each layer.
+    every layer whose init takes them. The output is the top layer's, or with `every` a tuple with that of each layer,
+    which shows what an attention lower down did; the gates are a tuple, one entry for each layer.
     The input is that of the lowest layer, or `Dropped` for dropout between layers. Each other layer gets the
     ``features`` of the one below: its output, and of a layer with attention ``[h; context]``.
 

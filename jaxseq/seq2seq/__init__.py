@@ -4,7 +4,14 @@ from jaxseq.affine import Affine
 from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
 from jaxseq.seq2seq._decoder import Fed, FeedingCarry, FeedingParams, NormalisedParams, reader_of
 from jaxseq.seq2seq._saturation import Saturated, saturation
-from jaxseq.seq2seq._translator import Bias, TranslatorParams, log_frequencies, translator
+from jaxseq.seq2seq._translator import (
+    Bias,
+    TranslatorParams,
+    encoder_cell,
+    log_frequencies,
+    source_vectors,
+    translator,
+)  # fmt: skip
 
 __all__ = [
     "Affine",
@@ -18,9 +25,11 @@ __all__ = [
     "Seq2Seq",
     "TranslatorParams",
     "check_source",
+    "encoder_cell",
     "log_frequencies",
     "lookup",
     "reader_of",
     "saturation",
+    "source_vectors",
     "translator",
 ]

@@ -19,7 +19,16 @@ from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.placement import wherever
 from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
-from jaxseq.seq2seq._decoder import Fed, FeedingCarry, attended, decoder_of, deep_features, normalised, reader_of
+from jaxseq.seq2seq._decoder import (
+    Fed,
+    FeedingCarry,
+    NormalisedParams,
+    attended,
+    decoder_of,
+    deep_features,
+    normalised,
+    reader_of,
+)  # fmt: skip
 
 SMALL = 0.1
 """Standard deviation of embeddings at first: rows of unit variance would saturate the gates."""
@@ -146,15 +155,11 @@ def translator(
         logits: Affine | Bias = Affine.init(k_logits, E, target_size, dtype)
         if counts is not None:  # from 0, features and states saturate to learn which words are common
             logits = logits._replace(b=log_frequencies(counts).astype(dtype))
-        tied = jnp.asarray(E**-0.5, dtype)
-        spread = jnp.asarray(SMALL, dtype)
+        as_output, small = jnp.asarray(E**-0.5, dtype), jnp.asarray(SMALL, dtype)
+        target = (small if tie == "none" else as_output) * normal(k_target, (target_size, E), dtype)
         return TranslatorParams(
-            source=(tied if tie == "all" else spread) * normal(k_source, (source_size, E), dtype),
-            target=(
-                None
-                if tie == "all"
-                else (spread if tie == "none" else tied) * normal(k_target, (target_size, E), dtype)
-            ),
+            source=(as_output if tie == "all" else small) * normal(k_source, (source_size, E), dtype),
+            target=None if tie == "all" else target,
             encoder=encoder,
             bridge=bridge[0] if decoder_layers == 1 else bridge,
             decoder=decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
@@ -168,7 +173,7 @@ def translator(
 
     def encoded(params: TranslatorParams, source: Array, mask: Array, key: Key | None) -> Encoded:
         keys = [None] * layers if key is None else list(jax.random.split(key, layers))
-        xs = embedded(params.source, tie == "all", source, key)
+        xs = drop_words(key, source_vectors(params, source))
         for n, layer in enumerate(params.encoder):
             below = drop(keys[n], dropout, xs)
             last, outs = bidirectional(reads, layer, below, mask=mask)
@@ -191,17 +196,15 @@ def translator(
             )
         )
 
-    def embedded(table: Array, scaled: bool, tokens: Array, key: Key | None) -> Array:
-        y = lookup(table, tokens)
-        if scaled:  # the matrix has the scale of an output
-            y = y * jnp.asarray(SMALL * y.shape[-1] ** 0.5, y.dtype)
-        if key is not None and word_dropout:
-            keep = keep_mask(jax.random.fold_in(key, 1), word_dropout, (*y.shape[:-1], 1), y.dtype)
-            y = y * jnp.broadcast_to(keep, y.shape)
-        return y
+    def drop_words(key: Key | None, y: Array) -> Array:
+        if key is None or not word_dropout:
+            return y
+        keep = keep_mask(jax.random.fold_in(key, 1), word_dropout, (*y.shape[:-1], 1), y.dtype)
+        return y * jnp.broadcast_to(keep, y.shape)
 
     def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Tree:
-        y = embedded(params.source if params.target is None else params.target, tie != "none", tokens, key)
+        table = params.source if params.target is None else params.target
+        y = drop_words(key, _vectors(table, tie != "none", tokens))
         if key is None or not dropout or decoder_layers == 1:
             return drop(key, dropout, y)
         H, K = params.bridge[0][0].b.shape[0], reader_of(params.decoder).C.shape[0]
@@ -211,8 +214,10 @@ def translator(
         return Dropped(drop(k_y, dropout, y), tuple(keep))
 
     def features(params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
-        found = out.features if isinstance(out, Fed) else deep_features(params.deep, out, y)
-        return drop(key, dropout, found)
+        if isinstance(out, Fed):  # the loop has computed them
+            return drop(key, dropout, out.features)
+        assert params.deep is not None
+        return drop(key, dropout, deep_features(params.deep, out, y))
 
     def output(params: TranslatorParams) -> Affine:
         if isinstance(params.logits, Affine):
@@ -223,6 +228,22 @@ def translator(
         return output(params)(features(params, out, y, key))
 
     return Seq2Seq(init, encode, embed, decoder, readout, lambda out: attended(out).weights, features, output)
+
+
+def source_vectors(params: TranslatorParams, tokens: Array) -> Array:
+    """Return the embeddings ``[..., E]`` of source tokens, which the encoder reads."""
+    return _vectors(params.source, params.target is None, tokens)
+
+
+def encoder_cell(cell: Cell, params: TranslatorParams) -> Cell:
+    """Return the cell that these params of the encoder are for: the translator's, its input normalised or not."""
+    return normalised(cell) if isinstance(params.encoder[0].forward, NormalisedParams) else cell
+
+
+def _vectors(table: Array, tied: bool, tokens: Array) -> Array:
+    """Return embeddings; a table that is the output matrix as well has an output's scale, and gets an embedding's."""
+    y = lookup(table, tokens)
+    return y * jnp.asarray(SMALL * y.shape[-1] ** 0.5, y.dtype) if tied else y
 
 
 def _check_sizes(source_size: int, target_size: int, counts: Array | None, tie: str) -> None:
