@@ -162,7 +162,8 @@ def test_the_wrappers_are_their_equations():
 @pytest.mark.parametrize("options", OPTIONS[-1:], ids=IDS[-1:])
 def test_models_export_for_any_size_and_decoders_pickle(options):
     model, params = made(dropout=0.3, **options)
-    assert pickle.loads(pickle.dumps(model.decoder)) == model.decoder
+    again = pickle.loads(pickle.dumps(model))
+    assert again.decoder == model.decoder and again.step(params, encoded(again, params)) is not None
     assert translator(gru, additive, dropout=0.3, **options) is model
 
     def run(params, source, inputs):

@@ -128,10 +128,40 @@ def translator(
         raise InputError(f"translator: the {which} needs at least 1 layer; got {min(layers, decoder_layers)}")
     check_is_cell("translator", cell)
     choose("tie of embeddings", tie, dict.fromkeys(TIES))
-    reads = normalised(cell) if layer_norm else cell
-    decoder = decoder_of(reads, attention, decoder_layers, residual, input_feeding)
+    built = _Translator(
+        cell, attention, layers, dropout, decoder_layers, residual, layer_norm, tie, input_feeding, word_dropout
+    )
+    return Seq2Seq(
+        built.init, built.encode, built.embed, built.decoder, built.readout, weights_of, built.features, built.output
+    )
+
+
+class _Translator(NamedTuple):
+    """The options of `translator`, and as methods the functions of the `Seq2Seq`, which so can be pickled."""
+
+    cell: Cell
+    attention: Attention
+    layers: int
+    dropout: float
+    decoder_layers: int
+    residual: bool
+    layer_norm: bool
+    tie: str
+    input_feeding: bool
+    word_dropout: float
+
+    @property
+    def reads(self) -> Cell:
+        """The cell of every layer, its input normalised or not."""
+        return normalised(self.cell) if self.layer_norm else self.cell
+
+    @property
+    def decoder(self) -> Cell:
+        """The decoding Cell."""
+        return decoder_of(self.reads, self.attention, self.decoder_layers, self.residual, self.input_feeding)
 
     def init(
+        self,
         key: Key,
         source_size: int,
         target_size: int,
@@ -142,51 +172,54 @@ def translator(
         counts: Array | None = None,
         dtype: Any = jnp.float32,
     ) -> TranslatorParams:
-        _check_sizes(source_size, target_size, counts, tie)
+        _check_sizes(source_size, target_size, counts, self.tie)
         E, H = embedding, hidden
         k_source, k_target, k_encoder, k_bridge, k_decoder, k_deep, k_logits = jax.random.split(key, 7)
 
-        encoder = init_layers(k_encoder, (reads,) * layers, E, H, dtype=dtype)
-        carry = reads.initial_carry(encoder[0].forward)
-        check_has_h("translator", cell, carry)
-        bridge_keys = jax.random.split(k_bridge, decoder_layers * len(carry))
+        encoder = init_layers(k_encoder, (self.reads,) * self.layers, E, H, dtype=dtype)
+        carry = self.reads.initial_carry(encoder[0].forward)
+        check_has_h("translator", self.cell, carry)
+        bridge_keys = jax.random.split(k_bridge, self.decoder_layers * len(carry))
         bridges = [Affine.init(k, 2 * H, H, dtype) for k in bridge_keys]
-        bridge = tuple(type(carry)(*bridges[n::decoder_layers]) for n in range(decoder_layers))
+        bridge = tuple(type(carry)(*bridges[n :: self.decoder_layers]) for n in range(self.decoder_layers))
         logits: Affine | Bias = Affine.init(k_logits, E, target_size, dtype)
         if counts is not None:  # from 0, features and states saturate to learn which words are common
             logits = logits._replace(b=log_frequencies(counts).astype(dtype))
         as_output, small = jnp.asarray(E**-0.5, dtype), jnp.asarray(SMALL, dtype)
-        target = (small if tie == "none" else as_output) * normal(k_target, (target_size, E), dtype)
+        target = (small if self.tie == "none" else as_output) * normal(k_target, (target_size, E), dtype)
         return TranslatorParams(
-            source=(as_output if tie == "all" else small) * normal(k_source, (source_size, E), dtype),
-            target=None if tie == "all" else target,
+            source=(as_output if self.tie == "all" else small) * normal(k_source, (source_size, E), dtype),
+            target=None if self.tie == "all" else target,
             encoder=encoder,
-            bridge=bridge[0] if decoder_layers == 1 else bridge,
-            decoder=decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
-            deep=None if input_feeding else Affine.init(k_deep, H + 2 * H + E, E, dtype),
-            logits=logits if tie == "none" else Bias(logits.b),
+            bridge=bridge[0] if self.decoder_layers == 1 else bridge,
+            decoder=self.decoder.init(k_decoder, E, H, value_size=2 * H, units=units or H, dtype=dtype),
+            deep=None if self.input_feeding else Affine.init(k_deep, H + 2 * H + E, E, dtype),
+            logits=logits if self.tie == "none" else Bias(logits.b),
         )
 
-    def encode(params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
+    def encode(self, params: TranslatorParams, source: Array, mask: Array, key: Key | None = None) -> Encoded:
         check_source(source, mask)
-        return wherever(encoded, params, source, mask, key, first=(1, 1, None), batch=source.shape[1:])
+        return wherever(self.encoded, params, source, mask, key, first=(1, 1, None), batch=source.shape[1:])
 
-    def encoded(params: TranslatorParams, source: Array, mask: Array, key: Key | None) -> Encoded:
-        keys = [None] * layers if key is None else list(jax.random.split(key, layers))
-        xs = drop_words(key, source_vectors(params, source))
+    def encoded(self, params: TranslatorParams, source: Array, mask: Array, key: Key | None) -> Encoded:
+        keys = [None] * self.layers if key is None else list(jax.random.split(key, self.layers))
+        xs = self.drop_words(key, source_vectors(params, source))
         for n, layer in enumerate(params.encoder):
-            below = drop(keys[n], dropout, xs)
-            last, outs = bidirectional(reads, layer, below, mask=mask)
-            xs = outs + xs if residual and n else outs
-        memory = attention.remember(reader_of(params.decoder).attention, xs, mask)
-        carries = [first(bridge, last) for bridge in (params.bridge if decoder_layers > 1 else (params.bridge,))]
-        carries[0] = first_carry(attention, reader_of(params.decoder).attention, memory, carries[0])
-        rest = (None,) * (decoder_layers - 1)
+            below = drop(keys[n], self.dropout, xs)
+            last, outs = bidirectional(self.reads, layer, below, mask=mask)
+            xs = outs + xs if self.residual and n else outs
+        memory = self.attention.remember(reader_of(params.decoder).attention, xs, mask)
+        carries = [
+            self.first(bridge, last) for bridge in (params.bridge if self.decoder_layers > 1 else (params.bridge,))
+        ]
+        carries[0] = first_carry(self.attention, reader_of(params.decoder).attention, memory, carries[0])
+        rest = (None,) * (self.decoder_layers - 1)
         carry: Carry = tuple(carries) if rest else carries[0]
-        if input_feeding:
+        if self.input_feeding:
             carry = FeedingCarry(carry, jnp.zeros_like(carries[0].h, shape=(*source.shape[1:], params.source.shape[1])))
         return Encoded((memory, *rest) if rest else memory, carry)
 
+    @staticmethod
     def first(bridge: Carry, last: Bidirectional) -> Carry:
         """Return the first carry of a decoder's layer, from the last states of the encoder."""
         return type(last.forward)(
@@ -196,38 +229,44 @@ def translator(
             )
         )
 
-    def drop_words(key: Key | None, y: Array) -> Array:
-        if key is None or not word_dropout:
+    def drop_words(self, key: Key | None, y: Array) -> Array:
+        if key is None or not self.word_dropout:
             return y
-        keep = keep_mask(jax.random.fold_in(key, 1), word_dropout, (*y.shape[:-1], 1), y.dtype)
+        keep = keep_mask(jax.random.fold_in(key, 1), self.word_dropout, (*y.shape[:-1], 1), y.dtype)
         return y * jnp.broadcast_to(keep, y.shape)
 
-    def embed(params: TranslatorParams, tokens: Array, key: Key | None = None) -> Tree:
+    def embed(self, params: TranslatorParams, tokens: Array, key: Key | None = None) -> Tree:
         table = params.source if params.target is None else params.target
-        y = drop_words(key, _vectors(table, tie != "none", tokens))
-        if key is None or not dropout or decoder_layers == 1:
-            return drop(key, dropout, y)
+        y = self.drop_words(key, _vectors(table, self.tie != "none", tokens))
+        if key is None or not self.dropout or self.decoder_layers == 1:
+            return drop(key, self.dropout, y)
         H, K = params.bridge[0][0].b.shape[0], reader_of(params.decoder).C.shape[0]
-        sizes = [H + K, *[H] * (decoder_layers - 2)]  # of what each layer but the last passes up
-        k_y, *k_above = jax.random.split(key, decoder_layers)
-        keep = [keep_mask(k, dropout, (*y.shape[:-1], size), y.dtype) for k, size in zip(k_above, sizes, strict=True)]
-        return Dropped(drop(k_y, dropout, y), tuple(keep))
+        sizes = [H + K, *[H] * (self.decoder_layers - 2)]  # of what each layer but the last passes up
+        k_y, *k_above = jax.random.split(key, self.decoder_layers)
+        keep = [
+            keep_mask(k, self.dropout, (*y.shape[:-1], size), y.dtype) for k, size in zip(k_above, sizes, strict=True)
+        ]
+        return Dropped(drop(k_y, self.dropout, y), tuple(keep))
 
-    def features(params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
+    def features(self, params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
         if isinstance(out, Fed):  # the loop has computed them
-            return drop(key, dropout, out.features)
+            return drop(key, self.dropout, out.features)
         assert params.deep is not None
-        return drop(key, dropout, deep_features(params.deep, out, y))
+        return drop(key, self.dropout, deep_features(params.deep, out, y))
 
+    @staticmethod
     def output(params: TranslatorParams) -> Affine:
         if isinstance(params.logits, Affine):
             return params.logits
         return Affine((params.source if params.target is None else params.target).T, params.logits.b)
 
-    def readout(params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
-        return output(params)(features(params, out, y, key))
+    def readout(self, params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
+        return self.output(params)(self.features(params, out, y, key))
 
-    return Seq2Seq(init, encode, embed, decoder, readout, lambda out: attended(out).weights, features, output)
+
+def weights_of(out: Tree) -> Array:
+    """Return the attention weights in an output of the decoder."""
+    return attended(out).weights
 
 
 def source_vectors(params: TranslatorParams, tokens: Array) -> Array:

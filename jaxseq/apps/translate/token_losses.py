@@ -36,12 +36,11 @@ def token_losses(
       forced: as `Seq2Seq.decode` takes it.
       key: for dropout and for the sampled words; None for the whole softmax without dropout.
     """
-    k_decode, k_sample = (None, None) if key is None else jax.random.split(key)
-    _, (features, weights) = model.decode_features(params, encoded, batch.inputs, forced, k_decode)
+    _, (features, weights) = model.decode_features(params, encoded, batch.inputs, forced, key)
     assert model.output is not None
     W, b = model.output(params)
-    if config.sampled and k_sample is not None:
-        negatives = losses.draw_negatives(k_sample, config.sampled, W.shape[-1])
+    if config.sampled and key is not None:
+        negatives = losses.draw_negatives(jax.random.fold_in(key, 2), config.sampled, W.shape[-1])
         loss = nll = losses.sampled_loss(features, W, b, batch.targets, negatives)
     else:
         loss, nll = losses.output_loss(features, W, b, batch.targets, config.label_smoothing)
