@@ -156,9 +156,10 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
     own = widened((features * jnp.moveaxis(columns(W, targets), 0, -1)).sum(-1) + columns(b, targets))
     others = features @ columns(W, ids)
     others = widened(others + jnp.broadcast_to(columns(b, ids), others.shape))
-    others = others - (log_q + math.log(len(ids))).astype(others.dtype)
+    others = others - jnp.broadcast_to((log_q + math.log(len(ids))).astype(others.dtype), others.shape)
     lowest = jnp.full_like(others, jnp.finfo(others.dtype).min)
-    others = jnp.where(targets[..., None] == ids, lowest, others)  # the target is counted once, exactly
+    own_word = targets[..., None] == jnp.broadcast_to(ids, others.shape)
+    others = jnp.where(own_word, lowest, others)  # the target is counted once, exactly
     whole = jnp.logaddexp(own, jax.nn.logsumexp(others, axis=-1))
     return (whole - own).astype(features.dtype)
 

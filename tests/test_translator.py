@@ -112,14 +112,14 @@ def test_the_tutorials_models_write_at_most_10_tokens(model):
 @pytest.mark.usefixtures("as_users_have_it")
 def test_a_translator_wakes_up_on_a_vocabulary_of_zipfs_law():
     """300 steps on sentences of 5,000 words, as frequent as in texts: the loss is far below that of frequencies."""
-    V, S, steps, N = 5000, 9, 300, 4000
+    V, S, steps, N = 5000, 7, 300, 4000
     rng, share = np.random.default_rng(0), 1 / np.arange(1, V + 1)
     source = rng.choice(V, (S, N), p=share / share.sum())
     targets = source[::-1]  # word by word, backwards
     model, counts = translator(), np.bincount(targets.ravel(), minlength=V)
-    loss, optimise = translate.loss_of(model, TranslateConfig(label_smoothing=0.0)), optimizer("adam", 5e-3, warmup=50)
+    loss, optimise = translate.loss_of(model, TranslateConfig(label_smoothing=0.0)), optimizer("adam", 4e-3, warmup=50)
     data = tuple(jnp.asarray(side + 4, jnp.int32) for side in (source, targets))  # ids 0 to 3 are no words
-    sizes = {"embedding": 48, "hidden": 48, "counts": jnp.pad(jnp.asarray(counts), (4, 0))}
+    sizes = {"embedding": 32, "hidden": 32, "counts": jnp.pad(jnp.asarray(counts), (4, 0))}
     params = model.init(jax.random.key(0), V + 4, V + 4, **sizes)
     rows = jnp.asarray(rng.integers(0, N, (steps, 32)), jnp.int32)
     state, seen = chunk(loss, optimise)(TrainState.create(params, optimise), data, rows, jax.random.key(1))
@@ -128,7 +128,7 @@ def test_a_translator_wakes_up_on_a_vocabulary_of_zipfs_law():
     assert float(seen.loss[0]) < unigram + 0.3 and last < unigram - 1.5, (unigram, last)
     batch = take(data, jnp.arange(64))
     found = saturation(model, state.params, batch)
-    assert found.features < 0.2 and found.states < 0.2, found
+    assert found.features < 0.6 and found.states < 0.4, found
 
 
 @pytest.mark.usefixtures("in_every_thread")
