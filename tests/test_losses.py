@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxseq import InputError, forcing, losses, problems, regularisers
+from jaxseq.jaxprs import equations
 
 T, B, V = 5, 3, 7
 rng = np.random.default_rng(0)
@@ -129,3 +130,65 @@ def test_forcing_is_drawn_per_step_or_per_sequence():
     by_row = np.asarray(forcing.draw(key, jnp.float32(0.3), (200, 100), "sequence"))
     assert abs(by_step.mean() - 0.3) < 0.02 and by_step.any(0).all()
     assert (by_row == by_row[0]).all() and 0.1 < by_row[0].mean() < 0.5
+
+
+def an_output_layer(V: int = 6):
+    keys = jax.random.split(jax.random.key(3), 4)
+    shapes = ((7, 3, 4), (4, V), (V,))
+    layer = [jax.random.normal(k, shape, jnp.float64) for k, shape in zip(keys[:3], shapes, strict=True)]
+    return *layer, jax.random.randint(keys[3], (7, 3), 0, V)
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, None])
+def test_blocks_of_steps_have_the_loss_and_gradient_of_the_whole(block):
+    *layer, words = an_output_layer()
+
+    def whole(x, W, b):
+        logits = x @ W + b[None, None]
+        return losses.cross_entropy(logits, words, 0.2), losses.cross_entropy(logits, words)
+
+    def blocks(x, W, b):
+        return losses.output_loss(x, W, b, words, 0.2, block)
+
+    for got, want in zip(blocks(*layer), whole(*layer), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+    pull = lambda loss: jax.grad(lambda *a: (loss(*a)[0] ** 2).sum() + loss(*a)[1].sum(), (0, 1, 2))(*layer)  # noqa: E731
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), pull(blocks), pull(whole))
+    with pytest.raises(InputError, match="output_loss: targets"):
+        losses.output_loss(*layer, words.at[0, 0].set(6), block=block)
+
+
+def test_logits_of_a_large_vocabulary_are_never_held_at_once():
+    T, B, F, V = 24, 16, 4, 40_000
+    like = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((T, B, F), (F, V), (V,))]
+    words = jax.ShapeDtypeStruct((T, B), jnp.int32)
+    gradient = jax.grad(lambda x, W, b, t: losses.output_loss(x, W, b, t)[0].sum(), (0, 1, 2))
+    shapes = {out.aval.shape for eqn in equations(jax.make_jaxpr(gradient)(*like, words).jaxpr) for out in eqn.outvars}
+    assert max(np.prod(shape) for shape in shapes if shape) <= losses.BLOCK < T * B * V
+
+
+def test_the_sampled_sum_is_right_on_average_and_the_loss_of_many_words_is_the_whole():
+    *layer, words = an_output_layer()
+    x, W, b = layer
+    logits = np.asarray(x @ W + b[None, None])
+    target = np.take_along_axis(logits, np.asarray(words)[..., None], -1)[..., 0]
+    drawn = losses.draw_negatives(jax.random.key(0), 20_000, 6)
+    k = np.arange(6)
+    q = np.log((k + 2) / (k + 1)) / np.log(7)  # Zipf's law as it is written down
+    np.testing.assert_allclose(np.bincount(drawn.ids, minlength=6) / 20_000, q, atol=0.01)
+    np.testing.assert_allclose(drawn.log_q, np.log(q)[drawn.ids], rtol=1e-5)
+
+    expected = np.zeros((7, 3))  # over all that one draw can be
+    for word in range(6):
+        one = losses.Negatives(jnp.array([word]), jnp.log(jnp.array([q[word]])))
+        expected += q[word] * np.exp(losses.sampled_loss(*layer, words, one) + target)
+    np.testing.assert_allclose(expected, np.exp(logits).sum(-1), rtol=1e-12)
+
+    both = [
+        jax.value_and_grad(lambda *a, of=of: of(*a).sum(), (0, 1, 2))(*layer)
+        for of in (
+            lambda *a: losses.sampled_loss(*a, words, drawn),
+            lambda x, W, b: losses.cross_entropy(x @ W + b[None, None], words),
+        )
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.02, atol=0.05), *both)

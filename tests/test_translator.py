@@ -12,9 +12,11 @@ from jaxseq.affine import Affine
 from jaxseq.apps.text import EOS, Vocabulary
 from jaxseq.apps.translate import model as translating, train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
-from jaxseq.apps.translate.data import preparations
+from jaxseq.apps.translate.data import Batch, preparations, take
+from jaxseq.apps.translate.token_losses import saturation, token_losses
 from jaxseq.errors import InputError
 from jaxseq.seq2seq import translator
+from jaxseq.train import TrainState, chunk, optimizer
 
 PAIRS = [("i see a dog", "我看狗"), ("you see a dog", "你看狗"), ("you hear", "你听"), ("i see a fish now", "我看鱼")]
 STILL = {"steps": 1, "batch": 2, "validation": 0.0, "learning_rate": 1e-30, "embedding": 4, "hidden": 4}
@@ -105,3 +107,61 @@ def test_the_tutorials_models_write_at_most_10_tokens(model):
     alone, among = tutorials.translate(["你听他"]), tutorials.translate(["你听他", *neighbours])
     assert alone[0].target_tokens == among[0].target_tokens
     assert [len(each.target_tokens) for each in among] == [10] * len(among)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_a_translator_wakes_up_on_a_vocabulary_of_zipfs_law():
+    """300 steps on sentences of 5,000 words, as frequent as in texts: the loss is far below that of frequencies."""
+    V, S, steps, N = 5000, 7, 300, 4000
+    rng, share = np.random.default_rng(0), 1 / np.arange(1, V + 1)
+    source = rng.choice(V, (S, N), p=share / share.sum())
+    targets = source[::-1]  # word by word, backwards
+    model, counts = translator(), np.bincount(targets.ravel(), minlength=V)
+    loss, optimise = translate.loss_of(model, TranslateConfig(label_smoothing=0.0)), optimizer("adam", 4e-3, warmup=50)
+    data = tuple(jnp.asarray(side + 4, jnp.int32) for side in (source, targets))  # ids 0 to 3 are no words
+    sizes = {"embedding": 32, "hidden": 32, "counts": jnp.pad(jnp.asarray(counts), (4, 0))}
+    params = model.init(jax.random.key(0), V + 4, V + 4, **sizes)
+    rows = jnp.asarray(rng.integers(0, N, (steps, 32)), jnp.int32)
+    state, seen = chunk(loss, optimise)(TrainState.create(params, optimise), data, rows, jax.random.key(1))
+    unigram = -np.sum(counts[counts > 0] / counts.sum() * np.log(counts[counts > 0] / counts.sum()))
+    last = float(seen.loss[-20:].mean())
+    assert float(seen.loss[0]) < unigram + 0.3 and last < unigram - 1.5, (unigram, last)
+    batch = take(data, jnp.arange(64))
+    found = saturation(model, state.params, batch)
+    assert found.features < 0.6 and found.states < 0.4, found
+
+
+@pytest.mark.usefixtures("in_every_thread")
+def test_options_of_the_model_are_trained_saved_and_loaded(tmp_path):
+    options = {"decoder_layers": 2, "layers": 2, "residual": True, "layer_norm": True, "tie": "target"}
+    losses = {"input_feeding": True, "sampled": 3, "coverage_loss": 1.0, "word_dropout": 0.1}
+    config = TranslateConfig(data=str(tmp_path / "pairs.tsv"), buckets=1, **STILL, **options, **losses)
+    model = started(tmp_path, config)
+    assert model.config == config and len(model.params.bridge) == 2
+    done = model.translate(["我看狗"])[0]
+    assert done.weights.shape == (len(done.target_tokens), 4) and done.weights[0].sum() == pytest.approx(1, abs=1e-5)
+    tokens, gates, _ = model.gates("我看狗")
+    assert len(tokens) == len(gates["z"]) == 4
+
+
+def test_coverage_and_sampled_words_enter_what_is_minimised():
+    batch = Batch(jnp.full((4, 2), 4), jnp.full((3, 2), 1), jnp.full((3, 2), 5))
+    config = TranslateConfig(coverage_loss=2.0)
+    model = config.build()
+    params = model.init(jax.random.key(0), 9, 9, embedding=4, hidden=4)
+    encoded = model.encode(params, batch.source, batch.source != 0)
+    loss, nll = token_losses(model, config, params, encoded, batch)
+    plain = token_losses(model, dataclasses.replace(config, coverage_loss=0.0), params, encoded, batch)
+    _, (logits, weights) = model.decode(params, encoded, batch.inputs)
+    before = np.cumsum(weights, 0) - np.asarray(weights)
+    np.testing.assert_allclose(loss - plain[0], 2 * np.minimum(weights, before).sum(-1), atol=1e-6)
+    np.testing.assert_array_equal(nll, plain[1])
+    np.testing.assert_allclose(nll, -jax.nn.log_softmax(logits)[..., 5], rtol=1e-6)
+    sampled = dataclasses.replace(config, coverage_loss=0.0, sampled=3000)
+    drawn, _ = token_losses(model, sampled, params, encoded, batch, key=jax.random.key(0))
+    np.testing.assert_allclose(drawn, nll, rtol=0.1)
+    np.testing.assert_array_equal(token_losses(model, sampled, params, encoded, batch)[1], nll)  # validation
+    for settings in ({"sampled": 3}, {"coverage_loss": 1.0}):
+        with pytest.raises(InputError, match="0 with the tutorial's models"):
+            dataclasses.replace(PRESETS["tutorial-attention"], **settings).check()
+    assert not TranslateConfig().notes(20_000) and "20,001 words" in TranslateConfig().notes(20_001)[0]

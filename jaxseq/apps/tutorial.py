@@ -83,12 +83,27 @@ def _plain_embed(params: PlainParams, tokens: Array, key: Key | None = None) -> 
     return jax.nn.relu(lookup(params.target, tokens))
 
 
+def _plain_features(params: PlainParams, out: Array, y: Array, key: Key | None = None) -> Array:
+    return out
+
+
 def _plain_readout(params: PlainParams, out: Array, y: Array, key: Key | None = None) -> Array:
     return params.logits(out)
 
 
+def _output(params: Any) -> Affine:
+    return params.logits
+
+
 plain = Seq2Seq(
-    _init_of(PlainParams, _torch_gru), _plain_encode, _plain_embed, gru, _plain_readout, lambda out: out[..., :0]
+    _init_of(PlainParams, _torch_gru),
+    _plain_encode,
+    _plain_embed,
+    gru,
+    _plain_readout,
+    lambda out: out[..., :0],
+    _plain_features,
+    _output,
 )
 """GRU encoder, GRU decoder, nothing between them but the last state; embedding, relu, GRU, linear."""
 
@@ -174,7 +189,10 @@ def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     def embed(params: AttentiveParams, tokens: Array, key: Key | None = None) -> Array:
         return drop(key, dropout, lookup(params.target, tokens))
 
+    def features(params: AttentiveParams, out: Attended, y: Array, key: Key | None = None) -> Array:
+        return out.h
+
     def readout(params: AttentiveParams, out: Attended, y: Array, key: Key | None = None) -> Array:
         return params.logits(out.h)
 
-    return Seq2Seq(init, encode, embed, attentive_cell, readout, lambda out: out.weights)
+    return Seq2Seq(init, encode, embed, attentive_cell, readout, lambda out: out.weights, features, _output)

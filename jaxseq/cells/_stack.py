@@ -33,12 +33,27 @@ class Dropped(NamedTuple):
     keep: tuple[Array, ...]
 
 
+class StackTerms(NamedTuple):
+    """Input terms of a stack: those of its lowest layer, and what the layers above need of the input.
+
+    Fields:
+      lowest: the lowest layer's ``wx``.
+      keep: as in `Dropped`; None without dropout.
+      times: the input's times, if a layer above takes them.
+    """
+
+    lowest: Tree
+    keep: tuple[Array, ...] | None
+    times: Tree
+
+
 @made
-def stack(*cells: Cell) -> Cell:
+def stack(*cells: Cell, every: bool = False) -> Cell:
     """Return the Cell that runs `cells` as layers, the first one lowest.
 
     ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one for each. Its options go to
-    every layer whose init takes them. The output is the top layer's; the gates are a tuple, one entry for each layer.
+    every layer whose init takes them. The output is the top layer's, or with `every` a tuple with that of each layer,
+    which shows what an attention lower down did; the gates are a tuple, one entry for each layer.
     The input is that of the lowest layer, or `Dropped` for dropout between layers. Each other layer gets the
     ``features`` of the one below: its output, and of a layer with attention ``[h; context]``.
 
@@ -92,7 +107,7 @@ def stack(*cells: Cell) -> Cell:
         x, keep = x if isinstance(x, Dropped) else (x, None)
         times: Tree = x if isinstance(x, Stamped | Spaced) and timed else None
         times = None if times is None else times._replace(x=None)  # the layers above have their own x
-        return cells[0].input_terms(_of_layers(params)[0], x), keep, times
+        return StackTerms(cells[0].input_terms(_of_layers(params)[0], x), keep, times)
 
     def hidden_terms(params: Params, carry: Carry) -> Tree:
         return tuple(c.hidden_terms(p, k) for c, p, k in zip(cells, _of_layers(params), carry, strict=True))
@@ -101,7 +116,7 @@ def stack(*cells: Cell) -> Cell:
         params = _of_layers(params)
         wx, keep, times = wx
         new, out, named = cells[0].equations(params[0], carry[0], wx, uh[0])
-        carries, all_gates = [new], [named]
+        carries, outs, all_gates = [new], [out], [named]
         for layer in range(1, len(cells)):
             below = cells[layer - 1].features(out)
             below = below if keep is None else below * keep[layer - 1]
@@ -110,8 +125,9 @@ def stack(*cells: Cell) -> Cell:
             wx = cells[layer].input_terms(params[layer], x)
             new, out, named = cells[layer].equations(params[layer], carry[layer], wx, uh[layer])
             carries.append(new)
+            outs.append(out)
             all_gates.append(named)
-        return tuple(carries), out, tuple(all_gates)
+        return tuple(carries), tuple(outs) if every else out, tuple(all_gates)
 
     def remember(params: Params, values: Array | None, mask: Array | None = None) -> Tree:
         pairs = zip(cells, params, strict=True)
@@ -129,7 +145,7 @@ def stack(*cells: Cell) -> Cell:
         spatial=max(c.spatial for c in cells),
         lift=cells[0].lift,
         layers=cells,
-        features=cells[-1].features,
+        features=(lambda outs: cells[-1].features(outs[-1])) if every else cells[-1].features,
         remember=remember if any(c.remember for c in cells) else None,
     )
 

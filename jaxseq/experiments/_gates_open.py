@@ -91,10 +91,12 @@ def of_translator(settings: Settings) -> GatesOverTraining:
     model, corpus = translator(lstm, additive, dropout=DROPOUT), data.corpus(settings.max_tokens)
     sources, targets = map(jnp.asarray, corpus.train)
     held = jnp.asarray(corpus.held.source[:, :HELD])
+    # the words' frequencies in the bias: learnt through the features, they saturate the gates that are looked at
+    counts = jnp.bincount(targets[targets != PAD], length=corpus.target_size)
 
     def init(key: Key) -> Params:
         sizes = {"embedding": settings.hidden, "hidden": settings.hidden}
-        return model.init(key, corpus.source_size, corpus.target_size, **sizes)
+        return model.init(key, corpus.source_size, corpus.target_size, **sizes, counts=counts)
 
     def loss(params: Params, key: Key) -> Array:
         k_rows, k_encode, k_decode = jax.random.split(key, 3)

@@ -14,7 +14,7 @@ from jaxseq._layers import Bidirectional
 from jaxseq.apps.tutorial import AttentiveCellParams, AttentiveParams, PlainParams, attentive, plain
 from jaxseq.attention import AdditiveParams, AttentionCellParams, PositionalParams, additive
 from jaxseq.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams, gru, lstm
-from jaxseq.seq2seq import Affine, TranslatorParams, translator
+from jaxseq.seq2seq import Affine, Bias, FeedingParams, TranslatorParams, translator
 
 PAD, EOS, SOS = 0, 1, 2
 
@@ -199,6 +199,87 @@ def test_translator(cell, layers: int, forcing: str) -> None:
     agree(logits, want_logits.detach(), "logits")
     agree(weights, want_weights.detach(), "attention weights")
     compare(loss, params, want, translator_params(module, layers, gradient))
+
+
+# --- a decoder in layers, with input feeding and tied embeddings ------------------------------------------------------
+
+
+class Layered(nn.Module):
+    """Two GRU layers to encode, three to decode: attention below, residual above, features fed back, one matrix."""
+
+    def __init__(self, Vs: int, Vt: int, E: int, H: int) -> None:
+        super().__init__()
+        self.E, self.H = E, H
+        self.source, self.target = nn.Embedding(Vs, E), nn.Embedding(Vt, E)
+        self.encoder = nn.ModuleList(nn.GRU(D, H, bidirectional=True) for D in (E, 2 * H))
+        self.bridge = nn.ModuleList(nn.Linear(2 * H, H) for _ in range(3))
+        self.attention = Bahdanau(H, 2 * H, H)
+        self.decoder = nn.ModuleList(nn.GRUCell(D, H) for D in (E + 2 * H + E, 3 * H, H))
+        self.deep = nn.Linear(3 * H + E, E)
+        self.bias = nn.Parameter(torch.randn(Vt))
+
+    def forward(self, source, lengths, inputs):
+        xs = self.source(source)
+        for n, layer in enumerate(self.encoder):
+            packed = nn.utils.rnn.pack_padded_sequence(xs, lengths, enforce_sorted=False)
+            outs, last = layer(packed)
+            outs = nn.utils.rnn.pad_packed_sequence(outs, total_length=len(source))[0]
+            xs = outs + xs if n else outs
+        values, last = xs.transpose(0, 1), torch.cat([last[0], last[1]], -1)
+        mask = torch.arange(len(source))[None] < lengths[:, None]
+        states, fed, rows = [torch.tanh(b(last)) for b in self.bridge], torch.zeros(len(last), self.E).double(), []
+        for tokens in inputs:
+            y = self.target(tokens) * 0.1 * self.E**0.5
+            context, _ = self.attention(states[0], values, mask)
+            states[0] = self.decoder[0](torch.cat([y, context, fed], -1), states[0])
+            states[1] = self.decoder[1](torch.cat([states[0], context], -1), states[1])
+            out = states[1] + states[0]
+            states[2] = self.decoder[2](out, states[2])
+            out = states[2] + out
+            fed = torch.tanh(self.deep(torch.cat([out, context, y], -1)))
+            rows.append(fed @ self.target.weight.T + self.bias)
+        return torch.stack(rows)
+
+
+def layered_params(m: Layered, read=numpy) -> TranslatorParams:
+    E, H = m.E, m.H
+    low = rnn_params(m.decoder[0], read=read)
+    y, context, fed = low.W[:E], low.W[E : E + 2 * H], low.W[E + 2 * H :]
+    reader = AttentionCellParams(low._replace(W=y), attention_params(m.attention, read), context)
+    above = (rnn_params(layer, read=read) for layer in m.decoder[1:])
+    return TranslatorParams(
+        source=read(m.source.weight),
+        target=read(m.target.weight),
+        encoder=tuple(
+            Bidirectional(rnn_params(layer, "_l0", read), rnn_params(layer, "_l0_reverse", read)) for layer in m.encoder
+        ),
+        bridge=tuple(GRUCarry(affine_params(b, read)) for b in m.bridge),
+        decoder=FeedingParams((reader, *above), fed, affine_params(m.deep, read)),
+        deep=None,
+        logits=Bias(read(m.bias)),
+    )
+
+
+def test_layers_of_the_decoder_with_input_feeding_and_tied_embeddings() -> None:
+    torch.manual_seed(0)
+    Vs, Vt, E, H = 11, 9, 5, 4
+    module = Layered(Vs, Vt, E, H).double()
+    source, lengths, inputs, target = a_batch(0)
+    want_logits = module(torch.tensor(source), torch.tensor(lengths), torch.tensor(inputs))
+    want = F.cross_entropy(want_logits.flatten(0, 1), torch.tensor(target).flatten(), ignore_index=PAD)
+    want.backward()
+    model = translator(gru, additive, 2, decoder_layers=3, residual=True, tie="target", input_feeding=True)
+
+    def run(params):
+        encoded = model.encode(params, jnp.asarray(source), jnp.asarray(source != PAD))
+        return model.decode(params, encoded, jnp.asarray(inputs))[1][0]
+
+    def loss(params):
+        return losses.masked_mean(losses.cross_entropy(run(params), jnp.asarray(target)), jnp.asarray(target != PAD))
+
+    params = layered_params(module)
+    agree(run(params), want_logits.detach(), "logits")
+    compare(loss, params, want, layered_params(module, gradient))
 
 
 # --- the tutorial's two models ---------------------------------------------------------------------------------------

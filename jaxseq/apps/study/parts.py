@@ -21,12 +21,12 @@ from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
 from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.apps.translate.evaluate import pairs_for
-from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
+from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry, AttentionCellParams
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
 from jaxseq.notation import Array, Params
-from jaxseq.seq2seq import Encoded
+from jaxseq.seq2seq import Encoded, encoder_cell, source_vectors
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
 
@@ -98,10 +98,10 @@ def _encoder(
     model: translator.Translator, source: Array, mask: Array, labels: list[list[str]], history: Any
 ) -> list[Part]:
     params = model.params
-    xs = params.source[source]
     if model.config.model != "translator":
-        return [Part("encoder", gru, params.encoder, xs, mask, None, labels, history=history)]
-    cell, first = find_cell(model.config.cell), params.encoder[0]
+        return [Part("encoder", gru, params.encoder, params.source[source], mask, None, labels, history=history)]
+    cell, first = encoder_cell(find_cell(model.config.cell), params), params.encoder[0]
+    xs = source_vectors(params, source)
     steps = jnp.arange(mask.shape[0])[:, None]
     turned = jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
     back = [row[::-1] for row in labels]
@@ -129,7 +129,8 @@ def _decoder(
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
-        scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
+        if isinstance(params.decoder, AttentionCellParams):  # of one layer, without input feeding
+            scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return Part(

@@ -19,6 +19,8 @@ from jaxseq.train import OPTIMIZERS, SCHEDULES
 
 KIND = "translation"
 """What config.json calls a run of a translator."""
+SAMPLE_ABOVE = 20_000
+"""Target words above which a note advises to sample the softmax."""
 LONGEST = 320
 """Most source tokens that a translator reads, the end of the sentence counted."""
 POSITIONS = 10
@@ -62,12 +64,29 @@ class TranslateConfig:
     side), location, coverage, monotonic or multi_head (8 heads where they divide hidden)."""
     layers: int = 1
     """Layers of the encoder."""
+    decoder_layers: int = 1
+    """Layers of the decoder; the lowest attends, the top is read out."""
+    residual: bool = False
+    """Add the input of each layer above the lowest to its output."""
+    layer_norm: bool = False
+    """Normalise the input of every layer."""
+    tie: Literal["none", "target", "all"] = "none"
+    """Embeddings that are one matrix: none, target (with the output layer), or all (with the source as well, for a
+    vocabulary that both languages share)."""
+    input_feeding: bool = False
+    """Feed the decoder the features of its last step too."""
     embedding: int = 192
     """Features of an embedding."""
     hidden: int = 192
     """Hidden units in each direction."""
     dropout: float = 0.3
-    """Probability of dropping a unit in training."""
+    """Probability of dropping a unit in training: of embeddings, between layers, before the logits."""
+    word_dropout: float = 0.0
+    """Probability of dropping a whole word's embedding in training."""
+    coverage_loss: float = 0.0
+    """Weight of the loss for looking at the same source token again; 1 in See et al. 2017, 0 for none."""
+    sampled: int = 0
+    """Words drawn to estimate the softmax in training, for vocabularies above 20,000; 0 takes all. Validation does."""
 
     steps: int = 3000
     """Train steps in all."""
@@ -118,10 +137,20 @@ class TranslateConfig:
         Raises:
           InputError: naming the setting, what it may be and what it is.
         """
-        positive = ("embedding", "hidden", "layers", "steps", "batch", "buckets", "report_every", "min_count")
+        positive = (
+            "embedding",
+            "hidden",
+            "layers",
+            "decoder_layers",
+            "steps",
+            "batch",
+            "buckets",
+            "report_every",
+            "min_count",
+        )
         require_at_least(1, positive, self)
-        require_at_least(0, ("patience", "warmup", "clip"), self)
-        for name in ("dropout", "label_smoothing", "validation"):
+        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled"), self)
+        for name in ("dropout", "word_dropout", "label_smoothing", "validation"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
         rate = self.learning_rate
         require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0 and finite", self)
@@ -135,6 +164,9 @@ class TranslateConfig:
             choose(name.replace("_", " "), getattr(self, name), table)
         if self.model == "translator":
             check_translates(find_cell(self.cell))
+        plain = self.loss == "sentences" or self.model != "translator"
+        for name in ("coverage_loss", "sampled"):
+            require(not (plain and getattr(self, name)), name, "0 with the tutorial's models and their loss", self)
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
 
     @property
@@ -148,6 +180,12 @@ class TranslateConfig:
             return POSITIONS
         return 2 * source_tokens + 10  # every pair of zh-en and of cmn-eng fits, from and into Chinese
 
+    def notes(self, target_words: int) -> list[str]:
+        """Return a note where the target vocabulary is so large that a sampled softmax saves most of a step's time."""
+        if self.sampled or self.model != "translator" or target_words <= SAMPLE_ABOVE:
+            return []
+        return [f"the target has {target_words:,} words: --sampled 2000 trains faster, --min-count 2 has fewer words"]
+
     def build(self) -> Seq2Seq:
         """Return the model that these settings describe."""
         return choose("model", self.model, MODELS)(self)
@@ -158,7 +196,11 @@ def _translator(config: TranslateConfig) -> Seq2Seq:
         raise InputError(
             "--attention positional belongs to the model tutorial-attention; ours reads the source, such as additive"
         )
-    return translator(find_cell(config.cell), ATTENTIONS[config.attention], config.layers, config.dropout)
+    return translator(
+        find_cell(config.cell), ATTENTIONS[config.attention], config.layers, config.dropout,
+        decoder_layers=config.decoder_layers, residual=config.residual, layer_norm=config.layer_norm, tie=config.tie,
+        input_feeding=config.input_feeding, word_dropout=config.word_dropout,
+    )  # fmt: skip
 
 
 MODELS = {

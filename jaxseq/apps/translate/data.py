@@ -136,6 +136,7 @@ def prepare(config: TranslateConfig) -> Corpus:
     sources, targets = (
         Vocabulary.build((pair[side].tokens for pair in train), config.min_count) for side in (0, 1)
     )  # fmt: skip
+    notes += config.notes(len(targets))
     return Corpus(train, validation, source._replace(vocabulary=sources), target._replace(vocabulary=targets), notes)
 
 

@@ -23,7 +23,7 @@ from jaxseq.cells import gru
 from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params
-from jaxseq.seq2seq import Seq2Seq, lookup
+from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep
@@ -110,11 +110,13 @@ class Translator(NamedTuple):
         prepared = self.source.sentence(sentence)
         if not prepared.tokens:
             raise InputError(f"the sentence {sentence!r} is empty; give text to read")
-        cell, encoder = gru, self.params.encoder
+        row, params = jnp.array(self.source.numbers(prepared)), self.params
         if self.config.model == "translator":
-            cell, encoder = find_cell(self.config.cell), self.params.encoder[0].forward
-        row = jnp.array(self.source.numbers(prepared))
-        _, seen = trace(cell, encoder, lookup(self.params.source, row))
+            cell, encoder = encoder_cell(find_cell(self.config.cell), params), params.encoder[0].forward
+            xs = source_vectors(params, row)
+        else:
+            cell, encoder, xs = gru, params.encoder, lookup(params.source, row)
+        _, seen = trace(cell, encoder, xs)
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*prepared.tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
 

@@ -19,6 +19,7 @@ from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
+from jaxseq.apps.translate.token_losses import held_losses, token_losses
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
@@ -41,14 +42,14 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
             forced = forced | ~mask  # nobody reads what a model writes after the end
         encoded = model.encode(params, batch.source, batch.source != PAD, keys[0])
-        _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
-        nll = losses.cross_entropy(logits, batch.targets)
         if config.loss == "sentences":
+            _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
+            nll = losses.cross_entropy(logits, batch.targets)
             counted = mask if forced is None else losses.until_own_eos(logits, forced, EOS)
             minimised, reported = losses.per_sentence(nll, counted, mask)
             return minimised, (reported, mask.sum())
-        smoothed = losses.cross_entropy(logits, batch.targets, config.label_smoothing)
-        return losses.masked_mean(smoothed, mask), (losses.masked_mean(nll, mask), mask.sum())
+        minimised, nll = token_losses(model, config, params, encoded, batch, forced, keys[1])
+        return losses.masked_mean(minimised, mask), (losses.masked_mean(nll, mask), mask.sum())
 
     return loss
 
@@ -64,10 +65,7 @@ def validator(
     @jax.jit
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
         taken = take(data, rows)
-        encoded = model.encode(params, taken.source, taken.source != PAD)
-        _, (logits, _) = model.decode(params, encoded, taken.inputs)
-        mask = taken.targets != PAD
-        nll = losses.cross_entropy(logits, taken.targets)
+        mask, nll = taken.targets != PAD, held_losses(model, params, taken)
         return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
 
     parts = []
