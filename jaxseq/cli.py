@@ -52,7 +52,7 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     from jaxseq.apps.experiment import experiment
     from jaxseq.apps.forecast import command as forecasting
     from jaxseq.apps.study import command as studying
-    from jaxseq.apps.translate import command as translation, export_command as exporting, translate_command as using
+    from jaxseq.apps.translate import command as translation, translate_command as using
 
     choose("preset", preset, dict.fromkeys([*translation.PRESETS, *forecasting.PRESETS]))
     return {
@@ -60,7 +60,7 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
         "translate": using.translate,
         "evaluate": translation.evaluate,
         "score": using.score,
-        "export": exporting.export,
+        "export": using.export,
         "forecast": forecasting.command(preset),
         "data": small.data,
         "cells": small.cells,

@@ -19,11 +19,14 @@ PAIRS = dict(zip("“「『（(《【", "”」』）)》】", strict=True))
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "cmn")
 """Languages that put no space between sentences, by their first letters."""
 ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc no nos fig vol pp ed eds al gen col capt lt sgt rev hon mt ave blvd dept est inc "
-    "co ltd corp approx jan feb mar apr jun jul aug sep sept oct nov dec nr hr fr bzw usw ca z.b bsp str evtl ggf inkl "
-    "sog u.a mme mlle mm av art cf env sra srta ud uds sig dott ing avv pag".split()
+    "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw bsp evtl "
+    "ggf inkl sog mme mlle sra srta uds dott ing avv".split()
 )
 """Words after which a full stop is no end, in lower case: English, German, French, Spanish and Italian."""
+NUMBERED = frozenset(
+    "no nos nr art fig vol p pp ch cap sec approx ca jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
+"""The same, where a number follows."""
 
 _END = re.compile(rf"[{ANYWHERE}][{ANYWHERE}!?…]*[{CLOSING}]*\s*|[.!?…]+[{CLOSING}]*(?:\s+|$)")
 _DOTTED = re.compile(r"([^\W\d]{1,2}\.)+[^\W\d]{1,2}")
@@ -55,8 +58,12 @@ def join(sentences: Sequence[str], language: str) -> str:
       >>> join(["Hello!", "I am Tom."], "en"), join(["你好！", "我叫汤姆。"], "zh")
       ('Hello! I am Tom.', '你好！我叫汤姆。')
     """
-    spaced = re.split("[-_]", language.lower())[0] not in UNSPACED
-    return (" " if spaced else "").join(sentence for sentence in sentences if sentence)
+    return space(language).join(sentence for sentence in sentences if sentence)
+
+
+def space(language: str) -> str:
+    """Return what is between two words or sentences of a language: a space or nothing."""
+    return "" if re.split("[-_]", language.lower())[0] in UNSPACED else " "
 
 
 def _ends(line: str, start: int, end: re.Match[str]) -> bool:
@@ -74,6 +81,8 @@ def _ends(line: str, start: int, end: re.Match[str]) -> bool:
     word = re.sub(r"^\W+", "", before[0] if before else "").lower()
     initial = len(word) == 1 and word.isalpha() and word != "i"  # J. Smith; but: so do I.
     ordinal = word.isdecimal() and len(word) <= 2  # am 3. Mai
+    if word in NUMBERED and after.isdecimal():
+        return False
     return not (initial or ordinal or _DOTTED.fullmatch(word) or word in ABBREVIATIONS)
 
 

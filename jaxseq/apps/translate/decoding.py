@@ -31,7 +31,7 @@ class Decoding:
     nbest: int = 1
     """How many translations of each sentence to return, the best first: at most --beam, or any number of samples."""
     length_penalty: float = 1.0
-    """A hypothesis of n tokens is ranked by its log-probability over ((5 + n) / 6) to this power; 0 favours short ones."""
+    """A hypothesis of n tokens is ranked by log-probability / ((5 + n) / 6) ** this; 0 favours short ones."""
     coverage_penalty: float = 0.0
     """Weight of the penalty for source tokens that attention passed over; 0 for none, 0.2 is usual."""
     early_stopping: bool = True
@@ -151,10 +151,9 @@ def write(
             keys = jax.vmap(lambda key: jax.random.fold_in(key, n))(of_rows)
             return _ranked(sample(step, carry, start, key=keys, temperature=decoding.temperature, **options), decoding)
 
-        return _sorted(jax.vmap(draw, out_axes=Written(2, 2, 1, 1, 2))(jnp.arange(decoding.nbest)))
+        return _sorted(_placed(jnp.moveaxis, jax.vmap(draw)(jnp.arange(decoding.nbest)), 0))
     if decoding.beam == 1:
-        one = _ranked(greedy(step, carry, start, **options), decoding)
-        return Written(*(jnp.expand_dims(a, axis) for a, axis in zip(one, (2, 2, 1, 1, 2), strict=True)))
+        return _placed(jnp.expand_dims, _ranked(greedy(step, carry, start, **options), decoding))
     found = beam(
         step, carry, start, size=decoding.beam, n_best=decoding.nbest, length_penalty=decoding.length_penalty,
         coverage_penalty=decoding.coverage_penalty, early_stopping=decoding.early_stopping,
@@ -191,6 +190,11 @@ def _ranked(done: Any, decoding: Decoding) -> Written:
     """Return one translation of each row with its score, without the axis N."""
     penalty = ((5 + done.lengths.astype(done.log_probs.dtype)) / 6) ** decoding.length_penalty
     return Written(done.tokens, done.log_probs, done.lengths, done.log_probs.sum(0) / penalty, done.seen)
+
+
+def _placed(move: Callable[..., Array], written: Written, *at: int) -> Written:
+    """Return what `move` makes of each array, given the axis of its translations, N."""
+    return Written(*(move(a, *at, axis) for a, axis in zip(written, (2, 2, 1, 1, 2), strict=True)))
 
 
 def _sorted(written: Written) -> Written:

@@ -139,7 +139,7 @@ class Translator(NamedTuple):
 
     def unfit(self, sentence: Sentence) -> str:
         """Return why a sentence cannot be translated, or an empty string if it can."""
-        most = self.config.longest - 1
+        most = min(one.config.longest for one in (self, *self.others)) - 1
         if not sentence.tokens:
             return "is empty; give text to translate"
         if len(sentence.tokens) > most:
@@ -158,7 +158,8 @@ class Translator(NamedTuple):
 
     def _batch(self, rows: list[list[int]], length: int, size: int, decoding: Decoding, begun: list[int]) -> Written:
         """Return translations of rows of like length, on the host."""
-        everyone, longest = (self, *self.others), self.config.most_target_tokens(length)
+        everyone = (self, *self.others)
+        longest = min(one.config.most_target_tokens(length) for one in everyone)
         if len(begun) >= longest:
             raise InputError(f"--prefix has {len(begun)} tokens; a translation of this sentence has at most {longest}")
         filled = rows + rows[-1:] * (size - len(rows))  # a row like another: it takes no more steps
@@ -181,7 +182,7 @@ class Translator(NamedTuple):
         for n in range(written.tokens.shape[2]):
             if not (T := int(written.lengths[b, n])):
                 continue
-            ids, weights = written.tokens[:T, b, n].tolist(), written.weights[:T, b, n, : len(row)]
+            ids, weights = written.tokens[:T, b, n].tolist(), np.asarray(written.weights[:T, b, n, : len(row)])
             tokens = [self.target.vocabulary.tokens[token] for token in ids]
             if decoding.unknown == "copy":
                 looked = weights[:, : len(sentence.tokens)].argmax(1)  # never at the end of the sentence
@@ -267,9 +268,9 @@ def together(translators: Sequence[Translator]) -> Translator:
         ]
         if not same or prepared[0] != prepared[1]:
             raise InputError(
-                f"an ensemble needs runs with the same vocabularies; those of run {number} are not those of run 1. Train "
-                "on the same pairs with another --seed; since that also chooses the pairs that --validation holds back, "
-                "use --validation 0"
+                f"an ensemble needs runs with the same vocabularies; those of run {number} are not those of run 1. "
+                "Train on the same pairs with another --seed; since that also chooses the pairs that --validation "
+                "holds back, use --validation 0"
             )
     return first._replace(others=tuple(others))
 

@@ -66,10 +66,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
             for i, total, length in zip(part, found.totals, found.lengths, strict=False):
                 done[i] = float(total), int(length)
     return [
-        Score(
-            source.written, target.written, done[i][0], done[i][1], perplexity(*done[i]),
-            translator.target.unknown(target),
-        )  # fmt: skip
+        Score(source.written, target.written, *done[i], perplexity(*done[i]), translator.target.unknown(target))
         for i, (source, target) in enumerate(pairs)
     ]
 

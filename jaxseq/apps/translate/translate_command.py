@@ -1,4 +1,4 @@
-"""The commands `jaxseq translate` and `jaxseq score`: their options, and what they print."""
+"""The commands `jaxseq translate`, `score` and `export`: their options, and what they print."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json as encoding
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.evaluate import pairs_for
+from jaxseq.apps.translate.export import CLIENT, PLATFORMS, README, export as write_export
 from jaxseq.apps.translate.lines import Line, lines_of, translate_lines, windows_as_they_come, windows_of
 from jaxseq.apps.translate.model import Translation, Translator, load, shortened, together
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
@@ -84,7 +85,9 @@ def translate(
     elif sys.stdin is not None:  # not closed
         windows = windows_as_they_come(sys.stdin)
     translator = _loaded(run, ensemble, cell)
-    if not _finish(_printed(translator, translate_lines(translator, windows, decoding, prefix=prefix, split=split), how)):
+    if not _finish(
+        _printed(translator, translate_lines(translator, windows, decoding, prefix=prefix, split=split), how)
+    ):
         raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
 
 
@@ -125,6 +128,39 @@ def score(
     )
     facts = {"data": where, **whole, "scores": [one._asdict() for one in found]}
     show(Shown(facts, "\n".join([*lines, text]), notes), json)
+
+
+def export(
+    run: Positional[Path],
+    out: Annotated[Path, arg(aliases=["-o"])],
+    decoding: OmitArgPrefixes[Decoding] = USUAL,
+    ensemble: tuple[Path, ...] = (),
+    platforms: tuple[str, ...] = PLATFORMS,
+    cell: str | None = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Write a translator as files that run with JAX alone: programs for any batch and length, weights, vocabularies.
+
+    Example: jaxseq export runs/translate -o model
+
+    Args:
+      run: Run folder of a trained translator.
+      out: The folder to write.
+      decoding: Settings of the beam search that is exported; greedy decoding is exported with it.
+      ensemble: More runs with the same vocabularies; the mean of all their probabilities is used.
+      platforms: What the programs run on: cpu, cuda, rocm or tpu.
+      cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
+      overwrite: Replace an export that is there.
+      json: Print the result as JSON.
+    """
+    made = write_export(_loaded(run, ensemble, cell), out, decoding, platforms=platforms, overwrite=overwrite)
+    files = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in made.files.items() if size > 1e5)
+    text = (
+        f"wrote {out} for {' and '.join(made.platforms)}: {files}, and {README}\n"
+        f'try it, with jax and flatbuffers alone: python {out / CLIENT} {out} "…"'
+    )
+    show(Shown({**made._asdict(), "path": str(out)}, text), json)
 
 
 class _How(NamedTuple):
