@@ -88,10 +88,13 @@ def sample(
 ) -> Decoded:
     """Draw each token from softmax(logits / temperature). Consumes `key`; other arguments as `greedy`.
 
+    With keys ``[B]``, one for each row, a row's tokens do not depend on the other rows or on its place among them.
+
     Filters come after the temperature, in their order: ``filters=(forbid(unk), top_k(40), top_p(0.9))``.
 
     Raises:
-      InputError: if temperature is not above 0 (towards 0 it becomes `greedy`).
+      InputError: if temperature is not above 0 (towards 0 it becomes `greedy`); if there are several keys, and not
+        one for each row.
 
     Example:
       >>> fair = lambda carry, tokens: (carry, (jnp.zeros((*tokens.shape, 6)), ()))
@@ -101,10 +104,15 @@ def sample(
     """
     if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
         raise InputError(f"sample: temperature must be above 0, got {temperature}; for the likeliest token use greedy")
+    by_row = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim > 0  # a raw key has an axis of its own
+    if by_row and key.shape != jnp.shape(start):
+        raise InputError(f"sample: key must be one key, or one for each row {jnp.shape(start)}; got {key.shape}")
 
     def draw(t: Array, logits: Array) -> Array:
         logits = filtered(filters, logits / jnp.asarray(temperature, logits.dtype))
-        return jax.random.categorical(jax.random.fold_in(key, t), logits)
+        if not by_row:
+            return jax.random.categorical(jax.random.fold_in(key, t), logits)
+        return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, t), row))(key, logits)
 
     return _generate(draw, step, carry, start, eos, max_length, pad, prefix)
 

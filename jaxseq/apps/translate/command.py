@@ -1,24 +1,22 @@
-"""The commands `jaxseq train`, `translate` and `evaluate`: their options, and what they print."""
+"""The commands `jaxseq train` and `evaluate`: their options, and what they print."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.progress import Progress
-from jaxseq.apps.reading import read_text
 from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate import train as training
 from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
 from jaxseq.apps.translate.evaluate import Evaluation, evaluate as measure
-from jaxseq.apps.translate.model import Translation, Translator, load
+from jaxseq.apps.translate.model import Translation, load
+from jaxseq.apps.translate.pictures import draw_attention
 from jaxseq.apps.translate.train import Trained
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
@@ -54,47 +52,6 @@ def train(
         config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
     trained = _train(config, resume or out, resume is not None, overwrite)
     show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
-
-
-def translate(
-    run: Positional[Path],
-    text: Positional[tuple[str, ...]] = (),
-    file: Path | None = None,
-    attention: Path | None = None,
-    gates: Path | None = None,
-    cell: str | None = None,
-    json: bool = False,
-) -> None:
-    """Translate sentences: arguments, a file's lines, or standard input's.
-
-    Example: jaxseq translate runs/translate "她在看书。" --attention map.png
-
-    Args:
-      run: Run folder of a trained translator.
-      text: Sentences.
-      file: A text file, one sentence a line.
-      attention: Write the attention map of the first sentence here (png, pdf or svg).
-      gates: Write the gates of the encoder's first layer, as it reads that sentence, here; the units that
-        retain most are lowest.
-      cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
-      json: Print tokens, probabilities and unknown words as JSON.
-    """
-    if text and file is not None:
-        raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
-    lines = text or _lines(file)
-    if not lines:
-        raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
-    _check_pictures(attention, gates)
-    translator = load(run, cell)
-    done = translator.translate(lines)
-    notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
-    if attention is not None:
-        notes += _draw_attention(done[0], attention) or [f"wrote {attention}"]
-    if gates is not None:
-        _draw_gates(translator, lines[0], gates)
-        notes.append(f"wrote {gates}")
-    facts = [{**d._asdict(), "weights": np.round(d.weights, 4).tolist()} for d in done]
-    show(Shown(facts, "\n".join(d.text for d in done), notes), json)
 
 
 def evaluate(
@@ -142,7 +99,7 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
         [r.step for r in reports], [r.loss for r in reports], [r.validation_loss for r in reports]
     )  # fmt: skip
     plots.save(curve, path / "loss.png")
-    notes = [*trained.corpus.notes, *_draw_attention(examples[0], path / "attention.png")]
+    notes = [*trained.corpus.notes, *draw_attention(examples[0], path / "attention.png")]
     write_atomic(path / "README.md", _card(trained, scores))
     last = reports[-1]
     facts = {
@@ -161,46 +118,6 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
     waited = f"waited {trained.compile_seconds:.1f} s for compilation"
     text = f"{table}\n{waited}\n\n{_scores(scores)}\n\nwrote {path}: {files}"
     return Shown(facts, text, notes)
-
-
-def _lines(file: Path | None) -> tuple[str, ...]:
-    """Return the lines of a file, or of standard input, that are not blank."""
-    if file is not None:
-        return tuple(line for line in read_text(file).split("\n") if line.strip())
-    if sys.stdin is None:  # closed
-        return ()
-    if sys.stdin.isatty():
-        print("one sentence a line; end with Ctrl-D", file=sys.stderr)
-    return tuple(line.strip() for line in sys.stdin if line.strip())
-
-
-def _check_pictures(*paths: Path | None) -> None:
-    """Check that pictures of these names can be drawn, before anything takes time."""
-    if given := [path for path in paths if path is not None]:
-        from jaxseq import plots
-
-        for path in given:
-            plots.picture_format(path)
-
-
-def _draw_attention(done: Translation, path: Path) -> list[str]:
-    """Draw one attention map; return notes instead where the model has none to show."""
-    from jaxseq import plots
-
-    if done.weights.shape[1] == 0:
-        return [f"this model has no attention; {path} is not written"]
-    plots.save(plots.attention_map(done.weights, done.source_tokens, done.target_tokens), path)
-    return []
-
-
-def _draw_gates(translator: Translator, sentence: str, path: Path) -> None:
-    """Draw the gates of the encoder's first layer as it reads a sentence."""
-    from jaxseq import plots, study
-
-    tokens, seen, keeps = translator.gates(sentence)
-    retained = next((np.asarray(keep.of(seen)) for keep in keeps), next(iter(seen.values())))
-    order = np.argsort(retained.mean(0)).tolist()
-    plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), path)
 
 
 def _scores(scores: Evaluation) -> str:

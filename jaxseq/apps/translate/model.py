@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,22 +17,24 @@ from jaxseq._unroll import trace
 from jaxseq.apps import run_folder, text
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.reading import read_text
-from jaxseq.apps.text import EOS, PAD, SOS, Vocabulary
+from jaxseq.apps.text import EOS, UNK, Vocabulary
 from jaxseq.apps.translate.config import KIND, LONGEST, POSITIONS, TranslateConfig
 from jaxseq.apps.translate.data import Preparation, Sentence, digest_of, preparations
+from jaxseq.apps.translate.decoding import USUAL, Decoding, Written, program
 from jaxseq.cells import gru
-from jaxseq.decode import Decoded, greedy
 from jaxseq.errors import InputError
-from jaxseq.notation import Array, Params
+from jaxseq.notation import Params
 from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep
 
-LENGTHS = (2, 4, POSITIONS, 20, 40, 80, 160, LONGEST)
-"""Source lengths that programs are compiled for; a batch is padded to the next."""
-BATCHES = (1, 8, 64, 256)
+LENGTHS = (5, POSITIONS, 20, 40, 80, 160, LONGEST)
+"""Source lengths that programs are compiled for: a sentence is padded to the next, wherever it is translated."""
+BATCHES = (1, 8, 64)
 """Batch sizes that programs are compiled for."""
+LONG, ROWS_OF_LONG = 80, 8
+"""Of sources beyond so many tokens, so many are translated at once: attention maps grow with the square."""
 SOURCE_VOCABULARY, TARGET_VOCABULARY = "source.vocab.json", "target.vocab.json"
 
 
@@ -46,6 +49,8 @@ class Translation(NamedTuple):
       weights: attention, ``[target, source]`` (``[target, 0]`` for a model without).
       log_prob: of the whole translation, in nats.
       unknown: source tokens that the vocabulary lacks.
+      score: by which translations of the sentence are ranked: log_prob with the penalties of the decoding.
+      others: the next best translations, if more than one was asked for.
     """
 
     source: str
@@ -55,49 +60,147 @@ class Translation(NamedTuple):
     weights: np.ndarray
     log_prob: float
     unknown: list[str]
+    score: float = 0.0
+    others: Sequence[Translation] = ()
 
 
 class Translator(NamedTuple):
-    """A model with its parameters, and how sentences of both languages are prepared for it."""
+    """A model with its parameters, and how sentences of both languages are prepared for it.
+
+    Fields:
+      config: of its run.
+      model: the functions.
+      params: the parameters.
+      source: how sources are prepared.
+      target: how targets are prepared.
+      others: translators of the same vocabularies; translations are those of the mean of all their probabilities.
+    """
 
     config: TranslateConfig
     model: Seq2Seq
     params: Params
     source: Preparation
     target: Preparation
+    others: tuple[Translator, ...] = ()
 
-    def translate(self, sentences: Sequence[str]) -> list[Translation]:
-        """Translate sentences, in batches of like length, greedily.
+    def translate(
+        self, sentences: Sequence[str], decoding: Decoding = USUAL, *, prefix: str = "", batch: int | None = None
+    ) -> list[Translation]:
+        """Translate sentences, in batches of like length. A translation does not depend on the other sentences.
+
+        It has at most ``2 S + 10`` tokens, S being the length of its source padded to the next of `LENGTHS`.
+
+        Args:
+          sentences: one at least.
+          decoding: beam search by default.
+          prefix: target text that every translation begins with.
+          batch: sentences that are translated at once; by default as many as there are, up to 64.
 
         Raises:
-          InputError: for an empty sentence, or one longer than the model can read.
+          InputError: for an empty sentence, or one longer than the model can read; for a prefix with an unknown word;
+            for settings that cannot be used.
         """
-        return self.translate_prepared([self.source.sentence(sentence) for sentence in sentences])
+        prepared = [self.source.sentence(sentence) for sentence in sentences]
+        return self.translate_prepared(prepared, decoding, prefix=prefix, batch=batch)
 
-    def translate_prepared(self, sentences: Sequence[Sentence]) -> list[Translation]:
-        """Translate sentences that `source` has prepared; errors as `translate`."""
-        self._check_lengths(sentences)
+    def translate_prepared(
+        self,
+        sentences: Sequence[Sentence],
+        decoding: Decoding = USUAL,
+        *,
+        prefix: str = "",
+        batch: int | None = None,
+    ) -> list[Translation]:
+        """Translate sentences that `source` has prepared; arguments and errors as `translate`."""
+        decoding.check()
+        self.check_fit(sentences)
+        begun = self._begun(prefix)
         rows = [self.source.numbers(sentence) for sentence in sentences]
         done: dict[int, Translation] = {}
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        for start in range(0, len(order), BATCHES[-1]):
-            part = order[start : start + BATCHES[-1]]
-            for i, translation in zip(part, self._batch([rows[i] for i in part]), strict=True):
-                one = sentences[i]
-                done[i] = translation._replace(source=one.written, unknown=self.source.unknown(one))
+        for length, places in _by_length(rows).items():
+            most = BATCHES[-1] if length <= LONG else ROWS_OF_LONG
+            size = min(batch or next((n for n in BATCHES if n >= len(places)), most), most)
+            for start in range(0, len(places), size):
+                part = places[start : start + size]
+                written = self._batch([rows[i] for i in part], length, size, decoding, begun)
+                for b, i in enumerate(part):
+                    done[i] = self._translation(sentences[i], rows[i], written, b, decoding)
         return [done[i] for i in range(len(rows))]
 
-    def _check_lengths(self, sentences: Sequence[Sentence]) -> None:
-        most = self.config.longest - 1
-        for number, (written, _, tokens) in enumerate(sentences, 1):
-            shown = repr(written if len(written) <= 40 else written[:40] + "…")
-            if not tokens:
-                raise InputError(f"sentence {number} ({shown}) is empty; give text to translate")
-            if len(tokens) > most:
-                raise InputError(
-                    f"sentence {number} ({shown}) has {len(tokens)} tokens, the most is {most}; cut it into shorter "
-                    "ones"
-                )
+    def check_fit(self, sentences: Sequence[Sentence]) -> None:
+        """Check that every sentence can be translated.
+
+        Raises:
+          InputError: naming the first that cannot, and why.
+        """
+        for number, sentence in enumerate(sentences, 1):
+            if why := self.unfit(sentence):
+                raise InputError(f"sentence {number} ({shortened(sentence.written)}) {why}")
+
+    def unfit(self, sentence: Sentence) -> str:
+        """Return why a sentence cannot be translated, or an empty string if it can."""
+        most = min(one.config.longest for one in (self, *self.others)) - 1
+        if not sentence.tokens:
+            return "is empty; give text to translate"
+        if len(sentence.tokens) > most:
+            return f"has {len(sentence.tokens)} tokens, the most is {most}; cut it into shorter ones"
+        return ""
+
+    def _begun(self, prefix: str) -> list[int]:
+        """Return the token numbers of a prefix."""
+        sentence = self.target.sentence(prefix)
+        if unknown := self.target.unknown(sentence):
+            raise InputError(
+                f"--prefix {prefix!r}: the translator cannot write {unknown[0]!r}, which is not in its vocabulary; "
+                "leave it out"
+            )
+        return self.target.numbers(sentence)[:-1]
+
+    def _batch(self, rows: list[list[int]], length: int, size: int, decoding: Decoding, begun: list[int]) -> Written:
+        """Return translations of rows of like length, on the host."""
+        everyone = (self, *self.others)
+        longest = min(one.config.most_target_tokens(length) for one in everyone)
+        if len(begun) >= longest:
+            raise InputError(f"--prefix has {len(begun)} tokens; a translation of this sentence has at most {longest}")
+        filled = rows + rows[-1:] * (size - len(rows))  # a row like another: it takes no more steps
+        prefix = salts = None
+        if begun:
+            prefix = np.full((longest, size), -1, np.int32)
+            prefix[: len(begun)] = np.array(begun)[:, None]
+        if decoding.sample:  # draws follow from the sentence, and not from its place
+            salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in filled], np.uint32)
+        run = program(tuple(one.model for one in everyone), dataclasses.replace(decoding, seed=0), longest)
+        source, seed = jnp.asarray(text.pad(filled, length)), np.uint32(decoding.seed)
+        return jax.device_get(run(tuple(one.params for one in everyone), source, prefix, salts, seed))
+
+    def _translation(
+        self, sentence: Sentence, row: list[int], written: Written, b: int, decoding: Decoding
+    ) -> Translation:
+        """Return the translations of one row of a batch: the best, with the others in it."""
+        unknown = self.source.unknown(sentence)
+        found = []
+        for n in range(written.tokens.shape[2]):
+            if not (T := int(written.lengths[b, n])):
+                continue
+            ids, weights = written.tokens[:T, b, n].tolist(), np.asarray(written.weights[:T, b, n, : len(row)])
+            tokens = [self.target.vocabulary.tokens[token] for token in ids]
+            if decoding.unknown == "copy":
+                looked = weights[:, : len(sentence.tokens)].argmax(1)  # never at the end of the sentence
+                tokens = [
+                    sentence.tokens[place] if token == UNK else word
+                    for token, word, place in zip(ids, tokens, looked, strict=True)
+                ]
+            found.append(Translation(
+                source=sentence.written,
+                text=text.detokenise(tokens[:-1] if ids[-1] == EOS else tokens),
+                source_tokens=[self.source.vocabulary.tokens[token] for token in row],
+                target_tokens=tokens,
+                weights=weights,
+                log_prob=float(written.log_probs[:T, b, n].sum()),
+                unknown=unknown,
+                score=float(written.scores[b, n]),
+            ))  # fmt: skip
+        return found[0]._replace(others=found[1:])
 
     def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray], tuple[Keep, ...]]:
         """Return a sentence's tokens, the gates ``[S, H]`` of the encoder's first layer, and which of them retain.
@@ -120,45 +223,18 @@ class Translator(NamedTuple):
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*prepared.tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
 
-    def _batch(self, rows: list[list[int]]) -> list[Translation]:
-        longest = max(map(len, rows))
-        length = next(n for n in LENGTHS if n >= longest)
-        batch = next(n for n in BATCHES if n >= len(rows))
-        filled = rows + [[EOS]] * (batch - len(rows))
-        decode = _decoder(self.model, self.config.most_target_tokens(length))
-        out: Decoded = jax.device_get(decode(self.params, jnp.asarray(text.pad(filled, length))))
-        # each row's own bound, not that of its batch
-        ends = np.minimum(out.lengths[: len(rows)], [self.config.most_target_tokens(len(row)) for row in rows])
-        written = np.arange(len(out.tokens))[:, None] < ends
-        log_probs = np.where(written, out.log_probs[:, : len(rows)], 0).sum(0)
-        source, target = self.source.vocabulary, self.target.vocabulary
-        return [
-            Translation(
-                source="",
-                text=text.detokenise(target.decode(ids[:T])),
-                source_tokens=[source.tokens[n] for n in row],
-                target_tokens=[target.tokens[n] for n in ids[:T]],
-                weights=out.seen[:T, b, : len(row)],
-                log_prob=log_prob,
-                unknown=[],
-            )
-            for b, (row, ids, T, log_prob) in enumerate(
-                zip(rows, out.tokens.T.tolist(), ends.tolist(), log_probs.tolist(), strict=False)
-            )
-        ]
+
+def _by_length(rows: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+    """Return which rows are padded to which of `LENGTHS`, each group in order of length: such end at like times."""
+    groups: dict[int, list[int]] = {}
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
+        groups.setdefault(next(n for n in LENGTHS if n >= len(rows[i])), []).append(i)
+    return groups
 
 
-@functools.lru_cache(maxsize=4 * len(LENGTHS))  # a few models; more would keep every model alive
-def _decoder(model: Seq2Seq, longest: int) -> Callable[[Params, Array], Decoded]:
-    """Return the jitted program that translates sources into at most `longest` target tokens."""
-
-    @jax.jit
-    def decode(params: Params, source: Array) -> Decoded:
-        encoded = model.encode(params, source, source != PAD)
-        start = jnp.full(source.shape[1], SOS)
-        return greedy(model.step(params, encoded), encoded.carry, start, eos=EOS, max_length=longest, pad=PAD)
-
-    return decode
+def shortened(written: str) -> str:
+    """Return a sentence as a message quotes it."""
+    return repr(written if len(written) <= 40 else written[:40] + "…")
 
 
 def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
@@ -176,6 +252,29 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
     model = config.build()
     params = best_params(path, config, model, source, target)
     return Translator(config, model, params, *preparations(config, source, target))
+
+
+def together(translators: Sequence[Translator]) -> Translator:
+    """Return the ensemble of some translators, which translates by the mean of their probabilities.
+
+    Raises:
+      InputError: if their vocabularies or the ways in which they prepare sentences differ.
+    """
+    first, *others = translators
+    for number, other in enumerate(others, 2):
+        same = digest_of(first.source.vocabulary, first.target.vocabulary) == digest_of(
+            other.source.vocabulary, other.target.vocabulary
+        )
+        prepared = [
+            (one.config.normalise, one.config.source_tokens, one.config.target_tokens) for one in (first, other)
+        ]
+        if not same or prepared[0] != prepared[1]:
+            raise InputError(
+                f"an ensemble needs runs with the same vocabularies; those of run {number} are not those of run 1. "
+                "Train on the same pairs with another --seed; since that also chooses the pairs that --validation "
+                "holds back, use --validation 0"
+            )
+    return first._replace(others=tuple(others))
 
 
 def best_params(path: Path, config: TranslateConfig, model: Seq2Seq, source: Vocabulary, target: Vocabulary) -> Params:

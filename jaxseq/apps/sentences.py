@@ -1,0 +1,98 @@
+"""A line of text cut into its sentences, and sentences joined into a line again. Knows no model and no vocabulary.
+
+A sentence ends at one of ``。！？`` and their like anywhere, and at one of ``.!?…`` before a space. Marks and closing
+quotes that follow belong to it. Where a full stop may be part of a word, the text is left whole: two sentences in one
+are translated less well, half a sentence is not translated at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ANYWHERE = "。｡！？।॥۔؟።။។"
+"""Marks that end a sentence whatever follows: Chinese and Japanese, Indic, Arabic, Ethiopic, Burmese, Khmer."""
+CLOSING = "”’」』》〉）】)\\]\"'»"
+"""What may follow a mark and still belongs to the sentence."""
+PAIRS = dict(zip("“「『（(《【", "”」』）)》】", strict=True))
+"""Quotes and brackets; a sentence does not end between the two of a pair."""
+UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "cmn")
+"""Languages that put no space between sentences, by their first letters."""
+ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw bsp "
+    "evtl ggf inkl sog mme mlle sra srta uds dott ing avv".split()
+)
+"""Words after which a full stop is no end, in lower case: English, German, French, Spanish and Italian."""
+NUMBERED = frozenset(
+    "no nos nr art fig vol p pp ch cap sec approx ca jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
+"""The same, where a number follows."""
+
+_END = re.compile(rf"[{ANYWHERE}][{ANYWHERE}!?…]*[{CLOSING}]*\s*|[.!?…]+[{CLOSING}]*(?:\s+|$)")
+_DOTTED = re.compile(r"([^\W\d]{1,2}\.)+[^\W\d]{1,2}")
+"""An abbreviation such as e.g, p.m or z.b, its last full stop being the mark."""
+_WORD_BEFORE = re.compile(r"\S*$")
+
+
+def split(line: str) -> list[str]:
+    """Return the sentences of a line, without the spaces around them; an empty list for a blank line.
+
+    Example:
+      >>> split("Dr. Smith paid 3.50. Did he? Yes!"), split("你好！我叫汤姆。你呢")
+      (['Dr. Smith paid 3.50.', 'Did he?', 'Yes!'], ['你好！', '我叫汤姆。', '你呢'])
+    """
+    inside = _inside(line)
+    sentences, start = [], 0
+    for end in _END.finditer(line):
+        last = len(end[0].rstrip()) - 1 + end.start()
+        if not inside[last] and _ends(line, start, end):
+            sentences.append(line[start : end.end()])
+            start = end.end()
+    return [sentence.strip() for sentence in (*sentences, line[start:]) if sentence.strip()]
+
+
+def join(sentences: Sequence[str], language: str) -> str:
+    """Return sentences of a language as one line, with a space between them where that language has one.
+
+    Example:
+      >>> join(["Hello!", "I am Tom."], "en"), join(["你好！", "我叫汤姆。"], "zh")
+      ('Hello! I am Tom.', '你好！我叫汤姆。')
+    """
+    return space(language).join(sentence for sentence in sentences if sentence)
+
+
+def space(language: str) -> str:
+    """Return what is between two words or sentences of a language: a space or nothing."""
+    return "" if re.split("[-_]", language.lower())[0] in UNSPACED else " "
+
+
+def _ends(line: str, start: int, end: re.Match[str]) -> bool:
+    """Return whether the sentence that begins at `start` ends at a mark."""
+    if end.end() == len(line):
+        return True
+    after = line[end.end()]
+    if end[0][0] in ANYWHERE:  # a sentence that begins with speech may go on after it: “你好！”他说。
+        return not (line[start] in PAIRS and end[0][-1] in CLOSING)
+    if after.islower():  # "Stop!" he said; and so on … until now
+        return False
+    if not end[0].startswith(".") or end[0].startswith(".."):
+        return True
+    before = _WORD_BEFORE.search(line[: end.start()])
+    word = re.sub(r"^\W+", "", before[0] if before else "").lower()
+    initial = len(word) == 1 and word.isalpha() and word != "i"  # J. Smith; but: so do I.
+    ordinal = word.isdecimal() and len(word) <= 2  # am 3. Mai
+    if word in NUMBERED and after.isdecimal():
+        return False
+    return not (initial or ordinal or _DOTTED.fullmatch(word) or word in ABBREVIATIONS)
+
+
+def _inside(line: str) -> list[bool]:
+    """Return for each character whether it is between a quote or bracket and its partner."""
+    inside, open_at = [False] * len(line), []
+    for at, character in enumerate(line):
+        if character in PAIRS:
+            open_at.append(at)
+        elif open_at and character == PAIRS[line[open_at[-1]]]:
+            start = open_at.pop()
+            inside[start:at] = [True] * (at - start)
+    return inside

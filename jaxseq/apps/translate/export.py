@@ -1,0 +1,197 @@
+"""A translator as files that run without this library: `jax.export` programs, weights, vocabularies.
+
+model.json    vocabularies, how text is cut into tokens, and what the programs expect
+weights.npz   the parameters, in the order in which the programs take them
+greedy.bin    encoder and greedy decoding, for any number of sentences of any length
+beam.bin      the same with beam search
+README.md     how to run them
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as exporting
+
+from jaxseq import __version__
+from jaxseq.apps import sentences
+from jaxseq.apps.text import CJK, EOS, PAD, SOS, UNK
+from jaxseq.apps.translate.data import Preparation
+from jaxseq.apps.translate.decoding import USUAL, Decoding, write
+from jaxseq.apps.translate.model import LENGTHS, Translator
+from jaxseq.errors import InputError, choose
+from jaxseq.files import cannot_write, write_atomic
+from jaxseq.notation import Array, Tree
+
+FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "translate.py"
+PLATFORMS = ("cpu", "cuda")
+"""For what programs are lowered by default: the same file runs on either."""
+KNOWN = (*PLATFORMS, "rocm", "tpu")
+_MARKS = '!?;"()。！？，、；：“”（）…'
+PATTERNS = {
+    "chars": rf"[{CJK}]|\d+(?:[.,:]\d+)+|[^\W{CJK}]+(?:['’][^\W{CJK}]+)*|[^\w\s]",
+    "words": rf"[{_MARKS}]|(?<!\d)[.,:]|[.,:](?!\d)|(?:[^\s.,:{_MARKS}]|(?<=\d)[.,:](?=\d))+",
+}
+"""Regular expressions that find the tokens of lower-case text: what `plain` and each tokeniser make of it, in one."""
+
+
+class Exported(NamedTuple):
+    """What was written: the folder, its files with their bytes, the platforms of the programs."""
+
+    path: Path
+    files: dict[str, int]
+    platforms: tuple[str, ...]
+
+
+def export(
+    translator: Translator,
+    path: Path | str,
+    decoding: Decoding = USUAL,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a translator to a folder, as described above.
+
+    Raises:
+      InputError: if the folder is in use or cannot be written, a setting cannot be exported, or flatbuffers, in which
+        JAX writes programs, is not installed.
+    """
+    decoding.check()
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise InputError("JAX writes programs with flatbuffers, which is not installed: pip install flatbuffers")
+    for name in platforms:
+        choose("platform", name, dict.fromkeys(KNOWN))
+    if decoding.sample or decoding.unknown == "copy":
+        raise InputError("export writes greedy and beam search; leave out --sample and --unknown copy")
+    path = Path(path)
+    if path.is_dir() and any(path.iterdir()) and not (overwrite and (path / FACTS).exists()):
+        raise InputError(f"{path} is not empty; choose another folder with -o" + _or_overwrite(path))
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; name a folder with -o")
+    everyone = (translator, *translator.others)
+    params = tuple(one.params for one in everyone)
+    leaves, structure = jax.tree.flatten(params)
+    programs = {}
+    for name, how in _decodings(decoding).items():
+        run = functools.partial(_translated, translator, how, structure)
+        programs[name] = bytes(_for_any_size(run, leaves, translator.config.longest, platforms).serialize())
+    arrays = io.BytesIO()
+    named: dict[str, Any] = {f"{n:03}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
+    np.savez(arrays, **named)
+    facts = _facts(translator, decoding, platforms)
+    contents: dict[str, str | bytes] = {
+        FACTS: json.dumps(facts, ensure_ascii=False, indent=1) + "\n",
+        WEIGHTS: arrays.getvalue(),
+        **programs,
+        CLIENT: client(),
+        README: _readme(facts),
+    }
+    try:
+        if overwrite and path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    for name, content in contents.items():
+        write_atomic(path / name, content)
+    return Exported(path, {name: (path / name).stat().st_size for name in contents}, tuple(platforms))
+
+
+def client() -> str:
+    """Return the program that the guide shows, which runs an export and needs only JAX."""
+    guide = (Path(__file__).parents[2] / "guide" / "translating.md").read_text(encoding="utf-8")
+    return next(block for block in guide.split("```python\n") if "deserialize" in block).split("```")[0]
+
+
+def _or_overwrite(path: Path) -> str:
+    return ", or replace it with --overwrite" if (path / FACTS).exists() else ""
+
+
+def _decodings(decoding: Decoding) -> dict[str, Decoding]:
+    """Return the settings of each program; a beam of 1 is greedy."""
+    of_beam = {"beam.bin": decoding} if decoding.beam > 1 else {}
+    return {"greedy.bin": Decoding(beam=1, length_penalty=decoding.length_penalty, unknown=decoding.unknown), **of_beam}
+
+
+def _translated(
+    translator: Translator, decoding: Decoding, structure: Any, leaves: Sequence[Array], source: Array
+) -> dict[str, Array]:
+    """Return by name what a program answers; see the guide."""
+    longest = translator.config.most_target_tokens(source.shape[0])
+    models = [one.model for one in (translator, *translator.others)]
+    return write(models, decoding, longest, jax.tree.unflatten(structure, leaves), source)._asdict()
+
+
+def _for_any_size(
+    run: Callable[..., Tree], leaves: Sequence[Array], longest: int, platforms: Sequence[str]
+) -> exporting.Exported:
+    """Return a program for any batch and any source length that the model reads."""
+    sizes = exporting.symbolic_shape("S, B", constraints=[f"S <= {longest}"])
+    types = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    source = jax.ShapeDtypeStruct(sizes, jnp.int32)
+    try:
+        return exporting.export(jax.jit(run), platforms=platforms)(types, source)
+    except NotImplementedError as error:
+        raise InputError(
+            f"this model cannot be lowered for {', '.join(platforms)} ({error}); try --platforms cpu"
+        ) from error
+
+
+def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str]) -> dict[str, Any]:
+    """Return what model.json says."""
+    config = translator.config
+    return {
+        "source": _of(translator.source, config.source, config.normalise, config.source_tokens),
+        "target": _of(translator.target, config.target, config.normalise, config.target_tokens),
+        "pad": PAD, "sos": SOS, "eos": EOS, "unk": UNK,
+        "lengths": [length for length in LENGTHS if length <= config.longest],
+        "decoding": {"beam": decoding.beam, "nbest": decoding.nbest, "length_penalty": decoding.length_penalty,
+                     "coverage_penalty": decoding.coverage_penalty, "unknown": decoding.unknown},
+        "models": 1 + len(translator.others), "platforms": list(platforms), "jax": jax.__version__,
+        "jaxseq": __version__,
+    }  # fmt: skip
+
+
+def _of(preparation: Preparation, language: str, normalise: str, cut: str) -> dict[str, Any]:
+    """Return what is known of one language's text."""
+    return {
+        "language": language, "normalise": normalise, "cut": cut, "pattern": PATTERNS[cut],
+        "space": sentences.space(language), "tokens": list(preparation.vocabulary.tokens),
+    }  # fmt: skip
+
+
+def _readme(facts: dict[str, Any]) -> str:
+    decoding, source, target = facts["decoding"], facts["source"], facts["target"]
+    beam = (
+        f"\n| `beam.bin` | encoder and beam search: beam {decoding['beam']}, length penalty "
+        f"{decoding['length_penalty']}, the {decoding['nbest']} best |"
+    ) * (decoding["beam"] > 1)
+    return f"""# A translator from {source["language"]} to {target["language"]}, exported by jaxseq {facts["jaxseq"]}
+
+`python translate.py . "…"` translates sentences. It needs `pip install jax flatbuffers` and not jaxseq; programs run on
+{" and ".join(facts["platforms"])}, with jax {facts["jax"]} or newer.
+
+| file | contents |
+|---|---|
+| `model.json` | vocabularies; `pattern`, an expression that finds the tokens of lower-case text; special tokens |
+| `weights.npz` | the parameters, in the order in which the programs take them |
+| `greedy.bin` | encoder and greedy decoding |{beam}
+| `translate.py` | a program that runs them; a simple one, which you may change |
+
+A program is called with the list of arrays in `weights.npz` and a source, int32 `[S, B]`: the token numbers of B
+sentences, each a column with `eos` at its end, filled up with `pad`. It answers `tokens [T, B, N]` and
+`lengths [B, N]`, the N best translations of each, with `scores [B, N]`, `log_probs [T, B, N]` and attention
+`weights [T, B, N, S]`. Each new S or B is compiled once: pad sentences to the next of `lengths` in `model.json`, as
+jaxseq does.
+"""

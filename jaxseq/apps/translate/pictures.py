@@ -1,0 +1,46 @@
+"""Pictures of a translation: its attention map, and the gates of the encoder as it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxseq.apps.translate.model import Translation, Translator
+
+
+def check_pictures(*paths: Path | None) -> None:
+    """Check that pictures of these names can be drawn, before anything takes time.
+
+    Raises:
+      InputError: if a name does not end like a kind of picture.
+    """
+    if given := [path for path in paths if path is not None]:
+        from jaxseq import plots
+
+        for path in given:
+            plots.picture_format(path)
+
+
+def draw_attention(done: Translation, path: Path) -> list[str]:
+    """Draw one attention map; return notes instead where the model has none to show."""
+    from jaxseq import plots
+
+    if done.weights.shape[1] == 0:
+        return [f"this model has no attention; {path} is not written"]
+    plots.save(plots.attention_map(done.weights, done.source_tokens, done.target_tokens), path)
+    return []
+
+
+def draw_gates(translator: Translator, sentence: str, path: Path) -> None:
+    """Draw the gates of the encoder's first layer as it reads a sentence.
+
+    Raises:
+      InputError: for an empty sentence.
+    """
+    from jaxseq import plots, study
+
+    tokens, seen, keeps = translator.gates(sentence)
+    retained = next((np.asarray(keep.of(seen)) for keep in keeps), next(iter(seen.values())))
+    order = np.argsort(retained.mean(0)).tolist()
+    plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), path)
