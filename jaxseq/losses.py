@@ -158,7 +158,7 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
     others = widened(others + jnp.broadcast_to(columns(b, ids), others.shape))
     others = others - jnp.broadcast_to((log_q + math.log(len(ids))).astype(others.dtype), others.shape)
     lowest = jnp.full_like(others, jnp.finfo(others.dtype).min)
-    own_word = targets[..., None] == jnp.broadcast_to(ids, others.shape)
+    own_word = targets[..., None].astype(ids.dtype) == jnp.broadcast_to(ids, others.shape)
     others = jnp.where(own_word, lowest, others)  # the target is counted once, exactly
     whole = jnp.logaddexp(own, jax.nn.logsumexp(others, axis=-1))
     return (whole - own).astype(features.dtype)

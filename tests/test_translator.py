@@ -111,7 +111,10 @@ def test_the_tutorials_models_write_at_most_10_tokens(model):
 
 @pytest.mark.usefixtures("as_users_have_it")
 def test_a_translator_wakes_up_on_a_vocabulary_of_zipfs_law():
-    """300 steps on sentences of 5,000 words, as frequent as in texts: the loss is far below that of frequencies."""
+    """300 steps on 5,000 words, as frequent as in texts: the loss is far below that of frequencies, 6.1.
+
+    With a bias of 0 at first it is above them (6.2), and 99.9% of the features and 99.7% of the states are saturated.
+    """
     V, S, steps, N = 5000, 7, 300, 4000
     rng, share = np.random.default_rng(0), 1 / np.arange(1, V + 1)
     source = rng.choice(V, (S, N), p=share / share.sum())
