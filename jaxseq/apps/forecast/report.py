@@ -141,9 +141,9 @@ def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
 
 def _special(value: float, text: str) -> str:
     """Return the text of a finite number, ``inf``, or nothing for NaN."""
-    if math.isnan(value):
-        return ""
-    return text.replace("-0", "0", 1) if math.isfinite(value) and float(text) == 0 else text
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else str(value)
+    return text.replace("-0", "0", 1) if float(text) == 0 else text
 
 
 def _share(value: float) -> str:
