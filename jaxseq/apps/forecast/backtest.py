@@ -271,5 +271,7 @@ def _of_network(result: Backtest) -> str:
     share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
     if gain <= 0:
-        return f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among seven."
+        return (
+            f"At the validation origins {what} did not help; it keeps a weight of {share:.0f}%, one voice among seven."
+        )
     return f"At the validation origins {what} took {gain:.1f}% off the error; its weight is {share:.0f}%."

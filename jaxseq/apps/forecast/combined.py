@@ -132,6 +132,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
     single = simple_members.errors(found, truth)
+    if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
+        single[simple_members.NAMES.index("seasonal changes")] = np.inf
     alone = recent.weights(single)
     base = simple_members.combine(alone, found)
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
@@ -142,7 +144,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
-            weighed = simple_members.errors(both, truth)
+            weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
             mixed = simple_members.combine(recent.weights(weighed), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
