@@ -285,30 +285,32 @@ def forecast(
     """Forecast from ``origins [O]`` of ``values [T, N]``, whose first row is that of the `rows` training rows."""
     z = model.scaling.forward(values)
     h, seasons = options.horizon, options.seasons
-    made = recent.needed(origins, rows, h)
+    step = recent.stride(z.shape[1], h)
+    made = recent.needed(origins, rows, h, step)
     found = simple_members.paths(model.members, z, made, h, seasons)
     path = np.full((1, *found.shape[1:]), np.nan)
     if model.network.line.size:
         design = design_of(options, rows, covariates.shape[-1])
-        least = z.shape[1] * (1 + recent.recall(h)) if len(made) > 1 else 1
+        least = z.shape[1] * (1 + recent.recall(h)) // step if len(made) > len(origins) else 1
         path[0] = _network_paths(options, design, model.network, z, covariates, model.phase, made, least)
         path = simple_members.within_reach(model.members, path, z, made, seasons)
     every = np.concatenate([found, path])
-    scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, h)
+    scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, rows)
     chosen = every[:, np.searchsorted(made, origins)]
     return Forecasts(model.scaling.inverse(scaled), np.stack([model.scaling.inverse(f) for f in chosen]), scaled, wider)
 
 
 def _adaptively(
-    model: Model, every: np.ndarray, z: np.ndarray, made: np.ndarray, origins: np.ndarray, horizon: int
+    model: Model, every: np.ndarray, z: np.ndarray, made: np.ndarray, origins: np.ndarray, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the combination ``[O, N, h]`` and by how much its intervals are wider ``[O, N]``."""
-    typical = float(model.sizes.mean())
+    typical, h = float(model.sizes.mean()), every.shape[-1]
+    step = recent.stride(z.shape[1], h)
     scaled, wider = [], []
     for origin in origins.tolist():
-        before = np.flatnonzero((made >= origin - recent.recall(horizon)) & (made < origin))
-        error = every[:, before] - targets(z[: origin + 1], made[before], horizon)
-        weight, factor = recent.adapted(error, made[before], origin, model.rmse, model.spread, typical)
+        times = recent.before(origin, rows, h, step)
+        error = every[:, np.searchsorted(made, times)] - targets(z[: origin + 1], times, h)
+        weight, factor = recent.adapted(error, times, origin, model.rmse, model.spread, typical, step)
         scaled.append((weight[..., None] * every[:, np.searchsorted(made, origin)]).sum(0))
         wider.append(factor)
     return np.stack(scaled), np.stack(wider)

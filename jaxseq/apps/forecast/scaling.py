@@ -69,9 +69,9 @@ def grows(column: np.ndarray, season: int) -> bool:
     """Return whether a logarithm makes a line forecast better: whether what moves the series grows with its level.
 
     One autoregression of seasonal changes is fitted to the values and one to their logarithms; the logarithm is taken
-    where its forecasts of the next row err no more (up to `LEAN`), in mean absolute error of the values themselves. The errors at high
-    levels count most, so that a time of tiny values does not decide for all; and a series that is a line or a sum of
-    waves, which its values give exactly and its logarithms do not, keeps its values.
+    where its forecasts of the next row err no more (up to `LEAN`), in mean absolute error of the values themselves.
+    The errors at high levels count most, so that a time of tiny values does not decide for all; and a series that is
+    a line or a sum of waves, which its values give exactly and its logarithms do not, keeps its values.
 
     Example:
       >>> t = np.arange(48)
