@@ -1,18 +1,27 @@
-"""Installed fonts, and which of them has the characters of a text: a figure in Chinese needs one that does."""
+"""Installed fonts, and which of them has the characters of a text: a figure in Chinese needs one that does.
+
+The extra `apps` brings a font for Chinese (Noto Sans SC, from the package pylopdf-fonts-zh-cn), so that a figure shows
+it on a machine that has none. Where it is missing too, Chinese can be shown in `pinyin`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
+
+PACKAGES = tuple(f"pylopdf_fonts_{language}" for language in ("zh_cn", "zh_tw", "jp", "ko", "th", "hi", "he", "ar"))
+"""Packages of the index that hold nothing but Noto fonts of one language, under the SIL Open Font License."""
 
 
 def font_for(text: str) -> FontProperties | None:
@@ -38,6 +47,25 @@ def chinese_fonts() -> list[str]:
     return sorted({font.name for font in _fonts_with(codes("我你他的是不了人在有"))})
 
 
+def pinyin(text: str) -> str | None:
+    """Return a text with its Chinese in pinyin, or None where pypinyin is not installed or nothing is Chinese.
+
+    Example:
+      >>> pinyin("你好吗")
+      'nǐhǎoma'
+    """
+    if importlib.util.find_spec("pypinyin") is None:
+        return None
+    from pypinyin import Style, lazy_pinyin  # its dictionaries take a while to read
+
+    said = "".join(lazy_pinyin(text, style=Style.TONE)).translate(_PUNCTUATION)
+    return said if said != text else None
+
+
+_PUNCTUATION = str.maketrans("。，、！？：；（）“”‘’《》", '.,,!?:;()""\'\'""')
+"""What stands for Chinese punctuation in pinyin."""
+
+
 def default_font() -> str:
     """Return the file of the font that matplotlib draws in."""
     return str(font_manager.findfont(FontProperties(family=mpl.rcParams["font.family"])))
@@ -52,7 +80,7 @@ def _fonts() -> list[font_manager.FontEntry]:
 def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
     """Yield the fonts that have all these characters."""
     found = False
-    for notice in (lambda: None, _notice_new_fonts):
+    for notice in (lambda: None, _notice_packaged_fonts, _notice_new_fonts):  # the slowest last
         notice()
         for font in _fonts():
             if needed <= characters(font.fname):
@@ -60,6 +88,17 @@ def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
                 yield font
         if found:
             return
+
+
+@functools.cache  # once in a process
+def _notice_packaged_fonts() -> None:
+    """Add the fonts of installed `PACKAGES`, which no system lists."""
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(file for file in Path(folder).iterdir() if file.suffix in (".ttf", ".otf")):
+                with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+                    font_manager.fontManager.addfont(path)
 
 
 @functools.cache  # once in a process
@@ -101,9 +140,9 @@ def _warn(scripts: set[str]) -> None:
         return
     _warned.update(scripts)
     warnings.warn(
-        f"no installed font has these characters ({', '.join(sorted(scripts))}), so words are numbered in the "
-        "picture. For Chinese install fonts-wqy-microhei (Debian, Ubuntu: apt install fonts-wqy-microhei) or Noto "
-        "Sans CJK (any system; macOS and Windows bring PingFang and Microsoft YaHei, unless removed), for another "
-        "script its Noto Sans, and draw again",
+        f"no installed font has these characters ({', '.join(sorted(scripts))}), so words are shown in pinyin or by "
+        "numbers. For Chinese install jaxseq[apps], which brings a font (pylopdf-fonts-zh-cn), or fonts-wqy-microhei "
+        "(Debian, Ubuntu: apt install fonts-wqy-microhei) or Noto Sans CJK (any system); for another script its Noto "
+        "Sans; and draw again",
         stacklevel=2,
     )

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
-from jaxseq.fonts import characters, codes, default_font, font_for
+from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 
 GATE_NAMES = {
     "i": "input (write)",
@@ -116,8 +116,8 @@ def forecast(
 def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw attention ``[target, source]``, 0 to 1: source words on top, target words down the side.
 
-    ``<pad>`` is not drawn, nor its weights. Words whose characters no installed font has are numbered where they
-    stand, and a legend below gives their code points.
+    ``<pad>`` is not drawn, nor its weights. Chinese that no installed font has is written in pinyin; other words that
+    none has, and Chinese where pypinyin is not installed, are numbered, and a legend below gives their code points.
 
     Raises:
       InputError: if the weights do not have a row for each target word and a column for each source word.
@@ -131,14 +131,15 @@ def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[s
     if not (across and down):
         raise InputError("attention_map: there is no word to draw on one side; expected at least <eos>")
     source, target = [source[n] for n in across], [target[n] for n in down]
-    column, turned = _column(source)
-    side = 0.09 * max(map(_width, target))
+    numbers: dict[str, str] = {}
+    on_top, at_side = ([_readable(word, numbers) for word in words] for words in (source, target))
+    column, turned = _column([text for text, _ in on_top])
+    side = 0.09 * max(_width(text) for text, _ in at_side)
     ax = axes_of(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
     image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    numbers: dict[str, str] = {}
     ax.xaxis.tick_top()  # before the words: each side of an axis has labels of its own
-    _name_cells(ax.xaxis, source, numbers, turned)
-    _name_cells(ax.yaxis, target, numbers)
+    _name_cells(ax.xaxis, on_top, turned)
+    _name_cells(ax.yaxis, at_side)
     ax.tick_params(length=0)
     if numbers:
         ax.set_xlabel(_legend(numbers), fontsize="small", loc="left")
@@ -178,7 +179,9 @@ def gates(
         raise InputError(f"gates: unit_order must name each of the {H} units once; got {order}")
     if steps is not None and len(steps) != T:
         raise InputError(f"gates: expected {T} labels of steps; got {len(steps)}")
-    column, turned = _column(steps) if steps else (0.12, False)
+    numbers: dict[str, str] = {}
+    readable = None if steps is None else [_readable(step, numbers) for step in steps]
+    column, turned = _column([text for text, _ in readable]) if readable else (0.12, False)
     height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
     ax = axes_of(ax, (max(5.0, column * T + 3.5), 1.0 + height))
     squashed = {name for name, v in blocks.items() if name == "a" or np.nanmax(np.abs(v), initial=0) > 1 + 1e-6}
@@ -190,12 +193,11 @@ def gates(
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
     names = {name: (labels or {}).get(name, gate_label(name)) for name in blocks}
     ax.set_yticks(range(len(blocks)), [f"{names[name]}{', its tanh' * (name in squashed)}" for name in blocks])
-    numbers: dict[str, str] = {}
-    if steps is None:
+    if readable is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("time step")
     else:
-        _name_cells(ax.xaxis, steps, numbers, turned)
+        _name_cells(ax.xaxis, readable, turned)
         ax.set_xlabel(_legend(numbers), fontsize="small", loc="left")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -252,10 +254,13 @@ def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:
     )  # fmt: skip
 
 
-def _name_cells(axis: Axis, words: Sequence[str], numbers: dict[str, str], turned: bool = False) -> None:
-    """Put a word at the middle of each cell, which is at 0, 1, 2 …; `numbers` is filled as `_readable` does."""
-    readable = [_readable(word, numbers) for word in words]
-    axis.set_ticks(range(len(words)), [text for text, _ in readable])
+Readable = tuple[str, FontProperties | None]
+"""What is shown for a word, and in which font; None is the current one."""
+
+
+def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) -> None:
+    """Put a word at the middle of each cell, which is at 0, 1, 2 …"""
+    axis.set_ticks(range(len(readable)), [text for text, _ in readable])
     for label, (_, font) in zip(axis.get_ticklabels(), readable, strict=True):
         _dress(label, font)
         label.set_rotation(90 if turned else 0)
@@ -269,12 +274,18 @@ def dress_texts(texts: Iterable[Text]) -> None:
         _dress(text, font)
 
 
-def _readable(word: str, numbers: dict[str, str]) -> tuple[str, FontProperties | None]:
-    """Return what to show for a word and in which font: where none has it, its number, kept in `numbers`."""
-    if codes(word) <= characters(default_font()):
+def _readable(word: str, numbers: dict[str, str]) -> Readable:
+    """Return what to show for a word and in which font: where none has it, its pinyin, or its number in `numbers`."""
+    has = characters(default_font())
+    if codes(word) <= has:
         return word, None
     font = font_for(word)
-    return (word, font) if font else (numbers.setdefault(word, f"[{len(numbers) + 1}]"), None)
+    if font is not None:
+        return word, font
+    said = pinyin(word)
+    if said is not None and codes(said) <= has:
+        return said, None
+    return numbers.setdefault(word, f"[{len(numbers) + 1}]"), None
 
 
 def _dress(text: Text, font: FontProperties | None) -> None:

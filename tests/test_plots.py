@@ -1,5 +1,6 @@
 """Plots, by the numbers in them: what is where, in which colours, and in which font, with and without Chinese fonts."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 
-from jaxseq import fonts, plots
+from jaxseq import fonts, plots, shipped
 from jaxseq.errors import InputError
 
 CHINESE = ["我", "不", "知道", "。", "<eos>"]
@@ -39,6 +40,7 @@ def entries(keep):
 def no_chinese_font(monkeypatch):
     """No installed font but those that matplotlib brings, its Last Resort among them."""
     monkeypatch.setattr(fonts, "_notice_new_fonts", lambda: None)
+    monkeypatch.setattr(fonts, "_notice_packaged_fonts", lambda: None)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
 
 
@@ -46,12 +48,19 @@ def no_chinese_font(monkeypatch):
 def chinese_font(monkeypatch):
     """A font that claims Chinese: a real file, so that it draws, whose characters we tell."""
     monkeypatch.setattr(fonts, "_notice_new_fonts", lambda: None)
+    monkeypatch.setattr(fonts, "_notice_packaged_fonts", lambda: None)
     mono = next(f for f in font_manager.fontManager.ttflist if f.name == DRAWN_IN and "mpl-data" in f.fname)
     real = fonts.characters
     extra = frozenset(map(ord, "我你他的是不了人在有知道。"))
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
     monkeypatch.setattr(fonts, "characters", lambda file: real(file) | (extra if file == mono.fname else frozenset()))
     return mono.fname
+
+
+@pytest.fixture
+def no_pinyin(monkeypatch):
+    """As if pypinyin were not installed."""
+    monkeypatch.setattr(plots, "pinyin", lambda text: None)
 
 
 def weights(rows, columns):
@@ -162,7 +171,36 @@ def test_with_a_font_chinese_labels_are_set_in_it_and_others_are_not(chinese_fon
     assert ax.get_xlabel() == ""
 
 
-def test_without_a_font_words_are_numbered_with_a_legend_and_one_warning(no_chinese_font):
+def test_without_a_font_chinese_is_in_pinyin_with_one_warning(no_chinese_font):
+    with pytest.warns(UserWarning, match="pylopdf-fonts-zh-cn") as caught:
+        ax = plots.attention_map(weights(3, 5), CHINESE, ["银行", "a", "𒀀"])
+    assert len(caught) == 2  # one for each script
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.gates({"r": np.ones((2, 3))}, ["我", "a"])  # not warned of again
+        ax.figure.canvas.draw()  # and no glyph is missing
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["wǒ", "bù", "zhīdào", ".", "<eos>"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["yínháng", "a", "[1]"]
+    assert ax.get_xlabel() == "[1] = U+12000"
+
+
+def test_columns_are_as_wide_as_pinyin_needs(no_chinese_font):
+    sources = (["我", "你"], ["想", "上"], ["知道", "上"])  # wǒ nǐ, xiǎng shàng, zhīdào shàng
+    with pytest.warns(UserWarning, match="no installed font"):
+        maps = [plots.attention_map(weights(1, 2), source, ["a"]) for source in sources]
+    narrow, wide, _ = (ax.figure.get_size_inches()[0] for ax in maps)
+    assert wide == pytest.approx(narrow + 2 * 0.12)
+    assert [ax.get_xticklabels()[0].get_rotation() for ax in maps] == [0, 0, 90]
+
+
+def test_without_pypinyin_there_is_no_pinyin(monkeypatch):
+    assert fonts.pinyin("plain") is None
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pypinyin" else find(name))
+    assert fonts.pinyin("你好") is None
+
+
+def test_without_a_font_words_are_numbered_with_a_legend_and_one_warning(no_chinese_font, no_pinyin):
     with pytest.warns(UserWarning, match="fonts-wqy-microhei") as caught:
         ax = plots.attention_map(weights(3, 5), CHINESE, ["不", "a", "我"])
     assert len(caught) == 1
@@ -213,6 +251,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch, t
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(broken), str(new)])
     monkeypatch.setattr(fonts, "characters", lambda file: real(file) | (claims if file == str(new) else frozenset()))
+    monkeypatch.setattr(fonts, "_notice_packaged_fonts", lambda: None)
     fonts._notice_new_fonts.cache_clear()
     assert fonts.chinese_fonts() == [DRAWN_IN]
     fonts._notice_new_fonts.cache_clear()
@@ -225,14 +264,20 @@ def test_a_broken_font_file_is_passed_over(monkeypatch, tmp_path, no_chinese_fon
     assert fonts.chinese_fonts() == []
 
 
-def test_what_is_installed_here_draws_chinese_or_numbers_it():
-    installed = bool(fonts.chinese_fonts())
+def test_the_font_of_the_extra_draws_every_character_of_the_corpus(monkeypatch):
+    monkeypatch.setattr(fonts, "_notice_new_fonts", lambda: None)
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", entries(lambda font: "mpl-data" in font.fname))
+    fonts._notice_packaged_fonts.cache_clear()
+    assert fonts.chinese_fonts() == ["Noto Sans SC", "Noto Serif SC"]
+    corpus = "".join(shipped.find(name).read_text(encoding="utf-8") for name in ("zh-en", "zh-en-held-out"))
+    found = fonts.font_for("".join(set(corpus)))
+    assert found is not None and found.get_name() == "Noto Sans SC"
     with warnings.catch_warnings():
-        warnings.simplefilter("error" if installed else "ignore")
+        warnings.simplefilter("error")
         ax = plots.attention_map(weights(6, 5), CHINESE, ENGLISH)
         ax.figure.canvas.draw()  # a missing glyph is a warning, and here an error
-    shown = [label.get_text() for label in ax.get_xticklabels()]
-    assert shown == (CHINESE if installed else ["[1]", "[2]", "[3]", "[4]", "<eos>"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == CHINESE
+    fonts._notice_packaged_fonts.cache_clear()
 
 
 # --- gates
@@ -294,7 +339,7 @@ def test_what_lies_between_minus_1_and_1_is_told_by_its_values_or_by_the_caller(
     assert limits == [(0, 1), (-1, 1), (-1, 1)]
 
 
-def test_gates_of_steps_without_a_font_have_a_legend(no_chinese_font):
+def test_gates_of_steps_without_a_font_have_a_legend(no_chinese_font, no_pinyin):
     with pytest.warns(UserWarning, match="no installed font"):
         ax = plots.gates({"r": np.ones((2, 3))}, ["我", "a"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["[1]", "a"]

@@ -43,8 +43,8 @@ def report() -> dict[str, Any]:
     fonts = chinese_fonts()
     if not fonts:
         warnings.append(
-            "no font here has Chinese characters, so attention maps will number words; install one, for example "
-            "fonts-wqy-microhei (Debian, Ubuntu) or Noto Sans CJK (any system)"
+            "no font here has Chinese characters, so attention maps will show Chinese in pinyin; install one: "
+            "pip install pylopdf-fonts-zh-cn, fonts-wqy-microhei (Debian, Ubuntu) or Noto Sans CJK (any system)"
         )
     folder = cache_dir()
     writable = _can_write(folder)

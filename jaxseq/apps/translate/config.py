@@ -69,17 +69,17 @@ class TranslateConfig:
     dropout: float = 0.3
     """Probability of dropping a unit in training."""
 
-    steps: int = 800
+    steps: int = 3000
     """Train steps in all."""
-    batch: int = 64
+    batch: int = 32
     """Pairs in a step."""
     replacement: bool = False
     """Draw pairs at random with replacement, instead of one permutation after another."""
-    buckets: int = 2
+    buckets: int = 3
     """Groups of like length; each is one compiled program."""
     optimizer: str = "adam"
     """adam, adamw or sgd."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """Highest learning rate."""
     schedule: str = "cosine"
     """Learning rate over time: constant or cosine."""
@@ -101,7 +101,7 @@ class TranslateConfig:
     """Steps that schedule takes."""
     forcing_per: Literal["step", "sequence"] = "step"
     """Whether forcing is drawn for each token or for each sentence."""
-    report_every: int = 100
+    report_every: int = 500
     """Steps between reports, validation and checkpoints."""
     patience: int = 8
     """Reports without a better validation loss before stopping; 0 goes on to the end."""
