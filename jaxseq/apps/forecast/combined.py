@@ -132,6 +132,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
     single = simple_members.errors(found, truth)
+    if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
+        single[simple_members.NAMES.index("seasonal changes")] = np.inf
     alone = recent.weights(single)
     base = simple_members.combine(alone, found)
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
@@ -142,7 +144,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
-            weighed = simple_members.errors(both, truth)
+            weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
             mixed = simple_members.combine(recent.weights(weighed), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
@@ -283,30 +285,32 @@ def forecast(
     """Forecast from ``origins [O]`` of ``values [T, N]``, whose first row is that of the `rows` training rows."""
     z = model.scaling.forward(values)
     h, seasons = options.horizon, options.seasons
-    made = recent.needed(origins, rows, h)
+    step = recent.stride(z.shape[1], h)
+    made = recent.needed(origins, rows, h, step)
     found = simple_members.paths(model.members, z, made, h, seasons)
     path = np.full((1, *found.shape[1:]), np.nan)
     if model.network.line.size:
         design = design_of(options, rows, covariates.shape[-1])
-        least = z.shape[1] * (1 + recent.recall(h)) if len(made) > 1 else 1
+        least = z.shape[1] * (1 + recent.recall(h)) // step if len(made) > len(origins) else 1
         path[0] = _network_paths(options, design, model.network, z, covariates, model.phase, made, least)
         path = simple_members.within_reach(model.members, path, z, made, seasons)
     every = np.concatenate([found, path])
-    scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, h)
+    scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, rows)
     chosen = every[:, np.searchsorted(made, origins)]
     return Forecasts(model.scaling.inverse(scaled), np.stack([model.scaling.inverse(f) for f in chosen]), scaled, wider)
 
 
 def _adaptively(
-    model: Model, every: np.ndarray, z: np.ndarray, made: np.ndarray, origins: np.ndarray, horizon: int
+    model: Model, every: np.ndarray, z: np.ndarray, made: np.ndarray, origins: np.ndarray, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the combination ``[O, N, h]`` and by how much its intervals are wider ``[O, N]``."""
-    typical = float(model.sizes.mean())
+    typical, h = float(model.sizes.mean()), every.shape[-1]
+    step = recent.stride(z.shape[1], h)
     scaled, wider = [], []
     for origin in origins.tolist():
-        before = np.flatnonzero((made >= origin - recent.recall(horizon)) & (made < origin))
-        error = every[:, before] - targets(z[: origin + 1], made[before], horizon)
-        weight, factor = recent.adapted(error, made[before], origin, model.rmse, model.spread, typical)
+        times = recent.before(origin, rows, h, step)
+        error = every[:, np.searchsorted(made, times)] - targets(z[: origin + 1], times, h)
+        weight, factor = recent.adapted(error, times, origin, model.rmse, model.spread, typical, step)
         scaled.append((weight[..., None] * every[:, np.searchsorted(made, origin)]).sum(0))
         wider.append(factor)
     return np.stack(scaled), np.stack(wider)

@@ -29,11 +29,11 @@ class Members(NamedTuple):
 
 
 def seasonal_lag(z: np.ndarray, season: int) -> int:
-    """Return the lag of seasonal changes: a season where half of the series hold three, else 1.
+    """Return the lag of seasonal changes: a season that every series holds three times, else 1.
 
     To be asked once: what is weighed at validation must be what is fitted to all rows.
     """
-    return season if 3 * season <= np.median(np.isfinite(z).sum(0)) else 1
+    return season if 3 * season <= np.isfinite(z).sum(0).min() else 1
 
 
 def fit(z: np.ndarray, seasons: Sequence[int], horizon: int, lag: int) -> Members:

@@ -18,20 +18,36 @@ LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
 
 
+EVERY_ROW = 50
+"""Series up to which forecasts of every row are judged."""
+
+
 def recall(horizon: int) -> int:
     """Return how many rows before an origin are looked at."""
     return max(LEAST_RECALL, 2 * horizon)
 
 
-def needed(origins: np.ndarray, rows: int, horizon: int) -> np.ndarray:
-    """Return the rows that forecasts are needed from: `origins`, and those before each, from the last training row."""
-    each = [np.arange(max(min(rows - 1, origin), origin - recall(horizon)), origin + 1) for origin in origins.tolist()]
-    return np.unique(np.concatenate(each))
+def stride(series: int, horizon: int) -> int:
+    """Return how many rows apart forecasts are judged: of a large panel not every row, at most a horizon apart."""
+    return min(-(-series // EVERY_ROW), horizon)
+
+
+def before(origin: int, rows: int, horizon: int, step: int) -> np.ndarray:
+    """Return the rows before an origin, from the last of `rows` training rows on, whose forecasts are judged."""
+    first = max(min(rows - 1, origin), origin - recall(horizon))
+    late = np.arange(first, origin)
+    return late[(late - rows + 1) % step == 0]  # the same rows, whichever origins are asked for
+
+
+def needed(origins: np.ndarray, rows: int, horizon: int, step: int) -> np.ndarray:
+    """Return the rows that forecasts are needed from: `origins`, and those before each."""
+    return np.unique(np.concatenate([origins, *(before(o, rows, horizon, step) for o in origins.tolist())]))
 
 
 def adapted(
-    error: np.ndarray, times: np.ndarray, origin: int, rmse: np.ndarray, spread: np.ndarray, typical: float
-) -> tuple[np.ndarray, np.ndarray]:
+    error: np.ndarray, times: np.ndarray, origin: int, rmse: np.ndarray, spread: np.ndarray, typical: float,
+    step: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return weights ``[K, N]`` and by how much intervals are wider ``[N]`` at one origin.
 
     Args:
@@ -41,10 +57,11 @@ def adapted(
       rmse: ``[K, N]``, at validation, infinite for a forecast that is left out.
       spread: ``[N, h]``, typical size of errors by step.
       typical: mean size of validation errors over `spread`.
+      step: rows that each of `times` speaks for.
     """
     h = spread.shape[-1]
     age = origin - (times[:, None] + 1 + np.arange(h))  # [R, h]
-    counts = np.where(age >= 0, 0.5 ** (np.maximum(age, 0) / h), 0.0)[:, None] / h  # [R, 1, h]
+    counts = step * np.where(age >= 0, 0.5 ** (np.maximum(age, 0) / h), 0.0)[:, None] / h  # [R, 1, h]
     counts = np.where(np.isfinite(error).all(0), counts, 0.0)  # [R, N, h]
     profile = spread**2 / (spread**2).mean(-1, keepdims=True)
     squares = (counts * np.nan_to_num(error) ** 2).sum((1, 3))
