@@ -128,7 +128,7 @@ def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
     """
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
     if largest == 0:
-        return [_special(v, "0") for v in values]
+        return [_special(v, f"{v:.0f}") for v in values]
     if not 1e-9 <= largest < 1e15:
         return [_special(v, f"{v:.{digits - 1}e}") for v in values]
     decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
