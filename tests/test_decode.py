@@ -80,6 +80,22 @@ def test_sample_is_a_function_of_its_key_and_differs_between_steps():
     assert (draw(0) != draw(1)).any() and len(np.unique(draw(0))) > 8
 
 
+def test_with_a_key_for_each_row_the_others_do_not_matter():
+    def flat(carry, tokens):
+        return carry, (jnp.zeros((*tokens.shape, 50)), ())
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    draw = lambda keys: sample(flat, (), jnp.full(len(keys), 2), key=keys, eos=49, max_length=8).tokens  # noqa: E731
+    together = draw(keys)
+    for row in range(4):
+        np.testing.assert_array_equal(draw(keys[row : row + 1])[:, 0], together[:, row])
+    assert len(np.unique(together, axis=1).T) == 4
+    with pytest.raises(InputError, match=r"key must be one key, or one for each row \(3,\); got \(4,\)"):
+        sample(flat, (), jnp.full(3, 2), key=keys, eos=49, max_length=8)
+    raw = jax.random.PRNGKey(0)  # two numbers and one key
+    assert sample(flat, (), jnp.full(2, 2), key=raw, eos=49, max_length=8).tokens.shape == (8, 2)
+
+
 def test_low_temperature_is_greedy():
     start = jnp.array([2, 4])
     cold = sample(

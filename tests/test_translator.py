@@ -13,6 +13,7 @@ from jaxseq.apps.text import EOS, Vocabulary
 from jaxseq.apps.translate import model as translating, train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import preparations
+from jaxseq.apps.translate.decoding import Decoding
 from jaxseq.errors import InputError
 from jaxseq.seq2seq import translator
 
@@ -84,17 +85,19 @@ def endless(model):
 
 
 @pytest.mark.usefixtures("as_users_have_it")
-@pytest.mark.parametrize("length", [1, 4, 9, 10, 30])
-def test_a_translation_does_not_depend_on_its_neighbours(length):
-    ours = endless("translator")
-    sentence = ("我看鱼你听他找书狗。" * 3)[:length]
-    neighbours = [[], ["我"], ["你听鱼"] * 9, ["他看书狗鱼。" * 5], ["你" * 300, "我"]]
-    alone, *others = (ours.translate([*before, sentence])[-1] for before in neighbours)
-    assert len(alone.target_tokens) == 2 * (length + 1) + 10 and len(set(alone.target_tokens)) > 1
-    for other in others:
-        assert other.target_tokens == alone.target_tokens and other.text == alone.text
-        np.testing.assert_allclose(other.log_prob, alone.log_prob, rtol=1e-4)
-        np.testing.assert_allclose(other.weights, alone.weights, atol=1e-5)
+@pytest.mark.parametrize(("beam", "lengths"), [(1, [1, 4, 9, 10, 30]), (3, [2, 4, 8])])
+def test_a_translation_does_not_depend_on_its_neighbours(beam, lengths):
+    """Alone, and in a batch with others, shorter and longer: to be exact, of the same and of other padded lengths."""
+    ours, how = endless("translator"), Decoding(beam=beam)
+    sentences = [("我看鱼你听他找书狗。" * 3)[:length] for length in lengths]
+    alone = [ours.translate([sentence], how)[0] for sentence in sentences]
+    among = ours.translate([*sentences, "你听鱼", "他看书狗鱼。", *["你" * 300] * (beam == 1)], how)
+    for length, one, other in zip(lengths, alone, among, strict=False):
+        padded = next(n for n in translating.LENGTHS if n > length)
+        assert len(one.target_tokens) == 2 * padded + 10 and len(set(one.target_tokens)) > 1
+        assert other.target_tokens == one.target_tokens and other.text == one.text
+        np.testing.assert_allclose(other.log_prob, one.log_prob, rtol=1e-4)
+        np.testing.assert_allclose(other.weights, one.weights, atol=1e-5)
 
 
 @pytest.mark.usefixtures("as_users_have_it")
@@ -102,6 +105,7 @@ def test_a_translation_does_not_depend_on_its_neighbours(length):
 def test_the_tutorials_models_write_at_most_10_tokens(model):
     tutorials = endless(model)
     neighbours = ["我看鱼", "他看书狗鱼。" * 5] if model == "tutorial-plain" else ["我看鱼"]
-    alone, among = tutorials.translate(["你听他"]), tutorials.translate(["你听他", *neighbours])
+    how = Decoding(beam=1)
+    alone, among = tutorials.translate(["你听他"], how), tutorials.translate(["你听他", *neighbours], how)
     assert alone[0].target_tokens == among[0].target_tokens
     assert [len(each.target_tokens) for each in among] == [10] * len(among)

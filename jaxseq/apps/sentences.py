@@ -19,8 +19,8 @@ PAIRS = dict(zip("“「『（(《【", "”」』）)》】", strict=True))
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "cmn")
 """Languages that put no space between sentences, by their first letters."""
 ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw bsp evtl "
-    "ggf inkl sog mme mlle sra srta uds dott ing avv".split()
+    "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw "
+    "bsp evtl ggf inkl sog mme mlle sra srta uds dott ing avv".split()
 )
 """Words after which a full stop is no end, in lower case: English, German, French, Spanish and Italian."""
 NUMBERED = frozenset(

@@ -1,0 +1,350 @@
+"""A translator at work: beam search, n-best, sampling, ensembles, scores, lines as they come, and programs exported."""
+
+import dataclasses
+import gzip
+import io
+import itertools
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import run_readme
+from jax import export as exporting
+
+import jaxseq
+from jaxseq import InputError, checkpoint, cli, decode, shipped
+from jaxseq.apps import run_folder
+from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
+from jaxseq.apps.translate import decoding as deciding, export as exported, lines as reading, model as translating
+from jaxseq.apps.translate.config import KIND, TranslateConfig
+from jaxseq.apps.translate.data import digest_of, preparations
+from jaxseq.apps.translate.decoding import Decoding
+from jaxseq.apps.translate.lines import translate_lines, windows_of
+from jaxseq.apps.translate.scoring import score_pairs, total
+
+GREEDY = Decoding(beam=1)
+GUIDE = Path(jaxseq.__file__).parent / "guide" / "translating.md"
+ENGLISH = "i you he see hear seek dog fish book , .".split()
+
+pytestmark = pytest.mark.usefixtures("in_every_thread_of_a_module")
+
+
+def translator(seed=0, *, eos=0.0, unk=0.0, model="translator"):
+    """A translator of random weights, large enough that words differ by source and position."""
+    config = TranslateConfig(model=model, embedding=6, hidden=8, cell="gru")
+    source, target = Vocabulary("我你他看听找狗鱼书。"), Vocabulary(ENGLISH)
+    seq2seq = config.build()
+    params = seq2seq.init(jax.random.key(seed), len(source), len(target), embedding=6, hidden=8)
+    params = params._replace(source=10 * params.source, target=10 * params.target)
+    bias = params.logits.b.at[EOS].add(eos).at[UNK].add(unk)
+    params = params._replace(logits=params.logits._replace(W=4 * params.logits.W, b=bias))
+    return translating.Translator(config, seq2seq, params, *preparations(config, source, target))
+
+
+@pytest.fixture(scope="module")
+def ours(in_every_thread_of_a_module):
+    return translator(eos=4.0)
+
+
+@pytest.fixture(scope="module")
+def run(ours, tmp_path_factory):
+    """The same as a run folder, runs/translate in a folder of its own."""
+    path = run_folder.create(tmp_path_factory.mktemp("run") / "runs" / "translate", KIND, ours.config)
+    for name, side in ((translating.SOURCE_VOCABULARY, ours.source), (translating.TARGET_VOCABULARY, ours.target)):
+        (path / name).write_text(side.vocabulary.to_json(), encoding="utf-8")
+    words = digest_of(ours.source.vocabulary, ours.target.vocabulary)
+    checkpoint.save(path / run_folder.MODEL, ours.params, step=1, vocabularies=words)
+    return path
+
+
+def written(capsys, *args, stdin="", terminal=False, monkeypatch=None, status=0):
+    """What a command prints on both streams."""
+    if monkeypatch is not None:
+        stream = io.StringIO(stdin)
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+    assert cli.main([str(arg) for arg in args]) == status
+    return capsys.readouterr()
+
+
+def test_the_beam_is_that_of_the_library(ours):
+    """Of one sentence, without padding: tokens, scores and attention of jaxseq.decode.beam."""
+    source = jnp.array([ours.source.numbers(ours.source.sentence("我看鱼。"))]).T
+    encoded = ours.model.encode(ours.params, source, source > 0)
+    want = decode.beam(
+        ours.model.step(ours.params, encoded), encoded.carry, jnp.array([SOS]), eos=EOS, max_length=20, size=5,
+        n_best=3, length_penalty=0.7, coverage_penalty=0.2, filters=(decode.forbid(PAD, SOS, UNK),),
+    )  # fmt: skip
+    done = ours.translate(["我看鱼。", "你听"], Decoding(nbest=3, length_penalty=0.7, coverage_penalty=0.2))[0]
+    ranked = (done, *done.others)
+    assert len({one.text for one in ranked}) == 3
+    for n, one in enumerate(ranked):
+        T = int(want.lengths[0, n])
+        assert one.target_tokens == [ours.target.vocabulary.tokens[i] for i in want.tokens[:T, 0, n]]
+        np.testing.assert_allclose(one.score, want.scores[0, n], rtol=1e-5)
+        np.testing.assert_allclose(one.log_prob, want.log_probs[:, 0, n].sum(), rtol=1e-5)
+        np.testing.assert_allclose(one.weights, want.seen[:T, 0, n], atol=1e-5)
+
+
+def test_the_score_of_greedy_is_ranked_as_the_beams(ours):
+    (done,) = ours.translate(["我看"], dataclasses.replace(GREEDY, length_penalty=0.7))
+    assert done.score == pytest.approx(done.log_prob / ((5 + len(done.target_tokens)) / 6) ** 0.7, rel=1e-5)
+
+
+def teacher_forced(ours, source, target):
+    """The log-probability of one pair, token by token, in NumPy but for the step itself."""
+    numbers = jnp.array([ours.source.numbers(ours.source.sentence(source))]).T
+    encoded = ours.model.encode(ours.params, numbers, numbers > 0)
+    carry, before, found = encoded.carry, SOS, []
+    for token in ours.target.numbers(ours.target.sentence(target)):
+        carry, (logits, _) = ours.model.step(ours.params, encoded)(carry, jnp.array([before]))
+        row = np.asarray(logits[0], float)
+        found.append(row[token] - np.log(np.exp(row - row.max()).sum()) - row.max())
+        before = token
+    return np.array(found)
+
+
+PAIRS = [
+    ("我看鱼。", "i see fish ."),
+    ("你听", "you hear a zebra"),
+    ("他找书狗鱼我你", "he seek book , dog , fish , i"),
+]
+
+
+def test_scores_are_teacher_forced_log_probabilities(ours):
+    prepared = [(ours.source.sentence(a), ours.target.sentence(b)) for a, b in PAIRS]
+    scores = score_pairs(ours, prepared)
+    found = [teacher_forced(ours, *pair) for pair in PAIRS]
+    for one, want in zip(scores, found, strict=True):
+        assert one.tokens == len(want) and one.log_prob == pytest.approx(want.sum(), rel=1e-4)
+        assert one.perplexity == pytest.approx(math.exp(-want.mean()), rel=1e-4)
+    assert scores[1].unknown == ["a", "zebra"]
+    whole = np.concatenate(found)
+    assert total(scores) == {
+        "pairs": 3, "tokens": len(whole), "log_prob": pytest.approx(whole.sum(), rel=1e-4),
+        "perplexity": pytest.approx(math.exp(-whole.mean()), rel=1e-4), "unknown": 2,
+    }  # fmt: skip
+    (done,) = ours.translate([PAIRS[0][0]], GREEDY)
+    again = [(ours.source.sentence(PAIRS[0][0]), ours.target.sentence(" ".join(done.target_tokens[:-1])))]
+    assert done.target_tokens[-1] == "<eos>" and score_pairs(ours, again)[0].log_prob == pytest.approx(done.log_prob)
+
+
+def test_what_becomes_of_unknown_words():
+    always = translator(unk=30.0, eos=15.0)
+    sentences = ["我看猫。", "你听狼"]
+    for one in always.translate(sentences, dataclasses.replace(GREEDY, unknown="keep")):
+        assert set(one.target_tokens) <= {"<unk>", "<eos>"} and "<unk>" in one.text
+    for one in always.translate(sentences, GREEDY):
+        assert "<unk>" not in one.target_tokens
+    for one in always.translate(sentences, dataclasses.replace(GREEDY, unknown="copy")):
+        looked = one.weights[:, :-1].argmax(1)
+        words = [list(one.source)[place] for place in looked]
+        assert one.target_tokens[:-1] == words[:-1] and "<unk>" not in one.text
+    plain = TranslateConfig(model="tutorial-plain")
+    params = plain.build().init(jax.random.key(0), 14, 15, hidden=4)
+    without = always._replace(config=plain, model=plain.build(), params=params)
+    for how in (Decoding(unknown="copy"), Decoding(coverage_penalty=0.2)):
+        with pytest.raises(
+            InputError, match=r"--(unknown copy|coverage-penalty) follows attention, and this model has"
+        ):
+            without.translate(["我"], how)
+
+
+def test_samples_do_not_depend_on_their_neighbours(ours):
+    how = Decoding(sample=True, nbest=4, top_k=6, top_p=0.9, temperature=1.5, seed=3)
+    alone = ours.translate(["我看鱼"], how)[0]
+    among = ours.translate(["你听", "我看鱼", "他找书"], how)[1]
+    ranked, again = (alone, *alone.others), (among, *among.others)
+    assert [one.text for one in ranked] == [one.text for one in again] and len({one.text for one in ranked}) > 1
+    assert sorted((one.score for one in ranked), reverse=True) == [one.score for one in ranked]
+    other = ours.translate(["我看鱼"], dataclasses.replace(how, seed=4))[0]
+    assert {one.text for one in (other, *other.others)} != {one.text for one in ranked}
+
+
+def test_an_ensemble_averages_probabilities(ours):
+    second = translator(seed=1, eos=4.0)
+    both = translating.together([ours, second])
+    pair = [(ours.source.sentence("我看鱼。"), ours.target.sentence("i see fish ."))]
+    each = [teacher_forced(one, "我看鱼。", "i see fish .") for one in (ours, second)]
+    want = 0.0
+    for n in range(len(each[0])):
+        want += math.log((math.exp(each[0][n]) + math.exp(each[1][n])) / 2)
+    assert score_pairs(both, pair)[0].log_prob == pytest.approx(want, rel=1e-4)
+    (done,) = both.translate(["我看鱼。"], GREEDY)
+    again = [(pair[0][0], ours.target.sentence(" ".join(done.target_tokens[:-1])))]
+    assert done.target_tokens[-1] == "<eos>" and done.weights.shape[1] == 5
+    assert score_pairs(both, again)[0].log_prob == pytest.approx(done.log_prob, rel=1e-4)
+    other = second._replace(target=second.target._replace(vocabulary=Vocabulary(ENGLISH[::-1])))
+    with pytest.raises(InputError, match="those of run 2 are not those of run 1"):
+        translating.together([ours, other])
+
+
+def test_a_prefix_begins_every_translation(ours):
+    for one in ours.translate(["我看", "你听鱼"], GREEDY, prefix="You see"):
+        assert one.target_tokens[:2] == ["you", "see"]
+    with pytest.raises(InputError, match="the translator cannot write 'a'"):
+        ours.translate(["我看"], prefix="a zebra")
+    with pytest.raises(InputError, match="--prefix has 20 tokens; a translation of this sentence has at most 20"):
+        ours.translate(["我看"], prefix="you " * 20)
+
+
+def test_many_lines_in_order_with_few_programs(ours, monkeypatch):
+    """2,000 lines of up to 39 tokens: a program for each length they are padded to. Windows come as they are done."""
+    counted, random = [], np.random.default_rng(0)
+    for name in ("greedy", "beam"):
+        original = getattr(deciding, name)
+        monkeypatch.setattr(deciding, name, lambda *a, o=original, **k: counted.append(1) or o(*a, **k))
+    sizes = random.integers(0, 39, 2000)
+    texts = ["".join(random.choice(list("我你他看听找狗鱼书"), n)) for n in sizes]
+    taken = itertools.count()
+    lines = (text for text in texts if next(taken) is not None)
+    how = dataclasses.replace(GREEDY, length_penalty=0.123)  # not compiled by another test
+    windows = translate_lines(ours, windows_of(lines), how)
+    first = next(windows)
+    assert next(taken) <= reading.WINDOW + 1 and len(first) == reading.WINDOW
+    done = [*first, *itertools.chain(*windows)]
+    assert len(counted) == 4 == len([n for n in translating.LENGTHS if n <= 40])
+    assert [line.text for line in done] == texts and [line.number for line in done] == list(range(1, 2001))
+    for line in done:
+        assert (line.translation is None) == (line.text == "")
+    for n in (0, 700, 1999):
+        if texts[n]:
+            assert ours.translate([texts[n]], how, batch=64)[0].text == done[n].translation.text
+
+
+def test_the_sentences_of_a_line_are_one_translation(ours):
+    (line,), (apart,) = (
+        next(translate_lines(ours, [[text]], Decoding(nbest=2), split=split))
+        for text, split in (("我看鱼。你听！", True), ("我看鱼。你听！", False))
+    )  # no neighbour
+    parts = ours.translate(["我看鱼。", "你听！"], Decoding(nbest=2))
+    whole = line.translation
+    assert whole.text == " ".join(part.text for part in parts) and apart.translation.text != whole.text
+    assert whole.log_prob == pytest.approx(sum(part.log_prob for part in parts))
+    assert whole.weights.shape == tuple(np.sum([part.weights.shape for part in parts], 0))
+    T, S = parts[0].weights.shape
+    assert not whole.weights[:T, S:].any() and not whole.weights[T:, :S].any()
+    ranked = [(part, *part.others) for part in parts]
+    sums = sorted((a.score + b.score for a in ranked[0] for b in ranked[1]), reverse=True)
+    np.testing.assert_allclose([whole.score, whole.others[0].score], sums[:2], rtol=1e-6)
+
+
+def test_lines_in_lines_out(run, capsys, tmp_path, monkeypatch):
+    """Blank lines stay; one that is too long is reported and left blank, and the status says so."""
+    text = "我看鱼。\n\n你听。他找书。\r\n" + "我" * 400 + "\n \n我看鱼。"
+    lines = [line if line.strip() and len(line) < 300 else "" for line in text.replace("\r", "").split("\n")]
+    (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "lines.txt.gz").write_bytes(gzip.compress(text.encode()))
+    args = ["translate", run, "--beam", "1"]
+    for source in (["--file", tmp_path / "lines.txt"], ["--file", tmp_path / "lines.txt.gz"], []):
+        out, err = written(capsys, *args, *source, stdin=text, monkeypatch=monkeypatch, status=cli.FAILED)
+        said = out.split("\n")
+        assert len(said) == len(lines) + 1 and [bool(one) for one in said[:-1]] == [bool(one) for one in lines]
+        assert said[0] == said[5] and "<unk>" not in out
+        assert "line 4: '我我" in err and "has 400 tokens, the most is 319" in err
+        assert "1 of 6 lines could not be translated and is left blank: 4" in err
+    facts = [json.loads(one) for one in written(
+        capsys, *args, "--json", stdin="我看鱼。\n\n", monkeypatch=monkeypatch).out.splitlines()]  # fmt: skip
+    assert facts[0]["text"] == said[0] and facts[1] == {"source": "", "text": ""}
+    assert len(facts[0]["weights"]) == len(facts[0]["target_tokens"])
+    (tmp_path / "bad.txt").write_bytes("我。\n".encode() + b"\xff\n")
+    _, err = written(capsys, *args, "--file", tmp_path / "bad.txt", status=cli.FAILED)
+    assert "bad.txt, line 2: not UTF-8 (byte 0xff)" in err
+
+
+def test_nbest_scores_and_a_prompt(run, ours, capsys, tmp_path, monkeypatch):
+    ranked = ours.translate(["我看鱼。"], Decoding(nbest=3))[0]
+    want = [f"{n}\t{one.score:.4f}\t{one.text}" for n, one in enumerate((ranked, *ranked.others), 1)]
+    out, _ = written(capsys, "translate", run, "我看鱼。", "--nbest", "3", "--attention", tmp_path / "map.svg")
+    assert out.splitlines() == want and (tmp_path / "map.svg").is_file()
+    (facts,) = json.loads(written(capsys, "translate", run, "我看鱼。", "--nbest", "3", "--json").out)
+    assert [one["text"] for one in facts["nbest"]] == [line.split("\t")[2] for line in want]
+    out, err = written(
+        capsys, "translate", run, "--scores", "--nbest", "1", stdin="我看鱼。\n\n我看鱼。", terminal=True,
+        monkeypatch=monkeypatch,
+    )  # fmt: skip
+    assert out.splitlines() == [want[0][2:], "", want[0][2:]] and "translates from zh to en; type a sentence" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--nbest", "9"], "--nbest 9 needs a beam as large; got --beam 5"),
+        (["--temperature", "0.5"], "--temperature 0.5 is for sampling; add --sample"),
+        (["--beam", "0"], "--beam must be at least 1; got 0"),
+        (["--sample", "--top-p", "0"], "--top-p must be above 0 and at most 1"),
+        (["--length-penalty", "-1"], "--length-penalty must be at least 0"),
+    ],
+)
+def test_settings_that_cannot_be_used(args, said, run, capsys):
+    assert said in written(capsys, "translate", run, "我", *args, status=cli.FAILED).err
+
+
+def test_the_score_command(run, capsys, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{b}\t{a}\n" for a, b in PAIRS), encoding="utf-8")
+    args = ["score", run, "--data", tmp_path / "pairs.tsv"]
+    out, err = written(capsys, *args)
+    *lines, whole = out.splitlines()
+    facts = json.loads(written(capsys, *args, "--json").out)
+    assert [line.split("\t")[2:] for line in lines] == [list(pair) for pair in PAIRS]
+    assert lines[0].startswith(f"{facts['scores'][0]['log_prob']:.4f}\t") and "2 target words are unknown" in err
+    assert f"3 pairs, {facts['tokens']} target tokens" in whole and f"perplexity {facts['perplexity']:.3f}" in whole
+
+
+def test_an_export_needs_jax_alone(run, ours, capsys, tmp_path):
+    """Programs for any size give the numbers of the translator; the guide's program runs them in another process."""
+    folder = tmp_path / "model"
+    out, _ = written(capsys, "export", run, "-o", folder, "--nbest", "2")
+    assert "for cpu and cuda" in out and str(folder / "translate.py") in out
+    sentences = ["我看鱼。", "你听", "他找书狗"]
+    with np.load(folder / "weights.npz") as file:
+        weights = [file[name] for name in sorted(file.files)]
+    batch = np.zeros((5, 3), np.int32)
+    for b, one in enumerate(sentences):
+        row = ours.source.numbers(ours.source.sentence(one))
+        batch[: len(row), b] = row
+    for name, how in (("greedy.bin", GREEDY), ("beam.bin", Decoding(nbest=2))):
+        program = exporting.deserialize(bytearray((folder / name).read_bytes()))
+        assert program.platforms == ("cpu", "cuda")
+        got = jax.device_get(program.call(weights, batch))
+        for b, done in enumerate(ours.translate(sentences, how)):
+            for n, one in enumerate((done, *done.others)):
+                T = got["lengths"][b, n]
+                assert [ours.target.vocabulary.tokens[i] for i in got["tokens"][:T, b, n]] == one.target_tokens
+                np.testing.assert_allclose(got["scores"][b, n], one.score, rtol=1e-5)
+                np.testing.assert_allclose(got["weights"][:T, b, n, : one.weights.shape[1]], one.weights, atol=1e-5)
+    code = "import sys, runpy; sys.modules['jaxseq'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
+    command = [sys.executable, "-c", code, str(folder / "translate.py"), str(folder), *sentences]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines() == [one.text for one in ours.translate(sentences)], done.stderr
+    assert len(exported.client().splitlines()) <= 30
+    err = written(capsys, "export", run, "-o", folder, status=cli.FAILED).err
+    assert "is not empty; choose another folder with -o, or replace it with --overwrite" in err
+    shutil.rmtree(folder)
+    folder.write_text("")
+    assert "is a file; name a folder" in written(capsys, "export", run, "-o", folder, status=cli.FAILED).err
+
+
+def test_the_tokens_of_an_export_are_those_of_the_tokenisers():
+    """Of the shipped corpus, by the regular expressions alone."""
+    text = shipped.find("zh-en-held-out").read_text(encoding="utf-8")
+    for cut, side in (("words", 0), ("chars", 1), ("chars", 0)):
+        prepared = preparations(TranslateConfig(source_tokens=cut))[0]
+        for line in text.splitlines():
+            sentence = line.split("\t")[side]
+            assert re.findall(exported.PATTERNS[cut], sentence.lower()) == prepared.sentence(sentence).tokens
+
+
+def test_the_guides_code_runs(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[1])
+    first, client = run_readme.blocks(GUIDE.read_text(encoding="utf-8"), "python")
+    exec(first, {})
+    assert len(capsys.readouterr().out.splitlines()) == 2 and "deserialize" in client
