@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from tyro.conf import PositionalRequiredArgs, configure
 from tyro.extras import subcommand_cli_from_dict
 
+from benchmarks.beam import beam
 from benchmarks.cells import cells
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
@@ -27,7 +28,7 @@ from jaxseq.bench.compare import compare
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
-    "forecast": forecast,
+    "forecast": forecast, "beam": beam,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes
 from jaxseq.apps.text import detokenise
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import POSITIONS, PRESETS
+from jaxseq.apps.translate.decoding import Decoding
 from jaxseq.bench.output import USUAL, Output, Report, table
 from jaxseq.bench.timing import interleave, median, noise, ratio
 
@@ -60,9 +61,10 @@ def decode(
             translated.append([model.target.vocabulary.tokens[n] for n in module.translate(numbers, POSITIONS)])
         return translated
 
-    for text, ours, words in zip(texts, model.translate(texts), theirs(), strict=True):
+    how = Decoding(beam=1, unknown="keep")  # as torch's loop does
+    for text, ours, words in zip(texts, model.translate(texts, how), theirs(), strict=True):
         assert ours.target_tokens == words, f"{text!r} became {ours.target_tokens} here, {words} in torch"
-    thunks: dict[str, Any] = {"jaxseq": lambda: len(model.translate(texts)), "torch": lambda: len(theirs())}
+    thunks: dict[str, Any] = {"jaxseq": lambda: len(model.translate(texts, how)), "torch": lambda: len(theirs())}
     samples = {name: [ms / sentences for ms in of] for name, of in interleave(thunks, rounds).items()}
     row = report.add(f"{sentences} sentences, at most {POSITIONS} words", samples)
     report.warn(noise(f"{row['name']}, torch", samples["torch"]))

@@ -13,7 +13,7 @@ from jaxseq.apps.sentences import join, split
     [
         ["Dr. Smith paid 3.50.", "Did he?", "Yes!"],
         ["Mr. and Mrs. J. R. Smith came at 5 p.m. They left."],  # uncertain: left whole
-        ["See No. 5.", "No.", "I like art.", "So do I.", "Me too."],
+        ["See No. 512.", "No.", "I like art.", "So do I.", "Me too."],
         ["Visit www.example.com.", "It is good.", "Version 2.0 is out!", "3.5% more."],
         ["Wait... what?", "What?!", "He left...", "Then he came.", "And so … on."],
         ['"Stop!" he said.', '"Go on."', "(He left. She stayed.)", "They talked."],
