@@ -15,6 +15,7 @@ from jaxseq.apps import run_folder
 from jaxseq.apps.forecast import combined, network
 from jaxseq.apps.forecast.calendar import Calendar
 from jaxseq.apps.forecast.config import KIND, ForecastConfig
+from jaxseq.apps.forecast.fit import gathered
 from jaxseq.apps.forecast.forecaster import fit
 from jaxseq.apps.study.forecaster import of_forecaster
 from jaxseq.cells import CELLS
@@ -36,10 +37,7 @@ def write_run(folder, cell="lstm", trained=True, **settings):
         line = jnp.ones((len(design.lags), 3), jnp.float32) / len(design.lags)
         drawn = jax.vmap(lambda key: network.init(key, CELLS[cell], design, line))(jax.random.split(jax.random.key(0)))
         W = jax.random.normal(jax.random.key(1), drawn.head.W.shape)
-        model = made.model._replace(
-            network=drawn._replace(head=drawn.head._replace(W=W)), stopped=np.array(3),
-            weights=np.concatenate([0.8 * made.model.weights[:-1], np.full((1, 3), 0.2)]),
-        )  # fmt: skip
+        model = made.model._replace(network=drawn._replace(head=drawn.head._replace(W=W)), stopped=np.array(3))
         made = made._replace(options=options, model=model)
     run_folder.create(folder, KIND, ForecastConfig(data="sales.csv", cell=cell, networks=2 * trained))
     made.save(folder / run_folder.MODEL)
@@ -61,7 +59,7 @@ def test_a_forecaster_is_studied(run, capsys, tmp_path):
     facts = json.loads(shown.out)
     assert facts["bytes"] == len(out.read_bytes()) < report.LIMIT and all(check["ok"] for check in facts["checks"])
     assert "loss" in {check["id"] for check in facts["checks"]}
-    assert "the network's weight in the forecast: 20% of 北, 20% of new; simple forecasts" in shown.err
+    assert "the network's weight in the forecast: 0% of 北, 0% of new; simple forecasts have the rest" in shown.err
     text = out.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
     (part,) = data["parts"]
@@ -77,12 +75,13 @@ def test_what_the_part_reads_is_what_the_forecaster_reads(run):
     folder, made = run
     (part,) = of_forecaster(folder, ["south"]).parts
     _, outs = unroll(part.cell, part.params, part.xs, mask=part.mask)
-    alone = made.model._replace(network=jax.tree.map(lambda a: a[:1], made.model.network))
-    values = np.stack([s.values for s in made.panel.series[:2]], axis=1)
-    values = np.concatenate([values, np.r_[np.full(46, np.nan), made.panel.series[2].values][:, None]], axis=1)
-    found = combined.forecast(alone, made.options, values, np.zeros((60, 3, 0)), np.array([58]), 60)
-    forecast = alone.scaling.forward(found.members[-1, :, :, 0])[0, 1]  # of the last row
-    actual = alone.scaling.forward(values)[59, 1]
+    rows = [np.r_[np.full(60 - len(one.values), np.nan), one.values] for one in made.panel.series]
+    z = made.model.scaling.forward(np.stack(rows, axis=1))[:, 1:2]
+    design = combined.design_of(made.options, 60, 0)
+    window = gathered(design, z, np.zeros((60, 1, 0)), np.array([0]), np.array([58]))
+    first = jax.tree.map(lambda a: a[:1], made.model.network)
+    forecast = np.asarray(network.compiled(part.cell, design)(first, window))[0, 0]  # of the last row
+    actual = z[59, 0]
     error = np.asarray(part.predict(outs) - part.targets)[-1, 0, 0]
     np.testing.assert_allclose(error, forecast - actual, atol=2e-5)
 

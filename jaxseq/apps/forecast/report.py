@@ -20,18 +20,19 @@ ROWS = 12
 """Rows of the future forecast that are shown."""
 HEAD = ("", "MASE", "sMAPE", "RMSE", "CRPS", "in 80%", "in 95%", "DM", "p")
 
+LEGEND = (
+    "MASE: mean absolute error, 1 is that of the seasonal naive forecast within the rows fitted to; CRPS: error of the",
+    "whole distribution, in the units of the values; in 80%, in 95%: how often these intervals held the value",
+)
+DM_LEGEND = ("DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",)
+
 
 def text_of(outcome: Outcome) -> str:
     """Return all lines."""
     tested, frame = outcome.backtest, future(outcome.prediction)
     lines = [*about(outcome.work.panel), *outcome.work.notes, *tested.notes, "", tested_on(tested), ""]
     lines += [line for block in tables(tested) for line in (*block, "")]
-    if any(not math.isnan(score.statistic) for score in tested.table) and len(tested.names) <= MOST:
-        lines += [
-            "DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",
-            "",
-        ]
-    lines += ["CRPS is the mean absolute error for all but the forecaster: they give no distribution", ""]
+    lines += [*LEGEND, *(DM_LEGEND if _is_tested(tested) and len(tested.names) <= MOST else []), ""]
     each = ", the first of each series" if len(outcome.prediction.names) > 1 else ""
     steps = f"{outcome.work.horizon} steps" if outcome.work.horizon > 1 else "step"
     lines += [tested.verdict(), "", f"forecast of the next {steps}{each}:"]
@@ -40,6 +41,10 @@ def text_of(outcome: Outcome) -> str:
     if len(shown.head(ROWS)) < len(frame):
         lines.append(f"... {len(frame)} rows in future.csv")
     return "\n".join(lines)
+
+
+def _is_tested(tested: Backtest) -> bool:
+    return any(not math.isnan(score.statistic) for score in tested.table)
 
 
 def about(panel: Panel) -> list[str]:
