@@ -286,7 +286,7 @@ def test_what_is_in_a_hole_does_not_matter():
 
     z = rng.normal(size=(40, 1))
     z[30] = np.nan
-    window = gathered(design, z, np.zeros((40, 1, 0)), np.array([0]), np.array([39]))
+    window = gathered(design, z, np.zeros((40, 1, 0)), np.array([0]), np.array([0]), np.array([39]))
     params = network.init(jax.random.key(0), gru, design, jax.numpy.ones((len(design.lags), 4), "float32"))
     params = params._replace(head=params.head._replace(W=params.head.W + 0.5))
     made = network.forecast(gru, design, params, window)

@@ -197,8 +197,7 @@ def _network_paths(
     run, parts = networks.compiled(find_cell(options.cell), design), []
     for first in range(0, len(ends), size):
         some = np.arange(first, first + size) % len(ends)  # the last call is filled up with what is there
-        window = training.gathered(design, z, covariates, series[some], ends[some])
-        window = window._replace(phase=window.phase + jnp.asarray(phase[series[some]], jnp.int32))
+        window = training.gathered(design, z, covariates, phase, series[some], ends[some])
         parts.append(np.asarray(run(network, window), float))
     return np.concatenate(parts)[: len(ends)].reshape(len(origins), z.shape[1], -1)
 

@@ -62,17 +62,19 @@ def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
     return Window(z.T, known.T, ends + rows.phase[series], jnp.moveaxis(covariates[:, design.reach :], 0, 1))
 
 
-def gathered(design: Design, z: np.ndarray, covariates: np.ndarray, series: np.ndarray, ends: np.ndarray) -> Window:
+def gathered(
+    design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, series: np.ndarray, ends: np.ndarray
+) -> Window:
     """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
 
-    In NumPy: what is compiled then sees windows alone, of one shape, however long the series is.
+    `phase` ``[N]`` is that of `Rows`. In NumPy: what is compiled then sees windows alone, of one shape, however long the series is.
     """
     at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
     rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
     late = at[design.reach :]
     around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
     whole, beside = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
-    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends, jnp.int32), beside)
+    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends + phase[series], jnp.int32), beside)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -92,7 +94,8 @@ def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, se
     ends, series = np.nonzero((seen[:-1] >= min(len(design.lags), cut // 3)) & np.isfinite(z[1:cut]))
     chosen = np.sort(draw.choice(len(ends), min(FOR_LINE, len(ends)), replace=False))
     ends, series = ends[chosen], series[chosen]
-    X, level = (np.asarray(a, float) for a in _views(design, gathered(design, z, covariates, series, ends)))
+    phase = np.zeros(z.shape[1], int)  # a line sees no season
+    X, level = (np.asarray(a, float) for a in _views(design, gathered(design, z, covariates, phase, series, ends)))
     limited = np.concatenate([z[:cut], np.full((design.horizon, z.shape[1]), np.nan)])
     Y = limited[ends[:, None] + 1 + np.arange(design.horizon), series[:, None]] - level[:, None]
     size = np.maximum(np.abs(X).mean(1, keepdims=True), 0.3)

@@ -104,7 +104,7 @@ def _read(model: Forecaster, chosen: Sequence[int]) -> Read:
     design = combined.design_of(model.options, len(values), covariates.shape[-1])
     z, series, steps = model.model.scaling.forward(values), np.array(chosen), design.window
     ends = ends[series] - 1  # the last row has no next one yet: without a target its gradients are 0
-    window = fit.gathered(design, z, covariates, series, ends)
+    window = fit.gathered(design, z, covariates, model.model.phase, series, ends)
     line, seen, level = networks.look(design, window)
     after = z[ends + np.arange(2 - steps, 2)[:, None], series]  # [T, B]
     begun = np.asarray(window.known).cumsum(0)[design.reach :] > 0
