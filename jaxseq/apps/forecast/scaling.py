@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.apps.forecast import autoregression
+from jaxseq.apps.forecast.simple import targets
 
+SEASONLESS = 4
+"""Rows ahead over which the two are compared where there is no season."""
 FEWEST = 12
 """Rows after a season that are needed to compare values with their logarithms."""
-LEAN = 1.03
-"""The logarithm is taken where its error is up to so many times that of the values: near a tie, growth by shares is the
-usual thing. Settled on M1 and M3-quarterly series."""
 
 
 class Scaling(NamedTuple):
@@ -69,9 +69,9 @@ def grows(column: np.ndarray, season: int) -> bool:
     """Return whether a logarithm makes a line forecast better: whether what moves the series grows with its level.
 
     One autoregression of seasonal changes is fitted to the values and one to their logarithms; the logarithm is taken
-    where its forecasts of the next row err no more (up to `LEAN`), in mean absolute error of the values themselves.
-    The errors at high levels count most, so that a time of tiny values does not decide for all; and a series that is
-    a line or a sum of waves, which its values give exactly and its logarithms do not, keeps its values.
+    where its forecasts over a season are closer, in mean absolute error of the values themselves. The errors at high
+    levels count most, so that a time of tiny values does not decide for all; and a series that is a line or a sum of
+    waves, which its values give exactly and its logarithms do not, keeps its values.
 
     Example:
       >>> t = np.arange(48)
@@ -83,12 +83,13 @@ def grows(column: np.ndarray, season: int) -> bool:
     if len(y) < lag + FEWEST:
         return False
     origins = np.arange(max(lag, len(y) // 4), len(y) - 1)
-    errors = []
+    steps, errors = season if season > 1 else SEASONLESS, []
+    truth = targets(y, origins, steps)
     for z, back in ((y, np.asarray), (_logged(y, np.array([True])), _exp)):
         model = autoregression.fit(z, (season,), lag)
-        path = autoregression.paths(model, z, origins, 1, (season,))[:, 0, 0]
-        errors.append(np.nanmean(np.abs(back(path) - y[origins + 1, 0])))
-    return bool(errors[1] < LEAN * errors[0])
+        path = autoregression.paths(model, z, origins, steps, (season,))
+        errors.append(np.nanmean(np.abs(back(path) - truth)))
+    return bool(errors[1] < errors[0])
 
 
 def _exp(z: np.ndarray) -> np.ndarray:
