@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import PRESETS
 from jaxseq.apps.translate.decoding import Decoding
-from jaxseq.apps.translate.evaluate import pairs_for
+from jaxseq.apps.translate.evaluate import bleu_of, pairs_for
 from jaxseq.apps.translate.model import load
 from jaxseq.bench.output import USUAL, Output, Report, table
 from jaxseq.bench.timing import interleave, median, noise
@@ -44,8 +44,6 @@ def beam(
       sentences: How many are timed and scored; 0: all, or 16 with --quick.
       rounds: Samples; 0: 5, or 2 with --quick.
     """
-    from sacrebleu.metrics import BLEU
-
     report = Report("beam", output, unit="ms per sentence")
     with tempfile.TemporaryDirectory() as folder:
         config = PRESETS["default"]
@@ -55,7 +53,7 @@ def beam(
     where, pairs = pairs_for(model, data)
     pairs = pairs[: sentences or (16 if output.quick else len(pairs))]
     texts, references = [source.written for source, _ in pairs], [target.written for _, target in pairs]
-    score = BLEU(lowercase=True, tokenize="zh" if model.config.target == "zh" else "13a")
+    score = bleu_of(model.config)
     settings = {
         f"beam {size}" + (f", length penalty {penalty:g}" if size > 1 else ""): Decoding(
             beam=size,

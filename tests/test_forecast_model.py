@@ -301,7 +301,7 @@ def test_what_is_in_a_hole_does_not_matter():
 def test_a_combination_is_weighed_by_the_root_of_squared_errors():
     truth = np.zeros((2, 1, 3))
     found = np.stack([truth + 1, truth + 3])
-    weight = members.weights(found, truth)
+    weight = recent.weights(members.errors(found, truth))
     np.testing.assert_allclose(weight[:, 0], [0.75, 0.25])
     np.testing.assert_allclose(members.combine(weight, found), 1.5)
 

@@ -189,7 +189,7 @@ def _simple(values: np.ndarray, at: np.ndarray, cut: int, options: combined.Opti
     season, h = options.seasons[0], options.horizon
     scaling = Scaling.fit(values[:cut], season, options.log)
     z = scaling.forward(values)
-    lag = season if 3 * season <= np.isfinite(values[:cut]).sum(0).min() else 1
+    lag = simple_members.seasonal_lag(z[:cut], season)
     linear = autoregression.fit(z[:cut], (season,), lag, plain=True)
     return {
         "naive": simple.seasonal_naive(values, at, h, 1),

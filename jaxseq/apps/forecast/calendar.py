@@ -79,9 +79,8 @@ class Calendar(NamedTuple):
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
 
     def _shift(self) -> pd.Timedelta:
-        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit(
-            "us"
-        )  # in nanoseconds, stamps after 2262 would not fit
+        # in nanoseconds, stamps after 2262 would not fit
+        return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit("us")
 
     def _slots(self) -> int:
         return int(WEEK // _length(str(self.frequency)))

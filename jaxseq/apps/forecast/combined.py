@@ -123,9 +123,9 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
-    log = Scaling.fit(values, seasons[0], options.log).log
-    scaling = Scaling.fit(values[:inner], seasons[0], log)
-    z = scaling.forward(values)
+    whole = Scaling.fit(values, seasons[0], options.log)
+    early_scaling = Scaling.fit(values[:inner], seasons[0], whole.log)
+    z = early_scaling.forward(values)
     origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
     lag = simple_members.seasonal_lag(z[:inner], seasons[0])
@@ -151,17 +151,15 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
                 rmse, gain, stopped, point = weighed, ratio, report, mixed
     spread = _spread(early, alone, z[:inner], h, seasons)
     sizes = _sizes(np.abs(point - truth) / spread, INDEPENDENT * truth.shape[1] * (T - inner) / h)
-    before = scaling
-    scaling = Scaling.fit(values, seasons[0], before.log)
-    change = (before.scale / scaling.scale)[:, None]
+    change = (early_scaling.scale / whole.scale)[:, None]
     spread, rmse = spread * change, rmse * change[:, 0]
-    z = scaling.forward(values)
+    z = whole.forward(values)
     late = simple_members.fit(z, seasons, h, lag)
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
-    return Model(scaling, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
+    return Model(whole, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
 
 
 def _nothing() -> Network:

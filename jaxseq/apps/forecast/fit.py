@@ -67,7 +67,8 @@ def gathered(
 ) -> Window:
     """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
 
-    `phase` ``[N]`` is that of `Rows`. In NumPy: what is compiled then sees windows alone, of one shape, however long the series is.
+    `phase` ``[N]`` is that of `Rows`. In NumPy: what is compiled then sees windows alone, of one shape, however long
+    the series is.
     """
     at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
     rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.apps.forecast import autoregression, recent, smoothing
+from jaxseq.apps.forecast import autoregression, smoothing
 from jaxseq.apps.forecast.autoregression import Autoregression
 from jaxseq.apps.forecast.simple import filled, targets
 from jaxseq.apps.forecast.smoothing import Smoothing
@@ -80,14 +80,6 @@ def errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the RMSE ``[K, N]`` of forecasts ``[K, O, N, h]`` over the validation origins."""
     error = np.sqrt(np.nanmean((found - truth) ** 2, axis=(1, 3)))
     return np.where(np.isfinite(error), error, 1.0)
-
-
-def weights(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the weights ``[K, N]`` of forecasts ``[K, O, N, h]``: inverse to their RMSE over the validation origins.
-
-    A forecast that is exact gets all. Reference: Bates & Granger 1969, "The combination of forecasts", with the root.
-    """
-    return recent.weights(errors(found, truth))
 
 
 def combine(weight: np.ndarray, found: np.ndarray) -> np.ndarray:

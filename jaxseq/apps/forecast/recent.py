@@ -16,8 +16,6 @@ PRIOR = 1.0
 """Horizons of rows that the validation errors count as."""
 LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
-
-
 EVERY_ROW = 50
 """Series up to which forecasts of every row are judged."""
 
@@ -75,6 +73,9 @@ def adapted(
 
 
 def weights(rmse: np.ndarray) -> np.ndarray:
-    """Return weights ``[K, N]`` inverse to errors ``[K, N]``; one that is exact gets all, an infinite one 0."""
+    """Return weights ``[K, N]`` inverse to root mean squared errors ``[K, N]``; an exact forecast gets all.
+
+    One whose error is infinite gets 0. Reference: Bates & Granger 1969, with the root.
+    """
     inverse = 1 / np.maximum(rmse, 1e-100)
     return inverse / inverse.sum(0)

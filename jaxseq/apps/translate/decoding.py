@@ -200,7 +200,10 @@ def _placed(move: Callable[..., Array], written: Written, *at: int) -> Written:
 def _sorted(written: Written) -> Written:
     """Return the translations of each row by falling score."""
     order = jnp.argsort(-written.scores, axis=-1)  # [B, N]
-    timed = lambda a: jax.vmap(jax.vmap(lambda row, places: row[places]), (0, None))(a, order)  # noqa: E731
-    flat = lambda a: jnp.take_along_axis(a, order, axis=-1)  # noqa: E731
+    of_step = jax.vmap(lambda row, places: row[places])  # of [B, N, ...]
+    in_time = jax.vmap(of_step, (0, None))
     tokens, log_probs, lengths, scores, weights = written
-    return Written(timed(tokens), timed(log_probs), flat(lengths), flat(scores), timed(weights))
+    return Written(
+        in_time(tokens, order), in_time(log_probs, order), of_step(lengths, order), of_step(scores, order),
+        in_time(weights, order),
+    )  # fmt: skip

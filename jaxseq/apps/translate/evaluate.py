@@ -82,11 +82,18 @@ def evaluate(
     return scores, [done[i] for i in shown]
 
 
+def bleu_of(config: TranslateConfig) -> Any:
+    """Return sacrebleu's corpus BLEU, lower-cased, with the tokeniser of the target language."""
+    from sacrebleu.metrics import BLEU  # takes a while to import
+
+    return BLEU(lowercase=True, tokenize="zh" if config.target == "zh" else "13a")
+
+
 def _compared(config: TranslateConfig, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """Return BLEU and chrF of translations, and how they were computed."""
-    from sacrebleu.metrics import BLEU, CHRF  # takes a while to import
+    from sacrebleu.metrics import CHRF
 
-    bleu = BLEU(lowercase=True, tokenize="zh" if config.target == "zh" else "13a")
+    bleu = bleu_of(config)
     chrf = CHRF(lowercase=True)
     return {
         "bleu": bleu.corpus_score(hypotheses, [references]).score,

@@ -27,7 +27,7 @@ WAIT = 0.05
 
 
 class Line(NamedTuple):
-    """One line: its number from 1, the text, its translation, and why there is none.
+    """One line: its number from 1, the text, its translation, or the problem that prevented it.
 
     Both `translation` and `problem` are empty for a blank line.
     """
@@ -95,7 +95,7 @@ def _translated(
 
 
 def joined(text: str, parts: Sequence[Translation], language: str) -> Translation | None:
-    """Return the translations of the sentences of a line as one, or None if there are none.
+    """Return the translations of the sentences of a line as one; None without any.
 
     Tokens follow each other, attention maps stand along the diagonal of one, scores are summed. Of several translations
     of each sentence, those of the line are the best of all combinations.

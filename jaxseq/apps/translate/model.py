@@ -228,8 +228,13 @@ def _by_length(rows: Sequence[Sequence[int]]) -> dict[int, list[int]]:
     """Return which rows are padded to which of `LENGTHS`, each group in order of length: such end at like times."""
     groups: dict[int, list[int]] = {}
     for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
-        groups.setdefault(next(n for n in LENGTHS if n >= len(rows[i])), []).append(i)
+        groups.setdefault(padded_length(len(rows[i])), []).append(i)
     return groups
+
+
+def padded_length(length: int) -> int:
+    """Return the length that a sequence is padded to: one of `LENGTHS`, or a multiple of the last."""
+    return next((n for n in LENGTHS if n >= length), -(-length // LENGTHS[-1]) * LENGTHS[-1])
 
 
 def shortened(written: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxseq.apps import text
 from jaxseq.apps.text import PAD, SOS
 from jaxseq.apps.translate.data import Pair
-from jaxseq.apps.translate.model import BATCHES, LENGTHS, LONG, ROWS_OF_LONG, Translator
+from jaxseq.apps.translate.model import BATCHES, LONG, ROWS_OF_LONG, Translator, padded_length
 from jaxseq.decode import Scores, score
 from jaxseq.notation import Array, Params, widened
 from jaxseq.seq2seq import Seq2Seq
@@ -54,7 +54,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
     )
     groups: dict[tuple[int, int], list[int]] = {}
     for i, sizes in enumerate(zip(map(len, sources), map(len, targets), strict=True)):
-        groups.setdefault((_padded(sizes[0]), _padded(sizes[1])), []).append(i)
+        groups.setdefault((padded_length(sizes[0]), padded_length(sizes[1])), []).append(i)
     done: dict[int, tuple[float, int]] = {}
     for (S, T), places in groups.items():
         size = BATCHES[-1] if max(S, T) <= LONG else ROWS_OF_LONG
@@ -75,11 +75,6 @@ def perplexity(log_prob: float, tokens: int) -> float:
     """Return ``exp(-log_prob / tokens)``, infinite beyond what a number can hold."""
     mean = -log_prob / max(tokens, 1)
     return math.exp(mean) if mean < 700 else math.inf
-
-
-def _padded(length: int) -> int:
-    """Return the length that a sequence is padded to: one of `LENGTHS`, or a multiple of the last."""
-    return next((n for n in LENGTHS if n >= length), -(-length // LENGTHS[-1]) * LENGTHS[-1])
 
 
 @functools.lru_cache(maxsize=8)  # a few models; more would keep every model alive

@@ -116,7 +116,7 @@ def score(
     fit = [pair for pair in pairs if not translator.unfit(pair[0])]
     notes = [f"{len(pairs) - len(fit)} pairs have a source that is too long and are left out"] * (len(fit) < len(pairs))
     if not fit:
-        raise InputError(f"{where}: no pair can be scored; {'; '.join(notes) or 'there are none'}")
+        raise InputError(f"{where}: no pair can be scored; {'; '.join(notes) or 'the file has no pairs'}")
     found = score_pairs(translator, fit)
     whole = total(found)
     if whole["unknown"]:
