@@ -79,7 +79,8 @@ def test_what_the_part_reads_is_what_the_forecaster_reads(run):
     rows = [np.r_[np.full(60 - len(one.values), np.nan), one.values] for one in made.panel.series]
     z = made.model.scaling.forward(np.stack(rows, axis=1))[:, 1:2]
     design = combined.design_of(made.options, 60, 0)
-    window = gathered(design, z, np.zeros((60, 1, 0)), np.array([-2]), np.array([0]), np.array([58]))
+    window = gathered(design, z, np.zeros((60, 1, 0)), np.array([0]), np.array([0]), np.array([58]))
+    window = window._replace(phase=window.phase - np.int32(2))
     first = jax.tree.map(lambda a: a[:1], made.model.network)
     forecast = np.asarray(network.compiled(part.cell, design)(first, window))[0, 0]  # of the last row
     actual = z[59, 0]
