@@ -24,7 +24,7 @@ TABLES = {
     "days in milliseconds (date64)": {"d": pa.array(DAYS, pa.date64()), "v": VALUES},
     "stamps of seconds": {"d": pa.array(MONTHS, pa.timestamp("s")), "v": VALUES},
     "stamps of a time zone": {"d": pa.array(MONTHS.tz_localize("Europe/Berlin")), "v": VALUES},
-    "seconds since 1970": {"ts": pa.array(MONTHS.astype("int64") // 10**9), "v": VALUES},
+    "seconds since 1970": {"ts": pa.array(MONTHS.as_unit("s").astype("int64")), "v": VALUES},
     "text as bytes, as Hive writes it": {"d": pa.array([str(d).encode() for d in DAYS], pa.binary()), "v": VALUES},
     "decimals": {"d": pa.array(DAYS), "v": pa.array(CENTS, pa.decimal128(10, 2))},
     "half precision": {"d": pa.array(DAYS), "v": pa.array(VALUES.astype(np.float16))},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, unroll
+from jaxseq.attention import additive, with_attention
 from jaxseq.cells import (
     CELLS,
     Cell,
@@ -88,7 +89,11 @@ def test_a_variant_of_a_variant_keeps_its_other_options() -> None:
         (lambda: clockwork.with_(period=(1,)), r"unknown option 'period': did you mean 'periods'\? known: periods"),
         (lambda: lstm.with_(forget_bias=2.0), r"option of init: lstm.init\(key, input_size, hidden_size, forget_bias="),
         (lambda: lstm.with_(depth=2), r"unknown option 'depth': lstm has no options for its equations"),
-        (lambda: stack(lstm, gru).with_(depth=2), r"stack has no options; its parts are lstm, gru"),
+        (lambda: stack(lstm, gru).with_(depth=2), r"stack\(lstm, gru\).with_: unknown option 'depth': known: every"),
+        (
+            lambda: with_attention(lstm, additive).with_(depth=2),
+            r"with_attention has no options; its parts are lstm, additive",
+        ),
         (lambda: stack(clockwork, gru).with_(periods=(1,)), r"give clockwork.with_\(periods=...\) to stack instead"),
         (
             lambda: clamp(clockwork, runs=1.0).with_(periods=(1,)),

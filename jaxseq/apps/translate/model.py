@@ -148,6 +148,8 @@ class Translator(NamedTuple):
 
     def _begun(self, prefix: str) -> list[int]:
         """Return the token numbers of a prefix."""
+        if not prefix:
+            return []
         sentence = self.target.sentence(prefix)
         if unknown := self.target.unknown(sentence):
             raise InputError(
