@@ -1,17 +1,16 @@
 """Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops; for any model.
 
 A `Loss` takes the batch out of the data, which stay on the device.
-Randomness is ``fold_in(key(seed), step)`` and the data order a function of the seed (`jaxseq.order`), so that params,
-optimizer state and step are all there is to save.
+Randomness is ``fold_in(key(seed), step)`` and the data order a function of the seed (`jaxseq.order`), so that
+`TrainState` and `Record` are all there is to save.
 """
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -21,8 +20,17 @@ import numpy as np
 import optax
 from jax import lax
 
-from jaxseq.errors import InputError, choose
-from jaxseq.notation import Array, Key, Params, Tree, widened
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Key, Params, Tree, wide, widened
+from jaxseq.optimizers import OPTIMIZERS as OPTIMIZERS, SCHEDULES as SCHEDULES, optimizer as optimizer
+from jaxseq.records import (
+    Listener as Listener,
+    Metrics as Metrics,
+    Record as Record,
+    Since,
+    judged_by_loss,
+    remember,
+)  # fmt: skip
 from jaxseq.trees import leaves_by_path
 
 
@@ -45,53 +53,29 @@ class Loss(Protocol):
         """
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "adam": optax.adam,
-    "adamw": optax.adamw,
-    "sgd": optax.sgd,
-}
-SCHEDULES: dict[str, Callable[[float, int, int], optax.Schedule]] = {
-    "constant": lambda rate, warmup, steps: optax.join_schedules(
-        [optax.linear_schedule(0.0, rate, warmup), optax.constant_schedule(rate)], [warmup]
-    ),
-    "cosine": lambda rate, warmup, steps: optax.warmup_cosine_decay_schedule(
-        0.0, rate, warmup, max(steps, warmup + 1), rate / 100
-    ),
-}
-
-
-def optimizer(
-    name: str, rate: float, *, schedule: str = "constant", warmup: int = 0, steps: int = 1, clip: float = 0.0
-) -> optax.GradientTransformation:
-    """Return an optax optimizer: clipping by global norm (0 for none), then `name`, at a rate that follows `schedule`.
-
-    Raises:
-      InputError: for unknown names, or a rate that is not a positive number.
-
-    Example:
-      >>> step = optimizer("adam", 1e-3, schedule="cosine", warmup=50, steps=800, clip=1.0)
-      >>> step.init({"w": jnp.zeros(2)}) is not None
-      True
-    """
-    if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"learning rate: expected a number above 0, got {rate}; 0.001 is a good start for adam")
-    build = choose("optimizer", name, OPTIMIZERS)
-    rates = choose("learning rate schedule", schedule, SCHEDULES)(rate, warmup, steps)
-    constant = schedule == "constant" and warmup == 0
-    step = build(rate if constant else rates)
-    return optax.chain(optax.clip_by_global_norm(clip), step) if clip else step
-
-
 class TrainState(NamedTuple):
-    """All that training changes: params, the optimizer's state, and the number of steps taken, int32 ``[]``."""
+    """All that training changes.
+
+    Fields:
+      params: the parameters whose gradient is taken.
+      opt_state: the optimizer's state.
+      step: the number of steps taken, int32 ``[]``.
+      ema: the moving average of params, in a training that keeps one; else None.
+    """
 
     params: Params
     opt_state: Any
     step: Array
+    ema: Params = None
+
+    @property
+    def validated(self) -> Params:
+        """The parameters that are validated, saved and used: the moving average, or params where there is none."""
+        return self.params if self.ema is None else self.ema
 
     @staticmethod
-    def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-        """Return the state before the first step.
+    def create(params: Params, optimizer: optax.GradientTransformation, *, ema: bool = False) -> TrainState:
+        """Return the state before the first step; with `ema`, training keeps a moving average of the parameters.
 
         Raises:
           InputError: if two parameters are one array, which no step that donates its state can take. (Each would also
@@ -105,7 +89,8 @@ class TrainState(NamedTuple):
                     f"TrainState.create: params{first} and params{name} are the same array. Keep one of them, and let "
                     "the model use it in both places; or give the other a copy, jnp.copy, to train them apart"
                 )
-        return TrainState(params, optimizer.init(params), jnp.int32(0))
+        copy = jax.tree.map(jnp.copy, params) if ema else None  # a state that is donated holds no array twice
+        return TrainState(params, optimizer.init(params), jnp.int32(0), copy)
 
 
 class Steps(NamedTuple):
@@ -119,19 +104,62 @@ class Steps(NamedTuple):
     tokens: Array
 
 
-def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
-    """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state."""
+WARM = 6.94
+"""The exponent of `averaged` for early steps: the average then looks back over a tenth of all steps so far (standard
+deviation of the weights' place in time; Karras et al. 2024, arXiv:2312.02696, section 3.1)."""
+
+
+def averaged(ema: Params, params: Params, step: Array, decay: float) -> Params:
+    """Return the moving average ``d ema + (1 - d) params`` with ``d = min(decay, (1 - 1 / step) ** (1 + 6.94))``.
+
+    After the first step it is the parameters; then it looks back over a tenth of the steps so far, until `decay` is
+    less than that. Averages of all steps would hold what a model was before it had learnt anything.
+
+    Args:
+      ema: the average so far.
+      params: after the step.
+      step: int ``[]``, the number of steps taken, this one included.
+      decay: below 1, as 0.999.
+    """
+
+    def one(old: Array, new: Array) -> Array:
+        dtype = wide(old.dtype)
+        now = jnp.minimum(jnp.asarray(decay, dtype), (1 - 1 / step.astype(dtype)) ** (1 + WARM))
+        return (old.astype(dtype) + (1 - now) * (new.astype(dtype) - old.astype(dtype))).astype(old.dtype)
+
+    return jax.tree.map(one, ema, params)
+
+
+def chunk(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    ema: float = 0.0,
+    accumulate: int = 1,
+    by_tokens: bool = True,
+) -> jax.stages.Wrapped:
+    """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state.
+
+    Args:
+      loss: of one batch.
+      optimizer: from `jaxseq.optimizers.optimizer`, or any of optax.
+      ema: decay of the moving average, for a state that has one; see `averaged`.
+      accumulate: parts that the B rows of a step are cut into, one after the other in memory.
+      by_tokens: whether a part counts by its tokens, as it must where the loss is a mean over tokens, or as much as
+        every other, as where the loss is a mean over rows.
+    """
+    gradient = _gradient_in_parts(loss, accumulate, by_tokens)
 
     def run(state: TrainState, data: Tree, rows: Array, key: Key) -> tuple[TrainState, Steps]:
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Steps]:
             step_key = jax.random.fold_in(key, state.step)
-            of_params = jax.value_and_grad(loss, has_aux=True)
-            (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
+            grads, (reported, tokens) = gradient(state.params, data, rows, step_key, state.step)
             # every gradient before any update: XLA else copies weights that it would update while they are still read
             grads = lax.optimization_barrier(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-            return TrainState(params, opt_state, state.step + 1), Steps(
+            params, step = optax.apply_updates(state.params, updates), state.step + 1
+            average = None if state.ema is None else averaged(state.ema, params, step, ema)
+            return TrainState(params, opt_state, step, average), Steps(
                 reported, optax.tree.norm(jax.tree.map(widened, grads)), tokens
             )
 
@@ -140,56 +168,32 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
     return jax.jit(run, donate_argnums=0)
 
 
-class Record(NamedTuple):
-    """What `fit` remembers between reports, saved with every checkpoint.
+def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[..., tuple[Params, tuple[Array, Array]]]:
+    """Return ``(params, data, rows, key, step) -> (gradient, (reported, tokens))`` of a batch, cut into parts."""
+    of_params = jax.value_and_grad(loss, has_aux=True)
 
-    Fields:
-      best: the lowest validation loss so far (training loss without validation data); infinite before the first.
-      best_step: where that was.
-      stale: reports since then.
-      elapsed: seconds of training, compilation left out.
-    """
+    def whole(params: Params, data: Tree, rows: Array, key: Key, step: Array) -> tuple[Params, tuple[Array, Array]]:
+        (_, measured), grads = of_params(params, data, rows, key, step)
+        return grads, measured
 
-    best: float = math.inf
-    best_step: int = 0
-    stale: int = 0
-    elapsed: float = 0.0
+    def in_parts(params: Params, data: Tree, rows: Array, key: Key, step: Array) -> tuple[Params, tuple[Array, Array]]:
+        def part(number: Array, rows: Array) -> tuple[tuple[Params, Array], Array, Array]:
+            grads, (reported, tokens) = whole(params, data, rows, jax.random.fold_in(key, number), step)
+            weight = tokens if by_tokens else jnp.ones_like(tokens)
+            # a mean times the number that it is over: the sum of these is that of the whole batch
+            return jax.tree.map(lambda a: a * weight.astype(a.dtype), (grads, reported)), weight, tokens
 
+        def add(total: Tree, given: tuple[Array, Array]) -> tuple[Tree, None]:
+            return jax.tree.map(jnp.add, total, part(*given)), None
 
-class Metrics(NamedTuple):
-    """One line of metrics.jsonl.
+        given = (jnp.arange(parts, dtype=jnp.int32), rows.reshape(parts, -1))
+        first = jax.eval_shape(part, *jax.tree.map(lambda a: a[0], given))
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), first)
+        (sums, weight, tokens), _ = lax.scan(add, zeros, given)
+        grads, reported = jax.tree.map(lambda a: a / jnp.maximum(weight, 1).astype(a.dtype), sums)
+        return grads, (reported, tokens)
 
-    Fields:
-      step: steps taken.
-      loss: mean training loss since the last report.
-      validation_loss: of the held-back part, or None without one.
-      tokens_per_second: since the last report; compilation, validation and saving left out.
-      gradient_norm: mean since the last report, before clipping.
-      elapsed: seconds of training, compilation left out.
-    """
-
-    step: int
-    loss: float
-    validation_loss: float | None
-    tokens_per_second: float
-    gradient_norm: float
-    elapsed: float
-
-
-class Listener:
-    """Callbacks for training events; the CLI's subclass draws a progress bar. Each method may be overridden."""
-
-    def compiling(self, programs: int) -> None:
-        """Called when the compilation of so many programs begins."""
-
-    def compiled(self, seconds: float) -> None:
-        """Called when training can begin, having waited so many seconds for compilation."""
-
-    def advance(self, steps: int, loss: float) -> None:
-        """Called after each chunk of steps."""
-
-    def report(self, metrics: Metrics) -> None:
-        """Called after each report."""
+    return whole if parts == 1 else in_parts
 
 
 class NonFiniteError(InputError):
@@ -198,6 +202,9 @@ class NonFiniteError(InputError):
 
 class Interrupted(Exception):  # noqa: N818, an ending and no error
     """The user pressed Ctrl-C; all steps so far are saved."""
+
+
+Saves = Callable[[TrainState, Record, "Metrics | None", bool], None]
 
 
 def fit(
@@ -209,8 +216,12 @@ def fit(
     report_every: int,
     record: Record = Record(),  # noqa: B008, a NamedTuple never changes
     patience: int = 0,
+    candidate: Callable[[TrainState], Params] = lambda state: state.validated,
     validate: Callable[[Params], float] | None = None,
-    save: Callable[[TrainState, Record, Metrics, bool], None] = lambda *_: None,
+    measure: Callable[[TrainState, Params], Mapping[str, float]] = lambda *_: {},
+    judge: Callable[[Metrics], float] = judged_by_loss,
+    adapt: Callable[[Any, int], Any] = lambda opt_state, _: opt_state,
+    save: Saves = lambda *_: None,
     listener: Listener = Listener(),  # noqa: B008, the silent one has no state
 ) -> tuple[TrainState, Record]:
     """Train until `steps`, or until `patience` reports (0: never) have gone by without a better loss.
@@ -223,15 +234,20 @@ def fit(
       report_every: steps between reports; a report validates and saves.
       record: what an earlier part of this training remembered.
       patience: reports without improvement before stopping.
+      candidate: the parameters that a report validates; called once for each report.
       validate: the loss of params on data that are not trained on.
-      save: ``(state, record, metrics, is_best)``.
+      measure: ``(state, candidate) -> more numbers by name``, which a report shows.
+      judge: the number of a report by which the best is chosen, the lower the better.
+      adapt: ``(opt_state, reports without improvement) -> opt_state`` after each report, as from
+        `jaxseq.optimizers.on_plateau`.
+      save: ``(state, record, metrics, is_best)``; between two reports, after Ctrl-C, metrics is None.
       listener: its callbacks.
 
     Raises:
       NonFiniteError: when loss or gradient stops being a number; nothing is saved after that.
       Interrupted: after Ctrl-C or SIGTERM, once the chunk is finished and saved.
     """
-    losses, norms, tokens, busy = [], [], 0.0, 0.0
+    since, record = Since(record.pending), record._replace(pending=None)
     saved = int(state.step)
     with _polite_stop() as stop:
         while (done := int(state.step)) < steps and not (patience and record.stale >= patience):
@@ -239,34 +255,26 @@ def fit(
             begun = time.perf_counter()
             state, seen = run(state, bucket, rows)
             seen = jax.device_get(seen)
-            busy += time.perf_counter() - begun
             _check_finite(seen, done, saved)
-            losses.append(seen.loss)
-            norms.append(seen.gradient_norm)
-            tokens += float(seen.tokens.sum())
+            since.add(seen.loss, seen.gradient_norm, float(seen.tokens.sum()), time.perf_counter() - begun)
             done += len(rows)
             listener.advance(len(rows), float(seen.loss.mean()))
-            if done % report_every and done < steps and not stop.is_set():
-                continue
-            loss = float(np.concatenate(losses).mean())
-            checked = validate(state.params) if validate else None
-            record, better = _remember(record, loss if checked is None else checked, done, busy)
-            norm = float(np.concatenate(norms).mean())
-            metrics = Metrics(done, loss, checked, tokens / busy, norm, record.elapsed)
-            save(state, record, metrics, better)
-            saved = done
-            listener.report(metrics)
+            if done % report_every and done < steps:
+                if not stop.is_set():
+                    continue
+                save(state, record._replace(pending=since.pending()), None, False)
+            else:
+                params, elapsed = candidate(state), record.elapsed + since.busy
+                checked = validate(params) if validate else None
+                metrics = since.metrics(done, checked, elapsed)._replace(more=measure(state, params))
+                record, better = remember(record, judge(metrics), done, elapsed)
+                state = state._replace(opt_state=adapt(state.opt_state, record.stale))
+                save(state, record, metrics, better)
+                listener.report(metrics)
+                since, saved = Since(), done
             if stop.is_set() and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
-            losses, norms, tokens, busy = [], [], 0.0, 0.0
     return state, record
-
-
-def _remember(record: Record, loss: float, step: int, busy: float) -> tuple[Record, bool]:
-    elapsed = record.elapsed + busy
-    if loss < record.best:
-        return Record(loss, step, 0, elapsed), True
-    return record._replace(stale=record.stale + 1, elapsed=elapsed), False
 
 
 def _check_finite(seen: Steps, done: int, saved: int) -> None:

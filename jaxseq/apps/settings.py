@@ -13,6 +13,10 @@ SEEDS = 2**32
 """Seeds are below this: with 32-bit numbers, as JAX comes, `jax.random.key` ignores the higher bits of a seed."""
 
 
+class Default(int):
+    """A number that is a default: one that a user gives is a plain int, also where both are equal."""
+
+
 def option(name: str) -> str:
     """Return a setting's name as the command line has it, such as ``--report-every``."""
     return f"--{name.replace('_', '-')}"

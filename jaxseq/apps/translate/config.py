@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Literal
 
 from jaxseq.apps.custom import check_translates, find_cell
-from jaxseq.apps.settings import require, require_at_least
+from jaxseq.apps.settings import Default, require, require_at_least
 from jaxseq.apps.text import NORMALISERS, TOKENISERS
 from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS
 from jaxseq.errors import InputError, choose
 from jaxseq.forcing import schedule
+from jaxseq.optimizers import OPTIMIZERS, SCHEDULES, check_decay
 from jaxseq.seq2seq import Seq2Seq, translator
-from jaxseq.train import OPTIMIZERS, SCHEDULES
 
 KIND = "translation"
 """What config.json calls a run of a translator."""
@@ -88,22 +88,39 @@ class TranslateConfig:
     sampled: int = 0
     """Words drawn to estimate the softmax in training, for vocabularies above 20,000; 0 takes all. Validation does."""
 
-    steps: int = 3000
+    init_from: str = ""
+    """Run folder of a translator to fine-tune: its parameters, vocabularies and settings of the model are taken."""
+    steps: int = Default(3000)
     """Train steps in all."""
+    epochs: float = 0.0
+    """Passes over the training pairs, instead of --steps; the steps are rounded to a multiple of 20 if they are many."""
     batch: int = 32
     """Pairs in a step."""
+    accumulate: int = 1
+    """Batches in a step: its gradient is that of a batch so many times as large, in the memory of one."""
     replacement: bool = False
     """Draw pairs at random with replacement, instead of one permutation after another."""
     buckets: int = 3
     """Groups of like length; each is one compiled program."""
     optimizer: str = "adam"
-    """adam, adamw or sgd."""
+    """adam, adamw, sgd, momentum, nesterov, nadam, nadamw, radam, adamax, adabelief, adagrad, rmsprop, lamb or lion."""
     learning_rate: float = 3e-3
     """Highest learning rate."""
     schedule: str = "cosine"
-    """Learning rate over time: constant or cosine."""
+    """Learning rate over time: constant, cosine, inverse-sqrt, or plateau (constant until reports get no better)."""
     warmup: int = 50
     """Steps over which the learning rate rises from 0."""
+    plateau_factor: float = 0.5
+    """By which the schedule plateau multiplies the learning rate."""
+    plateau_patience: int = 2
+    """Reports without improvement before it does."""
+    weight_decay: float | None = None
+    """Decoupled weight decay of matrices, never of biases and norms, with adamw, nadamw, lamb or lion. None: what optax
+    has, for all parameters."""
+    ema: float = 0.0
+    """Decay of a moving average of the parameters, such as 0.999, which is validated, saved and used; 0 for none."""
+    average: int = 0
+    """Validate, save and use the mean of the parameters at so many last reports; 0 for those of the last alone."""
     clip: float = 1.0
     """Largest global gradient norm; 0 for no clipping."""
     label_smoothing: float = 0.1
@@ -123,7 +140,10 @@ class TranslateConfig:
     report_every: int = 500
     """Steps between reports, validation and checkpoints."""
     patience: int = 8
-    """Reports without a better validation loss before stopping; 0 goes on to the end."""
+    """Reports without improvement before stopping; 0 goes on to the end."""
+    best: Literal["loss", "bleu"] = "loss"
+    """What improvement means, and the checkpoint that is kept: the validation loss, or BLEU of greedy translations of at
+    most 300 held-back pairs."""
     seed: int = 0
     """Of weights, data order, dropout and split."""
 
@@ -147,10 +167,12 @@ class TranslateConfig:
             "buckets",
             "report_every",
             "min_count",
+            "accumulate",
+            "plateau_patience",
         )
         require_at_least(1, positive, self)
-        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled"), self)
-        for name in ("dropout", "word_dropout", "label_smoothing", "validation"):
+        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "average"), self)
+        for name in ("dropout", "word_dropout", "label_smoothing", "validation", "ema"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
         rate = self.learning_rate
         require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0 and finite", self)
@@ -168,6 +190,16 @@ class TranslateConfig:
         for name in ("coverage_loss", "sampled"):
             require(not (plain and getattr(self, name)), name, "0 with the tutorial's models and their loss", self)
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
+        self._check_optimizing()
+
+    def _check_optimizing(self) -> None:
+        """Check the settings of how parameters change, and of which are kept."""
+        require(0 <= self.epochs < math.inf, "epochs", "at least 0 and finite", self)
+        require(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1", self)
+        if self.weight_decay is not None:
+            check_decay(self.optimizer, self.weight_decay)
+        require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
+        require(self.best == "loss" or self.validation > 0, "best", "loss where no pair is held back", self)
 
     @property
     def longest(self) -> int:
@@ -224,7 +256,7 @@ _TUTORIAL = TranslateConfig(
     validation=0.0,
     embedding=256,
     hidden=256,
-    steps=20_000,
+    steps=Default(20_000),
     batch=1,
     replacement=True,
     buckets=1,

@@ -1,0 +1,141 @@
+"""The numbers of a training: what its reports say, what it remembers between them, and who is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Pending(NamedTuple):
+    """The steps since the last report, of a training that was stopped between two: what `Metrics` is a mean of."""
+
+    losses: list[Any]
+    norms: list[Any]
+    tokens: float
+    busy: float
+
+
+class Record(NamedTuple):
+    """What `fit` remembers, saved with every checkpoint.
+
+    Fields:
+      best: the lowest of what `fit` judges by, the validation loss as a rule; infinite before the first report.
+      best_step: where that was.
+      stale: reports since then.
+      elapsed: seconds of training up to the last report, compilation left out.
+      pending: steps since the last report, where training was stopped between reports.
+    """
+
+    best: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+    elapsed: float = 0.0
+    pending: Pending | None = None
+
+    @staticmethod
+    def of(facts: Mapping[str, Any]) -> Record:
+        """Return the record that was saved in JSON by ``_asdict``."""
+        pending = facts.get("pending")
+        return Record(**{**facts, "pending": pending and Pending(*pending)})
+
+
+class Metrics(NamedTuple):
+    """One line of metrics.jsonl.
+
+    Fields:
+      step: steps taken.
+      loss: mean training loss since the last report.
+      validation_loss: of the held-back part, or None without one.
+      tokens_per_second: since the last report; compilation, validation and saving left out.
+      gradient_norm: mean since the last report, before clipping.
+      elapsed: seconds of training, compilation left out.
+      more: what else was measured, by name.
+    """
+
+    step: int
+    loss: float
+    validation_loss: float | None
+    tokens_per_second: float
+    gradient_norm: float
+    elapsed: float
+    more: Mapping[str, float] = MappingProxyType({})
+
+    def flat(self) -> dict[str, Any]:
+        """Return all numbers by name, those in `more` among them."""
+        own = {name: value for name, value in self._asdict().items() if name != "more"}
+        return {**own, **self.more}
+
+    @staticmethod
+    def of(numbers: Mapping[str, Any]) -> Metrics:
+        """Return what `flat` was made from.
+
+        Raises:
+          TypeError: if one of the fields is missing.
+        """
+        own = {name: value for name, value in numbers.items() if name in Metrics._fields and name != "more"}
+        return Metrics(**own, more={name: value for name, value in numbers.items() if name not in own})
+
+
+class Listener:
+    """Callbacks for training events; the CLI's subclass draws a progress bar. Each method may be overridden."""
+
+    def compiling(self, programs: int) -> None:
+        """Called when the compilation of so many programs begins."""
+
+    def compiled(self, seconds: float) -> None:
+        """Called when training can begin, having waited so many seconds for compilation."""
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Called after each chunk of steps."""
+
+    def report(self, metrics: Metrics) -> None:
+        """Called after each report."""
+
+    def remark(self, text: str) -> None:
+        """Called with a sentence that the user should read."""
+
+
+class Since:
+    """What the steps since the last report measured."""
+
+    def __init__(self, pending: Pending | None = None) -> None:
+        """Begin with nothing, or with what a training that was stopped has left."""
+        losses, norms, self.tokens, self.busy = pending or Pending([], [], 0.0, 0.0)
+        self.losses, self.norms = [losses] if losses else [], [norms] if norms else []
+
+    def add(self, loss: np.ndarray, norm: np.ndarray, tokens: float, seconds: float) -> None:
+        """Count a chunk of steps."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.tokens += tokens
+        self.busy += seconds
+
+    def metrics(self, step: int, validation_loss: float | None, elapsed: float) -> Metrics:
+        """Return the report of these steps."""
+        loss, norm = float(_joined(self.losses).mean()), float(_joined(self.norms).mean())
+        return Metrics(step, loss, validation_loss, self.tokens / self.busy, norm, elapsed)
+
+    def pending(self) -> Pending:
+        """Return what `metrics` needs, as JSON can hold it."""
+        return Pending(_joined(self.losses).tolist(), _joined(self.norms).tolist(), self.tokens, self.busy)
+
+
+def _joined(parts: list[Any]) -> np.ndarray:
+    """Return the numbers of all parts in the dtype of the last: those read from JSON, which come first, have lost it."""
+    return np.concatenate([np.asarray(part, parts[-1].dtype) for part in parts])
+
+
+def judged_by_loss(metrics: Metrics) -> float:
+    """Return the validation loss, or without one the training loss: the lower the better."""
+    return metrics.loss if metrics.validation_loss is None else metrics.validation_loss
+
+
+def remember(record: Record, judged: float, step: int, elapsed: float) -> tuple[Record, bool]:
+    """Return the record after a report, and whether the report is the best so far."""
+    if judged < record.best:
+        return Record(judged, step, 0, elapsed), True
+    return record._replace(stale=record.stale + 1, elapsed=elapsed), False
