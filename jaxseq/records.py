@@ -83,6 +83,9 @@ class Metrics(NamedTuple):
 class Listener:
     """Callbacks for training events; the CLI's subclass draws a progress bar. Each method may be overridden."""
 
+    def started(self, steps: int, done: int) -> None:
+        """Called first, with the steps in all and those taken before."""
+
     def compiling(self, programs: int) -> None:
         """Called when the compilation of so many programs begins."""
 
@@ -105,7 +108,8 @@ class Since:
     def __init__(self, pending: Pending | None = None) -> None:
         """Begin with nothing, or with what a training that was stopped has left."""
         losses, norms, self.tokens, self.busy = pending or Pending([], [], 0.0, 0.0)
-        self.losses, self.norms = [losses] if losses else [], [norms] if norms else []
+        self.losses: list[Any] = [losses] if losses else []
+        self.norms: list[Any] = [norms] if norms else []
 
     def add(self, loss: np.ndarray, norm: np.ndarray, tokens: float, seconds: float) -> None:
         """Count a chunk of steps."""
@@ -125,7 +129,7 @@ class Since:
 
 
 def _joined(parts: list[Any]) -> np.ndarray:
-    """Return the numbers of all parts in the dtype of the last: those read from JSON, which come first, have lost it."""
+    """Return the numbers of all parts in the dtype of the last; the first may come from JSON, which has none."""
     return np.concatenate([np.asarray(part, parts[-1].dtype) for part in parts])
 
 

@@ -218,7 +218,7 @@ def fit(
     patience: int = 0,
     candidate: Callable[[TrainState], Params] = lambda state: state.validated,
     validate: Callable[[Params], float] | None = None,
-    measure: Callable[[TrainState, Params], Mapping[str, float]] = lambda *_: {},
+    measure: Callable[[Metrics, TrainState, Params], Mapping[str, float]] = lambda *_: {},
     judge: Callable[[Metrics], float] = judged_by_loss,
     adapt: Callable[[Any, int], Any] = lambda opt_state, _: opt_state,
     save: Saves = lambda *_: None,
@@ -236,7 +236,7 @@ def fit(
       patience: reports without improvement before stopping.
       candidate: the parameters that a report validates; called once for each report.
       validate: the loss of params on data that are not trained on.
-      measure: ``(state, candidate) -> more numbers by name``, which a report shows.
+      measure: ``(metrics, state, candidate) -> more numbers by name``, the metrics' field `more`.
       judge: the number of a report by which the best is chosen, the lower the better.
       adapt: ``(opt_state, reports without improvement) -> opt_state`` after each report, as from
         `jaxseq.optimizers.on_plateau`.
@@ -266,7 +266,8 @@ def fit(
             else:
                 params, elapsed = candidate(state), record.elapsed + since.busy
                 checked = validate(params) if validate else None
-                metrics = since.metrics(done, checked, elapsed)._replace(more=measure(state, params))
+                metrics = since.metrics(done, checked, elapsed)
+                metrics = metrics._replace(more=measure(metrics, state, params))
                 record, better = remember(record, judge(metrics), done, elapsed)
                 state = state._replace(opt_state=adapt(state.opt_state, record.stale))
                 save(state, record, metrics, better)

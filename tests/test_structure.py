@@ -21,7 +21,7 @@ LAYERS = [
     "cells",
     "recurrence",
     "_unroll _layers affine",
-    "attention losses decode forcing order train checkpoint seq2seq",
+    "attention losses decode forcing order optimizers records train checkpoint seq2seq",
     "interventions regularisers precision testing interop",
     "problems",
     "study",
@@ -33,7 +33,7 @@ LAYERS = [
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 KNOWS_NO_MODEL = [
     "decode", "decode._beam", "decode._filters", "decode._greedy", "decode._score", "decode._step",
-    "losses", "forcing", "train", "order", "checkpoint", "files", "plots",
+    "losses", "forcing", "optimizers", "records", "train", "order", "checkpoint", "files", "plots",
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [

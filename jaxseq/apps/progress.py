@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where that is a terminal."""
+"""How training goes, on standard error: a progress bar where that is a terminal, a line a report where it is not."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from tqdm import tqdm
 
 from jaxseq.train import Listener, Metrics
 
+SHOWN = {"unigram_loss": "unigram", "bleu": "BLEU"}
+"""What a report has measured besides the loss and is shown, by the name it is shown by."""
+
 
 class Progress(Listener):
-    """Draws "compiling…" first, then rate, loss, validation loss and the time left."""
+    """Draws "compiling…" first, then rate, loss, validation loss and the time left; for a log file prints reports."""
 
-    def __init__(self, steps: int, done: int = 0) -> None:
-        """Take the number of steps in all, and of those done before."""
-        self.bar = tqdm(
-            total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), file=sys.stderr, dynamic_ncols=True
-        )
+    def __init__(self, steps: int = 0, counted: str = "tokens") -> None:
+        """Take the number of steps in all, if it is known already, and the name of what training counts."""
+        self.counted, self.steps, self.drawn = counted, steps, sys.stderr.isatty()
+        self.bar = tqdm(total=steps, unit="step", disable=not self.drawn, file=sys.stderr, dynamic_ncols=True)
         self.shown: dict[str, str] = {}
+
+    def started(self, steps: int, done: int) -> None:
+        """Take the number of steps in all, and of those done before."""
+        self.steps = self.bar.total = steps
+        self.bar.n = self.bar.initial = done
 
     def compiling(self, programs: int) -> None:
         """Say that compilation of so many programs began."""
@@ -36,13 +43,31 @@ class Progress(Listener):
         self.bar.update(steps)
 
     def report(self, metrics: Metrics) -> None:
-        """Show the validation loss from now on."""
-        if metrics.validation_loss is not None:
-            self.shown["validation"] = f"{metrics.validation_loss:.3f}"
+        """Show what was measured from now on, or print it."""
+        measured = measured_of(metrics)
+        if self.drawn:
+            self.shown.update(measured)
+        else:
+            numbers = "  ".join(f"{name} {value}" for name, value in measured.items())
+            print(
+                f"step {metrics.step} of {self.steps}  loss {metrics.loss:.3f}  {numbers}{'  ' * bool(numbers)}"
+                f"{metrics.tokens_per_second:,.0f} {self.counted}/s",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+    def remark(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        tqdm.write(f"jaxseq: {text}", file=sys.stderr)
 
     def close(self) -> None:
         """Keep the last state of the bar on screen."""
         self.bar.close()
+
+
+def measured_of(metrics: Metrics) -> dict[str, str]:
+    """Return validation loss and those of `SHOWN` in a report, as people read them."""
+    measured = {} if metrics.validation_loss is None else {"validation": f"{metrics.validation_loss:.3f}"}
+    return measured | {SHOWN[name]: f"{metrics.more[name]:.3g}" for name in SHOWN if name in metrics.more}
 
 
 def say(text: str) -> None:

@@ -64,9 +64,18 @@ def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+    write_config(path, kind, config)
+    return path
+
+
+def write_config(path: Path, kind: str, config: Any) -> None:
+    """Write the config (a dataclass) of a run.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
     about = {"kind": kind, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-    return path
 
 
 @contextlib.contextmanager
@@ -204,7 +213,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
-    line = json.dumps(report._asdict())
+    line = json.dumps(report.flat())
     try:
         with open(path / METRICS, "a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -218,13 +227,13 @@ def metrics(path: Path | str) -> list[Metrics]:
     reports = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
-            reports.append(Metrics(**json.loads(line)))
-        except (ValueError, TypeError):
+            reports.append(Metrics.of(json.loads(line)))
+        except (ValueError, TypeError, AttributeError):
             continue
     return reports
 
 
 def rewind(path: Path, step: int) -> None:
     """Drop reports of steps after `step`: what a kill left behind between writing a report and saving its state."""
-    lines = [json.dumps(report._asdict()) + "\n" for report in metrics(path) if report.step <= step]
+    lines = [json.dumps(report.flat()) + "\n" for report in metrics(path) if report.step <= step]
     write_atomic(path / METRICS, "".join(lines))

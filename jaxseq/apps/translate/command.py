@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.progress import Progress
-from jaxseq.apps.settings import check_unchanged
+from jaxseq.apps.settings import Default, check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate import train as training
 from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
@@ -20,6 +20,7 @@ from jaxseq.apps.translate.pictures import draw_attention
 from jaxseq.apps.translate.train import Trained
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
+from jaxseq.train import Metrics
 
 
 def train(
@@ -42,15 +43,19 @@ def train(
       config: Settings.
       preset: default, tutorial-plain or tutorial-attention; options given with it override it.
       out: Run folder to write.
-      resume: Run folder to go on with, exactly as if it had not stopped; other settings are read from it.
+      resume: Run folder to go on with, exactly as if it had not stopped; other settings are read from it, but that
+        --steps can be raised.
       overwrite: Replace the run that is there.
       json: Print the result as JSON.
     """
     defaults = choose("translation preset", preset, PRESETS)
+    steps = None
     if resume is not None:
-        check_unchanged(config, defaults, f"--resume {resume} goes on with the settings of that run")
+        steps = None if isinstance(config.steps, Default) else config.steps
+        given = dataclasses.replace(config, steps=defaults.steps)
+        check_unchanged(given, defaults, f"--resume {resume} goes on with the settings of that run")
         config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
-    trained = _train(config, resume or out, resume is not None, overwrite)
+    trained = _train(config, resume or out, resume is not None, overwrite, steps)
     show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
@@ -74,12 +79,11 @@ def evaluate(
     show(Shown(scores._asdict(), _scores(scores)), json)
 
 
-def _train(config: TranslateConfig, out: Path, resume: bool, overwrite: bool) -> Trained:
-    """Train with a progress bar."""
-    done = max((r.step for r in run_folder.metrics(out)), default=0) if resume else 0
-    progress = Progress(config.steps, done)
+def _train(config: TranslateConfig, out: Path, resume: bool, overwrite: bool, steps: int | None) -> Trained:
+    """Train with a progress bar, or in a log file a line for each report."""
+    progress = Progress()
     try:
-        trained = training.train(config, out, overwrite=overwrite, resume=resume, listener=progress)
+        trained = training.train(config, out, overwrite=overwrite, resume=resume, steps=steps, listener=progress)
     finally:
         progress.close()
     if not trained.reports:
@@ -103,21 +107,47 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
     write_atomic(path / "README.md", _card(trained, scores))
     last = reports[-1]
     facts = {
-        "run": str(path), "steps": last.step, "loss": last.loss, "validation_loss": record.best,
+        "run": str(path), "steps": last.step, "loss": last.loss, "validation_loss": _best_loss(trained),
+        "unigram_loss": last.more.get("unigram_loss"),
         "tokens_per_second": last.tokens_per_second, "seconds": record.elapsed,
-        "compile_seconds": trained.compile_seconds, "reports": [r._asdict() for r in reports],
+        "compile_seconds": trained.compile_seconds, "reports": [r.flat() for r in reports],
         "evaluation": scores._asdict(),
     }  # fmt: skip
-    table = "\n".join(
-        f"step {r.step:>6}  loss {r.loss:.4f}"
-        + (f"  validation {r.validation_loss:.4f}" if r.validation_loss is not None else "")
-        + f"  {r.elapsed:6.1f} s"
-        for r in reports
-    )
+    table = "\n".join(_line(r) for r in reports)
     files = ", ".join(sorted(p.name for p in path.iterdir()))
     waited = f"waited {trained.compile_seconds:.1f} s for compilation"
-    text = f"{table}\n{waited}\n\n{_scores(scores)}\n\nwrote {path}: {files}"
+    text = f"{_unigram(last)}{table}\n{waited}\n\n{_scores(scores)}\n\nwrote {path}: {files}"
     return Shown(facts, text, notes)
+
+
+def _line(report: Metrics) -> str:
+    """Return a report as a line of the table."""
+    shown = f"step {report.step:>6}  loss {report.loss:.4f}"
+    if report.validation_loss is not None:
+        shown += f"  validation {report.validation_loss:.4f}"
+    if "validation_perplexity" in report.more:
+        shown += f"  perplexity {report.more['validation_perplexity']:.3g}"
+    if "bleu" in report.more:
+        shown += f"  BLEU {report.more['bleu']:.1f}"
+    return f"{shown}  {report.elapsed:6.1f} s"
+
+
+def _unigram(report: Metrics) -> str:
+    """Return the baseline of the losses, as the line above them; nothing for a run of an earlier version."""
+    if "unigram_loss" not in report.more:
+        return ""
+    return (
+        f"unigram      loss {report.more['unigram_loss']:.4f}  perplexity {report.more['unigram_perplexity']:.3g}  "
+        "(how common each word is, and nothing else)\n"
+    )
+
+
+def _best_loss(trained: Trained) -> float | None:
+    """Return the loss of the parameters that were kept."""
+    if trained.translator.config.best == "loss":
+        return trained.record.best
+    kept = [r.validation_loss for r in trained.reports if r.step == trained.record.best_step]
+    return kept[0] if kept else None
 
 
 def _scores(scores: Evaluation) -> str:
@@ -131,12 +161,13 @@ def _scores(scores: Evaluation) -> str:
 
 
 def _card(trained: Trained, scores: Evaluation) -> str:
-    config = trained.translator.config
+    config, best = trained.translator.config, _best_loss(trained)
+    loss = "unknown" if best is None else f"{best:.4f}"
     settings = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items())
     return f"""# Translator {config.source} → {config.target}
 
 Trained by jaxseq on `{config.data}`: {len(trained.corpus.train)} pairs, {len(trained.corpus.validation)} held back for
-choosing the checkpoint. Best loss {trained.record.best:.4f} at step {trained.record.best_step}, after
+choosing the checkpoint. Loss {loss} at the best step, {trained.record.best_step}, after
 {trained.record.elapsed:.0f} s of training and {trained.compile_seconds:.0f} s of compilation.
 
 ```

@@ -93,7 +93,7 @@ class TranslateConfig:
     steps: int = Default(3000)
     """Train steps in all."""
     epochs: float = 0.0
-    """Passes over the training pairs, instead of --steps; the steps are rounded to a multiple of 20 if they are many."""
+    """Passes over the training pairs, instead of --steps; above 100 steps rounded to a multiple of 20."""
     batch: int = 32
     """Pairs in a step."""
     accumulate: int = 1
@@ -142,8 +142,8 @@ class TranslateConfig:
     patience: int = 8
     """Reports without improvement before stopping; 0 goes on to the end."""
     best: Literal["loss", "bleu"] = "loss"
-    """What improvement means, and the checkpoint that is kept: the validation loss, or BLEU of greedy translations of at
-    most 300 held-back pairs."""
+    """By what the best checkpoint is chosen: the validation loss, or BLEU of greedy translations of at most 300 pairs
+    held back."""
     seed: int = 0
     """Of weights, data order, dropout and split."""
 

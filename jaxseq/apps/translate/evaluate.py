@@ -13,7 +13,7 @@ from jaxseq.apps.text import EOS
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.data import Corpus, Pair, numbered, prepare, read_sentences
 from jaxseq.apps.translate.model import Translation, Translator
-from jaxseq.apps.translate.train import validator
+from jaxseq.apps.translate.validation import validator
 
 
 class Evaluation(NamedTuple):

@@ -11,23 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import checkpoint, forcing, losses, order
+from jaxseq import forcing, losses, order
 from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.settings import check_seed
-from jaxseq.apps.text import EOS, PAD, Bucket
+from jaxseq.apps.text import EOS, PAD
+from jaxseq.apps.translate import saving, starting
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
-from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
-from jaxseq.apps.translate.token_losses import held_losses, token_losses
-from jaxseq.errors import InputError
-from jaxseq.files import write_atomic
+from jaxseq.apps.translate.data import Corpus, numbered, prepare, take, target_counts
+from jaxseq.apps.translate.model import Translator, best_params, load
+from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigram_loss
+from jaxseq.apps.translate.token_losses import token_losses
+from jaxseq.apps.translate.validation import validator
 from jaxseq.notation import Array, Key, Params
+from jaxseq.optimizers import DEPENDS_ON_STEPS, on_plateau, optimizer
 from jaxseq.seq2seq import Seq2Seq
-from jaxseq.train import Interrupted, Listener, Metrics, Record, Steps, TrainState, chunk, fit, optimizer
-
-CHUNK = 20
-"""Most train steps in one jitted chunk: a second or so, so that progress moves and Ctrl-C is heard."""
+from jaxseq.train import (
+    Interrupted,
+    Listener,
+    Metrics,
+    Record,
+    Steps,
+    TrainState,
+    chunk,
+    fit,
+    judged_by_loss,
+)
 
 
 def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
@@ -52,36 +61,6 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
         return losses.masked_mean(minimised, mask), (losses.masked_mean(nll, mask), mask.sum())
 
     return loss
-
-
-def validator(
-    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None
-) -> Callable[[Params], float]:
-    """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout.
-
-    With a compiler, and params or their shapes, its programs are compiled in the background.
-    """
-
-    @jax.jit
-    def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
-        taken = take(data, rows)
-        mask, nll = taken.targets != PAD, held_losses(model, params, taken)
-        return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
-
-    parts = []
-    for bucket in buckets:
-        count = bucket.source.shape[1]
-        rows = np.full(-(-count // batch) * batch, -1, np.int32)
-        rows[:count] = np.arange(count)
-        data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
-        program: Callable[..., Any] = compiler.program(sums, params, data, rows[:batch]) if compiler else sums
-        parts += [(program, data, row) for row in rows.reshape(-1, batch)]
-
-    def validate(params: Params) -> float:
-        both = [jax.device_get(run(params, data, rows)) for run, data, rows in parts]
-        return float(sum(s for s, _ in both) / sum(n for _, n in both))
-
-    return validate
 
 
 class Trained(NamedTuple):
@@ -110,9 +89,18 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    steps: int | None = None,
     listener: Listener | None = None,
 ) -> Trained:
     """Train a translator into the run folder `out`; with `resume`, go on with the run that is there, exactly.
+
+    Args:
+      config: the settings; with `resume` only the cell is read, which says that the run may import it.
+      out: the run folder.
+      overwrite: replace the run that is there.
+      resume: go on with it.
+      steps: with `resume`, another number of steps in all, above those taken.
+      listener: its callbacks.
 
     Raises:
       InputError: if settings, data or folder cannot be used.
@@ -120,108 +108,154 @@ def train(
       Interrupted: after Ctrl-C; the run can be resumed.
     """
     listener = listener or Listener()
-    if resume:
-        config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
+    plan = _resumed(config, out, steps, listener) if resume else _begun(config, out, overwrite, listener)
+    config, corpus = plan.config, plan.corpus
+    with Compiler() as compiler:
+        record, best = _fitted(plan, compiler, listener)
+    if best is None:  # what was resumed had its best step behind it
+        best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
+    translator = Translator(config, plan.model, best, corpus.source, corpus.target)
+    return Trained(plan.path, translator, corpus, run_folder.metrics(plan.path), record, compiler.waited)
+
+
+class _Plan(NamedTuple):
+    """A training that can begin: all that could be refused was accepted.
+
+    Fields:
+      config: the settings, with the steps in all.
+      model: built from them.
+      corpus: what to train on.
+      path: the run folder.
+      chunk: steps in one jitted chunk.
+      params: to start from, of a run that is fine-tuned; None draws them.
+      resume: whether the run folder holds what to go on with.
+      extended: whether a run goes on beyond the steps that it was begun for.
+    """
+
+    config: TranslateConfig
+    model: Seq2Seq
+    corpus: Corpus
+    path: Path
+    chunk: int
+    params: Params | None
+    resume: bool = False
+    extended: bool = False
+
+
+def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: Listener) -> _Plan:
+    """Return the plan of a new run, whose folder is made."""
+    starting.check_length(config)
+    config = starting.fine_tuned(config)
     config.check()
     check_seed(config.seed)
-    model, corpus = config.build(), prepare(config)
-    path = _resumed(out, config, corpus) if resume else _begun(out, config, corpus, overwrite)
+    model, corpus, params = config.build(), prepare(config), None
+    if config.init_from:
+        base = load(config.init_from, config.cell)
+        corpus, params = starting.with_vocabularies(corpus, base.source.vocabulary, base.target.vocabulary), base.params
+        if unknown := starting.unknown_share(corpus):
+            listener.remark(unknown)
+    config = starting.in_steps(config, len(corpus.train))
+    path = saving.begun(out, config, corpus, overwrite)
+    return _Plan(config, model, corpus, path, saving.chunk_of(config), params)
+
+
+def _resumed(config: TranslateConfig, out: Path | str, steps: int | None, listener: Listener) -> _Plan:
+    """Return the plan of a run that goes on, to another number of steps if one is given."""
+    config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
+    config.check()
+    check_seed(config.seed)
+    length, until = saving.chunk_of(config, out), config.steps
+    if steps is not None:
+        config = saving.further(config, out, steps)
+    model, corpus, params = config.build(), prepare(config), None
+    if config.init_from:
+        corpus = starting.with_vocabularies(corpus, *saving.vocabularies(out))
+        if not (Path(out) / run_folder.LAST).exists():  # it was stopped before it had saved anything
+            params = load(config.init_from, config.cell).params
+    path = saving.resumed(out, config, corpus)
+    if config.steps != until:
+        run_folder.write_config(path, KIND, config)
+        if config.schedule in DEPENDS_ON_STEPS:
+            listener.remark(
+                f"the schedule {config.schedule} is stretched: the learning rate goes on as if the run had been begun "
+                f"for {config.steps} steps"
+            )
+    return _Plan(config, model, corpus, path, length, params, resume=True, extended=steps is not None)
+
+
+def _fitted(plan: _Plan, compiler: Compiler, listener: Listener) -> tuple[Record, Params | None]:
+    """Train, and return what is remembered and the best parameters, if they were found now."""
+    config, model, corpus = plan.config, plan.model, plan.corpus
     training, held = (
         numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
     )
+    counts = target_counts(training, len(corpus.target.vocabulary))
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
-    step = optimizer_of(config)
+    step, unigram = optimizer_of(config), unigram_loss(counts)
 
     def first(key: Key) -> TrainState:
-        return TrainState.create(_drawn(key, config, model, corpus, training), step)
+        params = _drawn(key, config, model, corpus, counts) if plan.params is None else plan.params
+        return TrainState.create(params, step, ema=config.ema > 0)
 
-    shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
-    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step)
+    rows = jax.ShapeDtypeStruct((plan.chunk, config.batch * config.accumulate), jnp.int32)
+    jitted = chunk(
+        loss_of(model, config), step, ema=config.ema, accumulate=config.accumulate, by_tokens=config.loss == "tokens"
+    )
     data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
-    sizes = [bucket.source.shape[1] for bucket in training]
-    saver = _Saver(path, corpus)
-    with Compiler() as compiler:
-        like = jax.eval_shape(first, k_init)
-        listener.compiling(len(data))
-        largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
-        ahead = compiler.program(jitted, like, data[largest], rows, k_train)
-        state, record = _started(path, resume, first(k_init))
-        programs = [
-            ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
-        ]
-        validate = validator(model, held, config.batch, compiler, like.params) if held else None
-        stream = order.chunks(
-            sizes, config.batch, shape[0], config.seed, start=int(state.step) // shape[0],
-            replacement=config.replacement,
+    sizes, like = [bucket.source.shape[1] for bucket in training], jax.eval_shape(first, k_init)
+    largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
+    ahead = compiler.program(jitted, like, data[largest], rows, k_train)
+    saver = saving.Saver(plan.path, corpus, config, plan.chunk)
+    state, record = saving.started(plan.path, plan.resume, first(k_init), saver)
+    if plan.extended and record.stale >= config.patience:
+        record = record._replace(stale=0)  # one that stopped early is to go on
+    listener = Watch(listener, config, unigram, int(state.step))
+    listener.started(config.steps, int(state.step))
+    listener.compiling(len(data))
+    programs = [
+        ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
+    ]
+    stream = order.chunks(
+        sizes, rows.shape[1], plan.chunk, config.seed, start=int(state.step) // plan.chunk,
+        replacement=config.replacement,
+    )  # fmt: skip
+
+    def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
+        return programs[bucket](state, data[bucket], rows, k_train)
+
+    try:
+        _, record = fit(
+            state, run, _when_compiled(stream, programs, listener), steps=config.steps,
+            report_every=config.report_every, record=record, patience=config.patience, candidate=saver.candidate,
+            validate=validator(model, held, config.batch, compiler, like.params) if held else None,
+            measure=measures(config, model, corpus, held or training, unigram, compiler, like.params),
+            judge=judged_by_bleu if config.best == "bleu" else judged_by_loss,
+            adapt=_adapting(config), save=saver, listener=listener,
         )  # fmt: skip
-
-        def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
-            return programs[bucket](state, data[bucket], rows, k_train)
-
-        try:
-            _, record = fit(
-                state, run, _when_compiled(stream, programs, listener), steps=config.steps,
-                report_every=config.report_every, record=record, patience=config.patience, validate=validate,
-                save=saver, listener=listener,
-            )  # fmt: skip
-        except Interrupted as stopped:
-            raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {path}") from None
-    best = saver.best
-    if best is None:  # what was resumed had its best step behind it
-        best = best_params(path, config, model, corpus.source.vocabulary, corpus.target.vocabulary)
-    translator = Translator(config, model, best, corpus.source, corpus.target)
-    return Trained(path, translator, corpus, run_folder.metrics(path), record, compiler.waited)
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {plan.path}") from None
+    return record, saver.best
 
 
 def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
     """Return the optimizer that the settings describe."""
     return optimizer(
         config.optimizer, config.learning_rate, schedule=config.schedule, warmup=config.warmup, steps=config.steps,
-        clip=config.clip,
+        clip=config.clip, weight_decay=config.weight_decay,
     )  # fmt: skip
 
 
-def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, training: Sequence[Bucket]) -> Params:
+def _adapting(config: TranslateConfig) -> Callable[[Any, int], Any]:
+    """Return what changes the optimizer's state after a report: nothing but with the schedule plateau."""
+    if config.schedule == "plateau":
+        return on_plateau(config.plateau_patience, config.plateau_factor)
+    return lambda opt_state, _: opt_state
+
+
+def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, counts: Array) -> Params:
     """Return the parameters that training starts from; the output's bias from how often each target token occurs."""
     source, target = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
-    sizes = {"embedding": config.embedding, "hidden": config.hidden}
-    return model.init(key, source, target, **sizes, counts=target_counts(training, target))
-
-
-def _begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
-    """Make a run folder, with the vocabularies in it."""
-    path = run_folder.create(out, KIND, config, overwrite=overwrite)
-    _write_vocabularies(path, corpus)
-    return path
-
-
-def _resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
-    """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
-    path, digest = Path(out), corpus.digest()
-    if not (path / run_folder.LAST).exists():
-        _write_vocabularies(path, corpus)
-    elif checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
-        raise InputError(
-            f"the pairs of {config.data} are not those that {path} was begun with, so it cannot go on as if it had not "
-            "stopped; restore the file, or train anew with another --out"
-        )
-    return path
-
-
-def _write_vocabularies(path: Path, corpus: Corpus) -> None:
-    write_atomic(path / SOURCE_VOCABULARY, corpus.source.vocabulary.to_json())
-    write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
-
-
-def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, Record]:
-    """Return the state and the record that training starts from: the new state, or what the run saved last."""
-    record = Record()
-    if resume and (path / run_folder.LAST).exists():
-        state = checkpoint.load(path / run_folder.LAST, state)
-        record = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
-    if resume:
-        run_folder.rewind(path, int(state.step))
-    return state, record
+    return model.init(key, source, target, embedding=config.embedding, hidden=config.hidden, counts=counts)
 
 
 def _when_compiled(
@@ -233,21 +267,3 @@ def _when_compiled(
         if n == 0:
             listener.compiled(programs[bucket].compiler.waited)
         yield bucket, rows
-
-
-class _Saver:
-    """Saves what training comes to at each report, and keeps the best parameters, `best`, at hand."""
-
-    def __init__(self, path: Path, corpus: Corpus) -> None:
-        self.path, self.digest = path, corpus.digest()
-        self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
-        self.best: Params | None = None
-
-    def __call__(self, state: TrainState, record: Record, report: Metrics, better: bool) -> None:
-        model = self.path / run_folder.MODEL
-        if better or not model.exists():
-            # a copy: the state is donated to the next chunk
-            self.best = jax.tree.map(lambda a: jnp.asarray(np.array(a)), state.params)
-            checkpoint.save(model, self.best, step=report.step, vocabularies=self.words)
-        run_folder.log(self.path, report)
-        checkpoint.save(self.path / run_folder.LAST, state, ledger=record._asdict(), corpus=self.digest)

@@ -66,7 +66,7 @@ def _trained(config: TutorialConfig, out: Path, overwrite: bool) -> Shown:
     config.check()
     data = prepare(config)
     config = dataclasses.replace(config, data=from_anywhere(config.data))
-    progress = Progress(config.epochs)
+    progress = Progress(config.epochs, counted="values")
     try:
         with run_folder.building(out, KIND, config, overwrite=overwrite) as folder:
             result = training.train(config, data, progress)

@@ -1,0 +1,186 @@
+"""What reports of a translator's training show besides its loss, and the warning that it learns nothing."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.apps.background import Compiler
+from jaxseq.apps.text import Bucket
+from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.apps.translate.data import Corpus, take
+from jaxseq.apps.translate.decoding import Decoding
+from jaxseq.apps.translate.evaluate import bleu_of
+from jaxseq.apps.translate.model import Translator
+from jaxseq.apps.translate.scoring import perplexity
+from jaxseq.apps.translate.token_losses import saturation
+from jaxseq.notation import Array, Params
+from jaxseq.optimizers import SCHEDULES, rate_at
+from jaxseq.seq2seq import Saturated, Seq2Seq
+from jaxseq.train import Listener, Metrics, TrainState
+
+BLEU_PAIRS = 300
+"""Most held-back pairs that a report translates to choose the best checkpoint by BLEU."""
+AWAKE = 300
+"""Steps after which a training should be below the loss of the unigram."""
+LATEST = 100
+"""Steps whose mean loss is then compared."""
+
+
+def unigram_loss(counts: Array) -> float:
+    """Return the loss, in nats a token, of a model that knows how common each target token is and nothing else.
+
+    That model is where training starts: the frequencies are smoothed as by `log_frequencies`.
+
+    Args:
+      counts: int ``[V]``, how often training predicts each target token.
+
+    Example:
+      >>> round(unigram_loss(np.array([7, 7])), 4)  # ln 2
+      0.6931
+    """
+    seen = np.asarray(counts, float)
+    smoothed = seen + 1
+    return float(-(seen * np.log(smoothed / smoothed.sum())).sum() / seen.sum())
+
+
+Measure = Callable[[Metrics, TrainState, Params], Mapping[str, float]]
+
+
+def measures(
+    config: TranslateConfig,
+    model: Seq2Seq,
+    corpus: Corpus,
+    buckets: Sequence[Bucket],
+    unigram: float,
+    compiler: Compiler,
+    params: Params,
+) -> Measure:
+    """Return what a report measures of the parameters that it validates.
+
+    ``unigram_loss`` and ``unigram_perplexity`` as a baseline, ``validation_perplexity``, ``learning_rate``,
+    ``saturated_states`` and ``saturated_features`` on a batch of the largest bucket, and ``bleu`` where the best
+    checkpoint is chosen by it.
+
+    Args:
+      config: of the run.
+      model: built from it.
+      corpus: what is trained on.
+      buckets: of the pairs held back, or where there are none of those trained on.
+      unigram: from `unigram_loss`.
+      compiler: compiles what is measured in the background.
+      params: the parameters, or their shapes.
+    """
+    saturated = _saturated(config, model, buckets, compiler, params)
+    schedule = SCHEDULES[config.schedule](config.learning_rate, config.warmup, config.steps)
+
+    def measure(metrics: Metrics, state: TrainState, params: Params) -> dict[str, float]:
+        found = {"unigram_loss": unigram, "unigram_perplexity": perplexity(-unigram, 1)}
+        if metrics.validation_loss is not None:
+            found["validation_perplexity"] = perplexity(-metrics.validation_loss, 1)
+        found["learning_rate"] = rate_at(schedule, state.opt_state, metrics.step)
+        shares = jax.device_get(saturated(params))
+        found["saturated_states"] = float(shares.states)
+        if model.features is not None:
+            found["saturated_features"] = float(shares.features)
+        if config.best == "bleu":
+            found["bleu"] = greedy_bleu(Translator(config, model, params, corpus.source, corpus.target), corpus)
+        return found
+
+    return measure
+
+
+def _saturated(
+    config: TranslateConfig, model: Seq2Seq, buckets: Sequence[Bucket], compiler: Compiler, params: Params
+) -> Callable[[Params], Saturated]:
+    """Return ``params -> shares of the decoder that are saturated`` on a batch of the largest bucket."""
+    largest = max(buckets, key=lambda bucket: bucket.source.shape[1])
+    rows = np.arange(min(config.batch, largest.source.shape[1]), dtype=np.int32)
+    data = (jnp.asarray(largest.source[:, rows]), jnp.asarray(largest.target[:, rows]))
+
+    def shares(params: Params, data: Any, rows: Array) -> Saturated:
+        return saturation(model, params, take(data, rows))
+
+    program = compiler.program(jax.jit(shares), params, data, rows)
+    return lambda params: program(params, data, rows)
+
+
+def greedy_bleu(translator: Translator, corpus: Corpus) -> float:
+    """Return BLEU of greedy translations of the first held-back pairs, at most `BLEU_PAIRS`."""
+    pairs = corpus.measured()[1][:BLEU_PAIRS]
+    done = translator.translate_prepared([source for source, _ in pairs], Decoding(beam=1))
+    references = [[target.written for _, target in pairs]]
+    return float(bleu_of(translator.config).corpus_score([one.text for one in done], references).score)
+
+
+def judged_by_bleu(metrics: Metrics) -> float:
+    """Return BLEU of a report with its sign turned: the lower the better, as of a loss."""
+    return -metrics.more["bleu"]
+
+
+class Watch(Listener):
+    """Passes everything on to a listener, and tells it once if training is not below the loss of the unigram in time.
+
+    A loss "sentences", the tutorial's, is no mean over tokens and not compared.
+    """
+
+    def __init__(self, listener: Listener, config: TranslateConfig, unigram: float, done: int) -> None:
+        """Take the listener, the settings, the loss to be below of, and the steps that were taken before."""
+        self.listener, self.config, self.unigram, self.done = listener, config, unigram, done
+        self.latest: collections.deque[tuple[int, float]] = collections.deque()
+
+    def started(self, steps: int, done: int) -> None:
+        """Pass it on."""
+        self.listener.started(steps, done)
+
+    def compiling(self, programs: int) -> None:
+        """Pass it on."""
+        self.listener.compiling(programs)
+
+    def compiled(self, seconds: float) -> None:
+        """Pass it on."""
+        self.listener.compiled(seconds)
+
+    def report(self, metrics: Metrics) -> None:
+        """Pass it on."""
+        self.listener.report(metrics)
+
+    def remark(self, text: str) -> None:
+        """Pass it on."""
+        self.listener.remark(text)
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Pass it on, and warn after step `AWAKE` if the loss of the latest steps is not below the unigram's."""
+        self.listener.advance(steps, loss)
+        before, self.done = self.done, self.done + steps
+        if before >= AWAKE or self.config.loss != "tokens":
+            return
+        self.latest.append((steps, loss))
+        while sum(n for n, _ in self.latest) - self.latest[0][0] >= LATEST:
+            self.latest.popleft()
+        if self.done >= AWAKE and (seen := self._mean()) >= self.unigram:
+            self.remark(asleep(self.config, self.done, seen, self.unigram))
+
+    def _mean(self) -> float:
+        return sum(n * loss for n, loss in self.latest) / sum(n for n, _ in self.latest)
+
+
+def asleep(config: TranslateConfig, step: int, loss: float, unigram: float) -> str:
+    """Return the sentence that says that a training has learnt nothing yet, and which settings to try."""
+    tries = [f"a lower --learning-rate (it is {config.learning_rate:g})"]
+    tries.append(f"a longer --warmup (it is {config.warmup})")
+    if not config.clip:
+        tries.append("--clip 1")
+    if config.optimizer in ("sgd", "momentum", "nesterov"):
+        tries.append("--optimizer adam")
+    if config.dropout > 0.3:
+        tries.append(f"less --dropout (it is {config.dropout:g})")
+    return (
+        f"after {step} steps the loss is {loss:.2f}, not below {unigram:.2f}, that of knowing how common each word is: "
+        f"nothing is learnt of the source yet; try {', '.join(tries[:-1])} or {tries[-1]}"
+    )

@@ -1,0 +1,163 @@
+"""The run folder of a translator in training: how it begins, is found again, goes on, and what each report saves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import checkpoint, order
+from jaxseq.apps import run_folder
+from jaxseq.apps.reading import read_text
+from jaxseq.apps.text import Vocabulary
+from jaxseq.apps.translate.config import KIND, TranslateConfig
+from jaxseq.apps.translate.data import Corpus, digest_of
+from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY
+from jaxseq.errors import InputError
+from jaxseq.files import write_atomic
+from jaxseq.notation import Params, Tree
+from jaxseq.train import Metrics, Record, TrainState
+
+CHUNK = 20
+"""Most train steps in one jitted chunk: a second or so, so that progress moves and Ctrl-C is heard."""
+WINDOW = "window.safetensors"
+"""The parameters at the last reports, of a run that averages them."""
+
+
+def begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
+    """Make a run folder, with the vocabularies in it."""
+    path = run_folder.create(out, KIND, config, overwrite=overwrite)
+    _write_vocabularies(path, corpus)
+    return path
+
+
+def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
+    """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
+    path, digest = Path(out), corpus.digest()
+    if not (path / run_folder.LAST).exists():
+        _write_vocabularies(path, corpus)
+    elif checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
+        raise InputError(
+            f"the pairs of {config.data} are not those that {path} was begun with, so it cannot go on as if it had not "
+            "stopped; restore the file, or train anew with another --out"
+        )
+    return path
+
+
+def _write_vocabularies(path: Path, corpus: Corpus) -> None:
+    write_atomic(path / SOURCE_VOCABULARY, corpus.source.vocabulary.to_json())
+    write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
+
+
+def vocabularies(path: Path | str) -> tuple[Vocabulary, Vocabulary]:
+    """Return the vocabularies of a run, source and target."""
+    files = [Path(path) / name for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY)]
+    source, target = (Vocabulary.from_json(read_text(file), file) for file in files)
+    return source, target
+
+
+def chunk_of(config: TranslateConfig, path: Path | str | None = None) -> int:
+    """Return the steps of a jitted chunk: of a run that goes on as many as before, since the order depends on them."""
+    length = order.chunk_length(config.steps, config.report_every, CHUNK)
+    return length if path is None else _last(path).get("chunk", length)
+
+
+def _last(path: Path | str) -> dict[str, Any]:
+    """Return the facts of a run's latest checkpoint; nothing where it was stopped before the first."""
+    file = Path(path) / run_folder.LAST
+    return checkpoint.facts(file) if file.exists() else {}
+
+
+def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateConfig:
+    """Return the settings of a run with another number of steps in all.
+
+    Raises:
+      InputError: if it has taken as many, or the number is no multiple of the steps that it takes at once.
+    """
+    done = _last(path).get("step", max((report.step for report in run_folder.metrics(path)), default=0))
+    length = chunk_of(config, path)
+    if steps <= done:
+        raise InputError(f"--steps must be above {done}, the steps that {path} has taken; got {steps}")
+    if steps % length:
+        nearest = max(1, round(steps / length)) * length
+        raise InputError(
+            f"--steps must be a multiple of {length}, the steps that {path} takes at once; got {steps}: try {nearest}"
+        )
+    return dataclasses.replace(config, steps=steps)
+
+
+def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[TrainState, Record]:
+    """Return the state and the record that training starts from: the new state, or what the run saved last."""
+    record = Record()
+    if resume and (path / run_folder.LAST).exists():
+        state = checkpoint.load(path / run_folder.LAST, state)
+        record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
+    if resume:
+        run_folder.rewind(path, int(state.step))
+        saver.go_on(state)
+    return state, record
+
+
+class Saver:
+    """Saves what training comes to at each report, and keeps the best parameters, `best`, at hand."""
+
+    def __init__(self, path: Path, corpus: Corpus, config: TranslateConfig, chunk: int) -> None:
+        """Take the run folder, what is trained on, the settings, and the steps of a chunk."""
+        self.path, self.digest, self.average, self.chunk = path, corpus.digest(), config.average, chunk
+        self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
+        self.best: Params | None = None
+        self.window: list[tuple[int, Params]] = []
+
+    def go_on(self, state: TrainState) -> None:
+        """Read the window of a run that goes on; a report that was saved in it and nowhere else is forgotten."""
+        file = self.path / WINDOW
+        if self.average and file.exists():
+            steps = checkpoint.facts(file)["steps"]
+            params = checkpoint.load(file, [state.params] * len(steps), as_numpy=True)
+            self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]
+
+    def candidate(self, state: TrainState) -> Params:
+        """Return the parameters that a report validates: the state's, or the mean of those at the last reports."""
+        if not self.average:
+            return state.validated
+        # one more than the mean needs: a kill before the state is saved takes the last away
+        self.window = [*self.window, (int(state.step), _on_host(state.params))][-self.average - 1 :]
+        return mean_of([params for _, params in self.window[-self.average :]])
+
+    def __call__(self, state: TrainState, record: Record, report: Metrics | None, better: bool) -> None:
+        """Save a report, or without one where training was stopped between two; for `jaxseq.train.fit`."""
+        model = self.path / run_folder.MODEL
+        if better or not model.exists():
+            self.best = self._validated(state)
+            checkpoint.save(model, self.best, step=int(state.step), vocabularies=self.words)
+        if report is not None:
+            run_folder.log(self.path, report)
+            if self.average:
+                checkpoint.save(self.path / WINDOW, [one for _, one in self.window], steps=[n for n, _ in self.window])
+        facts = {"ledger": record._asdict(), "corpus": self.digest, "chunk": self.chunk, "step": int(state.step)}
+        checkpoint.save(self.path / run_folder.LAST, state, **facts)
+
+    def _validated(self, state: TrainState) -> Params:
+        """Return a copy of the parameters that were validated: the state is donated to the next chunk."""
+        if self.average and self.window:
+            return mean_of([params for _, params in self.window[-self.average :]])
+        return jax.tree.map(jnp.asarray, _on_host(state.validated))
+
+
+def _on_host(params: Params) -> Params:
+    """Return a copy as NumPy arrays."""
+    return jax.tree.map(lambda a: np.array(a), params)
+
+
+def mean_of(trees: Sequence[Tree]) -> Tree:
+    """Return the mean of some trees of NumPy arrays, summed in float64, as arrays of their dtype."""
+
+    def one(*leaves: np.ndarray) -> Any:
+        return jnp.asarray(np.mean(np.stack(leaves), axis=0, dtype=np.float64).astype(leaves[0].dtype))
+
+    return jax.tree.map(one, *trees)

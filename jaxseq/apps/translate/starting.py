@@ -1,0 +1,89 @@
+"""How long a training is to go on, and the run that it starts from, if it fine-tunes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from jaxseq.apps import run_folder
+from jaxseq.apps.settings import Default, option
+from jaxseq.apps.text import Vocabulary
+from jaxseq.apps.translate.config import KIND, TranslateConfig
+from jaxseq.apps.translate.data import Corpus, Sentence
+from jaxseq.apps.translate.saving import CHUNK
+from jaxseq.errors import InputError
+
+OF_THE_MODEL = (
+    "source", "target", "normalise", "source_tokens", "target_tokens", "model", "cell", "attention", "layers",
+    "decoder_layers", "residual", "layer_norm", "tie", "input_feeding", "embedding", "hidden",
+)  # fmt: skip
+"""Settings without which the parameters of a run are useless: fine-tuning takes them from the run."""
+
+
+def check_length(config: TranslateConfig) -> None:
+    """Check that a new training is given its length once.
+
+    Raises:
+      InputError: if both steps and epochs are given.
+    """
+    if config.epochs and not isinstance(config.steps, Default):
+        raise InputError(
+            f"--steps {config.steps} and --epochs {config.epochs:g} both say how long to train; leave out one of them"
+        )
+
+
+def in_steps(config: TranslateConfig, pairs: int) -> TranslateConfig:
+    """Return the settings with as many steps as their epochs over so many pairs take, rounded up.
+
+    More than 100 are rounded to a multiple of 20, the steps that are compiled as one program.
+    """
+    if not config.epochs:
+        return config
+    steps = max(1, math.ceil(config.epochs * pairs / (config.batch * config.accumulate)))
+    if steps > 5 * CHUNK:
+        steps = round(steps / CHUNK) * CHUNK
+    return dataclasses.replace(config, steps=steps)
+
+
+def fine_tuned(config: TranslateConfig) -> TranslateConfig:
+    """Return the settings with those of the model taken from the run that `init_from` names, if any.
+
+    Raises:
+      InputError: if there is no such run, or a setting of the model was given and is not the run's.
+    """
+    if not config.init_from:
+        return config
+    base, usual = run_folder.read_config(config.init_from, KIND, TranslateConfig, config.cell), TranslateConfig()
+    for name in OF_THE_MODEL:
+        given, had = getattr(config, name), getattr(base, name)
+        if given not in (had, getattr(usual, name)):
+            raise InputError(
+                f"{option(name)} {given}: the run {config.init_from} has {had}, and --init-from keeps its model; "
+                f"leave out {option(name)}, or train anew without --init-from"
+            )
+    return dataclasses.replace(config, **{name: getattr(base, name) for name in OF_THE_MODEL})
+
+
+def with_vocabularies(corpus: Corpus, source: Vocabulary, target: Vocabulary) -> Corpus:
+    """Return a corpus whose tokens are numbered by these vocabularies instead of its own."""
+    return dataclasses.replace(
+        corpus,
+        source=corpus.source._replace(vocabulary=source),
+        target=corpus.target._replace(vocabulary=target),
+    )
+
+
+def unknown_share(corpus: Corpus) -> str:
+    """Return how many training tokens the vocabularies lack, as a sentence; an empty string if they lack none."""
+    sides: list[Sequence[Sentence]] = [[pair[side] for pair in corpus.train] for side in (0, 1)]
+    shares = [
+        sum(len(how.unknown(one)) for one in side) / sum(len(one.tokens) for one in side)
+        for how, side in zip((corpus.source, corpus.target), sides, strict=True)
+    ]
+    if not any(shares):
+        return ""
+    return (
+        f"{shares[0]:.1%} of the source tokens and {shares[1]:.1%} of the target tokens are not in the vocabularies of "
+        "the run that is fine-tuned; they are read and learnt as <unk>"
+    )

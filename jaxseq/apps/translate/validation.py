@@ -1,0 +1,47 @@
+"""The loss of a translator on pairs that are held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.apps.background import Compiler
+from jaxseq.apps.text import PAD, Bucket
+from jaxseq.apps.translate.data import take
+from jaxseq.apps.translate.token_losses import held_losses
+from jaxseq.notation import Array, Params
+from jaxseq.seq2seq import Seq2Seq
+
+
+def validator(
+    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None
+) -> Callable[[Params], float]:
+    """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout.
+
+    With a compiler, and params or their shapes, its programs are compiled in the background.
+    """
+
+    @jax.jit
+    def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
+        taken = take(data, rows)
+        mask, nll = taken.targets != PAD, held_losses(model, params, taken)
+        return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
+
+    parts = []
+    for bucket in buckets:
+        count = bucket.source.shape[1]
+        rows = np.full(-(-count // batch) * batch, -1, np.int32)
+        rows[:count] = np.arange(count)
+        data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
+        program: Callable[..., Any] = compiler.program(sums, params, data, rows[:batch]) if compiler else sums
+        parts += [(program, data, row) for row in rows.reshape(-1, batch)]
+
+    def validate(params: Params) -> float:
+        both = [jax.device_get(run(params, data, rows)) for run, data, rows in parts]
+        return float(sum(s for s, _ in both) / sum(n for _, n in both))
+
+    return validate
