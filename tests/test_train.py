@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxseq import InputError, checkpoint, order
+from jaxseq.losses import masked_mean
+from jaxseq.optimizers import on_plateau, scale_of
+from jaxseq.records import Metrics
 from jaxseq.train import Interrupted, Listener, NonFiniteError, Record, TrainState, chunk, fit, optimizer
 
 rng = np.random.default_rng(0)
@@ -34,13 +37,15 @@ def loss(params, data, rows, key, step):
     return value, (value, jnp.asarray(rows.size))
 
 
-def start(optimise):
-    return TrainState.create({"w": jnp.zeros(3)}, optimise)
+def start(optimise, ema=False):
+    return TrainState.create({"w": jnp.zeros(3)}, optimise, ema=ema)
 
 
 def train(steps, state=None, record=Record(), optimise=None, **options):  # noqa: B008
     optimise = optimise or optimizer("adam", 0.1)
-    run, state = chunk(options.pop("loss", loss), optimise), state or start(optimise)
+    state = state or start(optimise, "ema" in options)
+    ema = options.pop("ema", 0.0)
+    run = options.pop("run", None) or chunk(options.pop("loss", loss), optimise, ema=ema)
     stream = order.chunks([20], 4, 5, seed=1, start=int(state.step) // 5)
     options = {"report_every": 10, **options}
     return fit(
@@ -124,9 +129,155 @@ def test_ctrl_c_finishes_the_chunk_and_saves():
 
     saved = []
     with pytest.raises(Interrupted, match="stopped at step 5 of 40"):
-        train(40, listener=Impatient(), save=lambda s, record, r, best: saved.append((int(s.step), r.step)))
-    assert saved == [(5, 5)]
+        train(40, listener=Impatient(), save=lambda s, record, r, best: saved.append((int(s.step), r, best)))
+    assert saved == [(5, None, False)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # given back
+
+
+class Stops(Listener):
+    """Presses Ctrl-C at some steps, and keeps what it hears."""
+
+    def __init__(self, *at):
+        self.at, self.done, self.heard = at, 0, []
+
+    def started(self, steps, done):
+        self.done = done
+
+    def advance(self, steps, loss):
+        self.done += steps
+        if self.done in self.at:
+            signal.raise_signal(signal.SIGINT)
+
+    def report(self, metrics):
+        self.heard.append(metrics)
+
+
+EXACT = {"ema and plateau": {"ema": 0.9, "schedule": "plateau"}, "patience": {"patience": 3}}
+
+
+@pytest.mark.parametrize("option", EXACT)
+@pytest.mark.parametrize("at", [(10,), (5, 25, 35)])
+def test_ctrl_c_anywhere_and_a_resume_change_no_bit(option, at, tmp_path):
+    """Also between reports: then it is no report, which would count as one that got no better."""
+    given, path = dict(EXACT[option]), tmp_path / "last.safetensors"
+    schedule = given.pop("schedule", "constant")
+    ema = given.get("ema", 0.0)
+    optimise, validated = optimizer("adam", 0.1, schedule=schedule), {10: 3.0, 20: 4.0, 30: 5.0, 40: 3.5, 50: 2.0}
+    run = chunk(loss, optimise, ema=ema)
+
+    def trained(listener, state=None, record=Record()):  # noqa: B008
+        steps_of = {}
+
+        def save(state, record, metrics, best):
+            checkpoint.save(path, state, ledger=record._asdict())
+
+        def candidate(state):
+            steps_of["now"] = int(state.step)
+            return state.validated
+
+        listener.started(50, 0 if state is None else int(state.step))
+        lower = on_plateau(1, 0.5) if schedule == "plateau" else lambda opt_state, _: opt_state
+        return train(
+            50, state, record, optimise, candidate=candidate, validate=lambda _: validated[steps_of["now"]], save=save,
+            adapt=lower, listener=listener, run=run, **given,
+        )  # fmt: skip
+
+    whole = Stops()
+    want, record = trained(whole)
+    parts, state, ledger = Stops(*at), None, Record()
+    for _ in at:
+        with pytest.raises(Interrupted):
+            trained(parts, state, ledger)
+        like = start(optimise, ema > 0)
+        state, ledger = checkpoint.load(path, like), Record.of(checkpoint.facts(path)["ledger"])
+    got, resumed = trained(parts, state, ledger)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert resumed._replace(elapsed=0) == record._replace(elapsed=0)
+    steady = [(m.step, m.loss, m.validation_loss, m.gradient_norm) for m in whole.heard]
+    assert steady == [(m.step, m.loss, m.validation_loss, m.gradient_norm) for m in parts.heard]
+    assert int(want.step) == (40 if option == "patience" else 50)
+    assert float(scale_of(want.opt_state)) == (0.125 if schedule == "plateau" else 1.0)
+
+
+def test_a_moving_average_is_its_equation_and_is_what_is_validated():
+    seen, validated = [], []
+    decay = 0.7
+    state, _ = train(
+        40, ema=decay, report_every=5, validate=lambda p: validated.append(np.array(p["w"])) or 1.0,
+        candidate=lambda s: seen.append(np.array(s.params["w"])) or s.validated,
+    )  # fmt: skip
+    one_by_one, params = [], start(optimizer("adam", 0.1), True)
+    run, stream = chunk(loss, optimizer("adam", 0.1), ema=decay), order.chunks([20], 4, 5, seed=1)
+    for _ in range(8):
+        for row in next(stream)[1]:
+            params, _ = run(params, DATA, jnp.asarray(row[None]), KEY)
+            one_by_one.append(np.array(params.params["w"]))
+    average, early = one_by_one[0], []
+    for t, w in enumerate(one_by_one, 1):
+        d = min(decay, (1 - 1 / t) ** 7.94)
+        average = d * average + (1 - d) * w
+        early.append(average)
+    np.testing.assert_allclose(state.ema["w"], average, rtol=1e-9)
+    np.testing.assert_allclose(validated, early[4::5], rtol=1e-9)
+    np.testing.assert_allclose(seen, one_by_one[4::5], rtol=1e-9)
+    assert np.abs(early[0] - one_by_one[0]).max() == 0 and np.abs(average - w).max() > 1e-3
+    np.testing.assert_allclose(train(40)[0].params["w"], state.params["w"], rtol=1e-12)  # trained as without
+
+
+@pytest.mark.parametrize("by_tokens", [True, False])
+def test_accumulated_steps_are_steps_of_a_batch_so_many_times_as_large(by_tokens):
+    """Parts have different numbers of tokens, one has none: a mean of their means would be another number."""
+    lengths = jnp.asarray([0, 0, 5, 1, 2, 4, 3, 1, 1, 2, 5, 5])
+    data = jnp.asarray(rng.normal(size=(12, 5))), jnp.asarray(rng.normal(size=(12, 5)))
+
+    def of_tokens(params, data, rows, key, step):
+        x, y = data[0][rows], data[1][rows]
+        real = jnp.arange(5)[None] < lengths[rows][:, None]
+        errors = (jnp.tanh(x * params["w"][None]) - y) ** 2
+        value = masked_mean(errors, real) if by_tokens else jnp.where(real, errors, 0).sum(1).mean()
+        return value, (value, real.sum())
+
+    rows = jnp.asarray([np.arange(12), [4, 7, 8, 1, 10, 2, 3, 9, 5, 0, 6, 11]])
+    optimise, results = optimizer("adam", 0.1, clip=0.1), []
+    for parts in (1, 2, 6):
+        state = TrainState.create({"w": jnp.ones(5)}, optimise)
+        run = chunk(of_tokens, optimise, accumulate=parts, by_tokens=by_tokens)
+        results.append(run(state, data, rows, KEY))
+    for state, steps in results[1:]:
+        np.testing.assert_allclose(state.params["w"], results[0][0].params["w"], rtol=1e-10)
+        for got, want in zip(steps, results[0][1], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_parts_of_a_step_have_noise_of_their_own():
+    rows, params = jnp.arange(8), {"w": jnp.ones(3)}
+    optimise = optimizer("sgd", 0.1)
+    state, _ = chunk(loss, optimise, accumulate=2)(TrainState.create(params, optimise), DATA, rows[None], KEY)
+    step_key = jax.random.fold_in(KEY, jnp.int32(0))
+    grads = [
+        jax.grad(lambda p, n=n: loss(p, DATA, rows[4 * n :][:4], jax.random.fold_in(step_key, n), jnp.int32(0))[0])(
+            {"w": jnp.ones(3)}
+        )["w"]
+        for n in (0, 1)
+    ]
+    np.testing.assert_allclose(state.params["w"], 1 - 0.1 * (grads[0] + grads[1]) / 2, rtol=1e-10)
+
+
+def test_reports_carry_what_is_measured_and_may_be_judged_by_it():
+    bleu, heard = iter([10.0, 30.0, 20.0]), []
+
+    class Ears(Listener):
+        def report(self, metrics):
+            heard.append(metrics)
+
+    _, record = train(
+        30, validate=lambda _: 1.0, measure=lambda metrics, state, params: {"bleu": next(bleu), "at": metrics.step},
+        judge=lambda metrics: -metrics.more["bleu"], listener=Ears(),
+    )  # fmt: skip
+    assert (record.best, record.best_step, record.stale) == (-30.0, 20, 1)
+    assert [m.more for m in heard] == [{"bleu": b, "at": n} for b, n in ((10, 10), (30, 20), (20, 30))]
+    assert heard[0].flat()["bleu"] == 10 and "more" not in heard[0].flat()
+    assert Metrics.of(heard[0].flat()) == heard[0]
 
 
 def test_the_learning_rate_warms_up_and_falls():
