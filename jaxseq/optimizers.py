@@ -18,7 +18,6 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adabelief": optax.adabelief,
     "adagrad": optax.adagrad,
     "adam": optax.adam,
-    "adamax": optax.adamax,
     "adamw": optax.adamw,
     "lamb": optax.lamb,
     "lion": optax.lion,

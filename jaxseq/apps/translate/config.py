@@ -103,7 +103,7 @@ class TranslateConfig:
     buckets: int = 3
     """Groups of like length; each is one compiled program."""
     optimizer: str = "adam"
-    """adam, adamw, sgd, momentum, nesterov, nadam, nadamw, radam, adamax, adabelief, adagrad, rmsprop, lamb or lion."""
+    """adam, adamw, sgd, momentum, nesterov, nadam, nadamw, radam, adabelief, adagrad, rmsprop, lamb or lion."""
     learning_rate: float = 3e-3
     """Highest learning rate."""
     schedule: str = "cosine"
