@@ -18,10 +18,10 @@ from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import Default
 from jaxseq.apps.translate import model as translating, saving, starting, train as translate
 from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
-from jaxseq.apps.translate.data import Batch, prepare, take
-from jaxseq.apps.translate.evaluate import evaluate
+from jaxseq.apps.translate.data import Batch, numbered, prepare, take
 from jaxseq.apps.translate.reports import AWAKE, LATEST, Watch, unigram_loss
 from jaxseq.apps.translate.token_losses import saturation
+from jaxseq.apps.translate.validation import validator
 from jaxseq.optimizers import scale_of
 from jaxseq.seq2seq import translator
 from jaxseq.train import Interrupted, Listener, Metrics, Record, TrainState, chunk, optimizer
@@ -36,6 +36,7 @@ PAIRS = [
     for thing, what in OBJECTS.items()
 ]
 SMALL = {"embedding": 5, "hidden": 4, "batch": 4, "buckets": 1, "validation": 0.2, "report_every": 10, "warmup": 5}
+SMALL |= {"cell": "rnn", "attention": "dot"}  # quick to compile
 
 
 def write(path, pairs=PAIRS):
@@ -89,26 +90,24 @@ def state(run):
 def test_a_run_with_all_options_resumes_exactly_from_between_two_reports(folder):
     options = {
         "schedule": "plateau", "plateau_patience": 1, "ema": 0.9, "accumulate": 2, "optimizer": "adamw",
-        "weight_decay": 0.1, "best": "bleu", "steps": 40,
+        "weight_decay": 0.1, "best": "bleu", "steps": 90, "report_every": 30,
     }  # fmt: skip
     config = settings(folder, **options)
     trained = translate.train(config, folder / "whole")
-    with pytest.raises(Interrupted, match="stopped at step 20 of 40"):
-        translate.train(dataclasses.replace(config, report_every=20), folder / "other", listener=Ears(stop=20))
-    shutil.rmtree(folder / "other")
-    with pytest.raises(Interrupted, match="stopped at step 10 of 40"):
-        translate.train(config, folder / "stopped", listener=Ears(stop=10))
+    with pytest.raises(Interrupted, match="stopped at step 45 of 90"):
+        translate.train(config, folder / "stopped", listener=Ears(stop=45))
     translate.train(config, folder / "stopped", resume=True)
     assert state(folder / "stopped") == state(folder / "whole")
     reports = run_folder.metrics(folder / "whole")
-    assert [report.step for report in reports] == [10, 20, 30, 40]
+    assert [report.step for report in reports] == [30, 60, 90]
     # the best is the first of the highest BLEU, and what was measured is the moving average
     bleu = [report.more["bleu"] for report in reports]
-    assert trained.record.best == -max(bleu) and trained.record.best_step == 10 * (1 + int(np.argmax(bleu)))
+    assert trained.record.best == -max(bleu) and trained.record.best_step == 30 * (1 + int(np.argmax(bleu)))
     assert checkpoint.facts(folder / "whole" / run_folder.MODEL)["step"] == trained.record.best_step
     loaded = translating.load(folder / "whole")
-    kept = reports[trained.record.best_step // 10 - 1]
-    np.testing.assert_allclose(evaluate(loaded, corpus=trained.corpus)[0].loss, kept.validation_loss, rtol=1e-5)
+    kept = reports[trained.record.best_step // 30 - 1]
+    held = numbered(loaded.source, loaded.target, trained.corpus.validation, 1)
+    np.testing.assert_allclose(validator(loaded.model, held, 4)(loaded.params), kept.validation_loss, rtol=1e-6)
     # the rate was halved at each report that was no better
     stale = sum(b <= max(bleu[:n], default=-1) for n, b in enumerate(bleu))
     rates = [report.more["learning_rate"] for report in reports]
@@ -117,19 +116,23 @@ def test_a_run_with_all_options_resumes_exactly_from_between_two_reports(folder)
     assert last[".opt_state[2].plateau_scale"] == 0.5**stale
 
 
+@pytest.fixture(scope="module")
+def forty(folder, in_every_thread_of_a_module):
+    """A run of 40 steps, which averages the parameters of two reports."""
+    translate.train(settings(folder, schedule="inverse-sqrt", average=2, steps=40), folder / "forty")
+    return folder / "forty"
+
+
 @pytest.mark.usefixtures("in_every_thread")
-def test_a_run_goes_further_and_keeps_the_mean_of_its_last_reports(folder):
-    config = settings(folder, schedule="inverse-sqrt", average=2, steps=40)
-    translate.train(config, folder / "forty")
-    translate.train(dataclasses.replace(config, steps=20), folder / "twenty")
-    ears = Ears()
+def test_a_run_goes_further_and_keeps_the_mean_of_its_last_reports(folder, forty):
+    config, ears = settings(folder, schedule="inverse-sqrt", average=2, steps=20), Ears()
+    translate.train(config, folder / "twenty")
     trained = translate.train(config, folder / "twenty", resume=True, steps=40, listener=ears)
-    assert state(folder / "twenty") == state(folder / "forty") and not ears.remarks
+    assert state(folder / "twenty") == state(forty) and not ears.remarks
     assert run_folder.read_config(folder / "twenty", KIND, TranslateConfig).steps == 40
-    steps = checkpoint.facts(folder / "forty" / saving.WINDOW)["steps"]
+    steps = checkpoint.facts(forty / saving.WINDOW)["steps"]
     assert steps == [20, 30, 40] and trained.record.best_step == 40
-    window = checkpoint._read(folder / "forty" / saving.WINDOW)[0]
-    model = checkpoint._read(folder / "forty" / run_folder.MODEL)[0]
+    window, model = (checkpoint._read(forty / name)[0] for name in (saving.WINDOW, run_folder.MODEL))
     for name, array in model.items():
         np.testing.assert_allclose(array, (window[f"[1]{name}"] + window[f"[2]{name}"]) / 2, rtol=1e-6, atol=1e-7)
     for wrong, message in ((40, r"must be above 40, the steps that .* has taken; got 40"), (45, "multiple of 10")):
@@ -221,9 +224,9 @@ def test_accumulated_batches_of_sentences_are_one_large_batch(loss):
     side = jnp.asarray(np.where(np.arange(6)[:, None] < lengths, tokens, 0), jnp.int32)
     rows, optimise, seen = jnp.arange(12, dtype=jnp.int32)[None], optimizer("sgd", 1.0), []
     for parts in (1, 3):
-        params = model.init(jax.random.key(0), 9, 9, embedding=4, hidden=4, dtype=jnp.float64)
-        run = chunk(translate.loss_of(model, config), optimise, accumulate=parts, by_tokens=loss == "tokens")
-        with jax.numpy_dtype_promotion("standard"):
+        with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+            params = model.init(jax.random.key(0), 9, 9, embedding=4, hidden=4, dtype=jnp.float64)
+            run = chunk(translate.loss_of(model, config), optimise, accumulate=parts, by_tokens=loss == "tokens")
             seen.append(run(TrainState.create(params, optimise), (side, side[::-1]), rows, jax.random.key(1)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *(state.params for state, _ in seen))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), *(steps for _, steps in seen))
@@ -233,9 +236,8 @@ def test_accumulated_batches_of_sentences_are_one_large_batch(loss):
 
 
 @pytest.mark.usefixtures("in_every_thread")
-def test_a_run_is_fine_tuned_on_other_pairs(folder):
-    base = settings(folder, steps=1, report_every=1, layers=2)
-    translate.train(base, folder / "base")
+def test_a_run_is_fine_tuned_on_other_pairs(folder, forty):
+    shutil.copytree(forty, folder / "base")
     (folder / "more.tsv").write_text("we hear cats\t我们听猫\nyou see fish\t你看鱼\n", encoding="utf-8")
     config = TranslateConfig(
         data=str(folder / "more.tsv"), init_from=str(folder / "base"), epochs=1, batch=2, validation=0.0,
@@ -248,7 +250,7 @@ def test_a_run_is_fine_tuned_on_other_pairs(folder):
     one, other = (translating.load(folder / name) for name in ("base", "tuned"))
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
     assert other.source.vocabulary.tokens == one.source.vocabulary.tokens and trained.record.best_step == 1
-    assert (other.config.layers, other.config.hidden, other.config.steps) == (2, 4, 1)
+    assert (other.config.cell, other.config.hidden, other.config.steps) == ("rnn", 4, 1)
     # it goes on without the run that it came from
     shutil.rmtree(folder / "base")
     translate.train(config, folder / "tuned", resume=True, steps=3)
@@ -260,7 +262,7 @@ def test_a_run_is_not_fine_tuned_with_another_model(folder, capsys):
     args = ["train", "--data", str(folder / "pairs.tsv"), "--init-from", str(folder / "base")]
     for given, message in (
         ("--hidden 7", r"--hidden 7: the run .* has 4, and --init-from keeps its model; leave out --hidden"),
-        ("--attention dot", "--attention dot: the run"),
+        ("--attention concat", "--attention concat: the run"),
         ("--source en --target zh", "--source en: the run"),
     ):
         assert cli.main([*args, *given.split(), "--out", str(folder / "refused")]) == cli.FAILED
