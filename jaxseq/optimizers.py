@@ -60,8 +60,8 @@ SCHEDULES: dict[str, Callable[[float, int, int], optax.Schedule]] = {
     "inverse-sqrt": _inverse_sqrt,
     "plateau": _constant,
 }
-"""Each is called with the highest rate, the steps of the warm-up and the steps in all. ``plateau`` is constant but for
-the scale that `Scaled` holds, which `on_plateau` lowers."""
+"""Each is called with the highest rate, the steps of the warm-up and the steps in all. ``plateau`` is constant here;
+`on_plateau` lowers the scale that the optimizer multiplies it with."""
 DEPENDS_ON_STEPS = ("cosine",)
 """Schedules that another number of steps in all would change from the first step."""
 
@@ -90,7 +90,7 @@ def rescaled(opt_state: Tree, factor: float) -> Tree:
 
 
 def scale_of(opt_state: Tree) -> Array:
-    """Return the number of `scaled` in an optimizer's state, float32 ``[]``; 1 where there is none."""
+    """Return the number of `scaled` in an optimizer's state, float32 ``[]``, or 1 without one."""
     return optax.tree.get(opt_state, "plateau_scale", jnp.ones((), jnp.float32))
 
 

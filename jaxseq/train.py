@@ -70,7 +70,7 @@ class TrainState(NamedTuple):
 
     @property
     def validated(self) -> Params:
-        """The parameters that are validated, saved and used: the moving average, or params where there is none."""
+        """The parameters that are validated, saved and used: the moving average, or params without one."""
         return self.params if self.ema is None else self.ema
 
     @staticmethod

@@ -503,8 +503,8 @@ def test_a_finished_run_without_its_metrics(copied):
 
 
 def test_settings_beside_a_run_that_has_its_own(capsys):
-    refusal = refused(capsys, "train", "--resume", "runs/a", "--steps", "9")
-    assert "--resume runs/a goes on with the settings of that run; leave out --steps (got 9)" in refusal
+    refusal = refused(capsys, "train", "--resume", "runs/a", "--batch", "9")
+    assert "--resume runs/a goes on with the settings of that run; leave out --batch (got 9)" in refusal
     refusal = refused(capsys, "forecast", "--run", "runs/b", "--cell", "lstm")
     assert "--run runs/b forecasts with the settings of that run; leave out --cell (got lstm)" in refusal
     assert "not both" in refused(capsys, "translate", "runs/a", "我", "--file", "lines.txt")

@@ -158,7 +158,7 @@ EXACT = {"ema and plateau": {"ema": 0.9, "schedule": "plateau"}, "patience": {"p
 @pytest.mark.parametrize("option", EXACT)
 @pytest.mark.parametrize("at", [(10,), (5, 25, 35)])
 def test_ctrl_c_anywhere_and_a_resume_change_no_bit(option, at, tmp_path):
-    """Also between reports: then it is no report, which would count as one that got no better."""
+    """Also between reports: a report there would count as one that got no better."""
     given, path = dict(EXACT[option]), tmp_path / "last.safetensors"
     schedule = given.pop("schedule", "constant")
     ema = given.get("ema", 0.0)

@@ -182,6 +182,11 @@ def test_the_command_knows_that_steps_were_given_though_they_are_the_default(giv
     assert heard == [steps] and "enough" in capsys.readouterr().err
 
 
+def test_only_a_run_that_stopped_early_gets_its_patience_anew():
+    counts = [(saving.patient(Record(stale=stale), patience)).stale for stale, patience in ((8, 8), (7, 8), (9, 0))]
+    assert counts == [0, 7, 9]
+
+
 def test_the_cosine_is_stretched_and_says_so(folder):
     config = settings(folder, steps=20)
     path = saving.begun(folder / "cosine", config, prepare(config), overwrite=False)

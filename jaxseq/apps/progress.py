@@ -9,7 +9,7 @@ from tqdm import tqdm
 from jaxseq.train import Listener, Metrics
 
 SHOWN = {"unigram_loss": "unigram", "bleu": "BLEU"}
-"""What a report has measured besides the loss and is shown, by the name it is shown by."""
+"""Further numbers of a report that are shown, and under which name."""
 
 
 class Progress(Listener):

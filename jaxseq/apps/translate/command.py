@@ -43,8 +43,8 @@ def train(
       config: Settings.
       preset: default, tutorial-plain or tutorial-attention; options given with it override it.
       out: Run folder to write.
-      resume: Run folder to go on with, exactly as if it had not stopped; other settings are read from it, but that
-        --steps can be raised.
+      resume: Run folder to go on with, exactly as if it had not stopped. Other settings are read from it; --steps can
+        be raised.
       overwrite: Replace the run that is there.
       json: Print the result as JSON.
     """

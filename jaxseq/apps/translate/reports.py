@@ -1,4 +1,4 @@
-"""What reports of a translator's training show besides its loss, and the warning that it learns nothing."""
+"""Further numbers in the reports of a translator's training, and the warning that it learns nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def measures(
       config: of the run.
       model: built from it.
       corpus: what is trained on.
-      buckets: of the pairs held back, or where there are none of those trained on.
+      buckets: of the pairs held back, or of those trained on if no pair is held back.
       unigram: from `unigram_loss`.
       compiler: compiles what is measured in the background.
       params: the parameters, or their shapes.
@@ -124,13 +124,13 @@ def judged_by_bleu(metrics: Metrics) -> float:
 
 
 class Watch(Listener):
-    """Passes everything on to a listener, and tells it once if training is not below the loss of the unigram in time.
+    """Passes everything on to a listener, and warns it once if training is not below the unigram's loss in time.
 
-    A loss "sentences", the tutorial's, is no mean over tokens and not compared.
+    The tutorial's loss, "sentences", is not a mean over tokens, and therefore not compared.
     """
 
     def __init__(self, listener: Listener, config: TranslateConfig, unigram: float, done: int) -> None:
-        """Take the listener, the settings, the loss to be below of, and the steps that were taken before."""
+        """Take the listener, the settings, the unigram's loss, and the number of steps that were taken before."""
         self.listener, self.config, self.unigram, self.done = listener, config, unigram, done
         self.latest: collections.deque[tuple[int, float]] = collections.deque()
 

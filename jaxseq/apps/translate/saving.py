@@ -77,7 +77,7 @@ def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateC
     """Return the settings of a run with another number of steps in all.
 
     Raises:
-      InputError: if it has taken as many, or the number is no multiple of the steps that it takes at once.
+      InputError: if it has taken as many, or the number is not a multiple of the steps that it takes at once.
     """
     done = _last(path).get("step", max((report.step for report in run_folder.metrics(path)), default=0))
     length = chunk_of(config, path)
@@ -89,6 +89,11 @@ def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateC
             f"--steps must be a multiple of {length}, the steps that {path} takes at once; got {steps}: try {nearest}"
         )
     return dataclasses.replace(config, steps=steps)
+
+
+def patient(record: Record, patience: int) -> Record:
+    """Return the record of a run that is to go further: one that had stopped early gets its patience anew."""
+    return record._replace(stale=0) if 0 < patience <= record.stale else record
 
 
 def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[TrainState, Record]:

@@ -207,8 +207,8 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener) -> tuple[Record
     ahead = compiler.program(jitted, like, data[largest], rows, k_train)
     saver = saving.Saver(plan.path, corpus, config, plan.chunk)
     state, record = saving.started(plan.path, plan.resume, first(k_init), saver)
-    if plan.extended and record.stale >= config.patience:
-        record = record._replace(stale=0)  # one that stopped early is to go on
+    if plan.extended:
+        record = saving.patient(record, config.patience)
     listener = Watch(listener, config, unigram, int(state.step))
     listener.started(config.steps, int(state.step))
     listener.compiling(len(data))
