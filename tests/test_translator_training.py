@@ -22,6 +22,8 @@ from jaxseq.apps.translate.data import Batch, numbered, prepare, take
 from jaxseq.apps.translate.reports import AWAKE, LATEST, Watch, unigram_loss
 from jaxseq.apps.translate.token_losses import saturation
 from jaxseq.apps.translate.validation import validator
+from jaxseq.attention import ATTENTIONS
+from jaxseq.cells import CELLS
 from jaxseq.optimizers import scale_of
 from jaxseq.seq2seq import translator
 from jaxseq.train import Interrupted, Listener, Metrics, Record, TrainState, chunk, optimizer
@@ -224,7 +226,7 @@ def test_accumulated_batches_of_sentences_are_one_large_batch(loss):
     """Sentences of 2 to 6 tokens, so that a mean of means would be another loss."""
     rng = np.random.default_rng(0)
     config = TranslateConfig(loss=loss, dropout=0.0)
-    model = translator()
+    model = translator(CELLS["rnn"], ATTENTIONS["dot"])
     lengths, tokens = rng.integers(2, 7, 12), rng.integers(4, 9, (6, 12))
     side = jnp.asarray(np.where(np.arange(6)[:, None] < lengths, tokens, 0), jnp.int32)
     rows, optimise, seen = jnp.arange(12, dtype=jnp.int32)[None], optimizer("sgd", 1.0), []
@@ -308,7 +310,7 @@ def test_the_unigram_loss_is_the_cross_entropy_of_the_smoothed_frequencies():
 @pytest.mark.usefixtures("in_every_thread")
 @pytest.mark.parametrize("preset", ["default", "tutorial-plain", "tutorial-attention"])
 def test_reports_measure_saturation_and_perplexity(preset, folder):
-    small = {"embedding": 5, "hidden": 5, "steps": 2, "report_every": 2, "batch": 4, "validation": 0.2, "buckets": 1}
+    small = {**SMALL, "hidden": 5, "steps": 2, "report_every": 2}
     options = {"prefix_filter": False, "source_tokens": "chars", "data": str(folder / "pairs.tsv"), "max_tokens": 9}
     config = dataclasses.replace(PRESETS[preset], **small, **options)
     trained = translate.train(config, folder / preset)
