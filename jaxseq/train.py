@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jaxseq.devices import ONE, Devices
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key, Params, Tree, widened
 from jaxseq.trees import leaves_by_path
@@ -119,14 +120,17 @@ class Steps(NamedTuple):
     tokens: Array
 
 
-def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
-    """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state."""
+def chunk(loss: Loss, optimizer: optax.GradientTransformation, devices: Devices = ONE) -> jax.stages.Wrapped:
+    """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state.
+
+    The rows of each step are spread over the devices.
+    """
 
     def run(state: TrainState, data: Tree, rows: Array, key: Key) -> tuple[TrainState, Steps]:
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Steps]:
             step_key = jax.random.fold_in(key, state.step)
             of_params = jax.value_and_grad(loss, has_aux=True)
-            (_, (reported, tokens)), grads = of_params(state.params, data, rows, step_key, state.step)
+            (_, (reported, tokens)), grads = of_params(state.params, data, devices.rows(rows), step_key, state.step)
             # every gradient before any update: XLA else copies weights that it would update while they are still read
             grads = lax.optimization_barrier(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -137,7 +141,7 @@ def chunk(loss: Loss, optimizer: optax.GradientTransformation) -> jax.stages.Wra
 
         return lax.scan(one, state, rows)
 
-    return jax.jit(run, donate_argnums=0)
+    return devices.jit(run, donate_argnums=0)
 
 
 class Record(NamedTuple):
@@ -212,6 +216,7 @@ def fit(
     validate: Callable[[Params], float] | None = None,
     save: Callable[[TrainState, Record, Metrics, bool], None] = lambda *_: None,
     listener: Listener = Listener(),  # noqa: B008, the silent one has no state
+    agree: Callable[[bool], bool] = bool,
 ) -> tuple[TrainState, Record]:
     """Train until `steps`, or until `patience` reports (0: never) have gone by without a better loss.
 
@@ -226,6 +231,8 @@ def fit(
       validate: the loss of params on data that are not trained on.
       save: ``(state, record, metrics, is_best)``.
       listener: its callbacks.
+      agree: whether to stop, given whether this process was told to; several processes must return the same. Called
+        after each chunk.
 
     Raises:
       NonFiniteError: when loss or gradient stops being a number; nothing is saved after that.
@@ -246,7 +253,8 @@ def fit(
             tokens += float(seen.tokens.sum())
             done += len(rows)
             listener.advance(len(rows), float(seen.loss.mean()))
-            if done % report_every and done < steps and not stop.is_set():
+            stopping = agree(stop.is_set())
+            if done % report_every and done < steps and not stopping:
                 continue
             loss = float(np.concatenate(losses).mean())
             checked = validate(state.params) if validate else None
@@ -256,7 +264,7 @@ def fit(
             save(state, record, metrics, better)
             saved = done
             listener.report(metrics)
-            if stop.is_set() and done < steps:
+            if stopping and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
             losses, norms, tokens, busy = [], [], 0.0, 0.0
     return state, record

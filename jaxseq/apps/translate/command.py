@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes, Positional
 
 from jaxseq.apps import run_folder
+from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
 from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
@@ -28,6 +29,7 @@ def train(
     out: Path = Path("runs/translate"),
     resume: Path | None = None,
     overwrite: bool = False,
+    parallel: OmitArgPrefixes[ParallelConfig] = ParallelConfig(),  # noqa: B008, frozen
     json: bool = False,
 ) -> None:
     """Train a translator and measure it on held-out sentences.
@@ -44,14 +46,19 @@ def train(
       out: Run folder to write.
       resume: Run folder to go on with, exactly as if it had not stopped; other settings are read from it.
       overwrite: Replace the run that is there.
+      parallel: Several devices and processes.
       json: Print the result as JSON.
     """
     defaults = choose("translation preset", preset, PRESETS)
-    if resume is not None:
-        check_unchanged(config, defaults, f"--resume {resume} goes on with the settings of that run")
-        config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
-    trained = _train(config, resume or out, resume is not None, overwrite)
-    show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
+    with joined(parallel) as group:
+        if resume is not None:
+            check_unchanged(config, defaults, f"--resume {resume} goes on with the settings of that run")
+            config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
+        if not group.first:
+            training.train(config, resume or out, resume=resume is not None, group=group)
+            return
+        trained = _train(config, resume or out, resume is not None, overwrite, group)
+        show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
 def evaluate(
@@ -74,12 +81,12 @@ def evaluate(
     show(Shown(scores._asdict(), _scores(scores)), json)
 
 
-def _train(config: TranslateConfig, out: Path, resume: bool, overwrite: bool) -> Trained:
+def _train(config: TranslateConfig, out: Path, resume: bool, overwrite: bool, group: ProcessGroup) -> Trained:
     """Train with a progress bar."""
     done = max((r.step for r in run_folder.metrics(out)), default=0) if resume else 0
     progress = Progress(config.steps, done)
     try:
-        trained = training.train(config, out, overwrite=overwrite, resume=resume, listener=progress)
+        trained = training.train(config, out, overwrite=overwrite, resume=resume, listener=progress, group=group)
     finally:
         progress.close()
     if not trained.reports:

@@ -14,12 +14,14 @@ import optax
 from jaxseq import checkpoint, forcing, losses, order
 from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
+from jaxseq.apps.parallel import ALONE, ProcessGroup, check_batch
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
 from jaxseq.apps.translate.token_losses import held_losses, token_losses
+from jaxseq.devices import ONE, Devices
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
@@ -55,26 +57,27 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
 
 
 def validator(
-    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None
-) -> Callable[[Params], float]:
+    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None,
+    devices: Devices = ONE,
+) -> Callable[[Params], float]:  # fmt: skip
     """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout.
 
-    With a compiler, and params or their shapes, its programs are compiled in the background.
+    With a compiler, and params or their shapes, its programs are compiled in the background. The devices share the rows
+    of each batch.
     """
 
-    @jax.jit
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
-        taken = take(data, rows)
+        taken = take(data, devices.rows(rows))
         mask, nll = taken.targets != PAD, held_losses(model, params, taken)
         return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
 
-    parts = []
+    jitted, parts = devices.jit(sums), []
     for bucket in buckets:
         count = bucket.source.shape[1]
         rows = np.full(-(-count // batch) * batch, -1, np.int32)
         rows[:count] = np.arange(count)
-        data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
-        program: Callable[..., Any] = compiler.program(sums, params, data, rows[:batch]) if compiler else sums
+        data = devices.put((bucket.source, bucket.target))
+        program: Callable[..., Any] = compiler.program(jitted, params, data, rows[:batch]) if compiler else jitted
         parts += [(program, data, row) for row in rows.reshape(-1, batch)]
 
     def validate(params: Params) -> float:
@@ -111,8 +114,11 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     listener: Listener | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Trained:
     """Train a translator into the run folder `out`; with `resume`, go on with the run that is there, exactly.
+
+    All processes of a group call this with the same arguments; the first one writes the folder.
 
     Raises:
       InputError: if settings, data or folder cannot be used.
@@ -124,8 +130,12 @@ def train(
         config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
     check_seed(config.seed)
+    check_batch(config.batch, group.devices)
     model, corpus = config.build(), prepare(config)
-    path = _resumed(out, config, corpus) if resume else _begun(out, config, corpus, overwrite)
+    path = Path(out)
+    if group.first:
+        path = _resumed(out, config, corpus) if resume else _begun(out, config, corpus, overwrite)
+    group.check_same("settings or pairs", f"{config} {corpus.digest()}")
     training, held = (
         numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
     )
@@ -136,33 +146,34 @@ def train(
         return TrainState.create(_drawn(key, config, model, corpus, training), step)
 
     shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
-    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step)
-    data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
+    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step, group.devices)
+    data = [group.devices.put((bucket.source, bucket.target)) for bucket in training]
     sizes = [bucket.source.shape[1] for bucket in training]
-    saver = _Saver(path, corpus)
+    saver = _Saver(path, corpus, group.first)
     with Compiler() as compiler:
         like = jax.eval_shape(first, k_init)
         listener.compiling(len(data))
         largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
         ahead = compiler.program(jitted, like, data[largest], rows, k_train)
-        state, record = _started(path, resume, first(k_init))
+        state, record = _started(path, resume, first(k_init), group)
         programs = [
             ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
         ]
-        validate = validator(model, held, config.batch, compiler, like.params) if held else None
+        validate = validator(model, held, config.batch, compiler, like.params, group.devices) if held else None
         stream = order.chunks(
             sizes, config.batch, shape[0], config.seed, start=int(state.step) // shape[0],
             replacement=config.replacement,
         )  # fmt: skip
 
         def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
+            group.meet()
             return programs[bucket](state, data[bucket], rows, k_train)
 
         try:
             _, record = fit(
                 state, run, _when_compiled(stream, programs, listener), steps=config.steps,
                 report_every=config.report_every, record=record, patience=config.patience, validate=validate,
-                save=saver, listener=listener,
+                save=saver, listener=listener, agree=group.any,
             )  # fmt: skip
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {path}") from None
@@ -213,15 +224,17 @@ def _write_vocabularies(path: Path, corpus: Corpus) -> None:
     write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
 
 
-def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, Record]:
+def _started(path: Path, resume: bool, state: TrainState, group: ProcessGroup) -> tuple[TrainState, Record]:
     """Return the state and the record that training starts from: the new state, or what the run saved last."""
     record = Record()
-    if resume and (path / run_folder.LAST).exists():
-        state = checkpoint.load(path / run_folder.LAST, state)
-        record = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
-    if resume:
+    if resume and group.first:
+        if (path / run_folder.LAST).exists():
+            state = checkpoint.load(path / run_folder.LAST, state)
+            record = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
-    return state, record
+    group.meet()
+    state, record = group.share((state, record))
+    return group.devices.put(state), record
 
 
 def _when_compiled(
@@ -238,16 +251,19 @@ def _when_compiled(
 class _Saver:
     """Saves what training comes to at each report, and keeps the best parameters, `best`, at hand."""
 
-    def __init__(self, path: Path, corpus: Corpus) -> None:
-        self.path, self.digest = path, corpus.digest()
+    def __init__(self, path: Path, corpus: Corpus, writes: bool) -> None:
+        self.path, self.digest, self.writes = path, corpus.digest(), writes
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
         self.best: Params | None = None
 
     def __call__(self, state: TrainState, record: Record, report: Metrics, better: bool) -> None:
         model = self.path / run_folder.MODEL
-        if better or not model.exists():
+        if new := better or (self.best is None and not model.exists()):
             # a copy: the state is donated to the next chunk
             self.best = jax.tree.map(lambda a: jnp.asarray(np.array(a)), state.params)
+        if not self.writes:
+            return
+        if new:
             checkpoint.save(model, self.best, step=report.step, vocabularies=self.words)
         run_folder.log(self.path, report)
         checkpoint.save(self.path / run_folder.LAST, state, ledger=record._asdict(), corpus=self.digest)
