@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -113,21 +114,25 @@ class ProcessGroup:
             raise InputError(f"process {other} has other {what} than process 0; give all processes the same")
 
     def share(self, tree: Tree) -> Tree:
-        """Return the first process's tree of arrays and numbers, as NumPy's; of the others' only the shapes count."""
+        """Return the first process's tree of arrays, as NumPy's; those of the others need to have the same shapes."""
         if self.count == 1:
             return tree
         from jax.experimental import multihost_utils
 
-        given, structure = jax.tree.flatten(tree)
-        leaves = [np.asarray(leaf) for leaf in given]
+        leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
         # as bytes: JAX would make float32 of a float64
         data = multihost_utils.broadcast_one_to_all(np.frombuffer(b"".join(map(np.ndarray.tobytes, leaves)), np.uint8))
         parts = np.split(np.asarray(data), np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
         shared = [part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-        numbers = [
-            leaf.item() if isinstance(was, int | float) else leaf for leaf, was in zip(shared, given, strict=True)
-        ]
-        return jax.tree.unflatten(structure, numbers)
+        return jax.tree.unflatten(structure, shared)
+
+    def share_facts(self, facts: Any) -> Any:
+        """Return the first process's facts, anything JSON can hold."""
+        if self.count == 1:
+            return facts
+        data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        length = int(self.share(np.int64(len(data))))
+        return json.loads(self.share(np.resize(data, length)).tobytes())
 
     def _said(self, text: str = "", *, failed: bool = False) -> Sequence[str]:
         """Say a text to all processes and return what each said.
@@ -147,8 +152,8 @@ class ProcessGroup:
     def failing_together(self) -> Iterator[None]:
         """Wait at the end for all processes; if one fails within, all do.
 
-        An error that is not the user's leaves at once, with a traceback: the others may be in the midst of a
-        computation, in which nothing can be said to them.
+        An error that is not the user's ends this process at once: the others may be in the midst of a computation, in
+        which nothing can be said to them. JAX then ends them, when the connection is lost.
         """
         try:
             yield
@@ -158,8 +163,13 @@ class ProcessGroup:
         except (InputError, Interrupted, OSError) as error:
             self._said(str(error), failed=True)
             raise
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            if isinstance(error, jax.errors.JaxRuntimeError | KeyboardInterrupt):
+                why = str(error).partition("\n")[0] or "interrupted"
+                print(f"jaxseq: process {self.index} of {self.count}: {why}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(1)
 

@@ -233,8 +233,7 @@ def _started(path: Path, resume: bool, state: TrainState, group: ProcessGroup) -
             record = Record(**checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
     group.meet()
-    state, record = group.share((state, record))
-    return group.devices.put(state), record
+    return group.devices.put(group.share(state)), Record(**group.share_facts(record._asdict()))
 
 
 def _when_compiled(
