@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jaxseq.devices import ONE, Devices
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key, Params, Tree, wide, widened
 from jaxseq.optimizers import OPTIMIZERS as OPTIMIZERS, SCHEDULES as SCHEDULES, optimizer as optimizer
@@ -137,6 +138,7 @@ def chunk(
     ema: float = 0.0,
     accumulate: int = 1,
     by_tokens: bool = True,
+    devices: Devices = ONE,
 ) -> jax.stages.Wrapped:
     """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state.
 
@@ -147,8 +149,13 @@ def chunk(
       accumulate: parts that the B rows of a step are cut into, one after the other in memory.
       by_tokens: whether a part counts by its tokens, as it must where the loss is a mean over tokens, or as much as
         every other, as where the loss is a mean over rows.
+      devices: over which the rows of each step, or of each part, are spread.
     """
-    gradient = _gradient_in_parts(loss, accumulate, by_tokens)
+
+    def spread(params: Params, data: Tree, rows: Array, key: Key, step: Array) -> tuple[Array, tuple]:
+        return loss(params, data, devices.rows(rows), key, step)
+
+    gradient = _gradient_in_parts(spread, accumulate, by_tokens)
 
     def run(state: TrainState, data: Tree, rows: Array, key: Key) -> tuple[TrainState, Steps]:
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Steps]:
@@ -165,7 +172,7 @@ def chunk(
 
         return lax.scan(one, state, rows)
 
-    return jax.jit(run, donate_argnums=0)
+    return devices.jit(run, donate_argnums=0)
 
 
 def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[..., tuple[Params, tuple[Array, Array]]]:
@@ -223,6 +230,7 @@ def fit(
     adapt: Callable[[Any, int], Any] = lambda opt_state, _: opt_state,
     save: Saves = lambda *_: None,
     listener: Listener = Listener(),  # noqa: B008, the silent one has no state
+    agree: Callable[[bool], bool] = bool,
 ) -> tuple[TrainState, Record]:
     """Train until `steps`, or until `patience` reports (0: never) have gone by without a better loss.
 
@@ -242,6 +250,8 @@ def fit(
         `jaxseq.optimizers.on_plateau`.
       save: ``(state, record, metrics, is_best)``; between two reports, after Ctrl-C, metrics is None.
       listener: its callbacks.
+      agree: whether to stop, given whether this process was told to; several processes must return the same. Called
+        after each chunk.
 
     Raises:
       NonFiniteError: when loss or gradient stops being a number; nothing is saved after that.
@@ -259,8 +269,9 @@ def fit(
             since.add(seen.loss, seen.gradient_norm, float(seen.tokens.sum()), time.perf_counter() - begun)
             done += len(rows)
             listener.advance(len(rows), float(seen.loss.mean()))
+            stopping = agree(stop.is_set())
             if done % report_every and done < steps:
-                if not stop.is_set():
+                if not stopping:
                     continue
                 save(state, record._replace(pending=since.pending()), None, False)
             else:
@@ -273,7 +284,7 @@ def fit(
                 save(state, record, metrics, better)
                 listener.report(metrics)
                 since, saved = Since(), done
-            if stop.is_set() and done < steps:
+            if stopping and done < steps:
                 raise Interrupted(f"stopped at step {done} of {steps}")
     return state, record
 

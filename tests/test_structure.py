@@ -17,7 +17,7 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files trees shipped initializers dropout fonts plots placement jaxprs tokens",
+    "errors notation files trees shipped initializers dropout fonts plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine",
@@ -169,6 +169,7 @@ EXAMPLES = [
     "order.chunks", "order.chunk_length", "testing.check_cell", "apps.text.plain", "apps.text.tutorial",
     "apps.text.words", "apps.text.chars", "apps.text.detokenise",
     "apps.forecast.simple.seasonal_naive", "apps.forecast.simple.filled", "train.optimizer", "checkpoint.save",
+    "devices.Devices",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes, Positional
 
 from jaxseq.apps import run_folder
+from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
 from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import Default, check_unchanged
 from jaxseq.apps.shown import Shown, show
@@ -29,6 +30,7 @@ def train(
     out: Path = Path("runs/translate"),
     resume: Path | None = None,
     overwrite: bool = False,
+    parallel: OmitArgPrefixes[ParallelConfig] = ParallelConfig(),  # noqa: B008, frozen
     json: bool = False,
 ) -> None:
     """Train a translator and measure it on held-out sentences.
@@ -46,17 +48,22 @@ def train(
       resume: Run folder to go on with, exactly as if it had not stopped. Other settings are read from it; --steps can
         be raised.
       overwrite: Replace the run that is there.
+      parallel: Several devices and processes.
       json: Print the result as JSON.
     """
     defaults = choose("translation preset", preset, PRESETS)
     steps = None
-    if resume is not None:
-        steps = None if isinstance(config.steps, Default) else config.steps
-        given = dataclasses.replace(config, steps=defaults.steps)
-        check_unchanged(given, defaults, f"--resume {resume} goes on with the settings of that run")
-        config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
-    trained = _train(config, resume or out, resume is not None, overwrite, steps)
-    show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
+    with joined(parallel) as group:
+        if resume is not None:
+            steps = None if isinstance(config.steps, Default) else config.steps
+            given = dataclasses.replace(config, steps=defaults.steps)
+            check_unchanged(given, defaults, f"--resume {resume} goes on with the settings of that run")
+            config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
+        if not group.first:
+            training.train(config, resume or out, resume=resume is not None, steps=steps, group=group)
+            return
+        trained = _train(config, resume or out, resume is not None, overwrite, steps, group)
+        show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
 def evaluate(
@@ -79,11 +86,15 @@ def evaluate(
     show(Shown(scores._asdict(), _scores(scores)), json)
 
 
-def _train(config: TranslateConfig, out: Path, resume: bool, overwrite: bool, steps: int | None) -> Trained:
+def _train(
+    config: TranslateConfig, out: Path, resume: bool, overwrite: bool, steps: int | None, group: ProcessGroup
+) -> Trained:
     """Train with a progress bar, or in a log file a line for each report."""
     progress = Progress()
     try:
-        trained = training.train(config, out, overwrite=overwrite, resume=resume, steps=steps, listener=progress)
+        trained = training.train(
+            config, out, overwrite=overwrite, resume=resume, steps=steps, listener=progress, group=group
+        )
     finally:
         progress.close()
     if not trained.reports:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseq import checkpoint, order
 from jaxseq.apps import run_folder
+from jaxseq.apps.parallel import ProcessGroup
 from jaxseq.apps.reading import read_text
 from jaxseq.apps.text import Vocabulary
 from jaxseq.apps.translate.config import KIND, TranslateConfig
@@ -98,33 +99,39 @@ def patient(record: Record, patience: int) -> Record:
 
 def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[TrainState, Record]:
     """Return the state and the record that training starts from: the new state, or what the run saved last."""
-    record = Record()
-    if resume and (path / run_folder.LAST).exists():
-        state = checkpoint.load(path / run_folder.LAST, state)
-        record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
-    if resume:
+    record, group = Record(), saver.group
+    if resume and group.first:
+        if (path / run_folder.LAST).exists():
+            state = checkpoint.load(path / run_folder.LAST, state)
+            record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
+    group.meet()
+    state = group.devices.put(group.share(state))
+    if resume:
         saver.go_on(state)
-    return state, record
+    return state, Record.of(group.share_facts(record._asdict()))
 
 
 class Saver:
     """Saves what training comes to at each report, and keeps the best parameters, `best`, at hand."""
 
-    def __init__(self, path: Path, corpus: Corpus, config: TranslateConfig, chunk: int) -> None:
-        """Take the run folder, what is trained on, the settings, and the steps of a chunk."""
+    def __init__(self, path: Path, corpus: Corpus, config: TranslateConfig, chunk: int, group: ProcessGroup) -> None:
+        """Take the run folder, what is trained on, the settings, the steps of a chunk, and the processes."""
         self.path, self.digest, self.average, self.chunk = path, corpus.digest(), config.average, chunk
+        self.group = group
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
         self.best: Params | None = None
         self.window: list[tuple[int, Params]] = []
 
     def go_on(self, state: TrainState) -> None:
         """Read the window of a run that goes on; a report that was saved in it and nowhere else is forgotten."""
-        file = self.path / WINDOW
-        if self.average and file.exists():
-            steps = checkpoint.facts(file)["steps"]
-            params = checkpoint.load(file, [state.params] * len(steps), as_numpy=True)
-            self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]
+        file, first = self.path / WINDOW, self.group.first
+        if not self.average:
+            return
+        steps = self.group.share_facts(checkpoint.facts(file)["steps"] if first and file.exists() else [])
+        like = [_on_host(state.params)] * len(steps)
+        params = self.group.share(checkpoint.load(file, like, as_numpy=True) if first and steps else like)
+        self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]
 
     def candidate(self, state: TrainState) -> Params:
         """Return the parameters that a report validates: the state's, or the mean of those at the last reports."""
@@ -132,13 +139,16 @@ class Saver:
             return state.validated
         # one more than the mean needs: a kill before the state is saved takes the last away
         self.window = [*self.window, (int(state.step), _on_host(state.params))][-self.average - 1 :]
-        return mean_of([params for _, params in self.window[-self.average :]])
+        return self.group.devices.put(mean_of([params for _, params in self.window[-self.average :]]))
 
     def __call__(self, state: TrainState, record: Record, report: Metrics | None, better: bool) -> None:
         """Save a report, or without one where training was stopped between two; for `jaxseq.train.fit`."""
         model = self.path / run_folder.MODEL
-        if better or not model.exists():
+        if new := better or (self.best is None and not model.exists()):
             self.best = self._validated(state)
+        if not self.group.first:
+            return
+        if new:
             checkpoint.save(model, self.best, step=int(state.step), vocabularies=self.words)
         if report is not None:
             run_folder.log(self.path, report)

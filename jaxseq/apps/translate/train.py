@@ -14,6 +14,7 @@ import optax
 from jaxseq import forcing, losses, order
 from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
+from jaxseq.apps.parallel import ALONE, ProcessGroup, check_batch
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD
 from jaxseq.apps.translate import saving, starting
@@ -91,8 +92,11 @@ def train(
     resume: bool = False,
     steps: int | None = None,
     listener: Listener | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Trained:
     """Train a translator into the run folder `out`; with `resume`, go on with the run that is there, exactly.
+
+    All processes of a group call this with the same arguments; the first one writes the folder.
 
     Args:
       config: the settings; with `resume` only the cell is read, which says that the run may import it.
@@ -101,6 +105,7 @@ def train(
       resume: go on with it.
       steps: with `resume`, another number of steps in all, above those taken.
       listener: its callbacks.
+      group: the processes and devices that train together.
 
     Raises:
       InputError: if settings, data or folder cannot be used.
@@ -108,10 +113,11 @@ def train(
       Interrupted: after Ctrl-C; the run can be resumed.
     """
     listener = listener or Listener()
-    plan = _resumed(config, out, steps, listener) if resume else _begun(config, out, overwrite, listener)
+    plan = _resumed(config, out, steps, listener, group) if resume else _begun(config, out, overwrite, listener, group)
     config, corpus = plan.config, plan.corpus
+    group.check_same("settings or pairs", f"{config} {corpus.digest()}")
     with Compiler() as compiler:
-        record, best = _fitted(plan, compiler, listener)
+        record, best = _fitted(plan, compiler, listener, group)
     if best is None:  # what was resumed had its best step behind it
         best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
     translator = Translator(config, plan.model, best, corpus.source, corpus.target)
@@ -142,7 +148,7 @@ class _Plan(NamedTuple):
     extended: bool = False
 
 
-def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: Listener) -> _Plan:
+def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: Listener, group: ProcessGroup) -> _Plan:
     """Return the plan of a new run, whose folder is made."""
     starting.check_length(config)
     config = starting.fine_tuned(config)
@@ -155,11 +161,14 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
         if unknown := starting.unknown_share(corpus):
             listener.remark(unknown)
     config = starting.in_steps(config, len(corpus.train))
-    path = saving.begun(out, config, corpus, overwrite)
+    check_batch(config.batch, group.devices)
+    path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, path, saving.chunk_of(config), params)
 
 
-def _resumed(config: TranslateConfig, out: Path | str, steps: int | None, listener: Listener) -> _Plan:
+def _resumed(
+    config: TranslateConfig, out: Path | str, steps: int | None, listener: Listener, group: ProcessGroup
+) -> _Plan:
     """Return the plan of a run that goes on, to another number of steps if one is given."""
     config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
@@ -172,9 +181,11 @@ def _resumed(config: TranslateConfig, out: Path | str, steps: int | None, listen
         corpus = starting.with_vocabularies(corpus, *saving.vocabularies(out))
         if not (Path(out) / run_folder.LAST).exists():  # it was stopped before it had saved anything
             params = load(config.init_from, config.cell).params
-    path = saving.resumed(out, config, corpus)
+    check_batch(config.batch, group.devices)
+    path = saving.resumed(out, config, corpus) if group.first else Path(out)
     if config.steps != until:
-        run_folder.write_config(path, KIND, config)
+        if group.first:
+            run_folder.write_config(path, KIND, config)
         if config.schedule in DEPENDS_ON_STEPS:
             listener.remark(
                 f"the schedule {config.schedule} is stretched: the learning rate goes on as if the run had been begun "
@@ -183,9 +194,9 @@ def _resumed(config: TranslateConfig, out: Path | str, steps: int | None, listen
     return _Plan(config, model, corpus, path, length, params, resume=True, extended=steps is not None)
 
 
-def _fitted(plan: _Plan, compiler: Compiler, listener: Listener) -> tuple[Record, Params | None]:
+def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessGroup) -> tuple[Record, Params | None]:
     """Train, and return what is remembered and the best parameters, if they were found now."""
-    config, model, corpus = plan.config, plan.model, plan.corpus
+    config, model, corpus, devices = plan.config, plan.model, plan.corpus, group.devices
     training, held = (
         numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
     )
@@ -199,13 +210,14 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener) -> tuple[Record
 
     rows = jax.ShapeDtypeStruct((plan.chunk, config.batch * config.accumulate), jnp.int32)
     jitted = chunk(
-        loss_of(model, config), step, ema=config.ema, accumulate=config.accumulate, by_tokens=config.loss == "tokens"
-    )
-    data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
+        loss_of(model, config), step, ema=config.ema, accumulate=config.accumulate,
+        by_tokens=config.loss == "tokens", devices=devices,
+    )  # fmt: skip
+    data = [devices.put((bucket.source, bucket.target)) for bucket in training]
     sizes, like = [bucket.source.shape[1] for bucket in training], jax.eval_shape(first, k_init)
     largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
     ahead = compiler.program(jitted, like, data[largest], rows, k_train)
-    saver = saving.Saver(plan.path, corpus, config, plan.chunk)
+    saver = saving.Saver(plan.path, corpus, config, plan.chunk, group)
     state, record = saving.started(plan.path, plan.resume, first(k_init), saver)
     if plan.extended:
         record = saving.patient(record, config.patience)
@@ -219,18 +231,21 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener) -> tuple[Record
         sizes, rows.shape[1], plan.chunk, config.seed, start=int(state.step) // plan.chunk,
         replacement=config.replacement,
     )  # fmt: skip
+    validate = validator(model, held, config.batch, compiler, like.params, devices) if held else None
+    measured = measures(config, model, corpus, held or training, unigram, compiler, like.params)
 
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
+        group.meet()
         return programs[bucket](state, data[bucket], rows, k_train)
 
     try:
         _, record = fit(
             state, run, _when_compiled(stream, programs, listener), steps=config.steps,
             report_every=config.report_every, record=record, patience=config.patience, candidate=saver.candidate,
-            validate=validator(model, held, config.batch, compiler, like.params) if held else None,
-            measure=measures(config, model, corpus, held or training, unigram, compiler, like.params),
+            validate=validate,
+            measure=lambda report, state, params: measured(report, state, devices.local(params)),
             judge=judged_by_bleu if config.best == "bleu" else judged_by_loss,
-            adapt=_adapting(config), save=saver, listener=listener,
+            adapt=_adapting(config), save=saver, listener=listener, agree=group.any,
         )  # fmt: skip
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {plan.path}") from None

@@ -13,31 +13,37 @@ from jaxseq.apps.background import Compiler
 from jaxseq.apps.text import PAD, Bucket
 from jaxseq.apps.translate.data import take
 from jaxseq.apps.translate.token_losses import held_losses
+from jaxseq.devices import ONE, Devices
 from jaxseq.notation import Array, Params
 from jaxseq.seq2seq import Seq2Seq
 
 
 def validator(
-    model: Seq2Seq, buckets: Sequence[Bucket], batch: int, compiler: Compiler | None = None, params: Params = None
+    model: Seq2Seq,
+    buckets: Sequence[Bucket],
+    batch: int,
+    compiler: Compiler | None = None,
+    params: Params = None,
+    devices: Devices = ONE,
 ) -> Callable[[Params], float]:
     """Return ``params -> mean loss over the real target tokens`` of all buckets: teacher forced, no dropout.
 
-    With a compiler, and params or their shapes, its programs are compiled in the background.
+    With a compiler, and params or their shapes, its programs are compiled in the background. The devices share the rows
+    of each batch.
     """
 
-    @jax.jit
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
-        taken = take(data, rows)
+        taken = take(data, devices.rows(rows))
         mask, nll = taken.targets != PAD, held_losses(model, params, taken)
         return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
 
-    parts = []
+    jitted, parts = devices.jit(sums), []
     for bucket in buckets:
         count = bucket.source.shape[1]
         rows = np.full(-(-count // batch) * batch, -1, np.int32)
         rows[:count] = np.arange(count)
-        data = (jnp.asarray(bucket.source), jnp.asarray(bucket.target))
-        program: Callable[..., Any] = compiler.program(sums, params, data, rows[:batch]) if compiler else sums
+        data = devices.put((bucket.source, bucket.target))
+        program: Callable[..., Any] = compiler.program(jitted, params, data, rows[:batch]) if compiler else jitted
         parts += [(program, data, row) for row in rows.reshape(-1, batch)]
 
     def validate(params: Params) -> float:

@@ -1,0 +1,276 @@
+"""Several devices, and several processes that train as one: of these the first writes files and prints.
+
+All processes run the same steps, and meet before each computation that they share (`ProcessGroup.meet`). One that has
+failed says so at the next meeting, and all others then fail with one sentence, where they would otherwise wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq.devices import ONE, Devices
+from jaxseq.errors import InputError
+from jaxseq.notation import Tree
+from jaxseq.train import Interrupted
+
+AUTO = "auto"
+"""The coordinator that is found in the environment."""
+MESSAGE = 2000
+"""Most bytes of what a process says at a meeting."""
+TIMEOUT = 300
+"""Seconds that processes wait for each other, at the start and at the end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """The devices and processes that train: no part of a run, which can go on with others."""
+
+    devices: int | None = None
+    """Devices of each process that share the rows of a batch; one, and of several processes all, unless given."""
+    coordinator: str | None = None
+    """With several processes: host:port where the first listens, the same for all. Or auto: all three are found in the
+    environment of SLURM, Open MPI, Kubernetes or Cloud TPU."""
+    processes: int | None = None
+    """How many processes train together."""
+    process: int | None = None
+    """Number of this process, from 0, which writes the run."""
+
+    def check(self) -> None:
+        """Check what can be checked before the processes meet.
+
+        Raises:
+          InputError: naming the option, what it may be and what it is.
+        """
+        numbers = (self.processes, self.process)
+        if self.devices is not None and self.devices < 1:
+            raise InputError(f"--devices must be at least 1; got {self.devices}")
+        if self.coordinator is None and numbers != (None, None):
+            raise InputError("--processes and --process need --coordinator HOST:PORT, where process 0 listens")
+        if self.coordinator == AUTO and numbers != (None, None):
+            raise InputError("--coordinator auto finds --processes and --process; leave them out")
+        if self.coordinator not in (None, AUTO):
+            host, _, port = str(self.coordinator).rpartition(":")
+            if not (host and port.isdigit() and 0 < int(port) < 2**16):
+                raise InputError(
+                    f"--coordinator must be HOST:PORT, such as node1:9876, or auto; got {self.coordinator}"
+                )
+            if self.processes is None or self.process is None or not 0 <= self.process < self.processes:
+                raise InputError(
+                    "--coordinator needs --processes N and --process I, from 0 to N - 1; got --processes "
+                    f"{self.processes} --process {self.process}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessGroup:
+    """The processes that train together.
+
+    Fields:
+      devices: of all processes.
+      count: of processes.
+      index: of this one.
+    """
+
+    devices: Devices = ONE
+    count: int = 1
+    index: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Return whether this process writes files and prints."""
+        return self.index == 0
+
+    def meet(self) -> None:
+        """Wait for all processes; to be called before each computation that they share.
+
+        Raises:
+          InputError: if another one failed.
+        """
+        self._said()
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is True in any process; all meet for it."""
+        return any(text == "yes" for text in self._said("yes" if flag else ""))
+
+    def check_same(self, what: str, text: str) -> None:
+        """Check that a text is the same in all processes, which meet for it.
+
+        Raises:
+          InputError: in all of them, if one has another.
+        """
+        said = self._said(hashlib.sha256(text.encode()).hexdigest())
+        if other := next((n for n, theirs in enumerate(said) if theirs != said[0]), 0):
+            raise InputError(f"process {other} has other {what} than process 0; give all processes the same")
+
+    def share(self, tree: Tree) -> Tree:
+        """Return the first process's tree of arrays, as NumPy's; those of the others need to have the same shapes."""
+        if self.count == 1:
+            return tree
+        from jax.experimental import multihost_utils
+
+        leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+        # as bytes: JAX would make float32 of a float64
+        data = multihost_utils.broadcast_one_to_all(np.frombuffer(b"".join(map(np.ndarray.tobytes, leaves)), np.uint8))
+        parts = np.split(np.asarray(data), np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+        shared = [part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return jax.tree.unflatten(structure, shared)
+
+    def share_facts(self, facts: Any) -> Any:
+        """Return the first process's facts, anything JSON can hold."""
+        if self.count == 1:
+            return facts
+        data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        length = int(self.share(np.int64(len(data))))
+        return json.loads(self.share(np.resize(data, length)).tobytes())
+
+    def _said(self, text: str = "", *, failed: bool = False) -> Sequence[str]:
+        """Say a text to all processes and return what each said.
+
+        Raises:
+          InputError: if another one failed.
+        """
+        if self.count == 1:
+            return [text]
+        said = [json.loads(each) for each in _texts(json.dumps([failed, text[: MESSAGE // 6]], ensure_ascii=False))]
+        for number, (theirs, why) in enumerate(said):
+            if theirs and not failed:
+                raise _PeerError(f"process {number} of {self.count} stopped: {why}")
+        return [each for _, each in said]
+
+    @contextlib.contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Wait at the end for all processes; if one fails within, all do.
+
+        An error that is not the user's ends this process at once: the others may be in the midst of a computation, in
+        which nothing can be said to them. JAX then ends them, when the connection is lost.
+        """
+        try:
+            yield
+            self._said()
+        except _PeerError:
+            raise
+        except (InputError, Interrupted, OSError) as error:
+            self._said(str(error), failed=True)
+            raise
+        except BaseException as error:
+            if isinstance(error, jax.errors.JaxRuntimeError | KeyboardInterrupt):
+                why = str(error).partition("\n")[0] or "interrupted"
+                print(f"jaxseq: process {self.index} of {self.count}: {why}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+class _PeerError(InputError):
+    """Another process failed, which all know."""
+
+
+ALONE = ProcessGroup()
+"""One process, on the device where JAX computes by default."""
+
+
+@contextlib.contextmanager
+def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
+    """Connect the processes for as long as the block lasts; must come before anything is computed.
+
+    Raises:
+      InputError: if there are fewer devices than asked for, the processes do not find each other, or another fails.
+    """
+    config.check()
+    if config.coordinator is None:
+        yield dataclasses.replace(ALONE, devices=_devices(config, 1))
+        return
+    _connect(config)
+    try:
+        group = ProcessGroup(count=jax.process_count(), index=jax.process_index())
+        counts = [len(jax.local_devices(process_index=n)) for n in range(group.count)]
+        if len({*counts}) > 1:
+            raise InputError(f"the processes must have as many devices each; they have {counts}")
+        with _no_output(), group.failing_together():
+            devices = _devices(config, group.count)
+            group.check_same("--devices", str(len(devices)))
+            # the first sum over these devices, for its output
+            devices.jit(lambda rows: devices.rows(rows).sum())(np.ones(len(devices), np.int32)).block_until_ready()
+        group = dataclasses.replace(group, devices=devices)
+        with group.failing_together():
+            yield group
+    finally:
+        jax.distributed.shutdown()
+
+
+def _connect(config: ParallelConfig) -> None:
+    found = config.coordinator == AUTO
+    try:
+        jax.distributed.initialize(
+            None if found else config.coordinator, config.processes, config.process,
+            cluster_detection_method=None if found else "deactivate",
+            initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT,
+        )  # fmt: skip
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"--coordinator auto: the environment does not say which processes train together ({error}); start them by "
+            "srun or mpirun, or give --coordinator HOST:PORT --processes N --process I"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"--coordinator {config.coordinator}: cannot connect ({str(error).splitlines()[0]}); give the address of "
+            "process 0 and a free port, and start all processes"
+        ) from error
+
+
+def _devices(config: ParallelConfig, processes: int) -> Devices:
+    """Return the devices that are asked for, as many of each process."""
+    if processes == 1 and config.devices in (None, 1):
+        return ONE
+    here = jax.local_devices()
+    wanted = config.devices or len(here)
+    if len(here) < wanted:
+        cpu = here[0].platform == "cpu"
+        hint = f"; set XLA_FLAGS=--xla_force_host_platform_device_count={wanted} to divide the CPU" if cpu else ""
+        raise InputError(f"--devices {wanted}: there are only {len(here)} ({here[0].platform}){hint}")
+    return Devices([device for n in range(processes) for device in jax.local_devices(process_index=n)[:wanted]])
+
+
+def check_batch(batch: int, devices: Devices) -> None:
+    """Check that each device has a row of a batch.
+
+    Raises:
+      InputError: if there are fewer rows than devices.
+    """
+    if batch < len(devices):
+        raise InputError(f"--batch {batch} is less than the number of devices, {len(devices)}; take fewer --devices")
+
+
+def _texts(text: str) -> list[str]:
+    """Return the text of each process."""
+    from jax.experimental import multihost_utils
+
+    data = np.frombuffer(text.encode().ljust(MESSAGE, b"\0"), np.uint8)
+    return [bytes(each).rstrip(b"\0").decode() for each in np.asarray(multihost_utils.process_allgather(data))]
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Send standard output to nowhere: gloo, which connects CPUs, greets there, where results are read by programs."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
