@@ -19,6 +19,7 @@ from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
+from jaxseq.apps.translate.risk import risk_loss
 from jaxseq.apps.translate.token_losses import held_losses, token_losses
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
@@ -38,6 +39,9 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
         batch, keys = take(data, rows), jax.random.split(key, 3)
         mask, forced = batch.targets != PAD, None
+        if config.loss == "risk":
+            risk = losses.masked_mean(risk_loss(model, config, params, batch, keys[1]), mask.any(0))
+            return risk, (risk, mask.sum())
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
             forced = forced | ~mask  # nobody reads what a model writes after the end
@@ -136,7 +140,7 @@ def train(
         return TrainState.create(_drawn(key, config, model, corpus, training), step)
 
     shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
-    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step)
+    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(config.build(training=True), config), step)
     data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
     sizes = [bucket.source.shape[1] for bucket in training]
     saver = _Saver(path, corpus)
