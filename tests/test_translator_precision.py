@@ -56,12 +56,11 @@ def test_every_product_of_a_step_is_rounded(settings):
     assert found["float32"][1] == 0
 
 
+@pytest.mark.usefixtures("as_users_have_it")
 def test_the_loss_falls_as_in_float32():
     curves, config = {}, dataclasses.replace(CONFIG, embedding=16, hidden=16, layers=1, decoder_layers=1)
     for precision in ("float32", "bfloat16"):
-        loss, params = started(
-            dataclasses.replace(CONFIG, embedding=16, hidden=16, layers=1, decoder_layers=1), precision
-        )
+        loss, params = started(config, precision)
         step = optimizer("adam", 1e-2)
         run = chunk(loss, step)
         rows = jnp.asarray(np.random.default_rng(1).integers(0, 64, (150, B)), jnp.int32)
