@@ -21,6 +21,7 @@ from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
+from benchmarks.sequences import tasks
 from benchmarks.train import train
 from benchmarks.tutorial import tutorial
 from jaxseq.bench.compare import compare
@@ -28,7 +29,7 @@ from jaxseq.bench.compare import compare
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
-    "forecast": forecast, "beam": beam,
+    "forecast": forecast, "beam": beam, "tasks": tasks,
 }  # fmt: skip
 
 

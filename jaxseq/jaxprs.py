@@ -71,6 +71,7 @@ def _rewritten_inside(eqn: JaxprEqn, rule: Rule) -> JaxprEqn:
             return jax.make_jaxpr(run)(*param.in_avals)
         if isinstance(param, Jaxpr):
             return rewritten(ClosedJaxpr(param, ())).jaxpr
-        return tuple(map(rewritten, param)) if isinstance(param, tuple) else param
+        # a NamedTuple, such as the dimension numbers of a gather, holds no jaxpr and must keep its type
+        return tuple(map(rewritten, param)) if type(param) is tuple else param
 
     return eqn.replace(params={name: rewritten(param) for name, param in eqn.params.items()})

@@ -62,11 +62,7 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
       (dtype('float32'), True)
     """
     check_is_cell("mixed", cell)
-    if not jnp.issubdtype(products, jnp.floating) or jnp.finfo(products).bits > 16:
-        raise InputError(
-            f"mixed: products must be a floating dtype of at most 16 bits, such as jnp.bfloat16; got {products!r}"
-        )
-    of = partial(_rounded, dtype=jnp.dtype(products))
+    of = partial(mixed_function, products=products)
     return cell.replace(
         input_terms=of(cell.input_terms),
         hidden_terms=of(cell.hidden_terms),
@@ -74,6 +70,27 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
         remember=None if cell.remember is None else of(cell.remember),
         name=f"mixed {cell.name}",
     )
+
+
+def mixed_function(function: Callable[..., Any], products: Any = jnp.bfloat16) -> Callable[..., Any]:
+    """Return ``function(params, *data)`` with its matrix products in half precision, as `mixed` has those of a cell.
+
+    For what is not a cell: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a derivative
+    of its own, such as that of `unroll`, must be of a mixed cell already.
+
+    Raises:
+      InputError: if `products` is not a floating dtype of at most 16 bits.
+
+    Example:
+      >>> product = mixed_function(lambda W, x: x @ W)
+      >>> print(product(jnp.ones((1, 1)), jnp.array([[1.001]])), product(jnp.ones((1, 1)), jnp.array([[1.01]])))
+      [[1.]] [[1.0078125]]
+    """
+    if not jnp.issubdtype(products, jnp.floating) or jnp.finfo(products).bits > 16:
+        raise InputError(
+            f"mixed: products must be a floating dtype of at most 16 bits, such as jnp.bfloat16; got {products!r}"
+        )
+    return _rounded(function, jnp.dtype(products))
 
 
 def _rounded(function: Callable[..., Any], dtype: Any) -> Callable[..., Any]:

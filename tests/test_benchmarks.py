@@ -2,13 +2,14 @@
 
 import importlib.util
 import json
+import random
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import tasks
+from benchmarks import sequences, tasks
 from benchmarks.__main__ import main
 from jaxseq.bench.compare import compare
 from jaxseq.bench.timing import CompiledWhileTimedError, compilations, geometric_mean, interleave, noise, ratio
@@ -111,3 +112,32 @@ def test_tasks_are_what_they_say():
     assert (xs[:3].argmax(-1) == target).all() and (xs[3:5, :, 4] == 1).all() and (xs[5:, :, 5] == 1).all()
     assert task.loss(jnp.zeros((8, 5, 4)), target) == pytest.approx(task.baseline)  # knows nothing
     assert task.loss(100 * jax.nn.one_hot(jnp.concatenate([target] * 2), 4), target) < 1e-6
+
+
+def test_sequences_are_what_they_say():
+    rng = random.Random(0)
+    for name, change in (("copy", list), ("reverse", lambda row: row[::-1]), ("sort", sorted)):
+        lengths = set()
+        for _ in range(300):
+            source, target = (list(map(int, side.split())) for side in sequences.TASKS[name].draw(rng))
+            assert target == change(source) and 0 <= min(source) <= max(source) < 50
+            lengths.add(len(source))
+        assert lengths == set(range(1, 26))
+    task = sequences.TASKS["addition"]
+    pairs = sequences.drawn(task, 300, 0)
+    for source, target in pairs:
+        a, b = source.replace(" ", "").split("+")
+        assert int(target.replace(" ", "")) == int(a) + int(b) and max(len(a), len(b)) <= 3
+    known = {source for source, _ in pairs}
+    assert len(known) == 300
+    held = {source for source, _ in sequences.drawn(task, 300, 0, known)}
+    assert len(held) == 300 and not held & known
+
+
+@pytest.mark.usefixtures("in_every_thread")
+def test_a_translator_is_trained_on_sequences(monkeypatch):
+    monkeypatch.setattr(sequences, "PAIRS", 40)
+    monkeypatch.setattr(sequences, "HELD_OUT", 6)
+    small = {"embedding": 4, "hidden": 4, "batch": 4, "steps": 2, "buckets": 1, "attention": "additive"}
+    share, bleu, seconds, config = sequences.learn("addition", 0, **small)
+    assert 0 <= share <= 1 and 0 <= bleu <= 100 and seconds > 0 and config.steps == config.report_every == 2

@@ -20,9 +20,9 @@ LAYERS = [
     "errors notation files trees shipped initializers dropout fonts plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
-    "_unroll _layers affine",
-    "attention losses decode forcing order optimizers records train checkpoint seq2seq",
-    "interventions regularisers precision testing interop",
+    "_unroll _layers affine precision",
+    "attention losses risk decode forcing order optimizers records train checkpoint seq2seq",
+    "interventions regularisers testing interop",
     "problems",
     "study",
     "experiments examples bench",
@@ -33,7 +33,7 @@ LAYERS = [
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 KNOWS_NO_MODEL = [
     "decode", "decode._beam", "decode._filters", "decode._greedy", "decode._score", "decode._step",
-    "losses", "forcing", "optimizers", "records", "train", "order", "checkpoint", "files", "plots",
+    "losses", "risk", "forcing", "optimizers", "records", "train", "order", "checkpoint", "files", "plots",
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [

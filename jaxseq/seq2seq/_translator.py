@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.placement import wherever
+from jaxseq.precision import mixed, mixed_function
 from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
 from jaxseq.seq2seq._decoder import (
     Fed,
@@ -78,6 +80,7 @@ def translator(
     tie: Literal["none", "target", "all"] = "none",
     input_feeding: bool = False,
     word_dropout: float = 0.0,
+    products: Any = None,
 ) -> Seq2Seq:
     """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
 
@@ -99,6 +102,8 @@ def translator(
       input_feeding: feed the decoder its last features too (Luong et al. 2015, arXiv:1508.04025, section 3.3).
       word_dropout: the rate at which whole embeddings are dropped, of both languages (Gal & Ghahramani 2016,
         arXiv:1512.05287, section 4.2; here each place is drawn by itself).
+      products: dtype that the operands of every matrix product are rounded to, such as jnp.bfloat16; see `mixed`.
+        Parameters, states and gradients keep theirs. None for their own.
 
     Raises:
       InputError: if there is less than 1 layer, or no such tie; from init, if the cell's carry has no h, or is not all
@@ -129,8 +134,9 @@ def translator(
     check_is_cell("translator", cell)
     choose("tie of embeddings", tie, dict.fromkeys(TIES))
     built = _Translator(
-        cell, attention, layers, dropout, decoder_layers, residual, layer_norm, tie, input_feeding, word_dropout
-    )
+        cell, attention, layers, dropout, decoder_layers, residual, layer_norm, tie, input_feeding, word_dropout,
+        products,
+    )  # fmt: skip
     return Seq2Seq(
         built.init, built.encode, built.embed, built.decoder, built.readout, weights_of, built.features, built.output
     )
@@ -149,16 +155,27 @@ class _Translator(NamedTuple):
     tie: str
     input_feeding: bool
     word_dropout: float
+    products: Any
 
     @property
-    def reads(self) -> Cell:
+    def layer(self) -> Cell:
         """The cell of every layer, its input normalised or not."""
         return normalised(self.cell) if self.layer_norm else self.cell
 
     @property
+    def reads(self) -> Cell:
+        """The cell of the encoder's layers."""
+        return self.layer if self.products is None else mixed(self.layer, self.products)
+
+    @property
     def decoder(self) -> Cell:
         """The decoding Cell."""
-        return decoder_of(self.reads, self.attention, self.decoder_layers, self.residual, self.input_feeding)
+        whole = decoder_of(self.layer, self.attention, self.decoder_layers, self.residual, self.input_feeding)
+        return whole if self.products is None else mixed(whole, self.products)
+
+    def rounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function(params, *data)`` with the model's matrix products."""
+        return function if self.products is None else mixed_function(function, self.products)
 
     def init(
         self,
@@ -208,10 +225,9 @@ class _Translator(NamedTuple):
             below = drop(keys[n], self.dropout, xs)
             last, outs = bidirectional(self.reads, layer, below, mask=mask)
             xs = outs + xs if self.residual and n else outs
-        memory = self.attention.remember(reader_of(params.decoder).attention, xs, mask)
-        carries = [
-            self.first(bridge, last) for bridge in (params.bridge if self.decoder_layers > 1 else (params.bridge,))
-        ]
+        memory = self.rounded(self.attention.remember)(reader_of(params.decoder).attention, xs, mask)
+        bridges = params.bridge if self.decoder_layers > 1 else (params.bridge,)
+        carries = [self.rounded(self.first)(bridge, last) for bridge in bridges]
         carries[0] = first_carry(self.attention, reader_of(params.decoder).attention, memory, carries[0])
         rest = (None,) * (self.decoder_layers - 1)
         carry: Carry = tuple(carries) if rest else carries[0]
@@ -252,7 +268,7 @@ class _Translator(NamedTuple):
         if isinstance(out, Fed):  # the loop has computed them
             return drop(key, self.dropout, out.features)
         assert params.deep is not None
-        return drop(key, self.dropout, deep_features(params.deep, out, y))
+        return drop(key, self.dropout, self.rounded(deep_features)(params.deep, out, y))
 
     @staticmethod
     def output(params: TranslatorParams) -> Affine:
@@ -261,7 +277,7 @@ class _Translator(NamedTuple):
         return Affine((params.source if params.target is None else params.target).T, params.logits.b)
 
     def readout(self, params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
-        return self.output(params)(self.features(params, out, y, key))
+        return self.rounded(Affine.__call__)(self.output(params), self.features(params, out, y, key))
 
 
 def weights_of(out: Tree) -> Array:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
+
+import jax.numpy as jnp
 
 from jaxseq.apps.custom import check_translates, find_cell
 from jaxseq.apps.settings import Default, require, require_at_least
@@ -85,6 +87,9 @@ class TranslateConfig:
     """Probability of dropping a whole word's embedding in training."""
     coverage_loss: float = 0.0
     """Weight of the loss for looking at the same source token again; 1 in See et al. 2017, 0 for none."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Operands of matrix products in training: bfloat16 is faster on a GPU, and slower on a CPU. Everything else, and
+    translating, is in float32."""
     sampled: int = 0
     """Words drawn to estimate the softmax in training, for vocabularies above 20,000; 0 takes all. Validation does."""
 
@@ -125,8 +130,13 @@ class TranslateConfig:
     """Largest global gradient norm; 0 for no clipping."""
     label_smoothing: float = 0.1
     """Probability mass spread over all tokens in the loss that is minimised; reported losses are without."""
-    loss: Literal["tokens", "sentences"] = "tokens"
-    """Mean over real target tokens, or the tutorial's: each sentence's sum, reported by its length."""
+    loss: Literal["tokens", "sentences", "risk"] = "tokens"
+    """Mean over real target tokens; the tutorial's, each sentence's sum, reported by its length; or the expected risk,
+    1 - BLEU, of sampled translations, with which a trained run is trained further."""
+    risk_samples: int = 8
+    """Translations that --loss risk draws for each source."""
+    risk_sharpness: float = 0.005
+    """Exponent of the probabilities that weigh them."""
     forcing: str = "constant"
     """Schedule of teacher forcing: constant, linear or inverse-sigmoid."""
     forcing_start: float = 1.0
@@ -169,13 +179,15 @@ class TranslateConfig:
             "min_count",
             "accumulate",
             "plateau_patience",
+            "risk_samples",
         )
         require_at_least(1, positive, self)
         require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "average"), self)
         for name in ("dropout", "word_dropout", "label_smoothing", "validation", "ema"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
-        rate = self.learning_rate
-        require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0 and finite", self)
+        for name in ("learning_rate", "risk_sharpness"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, name, "above 0 and finite", self)
         most = self.longest - 1
         require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         require(len(set(self.columns)) == 2, "columns", "two languages", self)
@@ -189,6 +201,10 @@ class TranslateConfig:
         plain = self.loss == "sentences" or self.model != "translator"
         for name in ("coverage_loss", "sampled"):
             require(not (plain and getattr(self, name)), name, "0 with the tutorial's models and their loss", self)
+            require(self.loss != "risk" or not getattr(self, name), name, "0 with --loss risk", self)
+        if self.model != "translator":
+            require(self.loss != "risk", "loss", "tokens or sentences with the tutorial's models", self)
+            require(self.precision == "float32", "precision", "float32 with the tutorial's models", self)
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
         self._check_optimizing()
 
@@ -212,15 +228,21 @@ class TranslateConfig:
             return POSITIONS
         return 2 * source_tokens + 10  # every pair of zh-en and of cmn-eng fits, from and into Chinese
 
+    @property
+    def products(self) -> Any:
+        """Dtype that operands of matrix products are rounded to; None for their own."""
+        return None if self.precision == "float32" else jnp.bfloat16
+
     def notes(self, target_words: int) -> list[str]:
         """Return a note where the target vocabulary is so large that a sampled softmax saves most of a step's time."""
         if self.sampled or self.model != "translator" or target_words <= SAMPLE_ABOVE:
             return []
         return [f"the target has {target_words:,} words: --sampled 2000 trains faster, --min-count 2 has fewer words"]
 
-    def build(self) -> Seq2Seq:
-        """Return the model that these settings describe."""
-        return choose("model", self.model, MODELS)(self)
+    def build(self, training: bool = False) -> Seq2Seq:
+        """Return the model that these settings describe; the one for `training` multiplies in their precision."""
+        config = self if training else dataclasses.replace(self, precision="float32")
+        return choose("model", self.model, MODELS)(config)
 
 
 def _translator(config: TranslateConfig) -> Seq2Seq:
@@ -231,7 +253,7 @@ def _translator(config: TranslateConfig) -> Seq2Seq:
     return translator(
         find_cell(config.cell), ATTENTIONS[config.attention], config.layers, config.dropout,
         decoder_layers=config.decoder_layers, residual=config.residual, layer_norm=config.layer_norm, tie=config.tie,
-        input_feeding=config.input_feeding, word_dropout=config.word_dropout,
+        input_feeding=config.input_feeding, word_dropout=config.word_dropout, products=config.products,
     )  # fmt: skip
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +15,7 @@ from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.data import Batch
 from jaxseq.attention import coverage_loss
 from jaxseq.notation import Array, Key, Params
+from jaxseq.precision import mixed_function
 from jaxseq.seq2seq import Encoded, Saturated, Seq2Seq, saturation as saturation_of
 
 
@@ -41,12 +46,18 @@ def token_losses(
     W, b = model.output(params)
     if config.sampled and key is not None:
         negatives = losses.draw_negatives(jax.random.fold_in(key, 2), config.sampled, W.shape[-1])
-        loss = nll = losses.sampled_loss(features, W, b, batch.targets, negatives)
+        loss = nll = _product(config, losses.sampled_loss)(features, W, b, batch.targets, negatives)
     else:
-        loss, nll = losses.output_loss(features, W, b, batch.targets, config.label_smoothing)
+        whole = partial(losses.output_loss, label_smoothing=config.label_smoothing)
+        loss, nll = _product(config, whole)(features, W, b, batch.targets)
     if config.coverage_loss:
         loss = loss + jnp.asarray(config.coverage_loss, loss.dtype) * coverage_loss(weights).astype(loss.dtype)
     return loss, nll
+
+
+def _product(config: TranslateConfig, loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``loss(features, W, ...)`` with the product of these two in the precision of training."""
+    return loss if config.products is None else mixed_function(loss, config.products)
 
 
 def held_losses(model: Seq2Seq, params: Params, batch: Batch) -> Array:

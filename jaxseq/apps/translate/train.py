@@ -22,6 +22,7 @@ from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, numbered, prepare, take, target_counts
 from jaxseq.apps.translate.model import Translator, best_params, load
 from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigram_loss
+from jaxseq.apps.translate.risk import risk_loss
 from jaxseq.apps.translate.token_losses import token_losses
 from jaxseq.apps.translate.validation import validator
 from jaxseq.notation import Array, Key, Params
@@ -48,6 +49,9 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
         batch, keys = take(data, rows), jax.random.split(key, 3)
         mask, forced = batch.targets != PAD, None
+        if config.loss == "risk":
+            risk = losses.masked_mean(risk_loss(model, config, params, batch, keys[1]), mask.any(0))
+            return risk, (risk, mask.sum())
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
             forced = forced | ~mask  # nobody reads what a model writes after the end
@@ -210,7 +214,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
 
     rows = jax.ShapeDtypeStruct((plan.chunk, config.batch * config.accumulate), jnp.int32)
     jitted = chunk(
-        loss_of(model, config), step, ema=config.ema, accumulate=config.accumulate,
+        loss_of(config.build(training=True), config), step, ema=config.ema, accumulate=config.accumulate,
         by_tokens=config.loss == "tokens", devices=devices,
     )  # fmt: skip
     data = [devices.put((bucket.source, bucket.target)) for bucket in training]
