@@ -23,7 +23,13 @@ import jaxseq
 from jaxseq import InputError, checkpoint, cli, decode, shipped
 from jaxseq.apps import run_folder
 from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
-from jaxseq.apps.translate import decoding as deciding, export as exported, lines as reading, model as translating
+from jaxseq.apps.translate import (
+    batches,
+    decoding as deciding,
+    export as exported,
+    lines as reading,
+    model as translating,
+)
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import digest_of, preparations
 from jaxseq.apps.translate.decoding import Decoding
@@ -211,13 +217,43 @@ def test_many_lines_in_order_with_few_programs(ours, monkeypatch):
     first = next(windows)
     assert next(taken) <= reading.WINDOW + 1 and len(first) == reading.WINDOW
     done = [*first, *itertools.chain(*windows)]
-    assert len(counted) == 4 == len([n for n in translating.LENGTHS if n <= 40])
+    assert len(counted) == 4 == len([n for n in batches.LENGTHS if n <= 40])
     assert [line.text for line in done] == texts and [line.number for line in done] == list(range(1, 2001))
     for line in done:
         assert (line.translation is None) == (line.text == "")
     for n in (0, 700, 1999):
         if texts[n]:
             assert ours.translate([texts[n]], how, batch=64)[0].text == done[n].translation.text
+
+
+def test_every_length_has_one_batch_size():
+    """Three sentences of one length and twenty of another: two programs, and not a third for the smaller group."""
+    for sizes, size in (([4] * 3 + [30] * 20, 64), ([4, 30, 4], 8), ([9], 1), ([4] * 70 + [100] * 9, 64)):
+        found = list(batches.batches([(n,) for n in sizes]))
+        assert sorted(place for one in found for place in one.places) == list(range(len(sizes)))
+        assert {len(one.filled) for one in found} == ({64, 8} if 100 in sizes else {size})
+        for one in found:
+            assert set(one.places) == set(one.filled)
+            assert one.lengths == (min(n for n in batches.LENGTHS if n >= max(sizes[place] for place in one.places)),)
+    sides = [(4, 30), (4, 6), (30, 4), (4, 29)]
+    assert [(one.lengths, one.places) for one in batches.batches(sides)] == [
+        ((5, 10), [1]), ((5, 40), [3, 0]), ((40, 5), [2])
+    ]  # fmt: skip
+
+
+def test_lines_that_come_a_few_at_a_time_share_programs(ours, monkeypatch):
+    """Windows of 1, 5, 70 and again 5 lines have batches of 1, 8, 64 and 64 sentences."""
+    seen = []
+    run = translating.program
+    monkeypatch.setattr(
+        translating,
+        "program",
+        lambda *a: lambda params, source, *b: seen.append(source.shape) or run(*a)(params, source, *b),
+    )
+    windows = [["我看"] * n for n in (1, 5, 70, 5)]
+    done = list(translate_lines(ours, windows, GREEDY))
+    assert [shape[1] for shape in seen] == [1, 8, 64, 64, 64] and {shape[0] for shape in seen} == {5}
+    assert len({line.translation.text for window in done for line in window}) == 1
 
 
 def test_the_sentences_of_a_line_are_one_translation(ours):
