@@ -1,6 +1,7 @@
 """A translator at work: beam search, n-best, sampling, ensembles, scores, lines as they come, and programs exported."""
 
 import dataclasses
+import errno
 import gzip
 import io
 import itertools
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -20,7 +22,7 @@ import run_readme
 from jax import export as exporting
 
 import jaxseq
-from jaxseq import InputError, checkpoint, cli, decode, shipped
+from jaxseq import InputError, checkpoint, cli, decode, files, shipped
 from jaxseq.apps import run_folder
 from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
 from jaxseq.apps.translate import (
@@ -367,6 +369,29 @@ def test_an_export_needs_jax_alone(run, ours, capsys, tmp_path):
     shutil.rmtree(folder)
     folder.write_text("")
     assert "is a file; name a folder" in written(capsys, "export", run, "-o", folder, status=cli.FAILED).err
+
+
+def test_an_export_replaces_another_when_it_is_whole(ours, tmp_path, monkeypatch):
+    monkeypatch.setattr(exported, "_for_any_size", lambda *_: types.SimpleNamespace(serialize=lambda: b"program"))
+    exported.export(ours, tmp_path)  # an empty folder that is there, which may be a mount
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {path.name for path in before} == {*exported.export(ours, tmp_path / "inside").files}
+    shutil.rmtree(tmp_path / "inside")
+    (tmp_path / "old").write_bytes(b"")
+    write, full = exported.write_atomic, OSError(errno.ENOSPC, "No space left on device")
+
+    def small_disk(path, content):
+        if path.name == exported.README:
+            raise files.cannot_write(path, full)
+        write(path, content)
+
+    monkeypatch.setattr(exported, "write_atomic", small_disk)
+    with pytest.raises(InputError, match="No space left"):
+        exported.export(ours, tmp_path, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {**before, tmp_path / "old": b""}
+    monkeypatch.setattr(exported, "write_atomic", write)
+    exported.export(ours, tmp_path, overwrite=True)
+    assert set(tmp_path.iterdir()) == set(before)  # without the old
 
 
 def test_the_tokens_of_an_export_are_those_of_the_tokenisers():
