@@ -154,10 +154,11 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
+    source = _reopened(stream)
 
     def read() -> None:
         try:
-            for line in _decoded(getattr(stream, "buffer", stream), "standard input"):
+            for line in _decoded(source, "standard input"):
                 waiting.put(line)
             waiting.put(None)
         except BaseException as error:  # raised again where the lines are used
@@ -180,6 +181,17 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         if isinstance(item, BaseException):
             raise item
         over = item is None
+
+
+def _reopened(stream: IO[Any]) -> Iterable[bytes | str]:
+    """Return a file of its own for a stream that is one, else the stream.
+
+    At its end, as after Ctrl-C, Python closes sys.stdin, and aborts if a thread is still reading from it.
+    """
+    try:
+        return open(stream.fileno(), "rb", closefd=False)
+    except (AttributeError, OSError):  # such as text in memory
+        return stream
 
 
 def lines_of(path: Path) -> Iterator[str]:
