@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -31,6 +32,7 @@ from jaxseq.apps.translate import (
     export as exported,
     lines as reading,
     model as translating,
+    translate_command as using,
 )
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import digest_of, preparations
@@ -145,6 +147,11 @@ def test_scores_are_teacher_forced_log_probabilities(ours):
     assert done.target_tokens[-1] == "<eos>" and score_pairs(ours, again)[0].log_prob == pytest.approx(done.log_prob)
 
 
+def looked_at(one):
+    """The source word, for each target word, that attention looked at most; never the end."""
+    return [list(one.source)[place] for place in one.weights[:, :-1].argmax(1)]
+
+
 def test_what_becomes_of_unknown_words():
     always = translator(unk=30.0, eos=15.0)
     sentences = ["我看猫。", "你听狼"]
@@ -153,9 +160,19 @@ def test_what_becomes_of_unknown_words():
     for one in always.translate(sentences, GREEDY):
         assert "<unk>" not in one.target_tokens
     for one in always.translate(sentences, dataclasses.replace(GREEDY, unknown="copy")):
-        looked = one.weights[:, :-1].argmax(1)
-        words = [list(one.source)[place] for place in looked]
-        assert one.target_tokens[:-1] == words[:-1] and "<unk>" not in one.text
+        assert one.target_tokens[:-1] == looked_at(one)[:-1] and "<unk>" not in one.text
+    often = translator(unk=5.0, eos=4.0)
+    kept, copied = (often.translate(sentences, Decoding(nbest=4, unknown=how)) for how in ("keep", "copy"))
+    for before, after in zip(kept, copied, strict=True):  # each hypothesis has the words that it looked at itself
+        for one, other in zip((before, *before.others), (after, *after.others), strict=True):
+            np.testing.assert_array_equal(one.weights, other.weights)
+            words = [
+                looked if word == "<unk>" else word
+                for word, looked in zip(one.target_tokens, looked_at(one), strict=True)
+            ]
+            assert other.target_tokens == words
+    ranked = [(one, *one.others) for one in copied]
+    assert len({tuple(looked_at(one)) for row in ranked for one in row}) > 4  # they do not look at the same
     plain = TranslateConfig(model="tutorial-plain")
     params = plain.build().init(jax.random.key(0), 14, 15, hidden=4)
     without = always._replace(config=plain, model=plain.build(), params=params)
@@ -296,6 +313,57 @@ def test_lines_in_lines_out(run, capsys, tmp_path, monkeypatch):
     (tmp_path / "bad.txt").write_bytes("我。\n".encode() + b"\xff\n")
     _, err = written(capsys, *args, "--file", tmp_path / "bad.txt", status=cli.FAILED)
     assert "bad.txt, line 2: not UTF-8 (byte 0xff)" in err
+
+
+def test_unknown_words_are_named_once(run, capsys, tmp_path, monkeypatch):
+    """In a file, over windows, and at a prompt."""
+    text = "我看猫。\n狼猫。\n" * 400 + "你听熊猫\n"
+    (tmp_path / "lines.txt").write_text(text, encoding="utf-8")
+    args = ["translate", run, "--beam", "1"]
+    err = written(capsys, *args, "--file", tmp_path / "lines.txt").err
+    assert err == "jaxseq: unknown, read as <unk>: 猫 狼\njaxseq: unknown, read as <unk>: 熊\n"
+    _, err = written(capsys, *args, stdin="我猫\n狼猫\n猫\n", terminal=True, monkeypatch=monkeypatch)
+    assert [line for line in err.splitlines() if "unknown" in line] == [
+        f"jaxseq: unknown, read as <unk>: {word}" for word in "猫狼"
+    ]
+    found = using._notes([reading.Line(1, "", types.SimpleNamespace(unknown=[str(n) for n in range(60)]))], set())
+    assert found[0].endswith(" 48 49, and 10 more")
+
+
+def test_ctrl_c_keeps_what_was_translated(run, capsys, tmp_path, monkeypatch):
+    args = ["translate", run, "--beam", "1"]
+
+    def interrupted(_):
+        yield from ["我看。"] * (reading.WINDOW + 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(using, "lines_of", interrupted)
+    out, err = written(capsys, *args, "--file", "lines.txt", status=cli.INTERRUPTED)
+    assert len(out.splitlines()) == reading.WINDOW
+    assert err == f"jaxseq: interrupted; {reading.WINDOW} lines were translated and written\n"
+    said = iter(["我看。"])
+
+    def typed(_):
+        if (line := next(said, None)) is None:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", typed)
+    again, err = written(capsys, *args, terminal=True, monkeypatch=monkeypatch, status=cli.INTERRUPTED)
+    assert again == out.splitlines(keepends=True)[0] and err.endswith("\n\njaxseq: interrupted\n")
+
+
+def test_ctrl_c_while_standard_input_is_open(run):
+    """A program sends a line, has its translation, and stops us: no traceback, and Python does not abort."""
+    command = [sys.executable, "-m", "jaxseq", "translate", str(run), "--beam", "1"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, encoding="utf-8", **pipes) as process:
+        process.stdin.write("我看。\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == cli.INTERRUPTED
+        assert process.stderr.read() == "jaxseq: interrupted; 1 line was translated and written\n"
 
 
 def test_nbest_scores_and_a_prompt(run, ours, capsys, tmp_path, monkeypatch):
