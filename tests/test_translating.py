@@ -1,6 +1,7 @@
 """A translator at work: beam search, n-best, sampling, ensembles, scores, lines as they come, and programs exported."""
 
 import dataclasses
+import errno
 import gzip
 import io
 import itertools
@@ -8,8 +9,10 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -20,10 +23,17 @@ import run_readme
 from jax import export as exporting
 
 import jaxseq
-from jaxseq import InputError, checkpoint, cli, decode, shipped
+from jaxseq import InputError, checkpoint, cli, decode, files, shipped
 from jaxseq.apps import run_folder
 from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
-from jaxseq.apps.translate import decoding as deciding, export as exported, lines as reading, model as translating
+from jaxseq.apps.translate import (
+    batches,
+    decoding as deciding,
+    export as exported,
+    lines as reading,
+    model as translating,
+    translate_command as using,
+)
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import digest_of, preparations
 from jaxseq.apps.translate.decoding import Decoding
@@ -137,6 +147,11 @@ def test_scores_are_teacher_forced_log_probabilities(ours):
     assert done.target_tokens[-1] == "<eos>" and score_pairs(ours, again)[0].log_prob == pytest.approx(done.log_prob)
 
 
+def looked_at(one):
+    """The source word, for each target word, that attention looked at most; never the end."""
+    return [list(one.source)[place] for place in one.weights[:, :-1].argmax(1)]
+
+
 def test_what_becomes_of_unknown_words():
     always = translator(unk=30.0, eos=15.0)
     sentences = ["我看猫。", "你听狼"]
@@ -145,9 +160,19 @@ def test_what_becomes_of_unknown_words():
     for one in always.translate(sentences, GREEDY):
         assert "<unk>" not in one.target_tokens
     for one in always.translate(sentences, dataclasses.replace(GREEDY, unknown="copy")):
-        looked = one.weights[:, :-1].argmax(1)
-        words = [list(one.source)[place] for place in looked]
-        assert one.target_tokens[:-1] == words[:-1] and "<unk>" not in one.text
+        assert one.target_tokens[:-1] == looked_at(one)[:-1] and "<unk>" not in one.text
+    often = translator(unk=5.0, eos=4.0)
+    kept, copied = (often.translate(sentences, Decoding(nbest=4, unknown=how)) for how in ("keep", "copy"))
+    for before, after in zip(kept, copied, strict=True):  # each hypothesis has the words that it looked at itself
+        for one, other in zip((before, *before.others), (after, *after.others), strict=True):
+            np.testing.assert_array_equal(one.weights, other.weights)
+            words = [
+                looked if word == "<unk>" else word
+                for word, looked in zip(one.target_tokens, looked_at(one), strict=True)
+            ]
+            assert other.target_tokens == words
+    ranked = [(one, *one.others) for one in copied]
+    assert len({tuple(looked_at(one)) for row in ranked for one in row}) > 4  # they do not look at the same
     plain = TranslateConfig(model="tutorial-plain")
     params = plain.build().init(jax.random.key(0), 14, 15, hidden=4)
     without = always._replace(config=plain, model=plain.build(), params=params)
@@ -211,13 +236,43 @@ def test_many_lines_in_order_with_few_programs(ours, monkeypatch):
     first = next(windows)
     assert next(taken) <= reading.WINDOW + 1 and len(first) == reading.WINDOW
     done = [*first, *itertools.chain(*windows)]
-    assert len(counted) == 4 == len([n for n in translating.LENGTHS if n <= 40])
+    assert len(counted) == 4 == len([n for n in batches.LENGTHS if n <= 40])
     assert [line.text for line in done] == texts and [line.number for line in done] == list(range(1, 2001))
     for line in done:
         assert (line.translation is None) == (line.text == "")
     for n in (0, 700, 1999):
         if texts[n]:
             assert ours.translate([texts[n]], how, batch=64)[0].text == done[n].translation.text
+
+
+def test_every_length_has_one_batch_size():
+    """Three sentences of one length and twenty of another: two programs, and not a third for the smaller group."""
+    for sizes, size in (([4] * 3 + [30] * 20, 64), ([4, 30, 4], 8), ([9], 1), ([4] * 70 + [100] * 9, 64)):
+        found = list(batches.batches([(n,) for n in sizes]))
+        assert sorted(place for one in found for place in one.places) == list(range(len(sizes)))
+        assert {len(one.filled) for one in found} == ({64, 8} if 100 in sizes else {size})
+        for one in found:
+            assert set(one.places) == set(one.filled)
+            assert one.lengths == (min(n for n in batches.LENGTHS if n >= max(sizes[place] for place in one.places)),)
+    sides = [(4, 30), (4, 6), (30, 4), (4, 29)]
+    assert [(one.lengths, one.places) for one in batches.batches(sides)] == [
+        ((5, 10), [1]), ((5, 40), [3, 0]), ((40, 5), [2])
+    ]  # fmt: skip
+
+
+def test_lines_that_come_a_few_at_a_time_share_programs(ours, monkeypatch):
+    """Windows of 1, 5, 70 and again 5 lines have batches of 1, 8, 64 and 64 sentences."""
+    seen = []
+    run = translating.program
+    monkeypatch.setattr(
+        translating,
+        "program",
+        lambda *a: lambda params, source, *b: seen.append(source.shape) or run(*a)(params, source, *b),
+    )
+    windows = [["我看"] * n for n in (1, 5, 70, 5)]
+    done = list(translate_lines(ours, windows, GREEDY))
+    assert [shape[1] for shape in seen] == [1, 8, 64, 64, 64] and {shape[0] for shape in seen} == {5}
+    assert len({line.translation.text for window in done for line in window}) == 1
 
 
 def test_the_sentences_of_a_line_are_one_translation(ours):
@@ -258,6 +313,57 @@ def test_lines_in_lines_out(run, capsys, tmp_path, monkeypatch):
     (tmp_path / "bad.txt").write_bytes("我。\n".encode() + b"\xff\n")
     _, err = written(capsys, *args, "--file", tmp_path / "bad.txt", status=cli.FAILED)
     assert "bad.txt, line 2: not UTF-8 (byte 0xff)" in err
+
+
+def test_unknown_words_are_named_once(run, capsys, tmp_path, monkeypatch):
+    """In a file, over windows, and at a prompt."""
+    text = "我看猫。\n狼猫。\n" * 400 + "你听熊猫\n"
+    (tmp_path / "lines.txt").write_text(text, encoding="utf-8")
+    args = ["translate", run, "--beam", "1"]
+    err = written(capsys, *args, "--file", tmp_path / "lines.txt").err
+    assert err == "jaxseq: unknown, read as <unk>: 猫 狼\njaxseq: unknown, read as <unk>: 熊\n"
+    _, err = written(capsys, *args, stdin="我猫\n狼猫\n猫\n", terminal=True, monkeypatch=monkeypatch)
+    assert [line for line in err.splitlines() if "unknown" in line] == [
+        f"jaxseq: unknown, read as <unk>: {word}" for word in "猫狼"
+    ]
+    found = using._notes([reading.Line(1, "", types.SimpleNamespace(unknown=[str(n) for n in range(60)]))], set())
+    assert found[0].endswith(" 48 49, and 10 more")
+
+
+def test_ctrl_c_keeps_what_was_translated(run, capsys, tmp_path, monkeypatch):
+    args = ["translate", run, "--beam", "1"]
+
+    def interrupted(_):
+        yield from ["我看。"] * (reading.WINDOW + 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(using, "lines_of", interrupted)
+    out, err = written(capsys, *args, "--file", "lines.txt", status=cli.INTERRUPTED)
+    assert len(out.splitlines()) == reading.WINDOW
+    assert err == f"jaxseq: interrupted; {reading.WINDOW} lines were translated and written\n"
+    said = iter(["我看。"])
+
+    def typed(_):
+        if (line := next(said, None)) is None:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", typed)
+    again, err = written(capsys, *args, terminal=True, monkeypatch=monkeypatch, status=cli.INTERRUPTED)
+    assert again == out.splitlines(keepends=True)[0] and err.endswith("\n\njaxseq: interrupted\n")
+
+
+def test_ctrl_c_while_standard_input_is_open(run):
+    """A program sends a line, has its translation, and stops us: no traceback, and Python does not abort."""
+    command = [sys.executable, "-m", "jaxseq", "translate", str(run), "--beam", "1"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, encoding="utf-8", **pipes) as process:
+        process.stdin.write("我看。\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == cli.INTERRUPTED
+        assert process.stderr.read() == "jaxseq: interrupted; 1 line was translated and written\n"
 
 
 def test_nbest_scores_and_a_prompt(run, ours, capsys, tmp_path, monkeypatch):
@@ -331,6 +437,29 @@ def test_an_export_needs_jax_alone(run, ours, capsys, tmp_path):
     shutil.rmtree(folder)
     folder.write_text("")
     assert "is a file; name a folder" in written(capsys, "export", run, "-o", folder, status=cli.FAILED).err
+
+
+def test_an_export_replaces_another_when_it_is_whole(ours, tmp_path, monkeypatch):
+    monkeypatch.setattr(exported, "_for_any_size", lambda *_: types.SimpleNamespace(serialize=lambda: b"program"))
+    exported.export(ours, tmp_path)  # an empty folder that is there, which may be a mount
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {path.name for path in before} == {*exported.export(ours, tmp_path / "inside").files}
+    shutil.rmtree(tmp_path / "inside")
+    (tmp_path / "old").write_bytes(b"")
+    write, full = exported.write_atomic, OSError(errno.ENOSPC, "No space left on device")
+
+    def small_disk(path, content):
+        if path.name == exported.README:
+            raise files.cannot_write(path, full)
+        write(path, content)
+
+    monkeypatch.setattr(exported, "write_atomic", small_disk)
+    with pytest.raises(InputError, match="No space left"):
+        exported.export(ours, tmp_path, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {**before, tmp_path / "old": b""}
+    monkeypatch.setattr(exported, "write_atomic", write)
+    exported.export(ours, tmp_path, overwrite=True)
+    assert set(tmp_path.iterdir()) == set(before)  # without the old
 
 
 def test_the_tokens_of_an_export_are_those_of_the_tokenisers():

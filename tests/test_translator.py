@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq.affine import Affine
 from jaxseq.apps.text import EOS, Vocabulary
-from jaxseq.apps.translate import model as translating, train as translate
+from jaxseq.apps.translate import batches, model as translating, train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import Batch, preparations, take
 from jaxseq.apps.translate.decoding import Decoding
@@ -95,7 +95,7 @@ def test_a_translation_does_not_depend_on_its_neighbours(beam, lengths):
     alone = [ours.translate([sentence], how)[0] for sentence in sentences]
     among = ours.translate([*sentences, "你听鱼", "他看书狗鱼。", *["你" * 300] * (beam == 1)], how)
     for length, one, other in zip(lengths, alone, among, strict=False):
-        padded = next(n for n in translating.LENGTHS if n > length)
+        padded = next(n for n in batches.LENGTHS if n > length)
         assert len(one.target_tokens) == 2 * padded + 10 and len(set(one.target_tokens)) > 1
         assert other.target_tokens == one.target_tokens and other.text == one.text
         np.testing.assert_allclose(other.log_prob, one.log_prob, rtol=1e-4)

@@ -57,6 +57,16 @@ def test_decoding_step_by_step_is_decoding_at_once(cell, options):
     np.testing.assert_allclose(features @ W + b[None, None], logits, atol=1e-12)
 
 
+def test_inputs_that_are_not_fed_are_in_the_vocabulary_too():
+    model, params = made()
+    seen, wrong = encoded(model, params), INPUTS.at[2, 0].set(99)
+    for whole in (model.decode, model.decode_features):
+        with pytest.raises(
+            InputError, match=r"decode: inputs: a token id must be from 0 to \d+, .* got 99 at \[2, 0\]"
+        ):
+            whole(params, seen, wrong, jnp.zeros(INPUTS.shape, bool))
+
+
 @pytest.mark.parametrize("options", OPTIONS[-1:], ids=IDS[-1:])
 def test_greedy_and_beam_write_what_the_model_itself_thinks_likeliest(options):
     model, params = made(**options)

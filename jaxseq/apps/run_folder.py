@@ -12,10 +12,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import shutil
-import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any, TypeVar
 from jaxseq import __version__
 from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError, nearest
-from jaxseq.files import cannot_write, write_atomic
+from jaxseq.files import cannot_write, whole_folder, write_atomic
 from jaxseq.train import Metrics
 
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
@@ -80,37 +78,14 @@ def write_config(path: Path, kind: str, config: Any) -> None:
 
 @contextlib.contextmanager
 def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Iterator[Path]:
-    """Make a run under a temporary name next to its own, which it gets when the block ends without an error.
-
-    Until then nothing that was there is touched, and after an error nothing new is left.
+    """Make a run that takes its place, as a `whole_folder`, when the block ends without an error.
 
     Raises:
       InputError: as `create`.
     """
     check_free(path, overwrite=overwrite)
-    path = Path(path).absolute()
-    missing = [folder for folder in path.parents if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        run = create(temporary / path.name, kind, config)
-        yield run
-        try:
-            if path.exists():
-                os.replace(path, temporary / "before")  # on its way out: a rename each, so that one of the two is there
-            os.replace(run, path)
-        except OSError as error:
-            if (temporary / "before").exists():
-                os.replace(temporary / "before", path)
-            raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in missing:
-            with contextlib.suppress(OSError):  # one that holds the run stays
-                folder.rmdir()
+    with whole_folder(path) as folder:
+        yield create(folder, kind, config)
 
 
 def _is_run(path: Path) -> bool:

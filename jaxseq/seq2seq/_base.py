@@ -156,8 +156,8 @@ class Seq2Seq(NamedTuple):
             ys = embed(params, fed, k_embed)
             carry, outs = unroll(self.reader(Encoded(memory, carry)), params.decoder, ys, carry)
             done = read(params, outs, ys, k_read)
-            if finish is self.readout:
-                check_tokens("decode: inputs", inputs, done.shape[-1])  # not all of them were fed
+            vocabulary = done if self.output is None or finish is self.readout else self.output(params).b
+            check_tokens("decode: inputs", inputs, vocabulary.shape[-1])  # not all of them were fed
             return carry, (done, self.weights(outs))
 
         data = (inputs, forced, encoded.carry, encoded.memory, key)

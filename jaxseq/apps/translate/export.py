@@ -13,7 +13,6 @@ import functools
 import importlib.util
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +25,12 @@ from jax import export as exporting
 from jaxseq import __version__
 from jaxseq.apps import sentences
 from jaxseq.apps.text import CJK, EOS, PAD, SOS, UNK
+from jaxseq.apps.translate.batches import LENGTHS
 from jaxseq.apps.translate.data import Preparation
 from jaxseq.apps.translate.decoding import USUAL, Decoding, write
-from jaxseq.apps.translate.model import LENGTHS, Translator
+from jaxseq.apps.translate.model import Translator
 from jaxseq.errors import InputError, choose
-from jaxseq.files import cannot_write, write_atomic
+from jaxseq.files import whole_folder, write_atomic
 from jaxseq.notation import Array, Tree
 
 FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "translate.py"
@@ -97,14 +97,9 @@ def export(
         CLIENT: client(),
         README: _readme(facts),
     }
-    try:
-        if overwrite and path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    for name, content in contents.items():
-        write_atomic(path / name, content)
+    with whole_folder(path) as folder:
+        for name, content in contents.items():
+            write_atomic(folder / name, content)
     return Exported(path, {name: (path / name).stat().st_size for name in contents}, tuple(platforms))
 
 

@@ -16,8 +16,10 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from jaxseq.apps import sentences
+from jaxseq.apps.translate.batches import BATCHES, size_for
+from jaxseq.apps.translate.data import Sentence
 from jaxseq.apps.translate.decoding import USUAL, Decoding
-from jaxseq.apps.translate.model import BATCHES, Translation, Translator, shortened
+from jaxseq.apps.translate.model import Translation, Translator, shortened
 from jaxseq.errors import InputError
 
 WINDOW = 10 * BATCHES[-1]
@@ -58,28 +60,31 @@ def translate_lines(
     Raises:
       InputError: as `Translator.translate`, apart from lines that are too long.
     """
-    numbers, batch = itertools.count(1), None
+    numbers, batch = itertools.count(1), 1
     for window in windows:
-        if len(window) == WINDOW:  # a long text: batches are filled up, so that each length has one program
-            batch = BATCHES[-1]
-        yield _translated(translator, [(next(numbers), text) for text in window], decoding, prefix, split, batch)
+        cuts = [_cut(translator, text, split) for text in window]
+        # one size for all lengths, which never falls: each length has one program, or few where lines come slowly
+        batch = max(batch, size_for(sum(len(cut) for cut, _ in cuts)))
+        yield _translated(translator, [(next(numbers), text) for text in window], cuts, decoding, prefix, batch)
+
+
+def _cut(translator: Translator, text: str, split: bool) -> tuple[list[Sentence], str]:
+    """Return the sentences of a line, or none and the problem with one of them."""
+    cut = [translator.source.sentence(one) for one in (sentences.split(text) if split else [text])]
+    cut = [one for one in cut if one.tokens]
+    why = [f"{shortened(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
+    return ([], why[0]) if why else (cut, "")
 
 
 def _translated(
     translator: Translator,
     lines: Sequence[tuple[int, str]],
+    cuts: Sequence[tuple[list[Sentence], str]],
     decoding: Decoding,
     prefix: str,
-    split: bool,
-    batch: int | None,
+    batch: int,
 ) -> list[Line]:
-    prepared, problems = [], []
-    for _, text in lines:
-        cut = [translator.source.sentence(one) for one in (sentences.split(text) if split else [text])]
-        cut = [one for one in cut if one.tokens]
-        why = [f"{shortened(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
-        prepared.append([] if why else cut)
-        problems.append(why[0] if why else "")
+    prepared = [cut for cut, _ in cuts]
     done: dict[tuple[int, int], Translation] = {}
     # a prefix begins a line, and so its first sentence
     for begun, first in ((prefix, True), ("", False)):
@@ -90,7 +95,7 @@ def _translated(
             done |= dict(zip(places, translated, strict=True))
     return [
         Line(number, text, joined(text, [done[n, m] for m in range(len(cut))], translator.config.target), problem)
-        for n, ((number, text), cut, problem) in enumerate(zip(lines, prepared, problems, strict=True))
+        for n, ((number, text), (cut, problem)) in enumerate(zip(lines, cuts, strict=True))
     ]
 
 
@@ -149,10 +154,11 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
+    source = _reopened(stream)
 
     def read() -> None:
         try:
-            for line in _decoded(getattr(stream, "buffer", stream), "standard input"):
+            for line in _decoded(source, "standard input"):
                 waiting.put(line)
             waiting.put(None)
         except BaseException as error:  # raised again where the lines are used
@@ -175,6 +181,17 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         if isinstance(item, BaseException):
             raise item
         over = item is None
+
+
+def _reopened(stream: IO[Any]) -> Iterable[bytes | str]:
+    """Return a file of its own for a stream that is one, else the stream.
+
+    At its end, as after Ctrl-C, Python closes sys.stdin, and aborts if a thread is still reading from it.
+    """
+    try:
+        return open(stream.fileno(), "rb", closefd=False)
+    except (AttributeError, OSError):  # such as text in memory
+        return stream
 
 
 def lines_of(path: Path) -> Iterator[str]:

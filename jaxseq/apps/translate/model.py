@@ -18,7 +18,8 @@ from jaxseq.apps import run_folder, text
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.reading import read_text
 from jaxseq.apps.text import EOS, UNK, Vocabulary
-from jaxseq.apps.translate.config import KIND, LONGEST, POSITIONS, TranslateConfig
+from jaxseq.apps.translate.batches import batches
+from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Preparation, Sentence, digest_of, preparations
 from jaxseq.apps.translate.decoding import USUAL, Decoding, Written, program
 from jaxseq.cells import gru
@@ -29,12 +30,6 @@ from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
 if TYPE_CHECKING:
     from jaxseq.study import Keep
 
-LENGTHS = (5, POSITIONS, 20, 40, 80, 160, LONGEST)
-"""Source lengths that programs are compiled for: a sentence is padded to the next, wherever it is translated."""
-BATCHES = (1, 8, 64)
-"""Batch sizes that programs are compiled for."""
-LONG, ROWS_OF_LONG = 80, 8
-"""Of sources beyond so many tokens, so many are translated at once: attention maps grow with the square."""
 SOURCE_VOCABULARY, TARGET_VOCABULARY = "source.vocab.json", "target.vocab.json"
 
 
@@ -88,13 +83,13 @@ class Translator(NamedTuple):
     ) -> list[Translation]:
         """Translate sentences, in batches of like length. A translation does not depend on the other sentences.
 
-        It has at most ``2 S + 10`` tokens, S being the length of its source padded to the next of `LENGTHS`.
+        It has at most ``2 S + 10`` tokens, S being the length of its source padded to the next of `batches.LENGTHS`.
 
         Args:
           sentences: one at least.
           decoding: beam search by default.
           prefix: target text that every translation begins with.
-          batch: sentences that are translated at once; by default as many as there are, up to 64.
+          batch: sentences that are translated at once; by default 1, 8 or 64, as there are.
 
         Raises:
           InputError: for an empty sentence, or one longer than the model can read; for a prefix with an unknown word;
@@ -117,14 +112,10 @@ class Translator(NamedTuple):
         begun = self._begun(prefix)
         rows = [self.source.numbers(sentence) for sentence in sentences]
         done: dict[int, Translation] = {}
-        for length, places in _by_length(rows).items():
-            most = BATCHES[-1] if length <= LONG else ROWS_OF_LONG
-            size = min(batch or next((n for n in BATCHES if n >= len(places)), most), most)
-            for start in range(0, len(places), size):
-                part = places[start : start + size]
-                written = self._batch([rows[i] for i in part], length, size, decoding, begun)
-                for b, i in enumerate(part):
-                    done[i] = self._translation(sentences[i], rows[i], written, b, decoding)
+        for one in batches([(len(row),) for row in rows], batch):
+            written = self._batch([rows[i] for i in one.filled], one.lengths[0], decoding, begun)
+            for b, i in enumerate(one.places):
+                done[i] = self._translation(sentences[i], rows[i], written, b, decoding)
         return [done[i] for i in range(len(rows))]
 
     def check_fit(self, sentences: Sequence[Sentence]) -> None:
@@ -158,21 +149,20 @@ class Translator(NamedTuple):
             )
         return self.target.numbers(sentence)[:-1]
 
-    def _batch(self, rows: list[list[int]], length: int, size: int, decoding: Decoding, begun: list[int]) -> Written:
-        """Return translations of rows of like length, on the host."""
+    def _batch(self, rows: list[list[int]], length: int, decoding: Decoding, begun: list[int]) -> Written:
+        """Return translations of rows that are padded to one length, on the host."""
         everyone = (self, *self.others)
         longest = min(one.config.most_target_tokens(length) for one in everyone)
         if len(begun) >= longest:
             raise InputError(f"--prefix has {len(begun)} tokens; a translation of this sentence has at most {longest}")
-        filled = rows + rows[-1:] * (size - len(rows))  # a row like another: it takes no more steps
         prefix = salts = None
         if begun:
-            prefix = np.full((longest, size), -1, np.int32)
+            prefix = np.full((longest, len(rows)), -1, np.int32)
             prefix[: len(begun)] = np.array(begun)[:, None]
         if decoding.sample:  # draws follow from the sentence, and not from its place
-            salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in filled], np.uint32)
+            salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in rows], np.uint32)
         run = program(tuple(one.model for one in everyone), dataclasses.replace(decoding, seed=0), longest)
-        source, seed = jnp.asarray(text.pad(filled, length)), np.uint32(decoding.seed)
+        source, seed = text.pad(rows, length), np.uint32(decoding.seed)
         return jax.device_get(run(tuple(one.params for one in everyone), source, prefix, salts, seed))
 
     def _translation(
@@ -224,19 +214,6 @@ class Translator(NamedTuple):
         _, seen = trace(cell, encoder, xs)
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*prepared.tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
-
-
-def _by_length(rows: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return which rows are padded to which of `LENGTHS`, each group in order of length: such end at like times."""
-    groups: dict[int, list[int]] = {}
-    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
-        groups.setdefault(padded_length(len(rows[i])), []).append(i)
-    return groups
-
-
-def padded_length(length: int) -> int:
-    """Return the length that a sequence is padded to: one of `LENGTHS`, or a multiple of the last."""
-    return next((n for n in LENGTHS if n >= length), -(-length // LENGTHS[-1]) * LENGTHS[-1])
 
 
 def shortened(written: str) -> str:

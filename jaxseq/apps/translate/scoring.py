@@ -13,8 +13,9 @@ import numpy as np
 
 from jaxseq.apps import text
 from jaxseq.apps.text import PAD, SOS
+from jaxseq.apps.translate.batches import batches
 from jaxseq.apps.translate.data import Pair
-from jaxseq.apps.translate.model import BATCHES, LONG, ROWS_OF_LONG, Translator, padded_length
+from jaxseq.apps.translate.model import Translator
 from jaxseq.decode import Scores, score
 from jaxseq.notation import Array, Params, widened
 from jaxseq.seq2seq import Seq2Seq
@@ -52,19 +53,14 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
     sources, targets = (
         [side.numbers(pair[n]) for pair in pairs] for n, side in enumerate((translator.source, translator.target))
     )
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, sizes in enumerate(zip(map(len, sources), map(len, targets), strict=True)):
-        groups.setdefault((padded_length(sizes[0]), padded_length(sizes[1])), []).append(i)
     done: dict[int, tuple[float, int]] = {}
-    for (S, T), places in groups.items():
-        size = BATCHES[-1] if max(S, T) <= LONG else ROWS_OF_LONG
-        for start in range(0, len(places), size):
-            part = places[start : start + size]
-            filled = part + part[-1:] * (size - len(part))
-            batch = (jnp.asarray(text.pad([side[i] for i in filled], n)) for side, n in ((sources, S), (targets, T)))
-            found = jax.device_get(run(tuple(one.params for one in everyone), *batch))
-            for i, total, length in zip(part, found.totals, found.lengths, strict=False):
-                done[i] = float(total), int(length)
+    for one in batches([*zip(map(len, sources), map(len, targets), strict=True)]):
+        batch = [
+            text.pad([side[i] for i in one.filled], n) for side, n in zip((sources, targets), one.lengths, strict=True)
+        ]
+        found = jax.device_get(run(tuple(each.params for each in everyone), *batch))
+        for i, log_prob, length in zip(one.places, found.totals, found.lengths, strict=False):
+            done[i] = float(log_prob), int(length)
     return [
         Score(source.written, target.written, *done[i], perplexity(*done[i]), translator.target.unknown(target))
         for i, (source, target) in enumerate(pairs)

@@ -20,8 +20,11 @@ from jaxseq.apps.translate.model import Translation, Translator, load, shortened
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
 from jaxseq.apps.translate.scoring import score_pairs, total
 from jaxseq.errors import InputError
+from jaxseq.train import Interrupted
 
 PROMPT = "> "
+NAMED = 50
+"""Unknown words that one message names at most; --json tells those of each line."""
 
 
 def translate(
@@ -74,7 +77,7 @@ def translate(
             if not translator.source.sentence(sentence).tokens:
                 raise InputError(f"sentence {number} ({shortened(sentence)}) is empty; give text to translate")
         done = translate_lines(translator, windows_of(text), decoding, prefix=prefix, split=split)
-        _finish(_printed(translator, done, how, as_list=True))
+        _finish(_printed(translator, done, how, set(), as_list=True))
         return
     if file is None and sys.stdin is not None and sys.stdin.isatty():
         _converse(_loaded(run, ensemble, cell), run, how, prefix, split)
@@ -85,9 +88,8 @@ def translate(
     elif sys.stdin is not None:  # not closed
         windows = windows_as_they_come(sys.stdin)
     translator = _loaded(run, ensemble, cell)
-    if not _finish(
-        _printed(translator, translate_lines(translator, windows, decoding, prefix=prefix, split=split), how)
-    ):
+    done = translate_lines(translator, windows, decoding, prefix=prefix, split=split)
+    if not _finish(_printed(translator, done, how, set())):
         raise InputError("there is no text to translate; give sentences as arguments, in --file, or on standard input")
 
 
@@ -178,14 +180,17 @@ def _loaded(run: Path, ensemble: Sequence[Path], cell: str | None) -> Translator
 
 
 def _printed(
-    translator: Translator, windows: Iterable[list[Line]], how: _How, as_list: bool = False
+    translator: Translator, windows: Iterable[list[Line]], how: _How, named: set[str], as_list: bool = False
 ) -> Iterator[list[Line]]:
-    """Print each window as it is translated, and yield it; with `as_list` and JSON, one list at the end."""
+    """Print each window as it is translated, and yield it; with `as_list` and JSON, one list at the end.
+
+    Unknown words are added to those that have been `named`.
+    """
     facts, pictures = [], how.attention is not None or how.gates is not None
     for window in windows:
+        for note in _notes(window, named):
+            print(f"jaxseq: {note}", file=sys.stderr)
         for line in window:
-            for note in _notes(line):
-                print(f"jaxseq: {note}", file=sys.stderr)
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
                 pictures = False
@@ -206,11 +211,15 @@ def _finish(windows: Iterable[list[Line]]) -> int:
 
     Raises:
       InputError: at the end, if some could not be translated.
+      Interrupted: after Ctrl-C; the windows before are printed.
     """
     count, failed = 0, []
-    for window in windows:
-        count += len(window)
-        failed += [line.number for line in window if line.problem]
+    try:
+        for window in windows:
+            count += len(window)
+            failed += [line.number for line in window if line.problem]
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_lines(count)} translated and written") from None
     if failed:
         which = ", ".join(map(str, failed[:5])) + ", …" * (len(failed) > 5)
         raise InputError(
@@ -220,8 +229,12 @@ def _finish(windows: Iterable[list[Line]]) -> int:
     return count
 
 
+def _lines(count: int) -> str:
+    return f"{count or 'no'} line{'s were' if count != 1 else ' was'}"
+
+
 def _converse(translator: Translator, run: Path, how: _How, prefix: str, split: bool) -> None:
-    """Translate what is typed, a line at a time, until Ctrl-D."""
+    """Translate each line that is typed, until Ctrl-D or Ctrl-C."""
     import contextlib
 
     with contextlib.suppress(ImportError):
@@ -233,22 +246,29 @@ def _converse(translator: Translator, run: Path, how: _How, prefix: str, split: 
         "Ctrl-D",
         file=sys.stderr,
     )
-    while True:
-        try:
+    named: set[str] = set()
+    try:
+        while True:
             line = input(PROMPT if sys.stdout.isatty() else "")
-        except EOFError:
-            print(file=sys.stderr)
-            return
-        done = translate_lines(translator, [[line]], how.decoding, prefix=prefix, split=split)
-        for _ in _printed(translator, done, how):
-            how = how._replace(attention=None, gates=None)  # of the first line
+            done = translate_lines(translator, [[line]], how.decoding, prefix=prefix, split=split)
+            for _ in _printed(translator, done, how, named):
+                how = how._replace(attention=None, gates=None)  # of the first line
+    except EOFError:
+        print(file=sys.stderr)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the prompt's line ends
+        raise
 
 
-def _notes(line: Line) -> list[str]:
-    if line.problem:
-        return [f"line {line.number}: {line.problem}"]
-    unknown = line.translation.unknown if line.translation else []
-    return [f"unknown, read as <unk>: {' '.join(unknown)} (in {line.text})"] if unknown else []
+def _notes(window: Sequence[Line], named: set[str]) -> list[str]:
+    """Return each line's problem, and the unknown words that have not been `named` before; they are from now on."""
+    notes = [f"line {line.number}: {line.problem}" for line in window if line.problem]
+    unknown = [word for line in window if line.translation for word in line.translation.unknown]
+    if new := [word for word in dict.fromkeys(unknown) if word not in named]:
+        named.update(new)
+        more = f", and {len(new) - NAMED} more" * (len(new) > NAMED)
+        notes.append(f"unknown, read as <unk>: {' '.join(new[:NAMED])}{more}")
+    return notes
 
 
 def _said(done: Translation | None, how: _How) -> str:

@@ -1,0 +1,66 @@
+"""Sequences of like length translated or scored together, in batches of few sizes: each size and length is a program.
+
+Which batch a sequence is in never changes its result. So both may be chosen for the time that compiling takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from jaxseq.apps.translate.config import LONGEST, POSITIONS
+
+LENGTHS = (5, POSITIONS, 20, 40, 80, 160, LONGEST)
+"""Lengths that programs are compiled for: a sequence is padded to the next, wherever it is translated."""
+BATCHES = (1, 8, 64)
+"""Batch sizes that programs are compiled for."""
+LONG, ROWS_OF_LONG = 80, 8
+"""Of sequences beyond so many tokens, so many are in a batch: attention maps grow with the square."""
+
+
+class Together(NamedTuple):
+    """The sequences of one batch.
+
+    Fields:
+      lengths: to which each side is padded.
+      places: of the sequences, among all.
+      filled: the same, the last one again until the batch has its size: a row like another takes no more steps.
+    """
+
+    lengths: tuple[int, ...]
+    places: list[int]
+    filled: list[int]
+
+
+def batches(lengths: Sequence[tuple[int, ...]], size: int | None = None) -> Iterator[Together]:
+    """Yield batches that hold all sequences once, those in each being padded to the same lengths.
+
+    Args:
+      lengths: of each sequence, or of both sides of each pair.
+      size: of every batch, but for long sequences; by default `size_for` as many as there are.
+
+    Example:
+      >>> for one in batches([(3,), (12,), (4,)]):
+      ...     print(one.lengths, one.places, len(one.filled))
+      (5,) [0, 2] 8
+      (20,) [1] 8
+    """
+    size = size or size_for(len(lengths))
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):  # in order: such end at like times
+        groups.setdefault(tuple(map(padded_length, lengths[place])), []).append(place)
+    for padded, group in groups.items():
+        rows = size if max(padded) <= LONG else min(size, ROWS_OF_LONG)
+        for start in range(0, len(group), rows):
+            places = group[start : start + rows]
+            yield Together(padded, places, places + places[-1:] * (rows - len(places)))
+
+
+def size_for(count: int) -> int:
+    """Return the smallest batch size that holds so many sequences, or the largest."""
+    return next((size for size in BATCHES if size >= count), BATCHES[-1])
+
+
+def padded_length(length: int) -> int:
+    """Return the length that a sequence is padded to: one of `LENGTHS`, or a multiple of the last."""
+    return next((n for n in LENGTHS if n >= length), -(-length // LENGTHS[-1]) * LENGTHS[-1])
