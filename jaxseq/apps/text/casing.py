@@ -14,7 +14,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _OPENING = "[\"'“‘„«(\\[¿¡ ]*"
 _SHORT = "|".join(sorted(ABBREVIATIONS))
 _BEGINNING = re.compile(
-    rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S*\.\S+)\.\s)\S*[.!?]+[\"'”’»)\]]* ){_OPENING}(?=[^\W\d_])"
+    rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S*\.\S+)\.\s)\S*[.!?]+[\"'”’»)\]]* )"
+    rf"{_OPENING}(?=[^\W\d_])"
 )
 """Ends before the first letter of a sentence: of the text, of speech, or after a mark that ends no abbreviation."""
 

@@ -1,7 +1,7 @@
 """How text is normalised before it is cut into tokens.
 
 `fold` keeps spelling, case and spaces: it makes one form of characters that look alike. `plain` returns the text by
-which sentences are compared, with small letters and punctuation set apart. `tutorial` is the rule of the PyTorch tutorial.
+which sentences are compared, in small letters and with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.
 """
 
 from __future__ import annotations
