@@ -15,12 +15,12 @@ import numpy as np
 
 from jaxseq.apps.text.normalising import NORMALISERS, plain, tutorial
 from jaxseq.apps.text.scripts import HAN as CJK
-from jaxseq.apps.text.tokenisers import chars, detokenise, words
+from jaxseq.apps.text.tokenisers import TOKENISERS, chars, detokenise, words
 from jaxseq.errors import InputError
 
 __all__ = [
-    "CJK", "EOS", "NORMALISERS", "PAD", "SOS", "SPECIALS", "UNK", "Bucket", "Vocabulary", "buckets", "chars",
-    "detokenise", "pad", "plain", "tutorial", "words",
+    "CJK", "EOS", "NORMALISERS", "PAD", "SOS", "SPECIALS", "TOKENISERS", "UNK", "Bucket", "Vocabulary", "buckets",
+    "chars", "detokenise", "pad", "plain", "tutorial", "words",
 ]  # fmt: skip
 
 PAD, SOS, EOS, UNK = range(4)

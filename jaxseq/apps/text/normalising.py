@@ -1,7 +1,7 @@
 """How text is normalised before it is cut into tokens.
 
 `fold` keeps spelling, case and spaces: it makes one form of characters that look alike. `plain` returns the text by
-which sentences are compared, in small letters and with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.
+which sentences are compared, in small letters, with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from jaxseq.apps.text.scripts import CJK_MARKS, HAN, KANA
+from jaxseq.apps.text.scripts import CJK_MARKS, HAN, JOINERS, KANA
 
 _PUNCTUATION = re.compile(r"\s*((?<!\d)[.,:]|[.,:](?!\d)|[!?;\"()。！？，、；：“”（）…])\s*")
 _SHAPES = re.compile(
@@ -50,6 +50,11 @@ def tutorial(sentence: str) -> str:
     decomposed = unicodedata.normalize("NFD", sentence.lower().strip())
     bare = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
     return re.sub(r"([.!?])", r" \1", bare)
+
+
+def without_joiners(sentence: str) -> str:
+    """Return a sentence without `JOINERS`, by whose presence sentences do not differ."""
+    return re.sub(f"[{JOINERS}]", "", sentence)
 
 
 NORMALISERS: dict[str, Callable[[str], str]] = {"plain": plain, "tutorial": tutorial}

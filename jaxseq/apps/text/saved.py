@@ -13,7 +13,7 @@ from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text.casing import Casing
 from jaxseq.apps.text.normalising import NORMALISERS
 from jaxseq.apps.text.subwords import Subwords, check_model
-from jaxseq.apps.text.tokenisers import CUTS, Chars, Simple, Tokeniser, Words
+from jaxseq.apps.text.tokenisers import TOKENISERS, Chars, Simple, Tokeniser, Words
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 
@@ -64,7 +64,7 @@ def _made(facts: dict[str, Any], model: Path) -> Tokeniser:
     for name, kind_of in fields.items():
         if type(given[name]) is not types[str(kind_of)]:
             raise TypeError(f"{name} is {given[name]!r}")
-    if given["case"] not in CASES or given.get("by", "words") not in CUTS:
+    if given["case"] not in CASES or given.get("by", "words") not in TOKENISERS:
         raise ValueError("an unknown case or cut")
     if given.get("normalise", "plain") not in NORMALISERS:
         raise ValueError("an unknown normaliser")

@@ -12,11 +12,12 @@ import dataclasses
 import functools
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from jaxseq.apps.extra import check_installed
-from jaxseq.apps.text.tokenisers import Tokeniser
+from jaxseq.apps.text.tokenisers import Tokeniser, pattern_of
 from jaxseq.errors import InputError
 
 SPACE = "▁"
@@ -45,8 +46,11 @@ class Subwords(Tokeniser):
         return super().normal(written).replace(SPACE, "_")
 
     def cut(self, written: str) -> list[str]:
-        """Return the pieces of a sentence; none before it has learnt."""
-        return _processor(self.model).encode(self.normal(written), out_type=str) if self.model else []
+        """Return the pieces of a sentence; before it has learnt, words and characters, by which its length is judged."""
+        text = self.normal(written)
+        return (
+            _processor(self.model).encode(text, out_type=str) if self.model else re.findall(pattern_of("chars"), text)
+        )
 
     def joining(self) -> Sequence[tuple[str, str]]:
         """Return the substitutions that make a sentence of pieces with spaces between them."""
@@ -60,7 +64,11 @@ class Subwords(Tokeniser):
         """
         sentences = list(sentences)
         made = super().learn(sentences)
-        return made if self.model else dataclasses.replace(made, model=_trained(self, sentences))
+        return made if self.model else dataclasses.replace(made, model=trained(self.size, map(self.normal, sentences)))
+
+    def unlearnt(self) -> Self:
+        """Return this tokeniser as it is before it has learnt its pieces."""
+        return dataclasses.replace(self, model=b"")
 
     def facts(self) -> dict[str, Any]:
         """Return what a run keeps of it, apart from the model."""
@@ -89,13 +97,17 @@ def _processor(model: bytes) -> Any:
     return sentencepiece.SentencePieceProcessor(model_proto=model)
 
 
-def _trained(tokeniser: Subwords, sentences: Sequence[str]) -> bytes:
-    """Return the model learnt from sentences."""
+def trained(size: int, texts: Iterable[str]) -> bytes:
+    """Return the model of at most `size` pieces that normalised sentences teach.
+
+    Raises:
+      InputError: as `Subwords.learn`.
+    """
     check_installed("--subwords", ["sentencepiece"])
     import sentencepiece
 
-    every = -(-len(sentences) // MOST_SENTENCES)
-    texts = [text for text in map(tokeniser.normal, sentences[::every]) if text]
+    texts = [text for text in texts if text]
+    texts = texts[:: -(-len(texts) // MOST_SENTENCES)] if texts else texts
     if not texts:
         raise InputError("--subwords: there is no text to learn pieces from")
     characters = len(set().union(*texts))
@@ -103,7 +115,7 @@ def _trained(tokeniser: Subwords, sentences: Sequence[str]) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=model, vocab_size=tokeniser.size, model_type="unigram",
+            sentence_iterator=iter(texts), model_writer=model, vocab_size=size, model_type="unigram",
             normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=coverage,
             # a small text has fewer pieces than asked for; special tokens are the vocabulary's, not the model's
             hard_vocab_limit=False, unk_id=0, bos_id=-1, eos_id=-1, pad_id=-1,
@@ -112,7 +124,7 @@ def _trained(tokeniser: Subwords, sentences: Sequence[str]) -> bytes:
         )  # fmt: skip
     except RuntimeError as error:
         raise InputError(
-            f"--subwords {tokeniser.size} is too small for this text, which has {characters} different characters, "
+            f"--subwords {size} is too small for this text, which has {characters} different characters, "
             f"each a piece; try --subwords {max(2 * characters, 1000)} ({str(error)[-120:].strip()})"
         ) from error
     return model.getvalue()

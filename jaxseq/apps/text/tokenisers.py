@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 from jaxseq.apps.sentences import space
 from jaxseq.apps.text.casing import AS_IT_IS, Casing
-from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings
+from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings, without_joiners
 from jaxseq.apps.text.scripts import CJK_MARKS, HAN, WITHOUT_SPACES, combining
 
 JOINED, SPACED = "￭", "￮"
@@ -50,7 +50,7 @@ def chars(sentence: str) -> list[str]:
     return _CHARS.findall(sentence)
 
 
-CUTS = {"words": words, "chars": chars}
+TOKENISERS = {"words": words, "chars": chars}
 """How `Simple` cuts, by name; each expects a normalised sentence."""
 
 
@@ -200,12 +200,12 @@ class Simple(Tokeniser):
     by: str = "words"
 
     def normal(self, written: str) -> str:
-        """Return a sentence normalised."""
-        return NORMALISERS[self.normalise](written)
+        """Return a sentence normalised, without `JOINERS`."""
+        return NORMALISERS[self.normalise](without_joiners(written))
 
     def cut(self, written: str) -> list[str]:
         """Return the tokens of a sentence."""
-        return CUTS[self.by](self.normal(written))
+        return TOKENISERS[self.by](self.normal(written))
 
     def joining(self) -> Sequence[tuple[str, str]]:
         """Return the substitutions that make a sentence of tokens with spaces between them."""

@@ -16,12 +16,13 @@ from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
+from jaxseq.apps.translate import preparation
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
-from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
+from jaxseq.apps.translate.model import Translator, best_params
+from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.apps.translate.token_losses import held_losses, token_losses
 from jaxseq.errors import InputError
-from jaxseq.files import write_atomic
 from jaxseq.notation import Array, Key, Params
 from jaxseq.seq2seq import Seq2Seq
 from jaxseq.train import Interrupted, Listener, Metrics, Record, Steps, TrainState, chunk, fit, optimizer
@@ -124,7 +125,7 @@ def train(
         config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
     check_seed(config.seed)
-    model, corpus = config.build(), prepare(config)
+    model, corpus = config.build(), prepare(config, _given(out, config) if resume else None)
     path = _resumed(out, config, corpus) if resume else _begun(out, config, corpus, overwrite)
     training, held = (
         numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
@@ -188,6 +189,12 @@ def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, tr
     return model.init(key, source, target, **sizes, counts=target_counts(training, target))
 
 
+def _given(out: Path | str, config: TranslateConfig) -> tuple[Preparation, Preparation] | None:
+    """Return how a run prepares sentences; None if it was stopped before it had learnt that."""
+    path = Path(out)
+    return preparation.load(path, config) if (path / run_folder.LAST).exists() else None
+
+
 def _begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
     """Make a run folder, with the vocabularies in it."""
     path = run_folder.create(out, KIND, config, overwrite=overwrite)
@@ -209,8 +216,7 @@ def _resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
 
 
 def _write_vocabularies(path: Path, corpus: Corpus) -> None:
-    write_atomic(path / SOURCE_VOCABULARY, corpus.source.vocabulary.to_json())
-    write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
+    preparation.save(path, corpus.source, corpus.target)
 
 
 def _started(path: Path, resume: bool, state: TrainState) -> tuple[TrainState, Record]:
