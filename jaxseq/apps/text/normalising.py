@@ -92,6 +92,6 @@ def foldings(language: str) -> list[tuple[str, str]]:
     if _CHINESE.match(language) or _JAPANESE.match(language):
         found.append((_BY_WIDE.pattern, ""))
     if _CHINESE.match(language):
-        found += [(rf"(?<=[{_BEFORE_WIDE}]){re.escape(chr(n))}{_NO_NAME * (n == ord('.'))}", wide)
+        found += [(rf"(?<=[{_BEFORE_WIDE}]){re.escape(chr(n))}{_NO_NAME * (n == ord('.'))}", chr(wide))
                   for n, wide in _FULL_WIDTH.items()]  # fmt: skip
     return found

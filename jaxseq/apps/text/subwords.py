@@ -46,11 +46,11 @@ class Subwords(Tokeniser):
         return super().normal(written).replace(SPACE, "_")
 
     def cut(self, written: str) -> list[str]:
-        """Return the pieces of a sentence; before it has learnt, words and characters, by which its length is judged."""
+        """Return the pieces of a sentence; before it has learnt, words and characters, which are counted instead."""
         text = self.normal(written)
-        return (
-            _processor(self.model).encode(text, out_type=str) if self.model else re.findall(pattern_of("chars"), text)
-        )
+        if not self.model:
+            return re.findall(pattern_of("chars"), text)
+        return _processor(self.model).encode(text, out_type=str)
 
     def joining(self) -> Sequence[tuple[str, str]]:
         """Return the substitutions that make a sentence of pieces with spaces between them."""

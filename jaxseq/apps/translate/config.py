@@ -48,8 +48,8 @@ class TranslateConfig:
     target_tokens: str = "words"
     """What a target token is."""
     subwords: int = 0
-    """Pieces of words, learnt from the training part, that are the tokens: at most so many, 0 for none. Of both languages,
-    or of those alone whose tokens are named subwords."""
+    """Pieces of words, learnt from the training part, that are the tokens: at most so many, 0 for none. Of both
+    languages, or only of one whose tokens are named subwords."""
     shared: bool = False
     """One vocabulary, and one set of pieces, for both languages."""
     case: Literal["lower", "keep", "restore"] = "restore"
@@ -190,12 +190,12 @@ class TranslateConfig:
             require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
         if self.tie == "all" and not self.shared:
             raise InputError(
-                "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for example "
-                "with --subwords 8000"
+                "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "
+                "example with --subwords 8000"
             )
         if self.shared and by[0] != by[1]:
             raise InputError(
-                f"--shared is one vocabulary, so tokens must be the same on both sides; got --source-tokens {by[0]} and "
+                f"--shared is one vocabulary, so tokens must be of one kind; got --source-tokens {by[0]} and "
                 f"--target-tokens {by[1]}. Add --subwords 8000, or name one for both"
             )
 

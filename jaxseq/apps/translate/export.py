@@ -26,9 +26,9 @@ from jax import export as exporting
 from jaxseq import __version__
 from jaxseq.apps import sentences
 from jaxseq.apps.text import CJK, EOS, PAD, SOS, UNK
-from jaxseq.apps.translate.data import Preparation
 from jaxseq.apps.translate.decoding import USUAL, Decoding, write
 from jaxseq.apps.translate.model import LENGTHS, Translator
+from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError, choose
 from jaxseq.files import cannot_write, write_atomic
 from jaxseq.notation import Array, Tree

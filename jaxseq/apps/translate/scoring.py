@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxseq.apps import text
 from jaxseq.apps.text import PAD, SOS
-from jaxseq.apps.translate.data import Pair
 from jaxseq.apps.translate.model import BATCHES, LONG, ROWS_OF_LONG, Translator, padded_length
+from jaxseq.apps.translate.preparation import Pair
 from jaxseq.decode import Scores, score
 from jaxseq.notation import Array, Params, widened
 from jaxseq.seq2seq import Seq2Seq
