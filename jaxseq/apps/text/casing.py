@@ -62,8 +62,8 @@ class Casing(NamedTuple):
 
 AS_IT_IS = Casing({}, False)
 """No capitals."""
-PATTERNS = (_WORD.pattern, _BEGINNING.pattern)
-"""The expressions that find words and the beginnings of sentences."""
+FIRST_LETTER = rf"^{_OPENING}[^\W\d_]"
+"""An expression for the beginning of a text up to its first letter."""
 
 
 def beginnings(text: str) -> list[int]:

@@ -55,10 +55,10 @@ def evaluate(
         scores, _ = measure(translators[0], data, examples=examples, scoring=scoring)
         show(Shown(scores._asdict(), said(scores), scores.notes), json)
     else:
-        show(_beside([str(run) for run in runs], translators, data, examples, scoring), json)
+        show(_compared([str(run) for run in runs], translators, data, examples, scoring), json)
 
 
-def _beside(
+def _compared(
     names: Sequence[str], translators: Sequence[Translator], data: str | None, examples: int, scoring: Scoring
 ) -> Shown:
     """Return the scores of several runs, and how each differs from the first."""
@@ -69,15 +69,17 @@ def _beside(
     for name, (where, _), pairs in zip(names, found, written, strict=True):
         if pairs != written[0]:
             raise InputError(
-                f"runs are compared on the same pairs; {names[0]} has those of {found[0][0]} ({len(written[0])}), {name} "
-                f"those of {where} ({len(pairs)}). Name a file that both can translate with --data"
+                f"runs are compared on the same pairs; {names[0]} has {len(written[0])} of {found[0][0]}, {name} has "
+                f"{len(pairs)} of {where}. Name a file for all with --data"
             )
     done = [
         evaluate_pairs(one, where, pairs, examples=examples, scoring=scoring)
         for one, (where, pairs) in zip(translators, found, strict=True)
     ]
     metrics, notes = scoring.metrics_for(translators[0].config.target)
-    systems = [(name, [one.text for one in texts]) for name, (_, texts) in zip(names, done, strict=True)]
+    systems: list[tuple[str, Sequence[str]]] = [
+        (name, [one.text for one in texts]) for name, (_, texts) in zip(names, done, strict=True)
+    ]
     rows = paired(metrics, systems, [target for _, target in written[0]])
     facts: dict[str, Any] = {
         "data": found[0][0], "pairs": len(written[0]),

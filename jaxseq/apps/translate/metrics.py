@@ -122,7 +122,7 @@ class Compared(NamedTuple):
 
 
 def paired(
-    metrics: Mapping[str, Any], systems: Sequence[tuple[str, Sequence[str]]], references: Sequence[str]
+    metrics: Mapping[str, Any], systems: list[tuple[str, Sequence[str]]], references: Sequence[str]
 ) -> list[Compared]:
     """Return sacrebleu's paired bootstrap test of systems, given as name and translations, against the first of them.
 
@@ -130,13 +130,13 @@ def paired(
     """
     from sacrebleu.significance import PairedTest
 
-    named, found = [(name, list(texts)) for name, texts in systems], []
+    found = []
     for metric, one in metrics.items():
-        signatures, table = PairedTest(named, {metric: one}, [list(references)], "bs", SAMPLES)()
+        signatures, table = PairedTest(systems, {metric: one}, [references], "bs", SAMPLES)()
         # a column of names, and one for the metric
-        rows = next(values for name, values in table.items() if name != "System")
+        rows: Any = next(values for name, values in table.items() if name != "System")
         signature = str(next(iter(signatures.values())))
-        for (name, _), row in zip(named, rows, strict=True):
+        for (name, _), row in zip(systems, rows, strict=True):
             p_value = None if row.p_value is None else float(row.p_value)
             found.append(Compared(name, metric, float(row.score), float(row.mean), float(row.ci), p_value, signature))
     return found
