@@ -23,7 +23,14 @@ import jaxseq
 from jaxseq import InputError, checkpoint, cli, decode, shipped
 from jaxseq.apps import run_folder
 from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
-from jaxseq.apps.translate import decoding as deciding, export as exported, lines as reading, model as translating
+from jaxseq.apps.text.tokenisers import Simple
+from jaxseq.apps.translate import (
+    decoding as deciding,
+    export as exported,
+    lines as reading,
+    model as translating,
+    preparation,
+)
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import digest_of, preparations
 from jaxseq.apps.translate.decoding import Decoding
@@ -58,8 +65,7 @@ def ours(in_every_thread_of_a_module):
 def run(ours, tmp_path_factory):
     """The same as a run folder, runs/translate in a folder of its own."""
     path = run_folder.create(tmp_path_factory.mktemp("run") / "runs" / "translate", KIND, ours.config)
-    for name, side in ((translating.SOURCE_VOCABULARY, ours.source), (translating.TARGET_VOCABULARY, ours.target)):
-        (path / name).write_text(side.vocabulary.to_json(), encoding="utf-8")
+    preparation.save(path, ours.source, ours.target)
     words = digest_of(ours.source.vocabulary, ours.target.vocabulary)
     checkpoint.save(path / run_folder.MODEL, ours.params, step=1, vocabularies=words)
     return path
@@ -338,9 +344,10 @@ def test_the_tokens_of_an_export_are_those_of_the_tokenisers():
     text = shipped.find("zh-en-held-out").read_text(encoding="utf-8")
     for cut, side in (("words", 0), ("chars", 1), ("chars", 0)):
         prepared = preparations(TranslateConfig(source_tokens=cut))[0]
-        for line in text.splitlines():
-            sentence = line.split("\t")[side]
-            assert re.findall(exported.PATTERNS[cut], sentence.lower()) == prepared.sentence(sentence).tokens
+        for one in (prepared, prepared._replace(tokeniser=Simple("zh", by=cut))):
+            for line in text.splitlines():
+                sentence = line.split("\t")[side]
+                assert re.findall(one.tokeniser.pattern(), sentence.lower()) == one.sentence(sentence).tokens
 
 
 def test_the_guides_code_runs(run, monkeypatch, capsys):
