@@ -143,6 +143,12 @@ def test_tokens_without_marks_are_joined_by_the_rule(tokens, sentence):
     assert detokenise(tokens.split()) == sentence
 
 
+def test_chinese_is_shown_with_full_width_punctuation():
+    for tokeniser in (Chars("zh"), Simple("zh", by="chars"), Simple("zh", normalise="tutorial"), Subwords("zh")):
+        assert tokeniser.join(["我", "很", "好", "!"]) == "我很好！", tokeniser
+    assert Chars("en").join(["好", "!"]) == "好!"
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [

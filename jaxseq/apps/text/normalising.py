@@ -79,11 +79,22 @@ def fold(sentence: str, language: str = "") -> str:
     )
     folded = _APOSTROPHE.sub("'", " ".join(composed.split()))
     if _CHINESE.match(language):
-        folded = _BY_WIDE.sub("", folded)
-        folded = _NARROW.sub(lambda match: match[0].translate(_FULL_WIDTH), folded)
+        folded = widened(_BY_WIDE.sub("", folded), language)
     if _CHINESE.match(language) or _JAPANESE.match(language):
         folded = _BY_WIDE.sub("", folded)
     return folded
+
+
+def widened(text: str, language: str) -> str:
+    """Return a text with full-width punctuation after Chinese characters, if its language is Chinese.
+
+    Example:
+      >>> widened("好!", "zh"), widened("好!", "en")
+      ('好！', '好!')
+    """
+    if not _CHINESE.match(language):
+        return text
+    return _NARROW.sub(lambda match: match[0].translate(_FULL_WIDTH), text)
 
 
 def foldings(language: str) -> list[tuple[str, str]]:
@@ -91,7 +102,12 @@ def foldings(language: str) -> list[tuple[str, str]]:
     found = [(_APOSTROPHE.pattern, "'")]
     if _CHINESE.match(language) or _JAPANESE.match(language):
         found.append((_BY_WIDE.pattern, ""))
-    if _CHINESE.match(language):
-        found += [(rf"(?<=[{_BEFORE_WIDE}]){re.escape(chr(n))}{_NO_NAME * (n == ord('.'))}", chr(wide))
-                  for n, wide in _FULL_WIDTH.items()]  # fmt: skip
-    return found
+    return found + widenings(language)
+
+
+def widenings(language: str) -> list[tuple[str, str]]:
+    """Return substitutions that do what `widened` does with a single mark."""
+    if not _CHINESE.match(language):
+        return []
+    after = rf"(?<=[{_BEFORE_WIDE}])"
+    return [(after + re.escape(chr(n)) + _NO_NAME * (n == ord(".")), chr(wide)) for n, wide in _FULL_WIDTH.items()]

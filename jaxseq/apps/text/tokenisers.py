@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 from jaxseq.apps.sentences import space
 from jaxseq.apps.text.casing import AS_IT_IS, Casing
-from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings, without_joiners
+from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings, widened, without_joiners
 from jaxseq.apps.text.scripts import CJK_MARKS, HAN, WITHOUT_SPACES, combining
 
 JOINED, SPACED = "￭", "￮"
@@ -163,7 +163,7 @@ class Tokeniser:
 
     def join(self, tokens: Sequence[str]) -> str:
         """Return the sentence that tokens spell."""
-        text = substituted(" ".join(tokens), self.joining())
+        text = widened(substituted(" ".join(tokens), self.joining()), self.language)
         return self.casing.restored(text) if self.case == "restore" else text
 
     def finding(self) -> Sequence[tuple[str, str]]:

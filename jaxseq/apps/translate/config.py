@@ -58,7 +58,7 @@ class TranslateConfig:
     prefix_filter: bool = False
     """Keep only the tutorial's pairs: under 10 words, English beginning with i am, he is and so on."""
     max_tokens: int = 40
-    """Pairs with a longer side are left out, and counted."""
+    """Pairs with a longer side are left out, and counted; with subwords their words and characters count."""
     min_count: int = 1
     """Tokens rarer than this in the training part become UNK."""
     validation: float = 0.05

@@ -19,7 +19,8 @@ TITLES = {"bleu": "BLEU", "bleu_cased": "BLEU, cased", "chrf": "chrF", "ter": "T
 
 
 def evaluate(
-    runs: Positional[tuple[Path, ...]],
+    run: Positional[Path],
+    others: Positional[tuple[Path, ...]] = (),
     data: str | None = None,
     scoring: OmitArgPrefixes[Scoring] = USUAL,
     examples: int = 10,
@@ -38,7 +39,8 @@ def evaluate(
     Example: jaxseq evaluate runs/translate runs/second --data test.tsv
 
     Args:
-      runs: Run folders of trained translators.
+      run: Run folder of a trained translator.
+      others: Run folders of translators to compare it with.
       data: Pairs to measure on; by default those held out of training.
       scoring: Settings.
       examples: How many random examples to show.
@@ -47,15 +49,14 @@ def evaluate(
     """
     if examples < 0:
         raise InputError(f"--examples must be at least 0; got {examples}")
-    if not runs:
-        raise InputError("evaluate needs a run, such as runs/translate")
     scoring.check()
-    translators = [load(run, cell) for run in runs]
+    runs = (run, *others)
+    translators = [load(path, cell) for path in runs]
     if len(translators) == 1:
         scores, _ = measure(translators[0], data, examples=examples, scoring=scoring)
         show(Shown(scores._asdict(), said(scores), scores.notes), json)
     else:
-        show(_compared([str(run) for run in runs], translators, data, examples, scoring), json)
+        show(_compared([str(path) for path in runs], translators, data, examples, scoring), json)
 
 
 def _compared(

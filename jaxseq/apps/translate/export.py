@@ -27,6 +27,7 @@ from jax import export as exporting
 from jaxseq import __version__
 from jaxseq.apps.text import EOS, PAD, SOS, UNK
 from jaxseq.apps.text.casing import FIRST_LETTER
+from jaxseq.apps.text.normalising import widenings
 from jaxseq.apps.text.saved import model_file
 from jaxseq.apps.text.subwords import Subwords
 from jaxseq.apps.translate.decoding import USUAL, Decoding, write
@@ -178,7 +179,7 @@ def _of(preparation: Preparation, language: str, normalise: str) -> dict[str, An
     return {
         "language": language, "normalise": normalise, "cut": tokeniser.kind, "lower": tokeniser.case != "keep",
         "replace": [(r"^\s+|\s+$", ""), (r"\s+", " "), *tokeniser.finding()], "pattern": tokeniser.pattern(),
-        "subwords": model_file("source") if isinstance(tokeniser, Subwords) else "", "join": tokeniser.joining(),
+        "subwords": model_file("source") if isinstance(tokeniser, Subwords) else "", "join": [*tokeniser.joining(), *widenings(tokeniser.language)],
         "capitals": tokeniser.casing.words if of_words else {},
         "beginning": FIRST_LETTER if restores and tokeniser.casing.begins else NOTHING,
         "tokens": list(preparation.vocabulary.tokens),
