@@ -179,7 +179,8 @@ def _of(preparation: Preparation, language: str, normalise: str) -> dict[str, An
     return {
         "language": language, "normalise": normalise, "cut": tokeniser.kind, "lower": tokeniser.case != "keep",
         "replace": [(r"^\s+|\s+$", ""), (r"\s+", " "), *tokeniser.finding()], "pattern": tokeniser.pattern(),
-        "subwords": model_file("source") if isinstance(tokeniser, Subwords) else "", "join": [*tokeniser.joining(), *widenings(tokeniser.language)],
+        "subwords": model_file("source") if isinstance(tokeniser, Subwords) else "",
+        "join": [*tokeniser.joining(), *widenings(tokeniser.language)],
         "capitals": tokeniser.casing.words if of_words else {},
         "beginning": FIRST_LETTER if restores and tokeniser.casing.begins else NOTHING,
         "tokens": list(preparation.vocabulary.tokens),
@@ -200,7 +201,7 @@ def _readme(facts: dict[str, Any]) -> str:
 
 | file | contents |
 |---|---|
-| `model.json` | vocabularies; how text is cut into tokens (`replace`, `pattern` or `subwords`) and joined; special tokens |
+| `model.json` | vocabularies; how text is cut (`replace`, `pattern` or `subwords`) and joined; special tokens |
 | `weights.npz` | the parameters, in the order in which the programs take them |
 | `greedy.bin` | encoder and greedy decoding |{beam}
 | `translate.py` | a program that runs them; a simple one, which you may change |
