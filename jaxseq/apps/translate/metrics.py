@@ -136,7 +136,9 @@ def paired(
         # a column of names, and one for the metric
         rows: Any = next(values for name, values in table.items() if name != "System")
         signature = str(next(iter(signatures.values())))
-        for (name, _), row in zip(systems, rows, strict=True):
+        for (name, texts), row in zip(systems, rows, strict=True):
             p_value = None if row.p_value is None else float(row.p_value)
+            if p_value is not None and list(texts) == list(systems[0][1]):
+                p_value = 1.0  # sacrebleu counts larger differences only, and has 1 / (samples + 1) where all are 0
             found.append(Compared(name, metric, float(row.score), float(row.mean), float(row.ci), p_value, signature))
     return found
