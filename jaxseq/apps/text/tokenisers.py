@@ -5,9 +5,8 @@ or between Chinese characters, one between words. Where a sentence differs from 
 so, `JOINED` or `SPACED`. Joining is therefore exact, and ordinary text has no such tokens:
 
     He said: "Well-known?" (www.a.org)   he said : " well-known ? " ( www.a.org )
-    3.50 / 4                             3.50 / 4
-    3.50/ 4                              3.50/ 4
     end.Next                             end . ￭ next
+    so , it is                           so ￮ , it is
 """
 
 from __future__ import annotations
