@@ -52,13 +52,13 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     from jaxseq.apps.experiment import experiment
     from jaxseq.apps.forecast import command as forecasting
     from jaxseq.apps.study import command as studying
-    from jaxseq.apps.translate import command as translation, translate_command as using
+    from jaxseq.apps.translate import command as translation, evaluate_command as measuring, translate_command as using
 
     choose("preset", preset, dict.fromkeys([*translation.PRESETS, *forecasting.PRESETS]))
     return {
         "train": _with_preset(translation.train, translation.PRESETS, preset),
         "translate": using.translate,
-        "evaluate": translation.evaluate,
+        "evaluate": measuring.evaluate,
         "score": using.score,
         "export": using.export,
         "forecast": forecasting.command(preset),

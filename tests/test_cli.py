@@ -66,7 +66,7 @@ def test_train_leaves_a_complete_run(trained, folder):
     names = {path.name for path in trained.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl", "source.vocab.json",
-        "target.vocab.json", "loss.png", "attention.png", "README.md",
+        "target.vocab.json", "tokenisers.json", "loss.png", "attention.png", "README.md",
     }  # fmt: skip
     assert [r.step for r in run_folder.metrics(trained)] == [20, 40, 60]
     shown = (folder / "stdout.txt").read_text()

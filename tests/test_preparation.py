@@ -6,13 +6,16 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import sacrebleu
 
-from jaxseq import checkpoint
+from jaxseq import InputError, checkpoint
 from jaxseq.apps import datasets, pairs, text
-from jaxseq.apps.text import EOS, UNK, Vocabulary
-from jaxseq.apps.translate import data, model, train
+from jaxseq.apps.text import EOS, UNK, Vocabulary, subwords
+from jaxseq.apps.text.tokenisers import JOINED, Words
+from jaxseq.apps.translate import data, model, preparation, train
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.evaluate import evaluate
+from jaxseq.apps.translate.metrics import Scoring
 
 SUBJECTS, VERBS, THINGS = (
     {"我": "I", "你": "you"},
@@ -47,9 +50,9 @@ def calls(monkeypatch):
 
         return call
 
-    for table, name in ((text.TOKENISERS, "cut"), (text.NORMALISERS, "normalise")):
-        for key, function in list(table.items()):
-            monkeypatch.setitem(table, key, counting(name, function))
+    for key, function in list(text.NORMALISERS.items()):
+        monkeypatch.setitem(text.NORMALISERS, key, counting("normalise", function))
+    monkeypatch.setattr(Words, "cut", counting("cut", Words.cut))
     monkeypatch.setattr(pairs, "read_text", counting("read", pairs.read_text))
     monkeypatch.setattr(checkpoint, "load", counting("load", checkpoint.load))
     return counted
@@ -114,3 +117,96 @@ def test_the_tutorials_filter_is_said_and_counted(tmp_path):
     corpus = data.prepare(config)
     assert corpus.notes == ["1 of 3 pairs do not pass the tutorial's filter"]
     assert [target.tokens for _, target in corpus.train] == [["i", "am", "here", "."], ["you", "are", "it", "."]]
+
+
+def test_a_mark_of_spaces_that_the_vocabulary_lacks_is_left_out():
+    _, target = data.preparations(TranslateConfig(), target=Vocabulary(["a", ".", "b"]))
+    read = target.sentence("A.B c")
+    assert read.tokens == ["a", ".", JOINED, "b", "c"]
+    assert target.numbers(read) == [4, 5, 6, UNK, EOS] and target.unknown(read) == ["c"]
+    known = target._replace(vocabulary=Vocabulary(["a", ".", "b", JOINED]))
+    assert known.numbers(read) == [4, 5, 7, 6, UNK, EOS]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tie": "all"}, "--tie all has one embedding for both languages, so they need one vocabulary; add --shared"),
+        ({"shared": True}, "--shared is one vocabulary, so tokens must be of one kind; got --source-tokens chars"),
+        ({"target_tokens": "subwords"}, "tokens that are subwords need their number; add --subwords 8000"),
+        ({"subwords": 9}, "--subwords must be 0, or at least 32; got 9"),
+        ({"subwords": 99, "normalise": "tutorial"}, "--subwords must be 0 with --normalise tutorial"),
+        ({"case": "keep", "normalise": "tutorial"}, "--case must be lower or restore with --normalise tutorial"),
+        ({"source_tokens": "letters"}, "unknown source tokens 'letters'"),
+    ],
+)
+def test_settings_of_text_that_cannot_be_used(settings, said):
+    with pytest.raises(InputError, match=said):
+        TranslateConfig(**settings).check()
+
+
+def test_which_side_has_subwords():
+    both, one = TranslateConfig(subwords=99), TranslateConfig(subwords=99, target_tokens="subwords")
+    assert [both.tokens_of(side) for side in ("source", "target")] == ["subwords", "subwords"]
+    assert [one.tokens_of(side) for side in ("source", "target")] == ["chars", "subwords"]
+
+
+@pytest.mark.usefixtures("in_every_thread")
+@pytest.mark.parametrize("settings", [{"subwords": 60}, {"subwords": 60, "shared": True, "tie": "all"}])
+def test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run(config, settings, tmp_path, monkeypatch):
+    settings = dataclasses.replace(config, max_tokens=5, **settings)
+    trained = train.train(settings, tmp_path / "run")
+    source, target = trained.translator.source, trained.translator.target
+    assert (source.vocabulary is target.vocabulary) == settings.shared
+    assert (source.tokeniser.model == target.tokeniser.model) == settings.shared
+    for n, side in enumerate((source, target)):
+        texts = [side.tokeniser.normal(pair[n].written) for pair in trained.corpus.train]
+        other = [target.tokeniser.normal(pair[1].written) for pair in trained.corpus.train] if settings.shared else []
+        if not settings.shared or n == 0:
+            assert side.tokeniser.model == subwords.trained(60, texts + other)
+        assert all(side.join(pair[n].tokens) for pair in (*trained.corpus.train, *trained.corpus.validation))
+        assert not any(side.unknown(pair[n]) for pair in trained.corpus.train)
+    for module in (subwords, preparation):
+        monkeypatch.setattr(module, "trained", None)  # a run has learnt
+    loaded = model.load(tmp_path / "run")
+    assert loaded.source.same(source) and loaded.target.same(target)
+    again = train.train(settings, tmp_path / "run", resume=True)
+    assert (again.corpus.train, again.corpus.validation) == (trained.corpus.train, trained.corpus.validation)
+    scores, _ = evaluate(loaded)
+    assert scores == evaluate(trained.translator, corpus=trained.corpus)[0]
+    assert model.together([loaded, trained.translator]).others
+    other = target._replace(tokeniser=dataclasses.replace(target.tokeniser, case="lower"))
+    with pytest.raises(InputError, match="an ensemble needs runs with the same vocabularies"):
+        model.together([loaded, loaded._replace(target=other)])
+
+
+@pytest.mark.usefixtures("in_every_thread")
+def test_scores_are_those_of_text_as_it_was_written(config, tmp_path, monkeypatch):
+    """References keep their case, spaces and quotes, also those of the pairs held back."""
+    path = tmp_path / "odd.tsv"
+    path.write_text("".join(f"{a.upper()}  “ok”\t{b}\n" for a, b in PAIRS), encoding="utf-8")
+    settings = dataclasses.replace(config, data=str(path))
+    trained = train.train(settings, tmp_path / "run")
+    scores, shown = evaluate(trained.translator, corpus=trained.corpus)
+    references = [reference for _, reference, _ in scores.examples]
+    assert all(reference.endswith(".  “ok”") and reference.upper()[:-4] == reference[:-4] for reference in references)
+    hypotheses = [one.text for one in shown]
+    for name, lower in (("bleu", True), ("bleu_cased", False)):
+        want = sacrebleu.corpus_bleu(hypotheses, [references], lowercase=lower).score
+        assert getattr(scores, name) == pytest.approx(want)
+    assert "case:lc" in scores.bleu_signature and "case:mixed" in scores.bleu_cased_signature
+    assert scores.ter is None and scores.notes == []
+    all_of_them, _ = evaluate(trained.translator, corpus=trained.corpus, scoring=Scoring(("ter",), ""))
+    assert all_of_them.bleu is None and all_of_them.ter == pytest.approx(
+        sacrebleu.corpus_ter(hypotheses, [references]).score
+    )
+
+
+def test_a_run_of_an_earlier_version_prepares_sentences_as_it_did(tmp_path):
+    """It has vocabularies and no tokenisers."""
+    for name in (preparation.SOURCE_VOCABULARY, preparation.TARGET_VOCABULARY):
+        (tmp_path / name).write_text(Vocabulary(["a", "."]).to_json(), encoding="utf-8")
+    source, target = preparation.load(tmp_path, TranslateConfig())
+    assert target.sentence("E.g. A.B").tokens == ["e", ".", "g", ".", "a", ".", "b"]
+    assert source.sentence("これは我。").tokens == ["これは", "我", "。"]
+    assert target.join(["i", "am", "here", ".", "he", "said", ":", '"', "no", '"']) == 'i am here. he said: "no"'

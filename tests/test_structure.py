@@ -167,7 +167,7 @@ EXAMPLES = [
     "study.keep_of", "study.half_life", "study.survival", "study.gates_of", "study.ledger", "study.saturation",
     "study.entropy", "study.decompose", "study.explain", "precision.mixed",
     "order.chunks", "order.chunk_length", "testing.check_cell", "apps.text.plain", "apps.text.tutorial",
-    "apps.text.words", "apps.text.chars", "apps.text.detokenise",
+    "apps.text.words", "apps.text.chars", "apps.text.detokenise", "apps.text.normalising.fold",
     "apps.forecast.simple.seasonal_naive", "apps.forecast.simple.filled", "train.optimizer", "checkpoint.save",
     "devices.Devices",
 ]  # fmt: skip

@@ -26,12 +26,16 @@ import jaxseq
 from jaxseq import InputError, checkpoint, cli, decode, files, shipped
 from jaxseq.apps import run_folder
 from jaxseq.apps.text import EOS, PAD, SOS, UNK, Vocabulary
+from jaxseq.apps.text.casing import Casing
+from jaxseq.apps.text.tokenisers import Simple
 from jaxseq.apps.translate import (
     batches,
     decoding as deciding,
+    evaluate_command as measuring,
     export as exported,
     lines as reading,
     model as translating,
+    preparation,
     translate_command as using,
 )
 from jaxseq.apps.translate.config import KIND, TranslateConfig
@@ -68,8 +72,7 @@ def ours(in_every_thread_of_a_module):
 def run(ours, tmp_path_factory):
     """The same as a run folder, runs/translate in a folder of its own."""
     path = run_folder.create(tmp_path_factory.mktemp("run") / "runs" / "translate", KIND, ours.config)
-    for name, side in ((translating.SOURCE_VOCABULARY, ours.source), (translating.TARGET_VOCABULARY, ours.target)):
-        (path / name).write_text(side.vocabulary.to_json(), encoding="utf-8")
+    preparation.save(path, ours.source, ours.target)
     words = digest_of(ours.source.vocabulary, ours.target.vocabulary)
     checkpoint.save(path / run_folder.MODEL, ours.params, step=1, vocabularies=words)
     return path
@@ -467,9 +470,10 @@ def test_the_tokens_of_an_export_are_those_of_the_tokenisers():
     text = shipped.find("zh-en-held-out").read_text(encoding="utf-8")
     for cut, side in (("words", 0), ("chars", 1), ("chars", 0)):
         prepared = preparations(TranslateConfig(source_tokens=cut))[0]
-        for line in text.splitlines():
-            sentence = line.split("\t")[side]
-            assert re.findall(exported.PATTERNS[cut], sentence.lower()) == prepared.sentence(sentence).tokens
+        for one in (prepared, prepared._replace(tokeniser=Simple("zh", by=cut))):
+            for line in text.splitlines():
+                sentence = line.split("\t")[side]
+                assert re.findall(one.tokeniser.pattern(), sentence.lower()) == one.sentence(sentence).tokens
 
 
 def test_the_guides_code_runs(run, monkeypatch, capsys):
@@ -477,3 +481,60 @@ def test_the_guides_code_runs(run, monkeypatch, capsys):
     first, client = run_readme.blocks(GUIDE.read_text(encoding="utf-8"), "python")
     exec(first, {})
     assert len(capsys.readouterr().out.splitlines()) == 2 and "deserialize" in client
+
+
+@pytest.fixture(scope="module")
+def second(ours, tmp_path_factory):
+    """A run with other weights, and capitals."""
+    path = run_folder.create(tmp_path_factory.mktemp("second") / "run", KIND, ours.config)
+    casing = Casing({"you": "You"}, True)
+    target = ours.target._replace(tokeniser=dataclasses.replace(ours.target.tokeniser, case="restore", casing=casing))
+    preparation.save(path, ours.source, target)
+    params = translator(seed=1, eos=4.0).params
+    words = digest_of(ours.source.vocabulary, ours.target.vocabulary)
+    checkpoint.save(path / run_folder.MODEL, params, step=1, vocabularies=words)
+    return path
+
+
+def test_runs_are_compared_on_the_same_pairs(run, second, capsys, tmp_path):
+    lines = "".join(f"{target.capitalize()}\t{source}\n" for source, target in PAIRS)
+    (tmp_path / "pairs.tsv").write_text(lines, encoding="utf-8")
+    args = ["evaluate", run, second, "--data", tmp_path / "pairs.tsv", "--metrics", "bleu", "ter"]
+    facts = json.loads(written(capsys, *args, "--json").out)
+    assert [one["run"] for one in facts["systems"]] == [str(run), str(second)] and facts["pairs"] == 3
+    for n, path in enumerate((run, second)):
+        (alone,) = (json.loads(written(capsys, "evaluate", path, *args[3:], "--json").out),)
+        assert {"run": str(path), **alone} == facts["systems"][n]
+        for row in facts["paired"]:
+            if row["system"] == str(path):
+                assert row["score"] == pytest.approx(alone[row["metric"]])
+    assert [row["metric"] for row in facts["paired"]] == ["bleu"] * 2 + ["bleu_cased"] * 2 + ["ter"] * 2
+    assert [row["p_value"] is None for row in facts["paired"]] == [True, False] * 3
+    out = written(capsys, *args).out
+    assert re.search(rf"BLEU, cased +{re.escape(str(second))} +[\d.]+ +\([\d.]+ ± [\d.]+\)  p = [\d.]+", out)
+    assert "case:mixed" in out and "tok:13a" in out and "chrF" not in out
+    assert "is given twice" in written(capsys, "evaluate", run, run, status=cli.FAILED).err
+    err = written(capsys, *args[:5], "--metrics", "rouge", status=cli.FAILED).err
+    assert "unknown metric 'rouge'" in err
+
+
+def test_runs_with_other_pairs_are_not_compared(run, ours, second, capsys, tmp_path, monkeypatch):
+    pairs = [(ours.source.sentence(a), ours.target.sentence(b)) for a, b in PAIRS]
+    given = iter([("one file", pairs), ("another", pairs[:2])])
+    monkeypatch.setattr(measuring, "pairs_for", lambda *_: next(given))
+    err = written(capsys, "evaluate", run, second, status=cli.FAILED).err
+    assert "runs are compared on the same pairs" in err and f"{run} has 3 of one file, {second} has 2 of another" in err
+
+
+def test_an_export_restores_capitals_and_reads_punctuation_as_we_do(second, tmp_path):
+    """With the guide's program in this process; one beginning, since it knows no other."""
+    other, folder = translating.load(second), tmp_path / "model"
+    sentences = ["我看鱼!", "我看鱼！", "你听 狗"]
+    exported.export(other, folder, GREEDY, platforms=("cpu",))
+    code = exported.client().partition('print("')[0]
+    names = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["translate.py", str(folder)])
+        exec(code, names)
+    got, want = list(names["translate"](sentences)), [one.text for one in other.translate(sentences, GREEDY)]
+    assert got == want and got[0] == got[1] and any(text[:1].isupper() for text in got)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from jaxseq.errors import InputError
 
-INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
-"""Zero-width characters and the byte order mark, found in the wild and never meant."""
+_JOINING = "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
+INVISIBLE = re.compile(f"[\u200b\u2060\ufeff]|(?<![{_JOINING}])[\u200c\u200d]")
+"""Zero-width characters and the byte order mark, found in the wild and never meant. Joiners are spelling and stay after
+Arabic, Indic, South East Asian and Mongolian letters, and within emoji."""
 
 
 def read_bytes(path: Path | str, expected: str = "a file") -> bytes:

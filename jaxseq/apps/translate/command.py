@@ -1,4 +1,4 @@
-"""The commands `jaxseq train` and `evaluate`: their options, and what they print."""
+"""The command `jaxseq train`: its options, and what it prints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
@@ -16,7 +16,8 @@ from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate import train as training
 from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
 from jaxseq.apps.translate.evaluate import Evaluation, evaluate as measure
-from jaxseq.apps.translate.model import Translation, load
+from jaxseq.apps.translate.evaluate_command import said
+from jaxseq.apps.translate.model import Translation
 from jaxseq.apps.translate.pictures import draw_attention
 from jaxseq.apps.translate.train import Trained
 from jaxseq.errors import InputError, choose
@@ -66,26 +67,6 @@ def train(
         show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
-def evaluate(
-    run: Positional[Path], data: str | None = None, examples: int = 10, cell: str | None = None, json: bool = False
-) -> None:
-    """Measure a translator: BLEU, chrF, exact match, loss, and random examples (> source, = reference, < ours).
-
-    Example: jaxseq evaluate runs/translate
-
-    Args:
-      run: Run folder of a trained translator.
-      data: Pairs to measure on; by default those held out of training.
-      examples: How many random examples to show.
-      cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
-      json: Print as JSON.
-    """
-    if examples < 0:
-        raise InputError(f"--examples must be at least 0; got {examples}")
-    scores, _ = measure(load(run, cell), data, examples=examples)
-    show(Shown(scores._asdict(), _scores(scores)), json)
-
-
 def _train(
     config: TranslateConfig, out: Path, resume: bool, overwrite: bool, steps: int | None, group: ProcessGroup
 ) -> Trained:
@@ -114,7 +95,7 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
         [r.step for r in reports], [r.loss for r in reports], [r.validation_loss for r in reports]
     )  # fmt: skip
     plots.save(curve, path / "loss.png")
-    notes = [*trained.corpus.notes, *draw_attention(examples[0], path / "attention.png")]
+    notes = [*trained.corpus.notes, *scores.notes, *draw_attention(examples[0], path / "attention.png")]
     write_atomic(path / "README.md", _card(trained, scores))
     last = reports[-1]
     facts = {
@@ -127,7 +108,7 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
     table = "\n".join(_line(r) for r in reports)
     files = ", ".join(sorted(p.name for p in path.iterdir()))
     waited = f"waited {trained.compile_seconds:.1f} s for compilation"
-    text = f"{_unigram(last)}{table}\n{waited}\n\n{_scores(scores)}\n\nwrote {path}: {files}"
+    text = f"{_unigram(last)}{table}\n{waited}\n\n{said(scores)}\n\nwrote {path}: {files}"
     return Shown(facts, text, notes)
 
 
@@ -161,16 +142,6 @@ def _best_loss(trained: Trained) -> float | None:
     return kept[0] if kept else None
 
 
-def _scores(scores: Evaluation) -> str:
-    examples = "\n".join(f"> {source}\n= {reference}\n< {ours}\n" for source, reference, ours in scores.examples)
-    return (
-        f"{examples}\n{scores.pairs} pairs: {scores.data}\n"
-        f"BLEU {scores.bleu:.1f}  ({scores.bleu_signature})\nchrF {scores.chrf:.1f}  ({scores.chrf_signature})\n"
-        f"exact match {scores.exact:.1%}  ended with <eos> {scores.ended:.1%}  "
-        f"loss {scores.loss:.4f} nats a token  unknown source tokens {scores.unknown:.2%}"
-    )
-
-
 def _card(trained: Trained, scores: Evaluation) -> str:
     config, best = trained.translator.config, _best_loss(trained)
     loss = "unknown" if best is None else f"{best:.4f}"
@@ -182,10 +153,10 @@ choosing the checkpoint. Loss {loss} at the best step, {trained.record.best_step
 {trained.record.elapsed:.0f} s of training and {trained.compile_seconds:.0f} s of compilation.
 
 ```
-{_scores(scores)}
+{said(scores)}
 ```
 
-It knows the sentences it was trained on and their like; words that it never saw become `<unk>`. Use it with
+It knows the sentences it was trained on and their like; words that it never saw are read as `<unk>`. Use it with
 `jaxseq translate {trained.path} "…"`.
 
 | setting | value |

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.apps.custom import check_translates, find_cell
 from jaxseq.apps.settings import Default, require, require_at_least
-from jaxseq.apps.text import NORMALISERS, TOKENISERS
+from jaxseq.apps.text import NORMALISERS
 from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS
 from jaxseq.errors import InputError, choose
@@ -45,13 +45,22 @@ class TranslateConfig:
     normalise: str = "plain"
     """How text is normalised: plain or tutorial."""
     source_tokens: str = "chars"
-    """What a source token is: chars (each Chinese character, each Latin word) or words (split at spaces)."""
+    """What a source token is: chars (each character of a script without spaces, each word of the others), words, or
+    subwords (pieces of words)."""
     target_tokens: str = "words"
     """What a target token is."""
+    subwords: int = 0
+    """Pieces of words, learnt from the training part, that are the tokens: at most so many, 0 for none. Of both
+    languages, or only of one whose tokens are named subwords."""
+    shared: bool = False
+    """One vocabulary, and one set of pieces, for both languages."""
+    case: Literal["lower", "keep", "restore"] = "restore"
+    """Capital letters: lower writes small ones only, keep learns words as they are, restore learns small letters and
+    gives sentence beginnings, names and the like their capitals again."""
     prefix_filter: bool = False
     """Keep only the tutorial's pairs: under 10 words, English beginning with i am, he is and so on."""
     max_tokens: int = 40
-    """Pairs with a longer side are left out, and counted."""
+    """Pairs with a longer side are left out, and counted; with subwords their words and characters count."""
     min_count: int = 1
     """Tokens rarer than this in the training part become UNK."""
     validation: float = 0.05
@@ -196,6 +205,7 @@ class TranslateConfig:
         require(self.source != self.target, "target", "another language than source", self)
         for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
+        self._check_text()
         if self.model == "translator":
             check_translates(find_cell(self.cell))
         plain = self.loss == "sentences" or self.model != "translator"
@@ -216,6 +226,31 @@ class TranslateConfig:
             check_decay(self.optimizer, self.weight_decay)
         require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
         require(self.best == "loss" or self.validation > 0, "best", "loss where no pair is held back", self)
+
+    def _check_text(self) -> None:
+        """Check the settings of tokens and vocabularies."""
+        require(self.subwords == 0 or self.subwords >= 32, "subwords", "0, or at least 32", self)
+        by = [self.tokens_of(side) for side in ("source", "target")]
+        if self.subwords == 0 and "subwords" in by:
+            raise InputError("tokens that are subwords need their number; add --subwords 8000")
+        if self.normalise == "tutorial":
+            require(not self.subwords, "subwords", "0 with --normalise tutorial", self)
+            require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
+        if self.tie == "all" and not self.shared:
+            raise InputError(
+                "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "
+                "example with --subwords 8000"
+            )
+        if self.shared and by[0] != by[1]:
+            raise InputError(
+                f"--shared is one vocabulary, so tokens must be of one kind; got --source-tokens {by[0]} and "
+                f"--target-tokens {by[1]}. Add --subwords 8000, or name one for both"
+            )
+
+    def tokens_of(self, side: str) -> str:
+        """Return what a token of a side, source or target, is: chars, words or subwords."""
+        named = {one: getattr(self, f"{one}_tokens") for one in ("source", "target")}
+        return "subwords" if self.subwords and "subwords" not in named.values() else named[side]
 
     @property
     def longest(self) -> int:
@@ -264,15 +299,18 @@ MODELS = {
 }
 """How each model is built from the settings."""
 
+TOKENS = {"chars": "characters", "words": "words", "subwords": "pieces of words"}
+"""What tokens may be."""
 _TABLES: dict[str, Mapping[str, object]] = {
     "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
-    "normalise": NORMALISERS, "source_tokens": TOKENISERS, "target_tokens": TOKENISERS, "model": MODELS,
+    "normalise": NORMALISERS, "source_tokens": TOKENS, "target_tokens": TOKENS, "model": MODELS,
 }  # fmt: skip
 """The settings that are names, and what each may be."""
 
 _TUTORIAL = TranslateConfig(
     normalise="tutorial",
     source_tokens="words",
+    case="lower",
     prefix_filter=True,
     max_tokens=9,
     validation=0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,59 +14,11 @@ import numpy as np
 
 from jaxseq.apps import datasets, text
 from jaxseq.apps.pairs import check_not_empty, passes_filter, read_pairs, split_rows
-from jaxseq.apps.reading import INVISIBLE
-from jaxseq.apps.text import EOS, PAD, SOS, Bucket, Vocabulary
+from jaxseq.apps.text import PAD, SOS, Bucket, Vocabulary
 from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.apps.translate.preparation import Pair, Preparation, learn, preparations, unlearnt
 from jaxseq.errors import InputError
 from jaxseq.notation import Array
-
-
-class Sentence(NamedTuple):
-    """A sentence as it was `written`, its normalised `text`, and the `tokens` of that."""
-
-    written: str
-    text: str
-    tokens: Sequence[str]
-
-
-UNCOUNTED = Vocabulary(())
-"""The vocabulary of a preparation until the training sentences are counted."""
-
-
-class Preparation(NamedTuple):
-    """How a sentence of one language becomes token numbers; training, evaluation and translation share it."""
-
-    normalise: Callable[[str], str]
-    cut: Callable[[str], list[str]]
-    vocabulary: Vocabulary = UNCOUNTED
-
-    def sentence(self, written: str) -> Sentence:
-        """Normalise a sentence and cut it into tokens; zero-width characters are dropped."""
-        normal = self.normalise(INVISIBLE.sub("", written))
-        return Sentence(written, normal, self.cut(normal))
-
-    def numbers(self, sentence: Sentence) -> list[int]:
-        """Return a sentence's token numbers, EOS at the end."""
-        return [*self.vocabulary.encode(sentence.tokens), EOS]
-
-    def unknown(self, sentence: Sentence) -> list[str]:
-        """Return a sentence's tokens that the vocabulary lacks."""
-        return self.vocabulary.unknown(sentence.tokens)
-
-
-Pair = tuple[Sentence, Sentence]
-"""Source and target."""
-
-
-def preparations(
-    config: TranslateConfig, source: Vocabulary = UNCOUNTED, target: Vocabulary = UNCOUNTED
-) -> tuple[Preparation, Preparation]:
-    """Return how sentences of the source and of the target language are prepared."""
-    normalise = text.NORMALISERS[config.normalise]
-    return (
-        Preparation(normalise, text.TOKENISERS[config.source_tokens], source),
-        Preparation(normalise, text.TOKENISERS[config.target_tokens], target),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +44,10 @@ class Corpus:
         texts = [[[source.text, target.text] for source, target in part] for part in (self.train, self.validation)]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
-    def measured(self) -> tuple[str, list[Pair]]:
+    def measured(self) -> tuple[str, Sequence[Pair]]:
         """Return which pairs measure a translator, and these: those held back, or all where none were."""
         where, pairs = ("held back in training", self.validation) if self.validation else ("trained on", self.train)
-        return where, [(_shown(source), _shown(target)) for source, target in pairs]
-
-
-def _shown(sentence: Sentence) -> Sentence:
-    """Return a sentence as if it had been written as the model saw it: normalised."""
-    return sentence._replace(written=text.detokenise(sentence.text.split()))
+        return where, pairs
 
 
 def digest_of(source: Vocabulary, target: Vocabulary) -> str:
@@ -120,24 +67,24 @@ def read_sentences(config: TranslateConfig, path: Path | str, source: Preparatio
     return pairs
 
 
-def prepare(config: TranslateConfig) -> Corpus:
-    """Read the file that config names, filter and split it, and count its vocabularies.
+def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
+    """Read the file that config names, filter and split it, and learn tokens and vocabularies from the training part.
+
+    `given` are preparations that have learnt already, such as those of a run, which are taken instead.
 
     Raises:
       InputError: if the file cannot be used, nothing is left after the filters, or it is too small to split.
     """
-    path, (source, target) = datasets.find(config.data), preparations(config)
+    path, (source, target) = datasets.find(config.data), unlearnt(given) if given else preparations(config)
     pairs, notes = _filtered(config, read_sentences(config, path, source, target), path)
     train, validation = pairs, []
     if config.validation:
         texts = [(a.text, b.text) for a, b in pairs]
         parts = split_rows(texts, config.validation, config.seed)
         train, validation = ([pairs[row] for row in rows] for rows in parts)
-    sources, targets = (
-        Vocabulary.build((pair[side].tokens for pair in train), config.min_count) for side in (0, 1)
-    )  # fmt: skip
-    notes += config.notes(len(targets))
-    return Corpus(train, validation, source._replace(vocabulary=sources), target._replace(vocabulary=targets), notes)
+    source, target, (train, validation) = learn(config, source, target, (train, validation), given)
+    notes += config.notes(len(target.vocabulary))
+    return Corpus(train, validation, source, target, notes)
 
 
 def _filtered(config: TranslateConfig, pairs: list[Pair], path: Path) -> tuple[list[Pair], list[str]]:

@@ -11,39 +11,51 @@ import numpy as np
 from jaxseq.apps import datasets, text
 from jaxseq.apps.text import EOS
 from jaxseq.apps.translate.config import TranslateConfig
-from jaxseq.apps.translate.data import Corpus, Pair, numbered, prepare, read_sentences
+from jaxseq.apps.translate.data import Corpus, numbered, prepare, read_sentences
+from jaxseq.apps.translate.metrics import NAMES, USUAL, Scoring
 from jaxseq.apps.translate.model import Translation, Translator
+from jaxseq.apps.translate.preparation import Pair
 from jaxseq.apps.translate.validation import validator
 
 
 class Evaluation(NamedTuple):
-    """How a translator does on pairs.
+    """How a translator does on pairs. Translations are compared with references as they were written.
 
     Fields:
       data: which pairs.
       pairs: how many.
-      bleu: sacrebleu's corpus BLEU, lower-cased, 0 to 100.
+      bleu: sacrebleu's corpus BLEU, lower-cased, 0 to 100; None, as each score below, if not asked for.
       bleu_signature: how it was computed.
+      bleu_cased: the same with capital letters as they are.
+      bleu_cased_signature: how it was computed.
       chrf: sacrebleu's chrF2, lower-cased.
       chrf_signature: how it was computed.
+      ter: sacrebleu's TER, lower-cased: edits for each 100 words of the references.
+      ter_signature: how it was computed.
       exact: share of translations equal to the reference, apart from case.
       ended: share of translations that ended with EOS.
       loss: mean over real target tokens, in nats.
       unknown: share of source tokens that the vocabulary lacks.
       examples: random ones, (source, reference, translation).
+      notes: what a reader of the scores should know.
     """
 
     data: str
     pairs: int
-    bleu: float
-    bleu_signature: str
-    chrf: float
-    chrf_signature: str
+    bleu: float | None
+    bleu_signature: str | None
+    bleu_cased: float | None
+    bleu_cased_signature: str | None
+    chrf: float | None
+    chrf_signature: str | None
+    ter: float | None
+    ter_signature: str | None
     exact: float
     ended: float
     loss: float
     unknown: float
     examples: list[tuple[str, str, str]]
+    notes: list[str]
 
 
 def evaluate(
@@ -53,22 +65,41 @@ def evaluate(
     examples: int = 10,
     seed: int = 0,
     corpus: Corpus | None = None,
+    scoring: Scoring = USUAL,
 ) -> tuple[Evaluation, list[Translation]]:
     """Measure a translator on a file of pairs, on the shipped held-out part, or on the run's own validation part.
 
     Without `data`: the held-out part that comes with the shipped corpus, if trained on that; else the pairs that
     training held back; else, where none were, the training pairs, and the result says so. `corpus` is what was
-    trained on, where it is at hand; else it is read again.
+    trained on, where it is at hand; else it is read again. `scoring` says which metrics are computed.
 
     Returns:
       The scores, and the translations of their examples.
     """
     where, pairs = pairs_for(translator, data, corpus)
+    scores, done = evaluate_pairs(translator, where, pairs, examples=examples, seed=seed, scoring=scoring)
+    return scores, [done[i] for i in _shown(len(pairs), examples, seed)]
+
+
+def evaluate_pairs(
+    translator: Translator,
+    where: str,
+    pairs: Sequence[Pair],
+    *,
+    examples: int = 10,
+    seed: int = 0,
+    scoring: Scoring = USUAL,
+) -> tuple[Evaluation, list[Translation]]:
+    """Measure a translator on prepared pairs, `where` saying which; return the scores and all translations."""
+    metrics, notes = scoring.metrics_for(translator.config.target)  # refused before anything is translated
     done = translator.translate_prepared([source for source, _ in pairs])
-    shown = random.Random(seed).sample(range(len(pairs)), min(examples, len(pairs)))
     hypotheses, references = [one.text for one in done], [target.written for _, target in pairs]
     same = [ours.lower() == theirs.lower() for ours, theirs in zip(hypotheses, references, strict=True)]
     buckets = numbered(translator.source, translator.target, pairs, 4)
+    found: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in NAMES for end in ("", "_signature"))
+    for name, metric in metrics.items():
+        found[name] = metric.corpus_score(hypotheses, [references]).score
+        found[f"{name}_signature"] = str(metric.get_signature())
     scores = Evaluation(
         data=where,
         pairs=len(pairs),
@@ -76,31 +107,21 @@ def evaluate(
         ended=float(np.mean([one.target_tokens[-1] == text.SPECIALS[EOS] for one in done])),
         loss=validator(translator.model, buckets, 64)(translator.params),
         unknown=sum(len(one.unknown) for one in done) / sum(len(source.tokens) for source, _ in pairs),
-        examples=[(pairs[i][0].written, references[i], hypotheses[i]) for i in shown],
-        **_compared(translator.config, hypotheses, references),
+        examples=[(pairs[i][0].written, references[i], hypotheses[i]) for i in _shown(len(pairs), examples, seed)],
+        notes=notes,
+        **found,
     )
-    return scores, [done[i] for i in shown]
+    return scores, done
+
+
+def _shown(pairs: int, examples: int, seed: int) -> list[int]:
+    """Return which pairs are shown as examples."""
+    return random.Random(seed).sample(range(pairs), min(examples, pairs))
 
 
 def bleu_of(config: TranslateConfig) -> Any:
     """Return sacrebleu's corpus BLEU, lower-cased, with the tokeniser of the target language."""
-    from sacrebleu.metrics import BLEU  # takes a while to import
-
-    return BLEU(lowercase=True, tokenize="zh" if config.target == "zh" else "13a")
-
-
-def _compared(config: TranslateConfig, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return BLEU and chrF of translations, and how they were computed."""
-    from sacrebleu.metrics import CHRF
-
-    bleu = bleu_of(config)
-    chrf = CHRF(lowercase=True)
-    return {
-        "bleu": bleu.corpus_score(hypotheses, [references]).score,
-        "bleu_signature": str(bleu.get_signature()),
-        "chrf": chrf.corpus_score(hypotheses, [references]).score,
-        "chrf_signature": str(chrf.get_signature()),
-    }
+    return USUAL.metrics_for(config.target)[0]["bleu"]
 
 
 def pairs_for(
@@ -112,5 +133,5 @@ def pairs_for(
         data = "zh-en-held-out"
     if data is not None:
         return data, read_sentences(config, datasets.find(data), translator.source, translator.target)
-    where, pairs = (corpus or prepare(config)).measured()
+    where, pairs = (corpus or prepare(config, (translator.source, translator.target))).measured()
     return f"{config.data}, pairs {where}", pairs

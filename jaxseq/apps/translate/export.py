@@ -1,9 +1,10 @@
 """A translator as files that run without this library: `jax.export` programs, weights, vocabularies.
 
-model.json    vocabularies, how text is cut into tokens, and what the programs expect
+model.json    vocabularies, how text is cut into tokens and joined, and what the programs expect
 weights.npz   the parameters, in the order in which the programs take them
 greedy.bin    encoder and greedy decoding, for any number of sentences of any length
 beam.bin      the same with beam search
+*.model       of sentencepiece, if tokens are subwords
 README.md     how to run them
 """
 
@@ -23,12 +24,15 @@ import numpy as np
 from jax import export as exporting
 
 from jaxseq import __version__
-from jaxseq.apps import sentences
-from jaxseq.apps.text import CJK, EOS, PAD, SOS, UNK
+from jaxseq.apps.text import EOS, PAD, SOS, UNK
+from jaxseq.apps.text.casing import FIRST_LETTER
+from jaxseq.apps.text.normalising import widenings
+from jaxseq.apps.text.saved import model_file
+from jaxseq.apps.text.subwords import Subwords
 from jaxseq.apps.translate.batches import LENGTHS
-from jaxseq.apps.translate.data import Preparation
 from jaxseq.apps.translate.decoding import USUAL, Decoding, write
 from jaxseq.apps.translate.model import Translator
+from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError, choose
 from jaxseq.files import whole_folder, write_atomic
 from jaxseq.notation import Array, Tree
@@ -37,12 +41,8 @@ FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "tran
 PLATFORMS = ("cpu", "cuda")
 """For what programs are lowered by default: the same file runs on either."""
 KNOWN = (*PLATFORMS, "rocm", "tpu")
-_MARKS = '!?;"()。！？，、；：“”（）…'
-PATTERNS = {
-    "chars": rf"[{CJK}]|\d+(?:[.,:]\d+)+|[^\W{CJK}]+(?:['’][^\W{CJK}]+)*|[^\w\s]",
-    "words": rf"[{_MARKS}]|(?<!\d)[.,:]|[.,:](?!\d)|(?:[^\s.,:{_MARKS}]|(?<=\d)[.,:](?=\d))+",
-}
-"""Regular expressions that find the tokens of lower-case text: what `plain` and each tokeniser make of it, in one."""
+NOTHING = "(?!)"
+"""A regular expression that matches nowhere."""
 
 
 class Exported(NamedTuple):
@@ -94,6 +94,7 @@ def export(
         FACTS: json.dumps(facts, ensure_ascii=False, indent=1) + "\n",
         WEIGHTS: arrays.getvalue(),
         **programs,
+        **_subwords(translator.source),
         CLIENT: client(),
         README: _readme(facts),
     }
@@ -107,6 +108,12 @@ def client() -> str:
     """Return the program that the guide shows, which runs an export and needs only JAX."""
     guide = (Path(__file__).parents[2] / "guide" / "translating.md").read_text(encoding="utf-8")
     return next(block for block in guide.split("```python\n") if "deserialize" in block).split("```")[0]
+
+
+def _subwords(preparation: Preparation) -> dict[str, bytes]:
+    """Return the file that cuts sources into subwords; nothing for other tokens."""
+    tokeniser = preparation.tokeniser
+    return {model_file("source"): tokeniser.model} if isinstance(tokeniser, Subwords) else {}
 
 
 def _or_overwrite(path: Path) -> str:
@@ -147,9 +154,10 @@ def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str])
     """Return what model.json says."""
     config = translator.config
     return {
-        "source": _of(translator.source, config.source, config.normalise, config.source_tokens),
-        "target": _of(translator.target, config.target, config.normalise, config.target_tokens),
+        "source": _of(translator.source, config.source, config.normalise),
+        "target": _of(translator.target, config.target, config.normalise),
         "pad": PAD, "sos": SOS, "eos": EOS, "unk": UNK,
+        "program": list(_decodings(decoding))[-1],
         "lengths": [length for length in LENGTHS if length <= config.longest],
         "decoding": {"beam": decoding.beam, "nbest": decoding.nbest, "length_penalty": decoding.length_penalty,
                      "coverage_penalty": decoding.coverage_penalty, "unknown": decoding.unknown},
@@ -158,11 +166,19 @@ def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str])
     }  # fmt: skip
 
 
-def _of(preparation: Preparation, language: str, normalise: str, cut: str) -> dict[str, Any]:
+def _of(preparation: Preparation, language: str, normalise: str) -> dict[str, Any]:
     """Return what is known of one language's text."""
+    tokeniser = preparation.tokeniser
+    restores = tokeniser.case == "restore"
+    of_words = restores and tokeniser.kind != Subwords.kind
     return {
-        "language": language, "normalise": normalise, "cut": cut, "pattern": PATTERNS[cut],
-        "space": sentences.space(language), "tokens": list(preparation.vocabulary.tokens),
+        "language": language, "normalise": normalise, "cut": tokeniser.kind, "lower": tokeniser.case != "keep",
+        "replace": [(r"^\s+|\s+$", ""), (r"\s+", " "), *tokeniser.finding()], "pattern": tokeniser.pattern(),
+        "subwords": model_file("source") if isinstance(tokeniser, Subwords) else "",
+        "join": [*tokeniser.joining(), *widenings(tokeniser.language)],
+        "capitals": tokeniser.casing.words if of_words else {},
+        "beginning": FIRST_LETTER if restores and tokeniser.casing.begins else NOTHING,
+        "tokens": list(preparation.vocabulary.tokens),
     }  # fmt: skip
 
 
@@ -172,14 +188,15 @@ def _readme(facts: dict[str, Any]) -> str:
         f"\n| `beam.bin` | encoder and beam search: beam {decoding['beam']}, length penalty "
         f"{decoding['length_penalty']}, the {decoding['nbest']} best |"
     ) * (decoding["beam"] > 1)
+    needs = "jax flatbuffers" + " sentencepiece" * bool(source["subwords"])
     return f"""# A translator from {source["language"]} to {target["language"]}, exported by jaxseq {facts["jaxseq"]}
 
-`python translate.py . "…"` translates sentences. It needs `pip install jax flatbuffers` and not jaxseq; programs run on
+`python translate.py . "…"` translates sentences. It needs `pip install {needs}` and not jaxseq; programs run on
 {" and ".join(facts["platforms"])}, with jax {facts["jax"]} or newer.
 
 | file | contents |
 |---|---|
-| `model.json` | vocabularies; `pattern`, an expression that finds the tokens of lower-case text; special tokens |
+| `model.json` | vocabularies; how text is cut (`replace`, `pattern` or `subwords`) and joined; special tokens |
 | `weights.npz` | the parameters, in the order in which the programs take them |
 | `greedy.bin` | encoder and greedy decoding |{beam}
 | `translate.py` | a program that runs them; a simple one, which you may change |

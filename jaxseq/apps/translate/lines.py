@@ -17,9 +17,9 @@ import numpy as np
 
 from jaxseq.apps import sentences
 from jaxseq.apps.translate.batches import BATCHES, size_for
-from jaxseq.apps.translate.data import Sentence
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.model import Translation, Translator, shortened
+from jaxseq.apps.translate.preparation import Sentence
 from jaxseq.errors import InputError
 
 WINDOW = 10 * BATCHES[-1]

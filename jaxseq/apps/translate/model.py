@@ -16,12 +16,18 @@ from jaxseq import checkpoint
 from jaxseq._unroll import trace
 from jaxseq.apps import run_folder, text
 from jaxseq.apps.custom import find_cell
-from jaxseq.apps.reading import read_text
 from jaxseq.apps.text import EOS, UNK, Vocabulary
 from jaxseq.apps.translate.batches import batches
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Preparation, Sentence, digest_of, preparations
+from jaxseq.apps.translate.data import digest_of
 from jaxseq.apps.translate.decoding import USUAL, Decoding, Written, program
+from jaxseq.apps.translate.preparation import (
+    SOURCE_VOCABULARY,
+    TARGET_VOCABULARY,
+    Preparation,
+    Sentence,
+    load as load_preparations,
+)
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.notation import Params
@@ -29,8 +35,6 @@ from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
 
 if TYPE_CHECKING:
     from jaxseq.study import Keep
-
-SOURCE_VOCABULARY, TARGET_VOCABULARY = "source.vocab.json", "target.vocab.json"
 
 
 class Translation(NamedTuple):
@@ -184,7 +188,7 @@ class Translator(NamedTuple):
                 ]
             found.append(Translation(
                 source=sentence.written,
-                text=text.detokenise(tokens[:-1] if ids[-1] == EOS else tokens),
+                text=self.target.join(tokens[:-1] if ids[-1] == EOS else tokens),
                 source_tokens=[self.source.vocabulary.tokens[token] for token in row],
                 target_tokens=tokens,
                 weights=weights,
@@ -230,12 +234,10 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
     path = Path(path)
     config = run_folder.read_config(path, KIND, TranslateConfig, trusted_cell)
     config.check()
-    source, target = (
-        Vocabulary.from_json(read_text(path / name), path / name) for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY)
-    )
+    source, target = load_preparations(path, config)
     model = config.build()
-    params = best_params(path, config, model, source, target)
-    return Translator(config, model, params, *preparations(config, source, target))
+    params = best_params(path, config, model, source.vocabulary, target.vocabulary)
+    return Translator(config, model, params, source, target)
 
 
 def together(translators: Sequence[Translator]) -> Translator:
@@ -246,13 +248,8 @@ def together(translators: Sequence[Translator]) -> Translator:
     """
     first, *others = translators
     for number, other in enumerate(others, 2):
-        same = digest_of(first.source.vocabulary, first.target.vocabulary) == digest_of(
-            other.source.vocabulary, other.target.vocabulary
-        )
-        prepared = [
-            (one.config.normalise, one.config.source_tokens, one.config.target_tokens) for one in (first, other)
-        ]
-        if not same or prepared[0] != prepared[1]:
+        same = first.config.normalise == other.config.normalise and first.source.same(other.source)
+        if not (same and first.target.same(other.target)):
             raise InputError(
                 f"an ensemble needs runs with the same vocabularies; those of run {number} are not those of run 1. "
                 "Train on the same pairs with another --seed; since that also chooses the pairs that --validation "

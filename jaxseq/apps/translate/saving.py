@@ -14,13 +14,11 @@ import numpy as np
 from jaxseq import checkpoint, order
 from jaxseq.apps import run_folder
 from jaxseq.apps.parallel import ProcessGroup
-from jaxseq.apps.reading import read_text
-from jaxseq.apps.text import Vocabulary
+from jaxseq.apps.translate import preparation
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of
-from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY
+from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError
-from jaxseq.files import write_atomic
 from jaxseq.notation import Params, Tree
 from jaxseq.train import Metrics, Record, TrainState
 
@@ -33,7 +31,7 @@ WINDOW = "window.safetensors"
 def begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
     """Make a run folder, with the vocabularies in it."""
     path = run_folder.create(out, KIND, config, overwrite=overwrite)
-    _write_vocabularies(path, corpus)
+    preparation.save(path, corpus.source, corpus.target)
     return path
 
 
@@ -41,7 +39,7 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
     """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
     path, digest = Path(out), corpus.digest()
     if not (path / run_folder.LAST).exists():
-        _write_vocabularies(path, corpus)
+        preparation.save(path, corpus.source, corpus.target)
     elif checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
         raise InputError(
             f"the pairs of {config.data} are not those that {path} was begun with, so it cannot go on as if it had not "
@@ -50,16 +48,9 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
     return path
 
 
-def _write_vocabularies(path: Path, corpus: Corpus) -> None:
-    write_atomic(path / SOURCE_VOCABULARY, corpus.source.vocabulary.to_json())
-    write_atomic(path / TARGET_VOCABULARY, corpus.target.vocabulary.to_json())
-
-
-def vocabularies(path: Path | str) -> tuple[Vocabulary, Vocabulary]:
-    """Return the vocabularies of a run, source and target."""
-    files = [Path(path) / name for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY)]
-    source, target = (Vocabulary.from_json(read_text(file), file) for file in files)
-    return source, target
+def preparations(config: TranslateConfig, path: Path | str) -> tuple[Preparation, Preparation] | None:
+    """Return how a run prepares sentences; None if it was stopped before its first checkpoint."""
+    return preparation.load(Path(path), config) if (Path(path) / run_folder.LAST).exists() else None
 
 
 def chunk_of(config: TranslateConfig, path: Path | str | None = None) -> int:

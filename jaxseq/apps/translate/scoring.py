@@ -14,8 +14,8 @@ import numpy as np
 from jaxseq.apps import text
 from jaxseq.apps.text import PAD, SOS
 from jaxseq.apps.translate.batches import batches
-from jaxseq.apps.translate.data import Pair
 from jaxseq.apps.translate.model import Translator
+from jaxseq.apps.translate.preparation import Pair
 from jaxseq.decode import Scores, score
 from jaxseq.notation import Array, Params, widened
 from jaxseq.seq2seq import Seq2Seq

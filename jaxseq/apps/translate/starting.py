@@ -8,15 +8,18 @@ from collections.abc import Sequence
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.settings import Default, option
-from jaxseq.apps.text import Vocabulary
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, Sentence
+from jaxseq.apps.translate.data import Corpus
+from jaxseq.apps.translate.model import load
+from jaxseq.apps.translate.preparation import Preparation, Sentence
 from jaxseq.apps.translate.saving import CHUNK
 from jaxseq.errors import InputError
+from jaxseq.notation import Params
 
 OF_THE_MODEL = (
-    "source", "target", "normalise", "source_tokens", "target_tokens", "model", "cell", "attention", "layers",
-    "decoder_layers", "residual", "layer_norm", "tie", "input_feeding", "embedding", "hidden",
+    "source", "target", "normalise", "source_tokens", "target_tokens", "subwords", "shared", "case",
+    "model", "cell", "attention", "layers", "decoder_layers", "residual", "layer_norm", "tie", "input_feeding",
+    "embedding", "hidden",
 )  # fmt: skip
 """Settings without which the parameters of a run are useless: fine-tuning takes them from the run."""
 
@@ -65,13 +68,10 @@ def fine_tuned(config: TranslateConfig) -> TranslateConfig:
     return dataclasses.replace(config, **{name: getattr(base, name) for name in OF_THE_MODEL})
 
 
-def with_vocabularies(corpus: Corpus, source: Vocabulary, target: Vocabulary) -> Corpus:
-    """Return a corpus whose tokens are numbered by these vocabularies instead of its own."""
-    return dataclasses.replace(
-        corpus,
-        source=corpus.source._replace(vocabulary=source),
-        target=corpus.target._replace(vocabulary=target),
-    )
+def base(config: TranslateConfig) -> tuple[tuple[Preparation, Preparation], Params]:
+    """Return how the run that is fine-tuned prepares sentences, and its parameters."""
+    translator = load(config.init_from, config.cell)
+    return (translator.source, translator.target), translator.params
 
 
 def unknown_share(corpus: Corpus) -> str:

@@ -20,7 +20,7 @@ from jaxseq.apps.text import EOS, PAD
 from jaxseq.apps.translate import saving, starting
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, numbered, prepare, take, target_counts
-from jaxseq.apps.translate.model import Translator, best_params, load
+from jaxseq.apps.translate.model import Translator, best_params
 from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigram_loss
 from jaxseq.apps.translate.risk import risk_loss
 from jaxseq.apps.translate.token_losses import token_losses
@@ -158,12 +158,12 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     config = starting.fine_tuned(config)
     config.check()
     check_seed(config.seed)
-    model, corpus, params = config.build(), prepare(config), None
+    given = params = None
     if config.init_from:
-        base = load(config.init_from, config.cell)
-        corpus, params = starting.with_vocabularies(corpus, base.source.vocabulary, base.target.vocabulary), base.params
-        if unknown := starting.unknown_share(corpus):
-            listener.remark(unknown)
+        given, params = starting.base(config)
+    model, corpus = config.build(), prepare(config, given)
+    if config.init_from and (unknown := starting.unknown_share(corpus)):
+        listener.remark(unknown)
     config = starting.in_steps(config, len(corpus.train))
     check_batch(config.batch, group.devices)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
@@ -180,11 +180,10 @@ def _resumed(
     length, until = saving.chunk_of(config, out), config.steps
     if steps is not None:
         config = saving.further(config, out, steps)
-    model, corpus, params = config.build(), prepare(config), None
-    if config.init_from:
-        corpus = starting.with_vocabularies(corpus, *saving.vocabularies(out))
-        if not (Path(out) / run_folder.LAST).exists():  # it was stopped before it had saved anything
-            params = load(config.init_from, config.cell).params
+    given, params = saving.preparations(config, out), None
+    if config.init_from and given is None:
+        given, params = starting.base(config)
+    model, corpus = config.build(), prepare(config, given)
     check_batch(config.batch, group.devices)
     path = saving.resumed(out, config, corpus) if group.first else Path(out)
     if config.steps != until:

@@ -1,91 +1,30 @@
-"""Sentences to token numbers and back: normalising, cutting into tokens, vocabularies, padded batches. No jax here."""
+"""Sentences to token numbers and back: normalising, cutting into tokens, vocabularies, padded batches. No jax here.
+
+Here are vocabularies and batches; the modules normalise text and cut it into tokens.
+"""
 
 from __future__ import annotations
 
 import collections
 import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.apps.text.normalising import NORMALISERS, plain, tutorial
+from jaxseq.apps.text.scripts import HAN as CJK
+from jaxseq.apps.text.tokenisers import TOKENISERS, chars, detokenise, words
 from jaxseq.errors import InputError
+
+__all__ = [
+    "CJK", "EOS", "NORMALISERS", "PAD", "SOS", "SPECIALS", "TOKENISERS", "UNK", "Bucket", "Vocabulary", "buckets",
+    "chars", "detokenise", "pad", "plain", "tutorial", "words",
+]  # fmt: skip
 
 PAD, SOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
-
-CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Ranges of Chinese characters, for a regular expression."""
-_CHARS = re.compile(rf"[{CJK}]|\d+(?:[.,:]\d+)+|[^\W{CJK}]+(?:['’][^\W{CJK}]+)*|[^\w\s]")
-_BEFORE_PUNCTUATION = re.compile(r"\s+([.!?,;:)。！？，、；：）…])")
-_BETWEEN_CHINESE = re.compile(rf"(?<=[{CJK}，。！？、；：])\s+(?=[{CJK}\w])|(?<=[\w])\s+(?=[{CJK}])")
-_PUNCTUATION = re.compile(r"\s*((?<!\d)[.,:]|[.,:](?!\d)|[!?;\"()。！？，、；：“”（）…])\s*")
-
-
-def plain(sentence: str) -> str:
-    """Lower case, one form of each character (NFKC but for Chinese punctuation), punctuation set apart by spaces.
-
-    Example:
-      >>> plain("I'm  fine, thanks."), plain("我很好。")
-      ("i'm fine , thanks .", '我很好 。')
-    """
-    folded = "".join(c if c in "，。！？；：（）…" else unicodedata.normalize("NFKC", c) for c in sentence)
-    folded = unicodedata.normalize("NFC", folded.replace("’", "'").replace("‘", "'")).lower()
-    return " ".join(_PUNCTUATION.sub(r" \1 ", folded).split())
-
-
-def tutorial(sentence: str) -> str:
-    """The tutorial's: lower case, strip, combining marks dropped, a space before each of ``.!?``, and nothing more.
-
-    Example:
-      >>> tutorial(" Où êtes-vous? "), tutorial("我很好。")
-      ('ou etes-vous ?', '我很好。')
-    """
-    decomposed = unicodedata.normalize("NFD", sentence.lower().strip())
-    bare = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
-    return re.sub(r"([.!?])", r" \1", bare)
-
-
-NORMALISERS: dict[str, Callable[[str], str]] = {"plain": plain, "tutorial": tutorial}
-"""Normalisers by name."""
-
-
-def words(sentence: str) -> list[str]:
-    """Cut at spaces.
-
-    Example:
-      >>> words("i am cool  .")
-      ['i', 'am', 'cool', '.']
-    """
-    return sentence.split()
-
-
-def chars(sentence: str) -> list[str]:
-    """Cut into single Chinese characters, whole words and numbers of other scripts, and punctuation marks.
-
-    Example:
-      >>> chars("我有2只猫 。")
-      ['我', '有', '2', '只', '猫', '。']
-    """
-    return _CHARS.findall(sentence)
-
-
-TOKENISERS: dict[str, Callable[[str], list[str]]] = {"words": words, "chars": chars}
-"""Tokenisers by name; each expects a normalised sentence."""
-
-
-def detokenise(tokens: Sequence[str]) -> str:
-    """Return tokens as normal text: no space before punctuation, nor between Chinese characters.
-
-    Example:
-      >>> detokenise(["i", "am", "fine", ",", "thanks", "."]), detokenise(["我", "很", "好", "。"])
-      ('i am fine, thanks.', '我很好。')
-    """
-    joined = _BEFORE_PUNCTUATION.sub(r"\1", " ".join(tokens))
-    return joined if joined.isascii() else _BETWEEN_CHINESE.sub("", joined)
 
 
 class Vocabulary:

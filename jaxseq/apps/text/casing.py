@@ -1,0 +1,78 @@
+"""Capital letters given back to text in small letters: at the beginning of a sentence, in names, in "I"."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
+
+from jaxseq.apps.sentences import ABBREVIATIONS
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_OPENING = "[\"'“‘„«(\\[¿¡ ]*"
+_SHORT = "|".join(sorted(ABBREVIATIONS))
+_BEGINNING = re.compile(
+    rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S*\.\S+)\.\s)\S*[.!?]+[\"'”’»)\]]* )"
+    rf"{_OPENING}(?=[^\W\d_])"
+)
+"""Ends before the first letter of a sentence: of the text, of speech, or after a mark that ends no abbreviation."""
+
+
+class Casing(NamedTuple):
+    """Which capitals a language has, as sentences showed it.
+
+    Fields:
+      words: how words are written inside a sentence, by their small letters; only those that have capitals.
+      begins: whether sentences begin with a capital.
+    """
+
+    words: dict[str, str]
+    begins: bool
+
+    @classmethod
+    def learn(cls, sentences: Iterable[str]) -> Self:
+        """Count forms: of each word inside sentences the most frequent, and how most sentences begin."""
+        forms: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        capital = small = 0
+        for sentence in sentences:
+            starts = set(beginnings(sentence))
+            for match in _WORD.finditer(sentence):
+                if match.start() in starts:
+                    capital += match[0][0].isupper()
+                    small += match[0][0].islower()
+                else:
+                    forms[match[0].lower()][match[0]] += 1
+        usual = {word: max(counts, key=lambda form: counts[form]) for word, counts in forms.items()}
+        return cls({word: form for word, form in sorted(usual.items()) if form != word}, capital > small)
+
+    def restored(self, text: str) -> str:
+        """Return a text in small letters with capitals."""
+        text = _WORD.sub(lambda match: self.words.get(match[0], match[0]), text) if self.words else text
+        if self.begins:
+            for at in beginnings(text):
+                text = text[:at] + _capital(text[at]) + text[at + 1 :]
+        return text
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run keeps of it."""
+        return self._asdict()
+
+
+AS_IT_IS = Casing({}, False)
+"""No capitals."""
+FIRST_LETTER = rf"^{_OPENING}[^\W\d_]"
+"""An expression for the beginning of a text up to its first letter."""
+
+
+def beginnings(text: str) -> list[int]:
+    """Return the places of the first letters of sentences."""
+    return [match.end() for match in _BEGINNING.finditer(text)]
+
+
+@functools.cache
+def _capital(letter: str) -> str:
+    """Return a letter as a capital, as it is if that is more than one: ß."""
+    capital = letter.title()
+    return capital if len(capital) == 1 else letter

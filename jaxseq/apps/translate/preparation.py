@@ -1,0 +1,174 @@
+"""How a translator prepares sentences of its two languages: text, tokens, numbers; learnt once and kept in its run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxseq.apps import text
+from jaxseq.apps.reading import INVISIBLE, read_text
+from jaxseq.apps.text import EOS, Vocabulary, saved
+from jaxseq.apps.text.normalising import without_joiners
+from jaxseq.apps.text.subwords import Subwords, trained
+from jaxseq.apps.text.tokenisers import Chars, Simple, Tokeniser, Words, without_marks
+from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.files import write_atomic
+
+SOURCE_VOCABULARY, TARGET_VOCABULARY = "source.vocab.json", "target.vocab.json"
+
+
+class Sentence(NamedTuple):
+    """A sentence as it was `written`, the `text` by which it is compared with others, and its `tokens`."""
+
+    written: str
+    text: str
+    tokens: Sequence[str]
+
+
+Pair = tuple[Sentence, Sentence]
+"""Source and target."""
+UNCOUNTED = Vocabulary(())
+"""The vocabulary of a preparation until the training sentences are counted."""
+
+
+class Preparation(NamedTuple):
+    """How a sentence of one language becomes token numbers; training, evaluation and translation share it."""
+
+    normalise: Callable[[str], str]
+    tokeniser: Tokeniser
+    vocabulary: Vocabulary = UNCOUNTED
+
+    def sentence(self, written: str) -> Sentence:
+        """Normalise a sentence and cut it into tokens; zero-width characters that mean nothing are dropped."""
+        seen = INVISIBLE.sub("", written)
+        return Sentence(written, self.normalise(without_joiners(seen)), self.tokeniser.cut(seen))
+
+    def again(self, sentence: Sentence) -> Sentence:
+        """Return a sentence cut into tokens once more, by a tokeniser that has learnt."""
+        return sentence._replace(tokens=self.tokeniser.cut(INVISIBLE.sub("", sentence.written)))
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Return the sentence that tokens spell."""
+        return self.tokeniser.join(tokens)
+
+    def numbers(self, sentence: Sentence) -> list[int]:
+        """Return a sentence's token numbers, EOS at the end."""
+        return [*self.vocabulary.encode(without_marks(sentence.tokens, self.vocabulary.numbers)), EOS]
+
+    def unknown(self, sentence: Sentence) -> list[str]:
+        """Return a sentence's tokens that the vocabulary lacks."""
+        return self.vocabulary.unknown(without_marks(sentence.tokens, self.vocabulary.numbers))
+
+    def same(self, other: Preparation) -> bool:
+        """Return whether another prepares sentences in the same way."""
+        return (self.tokeniser, self.vocabulary.tokens) == (other.tokeniser, other.vocabulary.tokens)
+
+
+def preparations(
+    config: TranslateConfig, source: Vocabulary = UNCOUNTED, target: Vocabulary = UNCOUNTED
+) -> tuple[Preparation, Preparation]:
+    """Return how sentences of the source and of the target language are prepared, before anything is learnt."""
+    normalise = text.NORMALISERS[config.normalise]
+    return (
+        Preparation(normalise, _tokeniser(config, "source"), source),
+        Preparation(normalise, _tokeniser(config, "target"), target),
+    )
+
+
+def _tokeniser(config: TranslateConfig, side: str) -> Tokeniser:
+    """Return the tokeniser that the settings describe."""
+    language, case, by = getattr(config, side), config.case, config.tokens_of(side)
+    if side == "source" and case == "restore":  # it is not shown
+        case = "lower"
+    if config.normalise == "tutorial":
+        return Simple(language, case, normalise="tutorial", by=by)
+    if by == "subwords":
+        return Subwords(language, case, size=config.subwords)
+    return (Words if by == "words" else Chars)(language, case, exact=side == "target")
+
+
+def learn(
+    config: TranslateConfig,
+    source: Preparation,
+    target: Preparation,
+    parts: Sequence[Sequence[Pair]],
+    given: tuple[Preparation, Preparation] | None = None,
+) -> tuple[Preparation, Preparation, list[list[Pair]]]:
+    """Return both preparations after they have learnt from the first part, and all parts as they cut them.
+
+    Args:
+      config: the settings.
+      source: of sources, as `preparations` made it.
+      target: of targets.
+      parts: pairs that these have prepared; those of the first are for training.
+      given: preparations that have learnt already, such as those of a run, which are taken instead.
+
+    Raises:
+      InputError: if subwords cannot be learnt.
+    """
+    cut = [list(part) for part in parts]
+    if given is None:
+        sides = [[pair[n].written for pair in cut[0]] for n in (0, 1)]
+        tokenisers = _learnt(config, [source.tokeniser, target.tokeniser], sides)
+    else:
+        tokenisers = [side.tokeniser for side in given]
+    before, (source, target) = (source.tokeniser, target.tokeniser), (
+        side._replace(tokeniser=one) for side, one in zip((source, target), tokenisers, strict=True)
+    )  # fmt: skip
+    for n, side in enumerate((source, target)):
+        if isinstance(side.tokeniser, Subwords) and side.tokeniser.model != getattr(before[n], "model", None):
+            cut = [[(side.again(a), b) if n == 0 else (a, side.again(b)) for a, b in part] for part in cut]
+    if given is not None:
+        counted = [side.vocabulary for side in given]
+    else:
+        lists = [[pair[n].tokens for pair in cut[0]] for n in (0, 1)]
+        if config.shared:
+            counted = [Vocabulary.build(itertools.chain(*lists), config.min_count)] * 2
+        else:
+            counted = [Vocabulary.build(one, config.min_count) for one in lists]
+    return source._replace(vocabulary=counted[0]), target._replace(vocabulary=counted[1]), cut
+
+
+def _learnt(config: TranslateConfig, tokenisers: list[Tokeniser], sides: list[list[str]]) -> list[Tokeniser]:
+    """Return tokenisers that have learnt from the sentences of their sides, the same pieces where those are shared."""
+    if config.shared and all(isinstance(one, Subwords) for one in tokenisers):
+        texts = (one.normal(written) for one, side in zip(tokenisers, sides, strict=True) for written in side)
+        model = trained(config.subwords, texts)
+        tokenisers = [dataclasses.replace(one, model=model) for one in tokenisers if isinstance(one, Subwords)]
+    return [one.learn(side) for one, side in zip(tokenisers, sides, strict=True)]
+
+
+def unlearnt(given: tuple[Preparation, Preparation]) -> tuple[Preparation, Preparation]:
+    """Return preparations as they were before they learnt how to cut: with them pairs are read, filtered and split."""
+    source, target = (
+        side._replace(tokeniser=side.tokeniser.unlearnt()) if isinstance(side.tokeniser, Subwords) else side
+        for side in given
+    )
+    return source, target
+
+
+def save(path: Path, source: Preparation, target: Preparation) -> None:
+    """Write vocabularies and tokenisers into a run folder."""
+    write_atomic(path / SOURCE_VOCABULARY, source.vocabulary.to_json())
+    write_atomic(path / TARGET_VOCABULARY, target.vocabulary.to_json())
+    saved.save(path, {"source": source.tokeniser, "target": target.tokeniser})
+
+
+def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]:
+    """Return what `save` wrote into a run folder; of a run of an earlier version, as that version prepared sentences.
+
+    Raises:
+      InputError: if a file is missing or damaged.
+    """
+    sides = []
+    for side, name in (("source", SOURCE_VOCABULARY), ("target", TARGET_VOCABULARY)):
+        tokeniser = saved.load(path, side)
+        if tokeniser is None:
+            by = getattr(config, f"{side}_tokens")
+            tokeniser = Simple(getattr(config, side), normalise=config.normalise, by=by)
+        vocabulary = Vocabulary.from_json(read_text(path / name), path / name)
+        sides.append(Preparation(text.NORMALISERS[config.normalise], tokeniser, vocabulary))
+    return sides[0], sides[1]
