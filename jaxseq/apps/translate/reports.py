@@ -135,23 +135,23 @@ class Watch(Listener):
         self.latest: collections.deque[tuple[int, float]] = collections.deque()
 
     def started(self, steps: int, done: int) -> None:
-        """Pass it on."""
+        """Pass it on to the listener."""
         self.listener.started(steps, done)
 
     def compiling(self, programs: int) -> None:
-        """Pass it on."""
+        """Pass it on to the listener."""
         self.listener.compiling(programs)
 
     def compiled(self, seconds: float) -> None:
-        """Pass it on."""
+        """Pass it on to the listener."""
         self.listener.compiled(seconds)
 
     def report(self, metrics: Metrics) -> None:
-        """Pass it on."""
+        """Pass it on to the listener."""
         self.listener.report(metrics)
 
     def remark(self, text: str) -> None:
-        """Pass it on."""
+        """Pass it on to the listener."""
         self.listener.remark(text)
 
     def advance(self, steps: int, loss: float) -> None:
