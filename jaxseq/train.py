@@ -120,7 +120,7 @@ class Steps(NamedTuple):
     tokens: Array
 
 
-def chunk(loss: Loss, optimizer: optax.GradientTransformation, devices: Devices = ONE) -> jax.stages.Wrapped:
+def chunk(loss: Loss, optimizer: optax.GradientTransformation, *, devices: Devices = ONE) -> jax.stages.Wrapped:
     """Return ``run(state, data, rows [K, B], key) -> (state, Steps)``, K train steps in one jit. Donates the state.
 
     The rows of each step are spread over the devices.

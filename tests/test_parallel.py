@@ -30,7 +30,7 @@ WORDS = "i you we they see hear seek find a the dog fish book tree now here".spl
 def trained(devices, model, config, data, rows):
     """Return the compiled program, the losses and norms of a chunk, and the parameters after it, in float64."""
     optimise = optimizer("sgd", 1.0, clip=1.0)
-    run = chunk(translate.loss_of(model, config), optimise, devices)
+    run = chunk(translate.loss_of(model, config), optimise, devices=devices)
     params = model.init(jax.random.key(0), V, V, embedding=7, hidden=5, dtype=jnp.float64)
     args = TrainState.create(params, optimise), devices.put(data), rows, jax.random.key(1)
     program = run.lower(*args).compile()

@@ -146,7 +146,7 @@ def train(
         return TrainState.create(_drawn(key, config, model, corpus, training), step)
 
     shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
-    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step, group.devices)
+    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step, devices=group.devices)
     data = [group.devices.put((bucket.source, bucket.target)) for bucket in training]
     sizes = [bucket.source.shape[1] for bucket in training]
     saver = _Saver(path, corpus, group.first)
