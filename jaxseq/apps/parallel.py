@@ -164,7 +164,7 @@ class ProcessGroup:
             self._said(str(error), failed=True)
             raise
         except BaseException as error:
-            if isinstance(error, jax.errors.JaxRuntimeError | KeyboardInterrupt):
+            if isinstance(error, _LostError | jax.errors.JaxRuntimeError | KeyboardInterrupt):
                 why = str(error).partition("\n")[0] or "interrupted"
                 print(f"jaxseq: process {self.index} of {self.count}: {why}", file=sys.stderr)
             else:
@@ -176,6 +176,10 @@ class ProcessGroup:
 
 class _PeerError(InputError):
     """Another process failed, which all know."""
+
+
+class _LostError(Exception):
+    """Another process went away without a word."""
 
 
 ALONE = ProcessGroup()
@@ -259,7 +263,11 @@ def _texts(text: str) -> list[str]:
     from jax.experimental import multihost_utils
 
     data = np.frombuffer(text.encode().ljust(MESSAGE, b"\0"), np.uint8)
-    return [bytes(each).rstrip(b"\0").decode() for each in np.asarray(multihost_utils.process_allgather(data))]
+    try:
+        said = np.asarray(multihost_utils.process_allgather(data))
+    except (ValueError, RuntimeError) as error:  # jax raises either, as the connection breaks
+        raise _LostError(f"the connection to another process was lost; see what that one printed ({error})") from error
+    return [bytes(each).rstrip(b"\0").decode() for each in said]
 
 
 @contextlib.contextmanager
