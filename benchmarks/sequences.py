@@ -46,7 +46,7 @@ def _sum(rng: random.Random) -> Pair:
 
 
 TASKS = {
-    "reverse": Task(_of_numbers(lambda numbers: numbers[::-1]), {"steps": 1000}),
+    "reverse": Task(_of_numbers(lambda numbers: numbers[::-1]), {"steps": 2000}),
     "copy": Task(_of_numbers(list), {"steps": 500}),
     "sort": Task(_of_numbers(sorted), {"steps": 1200}),
     "addition": Task(_sum, {"steps": 4000}),
