@@ -178,6 +178,9 @@ def test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run(config, 
     other = target._replace(tokeniser=dataclasses.replace(target.tokeniser, case="lower"))
     with pytest.raises(InputError, match="an ensemble needs runs with the same vocabularies"):
         model.together([loaded, loaded._replace(target=other)])
+    (tmp_path / "run" / "tokenisers.json").unlink()
+    with pytest.raises(InputError, match=r"there is no file .*tokenisers\.json; restore it"):
+        model.load(tmp_path / "run")
 
 
 @pytest.mark.usefixtures("in_every_thread")

@@ -183,7 +183,7 @@ def pieces():
 def test_the_same_text_gives_the_same_pieces(pieces):
     again = Subwords("en", size=120).learn(TEXT)
     assert again == pieces and len(pieces.model) > 500
-    assert Subwords("en", size=60).learn(TEXT).model != pieces.model
+    assert Subwords("en", size=120).learn(TEXT[:150]).model != pieces.model
 
 
 def test_subwords_are_pieces_that_spell_the_sentence(pieces):

@@ -15,6 +15,7 @@ from jaxseq.apps.text.normalising import without_joiners
 from jaxseq.apps.text.subwords import Subwords, trained
 from jaxseq.apps.text.tokenisers import Chars, Simple, Tokeniser, Words, without_marks
 from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 
 SOURCE_VOCABULARY, TARGET_VOCABULARY = "source.vocab.json", "target.vocab.json"
@@ -109,27 +110,38 @@ def learn(
     Raises:
       InputError: if subwords cannot be learnt.
     """
-    cut = [list(part) for part in parts]
     if given is None:
-        sides = [[pair[n].written for pair in cut[0]] for n in (0, 1)]
+        sides = [[pair[n].written for pair in parts[0]] for n in (0, 1)]
         tokenisers = _learnt(config, [source.tokeniser, target.tokeniser], sides)
+        given = source._replace(tokeniser=tokenisers[0]), target._replace(tokeniser=tokenisers[1])
+        cut = _cut_again(parts, (source, target), given)
+        vocabularies = _counted(config, cut[0])
+        given = given[0]._replace(vocabulary=vocabularies[0]), given[1]._replace(vocabulary=vocabularies[1])
     else:
-        tokenisers = [side.tokeniser for side in given]
-    before, (source, target) = (source.tokeniser, target.tokeniser), (
-        side._replace(tokeniser=one) for side, one in zip((source, target), tokenisers, strict=True)
-    )  # fmt: skip
-    for n, side in enumerate((source, target)):
-        if isinstance(side.tokeniser, Subwords) and side.tokeniser.model != getattr(before[n], "model", None):
-            cut = [[(side.again(a), b) if n == 0 else (a, side.again(b)) for a, b in part] for part in cut]
-    if given is not None:
-        counted = [side.vocabulary for side in given]
-    else:
-        lists = [[pair[n].tokens for pair in cut[0]] for n in (0, 1)]
-        if config.shared:
-            counted = [Vocabulary.build(itertools.chain(*lists), config.min_count)] * 2
-        else:
-            counted = [Vocabulary.build(one, config.min_count) for one in lists]
-    return source._replace(vocabulary=counted[0]), target._replace(vocabulary=counted[1]), cut
+        cut = _cut_again(parts, (source, target), given)
+    return *given, cut
+
+
+def _cut_again(
+    parts: Sequence[Sequence[Pair]], before: tuple[Preparation, Preparation], after: tuple[Preparation, Preparation]
+) -> list[list[Pair]]:
+    """Return pairs with the tokens of those tokenisers that have learnt how to cut."""
+    changed = [
+        isinstance(new.tokeniser, Subwords) and new.tokeniser != old.tokeniser
+        for old, new in zip(before, after, strict=True)
+    ]
+    return [
+        [(after[0].again(a) if changed[0] else a, after[1].again(b) if changed[1] else b) for a, b in part]
+        for part in parts
+    ]
+
+
+def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]:
+    """Return the vocabularies of both sides of some pairs, or twice the one that they share."""
+    sources, targets = ([pair[n].tokens for pair in pairs] for n in (0, 1))
+    if config.shared:
+        return [Vocabulary.build(itertools.chain(sources, targets), config.min_count)] * 2
+    return [Vocabulary.build(side, config.min_count) for side in (sources, targets)]
 
 
 def _learnt(config: TranslateConfig, tokenisers: list[Tokeniser], sides: list[list[str]]) -> list[Tokeniser]:
@@ -166,6 +178,8 @@ def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]
     sides = []
     for side, name in (("source", SOURCE_VOCABULARY), ("target", TARGET_VOCABULARY)):
         tokeniser = saved.load(path, side)
+        if tokeniser is None and config.subwords:
+            raise InputError(f"there is no file {path / saved.FILE}; restore it from a copy, or train again")
         if tokeniser is None:
             by = getattr(config, f"{side}_tokens")
             tokeniser = Simple(getattr(config, side), normalise=config.normalise, by=by)
