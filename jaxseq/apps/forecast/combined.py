@@ -21,20 +21,19 @@ from jaxseq.apps.forecast.scaling import Scaling
 from jaxseq.apps.forecast.simple import targets
 
 ORIGINS = 20
-"""Validation origins, at most."""
+"""Validation origins of a large panel, at most."""
+WINDOWS = 2000
+"""A panel of few series has more origins, up to so many windows: every error counts where there are few."""
 HELD = 0.25
 """Share of the training rows, the last ones, that validation forecasts; at least the horizon."""
 GRID = np.linspace(0, 1, 201)
 """Probabilities at which the size of errors is kept."""
 ENOUGH = 200
 """Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
-CAP = 1.5
-"""Errors are taken to be at most so many times as large, or as small, as at validation: a change in the validation part
-is in the validation errors already."""
 MANY_ZEROS = 0.3
 """Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
-INDEPENDENT = 3
-"""Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 monthly series."""
+INDEPENDENT = 2
+"""Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 and M3 quarterly."""
 HARM = 1.03
 """The network is left out where the validation error with it is more than this, relative to that without."""
 
@@ -116,6 +115,15 @@ def origins_between(first: int, last: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
 
 
+def validation_origins(inner: int, shape: tuple[int, ...], horizon: int) -> np.ndarray:
+    """Return the validation origins of values ``[T, N]`` that are fitted to before row `inner`.
+
+    Of few series every row but the last is one, although the horizon of the last ones is cut short.
+    """
+    T, N = shape
+    return origins_between(inner - 1, T - 1 - recent.stride(N, horizon), max(ORIGINS, WINDOWS // N))
+
+
 def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
     """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
 
@@ -126,7 +134,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     whole = Scaling.fit(values, seasons[0], options.log)
     early_scaling = Scaling.fit(values[:inner], seasons[0], whole.log)
     z = early_scaling.forward(values)
-    origins = origins_between(inner - 1, T - h - 1, ORIGINS)
+    origins = validation_origins(inner, values.shape, h)
     truth = targets(z, origins, h)
     lag = simple_members.seasonal_lag(z[:inner], seasons[0])
     early = simple_members.fit(z[:inner], seasons, h, lag)
@@ -152,13 +160,12 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     spread = _spread(early, alone, z[:inner], h, seasons)
     sizes = _sizes(np.abs(point - truth) / spread, INDEPENDENT * truth.shape[1] * (T - inner) / h)
     change = (early_scaling.scale / whole.scale)[:, None]
-    spread, rmse = spread * change, rmse * change[:, 0]
+    spread, rmse = spread * change, rmse * change[:, 0]  # spread of the early fit: that of the late one is no better
     z = whole.forward(values)
     late = simple_members.fit(z, seasons, h, lag)
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
-    spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     return Model(whole, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
 
 

@@ -1,8 +1,10 @@
 """What errors since training say: weights and interval sizes at an origin, from what is known there.
 
 At origin t, forecasts made at earlier rows s, at most `recall` before, have errors at those steps j with s + j <= t.
-They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts
-half. No value after t is used.
+They are added to the validation errors, which count as few rows (`PRIOR`, `PRIOR_SIZE`): they are the older ones, and
+of a time that may have been calmer or wilder. An error from one horizon ago counts half. No value after t is used.
+
+The constants were settled by rolling origins on series of M1 (monthly, quarterly), M3 (quarterly, other) and statsmodels.
 
 References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Gibbs & Candès
 2021, "Adaptive conformal inference under distribution shift", for intervals that do.
@@ -12,8 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-PRIOR = 1.0
-"""Horizons of rows that the validation errors count as."""
+PRIOR = 0.1
+"""Horizons of rows that the validation errors count as, for weights."""
+PRIOR_SIZE = 0.25
+"""Horizons of rows that the validation errors count as, for the size of intervals."""
+WORST = 2.0
+"""A forecast whose error is more than this many times that of the best one gets no weight."""
 LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
 EVERY_ROW = 50
@@ -67,7 +73,7 @@ def adapted(
     known = np.isfinite(rmse)
     mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
     weight = weights(np.where(known, np.sqrt(mean), np.inf))
-    mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
+    mixed, prior = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread, PRIOR_SIZE * h
     wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
     return weight, wider / typical if typical > 0 else np.ones(len(wider))
 
@@ -75,7 +81,9 @@ def adapted(
 def weights(rmse: np.ndarray) -> np.ndarray:
     """Return weights ``[K, N]`` inverse to root mean squared errors ``[K, N]``; an exact forecast gets all.
 
-    One whose error is infinite gets 0. Reference: Bates & Granger 1969, with the root.
+    One whose error is infinite, or above `WORST` times the lowest, gets 0: a mean over forecasts of which one is far
+    off is worse than the mean of the others. Reference: Bates & Granger 1969, with the root.
     """
-    inverse = 1 / np.maximum(rmse, 1e-100)
+    least = np.maximum(rmse.min(0), 1e-100)
+    inverse = np.where(rmse <= WORST * least, least / np.maximum(rmse, 1e-100), 0.0)
     return inverse / inverse.sum(0)
