@@ -1,6 +1,7 @@
 """The command `jaxseq forecast`: what it writes and says, how it goes on, and that nothing is lost."""
 
 import csv
+import dataclasses
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from jaxseq import InputError, cli, fonts
 from jaxseq.apps import run_folder
-from jaxseq.apps.forecast import classical, picture, report
+from jaxseq.apps.forecast import classical, combined, picture, report
 from jaxseq.apps.forecast.backtest import backtest, compared
 from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.apps.forecast.forecaster import fit, load
@@ -328,3 +329,14 @@ def test_a_run_that_names_code_is_loaded_only_where_it_is_trusted(made, tmp_path
     with pytest.raises(InputError, match="loading it runs that code"):
         load(tmp_path / "evil.safetensors")
     assert load(tmp_path / "evil.safetensors", "evil.py:cell").options.cell == "evil.py:cell"  # without networks
+
+
+def test_the_guides_code_runs_and_its_options_exist(capsys):
+    guide = (Path(combined.__file__).parents[2] / "guide" / "forecasting.md").read_text(encoding="utf-8")
+    (program,) = (block.split("```")[0] for block in guide.split("```python\n")[1:])
+    exec(program, {})
+    said = capsys.readouterr().out
+    assert "0.025" in said and said.rstrip().endswith("No network was asked for.")
+    named = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", guide)}
+    settings = {field.name for field in dataclasses.fields(ForecastConfig)}
+    assert named and named <= settings | {"run", "overwrite"}
