@@ -4,7 +4,7 @@ At origin t, forecasts made at earlier rows s, at most `recall` before, have err
 They are added to the validation errors, which count as few rows (`PRIOR`, `PRIOR_SIZE`): they are the older ones, and
 of a time that may have been calmer or wilder. An error from one horizon ago counts half. No value after t is used.
 
-The constants were settled by rolling origins on series of M1 (monthly, quarterly), M3 (quarterly, other) and statsmodels.
+The constants were settled by rolling origins on series of M1, M3 (quarterly, other) and statsmodels.
 
 References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Gibbs & Candès
 2021, "Adaptive conformal inference under distribution shift", for intervals that do.
