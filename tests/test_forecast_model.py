@@ -159,11 +159,12 @@ def test_a_forecast_that_has_come_to_be_far_off_gets_no_weight():
     better, _ = recent.adapted(np.ones_like(error), times, 8, before, one, 1.0)
     assert better[0, 0] > 0.3
     np.testing.assert_allclose(recent.weights(np.array([[1.0], [2.0], [2.01]]))[:, 0], [2 / 3, 1 / 3, 0])
+    assert recent.weights(np.array([[1.0], [9.0]]), step=4)[1, 0] == pytest.approx(0.1)  # of a large panel
 
 
 def test_every_row_of_few_series_is_a_validation_origin():
     assert combined.validation_origins(30, (40, 1), 4).tolist() == list(range(29, 39))
-    assert combined.validation_origins(30, (40, 1000), 4).tolist() == list(range(29, 36))
+    assert combined.validation_origins(30, (40, 1000), 4).tolist() == list(range(29, 36))  # whole horizons
     assert len(combined.validation_origins(1000, (9000, 1), 4)) == combined.WINDOWS
     assert len(combined.validation_origins(1000, (9000, 1000), 4)) == combined.ORIGINS
 

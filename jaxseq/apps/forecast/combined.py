@@ -30,6 +30,9 @@ GRID = np.linspace(0, 1, 201)
 """Probabilities at which the size of errors is kept."""
 ENOUGH = 200
 """Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
+CAP = 1.5
+"""In a large panel errors are taken to be at most so many times as large, or as small, as at validation: a change in
+the validation part is in the validation errors already. Of few series they are taken to be as large."""
 MANY_ZEROS = 0.3
 """Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
 INDEPENDENT = 2
@@ -92,7 +95,7 @@ class Model(NamedTuple):
     @property
     def weights(self) -> np.ndarray:
         """Return ``[K + 1, N]``, at the end of training, of the simple forecasts and, last, of the network."""
-        return recent.weights(self.rmse)
+        return recent.weights(self.rmse, recent.stride(*self.spread.shape))
 
 
 def design_of(options: Options, rows: int, covariates: int) -> Design:
@@ -121,7 +124,9 @@ def validation_origins(inner: int, shape: tuple[int, ...], horizon: int) -> np.n
     Of few series every row but the last is one, although the horizon of the last ones is cut short.
     """
     T, N = shape
-    return origins_between(inner - 1, T - 1 - recent.stride(N, horizon), max(ORIGINS, WINDOWS // N))
+    if recent.stride(N, horizon) == 1:
+        return origins_between(inner - 1, T - 2, max(ORIGINS, WINDOWS // N))
+    return origins_between(inner - 1, T - horizon - 1, ORIGINS)
 
 
 def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
@@ -142,7 +147,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     single = simple_members.errors(found, truth)
     if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
         single[simple_members.NAMES.index("seasonal changes")] = np.inf
-    alone = recent.weights(single)
+    step = recent.stride(values.shape[1], h)
+    alone = recent.weights(single, step)
     base = simple_members.combine(alone, found)
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
@@ -153,16 +159,18 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
             weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
-            mixed = simple_members.combine(recent.weights(weighed), both)
+            mixed = simple_members.combine(recent.weights(weighed, step), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
                 rmse, gain, stopped, point = weighed, ratio, report, mixed
     spread = _spread(early, alone, z[:inner], h, seasons)
     sizes = _sizes(np.abs(point - truth) / spread, INDEPENDENT * truth.shape[1] * (T - inner) / h)
     change = (early_scaling.scale / whole.scale)[:, None]
-    spread, rmse = spread * change, rmse * change[:, 0]  # spread of the early fit: that of the late one is no better
+    spread, rmse = spread * change, rmse * change[:, 0]
     z = whole.forward(values)
     late = simple_members.fit(z, seasons, h, lag)
+    if step > 1:
+        spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)

@@ -15,11 +15,13 @@ from __future__ import annotations
 import numpy as np
 
 PRIOR = 0.1
-"""Horizons of rows that the validation errors count as, for weights."""
+"""Horizons of rows that the validation errors of few series count as, for weights."""
 PRIOR_SIZE = 0.25
-"""Horizons of rows that the validation errors count as, for the size of intervals."""
+"""Horizons of rows that the validation errors of few series count as, for the size of intervals."""
+LARGE = 1.0
+"""Both for a large panel."""
 WORST = 2.0
-"""A forecast whose error is more than this many times that of the best one gets no weight."""
+"""A forecast of few series whose error is more than this many times that of the best one gets no weight."""
 LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
 EVERY_ROW = 50
@@ -69,21 +71,23 @@ def adapted(
     counts = np.where(np.isfinite(error).all(0), counts, 0.0)  # [R, N, h]
     profile = spread**2 / (spread**2).mean(-1, keepdims=True)
     squares = (counts * np.nan_to_num(error) ** 2).sum((1, 3))
-    prior = PRIOR * h
+    prior = (PRIOR if step == 1 else LARGE) * h
     known = np.isfinite(rmse)
     mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
-    weight = weights(np.where(known, np.sqrt(mean), np.inf))
-    mixed, prior = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread, PRIOR_SIZE * h
+    weight = weights(np.where(known, np.sqrt(mean), np.inf), step)
+    mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
+    prior = (PRIOR_SIZE if step == 1 else LARGE) * h
     wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
     return weight, wider / typical if typical > 0 else np.ones(len(wider))
 
 
-def weights(rmse: np.ndarray) -> np.ndarray:
+def weights(rmse: np.ndarray, step: int = 1) -> np.ndarray:
     """Return weights ``[K, N]`` inverse to root mean squared errors ``[K, N]``; an exact forecast gets all.
 
-    One whose error is infinite, or above `WORST` times the lowest, gets 0: a mean over forecasts of which one is far
-    off is worse than the mean of the others. Reference: Bates & Granger 1969, with the root.
+    One whose error is infinite gets 0; so does one whose error is above `WORST` times the lowest where `step`, the
+    `stride` of the panel, is 1: it would spoil the mean. A series of a large panel has a single validation origin or
+    so, too little evidence to leave a forecast out. Reference: Bates & Granger 1969, with the root.
     """
     least = np.maximum(rmse.min(0), 1e-100)
-    inverse = np.where(rmse <= WORST * least, least / np.maximum(rmse, 1e-100), 0.0)
+    inverse = np.where(rmse <= (WORST if step == 1 else np.inf) * least, least / np.maximum(rmse, 1e-100), 0.0)
     return inverse / inverse.sum(0)
