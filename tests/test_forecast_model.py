@@ -131,42 +131,20 @@ def test_after_a_shift_of_level_weights_and_intervals_follow_the_errors():
     assert score[OURS].mase < 1.1 * min(score["seasonal naive"].mase, score["linear autoregression"].mase)
     assert score[OURS].coverage95 > 80
     weight = found.forecaster.model.weights[:-1, 0]
-    assert weight.sum() == pytest.approx(1)
+    assert weight.min() > 0.02 and weight.sum() == pytest.approx(1)
 
 
 def test_errors_known_at_an_origin_change_weights_as_their_formula_says():
-    """Two forecasts, one step: errors 1.5 and 1 one row ago, validation 1 and 1, which counts as PRIOR rows."""
-    error = np.array([1.5, 1.0]).reshape(2, 1, 1, 1)
+    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1; the prior counts as one row."""
+    error = np.array([3.0, 1.0]).reshape(2, 1, 1, 1)
     one = np.ones((1, 1))
     weight, wider = recent.adapted(error, np.array([4]), 5, np.ones((2, 1)), one, 1.0)
-    first = np.sqrt((recent.PRIOR + 1.5**2) / (recent.PRIOR + 1))
-    np.testing.assert_allclose(weight[:, 0], np.array([1 / first, 1]) / (1 + 1 / first))
-    mixed = weight[:, 0] @ [1.5, 1.0]
-    np.testing.assert_allclose(wider, (recent.PRIOR_SIZE + mixed) / (recent.PRIOR_SIZE + 1))
+    np.testing.assert_allclose(weight[:, 0], np.array([1 / np.sqrt(5), 1]) / (1 + 1 / np.sqrt(5)))
+    mixed = weight[:, 0] @ [3.0, 1.0]
+    np.testing.assert_allclose(wider, (1 + mixed) / 2)
     unknown, same = recent.adapted(error, np.array([5]), 5, np.ones((2, 1)), one, 1.0)
     np.testing.assert_allclose(unknown[:, 0], 0.5)
     np.testing.assert_allclose(same, 1.0)
-
-
-def test_a_forecast_that_has_come_to_be_far_off_gets_no_weight():
-    """Equal at validation, then one is three times as far off; one that was far off at validation comes back."""
-    one, times = np.ones((1, 1)), np.arange(4, 8)
-    error = np.stack([np.full((4, 1, 1), 3.0), np.ones((4, 1, 1))])
-    weight, _ = recent.adapted(error, times, 8, np.ones((2, 1)), one, 1.0)
-    np.testing.assert_array_equal(weight[:, 0], [0, 1])
-    before = np.array([[5.0], [1.0]])
-    assert recent.weights(before)[0, 0] == 0
-    better, _ = recent.adapted(np.ones_like(error), times, 8, before, one, 1.0)
-    assert better[0, 0] > 0.3
-    np.testing.assert_allclose(recent.weights(np.array([[1.0], [2.0], [2.01]]))[:, 0], [2 / 3, 1 / 3, 0])
-    assert recent.weights(np.array([[1.0], [9.0]]), step=4)[1, 0] == pytest.approx(0.1)  # of a large panel
-
-
-def test_every_row_of_few_series_is_a_validation_origin():
-    assert combined.validation_origins(30, (40, 1), 4).tolist() == list(range(29, 39))
-    assert combined.validation_origins(30, (40, 1000), 4).tolist() == list(range(29, 36))  # whole horizons
-    assert len(combined.validation_origins(1000, (9000, 1), 4)) == combined.WINDOWS
-    assert len(combined.validation_origins(1000, (9000, 1000), 4)) == combined.ORIGINS
 
 
 def test_few_independent_errors_make_wider_intervals_by_students_t():
@@ -322,10 +300,10 @@ def test_what_is_in_a_hole_does_not_matter():
 
 def test_a_combination_is_weighed_by_the_root_of_squared_errors():
     truth = np.zeros((2, 1, 3))
-    found = np.stack([truth + 1, truth + 1.5])
+    found = np.stack([truth + 1, truth + 3])
     weight = recent.weights(members.errors(found, truth))
-    np.testing.assert_allclose(weight[:, 0], [0.6, 0.4])
-    np.testing.assert_allclose(members.combine(weight, found), 1.2)
+    np.testing.assert_allclose(weight[:, 0], [0.75, 0.25])
+    np.testing.assert_allclose(members.combine(weight, found), 1.5)
 
 
 def test_intervals_hold_new_errors_as_often_as_they_say():

@@ -21,9 +21,7 @@ from jaxseq.apps.forecast.scaling import Scaling
 from jaxseq.apps.forecast.simple import targets
 
 ORIGINS = 20
-"""Validation origins of a large panel, at most."""
-WINDOWS = 2000
-"""A panel of few series has more origins, up to so many windows: every error counts where there are few."""
+"""Validation origins, at most."""
 HELD = 0.25
 """Share of the training rows, the last ones, that validation forecasts; at least the horizon."""
 GRID = np.linspace(0, 1, 201)
@@ -31,12 +29,12 @@ GRID = np.linspace(0, 1, 201)
 ENOUGH = 200
 """Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
 CAP = 1.5
-"""In a large panel errors are taken to be at most so many times as large, or as small, as at validation: a change in
-the validation part is in the validation errors already. Of few series they are taken to be as large."""
+"""Errors are taken to be at most so many times as large, or as small, as at validation: a change in the validation part
+is in the validation errors already."""
 MANY_ZEROS = 0.3
 """Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
-INDEPENDENT = 2
-"""Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 and M3 quarterly."""
+INDEPENDENT = 3
+"""Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 monthly series."""
 HARM = 1.03
 """The network is left out where the validation error with it is more than this, relative to that without."""
 
@@ -95,7 +93,7 @@ class Model(NamedTuple):
     @property
     def weights(self) -> np.ndarray:
         """Return ``[K + 1, N]``, at the end of training, of the simple forecasts and, last, of the network."""
-        return recent.weights(self.rmse, recent.stride(*self.spread.shape))
+        return recent.weights(self.rmse)
 
 
 def design_of(options: Options, rows: int, covariates: int) -> Design:
@@ -118,17 +116,6 @@ def origins_between(first: int, last: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
 
 
-def validation_origins(inner: int, shape: tuple[int, ...], horizon: int) -> np.ndarray:
-    """Return the validation origins of values ``[T, N]`` that are fitted to before row `inner`.
-
-    Of few series every row but the last is one, although the horizon of the last ones is cut short.
-    """
-    T, N = shape
-    if recent.stride(N, horizon) == 1:
-        return origins_between(inner - 1, T - 2, max(ORIGINS, WINDOWS // N))
-    return origins_between(inner - 1, T - horizon - 1, ORIGINS)
-
-
 def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
     """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
 
@@ -139,7 +126,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     whole = Scaling.fit(values, seasons[0], options.log)
     early_scaling = Scaling.fit(values[:inner], seasons[0], whole.log)
     z = early_scaling.forward(values)
-    origins = validation_origins(inner, values.shape, h)
+    origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
     lag = simple_members.seasonal_lag(z[:inner], seasons[0])
     early = simple_members.fit(z[:inner], seasons, h, lag)
@@ -147,8 +134,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     single = simple_members.errors(found, truth)
     if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
         single[simple_members.NAMES.index("seasonal changes")] = np.inf
-    step = recent.stride(values.shape[1], h)
-    alone = recent.weights(single, step)
+    alone = recent.weights(single)
     base = simple_members.combine(alone, found)
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
@@ -159,7 +145,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
             weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
-            mixed = simple_members.combine(recent.weights(weighed, step), both)
+            mixed = simple_members.combine(recent.weights(weighed), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
                 rmse, gain, stopped, point = weighed, ratio, report, mixed
@@ -169,11 +155,10 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     spread, rmse = spread * change, rmse * change[:, 0]
     z = whole.forward(values)
     late = simple_members.fit(z, seasons, h, lag)
-    if step > 1:
-        spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
+    spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     return Model(whole, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
 
 

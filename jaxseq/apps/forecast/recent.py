@@ -1,10 +1,8 @@
 """What errors since training say: weights and interval sizes at an origin, from what is known there.
 
 At origin t, forecasts made at earlier rows s, at most `recall` before, have errors at those steps j with s + j <= t.
-They are added to the validation errors, which count as few rows (`PRIOR`, `PRIOR_SIZE`): they are the older ones, and
-of a time that may have been calmer or wilder. An error from one horizon ago counts half. No value after t is used.
-
-The constants were settled by rolling origins on series of M1, M3 (quarterly, other) and statsmodels.
+They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts
+half. No value after t is used.
 
 References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Gibbs & Candès
 2021, "Adaptive conformal inference under distribution shift", for intervals that do.
@@ -14,14 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-PRIOR = 0.1
-"""Horizons of rows that the validation errors of few series count as, for weights."""
-PRIOR_SIZE = 0.25
-"""Horizons of rows that the validation errors of few series count as, for the size of intervals."""
-LARGE = 1.0
-"""Both for a large panel."""
-WORST = 2.0
-"""A forecast of few series whose error is more than this many times that of the best one gets no weight."""
+PRIOR = 1.0
+"""Horizons of rows that the validation errors count as."""
 LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
 EVERY_ROW = 50
@@ -71,23 +63,19 @@ def adapted(
     counts = np.where(np.isfinite(error).all(0), counts, 0.0)  # [R, N, h]
     profile = spread**2 / (spread**2).mean(-1, keepdims=True)
     squares = (counts * np.nan_to_num(error) ** 2).sum((1, 3))
-    prior = (PRIOR if step == 1 else LARGE) * h
+    prior = PRIOR * h
     known = np.isfinite(rmse)
     mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
-    weight = weights(np.where(known, np.sqrt(mean), np.inf), step)
+    weight = weights(np.where(known, np.sqrt(mean), np.inf))
     mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
-    prior = (PRIOR_SIZE if step == 1 else LARGE) * h
     wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
     return weight, wider / typical if typical > 0 else np.ones(len(wider))
 
 
-def weights(rmse: np.ndarray, step: int = 1) -> np.ndarray:
+def weights(rmse: np.ndarray) -> np.ndarray:
     """Return weights ``[K, N]`` inverse to root mean squared errors ``[K, N]``; an exact forecast gets all.
 
-    One whose error is infinite gets 0; so does one whose error is above `WORST` times the lowest where `step`, the
-    `stride` of the panel, is 1: it would spoil the mean. A series of a large panel has a single validation origin or
-    so, too little evidence to leave a forecast out. Reference: Bates & Granger 1969, with the root.
+    One whose error is infinite gets 0. Reference: Bates & Granger 1969, with the root.
     """
-    least = np.maximum(rmse.min(0), 1e-100)
-    inverse = np.where(rmse <= (WORST if step == 1 else np.inf) * least, least / np.maximum(rmse, 1e-100), 0.0)
+    inverse = 1 / np.maximum(rmse, 1e-100)
     return inverse / inverse.sum(0)
