@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
@@ -220,6 +221,7 @@ def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:
     print(f"{rows} hourly rows: read in {reading:.2f} s ({panel.calendar})", flush=True)
     before, begun = _peak(), time.perf_counter()
     model = fit(panel, 24, season=(24, 168), **options)
+    jax.block_until_ready(model.model)  # training runs on after fit has returned
     fitting = time.perf_counter() - begun
     print(f"fitted in {fitting:.1f} s", flush=True)
     model.predict()

@@ -1,6 +1,7 @@
 """The command `jaxseq forecast`: what it writes and says, how it goes on, and that nothing is lost."""
 
 import csv
+import dataclasses
 import json
 import re
 import sys
@@ -14,8 +15,8 @@ import pytest
 
 from jaxseq import InputError, cli, fonts
 from jaxseq.apps import run_folder
-from jaxseq.apps.forecast import classical, picture, report
-from jaxseq.apps.forecast.backtest import backtest
+from jaxseq.apps.forecast import classical, combined, picture, report
+from jaxseq.apps.forecast.backtest import backtest, compared
 from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.apps.forecast.forecaster import fit, load
 from jaxseq.apps.forecast.panel import read
@@ -246,8 +247,45 @@ def test_when_statsforecast_is_compared(monkeypatch):
 
 def test_two_origins_are_too_few_for_a_test():
     values = np.random.default_rng(0).normal(size=40).cumsum()
-    assert re.search(r"the origins, 2, are too few", backtest(values, 2, networks=0, origins=2).verdict())
-    assert re.search(r"\(p [=<]|; p [=<]", backtest(values, 2, networks=0, origins=3).verdict())
+    assert "; 1 origin is too few to test" in backtest(values, 2, networks=0, origins=1).verdict()
+    assert "; 2 origins are too few to test" in backtest(values, 2, networks=0, origins=2).verdict()
+    assert re.search(r"\(p [=<] ", backtest(values, 2, networks=0, origins=3).verdict())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (0.9, 1.0, "0.900, 10% below that of drift (1.000)"),
+        (0.501, 0.5, "0.501, level with that of drift (0.500)"),
+        (1.5, 0.6, "1.500, 150% above that of drift (0.600)"),
+        (1.8, 0.6, "1.800, 3.0 times that of drift (0.600)"),
+        (1036.6, 1.0, "1,037, 1,037 times that of drift (1.000)"),
+        (2e-5, 0.5, "2.0e-05, less than 1% of that of drift (0.500)"),
+        (0.2, 0.0, "0.200, and drift is exact"),
+    ],
+)
+def test_the_verdict_compares_in_per_cent_or_in_multiples(ours, theirs, told):
+    assert compared(ours, theirs, "drift") == f"The forecaster's MASE is {told}"
+
+
+@pytest.mark.parametrize(
+    ("gain", "stopped", "told"),
+    [
+        (np.inf, 0, "the gru network was of no use: its weight went to the simple forecasts."),
+        (0.98, 3, "the gru network took 2.0% off the error; its weight is 20% among 7 forecasts."),
+        (1.02, 3, "the gru network added 2.0% to the error, too little to leave it out; its weight"),
+        (1.0001, 3, "the gru network did not change the error; its weight"),
+        (0.98, 0, "the network's line alone, before its gru had learned, took 2.0% off the error; its weight"),
+    ],
+)
+def test_the_verdict_says_what_the_network_did(gain, stopped, told):
+    result = backtest(np.random.default_rng(0).normal(size=40).cumsum(), 2, networks=0, origins=3)
+    fitted = result.forecaster
+    rmse = np.array([[3.0]] * 6 + [[2.0]]) if np.isfinite(gain) else fitted.model.rmse
+    model = fitted.model._replace(gain=np.array(gain), stopped=np.array(stopped), rmse=rmse)
+    options = fitted.options._replace(networks=5)
+    verdict = result._replace(forecaster=fitted._replace(model=model, options=options)).verdict()
+    assert f"At the validation origins {told}" in verdict
 
 
 def test_many_series_have_one_table_and_their_names_in_every_file(tmp_path, monkeypatch, capsys):
@@ -291,3 +329,14 @@ def test_a_run_that_names_code_is_loaded_only_where_it_is_trusted(made, tmp_path
     with pytest.raises(InputError, match="loading it runs that code"):
         load(tmp_path / "evil.safetensors")
     assert load(tmp_path / "evil.safetensors", "evil.py:cell").options.cell == "evil.py:cell"  # without networks
+
+
+def test_the_guides_code_runs_and_its_options_exist(capsys):
+    guide = (Path(combined.__file__).parents[2] / "guide" / "forecasting.md").read_text(encoding="utf-8")
+    (program,) = (block.split("```")[0] for block in guide.split("```python\n")[1:])
+    exec(program, {})
+    said = capsys.readouterr().out
+    assert "0.025" in said and said.rstrip().endswith("No network was asked for.")
+    named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]*)", guide)}
+    settings = {field.name for field in dataclasses.fields(ForecastConfig)}
+    assert named and named <= settings | {"run", "overwrite"}

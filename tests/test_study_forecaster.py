@@ -113,14 +113,16 @@ def test_what_of_a_forecaster_cannot_be_studied(run, tmp_path, monkeypatch, caps
     assert message in said.err and len(said.err.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("networks", "why"), [(0, "trained with --networks 0"), (5, "it was of no use")])
+@pytest.mark.parametrize(("networks", "why"), [(0, "--networks 0; forecast again with"), (5, "of no use, .*again")])
 def test_a_run_without_a_network(tmp_path, capsys, networks, why):
     write_run(tmp_path / "run", trained=False)
     about = json.loads((tmp_path / "run" / "config.json").read_text())
     about["config"]["networks"] = networks
     (tmp_path / "run" / "config.json").write_text(json.dumps(about))
-    assert cli.main(["inspect", str(tmp_path / "run")]) == cli.FAILED
-    assert re.search(f"has no network to study: .*{why}", capsys.readouterr().err)
+    for command in ("inspect", "study"):
+        assert cli.main([command, str(tmp_path / "run")]) == cli.FAILED
+        said = capsys.readouterr().err
+        assert re.search(f"has no network to study: .*{why}", said) and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ CENTRAL = ((0.1, 0.9), (0.025, 0.975))
 """The intervals whose coverage is told: 80 and 95%."""
 FEWEST = 3
 """Origins that a test of the difference takes at least."""
+TIMES = 3
+"""An error this many times as large is told as a multiple, a smaller one in per cent."""
 
 
 class Score(NamedTuple):
@@ -243,33 +245,65 @@ def _against_simple(result: Backtest) -> str:
     simple_names = [name for name in result.paths if name not in own]  # statsforecast's among them
     error = {name: np.array([s.mase for s in result.table if s.forecast == name]) for name in (OURS, *simple_names)}
     kept = np.isfinite(np.stack(list(error.values()))).all(0)
-    mean = {name: float(np.mean(e[kept])) if kept.any() else math.inf for name, e in error.items()}
+    if not kept.any():
+        return "The training rows repeat exactly, so that MASE has no scale and forecasts cannot be compared."
+    mean = {name: float(np.mean(e[kept])) for name, e in error.items()}
     best = min(simple_names, key=lambda name: mean[name])
-    if not kept.any() or mean[best] == 0:
-        return "The test part repeats the training rows exactly, and there is nothing to compare."
-    change = 100 * (1 - mean[OURS] / mean[best])
-    than = f"{abs(change):.0f}% {'below' if change >= 0 else 'above'}" if abs(change) >= 0.5 else "level with"
-    text = f"The forecaster's MASE is {mean[OURS]:.3f}, {than} {best}"
+    text = compared(mean[OURS], mean[best], best)
     if len(result.names) > 1:
-        won = np.mean([error[OURS][kept] < error[best][kept]]) * 100
-        return f"{text} ({mean[best]:.3f}), and lower on {won:.0f}% of {int(kept.sum())} series."
-    p = next(s.p_value for s in result.table if s.forecast == best)
-    if len(result.origins) < FEWEST:
-        return f"{text} ({mean[best]:.3f}); the origins, {len(result.origins)}, are too few to test that."
-    sure = f"p = {p:.2f}" if p >= 0.005 else "p < 0.005"
+        won = 100 * np.mean(error[OURS][kept] < error[best][kept])
+        return f"{text}; it is lower on {won:.0f}% of {int(kept.sum())} series."
+    count, p = len(result.origins), next(s.p_value for s in result.table if s.forecast == best)
+    if count < FEWEST:
+        return f"{text}; {count} origin{'s are' if count > 1 else ' is'} too few to test the difference."
+    sure = f"p = {p:.3f}" if p >= 0.0005 else "p < 0.001"
     if p > 0.05:
-        return f"{text} ({mean[best]:.3f}), a difference that {len(result.origins)} origins do not confirm ({sure})."
-    return f"{text} ({mean[best]:.3f}; {sure})."
+        return f"{text}; {count} origins do not confirm a difference ({sure})."
+    return f"{text}; the difference is significant ({sure})."
+
+
+def compared(ours: float, theirs: float, name: str) -> str:
+    """Return a clause on the forecaster's MASE and that of the best simple forecast, which has the given name.
+
+    Example:
+      >>> compared(0.45, 0.5, "drift"), compared(3.7, 0.1, "drift")
+      ("The forecaster's MASE is 0.450, 10% below that of drift (0.500)",
+       "The forecaster's MASE is 3.700, 37 times that of drift (0.100)")
+    """
+    if theirs == 0:
+        return f"The forecaster's MASE is {_error(ours)}, and {name} is exact"
+    ratio = ours / theirs
+    if abs(ratio - 1) < 0.005:
+        how = "level with that"
+    elif ratio >= TIMES:
+        how = f"{ratio:,.{1 if ratio < 10 else 0}f} times that"
+    elif ratio < 0.01:
+        how = "less than 1% of that"
+    else:
+        how = f"{100 * abs(ratio - 1):.0f}% {'below' if ratio < 1 else 'above'} that"
+    return f"The forecaster's MASE is {_error(ours)}, {how} of {name} ({_error(theirs)})"
+
+
+def _error(mase: float) -> str:
+    """Return a MASE with three decimals, or as many digits as its size needs."""
+    if 0 < mase < 0.001 or mase >= 1e6:
+        return f"{mase:.1e}"
+    return f"{mase:.3f}" if mase < 100 else f"{mase:,.0f}"
 
 
 def _of_network(result: Backtest) -> str:
     model, cell = result.forecaster.model, result.forecaster.options.cell
     if not result.forecaster.options.networks:
         return "No network was asked for."
+    where = "At the validation origins"
     if not np.isfinite(model.gain):
-        return f"At the validation origins the {cell} network was of no use: its weight went to the simple forecasts."
-    share, gain = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
+        return f"{where} the {cell} network was of no use: its weight went to the simple forecasts."
+    share, off = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
-    if gain <= 0:
-        return f"At the validation origins {what} did not help; its weight is {share:.0f}%, one of seven."
-    return f"At the validation origins {what} took {gain:.1f}% off the error; its weight is {share:.0f}%."
+    if abs(off) < 0.05:
+        how = "did not change the error"
+    elif off < 0:
+        how = f"added {-off:.1f}% to the error, too little to leave it out"
+    else:
+        how = f"took {off:.1f}% off the error"
+    return f"{where} {what} {how}; its weight is {share:.0f}% among {model.rmse.shape[0]} forecasts."

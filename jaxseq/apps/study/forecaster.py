@@ -39,8 +39,11 @@ def of_forecaster(run: Path, names: Sequence[str], trusted_cell: str | None = No
     config = run_folder.read_config(run, KIND, ForecastConfig, trusted_cell)
     model = load(run / run_folder.MODEL, trusted_cell)
     if not model.model.network.line.size:
-        why = "at the validation origins it was of no use, so that simple forecasts got its weight and it was not kept"
-        why = why if config.networks else "it was trained with --networks 0"
+        why = (
+            "at the validation origins it was of no use, so that it was not kept; forecast again with another --cell, "
+            "--hidden or --seed, or with more rows"
+        )
+        why = why if config.networks else "it was trained with --networks 0; forecast again with --networks 5"
         raise InputError(f"{run} has no network to study: {why}")
     check_numbers(str(run / run_folder.MODEL), model.model.network)
     chosen = _chosen(model, names)
