@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from jaxseq.apps.custom import check_translates, find_cell
+from jaxseq.apps.pairs import Form
 from jaxseq.apps.settings import require, require_at_least
 from jaxseq.apps.text import NORMALISERS, TOKENISERS
 from jaxseq.apps.tutorial import attentive, plain
@@ -32,14 +33,28 @@ tutorial's models."""
 class TranslateConfig:
     """Settings of a translation run."""
 
-    data: str = "zh-en"
-    """A file of tab-separated pairs, a downloaded data set (cmn-eng) or the shipped corpus (zh-en)."""
+    data: str | tuple[str, ...] = "zh-en"
+    """Pairs to train on: a table (.tsv, .txt, .csv), JSON lines (.jsonl), two files that end with the languages (a.de
+    a.en, or their common beginning, a), any of them as .gz; - for standard input; a downloaded data set (cmn-eng); the
+    shipped corpus (zh-en). Several are one corpus."""
+    weights: tuple[float, ...] = ()
+    """A number for each corpus: its share of the pairs that training sees. Without, each pair is seen as often."""
+    dev: str | tuple[str, ...] = ""
+    """Pairs that choose the best checkpoint, given as data is; instead of holding some back."""
+    test: str | tuple[str, ...] = ""
+    """Pairs that measure the translator after training, given as data is."""
+    leaks: Literal["keep", "remove"] = "keep"
+    """Training pairs that share a sentence with dev or test pairs: keep and count them, or remove them."""
     source: str = "zh"
-    """Language translated from; one of the file's two columns."""
+    """Language translated from: the end of a file's name, a column or a key."""
     target: str = "en"
     """Language translated into."""
     columns: tuple[str, str] = ("en", "zh")
-    """Languages of the file's first two columns."""
+    """Languages of the first two columns, in a table without a header line that names them."""
+    source_column: str = ""
+    """Where the source is, if not named by its language: a column's name or number, or a key (a.b for b in a)."""
+    target_column: str = ""
+    """Where the target is."""
     normalise: str = "plain"
     """How text is normalised: plain or tutorial."""
     source_tokens: str = "chars"
@@ -130,6 +145,10 @@ class TranslateConfig:
     def __post_init__(self) -> None:
         # typed with hyphens, as options are, and so saved by earlier versions
         object.__setattr__(self, "attention", self.attention.replace("-", "_"))
+        for name in ("data", "dev", "test"):
+            words = getattr(self, name)
+            if not isinstance(words, str):  # one word is the same, given either way
+                object.__setattr__(self, name, words[0] if len(words) == 1 else tuple(map(str, words)))
 
     def check(self) -> None:
         """Check every setting.
@@ -157,8 +176,8 @@ class TranslateConfig:
         most = self.longest - 1
         require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         require(len(set(self.columns)) == 2, "columns", "two languages", self)
-        for name in ("source", "target"):
-            require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
+        require(bool(self.data), "data", "the pairs to train on", self)
+        require(all(w > 0 and math.isfinite(w) for w in self.weights), "weights", "above 0 and finite", self)
         require(self.source != self.target, "target", "another language than source", self)
         for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
@@ -168,6 +187,28 @@ class TranslateConfig:
         for name in ("coverage_loss", "sampled"):
             require(not (plain and getattr(self, name)), name, "0 with the tutorial's models and their loss", self)
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
+
+    def check_weights(self, corpora: int) -> None:
+        """Check that there is a weight for each corpus, or none at all.
+
+        Raises:
+          InputError: saying how many there are.
+        """
+        if self.weights and len(self.weights) != corpora:
+            raise InputError(
+                f"--weights: expected a number for each corpus of --data; got {len(self.weights)} for {corpora}. Two "
+                "files of one corpus, one for each language, are one"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages call the pairs to train on."""
+        return self.data if isinstance(self.data, str) else " ".join(self.data)
+
+    @property
+    def form(self) -> Form:
+        """Which languages are wanted of a file, and where they are."""
+        return Form(self.source, self.target, self.columns, self.source_column, self.target_column)
 
     @property
     def longest(self) -> int:

@@ -5,20 +5,18 @@ A blank line stays blank. A line that cannot be translated, being too long, is r
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from jaxseq.apps import sentences
+from jaxseq.apps.reading import STANDARD_INPUT, as_they_come, decoded, name_of
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.model import BATCHES, Translation, Translator, shortened
-from jaxseq.errors import InputError
 
 WINDOW = 10 * BATCHES[-1]
 """Lines that are read, translated and written at a time: enough to fill batches of several lengths."""
@@ -145,14 +143,14 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
     So a program that sends a line and waits gets its translation, and a long text is translated in full batches.
 
     Raises:
-      InputError: as `lines_of`.
+      InputError: as `reading.decoded`.
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
 
     def read() -> None:
         try:
-            for line in _decoded(getattr(stream, "buffer", stream), "standard input"):
+            for line in decoded(as_they_come(stream), name_of(STANDARD_INPUT)):
                 waiting.put(line)
             waiting.put(None)
         except BaseException as error:  # raised again where the lines are used
@@ -175,40 +173,3 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         if isinstance(item, BaseException):
             raise item
         over = item is None
-
-
-def lines_of(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, plain or .gz, without reading it whole.
-
-    Raises:
-      InputError: if the file cannot be read, is empty, binary or not UTF-8.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a text file, one sentence a line")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            any_line = False
-            for line in _decoded(file, str(path)):
-                any_line = True
-                yield line
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not any_line:
-        raise InputError(f"{path} is empty; expected text")
-
-
-def _decoded(file: Iterable[bytes | str], name: str) -> Iterator[str]:
-    """Yield the text of lines of bytes, without line ends and byte order mark."""
-    for number, raw in enumerate(file, 1):
-        try:
-            line = raw if isinstance(raw, str) else raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x}); convert it, for example: "
-                "iconv -f GB18030 -t UTF-8"
-            ) from error
-        if "\0" in line:
-            raise InputError(f"{name}, line {number}: a zero byte, so it is a binary file; expected UTF-8 text")
-        yield line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
