@@ -191,6 +191,9 @@ class Listener:
     def report(self, metrics: Metrics) -> None:
         """Called after each report."""
 
+    def remark(self, text: str) -> None:
+        """Called with a sentence that the user should read."""
+
 
 class NonFiniteError(InputError):
     """The loss or the gradient became NaN or infinite; the last good checkpoint stays."""

@@ -40,6 +40,10 @@ class Progress(Listener):
         if metrics.validation_loss is not None:
             self.shown["validation"] = f"{metrics.validation_loss:.3f}"
 
+    def remark(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        tqdm.write(f"jaxseq: {text}", file=sys.stderr)
+
     def close(self) -> None:
         """Keep the last state of the bar on screen."""
         self.bar.close()

@@ -107,10 +107,13 @@ class TranslateConfig:
     """Train steps in all."""
     batch: int = 32
     """Pairs in a step."""
+    batch_tokens: int = 0
+    """Instead, tokens of the longer side in a step, padding counted, so that steps of long pairs have fewer; 0 for
+    none."""
     replacement: bool = False
     """Draw pairs at random with replacement, instead of one permutation after another."""
-    buckets: int = 3
-    """Groups of like length; each is one compiled program."""
+    buckets: int = 4
+    """Most groups of like length, cut so that the least is padded; each is one compiled program."""
     optimizer: str = "adam"
     """adam, adamw or sgd."""
     learning_rate: float = 3e-3
@@ -168,7 +171,7 @@ class TranslateConfig:
             "min_count",
         )
         require_at_least(1, positive, self)
-        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled"), self)
+        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "batch_tokens"), self)
         for name in ("dropout", "word_dropout", "label_smoothing", "validation"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
         rate = self.learning_rate

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.apps import text
+from jaxseq.apps import buckets, text
 from jaxseq.apps.pairs import Origin, Reader, origins, passes_filter, split_rows
+from jaxseq.apps.ragged import Ragged
 from jaxseq.apps.reading import INVISIBLE
 from jaxseq.apps.text import EOS, PAD, SOS, Bucket, Vocabulary
 from jaxseq.apps.translate.config import TranslateConfig
@@ -95,6 +96,12 @@ class Corpus:
         """Return what tells this corpus from a changed one: a sum of all pairs in their order."""
         texts = [[[source.text, target.text] for source, target in part] for part in (self.train, self.validation)]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+    def numbers(self) -> tuple[Ragged, Ragged]:
+        """Return the token numbers of sources and targets to train on, each with EOS at its end."""
+        sides = enumerate((self.source, self.target))
+        source, target = (Ragged.of([side.numbers(pair[n]) for pair in self.train]) for n, side in sides)
+        return source, target
 
     def measured(self) -> tuple[str, list[Pair]]:
         """Return which pairs measure a translator, and these: for testing, else those held back, else all."""
@@ -262,15 +269,18 @@ def _without_leaks(
     return kept, [f"{note}, and are left out of training"]
 
 
-def numbered(source: Preparation, target: Preparation, pairs: Sequence[Pair], buckets: int) -> list[Bucket]:
-    """Return pairs as token numbers, each side ending with EOS, grouped by length and padded."""
-    return text.buckets([source.numbers(a) for a, _ in pairs], [target.numbers(b) for _, b in pairs], buckets)
-
-
-def target_counts(buckets: Sequence[Bucket], size: int) -> Array:
-    """Return how often each of `size` target tokens is predicted, EOS included; PAD is not predicted."""
-    targets = np.concatenate([bucket.target.ravel() for bucket in buckets])
-    return jnp.asarray(np.bincount(targets[targets != PAD], minlength=size))
+def numbered(source: Preparation, target: Preparation, pairs: Sequence[Pair], count: int) -> list[Bucket]:
+    """Return pairs as token numbers, each side ending with EOS, in at most `count` groups of like length, padded."""
+    if not pairs:
+        return []
+    sources, targets = [source.numbers(a) for a, _ in pairs], [target.numbers(b) for _, b in pairs]
+    lengths = np.array([(len(a), len(b)) for a, b in zip(sources, targets, strict=True)]).T
+    of = buckets.groups(lengths[0], lengths[1], buckets.bounds(lengths[0], lengths[1], count))
+    parts = [rows for b in range(count) if len(rows := np.flatnonzero(of == b))]
+    return [
+        Bucket(text.pad([sources[row] for row in rows]), text.pad([targets[row] for row in rows]), rows)
+        for rows in parts
+    ]
 
 
 class Batch(NamedTuple):

@@ -16,8 +16,9 @@ from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
+from jaxseq.apps.translate.batches import Batches, batches
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take, target_counts
+from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
 from jaxseq.apps.translate.token_losses import held_losses, token_losses
 from jaxseq.errors import InputError
@@ -126,37 +127,33 @@ def train(
     check_seed(config.seed)
     model, corpus = config.build(), prepare(config)
     path = _resumed(out, config, corpus) if resume else _begun(out, config, corpus, overwrite)
-    training, held = (
-        numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
-    )
+    training = batches(config, corpus)
+    listener.remark(training.summary())
+    held = numbered(corpus.source, corpus.target, corpus.validation, config.buckets)
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     step = optimizer_of(config)
 
     def first(key: Key) -> TrainState:
         return TrainState.create(_drawn(key, config, model, corpus, training), step)
 
-    shape = (order.chunk_length(config.steps, config.report_every, CHUNK), config.batch)
-    rows, jitted = jax.ShapeDtypeStruct(shape, jnp.int32), chunk(loss_of(model, config), step)
-    data = [(jnp.asarray(bucket.source), jnp.asarray(bucket.target)) for bucket in training]
-    sizes = [bucket.source.shape[1] for bucket in training]
+    steps = order.chunk_length(config.steps, config.report_every, CHUNK)
+    jitted, sizes = chunk(loss_of(model, config), step), training.sizes
+    shapes = [training.like(bucket, steps) for bucket in range(len(sizes))]
     saver = _Saver(path, corpus)
     with Compiler() as compiler:
         like = jax.eval_shape(first, k_init)
-        listener.compiling(len(data))
+        listener.compiling(len(shapes))
         largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
-        ahead = compiler.program(jitted, like, data[largest], rows, k_train)
+        ahead = compiler.program(jitted, like, *shapes[largest], k_train)
         state, record = _started(path, resume, first(k_init))
         programs = [
-            ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
+            ahead if n == largest else compiler.program(jitted, like, *one, k_train) for n, one in enumerate(shapes)
         ]
         validate = validator(model, held, config.batch, compiler, like.params) if held else None
-        stream = order.chunks(
-            sizes, config.batch, shape[0], config.seed, start=int(state.step) // shape[0],
-            replacement=config.replacement,
-        )  # fmt: skip
+        stream = training.chunks(steps, config.seed, start=int(state.step) // steps, replacement=config.replacement)
 
         def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
-            return programs[bucket](state, data[bucket], rows, k_train)
+            return programs[bucket](state, *training.taken(bucket, rows), k_train)
 
         try:
             _, record = fit(
@@ -181,11 +178,11 @@ def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
     )  # fmt: skip
 
 
-def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, training: Sequence[Bucket]) -> Params:
+def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, training: Batches) -> Params:
     """Return the parameters that training starts from; the output's bias from how often each target token occurs."""
     source, target = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
     sizes = {"embedding": config.embedding, "hidden": config.hidden}
-    return model.init(key, source, target, **sizes, counts=target_counts(training, target))
+    return model.init(key, source, target, **sizes, counts=training.target_counts(target))
 
 
 def _begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
