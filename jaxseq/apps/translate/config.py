@@ -45,6 +45,8 @@ class TranslateConfig:
     """Pairs that measure the translator after training, given as data is."""
     leaks: Literal["keep", "remove"] = "keep"
     """Training pairs that share a sentence with dev or test pairs: keep and count them, or remove them."""
+    prepared: str = ""
+    """For more pairs than memory holds: a folder for their token numbers, written once, and read while training."""
     source: str = "zh"
     """Language translated from: the end of a file's name, a column or a key."""
     target: str = "en"

@@ -168,7 +168,7 @@ def prepare(config: TranslateConfig) -> Corpus:
     pairs, corpora, notes = _read(config, config.data, source, target)
     test: list[Pair] = []
     if config.test:
-        test, more = _fit_to_read(config, read_sentences(config, config.test, source, target))
+        test, more = fit_to_read(config, read_sentences(config, config.test, source, target))
         notes += more
     rows, validation = list(range(len(pairs))), test[:0]
     if config.dev:
@@ -240,8 +240,12 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
     return kept, notes
 
 
-def _fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
-    """Return the test pairs whose source the model can read, and a note on the others."""
+def fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+    """Return the test pairs whose source the model can read, and a note on the others.
+
+    Raises:
+      InputError: if there are none.
+    """
     fit = [pair for pair in pairs if len(pair[0].tokens) < config.longest]
     if not fit:
         raise InputError(f"--test: no source has fewer than {config.longest} tokens, the most that the model reads")

@@ -11,8 +11,9 @@ import numpy as np
 from jaxseq.apps import text
 from jaxseq.apps.text import EOS
 from jaxseq.apps.translate.config import TranslateConfig
-from jaxseq.apps.translate.data import Corpus, Pair, numbered, prepare, read_sentences
+from jaxseq.apps.translate.data import Corpus, Pair, numbered, read_sentences
 from jaxseq.apps.translate.model import Translation, Translator
+from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.train import validator
 
 

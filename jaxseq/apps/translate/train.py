@@ -18,8 +18,9 @@ from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD, Bucket
 from jaxseq.apps.translate.batches import Batches, batches
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, digest_of, numbered, prepare, take
+from jaxseq.apps.translate.data import Corpus, digest_of, numbered, take
 from jaxseq.apps.translate.model import SOURCE_VOCABULARY, TARGET_VOCABULARY, Translator, best_params
+from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.token_losses import held_losses, token_losses
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
