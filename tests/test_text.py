@@ -209,28 +209,6 @@ def test_a_row_longer_than_the_length_is_not_cut_in_silence() -> None:
         text.pad([[4], [4, 5, 6]], 2)
 
 
-@given(ROWS, st.integers(1, 4), st.randoms(use_true_random=False))
-def test_buckets_hold_each_pair_once_and_pad_to_their_own_longest(rows: list[list[int]], count: int, random) -> None:
-    sources, targets = rows, random.sample(rows, len(rows))
-    made = text.buckets(sources, targets, count)
-    assert 1 <= len(made) <= count
-    assert sorted(np.concatenate([bucket.indices for bucket in made]).tolist()) == list(range(len(rows)))
-    for bucket in made:
-        assert bucket.source.shape == (max(len(sources[i]) for i in bucket.indices), len(bucket.indices))
-        assert bucket.target.shape == (max(len(targets[i]) for i in bucket.indices), len(bucket.indices))
-        for column, index in enumerate(bucket.indices):
-            assert bucket.source[:, column][: len(sources[index])].tolist() == sources[index]
-            assert bucket.target[:, column][: len(targets[index])].tolist() == targets[index]
-
-
-def test_buckets_are_cut_at_quantiles_of_the_longer_side() -> None:
-    sources = [[4] * n for n in (1, 1, 2, 2, 3, 3, 9, 9)]
-    targets = [[4] * n for n in (1, 8, 1, 1, 1, 1, 1, 1)]
-    low, high = text.buckets(sources, targets, 2)
-    assert low.indices.tolist() == [0, 2, 3, 4, 5] and high.indices.tolist() == [1, 6, 7]
-    assert low.source.shape == (3, 5) and low.target.shape == (1, 5) and high.source.shape == (9, 3)
-
-
 # ---------------------------------------------------------------------------------------------- filter and split
 
 

@@ -165,14 +165,14 @@ def prepare(config: TranslateConfig) -> Corpus:
       InputError: if a file cannot be used, nothing is left after the filters, or there is too little to split.
     """
     source, target = preparations(config)
-    pairs, corpora, notes = _read(config, config.data, source, target)
+    pairs, corpora, notes = read_corpora(config, config.data, source, target)
     test: list[Pair] = []
     if config.test:
-        test, more = fit_to_read(config, read_sentences(config, config.test, source, target))
+        test, more = fit_toread_corpora(config, read_sentences(config, config.test, source, target))
         notes += more
     rows, validation = list(range(len(pairs))), test[:0]
     if config.dev:
-        validation, _, more = _read(config, config.dev, source, target)
+        validation, _, more = read_corpora(config, config.dev, source, target)
         notes += [f"--dev: {note}" for note in more]
     elif config.validation:
         rows, held = split_rows([(a.text, b.text) for a, b in pairs], config.validation, config.seed)
@@ -205,10 +205,14 @@ def weights_of(config: TranslateConfig, corpora: np.ndarray) -> np.ndarray | Non
     return share[corpora]
 
 
-def _read(
+def read_corpora(
     config: TranslateConfig, words: str | Sequence[str], source: Preparation, target: Preparation
 ) -> tuple[list[Pair], np.ndarray, list[str]]:
-    """Return the pairs of all corpora that pass the filters, the number of the corpus of each, and notes."""
+    """Return the pairs of all corpora that pass the filters, the number of the corpus of each, and notes.
+
+    Raises:
+      InputError: as `read_sentences`, or if nothing is left after the filters.
+    """
     found = origins(words, config.source, config.target)
     if words == config.data:
         config.check_weights(len(found))
@@ -240,7 +244,7 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
     return kept, notes
 
 
-def fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+def fit_toread_corpora(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
     """Return the test pairs whose source the model can read, and a note on the others.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pairs on their way into a prepared folder: read once, their words and text on disk, a few numbers of each in memory."""
+"""Pairs on their way into a prepared folder: read once, words and text on disk, a few numbers of each in memory."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Spool:
         self.numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self.notes: list[str] = []
         self.paths = tuple(folder / name for name in ("source.words", "target.words"))
-        self.files = [stack.enter_context(open(path, "wb")) for path in self.paths]
-        self.text = stack.enter_context(open(folder / "text", "w+b"))
+        self.files = [stack.enter_context(path.open("wb")) for path in self.paths]
+        self.text = stack.enter_context((folder / "text").open("w+b"))
         self.size = 0
 
     def add(self, pair: Pair, corpus: int, leak: int) -> None:
@@ -144,10 +144,10 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
         spool = Spool(folder, stack)
         known = [
             [{hash_of(pair[side].text) for pair in pairs} for side in (0, 1)]
-            for words in (config.dev, config.test)
-            for pairs in [data.read_sentences(config, words, source, target) if words else []]
+            for words, read in ((config.dev, _dev), (config.test, data.read_sentences))
+            for pairs in [read(config, words, source, target) if words else []]
         ]
-        found, read, passed = origins(config.data, config.source, config.target), 0, 0
+        found, total, passed = origins(config.data, config.source, config.target), 0, 0
         config.check_weights(len(found))
         english = 0 if config.source == "en" else 1
         for number, origin in enumerate(found):
@@ -155,7 +155,7 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
             for written in reader:
                 pair = source.sentence(written.source), target.sentence(written.target)
                 data.check_not_empty(origin, written.line, *pair)
-                read += 1
+                total += 1
                 if config.prefix_filter and not passes_filter((pair[0].text, pair[1].text), english):
                     continue
                 passed += 1
@@ -168,8 +168,12 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
                 )
                 spool.add(pair, number, leak)
             spool.notes += reader.notes
-        _count(spool, config, read, passed)
+        _count(spool, config, total, passed)
         yield spool
+
+
+def _dev(config: TranslateConfig, words: str, source: Preparation, target: Preparation) -> list[Pair]:
+    return data.read_corpora(config, words, source, target)[0]
 
 
 def _count(spool: Spool, config: TranslateConfig, read: int, passed: int) -> None:

@@ -104,9 +104,8 @@ def prepare(config: TranslateConfig) -> Corpus:
 def _settings(config: TranslateConfig) -> dict[str, Any]:
     """Return the settings that decide what a prepared folder holds: those of text, before those of the model."""
     names = [field.name for field in dataclasses.fields(config)]
-    found = {
-        name: getattr(config, name) for name in names[: names.index("model")] if name not in ("weights", "prepared")
-    }
+    names = [name for name in names[: names.index("model")] if name not in ("weights", "prepared")]
+    found = {name: getattr(config, name) for name in names}
     if config.validation and not config.dev:
         found["seed"] = config.seed
     return json.loads(json.dumps(found))
@@ -205,14 +204,12 @@ def _opened(config: TranslateConfig, folder: Path) -> Corpus:
         way._replace(vocabulary=Vocabulary.from_json(read_text(folder / name), folder / name))
         for way, name in zip(preparations(config), VOCABULARIES, strict=True)
     )
-    sides = tuple(_mapped(folder, name, way) for name, way in (("source", source), ("target", target)))
+    sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
     lines = [json.loads(line) for line in read_lines(folder / HELD)]
     shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
-    test, dev = (
-        data.read_sentences(config, words, source, target) if words else [] for words in (config.test, config.dev)
-    )
-    if test:
-        test = data.fit_to_read(config, test)[0]
+    dev = data.read_corpora(config, config.dev, source, target)[0] if config.dev else []
+    test = data.read_sentences(config, config.test, source, target) if config.test else []
+    test = data.fit_to_read(config, test)[0] if test else []
     corpora = np.fromfile(folder / CORPORA, np.uint16)
     if config.weights:
         config.check_weights(len(origins(config.data, config.source, config.target)))
@@ -244,8 +241,8 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
     for name in sorted({*known, *wanted}):
         if known.get(name) != wanted.get(name):
             raise InputError(
-                f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; give "
-                "--prepared another folder, or the same settings"
+                f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
+                "give --prepared another folder, or the same settings"
             )
     for name, digest in sums.items():
         if not (folder / name).is_file() or _sum(folder / name) != digest:
