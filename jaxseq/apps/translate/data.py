@@ -168,7 +168,7 @@ def prepare(config: TranslateConfig) -> Corpus:
     pairs, corpora, notes = read_corpora(config, config.data, source, target)
     test: list[Pair] = []
     if config.test:
-        test, more = fit_toread_corpora(config, read_sentences(config, config.test, source, target))
+        test, more = fit_to_read(config, read_sentences(config, config.test, source, target))
         notes += more
     rows, validation = list(range(len(pairs))), test[:0]
     if config.dev:
@@ -244,7 +244,7 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
     return kept, notes
 
 
-def fit_toread_corpora(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+def fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
     """Return the test pairs whose source the model can read, and a note on the others.
 
     Raises:

@@ -172,7 +172,7 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
         yield spool
 
 
-def _dev(config: TranslateConfig, words: str, source: Preparation, target: Preparation) -> list[Pair]:
+def _dev(config: TranslateConfig, words: str | Sequence[str], source: Preparation, target: Preparation) -> list[Pair]:
     return data.read_corpora(config, words, source, target)[0]
 
 
