@@ -202,6 +202,9 @@ def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[...,
 
     return whole if parts == 1 else in_parts
 
+    def remark(self, text: str) -> None:
+        """Called with a sentence that the user should read."""
+
 
 class NonFiniteError(InputError):
     """The loss or the gradient became NaN or infinite; the last good checkpoint stays."""

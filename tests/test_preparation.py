@@ -9,7 +9,8 @@ import pytest
 import sacrebleu
 
 from jaxseq import InputError, checkpoint
-from jaxseq.apps import datasets, pairs, text
+from jaxseq.apps import datasets, text
+from jaxseq.apps.pairs import read
 from jaxseq.apps.text import EOS, UNK, Vocabulary, subwords
 from jaxseq.apps.text.tokenisers import JOINED, Words
 from jaxseq.apps.translate import data, model, preparation, train
@@ -53,7 +54,7 @@ def calls(monkeypatch):
     for key, function in list(text.NORMALISERS.items()):
         monkeypatch.setitem(text.NORMALISERS, key, counting("normalise", function))
     monkeypatch.setattr(Words, "cut", counting("cut", Words.cut))
-    monkeypatch.setattr(pairs, "read_text", counting("read", pairs.read_text))
+    monkeypatch.setattr(read, "read_lines", counting("read", read.read_lines))
     monkeypatch.setattr(checkpoint, "load", counting("load", checkpoint.load))
     return counted
 
@@ -95,9 +96,9 @@ def test_what_training_returns_is_what_a_user_loads(config, tmp_path):
 
 def test_a_sentence_is_normalised_cut_and_numbered():
     source, target = data.preparations(TranslateConfig(), Vocabulary("我你"), Vocabulary(["i", "."]))
-    read = source.sentence("我\u200b看你")
-    assert read == ("我\u200b看你", "我看你", ["我", "看", "你"])
-    assert source.numbers(read) == [4, UNK, 5, EOS] and source.unknown(read) == ["看"]
+    found = source.sentence("我\u200b看你")
+    assert found == ("我\u200b看你", "我看你", ["我", "看", "你"])
+    assert source.numbers(found) == [4, UNK, 5, EOS] and source.unknown(found) == ["看"]
     assert target.numbers(target.sentence("I SEE.")) == [4, UNK, 5, EOS]
 
 

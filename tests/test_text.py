@@ -1,15 +1,13 @@
 """Sentences to numbers and back, and the file of pairs they come from: every rule by example, bad files by message."""
 
 import json
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from jaxseq.apps import text
-from jaxseq.apps.pairs import check_not_empty, passes_filter, read_pairs, split_rows
-from jaxseq.apps.reading import read_text
+from jaxseq.apps.pairs import passes_filter, split_rows
 from jaxseq.apps.text import EOS, NORMALISERS, PAD, SOS, SPECIALS, TOKENISERS, UNK, Vocabulary
 from jaxseq.errors import InputError
 
@@ -209,110 +207,6 @@ def test_padding_is_time_major_and_only_below_the_end(rows: list[list[int]], mor
 def test_a_row_longer_than_the_length_is_not_cut_in_silence() -> None:
     with pytest.raises(InputError, match="a sequence has 3 tokens, more than the length 2"):
         text.pad([[4], [4, 5, 6]], 2)
-
-
-@given(ROWS, st.integers(1, 4), st.randoms(use_true_random=False))
-def test_buckets_hold_each_pair_once_and_pad_to_their_own_longest(rows: list[list[int]], count: int, random) -> None:
-    sources, targets = rows, random.sample(rows, len(rows))
-    made = text.buckets(sources, targets, count)
-    assert 1 <= len(made) <= count
-    assert sorted(np.concatenate([bucket.indices for bucket in made]).tolist()) == list(range(len(rows)))
-    for bucket in made:
-        assert bucket.source.shape == (max(len(sources[i]) for i in bucket.indices), len(bucket.indices))
-        assert bucket.target.shape == (max(len(targets[i]) for i in bucket.indices), len(bucket.indices))
-        for column, index in enumerate(bucket.indices):
-            assert bucket.source[:, column][: len(sources[index])].tolist() == sources[index]
-            assert bucket.target[:, column][: len(targets[index])].tolist() == targets[index]
-
-
-def test_buckets_are_cut_at_quantiles_of_the_longer_side() -> None:
-    sources = [[4] * n for n in (1, 1, 2, 2, 3, 3, 9, 9)]
-    targets = [[4] * n for n in (1, 8, 1, 1, 1, 1, 1, 1)]
-    low, high = text.buckets(sources, targets, 2)
-    assert low.indices.tolist() == [0, 2, 3, 4, 5] and high.indices.tolist() == [1, 6, 7]
-    assert low.source.shape == (3, 5) and low.target.shape == (1, 5) and high.source.shape == (9, 3)
-
-
-# ---------------------------------------------------------------------------------------------- files
-
-
-def write(folder, data: str | bytes):
-    path = folder / "pairs.txt"
-    path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return path
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        "Hi.\t嗨。\tCC-BY 2.0 (France) Attribution: tatoeba.org #1\nRun!\t跑！\t#2\n",
-        "Hi.\t嗨。\nRun!\t跑！\n",
-        "\ufeffHi.\t嗨。\nRun!\t跑！\n",
-        "Hi.\t嗨。\r\nRun!\t跑！\r\n",
-        "Hi.\t嗨。\rRun!\t跑！\r",
-        "Hi.\t嗨。\nRun!\t跑！",
-        "\n\nHi.\t嗨。\n  \nRun!\t跑！\n\n",
-        " Hi.\t\u200b嗨。\u200b \nRu\u200dn!\t跑\ufeff！\n",
-    ],
-    ids=["three columns", "two", "BOM", "CRLF", "CR", "no last newline", "blank lines", "zero-width"],
-)
-def test_pairs_are_read_however_the_file_is_written(tmp_path, data: str) -> None:
-    path = write(tmp_path, data)
-    assert read_pairs(path) == [("嗨。", "Hi."), ("跑！", "Run!")]
-    assert read_pairs(path, source="en", target="zh") == [("Hi.", "嗨。"), ("Run!", "跑！")]
-    assert path.read_bytes() == data.encode()  # what is dropped in reading stays on disk
-
-
-def test_columns_are_named_by_language(tmp_path) -> None:
-    path = write(tmp_path, "salut\thi\n")
-    assert read_pairs(path, ("fr", "en"), "en", "fr") == [("hi", "salut")]
-    with pytest.raises(InputError, match=r"unknown language 'zh'.*en, fr"):
-        read_pairs(path, ("fr", "en"), "zh", "en")
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "is empty; expected text"),
-        (b"\xef\xbb\xbf \r\n\n", "is empty; expected text"),
-        (b"Hi\t\x00\x01", "is a binary file (a zero byte at 3); expected UTF-8 text"),
-        (
-            b"a\tb\nHi\t\xba\xc3\n",
-            "line 2: not UTF-8 (byte 0xba at offset 7); convert it, for example: iconv -f GB18030",
-        ),
-        (
-            b"a\tb\n\nonly\nc\td\nmore\n",
-            "line 3: expected en<TAB>zh, with an optional third column for attribution; got 1",
-        ),
-        (b"a\tb\n\nonly\nc\td\nmore\n", "Lines like it: 2. Mend or remove them"),
-        (b"a\tb\tc\td\n", "line 1: expected en<TAB>zh, with an optional third column for attribution; got 4 columns"),
-        (
-            b"a\tb\n \tb\n",
-            "line 2: expected en<TAB>zh, with an optional third column for attribution; got an empty side",
-        ),
-        ("a\tb\na\t\u200b\n".encode(), "line 2: expected en<TAB>zh"),
-    ],
-)
-def test_a_bad_file_is_explained(tmp_path, data: bytes, message: str) -> None:
-    path = write(tmp_path, data)
-    with pytest.raises(InputError, match=re.escape(message)) as caught:
-        read_pairs(path)
-    assert str(path) in str(caught.value)
-
-
-def test_what_is_no_file_is_explained(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"there is no file .*absent\.txt"):
-        read_text(tmp_path / "absent.txt")
-    with pytest.raises(InputError, match="is a folder; expected a text file"):
-        read_text(tmp_path)
-
-
-def test_a_side_that_is_empty_after_normalisation_is_named(tmp_path) -> None:
-    path = write(tmp_path, "be\t是\n\n \u0301 \t我\t#1\n")
-    pairs = read_pairs(path)
-    normalised = [(text.tutorial(source), text.tutorial(target)) for source, target in pairs]
-    with pytest.raises(InputError, match=r"pairs\.txt, line 3: the pair '我' / '\u0301'.*empty after normalisation"):
-        check_not_empty(pairs, normalised, path)
 
 
 # ---------------------------------------------------------------------------------------------- filter and split

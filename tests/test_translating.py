@@ -315,7 +315,7 @@ def test_lines_in_lines_out(run, capsys, tmp_path, monkeypatch):
     assert len(facts[0]["weights"]) == len(facts[0]["target_tokens"])
     (tmp_path / "bad.txt").write_bytes("我。\n".encode() + b"\xff\n")
     _, err = written(capsys, *args, "--file", tmp_path / "bad.txt", status=cli.FAILED)
-    assert "bad.txt, line 2: not UTF-8 (byte 0xff)" in err
+    assert "bad.txt, line 2: not UTF-8 (byte 0xff at offset 7)" in err
 
 
 def test_unknown_words_are_named_once(run, capsys, tmp_path, monkeypatch):

@@ -1,9 +1,19 @@
-"""Reading files that users name: bytes and text, or a message that says what is wrong with the file."""
+"""Reading files that users name: bytes, text and lines, or a message that says what is wrong with the file.
+
+Text is UTF-8, plain or compressed by gzip (the name ends in .gz). Lines are read one at a time, in bounded memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import io
 import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any
 
 from jaxseq.errors import InputError
 
@@ -11,6 +21,15 @@ _JOINING = "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ufe0f\u2190-\u2
 INVISIBLE = re.compile(f"[\u200b\u2060\ufeff]|(?<![{_JOINING}])[\u200c\u200d]")
 """Zero-width characters and the byte order mark, found in the wild and never meant. Joiners are spelling and stay after
 Arabic, Indic, South East Asian and Mongolian letters, and within emoji."""
+
+STANDARD_INPUT = "-"
+"""The name by which users mean standard input."""
+LONGEST_LINE = 2**20
+"""Bytes of the longest line that is read: far more than a sentence, and little enough to hold."""
+EXPANSION, EXPANSION_FROM = 250, 2**26
+"""A .gz file may not grow by a larger factor than this, once it is beyond so many bytes. Text grows by 3 to 20."""
+_BLOCK = 2**16
+_INPUT = "standard input"
 
 
 def read_bytes(path: Path | str, expected: str = "a file") -> bytes:
@@ -31,23 +50,148 @@ def read_bytes(path: Path | str, expected: str = "a file") -> bytes:
 
 
 def read_text(path: Path | str) -> str:
-    """Return a file's text, with byte order mark and zero-width characters dropped and line ends made one.
+    """Return a file's text, with line ends made one.
 
     Raises:
-      InputError: if the file is missing, a folder, empty, binary or not UTF-8.
+      InputError: as `read_lines`, or if there is nothing but white space.
     """
-    raw = read_bytes(path, "a text file")
-    if b"\0" in raw:
-        raise InputError(f"{path} is a binary file (a zero byte at {raw.index(0)}); expected UTF-8 text")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte {raw[error.start]:#04x} at offset {error.start}); "
-            f"convert it, for example: iconv -f GB18030 -t UTF-8 {Path(path).name}"
-        ) from error
-    text = INVISIBLE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    text = "\n".join(read_lines(path))
     if not text.strip():
         raise InputError(f"{path} is empty; expected text")
     return text
+
+
+def read_lines(path: Path | str) -> Iterator[str]:
+    r"""Yield the lines of a file, or of standard input for ``-``, without line ends and byte order mark.
+
+    Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line is no line end:
+    else line n of one of two parallel files would not be line n of the other.
+
+    Raises:
+      InputError: if the file is missing, a folder, empty, binary or not UTF-8, has a line longer than `LONGEST_LINE`,
+        or grows beyond all measure when it is expanded.
+    """
+    name, any_line = name_of(path), False
+    try:
+        with _opened(path) as file:
+            for line in decoded(_split(file, name), name):
+                any_line = True
+                yield line
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}; check the path") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    if not any_line:
+        raise InputError(f"{name} is empty; expected text")
+
+
+def count_lines(path: Path | str) -> int:
+    """Return how many lines `read_lines` would yield of a file, which is read once more.
+
+    Raises:
+      InputError: as `read_lines`, apart from faults within the lines.
+    """
+    try:
+        with _opened(path) as file:
+            return sum(1 for _ in _split(file, str(path)))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}; check the path") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def name_of(path: Path | str) -> str:
+    """Return how messages call a file."""
+    return _INPUT if str(path) == STANDARD_INPUT else str(path)
+
+
+def decoded(raws: Iterable[bytes | str], name: str) -> Iterator[str]:
+    """Yield lines of bytes as text, without line ends and byte order mark; `name` is what messages call the source.
+
+    Raises:
+      InputError: naming the line that is binary, not UTF-8 or too long.
+    """
+    offset = 0
+    for number, raw in enumerate(raws, 1):
+        if isinstance(raw, str):
+            line = raw
+        else:
+            line = _text(raw, number, offset, name)
+            offset += len(raw)
+        if len(raw) > LONGEST_LINE:
+            raise InputError(
+                f"{name}, line {number}: longer than {LONGEST_LINE:,} bytes; expected text, one sentence a line"
+            )
+        yield line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
+
+
+def as_they_come(stream: IO[Any]) -> Iterator[Any]:
+    """Yield the lines of a stream, each as soon as it is there; one that is too long in pieces."""
+    stream = getattr(stream, "buffer", stream)  # the bytes under a text stream: its encoding is the terminal's
+    while line := stream.readline(LONGEST_LINE + 1):
+        yield line
+
+
+def _text(raw: bytes, number: int, offset: int, name: str) -> str:
+    if b"\0" in raw:
+        if offset == 0 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError(f"{name} is UTF-16; expected UTF-8. Convert it, for example: iconv -f UTF-16 -t UTF-8")
+        raise InputError(f"{name} is a binary file (a zero byte at {offset + raw.index(0)}); expected UTF-8 text")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end == len(raw) > LONGEST_LINE:  # a character that the limit cut: the length is what is wrong
+            return raw[: error.start].decode("utf-8")
+        raise InputError(
+            f"{name}, line {number}: not UTF-8 (byte {raw[error.start]:#04x} at offset {offset + error.start}); "
+            f"convert it, for example: iconv -f GB18030 -t UTF-8 {'' if name == _INPUT else Path(name).name}".rstrip()
+        ) from error
+
+
+def _opened(path: Path | str) -> AbstractContextManager[Any]:
+    """Return a file, opened for reading as bytes and expanded if it is .gz."""
+    if str(path) == STANDARD_INPUT:
+        return contextlib.nullcontext(_standard_input())  # which stays open
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a text file")
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None or sys.stdin.closed:
+        raise InputError("standard input is closed; pipe text into the command, or name a file")
+    if sys.stdin.isatty():
+        raise InputError("standard input is a terminal; pipe text into the command, or name a file")
+    return getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())
+
+
+def _split(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends, and refuse a compressed one that grows too much."""
+    most = None
+    if isinstance(file, gzip.GzipFile):
+        most = max(EXPANSION_FROM, EXPANSION * Path(name).stat().st_size)
+    raws, size = as_they_come(file), 0
+    if file.seekable():
+        start, block = file.tell(), file.read(_BLOCK)
+        file.seek(start)
+        if b"\r" in block and b"\n" not in block:
+            raws = _split_at_returns(file)
+    for raw in raws:
+        size += len(raw)
+        if most is not None and size > most:
+            raise InputError(
+                f"{name} grows to more than {most:,} bytes, {EXPANSION} times its size, when it is expanded; expected "
+                "compressed text. Expand it yourself if it is right: gunzip"
+            )
+        yield raw
+
+
+def _split_at_returns(file: IO[bytes]) -> Iterator[bytes]:
+    r"""Yield the pieces of a file that end with ``\r``."""
+    rest = b""
+    while len(rest) <= LONGEST_LINE and (block := file.read(_BLOCK)):
+        *lines, rest = (rest + block).split(b"\r")
+        yield from (line + b"\r" for line in lines)
+    if rest:
+        yield rest

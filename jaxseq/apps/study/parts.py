@@ -89,7 +89,7 @@ def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = No
     pairs = "  ".join(f"{d.source} → {d.text}" for d in done)
     config = model.config
     kind = config.cell if config.model == "translator" else config.model
-    subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.data}: {pairs}"
+    subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.name}: {pairs}"
     decoder = _decoder(model, done, source, mask, labels)
     return Studied([decoder, *_encoder(model, source, mask, labels, _history(run))], subtitle, notes)
 

@@ -119,17 +119,3 @@ class Bucket(NamedTuple):
     source: np.ndarray
     target: np.ndarray
     indices: np.ndarray
-
-
-def buckets(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], count: int) -> list[Bucket]:
-    """Return at most `count` buckets, cut at quantiles of the longer side's length, each padded to its longest."""
-    if not sources:
-        return []
-    lengths = np.array([max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)])
-    bounds = np.unique(np.quantile(lengths, np.arange(1, count + 1) / count, method="higher"))
-    of = np.searchsorted(bounds, lengths)
-    return [
-        Bucket(pad([sources[int(i)] for i in indices]), pad([targets[int(i)] for i in indices]), indices)
-        for indices in (np.flatnonzero(of == b) for b in range(len(bounds)))
-        if len(indices)
-    ]

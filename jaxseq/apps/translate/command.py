@@ -148,7 +148,7 @@ def _card(trained: Trained, scores: Evaluation) -> str:
     settings = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items())
     return f"""# Translator {config.source} → {config.target}
 
-Trained by jaxseq on `{config.data}`: {len(trained.corpus.train)} pairs, {len(trained.corpus.validation)} held back for
+Trained by jaxseq on `{config.name}`: {len(trained.corpus.train)} pairs, {len(trained.corpus.validation)} held back for
 choosing the checkpoint. Loss {loss} at the best step, {trained.record.best_step}, after
 {trained.record.elapsed:.0f} s of training and {trained.compile_seconds:.0f} s of compilation.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from jaxseq.apps.custom import check_translates, find_cell
+from jaxseq.apps.pairs import Form
 from jaxseq.apps.settings import Default, require, require_at_least
 from jaxseq.apps.text import NORMALISERS
 from jaxseq.apps.tutorial import attentive, plain
@@ -34,14 +35,30 @@ tutorial's models."""
 class TranslateConfig:
     """Settings of a translation run."""
 
-    data: str = "zh-en"
-    """A file of tab-separated pairs, a downloaded data set (cmn-eng) or the shipped corpus (zh-en)."""
+    data: str | tuple[str, ...] = "zh-en"
+    """Pairs to train on: a table (.tsv, .txt, .csv), JSON lines (.jsonl), two files that end with the languages (a.de
+    a.en, or their common beginning, a), any of them as .gz; - for standard input; a downloaded data set (cmn-eng); the
+    shipped corpus (zh-en). Several are one corpus."""
+    weights: tuple[float, ...] = ()
+    """A number for each corpus: its share of the pairs that training sees. Without, each pair is seen as often."""
+    dev: str | tuple[str, ...] = ""
+    """Pairs that choose the best checkpoint, given as data is; instead of holding some back."""
+    test: str | tuple[str, ...] = ""
+    """Pairs that measure the translator after training, given as data is."""
+    leaks: Literal["keep", "remove"] = "keep"
+    """Training pairs that share a sentence with dev or test pairs: keep and count them, or remove them."""
+    prepared: str = ""
+    """For more pairs than memory holds: a folder for their token numbers, written once, and read while training."""
     source: str = "zh"
-    """Language translated from; one of the file's two columns."""
+    """Language translated from: the end of a file's name, a column or a key."""
     target: str = "en"
     """Language translated into."""
     columns: tuple[str, str] = ("en", "zh")
-    """Languages of the file's first two columns."""
+    """Languages of the first two columns, in a table without a header line that names them."""
+    source_column: str = ""
+    """Where the source is, if not named by its language: a column's name or number, or a key (a.b for b in a)."""
+    target_column: str = ""
+    """Where the target is."""
     normalise: str = "plain"
     """How text is normalised: plain or tutorial."""
     source_tokens: str = "chars"
@@ -112,10 +129,13 @@ class TranslateConfig:
     """Pairs in a step."""
     accumulate: int = 1
     """Batches in a step: its gradient is that of a batch so many times as large, in the memory of one."""
+    batch_tokens: int = 0
+    """Instead, tokens of the longer side in a step, padding counted, so that steps of long pairs have fewer; 0 for
+    none."""
     replacement: bool = False
     """Draw pairs at random with replacement, instead of one permutation after another."""
-    buckets: int = 3
-    """Groups of like length; each is one compiled program."""
+    buckets: int = 4
+    """Most groups of like length, cut so that the least is padded; each is one compiled program."""
     optimizer: str = "adam"
     """adam, adamw, sgd, momentum, nesterov, nadam, nadamw, radam, adabelief, adagrad, rmsprop, lamb or lion."""
     learning_rate: float = 3e-3
@@ -169,6 +189,10 @@ class TranslateConfig:
     def __post_init__(self) -> None:
         # typed with hyphens, as options are, and so saved by earlier versions
         object.__setattr__(self, "attention", self.attention.replace("-", "_"))
+        for name in ("data", "dev", "test"):
+            words = getattr(self, name)
+            if not isinstance(words, str):  # one word is the same, given either way
+                object.__setattr__(self, name, words[0] if len(words) == 1 else tuple(map(str, words)))
 
     def check(self) -> None:
         """Check every setting.
@@ -191,7 +215,7 @@ class TranslateConfig:
             "risk_samples",
         )
         require_at_least(1, positive, self)
-        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "average"), self)
+        require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "average", "batch_tokens"), self)
         for name in ("dropout", "word_dropout", "label_smoothing", "validation", "ema"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)
         for name in ("learning_rate", "risk_sharpness"):
@@ -200,8 +224,8 @@ class TranslateConfig:
         most = self.longest - 1
         require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         require(len(set(self.columns)) == 2, "columns", "two languages", self)
-        for name in ("source", "target"):
-            require(getattr(self, name) in self.columns, name, f"one of columns {self.columns}", self)
+        require(bool(self.data), "data", "the pairs to train on", self)
+        require(all(w > 0 and math.isfinite(w) for w in self.weights), "weights", "above 0 and finite", self)
         require(self.source != self.target, "target", "another language than source", self)
         for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
@@ -225,7 +249,12 @@ class TranslateConfig:
         if self.weight_decay is not None:
             check_decay(self.optimizer, self.weight_decay)
         require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
-        require(self.best == "loss" or self.validation > 0, "best", "loss where no pair is held back", self)
+        require(
+            self.best == "loss" or self.validation > 0 or bool(self.dev),
+            "best",
+            "loss where no pair is held back",
+            self,
+        )
 
     def _check_text(self) -> None:
         """Check the settings of tokens and vocabularies."""
@@ -236,6 +265,9 @@ class TranslateConfig:
         if self.normalise == "tutorial":
             require(not self.subwords, "subwords", "0 with --normalise tutorial", self)
             require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
+        if self.prepared:
+            for name in ("subwords", "shared", "init_from"):
+                require(not getattr(self, name), name, "left out with --prepared, which counts words by language", self)
         if self.tie == "all" and not self.shared:
             raise InputError(
                 "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "
@@ -251,6 +283,28 @@ class TranslateConfig:
         """Return what a token of a side, source or target, is: chars, words or subwords."""
         named = {one: getattr(self, f"{one}_tokens") for one in ("source", "target")}
         return "subwords" if self.subwords and "subwords" not in named.values() else named[side]
+
+    def check_weights(self, corpora: int) -> None:
+        """Check that there is a weight for each corpus, or none at all.
+
+        Raises:
+          InputError: saying how many there are.
+        """
+        if self.weights and len(self.weights) != corpora:
+            raise InputError(
+                f"--weights: expected a number for each corpus of --data; got {len(self.weights)} for {corpora}. Two "
+                "files of one corpus, one for each language, are one"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages call the pairs to train on."""
+        return self.data if isinstance(self.data, str) else " ".join(self.data)
+
+    @property
+    def form(self) -> Form:
+        """Which languages are wanted of a file, and where they are."""
+        return Form(self.source, self.target, self.columns, self.source_column, self.target_column)
 
     @property
     def longest(self) -> int:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxseq.apps import datasets, text
+from jaxseq.apps import text
 from jaxseq.apps.text import EOS
 from jaxseq.apps.translate.config import TranslateConfig
-from jaxseq.apps.translate.data import Corpus, numbered, prepare, read_sentences
+from jaxseq.apps.translate.data import Corpus, numbered, read_sentences
 from jaxseq.apps.translate.metrics import NAMES, USUAL, Scoring
 from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Pair
+from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.validation import validator
 
 
@@ -129,9 +130,9 @@ def pairs_for(
 ) -> tuple[str, Sequence[Pair]]:
     """Return which pairs a translator is measured on, and these, prepared; see `evaluate`."""
     config = translator.config
-    if data is None and config.data == "zh-en":
+    if data is None and config.data == "zh-en" and not config.test:
         data = "zh-en-held-out"
     if data is not None:
-        return data, read_sentences(config, datasets.find(data), translator.source, translator.target)
+        return data, read_sentences(config, data, translator.source, translator.target)
     where, pairs = (corpus or prepare(config, (translator.source, translator.target))).measured()
-    return f"{config.data}, pairs {where}", pairs
+    return f"{config.name}, pairs {where}", pairs

@@ -5,22 +5,20 @@ A blank line stays blank. A line that cannot be translated, being too long, is r
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from jaxseq.apps import sentences
+from jaxseq.apps.reading import STANDARD_INPUT, as_they_come, decoded, name_of
 from jaxseq.apps.translate.batches import BATCHES, size_for
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.model import Translation, Translator, shortened
 from jaxseq.apps.translate.preparation import Sentence
-from jaxseq.errors import InputError
 
 WINDOW = 10 * BATCHES[-1]
 """Lines that are read, translated and written at a time: enough to fill batches of several lengths."""
@@ -150,7 +148,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
     So a program that sends a line and waits gets its translation, and a long text is translated in full batches.
 
     Raises:
-      InputError: as `lines_of`.
+      InputError: as `reading.decoded`.
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
@@ -158,7 +156,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
 
     def read() -> None:
         try:
-            for line in _decoded(source, "standard input"):
+            for line in decoded(as_they_come(source), name_of(STANDARD_INPUT)):
                 waiting.put(line)
             waiting.put(None)
         except BaseException as error:  # raised again where the lines are used
@@ -183,7 +181,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         over = item is None
 
 
-def _reopened(stream: IO[Any]) -> Iterable[bytes | str]:
+def _reopened(stream: IO[Any]) -> IO[Any]:
     """Return a file of its own for a stream that is one, else the stream.
 
     At its end, as after Ctrl-C, Python closes sys.stdin, and aborts if a thread is still reading from it.
@@ -192,40 +190,3 @@ def _reopened(stream: IO[Any]) -> Iterable[bytes | str]:
         return open(stream.fileno(), "rb", closefd=False)
     except (AttributeError, OSError):  # such as text in memory
         return stream
-
-
-def lines_of(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, plain or .gz, without reading it whole.
-
-    Raises:
-      InputError: if the file cannot be read, is empty, binary or not UTF-8.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a text file, one sentence a line")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            any_line = False
-            for line in _decoded(file, str(path)):
-                any_line = True
-                yield line
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not any_line:
-        raise InputError(f"{path} is empty; expected text")
-
-
-def _decoded(file: Iterable[bytes | str], name: str) -> Iterator[str]:
-    """Yield the text of lines of bytes, without line ends and byte order mark."""
-    for number, raw in enumerate(file, 1):
-        try:
-            line = raw if isinstance(raw, str) else raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x}); convert it, for example: "
-                "iconv -f GB18030 -t UTF-8"
-            ) from error
-        if "\0" in line:
-            raise InputError(f"{name}, line {number}: a zero byte, so it is a binary file; expected UTF-8 text")
-        yield line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")

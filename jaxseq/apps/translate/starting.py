@@ -36,14 +36,14 @@ def check_length(config: TranslateConfig) -> None:
         )
 
 
-def in_steps(config: TranslateConfig, pairs: int) -> TranslateConfig:
-    """Return the settings with as many steps as their epochs over so many pairs take, rounded up.
+def in_steps(config: TranslateConfig, steps_of_an_epoch: float) -> TranslateConfig:
+    """Return the settings with as many steps as their epochs take, rounded up.
 
     More than 100 are rounded to a multiple of 20, the steps that are compiled as one program.
     """
     if not config.epochs:
         return config
-    steps = max(1, math.ceil(config.epochs * pairs / (config.batch * config.accumulate)))
+    steps = max(1, math.ceil(config.epochs * steps_of_an_epoch))
     if steps > 5 * CHUNK:
         steps = round(steps / CHUNK) * CHUNK
     return dataclasses.replace(config, steps=steps)

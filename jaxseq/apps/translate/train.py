@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import forcing, losses, order
+from jaxseq import forcing, losses
 from jaxseq.apps import run_folder
 from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.parallel import ALONE, ProcessGroup, check_batch
@@ -19,11 +18,13 @@ from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD
 from jaxseq.apps.translate import saving, starting
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus, numbered, prepare, take, target_counts
+from jaxseq.apps.translate.data import Corpus, numbered, take
 from jaxseq.apps.translate.model import Translator, best_params
 from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigram_loss
 from jaxseq.apps.translate.risk import risk_loss
+from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.token_losses import token_losses
+from jaxseq.apps.translate.training_batches import Batches, batches
 from jaxseq.apps.translate.validation import validator
 from jaxseq.notation import Array, Key, Params
 from jaxseq.optimizers import DEPENDS_ON_STEPS, on_plateau, optimizer
@@ -135,6 +136,7 @@ class _Plan(NamedTuple):
       config: the settings, with the steps in all.
       model: built from them.
       corpus: what to train on.
+      batches: of its pairs.
       path: the run folder.
       chunk: steps in one jitted chunk.
       params: to start from, of a run that is fine-tuned; None draws them.
@@ -145,6 +147,7 @@ class _Plan(NamedTuple):
     config: TranslateConfig
     model: Seq2Seq
     corpus: Corpus
+    batches: Batches
     path: Path
     chunk: int
     params: Params | None
@@ -164,10 +167,11 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     model, corpus = config.build(), prepare(config, given)
     if config.init_from and (unknown := starting.unknown_share(corpus)):
         listener.remark(unknown)
-    config = starting.in_steps(config, len(corpus.train))
+    training = batches(config, corpus, len(group.devices))
+    config = starting.in_steps(config, training.steps)
     check_batch(config.batch, group.devices)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
-    return _Plan(config, model, corpus, path, saving.chunk_of(config), params)
+    return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
 
 
 def _resumed(
@@ -194,16 +198,15 @@ def _resumed(
                 f"the schedule {config.schedule} is stretched: the learning rate goes on as if the run had been begun "
                 f"for {config.steps} steps"
             )
-    return _Plan(config, model, corpus, path, length, params, resume=True, extended=steps is not None)
+    training = batches(config, corpus, len(group.devices))
+    return _Plan(config, model, corpus, training, path, length, params, resume=True, extended=steps is not None)
 
 
 def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessGroup) -> tuple[Record, Params | None]:
     """Train, and return what is remembered and the best parameters, if they were found now."""
-    config, model, corpus, devices = plan.config, plan.model, plan.corpus, group.devices
-    training, held = (
-        numbered(corpus.source, corpus.target, pairs, config.buckets) for pairs in (corpus.train, corpus.validation)
-    )
-    counts = target_counts(training, len(corpus.target.vocabulary))
+    config, model, corpus, devices, training = plan.config, plan.model, plan.corpus, group.devices, plan.batches
+    held = numbered(corpus.source, corpus.target, corpus.validation, config.buckets)
+    counts = training.target_counts(len(corpus.target.vocabulary))
     k_init, k_train = jax.random.split(jax.random.key(config.seed))
     step, unigram = optimizer_of(config), unigram_loss(counts)
 
@@ -211,35 +214,34 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
         params = _drawn(key, config, model, corpus, counts) if plan.params is None else plan.params
         return TrainState.create(params, step, ema=config.ema > 0)
 
-    rows = jax.ShapeDtypeStruct((plan.chunk, config.batch * config.accumulate), jnp.int32)
     jitted = chunk(
         loss_of(config.build(training=True), config), step, ema=config.ema, accumulate=config.accumulate,
         by_tokens=config.loss == "tokens", devices=devices,
     )  # fmt: skip
-    data = [devices.put((bucket.source, bucket.target)) for bucket in training]
-    sizes, like = [bucket.source.shape[1] for bucket in training], jax.eval_shape(first, k_init)
+    sizes, like = training.sizes, jax.eval_shape(first, k_init)
+    shapes = [training.like(bucket, plan.chunk) for bucket in range(len(sizes))]
     largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
-    ahead = compiler.program(jitted, like, data[largest], rows, k_train)
+    ahead = compiler.program(jitted, like, *shapes[largest], k_train)
     saver = saving.Saver(plan.path, corpus, config, plan.chunk, group)
     state, record = saving.started(plan.path, plan.resume, first(k_init), saver)
     if plan.extended:
         record = saving.patient(record, config.patience)
     listener = Watch(listener, config, unigram, int(state.step))
     listener.started(config.steps, int(state.step))
-    listener.compiling(len(data))
+    listener.remark(training.summary())
+    listener.compiling(len(shapes))
     programs = [
-        ahead if n == largest else compiler.program(jitted, like, one, rows, k_train) for n, one in enumerate(data)
+        ahead if n == largest else compiler.program(jitted, like, *one, k_train) for n, one in enumerate(shapes)
     ]
-    stream = order.chunks(
-        sizes, rows.shape[1], plan.chunk, config.seed, start=int(state.step) // plan.chunk,
-        replacement=config.replacement,
-    )  # fmt: skip
+    begun = int(state.step) // plan.chunk
+    stream = training.chunks(plan.chunk, config.seed, start=begun, replacement=config.replacement)
     validate = validator(model, held, config.batch, compiler, like.params, devices) if held else None
-    measured = measures(config, model, corpus, held or training, unigram, compiler, like.params)
+    measured = measures(config, model, corpus, held or training.some(), unigram, compiler, like.params)
 
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
         group.meet()
-        return programs[bucket](state, data[bucket], rows, k_train)
+        data, rows = training.taken(bucket, rows)
+        return programs[bucket](state, devices.put(data), rows, k_train)
 
     try:
         _, record = fit(

@@ -11,11 +11,12 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from jaxseq.apps.reading import read_lines
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.apps.translate.export import CLIENT, PLATFORMS, README, export as write_export
-from jaxseq.apps.translate.lines import Line, lines_of, translate_lines, windows_as_they_come, windows_of
+from jaxseq.apps.translate.lines import Line, translate_lines, windows_as_they_come, windows_of
 from jaxseq.apps.translate.model import Translation, Translator, load, shortened, together
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
 from jaxseq.apps.translate.scoring import score_pairs, total
@@ -84,7 +85,7 @@ def translate(
         return
     windows: Iterable[Sequence[str]] = ()
     if file is not None:
-        windows = windows_of(lines_of(file))
+        windows = windows_of(read_lines(file))
     elif sys.stdin is not None:  # not closed
         windows = windows_as_they_come(sys.stdin)
     translator = _loaded(run, ensemble, cell)

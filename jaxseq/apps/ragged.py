@@ -1,0 +1,39 @@
+"""Rows of token numbers of different lengths as one array, in memory or mapped from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.apps.text import PAD
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, one after the other: ``tokens [sum of lengths]``, ``starts [N + 1]``.
+
+    Either may be memory-mapped; only the pages that are used are read.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        """Return lists of numbers as one array."""
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+        return cls(np.fromiter((n for row in rows for n in row), np.int32, int(starts[-1])), starts)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return int ``[N]``, the length of each row."""
+        return np.diff(self.starts).astype(np.int32)
+
+    def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """Return int32 ``[length, len(rows)]``, rows as columns with PAD below their ends."""
+        begin = self.starts[rows]
+        step = np.arange(length)[:, None]
+        real = step < (self.starts[rows + 1] - begin)[None]
+        found = self.tokens[np.where(real, begin[None] + step, 0)].astype(np.int32)
+        return np.where(real, found, np.int32(PAD))

@@ -1,0 +1,194 @@
+"""Pairs on their way into a prepared folder: read once, words and text on disk, a few numbers of each in memory."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxseq.apps.pairs import Reader, origins, passes_filter, split_numbered
+from jaxseq.apps.text import SPECIALS, Vocabulary
+from jaxseq.apps.translate import data
+from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.apps.translate.preparation import Pair, Preparation, Sentence
+from jaxseq.errors import InputError
+
+BLOCK = 2**18
+"""Pairs whose words are looked at together."""
+
+
+class Spool:
+    """All pairs that pass the filters: 38 bytes of each in memory, the rest in files.
+
+    Fields:
+      hashes: of each side of each pair, 64 bits of a hash of its text.
+      lengths: of each side of each pair, its tokens.
+      places: where each pair's text begins in its file.
+      corpora: the number of the corpus that each pair is from.
+      leaks: of each pair, 1 if it shares a sentence with --dev, 2 with --test, 3 with both.
+      numbers: of each side, its distinct tokens with their order of appearance.
+      notes: what was left out and why.
+    """
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.hashes = (array.array("Q"), array.array("Q"))
+        self.lengths = (array.array("H"), array.array("H"))
+        self.places, self.corpora, self.leaks = array.array("Q"), array.array("H"), array.array("B")
+        self.numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self.notes: list[str] = []
+        self.paths = tuple(folder / name for name in ("source.words", "target.words"))
+        self.files = [stack.enter_context(path.open("wb")) for path in self.paths]
+        self.text = stack.enter_context((folder / "text").open("w+b"))
+        self.size = 0
+
+    def add(self, pair: Pair, corpus: int, leak: int) -> None:
+        """Take one more pair."""
+        for side, sentence in enumerate(pair):
+            known = self.numbers[side]
+            self.hashes[side].append(hash_of(sentence.text))
+            self.lengths[side].append(len(sentence.tokens))
+            words = array.array("I", [known.setdefault(token, len(known)) for token in sentence.tokens])
+            self.files[side].write(words.tobytes())
+        line = (json.dumps([pair[0].written, pair[1].written], ensure_ascii=False) + "\n").encode()
+        self.places.append(self.size)
+        self.text.write(line)
+        self.size += len(line)
+        self.corpora.append(corpus)
+        self.leaks.append(leak)
+
+    def parts(self, config: TranslateConfig) -> tuple[np.ndarray, np.ndarray]:
+        """Return bool ``[N]`` twice: which pairs are for training, and which are held back."""
+        held = np.zeros(len(self.places), bool)
+        if config.validation and not config.dev:
+            sides = [np.unique(np.frombuffer(one, np.uint64), return_inverse=True)[1] for one in self.hashes]
+            held = split_numbered(sides[0], sides[1], config.validation, config.seed)
+        leaks = np.frombuffer(self.leaks, np.uint8)
+        train = ~held
+        for bit, option in ((1, "--dev"), (2, "--test")):
+            shared = train & (leaks & bit > 0)
+            if shared.any():
+                note = f"{shared.sum()} of {train.sum()} training pairs share a sentence with pairs of {option}"
+                if config.leaks == "remove":
+                    train = train & ~shared
+                    self.notes.append(f"{note}, and are left out of training")
+                else:
+                    self.notes.append(f"{note}; --leaks remove leaves them out of training")
+        if not train.any():
+            raise InputError("no pair is left to train on; give other pairs, or --leaks keep")
+        return train, held
+
+    def words(self, side: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield ``(first pair, lengths [n], tokens)`` of blocks of pairs."""
+        self.files[side].flush()
+        lengths = np.frombuffer(self.lengths[side], np.uint16)
+        with open(self.paths[side], "rb") as file:
+            for at in range(0, len(lengths), BLOCK):
+                part = lengths[at : at + BLOCK].astype(np.int64)
+                yield at, part, np.frombuffer(file.read(4 * int(part.sum())), np.uint32)
+
+    def vocabulary(self, side: int, train: np.ndarray, min_count: int) -> Vocabulary:
+        """Return the vocabulary of the training pairs, equal to `Vocabulary.build` of them."""
+        known = list(self.numbers[side])
+        counts, first, seen = np.zeros(len(known), np.int64), np.full(len(known), np.iinfo(np.int64).max), 0
+        for at, lengths, tokens in self.words(side):
+            tokens = tokens[np.repeat(train[at : at + len(lengths)], lengths)]
+            counts += np.bincount(tokens, minlength=len(known))
+            which, places = np.unique(tokens, return_index=True)
+            first[which] = np.minimum(first[which], seen + places)
+            seen += len(tokens)
+        order = np.lexsort((first, -counts))  # by falling frequency, then by first appearance
+        return Vocabulary([known[n] for n in order if counts[n] >= max(1, min_count) and known[n] not in SPECIALS])
+
+    def sentences(self, side: int, rows: np.ndarray) -> Iterator[Sentence]:
+        """Yield the tokens of the pairs of these numbers, which rise."""
+        known = list(self.numbers[side])
+        for at, lengths, tokens in self.words(side):
+            starts = np.concatenate([[0], np.cumsum(lengths)])
+            for row in (rows[np.searchsorted(rows, at) : np.searchsorted(rows, at + len(lengths))] - at).tolist():
+                yield Sentence("", "", [known[n] for n in tokens[starts[row] : starts[row + 1]].tolist()])
+
+    def texts(self, side: int, train: np.ndarray) -> Iterator[str]:
+        """Yield one side of the training pairs as it was written."""
+        self.text.seek(0)
+        for row, line in zip(train.tolist(), self.text, strict=True):
+            if row:
+                yield json.loads(line)[side]
+
+    def written(self, row: int) -> str:
+        """Return a pair as it was written, a line of JSON."""
+        self.text.seek(self.places[row])
+        return self.text.readline().decode()
+
+    def digest(self, train: np.ndarray, held: np.ndarray) -> str:
+        """Return what tells these pairs, and which are held back, from others."""
+        found = hashlib.sha256()
+        for part in (train, held):
+            for side in self.hashes:
+                found.update(np.frombuffer(side, np.uint64)[part].tobytes())
+            found.update(b"|")
+        return found.hexdigest()
+
+
+def hash_of(sentence: str) -> int:
+    """Return 64 bits that tell a sentence from others: of 10 million, two are alike once in 300,000 corpora."""
+    return int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "little")
+
+
+@contextlib.contextmanager
+def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) -> Iterator[Spool]:
+    """Read all pairs that settings name, once, into a spool whose files are in a folder.
+
+    Raises:
+      InputError: as `data.prepare`.
+    """
+    source, target = ways
+    with contextlib.ExitStack() as stack:
+        spool = Spool(folder, stack)
+        known = [
+            [{hash_of(pair[side].text) for pair in pairs} for side in (0, 1)]
+            for words, read in ((config.dev, _dev), (config.test, data.read_sentences))
+            for pairs in [read(config, words, source, target) if words else []]
+        ]
+        found, total, passed = origins(config.data, config.source, config.target), 0, 0
+        config.check_weights(len(found))
+        english = 0 if config.source == "en" else 1
+        for number, origin in enumerate(found):
+            reader = Reader(origin, config.form)
+            for written in reader:
+                pair = source.sentence(written.source), target.sentence(written.target)
+                data.check_not_empty(origin, written.line, *pair)
+                total += 1
+                if config.prefix_filter and not passes_filter((pair[0].text, pair[1].text), english):
+                    continue
+                passed += 1
+                if max(len(side.tokens) for side in pair) > config.max_tokens:
+                    continue
+                leak = sum(
+                    bit * any(hash_of(side.text) in sums for side, sums in zip(pair, one, strict=True))
+                    for bit, one in zip((1, 2), known, strict=True)
+                    if one[0]
+                )
+                spool.add(pair, number, leak)
+            spool.notes += reader.notes
+        _count(spool, config, total, passed)
+        yield spool
+
+
+def _dev(config: TranslateConfig, words: str | Sequence[str], source: Preparation, target: Preparation) -> list[Pair]:
+    return data.read_corpora(config, words, source, target)[0]
+
+
+def _count(spool: Spool, config: TranslateConfig, read: int, passed: int) -> None:
+    """Note how many pairs did not pass the filters."""
+    kept = len(spool.places)
+    if passed < read:
+        spool.notes.append(f"{read - passed} of {read} pairs do not pass the tutorial's filter")
+    if kept < passed:
+        spool.notes.append(f"{passed - kept} pairs are longer than --max-tokens {config.max_tokens} and left out")
+    if not kept:
+        raise InputError(f"no pair is left of {read}: {'; '.join(spool.notes)}. Loosen the filter or --max-tokens")

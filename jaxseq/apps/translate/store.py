@@ -1,0 +1,252 @@
+"""A corpus larger than memory: its token numbers in files that training maps into memory, prepared once.
+
+A folder with meta.json (settings, sums, notes), the vocabularies, the token numbers of the training pairs, where each
+begins, and the pairs that are held back as text. It is built under another name and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxseq.apps.pairs import origins
+from jaxseq.apps.ragged import Ragged
+from jaxseq.apps.reading import STANDARD_INPUT, read_lines, read_text
+from jaxseq.apps.translate import data, preparation
+from jaxseq.apps.translate.config import TranslateConfig
+from jaxseq.apps.translate.data import Corpus
+from jaxseq.apps.translate.preparation import Pair, Preparation, Sentence, preparations
+from jaxseq.apps.translate.spool import spooled
+from jaxseq.errors import InputError
+from jaxseq.files import cannot_write, write_atomic
+
+META, HELD, CORPORA = "meta.json", "held.jsonl", "corpora.bin"
+FORMAT = 1
+SHOWN = 1000
+"""Training pairs that measure the translator where none are held back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredCorpus(Corpus):
+    """A corpus whose training pairs are in files; `train` makes them from these when they are asked for.
+
+    Fields:
+      sides: token numbers of sources and of targets.
+      sum: what `digest` returns.
+      shown: training pairs that measure a translator where none are held back.
+    """
+
+    sides: tuple[Ragged, Ragged] = ()  # type: ignore[assignment]
+    sum: str = ""
+    shown: Sequence[Pair] = ()
+
+    def digest(self) -> str:
+        """Return what tells this corpus from a changed one."""
+        return self.sum
+
+    def numbers(self) -> tuple[Ragged, Ragged]:
+        """Return the token numbers of sources and targets to train on, mapped from their files."""
+        return self.sides
+
+    def measured(self) -> tuple[str, Sequence[Pair]]:
+        """Return which pairs measure a translator: for testing, else those held back, else the first."""
+        some = dataclasses.replace(self, train=self.shown)
+        where, pairs = Corpus.measured(some)
+        return (f"trained on, the first {len(pairs)}" if where == "trained on" else where), pairs
+
+
+class StoredPairs(Sequence[Any]):
+    """Training pairs made from their numbers: unknown words are lost, and the text is the tokens with spaces."""
+
+    def __init__(self, sides: tuple[Ragged, Ragged], preparations: tuple[Preparation, Preparation]) -> None:
+        self.sides, self.preparations = sides, preparations
+
+    def __len__(self) -> int:
+        return len(self.sides[0].starts) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        """Return one pair, or a list of them."""
+        if isinstance(row, slice):
+            return [self[n] for n in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        return tuple(
+            Sentence(" ".join(tokens), " ".join(tokens), tokens)
+            for side, way in zip(self.sides, self.preparations, strict=True)
+            for tokens in [way.vocabulary.decode(side.tokens[side.starts[row] : side.starts[row + 1]])]
+        )
+
+
+def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
+    """Return the corpus that settings name: prepared in memory, or with ``prepared`` in that folder, once for all runs.
+
+    `given` are preparations that have learnt already, such as those of a run. A folder has its own, which are the same.
+
+    Raises:
+      InputError: as `data.prepare`; if the folder holds something else, pairs of other settings or other files, or is
+        damaged.
+    """
+    if not config.prepared:
+        return data.prepare(config, given)
+    folder = Path(config.prepared)
+    if not (folder / META).exists():
+        _built(config, folder)
+    return _opened(config, folder)
+
+
+def _settings(config: TranslateConfig) -> dict[str, Any]:
+    """Return the settings that decide what a prepared folder holds: those of text, before those of the model."""
+    names = [field.name for field in dataclasses.fields(config)]
+    names = [name for name in names[: names.index("model")] if name not in ("weights", "prepared")]
+    found = {name: getattr(config, name) for name in names}
+    if config.validation and not config.dev:
+        found["seed"] = config.seed
+    return json.loads(json.dumps(found))
+
+
+# ---------------------------------------------------------------------------------------------- building
+
+
+def _built(config: TranslateConfig, folder: Path) -> None:
+    """Prepare the pairs into a folder that is there whole or not at all."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder} exists and does not hold prepared pairs; give --prepared another folder")
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        made = temporary / "made"
+        made.mkdir()
+        _fill(config, temporary, made)
+        if not (folder / META).exists():  # else another process was faster
+            os.replace(made, folder)
+    except OSError as error:
+        if not (folder / META).exists():
+            raise cannot_write(folder, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(config: TranslateConfig, scratch: Path, made: Path) -> None:
+    ways = preparations(config)
+    with spooled(config, scratch, ways) as spool:
+        train, held = spool.parts(config)
+        rows, learnt = np.flatnonzero(train), []
+        for side, (way, name) in enumerate(zip(ways, ("source", "target"), strict=True)):
+            knows = way.tokeniser.learn(spool.texts(side, train))
+            way = way._replace(tokeniser=knows, vocabulary=spool.vocabulary(side, train, config.min_count))
+            _write_numbers(spool.sentences(side, rows), way, made, name)
+            learnt.append(way)
+        _write(made / CORPORA, np.frombuffer(spool.corpora, np.uint16)[rows])
+        shown = np.flatnonzero(held) if held.any() else rows[:SHOWN]
+        (made / HELD).write_text("".join(spool.written(row) for row in shown.tolist()), encoding="utf-8")
+        preparation.save(made, *learnt)
+        files = {path.name: _sum(path) for path in sorted(made.iterdir())}
+        meta = {
+            "format": FORMAT, "settings": _settings(config), "inputs": _inputs(config), "files": files,
+            "pairs": len(rows), "held": int(held.sum()), "digest": spool.digest(train, held), "notes": spool.notes,
+        }  # fmt: skip
+    write_atomic(made / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_numbers(sentences: Iterator[Sentence], way: Preparation, made: Path, name: str) -> None:
+    """Write the token numbers of sentences, and where each begins."""
+    kind, starts = np.uint16 if len(way.vocabulary) < 2**16 else np.uint32, [np.zeros(1, np.int64)]
+    with open(made / f"{name}.tokens", "wb") as file:
+        more = True
+        while more:
+            rows = [way.numbers(one) for one, _ in zip(sentences, range(_BLOCK), strict=False)]
+            more = len(rows) == _BLOCK
+            flat = Ragged.of(rows)
+            file.write(flat.tokens.astype(kind).tobytes())
+            starts.append(flat.starts[1:] + starts[-1][-1])
+        file.flush()
+        os.fsync(file.fileno())
+    _write(made / f"{name}.starts", np.concatenate(starts))
+
+
+_BLOCK = 2**16
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        file.write(array.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sum(path: Path) -> str:
+    """Return the sha256 of a file, which is read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inputs(config: TranslateConfig) -> list[list[Any]]:
+    """Return size and sum of each file of training pairs; standard input has none."""
+    found = origins(config.data, config.source, config.target)
+    paths = [Path(path) for one in found for path in one.paths if path != STANDARD_INPUT]
+    return [[str(path), path.stat().st_size, _sum(path)] for path in paths]
+
+
+# ---------------------------------------------------------------------------------------------- opening
+
+
+def _opened(config: TranslateConfig, folder: Path) -> Corpus:
+    meta = _checked(config, folder)
+    source, target = preparation.load(folder, config)
+    sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
+    lines = [json.loads(line) for line in read_lines(folder / HELD)]
+    shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
+    dev = data.read_corpora(config, config.dev, source, target)[0] if config.dev else []
+    test = data.read_sentences(config, config.test, source, target) if config.test else []
+    test = data.fit_to_read(config, test)[0] if test else []
+    corpora = np.fromfile(folder / CORPORA, np.uint16)
+    if config.weights:
+        config.check_weights(len(origins(config.data, config.source, config.target)))
+    notes = [*meta["notes"], *config.notes(len(target.vocabulary))]
+    return StoredCorpus(
+        StoredPairs(sides, (source, target)), dev or (shown if meta["held"] else []), source, target, notes, test,
+        data.weights_of(config, corpora), sides=sides, sum=meta["digest"], shown=shown,
+    )  # fmt: skip
+
+
+def _mapped(folder: Path, name: str, way: Preparation) -> Ragged:
+    kind = np.uint16 if len(way.vocabulary) < 2**16 else np.uint32
+    files = ((folder / f"{name}.tokens", kind), (folder / f"{name}.starts", np.int64))
+    tokens, starts = (np.memmap(path, dtype, "r") for path, dtype in files)
+    return Ragged(tokens, starts)
+
+
+def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
+    """Return what meta.json says, after checking it, the files next to it, and the files of pairs where they are."""
+    damaged = f"{folder} is damaged: {{}}; remove the folder, and the pairs are prepared again"
+    try:
+        meta = json.loads(read_text(folder / META))
+        known, sums, inputs = dict(meta["settings"]), dict(meta["files"]), list(meta["inputs"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(damaged.format(f"{META} cannot be read ({error!r})")) from error
+    if meta.get("format") != FORMAT:
+        raise InputError(f"{folder} was prepared by another version of jaxseq; give --prepared another folder")
+    wanted = _settings(config)
+    for name in sorted({*known, *wanted}):
+        if known.get(name) != wanted.get(name):
+            raise InputError(
+                f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
+                "give --prepared another folder, or the same settings"
+            )
+    for name, digest in sums.items():
+        if not (folder / name).is_file() or _sum(folder / name) != digest:
+            raise InputError(damaged.format(f"{name} is not what was written"))
+    for path, size, digest in inputs:  # the pairs may have been prepared elsewhere
+        if Path(path).is_file() and (Path(path).stat().st_size != size or _sum(Path(path)) != digest):
+            raise InputError(f"{path} has changed since {folder} was prepared; give --prepared another folder")
+    return meta
