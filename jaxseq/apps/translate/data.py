@@ -106,7 +106,7 @@ def check_not_empty(origin: Origin, line: int, source: Sentence, target: Sentenc
 
 
 def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
-    """Read the files that config names, filter and split the pairs, learn tokens and vocabularies from the training part.
+    """Read the files that config names, filter and split the pairs, and learn tokens and words from the training part.
 
     `given` are preparations that have learnt already, such as those of a run, which are taken instead.
 

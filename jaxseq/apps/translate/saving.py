@@ -115,7 +115,7 @@ class Saver:
         self.window: list[tuple[int, Params]] = []
 
     def go_on(self, state: TrainState) -> None:
-        """Read the window of a run that goes on; a report that was saved in it and nowhere else is forgotten."""
+        """Read the window of a run that goes on; a report whose state was not saved comes again."""
         file, first = self.path / WINDOW, self.group.first
         if not self.average:
             return
@@ -128,9 +128,8 @@ class Saver:
         """Return the parameters that a report validates: the state's, or the mean of those at the last reports."""
         if not self.average:
             return state.validated
-        # one more than the mean needs: a kill before the state is saved takes the last away
-        self.window = [*self.window, (int(state.step), _on_host(state.params))][-self.average - 1 :]
-        return self.group.devices.put(mean_of([params for _, params in self.window[-self.average :]]))
+        self.window = [*self.window, (int(state.step), _on_host(state.params))][-self.average :]
+        return self.group.devices.put(mean_of([params for _, params in self.window]))
 
     def __call__(self, state: TrainState, record: Record, report: Metrics | None, better: bool) -> None:
         """Save a report, or without one where training was stopped between two; for `jaxseq.train.fit`."""
@@ -151,7 +150,7 @@ class Saver:
     def _validated(self, state: TrainState) -> Params:
         """Return a copy of the parameters that were validated: the state is donated to the next chunk."""
         if self.average and self.window:
-            return mean_of([params for _, params in self.window[-self.average :]])
+            return mean_of([params for _, params in self.window])
         return jax.tree.map(jnp.asarray, _on_host(state.validated))
 
 
