@@ -114,7 +114,7 @@ class TranslateConfig:
     coverage_loss: float = 0.0
     """Weight of the loss for looking at the same source token again; 1 in See et al. 2017, 0 for none."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Operands of matrix products in training: bfloat16 is faster on a GPU, and slower on a CPU. Everything else, and
+    """Operands of matrix products in training. bfloat16 is for GPUs, and a CPU emulates it; everything else, and
     translating, is in float32."""
     sampled: int = 0
     """Words drawn to estimate the softmax in training, for vocabularies above 20,000; 0 takes all. Validation does."""
