@@ -21,8 +21,8 @@ ATTRIBUTION = re.compile(r"(?i)\bcc[- ]?(by|0)\b|tatoeba|attribution|licen[cs]e|
 HEAD = 100
 """Rows of a table by which its columns are made out."""
 BOTH = (
-    "Mend or remove them; or give both files of parallel ones: --data FILE.de FILE.en --source de --target en, or --data "
-    "FILE1,FILE2"
+    "Mend or remove them; or give both files of parallel ones: --data FILE.de FILE.en --source de --target en, or "
+    "--data FILE1,FILE2"
 )
 HINT = "choose the columns by name or number, such as --source-column 2 --target-column 3"
 
