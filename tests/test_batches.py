@@ -80,7 +80,7 @@ WEIGHTS = st.lists(st.floats(0.1, 4), min_size=2, max_size=9)
 
 @given(WEIGHTS, st.integers(0, 3), st.integers(0, 5))
 def test_a_pass_holds_each_pair_as_often_as_its_weight(weights: list[float], seed: int, start: int) -> None:
-    given = np.array(weights) * round(sum(weights)) / sum(weights)
+    given = np.array(weights) * max(1, round(sum(weights))) / sum(weights)
     length = round(given.sum())
     one_pass = [
         next(order.chunks([len(given)], length, 1, seed, start=n, weights=[given]))[1].ravel() for n in range(8)
@@ -174,20 +174,20 @@ def test_a_prepared_folder_is_the_corpus_in_memory(config, tmp_path) -> None:
     assert isinstance(disk.numbers()[0].tokens, np.memmap) and disk.numbers()[0].tokens.dtype == np.uint16
     known = [[t for t in pair[1].tokens if t in memory.target.vocabulary.numbers] for pair in memory.train]
     assert [[t for t in b.tokens if t != "<unk>"] for _, b in disk.train] == known
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()}
     again = store.prepare(stored(config, tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()} == times  # not written again
     assert again.digest() == disk.digest() and again.measured() == memory.measured()
 
 
 @pytest.mark.usefixtures("in_every_thread")
 def test_training_from_disk_is_training_from_memory(config, tmp_path) -> None:
-    """Loss by loss, and going on from a stop as well; the folder is not written again."""
+    """Loss by loss."""
+    config = dataclasses.replace(config, buckets=2)
     losses = [r.loss for r in train.train(config, tmp_path / "memory").reports]
     config = stored(config, tmp_path)
     trained = train.train(config, tmp_path / "disk")
     assert [r.loss for r in trained.reports] == losses and len(losses) == 2
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()}
-    assert [r.loss for r in train.train(config, tmp_path / "disk", resume=True).reports] == losses
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()} == times
 
 
 def test_dev_files_leaks_and_weights_on_disk(config, tmp_path) -> None:

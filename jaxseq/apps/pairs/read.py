@@ -20,6 +20,10 @@ ATTRIBUTION = re.compile(r"(?i)\bcc[- ]?(by|0)\b|tatoeba|attribution|licen[cs]e|
 """Text in a third column that says whose the pair is."""
 HEAD = 100
 """Rows of a table by which its columns are made out."""
+BOTH = (
+    "Mend or remove them; or give both files of parallel ones: --data FILE.de FILE.en --source de --target en, or "
+    "--data FILE1,FILE2"
+)
 HINT = "choose the columns by name or number, such as --source-column 2 --target-column 3"
 
 
@@ -168,8 +172,9 @@ class Reader:
             if fault == STRAY:
                 stray, first = stray + 1, first if stray else (number, mark.join(cells))
             elif fault:
+                help_ = BOTH if len(cells) == 1 else "Mend or remove them"
                 wrong = 1 + sum(layout.fault(cells) not in ("", STRAY) for _, cells in rows)
-                self._refuse(number, f"{layout.said}; got {fault}. Lines like it: {wrong}. Mend or remove them")
+                self._refuse(number, f"{layout.said}; got {fault}. Lines like it: {wrong}. {help_}")
             else:
                 yield Located(cells[layout.source], cells[layout.target], number)
         if stray:
@@ -252,8 +257,7 @@ class _Layout(NamedTuple):
     def fault(self, cells: Sequence[str]) -> str:
         """Return what is wrong with a row, `STRAY` for too many columns, or nothing."""
         if len(cells) <= max(self.source, self.target):
-            one = " (a file for each language: --data FILE.de FILE.en --source de --target en, or --data FILE1,FILE2)"
-            return f"{len(cells)} column{'s' * (len(cells) != 1)}" + one * (len(cells) == 1)
+            return f"{len(cells)} column{'s' * (len(cells) != 1)}"
         if not (cells[self.source] and cells[self.target]):
             return "an empty side"
         attribution = self.attributed and len(cells) == 3 and (not cells[2] or ATTRIBUTION.search(cells[2]))
