@@ -226,7 +226,7 @@ def test_a_cell_of_several_lines_is_one_sentence_and_lines_are_counted(tmp_path)
          r"line 1: expected text under 'en'; got no such key\. Keys here: de, translation, translation\.fr"),
         ("a.jsonl", '{"de": "a", "en": 7}', {}, r"expected text under 'en'; got 7"),
         ("a.csv", 'de,en\na,"b\n', {}, r"a\.csv, line 2: expected comma-separated values; got unexpected end"),
-        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give both files of parallel ones: --data FILE"),
+        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give both files of parallel ones:"),
         ("a.tsv", "x\ty\n", {"source": "fr"}, r"line 1: expected a header line that names fr and en, or --columns"),
         ("a.tsv", "x\ty\n", {"source_column": "left"}, r"expected a column 'left'; got the columns x, y, 2 in all"),
         ("a.tsv", "x\ty\n", {"source_column": "3", "target_column": "1"}, r"expected a column '3'"),
