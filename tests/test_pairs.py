@@ -108,7 +108,7 @@ def test_what_is_no_file_is_explained(tmp_path) -> None:
     ],
 )
 def test_lines_of_a_file(tmp_path, raw: bytes, lines: list[str]) -> None:
-    for path, content in ((tmp_path / "a.txt", raw), (tmp_path / "a.txt.gz", gzip.compress(raw))):
+    for path, content in ((tmp_path / "a.txt", raw), (tmp_path / "a.txt.gz", gzip.compress(raw, mtime=0))):
         path.write_bytes(content)
         assert list(read_lines(path)) == lines
         assert reading.count_lines(path) == len(lines)
@@ -127,7 +127,7 @@ def test_lines_come_back_as_they_were_written(lines: list[str]) -> None:
         ("a.txt", "ä".encode() * LONGEST_LINE, r"a\.txt, line 1: longer than"),
         ("a.txt", "Hi".encode("utf-16"), r"a\.txt is UTF-16; expected UTF-8\. Convert it.*iconv -f UTF-16"),
         ("a.txt.gz", b"no gzip", r"cannot read .*a\.txt\.gz: Not a gzipped file"),
-        ("a.txt.gz", gzip.compress(b"a\n" * 99)[:-9], r"cannot read .*a\.txt\.gz: Compressed file ended"),
+        ("a.txt.gz", gzip.compress(b"a\n" * 99, mtime=0)[:-9], r"cannot read .*a\.txt\.gz: Compressed file ended"),
     ],
 )
 def test_lines_that_cannot_be_read(tmp_path, name: str, raw: bytes, message: str) -> None:
@@ -139,7 +139,7 @@ def test_lines_that_cannot_be_read(tmp_path, name: str, raw: bytes, message: str
 def test_a_small_file_that_grows_beyond_measure_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(reading, "EXPANSION_FROM", 1000)
     path = tmp_path / "a.txt.gz"
-    path.write_bytes(gzip.compress(b"\n" * 500_000))
+    path.write_bytes(gzip.compress(b"\n" * 500_000, mtime=0))
     assert path.stat().st_size * reading.EXPANSION < 500_000
     with pytest.raises(InputError, match=r"a\.txt\.gz grows to more than .* bytes, 250 times its size"):
         sum(1 for _ in read_lines(path))
@@ -264,8 +264,8 @@ def folder(tmp_path, monkeypatch):
         ("tgt-train.txt", "Hello.\nWho?\n"), ("b.tsv", "Ja.\tYes.\n"), ("c.jsonl", '{"de": "Nein.", "en": "No."}\n'),
     ):  # fmt: skip
         (tmp_path / name).write_text(text, encoding="utf-8")
-    (tmp_path / "z.de.gz").write_bytes(gzip.compress(b"Hallo.\nWer?\n"))
-    (tmp_path / "z.en.gz").write_bytes(gzip.compress(b"Hello.\nWho?\n"))
+    (tmp_path / "z.de.gz").write_bytes(gzip.compress(b"Hallo.\nWer?\n", mtime=0))
+    (tmp_path / "z.en.gz").write_bytes(gzip.compress(b"Hello.\nWho?\n", mtime=0))
     return tmp_path
 
 
