@@ -82,6 +82,11 @@ EVERY_NTH = {
     "test_imports_flow_one_way": 6,
     "test_every_cell_mixed": 20,
     "test_a_state_in_float32_does_not_drift": 6,
+    "test_laws": 2,
+    "test_every_attention_trains_and_translates": 3,
+    "test_every_public_name_is_documented": 20,
+    "test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run": 2,
+    "test_reports_measure_saturation_and_perplexity": 3,
 }
 
 
@@ -98,6 +103,11 @@ EVERYWHERE = {
     "test_study_lifts_an_array_before_it_looks_at_single_steps": 2,
     "test_every_cell_mixed": 12,
     "test_a_state_in_float32_does_not_drift": 2,
+    "test_laws": 2,
+    "test_linear_is_true": 2,
+    "test_padding_changes_nothing": 2,
+    "test_the_formula_counts_the_parameters": 2,
+    "test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run": 2,
 }
 """The same on every Python: what wraps each cell alike is tried on some, so that the tests take ten minutes."""
 

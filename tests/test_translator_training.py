@@ -14,6 +14,7 @@ import pytest
 
 from jaxseq import InputError, checkpoint, cli
 from jaxseq.apps import run_folder
+from jaxseq.apps.parallel import ALONE
 from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import Default
 from jaxseq.apps.translate import model as translating, saving, starting, train as translate
@@ -21,6 +22,7 @@ from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import Batch, numbered, prepare, take
 from jaxseq.apps.translate.reports import AWAKE, LATEST, Watch, unigram_loss
 from jaxseq.apps.translate.token_losses import saturation
+from jaxseq.apps.translate.training_batches import batches
 from jaxseq.apps.translate.validation import validator
 from jaxseq.attention import ATTENTIONS
 from jaxseq.cells import CELLS
@@ -72,7 +74,8 @@ class Ears(Listener):
             signal.raise_signal(signal.SIGINT)
 
     def remark(self, text):
-        self.remarks.append(text)
+        if not text.startswith("padding"):  # of every training
+            self.remarks.append(text)
 
 
 def state(run):
@@ -149,7 +152,7 @@ def test_a_window_forgets_a_report_that_was_not_saved(tmp_path):
     corpus = prepare(dataclasses.replace(config, data=write(tmp_path / "pairs.tsv")))
 
     def saver():
-        return saving.Saver(tmp_path, corpus, config, 10)
+        return saving.Saver(tmp_path, corpus, config, 10, ALONE)
 
     def reported(saver, step, killed=False):
         state = TrainState(values[step], (), jnp.int32(step))
@@ -193,7 +196,7 @@ def test_the_cosine_is_stretched_and_says_so(folder):
     config = settings(folder, steps=20)
     path = saving.begun(folder / "cosine", config, prepare(config), overwrite=False)
     ears = Ears()
-    plan = translate._resumed(config, path, 60, ears)
+    plan = translate._resumed(config, path, 60, ears, ALONE)
     assert plan.config.steps == 60 and plan.chunk == 10 and "cosine is stretched" in ears.remarks[0]
 
 
@@ -210,7 +213,15 @@ def test_the_cosine_is_stretched_and_says_so(folder):
     ],
 )
 def test_epochs_are_as_many_steps_as_the_pairs_need(options, pairs, steps):
-    assert starting.in_steps(TranslateConfig(**options), pairs).steps == steps
+    config = TranslateConfig(**options)
+    assert starting.in_steps(config, pairs / (config.batch * config.accumulate)).steps == steps
+
+
+def test_an_epoch_of_batches_by_tokens_sees_every_pair_once(folder):
+    config = settings(folder, batch_tokens=12, accumulate=2, buckets=3)
+    training = batches(config, prepare(config))
+    assert len({*training.rows}) > 1
+    assert training.steps == sum(size / rows for size, rows in zip(training.sizes, training.rows, strict=True))
 
 
 def test_steps_and_epochs_are_not_given_together(folder):
