@@ -217,7 +217,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(alone, tmp_path):
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (ParallelConfig(devices=9), r"--devices 9: there are only 8 \(cpu\); set XLA_FLAGS=--xla_force_host_platform_"
+        (ParallelConfig(devices=9), r"--devices 9: only 8 found \(cpu\); set XLA_FLAGS=--xla_force_host_platform_"
          r"device_count=9"),
         (ParallelConfig(devices=0), "--devices must be at least 1; got 0"),
         (ParallelConfig(processes=2), "need --coordinator HOST:PORT"),

@@ -244,7 +244,7 @@ def _devices(config: ParallelConfig, processes: int) -> Devices:
     if len(here) < wanted:
         cpu = here[0].platform == "cpu"
         hint = f"; set XLA_FLAGS=--xla_force_host_platform_device_count={wanted} to divide the CPU" if cpu else ""
-        raise InputError(f"--devices {wanted}: there are only {len(here)} ({here[0].platform}){hint}")
+        raise InputError(f"--devices {wanted}: only {len(here)} found ({here[0].platform}){hint}")
     return Devices([device for n in range(processes) for device in jax.local_devices(process_index=n)[:wanted]])
 
 
