@@ -84,11 +84,14 @@ EVERY_NTH = {
     "test_a_state_in_float32_does_not_drift": 6,
     "test_laws": 2,
     "test_every_attention_trains_and_translates": 3,
+    "test_what_runs_cells": 2,
     "test_every_public_name_is_documented": 20,
     "test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run": 2,
     "test_reports_measure_saturation_and_perplexity": 3,
 }
 
+FILES_EVERY_NTH = {"test_cli.py": 3, "test_study_command.py": 3, "test_bench.py": 3, "test_own_cell.py": 2}
+"""The same for whole files, whose tests start commands that train and compile."""
 
 EVERYWHERE = {
     "test_laws_of_the_family": 2,
@@ -104,6 +107,8 @@ EVERYWHERE = {
     "test_every_cell_mixed": 12,
     "test_a_state_in_float32_does_not_drift": 2,
     "test_laws": 2,
+    "test_every_attention_trains_and_translates": 2,
+    "test_what_runs_cells": 2,
     "test_linear_is_true": 2,
     "test_padding_changes_nothing": 2,
     "test_the_formula_counts_the_parameters": 2,
@@ -120,10 +125,14 @@ def pytest_collection_modifyitems(config, items) -> None:
     cases, seen = collections.Counter(item.originalname for item in items), collections.Counter[str]()
     for item in list(items):
         name = item.originalname
-        n, place = nth.get(name, 1), seen[name]
+        if newer and name not in nth and item.path.name in FILES_EVERY_NTH:
+            name, n = item.path.name, FILES_EVERY_NTH[item.path.name]
+        else:
+            n = nth.get(name, 1)
+        place = seen[name]
         seen[name] += 1
         # The last of each n on the newer Python, the first on the other: most cells are then seen by one of the two.
-        first = min(n, cases[name]) - 1 if newer else 0
+        first = min(n, cases[name] or n) - 1 if newer else 0
         if place % n != first or (newer and item.path.name == "test_study_page.py"):
             items.remove(item)
             config.hook.pytest_deselected(items=[item])
