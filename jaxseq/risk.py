@@ -91,7 +91,7 @@ def sentence_bleu(tokens: Array, references: Array, mask: Array, reference_mask:
     Example:
       >>> tokens = jnp.array([[4, 4], [5, 5], [6, 9]])
       >>> print(sentence_bleu(tokens, tokens[:, [0, 0]], tokens > 0, tokens > 0).round(3))
-      [1.    0.437]
+      [1.   0.55]
     """
     for name, side, real in (("mask", tokens, mask), ("reference_mask", references, reference_mask)):
         if real.shape != side.shape or real.dtype != jnp.bool_:

@@ -266,9 +266,10 @@ def compared(ours: float, theirs: float, name: str) -> str:
     """Return a clause on the forecaster's MASE and that of the best simple forecast, which has the given name.
 
     Example:
-      >>> compared(0.45, 0.5, "drift"), compared(3.7, 0.1, "drift")
-      ("The forecaster's MASE is 0.450, 10% below that of drift (0.500)",
-       "The forecaster's MASE is 3.700, 37 times that of drift (0.100)")
+      >>> print(compared(0.45, 0.5, "drift"))
+      The forecaster's MASE is 0.450, 10% below that of drift (0.500)
+      >>> print(compared(3.7, 0.1, "drift"))
+      The forecaster's MASE is 3.700, 37 times that of drift (0.100)
     """
     if theirs == 0:
         return f"The forecaster's MASE is {_error(ours)}, and {name} is exact"
