@@ -340,7 +340,7 @@ def test_ctrl_c_keeps_what_was_translated(run, capsys, tmp_path, monkeypatch):
         yield from ["我看。"] * (reading.WINDOW + 1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(using, "lines_of", interrupted)
+    monkeypatch.setattr(using, "read_lines", interrupted)
     out, err = written(capsys, *args, "--file", "lines.txt", status=cli.INTERRUPTED)
     assert len(out.splitlines()) == reading.WINDOW
     assert err == f"jaxseq: interrupted; {reading.WINDOW} lines were translated and written\n"
