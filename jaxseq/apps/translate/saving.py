@@ -42,7 +42,7 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
         preparation.save(path, corpus.source, corpus.target)
     elif checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
         raise InputError(
-            f"the pairs of {config.data} are not those that {path} was begun with, so it cannot go on as if it had not "
+            f"the pairs of {config.name} are not those that {path} was begun with, so it cannot go on as if it had not "
             "stopped; restore the file, or train anew with another --out"
         )
     return path

@@ -161,6 +161,7 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     config = starting.fine_tuned(config)
     config.check()
     check_seed(config.seed)
+    check_batch(config.batch, group.devices)
     given = params = None
     if config.init_from:
         given, params = starting.base(config)
@@ -169,7 +170,6 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
         listener.remark(unknown)
     training = batches(config, corpus, len(group.devices))
     config = starting.in_steps(config, training.steps)
-    check_batch(config.batch, group.devices)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
 
@@ -181,6 +181,7 @@ def _resumed(
     config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
     check_seed(config.seed)
+    check_batch(config.batch, group.devices)
     length, until = saving.chunk_of(config, out), config.steps
     if steps is not None:
         config = saving.further(config, out, steps)
@@ -188,7 +189,6 @@ def _resumed(
     if config.init_from and given is None:
         given, params = starting.base(config)
     model, corpus = config.build(), prepare(config, given)
-    check_batch(config.batch, group.devices)
     path = saving.resumed(out, config, corpus) if group.first else Path(out)
     if config.steps != until:
         if group.first:
