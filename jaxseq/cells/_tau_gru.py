@@ -28,7 +28,7 @@ from jaxseq.notation import Array
 
 
 class TauGRUParams(NamedTuple):
-    """``W [D, 4H]`` and ``b [4H]``, blocks in the order u g a z; ``U [H, 3H]`` of u g a, ``U_z [H, H]``."""
+    """``W [D, 4H]`` and ``b [4H]``, blocks in the order u g a z; ``U [H, 3H]`` (u g a), ``U_z [H, H]``."""
 
     W: Array
     U: Array

@@ -1,0 +1,524 @@
+"""Read the equations in a cell's docstring, and compute a step from them in NumPy. No code of the cell is read.
+
+The notation, in the indented lines of the docstring:
+
+  ``f = sigmoid(x W_f + h U_f + b_f)    text``   two or more spaces end an equation; another one, or text, may follow
+  ``x W``, ``k^T v``, ``2 phi``                  a product of matrices (vectors are rows), or with a number
+  ``*``, ``/``, ``a^2``, ``max(a, b)``, ``|a|``  element by element; ``x ** W`` is a convolution
+  ``h'``, ``h``, ``x-``                          the new state, the old one, the last step's input
+  ``W_f``, ``a_f``                               the block f of a parameter, or of a value that has the same blocks
+  ``hard(a) = max(0, ...)``                      a function; ``(i, f, o)`` are three values side by side
+  ``k = a   where p < q``                        a case; further cases follow in deeper lines, the last ``otherwise``
+  ``mut1:  r = ...``                             of this cell alone, as are deeper lines below; replaces a shared one
+
+The output is y, else h, else h', else o. The order of blocks is in the docstring of the params: letters in brackets,
+"in the order i f g o" or, with names in full, "packs W_x e_x". A line of a cell may say "blocks f g o" at its end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+Value = Any
+"""A number, a row ``[1, N]``, a matrix ``[M, N]``, a picture ``[rows, columns, N]`` or a filter."""
+Node = tuple[Any, ...]
+"""An expression: its kind and its parts."""
+
+TOKEN = re.compile(
+    r" *(?:(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<name>[A-Za-z]\w*(?:~|\^(?![\w(])|-(?=[ )]))?'?)"
+    r"|(?P<sign>\*\*|<=|>=|[-+*/^(),;|<>=])|(?P<other>\S))"
+)
+BINARY = [["<", ">", "<=", ">="], ["+", "-"], ["*", "/", "mod"], ["**", "@"]]  # the loosest first
+WORDS = {"mod", "where", "otherwise"}
+FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "tanh": np.tanh, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sign": np.sign, "conj": np.conj, "Re": np.real,
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "softplus": lambda a: np.log1p(np.exp(a)),
+    "relu": lambda a: np.maximum(a, 0),
+    "silu": lambda a: a / (1 + np.exp(-a)),
+    "max": np.maximum, "min": np.minimum,
+    "softmax": lambda a: np.exp(a) / np.exp(a).sum(),
+    "cumsum": lambda a: np.cumsum(a, axis=-1),
+    "mean": np.mean, "var": np.var,
+    "above": lambda a: np.triu(a, 1),
+    "expm": scipy.linalg.expm,
+}  # fmt: skip
+
+
+class Unreadable(Exception):
+    """The docstring says something that this notation does not have, or too little for a step."""
+
+
+class Token(NamedTuple):
+    """A piece of a line: its kind, its text, whether two or more spaces are before it, and where it ends."""
+
+    kind: str
+    text: str
+    apart: bool
+    end: int
+
+
+@dataclasses.dataclass
+class Equation:
+    """``name(arguments) = cases``, of these cells or of all; each case is ``(condition or None, expression)``."""
+
+    name: str
+    arguments: tuple[str, ...] | None
+    cases: list[tuple[Node | None, Node]]
+    cells: tuple[str, ...]
+    span: tuple[int, int]
+
+
+class Reader:
+    """Reads one line from the left: equations, then text."""
+
+    def __init__(self, line: str, functions: set[str]) -> None:
+        self.line, self.functions, self.at, self.depth = line, functions | {*FUNCTIONS}, 0, 0
+        self.tokens = []
+        for match in TOKEN.finditer(line):
+            text = match.group().lstrip()
+            apart = len(match.group()) - len(text) > 1
+            self.tokens.append(Token(str(match.lastgroup), text, apart, match.end()))
+
+    def ahead(self, more: int = 0) -> Token:
+        place = self.at + more
+        return self.tokens[place] if place < len(self.tokens) else Token("end", "", True, len(self.line))
+
+    def take(self, text: str) -> bool:
+        found = self.ahead().text == text
+        self.at += found
+        return found
+
+    def need(self, text: str) -> None:
+        if not self.take(text):
+            raise Unreadable(f"{text!r} expected before {self.ahead().text!r} in: {self.line.strip()}")
+
+    def head(self) -> tuple[str, tuple[str, ...] | None] | None:
+        """Take ``name =`` or ``name(a, b) =``; return None where no equation begins."""
+        match = re.match(r" *([A-Za-z]\w*[~^]?'?)(\([\w,; ]+\))? *=(?!=)", self.line[self.begin :])
+        if not match or match[1] in WORDS:
+            return None
+        while self.ahead().text != "=":
+            self.at += 1
+        self.at += 1
+        return match[1], tuple(re.findall(r"\w+", match[2])) if match[2] else None
+
+    @property
+    def begin(self) -> int:
+        return self.tokens[self.at - 1].end if self.at else 0
+
+    def expression(self, level: int = 0) -> Node:
+        if level == len(BINARY):
+            return self.power()
+        if level == 2 and self.take("-"):
+            return ("-", ("number", 0.0), self.expression(level))
+        left = self.expression(level + 1)
+        while True:
+            token = self.ahead()
+            if token.text in BINARY[level]:
+                self.at += 1
+                left = (token.text, left, self.expression(level + 1))
+            elif level == len(BINARY) - 1 and self.goes_on(token):
+                left = ("@", left, self.expression(level + 1))
+            else:
+                return left
+
+    def goes_on(self, token: Token) -> bool:
+        """Return whether a factor follows without a sign between."""
+        apart = token.apart and not self.depth
+        return not apart and token.text not in WORDS and (token.kind in ("name", "number") or token.text == "(")
+
+    def power(self) -> Node:
+        base = self.factor()
+        while self.take("^"):
+            base = ("transposed", base) if self.take("T") else ("^", base, self.factor())
+        return base
+
+    def factor(self) -> Node:
+        token = self.ahead()
+        self.at += 1
+        if token.kind == "number":
+            return ("number", float(token.text))
+        if token.text == "|":
+            return ("abs", self.inside("|")[0])
+        if token.text == "(":
+            items = self.inside(")")
+            return items[0] if len(items) == 1 else ("side by side", *items)
+        if token.text in self.functions and self.take("("):
+            return ("call", token.text, *self.inside(")"))
+        if token.kind != "name" or token.text in WORDS:
+            raise Unreadable(f"a value expected before {token.text!r} in: {self.line.strip()}")
+        return ("name", token.text)
+
+    def inside(self, closing: str) -> list[Node]:
+        self.depth += 1
+        items = [self.expression()]
+        while self.take(",") or self.take(";"):
+            items.append(self.expression())
+        self.need(closing)
+        self.depth -= 1
+        return items
+
+    def case(self) -> tuple[Node | None, Node]:
+        """Read an expression and its condition, if it has one."""
+        value = self.expression()
+        return (self.expression() if self.take("where") else None), value
+
+
+def read(docstring: str, names: Iterable[str]) -> tuple[list[Equation], dict[str, str]]:
+    """Return the equations of a docstring, and the blocks of cells as lines of theirs give them.
+
+    Args:
+      docstring: of a cell's file.
+      names: of all cells, which may be labels.
+    """
+    known, equations, blocks = {*names}, list[Equation](), dict[str, str]()
+    functions = {*re.findall(r"^ {4,}(?:\w+: +)?([A-Za-z]\w*)\([\w,; ]+\) *= ", docstring, re.MULTILINE)}
+    cells, indent, start = (), 0, 0
+    for line in docstring.splitlines():
+        depth, offset = len(line) - len(line.lstrip()), start
+        start += len(line) + 1
+        if depth < 4 or not line.strip() or re.match(r" *(>>>|\.\.\.) ", line):
+            continue
+        if depth <= indent:
+            cells, indent = (), 0
+        label = re.match(r"( +)(\w+(?:, \w+)*): +", line)
+        if label and {*label[2].split(", ")} <= known:
+            cells, indent, offset = tuple(label[2].split(", ")), depth, offset + label.end()
+            line = line[label.end() :]
+        found, rest = _equations_of(line, functions, cells, offset, equations[-1:])
+        equations += found
+        if order := re.search(r"blocks (\w( \w)*)$", rest):
+            blocks |= dict.fromkeys(cells, order[1])
+    return equations, blocks
+
+
+def _equations_of(
+    line: str, functions: set[str], cells: tuple[str, ...], offset: int, last: list[Equation]
+) -> tuple[list[Equation], str]:
+    """Return the equations of one line, and the text after them; a further case goes to the last one before."""
+    reader, found = Reader(line, functions), list[Equation]()
+    while True:
+        begin = reader.begin
+        if head := reader.head():
+            found.append(Equation(*head, [reader.case()], cells, (offset + begin, offset + reader.begin)))
+        elif not found and last and last[0].cases[-1][0]:
+            last[0].cases.append(reader.case())
+            last[0].span = last[0].span[0], offset + reader.begin
+            return [], line[reader.begin :]
+        elif found:
+            return found, line[begin:]
+        else:
+            raise Unreadable(f"no equation: {line.strip()}")
+        if not reader.take(",") and not reader.ahead().apart and not reader.take("otherwise"):
+            raise Unreadable(f"{reader.ahead().text!r} is unexpected in: {line.strip()}")
+
+
+def constants(docstring: str) -> dict[str, float]:
+    """Return the options that ``.with_`` takes, with their defaults: "takes dt (0.5 by default), a and b (1)"."""
+    text = docstring.partition(".with_`` takes")[2]
+    found = re.findall(r"(\w+(?: and \w+)?) \((\d+(?:\.\d+)?)(?! to)\b", text)
+    return {name: float(number) for names, number in found for name in names.split(" and ")}
+
+
+class Block(NamedTuple):
+    """A part of a parameter: of this field, along this axis, from and to."""
+
+    field: str
+    axis: int
+    start: int
+    stop: int
+
+
+def _terms(size: str) -> list[str]:
+    """Return the sizes of the blocks in an axis such as ``4H + 2M``: H H H H M M."""
+    found = []
+    for term in size.split("+"):
+        match = re.fullmatch(r"(\d*) ?([A-Za-z]?)", term.strip())
+        if not match:
+            return []
+        found += [match[2]] * int(match[1] or 1) if match[2] else [match[1]]
+    return found
+
+
+def packing(
+    docstring: str, shapes: Mapping[str, tuple[int, ...]], sizes: dict[str, int], order: str | None
+) -> tuple[dict[str, Block], list[str]]:
+    """Return where each block is in the params, by its name, and the letters of the first that has several.
+
+    Args:
+      docstring: of the params: ``W [D, 4H]``, ``b [4H]`` and the order of the blocks.
+      shapes: of each field.
+      sizes: of letters such as D and H; those that the shapes tell are added.
+      order: of a cell that has only these of the blocks.
+    """
+    declared, pending = [], list[tuple[str, list[str]]]()
+    for m in re.finditer(r"``([^`]+)``|\(([^()`]*)\)|(in the order|packs) ([^.;,]*)|([;.])", docstring):
+        if m[1]:
+            if shape := re.fullmatch(r"([\w, ]+?) \[(.*)\]", m[1]):
+                pending += [(field, shape[2].split(", ")) for field in shape[1].split(", ")]
+        elif m[5]:
+            declared += [(field, shape, [], False) for field, shape in pending]
+            pending = []
+        else:
+            letters = (m[2] or m[4]).split()
+            fits = [any(len(_terms(size)) == len(letters) for size in shape) for _, shape in pending]
+            if pending and fits[-1]:
+                here = [(f, s, letters if fit else [], m[3] == "packs") for (f, s), fit in zip(pending, fits)]
+                declared, pending = declared + here, []
+    declared += [(field, shape, [], False) for field, shape in pending]
+    blocks, first = dict[str, Block](), list[str]()
+    for field, shape, *_ in declared[::-1]:  # letters that only a later shape tells
+        _agree(shape, shapes.get(field, ()), sizes)
+    for field, shape, letters, full in declared:
+        if order and letters:
+            kept = [letter for letter in letters if letter in order.split()]
+            shape = [f"{len(kept)}H" if size == f"{len(letters)}H" else size for size in shape]
+            letters = kept
+        if field not in shapes or not _agree(shape, shapes[field], sizes):
+            continue
+        axes = [axis for axis in range(len(shape)) if len(_terms(shape[axis])) == len(letters)]
+        if letters and axes:
+            axis = axes[-1]
+            ends = np.cumsum([0] + [sizes.get(term) or int(term) for term in _terms(shape[axis])])
+            first = first or (letters if len(letters) > 1 and not full else [])
+            for letter, start, stop in zip(letters, ends, ends[1:]):
+                block = Block(field, axis, int(start), int(stop))
+                if full:
+                    blocks[letter] = block
+                else:
+                    blocks[f"{field}_{letter}"] = block
+                    blocks.setdefault(f"{field.partition('_')[0]}_{letter}", block)
+    return blocks, first
+
+
+def _agree(shape: list[str], actual: tuple[int, ...], sizes: dict[str, int]) -> bool:
+    """Return whether a shape of letters is the actual one; a letter that is not known yet is solved for."""
+    if len(shape) != len(actual):
+        return False
+    for size, number in zip(shape, actual, strict=True):
+        terms = _terms(size)
+        unknown = {term for term in terms if not term.isdigit() and term not in sizes}
+        rest = number - sum(int(term) if term.isdigit() else sizes.get(term, 0) for term in terms)
+        if len(unknown) == 1 and rest > 0 and rest % terms.count(min(unknown)) == 0:
+            sizes[min(unknown)] = rest // terms.count(min(unknown))
+        elif rest or unknown:
+            return False
+    return True
+
+
+def as_value(a: Any) -> Value:
+    """Return an array of one row of a batch as the equations see it: a vector is a row, a single head is left out."""
+    a = np.asarray(a)
+    return a[None] if a.ndim == 1 else a[0] if a.ndim == 3 and a.shape[0] == 1 else a
+
+
+class Step:
+    """One step of one row, each name computed when it is asked for."""
+
+    def __init__(
+        self,
+        equations: dict[str, Equation],
+        fields: dict[str, Any],
+        inputs: dict[str, Any],
+        carry: dict[str, Any],
+        blocks: dict[str, Block],
+        letters: list[str],
+        numbers: Mapping[str, float],
+    ) -> None:
+        self.equations, self.inputs, self.carry = equations, inputs, carry
+        self.fields, self.blocks, self.letters, self.numbers = fields, blocks, letters, numbers
+        self.known: dict[str, Value] = {}
+        self.used, self.open = set[str](), set[str]()
+
+    def value(self, name: str) -> Value:
+        if name not in self.known:
+            if name in self.open:
+                raise Unreadable(f"{name} depends on itself")
+            self.open.add(name)
+            self.known[name] = self._find(name)
+            self.open.remove(name)
+        return self.known[name]
+
+    def _find(self, name: str) -> Value:
+        base, _, letter = name.rpartition("_")
+        if name in self.equations and self.equations[name].arguments is None:
+            return self._equation(name, {})
+        if name.endswith("-"):
+            return as_value(self.carry[name[:-1]])
+        for given in (self.inputs, self.carry):
+            if name in given:
+                return as_value(given[name])
+        if f"{name}'" in self.equations and [*self.carry] == ["re", "im"]:
+            return as_value(self.carry["re"]) + 1j * as_value(self.carry["im"])
+        if name in self.blocks:
+            field, axis, start, stop = self.blocks[name]
+            return as_value(np.take(self.fields[field], np.arange(start, stop), axis=axis))
+        if f"{name}_re" in self.blocks:
+            return self.value(f"{name}_re") + 1j * self.value(f"{name}_im")
+        if name in self.fields:
+            return as_value(self.fields[name])
+        if base in self.equations and letter in self.letters:
+            return np.split(self.value(base), len(self.letters), axis=-1)[self.letters.index(letter)]
+        if name in self.numbers:
+            return self.numbers[name]
+        if name == "I":
+            return np.eye(int(self.numbers["H"]))
+        if name in ("i", "e"):
+            return {"i": 1j, "e": np.e}[name]
+        raise Unreadable(f"{name} is nowhere defined")
+
+    def _equation(self, name: str, local: dict[str, Value]) -> Value:
+        self.used.add(name)
+        cases = [(test and self._compute(test, local), self._compute(value, local))
+                 for test, value in self.equations[name].cases]  # fmt: skip
+        *tested, (_, result) = cases
+        for test, value in reversed(tested):
+            result = np.where(test, value, result)
+        return result
+
+    def _compute(self, node: Node, local: dict[str, Value]) -> Value:
+        kind, *parts = node
+        if kind == "number":
+            return parts[0]
+        if kind == "name":
+            return local[parts[0]] if parts[0] in local else self.value(parts[0])
+        if kind == "call":
+            name, *values = parts
+            values = [self._compute(value, local) for value in values]
+            if name in FUNCTIONS:
+                return FUNCTIONS[name](*values)
+            return self._equation(name, dict(zip(self.equations[name].arguments or (), values, strict=True)))
+        values = [self._compute(part, local) for part in parts]
+        return np.concatenate(values, axis=-1) if kind == "side by side" else OPERATIONS[kind](*values)
+
+
+def _alike(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
+    """Refuse two values of different shapes, except a number, a column to a matrix, a row to a picture."""
+
+    def checked(a: Value, b: Value) -> Value:
+        one, other = np.shape(a), np.shape(b)
+        column = len(one) == len(other) == 2 and one[1] == 1 and one[0] == other[0]
+        if 1 not in (np.size(a), np.size(b)) and one != other and not column and len(one) == len(other):
+            raise Unreadable(f"shapes {one} and {other}")
+        return operation(a, b)
+
+    return checked
+
+
+def _product(a: Value, b: Value) -> Value:
+    """Return the product of matrices, or with a number."""
+    if 1 in (np.size(a), np.size(b)):
+        return a * b
+    if np.shape(a)[-1] != np.shape(b)[0]:
+        raise Unreadable(f"product of shapes {np.shape(a)} and {np.shape(b)}")
+    return a @ b
+
+
+def _convolved(a: Value, W: Value) -> Value:
+    """Return a picture's convolution (unflipped) with the same padding."""
+    w = W.shape[0]
+    padded = np.pad(a, [((w - 1) // 2, w // 2)] * 2 + [(0, 0)])
+    rows, columns = a.shape[:2]
+    return sum(padded[r : r + rows, c : c + columns] @ W[r, c] for r in range(w) for c in range(w))
+
+
+OPERATIONS: dict[str, Callable[..., Value]] = {
+    "+": _alike(np.add), "-": _alike(np.subtract), "*": _alike(np.multiply), "/": _alike(np.divide),
+    "^": _alike(np.power), "mod": _alike(np.mod), "<": _alike(np.less), ">": _alike(np.greater),
+    "<=": _alike(np.less_equal), ">=": _alike(np.greater_equal), "@": _product, "**": _convolved,
+    "abs": np.abs, "transposed": np.transpose,
+}  # fmt: skip
+
+
+def of_cell(equations: list[Equation], name: str) -> dict[str, Equation]:
+    """Return a cell's equations by what they define: the shared ones, unless it has its own."""
+    chosen: dict[str, Equation] = {}
+    for own in (False, True):
+        mine = [e for e in equations if bool(e.cells) == own and (not own or name in e.cells)]
+        if len({e.name for e in mine}) < len(mine):
+            raise Unreadable("a name is defined twice")
+        chosen |= {e.name: e for e in mine}
+    return chosen
+
+
+def _output(equations: Mapping[str, Equation], carry: Mapping[str, Any]) -> str:
+    """Return the name of the output."""
+    for name in ("y", "h", "h'", "o"):
+        if name in equations and name not in carry:
+            return name
+    raise Unreadable("no output")
+
+
+def _results(step: Step, gates: Iterable[str]) -> dict[str, Value]:
+    """Return the new carry, the output and the gates that the equations name."""
+    results = {"out": step.value(_output(step.equations, step.carry))}
+    if [*step.carry] == ["re", "im"]:
+        (state,) = (name for name in step.equations if name.endswith("'"))
+        results |= {"carry.re": np.real(step.value(state)), "carry.im": np.imag(step.value(state))}
+    else:
+        for field in step.carry:
+            # x-, the input of the step before, is the carry's x; the next step's is this step's input
+            name = f"{field}'" if f"{field}'" in step.equations or field not in step.inputs else field
+            if name not in step.equations and name not in step.inputs:
+                raise Unreadable(f"no equation for {name}")
+            results[f"carry.{field}"] = step.value(name)
+    for gate in gates:
+        part = {"_re": np.real, "_im": np.imag}.get(gate[-3:])
+        for name in (gate, gate.replace("_hat", "^").replace("_master", "~"), f"{gate}'", gate[:-3] if part else ""):
+            if name in step.equations:
+                results[f"gates.{gate}"] = part(step.value(name)) if part and name != gate else step.value(name)
+                break
+    return results
+
+
+def step(
+    docstring: str,
+    params_docstring: str,
+    name: str,
+    names: Iterable[str],
+    params: Mapping[str, np.ndarray],
+    carry: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray],
+    gates: Iterable[str],
+    sizes: Mapping[str, int],
+    options: Mapping[str, float] | None = None,
+) -> list[dict[str, Value]]:
+    """Return what the docstring says of a step, for each row: ``{"out": ..., "carry.h": ..., "gates.f": ...}``.
+
+    Args:
+      docstring: of the cell.
+      params_docstring: of its params.
+      name: of the cell.
+      names: of all cells.
+      params: by field.
+      carry: by field, each ``[B, ...]``.
+      inputs: by name, such as x, each ``[B, ...]``.
+      gates: whose values are returned where the docstring names them.
+      sizes: of D and H.
+      options: of ``.with_``, instead of the defaults that the docstring tells.
+
+    Raises:
+      Unreadable: where the docstring does not say it, or says something that no result depends on.
+    """
+    equations, orders = read(docstring, names)
+    mine, known = of_cell(equations, name), dict(sizes)
+    shapes = {field: np.shape(a) for field, a in params.items()}
+    blocks, letters = packing(inspect.cleandoc(params_docstring), shapes, known, orders.get(name))
+    numbers = {**known, **constants(docstring), **(options or {})}
+    rows = []
+    for row in range(len(inputs["x"])):
+        given = ({key: a[row] for key, a in part.items()} for part in (inputs, carry))
+        one = Step(mine, dict(params), *given, blocks, letters, numbers)
+        with np.errstate(all="ignore"):
+            rows.append(_results(one, gates))
+        if unused := {*mine} - one.used:
+            raise Unreadable(f"nothing depends on {', '.join(sorted(unused))}")
+    return rows
