@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 }  # fmt: skip
 
 
-class Unreadable(Exception):
+class Unreadable(ValueError):  # noqa: N818 - it is no mistake of a program
     """The docstring says something that this notation does not have, or too little for a step."""
 
 
@@ -271,7 +271,9 @@ def packing(
             letters = (m[2] or m[4]).split()
             fits = [any(len(_terms(size)) == len(letters) for size in shape) for _, shape in pending]
             if pending and fits[-1]:
-                here = [(f, s, letters if fit else [], m[3] == "packs") for (f, s), fit in zip(pending, fits)]
+                here = [
+                    (f, s, letters if fit else [], m[3] == "packs") for (f, s), fit in zip(pending, fits, strict=True)
+                ]
                 declared, pending = declared + here, []
     declared += [(field, shape, [], False) for field, shape in pending]
     blocks, first = dict[str, Block](), list[str]()
@@ -289,7 +291,7 @@ def packing(
             axis = axes[-1]
             ends = np.cumsum([0] + [sizes.get(term) or int(term) for term in _terms(shape[axis])])
             first = first or (letters if len(letters) > 1 and not full else [])
-            for letter, start, stop in zip(letters, ends, ends[1:]):
+            for letter, start, stop in zip(letters, ends[:-1], ends[1:], strict=True):
                 block = Block(field, axis, int(start), int(stop))
                 if full:
                     blocks[letter] = block
@@ -394,10 +396,18 @@ class Step:
             name, *values = parts
             values = [self._compute(value, local) for value in values]
             if name in FUNCTIONS:
-                return FUNCTIONS[name](*values)
+                return _called(name, values)
             return self._equation(name, dict(zip(self.equations[name].arguments or (), values, strict=True)))
         values = [self._compute(part, local) for part in parts]
         return np.concatenate(values, axis=-1) if kind == "side by side" else OPERATIONS[kind](*values)
+
+
+def _called(name: str, values: list[Value]) -> Value:
+    """Return a function's value."""
+    try:
+        return FUNCTIONS[name](*values)
+    except (TypeError, ValueError) as error:  # too few arguments, or a matrix that is not square
+        raise Unreadable(f"{name}: {error}") from error
 
 
 def _alike(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
@@ -406,7 +416,8 @@ def _alike(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value
     def checked(a: Value, b: Value) -> Value:
         one, other = np.shape(a), np.shape(b)
         column = len(one) == len(other) == 2 and one[1] == 1 and one[0] == other[0]
-        if 1 not in (np.size(a), np.size(b)) and one != other and not column and len(one) == len(other):
+        picture = {len(one), len(other)} == {2, 3} and one[-1] == other[-1]
+        if 1 not in (np.size(a), np.size(b)) and one != other and not column and not picture:
             raise Unreadable(f"shapes {one} and {other}")
         return operation(a, b)
 
@@ -474,7 +485,8 @@ def _results(step: Step, gates: Iterable[str]) -> dict[str, Value]:
         part = {"_re": np.real, "_im": np.imag}.get(gate[-3:])
         for name in (gate, gate.replace("_hat", "^").replace("_master", "~"), f"{gate}'", gate[:-3] if part else ""):
             if name in step.equations:
-                results[f"gates.{gate}"] = part(step.value(name)) if part and name != gate else step.value(name)
+                value = step.value(name)
+                results[f"gates.{gate}"] = part(value) if part and name != gate else value
                 break
     return results
 
@@ -490,8 +502,8 @@ def step(
     gates: Iterable[str],
     sizes: Mapping[str, int],
     options: Mapping[str, float] | None = None,
-) -> list[dict[str, Value]]:
-    """Return what the docstring says of a step, for each row: ``{"out": ..., "carry.h": ..., "gates.f": ...}``.
+) -> Iterator[dict[str, Value]]:
+    """Yield what the docstring says of a step, row by row: ``{"out": ..., "carry.h": ..., "gates.f": ...}``.
 
     Args:
       docstring: of the cell.
@@ -501,7 +513,7 @@ def step(
       params: by field.
       carry: by field, each ``[B, ...]``.
       inputs: by name, such as x, each ``[B, ...]``.
-      gates: whose values are returned where the docstring names them.
+      gates: whose values are returned where the docstring names them; ``x_hat`` may be x^, ``f_master`` f~.
       sizes: of D and H.
       options: of ``.with_``, instead of the defaults that the docstring tells.
 
@@ -513,12 +525,11 @@ def step(
     shapes = {field: np.shape(a) for field, a in params.items()}
     blocks, letters = packing(inspect.cleandoc(params_docstring), shapes, known, orders.get(name))
     numbers = {**known, **constants(docstring), **(options or {})}
-    rows = []
     for row in range(len(inputs["x"])):
         given = ({key: a[row] for key, a in part.items()} for part in (inputs, carry))
         one = Step(mine, dict(params), *given, blocks, letters, numbers)
         with np.errstate(all="ignore"):
-            rows.append(_results(one, gates))
+            results = _results(one, gates)
         if unused := {*mine} - one.used:
             raise Unreadable(f"nothing depends on {', '.join(sorted(unused))}")
-    return rows
+        yield results
