@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from docstring_equations import Unreadable, as_value, constants, of_cell, read, step
+from docstring_equations import as_value, of_cell, step
+from docstring_notation import Unreadable, constants, read
 
 from jaxseq.cells import CELLS, Cell
 from jaxseq.cells._recipe import registered
@@ -140,6 +141,25 @@ def test_a_change_in_a_docstring_is_noticed(name: str) -> None:
             assert any(max(found.values()) > 1e-9 for found in errors(other, name)), lines
         except Unreadable:
             assert lines
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("lstm", "i f g o", "f i g o"),
+        ("gru_cho", "(r z)", "(z r)"),
+        ("lmu", "W_x e_x", "e_x W_x"),
+        ("s5", "B_re B_im", "B_im B_re"),
+    ],
+)
+def test_another_order_of_blocks_is_noticed(name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    docstring = CELLS[name].params_type.__doc__
+    assert docstring.count(old) == 1
+    monkeypatch.setattr(CELLS[name].params_type, "__doc__", docstring.replace(old, new))
+    try:
+        assert any(max(found.values()) > 1e-3 for found in errors(CELLS[name].__doc__, name))
+    except Unreadable as error:
+        assert "shape" in str(error)
 
 
 def test_the_list_of_unreadable_docstrings_is_right() -> None:

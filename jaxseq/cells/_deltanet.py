@@ -9,10 +9,10 @@
     o  = q S'                                    output
     unit(a) = a / sqrt(a a^T + 1e-6)             of length 1
 
-so that where beta = 1 the value stored for k is replaced by v, and nothing else changes: ``S' = (1 - beta k^T k) S +
-beta k^T v`` is affine in S, and mixes its rows. 1e-6 is added to |a|^2 since padding is zero. S is the transpose of the
-papers', whose states are columns. ``W [D, 2K]`` packs q and k, ``W_v [D, H + 1]`` packs v and beta; there are no
-biases.
+so that where beta = 1 the value stored for k is replaced by v, and nothing else changes:
+``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. 1e-6 is added to |a|^2 since padding is
+zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs q and k, ``W_v [D, H + 1]`` packs
+v and beta; there are no biases.
 
 The rule is Schlag's (section 4.2), whose keys are made positive by a feature map and sum to 1; silu and the Euclidean
 norm, with which an eigenvalue of the transition is never outside 0 to 1, are Yang's (section 3.3). The short

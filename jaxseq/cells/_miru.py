@@ -39,7 +39,7 @@ class MiRUParams(NamedTuple):
 
 
 class MiRU1Params(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks (r n); ``U [H, H]`` (r), ``U_n [H, H]``."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order r n; ``U [H, H]`` (r), ``U_n [H, H]``."""
 
     W: Array
     U: Array

@@ -13,9 +13,9 @@
     c' = f^ * c + i^ * g                                 eq. 14
     cumax(a) = cumsum(softmax(a))                        running sum: rises from near 0 to 1; eqs. 6-8
 
-A master gate has H / chunk units, each for `chunk` neighbours in the state (an
-option of `init`, 1 by default, and a divisor of H; the paper uses 10). The paper's candidate c^ is our
-g. The blocks are packed in the order i f g o f~ i~, the last two narrower where chunk > 1.
+A master gate has H / chunk units, each for `chunk` neighbours in the state (an option of `init`, 1 by default, and a
+divisor of H; the paper uses 10). The paper's candidate c^ is our g. The trace calls f~ and i~ f_master and i_master, f^
+and i^ f_hat and i_hat. The blocks are packed in the order i f g o f~ i~, the last two narrower where chunk > 1.
 
 Reference: Shen, Tan, Sordoni & Courville 2019, "Ordered neurons: integrating tree structures into recurrent neural
 networks", ICLR, arXiv:1810.09536, eqs. 1-14.
