@@ -145,21 +145,13 @@ def test_a_change_in_a_docstring_is_noticed(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
-    [
-        ("lstm", "i f g o", "f i g o"),
-        ("gru_cho", "(r z)", "(z r)"),
-        ("lmu", "W_x e_x", "e_x W_x"),
-        ("s5", "B_re B_im", "B_im B_re"),
-    ],
+    [("lstm", "i f g o", "f i g o"), ("gru_cho", "(r z)", "(z r)"), ("s5", "B_re B_im", "B_im B_re")],
 )
 def test_another_order_of_blocks_is_noticed(name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     docstring = CELLS[name].params_type.__doc__
     assert docstring.count(old) == 1
     monkeypatch.setattr(CELLS[name].params_type, "__doc__", docstring.replace(old, new))
-    try:
-        assert any(max(found.values()) > 1e-3 for found in errors(CELLS[name].__doc__, name))
-    except Unreadable as error:
-        assert "shape" in str(error)
+    assert any(max(found.values()) > 1e-3 for found in errors(CELLS[name].__doc__, name))
 
 
 def test_the_list_of_unreadable_docstrings_is_right() -> None:
