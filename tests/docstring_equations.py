@@ -6,6 +6,7 @@ Only the docstrings of the cell and of its params are, and the names of fields; 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,9 +25,12 @@ COMPUTED: dict[str, Callable[..., Value]] = {
     "relu": lambda a: np.maximum(a, 0),
     "silu": lambda a: a / (1 + np.exp(-a)),
     "max": np.maximum, "min": np.minimum,
-    "softmax": lambda a: np.exp(a) / np.exp(a).sum(),
+    "softmax": lambda a: np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True),
     "cumsum": lambda a: np.cumsum(a, axis=-1),
-    "mean": np.mean, "var": np.var,
+    "sum": np.sum, "mean": np.mean, "var": np.var,
+    "rows": lambda a: a.reshape(math.isqrt(a.size), -1),
+    "first": lambda a: a[:1],
+    "queue": lambda a, last: np.concatenate([a[1:], last]),
     "above": lambda a: np.triu(a, 1),
     "expm": scipy.linalg.expm,
 }  # fmt: skip
@@ -45,7 +49,7 @@ def _terms(size: str) -> list[str]:
     """Return the sizes of the blocks in an axis such as ``4H + 2M``: H H H H M M."""
     found = []
     for term in size.split("+"):
-        match = re.fullmatch(r"(\d*) ?([A-Za-z]?)", term.strip())
+        match = re.fullmatch(r"(\d*) ?((?:[A-Za-z](?:\^2)?)?)", term.strip())
         if not match:
             return []
         found += [match[2]] * int(match[1] or 1) if match[2] else [match[1]]
@@ -63,8 +67,9 @@ def packing(
       sizes: of letters such as D and H; those that the shapes tell are added.
       order: of a cell that has only these of the blocks.
     """
+    sizes |= {f"{letter}^2": number**2 for letter, number in sizes.items()}
     declared, pending = [], list[tuple[str, list[str]]]()
-    for m in re.finditer(r"``([^`]+)``|\(([^()`]*)\)|(in the order|packs) ([^.;,]*)|([;.])", docstring):
+    for m in re.finditer(r"``([^`]+)``|\(([^()`]*)\)|(in the order|packs) ([^.;,:]*)|([;.])", docstring):
         if m[1]:
             if shape := re.fullmatch(r"([\w, ]+?) \[(.*)\]", m[1]):
                 pending += [(field, shape[2].split(", ")) for field in shape[1].split(", ")]

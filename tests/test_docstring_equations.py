@@ -24,11 +24,9 @@ POSITIVE = ("tau", "r_on")  # a period, and a share of it
 UNREADABLE = {
     "clockwork": "periods, and zeros of U, are those of modules of units",
     "hyper_lstm": "one equation for each y in i f g o; embeddings have three axes",
-    "lstm_mc": "H gates of a row each, R_1 ... R_H",
     "ltc": "an equation that is repeated N times in each step",
     "rhn": "equations of a layer l, repeated for each layer",
     "rhn_coupled": "equations of a layer l, repeated for each layer",
-    "tau_gru": "h_d is the last state of a queue",
 }
 """Cells whose docstrings have more than the notation, and what that is."""
 UNNAMED = {name: {"gates.re", "gates.im", "gates.skip"} for name in ("lru", "s5")}
@@ -45,7 +43,9 @@ def options_of(name: str) -> dict[str, inspect.Parameter]:
 @functools.cache
 def variant(name: str) -> Cell:
     """Return the cell with constants other than the defaults, no two alike."""
-    return CELLS[name].with_(**{key: 0.37 + 0.06 * k for k, key in enumerate(options_of(name))})
+    others = {key: 0.37 + 0.06 * k for k, key in enumerate(options_of(name))}
+    whole = {key: option.default + 1 for key, option in options_of(name).items() if isinstance(option.default, int)}
+    return CELLS[name].with_(**others | whole)
 
 
 @functools.cache
