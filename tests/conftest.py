@@ -62,6 +62,8 @@ EVERY_NTH = {
     "test_padding_changes_nothing": 4,
     "test_deferred_equals_scan_at_small_and_large_batches": 3,
     "test_floats_are_checked_in_the_loop_and_in_its_gradient": 4,
+    "test_a_step_is_what_the_docstring_says": 2,
+    "test_a_change_in_a_docstring_is_noticed": 2,
     "test_a_cell_that_solves_an_equation_in_each_step": 3,
     "test_every_cells_gates_can_be_changed_to_themselves": 6,
     "test_every_recurrence_works_through_the_noise": 2,
