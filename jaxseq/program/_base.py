@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import Cell
@@ -140,27 +141,32 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
         x = lift_step(cell, x)
         check_step(cell, params, carry, x)
     static, arrays = split(cell)
-
-    def run(params: Params, carry: Carry, x: Tree, arrays: list[Array]) -> tuple[Carry, Tree, Tree]:
-        here = join(static, arrays)
-        return here.advance(params, carry, x if terms else here.input_terms(params, x))
-
-    given = (params, carry, x, arrays)
-    closed, shapes = jax.make_jaxpr(run, return_shape=True)(*given)
+    b, given = Builder(), (params, carry, x, arrays)
     kinds = ("params", "carry", "wx" if terms else "x", "data")
     inputs = [
-        Input(kind, name, tuple(np.shape(leaf) if not hasattr(leaf, "shape") else leaf.shape))
+        Input(kind, name, np.shape(leaf) if jnp.isscalar(leaf) else tuple(leaf.shape))
         for kind, tree in zip(kinds, given, strict=True)
         for name, leaf in named_leaves(tree).items()
     ]
-    b = Builder()
     nodes = [b.input(f"{one.kind} {one.name}", one.shape) for one in inputs]
-    consts = [b.constant(np.asarray(c)) for c in closed.consts]
-    counts = [len(jax.tree.leaves(tree)) for tree in shapes]
-    gates = dict(zip(closed.jaxpr.outvars[counts[0] + counts[1] :], named_leaves(shapes[2]), strict=True))
-    made_here = {v for eqn in closed.jaxpr.eqns for v in eqn.outvars}
-    names = {v: name for v, name in gates.items() if v in made_here}
-    outputs = Lowering(b, cell.name).run(closed.jaxpr, [*consts, *nodes], names)
+    low = Lowering(b, cell.name)
+
+    def affine(params: Params, carry: Carry, x: Tree, arrays: list[Array]) -> tuple[Tree, Tree]:
+        here = join(static, arrays)
+        return x if terms else here.input_terms(params, x), here.hidden_terms(params, carry)
+
+    def equations(params: Params, carry: Carry, arrays: list[Array], both: tuple[Tree, Tree]) -> tuple:
+        return join(static, arrays).equations(params, carry, *both)
+
+    # one after the other: a gate that is held is changed within the equations, not in the terms before them
+    closed, both = jax.make_jaxpr(affine, return_shape=True)(*given)
+    made = low.closed(closed, nodes)
+    closed, shapes = jax.make_jaxpr(equations, return_shape=True)(params, carry, arrays, both)
+    counts = [len(jax.tree.leaves(tree)) for tree in (params, carry, x, arrays)]
+    first, last = counts[0] + counts[1], len(nodes) - counts[3]
+    gates = named_leaves(shapes[2])
+    names = dict(zip(reversed(closed.jaxpr.outvars[-len(gates) :] if gates else []), reversed(gates), strict=True))
+    outputs = low.closed(closed, [*nodes[:first], *nodes[last:], *made], names)
     rebuilt = Rebuilt(b, outputs)
     where = iter(rebuilt.outputs)
     named = [dict(zip(named_leaves(tree), where, strict=False)) for tree in shapes]
@@ -219,8 +225,8 @@ def run_numpy(
       True
     """
     values = values_of(program, params, carry, x, held=held)
-    carry, out, gates = ({name: values[n] for name, n in names.items()} for names in (program.carry, program.out, program.gates))
-    return carry, out, gates
+    now = lambda names: {name: values[n] for name, n in names.items()}  # noqa: E731
+    return now(program.carry), now(program.out), now(program.gates)
 
 
 def values_of(
@@ -235,7 +241,7 @@ def values_of(
                 f"{program.cell}: this program takes {given.kind} {given.name} of shape {given.shape}; got "
                 f"{value.shape}. Make one for these shapes: program(cell, params, carry, x)"
             )
-    hold = {program.gates[choose(f"gate of {program.cell}", name, program.gates)]: at for name, at in (held or {}).items()}
+    hold = {choose(f"gate of {program.cell}", name, program.gates): at for name, at in (held or {}).items()}
     values = [_held(value, hold[n]) if n in hold else value for n, value in enumerate(values)]
     for op in program.ops:
         value = compute(op.op, [values[n] for n in op.inputs], op.attributes)

@@ -25,7 +25,9 @@ class Node(NamedTuple):
 
 
 def frozen(value: Any) -> Any:
-    """Return lists as tuples, so that they have a hash."""
+    """Return lists as tuples, so that they have a hash, and whole numbers of NumPy as Python's."""
+    if isinstance(value, np.integer):
+        return int(value)
     return tuple(map(frozen, value)) if isinstance(value, list | tuple | range) else value
 
 

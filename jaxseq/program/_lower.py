@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,27 +33,30 @@ class Lowering:
     def __init__(self, b: Builder, cell: str) -> None:
         self.b, self.cell = b, cell
 
-    def run(self, jaxpr: Jaxpr, inputs: Sequence[int], names: dict[Any, str] | None = None) -> list[int]:
+    def closed(
+        self, closed: ClosedJaxpr | Jaxpr, inputs: Sequence[int], names: Mapping[Any, str] | None = None
+    ) -> list[int]:
         """Add a jaxpr, and return the nodes of its outputs.
 
         Args:
-          jaxpr: the constants are its first inputs.
-          inputs: the nodes of its constants and inputs.
-          names: of the variables that are gates.
+          closed: the jaxpr.
+          inputs: the nodes of its inputs.
+          names: of its variables that are gates.
         """
-        known: dict[Any, int] = dict(zip([*jaxpr.constvars, *jaxpr.invars], inputs, strict=True))
-        node = lambda v: self.b.constant(v.val) if isinstance(v, Literal) else known[v]  # noqa: E731
-        for eqn in jaxpr.eqns:
-            made = self.equation(eqn, [node(v) for v in eqn.invars])
-            for v, n in zip(eqn.outvars, made, strict=True):
-                known[v] = self.b.named(n, names[v]) if names and v in names else n
-        return [node(v) for v in jaxpr.outvars]
-
-    def closed(self, closed: ClosedJaxpr | Jaxpr, inputs: Sequence[int]) -> list[int]:
-        """Add a jaxpr that holds its constants."""
         consts = closed.consts if isinstance(closed, ClosedJaxpr) else []
         jaxpr = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
-        return self.run(jaxpr, [*(self.b.constant(np.asarray(c)) for c in consts), *inputs])
+        called = names or {}
+        known: dict[Any, int] = {}
+        node = lambda v: self.b.constant(v.val) if isinstance(v, Literal) else known[v]  # noqa: E731
+
+        def learn(variables: Sequence[Any], nodes: Sequence[int]) -> None:
+            for v, n in zip(variables, nodes, strict=True):
+                known[v] = self.b.named(n, called[v]) if v in called else n
+
+        learn([*jaxpr.constvars, *jaxpr.invars], [*(self.b.constant(np.asarray(c)) for c in consts), *inputs])
+        for eqn in jaxpr.eqns:
+            learn(eqn.outvars, self.equation(eqn, [node(v) for v in eqn.invars]))
+        return [node(v) for v in jaxpr.outvars]
 
     def equation(self, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
         """Add one equation, and return the nodes of its outputs."""
@@ -240,6 +243,24 @@ def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     return low.b.emit("take", inputs[0], places=found.astype(int).ravel().tolist(), shape=found.shape)
 
 
+def _written(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
+    """Write into an array at places that are known: each number is one of the old array or of what is written."""
+    first, updates = (0, 1) if eqn.primitive.name == "dynamic_update_slice" else (0, 2)
+    known = {n: low.b.value(inputs[n]) for n in range(len(inputs)) if n not in (first, updates)}
+    if any(value is None for value in known.values()):
+        raise low.unsupported(f"the primitive {eqn.primitive.name!r} at places that are not known before the step")
+    shapes = [low.b.nodes[inputs[n]].shape for n in (first, updates)]
+    old, new = (int(np.prod(shape)) for shape in shapes)
+    given = {n: np.asarray(value, eqn.invars[n].aval.dtype) for n, value in known.items()}
+    given[first] = np.arange(old, dtype=np.float32).reshape(shapes[0])
+    given[updates] = np.arange(old, old + new, dtype=np.float32).reshape(shapes[1])
+    with jax.ensure_compile_time_eval():
+        found = np.asarray(eqn.primitive.bind(*(given[n] for n in sorted(given)), **eqn.params))
+    flat = [low.b.emit("reshape", inputs[n], shape=(size,)) for n, size in ((first, old), (updates, new))]
+    both = low.b.emit("concatenate", *flat, axis=0)
+    return low.b.emit("take", both, places=found.astype(int).ravel().tolist(), shape=found.shape)
+
+
 def _iota(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     shape, axis = eqn.params["shape"], eqn.params["dimension"]
     along = np.arange(shape[axis]).reshape([-1 if n == axis else 1 for n in range(len(shape))])
@@ -334,7 +355,7 @@ RULES: dict[str, Rule] = {
     "optimization_barrier": _same, "reduce_precision": _same, "pvary": _same, "reshape": _reshape,
     "squeeze": _reshape, "expand_dims": _reshape, "transpose": _transpose, "broadcast_in_dim": _broadcast,
     "slice": _slice, "split": _split, "concatenate": _concatenate, "pad": _pad, "rev": _rev, "gather": _places,
-    "dynamic_slice": _places, "iota": _iota, "dot_general": _dot, "reduce_sum": _reduce, "reduce_max": _reduce,
+    "dynamic_slice": _places, "scatter": _written, "dynamic_update_slice": _written, "iota": _iota, "dot_general": _dot, "reduce_sum": _reduce, "reduce_max": _reduce,
     "reduce_min": _reduce, "reduce_prod": _reduce, "reduce_and": _reduce, "reduce_or": _reduce, "argmax": _argmax,
     "argmin": _argmax, "cumsum": _cumulative, "cumprod": _cumulative, "conv_general_dilated": _conv, "scan": _scan,
     "cond": _cond,

@@ -1,0 +1,115 @@
+"""Programs of cells against JAX: their NumPy, their JavaScript, and what they say in LaTeX."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import InputError
+from jaxseq.attention import additive, location, reading, with_attention
+from jaxseq.cells import CELLS, Cell, gru, gru_d, lstm, stack
+from jaxseq.interventions import clamp, hold_at, intervene
+from jaxseq.program import OPERATIONS, program, run_numpy
+from jaxseq.trees import named_leaves
+
+pytestmark = pytest.mark.xdist_group("programs")  # each cell is compiled once
+
+D, H, B = 3, 4, 2
+
+
+def filled(tree, seed=0):
+    """Numbers in [0.1, 0.9) in the shapes of a tree, positive for the cells that take a root or a logarithm."""
+    draw = np.random.default_rng(seed).uniform
+
+    def fill(leaf):
+        values = draw(0.1, 0.9, leaf.shape)
+        return np.asarray(values > 0.5 if leaf.dtype == bool else values, leaf.dtype)
+
+    return jax.tree.map(fill, tree)
+
+
+class Case(NamedTuple):
+    """A cell, a step of it, what JAX makes of it, and of it with one gate held."""
+
+    cell: Cell
+    params: object
+    carry: object
+    x: object
+    want: tuple
+    gate: str
+    held: tuple | None
+
+
+def drawn(cell: Cell, **options):
+    """Parameters, carry and input of one step, without drawing by JAX, which would compile for each shape."""
+    places = (2, 2)[: cell.spatial]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(lambda key: cell.init(key, D, H, dtype=jnp.float64, **options), key)
+    xs = jax.eval_shape(lambda: cell.lift(jnp.ones((1, B, *places, D), jnp.float64)))
+    params, xs = filled(params), filled(xs, 1)
+    reads = cell.remember is not None
+    if reads:
+        memory = cell.remember(params, jnp.asarray(filled(jax.ShapeDtypeStruct((5, B, 2), jnp.float64), 3)),
+                               jnp.asarray(np.arange(5)[:, None] < [5, 3]))  # fmt: skip
+        cell = reading(cell, memory)
+    carry = filled(jax.eval_shape(lambda p: cell.initial_carry(p, (B, *places)), params), 2)
+    return cell, params, carry, jax.tree.map(lambda a: a[0], xs)
+
+
+def step_of(cell, params, carry, x):
+    return cell.advance(params, carry, cell.input_terms(params, x))
+
+
+OTHERS = {
+    "stack": lambda: (stack(lstm, gru, lstm), {}),
+    "attention": lambda: (with_attention(lstm, additive), {"value_size": 2, "units": 3}),
+    "attention with a state": lambda: (with_attention(gru, location), {"value_size": 2, "units": 3}),
+    "clamped": lambda: (clamp(lstm, f={1: 0.25}, o=jnp.array([0.1, 0.2, 0.3, 0.4])), {}),
+    "clamped stack": lambda: (intervene(stack(gru, gru), {"1.z": hold_at(0.9)}), {}),
+    "attention under a layer": lambda: (stack(with_attention(gru, additive), lstm), {"value_size": 2, "units": 3}),
+}
+
+
+@functools.cache
+def case(name: str) -> Case:
+    cell, options = (CELLS[name], {}) if name in CELLS else OTHERS[name]()
+    cell, params, carry, x = drawn(cell, **options)
+    shown = jax.eval_shape(lambda *a: step_of(cell, *a), params, carry, x)[2]
+    gate = ""
+
+    def both(params, carry, x):
+        nonlocal gate
+        plain = step_of(cell, params, carry, x)
+        for gate in named_leaves(shown):
+            try:
+                return plain, step_of(intervene(cell, {gate: hold_at(0.25)}), params, carry, x)
+            except InputError:  # nothing is computed from this one
+                continue
+        gate = ""
+        return plain, None
+
+    want, held = jax.jit(both)(params, carry, x)
+    return Case(cell, params, carry, x, want, gate, held)
+
+
+def assert_equal(got, want, rtol=1e-12):
+    for found, tree in zip(got, want, strict=True):
+        wanted = named_leaves(tree)
+        assert set(found) == set(wanted)
+        for name, values in wanted.items():
+            assert np.isfinite(values).all(), name
+            np.testing.assert_allclose(found[name], np.asarray(values, float), rtol=rtol, atol=rtol, err_msg=name)
+
+
+@pytest.mark.parametrize("name", [*CELLS, *OTHERS])
+def test_numpy_equals_jax(name):
+    """In float64, as it is and with a gate held at 0.25."""
+    one = case(name)
+    found = program(one.cell, one.params, one.carry, one.x)
+    assert_equal(run_numpy(found, one.params, one.carry, one.x), one.want)
+    if one.gate:
+        assert_equal(run_numpy(found, one.params, one.carry, one.x, held={one.gate: 0.25}), one.held)
+    assert {op.op for op in found.ops} <= set(OPERATIONS)
