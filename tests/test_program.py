@@ -1,6 +1,10 @@
 """Programs of cells against JAX: their NumPy, their JavaScript, and what they say in LaTeX."""
 
 import functools
+import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -8,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxseq.study
 from jaxseq import InputError
 from jaxseq.attention import additive, location, reading, with_attention
 from jaxseq.cells import CELLS, Cell, gru, gru_d, lstm, stack
@@ -113,3 +118,47 @@ def test_numpy_equals_jax(name):
     if one.gate:
         assert_equal(run_numpy(found, one.params, one.carry, one.x, held={one.gate: 0.25}), one.held)
     assert {op.op for op in found.ops} <= set(OPERATIONS)
+
+
+def javascript(script: str, given: object) -> object:
+    """What JavaScript prints that has program.js loaded and `given` as its data."""
+    path = Path(jaxseq.study.__file__).parent / "page" / "program.js"
+    names = "{ readied, runStep, runProgram, readOut, lossOf }"
+    text = f"const {names} = require({json.dumps(str(path))});"
+    text += f'const given = JSON.parse(require("fs").readFileSync(0, "utf8"));{script}'
+    done = subprocess.run(["node", "-e", text], input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def flat(tree) -> list[list[float]]:
+    return [np.asarray(leaf, float).ravel().tolist() for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node to run JavaScript with")
+def test_javascript_equals_jax():
+    """Of all cells in one process: carry, output and gates, and with a gate held."""
+    names = [*CELLS, *OTHERS]
+    given = []
+    for one in map(case, names):
+        found = program(one.cell, one.params, one.carry, one.x)
+        given.append({
+            "program": found.to_json(), "carry": flat(one.carry), "x": flat(one.x),
+            "weights": [*flat(one.params), *[[]] * len(flat((one.carry, one.x))), *flat(found.data)],
+            "held": {found.gates[one.gate]: [{"unit": None, "value": 0.25}]} if one.gate else {},
+        })  # fmt: skip
+    runs = javascript(
+        """const list = (o) => Object.fromEntries(Object.entries(o).map(([n, a]) => [n, Array.from(a)]));
+        console.log(JSON.stringify(given.map(({ program, weights, carry, x, held }) => {
+          const ready = readied(program, weights);
+          return [{}, held].map((h) => { const run = runProgram(ready, [x], carry, h);
+            return [list(run.carry), list(run.out), list(run.gates)]; }); })));""",
+        given,
+    )
+    for name, run in zip(names, runs, strict=True):
+        one = case(name)
+        for found, want in zip(run, (one.want, one.held), strict=True):
+            for leaves, tree in zip(found, want or (), strict=bool(want)):
+                for leaf, values in named_leaves(tree).items():
+                    message = f"{name}: {leaf}"
+                    np.testing.assert_allclose(leaves[leaf], np.ravel(values), rtol=1e-9, atol=1e-9, err_msg=message)
