@@ -138,8 +138,7 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
     """
     check_is_cell("program", cell)
     if not terms:
-        x = lift_step(cell, x)
-        check_step(cell, params, carry, x)
+        x = jax.eval_shape(lambda x: lift_step(cell, x), x)
     static, arrays = split(cell)
     b, given = Builder(), (params, carry, x, arrays)
     kinds = ("params", "carry", "wx" if terms else "x", "data")
@@ -153,6 +152,8 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
 
     def affine(params: Params, carry: Carry, x: Tree, arrays: list[Array]) -> tuple[Tree, Tree]:
         here = join(static, arrays)
+        if not terms:
+            check_step(here, params, carry, x)
         return x if terms else here.input_terms(params, x), here.hidden_terms(params, carry)
 
     def equations(params: Params, carry: Carry, arrays: list[Array], both: tuple[Tree, Tree]) -> tuple:

@@ -147,6 +147,8 @@ class Builder:
             return self._whole(a, shape)
         if x == nothing and op in ("add", "mul"):
             return self._whole(b, shape)
+        if op in ("max", "min") and (least := {"max": -np.inf, "min": np.inf}[op]) in (x, y):
+            return self._whole(b if x == least else a, shape)
         if op == "sub" and x == 0:
             return self.emit("neg", b)
         if op == "mul" and -1.0 in (x, y):
