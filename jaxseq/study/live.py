@@ -31,16 +31,17 @@ APART = 1e-3
 
 
 def live(part: Part, seen: Any) -> dict[str, Any]:
-    """Return what a page holds to run the part again, or why it cannot; this never fails.
+    """Return what a page holds to run the part again, and its equations, or why it cannot; this never fails.
 
     Args:
       part: the part.
       seen: its run, as `jaxseq.trace` returns it.
     """
     try:
-        return {"live": _live(part, seen), "why": "", "why_text": ""}
+        found, equations = _live(part, seen)
+        return {"live": found, "lines": equations, "why": "", "why_text": ""}
     except Exception as error:  # noqa: BLE001, a cell of the user's: the rest of the page is as good without
-        return {"live": None, "why": "program", "why_text": f"{error}".splitlines()[0][:300]}
+        return {"live": None, "lines": None, "why": "program", "why_text": f"{error}".splitlines()[0][:300]}
 
 
 def row_of(cell: Cell, row: int) -> Cell:
@@ -62,7 +63,7 @@ def row_of(cell: Cell, row: int) -> Cell:
     return recipe.factory(*args, **options)
 
 
-def _live(part: Part, seen: Any) -> dict[str, Any]:
+def _live(part: Part, seen: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     cell, params = part.cell, part.params
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
     small = sum(a[0, 0].size for a in jax.tree.leaves(part.xs)) <= FEATURES
@@ -77,7 +78,7 @@ def _live(part: Part, seen: Any) -> dict[str, Any]:
     kinds = [given.kind for given in made[0].inputs]
     leaves = [np.asarray(leaf, np.float32).reshape(-1) for leaf in jax.tree.leaves(params)]
     found: dict[str, Any] = {
-        "program": made[0].to_json(), "lines": lines(made[0]),
+        "program": made[0].to_json(),
         "weights": [leaf if n in used else None for n, leaf in enumerate(leaves)],
         "data": [np.stack([one.data[k] for one in made]).astype(np.float32) for k in range(kinds.count("data"))],
         "start": [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(start)],
@@ -91,7 +92,7 @@ def _live(part: Part, seen: Any) -> dict[str, Any]:
         found["swaps"] = {
             "labels": list(part.swaps), "x": [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(given)],
         }  # fmt: skip
-    return found
+    return found, lines(made[0])
 
 
 def _check(part: Part, made: list[Program], params: Any, start: Any, xs: Any, seen: Trace) -> None:
