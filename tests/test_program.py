@@ -88,7 +88,7 @@ def case(name: str) -> Case:
     def both(params, carry, x):
         nonlocal gate
         plain = step_of(cell, params, carry, x)
-        for gate in named_leaves(shown):
+        for gate in named_leaves(shown) if with_held else ():
             try:
                 return plain, step_of(intervene(cell, {gate: hold_at(0.25)}), params, carry, x)
             except InputError:  # nothing is computed from this one

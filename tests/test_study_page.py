@@ -17,16 +17,18 @@ import pytest
 
 import jaxseq.study
 from jaxseq import study, trace
-from jaxseq.cells import CELLS
+from jaxseq.attention import additive, reading, with_attention
+from jaxseq.cells import CELLS, stack
 from jaxseq.errors import InputError
-from jaxseq.interventions import clamp, intervene
+from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.program import program
 from jaxseq.seq2seq import Affine
 from jaxseq.study import report, thin
 from jaxseq.study.collect import collect
 from jaxseq.study.colours import colour_maps
+from jaxseq.study.live import live
 from jaxseq.study.part import Part
-from jaxseq.trees import at
+from jaxseq.trees import at, named_leaves
 
 pytestmark = pytest.mark.xdist_group("study page")  # the page is made once
 
@@ -155,6 +157,84 @@ def test_runs_in_javascript_equal_jax(name):
         np.testing.assert_allclose(one.predict(seen.outs)[:, 0], found["said"], atol=1e-9)
         losses = one._replace(scored=None).losses(seen.outs)[:, 0]
         np.testing.assert_allclose(losses, found["losses"], atol=1e-9)
+
+
+def shown(one):
+    """Of what a page holds of a part, what running it again needs; and its run."""
+    seen = jax.jit(lambda params, xs: trace(one.cell, params, xs)[1])(one.params, one.xs)
+    T, B = jax.tree.leaves(one.xs)[0].shape[:2]
+    gates, carries = named_leaves(seen.gates), named_leaves(seen.carries)
+    about = {"T": T, "B": B, "H": 3, "lengths": [T] * B, "gates": gates, "carries": carries, "order": [0, 1, 2]}
+    return {**about, "keep": None, **live(one, seen)}, seen
+
+
+def page_code(parts, script):
+    """Run the page's own JavaScript, without its drawing, on the data of some parts."""
+    names = ("program.js", "draw.js", "state.js", "equations.js")
+    code = "\n".join((PAGE / name).read_text(encoding="utf-8").replace('"use strict";', "") for name in names)
+    given = {"data": report.in_script({"parts": parts, "maps": {}}), "texts": "{}"}
+    stub = "const document = { getElementById: (id) => ({ textContent: given[id] }) };"
+    read = 'const given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
+    done = subprocess.run(
+        ["node", "-e", read + stub + code + script], input=json.dumps(given), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def normal(key, *shape):
+    return jax.random.normal(key, shape, jnp.float32)
+
+
+def reads(cell, T=4, B=2, H=3):
+    """A part whose cell reads a source of another length in each row; its input has 40 columns."""
+    key = jax.random.key(0)
+    params = cell.init(key, 40, H, value_size=2, units=4)
+    memory = cell.remember(params, normal(key, 5, B, 2), jnp.asarray(np.arange(5)[:, None] < [5, 3]))
+    cell = reading(cell, memory)
+    return Part("reads", cell, params, normal(key, T, B, 40))
+
+
+def sorted_cell():
+    def equations(params, carry, wx, uh):
+        carry, out, gates = CELLS["rnn"].equations(params, carry, wx, uh)
+        return carry, jnp.sort(out), gates
+
+    return CELLS["rnn"].replace(equations=equations, name="sorted")
+
+
+@needs_node
+def test_the_page_runs_stacks_attention_and_times_and_says_what_it_cannot():
+    """With a gate of one unit held, in the second row; a cell that sorts is shown without what-if."""
+    key = jax.random.key(1)
+    layers = stack(with_attention(CELLS["gru"], additive), CELLS["lstm"])
+    clockwork = CELLS["clockwork"].with_(periods=(1, 2, 4))
+    parts = [
+        reads(layers),
+        Part("times", clockwork, clockwork.init(key, 2, 3), clockwork.lift(normal(key, 4, 2, 2))),
+        Part("sorts", sorted_cell(), CELLS["rnn"].init(key, 2, 3), normal(key, 4, 2, 2)),
+    ]
+    gates = ["0.z", "n"]
+    made = [shown(one) for one in parts]
+    found = page_code(
+        [one for one, _ in made],
+        f"const gates = {json.dumps(gates)};"
+        """console.log(JSON.stringify(DATA.parts.slice(0, 2).map((p, k) => {
+          const clamps = [{ gate: gates[k], unit: 1, value: 0.25 }], list = (o) => Object.fromEntries(
+            Object.entries(o).map(([n, a]) => [n, Array.from(a)]));
+          return { plain: list(plainRun(p, 1).carry), held: list(rerun(p, 1, clamps).carry), can: heldGates(p) };
+        })));""",
+    )
+    for one, gate, got, (_, seen) in zip(parts, gates, found, made, strict=False):
+        assert gate in got["can"]
+        changed = intervene(one.cell, {gate: hold_at({1: 0.25})})
+        held = jax.jit(lambda params, xs, cell=changed: trace(cell, params, xs)[1])(one.params, one.xs)
+        for name, carries in (("plain", seen.carries), ("held", held.carries)):
+            for leaf, values in named_leaves(carries).items():
+                np.testing.assert_allclose(got[name][leaf], np.ravel(values[:, 1]), atol=1e-5, err_msg=f"{name} {leaf}")
+    last = made[2][0]
+    assert (last["live"], last["why"]) == (None, "program") and "the primitive 'sort'" in last["why_text"]
+    assert [kind for kind, *_ in made[0][0]["live"]["program"]["inputs"]].count("wx") == 1
 
 
 @needs_node

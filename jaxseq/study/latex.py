@@ -39,9 +39,10 @@ def latex(cell: Cell, params: Params | None = None) -> str:
     """
     check_is_cell("latex", cell)
     places = (2, 2)[: cell.spatial]
-    x = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], cell.lift(jnp.ones((1, *places, D)))))
     if params is None:
         params = jax.eval_shape(lambda key: cell.init(key, D, H), jax.random.key(0))
+    dtype = jax.tree.leaves(params)[0].dtype
+    x = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], cell.lift(jnp.ones((1, *places, D), dtype))))
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, places), params)
     equations = Equations(program(cell, params, carry, x))
     names = Names(equations, TEX)
