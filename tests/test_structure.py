@@ -22,7 +22,7 @@ LAYERS = [
     "recurrence",
     "_unroll _layers affine precision",
     "attention losses risk decode forcing order optimizers records train checkpoint seq2seq",
-    "interventions regularisers testing interop",
+    "interventions regularisers testing interop program",
     "problems",
     "study",
     "experiments examples bench",

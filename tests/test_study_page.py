@@ -176,7 +176,11 @@ def page_code(parts, script):
     stub = "const document = { getElementById: (id) => ({ textContent: given[id] }) };"
     read = 'const given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
     done = subprocess.run(
-        ["node", "-e", read + stub + code + script], input=json.dumps(given), capture_output=True, text=True, check=False
+        ["node", "-e", read + stub + code + script],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

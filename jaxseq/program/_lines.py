@@ -18,8 +18,8 @@ class Line(NamedTuple):
     """One equation of a step.
 
     Fields:
-      name: of the quantity: ``"f"`` a gate, ``"c'"`` a leaf of the new carry, ``"out"`` the output, ``"s"`` and a number
-        one that several others need, ``"a_f"`` the sum that gate f squashes, ``"u_f"`` a sum within it.
+      name: of the quantity: ``"f"`` a gate, ``"c'"`` a leaf of the new carry, ``"out"`` the output, ``"s_1"`` a
+        value that several others need, ``"a_f"`` the sum that gate f squashes, ``"u_f"`` a sum within it.
       value: the number of its value.
     """
 
@@ -49,7 +49,8 @@ class Style(NamedTuple):
 
 _SIGNS = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "∧", "or": "∨", "xor": "⊕"}
 TEXT = Style(
-    "⊙", "", {"logistic": "σ", "reduce_sum": "Σ", "reduce_prod": "Π", "reduce_max": "max", "reduce_min": "min", **_SIGNS},
+    "⊙", "",
+    {"logistic": "σ", "reduce_sum": "Σ", "reduce_prod": "Π", "reduce_max": "max", "reduce_min": "min", **_SIGNS},
     None, lambda a, b: f"{a} ^ {b}", lambda a: f"| {a} |",
 )  # fmt: skip
 """Words with spaces between them, as the page sets them."""
@@ -306,8 +307,10 @@ class Writer:
 
     def _function(self, op: Op) -> tuple[str, int]:
         name, inputs = op.op, op.inputs
-        called = self.style.functions.get(name, rf"\mathrm{{{name}}}".replace("_", r"\_") if self.style is TEX else name)
-        if name in BINARY and not called[-1:].isalpha() or called in (r"\neq", r"\leq", r"\geq", r"\wedge", r"\vee",
+        called = self.style.functions.get(
+            name, rf"\mathrm{{{name}}}".replace("_", r"\_") if self.style is TEX else name
+        )
+        if (name in BINARY and not called[-1:].isalpha()) or called in (r"\neq", r"\leq", r"\geq", r"\wedge", r"\vee",
                                                                        r"\oplus"):  # fmt: skip
             a, b = (self._bound(m, 1) for m in inputs)
             return (f"({a} {called} {b})", 4) if self.style is CODE else (f"[ {a} {called} {b} ]", 4)
@@ -361,5 +364,6 @@ def number(value: float | list, style: Style) -> str:
     if style is CODE:
         return repr(float(value))
     text = f"{value:.6g}"
-    return re.sub(r"e([+-])0*(\d+)", lambda m: rf" \cdot 10^{{{m[1].strip('+')}{m[2]}}}", text) if style is TEX else text
-
+    return (
+        re.sub(r"e([+-])0*(\d+)", lambda m: rf" \cdot 10^{{{m[1].strip('+')}{m[2]}}}", text) if style is TEX else text
+    )

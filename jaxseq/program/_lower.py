@@ -121,7 +121,7 @@ def _div(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     """Convert numbers: precision is left out, truth values and whole numbers are what they are."""
     old, new = eqn.invars[0].aval.dtype, eqn.outvars[0].aval.dtype
-    if new == bool and old != bool:
+    if jnp.issubdtype(new, jnp.bool_) and not jnp.issubdtype(old, jnp.bool_):
         return low.b.emit("ne", inputs[0], low.b.constant(0.0))
     if jnp.issubdtype(new, jnp.integer) and jnp.issubdtype(old, jnp.floating):
         return _towards_zero(low, inputs[0])
@@ -129,7 +129,7 @@ def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _not(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    if eqn.outvars[0].aval.dtype != bool:
+    if not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.bool_):
         raise low.unsupported(f"the bitwise {eqn.primitive.name!r}")
     return low.b.emit(eqn.primitive.name, *inputs)
 
@@ -355,7 +355,9 @@ RULES: dict[str, Rule] = {
     "optimization_barrier": _same, "reduce_precision": _same, "pvary": _same, "reshape": _reshape,
     "squeeze": _reshape, "expand_dims": _reshape, "transpose": _transpose, "broadcast_in_dim": _broadcast,
     "slice": _slice, "split": _split, "concatenate": _concatenate, "pad": _pad, "rev": _rev, "gather": _places,
-    "dynamic_slice": _places, "scatter": _written, "dynamic_update_slice": _written, "iota": _iota, "dot_general": _dot, "reduce_sum": _reduce, "reduce_max": _reduce,
+    "dynamic_slice": _places,
+    "scatter": _written, "dynamic_update_slice": _written, "iota": _iota, "dot_general": _dot,
+    "reduce_sum": _reduce, "reduce_max": _reduce,
     "reduce_min": _reduce, "reduce_prod": _reduce, "reduce_and": _reduce, "reduce_or": _reduce, "argmax": _argmax,
     "argmin": _argmax, "cumsum": _cumulative, "cumprod": _cumulative, "conv_general_dilated": _conv, "scan": _scan,
     "cond": _cond,

@@ -98,9 +98,7 @@ def _slice(a: Values, start: Sequence[int], stop: Sequence[int], stride: Sequenc
 
 
 def _dot(a: Values, b: Values, contract: Sequence[Sequence[int]], batch: Sequence[Sequence[int]]) -> Values:
-    free = [
-        [n for n in range(v.ndim) if n not in (*c, *t)] for v, c, t in zip((a, b), contract, batch, strict=True)
-    ]
+    free = [[n for n in range(v.ndim) if n not in (*c, *t)] for v, c, t in zip((a, b), contract, batch, strict=True)]
     left = a.transpose([*batch[0], *free[0], *contract[0]])
     right = b.transpose([*batch[1], *contract[1], *free[1]])
     rows, count = len(batch[0]), len(contract[0])

@@ -191,7 +191,7 @@ def _needed(old: Builder, outputs: Sequence[int]) -> list[int]:
 
 
 def _only_cut(old: Builder, outputs: Sequence[int]) -> dict[int, bool]:
-    """Return for each node that is needed whether all that uses it are slices, or operations that are cut themselves."""
+    """Return for each node that is needed whether only slices use it, and operations that are cut themselves."""
     users: dict[int, list[int]] = {n: [] for n in _needed(old, outputs)}
     for n in users:
         for given in old.nodes[n].inputs:
@@ -200,5 +200,7 @@ def _only_cut(old: Builder, outputs: Sequence[int]) -> dict[int, bool]:
     for n in reversed(list(users)):
         node = old.nodes[n]
         used = [old.nodes[u].op == "slice" or (old.nodes[u].op in PUSHABLE and cut[u]) for u in users[n]]
-        cut[n] = n not in outputs and not node.name and node.op not in ("input", "constant") and bool(used) and all(used)
+        cut[n] = (
+            n not in outputs and not node.name and node.op not in ("input", "constant") and bool(used) and all(used)
+        )
     return cut

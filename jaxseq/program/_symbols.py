@@ -7,11 +7,13 @@ import re
 
 from jaxseq.program._lines import TEX, TEXT, Equations, Style
 
-GREEK = set("alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split())
+GREEK = set(
+    "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
+)
 
 
 def symbol(name: str, style: Style, *more: str) -> str:
-    """Return a name with marks below it: the layer and what follows an underscore, then those given.
+    r"""Return a name with marks below it: the layer and what follows an underscore, then those given.
 
     Example:
       >>> symbol("0.b_hn", TEX, "t"), symbol("U", TEXT, "f")

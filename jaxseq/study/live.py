@@ -40,7 +40,7 @@ def live(part: Part, seen: Any) -> dict[str, Any]:
     try:
         found, equations = _live(part, seen)
         return {"live": found, "lines": equations, "why": "", "why_text": ""}
-    except Exception as error:  # noqa: BLE001, a cell of the user's: the rest of the page is as good without
+    except Exception as error:
         return {"live": None, "lines": None, "why": "program", "why_text": f"{error}".splitlines()[0][:300]}
 
 
@@ -65,7 +65,7 @@ def row_of(cell: Cell, row: int) -> Cell:
 
 def _live(part: Part, seen: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     cell, params = part.cell, part.params
-    T, B = jax.tree.leaves(part.xs)[0].shape[:2]
+    B = jax.tree.leaves(part.xs)[0].shape[1]
     small = sum(a[0, 0].size for a in jax.tree.leaves(part.xs)) <= FEATURES
     xs = part.xs if small else cell.input_terms(params, part.xs)
     start = cell.initial_carry(params, (B,)) if part.carry is None else part.carry
@@ -139,7 +139,7 @@ def lines(found: Program) -> list[dict[str, Any]]:
         products = []
         for n in equations.inside(line.value):
             op = equations.op(n)
-            if equations.is_product(n) and op is not None and n != line.value or (op and op.op == "dot"):
+            if (equations.is_product(n) and op is not None and n != line.value) or (op and op.op == "dot"):
                 left, right = (Writer(equations, TEXT, names)._text(m)[0] for m in op.inputs)  # type: ignore[union-attr]
                 products.append([n, left, right])
         made.append({

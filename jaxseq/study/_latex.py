@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxseq.cells import Cell
 from jaxseq.cells._checks import check_is_cell
 from jaxseq.notation import Params
-from jaxseq.program import program
+from jaxseq.program import Program, program
 from jaxseq.program._lines import TEX, Equations, Writer
 from jaxseq.program._symbols import Names
 
@@ -44,12 +44,16 @@ def latex(cell: Cell, params: Params | None = None) -> str:
     dtype = jax.tree.leaves(params)[0].dtype
     x = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], cell.lift(jnp.ones((1, *places, D), dtype))))
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, places), params)
-    equations = Equations(program(cell, params, carry, x))
+    return align(program(cell, params, carry, x))
+
+
+def align(found: Program) -> str:
+    """Return the equations of a program as LaTeX, as `latex` does."""
+    equations = Equations(found)
     names = Names(equations, TEX)
     writer = Writer(equations, TEX, names)
     lines = [f"{names.line(line.name)} &= {writer.expression(line.value)}" for line in equations.lines]
-    given = {n: name for n, name in equations.names.items()}
-    for name, n in equations.program.gates.items():
-        if given.get(n) != name:  # computed before the step, or called by another name as well
+    for name, n in found.gates.items():
+        if equations.names.get(n) != name:  # computed before the step, or called by another name as well
             lines.append(f"{names.line(name)} &= {names(n)}")
     return "\n".join([r"\begin{align}", " \\\\\n".join(lines), r"\end{align}"])
