@@ -71,7 +71,27 @@ def step_of(cell, params, carry, x):
     return cell.advance(params, carry, cell.input_terms(params, x))
 
 
+def everything(params, carry, wx, uh):
+    """Return what a custom cell might compute: functions, indices, a loop and a choice that no cell of ours has."""
+    a = wx + uh
+    h = jnp.tan(a / 4) + jnp.sinh(a) / jnp.cosh(carry.h) - jnp.arctan2(a, carry.h) + jnp.cbrt(a) + jnp.exp2(-a)
+    h += jnp.arcsin(carry.h / 2) + jnp.arctan(a) + jnp.floor(3 * a) - jnp.ceil(2 * a) + a**-3 + jnp.log2(1 + a * a)
+    h = jnp.clip(h, -0.75, 0.75) + jnp.cumprod(carry.h, axis=-1) - jnp.cumsum(a, axis=-1)[..., ::-1]
+    best = jnp.argmax(a, axis=-1, keepdims=True)
+    h = jnp.where(
+        jnp.broadcast_to(jnp.arange(H), a.shape) == jnp.broadcast_to(best, a.shape),
+        h,
+        h.at[..., 1].set(jnp.max(a, axis=-1) * jnp.prod(a, axis=-1)),
+    )
+    h, several = jax.lax.scan(lambda h, w: (jnp.tanh(h + w), h.sum(-1)), h, params.U[:3], reverse=True)
+    h = h + several.min(0)[:, None] + jnp.take(a, jnp.array([2, 0, 1, 3]), axis=-1)
+    h = jax.lax.cond(a[0, 0] > carry.h[0, 0], lambda h: h + 1, lambda h: 2 * h, h)
+    h = h + jax.nn.softplus(a) * jax.nn.gelu(a, approximate=True) + jax.nn.softmax(h, axis=-1)
+    return type(carry)(h), h, {"a": a}
+
+
 OTHERS = {
+    "custom": lambda: (CELLS["rnn"].replace(equations=everything, name="custom"), {}),
     "stack": lambda: (stack(lstm, gru, lstm), {}),
     "attention": lambda: (with_attention(lstm, additive), {"value_size": 2, "units": 3}),
     "attention with a state": lambda: (with_attention(gru, location), {"value_size": 2, "units": 3}),
@@ -211,3 +231,23 @@ def test_latex_is_what_the_papers_have(name):
         assert wanted in text
     else:
         assert text == f"\\begin{{align}}\n{wanted}\n\\end{{align}}"
+
+
+def test_what_a_program_cannot_say_is_named():
+    """The primitive and the cell, where a step sorts, looks up a place that it computed, or draws."""
+    for what, change in {
+        "'sort'": jnp.sort,
+        "'gather'": lambda a: jnp.take_along_axis(a, jnp.argmax(a, -1, keepdims=True), -1) + a,
+        "'while'": lambda a: jax.lax.while_loop(lambda h: h.sum() < 1, lambda h: h + 1, a),
+    }.items():
+
+        def equations(params, carry, wx, uh, change=change):
+            carry, out, gates = CELLS["rnn"].equations(params, carry, wx, uh)
+            return carry, change(out), gates
+
+        cell = CELLS["rnn"].replace(equations=equations, name="mine")
+        with pytest.raises(InputError, match=f"mine: the primitive {what}"):
+            program(*drawn(cell))
+    cell, params, carry, x = drawn(lstm)
+    with pytest.raises(InputError, match=r"this program takes x  of shape \(2, 3\); got \(3, 3\)"):
+        run_numpy(program(cell, params, carry, x), params, carry, np.ones((3, 3)))

@@ -286,7 +286,8 @@ class Writer:
         assert op is not None
         name, inputs = op.op, op.inputs
         if name == "constant":
-            return number(op.attributes["value"], self.style), 4
+            text = number(op.attributes["value"], self.style)
+            return text, 1 if text.startswith("-") else 4
         if name in SUM:
             return self._sum(n), 1
         if name == "mul":

@@ -70,7 +70,9 @@ def _live(part: Part, seen: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     xs = part.xs if small else cell.input_terms(params, part.xs)
     start = cell.initial_carry(params, (B,)) if part.carry is None else part.carry
     rows = [row_of(cell, row) for row in range(B)]
-    made = [program(rows[row], params, at(start, row), at(xs, 0, row), terms=not small) for row in range(B)]
+    reads = any(row is not cell for row in rows)
+    made = [program(rows[e], params, at(start, e), at(xs, 0, e), terms=not small) for e in range(B if reads else 1)]
+    made *= 1 if reads else B
     if any(one != made[0] for one in made[1:]):
         raise InputError(f"{cell.name}: its rows are computed by different operations")
     _check(part, made, params, start, xs, seen)
