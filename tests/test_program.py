@@ -83,7 +83,7 @@ def everything(params, carry, wx, uh):
         h,
         h.at[..., 1].set(jnp.max(a, axis=-1) * jnp.prod(a, axis=-1)),
     )
-    h, several = jax.lax.scan(lambda h, w: (jnp.tanh(h + w), h.sum(-1)), h, params.U[:3], reverse=True)
+    h, several = jax.lax.scan(lambda h, w: (jnp.tanh(h * w[0]) + w[1], h.sum(-1)), h, params.U[:3], reverse=True)
     h = h + several.min(0)[:, None] + jnp.take(a, jnp.array([2, 0, 1, 3]), axis=-1)
     h = jax.lax.cond(a[0, 0] > carry.h[0, 0], lambda h: h + 1, lambda h: 2 * h, h)
     h = h + jax.nn.softplus(a) * jax.nn.gelu(a, approximate=True) + jax.nn.softmax(h, axis=-1)
