@@ -61,7 +61,7 @@ class Lowering:
     def equation(self, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
         """Add one equation, and return the nodes of its outputs."""
         name = eqn.primitive.name
-        if any(jnp.issubdtype(getattr(v.aval, "dtype", float), jnp.complexfloating) for v in eqn.outvars):
+        if any(jnp.issubdtype(getattr(_aval(v), "dtype", float), jnp.complexfloating) for v in eqn.outvars):
             raise self.unsupported("complex numbers")
         made: int | list[int]
         if name in RULES:
@@ -90,6 +90,11 @@ SAME = {"add_any": "add", "rsqrt": "rsqrt"}
 """Primitives that a program calls otherwise."""
 
 
+def _aval(v: Any) -> Any:
+    """Return the type of a variable, with a shape and a dtype."""
+    return v.aval
+
+
 def _called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if isinstance(eqn.params.get(name), ClosedJaxpr | Jaxpr):
@@ -115,12 +120,12 @@ def _towards_zero(low: Lowering, n: int) -> int:
 
 def _div(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     made = low.b.emit("div", *inputs)
-    return _towards_zero(low, made) if _is_whole(eqn.outvars[0].aval) else made
+    return _towards_zero(low, made) if _is_whole(_aval(eqn.outvars[0])) else made
 
 
 def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     """Convert numbers: precision is left out, truth values and whole numbers are what they are."""
-    old, new = eqn.invars[0].aval.dtype, eqn.outvars[0].aval.dtype
+    old, new = _aval(eqn.invars[0]).dtype, _aval(eqn.outvars[0]).dtype
     if jnp.issubdtype(new, jnp.bool_) and not jnp.issubdtype(old, jnp.bool_):
         return low.b.emit("ne", inputs[0], low.b.constant(0.0))
     if jnp.issubdtype(new, jnp.integer) and jnp.issubdtype(old, jnp.floating):
@@ -129,7 +134,7 @@ def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _not(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    if not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.bool_):
+    if not jnp.issubdtype(_aval(eqn.outvars[0]).dtype, jnp.bool_):
         raise low.unsupported(f"the bitwise {eqn.primitive.name!r}")
     return low.b.emit(eqn.primitive.name, *inputs)
 
@@ -172,7 +177,7 @@ def _same(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
 
 
 def _reshape(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    return low.b.emit("reshape", inputs[0], shape=eqn.outvars[0].aval.shape)
+    return low.b.emit("reshape", inputs[0], shape=_aval(eqn.outvars[0]).shape)
 
 
 def _transpose(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
@@ -234,7 +239,7 @@ def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
         raise low.unsupported(f"the primitive {eqn.primitive.name!r} at places that are not known before the step")
     shape = low.b.nodes[inputs[0]].shape
     numbers = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
-    places = [np.asarray(value, v.aval.dtype) for value, v in zip(known, eqn.invars[1:], strict=True)]
+    places = [np.asarray(value, _aval(v).dtype) for value, v in zip(known, eqn.invars[1:], strict=True)]
     params = {**eqn.params, "fill_value": np.nan} if "fill_value" in eqn.params else eqn.params
     with jax.ensure_compile_time_eval():
         found = np.asarray(eqn.primitive.bind(numbers, *places, **params))
@@ -251,7 +256,7 @@ def _written(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
         raise low.unsupported(f"the primitive {eqn.primitive.name!r} at places that are not known before the step")
     shapes = [low.b.nodes[inputs[n]].shape for n in (first, updates)]
     old, new = (int(np.prod(shape)) for shape in shapes)
-    given = {n: np.asarray(value, eqn.invars[n].aval.dtype) for n, value in known.items()}
+    given = {n: np.asarray(value, _aval(eqn.invars[n]).dtype) for n, value in known.items()}
     given[first] = np.arange(old, dtype=np.float32).reshape(shapes[0])
     given[updates] = np.arange(old, old + new, dtype=np.float32).reshape(shapes[1])
     with jax.ensure_compile_time_eval():
@@ -304,7 +309,7 @@ def _conv(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     around = p["padding"]
     x = b.emit("pad", x, b.constant(0.0), low=[0, *(lo for lo, _ in around), 0], high=[0, *(hi for _, hi in around), 0])
     N, *_, C = b.nodes[x].shape
-    sizes, total = [eqn.outvars[0].aval.shape[axis] for axis in out[2:]], None
+    sizes, total = [_aval(eqn.outvars[0]).shape[axis] for axis in out[2:]], None
     for place in np.ndindex(*b.nodes[kernel].shape[:n]):
         first = [k * d for k, d in zip(place, p["rhs_dilation"], strict=True)]
         last = [f + s * (m - 1) + 1 for f, s, m in zip(first, p["window_strides"], sizes, strict=True)]

@@ -93,6 +93,10 @@ def _broadcast(a: Values, shape: Sequence[int], axes: Sequence[int]) -> Values:
     return np.broadcast_to(a.reshape([kept.get(n, 1) for n in range(len(shape))]), shape)
 
 
+def _select(which: Values, yes: Values, no: Values) -> Values:
+    return np.where(which != 0, yes, no)
+
+
 def _slice(a: Values, start: Sequence[int], stop: Sequence[int], stride: Sequence[int]) -> Values:
     return a[tuple(map(slice, start, stop, stride))]
 
@@ -111,7 +115,7 @@ def _dot(a: Values, b: Values, contract: Sequence[Sequence[int]], batch: Sequenc
 
 STRUCTURAL: dict[str, Callable[..., Values]] = {
     "constant": lambda value: np.asarray(value, np.float64),
-    "select": lambda which, yes, no: np.where(which != 0, yes, no),
+    "select": _select,
     "reshape": lambda a, shape: a.reshape(shape),
     "transpose": lambda a, axes: a.transpose(axes),
     "broadcast": _broadcast,
