@@ -40,7 +40,7 @@ class Builder:
         self.known: dict[Any, int] = {}
 
     def input(self, name: str, shape: Sequence[int]) -> int:
-        """Add an input."""
+        """Add an input, of which only the shape is known."""
         self.nodes.append(Node("input", (), tuple(shape), (), name))
         return len(self.nodes) - 1
 

@@ -115,7 +115,7 @@ def explain(
             raise InputError(f"explain: there are the {what}s 0 to {size - 1}; got {n}")
     if mask is not None and not bool(mask[step, row]):
         raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
-    cell = row_of(cell, row)
+    alone, cell = row_of(cell, row), row_of(cell, slice(row, row + 1))
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
@@ -129,7 +129,7 @@ def explain(
     outs = {name: np.asarray(a[step, 0]) for name, a in named_leaves(seen.outs).items()}
     shown = next((name for name, a in outs.items() if a.ndim == 1), None)
     try:
-        found = program(cell, params, now, x)
+        found = program(alone, params, now, x)
     except InputError as error:
         return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit, f"{error}")
     if shown is None:
@@ -151,6 +151,10 @@ def _check_finite(what: str, tree: Tree) -> None:
 def _check_unit(unit: int, H: int) -> None:
     if not 0 <= unit < H:
         raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
+
+
+COMPUTED = {*ELEMENTWISE, "constant", "broadcast"}
+"""Operations whose result for a unit the program computes from numbers of that unit."""
 
 
 class _Script:
@@ -197,13 +201,24 @@ class _Script:
         return float(value[0] if len(value) == 1 else value[self.unit])
 
     def _line(self, n: int) -> Line:
-        eq = self.equations
-        equation = Writer(eq, CODE, self._leaf).expression(n) if n >= eq.first else str(self._leaf(n))
+        equation = self._equation(n)
         terms = self._terms(n)
         total = self._number(n)
         shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
         others = total - sum(t.value for t in shown) if terms else 0.0
         return Line(self._name(n), equation, total, tuple(shown), others)
+
+    def _equation(self, n: int) -> str:
+        op = self.equations.op(n)
+        if op is None:
+            return str(self._leaf(n))
+        if factors := self._factors(n):
+            (left, a), (right, b) = factors
+            return f"{self._give(left, a)} @ {self._give(right, b)}"
+        if op.op in COMPUTED:
+            return Writer(self.equations, CODE, self._leaf).expression(n)
+        self.notes.append(f"{self._name(n)} is {Writer(self.equations, CODE, self._words).expression(n)}, as computed.")
+        return self._give(f"v{n}", self._number(n))
 
     def _name(self, n: int) -> str:
         eq = self.equations
@@ -234,7 +249,7 @@ class _Script:
         if factors := self._factors(n):
             (left, a), (right, b) = factors
             return f"{self._give(left, a)} @ {self._give(right, b)}"
-        if op.op in ELEMENTWISE or op.op in ("constant", "broadcast", "copy"):
+        if op.op in COMPUTED:
             return None
         text = Writer(eq, CODE, self._words).expression(n)
         self.notes.append(f"v{n} is {text}, as computed from all units.")

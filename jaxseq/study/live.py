@@ -44,8 +44,8 @@ def live(part: Part, seen: Any) -> dict[str, Any]:
         return {"live": None, "lines": None, "why": "program", "why_text": f"{error}".splitlines()[0][:300]}
 
 
-def row_of(cell: Cell, row: int) -> Cell:
-    """Return a cell that reads the source of one row only; a cell that reads nothing is returned as it is."""
+def row_of(cell: Cell, row: int | slice) -> Cell:
+    """Return a cell that reads the source of one row, or of some; a cell that reads nothing is returned as it is."""
     if not is_made(cell):
         return cell
     recipe = cell.recipe
@@ -138,17 +138,20 @@ def lines(found: Program) -> list[dict[str, Any]]:
 
     made = []
     for line in equations.lines:
-        products = []
+        found_products = []
         for n in equations.inside(line.value):
             op = equations.op(n)
-            if (equations.is_product(n) and op is not None and n != line.value) or (op and op.op == "dot"):
-                left, right = (Writer(equations, TEXT, names)._text(m)[0] for m in op.inputs)  # type: ignore[union-attr]
-                products.append([n, left, right])
+            if op is not None and op.op == "dot" and (n == line.value or n not in equations.names):
+                left, right = (names(m) or Writer(equations, TEXT, names).expression(m) for m in op.inputs)
+                found_products.append([n, left, right])
+        op = equations.op(line.value)
+        whole = op is not None and op.op in ("dot", *_SHAPED)  # of one unit it is a number, computed from all of them
         made.append({
             "name": line.name, "shown": names.line(line.name), "value": line.value,
             "form": Writer(equations, TEXT, names).expression(line.value),
-            "numbers": Writer(equations, TEXT, hole).expression(line.value),
-            "code": Writer(equations, CODE, hole).expression(line.value), "products": products,
+            "numbers": f"{{{line.value}}}" if whole else Writer(equations, TEXT, hole).expression(line.value),
+            "code": f"{{{line.value}}}" if whole else Writer(equations, CODE, hole).expression(line.value),
+            "products": found_products,
         })  # fmt: skip
     return made
 

@@ -27,7 +27,7 @@ function filled(text, values, u) { // numbers where the braces are
 }
 function lineText(p, line, values, u) {
   const name = `${line.name.replace("'", "")}[${unitNo(u, p)}]`, v = say(numberOf(values, line.value, u)), numbers = filled(line.numbers, values, u);
-  return numbers.length > LONG ? `${name} = ${v}` : `${name} = ${numbers} = ${v}`;
+  return numbers.length > LONG || numbers === v ? `${name} = ${v}` : `${name} = ${numbers} = ${v}`;
 }
 function gateLine(p, e, gate, t, u) {
   const line = p.live && lineOf(p, gate), values = line && plainRun(p, e).steps[t];
