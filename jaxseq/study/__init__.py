@@ -10,6 +10,7 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
+from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
 from jaxseq.study._saturation import (
@@ -86,6 +87,7 @@ __all__ = [
     "keep_of",
     "keeps_in",
     "keeps_of",
+    "latex",
     "ledger",
     "log_spaced",
     "lyapunov",
