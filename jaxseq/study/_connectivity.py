@@ -17,6 +17,7 @@ from jax import lax
 
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell
+from jaxseq.cells._checks import check_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
@@ -176,8 +177,11 @@ def integrated_gradients(
             )
         return value
 
-    places, weights = np.polynomial.legendre.leggauss(points)
-    places, weights = (jnp.asarray(a, x.dtype) for a in ((places + 1) / 2, weights / 2))  # from [-1, 1] to [0, 1]
+    rule = np.polynomial.legendre.leggauss(points)
+    places, weights = (
+        jnp.asarray((rule[0] + 1) / 2, x.dtype),
+        jnp.asarray(rule[1] / 2, x.dtype),
+    )  # from [-1, 1] to [0, 1]
 
     def add(total: Array, point: tuple[Array, Array]) -> tuple[Array, None]:
         place, weight = point
@@ -194,9 +198,7 @@ def _baseline(cell: Cell, baseline: Array | None, x: Array) -> Array:
     if baseline is None:
         return jnp.zeros_like(x)
     given = jnp.asarray(baseline, x.dtype)
-    fits = given.ndim <= x.ndim and all(
-        n in (1, m) for n, m in zip(given.shape[::-1], x.shape[::-1], strict=False)
-    )
+    fits = given.ndim <= x.ndim and all(n in (1, m) for n, m in zip(given.shape[::-1], x.shape[::-1], strict=False))
     if not fits:
         raise InputError(
             f"integrated_gradients({cell.name}): the baseline must broadcast to x, {x.shape}; got {given.shape}"
@@ -223,5 +225,6 @@ def _inputs(name: str, cell: Cell, xs: Tree, mask: Array | None) -> tuple[Tree, 
     x = leaves[place]
     if mask is not None:  # NaN in padding would else spoil gradient times input
         mask = jnp.asarray(mask)
+        check_mask(f"{name}({cell.name})", mask, x.shape[: _rows(cell, xs)])
         x = jnp.where(over_features(mask, x), x, jnp.zeros_like(x))
     return xs, x, lambda x: jax.tree.unflatten(structure, [*leaves[:place], x, *leaves[place + 1 :]])

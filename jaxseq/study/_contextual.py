@@ -57,9 +57,7 @@ class Split(NamedTuple):
         r, u, b = self
         none, both = activation(b), activation(r + u + b)
         only_span, only_rest = activation(r + b), activation(u + b)
-        return Split(
-            (only_span - none + (both - only_rest)) / 2, (only_rest - none + (both - only_span)) / 2, none
-        )
+        return Split((only_span - none + (both - only_rest)) / 2, (only_rest - none + (both - only_span)) / 2, none)
 
     def times(self, other: Split) -> Split:
         """Return the parts of a product; that of the two biases is the bias."""
@@ -174,9 +172,7 @@ def _gru(params: Params, wx: Array, beta: Carry, gamma: Carry, inside: Array, bo
     wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
     rz = _parts(wx_rz, of_span[..., : 2 * H], of_rest[..., : 2 * H], params.b[: 2 * H], inside)
     r, z = (gate.through(jax.nn.sigmoid) for gate in _blocks(rz, 2))
-    hidden = r.times(
-        Split(of_span[..., 2 * H :], of_rest[..., 2 * H :], jnp.broadcast_to(params.b_hn, wx_n.shape))
-    )
+    hidden = r.times(Split(of_span[..., 2 * H :], of_rest[..., 2 * H :], jnp.broadcast_to(params.b_hn, wx_n.shape)))
     candidate = _parts(wx_n, hidden.span, hidden.rest, params.b[2 * H :], inside)
     n = Split(candidate.span, candidate.rest, candidate.bias + hidden.bias).through(jnp.tanh)
     write = Split(-z.span, -z.rest, 1 - z.bias)

@@ -127,13 +127,14 @@ def _steps(cell: Cell, steps: Sequence[int] | Array | None, T: int, rows: tuple[
     """Return the steps to look at, int ``[S]`` or ``[S, B]``."""
     if steps is None:
         return jnp.arange(T)
-    known = not isinstance(steps, jax.core.Tracer)
-    chosen = jnp.asarray(np.asarray(steps) if known else steps)
+    known = None if isinstance(steps, jax.core.Tracer) else np.asarray(steps)
+    chosen = steps if known is None else known
+    assert isinstance(chosen, np.ndarray | jax.Array)
     if not jnp.issubdtype(chosen.dtype, jnp.integer) or chosen.ndim < 1 or chosen.shape[1:] not in ((), rows):
         raise InputError(
             f"contributions({cell.name}): steps must be whole numbers [S], or [S, B] with B = {rows}; got "
             f"{chosen.dtype} of shape {chosen.shape}"
         )
-    if known and (wrong := [int(step) for step in np.ravel(chosen) if not 0 <= step < T]):
+    if known is not None and (wrong := [int(step) for step in known.ravel() if not 0 <= step < T]):
         raise InputError(f"contributions({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
-    return chosen
+    return jnp.asarray(chosen)
