@@ -21,7 +21,7 @@ from jaxseq.cells._checks import check_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.study.gradients import _norms, _rows
+from jaxseq.study.gradients import norms_of, rows_of
 from jaxseq.trees import named_leaves
 
 
@@ -92,11 +92,11 @@ def connectivity(
             f"{jnp.shape(values)}"
         )
     chosen = jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
-    rows = _rows(cell, xs)
+    rows = rows_of(cell, xs)
 
     def one(step: Array) -> tuple[Array, Array]:
         (by_x,) = pull(jnp.zeros_like(values).at[step].set(1))
-        return _norms(by_x, rows), (by_x * x).sum(tuple(range(rows, x.ndim)))
+        return norms_of(by_x, rows), (by_x * x).sum(tuple(range(rows, x.ndim)))
 
     return Connectivity(*lax.map(one, chosen, batch_size=max(1, min(together, chosen.shape[0]))))
 
@@ -162,7 +162,7 @@ def integrated_gradients(
     if points < 1:
         raise InputError(f"integrated_gradients({cell.name}): points must be at least 1; got {points}")
     xs, x, with_x = _inputs("integrated_gradients", cell, xs, mask)
-    rows = _rows(cell, xs)
+    rows = rows_of(cell, xs)
     start = _baseline(cell, baseline, x)
     if mask is not None:
         start = jnp.where(over_features(jnp.asarray(mask), start), start, jnp.zeros_like(start))
@@ -225,6 +225,6 @@ def _inputs(name: str, cell: Cell, xs: Tree, mask: Array | None) -> tuple[Tree, 
     x = leaves[place]
     if mask is not None:  # NaN in padding would else spoil gradient times input
         mask = jnp.asarray(mask)
-        check_mask(f"{name}({cell.name})", mask, x.shape[: _rows(cell, xs)])
+        check_mask(f"{name}({cell.name})", mask, x.shape[: rows_of(cell, xs)])
         x = jnp.where(over_features(mask, x), x, jnp.zeros_like(x))
     return xs, x, lambda x: jax.tree.unflatten(structure, [*leaves[:place], x, *leaves[place + 1 :]])

@@ -117,7 +117,8 @@ def fixed_points(
     Example:
       >>> from jaxseq.cells import gru
       >>> params = gru.init(jax.random.key(0), 3, 5)
-      >>> found = fixed_points(gru, params, jax.random.normal(jax.random.key(1), (9, 2, 3)), count=8)
+      >>> xs = jax.random.normal(jax.random.key(1), (9, 2, 3))
+      >>> found = jax.jit(lambda params: fixed_points(gru, params, xs, count=8))(params)
       >>> [KINDS_OF_POINTS[kind] for kind in found.kind[found.real].tolist()], bool(found.fixed[0])
       (['stable'], True)
     """

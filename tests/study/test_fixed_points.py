@@ -84,7 +84,7 @@ def unit():
 
 
 def test_a_bistable_unit_has_three_points(unit):
-    found = unit(jnp.zeros(1))
+    found = unit(jnp.array([0.0]))
     order = np.argsort(np.where(found.real, found.states[:, 0], np.inf))[:3]
     np.testing.assert_allclose(np.tanh(2 * UPPER), UPPER, rtol=1e-15)
     assert found.total == 3 and found.real.sum() == 3 and found.fixed.sum() == 3 and found.found.sum() == 20
@@ -97,7 +97,7 @@ def test_a_bistable_unit_has_three_points(unit):
 def test_a_slow_point_is_where_the_speed_is_least(unit):
     """Past the bifurcation two points are gone; q still has a minimum where the slope of the step is 1."""
     b = 0.55
-    found = unit(jnp.full(1, b))
+    found = unit(jnp.array([b]))
     real = np.asarray(found.real)
     place = (-STEEP - b) / 2
     slow = int(np.argmin(np.abs(np.asarray(found.states[:, 0]) - place) + 9 * ~real))
