@@ -10,6 +10,10 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
+from jaxseq.study._connectivity import Connectivity, Integrated, connectivity, integrated_gradients
+from jaxseq.study._contextual import Contextual, contextual
+from jaxseq.study._contributions import Contributions, contributions
+from jaxseq.study._fixed_points import KINDS_OF_POINTS, FixedPoints, fixed_points
 from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
@@ -23,6 +27,7 @@ from jaxseq.study._saturation import (
     saturation,
     saturation_of,
 )
+from jaxseq.study._trajectories import Components, Trajectories, principal, project, trajectories
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
 from jaxseq.study.equations import Explanation, explain
@@ -47,19 +52,34 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
+from jaxseq.study.plots_dynamics import (
+    plot_connectivity,
+    plot_contextual,
+    plot_contributions,
+    plot_fixed_points,
+    plot_integrated,
+    plot_trajectories,
+)
 from jaxseq.study.report import Report
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
 
 __all__ = [
     "CLOSED",
+    "KINDS_OF_POINTS",
     "OPEN",
     "Atlas",
+    "Components",
+    "Connectivity",
+    "Contextual",
+    "Contributions",
     "Decomposition",
     "Effect",
     "Explanation",
+    "FixedPoints",
     "Flow",
     "HalfLife",
+    "Integrated",
     "Keep",
     "Ledger",
     "Lyapunov",
@@ -70,20 +90,26 @@ __all__ = [
     "Saturation",
     "Show",
     "Spectrum",
+    "Trajectories",
     "along",
     "atlas",
     "by_half_life",
     "collect",
+    "connectivity",
+    "contextual",
+    "contributions",
     "correlation",
     "coverage",
     "decompose",
     "diagonal_accuracy",
     "entropy",
     "explain",
+    "fixed_points",
     "flow",
     "gates_of",
     "half_life",
     "histogram",
+    "integrated_gradients",
     "keep_of",
     "keeps_in",
     "keeps_of",
@@ -97,18 +123,26 @@ __all__ = [
     "plot_attention",
     "plot_attention_summary",
     "plot_comparison",
+    "plot_connectivity",
+    "plot_contextual",
+    "plot_contributions",
     "plot_eigenvalues",
+    "plot_fixed_points",
     "plot_flow",
     "plot_half_lives",
     "plot_histogram",
+    "plot_integrated",
     "plot_ledger",
     "plot_pinned",
     "plot_replay",
     "plot_saturation",
     "plot_survival",
     "plot_timelines",
+    "plot_trajectories",
     "plot_triangle",
+    "principal",
     "products",
+    "project",
     "ranges_in",
     "ranges_of",
     "recorder",
@@ -121,6 +155,7 @@ __all__ = [
     "step_jacobians",
     "survival",
     "time_constant",
+    "trajectories",
     "triangle",
     "what_if",
 ]
