@@ -241,7 +241,8 @@ def _chosen(cell: Cell, at: Any, rows: tuple[int, ...], dtype: Any) -> Array:
     if jnp.issubdtype(known.dtype, jnp.integer) and known.ndim < 2:
         if not isinstance(known, jax.core.Tracer) and (wrong := [int(s) for s in np.ravel(known) if not 0 <= s < T]):
             raise InputError(f"at_steps({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
-        known = (jnp.arange(T)[:, None] == jnp.ravel(jnp.asarray(known, jnp.int32))[None]).any(1)
+        steps = jnp.ravel(jnp.asarray(known, jnp.int32))
+        known = (jnp.arange(T, dtype=jnp.int32)[:, None] == steps[None]).any(1)
     if known.dtype != bool:
         raise InputError(f"at_steps({cell.name}): at must be numbers of steps, or bool; got {known.dtype}")
     if known.ndim <= len(rows):

@@ -29,6 +29,7 @@ from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
 from jaxseq.study.part import Part
+from jaxseq.study.patches import Patching, patching
 from jaxseq.study.plots import (
     plot_atlas,
     plot_attention,
@@ -63,6 +64,7 @@ __all__ = [
     "Ledger",
     "Lyapunov",
     "Part",
+    "Patching",
     "Recording",
     "Replay",
     "Report",
@@ -91,6 +93,7 @@ __all__ = [
     "lyapunov",
     "part_of",
     "parts",
+    "patching",
     "plot_atlas",
     "plot_attention",
     "plot_attention_summary",
