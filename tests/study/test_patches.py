@@ -172,7 +172,10 @@ def test_a_state_wider_than_the_params_is_put_exactly() -> None:
         ({"steps": [5]}, "steps must be from 0 to 4; got 5"),
         ({"units": [5]}, "h has the units 0 to 4; got 5"),
         ({"together": 0}, "together must be at least 1"),
-        ({"loss": lambda carry, outs: outs.sum(-1)}, r"one number, or one for each row, \(2,\); got the shape \(5, 2\)"),
+        (
+            {"loss": lambda carry, outs: outs.sum(-1)},
+            r"one number, or one for each row, \(2,\); got the shape \(5, 2\)",
+        ),
     ],
 )
 def test_what_cannot_be_patched_is_refused(options, message) -> None:
