@@ -37,8 +37,8 @@ TOMITA: dict[int, Automaton] = {
 }
 """The minimal automaton of each grammar, by its number.
 
-1: only ones. 2: ``(10)*``. 3: no odd run of ones is followed, at once or later, by an odd run of zeros. 4: no three zeros
-in a row. 5: an even number of zeros and an even number of ones. 6: the number of zeros minus that of ones is a
+1: only ones. 2: ``(10)*``. 3: no odd run of ones is followed, at once or later, by an odd run of zeros. 4: no three
+zeros in a row. 5: an even number of zeros and an even number of ones. 6: the number of zeros minus that of ones is a
 multiple of 3. 7: ``0*1*0*1*``.
 """
 
@@ -47,9 +47,9 @@ multiple of 3. 7: ``0*1*0*1*``.
 def tomita(grammar: int, length: int) -> Problem:
     """Return the problem of telling, after each symbol of a word over 0 and 1, whether the word so far is accepted.
 
-    A word begins with ``^``, after which the target is whether the empty word is accepted; then `length` symbols follow.
-    Half of the words are uniform; the others take at each step one of the symbols after which a word of the language can
-    still come, so that members of small languages are seen as well.
+    A word begins with ``^``, after which the target is whether the empty word is accepted; `length` symbols follow.
+    Half of the words are uniform; the others take at each step one of the symbols after which a word of the language
+    can still come, so that members of small languages are seen as well.
 
     Reference: Tomita 1982, "Dynamic construction of finite-state automata from examples using hill-climbing".
 

@@ -25,6 +25,7 @@ from jaxseq.study._saturation import (
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
 from jaxseq.study.equations import Explanation, explain
+from jaxseq.study.extraction import Extraction, extract_automaton
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
@@ -58,6 +59,7 @@ __all__ = [
     "Decomposition",
     "Effect",
     "Explanation",
+    "Extraction",
     "Flow",
     "HalfLife",
     "Keep",
@@ -81,6 +83,7 @@ __all__ = [
     "diagonal_accuracy",
     "entropy",
     "explain",
+    "extract_automaton",
     "flow",
     "gates_of",
     "half_life",

@@ -166,8 +166,8 @@ def _groups(
     """Return the names to be put together, each group with the cell whose gates have these names; and unused ones."""
     known = gates | states
     real = {name for name, a in known.items() if jnp.issubdtype(a.dtype, jnp.floating)}
-    wanted = list(real) if names is None else [*names]
-    wanted = sorted(wanted, key=[*states, *gates].index) if names is None else wanted
+    order = dict.fromkeys([*states, *gates])
+    wanted: Sequence[str | Sequence[str]] = [name for name in order if name in real] if names is None else names
     groups: dict[tuple[str, ...], Cell] = {}
     unused: dict[str, None] = {}
     for given in wanted:

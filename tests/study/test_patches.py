@@ -174,7 +174,7 @@ def test_a_state_wider_than_the_params_is_put_exactly() -> None:
         ({"together": 0}, "together must be at least 1"),
         (
             {"loss": lambda carry, outs: outs.sum(-1)},
-            r"one number, or one for each row, \(2,\); got the shape \(5, 2\)",
+            r"one number, or one for each row, \(2,\); got the shape .5, 2",
         ),
     ],
 )
