@@ -24,6 +24,7 @@ from jaxseq.study._saturation import (
 )
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
+from jaxseq.study.contexts import Contexts, Neighbours, Places, nearest_states, top_contexts
 from jaxseq.study.equations import Explanation, explain
 from jaxseq.study.extraction import Extraction, extract_automaton
 from jaxseq.study.gradients import Flow, flow, slope, triangle
@@ -48,6 +49,8 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
+from jaxseq.study.plots_causes import plot_automaton, plot_contexts, plot_neighbours, plot_patching, plot_probe
+from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
@@ -56,6 +59,7 @@ __all__ = [
     "CLOSED",
     "OPEN",
     "Atlas",
+    "Contexts",
     "Decomposition",
     "Effect",
     "Explanation",
@@ -64,13 +68,18 @@ __all__ = [
     "HalfLife",
     "Keep",
     "Ledger",
+    "Longer",
     "Lyapunov",
+    "Neighbours",
     "Part",
     "Patching",
+    "Places",
+    "Probe",
     "Recording",
     "Replay",
     "Report",
     "Saturation",
+    "Scores",
     "Show",
     "Spectrum",
     "along",
@@ -94,24 +103,31 @@ __all__ = [
     "ledger",
     "log_spaced",
     "lyapunov",
+    "nearest_states",
     "part_of",
     "parts",
     "patching",
     "plot_atlas",
     "plot_attention",
     "plot_attention_summary",
+    "plot_automaton",
     "plot_comparison",
+    "plot_contexts",
     "plot_eigenvalues",
     "plot_flow",
     "plot_half_lives",
     "plot_histogram",
     "plot_ledger",
+    "plot_neighbours",
+    "plot_patching",
     "plot_pinned",
+    "plot_probe",
     "plot_replay",
     "plot_saturation",
     "plot_survival",
     "plot_timelines",
     "plot_triangle",
+    "probe",
     "products",
     "ranges_in",
     "ranges_of",
@@ -125,6 +141,7 @@ __all__ = [
     "step_jacobians",
     "survival",
     "time_constant",
+    "top_contexts",
     "triangle",
     "what_if",
 ]
