@@ -273,7 +273,9 @@ class _Table:
             if not disagree.any() or len(np.unique(here)) > most:
                 break
             kind, a = (int(n) for n in np.unravel_index(np.where(disagree, odd, -1).argmax(), odd.shape))
-            second = np.argsort(counts[kind, a])[-2]
+            others = counts[kind, a].copy()
+            others[usual[kind, a]] = 0
+            second = int(others.argmax())
             tells = np.flatnonzero(kinds[usual[kind, a]] != kinds[second])
             self.suffixes.append(min(((a, *self.suffixes[e]) for e in tells), key=len))
         states = np.unique(here)
