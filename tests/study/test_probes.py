@@ -8,9 +8,10 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from jaxseq import InputError, length_mask, trace
-from jaxseq.cells import gru, lstm, rnn_relu, stack
+from jaxseq.cells import gru, rnn, rnn_relu, stack
 from jaxseq.cells._rnn import RNNParams
 from jaxseq.study import Longer, nearest_states, probe, top_contexts
+from jaxseq.study.probes import _fit, _score
 
 H, DEPTH, COUNT = 8, 2, 5
 """Units of the planted network; the one that holds the depth of brackets, and the one that counts what was opened."""
@@ -72,23 +73,19 @@ def test_a_planted_depth_is_found_and_untrained_networks_do_not_have_it(found) -
 
 
 def test_the_weights_are_those_of_ridge_regression_in_numpy() -> None:
-    xs, _, count, mask = brackets(2, 6, 10)
-    labels = jnp.asarray(np.sin(count))
-    params = planted()
-    options = {"penalty": 0.3, "held_out": 0.2, "untrained": 1, "shuffles": 1}
-    found = jax.jit(lambda: probe(rnn_relu, params, xs, labels=labels, mask=mask, **options))()
-    out = np.asarray(jax.random.permutation(jax.random.split(jax.random.key(0), 3)[0], 10)[:2])
-    h, real, y = np.asarray(trace(rnn_relu, params, xs, mask=mask)[1].carries.h), np.asarray(mask), np.asarray(labels)
-    kept = real & ~np.isin(np.arange(10), out)
+    rng = np.random.default_rng(2)
+    h, y, kept = rng.normal(size=(6, 10, H)) * np.arange(H), rng.normal(size=(6, 10)), rng.random((6, 10)) < 0.6
+    y += h[..., 1]
+    W, b = jax.jit(lambda: _fit(jnp.asarray(h), jnp.asarray(y), jnp.asarray(kept), None, 0.3))()
     X, t = h[kept], y[kept]
     sizes = np.where(X.std(0) > 0, X.std(0), 1)
     Z, z = (X - X.mean(0)) / sizes, (t - t.mean()) / t.std()
     w = np.linalg.solve(Z.T @ Z / len(Z) + 0.3 * np.eye(H), Z.T @ z / len(Z)) * t.std() / sizes
-    np.testing.assert_allclose(found.weights[:, 0], w, rtol=1e-9)
-    np.testing.assert_allclose(found.bias[0], t.mean() - X.mean(0) @ w, rtol=1e-9)
-    tested = real & np.isin(np.arange(10), out)
-    left = y[tested] - h[tested] @ w - (t.mean() - X.mean(0) @ w)
-    np.testing.assert_allclose(found.scores.held_out, 1 - (left**2).sum() / (tested.sum() * y[tested].var()), rtol=1e-9)
+    np.testing.assert_allclose(W[:, 0], w, rtol=1e-9)
+    np.testing.assert_allclose(b[0], t.mean() - X.mean(0) @ w, rtol=1e-9)
+    left = y[~kept] - h[~kept] @ w - (t.mean() - X.mean(0) @ w)
+    got = jax.jit(_score)(W, b, jnp.asarray(h), jnp.asarray(y), jnp.asarray(~kept))
+    np.testing.assert_allclose(got, 1 - (left**2).sum() / ((~kept).sum() * y[~kept].var()), rtol=1e-9)
 
 
 def test_classes_are_told_apart_and_chance_is_the_commonest(found) -> None:
@@ -103,14 +100,11 @@ def test_classes_are_told_apart_and_chance_is_the_commonest(found) -> None:
 
 
 def test_the_logistic_probe_is_at_the_minimum_that_scipy_finds() -> None:
-    xs, depth, _, mask = brackets(3, 6, 12)
-    labels = np.minimum(depth, 2)
-    params = planted()
-    options = {"penalty": 0.1, "untrained": 1, "shuffles": 1, "names": ["h"], "classes": 3}
-    found = jax.jit(lambda: probe(rnn_relu, params, xs, labels=jnp.asarray(labels), mask=mask, **options))()
-    out = np.asarray(jax.random.permutation(jax.random.split(jax.random.key(0), 3)[0], 12)[:3])
-    kept = np.asarray(mask) & ~np.isin(np.arange(12), out)
-    X, t = np.asarray(trace(rnn_relu, params, xs, mask=mask)[1].carries.h)[kept], labels[kept]
+    rng = np.random.default_rng(3)
+    h, kept = rng.normal(size=(6, 12, H)) * np.arange(H), rng.random((6, 12)) < 0.7
+    labels = np.clip(h[..., 1] + h[..., 2] / 2 + 1, 0, 2).astype(int)
+    found = jax.jit(lambda: _fit(jnp.asarray(h), jnp.asarray(labels), jnp.asarray(kept), 3, 0.1))()
+    X, t = h[kept], labels[kept]
     sizes = np.where(X.std(0) > 0, X.std(0), 1)
     Z = (X - X.mean(0)) / sizes
 
@@ -119,20 +113,20 @@ def test_the_logistic_probe_is_at_the_minimum_that_scipy_finds() -> None:
         return -log_softmax(Z @ W[:-1] + W[-1], 1)[np.arange(len(t)), t].mean() + 0.05 * (W[:-1] ** 2).sum()
 
     best = minimize(loss, np.zeros((H + 1) * 3), method="BFGS", tol=1e-9)
-    W = np.asarray(found.weights) * sizes[:, None]
-    b = np.asarray(found.bias) + X.mean(0) @ np.asarray(found.weights)
+    W = np.asarray(found[0]) * sizes[:, None]
+    b = np.asarray(found[1]) + X.mean(0) @ np.asarray(found[0])
     assert abs(loss(np.concatenate([W, b[None]]).ravel()) - best.fun) < 1e-6
     np.testing.assert_allclose(W, best.x.reshape(H + 1, 3)[:-1], atol=2e-3)
 
 
 def test_an_untrained_network_is_made_like_the_trained_one() -> None:
-    cell = stack(lstm, gru)
+    cell = stack(rnn, gru)
     params = cell.init(jax.random.key(0), 3, (4, 2), dtype=jnp.float64)
     xs = jax.random.normal(jax.random.key(1), (5, 8, 3))
     labels = xs[..., 0]
-    found = jax.eval_shape(lambda: probe(cell, params, xs, labels=labels, names=["0.c", "1.z"], untrained=4))
+    found = jax.eval_shape(lambda: probe(cell, params, xs, labels=labels, names=["0.h", "1.z"], untrained=4))
     assert found.weights.shape == (6, 1) and found.null.shape == (4, 6, 1) and found.scores.longer is None
-    assert list(found.units) == [*(("0.c", n) for n in range(4)), ("1.z", 0), ("1.z", 1)]
+    assert list(found.units) == [*(("0.h", n) for n in range(4)), ("1.z", 0), ("1.z", 1)]
     bad = rnn_relu.replace(init=lambda key: None)
     with pytest.raises(InputError, match="give init, key -> params"):
         probe(bad, planted(), xs[..., :2], labels=xs[..., 0])
@@ -175,7 +169,8 @@ def test_top_contexts_of_the_planted_depth_are_the_deepest_steps() -> None:
 
 
 def test_fewer_steps_than_contexts_are_said() -> None:
-    found = top_contexts(jnp.arange(6.0).reshape(3, 2, 1), length_mask(jnp.array([1, 1]), 3), count=3)
+    mask = length_mask(jnp.array([1, 1]), 3)
+    found = jax.jit(lambda: top_contexts(jnp.arange(6.0).reshape(3, 2, 1), mask, count=3))()
     assert found.highest.rows.tolist() == [[1, 0, -1]] and found.highest.steps.tolist() == [[0, 0, -1]]
     np.testing.assert_array_equal(found.lowest.values, [[0, 1, np.nan]])
 
