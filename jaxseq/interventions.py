@@ -3,13 +3,16 @@
 One wrapper serves ablation, study and regularisation; no cell knows of it.
 `gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and who uses it, so that a
 changed value can be put in its place, and all that depends on it is computed from the changed one.
+
+A step does not know its number. For changes at chosen steps, which steps these are travels with the input:
+``unroll(intervene_at(lstm, {"f": hold_at(1.0)}), params, at_steps(lstm, xs, [3, 4]))``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +126,155 @@ def hold_at(value: Any, name: str = "gate") -> Hold:
 
 
 NUMBERS_ARE_DATA.update((clamp, hold_at))
+
+
+class Scheduled(NamedTuple):
+    """An input with the steps at which gates are changed, made by `at_steps` for a cell of `intervene_at`.
+
+    Fields:
+      x: the cell's own input, ``[T, B, D]``.
+      at: ``[T, B, 1]``, or ``[T, B, H]`` for each unit: 1 where the changes apply, 0 elsewhere; or a dict of these by
+        the gate's name.
+      values: by the gate's name, ``[T, B, H]``: what is put in its place at each step, such as its values in another
+        run.
+    """
+
+    x: Tree
+    at: Tree
+    values: dict[str, Array]
+
+    @property
+    def checked(self) -> Tree:
+        """The part whose features and dtype are those of the cell's input; values have the dtypes of gates."""
+        return self.x
+
+
+def at_steps(
+    cell: Cell,
+    xs: Tree,
+    at: Array | Sequence[int] | Mapping[str, Any],
+    values: Mapping[str, Array] | None = None,
+) -> Scheduled:
+    """Return xs with the steps at which gates are changed, for a cell of `intervene_at`.
+
+    Args:
+      cell: the Cell that reads xs.
+      xs: ``[T, B, D]``.
+      at: numbers of steps; or bool ``[T]``, ``[T, B]`` or, for each unit, ``[T, B, H]`` (axes of length 1 are
+        broadcast); or a mapping of these by the gate's name.
+      values: by the gate's name, ``[T, B, H]``; each gate in it gets its values at the chosen steps.
+
+    Raises:
+      InputError: if a step is out of range, or the shapes do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxseq.cells import lstm
+      >>> at_steps(lstm, jnp.ones((4, 1, 3)), [1, 2]).at[:, 0, 0].tolist()
+      [0.0, 1.0, 1.0, 0.0]
+    """
+    leaf = jax.tree.leaves(xs)[0]
+    rows = jnp.shape(leaf)[: jnp.ndim(leaf) - 1 - cell.spatial]
+    dtype = jnp.result_type(leaf)
+    for name, value in (values := dict(values or {})).items():
+        if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise InputError(f"at_steps({cell.name}): values of {name} must be real; got {jnp.result_type(value)}")
+        if jnp.shape(value)[: len(rows)] != rows:
+            raise InputError(
+                f"at_steps({cell.name}): values of {name} must begin with the axes of time and batch, {rows}; got the "
+                f"shape {jnp.shape(value)}"
+            )
+    one = lambda at: _chosen(cell, at, rows, dtype)  # noqa: E731
+    chosen = {name: one(a) for name, a in at.items()} if isinstance(at, Mapping) else one(at)
+    return Scheduled(xs, chosen, values)
+
+
+@made
+def intervene_at(cell: Cell, changes: Mapping[str, Change] | None = None) -> Cell:
+    """Return the cell with gates changed at chosen steps; its input is `Scheduled`, which `at_steps` makes.
+
+    Gates for which the input has values get these, and those in `changes` are changed as by `intervene`. Where no step
+    is chosen, and at padded steps, the cell is as it was. Gradients reach the values.
+
+    Raises:
+      InputError: as `intervene`, when it is first run; if nothing is changed, a gate is changed in two ways, or the
+        input does not say at which steps a gate is changed.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import trace
+      >>> from jaxseq.cells import lstm
+      >>> params, xs = lstm.init(jax.random.key(0), 3, 5), jnp.ones((4, 1, 3))
+      >>> cell = intervene_at(lstm, {"f": hold_at(1.0)})
+      >>> (trace(cell, params, at_steps(lstm, xs, [1, 2]))[1].gates.f[:, 0, 0] == 1).tolist()
+      [False, True, True, False]
+    """
+    check_is_cell("intervene_at", cell)
+    fixed = dict(changes or {})
+
+    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
+        wx, at, values = wx
+        if twice := [name for name in values if name in fixed]:
+            raise InputError(f"intervene_at({cell.name}): {twice[0]} has both values and a change; give one of them")
+        wanted = fixed | {name: _put(value) for name, value in values.items()}
+        if not wanted:
+            raise InputError(f"intervene_at({cell.name}): nothing is changed; give changes, or values to at_steps")
+        if isinstance(at, Mapping) and (missing := [name for name in wanted if name not in at]):
+            raise InputError(f"intervene_at({cell.name}): at_steps was not told at which steps {missing[0]} is changed")
+        parts = {name: at[name] if isinstance(at, Mapping) else at for name in wanted}
+        there = {name: _where(change, parts[name], name) for name, change in wanted.items()}
+        return altered(cell, there, params, carry, wx, uh)
+
+    def input_terms(params: Params, given: Scheduled) -> tuple[Tree, Tree, dict[str, Array]]:
+        return cell.input_terms(params, given.x), given.at, given.values
+
+    name = f"{cell.name} changed at chosen steps"
+    return cell.replace(equations=equations, input_terms=input_terms, linear="", name=name)
+
+
+def _chosen(cell: Cell, at: Any, rows: tuple[int, ...], dtype: Any) -> Array:
+    """Return 1 at the chosen steps and 0 elsewhere, ``[T, B, 1 or H]``, in the dtype of xs."""
+    T = rows[0]
+    known = at if isinstance(at, jax.Array) else np.asarray(at)
+    if known.size == 0 and known.ndim < 2:  # an empty list has no dtype to tell numbers from bools
+        known = np.zeros(T, bool)
+    if jnp.issubdtype(known.dtype, jnp.integer) and known.ndim < 2:
+        if not isinstance(known, jax.core.Tracer) and (wrong := [int(s) for s in np.ravel(known) if not 0 <= s < T]):
+            raise InputError(f"at_steps({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
+        steps = jnp.ravel(jnp.asarray(known, jnp.int32))
+        known = (jnp.arange(T, dtype=jnp.int32)[:, None] == steps[None]).any(1)
+    if known.dtype != bool:
+        raise InputError(f"at_steps({cell.name}): at must be numbers of steps, or bool; got {known.dtype}")
+    if known.ndim <= len(rows):
+        known = known.reshape(*known.shape, *[1] * (len(rows) + 1 - known.ndim))
+    fits = all(a in (1, b) for a, b in zip(known.shape[: len(rows)], rows, strict=True))
+    if known.ndim > len(rows) + 1 or not fits:
+        raise InputError(
+            f"at_steps({cell.name}): at must be [T], [T, B] or [T, B, H] with [T, B] = {rows}; got the shape "
+            f"{jnp.shape(at)}"
+        )
+    chosen = jnp.broadcast_to(jnp.asarray(known, dtype), (*rows, known.shape[-1]))
+    return chosen.reshape(*rows, *[1] * cell.spatial, known.shape[-1])
+
+
+def _put(value: Array) -> Change:
+    """Return the change that puts a value of its own shape in a gate's place."""
+    return lambda old, gate: jnp.asarray(value, old.dtype)
+
+
+def _where(change: Change, at: Array, name: str) -> Change:
+    """Return the change that is made only where `at`, which broadcasts to the gate, is not 0."""
+
+    def changed(old: Array, gate: Callable[[str], Array]) -> Array:
+        new = change(old, gate)
+        if new.shape != old.shape or at.ndim != old.ndim or at.shape[-1] not in (1, old.shape[-1]):
+            raise InputError(
+                f"intervene_at: {name} has the shape {old.shape} in a step; got a value of the shape {new.shape}, to "
+                f"be put where at, of the shape {at.shape}, is not 0"
+            )
+        return jnp.where(jnp.broadcast_to(at != 0, old.shape), new, old)
+
+    return changed
 
 
 def altered(

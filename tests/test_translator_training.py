@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import InputError, checkpoint, cli
-from jaxseq.apps import run_folder
+from jaxseq import InputError, checkpoint, cli, study
+from jaxseq.apps import run_folder, snapshots
 from jaxseq.apps.parallel import ALONE
 from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import Default
@@ -29,6 +29,7 @@ from jaxseq.cells import CELLS
 from jaxseq.optimizers import scale_of
 from jaxseq.seq2seq import translator
 from jaxseq.train import Interrupted, Listener, Metrics, Record, TrainState, chunk, optimizer
+from jaxseq.trees import leaves_by_path
 
 SUBJECTS = {"我": "i", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
 VERBS = {"看": "see", "听": "hear", "喜欢": "like"}
@@ -124,8 +125,38 @@ def test_a_run_with_all_options_resumes_exactly_from_between_two_reports(folder)
 @pytest.fixture(scope="module")
 def forty(folder, in_every_thread_of_a_module):
     """A run of 40 steps, which averages the parameters of two reports."""
-    translate.train(settings(folder, schedule="inverse-sqrt", average=2, steps=40), folder / "forty")
+    translate.train(settings(folder, schedule="inverse-sqrt", average=2, steps=40, snapshots=4), folder / "forty")
     return folder / "forty"
+
+
+@pytest.mark.usefixtures("in_every_thread")
+def test_snapshots_are_what_shorter_trainings_come_to_and_survive_a_stop(folder, forty):
+    """Steps 0, 1, 6 and 40, at the ends of chunks of ten."""
+    params = translating.load(forty).params
+    steps, kept = snapshots.read(forty, params)
+    assert steps == [0, 10, 40]
+    options = {"schedule": "inverse-sqrt", "average": 2, "snapshots": 4}
+    translate.train(settings(folder, **options, steps=10), folder / "ten")
+    short = checkpoint._read(folder / "ten" / run_folder.LAST)[0]
+    for place, run in ((1, short), (2, checkpoint._read(forty / run_folder.LAST)[0])):
+        for name, leaf in leaves_by_path(kept).items():
+            np.testing.assert_array_equal(leaf[place], run[f".params{name}"])
+    np.testing.assert_array_equal(
+        jax.tree.leaves(snapshots.read(folder / "ten", params)[1])[0][0], jax.tree.leaves(kept)[0][0]
+    )
+    with pytest.raises(Interrupted):
+        translate.train(settings(folder, **options, steps=40), folder / "broken", listener=Ears(stop=20))
+    assert snapshots.read(folder / "broken", params)[0] == [0, 10]
+    translate.train(settings(folder, **options, steps=40), folder / "broken", resume=True)
+    again, same = snapshots.read(folder / "broken", params)
+    assert again == steps
+    jax.tree.map(np.testing.assert_array_equal, same, kept)
+    sums = study.along(lambda one: jax.tree.leaves(one)[0].sum(), kept)
+    assert sums.shape == (3,)
+    with pytest.raises(InputError, match="has no snapshots; train it with --snapshots"):
+        snapshots.read(folder, params)
+    with pytest.raises(InputError, match="snapshots must be 0, or at least 2"):
+        settings(folder, snapshots=1).check()
 
 
 @pytest.mark.usefixtures("in_every_thread")

@@ -67,6 +67,7 @@ def check_params(name: str, wanted: Any, params: Params) -> None:
 def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
     """Check dtype and features of x, whose axes are ``"[B, D]"`` for one step, ``"[T, B, D]"`` for a sequence."""
     dtype = params_dtype(name, params)
+    x = getattr(x, "checked", x)  # an input may hold values of gates, whose dtypes are not that of x
     if isinstance(x, list) or not jax.tree.leaves(x):
         raise InputError(
             f"{name}: x must be an array {axes}; got {type(x).__name__}. Convert it: jnp.asarray(x, jnp.{dtype})"

@@ -8,22 +8,26 @@ from collections.abc import Callable
 
 from jaxseq.problems._adding import adding
 from jaxseq.problems._anbn import anbn, balance, words
+from jaxseq.problems._automata import Automaton
 from jaxseq.problems._base import Batch, Problem
 from jaxseq.problems._compare import Compared, Scores, compare, count_params, evaluate, matched_hidden
 from jaxseq.problems._copy import copy, reverse
 from jaxseq.problems._letters import letters
 from jaxseq.problems._retaining import RETAINING, retaining
+from jaxseq.problems._tomita import TOMITA, tomita
 from jaxseq.problems._warped import warped
 from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_params, loss_of, outputs, train
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     problem.__name__: problem for problem in (copy, reverse, adding, anbn, warped)
 }
-"""The problems that need sizes alone, by name; `letters` needs a text as well."""
+"""The problems that need sizes alone, by name; `letters` needs a text as well, `tomita` a grammar's number."""
 
 __all__ = [
     "PROBLEMS",
     "RETAINING",
+    "TOMITA",
+    "Automaton",
     "Batch",
     "Compared",
     "ModelParams",
@@ -46,6 +50,7 @@ __all__ = [
     "outputs",
     "retaining",
     "reverse",
+    "tomita",
     "train",
     "warped",
     "words",

@@ -30,11 +30,14 @@ from jaxseq.study._saturation import (
 from jaxseq.study._trajectories import Components, Trajectories, principal, project, trajectories
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
+from jaxseq.study.contexts import Contexts, Neighbours, Places, nearest_states, top_contexts
 from jaxseq.study.equations import Explanation, explain
+from jaxseq.study.extraction import Extraction, extract_automaton
 from jaxseq.study.gradients import Flow, flow, slope, triangle
 from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
 from jaxseq.study.part import Part
+from jaxseq.study.patches import Patching, patching
 from jaxseq.study.plots import (
     plot_atlas,
     plot_attention,
@@ -52,6 +55,7 @@ from jaxseq.study.plots import (
     plot_timelines,
     plot_triangle,
 )
+from jaxseq.study.plots_causes import plot_automaton, plot_contexts, plot_neighbours, plot_patching, plot_probe
 from jaxseq.study.plots_dynamics import (
     plot_connectivity,
     plot_contextual,
@@ -60,6 +64,7 @@ from jaxseq.study.plots_dynamics import (
     plot_integrated,
     plot_trajectories,
 )
+from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
@@ -71,23 +76,31 @@ __all__ = [
     "Atlas",
     "Components",
     "Connectivity",
+    "Contexts",
     "Contextual",
     "Contributions",
     "Decomposition",
     "Effect",
     "Explanation",
+    "Extraction",
     "FixedPoints",
     "Flow",
     "HalfLife",
     "Integrated",
     "Keep",
     "Ledger",
+    "Longer",
     "Lyapunov",
+    "Neighbours",
     "Part",
+    "Patching",
+    "Places",
+    "Probe",
     "Recording",
     "Replay",
     "Report",
     "Saturation",
+    "Scores",
     "Show",
     "Spectrum",
     "Trajectories",
@@ -104,6 +117,7 @@ __all__ = [
     "diagonal_accuracy",
     "entropy",
     "explain",
+    "extract_automaton",
     "fixed_points",
     "flow",
     "gates_of",
@@ -117,13 +131,17 @@ __all__ = [
     "ledger",
     "log_spaced",
     "lyapunov",
+    "nearest_states",
     "part_of",
     "parts",
+    "patching",
     "plot_atlas",
     "plot_attention",
     "plot_attention_summary",
+    "plot_automaton",
     "plot_comparison",
     "plot_connectivity",
+    "plot_contexts",
     "plot_contextual",
     "plot_contributions",
     "plot_eigenvalues",
@@ -133,7 +151,10 @@ __all__ = [
     "plot_histogram",
     "plot_integrated",
     "plot_ledger",
+    "plot_neighbours",
+    "plot_patching",
     "plot_pinned",
+    "plot_probe",
     "plot_replay",
     "plot_saturation",
     "plot_survival",
@@ -141,6 +162,7 @@ __all__ = [
     "plot_trajectories",
     "plot_triangle",
     "principal",
+    "probe",
     "products",
     "project",
     "ranges_in",
@@ -155,6 +177,7 @@ __all__ = [
     "step_jacobians",
     "survival",
     "time_constant",
+    "top_contexts",
     "trajectories",
     "triangle",
     "what_if",

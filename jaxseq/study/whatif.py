@@ -19,7 +19,7 @@ from jax import lax
 from jaxseq._unroll import trace, unroll
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
-from jaxseq.interventions import hold_at, intervene
+from jaxseq.interventions import at_steps, hold_at, intervene, intervene_at
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
 from jaxseq.study.gradients import showing_states
@@ -55,6 +55,7 @@ def what_if(
     changes: Mapping[str, Any] | None = None,
     swapped: Tree | None = None,
     loss: Callable[[Carry, Tree], Array] | None = None,
+    at: Array | Sequence[int] | None = None,
 ) -> Effect:
     """Run a cell as it is and with changes, and compare.
 
@@ -68,11 +69,13 @@ def what_if(
         ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
       swapped: what to run over instead of xs, of the same shapes.
       loss: of what `unroll` returns, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
+      at: the steps at which the changes are made, numbers or bool ``[T]`` or ``[T, B]``; all by default.
 
     Memory is that of two runs.
 
     Raises:
-      InputError: as `clamp` and `intervene`; if nothing is changed; or if swapped has other shapes than xs.
+      InputError: as `clamp` and `intervene`; if nothing is changed, or `at` is given without changes; or if swapped
+        has other shapes than xs.
 
     Example:
       >>> from jaxseq.cells import lstm
@@ -85,11 +88,15 @@ def what_if(
         raise InputError(f'what_if({cell.name}): give changes, such as {{"f": 1.0}}, or swapped inputs')
     if swapped is not None and (have := jax.tree.map(jnp.shape, swapped)) != (want := jax.tree.map(jnp.shape, xs)):
         raise InputError(f"what_if({cell.name}): swapped must be of the shape of xs, {want}; got {have}")
+    if at is not None and not changes:
+        raise InputError(f"what_if({cell.name}): at says at which steps changes are made; give changes")
     first, outs = unroll(cell, params, xs, carry, mask=mask)
-    other = _with(cell, changes) if changes else cell
-    second, changed = unroll(other, params, xs if swapped is None else swapped, carry, mask=mask)
+    given = xs if swapped is None else swapped
+    other = cell if not changes else _with(cell, changes, timed=at is not None)
+    given = given if at is None else at_steps(cell, given, at)
+    second, changed = unroll(other, params, given, carry, mask=mask)
     before, after = (None, None) if loss is None else (loss(first, outs), loss(second, changed))
-    return Effect(outs, changed, _moved(outs, changed), before, after)
+    return Effect(outs, changed, moved_by(outs, changed), before, after)
 
 
 class Atlas(NamedTuple):
@@ -162,7 +169,7 @@ def atlas(
     own = named_leaves(seen.gates) if gates is None else gates
     chosen = {name: choose(f"gate or state of {cell.name}", name, named) for name in own}
     open_cell = showing_states(cell)
-    real = _real(cell, xs, mask)
+    real = real_of(cell, xs, mask)
     held: dict[str, Array] = {}
     moved: dict[str, Array] = {}
     losses: dict[str, Array] = {}
@@ -172,7 +179,7 @@ def atlas(
         of = jnp.arange(H) if units is None else jnp.asarray(units)
         if units is not None and not all(0 <= u < H for u in units):
             raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
-        if not _used(open_cell, name, params, xs, carry):
+        if not used_in(open_cell, name, params, xs, carry):
             unused[name] = None
             continue
         mean = _mean(gate, real)[of]
@@ -181,7 +188,7 @@ def atlas(
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
             end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, xs, carry, mask=mask)
-            apart = _moved(seen.outs, outs)
+            apart = moved_by(seen.outs, outs)
             count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
             by = None if loss is None or base is None else loss(end, outs) - base
             return jnp.sqrt((apart**2).sum() / count), by
@@ -195,10 +202,9 @@ def atlas(
     return Atlas(held, moved, None if loss is None else losses, unused)
 
 
-def _with(cell: Cell, changes: Mapping[str, Any]) -> Cell:
-    return intervene(
-        showing_states(cell), {name: v if callable(v) else hold_at(v, name) for name, v in changes.items()}
-    )
+def _with(cell: Cell, changes: Mapping[str, Any], *, timed: bool) -> Cell:
+    made = {name: v if callable(v) else hold_at(v, name) for name, v in changes.items()}
+    return (intervene_at if timed else intervene)(showing_states(cell), made)
 
 
 def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Array]], Array]:
@@ -211,7 +217,8 @@ def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Arr
     return change
 
 
-def _used(cell: Cell, name: str, params: Params, xs: Tree, carry: Carry | None = None) -> bool:
+def used_in(cell: Cell, name: str, params: Params, xs: Tree, carry: Carry | None = None) -> bool:
+    """Return whether anything in a step is computed from a gate, so that changing it can have an effect."""
     try:
         jax.eval_shape(lambda: unroll(intervene(cell, {name: lambda old, _: old * 1}), params, xs, carry))
     except InputError:
@@ -219,7 +226,7 @@ def _used(cell: Cell, name: str, params: Params, xs: Tree, carry: Carry | None =
     return True
 
 
-def _real(cell: Cell, xs: Tree, mask: Array | None) -> Array:
+def real_of(cell: Cell, xs: Tree, mask: Array | None) -> Array:
     """Return bool ``[T, B]``, the mask or all True."""
     shape = jax.tree.leaves(xs)[0].shape[:-1]
     return jnp.ones(shape[: len(shape) - cell.spatial], bool) if mask is None else jnp.asarray(mask)
@@ -232,7 +239,7 @@ def _mean(gate: Array, real: Array) -> Array:
     return (gate * weights).sum(over) / jnp.maximum(weights.sum(over), 1)
 
 
-def _moved(a: Tree, b: Tree) -> Array:
+def moved_by(a: Tree, b: Tree) -> Array:
     """Return the root mean square difference over the features of outputs that may be a tree."""
     squares = [((x - y) ** 2).mean(-1) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
     return jnp.sqrt(sum(squares[1:], squares[0]) / len(squares))

@@ -82,12 +82,12 @@ def test_warped() -> None:
     assert (still.scored == (np.arange(9)[:, None] >= 3)).all()
 
 
-@pytest.mark.parametrize("name", ["copy", "reverse", "adding", "anbn", "warped"])
+@pytest.mark.parametrize("name", ["copy", "reverse", "adding", "anbn", "warped", "tomita"])
 def test_the_baseline_is_what_no_memory_comes_to(name: str) -> None:
     """The best output for each present input alone, found by counting 4,000 rows."""
     problem = {
         "copy": problems.copy(3, 4, 5), "reverse": problems.reverse(3, 4), "adding": problems.adding(10),
-        "anbn": problems.anbn(6, 2), "warped": problems.warped(12, 3, 6),
+        "anbn": problems.anbn(6, 2), "warped": problems.warped(12, 3, 6), "tomita": problems.tomita(4, 8),
     }[name]  # fmt: skip
     batch = problem.draw(jax.random.key(0), 4000)
     if name == "adding":

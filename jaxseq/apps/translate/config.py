@@ -178,6 +178,8 @@ class TranslateConfig:
     """Whether forcing is drawn for each token or for each sentence."""
     report_every: int = 500
     """Steps between reports, validation and checkpoints."""
+    snapshots: int = 0
+    """Parameters kept in the run folder at so many steps, evenly on a logarithmic scale; 0 for none."""
     patience: int = 8
     """Reports without improvement before stopping; 0 goes on to the end."""
     best: Literal["loss", "bleu"] = "loss"
@@ -221,6 +223,7 @@ class TranslateConfig:
         for name in ("learning_rate", "risk_sharpness"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, "above 0 and finite", self)
+        require(self.snapshots == 0 or self.snapshots >= 2, "snapshots", "0, or at least 2", self)
         most = self.longest - 1
         require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         require(len(set(self.columns)) == 2, "columns", "two languages", self)

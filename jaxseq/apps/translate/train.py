@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxseq import forcing, losses
-from jaxseq.apps import run_folder
+from jaxseq.apps import run_folder, snapshots
 from jaxseq.apps.background import Compiler, Program
 from jaxseq.apps.parallel import ALONE, ProcessGroup, check_batch
 from jaxseq.apps.settings import check_seed
@@ -242,6 +242,10 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
         group.meet()
         data, rows = training.taken(bucket, rows)
         return programs[bucket](state, devices.put(data), rows, k_train)
+
+    if config.snapshots:
+        at = snapshots.due(config.steps, config.snapshots, plan.chunk)
+        run = snapshots.keeping(run, plan.path, at, chunk=plan.chunk, done=begun * plan.chunk, writes=group.first)
 
     try:
         _, record = fit(
