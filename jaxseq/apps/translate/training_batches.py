@@ -11,10 +11,13 @@ import numpy as np
 
 from jaxseq import order
 from jaxseq.apps import buckets
+from jaxseq.apps.parallel import check_batch
 from jaxseq.apps.ragged import Ragged
+from jaxseq.apps.settings import option
 from jaxseq.apps.text import Bucket
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.data import Corpus
+from jaxseq.devices import Devices
 from jaxseq.notation import Array
 
 
@@ -101,6 +104,16 @@ class Batches(NamedTuple):
 
 
 _BLOCK = 2**22
+
+
+def check_devices(config: TranslateConfig, devices: Devices) -> None:
+    """Check that each device has a row of every step, or with ``batch_tokens`` a token.
+
+    Raises:
+      InputError: naming the option that decides how large a batch is.
+    """
+    name = "batch_tokens" if config.batch_tokens else "batch"
+    check_batch(option(name), getattr(config, name), devices)
 
 
 def batches(config: TranslateConfig, corpus: Corpus, multiple: int = 1) -> Batches:
