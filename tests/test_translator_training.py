@@ -294,6 +294,18 @@ def test_a_run_is_fine_tuned_on_other_pairs(folder, forty):
     assert [report.step for report in run_folder.metrics(folder / "tuned")] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("options", "remarks"),
+    [({"best": "loss"}, 1), ({"best": "bleu"}, 0), ({"validation": 0.0}, 0), ({"loss": "tokens"}, 0)],
+)
+def test_risk_that_is_chosen_by_the_loss_is_remarked_at_the_start(options, remarks, folder):
+    """Without pairs held back, the checkpoint is chosen by the risk itself."""
+    ears = Ears()
+    translate._begun(settings(folder, **{"loss": "risk", **options}), folder / "risk", True, ears, ALONE)
+    assert len(ears.remarks) == remarks
+    assert all(one.startswith("--loss risk trains for BLEU, and --best loss keeps") for one in ears.remarks)
+
+
 def test_a_run_is_not_fine_tuned_with_another_model(folder, capsys):
     run_folder.create(folder / "base", KIND, settings(folder), overwrite=True)
     args = ["train", "--data", str(folder / "pairs.tsv"), "--init-from", str(folder / "base")]

@@ -74,6 +74,16 @@ def base(config: TranslateConfig) -> tuple[tuple[Preparation, Preparation], Para
     return (translator.source, translator.target), translator.params
 
 
+def chosen_otherwise(config: TranslateConfig) -> str:
+    """Return a sentence if the best checkpoint is chosen by another measure than is trained for; else an empty one."""
+    if config.loss != "risk" or config.best != "loss" or not (config.validation or config.dev):
+        return ""
+    return (
+        "--loss risk trains for BLEU, and --best loss keeps the checkpoint with the lowest validation loss, which this "
+        "training may raise; --best bleu keeps the one with the best BLEU"
+    )
+
+
 def unknown_share(corpus: Corpus) -> str:
     """Return how many training tokens the vocabularies lack, as a sentence; an empty string if they lack none."""
     sides: list[Sequence[Sentence]] = [[pair[side] for pair in corpus.train] for side in (0, 1)]

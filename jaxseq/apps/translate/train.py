@@ -166,8 +166,9 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     if config.init_from:
         given, params = starting.base(config)
     model, corpus = config.build(), prepare(config, given)
-    if config.init_from and (unknown := starting.unknown_share(corpus)):
-        listener.remark(unknown)
+    unknown = starting.unknown_share(corpus) if config.init_from else ""
+    for remark in filter(None, (unknown, starting.chosen_otherwise(config))):
+        listener.remark(remark)
     training = batches(config, corpus, len(group.devices))
     config = starting.in_steps(config, training.steps)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
