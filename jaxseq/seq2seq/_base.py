@@ -7,6 +7,7 @@ follow from these, written once below.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -39,7 +40,8 @@ class Encoded(NamedTuple):
     carry: Carry
 
 
-class Readout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Readout:
     """The readout of a model that has features and an output layer: a function that returns ``features W + b``.
 
     Fields:
