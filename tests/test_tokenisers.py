@@ -198,7 +198,7 @@ def test_joining_subwords_is_the_inverse_of_cutting(pieces, sentence):
 
 def test_subwords_that_cannot_be_learnt_are_refused():
     with pytest.raises(InputError, match="--subwords 33 is too small for this text, which has 66 different"):
-        trained(33, ["".join(map(chr, range(0x4E00, 0x4E00 + 66)))])
+        trained(33, ["".join(map(chr, range(0x4E00, 0x4E00 + 66)))], 1)
     with pytest.raises(InputError, match="there is no text to learn"):
         Subwords("en").learn(["", " "])
     assert Subwords("en").cut("Two words") == ["two", "words"]  # counted before anything is learnt

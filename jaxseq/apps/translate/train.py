@@ -166,10 +166,10 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     if config.init_from:
         given, params = starting.base(config)
     model, corpus = config.build(), prepare(config, given)
-    unknown = starting.unknown_share(corpus) if config.init_from else ""
+    training = batches(config, corpus, len(group.devices))
+    unknown = starting.unknown_share(training.source, training.target) if config.init_from else ""
     for remark in filter(None, (unknown, starting.chosen_otherwise(config))):
         listener.remark(remark)
-    training = batches(config, corpus, len(group.devices))
     config = starting.in_steps(config, training.steps)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
