@@ -81,11 +81,12 @@ def _run(args: list[str]) -> None:
     from tyro.extras import subcommand_cli_from_dict
 
     from jaxseq.apps.compilation import keep_compiled
+    from jaxseq.apps.options import registry
 
     table = commands(_preset(args))
     if args and not args[0].startswith("-"):
         choose("command", args[0], table)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), registry():
         warnings.showwarning = _warn
         keep_compiled()
         subcommand_cli_from_dict(table, prog="jaxseq", description=ABOUT, args=args or ["--help"])

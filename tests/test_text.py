@@ -27,6 +27,7 @@ ROUGH = st.text(alphabet=" \tabYZ09éÉ.!?,;'’\"我是猫。！？，「」—
         ("我最帅！", "我最帅！"),  # full-width marks are other characters: they stay where they are
         ("我最帅!", "我最帅 !"),
         ("他有３只猫。", "他有３只猫。"),  # NFD, not NFKD
+        ("कि", "कि"),  # a mark that has a width of its own stays
         ("ﬁne", "ﬁne"),
     ],
 )
@@ -174,6 +175,7 @@ def test_encoding_and_decoding_are_inverse_on_known_tokens(sentence: list[str], 
         '["a", "b"]',
         json.dumps([*SPECIALS, 7]),
         json.dumps(["<sos>", "<pad>", *SPECIALS[2:]]),
+        json.dumps([*SPECIALS[:3], "a"]),
     ],
 )
 def test_a_damaged_vocabulary_is_named(damaged: str) -> None:
