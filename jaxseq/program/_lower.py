@@ -334,13 +334,17 @@ def _scan(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
     p, b = eqn.params, low.b
     if p["length"] > UNROLLED:
         raise low.unsupported(f"a scan of more than {UNROLLED} steps")
-    fixed, end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    inner, rank = p["jaxpr"].jaxpr, lambda v: len(_aval(v).shape)
+    # what has an axis less inside than outside runs over the steps; the params that count them differ between versions
+    moves = sum(rank(v) == rank(w) for v, w in zip(eqn.outvars, inner.outvars, strict=True))
+    end = sum(rank(v) == rank(w) for v, w in zip(eqn.invars, inner.invars, strict=True))
+    fixed = end - moves
     consts, carry, xs = inputs[:fixed], inputs[fixed:end], inputs[end:]
     steps: list[list[int]] = [[] for _ in range(p["length"])]
     for t in reversed(range(p["length"])) if p["reverse"] else range(p["length"]):
         now = [b.emit("reshape", cut(low, x, 0, t, t + 1), shape=b.nodes[x].shape[1:]) for x in xs]
         out = low.closed(p["jaxpr"], [*consts, *carry, *now])
-        carry, steps[t] = out[: p["num_carry"]], out[p["num_carry"] :]
+        carry, steps[t] = out[:moves], out[moves:]
     rows = [[b.emit("reshape", y, shape=(1, *b.nodes[y].shape)) for y in step] for step in steps]
     return [*carry, *(b.emit("concatenate", *ys, axis=0) for ys in zip(*rows, strict=True))]
 
