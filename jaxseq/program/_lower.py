@@ -151,6 +151,11 @@ def _exp2(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     return low.b.emit("pow", low.b.constant(2.0), inputs[0])
 
 
+def _log_of_base(base: float) -> Rule:
+    """Return the rule of a logarithm, which newer versions of JAX have as a primitive of its own."""
+    return lambda low, eqn, inputs: low.b.emit("div", low.b.emit("log", inputs[0]), low.b.constant(np.log(base)))
+
+
 def _clamp(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     least, n, most = inputs
     return low.b.emit("min", low.b.emit("max", n, least), most)
@@ -329,13 +334,17 @@ def _scan(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
     p, b = eqn.params, low.b
     if p["length"] > UNROLLED:
         raise low.unsupported(f"a scan of more than {UNROLLED} steps")
-    fixed, end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    inner, rank = p["jaxpr"].jaxpr, lambda v: len(_aval(v).shape)
+    # what has an axis less inside than outside runs over the steps; the params that count them differ between versions
+    moves = sum(rank(v) == rank(w) for v, w in zip(eqn.outvars, inner.outvars, strict=True))
+    end = sum(rank(v) == rank(w) for v, w in zip(eqn.invars, inner.invars, strict=True))
+    fixed = end - moves
     consts, carry, xs = inputs[:fixed], inputs[fixed:end], inputs[end:]
     steps: list[list[int]] = [[] for _ in range(p["length"])]
     for t in reversed(range(p["length"])) if p["reverse"] else range(p["length"]):
         now = [b.emit("reshape", cut(low, x, 0, t, t + 1), shape=b.nodes[x].shape[1:]) for x in xs]
         out = low.closed(p["jaxpr"], [*consts, *carry, *now])
-        carry, steps[t] = out[: p["num_carry"]], out[p["num_carry"] :]
+        carry, steps[t] = out[:moves], out[moves:]
     rows = [[b.emit("reshape", y, shape=(1, *b.nodes[y].shape)) for y in step] for step in steps]
     return [*carry, *(b.emit("concatenate", *ys, axis=0) for ys in zip(*rows, strict=True))]
 
@@ -355,7 +364,8 @@ def _cond(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
 
 RULES: dict[str, Rule] = {
     "jit": _jit, "pjit": _jit, "div": _div, "convert_element_type": _converted, "not": _not, "and": _not, "or": _not,
-    "xor": _not, "integer_pow": _integer_pow, "square": _square, "exp2": _exp2, "clamp": _clamp,
+    "xor": _not, "integer_pow": _integer_pow, "square": _square, "exp2": _exp2,
+    "log2": _log_of_base(2.0), "log10": _log_of_base(10.0), "clamp": _clamp,
     "select_n": _select_n, "round": _round, "stop_gradient": _same, "copy": _same, "copy_p": _same,
     "optimization_barrier": _same, "reduce_precision": _same, "pvary": _same, "reshape": _reshape,
     "squeeze": _reshape, "expand_dims": _reshape, "transpose": _transpose, "broadcast_in_dim": _broadcast,
