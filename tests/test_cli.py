@@ -289,7 +289,15 @@ def test_a_help_names_the_values_of_an_option_in_a_word(capsys):
         and "None}" not in shown
     )
     assert re.search(r"--data STR \.\.\.\s", helped(capsys, "train")) and "--columns STR STR" in helped(capsys, "train")
+    assert re.search(r"--data STR \.\.\.\s", helped(capsys, "score"))
     assert readable("{None}|{a,b}") == "{a,b}" and readable("INT|{[STR [STR ...]]}") == "INT|{[STR [STR ...]]}"
+
+
+@pytest.mark.parametrize(("command", "other"), [("train", "tutorial-gru"), ("forecast", "tutorial-plain")])
+def test_a_preset_of_another_command_is_unknown(capsys, command, other):
+    assert cli.main([command, "--preset", other]) == cli.FAILED
+    error = capsys.readouterr().err
+    assert f"unknown preset '{other}'" in error and other not in error.partition("known: ")[2]
 
 
 def test_every_command_is_a_function_of_a_module_with_its_help():

@@ -294,11 +294,14 @@ def test_several_corpora_in_their_order(folder) -> None:
         ("a.de", r"a\.de, line 1: .*got 1 column"),
         ("a.de,x.en", r"there is no file x\.en"),
         ("a.de,", r"expected two files with a comma between them"),
+        ("a.de,folder.en", r"folder\.en is a folder; expected a text file, one sentence a line"),
+        ("c", r"there is no file 'c', and no data set of that name"),  # of c.jsonl alone nothing is made
         (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to see its pairs more often"),
         (("-", "-"), r"standard input is given twice"),
     ],
 )
 def test_words_that_mean_nothing(folder, words, message: str) -> None:
+    (folder / "folder.en").mkdir()
     with pytest.raises(InputError, match=message):
         everything(words)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, strategies as st
@@ -11,6 +12,7 @@ from jaxseq.apps.reading import INVISIBLE
 from jaxseq.apps.text import plain, saved, tutorial
 from jaxseq.apps.text.casing import Casing
 from jaxseq.apps.text.normalising import fold, foldings
+from jaxseq.apps.text.scripts import combining
 from jaxseq.apps.text.subwords import Subwords, _processor, trained
 from jaxseq.apps.text.tokenisers import (
     JOINED,
@@ -117,6 +119,13 @@ def test_whatever_a_model_writes_no_mark_is_shown(tokens):
 )
 def test_folding(language, before, after):
     assert fold(before, language) == after
+
+
+def test_marks_that_combine_are_those_of_unicode():
+    marks = re.compile(f"[{combining()}]")
+    for n in range(0x300, 0x1800):
+        wanted = unicodedata.category(chr(n)).startswith("M")
+        assert bool(marks.fullmatch(chr(n))) == wanted, hex(n)
 
 
 def test_a_plain_programs_folding_is_ours_for_usual_text():

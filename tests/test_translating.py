@@ -536,6 +536,7 @@ def test_two_parallel_files_are_measured_and_scored_as_one_table(run, capsys, tm
 
     monkeypatch.setattr(measuring, "measure", measure)
     written(capsys, "evaluate", run, "--data", *both, status=cli.FAILED)
+    assert "--data needs a file of pairs" in written(capsys, "score", run, "--data", status=cli.FAILED).err
     assert heard[0][0] == " ".join(both)
     assert [(a.written, b.written) for a, b in heard[0][1]] == PAIRS
 
@@ -549,6 +550,11 @@ def test_pairs_of_dev_and_test_files_are_named_by_these(ours, tmp_path):
         config = dataclasses.replace(ours.config, **{name: names[name] for name in given})
         said, pairs = pairs_for(ours._replace(config=config))
         assert said == str(tmp_path / where) and pairs[0][1].written == f"i see {given[-1]} ."
+
+
+def test_the_kind_of_gpu_is_asked_for(run, capsys, tmp_path):
+    args = ["export", run, "-o", tmp_path / "model", "--platforms", "gpu"]
+    assert "--platforms gpu: name the kind, cuda for NVIDIA" in written(capsys, *args, status=cli.FAILED).err
 
 
 def test_runs_with_other_pairs_are_not_compared(run, ours, second, capsys, tmp_path, monkeypatch):

@@ -34,9 +34,9 @@ def readable(metavar: str) -> str:
     """Return how a help writes a value: None goes without saying, several of a kind are one and dots.
 
     Example:
-      >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}"), readable("STR STR")
-      ('PATH', 'PATH ...', 'STR ...', 'STR STR')
+      >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}")
+      ('PATH', 'PATH ...', 'STR ...')
     """
-    metavar = metavar.removeprefix("{None}|")
+    metavar = re.sub(r"^\{None\}\|\{(\[.*\])\}$", r"\1", metavar).removeprefix("{None}|")
     several = re.fullmatch(r"(?:(.+)\|\{)?\[(?P<one>\S+) \[(?P=one) \.\.\.\]\](?(1)\})", metavar)
     return f"{several['one']} ..." if several and several[1] in (None, several["one"]) else metavar

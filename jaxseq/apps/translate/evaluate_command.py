@@ -21,7 +21,7 @@ TITLES = {"bleu": "BLEU", "bleu_cased": "BLEU, cased", "chrf": "chrF", "ter": "T
 def evaluate(
     run: Positional[Path],
     others: Positional[tuple[Path, ...]] = (),
-    data: tuple[str, ...] = (),
+    data: tuple[str, ...] | None = None,
     scoring: OmitArgPrefixes[Scoring] = USUAL,
     examples: int = 10,
     cell: str | None = None,
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _compared(
-    names: Sequence[str], translators: Sequence[Translator], data: Sequence[str], examples: int, scoring: Scoring
+    names: Sequence[str], translators: Sequence[Translator], data: Sequence[str] | None, examples: int, scoring: Scoring
 ) -> Shown:
     """Return the scores of several runs, and how each differs from the first."""
     if twice := [name for name in names if names.count(name) > 1]:

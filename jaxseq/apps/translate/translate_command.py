@@ -96,7 +96,7 @@ def translate(
 
 def score(
     run: Positional[Path],
-    data: tuple[str, ...] = (),
+    data: tuple[str, ...] | None = None,
     ensemble: tuple[Path, ...] = (),
     cell: str | None = None,
     json: bool = False,
