@@ -57,7 +57,7 @@ collect_ignore_glob = [] if HAS_TORCH else ["torch_parity/*"]
 # that are named on the command line are all run, and JAXSEQ_ALL_TESTS=1 runs all.
 USUALLY = 3
 EVERY_NTH = {
-    "test_laws_of_the_family": 4,
+    "test_laws_of_the_family": 8,
     "test_linear_is_true": 6,
     "test_padding_changes_nothing": 4,
     "test_deferred_equals_scan_at_small_and_large_batches": 3,
