@@ -264,13 +264,14 @@ class _Table:
             for a, to in enumerate(next_):
                 np.add.at(counts, (here, np.full_like(here, a), to), 1)
             usual = counts.argmax(-1)
-            if fresh := self._unseen(here, next_, usual):
+            fresh, full = self._unseen(here, next_, usual), len(np.unique(here)) > most
+            if fresh and not full:
                 self.read_more(fresh)
                 continue
             odd = counts.sum(-1) - counts.max(-1)
             share = odd / np.maximum(counts.sum(-1), 1)
             disagree = share > tolerance
-            if not disagree.any() or len(np.unique(here)) > most:
+            if full or not disagree.any():
                 break
             kind, a = (int(n) for n in np.unravel_index(np.where(disagree, odd, -1).argmax(), odd.shape))
             others = counts[kind, a].copy()
@@ -279,11 +280,12 @@ class _Table:
             tells = np.flatnonzero(kinds[usual[kind, a]] != kinds[second])
             self.suffixes.append(min(((a, *self.suffixes[e]) for e in tells), key=len))
         states = np.unique(here)
+        usual = np.where(np.isin(usual, states), usual, here[0])  # where `most` left classes that were not looked at
         place = np.zeros(len(kinds), int)
         place[states] = np.arange(len(states))
         accepting = kinds[states][:, self.suffixes.index(())]
         raw = Automaton(place[usual[states]], accepting, int(place[here[0]]), symbols)
-        return raw.minimal(), not disagree.any(), float(odd.sum() / counts.sum())
+        return raw.minimal(), not (fresh or disagree.any()), float(odd.sum() / counts.sum())
 
     def _unseen(self, here: np.ndarray, next_: list[np.ndarray], usual: np.ndarray) -> list[Word]:
         """Return a word for each class in which most states of another end, and of which no state was looked at."""

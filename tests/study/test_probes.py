@@ -119,6 +119,16 @@ def test_the_logistic_probe_is_at_the_minimum_that_scipy_finds() -> None:
     np.testing.assert_allclose(W, best.x.reshape(H + 1, 3)[:-1], atol=2e-3)
 
 
+def test_what_is_held_out_is_not_fitted() -> None:
+    """With as many units as sequences noise is learnt by heart where it was seen, and not where it was not."""
+    rng = np.random.default_rng(5)
+    xs, labels = jnp.asarray(rng.normal(size=(1, 16, 8))), jnp.asarray(rng.normal(size=(1, 16)))
+    params = rnn.init(jax.random.key(0), 8, 16, dtype=jnp.float64)
+    options = {"untrained": 1, "shuffles": 1, "penalty": 1e-8, "held_out": 0.5}
+    found = jax.jit(lambda: probe(rnn, params, xs, labels=labels, **options))()
+    assert found.scores.fitted > 0.99 and found.scores.held_out < 0
+
+
 def test_an_untrained_network_is_made_like_the_trained_one() -> None:
     cell = stack(rnn, gru)
     params = cell.init(jax.random.key(0), 3, (4, 2), dtype=jnp.float64)
