@@ -17,7 +17,7 @@ def symbol(name: str, style: Style, *more: str) -> str:
 
     Example:
       >>> symbol("0.b_hn", TEX, "t"), symbol("U", TEXT, "f")
-      ('b_{0,\\\\mathrm{hn},t}', 'U_f')
+      ('b_{0,\\mathrm{hn},t}', 'U_f')
     """
     *layers, word = name.split(".")
     base, *marks = word.split("_")
