@@ -271,10 +271,14 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def _image(values: np.ndarray, ax: Axes | None, *, label: str, **options: Any) -> Axes:
+    from matplotlib.ticker import MaxNLocator
+
     from jaxseq import plots
 
     ax = _axes(ax, (max(4.0, min(0.12 * values.shape[1] + 2, 9)), max(2.4, min(0.12 * values.shape[0] + 1, 7))))
     image = ax.imshow(values, aspect="auto", interpolation="nearest", **options)
+    for axis in (ax.xaxis, ax.yaxis):  # steps and units are whole numbers
+        axis.set_major_locator(MaxNLocator(integer=True))
     scale = ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
     plots.dress_texts([scale.ax.set_ylabel(label)])
     return ax
