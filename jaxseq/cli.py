@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
-    """Return every command by name; a preset decides the defaults that its options have and its help shows."""
+def commands(preset: str = "default", asked: str = "") -> dict[str, Callable[..., None]]:
+    """Return every command by name; a preset, of the command `asked`, decides the defaults of its options and help."""
     # here, since they need the extra `apps`
     from jaxseq.apps import commands as small
     from jaxseq.apps.bench import bench
@@ -54,7 +54,8 @@ def commands(preset: str = "default") -> dict[str, Callable[..., None]]:
     from jaxseq.apps.study import command as studying
     from jaxseq.apps.translate import command as translation, evaluate_command as measuring, translate_command as using
 
-    choose("preset", preset, dict.fromkeys([*translation.PRESETS, *forecasting.PRESETS]))
+    presets = {"train": [*translation.PRESETS], "forecast": [*forecasting.PRESETS]}
+    choose("preset", preset, dict.fromkeys(presets.get(asked, [*presets["train"], *presets["forecast"]])))
     return {
         "train": _with_preset(translation.train, translation.PRESETS, preset),
         "translate": using.translate,
@@ -81,11 +82,12 @@ def _run(args: list[str]) -> None:
     from tyro.extras import subcommand_cli_from_dict
 
     from jaxseq.apps.compilation import keep_compiled
+    from jaxseq.apps.options import registry
 
-    table = commands(_preset(args))
+    table = commands(_preset(args), *args[:1])
     if args and not args[0].startswith("-"):
         choose("command", args[0], table)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), registry():
         warnings.showwarning = _warn
         keep_compiled()
         subcommand_cli_from_dict(table, prog="jaxseq", description=ABOUT, args=args or ["--help"])

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import shutil
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 from jaxseq import order
 from jaxseq.apps.buckets import bounds, groups
 from jaxseq.apps.ragged import Ragged
-from jaxseq.apps.text import PAD
-from jaxseq.apps.translate import data, store, train
+from jaxseq.apps.text import PAD, subwords
+from jaxseq.apps.translate import data, starting, store, train
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.training_batches import batches
 from jaxseq.errors import InputError
@@ -188,6 +189,63 @@ def test_training_from_disk_is_training_from_memory(config, tmp_path) -> None:
     config = stored(config, tmp_path)
     trained = train.train(config, tmp_path / "disk")
     assert [r.loss for r in trained.reports] == losses and len(losses) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"subwords": 60},
+        {"subwords": 60, "target_tokens": "subwords"},
+        {"subwords": 60, "shared": True},
+        {"source_tokens": "words", "shared": True, "min_count": 2},
+    ],
+    ids=["both", "target", "shared", "words"],
+)
+def test_subwords_and_a_shared_vocabulary_on_disk_are_those_in_memory(config, settings, tmp_path) -> None:
+    """Pieces, vocabularies and numbers; also of dev pairs, whose words count for --max-tokens, not their pieces."""
+    (tmp_path / "dev.tsv").write_text("I sees dogs\t我看狗。\n", encoding="utf-8")
+    config = dataclasses.replace(config, dev=str(tmp_path / "dev.tsv"), max_tokens=12, **settings)
+    memory = data.prepare(config)
+    for disk in (store.prepare(stored(config, tmp_path)), store.prepare(stored(config, tmp_path))):
+        assert disk.source.same(memory.source) and disk.target.same(memory.target)
+        for a, b in zip(memory.numbers(), disk.numbers(), strict=True):
+            np.testing.assert_array_equal(a.tokens, b.tokens)
+            np.testing.assert_array_equal(a.starts, b.starts)
+        assert disk.validation == memory.validation and len(disk.validation) == 1
+    assert (memory.source.vocabulary.tokens == memory.target.vocabulary.tokens) == bool(settings.get("shared"))
+
+
+def test_pieces_are_learnt_from_evenly_spaced_pairs_of_many(config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(subwords, "MOST_SENTENCES", 10)
+    config = dataclasses.replace(config, subwords=60, validation=0.0, shared=True)
+    memory, disk = data.prepare(config), store.prepare(stored(config, tmp_path))
+    texts = [side.tokeniser.normal(pair[n].written) for n, side in enumerate((memory.source, memory.target))
+             for pair in memory.train]  # fmt: skip
+    few = texts[:: math.ceil(len(texts) / 10)]
+    assert len(few) <= 10
+    assert disk.source.tokeniser.model == memory.source.tokeniser.model == subwords.trained(60, few, len(few))
+
+
+@pytest.mark.parametrize("settings", [{"subwords": 60, "shared": True}, {}], ids=["subwords", "words"])
+def test_a_run_is_fine_tuned_on_pairs_on_disk(config, settings, tmp_path) -> None:
+    """With the numbers of its vocabularies, as from memory; the folder is then of no use to other runs."""
+    config = dataclasses.replace(config, validation=0.0, **settings)
+    base = data.prepare(config)
+    given = base.source, base.target
+    (tmp_path / "more.tsv").write_text("I sees cats\t我看猫。\nyou hear\t你听。\n", encoding="utf-8")
+    tuned = dataclasses.replace(config, data=str(tmp_path / "more.tsv"), init_from="base")
+    memory, disk = data.prepare(tuned, given), store.prepare(stored(tuned, tmp_path), given)
+    assert disk.source.same(given[0]) and disk.target.same(given[1])
+    assert given[0].unknown(memory.train[0][0])
+    for a, b in zip(memory.numbers(), disk.numbers(), strict=True):
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+    said = starting.unknown_share(*memory.numbers())
+    assert said == starting.unknown_share(*disk.numbers()) and "of the source tokens" in said
+    again = dataclasses.replace(stored(tuned, tmp_path), init_from="")
+    with pytest.raises(InputError, match=r"has the vocabularies of a run that --init-from named; give --prepared"):
+        store.prepare(again)
+    with pytest.raises(InputError, match=r"has other vocabularies than the run; give --prepared another folder"):
+        store.prepare(stored(tuned, tmp_path), (given[1], given[0]))
 
 
 def test_dev_files_leaks_and_weights_on_disk(config, tmp_path) -> None:

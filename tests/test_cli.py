@@ -19,6 +19,7 @@ import pytest
 from jaxseq import __version__, checkpoint, cli
 from jaxseq.apps import compilation, run_folder
 from jaxseq.apps.forecast.tutorial.config import TutorialConfig
+from jaxseq.apps.options import readable
 
 SUBJECTS = {"我": "I", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
 VERBS = {"看": "see", "听": "hear", "喜欢": "like", "找": "look for"}
@@ -277,6 +278,26 @@ def test_version_help_and_doctor(folder, capsys):
         undescribed = re.findall(r"(--[\w-]+) [A-Z]+\s+\(default", shown)
         assert not undescribed
     assert json.loads(jaxseq("doctor", "--json", cwd=folder).stdout)["jaxseq"] == __version__
+
+
+def test_a_help_names_the_values_of_an_option_in_a_word(capsys):
+    """Where tyro writes {None}|PATH and [STR [STR ...]]."""
+    shown = helped(capsys, "translate")
+    assert re.search(r"--file PATH\s", shown) and re.search(r"--ensemble PATH \.\.\.\s", shown)
+    assert (
+        re.search(r"jaxseq translate \[-h\] \[TRANSLATE OPTIONS\] PATH \[STR \.\.\.\]\s", shown)
+        and "None}" not in shown
+    )
+    assert re.search(r"--data STR \.\.\.\s", helped(capsys, "train")) and "--columns STR STR" in helped(capsys, "train")
+    assert re.search(r"--data STR \.\.\.\s", helped(capsys, "score"))
+    assert readable("{None}|{a,b}") == "{a,b}" and readable("INT|{[STR [STR ...]]}") == "INT|{[STR [STR ...]]}"
+
+
+@pytest.mark.parametrize(("command", "other"), [("train", "tutorial-gru"), ("forecast", "tutorial-plain")])
+def test_a_preset_of_another_command_is_unknown(capsys, command, other):
+    assert cli.main([command, "--preset", other]) == cli.FAILED
+    error = capsys.readouterr().err
+    assert f"unknown preset '{other}'" in error and other not in error.partition("known: ")[2]
 
 
 def test_every_command_is_a_function_of_a_module_with_its_help():

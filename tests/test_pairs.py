@@ -183,6 +183,8 @@ def commas(rows) -> str:
         ("a.tsv", "id\tleft\ten\n1\tHallo.\tHello.\n2\tWer?\tWho?\n", {"source_column": "left"}),
         ("a.tsv", "id\tleft\ten\n1\tHallo.\tHello.\n2\tWer?\tWho?\n", {"source_column": "2"}),
         ("a.csv", "Hallo.,Hello.\nWer?,Who?\n", {}),
+        ("a.csv", "de,en,a;b\nHallo.,Hello.,x\nWer?,Who?,y\n", {}),
+        ("a.tsv", "Hallo.\tHello.\t\nWer?\tWho?\t\n", {}),
         ("a.csv", 'de;en\n"Hallo.";Hello.\n\nWer?;Who?\n', {}),
         ("a.jsonl", '{"de": "Hallo.", "en": "Hello."}\n\n{"en": "Who?", "de": "Wer?"}\n', {}),
         ("a.jsonl.gz", '{"id": 1, "translation": {"de": "Hallo.", "en": "Hello."}}\n'
@@ -225,11 +227,15 @@ def test_a_cell_of_several_lines_is_one_sentence_and_lines_are_counted(tmp_path)
         ("a.jsonl", '{"de": "a", "translation": {"fr": "b"}}', {},
          r"line 1: expected text under 'en'; got no such key\. Keys here: de, translation, translation\.fr"),
         ("a.jsonl", '{"de": "a", "en": 7}', {}, r"expected text under 'en'; got 7"),
+        ("a.jsonl", '{"de": "a", "en": " "}', {}, r"expected text under 'en'; got ' '"),
         ("a.csv", 'de,en\na,"b\n', {}, r"a\.csv, line 2: expected comma-separated values; got unexpected end"),
         ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give both files of parallel ones:"),
         ("a.tsv", "x\ty\n", {"source": "fr"}, r"line 1: expected a header line that names fr and en, or --columns"),
         ("a.tsv", "x\ty\n", {"source_column": "left"}, r"expected a column 'left'; got the columns x, y, 2 in all"),
         ("a.tsv", "x\ty\n", {"source_column": "3", "target_column": "1"}, r"expected a column '3'"),
+        ("a.tsv", "x\ty\n", {"source_column": "0", "target_column": "1"}, r"expected a column '0'"),
+        ("a.tsv", "x\ty\nu\tv\nw\n", {"source_column": "left"}, r"a column 'left'; got the columns x, y, 2 in all"),
+        ("a.tsv", "x\ty\nw\na\tb\tc\td\nz\n", {}, r"line 2: .*Lines like it: 2\."),  # not the one with too many
         ("a.tsv", "x\ty\n", {"source_column": "1", "target_column": "1"}, r"are the same column"),
         ("a.tsv", "1\tx\t2\ty\n", {}, r"got 4 columns\. To use such a table, choose the columns by name or number"),
     ],
@@ -245,6 +251,11 @@ def test_a_stray_tab_is_reported_and_not_taken_for_attribution(tmp_path) -> None
     assert pairs == WANT
     (note,) = notes
     assert "a.tsv: 2 lines with a column too many, left out" in note and "the first: 2 (Guten<TAB>Tag." in note
+
+
+def test_a_third_column_of_one_line_is_a_stray_tab(tmp_path) -> None:
+    pairs, (note,) = pairs_of(tmp_path, "a.tsv", "Hallo.\tHello.\nGuten\tTag.\tGood day.\nWer?\tWho?\n")
+    assert pairs == WANT and "1 line with a column too many" in note
 
 
 def test_a_third_column_of_all_lines_is_reported_once(tmp_path) -> None:
@@ -283,6 +294,10 @@ def test_parallel_files_however_they_are_named(folder, words) -> None:
     assert everything(words) == [WANT]
 
 
+def test_the_case_of_a_language_does_not_matter(folder) -> None:
+    assert origins(("a.en", "a.de"), "DE", "En") == origins("a", "de", "en")
+
+
 def test_several_corpora_in_their_order(folder) -> None:
     assert everything(("b.tsv", "a.de", "a.en", "c.jsonl")) == [[("Ja.", "Yes.")], WANT, [("Nein.", "No.")]]
 
@@ -294,11 +309,14 @@ def test_several_corpora_in_their_order(folder) -> None:
         ("a.de", r"a\.de, line 1: .*got 1 column"),
         ("a.de,x.en", r"there is no file x\.en"),
         ("a.de,", r"expected two files with a comma between them"),
+        ("a.de,folder.en", r"folder\.en is a folder; expected a text file, one sentence a line"),
+        ("c", r"there is no file 'c', and no data set of that name"),  # of c.jsonl alone nothing is made
         (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to see its pairs more often"),
         (("-", "-"), r"standard input is given twice"),
     ],
 )
 def test_words_that_mean_nothing(folder, words, message: str) -> None:
+    (folder / "folder.en").mkdir()
     with pytest.raises(InputError, match=message):
         everything(words)
 
@@ -317,11 +335,11 @@ def test_unequal_lengths_are_named_before_anything_is_read(folder) -> None:
 
 
 def test_lines_that_are_empty_on_one_side_are_left_out_and_counted(folder) -> None:
-    (folder / "a.de").write_text("Hallo.\n\n\nWer?\n")
-    (folder / "a.en").write_text("Hello.\n\nNobody.\nWho?\n")
+    (folder / "a.de").write_text("Hallo.\n\n\nWer?\n\n")
+    (folder / "a.en").write_text("Hello.\n\nNobody.\nWho?\nNo one.\n")
     reader = Reader(*origins("a", "de", "en"), GERMAN)
     assert [tuple(pair) for pair in reader] == [("Hallo.", "Hello.", 1), ("Wer?", "Who?", 4)]
-    assert reader.notes == ["a.de and a.en: 1 line empty on one side, left out; the first: 3"]
+    assert reader.notes == ["a.de and a.en: 2 lines empty on one side, left out; the first: 3"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
 from jaxseq.apps.translate import command, train as translate
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.devices import ONE, Devices
-from jaxseq.train import TrainState, chunk, optimizer
+from jaxseq.train import Listener, TrainState, chunk, optimizer
 
 V, N, B, K = 12, 20, 8, 3
 WORDS = "i you we they see hear seek find a the dog fish book tree now here".split()
@@ -211,7 +211,19 @@ def test_what_cannot_be_is_refused_before_anything_is_written(alone, tmp_path):
     four = ProcessGroup(Devices(jax.devices()[:4]))
     with pytest.raises(InputError, match="--batch 3 is less than the number of devices, 4"):
         translate.train(dataclasses.replace(config, batch=3), tmp_path / "run", group=four)
+    with pytest.raises(InputError, match="--batch-tokens 3 is less than the number of devices, 4; raise it"):
+        translate.train(dataclasses.replace(config, batch_tokens=3), tmp_path / "run", group=four)
     assert not (tmp_path / "run").exists()
+
+
+def test_batches_by_tokens_need_no_row_of_batch_for_each_device(tmp_path):
+    """--batch then says how many pairs are validated at once, which may be fewer than the devices."""
+    four = ProcessGroup(Devices(jax.devices()[:4]))
+    config = dataclasses.replace(pairs(tmp_path), batch=2, batch_tokens=72, cell="rnn", hidden=3, embedding=3)
+    plan = translate._begun(config, tmp_path / "run", False, Listener(), four)
+    assert plan.batches.rows == [72 // 9]
+    squares = four.devices.jit(lambda rows: four.devices.rows(rows) ** 2)(np.array([3, 5], np.int32))
+    assert squares.tolist() == [9, 25]  # two rows on four devices
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_subwords_are_learnt_from_the_training_part_and_kept_in_the_run(config, 
         texts = [side.tokeniser.normal(pair[n].written) for pair in trained.corpus.train]
         other = [target.tokeniser.normal(pair[1].written) for pair in trained.corpus.train] if settings.shared else []
         if not settings.shared or n == 0:
-            assert side.tokeniser.model == subwords.trained(60, texts + other)
+            assert side.tokeniser.model == subwords.trained(60, texts + other, len(texts + other))
         assert all(side.join(pair[n].tokens) for pair in (*trained.corpus.train, *trained.corpus.validation))
         assert not any(side.unknown(pair[n]) for pair in trained.corpus.train)
     for module in (subwords, preparation):

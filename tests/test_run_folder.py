@@ -71,14 +71,20 @@ def test_an_empty_folder_will_do(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda about: about | {"kind": "sewing"}, "is a sewing run, expected a cooking run"),
+        (
+            lambda about: about | {"kind": "sewing"},
+            "is a sewing run, expected a cooking run; give the folder of another run",
+        ),
         (lambda about: about | {"config": {"sise": 4}}, r"unknown setting 'sise': did you mean 'size'\? restore"),
         (
             lambda about: about | {"jaxseq": "99.0", "config": {"size": 4, "shape": 1}},
             f"unknown setting 'shape': jaxseq 99.0 wrote it, this is {__version__}: pip install -U jaxseq",
         ),
         (lambda about: about | {"jaxseq": "0.0.1", "config": {"shape": 1}}, "unknown setting 'shape': restore the"),
-        (lambda about: {"kind": "cooking"}, "is damaged"),
+        (
+            lambda about: {"kind": "cooking"},
+            r"config\.json has no 'jaxseq': it is of another program, or damaged; give a",
+        ),
         (lambda about: [], "is damaged"),
         (lambda about: about | {"config": None}, "is damaged"),
         (lambda about: about | {"jaxseq": 1}, "is damaged"),

@@ -17,14 +17,18 @@ import pytest
 
 import jaxseq.study
 from jaxseq import study, trace
-from jaxseq.cells import CELLS
+from jaxseq.attention import additive, reading, with_attention
+from jaxseq.cells import CELLS, stack
 from jaxseq.errors import InputError
-from jaxseq.interventions import clamp, intervene
+from jaxseq.interventions import clamp, hold_at, intervene
+from jaxseq.program import program
 from jaxseq.seq2seq import Affine
 from jaxseq.study import report, thin
-from jaxseq.study.collect import LIVE, collect
+from jaxseq.study.collect import collect
 from jaxseq.study.colours import colour_maps
+from jaxseq.study.live import live
 from jaxseq.study.part import Part
+from jaxseq.trees import at, named_leaves
 
 pytestmark = pytest.mark.xdist_group("study page")  # the page is made once
 
@@ -82,8 +86,8 @@ def page(data, tmp_path_factory):
 
 
 def node(script, given):
-    """Run JavaScript with cell.js loaded and `given` as its data; return what it prints."""
-    program = f"const {{ runCell, readOut, lossOf }} = require({json.dumps(str(PAGE / 'cell.js'))});"
+    """Run JavaScript with program.js loaded and `given` as its data; return what it prints."""
+    program = f"const {{ readied, runProgram, readOut, lossOf }} = require({json.dumps(str(PAGE / 'program.js'))});"
     program += 'const given = JSON.parse(require("fs").readFileSync(0, "utf8"));' + script
     done = subprocess.run(["node", "-e", program], input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -113,22 +117,32 @@ CLAMPS = {
 
 @needs_node
 @pytest.mark.parametrize("name", CLAMPS)
-def test_cells_in_javascript_equal_jax(name):
+def test_runs_in_javascript_equal_jax(name):
     """In float64: gates, state, predictions and losses, from a carry that is not zero, held and not."""
     one = part(name, T=6, B=1, H=5, dtype=jnp.float64)
     params, start = one.params, jax.tree.map(lambda a: a + 0.3, one.cell.initial_carry(one.params, (1,)))
-    model = {"cell": name, "H": 5, "U": np.ravel(params.U).tolist()}
-    model |= {extra: np.ravel(getattr(params, extra)).tolist() for extra in ("U_n", "b_hn") if hasattr(params, extra)}
+    found = program(one.cell, params, at(start, 0), one.xs[0, 0])
+    flat = lambda tree: [np.ravel(leaf).tolist() for leaf in jax.tree.leaves(tree)]  # noqa: E731
+    gates = found.gates
+
+    def hold(clamps):
+        made = {}
+        for c in clamps:
+            value = {"of": gates["f"]} if c["value"] == "1-f" else c["value"]
+            made.setdefault(gates[c["gate"]], []).append({"unit": c["unit"], "value": value})
+        return made
+
     given = {
-        "model": model, "wx": np.asarray(one.cell.input_terms(params, one.xs))[:, 0].tolist(), "held": CLAMPS[name],
-        "start": {leaf: np.asarray(a)[0].tolist() for leaf, a in start._asdict().items()},
+        "program": found.to_json(), "weights": [*flat(params), *[None] * (len(found.inputs) - len(flat(params)))],
+        "x": [flat(x) for x in one.xs[:, 0]], "held": [hold(clamps) for clamps in CLAMPS[name]], "start": flat(start),
         "W": np.ravel(one.head[0]).tolist(), "b": one.head[1].tolist(), "targets": one.targets[:, 0].tolist(),
     }  # fmt: skip
     runs = node(
         """const list = (o) => Object.fromEntries(Object.entries(o).map(([n, a]) => [n, Array.from(a)]));
-        console.log(JSON.stringify(given.held.map((clamps) => {
-          const run = runCell(given.model, given.wx, given.start, clamps);
-          const said = readOut(run.carry.h, given.model.H, given.W, given.b);
+        const ready = readied(given.program, given.weights);
+        console.log(JSON.stringify(given.held.map((held) => {
+          const run = runProgram(ready, given.x, given.start, held);
+          const said = readOut(run.out[""], 5, given.W, given.b);
           return { gates: list(run.gates), carry: list(run.carry), said: said.map((y) => Array.from(y)),
             losses: said.map((y, t) => lossOf(y, given.targets[t], true)) }; })));""",
         given,
@@ -143,6 +157,88 @@ def test_cells_in_javascript_equal_jax(name):
         np.testing.assert_allclose(one.predict(seen.outs)[:, 0], found["said"], atol=1e-9)
         losses = one._replace(scored=None).losses(seen.outs)[:, 0]
         np.testing.assert_allclose(losses, found["losses"], atol=1e-9)
+
+
+def shown(one):
+    """Of what a page holds of a part, what running it again needs; and its run."""
+    seen = jax.jit(lambda params, xs: trace(one.cell, params, xs)[1])(one.params, one.xs)
+    T, B = jax.tree.leaves(one.xs)[0].shape[:2]
+    gates, carries = named_leaves(seen.gates), named_leaves(seen.carries)
+    about = {"T": T, "B": B, "H": 3, "lengths": [T] * B, "gates": gates, "carries": carries, "order": [0, 1, 2]}
+    return {**about, "keep": None, **live(one, seen)}, seen
+
+
+def page_code(parts, script):
+    """Run the page's own JavaScript, without its drawing, on the data of some parts."""
+    names = ("program.js", "draw.js", "state.js", "equations.js")
+    code = "\n".join((PAGE / name).read_text(encoding="utf-8").replace('"use strict";', "") for name in names)
+    given = {"data": report.in_script({"parts": parts, "maps": {}}), "texts": "{}"}
+    stub = "const document = { getElementById: (id) => ({ textContent: given[id] }) };"
+    read = 'const given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
+    done = subprocess.run(
+        ["node", "-e", read + stub + code + script],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def normal(key, *shape):
+    return jax.random.normal(key, shape, jnp.float32)
+
+
+def reads(cell, T=4, B=2, H=3):
+    """A part whose cell reads a source of another length in each row; its input has 40 columns."""
+    key = jax.random.key(0)
+    params = cell.init(key, 40, H, value_size=2, units=4)
+    memory = cell.remember(params, normal(key, 5, B, 2), jnp.asarray(np.arange(5)[:, None] < [5, 3]))
+    cell = reading(cell, memory)
+    return Part("reads", cell, params, normal(key, T, B, 40))
+
+
+def sorted_cell():
+    def equations(params, carry, wx, uh):
+        carry, out, gates = CELLS["rnn"].equations(params, carry, wx, uh)
+        return carry, jnp.sort(out), gates
+
+    return CELLS["rnn"].replace(equations=equations, name="sorted")
+
+
+@needs_node
+def test_the_page_runs_stacks_attention_and_times_and_says_what_it_cannot():
+    """With a gate of one unit held, in the second row; a cell that sorts is shown without what-if."""
+    key = jax.random.key(1)
+    layers = stack(with_attention(CELLS["gru"], additive), CELLS["lstm"])
+    clockwork = CELLS["clockwork"].with_(periods=(1, 2, 4))
+    parts = [
+        reads(layers),
+        Part("times", clockwork, clockwork.init(key, 2, 3), clockwork.lift(normal(key, 4, 2, 2))),
+        Part("sorts", sorted_cell(), CELLS["rnn"].init(key, 2, 3), normal(key, 4, 2, 2)),
+    ]
+    gates = ["0.z", "n"]
+    made = [shown(one) for one in parts]
+    found = page_code(
+        [one for one, _ in made],
+        f"const gates = {json.dumps(gates)};"
+        """console.log(JSON.stringify(DATA.parts.slice(0, 2).map((p, k) => {
+          const clamps = [{ gate: gates[k], unit: 1, value: 0.25 }], list = (o) => Object.fromEntries(
+            Object.entries(o).map(([n, a]) => [n, Array.from(a)]));
+          return { plain: list(plainRun(p, 1).carry), held: list(rerun(p, 1, clamps).carry), can: heldGates(p) };
+        })));""",
+    )
+    for one, gate, got, (_, seen) in zip(parts, gates, found, made, strict=False):
+        assert gate in got["can"]
+        changed = intervene(one.cell, {gate: hold_at({1: 0.25})})
+        held = jax.jit(lambda params, xs, cell=changed: trace(cell, params, xs)[1])(one.params, one.xs)
+        for name, carries in (("plain", seen.carries), ("held", held.carries)):
+            for leaf, values in named_leaves(carries).items():
+                np.testing.assert_allclose(got[name][leaf], np.ravel(values[:, 1]), atol=1e-5, err_msg=f"{name} {leaf}")
+    last = made[2][0]
+    assert (last["live"], last["why"]) == (None, "program") and "the primitive 'sort'" in last["why_text"]
+    assert [kind for kind, *_ in made[0][0]["live"]["program"]["inputs"]].count("wx") == 1
 
 
 @needs_node
@@ -258,12 +354,13 @@ def test_weights_that_are_no_numbers_are_named():
 
 
 def test_any_cell_has_a_page_with_what_it_has():
-    """A cell whose equations the page does not know, with a mask, without a readout."""
+    """A cell with a mask, without a readout."""
     mask = jnp.ones((8, 2), bool).at[5:, 1].set(False)
     found = collect([part("janet", mask=mask)._replace(predict=None, head=None, targets=None)], title="janet")
     one = found["parts"][0]
     assert one["keep"]["gate"] == "f" and one["lengths"] == [8, 5]
-    assert [one[name] for name in ("live", "flow", "atlas", "attention", "replay")] == [None] * 5
+    assert [one[name] for name in ("flow", "atlas", "attention", "replay")] == [None] * 4
+    assert one["live"]["program"]["cell"] == "janet" and {line["name"] for line in one["lines"]} >= {"f", "g", "h'"}
     assert "half-life" in report.page(found)
 
 
@@ -371,7 +468,7 @@ def test_scrubber_keys_mouse_and_address(page, window):
     assert window.run(state)[1] != before
     assert "t=1" in window.run("return location.hash")
     window.point("#v-timelines canvas", 0.5, 0.5)
-    assert re.match(r"t \d “.*”   i\[\d\] = σ\(xW\+b \+ hU\) = σ\(", window.run(read))
+    assert re.match(r"t \d “.*”   i\[\d\] = σ\(", window.run(read))
     window.click("#v-timelines canvas")
     chosen = window.run(state)
     window.open(page, window.run("return location.hash.slice(1)"))
@@ -462,7 +559,7 @@ def test_the_equation_is_the_study_s_and_its_snippet_prints_the_number(page, win
         ]
         wanted = [term.value for term in trace.terms if not term.label.startswith("b")]
         found = window.run(
-            "const j = window.jaxseqStudy; return j.preActivation(j.part(), 1, arguments[0], 5, 4).terms.slice(0, 5)",
+            "const j = window.jaxseqStudy; return j.termsAt(j.part(), 1, arguments[0], 5, 4).slice(0, 5)",
             gate,
         )
         np.testing.assert_allclose([term["product"] for term in found], wanted[:5], atol=1e-6)
@@ -508,4 +605,3 @@ def test_every_text_is_there_in_both_languages():
         assert re.findall(r"\{\d\}", text) == sorted(re.findall(r"\{\d\}", texts["en"][name]))
         assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", texts["zh"][name])), name
     assert {f"thin.{name}" for name, _ in thin.THINNINGS} <= set(texts["en"])
-    assert set(LIVE) == set(CLAMPS)

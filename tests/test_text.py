@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxseq.apps import text
-from jaxseq.apps.pairs import passes_filter, split_rows
+from jaxseq.apps.pairs import passes_filter, split, split_rows
 from jaxseq.apps.text import EOS, NORMALISERS, PAD, SOS, SPECIALS, TOKENISERS, UNK, Vocabulary
 from jaxseq.errors import InputError
 
@@ -27,6 +27,7 @@ ROUGH = st.text(alphabet=" \tabYZ09éÉ.!?,;'’\"我是猫。！？，「」—
         ("我最帅！", "我最帅！"),  # full-width marks are other characters: they stay where they are
         ("我最帅!", "我最帅 !"),
         ("他有３只猫。", "他有３只猫。"),  # NFD, not NFKD
+        ("कि", "कि"),  # a mark that has a width of its own stays
         ("ﬁne", "ﬁne"),
     ],
 )
@@ -174,6 +175,7 @@ def test_encoding_and_decoding_are_inverse_on_known_tokens(sentence: list[str], 
         '["a", "b"]',
         json.dumps([*SPECIALS, 7]),
         json.dumps(["<sos>", "<pad>", *SPECIALS[2:]]),
+        json.dumps([*SPECIALS[:3], "a"]),
     ],
 )
 def test_a_damaged_vocabulary_is_named(damaged: str) -> None:
@@ -271,9 +273,23 @@ def test_a_chain_of_shared_sentences_goes_whole_to_one_side() -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "fraction"),
-    [([("a", "1")], 0.5), ([("a", "1"), ("b", "2")], 0.1), ([("a", str(n)) for n in range(50)], 0.1), ([], 0.1)],
-    ids=["one pair", "rounds to none", "one source", "none"],
+    [
+        ([("a", "1")], 0.5),
+        ([("a", "1"), ("b", "2")], 0.1),
+        ([("a", str(n)) for n in range(50)], 0.1),
+        ([], 0.1),
+        ([("a", "1"), ("b", "2")], 0.9),
+    ],
+    ids=["one pair", "rounds to none", "one source", "none", "rounds to all"],
 )
 def test_a_corpus_too_small_to_split_is_refused(pairs: list[tuple[str, str]], fraction: float) -> None:
     with pytest.raises(InputError, match=rf"too small to split: {len(pairs)} pairs.*--validation 0"):
         split_rows(pairs, fraction, 0)
+
+
+def test_small_groups_are_held_back_first_and_never_too_many(monkeypatch) -> None:
+    pairs = [*(("one", str(n)) for n in range(5)), *((f"s{n}", f"t{n}") for n in range(95))]
+    for seed in range(10):
+        assert min(split_rows(pairs, 0.1, seed)[1]) >= 5
+    monkeypatch.setattr(split, "HELD_MOST", 3)
+    assert len(split_rows(pairs, 0.1, 0)[1]) == 3

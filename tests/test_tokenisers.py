@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, strategies as st
@@ -11,7 +12,8 @@ from jaxseq.apps.reading import INVISIBLE
 from jaxseq.apps.text import plain, saved, tutorial
 from jaxseq.apps.text.casing import Casing
 from jaxseq.apps.text.normalising import fold, foldings
-from jaxseq.apps.text.subwords import Subwords, trained
+from jaxseq.apps.text.scripts import combining
+from jaxseq.apps.text.subwords import Subwords, _processor, trained
 from jaxseq.apps.text.tokenisers import (
     JOINED,
     SPACED,
@@ -106,6 +108,7 @@ def test_whatever_a_model_writes_no_mark_is_shown(tokens):
         ("zh", "真的?! 我很好.", "真的？！我很好。"),
         ("zh", "看 例.com, 3.5元", "看例.com, 3.5元"),
         ("zh", "嗯...", "嗯..."),
+        ("zh", "我很好 !", "我很好！"),
         ("en", "我最帅!", "我最帅!"),
         ("ja", "これ は ﾊﾟﾝ です!", "これはパンです!"),
         ("en", "  It’s  Ａ１ ﬁne ", "It's A1 fine"),
@@ -118,8 +121,15 @@ def test_folding(language, before, after):
     assert fold(before, language) == after
 
 
+def test_marks_that_combine_are_those_of_unicode():
+    marks = re.compile(f"[{combining()}]")
+    for n in range(0x300, 0x1800):
+        wanted = unicodedata.category(chr(n)).startswith("M")
+        assert bool(marks.fullmatch(chr(n))) == wanted, hex(n)
+
+
 def test_a_plain_programs_folding_is_ours_for_usual_text():
-    for sentence in ("我最帅!", "我用 iPhone, 很好.", "It’s fine"):
+    for sentence in ("我最帅!", "我用 iPhone, 很好.", "It’s fine", "嗯...", "看例.com"):
         assert substituted(sentence, foldings("zh")) == fold(sentence, "zh")
 
 
@@ -180,6 +190,21 @@ def pieces():
     return Subwords("en", size=120).learn(TEXT)
 
 
+def test_the_sign_of_a_words_beginning_is_another_character_in_text(pieces):
+    assert pieces.normal("a▁Book") == "a_book" == pieces.join(pieces.cut("a▁Book"))
+
+
+def test_the_rarest_of_very_many_characters_are_not_pieces():
+    """Of a thousand characters each is a piece, of more those that make up 99.95% of the text."""
+    for count in (1000, 1100):
+        characters = [chr(0x4E00 + n) for n in range(count)]
+        text = "".join(one * (1 if n < 5 else 9) for n, one in enumerate(characters))
+        lines = [text[n : n + 50] for n in range(0, len(text), 50)]
+        read = _processor(trained(2000, lines, len(lines)))
+        known = [read.piece_to_id(one) != read.unk_id() for one in characters]
+        assert all(known[5:]) and all(known[:5]) == (count == 1000)
+
+
 def test_the_same_text_gives_the_same_pieces(pieces):
     again = Subwords("en", size=120).learn(TEXT)
     assert again == pieces and len(pieces.model) > 500
@@ -198,7 +223,7 @@ def test_joining_subwords_is_the_inverse_of_cutting(pieces, sentence):
 
 def test_subwords_that_cannot_be_learnt_are_refused():
     with pytest.raises(InputError, match="--subwords 33 is too small for this text, which has 66 different"):
-        trained(33, ["".join(map(chr, range(0x4E00, 0x4E00 + 66)))])
+        trained(33, ["".join(map(chr, range(0x4E00, 0x4E00 + 66)))], 1)
     with pytest.raises(InputError, match="there is no text to learn"):
         Subwords("en").learn(["", " "])
     assert Subwords("en").cut("Two words") == ["two", "words"]  # counted before anything is learnt
@@ -226,6 +251,7 @@ def test_capitals_are_those_that_are_most_frequent_inside_sentences():
     casing = Casing.learn([*WRITTEN, "a Big apple", "a Big one", "a Big Big"])
     assert casing.words["big"] == "Big" and "apple" not in casing.words and "today" not in casing.words
     assert casing.begins
+    assert not Casing.learn([]).begins and not Casing.learn(["One.", "two."]).begins  # most, not as many
     assert Casing.learn(["all is small here", "and here"]).restored("nothing. changes") == "nothing. changes"
     assert Casing({}, True).restored("ßaß. éa") == "ßaß. Éa"  # one letter stays one
 
@@ -260,6 +286,13 @@ def test_damaged_tokenisers_are_refused(pieces, tmp_path, change):
     change(facts)
     (tmp_path / saved.FILE).write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenisers\.json.*restore it from a copy, or train again"):
+        saved.load(tmp_path, "source")
+
+
+@pytest.mark.parametrize(("name", "value"), [("by", "letters"), ("normalise", "german")])
+def test_a_simple_tokeniser_of_unknown_parts_is_refused(tmp_path, name, value):
+    saved.save(tmp_path, {"source": dataclasses.replace(Simple("zh"), **{name: value})})
+    with pytest.raises(InputError, match=r"tokenisers\.json is damaged .*an unknown"):
         saved.load(tmp_path, "source")
 
 

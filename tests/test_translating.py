@@ -41,6 +41,7 @@ from jaxseq.apps.translate import (
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import digest_of, preparations
 from jaxseq.apps.translate.decoding import Decoding
+from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.apps.translate.lines import translate_lines, windows_of
 from jaxseq.apps.translate.scoring import score_pairs, total
 
@@ -516,6 +517,44 @@ def test_runs_are_compared_on_the_same_pairs(run, second, capsys, tmp_path):
     assert "is given twice" in written(capsys, "evaluate", run, run, status=cli.FAILED).err
     err = written(capsys, *args[:5], "--metrics", "rouge", status=cli.FAILED).err
     assert "unknown metric 'rouge'" in err
+
+
+def test_two_parallel_files_are_measured_and_scored_as_one_table(run, capsys, tmp_path, monkeypatch):
+    """In either order, as `jaxseq train --data` takes them."""
+    files = {name: str(tmp_path / name) for name in ("a.zh", "a.en", "a.tsv")}
+    for name, lines in zip(files, (*zip(*PAIRS, strict=True), [f"{b}\t{a}" for a, b in PAIRS]), strict=True):
+        Path(files[name]).write_text("\n".join(lines), encoding="utf-8")
+    both = [files["a.en"], files["a.zh"]]
+    table, two = (json.loads(written(capsys, "score", run, "--data", *words, "--json").out)
+                  for words in ([files["a.tsv"]], both))  # fmt: skip
+    assert two["scores"] == table["scores"] and two["pairs"] == len(PAIRS) and two["data"] == " ".join(both)
+    heard = []
+
+    def measure(translator, data, **_):
+        heard.append(pairs_for(translator, data))
+        raise InputError("enough")
+
+    monkeypatch.setattr(measuring, "measure", measure)
+    written(capsys, "evaluate", run, "--data", *both, status=cli.FAILED)
+    assert "--data needs a file of pairs" in written(capsys, "score", run, "--data", status=cli.FAILED).err
+    assert heard[0][0] == " ".join(both)
+    assert [(a.written, b.written) for a, b in heard[0][1]] == PAIRS
+
+
+def test_pairs_of_dev_and_test_files_are_named_by_these(ours, tmp_path):
+    for name in ("data", "dev", "test"):
+        (tmp_path / f"{name}.tsv").write_text(f"i see {name} .\t我看{name}\n", encoding="utf-8")
+    names = {name: str(tmp_path / f"{name}.tsv") for name in ("data", "dev", "test")}
+    for given, where in ((("data", "dev"), "dev.tsv, pairs held back in training"),
+                         (("data", "dev", "test"), "test.tsv, pairs for testing")):  # fmt: skip
+        config = dataclasses.replace(ours.config, **{name: names[name] for name in given})
+        said, pairs = pairs_for(ours._replace(config=config))
+        assert said == str(tmp_path / where) and pairs[0][1].written == f"i see {given[-1]} ."
+
+
+def test_the_kind_of_gpu_is_asked_for(run, capsys, tmp_path):
+    args = ["export", run, "-o", tmp_path / "model", "--platforms", "gpu"]
+    assert "--platforms gpu: name the kind, cuda for NVIDIA" in written(capsys, *args, status=cli.FAILED).err
 
 
 def test_runs_with_other_pairs_are_not_compared(run, ours, second, capsys, tmp_path, monkeypatch):

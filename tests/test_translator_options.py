@@ -10,9 +10,10 @@ import pytest
 from jax import export
 
 from jaxseq import InputError, decode, unroll
+from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS, additive, coverage, coverage_loss
 from jaxseq.cells import gru, lstm, stack
-from jaxseq.seq2seq import Bias, saturation, source_vectors, translator
+from jaxseq.seq2seq import Bias, Readout, saturation, source_vectors, translator
 from jaxseq.seq2seq._decoder import feeding, normalised, residual
 
 V, EOS = 9, 2
@@ -55,6 +56,21 @@ def test_decoding_step_by_step_is_decoding_at_once(cell, options):
     _, (features, _) = model.decode_features(params, seen, INPUTS)
     W, b = model.output(params)
     np.testing.assert_allclose(features @ W + b[None, None], logits, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", [plain, attentive(), translator(tie="target")], ids=["plain", "attentive", "tied"])
+def test_the_readout_is_made_of_features_and_output(model):
+    """Of the tutorial's models too; it is a value, so that equal models are equal, and it can be pickled with them."""
+    params = model.init(jax.random.key(0), 9, 11, embedding=5, hidden=5, dtype=float)
+    source, inputs = jnp.ones((4, 2), int), jnp.arange(6).reshape(3, 2)
+    seen = model.encode(params, source, source > 0)
+    _, (logits, _) = model.decode(params, seen, inputs)
+    _, (features, _) = model.decode_features(params, seen, inputs)
+    W, b = map(np.asarray, model.output(params))
+    np.testing.assert_allclose(logits, np.einsum("tbf,fv->tbv", features, W) + b, atol=1e-12)
+    assert model.readout == Readout(model.features, model.output)
+    halved = model._replace(readout=Readout(lambda *args: model.features(*args) / 2, model.output))
+    np.testing.assert_allclose(halved.decode(params, seen, inputs)[1][0], (np.asarray(logits) + b) / 2, atol=1e-12)
 
 
 def test_inputs_that_are_not_fed_are_in_the_vocabulary_too():

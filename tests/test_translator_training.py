@@ -204,6 +204,25 @@ def test_a_window_forgets_a_report_that_was_not_saved(tmp_path):
     np.testing.assert_array_equal(reported(saver(), 10), values[10]["w"])
 
 
+def test_a_report_averages_its_window_once(tmp_path, monkeypatch):
+    """The mean that is validated is the one that is saved as the best, in one pass over the window."""
+    config, rng, averaged = TranslateConfig(average=2), np.random.default_rng(0), []
+    values = {n: {"w": rng.normal(size=3).astype(np.float32)} for n in (10, 20, 30)}
+    corpus = prepare(dataclasses.replace(config, data=write(tmp_path / "pairs.tsv")))
+    saver, mean_of = saving.Saver(tmp_path, corpus, config, 10, ALONE), saving.mean_of
+    monkeypatch.setattr(saving, "mean_of", lambda trees: averaged.append(len(trees)) or mean_of(trees))
+    for step, better in ((10, True), (20, False), (30, True)):
+        state = TrainState(values[step], (), jnp.int32(step))
+        validated = saver.candidate(state)
+        saver(state, Record(), Metrics(step, 1.0, None, 1.0, 1.0, 1.0), better)
+        if better:
+            np.testing.assert_array_equal(saver.best["w"], validated["w"])
+    assert averaged == [1, 2, 2]
+    np.testing.assert_allclose(saver.best["w"], (values[20]["w"] + values[30]["w"]) / 2, rtol=1e-6)
+    saved = checkpoint._read(tmp_path / run_folder.MODEL)[0]
+    np.testing.assert_array_equal(saved["['w']"], saver.best["w"])
+
+
 @pytest.mark.parametrize(("given", "steps"), [(["--steps", "3000"], 3000), (["--steps=4000"], 4000), ([], None)])
 def test_the_command_knows_that_steps_were_given_though_they_are_the_default(given, steps, monkeypatch, folder, capsys):
     heard = []
@@ -304,6 +323,18 @@ def test_a_run_is_fine_tuned_on_other_pairs(folder, forty):
     shutil.rmtree(folder / "base")
     translate.train(config, folder / "tuned", resume=True, steps=3)
     assert [report.step for report in run_folder.metrics(folder / "tuned")] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "remarks"),
+    [({"best": "loss"}, 1), ({"best": "bleu"}, 0), ({"validation": 0.0}, 0), ({"loss": "tokens"}, 0)],
+)
+def test_risk_that_is_chosen_by_the_loss_is_remarked_at_the_start(options, remarks, folder):
+    """Without pairs held back, the checkpoint is chosen by the risk itself."""
+    ears = Ears()
+    translate._begun(settings(folder, **{"loss": "risk", **options}), folder / "risk", True, ears, ALONE)
+    assert len(ears.remarks) == remarks
+    assert all(one.startswith("--loss risk trains for BLEU, and --best loss keeps") for one in ears.remarks)
 
 
 def test_a_run_is_not_fine_tuned_with_another_model(folder, capsys):

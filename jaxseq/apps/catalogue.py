@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxseq.cells import CELLS, Cell
-from jaxseq.errors import choose
+from jaxseq.errors import InputError, choose
 from jaxseq.notation import Params, Tree
 from jaxseq.trees import named_leaves
 
@@ -160,6 +160,19 @@ def page(name: str) -> str:
     shown = "\n".join(f"{key:<10}  {value}" for key, value in facts.items())
     equations = (inspect.getdoc(module) or "") if module else ""
     return "\n\n".join([f"{name}\n{'=' * len(name)}\n{shown}", equations, _code(module)])
+
+
+def equations(name: str | None) -> str:
+    """Return the equations of a cell in LaTeX.
+
+    Raises:
+      InputError: without a name, and for an unknown one, with the nearest.
+    """
+    from jaxseq.study._latex import latex  # loads the rest of the study, which the catalogue does without
+
+    if name is None:
+        raise InputError("cells --latex prints the equations of one cell; name it: jaxseq cells lstm --latex")
+    return latex(choose("cell", name, CELLS, "`jaxseq cells`"))
 
 
 def _code(module: Any) -> str:

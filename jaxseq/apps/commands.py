@@ -41,18 +41,25 @@ def data(
     show(Shown({**got._asdict(), "path": str(got.path)}, text), json)
 
 
-def cells(name: Positional[str | None] = None, markdown: bool = False, json: bool = False) -> None:
+def cells(name: Positional[str | None] = None, markdown: bool = False, latex: bool = False, json: bool = False) -> None:
     """List the recurrent cells; or show one: its equations, its code and where they come from.
 
     Example: jaxseq cells
 
     Example: jaxseq cells gru
 
+    Example: jaxseq cells gru --latex
+
     Args:
       name: A cell.
       markdown: Print the list as a Markdown table.
+      latex: Print the equations of the cell in LaTeX, read off its code.
       json: Print as JSON.
     """
+    if latex:
+        text = catalogue.equations(name)
+        show(Shown([{"name": name, "latex": text}], text), json)
+        return
     listed = catalogue.table if markdown else catalogue.listing
     text = listed().rstrip() if name is None else catalogue.page(name)
     rows = [catalogue.entry(cell)._asdict() for cell in CELLS.values() if name in (None, cell.name)]

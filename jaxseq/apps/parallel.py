@@ -248,14 +248,16 @@ def _devices(config: ParallelConfig, processes: int) -> Devices:
     return Devices([device for n in range(processes) for device in jax.local_devices(process_index=n)[:wanted]])
 
 
-def check_batch(batch: int, devices: Devices) -> None:
-    """Check that each device has a row of a batch.
+def check_batch(option: str, size: int, devices: Devices) -> None:
+    """Check that each device has a part of a batch, whose `size`, of rows or tokens, an option decides.
 
     Raises:
-      InputError: if there are fewer rows than devices.
+      InputError: if the batch has fewer rows or tokens than there are devices.
     """
-    if batch < len(devices):
-        raise InputError(f"--batch {batch} is less than the number of devices, {len(devices)}; take fewer --devices")
+    if size < len(devices):
+        raise InputError(
+            f"{option} {size} is less than the number of devices, {len(devices)}; raise it, or take fewer --devices"
+        )
 
 
 def _texts(text: str) -> list[str]:

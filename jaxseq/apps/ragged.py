@@ -9,6 +9,9 @@ import numpy as np
 
 from jaxseq.apps.text import PAD
 
+BLOCK = 2**22
+"""Tokens that are looked at together."""
+
 
 class Ragged(NamedTuple):
     """Rows of different lengths, one after the other: ``tokens [sum of lengths]``, ``starts [N + 1]``.
@@ -29,6 +32,11 @@ class Ragged(NamedTuple):
     def lengths(self) -> np.ndarray:
         """Return int ``[N]``, the length of each row."""
         return np.diff(self.starts).astype(np.int32)
+
+    def count(self, token: int) -> int:
+        """Return how often a token number occurs."""
+        blocks = range(0, len(self.tokens), BLOCK)  # so that a mapped array is not made whole
+        return sum(int(np.count_nonzero(self.tokens[at : at + BLOCK] == token)) for at in blocks)
 
     def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
         """Return int32 ``[length, len(rows)]``, rows as columns with PAD below their ends."""

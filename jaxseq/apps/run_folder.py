@@ -118,7 +118,12 @@ def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
         raise InputError(
             f"{path} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise InputError(
+            f"{file} has no {error.args[0]!r}: it is of another program, or damaged; give a folder that a training "
+            "wrote, or restore the file from a copy"
+        ) from error
+    except (ValueError, TypeError) as error:
         raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
     return found, version, values
 
@@ -138,7 +143,7 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
     file = Path(path) / CONFIG
     found, version, values = _about(path)
     if found != kind:
-        raise InputError(f"{path} is a {found} run, expected a {kind} run")
+        raise InputError(f"{path} is a {found} run, expected a {kind} run; give the folder of another run")
     wanted = typing.get_type_hints(config)
     if wrong := sorted(set(values) - set(wanted)):
         raise InputError(f"{file}: unknown setting {wrong[0]!r}: {_why_unknown(wrong[0], wanted, version)}")

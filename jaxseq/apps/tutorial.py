@@ -23,7 +23,7 @@ from jaxseq.cells._recipe import remembered
 from jaxseq.dropout import drop
 from jaxseq.initializers import normal, uniform
 from jaxseq.notation import Array, Carry, Key, Params, Tree
-from jaxseq.seq2seq import Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq import Encoded, Readout, Seq2Seq, check_source, lookup
 
 
 class PlainParams(NamedTuple):
@@ -87,10 +87,6 @@ def _plain_features(params: PlainParams, out: Array, y: Array, key: Key | None =
     return out
 
 
-def _plain_readout(params: PlainParams, out: Array, y: Array, key: Key | None = None) -> Array:
-    return params.logits(out)
-
-
 def _output(params: Any) -> Affine:
     return params.logits
 
@@ -100,7 +96,7 @@ plain = Seq2Seq(
     _plain_encode,
     _plain_embed,
     gru,
-    _plain_readout,
+    Readout(_plain_features, _output),
     lambda out: out[..., :0],
     _plain_features,
     _output,
@@ -192,7 +188,6 @@ def attentive(length: int = 10, dropout: float = 0.1) -> Seq2Seq:
     def features(params: AttentiveParams, out: Attended, y: Array, key: Key | None = None) -> Array:
         return out.h
 
-    def readout(params: AttentiveParams, out: Attended, y: Array, key: Key | None = None) -> Array:
-        return params.logits(out.h)
-
-    return Seq2Seq(init, encode, embed, attentive_cell, readout, lambda out: out.weights, features, _output)
+    return Seq2Seq(
+        init, encode, embed, attentive_cell, Readout(features, _output), lambda out: out.weights, features, _output
+    )

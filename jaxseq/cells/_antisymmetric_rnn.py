@@ -1,10 +1,13 @@
 """Antisymmetric network: an Euler step of an ODE whose Jacobian has eigenvalues on the imaginary axis, less a damping.
 
-    M  = U - U^T - gamma I
-    h' = h + epsilon * tanh(x W + h M + b)                                        `antisymmetric_rnn`
+    M = U - U^T - gamma I
 
-    z  = sigmoid(x W_z + h M + b_z)            input gate: write                  `antisymmetric_rnn_gated`
-    h' = h + epsilon * z * tanh(x W_h + h M + b_h)
+    antisymmetric_rnn:        n = tanh(x W + h M + b)
+                              h' = h + epsilon * n
+
+    antisymmetric_rnn_gated:  z = sigmoid(x W_z + h M + b_z)     input gate: write
+                              n = tanh(x W_h + h M + b_h)
+                              h' = h + epsilon * z * n
 
 Every eigenvalue of M has the real part -gamma; gamma keeps the discrete step stable. The gate shares M with the
 candidate, so that this holds for the gated form too. W and b of the gated form are packed in the order z h. Only the

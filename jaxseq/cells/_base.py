@@ -97,7 +97,9 @@ class Cell(Made, Generic[P, K, O, G]):
       recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
 
     Cells are equal if they were made by the same call, or have the same functions. They can be pickled if these
-    functions can, and printed by ``help(cell)``, which shows the equations.
+    functions can, and printed by ``help(cell)``, which shows the equations. There vectors are rows, ``x W`` is a matrix
+    product, ``*`` and ``/`` act element by element, and ``h'`` is the new h. A line that begins with the name of a cell
+    and a colon is of that cell alone, as are the deeper lines below it, and replaces a line that the cells share.
 
     Example:
       >>> import jax, jax.numpy as jnp

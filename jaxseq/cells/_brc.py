@@ -1,12 +1,17 @@
 """Bistable recurrent cell and its neuromodulated form: units that can hold a value forever through their own feedback.
 
-    a = 1 + tanh(x W_a + h u_a + b_a)       feedback, between 0 and 2
-    c = sigmoid (x W_c + h u_c + b_c)       update gate: retain (1 keeps, 0 writes)
-    h' = c * h + (1 - c) * tanh(x W_n + a * h + b_n)
+    n = tanh(x W_n + a * h + b_n)                 candidate
+    h' = c * h + (1 - c) * n
+
+    brc:   a = 1 + tanh(x W_a + u_a * h + b_a)    feedback, between 0 and 2
+           c = sigmoid (x W_c + u_c * h + b_c)    update gate: retain (1 keeps, 0 writes)
+
+    nbrc:  a = 1 + tanh(x W_a + h U_a + b_a)
+           c = sigmoid (x W_c + h U_c + b_c)
 
 Without input a unit with a <= 1 relaxes to 0; with a > 1 it has two stable states, +-h* with h* = tanh(a h*), and stays
-in the one whose sign it has. In `brc` u_a and u_c are vectors (`h * u_a`): a unit sees only itself, and there is no
-matrix product in the loop. In `nbrc` they are matrices: units modulate each other's feedback.
+in the one whose sign it has. In `brc` u_a and u_c are vectors: a unit sees only itself, and there is no matrix product
+in the loop. In `nbrc` U_a and U_c are matrices: units modulate each other's feedback.
 
 The paper writes U for the input's matrices and w or W for the recurrent ones, and has no biases. Blocks are packed in
 the order a c n, as in torchrecurrent, whose second biases are added to the first. init draws u_a and u_c of `brc` from
@@ -32,7 +37,7 @@ REFERENCE = 'Vecoven, Ernst & Drion 2021, "A bio-inspired bistable recurrent cel
 
 
 class BRCParams(NamedTuple):
-    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``u [2H]`` of a and c, one number for each unit."""
+    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``u [2H]`` (a c), one number for each unit."""
 
     W: Array
     u: Array
@@ -40,7 +45,7 @@ class BRCParams(NamedTuple):
 
 
 class NBRCParams(NamedTuple):
-    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``U [H, 2H]`` of a and c."""
+    """``W [D, 3H]`` and ``b [3H]``, blocks in the order a c n; ``U [H, 2H]`` (a c)."""
 
     W: Array
     U: Array

@@ -1,8 +1,9 @@
 """Chaos-free network: a gated cell whose state goes to zero without input, whatever its parameters.
 
-    h' = f * tanh(h) + i * tanh(x W_g)
+    h' = f * tanh(h) + i * g
     f = sigmoid(x W_f + h U_f + b_f)          forget gate: retain (1 keeps, 0 erases)
     i = sigmoid(x W_i + h U_i + b_i)          input gate: write
+    g = tanh(x W_g)                           content: the input alone
 
 W is packed in the order f i g, U and b in the order f i; the paper's letters of the gates are theta and eta. There is
 no bias under the tanh of the input: with x = 0 every unit shrinks at every step, ``|h'| < |tanh h|``, and there is no

@@ -31,7 +31,7 @@ from jaxseq.notation import Array
 
 
 class ConvLSTMParams(NamedTuple):
-    """Filters ``W [w, w, D, 4H]``, ``U [w, w, H, 4H]``; ``b [4H]``, all i f g o; peepholes ``p [3H]`` (i f o)."""
+    """Filters ``W [w, w, D, 4H]``, ``U [w, w, H, 4H]``, ``b [4H]`` (i f g o); peepholes ``p [3H]`` (i f o)."""
 
     W: Array
     U: Array

@@ -1,7 +1,9 @@
 """Coupled oscillatory network: a step of driven and damped oscillators, one for each unit.
 
-    z' = z + dt * (tanh(x W + h U + z U_z + b) - gamma * h - epsilon * z)         velocity
-    h' = h + dt * z'                                                              position, the paper's y
+    n = tanh(x W + h U + z U_z + b)                     driving force
+    acceleration = n - gamma * h - epsilon * z
+    z' = z + dt * acceleration                          velocity
+    h' = h + dt * z'                                    position, the paper's y
 
 This is the ODE ``h'' = tanh(h U + h' U_z + x W + b) - gamma h - epsilon h'``, with the new velocity in the second line
 (an implicit-explicit step). gamma is the frequency, epsilon the damping: without the tanh and without damping the step

@@ -3,14 +3,16 @@
     q = unit(silu(x W_q))                        query [B, K]
     k = unit(silu(x W_k))                        key [B, K]
     v = x W_v                                    value [B, H]
-    beta = sigmoid(x w_beta)                     rate, one number: write (0 keeps the memory)
-    S' = S + beta * k^T (v - k S)                memory [B, K, H]
+    beta = sigmoid(x W_beta)                     rate, one number: write (0 keeps the memory)
+    error = v - k S                              of what the memory has for k
+    S' = S + beta * k^T error                    memory [B, K, H]
     o  = q S'                                    output
+    unit(a) = a / sqrt(a a^T + 1e-6)             of length 1
 
 so that where beta = 1 the value stored for k is replaced by v, and nothing else changes:
-``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. ``unit(a) = a / |a|``, with 1e-6 added to
-|a|^2, since padding is zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs
-q and k, ``W_v [D, H + 1]`` packs v and beta; there are no biases.
+``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. 1e-6 is added to |a|^2 since padding is
+zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs q and k, ``W_v [D, H + 1]`` packs
+v and beta; there are no biases.
 
 The rule is Schlag's (section 4.2), whose keys are made positive by a feature map and sum to 1; silu and the Euclidean
 norm, with which an eigenvalue of the transition is never outside 0 to 1, are Yang's (section 3.3). The short
@@ -40,7 +42,7 @@ from jaxseq.notation import Array, Key, Tree, widened
 
 
 class DeltaNetParams(NamedTuple):
-    """``W [D, 2K]`` (q, k), ``W_v [D, H + 1]`` (v, beta)."""
+    """``W [D, 2K]`` (q k), ``W_v [D, H + 1]`` (v beta)."""
 
     W: Array
     W_v: Array

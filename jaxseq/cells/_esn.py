@@ -1,7 +1,7 @@
 """Leaky echo state network: a random reservoir that is not trained; only a readout of h is trained.
 
     n  = tanh(x W + h U + b)
-    h' = (1 - leak) * h + leak * n            leak = 1 writes, 0 retains
+    h' = (1 - leak) * h + leak * n            a leak of 1 writes, of 0 retains
 
 `init` draws W uniformly from [-1, 1) and U normal, scaled to the spectral radius 0.9 (``recurrent=spectral_radius(r)``
 for another): inputs of long ago then fade, and the state is an echo of the recent ones. A step has gradients like any

@@ -1,8 +1,11 @@
 """Orthogonal network by the exponential of a skew-symmetric matrix, with modReLU.
 
-    U  = exp(S - S^T),  S: A above its diagonal            orthogonal for any A
-    a  = x W + h U
-    h' = sign(a) * relu(|a| + b)                           modReLU
+    a = x W + h U
+    h' = sign(a) * relu(|a| + b)             modReLU
+    passes = |a| + b > 0                     whether it lets a through
+
+    exp_rnn:  S = above(A)                   A above its diagonal, zeros elsewhere
+              U = expm(S - S^T)              matrix exponential: orthogonal for any A
 
 Norms neither grow nor shrink through U, and for b = 0 modReLU is the identity. Only the entries of A above the diagonal
 have an effect, so any optimizer may train A.

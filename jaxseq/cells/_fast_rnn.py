@@ -1,15 +1,11 @@
 """FastRNN and FastGRNN: an Elman network with a weighted residual connection, and one with a gated one.
 
-FastRNN::
+    fast_rnn:   n = tanh(x W + h U + b)               candidate
+                h' = sigmoid(alpha) * n + sigmoid(beta) * h
 
-    n  = tanh(x W + h U + b)                                       candidate
-    h' = sigmoid(alpha) * n + sigmoid(beta) * h
-
-FastGRNN, whose gate and candidate share both matrices::
-
-    z  = sigmoid(x W + h U + b_z)                                  gate: retain (1 keeps the old state)
-    n  = tanh   (x W + h U + b_n)                                  candidate
-    h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * n + z * h
+    fast_grnn:  z = sigmoid(x W + h U + b_z)          gate: retain (1 keeps the old state)
+                n = tanh   (x W + h U + b_n)          candidate, which shares both matrices
+                h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * n + z * h
 
 alpha, beta, zeta and nu are single trained numbers; the sigmoid keeps their effect in (0, 1), as the paper demands.
 `init` starts them where the authors' library does: alpha -3, beta 3 (little is written at first), zeta 1, nu -4. The

@@ -3,14 +3,14 @@
     q = x W_q                                    query [B, K]
     k = x W_k                                    key [B, K]
     v = x W_v                                    value [B, H]
-    alpha = sigmoid(x W_1 W_2 + b)^(1 / 16)      gate: retain, one number for each key feature
+    alpha = sigmoid(x W_r W_a + b)^(1 / 16)      gate: retain, one number for each key feature
     S' = alpha^T * S + k^T v                     memory [B, K, H]
     o  = q S'                                    output
 
-which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n.
-A matrix of low rank R gives alpha; the root keeps it close to 1. ``W [D, 2K + H + R]`` packs W_q, W_k, W_v,
-W_1; ``W_a [R, K]`` is W_2. The other gate of the paper's layer (on the output, after a norm), its many heads and the
-scale of its scores are not part of the recurrence.
+which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n. A
+matrix of low rank R gives alpha; the root keeps it close to 1. W packs W_q, W_k, W_v and W_r; W_r and W_a are the
+paper's W^1 and W^2. The other gate of the paper's layer (on the output, after a norm), its many heads and the scale of
+its scores are not part of the recurrence.
 
 `init` takes ``key_size`` (K, by default H / 2, as in the paper) and ``rank=16`` (R).
 
@@ -40,7 +40,7 @@ ROOT = 16
 
 
 class GLAParams(NamedTuple):
-    """``W [D, 2K + H + R]`` (q, k, v, the gate's first matrix), ``W_a [R, K]`` (its second), ``b [K]`` (its bias)."""
+    """``W [D, 2K + H + R]`` (q k v r); ``W_a [R, K]`` after the gate's first matrix r, ``b [K]`` its bias."""
 
     W: Array
     W_a: Array

@@ -8,6 +8,7 @@
     z  = sigmoid(x^ W_z + h^ U_z + m V_z + b_z)                          update gate: write (1 writes, 0 keeps)
     n  = tanh   (x^ W_n + (r * h^) U_n + m V_n + b_n)                    candidate
     h' = (1 - z) * h^ + z * n
+    last' = m * x + (1 - m) * last
 
 The input is `Observed`: x, the mask m (1 where x was observed, 0 where it is missing) and delta, the time since each
 feature was last observed (0 at the first step). x may be anything where m is 0, NaN included; an array x has m = 1 and

@@ -1,6 +1,6 @@
 """Three reductions of the gates of a GRU (reset before the matrix product), which keep its candidate.
 
-    n = tanh(x W + (r * h) U_n + b)           candidate
+    n = tanh(x W_n + (r * h) U_n + b_n)       candidate
     h' = (1 - z) * h + z * n                  z writes: 1 takes the candidate, 0 keeps the old state
 
     gru1:  r = sigmoid(h U_r + b_r)    z = sigmoid(h U_z + b_z)    no input
@@ -26,7 +26,7 @@ from jaxseq.notation import Array
 
 
 class GRU1Params(NamedTuple):
-    """``W [D, H]`` (n), ``U [H, 2H]`` (r z), ``U_n [H, H]``, ``b [H]`` (n), ``b_rz [2H]``."""
+    """``W [D, H]`` (n), ``U [H, 2H]`` (r z), ``U_n [H, H]``, ``b [H]`` (n), ``b_rz [2H]`` (r z)."""
 
     W: Array
     U: Array
@@ -45,7 +45,7 @@ class GRU2Params(NamedTuple):
 
 
 class GRU3Params(NamedTuple):
-    """``W [D, H]``, ``U [H, H]``, ``b [H]``, all of the candidate; ``b_rz [2H]``."""
+    """``W [D, H]``, ``U [H, H]``, ``b [H]`` (n): all of the candidate; ``b_rz [2H]`` (r z)."""
 
     W: Array
     U: Array

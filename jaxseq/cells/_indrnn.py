@@ -1,6 +1,9 @@
 """Independently recurrent network: each unit sees only its own past.
 
-    h' = relu(x W + u * h + b)
+    a = x W + u * h + b
+
+    indrnn:       h' = relu(a)
+    indrnn_tanh:  h' = tanh(a)
 
 u is one weight for each unit instead of a matrix U; units are mixed by the next layer's W. `indrnn` has the paper's
 relu, `indrnn_tanh` has tanh (the default of torchrecurrent, which has a second bias that is added to b).

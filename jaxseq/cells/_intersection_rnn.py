@@ -1,8 +1,8 @@
 """Intersection RNN (+RNN): one gate over time, as in `ugrnn`, and one over depth, which lets the input pass through.
 
-    z_y = sigmoid(x W_zy + h U_zy + b_zy)     gate over depth: pass (1 shows the input, 0 the candidate)
+    z_y = sigmoid(x W_z_y + h U_z_y + b_z_y)  gate over depth: pass (1 shows the input, 0 the candidate)
     z   = sigmoid(x W_z + h U_z + b_z)        gate over time: retain (1 keeps the old state, 0 writes the new)
-    n_y = relu   (x W_ny + h U_ny + b_ny)     candidate of the output
+    n_y = relu   (x W_n_y + h U_n_y + b_n_y)  candidate of the output
     n   = tanh   (x W_n + h U_n + b_n)        candidate of the state
     y  = z_y * (x P) + (1 - z_y) * n_y        the output
     h' = z * h + (1 - z) * n                  the state

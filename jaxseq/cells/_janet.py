@@ -2,7 +2,7 @@
 
     s = x W_f + h U_f + b_f
     f = sigmoid(s)                          forget gate: retain (1 keeps, 0 erases)
-    w = 1 - sigmoid(s - beta)               write; more than 1 - f, by beta = 1
+    w = 1 - sigmoid(s - beta),  beta = 1    write; more than 1 - f
     g = tanh(x W_g + h U_g + b_g)           candidate (c tilde in the paper)
     h' = f * h + w * g                      (c_t, and h_t = c_t)
 

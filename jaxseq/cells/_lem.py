@@ -2,14 +2,16 @@
 
     s = dt * sigmoid(x W_s + h U_s + b_s)          time step of c: write
     r = dt * sigmoid(x W_r + h U_r + b_r)          time step of h: write
-    c' = (1 - s) * c + s * tanh(x W_c + h U_c + b_c)
-    h' = (1 - r) * h + r * tanh(x W_h + c' U_h + b_h)
+    n_c = tanh(x W_c + h U_c + b_c)                candidate of c
+    c' = (1 - s) * c + s * n_c
+    n_h = tanh(x W_h + c' U_h + b_h)               candidate of h, which sees the new c
+    h' = (1 - r) * h + r * n_h
 
 In the paper's letters c is z, h is y, s is Delta t_n and r is Delta t_n with a bar. For dt at most 1 the new states lie
 between the old ones and [-1, 1]. W and b are packed in the order s r c h, U in the order s r c; U_h acts on the new c,
-inside the equations. ``.with_`` takes dt, the largest time step (1 by default; above 0).
+inside the equations. ``.with_`` takes dt (1 by default; above 0), the largest time step.
 
-torchrecurrent's LEMCell uses the old c in the last line; the paper and the authors' code use the new one.
+torchrecurrent's LEMCell uses the old c in n_h; the paper and the authors' code use the new one.
 
 Reference: Rusch, Mishra, Erichson & Mahoney 2022, "Long expressive memory for sequence modeling", arXiv:2110.04744,
 section 2.

@@ -24,7 +24,7 @@ from jaxseq.notation import Array
 
 
 class LightRUParams(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks in the order n f; ``U [H, H]`` of f."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order n f; ``U [H, H]`` (f)."""
 
     W: Array
     U: Array

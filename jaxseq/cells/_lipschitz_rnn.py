@@ -1,7 +1,11 @@
 """Lipschitz network: an Euler step of an ODE, linear plus tanh, whose matrices have a stated symmetry.
 
-    S(M) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
-    h'   = h + epsilon * (h A + tanh(x W + h B + b)),    A = S(U_A; beta_A, gamma_A), B = S(U_B; beta_B, gamma_B)
+    S(M; beta, gamma) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
+    A = S(U_A; beta_A, gamma_A)
+    B = S(U_B; beta_B, gamma_B)
+    linear = h A
+    n = tanh(x W + h B + b)
+    h' = h + epsilon * (linear + n)
 
 beta turns each matrix from symmetric (0) to antisymmetric (1), gamma is its damping: both together bound the Lipschitz
 constant and keep the system stable. U is packed in the order A B (the paper's M_A and M_W): one matrix product at each

@@ -1,7 +1,7 @@
 """Legendre memory unit: a linear memory of the last theta steps of a signal, and a nonlinear state that reads it.
 
     u  = x e_x + h e_h + m e_m                 written to memory, one number
-    m' = A m + B u                             memory: d Legendre coefficients of u's last theta steps
+    m' = m A + u B                             memory: d Legendre coefficients of u's last theta steps
     h' = tanh(x W_x + h W_h + m' W_m)          state
 
 A and B discretise the system ``theta dm/dt = A m + B u`` (`jaxseq.initializers.legendre_window`) by zero-order hold
@@ -30,7 +30,10 @@ from jaxseq.notation import Array, Key
 
 
 class LMUParams(NamedTuple):
-    """``W [D, H + 1]``, ``U [H, H + 1]``, both (h, u); ``W_m [d, H]``, ``e_m [d, 1]``, ``A [d, d]``, ``B [d]``."""
+    """``W [D, H + 1]`` packs W_x e_x, ``U [H, H + 1]`` packs W_h e_h; the memory's ``W_m [d, H]``, ``e_m [d, 1]``.
+
+    Its system: ``A [d, d]``, ``B [d]``.
+    """
 
     W: Array
     U: Array

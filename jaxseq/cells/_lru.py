@@ -1,6 +1,7 @@
 """Linear recurrent unit: a complex diagonal recurrence, inside the unit disk by its parametrisation.
 
     lambda = exp(-exp(log_nu) + i exp(log_theta))      eigenvalues, |lambda| < 1 (section 3.3)
+    gamma = exp(log_gamma)                             input's scale, learned
     s' = lambda * s + gamma * (x B)                    state, complex [B, N]; |lambda| retains (section 3.4)
     y  = Re(s' C) + x D                                output
 
@@ -8,10 +9,10 @@ The carry has s as its real and imaginary part, and B, C are kept as pairs of re
 real. ``W [D, 2N + H]`` packs B's real part, B's imaginary part and D, all that acts on x; ``C [2N, H]`` has C's real
 part above its imaginary part. There is no bias and no activation: the paper puts them between layers.
 
-`init` takes ``state_size`` (N, H by default) and draws lambda on a ring (`jaxseq.initializers.ring`) between the
-moduli ``r_min=0`` and ``r_max=1``; gamma starts at sqrt(1 - |lambda|^2), which keeps the state's variance at that of
-its input, and is learned as ``exp(log_gamma)``. B is drawn with variance 1 / (2 D), C with 1 / N. The paper's D is a
-vector, since its layers are as wide as their input; here it is a matrix with variance 1 / D.
+`init` takes ``state_size`` (N, H by default) and draws lambda on a ring (`jaxseq.initializers.ring`) between the moduli
+``r_min=0`` and ``r_max=1``; gamma starts at sqrt(1 - |lambda|^2), which keeps the state's variance at that of its
+input. B is drawn with variance 1 / (2 D), C with 1 / N. The paper's D is a vector, since its layers are as wide as
+their input; here it is a matrix with variance 1 / D.
 
 With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.3% (root mean square) from
 that of the same params in float64; kept in bfloat16 it was 4%.
@@ -36,7 +37,10 @@ from jaxseq.notation import Array, Key, Tree, widened
 
 
 class LRUParams(NamedTuple):
-    """``W [D, 2N + H]`` (B re, B im, D), ``C [2N, H]`` (re, im), ``log_nu``, ``log_theta``, ``log_gamma``: ``[N]``."""
+    """``W [D, 2N + H]`` packs B_re B_im D, ``C [2N, H]`` packs C_re C_im.
+
+    ``log_nu``, ``log_theta``, ``log_gamma``: ``[N]``.
+    """
 
     W: Array
     C: Array

@@ -1,8 +1,10 @@
 """LSTM with layer normalisation of the input terms, of the hidden terms and of the cell.
 
     a  = LN(h U; gain_h, shift_h) + LN(x W; gain_x, shift_x) + b       one LN over all 4H, the gates together
-    i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)                 write; retain (1 keeps, 0 erases); show
-    g  = tanh(a_g)                                                     candidate
+    i  = sigmoid(a_i)                                                  input gate: write
+    f  = sigmoid(a_f)                                                  forget gate: retain (1 keeps, 0 erases)
+    g  = tanh   (a_g)                                                  candidate
+    o  = sigmoid(a_o)                                                  output gate: show
     c' = f * c + i * g
     h' = o * tanh(LN(c'; gain_c, shift_c))
 

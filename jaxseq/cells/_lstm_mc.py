@@ -1,18 +1,20 @@
 """Mass-conserving LSTM: mass is stored, moved between cells or let out; it is conserved at every step.
 
-With the mass u (a number) and the auxiliary input x of this step, which are the input `Inflow`, and c~ = c / |c|_1:
+With the mass (a number) and the auxiliary input x of this step, which are the input `Inflow`:
 
+    c~ = c / sum(|c|)                                 shares of the stored mass
     i = softmax(x W_i + c~ U_i + b_i)                 input gate: share of the new mass for each cell; eq. 5
     o = sigmoid(x W_o + c~ U_o + b_o)                 output gate: share that leaves (1 empties the cell); eq. 6
-    R_k = softmax(x W_k + c~ U_k + b_k), k = 1 .. H   redistribution: where the mass of cell k goes
-    m = c R + u i                                     eq. 2
+    R = softmax(rows(x W_R + c~ U_R + b_R))           redistribution: row k says where the mass of cell k goes
+    m = c R + mass * i                                eq. 2
     c' = (1 - o) * m                                  eq. 3
     h = o * m                                         the outgoing mass; eq. 4
 
-Every i and every row R_k add up to 1, so that sum(c') + sum(h) = sum(c) + u at every step. (The paper's R is the
+Every i and every row of R add up to 1, so that sum(c') + sum(h) = sum(c) + mass at every step. (The paper's R is the
 transpose, with columns adding up to 1; its most general form, redistribution that depends on time, is this one.) The
-blocks are packed in the order i o R_1 ... R_H. Where a state is empty, c~ is 0; the authors add a small constant to the
-norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so that cells hold their mass at first.
+blocks are packed in the order i o R, R as H blocks, row after row. Where a state is empty, c~ is 0; the authors add a
+small constant to the norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so that cells hold their
+mass at first.
 
 torchrecurrent's MCLSTM is a different cell, a "memory controller" LSTM. An array x as input is both x and, by its first
 feature, the mass.
@@ -37,7 +39,7 @@ from jaxseq.notation import Array, Key, Tree
 
 
 class MCLSTMParams(NamedTuple):
-    """``W [D, (2+H)H]``, ``U [H, (2+H)H]``, ``b [(2+H)H]``, blocks in the order i o R_1 ... R_H."""
+    """``W [D, 2H + H^2]``, ``U [H, 2H + H^2]``, ``b [2H + H^2]``, blocks in the order i o R: R has H of H numbers."""
 
     W: Array
     U: Array

@@ -29,7 +29,7 @@ from jaxseq.notation import Array
 
 
 class MultiplicativeLSTMParams(NamedTuple):
-    """``W [D, 5H]`` (m i f g o), ``U [H, H]`` (m), ``U_m [H, 4H]`` and ``b [4H]`` (i f g o)."""
+    """``W [D, 5H]`` (m i f g o), ``U [H, H]``, ``U_m [H, 4H]`` and ``b [4H]`` (i f g o)."""
 
     W: Array
     U: Array

@@ -9,9 +9,14 @@ Outer, with input x and state h:
 
 Inner, with input ``i * g`` and state ``f * c`` (x tilde and h tilde in the paper) and cell n:
 
-    i~, f~, o~ = sigmoid((i * g) W~ + (f * c) U~ + b~), g~ = tanh(the same with its own block)
-    n' = f~ * n + i~ * g~
-    c' = o~ * tanh(n')
+    i_in = sigmoid((i * g) W_in_i + (f * c) U_in_i + b_in_i)
+    f_in = sigmoid((i * g) W_in_f + (f * c) U_in_f + b_in_f)
+    g_in = tanh   ((i * g) W_in_g + (f * c) U_in_g + b_in_g)
+    o_in = sigmoid((i * g) W_in_o + (f * c) U_in_o + b_in_o)
+    n' = f_in * n + i_in * g_in
+    c' = o_in * tanh(n')
+
+And outside again:
 
     h' = o * tanh(c')
 
@@ -37,7 +42,7 @@ from jaxseq.notation import Array
 
 
 class NestedLSTMParams(NamedTuple):
-    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]``; inside ``W_in [H, 4H]``, ``U_in [H, 4H]``, ``b_in [4H]``; i f g o."""
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); inside ``W_in, U_in [H, 4H]``, ``b_in [4H]`` (i f g o)."""
 
     W: Array
     U: Array

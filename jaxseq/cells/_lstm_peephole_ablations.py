@@ -1,15 +1,26 @@
 """The eight variants of Greff et al. 2015, each the vanilla LSTM with one change, which show what each part is for.
 
-The vanilla LSTM is `lstm_peephole`; in its letters, and in order of the blocks:
+The vanilla LSTM, which is `lstm_peephole`:
 
-    lstm_nig    i = 1                     no input gate                          f g o
-    lstm_nfg    f = 1                     no forget gate: c only adds up         i g o
-    lstm_nog    o = 1                     no output gate                         i f g
-    lstm_niaf   g = x W_g + h U_g + b_g   no input activation function           i f g o
-    lstm_noaf   h' = o * c'               no output activation function          i f g o
-    lstm_cifg   f = 1 - i                 coupled input and forget gate          i g o
-    lstm_fgr    full gate recurrence: i, f and o are each fed all three gates of the step before,
-                (i, f, o) R, R [3H, 3H], before the sigmoid                      i f g o
+    i = sigmoid(x W_i + h U_i + p_i * c  + b_i)
+    f = sigmoid(x W_f + h U_f + p_f * c  + b_f)
+    g = tanh   (x W_g + h U_g + b_g)
+    c' = f * c + i * g
+    o = sigmoid(x W_o + h U_o + p_o * c' + b_o)
+    h' = o * tanh(c')
+
+The change of each variant, and the order of its blocks:
+
+    lstm_nig:   i = 1                     no input gate; blocks f g o
+    lstm_nfg:   f = 1                     no forget gate: c only adds up; blocks i g o
+    lstm_nog:   o = 1                     no output gate; blocks i f g
+    lstm_niaf:  g = x W_g + h U_g + b_g   no input activation function; blocks i f g o
+    lstm_noaf:  h' = o * c'               no output activation function; blocks i f g o
+    lstm_cifg:  f = 1 - i                 coupled input and forget gate; blocks i g o
+    lstm_fgr:   i = sigmoid(x W_i + h U_i + p_i * c  + ifo R_i + b_i)
+                f = sigmoid(x W_f + h U_f + p_f * c  + ifo R_f + b_f)
+                o = sigmoid(x W_o + h U_o + p_o * c' + ifo R_o + b_o)
+                ifo' = (i, f, o)          full gate recurrence: each is fed all three; blocks i f g o
 
 The eighth, NP, no peepholes, is `lstm` itself. As there, i writes, f retains (1 keeps, 0 erases), o shows. A gate that
 is left out has no parameters; its trace shows its value, 1 or 1 - i. The gates before the first step are 0 in lstm_fgr;
@@ -48,7 +59,10 @@ class NoOutputGateParams(NamedTuple):
 
 
 class FullGateRecurrenceParams(NamedTuple):
-    """Those of `lstm_peephole` and ``R [3H, 3H]`` from the gates before to the gates, both in the order i f o."""
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); peepholes ``p [2H]`` of the old c (i f), ``p_o [H]``.
+
+    ``R [3H, 3H]`` (i f o) is from the gates before, in the same order.
+    """
 
     W: Array
     U: Array

@@ -6,7 +6,8 @@
     c' = f * c + i * g
     o = sigmoid(x W_o + h U_o + p_o * c' + b_o)     output gate: show
     m = tanh(c') W_p                                projection
-    h' = o * (m + x W_r)                            r for the residual; W_h in the paper
+    r = x W_r                                       shortcut, r for residual; W_h in the paper
+    h' = o * (m + r)
 
 Input blocks are packed in the order i f g o r; the shortcut has no bias. Where x has H features the paper also has the
 identity instead of W_r. Peepholes are vectors, as in `lstm_peephole` and in torchrecurrent.
@@ -30,7 +31,10 @@ from jaxseq.notation import Array
 
 
 class ResidualLSTMParams(NamedTuple):
-    """``W [D, 5H]`` (i f g o r), ``U [H, 4H]``, ``b [4H]``; peepholes ``p [2H]`` (i f), ``p_o [H]``; ``W_p [H, H]``."""
+    """``W [D, 5H]`` (i f g o r); ``U [H, 4H]``, ``b [4H]`` (i f g o); peepholes ``p [2H]`` (i f), ``p_o [H]``.
+
+    The projection is ``W_p [H, H]``.
+    """
 
     W: Array
     U: Array

@@ -1,10 +1,13 @@
 """LSTM with working memory connections: gates see the cell through a matrix and a tanh.
 
-    i = sigmoid(x W_i + h U_i + tanh(c  U_ic) + b_i)    input gate: write
-    f = sigmoid(x W_f + h U_f + tanh(c  U_fc) + b_f)    forget gate: retain (1 keeps, 0 erases)
+    memory_i = tanh(c  U_ic)                            what the cell adds to each gate
+    memory_f = tanh(c  U_fc)
+    memory_o = tanh(c' U_oc)                            the output gate sees the new cell
+    i = sigmoid(x W_i + h U_i + memory_i + b_i)         input gate: write
+    f = sigmoid(x W_f + h U_f + memory_f + b_f)         forget gate: retain (1 keeps, 0 erases)
     g = tanh   (x W_g + h U_g + b_g)                    candidate
     c' = f * c + i * g
-    o = sigmoid(x W_o + h U_o + tanh(c' U_oc) + b_o)    output gate: show; it sees the new cell
+    o = sigmoid(x W_o + h U_o + memory_o + b_o)         output gate: show
     h' = o * tanh(c')
 
 Blocks are packed in the order i f g o, those of the old cell (``U_c``) in the order i f. torchrecurrent has a bias
@@ -28,7 +31,7 @@ from jaxseq.notation import Array
 
 
 class WMCLSTMParams(NamedTuple):
-    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); ``U_c [H, 2H]`` of the old c (i f), ``U_oc [H, H]``."""
+    """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); ``U_c [H, 2H]`` packs U_ic U_fc, ``U_oc [H, H]``."""
 
     W: Array
     U: Array

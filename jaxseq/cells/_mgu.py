@@ -60,7 +60,7 @@ class MGU2Params(NamedTuple):
 
 
 class MGU3Params(NamedTuple):
-    """``W [D, H]``, ``U [H, H]``, ``b [H]``, all of the candidate; ``b_f [H]``."""
+    """``W [D, H]``, ``U [H, H]``, ``b [H]`` (n): all of the candidate; ``b_f [H]``."""
 
     W: Array
     U: Array

@@ -3,12 +3,13 @@
     f = sigmoid(x W_f + b_f)    forget gate: retain
     i = sigmoid(x W_i + b_i)    input gate: write
     g = x W_g + b_g             candidate, without a nonlinearity
-    f~ = f / (f + i),  i~ = i / (f + i)
-    h' = f~ * h + i~ * g
+    f_share = f / (f + i)
+    i_share = i / (f + i)
+    h' = f_share * h + i_share * g
 
-f~ and i~ add up to 1. We compute ``f~ = sigmoid(log f - log i)``, which is equal and stays accurate where both gates
-are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its candidate
-positive; this is the sequential version, which does not need that.
+The shares add up to 1. We compute ``f_share = sigmoid(log f - log i)``, which is equal and stays accurate where both
+gates are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its
+candidate positive; this is the sequential version, which does not need that.
 
 Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3.2.
 """

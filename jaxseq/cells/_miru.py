@@ -1,12 +1,15 @@
 """Minion recurrent unit: a GRU (reset before the product) whose gates are replaced by constants.
 
-    r  = sigmoid(x W_r + h U_r + b_r)             reset gate, of MiRU-1 only; MiRU-2 has the constant beta instead
-    n  = tanh   (x W_n + (r * h) U_n + b_n)       candidate
-    h' = lambda * h + (1 - lambda) * n            lambda: retain (1 keeps, 0 takes the candidate)
+    h' = retain * h + (1 - retain) * n               1 keeps, 0 takes the candidate
 
-`miru` is MiRU-2, the smallest; `miru1` is MiRU-1. The constants are chosen by hand, not learned: ``miru.with_`` takes
-retain (lambda) and reset (beta), ``miru1.with_`` takes retain; each is 0.5 by default and from 0 to 1. With beta = 1
-MiRU-2 is a leaky Elman network.
+    miru1:  r = sigmoid(x W_r + h U_r + b_r)         reset gate
+            n = tanh   (x W_n + (r * h) U_n + b_n)   candidate
+
+    miru:   n = tanh(x W + (reset * h) U + b)        with a constant for a reset gate
+
+`miru` is MiRU-2, the smallest; `miru1` is MiRU-1. The constants are chosen by hand, not learned (retain is lambda in
+the paper, reset is beta). ``.with_`` takes retain (0.5 by default; 0 to 1), and of `miru` also reset (0.5; 0 to 1).
+With a reset of 1 MiRU-2 is a leaky Elman network.
 
 Reference: Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175;
 Neurocomputing 673 (2026), 132847.
@@ -36,7 +39,7 @@ class MiRUParams(NamedTuple):
 
 
 class MiRU1Params(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks in the order r n; ``U [H, H]`` of r, ``U_n [H, H]``."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order r n; ``U [H, H]`` (r), ``U_n [H, H]``."""
 
     W: Array
     U: Array

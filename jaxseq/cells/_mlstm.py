@@ -2,19 +2,24 @@
 
 In each of N heads, with K = H / N units, and gates that are one number for each head:
 
-    q = x W_q + b_q,  k = (x W_k + b_k) / sqrt(K),  v = x W_v + b_v     query, key, value; eqs. 22-24
-    i = exp    (a_i),  a_i = x w_i + b_i                                input gate: write, not bounded; eq. 25
-    f = sigmoid(a_f),  a_f = x w_f + b_f                                forget gate: retain; eq. 26, the first form
-    o = sigmoid(x W_o + b_o)                                            output gate, H units: show; eq. 27
-    C' = f C + i v k^T                                                  memory; eq. 19
-    n' = f n + i k                                                      normaliser; eq. 20
-    h = o * C' q / max(|n' q|, 1)                                       eq. 21
+    q = x W_q + b_q                                    query; eq. 22
+    k = (x W_k + b_k) / sqrt(K),  K = H / N            key; eq. 23
+    v = x W_v + b_v                                    value; eq. 24
+    log_i = x W_i + b_i                                input gate: write, not bounded; eq. 25
+    log_f = log(sigmoid(x W_f + b_f))                  forget gate: retain; eq. 26, the first form
+    o = sigmoid(x W_o + b_o)                           output gate, H units: show; eq. 27
+    m' = max(log_f + m, log_i)                         stabiliser; eq. 15
+    i = exp(log_i - m')                                eq. 16
+    f = exp(log_f + m - m')                            eq. 17
+    C' = f * C + i * v^T k                             memory; eq. 19
+    n' = f * n + i * k                                 normaliser; eq. 20
+    h = o * (q C'^T) / max(|q n'^T|, exp(-m'))         eq. 21
 
-C and n are kept divided by exp(m), with m' = max(log f + m, a_i) as in the sLSTM: ``i' = exp(a_i - m')`` and
-``f' = exp(log f + m - m')`` replace i and f, and max(|n' q|, exp(-m')) the divisor, which changes only the range of the
-numbers. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it they are
-not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a
-divisor of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
+Vectors are rows here, columns in the paper. C and n are kept divided by exp(m) as in the sLSTM. Without it i would be
+exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the numbers is another. h is an output and
+not part of the carry. Without m, C and n would be affine in their past; with it they are not. The blocks of W are
+packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a divisor of H). `init` adds
+``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.

@@ -1,9 +1,8 @@
 """The cell that architecture search found: eight branches, joined in pairs.
 
-With a_k = x W_k + h U_k + b_k:
-
-    l_0 = sigmoid(a_0)    l_1 = relu(a_1)    l_2 = sigmoid(a_2)    l_3 = relu(x W_3 * (h U_3 + b_3))
-    l_4 = tanh(a_4)       l_5 = sigmoid(a_5) l_6 = tanh(a_6)       l_7 = sigmoid(a_7)
+    a = x W + h U + b                    in eight blocks, 0 ... 7
+    l_0 = sigmoid(a_0)    l_1 = relu(a_1)      l_2 = sigmoid(a_2)    l_3 = relu(x W_3 * (h U_3 + b_3))
+    l_4 = tanh(a_4)       l_5 = sigmoid(a_5)   l_6 = tanh(a_6)       l_7 = sigmoid(a_7)
     m_0 = tanh(l_0 * l_1)                m_1 = tanh(l_2 + l_3)
     m_2 = tanh(l_4 * l_5)                m_3 = sigmoid(l_6 + l_7)
     c'  = tanh(m_0 + c) * m_1
@@ -32,7 +31,7 @@ from jaxseq.notation import Array
 
 
 class NASParams(NamedTuple):
-    """``W [D, 8H]``, ``U [H, 8H]``, ``b [8H]``, blocks in the order of the branches."""
+    """``W [D, 8H]``, ``U [H, 8H]``, ``b [8H]``, blocks in the order 0 1 2 3 4 5 6 7."""
 
     W: Array
     U: Array

@@ -1,17 +1,21 @@
 """Ordered-neurons LSTM: monotonic master gates, so that some units keep their values longer than others.
 
-    i, f, o, g as in the LSTM                            eqs. 1-4
+    i = sigmoid(x W_i + h U_i + b_i)                     input gate: write; eq. 2
+    f = sigmoid(x W_f + h U_f + b_f)                     forget gate: retain; eq. 1
+    g = tanh   (x W_g + h U_g + b_g)                     candidate; eq. 4
+    o = sigmoid(x W_o + h U_o + b_o)                     output gate: show; eq. 3
     h' = o * tanh(c')                                    eq. 5
     f~ = cumax(x W_f~ + h U_f~ + b_f~)                   master forget gate: 0 below, then 1: retain; eq. 9
     i~ = 1 - cumax(x W_i~ + h U_i~ + b_i~)               master input gate: 1 below, then 0: write; eq. 10
-    w = f~ * i~                                          where both are open; eq. 11
+    w = f~ * i~                                          open where both are; eq. 11
     f^ = f * w + (f~ - w)                                eq. 12
     i^ = i * w + (i~ - w)                                eq. 13
     c' = f^ * c + i^ * g                                 eq. 14
+    cumax(a) = cumsum(softmax(a))                        running sum: rises from near 0 to 1; eqs. 6-8
 
-cumax is the running sum of a softmax. A master gate has H / chunk units, each for `chunk` neighbours in the state (an
-option of `init`, 1 by default, and a divisor of H; the paper uses 10). The paper's candidate c^ is our
-g. The blocks are packed in the order i f g o f~ i~, the last two narrower where chunk > 1.
+A master gate has H / chunk units, each for `chunk` neighbours in the state (an option of `init`, 1 by default, and a
+divisor of H; the paper uses 10). The paper's candidate c^ is our g. The trace calls f~ and i~ f_master and i_master, f^
+and i^ f_hat and i_hat. The blocks are packed in the order i f g o f~ i~, the last two narrower where chunk > 1.
 
 Reference: Shen, Tan, Sordoni & Courville 2019, "Ordered neurons: integrating tree structures into recurrent neural
 networks", ICLR, arXiv:1810.09536, eqs. 1-14.
@@ -32,7 +36,7 @@ from jaxseq.notation import Array
 
 
 class ONLSTMParams(NamedTuple):
-    """``W [D, 4H + 2M]``, ``U [H, 4H + 2M]``, ``b [4H + 2M]``, blocks i f g o f~ i~, with M = H / chunk."""
+    """``W [D, 4H + 2M]``, ``U [H, 4H + 2M]``, ``b [4H + 2M]`` (i f g o f~ i~), with M = H / chunk."""
 
     W: Array
     U: Array

@@ -3,8 +3,8 @@
 With the time t of this step, and for each unit a period tau, a shift s and a share r_on of the period that is open:
 
     phi = ((t - s) mod tau) / tau                                phase in 0..1
-    k = 2 phi / r_on        while phi < r_on / 2                 openness: rises,
-        2 - 2 phi / r_on    while r_on / 2 <= phi < r_on         falls,
+    k = 2 phi / r_on        where phi < r_on / 2                 openness: rises,
+        2 - 2 phi / r_on    where phi < r_on                     falls,
         leak * phi          otherwise                            and is shut except for a leak
     i = sigmoid(x W_i + h U_i + p_i * c + b_i)                   input gate: write
     f = sigmoid(x W_f + h U_f + p_f * c + b_f)                   forget gate: retain
@@ -12,7 +12,8 @@ With the time t of this step, and for each unit a period tau, a shift s and a sh
     c~ = f * c + i * g
     o = sigmoid(x W_o + h U_o + p_o * c~ + b_o)                  output gate: show
     h~ = o * tanh(c~)
-    c' = k * c~ + (1 - k) * c,   h' = k * h~ + (1 - k) * h       k = 0 keeps the old state
+    c' = k * c~ + (1 - k) * c                                    0 keeps the old state
+    h' = k * h~ + (1 - k) * h
 
 The blocks are packed in the order i f g o, the peepholes in the order i f o. The input is `Stamped`, in the unit of tau
 and s; an array is stamped 0, 1, 2, ... The phase is computed in float32 at least, and needs stamps that its precision

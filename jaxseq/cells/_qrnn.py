@@ -2,10 +2,15 @@
 
 With a window of 2, where x is the input of this step and x- that of the step before:
 
-    g = tanh   (x- V_g + x W_g + b_g)    candidate
-    f = sigmoid(x- V_f + x W_f + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new)
-    o = sigmoid(x- V_o + x W_o + b_o)    output gate: show
-    c' = f * c + (1 - f) * g             fo-pooling
+    qrnn:    g = tanh   (x- V_g + x W_g + b_g)    candidate
+             f = sigmoid(x- V_f + x W_f + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new)
+             o = sigmoid(x- V_o + x W_o + b_o)    output gate: show
+
+    qrnn_1:  g = tanh   (x W_g + b_g)
+             f = sigmoid(x W_f + b_f)
+             o = sigmoid(x W_o + b_o)
+
+    c' = f * c + (1 - f) * g                      fo-pooling
     h = o * c'
 
 The paper's z is our g; the paper omits biases, b adds one per gate. The blocks are packed in the order g f o.

@@ -3,7 +3,7 @@
     q = x W_q                        query,  complex [B, K]
     k = x W_k                        key,    complex [B, K]
     v = x W_v                        value,  [B, H]
-    S' = gamma e^(i theta) * S + conj(k)^T v         memory, complex [B, K, H]; gamma retains
+    S' = (gamma e^(i theta))^T * S + conj(k)^T v     memory, complex [B, K, H]; gamma retains
     o  = Re(q S')                    output
 
 which over a sequence is ``o_n = sum_(m <= n) gamma^(n - m) Re(q_n e^(i n theta) conj(k_m e^(i m theta))^T) v_m``,
@@ -39,7 +39,7 @@ from jaxseq.notation import Array, Key, Tree, widened
 
 
 class RetentionParams(NamedTuple):
-    """``W [D, 4K + H]`` (q re, q im, k re, k im, v), ``gamma [1]``, ``theta [K]``."""
+    """``W [D, 4K + H]`` packs W_q_re W_q_im W_k_re W_k_im W_v, ``gamma [1]``, ``theta [K]``."""
 
     W: Array
     gamma: Array

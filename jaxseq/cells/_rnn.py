@@ -1,4 +1,9 @@
-"""The Elman network, the recurrent cell without gates: h' = tanh(x W + h U + b), or relu instead of tanh.
+"""The Elman network, the recurrent cell without gates, with tanh or with relu.
+
+    a = x W + h U + b
+
+    rnn:       h' = tanh(a)
+    rnn_relu:  h' = relu(a)
 
 Reference: Elman 1990, "Finding structure in time", Cognitive Science 14; the relu form with U = 1 is the IRNN of
 Le, Jaitly & Hinton 2015, arXiv:1504.00941.

@@ -1,17 +1,18 @@
 """Simplified state-space layer with a diagonal: a continuous linear system, discretised with a learned step.
 
-    ds/dt = Lambda s + x B                          a linear system of complex eigenvalues Lambda
-    Lambda' = exp(Lambda Delta)                     zero-order hold over a step Delta: retain
-    B' = (Lambda' - 1) / Lambda * B
-    s' = Lambda' * s + x B'                         state, complex [B, N]
+    Lambda = -exp(log_decay) + i frequency          complex eigenvalues
+    Delta = exp(log_step)
+    Lambda~ = exp(Lambda * Delta)                   zero-order hold over a step Delta: retain
+    u = (Lambda~ - 1) / Lambda * (x B)              what the input adds over Delta
+    s' = Lambda~ * s + u                            state, complex [B, N]
     y  = 2 Re(s' C) + x D                           output; the 2 accounts for the conjugates
 
-Lambda, B and C are those of a real system of 2N units whose eigenvalues come in conjugate pairs: one of each pair is
-kept, and its real part counts twice. All arrays are real: the carry has s as its real and imaginary part, ``W [D, 2N +
-H]`` packs B's real part, B's imaginary part and D, ``C [2N, H]`` has C's real part above its imaginary part, and
-``Lambda = -exp(log_decay) + i frequency`` (the paper's code keeps the real part itself, and may clip it to be
-negative). The paper's D is a vector, since its layers are as wide as their input; here it is a matrix. Its activation
-after y is left to the caller.
+The system is ``ds/dt = Lambda s + x B``. Lambda, B and C are those of a real system of 2N units whose eigenvalues come
+in conjugate pairs: one of each pair is kept, and its real part counts twice. All arrays are real: the carry has s as
+its real and imaginary part, ``W [D, 2N + H]`` packs B's real part, B's imaginary part and D, ``C [2N, H]`` has C's real
+part above its imaginary part (of Lambda, the paper's code keeps the real part itself, and may clip it to be negative).
+The paper's D is a vector, since its layers are as wide as their input; here it is a matrix. Its activation after y is
+left to the caller.
 
 `init` takes ``state_size`` (N, H by default) and ``step_min=0.001, step_max=0.1``, between which log Delta is uniform,
 one for each unit. Lambda starts at the eigenvalues of HiPPO-N, the normal part of HiPPO-LegS of 2N units (real parts
@@ -42,7 +43,10 @@ from jaxseq.notation import Array, Key, Tree, widened
 
 
 class S5Params(NamedTuple):
-    """``W [D, 2N + H]`` (B re, B im, D), ``C [2N, H]`` (re, im); ``log_decay``, ``frequency``, ``log_step`` ``[N]``."""
+    """``W [D, 2N + H]`` packs B_re B_im D, ``C [2N, H]`` packs C_re C_im.
+
+    ``log_decay``, ``frequency``, ``log_step``: ``[N]``.
+    """
 
     W: Array
     C: Array

@@ -1,11 +1,13 @@
 """Structurally constrained recurrent network: a hidden layer next to a context that changes slowly.
 
-    s' = (1 - alpha) * (x W_s + b_s) + alpha * s         context: alpha = 1 retains, 0 writes
-    h' = sigmoid(s' P + x W_h + h U + b_h)               hidden layer
+    write = (1 - alpha) * (x W_s + b_s)                  what enters the context
+    s' = write + alpha * s                               context: an alpha of 1 retains, of 0 writes
+    a = s' P + x W_h + h U + b_h
+    h' = sigmoid(a)                                      hidden layer
     y  = h' V_h + s' V_s                                 output
 
-alpha is a constant, 0.95 in the paper's experiments; ``.with_`` takes another alpha (0 to 1). The output is what the
-paper puts into its softmax; that softmax and its bias belong to the model. W and b are packed in the order s h. The
+alpha is a constant: ``.with_`` takes alpha (0.95 by default, as in the paper's experiments; 0 to 1). The output is what
+the paper puts into its softmax; that softmax and its bias belong to the model. W and b are packed in the order s h. The
 paper has no biases; b adds one for each layer. Its context may have another size than the hidden layer; here both have
 H units.
 

@@ -2,14 +2,16 @@
 
     x_g   = x W_g + b_g                             the input, as a factor
     z_g   = tanh((x_g * h) U_g)
-    z_out = softplus(z_g * h)                       candidate of `sgu`
-    z_out = sigmoid((z_g * h) U_o)                  candidate of `dsgu`, one more matrix deep
     z     = hard(x W_z + h U_z + b_z)               gate: write (1 takes the candidate, 0 keeps the state)
     h'    = (1 - z) * h + z * z_out
+    hard(a) = max(0, min(1, a / 5 + 1 / 2))
 
-hard(a) is the hard sigmoid of the paper's time, max(0, min(1, a / 5 + 1 / 2)), as in Theano; torch's, and so
-torchrecurrent's, has the slope 1/6. torchrecurrent also adds a bias inside the tanh, unlike the paper.
-The input blocks are packed in the order g z. The candidate is positive: 0.69 or 0.5 where h = 0.
+    sgu:   z_out = softplus(z_g * h)                candidate
+    dsgu:  z_out = sigmoid((z_g * h) U_o)           candidate, one more matrix deep
+
+hard is the hard sigmoid of the paper's time, as in Theano; torch's, and so torchrecurrent's, has the slope 1/6.
+torchrecurrent also adds a bias inside the tanh, unlike the paper. The input blocks are packed in the order g z. The
+candidate is positive: 0.69 or 0.5 where h = 0.
 
 Reference: Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:1604.02910.
 """
@@ -30,7 +32,7 @@ REFERENCE = 'Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:16
 
 
 class SGUParams(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks in the order g z; ``U [H, H]`` of z, ``U_g [H, H]``."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order g z; ``U [H, H]`` (z); ``U_g [H, H]``."""
 
     W: Array
     U: Array
@@ -39,7 +41,7 @@ class SGUParams(NamedTuple):
 
 
 class DSGUParams(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks in the order g z; ``U [H, H]`` of z, ``U_g [H, H]``, ``U_o [H, H]``."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order g z; ``U [H, H]`` (z); ``U_g [H, H]``, ``U_o [H, H]``."""
 
     W: Array
     U: Array

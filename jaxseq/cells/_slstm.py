@@ -1,22 +1,20 @@
 """sLSTM, the xLSTM with scalar memory: an exponential input gate, a state that is normalised, and a stabiliser.
 
-    i = exp    (a_i),  a_i = x W_i + h U_i + b_i   input gate: write, not bounded; eq. 12
-    f = sigmoid(a_f),  a_f = x W_f + h U_f + b_f   forget gate: retain; eq. 13, the first of its two forms
+    log_i = x W_i + h U_i + b_i                    input gate: write, not bounded; eq. 12
+    log_f = log(sigmoid(x W_f + h U_f + b_f))      forget gate: retain; eq. 13, the first of its two forms
     g = tanh   (x W_g + h U_g + b_g)               candidate (the paper's z); eq. 11
     o = sigmoid(x W_o + h U_o + b_o)               output gate: show; eq. 14
+    m' = max(log_f + m, log_i)                     stabiliser; eq. 15
+    i = exp(log_i - m')                            eq. 16
+    f = exp(log_f + m - m')                        eq. 17
     c' = f * c + i * g                             eq. 8
     n' = f * n + i                                 normaliser; eq. 9
     h' = o * c' / n'                               eq. 10
 
-i can overflow, so c and n are kept divided by exp(m):
-
-    m' = max(log f + m, a_i)                       eq. 15
-    i' = exp(a_i - m')                             eq. 16
-    f' = exp(log f + m - m')                       eq. 17
-
-which cancels in c' / n' and leaves i', f' at most 1. Before anything is stored, n = 0, m is undefined and m' = a_i (as
-in the authors' code), so that n is never near 0. The blocks are packed in the order i f g o. U is one full matrix for
-each gate, one head; more heads are a pattern of zeros in U.
+exp(log_i) can overflow, so c and n are kept divided by exp(m), which cancels in c' / n' and leaves i and f at most 1
+(the paper's i' and f'). Before anything is stored, n = 0, m is undefined and m' = log_i (as in the authors' code), so
+that n is never near 0. The blocks are packed in the order i f g o. U is one full matrix for each gate, one head; more
+heads are a pattern of zeros in U.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.2, eqs. 8-17.

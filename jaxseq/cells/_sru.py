@@ -1,16 +1,22 @@
 """Simple recurrent unit: gates see the cell state unit by unit, without a matrix product in the loop.
 
-    f = sigmoid(x W_f + v_f * c + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new); eq. 1
-    c' = f * c + (1 - f) * g              with the candidate g = x W_g; eq. 2
-    r = sigmoid(x W_r + v_r * c + b_r)    reset gate: 1 shows the state, 0 passes the input on; eq. 3
-    h = r * c' + (1 - r) * s              with the skipped input s = x; eq. 4
+    g = x W_g                                       candidate
+    s = x W_s                                       skipped input; x itself where D is H
+    c' = f * c + (1 - f) * g                        eq. 2
 
-Both gates see the old c. The state is c alone: h is only an output. Where D is not H, s = x W_s, as in the authors'
-code. The scaling of s that section 3.2 of the paper proposes for deep stacks, sqrt(1 + 2 exp(b)), is left out. Blocks
-are packed in the order g f r (s).
+    sru:       f = sigmoid(x W_f + v_f * c + b_f)   forget gate: retain (1 keeps the old state, 0 writes the new); eq. 1
+               r = sigmoid(x W_r + v_r * c + b_r)   reset gate: 1 shows the state, 0 passes the input on; eq. 3
+               h = r * c' + (1 - r) * s             eq. 4
 
-`sru_2017` is the unit of the first preprint: without v, and with h = r * tanh(c') + (1 - r) * s. Only there is the new
-state affine in the old one.
+    sru_2017:  f = sigmoid(x W_f + b_f)
+               r = sigmoid(x W_r + b_r)
+               h = r * tanh(c') + (1 - r) * s
+
+Both gates see the old c. The state is c alone: h is only an output. W_s, where D is not H, is as in the authors' code.
+The scaling of s that section 3.2 of the paper proposes for deep stacks, sqrt(1 + 2 exp(b)), is left out. Blocks are
+packed in the order g f r (s).
+
+`sru_2017` is the unit of the first preprint. Only there is the new state affine in the old one.
 
 Reference: Lei, Zhang, Wang, Dai & Artzi 2018, "Simple recurrent units for highly parallelizable recurrence",
 EMNLP, arXiv:1709.02755v5, eqs. 1-4; the first preprint is Lei & Zhang 2017, "Training RNNs as fast as CNNs",
@@ -31,7 +37,7 @@ from jaxseq.notation import Array, Key, Tree
 
 
 class SRUParams(NamedTuple):
-    """``W [D, 3H]`` (g f r), or ``[D, 4H]`` (g f r s) where D is not H; ``v [2H]`` (f r), ``b [2H]`` (f r)."""
+    """``W [D, 3H]`` (g f r), or ``W [D, 4H]`` (g f r s) where D is not H; ``v [2H]`` (f r), ``b [2H]`` (f r)."""
 
     W: Array
     v: Array
@@ -39,7 +45,7 @@ class SRUParams(NamedTuple):
 
 
 class SRU2017Params(NamedTuple):
-    """``W [D, 3H]`` (g f r), or ``[D, 4H]`` (g f r s) where D is not H; ``b [2H]`` (f r)."""
+    """``W [D, 3H]`` (g f r), or ``W [D, 4H]`` (g f r s) where D is not H; ``b [2H]`` (f r)."""
 
     W: Array
     b: Array

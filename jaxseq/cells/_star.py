@@ -24,7 +24,7 @@ from jaxseq.notation import Array
 
 
 class STARParams(NamedTuple):
-    """``W [D, 2H]`` and ``b [2H]``, blocks in the order z k; ``U [H, H]`` of k."""
+    """``W [D, 2H]`` and ``b [2H]``, blocks in the order z k; ``U [H, H]`` (k)."""
 
     W: Array
     U: Array

@@ -1,22 +1,22 @@
 """Strongly typed RNN, GRU and LSTM: no matrix acts on the state, so each unit keeps its meaning over time.
 
-The T-RNN:
-
-    z = x W_z
-    f = sigmoid(x W_f + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new)
-    h' = f * h + (1 - f) * z
+    t_rnn:          z = x W_z + b_z
+                    f = sigmoid(x W_f + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new)
+                    h' = f * h + (1 - f) * z
 
 The T-GRU and the T-LSTM see the input of the step before as well, x-:
 
-    z = x- V_z + x W_z + b_z
-    f = sigmoid(x- V_f + x W_f + b_f)
-    o = tanh   (x- V_o + x W_o + b_o)
-    T-GRU:   h' = f * h + z * o
-    T-LSTM:  c' = f * c + (1 - f) * z,   h = c' * o
+    t_gru, t_lstm:  z = x- V_z + x W_z + b_z
+                    f = sigmoid(x- V_f + x W_f + b_f)
+                    o = tanh   (x- V_o + x W_o + b_o)
+
+    t_gru:          h' = f * h + z * o
+    t_lstm:         c' = f * c + (1 - f) * z
+                    h = c' * o
 
 The paper's nonlinearity tau is tanh here. Blocks are packed in the order z f o. The carry of the latter two has x-,
-zeros before the first step; the gates depend on it, so only the T-RNN's carry is affine in the old one. b of the
-T-RNN has a block for z, which the paper leaves out; it is 0 at first. torchrecurrent's TRNN, TGRU and TLSTM are these.
+zeros before the first step; the gates depend on it, so only the T-RNN's carry is affine in the old one. The paper
+leaves out b_z of the T-RNN; it is 0 at first. torchrecurrent's TRNN, TGRU and TLSTM are these.
 
 Reference: Balduzzi & Ghifary 2016, "Strongly-typed recurrent neural networks", ICML, arXiv:1602.02218, section 3.
 """

@@ -1,10 +1,12 @@
 """GRU with weighted delayed feedback: the state of some steps ago enters with the last one.
 
+    h_d = first(past)                              the state d steps before h
     u = tanh   (x W_u + h U_u + b_u)               candidate of the last state
-    z = tanh   (x W_z + h_d U_z + b_z)             candidate of h_d, the state d steps before h
+    z = tanh   (x W_z + h_d U_z + b_z)             candidate of h_d
     a = sigmoid(x W_a + h U_a + b_a)               weight of the delayed candidate
     g = sigmoid(x W_g + h U_g + b_g)               update gate: write (1 writes, 0 keeps)
     h' = (1 - g) * h + g * (u + a * z)
+    past' = queue(past, h)                         without its first, and with h as its last
 
 The delay d is a fixed number of steps: ``.with_`` takes delay (2 by default; at least 1). In the paper it is a
 hyperparameter of the task, up to the length of the memory wanted. The states of the last d steps are in the carry,
@@ -28,7 +30,7 @@ from jaxseq.notation import Array
 
 
 class TauGRUParams(NamedTuple):
-    """``W [D, 4H]`` and ``b [4H]``, blocks in the order u g a z; ``U [H, 3H]`` of u g a, ``U_z [H, H]``."""
+    """``W [D, 4H]`` and ``b [4H]``, blocks in the order u g a z; ``U [H, 3H]`` (u g a), ``U_z [H, H]``."""
 
     W: Array
     U: Array

@@ -1,7 +1,8 @@
 """Undamped independent controlled oscillators: a symplectic step of a Hamiltonian system, each unit separately.
 
     step = dt * sigmoid(c)                                   how far each unit goes at a step
-    z' = z - step * (tanh(u * h + x W + b) + alpha * h)      velocity
+    n = tanh(u * h + x W + b)                                force
+    z' = z - step * (n + alpha * h)                          velocity
     h' = h + step * z'                                       position, the paper's y
 
 For a constant input the energy ``(alpha h^2 + z^2) / 2 + log(cosh(u * h + x W + b)) / u`` is conserved up to the step

@@ -1,7 +1,7 @@
 """Encoder-decoders: what one is (`Seq2Seq`), and the one that translates by default (`translator`)."""
 
 from jaxseq.affine import Affine
-from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq._base import Encoded, Readout, Seq2Seq, check_source, lookup
 from jaxseq.seq2seq._decoder import Fed, FeedingCarry, FeedingParams, NormalisedParams, reader_of
 from jaxseq.seq2seq._saturation import Saturated, saturation
 from jaxseq.seq2seq._translator import (
@@ -21,6 +21,7 @@ __all__ = [
     "FeedingCarry",
     "FeedingParams",
     "NormalisedParams",
+    "Readout",
     "Saturated",
     "Seq2Seq",
     "TranslatorParams",

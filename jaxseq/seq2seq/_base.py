@@ -7,6 +7,7 @@ follow from these, written once below.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from jaxseq.decode import TokenStep
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.placement import any_on_mesh, rows_of, settled, wherever
+from jaxseq.precision import mixed_function
 from jaxseq.tokens import check_tokens
 
 
@@ -38,6 +40,34 @@ class Encoded(NamedTuple):
     carry: Carry
 
 
+@dataclasses.dataclass(frozen=True)
+class Readout:
+    """The readout of a model that has features and an output layer: a function that returns ``features W + b``.
+
+    Fields:
+      features: ``(params, out, y, key=None) -> [..., B, F]``.
+      output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``.
+      products: dtype that the operands of the product are rounded to, as of `mixed`; None for their own.
+
+    Example:
+      >>> from jaxseq.seq2seq import Affine, Readout
+      >>> read = Readout(lambda params, out, y, key=None: out + y, lambda params: params)
+      >>> read(Affine(jnp.eye(2), jnp.array([0.0, 5.0])), jnp.ones((1, 2)), jnp.ones((1, 2))).tolist()
+      [[2.0, 7.0]]
+    """
+
+    features: Callable[..., Array]
+    output: Callable[[Params], Affine]
+    products: Any = None
+
+    def __call__(self, params: Params, out: Tree, y: Tree, key: Key | None = None) -> Array:
+        """Return the logits ``[..., B, V]``; arguments as of ``Seq2Seq.readout``."""
+        product: Callable[[Affine, Array], Array] = Affine.__call__
+        if self.products is not None:
+            product = mixed_function(product, self.products)
+        return product(self.output(params), self.features(params, out, y, key))
+
+
 class Seq2Seq(NamedTuple):
     """An encoder-decoder as a value of pure functions.
 
@@ -50,7 +80,8 @@ class Seq2Seq(NamedTuple):
       readout: ``(params, out, y, key=None) -> logits [..., B, V]``, with any leading axes.
       weights: ``out -> attention weights [..., B, S]``, ``[..., B, 0]`` where there are none.
       features: ``(params, out, y, key=None) -> [..., B, F]``, the first half of `readout`; None where it is not apart.
-      output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``, its second half: ``logits = features W + b``.
+      output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``, its second half: ``logits = features W + b``. From
+        these two `Readout` makes the readout.
 
     A key stands for training, and is consumed by dropout; without one there is none.
     """

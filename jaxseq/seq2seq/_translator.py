@@ -20,7 +20,7 @@ from jaxseq.initializers import normal
 from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.placement import wherever
 from jaxseq.precision import mixed, mixed_function
-from jaxseq.seq2seq._base import Encoded, Seq2Seq, check_source, lookup
+from jaxseq.seq2seq._base import Encoded, Readout, Seq2Seq, check_source, lookup
 from jaxseq.seq2seq._decoder import (
     Fed,
     FeedingCarry,
@@ -138,8 +138,9 @@ def translator(
         products,
     )  # fmt: skip
     return Seq2Seq(
-        built.init, built.encode, built.embed, built.decoder, built.readout, weights_of, built.features, built.output
-    )
+        built.init, built.encode, built.embed, built.decoder, Readout(built.features, built.output, products),
+        weights_of, built.features, built.output,
+    )  # fmt: skip
 
 
 class _Translator(NamedTuple):
@@ -275,9 +276,6 @@ class _Translator(NamedTuple):
         if isinstance(params.logits, Affine):
             return params.logits
         return Affine((params.source if params.target is None else params.target).T, params.logits.b)
-
-    def readout(self, params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
-        return self.rounded(Affine.__call__)(self.output(params), self.features(params, out, y, key))
 
 
 def weights_of(out: Tree) -> Array:

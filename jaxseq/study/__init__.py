@@ -10,6 +10,11 @@ saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a
 0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
+from jaxseq.study._connectivity import Connectivity, Integrated, connectivity, integrated_gradients
+from jaxseq.study._contextual import Contextual, contextual
+from jaxseq.study._contributions import Contributions, contributions
+from jaxseq.study._fixed_points import KINDS_OF_POINTS, FixedPoints, fixed_points
+from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
 from jaxseq.study._saturation import (
@@ -22,6 +27,7 @@ from jaxseq.study._saturation import (
     saturation,
     saturation_of,
 )
+from jaxseq.study._trajectories import Components, Trajectories, principal, project, trajectories
 from jaxseq.study.attention import Decomposition, coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.study.collect import collect
 from jaxseq.study.contexts import Contexts, Neighbours, Places, nearest_states, top_contexts
@@ -50,6 +56,14 @@ from jaxseq.study.plots import (
     plot_triangle,
 )
 from jaxseq.study.plots_causes import plot_automaton, plot_contexts, plot_neighbours, plot_patching, plot_probe
+from jaxseq.study.plots_dynamics import (
+    plot_connectivity,
+    plot_contextual,
+    plot_contributions,
+    plot_fixed_points,
+    plot_integrated,
+    plot_trajectories,
+)
 from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
@@ -57,15 +71,22 @@ from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
 
 __all__ = [
     "CLOSED",
+    "KINDS_OF_POINTS",
     "OPEN",
     "Atlas",
+    "Components",
+    "Connectivity",
     "Contexts",
+    "Contextual",
+    "Contributions",
     "Decomposition",
     "Effect",
     "Explanation",
     "Extraction",
+    "FixedPoints",
     "Flow",
     "HalfLife",
+    "Integrated",
     "Keep",
     "Ledger",
     "Longer",
@@ -82,10 +103,14 @@ __all__ = [
     "Scores",
     "Show",
     "Spectrum",
+    "Trajectories",
     "along",
     "atlas",
     "by_half_life",
     "collect",
+    "connectivity",
+    "contextual",
+    "contributions",
     "correlation",
     "coverage",
     "decompose",
@@ -93,13 +118,16 @@ __all__ = [
     "entropy",
     "explain",
     "extract_automaton",
+    "fixed_points",
     "flow",
     "gates_of",
     "half_life",
     "histogram",
+    "integrated_gradients",
     "keep_of",
     "keeps_in",
     "keeps_of",
+    "latex",
     "ledger",
     "log_spaced",
     "lyapunov",
@@ -112,11 +140,16 @@ __all__ = [
     "plot_attention_summary",
     "plot_automaton",
     "plot_comparison",
+    "plot_connectivity",
     "plot_contexts",
+    "plot_contextual",
+    "plot_contributions",
     "plot_eigenvalues",
+    "plot_fixed_points",
     "plot_flow",
     "plot_half_lives",
     "plot_histogram",
+    "plot_integrated",
     "plot_ledger",
     "plot_neighbours",
     "plot_patching",
@@ -126,9 +159,12 @@ __all__ = [
     "plot_saturation",
     "plot_survival",
     "plot_timelines",
+    "plot_trajectories",
     "plot_triangle",
+    "principal",
     "probe",
     "products",
+    "project",
     "ranges_in",
     "ranges_of",
     "recorder",
@@ -142,6 +178,7 @@ __all__ = [
     "survival",
     "time_constant",
     "top_contexts",
+    "trajectories",
     "triangle",
     "what_if",
 ]

@@ -12,20 +12,20 @@ import numpy as np
 
 from jaxseq import __version__
 from jaxseq._unroll import trace
-from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import InputError
 from jaxseq.notation import Array
 from jaxseq.study._saturation import histogram, ranges_in, saturation
 from jaxseq.study.attention import coverage, entropy
 from jaxseq.study.checks import Check, finite, known_half_lives, rows_of_attention, summed
 from jaxseq.study.depth import gradients, held, jacobians, replayed
+from jaxseq.study.live import live
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in
 from jaxseq.study.part import Part, check_numbers
 from jaxseq.study.timelines import by_half_life, ledger
 from jaxseq.trees import named_leaves
 
-LIVE = ("lstm", "gru", "gru_cho", "rnn", "rnn_relu")
-"""Cells that the page runs by itself."""
+SHOWN = 3
+"""Most columns of an input that are drawn."""
 
 TOP = 5
 """Likeliest words kept at each step."""
@@ -114,9 +114,8 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
         "gates": gates, "carries": states, "ranges": {name: ranges[name] for name in gates},
         "signed": [name for name in gates if name not in between],
         "start": {name: np.asarray(a) for name, a in first.items() if a.shape == (B, H)} or None,
-        "equations": _equations(part.cell, gates), "keep": keep._asdict() if keep else None,
+        "keep": keep._asdict() if keep else None,
         "words_of": _words_of(keep),
-        "live": None, "why": "reads" if part.weights is not None else "cell",
         "kind": None, "targets": None, "scored": None, "losses": None, "predictions": None, "top": None, "xs": None,
         "half": None, "order": list(range(H)), "flow": None, "jacobian": None, "atlas": None, "attention": None,
         "saturation": _saturation({name: gates[name] for name in between}, mask),
@@ -128,7 +127,9 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
         life = half_life(jnp.asarray(keep.of(named)), jnp.asarray(mask))
         out["half"], out["order"] = _half(life), np.asarray(by_half_life(life)).tolist()
         checks += _ledger(part, keep)
-    out |= _live(part, out["start"])
+    out |= live(part, seen)
+    if part.cell.takes_array and not part.cell.spatial and part.xs.shape[-1] <= SHOWN:
+        out["xs"] = np.asarray(part.xs)
     if part.predict is not None and part.targets is not None:
         out |= _predictions(part, seen.outs)
         if part.reported is not None:
@@ -147,15 +148,6 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
         }  # fmt: skip
         checks += rows_of_attention(out["attention"]["weights"], part.source, mask)
     return out, checks
-
-
-def _equations(cell: Cell, gates: dict[str, Any]) -> str:
-    """Return which equations of the state the page writes out: lstm, gru or rnn; none for any other cell."""
-    known = {"lstm": "lstm", "gru": "gru", "gru_cho": "gru", "rnn": "rnn", "rnn_relu": "rnn"}
-    name = cell.name.split()[-1]
-    if name in known and {"lstm": "ifgo", "gru": "rzn", "rnn": "a"}[known[name]] == "".join(gates):
-        return known[name]
-    return ""
 
 
 def _words_of(keep: Keep | None) -> dict[str, str]:
@@ -205,23 +197,3 @@ def _predictions(part: Part, outs: Any) -> dict[str, Any]:
         return {**out, "predictions": np.asarray(said)}
     share, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
     return {**out, "top": {"ids": np.asarray(ids), "share": np.asarray(share)}}
-
-
-def _live(part: Part, start: Any) -> dict[str, Any]:
-    """Return the weights with which the page runs the cell again, where it can."""
-    name, p = part.cell.name, part.params
-    if name not in LIVE or CELLS[name] is not part.cell:
-        return {}
-    live: dict[str, Any] = {
-        "cell": name, "wx": np.asarray(part.cell.input_terms(p, part.xs)), "U": np.asarray(p.U), "start": start,
-    }  # fmt: skip
-    live |= {extra: np.asarray(getattr(p, extra)) for extra in ("U_n", "b_hn") if hasattr(p, extra)}
-    found: dict[str, Any] = {"live": live, "why": ""}
-    if part.xs.shape[-1] <= 32:
-        found["xs"], live["Wx"], live["bx"] = np.asarray(part.xs), np.asarray(p.W), np.asarray(p.b)
-    if part.head is not None:
-        live["W"], live["b"] = (np.asarray(a) for a in part.head)
-    if part.swaps:
-        rows = jnp.stack([jnp.asarray(x) for x in part.swaps.values()])
-        live["swaps"] = {"labels": list(part.swaps), "wx": np.asarray(part.cell.input_terms(p, rows))}
-    return found

@@ -1,13 +1,12 @@
 """The equations of one step for one unit, with their numbers, and a NumPy program that computes the same.
 
-For lstm, gru, gru_cho and rnn every line is there, from the products of the inputs on, with the largest of its terms.
-For any other cell the lines are its named quantities as the run had them, and the account of its state where a gate
-retains; a note says so. The numbers are of the arrays given, computed again in float64.
+All of it is read off the cell's program (`jaxseq.program`), so that it holds for every cell: the products of the inputs
+with the weights, the gates, the states, the output, with the largest terms of each sum. The numbers are of the arrays
+given, computed again in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq._unroll import trace
-from jaxseq.cells import Cell, gru, gru_cho, lift_sequence, lstm, rnn, rnn_relu
+from jaxseq.cells import Cell, lift_sequence
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.look import look_for
-from jaxseq.study.memory import keeps_seen
-from jaxseq.study.timelines import Show, gates_of, ledger, show_seen
+from jaxseq.program import Program, program, values_of
+from jaxseq.program._lines import CODE, HELPERS, SUM, Equations, Writer
+from jaxseq.program._numpy import ELEMENTWISE
+from jaxseq.program._symbols import identifier, symbol
+from jaxseq.study.live import row_of
+from jaxseq.study.timelines import gates_of
 from jaxseq.trees import at, named_leaves
 
 
@@ -35,7 +37,8 @@ class Line(NamedTuple):
     """One equation.
 
     Fields:
-      name: what it computes, ``"a_f"``.
+      name: what it computes: ``"f"`` a gate, ``"a_f"`` the sum that it squashes, ``"u_n"`` a sum within one,
+        ``"c_new"`` a state, ``"out"`` the output where it is not a state.
       equation: as in the program, ``"x @ W_f + h @ U_f + b_f"``; empty for a number taken from the run.
       value: its number.
       terms: the largest summands by size, the largest first; none where the line is no sum.
@@ -54,8 +57,8 @@ class Explanation(NamedTuple):
 
     Fields:
       lines: in the order in which they are computed; the last is the state of the unit that others see.
-      program: NumPy that computes the last line from the numbers of the run and prints it; None where the equations
-        are not known and no gate retains.
+      program: NumPy that computes the last line from the numbers of the run and prints it; None where the step is not
+        one of a program.
       result: the number that the program prints, as the run had it.
       note: what a reader must know of it; empty where the lines are the whole of the step.
     """
@@ -80,8 +83,8 @@ def explain(
 ) -> Explanation:
     """Return the equations of one step for one unit, with their numbers.
 
-    A cell with attention is explained in full as the cell it is: its input is x and the context side by side, its
-    input matrix W on top of C. So is a layer of a stack, its input the output of the layer below.
+    In a stack the lines are those of all layers, with the layer in their names, and the unit is that of each. A cell
+    that reads a source has the lines of its attention, as far as they are numbers of a unit.
 
     Args:
       cell: a Cell.
@@ -112,6 +115,7 @@ def explain(
             raise InputError(f"explain: there are the {what}s 0 to {size - 1}; got {n}")
     if mask is not None and not bool(mask[step, row]):
         raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
+    alone, cell = row_of(cell, row), row_of(cell, slice(row, row + 1))
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
@@ -121,17 +125,18 @@ def explain(
     before = at(seen.carries, past[-1]) if len(past) else carry
     for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
         _check_finite(what, tree)
-    for known, write, note in _WRITTEN:
-        if cell.equations is known.equations and cell.hidden_terms is known.hidden_terms:
-            _check_unit(unit, before.h.shape[-1])
-            program = _Program(unit, most)
-            write(program, *jax.tree.map(_exact, (params, at(before, 0), at(xs, step, 0))))
-            return Explanation(tuple(program.lines), program.text(), float(seen.outs[step, 0, unit]), note)
-    return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit)
-
-
-def _exact(a: Array) -> np.ndarray:
-    return np.asarray(a).astype(np.float64)
+    now, x = jax.tree.map(lambda a: a[0], before), at(xs, step, 0)
+    outs = {name: np.asarray(a[step, 0]) for name, a in named_leaves(seen.outs).items()}
+    shown = next((name for name, a in outs.items() if a.ndim == 1), None)
+    try:
+        found = program(alone, params, now, x)
+    except InputError as error:
+        return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit, f"{error}")
+    if shown is None:
+        raise InputError(f"explain: the output of {cell.name} has no axis of units alone")
+    _check_unit(unit, len(outs[shown]))
+    script = _Script(found, values_of(found, params, now, x), unit, most)
+    return script.explanation(found.out[shown], float(outs[shown][unit]))
 
 
 def _check_finite(what: str, tree: Tree) -> None:
@@ -148,63 +153,146 @@ def _check_unit(unit: int, H: int) -> None:
         raise InputError(f"explain: there are the units 0 to {H - 1}; got {unit}")
 
 
-class _Program:
-    """Lines with their values, and the program they make."""
+COMPUTED = {*ELEMENTWISE, "constant", "broadcast"}
+"""Operations whose result for a unit the program computes from numbers of that unit."""
 
-    def __init__(self, unit: int, most: int) -> None:
-        self.unit, self.most = unit, most
+
+class _Script:
+    """The lines of a step for one unit, with their values, and the program they make."""
+
+    def __init__(self, found: Program, values: list[np.ndarray], unit: int, most: int) -> None:
+        self.equations, self.values, self.unit, self.most = Equations(found, inner=True), values, unit, most
         self.given: dict[str, Any] = {}
-        self.lines: list[Line] = []
-        self.functions: list[str] = []
+        self.notes: list[str] = []
 
-    def give(self, name: str, value: Any) -> Any:
-        """Note an array or a number that the program starts from."""
-        self.given[name] = value
-        return value
-
-    def line(self, name: str, equation: str, value: float | list[Term]) -> float:
-        """Add a line that has a value, or terms that add up to it; return the value."""
-        terms = value if isinstance(value, list) else []
-        total = float(sum(term.value for term in terms)) if terms else float(value)  # type: ignore[arg-type]
-        shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
-        self.lines.append(
-            Line(name, equation, total, tuple(shown), total - sum(t.value for t in shown) if terms else 0.0)
-        )
-        return total
-
-    def products(self, name: str, vector: np.ndarray, matrix: str, column: np.ndarray) -> list[Term]:
-        """Note a vector and a column of a matrix, and return the terms of their product."""
-        self.give(name, vector)
-        self.give(matrix, column)
-        return self.terms(f"{name}[{{}}]", vector, matrix, column)
-
-    def terms(self, label: str, vector: np.ndarray, matrix: str, column: np.ndarray) -> list[Term]:
-        """Return the terms of a product of a vector with a column of a matrix, by name and place."""
-        pairs = enumerate(zip(vector, column, strict=True))
-        return [Term(f"{label.format(n)} * {matrix}[{n}, {self.unit}]", float(a * b)) for n, (a, b) in pairs]
-
-    def bias(self, name: str, value: float) -> list[Term]:
-        """Note a bias, and return it as a term."""
-        return [Term(f"{name}[{self.unit}]", float(self.give(name, value)))]
-
-    def text(self) -> str:
-        """Return the program; it prints the last line's value."""
+    def explanation(self, target: int, result: float) -> Explanation:
+        """Return all lines, that of `target` last, and the program that prints it."""
+        eq = self.equations
+        lines = {one.value: self._line(one.value) for one in eq.lines if self._is_ours(one.value)}
+        last = lines.pop(target, None) or self._line(target)
+        needed = self._needed(target)
+        code = [f"{line.name} = {line.equation}" for n, line in lines.items() if n in needed]
+        self.given, self.notes = {}, []  # of what the program needs alone
+        for n in (*(n for n in lines if n in needed), target):
+            self._line(n)
+        helpers = [text for word, text in HELPERS.items() if any(f"{word}(" in one for one in (*code, last.equation))]
         given = [f"{name} = {_literal(value)}" for name, value in self.given.items()]
-        code = [f"{line.name} = {line.equation}" for line in self.lines]
-        return "\n".join(
-            ["import numpy as np", "", *given, "", *self.functions, *code, f"print({self.lines[-1].name})", ""]
-        )
+        code.append(f"{last.name} = {last.equation}")
+        text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.name})", ""])
+        return Explanation((*lines.values(), last), text, result, " ".join(dict.fromkeys(self.notes)))
 
+    def _needed(self, target: int) -> set[int]:
+        found, waiting = set(), [target]
+        while waiting:
+            n = waiting.pop()
+            for m in self.equations.inside(n):
+                if m in self.equations.names and m not in found and m != n:
+                    found.add(m)
+                    waiting.append(m)
+        return found
 
-SIGMOID = "sigmoid = lambda a: (1 + np.tanh(a / 2)) / 2"
+    def _is_ours(self, n: int) -> bool:
+        """Return whether a value is one number, or one for each unit."""
+        value = self.values[n]
+        return value.size == 1 or (value.ndim == 1 and self.unit < len(value))
 
+    def _number(self, n: int) -> float:
+        value = self.values[n].reshape(-1)
+        return float(value[0] if len(value) == 1 else value[self.unit])
 
-def _sigmoid(a: Any) -> Any:
-    return (1 + np.tanh(a / 2)) / 2
+    def _line(self, n: int) -> Line:
+        equation = self._equation(n)
+        terms = self._terms(n)
+        total = self._number(n)
+        shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
+        others = total - sum(t.value for t in shown) if terms else 0.0
+        return Line(self._name(n), equation, total, tuple(shown), others)
 
+    def _equation(self, n: int) -> str:
+        op = self.equations.op(n)
+        if op is None:
+            return str(self._leaf(n))
+        if factors := self._factors(n):
+            (left, a), (right, b) = factors
+            return f"{self._give(left, a)} @ {self._give(right, b)}"
+        if op.op in COMPUTED:
+            return Writer(self.equations, CODE, self._leaf).expression(n)
+        self.notes.append(f"{self._name(n)} is {Writer(self.equations, CODE, self._words).expression(n)}, as computed.")
+        return self._give(f"v{n}", self._number(n))
 
-def _tanh(a: float) -> float:
-    return float(np.tanh(a))
+    def _name(self, n: int) -> str:
+        eq = self.equations
+        if n in eq.names:
+            return identifier(eq.names[n])
+        if n in eq.pieces:
+            given, suffix = eq.pieces[n]
+            return identifier(symbol(eq.input_name(given), CODE, *suffix.split(".")[-1:]))
+        return identifier(eq.input_name(n)) if n < eq.first else identifier(Writer(eq, CODE, self._words).expression(n))
+
+    def _words(self, n: int) -> str | None:
+        known = n in self.equations.names or n in self.equations.pieces or n < self.equations.first
+        return self._name(n) if known else None
+
+    def _give(self, name: str, value: Any) -> str:
+        self.given[name] = value
+        return name
+
+    def _leaf(self, n: int) -> str | None:
+        """Return the name of a value in the program; None for one that is computed there."""
+        eq, op = self.equations, self.equations.op(n)
+        if n in eq.names and self._is_ours(n):
+            return self._name(n)
+        if n in eq.pieces or op is None:
+            kind = eq.program.inputs[n].kind if op is None else ""
+            ending = {"carry": "_old", "x": "_here"}.get(kind, "")
+            return self._give(f"{self._name(n)}{ending}", self._number(n))
+        if factors := self._factors(n):
+            (left, a), (right, b) = factors
+            return f"{self._give(left, a)} @ {self._give(right, b)}"
+        if op.op in COMPUTED:
+            return None
+        text = Writer(eq, CODE, self._words).expression(n)
+        self.notes.append(f"v{n} is {text}, as computed from all units.")
+        return self._give(f"v{n}", self._number(n))
+
+    def _factors(self, n: int) -> list[tuple[str, np.ndarray]]:
+        """Return the names and numbers of a vector and of a unit's column of a matrix, whose product a value is."""
+        op = self.equations.op(n)
+        if op is None or op.op != "dot" or op.attributes["batch"] != ((), ()):
+            return []
+        a, b = op.inputs
+        if op.attributes["contract"] != ((0,), (0,)) or (self.values[a].ndim, self.values[b].ndim) != (1, 2):
+            return []
+        if self._words(a) is None or a in self.equations.names:
+            self.notes.append(f"{self._name(a)} is {self._text(a)} of all units, as computed.")
+        return [(self._vector(a), self.values[a]), (self._name(b), self.values[b][:, self.unit])]
+
+    def _text(self, n: int) -> str:
+        return self._words(n) or Writer(self.equations, CODE, self._words).expression(n)
+
+    def _vector(self, n: int) -> str:
+        """Return the name of all of a vector, of which the name alone may be the unit's number."""
+        name = self._name(n)
+        return f"{name}_all" if n in self.equations.names else name
+
+    def _terms(self, n: int) -> list[Term]:
+        """Return what a line adds up; nothing where it is no sum."""
+        op = self.equations.op(n)
+        if op is None or op.op not in (*SUM, "dot"):
+            return []
+        made: list[Term] = []
+        for sign, m in self.equations.summands(n):
+            minus = "-" if sign < 0 else ""
+            if factors := self._factors(m):
+                (left, a), (right, b) = factors
+                made += [
+                    Term(f"{minus}{left}[{k}] * {right}[{k}, {self.unit}]", sign * float(v * w))
+                    for k, (v, w) in enumerate(zip(a, b, strict=True))
+                ]
+                continue
+            place = f"[{self.unit}]" if self._words(m) and m not in self.equations.names else ""
+            made.append(Term(f"{minus}{self._text(m)}{place}", sign * self._number(m)))
+        return made if len(made) > 1 else []
 
 
 def _literal(value: Any) -> str:
@@ -213,117 +301,11 @@ def _literal(value: Any) -> str:
     return f"np.array([{', '.join(repr(float(v)) for v in value)}])"
 
 
-def _rnn(activation: str, squash: Callable[[float], float]) -> Callable[..., None]:
-    def write(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-        j = p.unit
-        terms = p.products("x", x, "W", params.W[:, j]) + p.products("h", k.h, "U", params.U[:, j])
-        a = p.line("a", "x @ W + h @ U + b", terms + p.bias("b", params.b[j]))
-        p.line("h_new", activation, squash(a))
-
-    return write
-
-
-def _lstm(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-    i, f, g, o = (_gate(p, params, k, x, "ifgo", gate, "np.tanh" if gate == "g" else "sigmoid") for gate in "ifgo")
-    c = p.give("c", float(k.c[p.unit]))
-    new = p.line("c_new", "f * c + i * g", [Term("f * c (retained)", f * c), Term("i * g (written)", i * g)])
-    p.line("h_new", "o * np.tanh(c_new)", o * _tanh(new))
-
-
-def _gru(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-    r, z = (_gate(p, params, k, x, "rzn", gate, "sigmoid") for gate in "rz")
-    j, column = p.unit, 2 * len(k.h) + p.unit
-    from_h = p.products("h", k.h, "U_n", params.U[:, column]) + p.bias("b_hn", params.b_hn[j])
-    u = p.line("u_n", "h @ U_n + b_hn", from_h)
-    from_x = p.products("x", x, "W_n", params.W[:, column]) + p.bias("b_n", params.b[column])
-    a = p.line("a_n", "x @ W_n + b_n + r * u_n", [*from_x, Term("r * u_n", r * u)])
-    _interpolated(p, k, z, p.line("n", "np.tanh(a_n)", _tanh(a)))
-
-
-def _gru_cho(p: _Program, params: Any, k: Any, x: np.ndarray) -> None:
-    H, j = len(k.h), p.unit
-    z = _gate(p, params, k, x, "rzn", "z", "sigmoid")
-    r = p.give("r", _sigmoid(x @ params.W[:, :H] + k.h @ params.U[:, :H] + params.b[:H]))
-    terms = p.products("x", x, "W_n", params.W[:, 2 * H + j])
-    terms += p.terms("r[{0}] * h[{0}]", r * k.h, "U_n", p.give("U_n", params.U_n[:, j]))
-    a = p.line("a_n", "x @ W_n + (r * h) @ U_n + b_n", terms + p.bias("b_n", params.b[2 * H + j]))
-    _interpolated(p, k, z, p.line("n", "np.tanh(a_n)", _tanh(a)))
-
-
-def _gate(p: _Program, params: Any, k: Any, x: np.ndarray, packed: str, gate: str, squash: str) -> float:
-    """Add the two lines of a gate, given the order in which the weights of the gates are packed."""
-    column = packed.index(gate) * len(k.h) + p.unit
-    terms = p.products("x", x, f"W_{gate}", params.W[:, column])
-    terms += p.products("h", k.h, f"U_{gate}", params.U[:, column])
-    terms += p.bias(f"b_{gate}", params.b[column])
-    a = p.line(f"a_{gate}", f"x @ W_{gate} + h @ U_{gate} + b_{gate}", terms)
-    if squash == "sigmoid" and SIGMOID not in p.functions:
-        p.functions.append(SIGMOID)
-    return p.line(gate, f"{squash}(a_{gate})", _tanh(a) if squash == "np.tanh" else _sigmoid(a))
-
-
-def _interpolated(p: _Program, k: Any, z: float, n: float) -> None:
-    """Add the last line of a GRU."""
-    h = p.give("h_old", float(k.h[p.unit]))
-    terms = [Term("z * h_old (retained)", z * h), Term("(1 - z) * n (written)", (1 - z) * n)]
-    p.line("h_new", "(1 - z) * n + z * h_old", terms)
-
-
-_WRITTEN: tuple[tuple[Cell, Callable[..., None], str], ...] = (
-    (lstm, _lstm, ""),
-    (gru, _gru, ""),
-    (
-        gru_cho,
-        _gru_cho,
-        "The candidate of a unit is computed from the reset gates r of all, which the program is given.",
-    ),
-    (rnn, _rnn("np.tanh(a)", _tanh), ""),
-    (rnn_relu, _rnn("np.maximum(a, 0)", lambda a: max(a, 0.0)), ""),
-)
-"""Which cells are written out, by what, and what a reader must know of it."""
-
-
-def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int) -> Explanation:
-    """Return named quantities of a step as the run had them, and the account of its state where a gate retains."""
+def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int, why: str) -> Explanation:
+    """Return the named quantities of a step as the run had them."""
     named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, xs, carry).items()}
-    seen = look_for(cell, params, xs, carry)
-    keep = next(iter(keeps_seen(seen)), None)
-    account = None if keep is None else ledger(cell, params, xs, carry, keep=keep)
-    sizes = [a.shape[-1] for a in named.values()] if account is None else [account.new.shape[-1]]
-    _check_unit(unit, max(sizes))
-    lines = [Line(n, "", float(a[0, 0, unit])) for n, a in named.items() if a.ndim == 3 and a.shape[-1] > unit]
-    note = (
-        f"The lines are what {cell.name} names, as the run had it: how each comes of inputs and weights is not "
-        "written out for this cell, only for lstm, gru, gru_cho and rnn."
-    )
-    if keep is None or account is None or account.new.ndim != 3:
-        return Explanation(tuple(lines), None, lines[-1].value if lines else float("nan"), f"{note} No gate retains.")
-    leaf = keep.leaf.rpartition(".")[2]
-    number = lambda a: float(np.asarray(a).astype(np.float64)[0, 0, unit])  # noqa: E731
-    gate = np.broadcast_to(named[keep.gate], account.new.shape)[0, 0, unit]
-    retained = 1 - float(gate) if keep.inverted else float(gate)
-    p = _Program(unit, 2)
-    p.given["keep"], p.given["written"] = retained, number(account.written)
-    old = p.give(f"{leaf}_old", _old(carry, keep.leaf, unit))
-    terms = [Term(f"keep * {leaf}_old (retained)", retained * old), Term("written", p.given["written"])]
-    state = p.line(f"{leaf}_new", f"keep * {leaf}_old + written", terms)
-    result = number(account.new)
-    show = show_seen(seen, keep.leaf)
-    if show is not None and not (leaf == "h" and show == Show(keep.leaf, None, "none")):
-        state = _shown(p, show, f"{leaf}_new", state, named, unit)
-        result = number(account.shown)
-    sign = f"1 - {keep.gate}" if keep.inverted else keep.gate
-    return Explanation((*lines, *p.lines), p.text(), result, f"{note} What retains is {sign}, here called keep.")
-
-
-def _shown(p: _Program, show: Show, name: str, state: float, named: dict, unit: int) -> float:
-    """Add the line of what is shown of a state."""
-    squashed, value = (f"np.tanh({name})", _tanh(state)) if show.squash == "tanh" else (name, state)
-    if show.gate is None:
-        return p.line("h_new", squashed, value)
-    gate = p.give("shown_by", float(named[show.gate][0, 0, unit]))
-    return p.line("h_new", f"shown_by * {squashed}", gate * value)
-
-
-def _old(carry: Carry, leaf: str, unit: int) -> float:
-    return float(named_leaves(carry)[leaf][0, unit])
+    ours = {name: a for name, a in named.items() if a.ndim == 3}
+    _check_unit(unit, max((a.shape[-1] for a in ours.values()), default=0))
+    lines = [Line(n, "", float(a[0, 0, unit])) for n, a in ours.items() if a.shape[-1] > unit]
+    note = f"The lines are what {cell.name} names, as the run had it: {why}."
+    return Explanation(tuple(lines), None, lines[-1].value if lines else float("nan"), note)

@@ -107,7 +107,7 @@ def extract_automaton(
 
     Example:
       >>> from jaxseq.cells import rnn_relu
-      >>> params = rnn_relu.init(jax.random.key(0), 2, 1)._replace(W=jnp.array([[-9.0], [1.0]]), U=jnp.eye(1))
+      >>> params = rnn_relu.init(jax.random.key(0), 2, 1)._replace(W=jnp.array([[-99.0], [1.0]]), U=jnp.eye(1))
       >>> found = extract_automaton(  # a counter of ones, which a zero empties; over 2 is accepted
       ...     rnn_relu, params, jnp.eye(2), accepts=lambda out: out[:, 0] > 2, empty=False, symbols="01", length=8)
       >>> len(found.automaton.accepting), found.automaton.accepts("0111"), float(found.agreement.min())

@@ -151,7 +151,7 @@ def flow(
 
     value, by_nudges = jax.value_and_grad(number)(no_nudges(cell, params, xs))
     gradients = dict(sorted(named_leaves(by_nudges).items()))
-    return Flow(value, gradients, {name: _norms(g, _rows(cell, xs)) for name, g in gradients.items()})
+    return Flow(value, gradients, {name: norms_of(g, rows_of(cell, xs)) for name, g in gradients.items()})
 
 
 def triangle(
@@ -206,7 +206,7 @@ def triangle(
 
     def one(step: Array) -> dict[str, Array]:
         (by_nudges,) = pull(jnp.zeros_like(values).at[step].set(1))
-        return {name: _norms(g, _rows(cell, xs)) for name, g in sorted(named_leaves(by_nudges).items())}
+        return {name: norms_of(g, rows_of(cell, xs)) for name, g in sorted(named_leaves(by_nudges).items())}
 
     return lax.map(one, chosen, batch_size=min(together, chosen.shape[0]))
 
@@ -246,12 +246,12 @@ def _of_nudges(
     return lambda nudges: loss(*unroll(nudged(cell), params, Nudged(xs, nudges), carry, mask=mask))
 
 
-def _rows(cell: Cell, xs: Tree) -> int:
+def rows_of(cell: Cell, xs: Tree) -> int:
     """Return how many axes of xs, time and batch, are not features or places."""
     return jax.tree.leaves(xs)[0].ndim - 1 - cell.spatial
 
 
-def _norms(g: Array, rows: int) -> Array:
+def norms_of(g: Array, rows: int) -> Array:
     """Return the norms over all axes after the first `rows`, of scaled numbers: squares of tiny ones would be 0."""
     flat = jnp.abs(g).reshape(*g.shape[:rows], math.prod(g.shape[rows:]))
     largest = flat.max(-1, initial=0)

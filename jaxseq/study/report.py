@@ -24,7 +24,7 @@ from jaxseq.study.thin import THINNINGS
 LIMIT = 2_000_000
 """Most bytes of a page, unless all is asked for."""
 
-SCRIPTS = ("cell.js", "draw.js", "state.js", "equations.js", "views.js", "page.js")
+SCRIPTS = ("program.js", "draw.js", "state.js", "equations.js", "views.js", "page.js")
 
 
 def page(data: dict[str, Any], *, full: bool = False) -> str:

@@ -56,11 +56,8 @@ def _first_example(part: dict[str, Any]) -> dict[str, Any]:
         cut["flow"] = {**part["flow"], "norms": _cut(part["flow"]["norms"], 1, [0])}
         cut["flow"]["triangle"] = _cut(part["flow"]["triangle"], 0, [0])
     if part["live"]:
-        cut["live"] = {
-            **part["live"],
-            "wx": _cut(part["live"]["wx"], 1, [0]),
-            "start": _cut(part["live"]["start"], 0, [0]),
-        }
+        first = {name: [_cut(a, 0, [0]) for a in part["live"][name]] for name in ("data", "start")}
+        cut["live"] = {**part["live"], **first, "x": [_cut(a, 1, [0]) for a in part["live"]["x"]]}
     if part["attention"]:
         cut["attention"] = {
             **part["attention"],

@@ -127,7 +127,7 @@ def ledger(
     choose(f"part of the carry of {cell.name}", keep.leaf, seen.new)
     choose(f"gate of {cell.name}", keep.gate, seen.gates)
     show = show_seen(seen, keep.leaf)
-    kept, written, new, squashed, shown, h = unroll(_accounting(cell, keep, show), params, xs, carry, mask=mask)[1]
+    kept, written, new, squashed, shown, h = unroll(accounting(cell, keep, show), params, xs, carry, mask=mask)[1]
     apart = None if squashed is None else _apart(shown, h)
     return Ledger(kept, written, new, squashed, shown, LedgerErrors(_apart(kept + written, new), apart))
 
@@ -194,7 +194,7 @@ SQUASHES = {"tanh": jnp.tanh, "none": lambda a: a}
 
 
 @made
-def _accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
+def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
     """Return the cell whose output is kept, written, new, squashed, shown and h: the same equations, seen."""
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:

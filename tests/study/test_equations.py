@@ -14,6 +14,7 @@ from jaxseq.cells import CELLS, LSTMParams, gru, lstm, stack
 from jaxseq.interventions import clamp
 from jaxseq.study import explain, gates_of
 from jaxseq.testing import Subject, draw, holes
+from jaxseq.trees import named_leaves
 
 T, B, STEP, UNIT, ROW = 5, 3, 3, 2, 1
 
@@ -33,12 +34,10 @@ def test_the_program_prints_the_output(name: str) -> None:
         seen = explain(cell, params, xs, carry, step=step, unit=UNIT, row=ROW)
         want = trace(cell, params, xs, carry)[1].outs[step, ROW, UNIT]
         np.testing.assert_allclose([printed(seen.program), seen.result, seen.lines[-1].value], want, rtol=1e-12)
-        assert ("reset gates" in seen.note) if name == "gru_cho" else (seen.note == "")
+        assert ("r * h of all units" in seen.note) if name == "gru_cho" else (seen.note == "")
     gates = gates_of(cell, params, xs, carry)
     lines = {line.name: line for line in seen.lines}
     for gate, values in gates.items():
-        if (name, gate) == ("gru_cho", "r"):
-            continue  # given, of all units
         np.testing.assert_allclose(lines[gate].value, values[STEP, ROW, UNIT], rtol=1e-12)
 
 
@@ -65,17 +64,23 @@ def test_terms_are_the_largest_and_all_add_up() -> None:
     np.testing.assert_allclose(line.value, sum(every.values()), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mgu", "lstm_peephole", "sru", "lstm_noaf"])
-def test_other_cells_are_read_off_and_say_so(name: str) -> None:
+@pytest.mark.parametrize("name", ["mgu", "lstm_peephole", "sru", "lstm_noaf", "indrnn", "lru", "slstm"])
+def test_other_cells_are_explained_too(name: str) -> None:
     cell = CELLS[name]
     params, xs, carry = draw(Subject(cell), T, (B,))
     mask = holes(T, (B,)).at[STEP, ROW].set(True)
     seen = explain(cell, params, xs, carry, mask=mask, step=STEP, unit=UNIT, row=ROW)
-    np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
-    assert f"what {name} names" in seen.note
     run = trace(cell, params, xs, carry, mask=mask)[1]
-    shown = run.carries.c if name == "sru" else run.outs  # its output adds a highway
-    np.testing.assert_allclose(seen.result, shown[STEP, ROW, UNIT], rtol=1e-12)
+    want = run.outs[STEP, ROW, UNIT]
+    np.testing.assert_allclose([printed(seen.program), seen.result, seen.lines[-1].value], want, rtol=1e-12)
+    lines = {line.name: line for line in seen.lines}
+    for gate, values in named_leaves(run.gates).items():
+        if values.ndim == 3:
+            np.testing.assert_allclose(lines[gate].value, values[STEP, ROW, UNIT], rtol=1e-12, err_msg=gate)
+    for line in seen.lines:
+        if line.terms:
+            total = sum(term.value for term in line.terms) + line.others
+            np.testing.assert_allclose(total, line.value, rtol=1e-12)
 
 
 def test_a_step_after_padding_starts_from_the_last_real_one() -> None:
@@ -87,17 +92,25 @@ def test_a_step_after_padding_starts_from_the_last_real_one() -> None:
         np.testing.assert_allclose([printed(seen.program), seen.result], want, rtol=1e-12)
 
 
-def test_a_clamped_cell_is_not_explained_by_the_equations_it_no_longer_has() -> None:
+def test_a_clamped_cell_is_explained_by_the_equations_it_has() -> None:
     params, xs, carry = draw(Subject(lstm), T, (B,))
     seen = explain(clamp(lstm, f=1.0), params, xs, carry, step=STEP, unit=UNIT)
-    assert seen.note and {line.name: line.value for line in seen.lines}["f"] == 1.0
+    lines = {line.name: line for line in seen.lines}
+    assert (lines["f"].value, lines["f"].equation) == (1.0, "1.0")
     np.testing.assert_allclose(printed(seen.program), seen.result, rtol=1e-12)
 
 
-def test_a_cell_in_which_no_gate_retains() -> None:
-    cell = CELLS["indrnn"]
-    seen = explain(cell, *draw(Subject(cell), T, (B,)), step=STEP, unit=UNIT)
-    assert seen.program is None and "No gate retains." in seen.note and seen.lines
+def test_a_cell_that_is_no_program_is_read_off_and_says_why() -> None:
+    def equations(params, carry, wx, uh):
+        carry, out, gates = CELLS["rnn"].equations(params, carry, wx, uh)
+        return carry, jnp.sort(out), gates
+
+    cell = CELLS["rnn"].replace(equations=equations, name="sorted")
+    params, xs, carry = draw(Subject(cell), T, (B,))
+    seen = explain(cell, params, xs, carry, step=STEP, unit=UNIT)
+    assert seen.program is None and "the primitive 'sort'" in seen.note
+    (line,), want = seen.lines, trace(cell, params, xs, carry)[1].gates.a[STEP, 0, UNIT]
+    np.testing.assert_allclose(line.value, want, rtol=1e-14)
 
 
 def test_layers_and_attention() -> None:
@@ -110,6 +123,8 @@ def test_layers_and_attention() -> None:
     cell = reading(cell, cell.remember(params, source))
     xs = jax.random.normal(jax.random.key(2), (T, B, 3), jnp.float64)
     outs = trace(cell, params, xs)[1].outs
+    seen = explain(cell, params, xs, step=STEP, unit=UNIT, row=ROW)
+    np.testing.assert_allclose([printed(seen.program), seen.result], outs.h[STEP, ROW, UNIT], rtol=1e-12)
     own = LSTMParams(jnp.concatenate([params.cell.W, params.C]), params.cell.U, params.cell.b)
     seen = explain(lstm, own, jnp.concatenate([xs, outs.context], -1), step=STEP, unit=UNIT, row=ROW)
     np.testing.assert_allclose(printed(seen.program), outs.h[STEP, ROW, UNIT], rtol=1e-12)

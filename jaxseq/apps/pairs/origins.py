@@ -53,8 +53,6 @@ def origins(words: str | Path | Sequence[str], source: str, target: str) -> list
     for n, one in enumerate(found):
         if one in found[:n]:
             raise InputError(f"{one.name} is given twice; to see its pairs more often, give other corpora --weights")
-    if sum(STANDARD_INPUT in one.paths for one in found) > 1:
-        raise InputError("standard input can be read once; give the other corpora as files")
     return found
 
 

@@ -226,7 +226,7 @@ class Reader:
         form = self.form
         said = mark.join(form.columns) + ", with an optional third column for attribution"
         extra, width = [cells[2] for _, cells in head if len(cells) == 3], 2
-        if len(extra) == len(head) and not any(map(ATTRIBUTION.search, extra)):
+        if len(extra) == len(head) and any(extra) and not any(map(ATTRIBUTION.search, extra)):
             width = 3
             self.notes.append(
                 f"{self.origin.name}: the third column, such as {extra[0][:40]!r} in line {head[0][0]}, does not look "

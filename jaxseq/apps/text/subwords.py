@@ -12,12 +12,13 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from jaxseq.apps.extra import check_installed
-from jaxseq.apps.text.tokenisers import Tokeniser, pattern_of
+from jaxseq.apps.text.tokenisers import Texts, Tokeniser, pattern_of
 from jaxseq.errors import InputError
 
 SPACE = "▁"
@@ -56,15 +57,17 @@ class Subwords(Tokeniser):
         """Return the substitutions that make a sentence of pieces with spaces between them."""
         return ((" ", ""), (SPACE, " "), (r"^ +| +$| +(?= )", ""))
 
-    def learn(self, sentences: Iterable[str]) -> Self:
+    def learn(self, sentences: Texts) -> Self:
         """Return this tokeniser with the pieces of some sentences.
 
         Raises:
           InputError: if there is no text, or `size` is below the number of its characters.
         """
-        sentences = list(sentences)
         made = super().learn(sentences)
-        return made if self.model else dataclasses.replace(made, model=trained(self.size, map(self.normal, sentences)))
+        if self.model:
+            return made
+        model = trained(self.size, map(self.normal, sentences), len(sentences))
+        return dataclasses.replace(made, model=model)
 
     def unlearnt(self) -> Self:
         """Return this tokeniser as it is before it has learnt its pieces."""
@@ -97,8 +100,10 @@ def _processor(model: bytes) -> Any:
     return sentencepiece.SentencePieceProcessor(model_proto=model)
 
 
-def trained(size: int, texts: Iterable[str]) -> bytes:
-    """Return the model of at most `size` pieces that normalised sentences teach.
+def trained(size: int, texts: Iterable[str], count: int) -> bytes:
+    """Return the model of at most `size` pieces that `count` normalised sentences teach.
+
+    Of more than `MOST_SENTENCES`, every nth is held in memory and learnt from.
 
     Raises:
       InputError: as `Subwords.learn`.
@@ -106,8 +111,8 @@ def trained(size: int, texts: Iterable[str]) -> bytes:
     check_installed("--subwords", ["sentencepiece"])
     import sentencepiece
 
-    texts = [text for text in texts if text]
-    texts = texts[:: -(-len(texts) // MOST_SENTENCES)] if texts else texts
+    every = max(1, -(-count // MOST_SENTENCES))
+    texts = [text for text in itertools.islice(texts, 0, None, every) if text]
     if not texts:
         raise InputError("--subwords: there is no text to learn pieces from")
     characters = len(set().union(*texts))

@@ -14,8 +14,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 from jaxseq.apps.sentences import space
 from jaxseq.apps.text.casing import AS_IT_IS, Casing
@@ -130,6 +130,13 @@ def pattern_of(kind: str) -> str:
 # ---------------------------------------------------------------------------------------------- tokenisers
 
 
+class Texts(Protocol):
+    """Sentences that can be gone through more than once: a list, or lines of a file."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Tokeniser:
     """How a sentence of one language becomes tokens and tokens a sentence. This is the base of all.
@@ -173,7 +180,7 @@ class Tokeniser:
         """Return a regular expression that finds the tokens after `finding`; empty where none can."""
         return ""
 
-    def learn(self, sentences: Iterable[str]) -> Self:
+    def learn(self, sentences: Texts) -> Self:
         """Return this tokeniser after it has seen the sentences of the training part: it knows their case."""
         if self.case != "restore":
             return self

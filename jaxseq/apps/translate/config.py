@@ -268,9 +268,6 @@ class TranslateConfig:
         if self.normalise == "tutorial":
             require(not self.subwords, "subwords", "0 with --normalise tutorial", self)
             require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
-        if self.prepared:
-            for name in ("subwords", "shared", "init_from"):
-                require(not getattr(self, name), name, "left out with --prepared, which counts words by language", self)
         if self.tie == "all" and not self.shared:
             raise InputError(
                 "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "

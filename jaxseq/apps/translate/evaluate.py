@@ -17,6 +17,7 @@ from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Pair
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.validation import validator
+from jaxseq.errors import InputError
 
 
 class Evaluation(NamedTuple):
@@ -61,14 +62,14 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     translator: Translator,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     *,
     examples: int = 10,
     seed: int = 0,
     corpus: Corpus | None = None,
     scoring: Scoring = USUAL,
 ) -> tuple[Evaluation, list[Translation]]:
-    """Measure a translator on a file of pairs, on the shipped held-out part, or on the run's own validation part.
+    """Measure a translator on files of pairs, on the shipped held-out part, or on the run's own validation part.
 
     Without `data`: the held-out part that comes with the shipped corpus, if trained on that; else the pairs that
     training held back; else, where none were, the training pairs, and the result says so. `corpus` is what was
@@ -126,13 +127,26 @@ def bleu_of(config: TranslateConfig) -> Any:
 
 
 def pairs_for(
-    translator: Translator, data: str | None = None, corpus: Corpus | None = None
+    translator: Translator, data: str | Sequence[str] | None = None, corpus: Corpus | None = None
 ) -> tuple[str, Sequence[Pair]]:
-    """Return which pairs a translator is measured on, and these, prepared; see `evaluate`."""
+    """Return which pairs a translator is measured on, and these, prepared; see `evaluate`.
+
+    Words of `data` mean what they mean in training: two files that end with the languages are one corpus.
+
+    Raises:
+      InputError: if there are no words, or as `data.read_sentences`.
+    """
     config = translator.config
+    if data is not None and not data:
+        raise InputError("--data needs a file of pairs, or two parallel ones; leave it out for the pairs held out")
     if data is None and config.data == "zh-en" and not config.test:
         data = "zh-en-held-out"
     if data is not None:
-        return data, read_sentences(config, data, translator.source, translator.target)
+        return _joined(data), read_sentences(config, data, translator.source, translator.target)
     where, pairs = (corpus or prepare(config, (translator.source, translator.target))).measured()
-    return f"{config.name}, pairs {where}", pairs
+    return f"{_joined(config.test or config.dev or config.data)}, pairs {where}", pairs
+
+
+def _joined(words: str | Sequence[str]) -> str:
+    """Return words of the command line as messages name them."""
+    return words if isinstance(words, str) else " ".join(words)

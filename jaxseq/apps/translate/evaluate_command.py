@@ -21,7 +21,7 @@ TITLES = {"bleu": "BLEU", "bleu_cased": "BLEU, cased", "chrf": "chrF", "ter": "T
 def evaluate(
     run: Positional[Path],
     others: Positional[tuple[Path, ...]] = (),
-    data: str | None = None,
+    data: tuple[str, ...] | None = None,
     scoring: OmitArgPrefixes[Scoring] = USUAL,
     examples: int = 10,
     cell: str | None = None,
@@ -36,12 +36,12 @@ def evaluate(
 
     Example: jaxseq evaluate runs/translate --metrics bleu chrf ter
 
-    Example: jaxseq evaluate runs/translate runs/second --data test.tsv
+    Example: jaxseq evaluate runs/translate runs/second --data test.de test.en
 
     Args:
       run: Run folder of a trained translator.
       others: Run folders of translators to compare it with.
-      data: Pairs to measure on; by default those held out of training.
+      data: Pairs to measure on, given as for training; by default those held out of it.
       scoring: Settings.
       examples: How many random examples to show.
       cell: The custom cell, module:cell or file.py:cell, that the runs were trained with; its code is run.
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _compared(
-    names: Sequence[str], translators: Sequence[Translator], data: str | None, examples: int, scoring: Scoring
+    names: Sequence[str], translators: Sequence[Translator], data: Sequence[str] | None, examples: int, scoring: Scoring
 ) -> Shown:
     """Return the scores of several runs, and how each differs from the first."""
     if twice := [name for name in names if names.count(name) > 1]:

@@ -71,6 +71,8 @@ def export(
     if importlib.util.find_spec("flatbuffers") is None:
         raise InputError("JAX writes programs with flatbuffers, which is not installed: pip install flatbuffers")
     for name in platforms:
+        if name == "gpu":
+            raise InputError("--platforms gpu: name the kind, cuda for NVIDIA or rocm for AMD")
         choose("platform", name, dict.fromkeys(KNOWN))
     if decoding.sample or decoding.unknown == "copy":
         raise InputError("export writes greedy and beam search; leave out --sample and --unknown copy")

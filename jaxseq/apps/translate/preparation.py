@@ -13,7 +13,7 @@ from jaxseq.apps.reading import INVISIBLE, read_text
 from jaxseq.apps.text import EOS, Vocabulary, saved
 from jaxseq.apps.text.normalising import without_joiners
 from jaxseq.apps.text.subwords import Subwords, trained
-from jaxseq.apps.text.tokenisers import Chars, Simple, Tokeniser, Words, without_marks
+from jaxseq.apps.text.tokenisers import Chars, Simple, Texts, Tokeniser, Words, without_marks
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
@@ -112,17 +112,17 @@ def learn(
     """
     if given is None:
         sides = [[pair[n].written for pair in parts[0]] for n in (0, 1)]
-        tokenisers = _learnt(config, [source.tokeniser, target.tokeniser], sides)
+        tokenisers = learnt(config, [source.tokeniser, target.tokeniser], sides)
         given = source._replace(tokeniser=tokenisers[0]), target._replace(tokeniser=tokenisers[1])
-        cut = _cut_again(parts, (source, target), given)
+        cut = cut_again(parts, (source, target), given)
         vocabularies = _counted(config, cut[0])
         given = given[0]._replace(vocabulary=vocabularies[0]), given[1]._replace(vocabulary=vocabularies[1])
     else:
-        cut = _cut_again(parts, (source, target), given)
+        cut = cut_again(parts, (source, target), given)
     return *given, cut
 
 
-def _cut_again(
+def cut_again(
     parts: Sequence[Sequence[Pair]], before: tuple[Preparation, Preparation], after: tuple[Preparation, Preparation]
 ) -> list[list[Pair]]:
     """Return pairs with the tokens of those tokenisers that have learnt how to cut."""
@@ -144,11 +144,11 @@ def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]
     return [Vocabulary.build(side, config.min_count) for side in (sources, targets)]
 
 
-def _learnt(config: TranslateConfig, tokenisers: list[Tokeniser], sides: list[list[str]]) -> list[Tokeniser]:
+def learnt(config: TranslateConfig, tokenisers: Sequence[Tokeniser], sides: Sequence[Texts]) -> Sequence[Tokeniser]:
     """Return tokenisers that have learnt from the sentences of their sides, the same pieces where those are shared."""
     if config.shared and all(isinstance(one, Subwords) for one in tokenisers):
         texts = (one.normal(written) for one, side in zip(tokenisers, sides, strict=True) for written in side)
-        model = trained(config.subwords, texts)
+        model = trained(config.subwords, texts, sum(map(len, sides)))
         tokenisers = [dataclasses.replace(one, model=model) for one in tokenisers if isinstance(one, Subwords)]
     return [one.learn(side) for one, side in zip(tokenisers, sides, strict=True)]
 

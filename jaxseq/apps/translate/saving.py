@@ -113,6 +113,7 @@ class Saver:
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
         self.best: Params | None = None
         self.window: list[tuple[int, Params]] = []
+        self.mean: Params | None = None  # of the window
 
     def go_on(self, state: TrainState) -> None:
         """Read the window of a run that goes on; a report whose state was not saved comes again."""
@@ -123,13 +124,15 @@ class Saver:
         like = [_on_host(state.params)] * len(steps)
         params = self.group.share(checkpoint.load(file, like, as_numpy=True) if first and steps else like)
         self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]
+        self.mean = mean_of([params for _, params in self.window]) if self.window else None
 
     def candidate(self, state: TrainState) -> Params:
         """Return the parameters that a report validates: the state's, or the mean of those at the last reports."""
         if not self.average:
             return state.validated
         self.window = [*self.window, (int(state.step), _on_host(state.params))][-self.average :]
-        return self.group.devices.put(mean_of([params for _, params in self.window]))
+        self.mean = mean_of([params for _, params in self.window])
+        return self.group.devices.put(self.mean)
 
     def __call__(self, state: TrainState, record: Record, report: Metrics | None, better: bool) -> None:
         """Save a report, or without one where training was stopped between two; for `jaxseq.train.fit`."""
@@ -149,8 +152,8 @@ class Saver:
 
     def _validated(self, state: TrainState) -> Params:
         """Return a copy of the parameters that were validated: the state is donated to the next chunk."""
-        if self.average and self.window:
-            return mean_of([params for _, params in self.window])
+        if self.mean is not None:
+            return self.mean
         return jax.tree.map(jnp.asarray, _on_host(state.validated))
 
 

@@ -27,7 +27,7 @@ class Spool:
 
     Fields:
       hashes: of each side of each pair, 64 bits of a hash of its text.
-      lengths: of each side of each pair, its tokens.
+      lengths: of each side of each pair, its tokens; those of the latest cut.
       places: where each pair's text begins in its file.
       corpora: the number of the corpus that each pair is from.
       leaks: of each pair, 1 if it shares a sentence with --dev, 2 with --test, 3 with both.
@@ -37,7 +37,7 @@ class Spool:
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.hashes = (array.array("Q"), array.array("Q"))
-        self.lengths = (array.array("H"), array.array("H"))
+        self.lengths = [array.array("H"), array.array("H")]
         self.places, self.corpora, self.leaks = array.array("Q"), array.array("H"), array.array("B")
         self.numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self.notes: list[str] = []
@@ -85,24 +85,48 @@ class Spool:
     def words(self, side: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield ``(first pair, lengths [n], tokens)`` of blocks of pairs."""
         self.files[side].flush()
-        lengths = np.frombuffer(self.lengths[side], np.uint16)
+        lengths = np.frombuffer(self.lengths[side], self.lengths[side].typecode)
         with open(self.paths[side], "rb") as file:
             for at in range(0, len(lengths), BLOCK):
                 part = lengths[at : at + BLOCK].astype(np.int64)
                 yield at, part, np.frombuffer(file.read(4 * int(part.sum())), np.uint32)
 
-    def vocabulary(self, side: int, train: np.ndarray, min_count: int) -> Vocabulary:
-        """Return the vocabulary of the training pairs, equal to `Vocabulary.build` of them."""
-        known = list(self.numbers[side])
-        counts, first, seen = np.zeros(len(known), np.int64), np.full(len(known), np.iinfo(np.int64).max), 0
+    def cut_again(self, side: int, train: np.ndarray, way: Preparation) -> None:
+        """Write the tokens of the training pairs anew, as a tokeniser that has learnt cuts them; others have none."""
+        known, lengths, file = self.numbers[side], array.array("I", bytes(4 * len(self.places))), self.files[side]
+        known.clear()
+        file.seek(0)
+        file.truncate()
+        for row, written in zip(np.flatnonzero(train).tolist(), Texts(self, side, train), strict=True):
+            tokens = way.again(Sentence(written, "", ())).tokens
+            file.write(array.array("I", [known.setdefault(token, len(known)) for token in tokens]).tobytes())
+            lengths[row] = len(tokens)
+        self.lengths[side] = lengths
+
+    def vocabulary(self, sides: Sequence[int], train: np.ndarray, min_count: int) -> Vocabulary:
+        """Return the vocabulary of these sides of the training pairs, equal to `Vocabulary.build` of them in turn."""
+        found: dict[str, list[int]] = {}  # of each token its count, and where it first appears
+        before = 0
+        for side in sides:
+            counts, first, seen = self._counted(side, train)
+            for token, count, place in zip(self.numbers[side], counts.tolist(), first.tolist(), strict=True):
+                if count:
+                    found.setdefault(token, [0, before + place])[0] += count
+            before += seen
+        order = sorted(found, key=lambda token: (-found[token][0], found[token][1]))
+        return Vocabulary([token for token in order if found[token][0] >= min_count and token not in SPECIALS])
+
+    def _counted(self, side: int, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return how often each token is in training pairs, its first place, and how many tokens these have."""
+        size = len(self.numbers[side])
+        counts, first, seen = np.zeros(size, np.int64), np.full(size, np.iinfo(np.int64).max), 0
         for at, lengths, tokens in self.words(side):
             tokens = tokens[np.repeat(train[at : at + len(lengths)], lengths)]
-            counts += np.bincount(tokens, minlength=len(known))
+            counts += np.bincount(tokens, minlength=size)
             which, places = np.unique(tokens, return_index=True)
             first[which] = np.minimum(first[which], seen + places)
             seen += len(tokens)
-        order = np.lexsort((first, -counts))  # by falling frequency, then by first appearance
-        return Vocabulary([known[n] for n in order if counts[n] >= max(1, min_count) and known[n] not in SPECIALS])
+        return counts, first, seen
 
     def sentences(self, side: int, rows: np.ndarray) -> Iterator[Sentence]:
         """Yield the tokens of the pairs of these numbers, which rise."""
@@ -111,13 +135,6 @@ class Spool:
             starts = np.concatenate([[0], np.cumsum(lengths)])
             for row in (rows[np.searchsorted(rows, at) : np.searchsorted(rows, at + len(lengths))] - at).tolist():
                 yield Sentence("", "", [known[n] for n in tokens[starts[row] : starts[row + 1]].tolist()])
-
-    def texts(self, side: int, train: np.ndarray) -> Iterator[str]:
-        """Yield one side of the training pairs as it was written."""
-        self.text.seek(0)
-        for row, line in zip(train.tolist(), self.text, strict=True):
-            if row:
-                yield json.loads(line)[side]
 
     def written(self, row: int) -> str:
         """Return a pair as it was written, a line of JSON."""
@@ -132,6 +149,23 @@ class Spool:
                 found.update(np.frombuffer(side, np.uint64)[part].tobytes())
             found.update(b"|")
         return found.hexdigest()
+
+
+class Texts:
+    """One side of some pairs of a spool as it was written, read from its file each time that it is gone through."""
+
+    def __init__(self, spool: Spool, side: int, chosen: np.ndarray) -> None:
+        """Take the spool, the side, and bool ``[N]``, which pairs."""
+        self.spool, self.side, self.chosen = spool, side, chosen
+
+    def __len__(self) -> int:
+        return int(self.chosen.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        self.spool.text.seek(0)
+        for chosen, line in zip(self.chosen.tolist(), self.spool.text, strict=True):
+            if chosen:
+                yield json.loads(line)[self.side]
 
 
 def hash_of(sentence: str) -> int:

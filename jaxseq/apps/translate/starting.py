@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from jaxseq.apps import run_folder
+from jaxseq.apps.ragged import Ragged
 from jaxseq.apps.settings import Default, option
+from jaxseq.apps.text import UNK
 from jaxseq.apps.translate.config import KIND, TranslateConfig
-from jaxseq.apps.translate.data import Corpus
 from jaxseq.apps.translate.model import load
-from jaxseq.apps.translate.preparation import Preparation, Sentence
+from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.apps.translate.saving import CHUNK
 from jaxseq.errors import InputError
 from jaxseq.notation import Params
@@ -74,13 +74,19 @@ def base(config: TranslateConfig) -> tuple[tuple[Preparation, Preparation], Para
     return (translator.source, translator.target), translator.params
 
 
-def unknown_share(corpus: Corpus) -> str:
+def chosen_otherwise(config: TranslateConfig) -> str:
+    """Return a sentence if the best checkpoint is chosen by another measure than is trained for; else an empty one."""
+    if config.loss != "risk" or config.best != "loss" or not (config.validation or config.dev):
+        return ""
+    return (
+        "--loss risk trains for BLEU, and --best loss keeps the checkpoint with the lowest validation loss, which this "
+        "training may raise; --best bleu keeps the one with the best BLEU"
+    )
+
+
+def unknown_share(source: Ragged, target: Ragged) -> str:
     """Return how many training tokens the vocabularies lack, as a sentence; an empty string if they lack none."""
-    sides: list[Sequence[Sentence]] = [[pair[side] for pair in corpus.train] for side in (0, 1)]
-    shares = [
-        sum(len(how.unknown(one)) for one in side) / sum(len(one.tokens) for one in side)
-        for how, side in zip((corpus.source, corpus.target), sides, strict=True)
-    ]
+    shares = [side.count(UNK) / (len(side.tokens) - len(side.lengths)) for side in (source, target)]  # without EOS
     if not any(shares):
         return ""
     return (

@@ -21,11 +21,20 @@ import numpy as np
 from jaxseq.apps.pairs import origins
 from jaxseq.apps.ragged import Ragged
 from jaxseq.apps.reading import STANDARD_INPUT, read_lines, read_text
+from jaxseq.apps.text.subwords import Subwords
 from jaxseq.apps.translate import data, preparation
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.data import Corpus
-from jaxseq.apps.translate.preparation import Pair, Preparation, Sentence, preparations
-from jaxseq.apps.translate.spool import spooled
+from jaxseq.apps.translate.preparation import (
+    Pair,
+    Preparation,
+    Sentence,
+    cut_again,
+    learnt,
+    preparations,
+    unlearnt,
+)
+from jaxseq.apps.translate.spool import Spool, Texts, spooled
 from jaxseq.errors import InputError
 from jaxseq.files import cannot_write, write_atomic
 
@@ -88,18 +97,19 @@ class StoredPairs(Sequence[Any]):
 def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
     """Return the corpus that settings name: prepared in memory, or with ``prepared`` in that folder, once for all runs.
 
-    `given` are preparations that have learnt already, such as those of a run. A folder has its own, which are the same.
+    `given` are preparations that have learnt already, such as those of a run; a folder has its own, which must be the
+    same. With ``init_from`` a new folder is made with them; else it learns anew, which gives the same again.
 
     Raises:
-      InputError: as `data.prepare`; if the folder holds something else, pairs of other settings or other files, or is
-        damaged.
+      InputError: as `data.prepare`; if the folder holds something else, pairs of other settings or other files, or
+        numbers of other vocabularies, or is damaged.
     """
     if not config.prepared:
         return data.prepare(config, given)
     folder = Path(config.prepared)
     if not (folder / META).exists():
-        _built(config, folder)
-    return _opened(config, folder)
+        _built(config, folder, given if config.init_from else None)
+    return _opened(config, folder, given)
 
 
 def _settings(config: TranslateConfig) -> dict[str, Any]:
@@ -115,7 +125,7 @@ def _settings(config: TranslateConfig) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- building
 
 
-def _built(config: TranslateConfig, folder: Path) -> None:
+def _built(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> None:
     """Prepare the pairs into a folder that is there whole or not at all."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder} exists and does not hold prepared pairs; give --prepared another folder")
@@ -125,7 +135,7 @@ def _built(config: TranslateConfig, folder: Path) -> None:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         made = temporary / "made"
         made.mkdir()
-        _fill(config, temporary, made)
+        _fill(config, temporary, made, given)
         if not (folder / META).exists():  # else another process was faster
             os.replace(made, folder)
     except OSError as error:
@@ -136,26 +146,46 @@ def _built(config: TranslateConfig, folder: Path) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(config: TranslateConfig, scratch: Path, made: Path) -> None:
-    ways = preparations(config)
+def _fill(config: TranslateConfig, scratch: Path, made: Path, given: tuple[Preparation, Preparation] | None) -> None:
+    ways = unlearnt(given) if given else preparations(config)
     with spooled(config, scratch, ways) as spool:
         train, held = spool.parts(config)
-        rows, learnt = np.flatnonzero(train), []
+        ways, rows = _learnt(config, spool, train, ways, given), np.flatnonzero(train)
         for side, (way, name) in enumerate(zip(ways, ("source", "target"), strict=True)):
-            knows = way.tokeniser.learn(spool.texts(side, train))
-            way = way._replace(tokeniser=knows, vocabulary=spool.vocabulary(side, train, config.min_count))
             _write_numbers(spool.sentences(side, rows), way, made, name)
-            learnt.append(way)
         _write(made / CORPORA, np.frombuffer(spool.corpora, np.uint16)[rows])
         shown = np.flatnonzero(held) if held.any() else rows[:SHOWN]
         (made / HELD).write_text("".join(spool.written(row) for row in shown.tolist()), encoding="utf-8")
-        preparation.save(made, *learnt)
+        preparation.save(made, *ways)
         files = {path.name: _sum(path) for path in sorted(made.iterdir())}
         meta = {
-            "format": FORMAT, "settings": _settings(config), "inputs": _inputs(config), "files": files,
-            "pairs": len(rows), "held": int(held.sum()), "digest": spool.digest(train, held), "notes": spool.notes,
+            "format": FORMAT, "settings": _settings(config), "given": given is not None, "inputs": _inputs(config),
+            "files": files, "pairs": len(rows), "held": int(held.sum()), "digest": spool.digest(train, held),
+            "notes": spool.notes,
         }  # fmt: skip
     write_atomic(made / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+
+
+def _learnt(
+    config: TranslateConfig,
+    spool: Spool,
+    train: np.ndarray,
+    ways: tuple[Preparation, Preparation],
+    given: tuple[Preparation, Preparation] | None,
+) -> tuple[Preparation, Preparation]:
+    """Return preparations that have learnt, or those given, after the spool is cut by the subwords among them."""
+    tokenisers = [way.tokeniser for way in given or ways]
+    if not given:
+        tokenisers = [*learnt(config, tokenisers, [Texts(spool, side, train) for side in (0, 1)])]
+    source, target = (way._replace(tokeniser=one) for way, one in zip(given or ways, tokenisers, strict=True))
+    for side, way in enumerate((source, target)):
+        if isinstance(way.tokeniser, Subwords):
+            spool.cut_again(side, train, way)
+    if given:
+        return given
+    sides = [(0, 1)] if config.shared else [(0,), (1,)]
+    vocabularies = [spool.vocabulary(each, train, config.min_count) for each in sides]
+    return source._replace(vocabulary=vocabularies[0]), target._replace(vocabulary=vocabularies[-1])
 
 
 def _write_numbers(sentences: Iterator[Sentence], way: Preparation, made: Path, name: str) -> None:
@@ -200,15 +230,19 @@ def _inputs(config: TranslateConfig) -> list[list[Any]]:
 # ---------------------------------------------------------------------------------------------- opening
 
 
-def _opened(config: TranslateConfig, folder: Path) -> Corpus:
+def _opened(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> Corpus:
     meta = _checked(config, folder)
-    source, target = preparation.load(folder, config)
+    ways = source, target = preparation.load(folder, config)
+    if given and not all(one.same(other) for one, other in zip(ways, given, strict=True)):
+        raise InputError(f"{folder} has other vocabularies than the run; give --prepared another folder")
     sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
     lines = [json.loads(line) for line in read_lines(folder / HELD)]
     shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
-    dev = data.read_corpora(config, config.dev, source, target)[0] if config.dev else []
-    test = data.read_sentences(config, config.test, source, target) if config.test else []
+    plain = unlearnt(ways)  # by which pairs are filtered
+    dev = data.read_corpora(config, config.dev, *plain)[0] if config.dev else []
+    test = data.read_sentences(config, config.test, *plain) if config.test else []
     test = data.fit_to_read(config, test)[0] if test else []
+    dev, test = cut_again((dev, test), plain, ways)
     corpora = np.fromfile(folder / CORPORA, np.uint16)
     if config.weights:
         config.check_weights(len(origins(config.data, config.source, config.target)))
@@ -243,6 +277,9 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
                 f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
                 "give --prepared another folder, or the same settings"
             )
+    if bool(meta.get("given")) != bool(config.init_from):
+        whose = "a run that --init-from named" if meta.get("given") else "its own pairs, not those of --init-from"
+        raise InputError(f"{folder} has the vocabularies of {whose}; give --prepared another folder")
     for name, digest in sums.items():
         if not (folder / name).is_file() or _sum(folder / name) != digest:
             raise InputError(damaged.format(f"{name} is not what was written"))

@@ -13,7 +13,7 @@ import optax
 from jaxseq import forcing, losses
 from jaxseq.apps import run_folder, snapshots
 from jaxseq.apps.background import Compiler, Program
-from jaxseq.apps.parallel import ALONE, ProcessGroup, check_batch
+from jaxseq.apps.parallel import ALONE, ProcessGroup
 from jaxseq.apps.settings import check_seed
 from jaxseq.apps.text import EOS, PAD
 from jaxseq.apps.translate import saving, starting
@@ -24,7 +24,7 @@ from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigr
 from jaxseq.apps.translate.risk import risk_loss
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.token_losses import token_losses
-from jaxseq.apps.translate.training_batches import Batches, batches
+from jaxseq.apps.translate.training_batches import Batches, batches, check_devices
 from jaxseq.apps.translate.validation import validator
 from jaxseq.notation import Array, Key, Params
 from jaxseq.optimizers import DEPENDS_ON_STEPS, on_plateau, optimizer
@@ -161,14 +161,15 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     config = starting.fine_tuned(config)
     config.check()
     check_seed(config.seed)
-    check_batch(config.batch, group.devices)
+    check_devices(config, group.devices)
     given = params = None
     if config.init_from:
         given, params = starting.base(config)
     model, corpus = config.build(), prepare(config, given)
-    if config.init_from and (unknown := starting.unknown_share(corpus)):
-        listener.remark(unknown)
     training = batches(config, corpus, len(group.devices))
+    unknown = starting.unknown_share(training.source, training.target) if config.init_from else ""
+    for remark in filter(None, (unknown, starting.chosen_otherwise(config))):
+        listener.remark(remark)
     config = starting.in_steps(config, training.steps)
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
@@ -181,7 +182,7 @@ def _resumed(
     config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
     check_seed(config.seed)
-    check_batch(config.batch, group.devices)
+    check_devices(config, group.devices)
     length, until = saving.chunk_of(config, out), config.steps
     if steps is not None:
         config = saving.further(config, out, steps)

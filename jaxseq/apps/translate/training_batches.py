@@ -11,10 +11,13 @@ import numpy as np
 
 from jaxseq import order
 from jaxseq.apps import buckets
-from jaxseq.apps.ragged import Ragged
+from jaxseq.apps.parallel import check_batch
+from jaxseq.apps.ragged import BLOCK, Ragged
+from jaxseq.apps.settings import option
 from jaxseq.apps.text import Bucket
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.data import Corpus
+from jaxseq.devices import Devices
 from jaxseq.notation import Array
 
 
@@ -87,8 +90,8 @@ class Batches(NamedTuple):
     def target_counts(self, size: int) -> Array:
         """Return how often each of `size` target tokens is predicted, EOS included."""
         tokens, counts = self.target.tokens, np.zeros(size, np.int64)
-        for at in range(0, len(tokens), _BLOCK):  # a copy of a memory-mapped array is not made whole
-            counts += np.bincount(tokens[at : at + _BLOCK], minlength=size)
+        for at in range(0, len(tokens), BLOCK):  # a copy of a memory-mapped array is not made whole
+            counts += np.bincount(tokens[at : at + BLOCK], minlength=size)
         return jnp.asarray(counts.astype(np.int32))
 
     def some(self, most: int = 256) -> list[Bucket]:
@@ -100,7 +103,14 @@ class Batches(NamedTuple):
         return found
 
 
-_BLOCK = 2**22
+def check_devices(config: TranslateConfig, devices: Devices) -> None:
+    """Check that each device has a row of every step, or with ``batch_tokens`` a token.
+
+    Raises:
+      InputError: naming the option that decides how large a batch is.
+    """
+    name = "batch_tokens" if config.batch_tokens else "batch"
+    check_batch(option(name), getattr(config, name), devices)
 
 
 def batches(config: TranslateConfig, corpus: Corpus, multiple: int = 1) -> Batches:

@@ -96,7 +96,7 @@ def translate(
 
 def score(
     run: Positional[Path],
-    data: str | None = None,
+    data: tuple[str, ...] | None = None,
     ensemble: tuple[Path, ...] = (),
     cell: str | None = None,
     json: bool = False,
@@ -109,7 +109,7 @@ def score(
 
     Args:
       run: Run folder of a trained translator.
-      data: Pairs to score; by default those held out of training.
+      data: Pairs to score, given as for training; by default those held out of it.
       ensemble: More runs with the same vocabularies; the mean of all their probabilities is used.
       cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
       json: Print as JSON.

@@ -31,7 +31,7 @@ function fit() {
   state.t = within(state.t, p.lengths[state.e]);
   state.u = state.u === null ? p.order[0] : within(state.u, p.H);
   state.pins = state.pins.filter((u) => u >= 0 && u < p.H);
-  state.clamps = p.live ? state.clamps.filter((c) => CELLS[p.live.cell].names.includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && p.live.cell === "lstm"))) : [];
+  state.clamps = state.clamps.filter((c) => heldGates(p).includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && coupled(p))));
   if (state.swap && !(p.live && p.live.swaps && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.swaps.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
 }
 function writeHash() {
@@ -97,20 +97,39 @@ const isolated = (word) => (/[\u0590-\u08ff\u202a-\u202e\u2066-\u2069]/.test(wor
 const label = (t, p = part(), e = state.e) => isolated(p.inputs[e][t] ?? "");
 
 // ---- the cell, run here ----
-function modelOf(p) {
-  const l = p.live;
-  if (!l.model) l.model = { cell: l.cell, H: p.H, U: floats(l.U), U_n: l.U_n && floats(l.U_n), b_hn: l.b_hn && floats(l.b_hn) };
-  return l.model;
+const slots = (shape) => shape.slice(2).reduce((a, b) => a * b, 1); // numbers of one row at one step
+const rowOf = (a, e) => { const n = floats(a).length / a.shape[0]; return floats(a).subarray(e * n, e * n + n); };
+function readyOf(p, e) { // with the source of this row, where the cell reads one
+  const l = p.live, row = l.data.length ? e : 0;
+  l.ready = l.ready || [];
+  if (!l.ready[row]) {
+    let k = 0;
+    l.ready[row] = readied(l.program, l.program.inputs.map(([kind], n) => (kind === "data" ? rowOf(l.data[k++], e) : kind === "params" && l.weights[n] ? floats(l.weights[n]) : null)));
+  }
+  return l.ready[row];
 }
-function termsOf(p, e, swap) {
-  const a = p.live.wx, values = floats(a), G = a.shape[2];
-  const rows = over(p.lengths[e], (t) => values.subarray((t * a.shape[1] + e) * G, (t * a.shape[1] + e) * G + G));
-  if (swap) { const s = p.live.swaps.wx; rows[swap[0]] = floats(s).subarray(swap[1] * G, swap[1] * G + G); }
+function inputsOf(p, e, swap) { // [T] of an array for each leaf of the input
+  const rows = over(p.lengths[e], (t) => p.live.x.map((a) => { const n = slots(a.shape); return floats(a).subarray((t * a.shape[1] + e) * n, (t * a.shape[1] + e) * n + n); }));
+  if (swap) rows[swap[0]] = p.live.swaps.x.map((a) => rowOf(a, swap[1]));
   return rows;
 }
-function startOf(p, e) {
-  const s = p.live.start;
-  return s ? Object.fromEntries(Object.entries(s).map(([n, a]) => [n, floats(a).subarray(e * p.H, e * p.H + p.H)])) : null;
+const startOf = (p, e) => p.live.start.map((a) => rowOf(a, e));
+// The gates that can be held: those that the page shows and something is computed from.
+function heldGates(p) {
+  if (!p.live) return [];
+  const { gates, carry, out, ops } = p.live.program, used = new Set([...ops.flatMap((op) => op[1]), ...Object.values(carry), ...Object.values(out)]);
+  return Object.keys(p.gates).filter((g) => used.has(gates[g]));
+}
+function dependsOn(program, n, on) { // whether a value is computed from another
+  if (n === on) return true;
+  const op = program.ops[n - program.inputs.length];
+  return Boolean(op) && op[1].some((m) => dependsOn(program, m, on));
+}
+const coupled = (p) => ["i", "f"].every((g) => heldGates(p).includes(g)) && !dependsOn(p.live.program, p.live.program.gates.f, p.live.program.gates.i);
+function heldOf(p, clamps) { // as runProgram takes it
+  const held = {}, { gates } = p.live.program;
+  for (const c of clamps) (held[gates[c.gate]] = held[gates[c.gate]] || []).push({ unit: c.unit, value: c.value === "1-f" ? { of: gates.f } : c.value });
+  return held;
 }
 function meansOf(p, gate) { // of each unit, over all real steps of all examples, as the atlas has it
   const sums = new Float64Array(p.H), count = p.lengths.reduce((a, b) => a + b, 0);
@@ -119,8 +138,8 @@ function meansOf(p, gate) { // of each unit, over all real steps of all examples
 }
 const resolve = (clamps, p) => clamps.map((c) => (c.value === "mean" ? { ...c, value: meansOf(p, c.gate) } : c));
 function rerun(p, e, clamps = [], swap = null) {
-  const run = runCell(modelOf(p), termsOf(p, e, swap), startOf(p, e), resolve(clamps, p));
-  if (p.live.W) run.said = readOut(run.carry.h, p.H, floats(p.live.W), floats(p.live.b));
+  const run = runProgram(readyOf(p, e), inputsOf(p, e, swap), startOf(p, e), heldOf(p, resolve(clamps, p)));
+  if (p.live.W) run.said = readOut(Object.values(run.out)[0], p.live.W.shape[0], floats(p.live.W), floats(p.live.b));
   if (run.said && p.targets) {
     run.losses = run.said.map((y, t) => (p.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.kind === "class") : 0));
   }

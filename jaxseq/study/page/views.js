@@ -91,19 +91,19 @@ VIEWS.timelines = { wide: true, has: () => Object.keys(part().gates).length, dra
 } };
 
 VIEWS.ledger = { has: () => part().keep && part().carries[part().keep.leaf], draw(body) {
-  const p = part(), u = state.u, k = p.keep, t = state.t, lstm = p.equations === "lstm";
-  const forms = { lstm: ["c_t = f_t ⊙ c_t−1 + i_t ⊙ g_t", "h_t = o_t ⊙ tanh ( c_t )"], gru: ["h_t = z_t ⊙ h_t−1 + ( 1 − z_t ) ⊙ n_t"] }[p.equations];
-  if (forms) body.append(el("div", { class: "row eqs" }, forms.map((form) => math(form))));
+  const p = part(), u = state.u, k = p.keep, t = state.t, line = lineOf(p, `${k.leaf}'`), shows = shownBy(p);
+  const forms = [line, shows && shows.line].filter(Boolean);
+  if (forms.length) body.append(el("div", { class: "row eqs" }, forms.map((l) => math(`${l.shown} = ${l.form}`))));
   const { kept: keptHere, written: writtenHere, now } = ledgerOf(u);
-  const names = { lstm: ["f·c", "i·g"], gru: ["z·h", "(1−z)·n"] }[p.equations] || ["", ""];
+  const names = halves(line, k.leaf);
   const rows = [{ name: `${T("kept")} ${names[0]}`, value: keptHere[t], ink: INKS[0] }, { name: `+ ${T("written")} ${names[1]}`, value: writtenHere[t], ink: INKS[1] }, { name: `= ${k.leaf}`, value: now[t], ink: "var(--ink)" }];
   const series = [{ name: T("kept"), values: keptHere, ink: INKS[0] }, { name: T("written"), values: writtenHere, ink: INKS[1] }, { name: `${k.leaf} = ${T("sum")}`, values: now, ink: "var(--ink)", thin: true }];
-  if (lstm) rows.push({ name: "→ tanh(c)", value: Math.tanh(now[t]), ink: INKS[3] }, { name: `× o ${say3(at(p.gates.o, t, u))} = h`, value: at(p.carries.h, t, u), ink: INKS[2] });
+  if (shows) rows.push({ name: `→ tanh(${k.leaf})`, value: Math.tanh(now[t]), ink: INKS[3] }, { name: `× ${shows.gate} ${say3(at(p.gates[shows.gate], t, u))} = h`, value: at(p.carries.h, t, u), ink: INKS[2] });
   body.append(caption(`${T("at_step", t)}, ${T("unit")} ${unitNo(u)}`), bars(rows, T("ledger")));
   body.append(caption(T("over_time"), key(series)));
   chart(body, { ...along(), series, height: 120, floor: 0, label: T("ledger"), hover: readAll(series) });
-  if (!lstm) return;
-  const second = [{ name: "tanh(c)", values: now.map(Math.tanh), ink: INKS[3], dash: true }, { name: "o", values: track(p.gates.o, u), ink: "var(--soft)", thin: true }, { name: "h = o·tanh(c)", values: track(p.carries.h, u), ink: INKS[2] }];
+  if (!shows) return;
+  const second = [{ name: `tanh(${k.leaf})`, values: now.map(Math.tanh), ink: INKS[3], dash: true }, { name: shows.gate, values: track(p.gates[shows.gate], u), ink: "var(--soft)", thin: true }, { name: `h = ${shows.gate}·tanh(${k.leaf})`, values: track(p.carries.h, u), ink: INKS[2] }];
   body.append(caption(T("shown"), key(second)));
   chart(body, { ...along(), series: second, low: -1, high: 1, floor: 0, height: 90, label: T("shown"), hover: readAll(second) });
 } };
@@ -187,15 +187,16 @@ const total = (run) => run.losses.reduce((a, b) => a + b, 0);
 const QUICK = 3e7; // multiplications of a run below which all presets are tried at once
 VIEWS.whatif = { wide: true, has: () => true, draw(body) {
   const p = part();
-  if (!p.live) { note(body, "not_live", T(`why.${p.why}`)); if (p.atlas) atlas(body, p); return; }
-  const cell = CELLS[p.live.cell], gates = cell.names.filter((g) => g !== "a" || cell.names.length === 1);
+  const gates = heldGates(p);
+  if (!gates.length) { note(body, "not_live", p.live ? T("why.gates") : T(`why.${p.why}`, p.why_text)); if (p.atlas) atlas(body, p); return; }
   const add = (c) => change({ clamps: [...state.clamps.filter((o) => o.gate !== c.gate || o.unit !== c.unit), c] });
   const presets = [];
-  if (p.keep && cell.names.includes(p.keep.gate)) {
+  if (p.keep && gates.includes(p.keep.gate)) {
     presets.push(["never_forget", { gate: p.keep.gate, unit: null, value: p.keep.inverted ? 0 : 1 }], ["forget_all", { gate: p.keep.gate, unit: null, value: p.keep.inverted ? 1 : 0 }]);
   }
-  if (p.live.cell === "lstm") presets.push(["coupled", { gate: "i", unit: null, value: "1-f" }], ["shut_out", { gate: "o", unit: null, value: 1 }]);
-  if (cell.names.includes("r")) presets.push(["reset_one", { gate: "r", unit: null, value: 1 }]);
+  if (coupled(p)) presets.push(["coupled", { gate: "i", unit: null, value: "1-f" }]);
+  if (shownBy(p)) presets.push(["shut_out", { gate: shownBy(p).gate, unit: null, value: 1 }]);
+  if (gates.includes("r")) presets.push(["reset_one", { gate: "r", unit: null, value: 1 }]);
   body.append(el("div", { class: "row" }, presets.map(([id, c]) => el("button", { type: "button", id: `preset-${id}`, onclick: () => add(c) }, T(id))), el("button", { type: "button", id: "whatif-clear", onclick: () => change({ clamps: [], swap: null }) }, T("clear"))));
   const presetRuns = () => presets.map(([id, c]) => ({ name: T(id), value: total(rerun(p, state.e, [c])) - total(plainRun()) }));
   const form = { gate: gates.includes(memory.gate) ? memory.gate : gates[0], whom: memory.whom || "unit", value: memory.value || "0" };
@@ -213,17 +214,17 @@ VIEWS.whatif = { wide: true, has: () => true, draw(body) {
   body.append(el("div", { class: "row", id: "whatif-active" }, active.map(([text, off]) => el("button", { type: "button", "aria-label": `${T("take_back")}: ${text}`, onclick: off }, `${text} ×`))));
   const e = state.e, base = plainRun(), changed = active.length ? rerun(p, e, state.clamps, state.swap) : base, n = steps();
   if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, active.length ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("nothing_held", say(total(base)))));
-  if (base.losses && presets.length && n * floats(p.live.U).length < QUICK) body.append(caption(T("preset_effects")), bars(presetRuns(), T("preset_effects")));
+  if (base.losses && presets.length && n * weighs(p) < QUICK) body.append(caption(T("preset_effects")), bars(presetRuns(), T("preset_effects")));
   if (base.said && p.kind === "class") {
     const best = (run, t) => run.said[t].indexOf(Math.max(...run.said[t]));
     const differs = over(n, (t) => t).filter((t) => p.scored[t][e] && best(base, t) !== best(changed, t));
     body.append(el("p", { class: "small" }, T("predictions_differ", differs.length, over(n, (t) => t).filter((t) => p.scored[t][e]).length), differs.slice(0, 14).map((t) => el("bdi", {}, `  t ${t}: ${p.words[best(base, t)]} → ${p.words[best(changed, t)]};`))));
   }
-  const leaf = p.keep ? p.keep.leaf : "h", panels = [];
+  const leaf = mainLeaf(p), panels = [];
   const unitOf = (run) => over(n, (t) => run.carry[leaf][t * p.H + state.u]);
   panels.push([`${leaf}[${state.u}]`, unitOf(base), unitOf(changed)]);
   if (base.losses) panels.push([T("loss_per_step"), base.losses.map((v, t) => (p.scored[t][e] ? v : NaN)), changed.losses.map((v, t) => (p.scored[t][e] ? v : NaN))]);
-  else panels.push(["‖h‖", over(n, (t) => Math.hypot(...base.carry.h.subarray(t * p.H, t * p.H + p.H))), over(n, (t) => Math.hypot(...changed.carry.h.subarray(t * p.H, t * p.H + p.H)))]);
+  else panels.push([`‖${leaf}‖`, ...[base, changed].map((run) => over(n, (t) => Math.hypot(...run.carry[leaf].subarray(t * p.H, t * p.H + p.H))))]);
   if (base.said && p.kind === "value") panels.push([T("predicted"), base.said.map((y) => y[0]), changed.said.map((y) => y[0])]);
   const places = boxes(body, panels.length);
   for (const [name, was, is] of panels) {
@@ -246,22 +247,21 @@ VIEWS.equation = { wide: true, has: () => true, draw(body) {
   body.append(el("p", {}, T("equation_at", t, unitNo(u)), " ", el("bdi", {}, `“${label(t)}”`)));
   if (!p.live) {
     note(body, "not_live_equations");
+    if (p.lines) body.append(el("div", { class: "pair" }, p.lines.filter(shortEnough).map((l) => el("div", { class: "eq" }, math(`${l.shown} = ${l.form}`)))));
     body.append(el("div", {}, [...Object.keys(p.gates).map((g) => gateLine(p, e, g, t, u)), ...Object.keys(p.carries).map((l) => leafLine(p, e, l, t, u))].map((line) => el("p", { class: "num" }, line))));
     return;
   }
-  const forms = { i: "i_t = σ ( x_t W_i + h_t−1 U_i + b_i )", f: "f_t = σ ( x_t W_f + h_t−1 U_f + b_f )", g: "g_t = tanh ( x_t W_g + h_t−1 U_g + b_g )", o: "o_t = σ ( x_t W_o + h_t−1 U_o + b_o )", r: "r_t = σ ( x_t W_r + h_t−1 U_r + b_r )", z: "z_t = σ ( x_t W_z + h_t−1 U_z + b_z )", n: p.live.cell === "gru_cho" ? "n_t = tanh ( x_t W_n + b_n + ( r_t ⊙ h_t−1 ) U_n )" : "n_t = tanh ( x_t W_n + b_n + r_t ⊙ ( h_t−1 U_n + b_hn ) )", a: "a_t = x_t W + h_t−1 U + b",
-    "lstm c": "c_t = f_t ⊙ c_t−1 + i_t ⊙ g_t", "lstm h": "h_t = o_t ⊙ tanh ( c_t )", "gru h": "h_t = z_t ⊙ h_t−1 + ( 1 − z_t ) ⊙ n_t", "rnn h": p.live.cell === "rnn_relu" ? "h_t = relu ( a_t )" : "h_t = tanh ( a_t )" };
-  const grid = el("div", { class: "pair" });
+  const grid = el("div", { class: "pair" }), values = plainRun(p, e).steps[t];
   body.append(grid);
-  for (const g of CELLS[p.live.cell].names) {
-    const a = preActivation(p, e, g, t, u), top = a.terms.slice(0, 4).map((x) => ({ name: `${x.name}·${x.name.startsWith("x") ? "W" : "U"}`, value: x.product, text: `${say3(x.value)} · ${say3(x.weight)} = ${say3(x.product)}` }));
-    const box = el("div", {}, el("div", { class: "eq" }, math(forms[g])), el("p", { class: "num" }, gateLine(p, e, g, t, u)));
-    if (top.length) box.append(bars(top, `${g}: ${T("largest")}`));
-    box.append(el("details", {}, el("summary", { class: "small" }, T("snippet", g)), el("pre", { tabindex: 0, role: "region", "aria-label": T("snippet", g) }, snippet(p, e, g, t, u))));
+  for (const l of p.lines) {
+    const box = el("div", {}), mine = values[l.value].length === p.H;
+    box.append(el("div", { class: "eq" }, shortEnough(l) ? math(`${l.shown} = ${l.form}`) : math(`${l.shown} = …`)));
     grid.append(box);
-  }
-  for (const leaf of [...CELLS[p.live.cell].carry].reverse()) {
-    grid.append(el("div", {}, el("div", { class: "eq" }, math(forms[`${p.equations} ${leaf}`])), el("p", { class: "num" }, leafLine(p, e, leaf, t, u))));
+    if (!mine) continue;
+    box.append(el("p", { class: "num" }, lineText(p, l, values, u)));
+    const top = termsAt(p, e, l.name, t, u).slice(0, 4).map((x) => ({ name: x.name, value: x.product, text: `${say3(x.value)} · ${say3(x.weight)} = ${say3(x.product)}` }));
+    if (top.length) box.append(bars(top, `${l.shown}: ${T("largest")}`));
+    if (l.products.length) box.append(el("details", {}, el("summary", { class: "small" }, T("snippet", l.name.replace("'", ""))), el("pre", { tabindex: 0, role: "region", "aria-label": T("snippet", l.name) }, snippet(p, e, l.name, t, u))));
   }
 } };
 

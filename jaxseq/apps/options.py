@@ -1,0 +1,42 @@
+"""How the command line's help writes the values of options: ``PATH``, where tyro writes ``{None}|PATH``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+
+def registry() -> Any:
+    """Return tyro's registry, as a context, in which helps name the values of an option in one short word."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+    made, within = ConstructorRegistry(), False
+
+    def short(info: Any) -> Any:
+        nonlocal within
+        if within:  # what other rules make of it is asked for
+            return None
+        within = True
+        try:
+            spec = ConstructorRegistry.get_primitive_spec(info)
+        finally:
+            within = False
+        if not isinstance(spec, PrimitiveConstructorSpec):
+            return spec
+        return dataclasses.replace(spec, metavar=readable(spec.metavar))
+
+    made.primitive_rule(short)
+    return made
+
+
+def readable(metavar: str) -> str:
+    """Return how a help writes a value: None goes without saying, several of a kind are one and dots.
+
+    Example:
+      >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}")
+      ('PATH', 'PATH ...', 'STR ...')
+    """
+    metavar = re.sub(r"^\{None\}\|\{(\[.*\])\}$", r"\1", metavar).removeprefix("{None}|")
+    several = re.fullmatch(r"(?:(.+)\|\{)?\[(?P<one>\S+) \[(?P=one) \.\.\.\]\](?(1)\})", metavar)
+    return f"{several['one']} ..." if several and several[1] in (None, several["one"]) else metavar
