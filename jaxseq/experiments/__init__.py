@@ -2,6 +2,7 @@
 
 from jaxseq.experiments._ablation import ablation
 from jaxseq.experiments._attention import attention
+from jaxseq.experiments._automata import automata
 from jaxseq.experiments._chrono import chrono
 from jaxseq.experiments._counting import counting
 from jaxseq.experiments._forget_bias import forget_bias
@@ -13,7 +14,7 @@ from jaxseq.experiments.base import Experiment, Found, Row, verdict
 
 EXPERIMENTS: dict[str, Experiment] = {
     one.name: one
-    for one in (counting, memory, chrono, forget_bias, spectrum, ablation, vanishing, attention, gates_open)
+    for one in (counting, memory, chrono, forget_bias, spectrum, ablation, vanishing, attention, gates_open, automata)
 }
 """Every experiment by name."""
 

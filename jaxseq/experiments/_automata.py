@@ -44,7 +44,7 @@ def extracted(params: ModelParams, length: int) -> Extraction:
     letters = jnp.eye(3, dtype=params.readout.b.dtype)
     return extract_automaton(
         gru, params.cell, letters[:2], accepts=lambda out: params.readout(out).argmax(-1) == 1, begin=letters[2],
-        symbols="01", length=length, longest=4 * length,
+        symbols="01", length=length, longest=4 * length, most=16, rounds=3,
     )  # fmt: skip
 
 

@@ -258,8 +258,8 @@ class _Table:
         while True:
             own = self.rows()
             after = [self.rows((a,)) for a in range(self.network.symbols)]
-            kinds, index = np.unique(np.concatenate([own, *after]), axis=0, return_inverse=True)
-            here, *next_ = np.split(index.reshape(-1), 1 + self.network.symbols)
+            kinds, index = _different(np.concatenate([own, *after]))
+            here, *next_ = np.split(index, 1 + self.network.symbols)
             counts = np.zeros((len(kinds), self.network.symbols, len(kinds)), int)
             for a, to in enumerate(next_):
                 np.add.at(counts, (here, np.full_like(here, a), to), 1)
@@ -306,6 +306,13 @@ class _Table:
         """Return all numbers of each state, ``[N, F]``."""
         leaves = [np.asarray(a, float).reshape(len(self.said), -1) for a in jax.tree.leaves(self.carry)]
         return np.concatenate(leaves, axis=1)
+
+
+def _different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different rows of bool ``[N, E]``, and for each row the number of its own among them."""
+    packed = np.packbits(rows, axis=1)  # compared as bytes, which is ten times as fast as column by column
+    _, first, index = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    return rows[first], index.reshape(-1)
 
 
 def _words(automaton: Automaton, rng: np.random.Generator, count: int, T: int) -> np.ndarray:
