@@ -151,10 +151,14 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
 
 
 def _words_of(keep: Keep | None) -> dict[str, str]:
-    """Return the text that names a z: papers disagree on its sign, so that it is only called what it is found to be."""
-    if keep is None or keep.gate != "z":
+    """Return the text that names the gate that retains or overwrites, by what it was found to do, not by its letter.
+
+    Papers disagree: z retains in torch's GRU and writes in others, f overwrites in an MGU, r retains in a LEM.
+    """
+    if keep is None or (keep.gate == "f" and not keep.inverted):  # a forget gate, as in an LSTM
         return {}
-    return {"z": "z_write" if keep.inverted else "z_retain"}
+    does = "write" if keep.inverted else "retain"
+    return {keep.gate: f"z_{does}" if keep.gate == "z" else does}
 
 
 def _half(life: HalfLife) -> dict[str, Any]:

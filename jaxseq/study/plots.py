@@ -297,7 +297,10 @@ def _label(name: str, keeps: Sequence[Keep] | None, *, retained: bool = False) -
     if keeps is not None:
         inverted = {keep.gate: keep.inverted for keep in keeps}.get(name)
         does = "" if inverted is None else " (write)" if inverted and not retained else " (retain)"
-        label = "1 - " * bool(inverted and retained) + label.removesuffix(" (retain)") + does
+        named = label.removesuffix(" (retain)")
+        if (own == "f" and inverted) or (own == "r" and inverted is not None):
+            named = f"{own} "  # an MGU's f does not forget, a LEM's r does not reset
+        label = "1 - " * bool(inverted and retained) + named + does
     return f"{layer}: {label}" if layer else label
 
 

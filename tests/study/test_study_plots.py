@@ -4,11 +4,14 @@ import subprocess
 import sys
 import warnings
 
+import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from jaxseq import InputError, fonts, plots, study
+from jaxseq.cells import CELLS
 from jaxseq.study import HalfLife, Keep, Saturation
 from jaxseq.study.timelines import Ledger, LedgerErrors
 
@@ -40,6 +43,22 @@ def test_one_retains_in_every_timeline_and_labels_say_what_a_gate_does() -> None
     assert [text.get_text() for text in ax.get_yticklabels()] == labels
     seen = study.plot_saturation({"1.z": Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
     assert [text.get_text() for text in seen] == ["1: z  update (write)"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "label", "word"),
+    [("mgu", "f  (write)", "write"), ("lem", "r  (write)", "write"), ("lstm", "f  forget (retain)", None)],
+)
+def test_a_gate_is_named_by_what_it_was_found_to_do(cell, label, word) -> None:
+    """An MGU's f overwrites and a LEM's r does not reset: their letters are those of other cells' gates."""
+    cell = CELLS[cell]
+    params = cell.init(jax.random.key(0), 3, 4, dtype=jnp.float32)
+    xs = jnp.ones((3, 1, 3), jnp.float32)
+    keeps = study.keeps_in(cell, params, xs)
+    shown = study.plot_saturation({keeps[0].gate: Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
+    assert [text.get_text() for text in shown] == [label]
+    page = study.collect([study.Part("one", cell, params, xs)], title="one", briefly=True)["parts"][0]
+    assert page["words_of"].get(keeps[0].gate) == word
 
 
 def test_what_goes_beyond_one_is_squashed_and_says_so() -> None:

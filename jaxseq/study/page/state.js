@@ -70,7 +70,12 @@ const T = (id, ...values) => {
 const at = (a, t, u, p = part(), e = state.e) => floats(a)[(t * a.shape[1] + e) * (a.shape[2] ?? 1) + u];
 const over = (n, f) => Array.from({ length: n }, (_, k) => f(k));
 const track = (a, u, p = part(), e = state.e) => over(p.lengths[e], (t) => at(a, t, u, p, e));
-const gateName = (g, p = part()) => { const known = `gate.${(p.words_of || {})[g] || g}`; return TEXTS.en[known] ? T(known) : g; };
+function gateName(g, p = part()) {
+  const does = (p.words_of || {})[g]; // what it was found to do; its letter alone says little
+  if (TEXTS.en[`does.${does}`]) return `${g}  ${T(`does.${does}`)}`;
+  const known = `gate.${does || g}`;
+  return TEXTS.en[known] ? T(known) : g;
+}
 const most = (values, p = part(), e = state.e) => Math.max(1e-6, ...over(p.lengths[e], (t) => Math.max(...over(p.H, (u) => Math.abs(at(values, t, u, p, e)) || 0))));
 function mapOf(values, bounds, p = part()) { // [colours, low, high]: gates from 0 to 1, all else around 0
   if (bounds && bounds[0] === 0) return [MAPS.gate, 0, 1];
