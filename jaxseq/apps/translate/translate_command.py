@@ -201,8 +201,8 @@ def _printed(
                 print(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
             else:
                 print(_said(line.translation, how))
+        yield window  # counted before it is seen: who reads it may stop us at once
         sys.stdout.flush()
-        yield window
     if how.json and as_list:
         print(encoding.dumps(facts, indent=2, ensure_ascii=False))
 
