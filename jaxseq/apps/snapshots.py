@@ -79,7 +79,7 @@ def read(run: Path | str, like: Params) -> tuple[list[int], Params]:
       like: the run's parameters, for their structure.
 
     Raises:
-      InputError: if there are none, or a file is damaged.
+      InputError: if there are no snapshots, or a file is damaged.
     """
     files = sorted((Path(run) / FOLDER).glob("step-*.safetensors"))
     if not files:

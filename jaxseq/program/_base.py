@@ -20,7 +20,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.program._builder import Builder
 from jaxseq.program._lower import Lowering
 from jaxseq.program._numpy import compute
-from jaxseq.program._slices import Rebuilt
+from jaxseq.program._slices import Rebuilt, needed
 from jaxseq.trees import named_leaves
 
 
@@ -178,15 +178,9 @@ def _finished(
     cell: str, inputs: Sequence[Input], b: Builder, named: Sequence[dict[str, int]], data: tuple[np.ndarray, ...]
 ) -> Program:
     """Return the program of a graph: what its outputs need, numbered anew."""
-    waiting, needed = [n for names in named for n in names.values()], set()
-    while waiting:
-        n = waiting.pop()
-        if n not in needed:
-            needed.add(n)
-            waiting += b.nodes[n].inputs
     number = {n: n for n in range(len(inputs))}
     ops: list[Op] = []
-    for n in sorted(needed):
+    for n in needed(b, [n for names in named for n in names.values()]):
         node = b.nodes[n]
         if n in number:
             continue

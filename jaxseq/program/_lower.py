@@ -86,7 +86,7 @@ CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_v
          "checkpoint", "remat", "remat2", "custom_lin")  # fmt: skip
 """Primitives that call a jaxpr; what they say of derivatives is left out."""
 
-SAME = {"add_any": "add", "rsqrt": "rsqrt"}
+SAME = {"add_any": "add"}
 """Primitives that a program calls otherwise."""
 
 

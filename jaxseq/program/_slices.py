@@ -179,20 +179,20 @@ class Rebuilt:
         return None
 
 
-def _needed(old: Builder, outputs: Sequence[int]) -> list[int]:
+def needed(old: Builder, outputs: Sequence[int]) -> list[int]:
     """Return the nodes that the outputs need, in their order."""
-    needed, waiting = set(), list(outputs)
+    found, waiting = set(), list(outputs)
     while waiting:
         n = waiting.pop()
-        if n not in needed:
-            needed.add(n)
+        if n not in found:
+            found.add(n)
             waiting += old.nodes[n].inputs
-    return sorted(needed)
+    return sorted(found)
 
 
 def _only_cut(old: Builder, outputs: Sequence[int]) -> dict[int, bool]:
     """Return for each node that is needed whether only slices use it, and operations that are cut themselves."""
-    users: dict[int, list[int]] = {n: [] for n in _needed(old, outputs)}
+    users: dict[int, list[int]] = {n: [] for n in needed(old, outputs)}
     for n in users:
         for given in old.nodes[n].inputs:
             users[given].append(n)

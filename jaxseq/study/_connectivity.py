@@ -21,7 +21,7 @@ from jaxseq.cells._checks import check_mask
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence import over_features
-from jaxseq.study.gradients import norms_of, rows_of
+from jaxseq.study.gradients import each_loss, norms_of, rows_of
 from jaxseq.trees import named_leaves
 
 
@@ -80,25 +80,15 @@ def connectivity(
       ((7, 7, 2), 0.0, True)
     """
     xs, x, with_x = _inputs("connectivity", cell, xs, mask)
-    T = x.shape[0]
-    if steps is not None and (wrong := [s for s in steps if not 0 <= s < T]):
-        raise InputError(f"connectivity({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
-    if together < 1:
-        raise InputError(f"connectivity({cell.name}): together must be at least 1; got {together}")
-    values, pull = jax.vjp(lambda x: losses(*unroll(cell, params, with_x(x), carry, mask=mask)), x)
-    if jnp.ndim(values) == 0 or values.shape[0] != T:
-        raise InputError(
-            f"connectivity({cell.name}): the losses must be [T, B] with T = {T}, one for each step; got the shape "
-            f"{jnp.shape(values)}"
-        )
-    chosen = jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
     rows = rows_of(cell, xs)
 
-    def one(step: Array) -> tuple[Array, Array]:
-        (by_x,) = pull(jnp.zeros_like(values).at[step].set(1))
+    def of(x: Array) -> Array:
+        return losses(*unroll(cell, params, with_x(x), carry, mask=mask))
+
+    def both(by_x: Array) -> tuple[Array, Array]:
         return norms_of(by_x, rows), (by_x * x).sum(tuple(range(rows, x.ndim)))
 
-    return Connectivity(*lax.map(one, chosen, batch_size=max(1, min(together, chosen.shape[0]))))
+    return Connectivity(*each_loss(f"connectivity({cell.name})", of, x, both, x.shape[0], steps, together))
 
 
 class Integrated(NamedTuple):
@@ -177,11 +167,8 @@ def integrated_gradients(
             )
         return value
 
-    rule = np.polynomial.legendre.leggauss(points)
-    places, weights = (
-        jnp.asarray((rule[0] + 1) / 2, x.dtype),
-        jnp.asarray(rule[1] / 2, x.dtype),
-    )  # from [-1, 1] to [0, 1]
+    nodes, shares = np.polynomial.legendre.leggauss(points)  # on [-1, 1], which has twice the length of [0, 1]
+    places, weights = jnp.asarray((nodes + 1) / 2, x.dtype), jnp.asarray(shares / 2, x.dtype)
 
     def add(total: Array, point: tuple[Array, Array]) -> tuple[Array, None]:
         place, weight = point

@@ -26,6 +26,7 @@ from jaxseq.recurrence import over_features
 from jaxseq.study.look import look_for, over
 from jaxseq.study.memory import Keep, keeps_seen
 from jaxseq.study.timelines import accounting
+from jaxseq.study.whatif import real_of
 from jaxseq.trees import named_leaves
 
 
@@ -99,7 +100,7 @@ def contributions(
     _, wrote, new = run.outs[:3]
     T, *places = jax.tree.leaves(xs)[0].shape[:-1]
     rows = tuple(places[: len(places) - cell.spatial])
-    real = jnp.ones((T, *rows), bool) if mask is None else jnp.asarray(mask)
+    real = real_of(cell, xs, mask)
     kept = jnp.broadcast_to(over(keep.of(named_leaves(run.gates)), new), new.shape)
     kept = jnp.where(over_features(real, new), kept, jnp.ones_like(kept))  # a padded step loses nothing
     start = named_leaves(cell.initial_carry(params, tuple(places)) if carry is None else carry)[keep.leaf]

@@ -23,6 +23,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.study._trajectories import vectors
 from jaxseq.study.gradients import is_real
+from jaxseq.study.whatif import real_of
 from jaxseq.trees import at
 
 KINDS_OF_POINTS = ("stable", "line attractor", "centre", "saddle", "unstable")
@@ -157,12 +158,11 @@ def _wide(a: Array) -> Array:
 def _visited(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array | None) -> tuple[Array, Array]:
     """Return the states of a run as vectors ``[(T + 1) * B, N]``, and which of them are not padding."""
     carries = trace(cell, params, xs, carry, mask=mask)[1].carries
-    T, *rows = jax.tree.leaves(xs)[0].shape[:-1]
+    rows = jax.tree.leaves(xs)[0].shape[1:-1]
     start = cell.initial_carry(params, tuple(rows)) if carry is None else carry
     start = jax.tree.map(lambda a, like: a[None].astype(like.dtype), start, carries)
     states = vectors(cell, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, carries), 1 + len(rows))
-    real = jnp.ones((T, *rows), bool) if mask is None else jnp.asarray(mask)
-    real = jnp.concatenate([jnp.ones((1, *rows), bool), real])
+    real = jnp.concatenate([jnp.ones((1, *rows), bool), real_of(cell, xs, mask)])
     return states.reshape(real.size, states.shape[-1]), real.reshape(real.size)
 
 

@@ -17,7 +17,8 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.recurrence import over_features
-from jaxseq.study.gradients import is_real
+from jaxseq.study.gradients import is_real, rows_of
+from jaxseq.study.whatif import real_of
 from jaxseq.trees import named_leaves
 
 
@@ -172,9 +173,8 @@ def trajectories(
     xs = jax.tree.map(jnp.asarray, xs)
     carries = trace(cell, params, xs, carry, mask=mask)[1].carries
     leaves = {name: a for name, a in named_leaves(carries).items() if is_real(a)}
-    rows = jax.tree.leaves(xs)[0].ndim - 1 - cell.spatial
-    states = vectors(cell, carries, rows)
-    real = jnp.ones(states.shape[:-1], bool) if mask is None else jnp.asarray(mask)
+    rows = rows_of(cell, xs)
+    states, real = vectors(cell, carries, rows), real_of(cell, xs, mask)
     if leaf is None:
         components = principal(states, count, mask=real)
     else:

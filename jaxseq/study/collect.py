@@ -151,9 +151,9 @@ def _part(part: Part, briefly: bool) -> tuple[dict[str, Any], list[Check]]:
 
 
 def _words_of(keep: Keep | None) -> dict[str, str]:
-    """Return the text that names the gate that retains or overwrites, by what it was found to do, not by its letter.
+    """Return the text that names the gate that retains or writes, by what it was found to do, not by its letter.
 
-    Papers disagree: z retains in torch's GRU and writes in others, f overwrites in an MGU, r retains in a LEM.
+    Papers disagree: z retains in torch's GRU and writes in others, f writes in an MGU, and so does r in a LEM.
     """
     if keep is None or (keep.gate == "f" and not keep.inverted):  # a forget gate, as in an LSTM
         return {}

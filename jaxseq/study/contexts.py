@@ -25,7 +25,7 @@ class Places(NamedTuple):
     Fields:
       rows: int ``[H, N]``, which sequence; -1 where there are fewer real steps than were asked for.
       steps: int ``[H, N]``, which step of it.
-      values: ``[H, N]``, the unit there; NaN where there is none.
+      values: ``[H, N]``, the unit there; NaN beyond the last such place.
       windows: ``[H, N, before + 1 + after]``, the unit at the steps around it; NaN beyond the sequence.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -191,24 +191,58 @@ def triangle(
       ((7, 7, 2), 0.0)
     """
     of = _of_nudges(losses, cell, params, xs, carry, mask)
-    values, pull = jax.vjp(of, no_nudges(cell, params, xs))
     T = jax.tree.leaves(xs)[0].shape[0]
-    if jnp.ndim(values) == 0 or values.shape[0] != T:
-        raise InputError(
-            f"triangle({cell.name}): the losses must be [T, B] with T = {T}, one for each step; got the shape "
-            f"{jnp.shape(values)}"
-        )
-    if steps is not None and (wrong := [s for s in steps if not 0 <= s < T]):
-        raise InputError(f"triangle({cell.name}): steps must be from 0 to {T - 1}; got {wrong[0]}")
-    if together < 1:
-        raise InputError(f"triangle({cell.name}): together must be at least 1; got {together}")
-    chosen = jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
 
-    def one(step: Array) -> dict[str, Array]:
-        (by_nudges,) = pull(jnp.zeros_like(values).at[step].set(1))
+    def norms(by_nudges: Carry) -> dict[str, Array]:
         return {name: norms_of(g, rows_of(cell, xs)) for name, g in sorted(named_leaves(by_nudges).items())}
 
-    return lax.map(one, chosen, batch_size=min(together, chosen.shape[0]))
+    return each_loss(f"triangle({cell.name})", of, no_nudges(cell, params, xs), norms, T, steps, together)
+
+
+def each_loss(
+    title: str,
+    losses: Callable[[Any], Array],
+    at: Any,
+    found: Callable[[Any], Tree],
+    T: int,
+    steps: Sequence[int] | None,
+    together: int,
+) -> Any:
+    """Return what is found in the gradient of the loss of each chosen step, stacked; each is a backward pass.
+
+    Args:
+      title: what error messages begin with.
+      losses: ``at -> [T, B]`` (or ``[T]``).
+      at: what is differentiated by.
+      found: ``gradient, like at -> arrays``.
+      T: the number of steps.
+      steps: those to look at; all by default.
+      together: how many of them run side by side.
+
+    Raises:
+      InputError: if there is not a loss for each step, a step is out of range, or together is below 1.
+    """
+    chosen = chosen_steps(title, steps, T)
+    if together < 1:
+        raise InputError(f"{title}: together must be at least 1; got {together}")
+    values, pull = jax.vjp(losses, at)
+    if jnp.ndim(values) == 0 or values.shape[0] != T:
+        raise InputError(
+            f"{title}: the losses must be [T, B] with T = {T}, one for each step; got the shape {jnp.shape(values)}"
+        )
+    one = lambda step: found(*pull(jnp.zeros_like(values).at[step].set(1)))  # noqa: E731
+    return lax.map(one, chosen, batch_size=max(1, min(together, chosen.shape[0])))
+
+
+def chosen_steps(title: str, steps: Sequence[int] | None, T: int) -> Array:
+    """Return the numbers of steps to look at, all T by default.
+
+    Raises:
+      InputError: if one is out of range.
+    """
+    if steps is not None and (wrong := [s for s in steps if not 0 <= s < T]):
+        raise InputError(f"{title}: steps must be from 0 to {T - 1}; got {wrong[0]}")
+    return jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
 
 
 def slope(norms: Array) -> Array:

@@ -24,8 +24,8 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError, choose
 from jaxseq.interventions import at_steps, intervene_at
 from jaxseq.notation import Array, Carry, Params, Tree
-from jaxseq.study.gradients import showing_states
-from jaxseq.study.whatif import moved_by, real_of, used_in
+from jaxseq.study.gradients import chosen_steps, showing_states
+from jaxseq.study.whatif import moved_in_all, real_of, used_in
 from jaxseq.trees import named_leaves
 
 
@@ -118,8 +118,7 @@ def patching(
     def measure(end: Carry, outs: Tree) -> Array:
         if loss is not None:
             return loss(end, outs)
-        apart = moved_by(seen.outs, outs)
-        return jnp.sqrt((apart**2).sum() / jnp.maximum(real.sum(), 1).astype(apart.dtype))
+        return moved_in_all(seen.outs, outs, real)
 
     own, theirs = measure(end, seen.outs), measure(end_b, seen_b.outs)
     if jnp.shape(own) not in ((), both.shape[1:]):
@@ -129,7 +128,7 @@ def patching(
         )
     states, gates = named_leaves(seen_b.carries), named_leaves(seen_b.gates)
     groups, unused = _groups(cell, params, xs, carry, states, gates, names, title)
-    chosen = _steps(steps, both.shape[0], title)
+    chosen = chosen_steps(title, steps, both.shape[0])
     effects = {}
     for names_, opened in groups.items():
         values = {name: states[name] if name in states else gates[name] for name in names_}
@@ -185,12 +184,6 @@ def _groups(
         else:
             groups[group] = opened
     return groups, unused
-
-
-def _steps(steps: Sequence[int] | None, T: int, title: str) -> Array:
-    if steps is not None and (wrong := [s for s in steps if not 0 <= s < T]):
-        raise InputError(f"{title}: steps must be from 0 to {T - 1}; got {wrong[0]}")
-    return jnp.arange(T) if steps is None else jnp.asarray(np.asarray(steps, int))
 
 
 def _units(values: dict[str, Array], units: Sequence[int] | None, whole: bool, title: str) -> Array:

@@ -188,10 +188,8 @@ def atlas(
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
             end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, xs, carry, mask=mask)
-            apart = moved_by(seen.outs, outs)
-            count = jnp.maximum(real.sum(), 1).astype(apart.dtype)
             by = None if loss is None or base is None else loss(end, outs) - base
-            return jnp.sqrt((apart**2).sum() / count), by
+            return moved_in_all(seen.outs, outs, real), by
 
         runs = (jnp.tile(of, len(values)), at.reshape(-1))
         effects = lax.map(one, runs, batch_size=min(together, runs[0].shape[0]))
@@ -243,3 +241,9 @@ def moved_by(a: Tree, b: Tree) -> Array:
     """Return the root mean square difference over the features of outputs that may be a tree."""
     squares = [((x - y) ** 2).mean(-1) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
     return jnp.sqrt(sum(squares[1:], squares[0]) / len(squares))
+
+
+def moved_in_all(a: Tree, b: Tree, real: Array) -> Array:
+    """Return the root mean square of `moved_by` over the real steps ``[T, B]``."""
+    apart = moved_by(a, b)
+    return jnp.sqrt((apart**2).sum() / jnp.maximum(real.sum(), 1).astype(apart.dtype))
