@@ -375,7 +375,7 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
         (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
         (GOOD, "--preset tutorial", r"unknown preset 'tutorial': did you mean 'tutorial-"),
-        (GOOD, "--preset tutorial-gru", r"unknown translation preset 'tutorial-gru'"),
+        (GOOD, "--preset tutorial-gru", r"unknown preset 'tutorial-gru': did you mean 'tutorial-plain'"),
     ],
 )
 def test_training_that_cannot_be(tmp_path, monkeypatch, capsys, content, options, message):
