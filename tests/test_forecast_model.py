@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 
 from jaxseq.apps.forecast import autoregression, combined, members, network, recent, scores, simple, smoothing
 from jaxseq.apps.forecast.backtest import LEVELS, OURS, backtest
@@ -135,14 +136,17 @@ def test_after_a_shift_of_level_weights_and_intervals_follow_the_errors():
 
 
 def test_errors_known_at_an_origin_change_weights_as_their_formula_says():
-    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1; the prior counts as one row."""
+    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1; the prior counts as one row.
+
+    Their mean squares are then 5 and 1; two independent errors give weights as 1/5 to 1.
+    """
     error = np.array([3.0, 1.0]).reshape(2, 1, 1, 1)
     one = np.ones((1, 1))
-    weight, wider = recent.adapted(error, np.array([4]), 5, np.ones((2, 1)), one, 1.0)
-    np.testing.assert_allclose(weight[:, 0], np.array([1 / np.sqrt(5), 1]) / (1 + 1 / np.sqrt(5)))
+    weight, wider = recent.adapted(error, np.array([4]), 5, np.ones((2, 1)), one, 1.0, 2.0)
+    np.testing.assert_allclose(weight[:, 0], [1 / 6, 5 / 6])
     mixed = weight[:, 0] @ [3.0, 1.0]
     np.testing.assert_allclose(wider, (1 + mixed) / 2)
-    unknown, same = recent.adapted(error, np.array([5]), 5, np.ones((2, 1)), one, 1.0)
+    unknown, same = recent.adapted(error, np.array([5]), 5, np.ones((2, 1)), one, 1.0, 2.0)
     np.testing.assert_allclose(unknown[:, 0], 0.5)
     np.testing.assert_allclose(same, 1.0)
 
@@ -298,12 +302,25 @@ def test_what_is_in_a_hole_does_not_matter():
     assert np.isfinite(level).all()
 
 
-def test_a_combination_is_weighed_by_the_root_of_squared_errors():
-    truth = np.zeros((2, 1, 3))
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_combination_is_weighed_by_the_likelihood_of_its_independent_errors(n):
+    """n errors of sizes 1 and 3, each normal with its own maximum-likelihood scale: densities by scipy."""
+    truth = np.zeros((n, 1, 1))
     found = np.stack([truth + 1, truth + 3])
-    weight = recent.weights(members.errors(found, truth))
-    np.testing.assert_allclose(weight[:, 0], [0.75, 0.25])
-    np.testing.assert_allclose(members.combine(weight, found), 1.5)
+    weight = recent.weights(members.errors(found, truth), n)
+    density = [scipy.stats.norm.pdf(size, scale=size) ** n for size in (1, 3)]
+    np.testing.assert_allclose(weight[:, 0], np.array(density) / sum(density))
+    np.testing.assert_allclose(members.combine(weight, found), weight[0, 0] + 3 * weight[1, 0])
+
+
+def test_an_exact_forecast_gets_all_the_weight_and_one_left_out_none():
+    weight = recent.weights(np.array([[0.0], [1e-3], [np.inf]]), recent.SHARPEST)
+    np.testing.assert_allclose(weight[:, 0], [1, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(("held", "n"), [(5, 1), (8, 1), (20, 2.5), (480, 6)])
+def test_validation_rows_hold_an_independent_error_for_each_horizon(held, n):
+    assert recent.independent(held, 8) == n
 
 
 def test_intervals_hold_new_errors_as_often_as_they_say():

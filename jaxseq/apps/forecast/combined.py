@@ -69,6 +69,7 @@ class Model(NamedTuple):
       members: the simple forecasts.
       rmse: ``[K + 1, N]``, validation errors of the simple forecasts and, last, of the network, scaled; infinite
         where it is left out.
+      evidence: independent errors that they rest on.
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
@@ -82,6 +83,7 @@ class Model(NamedTuple):
     scaling: Scaling
     members: Members
     rmse: np.ndarray
+    evidence: np.ndarray
     network: Network
     spread: np.ndarray
     sizes: np.ndarray
@@ -93,7 +95,7 @@ class Model(NamedTuple):
     @property
     def weights(self) -> np.ndarray:
         """Return ``[K + 1, N]``, at the end of training, of the simple forecasts and, last, of the network."""
-        return recent.weights(self.rmse)
+        return recent.weights(self.rmse, float(self.evidence))
 
 
 def design_of(options: Options, rows: int, covariates: int) -> Design:
@@ -134,7 +136,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     single = simple_members.errors(found, truth)
     if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
         single[simple_members.NAMES.index("seasonal changes")] = np.inf
-    alone = recent.weights(single)
+    evidence = recent.independent(T - inner, h)
+    alone = recent.weights(single, evidence)
     base = simple_members.combine(alone, found)
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
@@ -145,7 +148,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
             weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
-            mixed = simple_members.combine(recent.weights(weighed), both)
+            mixed = simple_members.combine(recent.weights(weighed, evidence), both)
             ratio = _relative(mixed, base, truth)
             if ratio < min(gain, HARM):
                 rmse, gain, stopped, point = weighed, ratio, report, mixed
@@ -159,7 +162,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
-    return Model(whole, late, rmse, network, spread, sizes, _counts(values), phase, np.array(gain), np.array(stopped))
+    return Model(whole, late, rmse, np.array(evidence), network, spread, sizes, _counts(values), phase, np.array(gain),
+                 np.array(stopped))  # fmt: skip
 
 
 def _nothing() -> Network:
@@ -307,7 +311,9 @@ def _adaptively(
     for origin in origins.tolist():
         times = recent.before(origin, rows, h, step)
         error = every[:, np.searchsorted(made, times)] - targets(z[: origin + 1], times, h)
-        weight, factor = recent.adapted(error, times, origin, model.rmse, model.spread, typical, step)
+        weight, factor = recent.adapted(
+            error, times, origin, model.rmse, model.spread, typical, float(model.evidence), step
+        )
         scaled.append((weight[..., None] * every[:, np.searchsorted(made, origin)]).sum(0))
         wider.append(factor)
     return np.stack(scaled), np.stack(wider)

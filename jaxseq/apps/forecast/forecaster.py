@@ -181,7 +181,7 @@ def _model_like(options: Options, facts: dict[str, Any]) -> Model:
         drawn = jax.eval_shape(lambda key, line: recurrent.init(key, cell, design, line), jax.random.key(0), line)
         network = jax.tree.map(lambda a: jax.ShapeDtypeStruct((options.networks, *a.shape), a.dtype), drawn)
     scaling = Scaling(flag, double(N), double(N), flag)
-    return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), network, double(N, h),
+    return Model(scaling, members, double(len(simple_members.NAMES) + 1, N), double(), network, double(N, h),
                  double(h, len(combined.GRID)), double(N, len(combined.GRID)), whole(N), double(), whole())  # fmt: skip
 
 

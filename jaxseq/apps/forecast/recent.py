@@ -4,8 +4,9 @@ At origin t, forecasts made at earlier rows s, at most `recall` before, have err
 They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts
 half. No value after t is used.
 
-References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Gibbs & Candès
-2021, "Adaptive conformal inference under distribution shift", for intervals that do.
+References: Bates & Granger 1969, "The combination of forecasts", for weights that follow recent errors; Hoeting et al.
+1999, "Bayesian model averaging: a tutorial", for how sharply weights may tell forecasts apart; Gibbs & Candès 2021,
+"Adaptive conformal inference under distribution shift", for intervals that follow recent errors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ LEAST_RECALL = 63
 """Rows before an origin that are looked at, at least."""
 EVERY_ROW = 50
 """Series up to which forecasts of every row are judged."""
+SHARPEST = 6.0
+"""Independent errors that weights count at most: forecasts that are alike are averaged, however long validation is.
+Settled, with one error for each horizon, on the tables that statsmodels ships and on M1."""
+
+
+def independent(held: int, horizon: int) -> float:
+    """Return how many independent errors validation rows hold: one for each horizon, from 1 to `SHARPEST`."""
+    return min(max(held / horizon, 1.0), SHARPEST)
 
 
 def recall(horizon: int) -> int:
@@ -44,7 +53,7 @@ def needed(origins: np.ndarray, rows: int, horizon: int, step: int) -> np.ndarra
 
 def adapted(
     error: np.ndarray, times: np.ndarray, origin: int, rmse: np.ndarray, spread: np.ndarray, typical: float,
-    step: int = 1,
+    evidence: float, step: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return weights ``[K, N]`` and by how much intervals are wider ``[N]`` at one origin.
 
@@ -55,6 +64,7 @@ def adapted(
       rmse: ``[K, N]``, at validation, infinite for a forecast that is left out.
       spread: ``[N, h]``, typical size of errors by step.
       typical: mean size of validation errors over `spread`.
+      evidence: independent errors, as `weights` takes it.
       step: rows that each of `times` speaks for.
     """
     h = spread.shape[-1]
@@ -66,16 +76,25 @@ def adapted(
     prior = PRIOR * h
     known = np.isfinite(rmse)
     mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
-    weight = weights(np.where(known, np.sqrt(mean), np.inf))
+    weight = weights(np.where(known, np.sqrt(mean), np.inf), evidence)
     mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
     wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
     return weight, wider / typical if typical > 0 else np.ones(len(wider))
 
 
-def weights(rmse: np.ndarray) -> np.ndarray:
-    """Return weights ``[K, N]`` inverse to root mean squared errors ``[K, N]``; an exact forecast gets all.
+def weights(rmse: np.ndarray, evidence: float) -> np.ndarray:
+    """Return weights ``[K, N]`` that fall with root mean squared errors ``[K, N]``; an exact forecast gets all.
 
-    One whose error is infinite gets 0. Reference: Bates & Granger 1969, with the root.
+    They are rmse to the power of minus `evidence`, the number n of independent errors: the likelihood of n normal
+    errors at their own scale, so that a single error hardly tells forecasts apart and many do. Where an error is
+    infinite, the weight is 0.
+
+    Example:
+      >>> weights(np.array([[1.0], [3.0]]), 2.0).ravel().tolist()
+      [0.9, 0.1]
+
+    Reference: Hoeting et al. 1999, equation 2, with equal priors.
     """
     inverse = 1 / np.maximum(rmse, 1e-100)
-    return inverse / inverse.sum(0)
+    relative = (inverse / inverse.max(0)) ** evidence  # the best is 1, so that no power overflows
+    return relative / relative.sum(0)
