@@ -136,16 +136,16 @@ def test_after_a_shift_of_level_weights_and_intervals_follow_the_errors():
 
 
 def test_errors_known_at_an_origin_change_weights_as_their_formula_says():
-    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1; the prior counts as one row.
+    """Two forecasts, one step: errors 3 and 1 one row ago, validation 1 and 1, which counts as a quarter of a row.
 
-    Their mean squares are then 5 and 1; two independent errors give weights as 1/5 to 1.
+    Their mean squares are then 7.4 and 1; two independent errors give weights as 1/7.4 to 1.
     """
     error = np.array([3.0, 1.0]).reshape(2, 1, 1, 1)
     one = np.ones((1, 1))
     weight, wider = recent.adapted(error, np.array([4]), 5, np.ones((2, 1)), one, 1.0, 2.0)
-    np.testing.assert_allclose(weight[:, 0], [1 / 6, 5 / 6])
+    np.testing.assert_allclose(weight[:, 0], [1 / 8.4, 7.4 / 8.4])
     mixed = weight[:, 0] @ [3.0, 1.0]
-    np.testing.assert_allclose(wider, (1 + mixed) / 2)
+    np.testing.assert_allclose(wider, (0.25 + mixed) / 1.25)
     unknown, same = recent.adapted(error, np.array([5]), 5, np.ones((2, 1)), one, 1.0, 2.0)
     np.testing.assert_allclose(unknown[:, 0], 0.5)
     np.testing.assert_allclose(same, 1.0)
