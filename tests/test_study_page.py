@@ -165,7 +165,7 @@ def shown(one):
     T, B = jax.tree.leaves(one.xs)[0].shape[:2]
     gates, carries = named_leaves(seen.gates), named_leaves(seen.carries)
     about = {"T": T, "B": B, "H": 3, "lengths": [T] * B, "gates": gates, "carries": carries, "order": [0, 1, 2]}
-    return {**about, "keep": None, **live(one, seen)}, seen
+    return {**about, "units": [0, 1, 2], "outcome": None, "keep": None, **live(one, seen)}, seen
 
 
 def page_code(parts, script):
@@ -238,7 +238,7 @@ def test_the_page_runs_stacks_attention_and_times_and_says_what_it_cannot():
                 np.testing.assert_allclose(got[name][leaf], np.ravel(values[:, 1]), atol=1e-5, err_msg=f"{name} {leaf}")
     last = made[2][0]
     assert (last["live"], last["why"]) == (None, "program") and "the primitive 'sort'" in last["why_text"]
-    assert [kind for kind, *_ in made[0][0]["live"]["program"]["inputs"]].count("wx") == 1
+    assert [kind for kind, *_ in made[0][0]["live"].program["inputs"]].count("wx") == 1
 
 
 @needs_node
@@ -310,9 +310,9 @@ def test_colour_maps_are_even():
 
 
 def test_a_broken_invariant_makes_no_page(data):
-    broken = {**data["checks"][0], "ok": False, "error": 0.5}
+    broken = [{**check, "ok": False, "error": 0.5} if check["id"] == "half" else check for check in data.checks]
     with pytest.raises(InputError, match="self-check fails, so nothing is shown: half"):
-        report.page({**data, "checks": [broken, *data["checks"][1:]]})
+        report.page(data._replace(checks=broken))
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ def test_a_large_page_is_thinned_and_says_so(thinned):
     inside = held_in(file.read_text(encoding="utf-8"))
     assert file.stat().st_size <= limit and inside["thinned"] == [name for name, _ in thin.THINNINGS]
     one = inside["parts"][0]
-    assert (one["H"], one["T"], one["B"], len(one["numbers"])) == (5, 4, 1, 5)
+    assert (one["H"], one["T"], one["B"], len(one["units"])) == (5, 4, 1, 5)
 
 
 def test_weights_that_are_no_numbers_are_named():
@@ -357,10 +357,10 @@ def test_any_cell_has_a_page_with_what_it_has():
     """A cell with a mask, without a readout."""
     mask = jnp.ones((8, 2), bool).at[5:, 1].set(False)
     found = collect([part("janet", mask=mask)._replace(predict=None, head=None, targets=None)], title="janet")
-    one = found["parts"][0]
-    assert one["keep"]["gate"] == "f" and one["lengths"] == [8, 5]
-    assert [one[name] for name in ("flow", "atlas", "attention", "replay")] == [None] * 4
-    assert one["live"]["program"]["cell"] == "janet" and {line["name"] for line in one["lines"]} >= {"f", "g", "h'"}
+    one = found.parts[0]
+    assert one.keep.gate == "f" and one.lengths == [8, 5] and not one.failed
+    assert [one.views[name] for name in ("flow", "atlas", "attention", "replay")] == [None] * 4
+    assert one.live.program["cell"] == "janet" and {line["name"] for line in one.lines} >= {"f", "g", "h'"}
     assert "half-life" in report.page(found)
 
 
@@ -380,10 +380,10 @@ def window():
 @needs_browser
 def test_numbers_that_are_not_the_cells_turn_the_footer_red(data, window, tmp_path):
     """One output gate is 1e-4 from what the weights make of it."""
-    first = data["parts"][0]
-    o = first["gates"]["o"].copy()
+    first = data.parts[0]
+    o = first.gates["o"].copy()
     o[5, 1, 2] += 1e-4
-    wrong = {**data, "parts": [{**first, "gates": {**first["gates"], "o": o}}, *data["parts"][1:]]}
+    wrong = data._replace(parts=[first._replace(gates={**first.gates, "o": o}), *data.parts[1:]])
     (tmp_path / "wrong.html").write_text(report.page(wrong), encoding="utf-8")
     window.open(tmp_path / "wrong.html", "lang=en")
     found = window.run("return window.jaxseqStudy.check()")
@@ -424,7 +424,7 @@ def test_the_page_loads_by_itself_and_proves_its_cell(page, window):
     assert said == f"cells on {NASTY}"
 
 
-VIEWS = "strip compare timelines ledger half flow jacobian saturation attention whatif equation replay".split(" ")
+VIEWS = "strip compare timelines ledger half flow jacobian saturation attention whatif atlas equation replay".split(" ")
 OUTSIDE = """return [...document.querySelectorAll('body *')].filter((n) => { const b = n.getBoundingClientRect();
 return b.right > innerWidth + 1 || (b.width && b.left < -1); }).map((n) => n.outerHTML.slice(0, 80))"""
 OVERLAPPING = """return [...document.querySelectorAll('svg.chart')].flatMap((chart) => {
@@ -599,7 +599,7 @@ def test_axe_finds_nothing(page, window, axe, theme):
 
 
 def test_every_text_is_there_in_both_languages():
-    texts = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
+    texts = report.texts()
     assert set(texts["en"]) == set(texts["zh"])
     for name, text in texts["en"].items():
         assert re.findall(r"\{\d\}", text) == sorted(re.findall(r"\{\d\}", texts["en"][name]))

@@ -76,6 +76,11 @@ class Part(NamedTuple):
         """Return bool ``[T, B]``, the steps whose loss counts."""
         return self.real() if self.scored is None else jnp.asarray(self.scored) & self.real()
 
+    def forward(self) -> int:
+        """Return about how many floating-point operations a run takes."""
+        T, B = jax.tree.leaves(self.xs)[0].shape[:2]
+        return 2 * T * B * sum(a.size for a in jax.tree.leaves(self.params) if a.ndim == 2)
+
     def loss(self, carry: Carry, outs: Tree) -> Array:
         """Return the sum of all losses of what `unroll` returns."""
         return self.losses(outs).sum()

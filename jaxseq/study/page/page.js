@@ -15,7 +15,7 @@ function proof(p) {
     for (const [of, got] of [[p.gates, run.gates], [p.carries, run.carry]]) {
       for (const name of Object.keys(of)) if (got[name]) for (let t = 0; t < n; t++) for (let u = 0; u < p.H; u++) look(at(of[name], from + t, u, p, e), got[name][t * p.H + u]);
     }
-    if (run.losses) run.losses.forEach((v, t) => look(floats(p.losses)[(from + t) * p.B + e], v));
+    if (run.losses) run.losses.forEach((v, t) => look(floats(p.outcome.losses)[(from + t) * p.B + e], v));
   };
   p.lengths.forEach((n, e) => compared(plainRun(p, e), e, 0, n));
   const leaves = p.live.program.inputs.filter(([kind]) => kind === "carry").map(([, name]) => name);
@@ -28,8 +28,10 @@ function proof(p) {
   return { id: "js_steps", part: p.name, error: worst, tolerance: TOLERANCE, ok: worst <= TOLERANCE };
 }
 function footer() {
-  const found = [...DATA.checks, ...check()], good = found.every((c) => c.ok), node = byId("checks");
-  node.replaceChildren(el("h2", {}, T("checks")), el("p", { id: "verdict", class: good ? "ok" : "no" }, good ? `✓ ${T(check().length ? "all_hold" : "all_hold_still", found.length)}` : `✗ ${T("some_fail", found.filter((c) => !c.ok).length)}`),
+  const found = [...DATA.checks, ...check()], good = found.filter((c) => c.ok), node = byId("checks");
+  const broken = found.filter((c) => !c.ok && c.stops !== false), lost = DATA.parts.reduce((n, p) => n + Object.keys(p.failed).length, undrawn.size);
+  const holding = lost ? "some_lost" : check().length ? "all_hold" : "all_hold_still";
+  node.replaceChildren(el("h2", {}, T("checks")), el("p", { id: "verdict", class: broken.length || lost ? "no" : "ok" }, broken.length ? `✗ ${T("some_fail", broken.length)}` : `${lost ? "✗" : "✓"} ${T(holding, good.length, lost)}`),
     el("details", {}, el("summary", {}, T("each_check")), table([T("check"), T("part"), T("error"), T("allowed"), T("holds")], found.map((c) => [T(`check.${c.id}`), c.part ? partName(c.part) : "", say3(c.error), say3(c.tolerance), el("span", { class: c.ok ? "ok" : "no" }, T(c.ok ? "yes" : "no"))]), [2, 3])));
   for (const id of absent()) node.append(el("p", { class: "small" }, `${T(id)}: ${T(`${id}.none`, partName(part().name))}`));
   for (const id of DATA.thinned) node.append(el("p", { class: "small" }, T("thinned", T(`thin.${id}`))));
@@ -39,9 +41,10 @@ function footer() {
 
 // ---- the page ----
 const partName = (name) => (TEXTS.en[`part.${name}`] ? T(`part.${name}`) : name);
-const ORDER = ["strip", "compare", "timelines", "ledger", "half", "flow", "jacobian", "saturation", "attention", "whatif", "equation", "replay"];
-const ALWAYS = ["timelines", "ledger", "half"]; // where a cell has none of it, this is said in its place
-const absent = () => ORDER.filter((id) => !VIEWS[id].has() && !ALWAYS.includes(id));
+const ORDER = DATA.order;
+const has = (id) => part().views[id] !== null;
+// Where a part has nothing of a view, its place says so if it is always there; else the footer does.
+const absent = () => ORDER.filter((id) => !has(id) && !part().failed[id] && !VIEWS[id].always);
 function layOut() { // two narrow views beside each other; one that is left alone is wide
   let lone = null;
   for (const id of ORDER) {
@@ -80,9 +83,21 @@ function drawView(id) {
   section.querySelector("h2").textContent = T(id);
   section.querySelector(".how").textContent = T(`${id}.how`);
   body.replaceChildren();
-  if (VIEWS[id].has()) VIEWS[id].draw(body);
-  else if (!section.hidden) note(body, id === "ledger" && part().keep ? "ledger.many" : `${id}.none`, partName(part().name));
+  if (has(id)) drawInto(body, id);
+  else if (part().failed[id]) note(body, "failed", part().failed[id]);
+  else if (!section.hidden) note(body, VIEWS[id].none ? VIEWS[id].none(part()) : `${id}.none`, partName(part().name));
   section.querySelectorAll("details").forEach((d, n) => { d.dataset.key = n; d.open = open.has(String(n)); });
+}
+const undrawn = new Map(); // views whose drawing failed, and why
+function drawInto(body, id) { // one that fails does not stop the others
+  try {
+    VIEWS[id].draw(body, part().views[id]);
+    undrawn.delete(id);
+  } catch (error) {
+    undrawn.set(id, String(error));
+    body.replaceChildren();
+    note(body, "failed", String(error));
+  }
 }
 function group(name, options, chosen, pick) {
   return el("fieldset", {}, el("legend", {}, name), options.map(([value, text]) => el("button", { type: "button", id: `pick-${value}`, "aria-pressed": value === chosen ? "true" : "false", onclick: () => pick(value) }, text)));

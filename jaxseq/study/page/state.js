@@ -32,7 +32,7 @@ function fit() {
   state.u = state.u === null ? p.order[0] : within(state.u, p.H);
   state.pins = state.pins.filter((u) => u >= 0 && u < p.H);
   state.clamps = state.clamps.filter((c) => heldGates(p).includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && coupled(p))));
-  if (state.swap && !(p.live && p.live.swaps && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.swaps.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
+  if (state.swap && !(p.live && p.live.labels && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
 }
 function writeHash() {
   const out = new URLSearchParams({ p: state.p, e: state.e, t: state.t, u: state.u, lang: state.lang, theme: state.theme });
@@ -96,7 +96,7 @@ function survivalOf(p = part(), e = state.e) { // [T][H], what is left at the en
   for (let t = n - 2; t >= 0; t--) for (let u = 0; u < p.H; u++) left[t][u] = left[t + 1][u] * keepAt(t + 1, u, p, e);
   return left;
 }
-const unitNo = (u, p = part()) => (p.numbers ? p.numbers[u] : u); // of a thinned part only some are here
+const unitNo = (u, p = part()) => p.units[u]; // of a thinned part only some are here
 // A word whose marks would turn the text around it is kept to itself.
 const isolated = (word) => (/[\u0590-\u08ff\u202a-\u202e\u2066-\u2069]/.test(word) ? `\u2068${word}\u2069` : word);
 const label = (t, p = part(), e = state.e) => isolated(p.inputs[e][t] ?? "");
@@ -115,7 +115,7 @@ function readyOf(p, e) { // with the source of this row, where the cell reads on
 }
 function inputsOf(p, e, swap) { // [T] of an array for each leaf of the input
   const rows = over(p.lengths[e], (t) => p.live.x.map((a) => { const n = slots(a.shape); return floats(a).subarray((t * a.shape[1] + e) * n, (t * a.shape[1] + e) * n + n); }));
-  if (swap) rows[swap[0]] = p.live.swaps.x.map((a) => rowOf(a, swap[1]));
+  if (swap) rows[swap[0]] = p.live.swaps.map((a) => rowOf(a, swap[1]));
   return rows;
 }
 const startOf = (p, e) => p.live.start.map((a) => rowOf(a, e));
@@ -145,15 +145,15 @@ const resolve = (clamps, p) => clamps.map((c) => (c.value === "mean" ? { ...c, v
 function rerun(p, e, clamps = [], swap = null) {
   const run = runProgram(readyOf(p, e), inputsOf(p, e, swap), startOf(p, e), heldOf(p, resolve(clamps, p)));
   if (p.live.W) run.said = readOut(Object.values(run.out)[0], p.live.W.shape[0], floats(p.live.W), floats(p.live.b));
-  if (run.said && p.targets) {
-    run.losses = run.said.map((y, t) => (p.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.kind === "class") : 0));
+  if (run.said && p.outcome) {
+    run.losses = run.said.map((y, t) => (p.outcome.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.outcome?.kind === "class") : 0));
   }
   return run;
 }
 function targetOf(p, t, e) {
-  if (p.kind === "class") return p.targets[t][e];
-  const V = p.targets.shape[2];
-  return floats(p.targets).subarray((t * p.B + e) * V, (t * p.B + e) * V + V);
+  if (p.outcome?.kind === "class") return p.outcome.targets[t][e];
+  const V = p.outcome.targets.shape[2];
+  return floats(p.outcome.targets).subarray((t * p.B + e) * V, (t * p.B + e) * V + V);
 }
 const kept = new Map();
 function plainRun(p = part(), e = state.e) {
