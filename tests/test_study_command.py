@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import unicodedata
 
 import jax
@@ -22,6 +23,7 @@ from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, terminal, thin
+from jaxseq.study.collect import collect
 from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
@@ -111,6 +113,28 @@ def test_a_translator_is_studied(runs, capsys, tmp_path):
     assert encoder["live"] is not None and encoder["cell"] == "gru" and encoder["lengths"] == [5, 2]
     checked = {(check["id"], check["part"]) for check in data["checks"]}
     assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("loss", "decoder")} <= checked
+
+
+def test_snapshots_of_a_translator_are_replayed(runs, tmp_path):
+    """Of each part, from its own inputs then: the last snapshot is the model, another is not."""
+    shutil.copytree(runs / "translator", tmp_path / "run")
+    shutil.copy(runs / "pairs.tsv", tmp_path)
+    params = translator.load(tmp_path / "run").params
+    (tmp_path / "run" / "snapshots").mkdir()
+    for step, share in ((0, 0.5), (40, 1.0)):
+        then = jax.tree.map(lambda a, share=share: a * jnp.asarray(share, a.dtype), params)
+        checkpoint.save(tmp_path / "run" / "snapshots" / f"step-{step:08d}.safetensors", then, step=step)
+    found = parts.of_translator(tmp_path / "run", ["我 看 听", "看"]).parts
+    for one in collect(found, title="replayed").parts:
+        seen = one.views["replay"]
+        assert seen.steps == [0, 40] and not one.failed
+        real = np.arange(one.T)[:, None] < np.array(one.lengths)
+        np.testing.assert_allclose(seen.means["z"][1], one.gates["z"][real].mean(), rtol=1e-5)
+        assert abs(seen.means["z"][0] - seen.means["z"][1]) > 1e-4
+        if one.outcome is None:
+            assert seen.loss is None
+        else:
+            np.testing.assert_allclose(seen.loss[1], one.outcome.losses.sum(), rtol=1e-5)
 
 
 def test_both_encoders_end_where_the_decoder_begins(runs):

@@ -40,6 +40,8 @@ def collect(
     seed: int = 0,
     scores: Sequence[tuple[float, float | None]] = (),
     briefly: bool = False,
+    title_zh: str = "",
+    subtitle_zh: str = "",
 ) -> Study:
     """Return all that a page shows, arrays as they are.
 
@@ -54,6 +56,8 @@ def collect(
       scores: ``(loss, accuracy)`` of each part on data that none was trained on, where they are models for the same
         problem: they are then compared. Accuracy is None where there is none.
       briefly: without views that run the cell many times, such as once for each unit and each snapshot.
+      title_zh: the title in Chinese; as in English without one.
+      subtitle_zh: likewise.
 
     Raises:
       InputError: if a part's parameters are not all numbers, or it has nothing to look at.
@@ -69,7 +73,7 @@ def collect(
     together = [check for name in ORDER if hasattr(view(name), "across") for check in view(name).across(shown)]
     about = {
         "title": title, "subtitle": subtitle, "command": command, "seed": seed, "hash": digest(parts),
-        "jaxseq": __version__, "jax": jax.__version__,
+        "jaxseq": __version__, "jax": jax.__version__, "title_zh": title_zh, "subtitle_zh": subtitle_zh,
     }  # fmt: skip
     return Study(about, shown, [*(check.of("") for check in together), *checks])
 

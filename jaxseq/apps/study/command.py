@@ -138,9 +138,9 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
         say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
         found = small.of_problem(name, problem, **sizes)
-        title = f"{name} on {subject.problem or 'copy'}"
+        title, title_zh = f"{name} on {problem.name}", f"{problem.name} 任务上的 {name}"
     else:
-        kind, title = parts.application_of(run), str(run)
+        kind, title, title_zh = parts.application_of(run), str(run), str(run)
         _check_read(run, kind, subject)
         if kind == TRANSLATION:
             found = parts.of_translator(run, subject.text, subject.cell)
@@ -153,7 +153,8 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]
     data = collect(
         found.parts, title=title, subtitle=found.subtitle, command=shlex.join(["jaxseq", "study", *words]),
-        seed=subject.seed, scores=found.scores, briefly=briefly,
+        seed=subject.seed, scores=found.scores, briefly=briefly, title_zh=title_zh,
+        subtitle_zh=found.subtitle_zh,
     )  # fmt: skip
     lost = [f"the view {name} of {part.name} failed: {why}" for part in data.parts for name, why in part.failed.items()]
     return data, [*found.notes, *lost]

@@ -24,13 +24,13 @@ class Snapshots(NamedTuple):
 
     Fields:
       steps: of training.
-      loss: of all sequences.
+      loss: of all sequences; None where nothing is predicted.
       histograms: of each gate's values, as shares.
       means: of each gate.
     """
 
     steps: list[int]
-    loss: Annotated[np.ndarray, "M"]
+    loss: Annotated[np.ndarray | None, "M"]
     histograms: Annotated[dict[str, np.ndarray], "M V"]
     means: Annotated[dict[str, np.ndarray], "M"]
 
@@ -46,17 +46,22 @@ def gather(seen: Seen) -> tuple[Snapshots | None, list[Check]]:
     @jax.jit
     def look(kept: Any, xs: Tree) -> tuple[Array, dict[str, Array], dict[str, Array]]:
         def one(model: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-            params, predict = model
-            _, run = part.run._replace(params=params, xs=xs).through(trace)
+            if part.remade is not None:
+                then = part.remade(model)
+            else:
+                params, predict = model
+                then = part._replace(params=params, predict=predict, xs=xs)
+            _, run = then.run.through(trace)
             found = named_leaves(run.gates)
             counts = {name: histogram(found[name], real).sum(1) for name in names}
             means = {
                 name: found[name].mean(where=jnp.broadcast_to(real[..., None], found[name].shape)) for name in names
             }
-            return part._replace(predict=predict).losses(run.outs).sum(), counts, means
+            loss = jnp.zeros(()) if seen.subject.outcome is None else then.losses(run.outs).sum()
+            return loss, counts, means
 
         return along(one, kept)
 
     loss, counts, means = jax.device_get(look(kept, part.xs))
     shares = {name: (a / a.sum(1, keepdims=True)).astype(np.float32) for name, a in counts.items()}
-    return Snapshots(list(steps), loss, shares, means), []
+    return Snapshots(list(steps), None if seen.subject.outcome is None else loss, shares, means), []
