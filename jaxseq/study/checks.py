@@ -127,6 +127,25 @@ def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back
     return Check("flow", float(np.abs(slopes - norm).min()) / max(norm, 1e-2), 2e-2)
 
 
+def inputs_by_differences(losses: Callable[[Tree], Array], run: Run, products: Array) -> Check:
+    """Return how far gradients times inputs are from what scaling an input does to the losses of one step.
+
+    Args:
+      losses: ``outs -> [B]``.
+      run: whose xs are one array.
+      products: ``[T, B]``, gradient times input of each step; that of the largest is looked at.
+    """
+    t, b = np.unravel_index(int(np.abs(np.asarray(products)).argmax()), products.shape)
+
+    def moved(by: Array) -> Array:
+        xs = run.xs.at[t, b].multiply(1 + by)
+        return losses(unroll(run.cell, run.params, xs, run.carry, mask=run.mask)[1])[b]
+
+    wanted = float(products[t, b])
+    slopes = _slopes(moved, run.xs.dtype)
+    return Check("connectivity", float(np.abs(slopes - wanted).min()) / max(abs(wanted), 1e-2), 2e-2)
+
+
 def _slopes(moved: Callable[[Array], Array], dtype: Any) -> np.ndarray:
     """Return the central difference of a function of one number at 0, for each of `SIZES`, all in one program."""
     sizes = np.asarray(SIZES)

@@ -22,9 +22,9 @@ VIEWS.compare = { wide: true, draw(body) {
   }
   const gates = boxes(body, parts.length, "triple"), states = boxes(body, parts.length, "triple");
   parts.forEach((p, n) => {
-    if (p.keep) unitsOverTime(gates[n], `${p.name}: ${gateName(p.keep.gate, p)}`, p.gates[p.keep.gate], p.ranges[p.keep.gate], (t, u) => read(`${p.name}   t ${t} “${label(t, p)}”   ${gateLine(p, e, p.keep.gate, t, u)}`), p, 90);
+    if (p.keep) unitsOverTime(gates[n], T("colon", p.name, gateName(p.keep.gate, p)), p.gates[p.keep.gate], p.ranges[p.keep.gate], (t, u) => read(`${p.name}   t ${stepNo(t, p)} “${label(t, p)}”   ${gateLine(p, e, p.keep.gate, t, u)}`), p, 90);
     else gates[n].append(caption(p.name), el("p", { class: "small" }, T("no_keep")));
     const leaf = mainLeaf(p);
-    unitsOverTime(states[n], `${p.name}: ${leafName(leaf)}`, p.carries[leaf], null, (t, u) => read(`${p.name}   t ${t} “${label(t, p)}”   ${leafLine(p, e, leaf, t, u)}`), p, 90);
+    unitsOverTime(states[n], T("colon", p.name, leafName(leaf)), p.carries[leaf], null, (t, u) => read(`${p.name}   t ${stepNo(t, p)} “${label(t, p)}”   ${leafLine(p, e, leaf, t, u)}`), p, 90);
   });
 } };

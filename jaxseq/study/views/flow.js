@@ -14,7 +14,7 @@ VIEWS.flow = { draw(body, f) {
   const all = over(rows.length, (r) => over(n, (t) => logs(r, t))).flat().filter(Number.isFinite);
   if (!all.length) return;
   const high = Math.max(...all), low = Math.max(Math.min(...all), high - 8);
-  body.append(caption(T("triangle", f.leaf), scaleBar(MAPS.size, say(10 ** low, 2), say(10 ** high, 2))));
-  heat(body, { rows: rows.length, columns: n, map: MAPS.size, low, high, label: T("triangle", f.leaf), row: rows.findIndex((s) => f.steps[s] === state.t), rowNames: rows.map((s) => `L ${f.steps[s]}`), column: state.t, height: Math.max(14 * Math.min(rows.length, 3), 160), value: logs, pick: (r, t) => change({ t }), leave: rest,
+  body.append(caption(T("triangle", f.leaf), scaleBar(MAPS.size, `${Math.min(...all) < low ? "≤ " : ""}${say(10 ** low, 2)}`, say(10 ** high, 2))));
+  heat(body, { rows: rows.length, columns: n, map: MAPS.size, low, high, label: T("triangle", f.leaf), row: rows.findIndex((s) => f.steps[s] === state.t), rowNames: rows.map((s) => `L ${stepNo(f.steps[s])}`), ...timeNames(), column: state.t, height: Math.max(14 * Math.min(rows.length, 3), 160), value: logs, pick: (r, t) => change({ t }), leave: rest,
     hover: (r, t) => read(`‖∂L[${f.steps[rows[r]]}] / ∂${f.leaf}[${t}]‖   ${t > f.steps[rows[r]] ? T("later") : say(norm(rows[r], t))}`) });
 } };

@@ -11,4 +11,6 @@ VIEWS.jacobian = { draw(body, j) {
   b.append(key(series));
   chart(b, { floor: 1, low: 0, series, x: [0, j.steps[count - 1]], across: true, mark: t, height: 165, label: T("radius"), pick: pickTime, leave: rest });
   note(body, "lyapunov", Array.from(floats(j.lyapunov)).map((v) => say3(v)).join(", "));
+}, rank: 5, says(j) {
+  return T("jacobian.says", say3(Math.min(...floats(j.radius))), say3(Math.max(...floats(j.radius))), j.steps.length);
 } };

@@ -8,7 +8,7 @@ VIEWS.ledger = { always: true, none: (p) => (p.keep ? "ledger.many" : "ledger.no
   const rows = [{ name: `${T("kept")} ${names[0]}`, value: keptHere[t], ink: INKS[0] }, { name: `+ ${T("written")} ${names[1]}`, value: writtenHere[t], ink: INKS[1] }, { name: `= ${k.leaf}`, value: now[t], ink: "var(--ink)" }];
   const series = [{ name: T("kept"), values: keptHere, ink: INKS[0] }, { name: T("written"), values: writtenHere, ink: INKS[1] }, { name: `${k.leaf} = ${T("sum")}`, values: now, ink: "var(--ink)", thin: true }];
   if (shows) rows.push({ name: `→ tanh(${k.leaf})`, value: Math.tanh(now[t]), ink: INKS[3] }, { name: `× ${shows.gate} ${say3(at(p.gates[shows.gate], t, u))} = h`, value: at(p.carries.h, t, u), ink: INKS[2] });
-  body.append(caption(`${T("at_step", t)}, ${T("unit")} ${unitNo(u)}`), bars(rows, T("ledger")));
+  body.append(caption(T("equation_at", stepNo(t), unitNo(u))), bars(rows, T("ledger")));
   body.append(caption(T("over_time"), key(series)));
   chart(body, { ...along(), series, height: 120, floor: 0, label: T("ledger"), hover: readAll(series) });
   if (!shows) return;

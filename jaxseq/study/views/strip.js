@@ -34,12 +34,18 @@ VIEWS.strip = { wide: true, draw(body, strip) {
     const right = (t) => p.outcome.ids[t][e][0] === p.outcome.targets[t][e];
     row(T("expected"), (t) => (p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·"));
     row(T("predicted"), (t) => (p.outcome.scored[t][e] ? best(t) : "·"), (t) => (p.outcome.scored[t][e] ? (right(t) ? "var(--good)" : "var(--bad)") : null), (t) => p.outcome.scored[t][e] && !right(t));
-    body.append(el("p", { class: "small" }, `${T("at_step", state.t)}${p.outcome.scored[state.t][e] ? "" : ` (${T("not_scored")})`}: `, over(p.outcome.ids[state.t][e].length, (k) => el("bdi", {}, `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${(100 * at(p.outcome.shares, state.t, k)).toFixed(1)}%`))));
+    body.append(el("p", { class: "small" }, T("colon", p.outcome.scored[state.t][e] ? T("at_step", stepNo(state.t)) : T("at_step_not_scored", stepNo(state.t)), ""), over(p.outcome.ids[state.t][e].length, (k) => el("bdi", {}, `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${(100 * at(p.outcome.shares, state.t, k)).toFixed(1)}%`))));
   }
   if (p.outcome) {
     const values = over(n, (t) => (p.outcome.scored[t][e] ? floats(p.outcome.losses)[t * p.B + e] : NaN));
     const sum = values.filter(Number.isFinite).reduce((a, b) => a + b, 0), count = values.filter(Number.isFinite).length;
     body.append(caption(`${T("loss_per_step")} — ${T("sum_mean", say(sum), say(sum / Math.max(1, count)))}`));
-    chart(body, { series: [{ name: T("loss"), values, dots: 2.2 }], x: [0, n - 1], across: true, low: 0, mark: state.t, height: 70, label: T("loss_per_step"), pick: pickTime, hover: (t) => read(`t ${t} “${label(t)}”   ${T("loss")} ${Number.isFinite(values[t]) ? say(values[t]) : T("not_scored")}`), leave: rest });
+    chart(body, { series: [{ name: T("loss"), values, dots: 2.2 }], x: [0, n - 1], across: true, low: 0, mark: state.t, height: 70, label: T("loss_per_step"), pick: pickTime, hover: (t) => read(`t ${stepNo(t)} “${label(t)}”   ${T("loss")} ${Number.isFinite(values[t]) ? say(values[t]) : T("not_scored")}`), leave: rest });
   }
+}, rank: 1, says() {
+  const p = part(), o = p.outcome;
+  if (!o) return null;
+  const scored = over(p.B, (e) => scoredOf(p, e).map((t) => [t, e])).flat(), mean = scored.reduce((sum, [t, e]) => sum + floats(o.losses)[t * p.B + e], 0) / Math.max(1, scored.length);
+  if (o.kind === "value") return T("strip.says_values", scored.length, say3(mean));
+  return T("strip.says", scored.filter(([t, e]) => o.ids[t][e][0] === o.targets[t][e]).length, scored.length, say3(mean));
 } };

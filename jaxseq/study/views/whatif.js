@@ -23,11 +23,11 @@ VIEWS.whatif = { wide: true, draw(body) {
     el("button", { type: "button", id: "whatif-add", onclick: () => add({ gate: byId("whatif-gate").value, unit: byId("whatif-whom").value === "all" ? null : state.u, value: byId("whatif-value").value === "mean" ? "mean" : Number(byId("whatif-value").value) }) }, T("hold"))));
   if (p.live.labels) {
     const s = p.live.labels;
-    body.append(el("div", { class: "row" }, el("label", {}, T("swap_at", state.t, label(state.t)), el("select", { id: "whatif-swap", onchange: (event) => change({ swap: event.target.value === "" ? null : [state.t, Number(event.target.value)] }) }, el("option", { value: "" }, "—"), s.map((word, n) => el("option", { value: n, selected: state.swap && state.swap[0] === state.t && state.swap[1] === n }, word))))));
+    body.append(el("div", { class: "row" }, el("label", {}, T("swap_at", stepNo(state.t), label(state.t)), el("select", { id: "whatif-swap", onchange: (event) => change({ swap: event.target.value === "" ? null : [state.t, Number(event.target.value)] }) }, el("option", { value: "" }, "—"), s.map((word, n) => el("option", { value: n, selected: state.swap && state.swap[0] === state.t && state.swap[1] === n }, word))))));
   }
   const active = [...state.clamps.map((c, n) => [`${c.gate}${c.unit === null ? "" : `[${c.unit}]`} := ${c.value === "mean" ? T("its_mean") : c.value}`, () => change({ clamps: state.clamps.filter((_, k) => k !== n) })])];
   if (state.swap) active.push([`“${label(state.swap[0])}” → “${p.live.labels[state.swap[1]]}” (t ${state.swap[0]})`, () => change({ swap: null })]);
-  body.append(el("div", { class: "row", id: "whatif-active" }, active.map(([text, off]) => el("button", { type: "button", "aria-label": `${T("take_back")}: ${text}`, onclick: off }, `${text} ×`))));
+  body.append(el("div", { class: "row", id: "whatif-active" }, active.map(([text, off]) => el("button", { type: "button", "aria-label": T("colon", T("take_back"), text), onclick: off }, `${text} ×`))));
   const e = state.e, base = plainRun(), changed = active.length ? rerun(p, e, state.clamps, state.swap) : base, n = steps();
   if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, active.length ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("nothing_held", say(total(base)))));
   if (base.losses && presets.length && n * weighs(p) < QUICK) body.append(caption(T("preset_effects")), bars(presetRuns(), T("preset_effects")));
@@ -46,7 +46,7 @@ VIEWS.whatif = { wide: true, draw(body) {
   for (const [name, was, is] of panels) {
     const box = places.shift(), series = [{ name: T("as_trained"), values: was, ink: "var(--soft)", dash: true }, { name: T("held"), values: is, ink: INKS[1] }];
     box.append(caption(name, key(series)));
-    chart(box, { series, x: [0, n - 1], across: true, mark: state.t, height: 100, label: `${T("whatif")}: ${name}`, pick: pickTime, leave: rest, hover: (t) => read(`t ${t} “${label(t)}”   ${name}: ${say(was[t])} → ${say(is[t])}`) });
+    chart(box, { series, x: [0, n - 1], across: true, mark: state.t, height: 100, label: T("colon", T("whatif"), name), pick: pickTime, leave: rest, hover: (t) => read(`t ${stepNo(t)} “${label(t)}”   ${name}: ${say(was[t])} → ${say(is[t])}`) });
   }
   note(body, "not_retrained");
 } };
