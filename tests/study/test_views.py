@@ -163,6 +163,6 @@ def test_fixed_points_on_the_page_stay_where_they_are(found, part):
     assert one.settled is not None and any(one.settled.fixed)
     assert np.sqrt(2 * one.settled.speeds[one.settled.fixed]).max() < 1e-4
     x = part.xs[list(found.parts[0].inputs[0]).index(one.settled.held), 0]
-    points = run.through(study.fixed_points, x=x, count=32, descent=300, polish=20, most=12)
+    points = run.through(study.fixed_points, x=x, count=32, descent=100, polish=100, most=12)
     where = study.project(run.through(study.trajectories, count=2).components, points.states[points.real])
     np.testing.assert_allclose(one.settled.at, where, atol=1e-3)

@@ -18,10 +18,10 @@ from jaxseq.study.subject import Seen
 
 SLOW = True
 
-STARTS, DESCENT, POLISH, MOST = 32, 300, 20, 12
+STARTS, DESCENT, POLISH, MOST = 32, 100, 100, 12
 """Of the search for fixed points: visited states that it starts from, its steps, and the most points that are shown."""
 
-WORK = 100_000_000_000
+WORK = 200_000_000_000
 """Most floating-point operations of the search; of a larger state the paths are shown alone."""
 
 
