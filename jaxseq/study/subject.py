@@ -152,7 +152,7 @@ def look(part: Part, score: tuple[float, float | None] | None = None) -> Seen:
     keep = next(iter(sorted(keeps, key=lambda keep: keep.leaf not in states)), None)  # stable: the first one
     mask = np.asarray(part.real())
     first = {} if part.carry is None else named_leaves(part.carry)
-    order = np.arange(H) if keep is None else by_half_life(half_life(np.asarray(keep.of(named)), mask))
+    order = np.arange(H) if keep is None else by_half_life(half_life(keep.of(named), part.real()))
     subject = Subject(
         name=part.name, cell=part.cell.name, T=T, B=B, H=H, units=list(range(H)), first=0,
         order=np.asarray(order).tolist(), lengths=mask.sum(0).tolist(),

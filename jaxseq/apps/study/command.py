@@ -90,9 +90,10 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
     made.save(out)
     if made.left_out:
         notes = [*notes, f"left out to keep the page below 2 MB: {'; '.join(made.left_out)}. --full keeps all"]
-    about = {"out": str(out), "bytes": len(made.text.encode()), "left_out": made.left_out, "checks": data.checks}
-    size, checks = about["bytes"] / 1e6, sum(check["ok"] for check in data.checks)
-    text = f"wrote {out}: {size:.2f} MB, {checks} checks hold; open it in a browser, it needs no network"
+    size = len(made.text.encode())
+    about = {"out": str(out), "bytes": size, "left_out": made.left_out, "checks": data.checks}
+    checks = sum(check["ok"] for check in data.checks)
+    text = f"wrote {out}: {size / 1e6:.2f} MB, {checks} checks hold; open it in a browser, it needs no network"
     return Shown({**about, "hash": data.about["hash"]}, text, notes)
 
 

@@ -47,4 +47,4 @@ def gather(seen: Seen) -> tuple[Looks | None, list[Check]]:
         np.asarray(coverage(weights, jnp.asarray(seen.mask))),
         *(scores.get(name) for name in ("scores", "parts", "units")),
     )
-    return data, rows_of_attention(data.weights, part.source, seen.mask)
+    return data, rows_of_attention(weights, part.source, seen.mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.study.checks import Check, summed
@@ -28,7 +29,7 @@ def gather(seen: Seen) -> tuple[Strip, list[Check]]:
     """Return the input, and how far the losses of the steps are from the loss that the model's own code reports."""
     part, outcome = seen.part, seen.subject.outcome
     drawn = part.cell.takes_array and not part.cell.spatial and part.xs.shape[-1] <= COLUMNS
-    checks = [] if outcome is None or part.reported is None else [summed(outcome.losses, part.reported)]
+    checks = [] if outcome is None or part.reported is None else [summed(jnp.asarray(outcome.losses), part.reported)]
     return Strip(np.asarray(part.xs) if drawn else None), checks
 
 
