@@ -1,12 +1,10 @@
 """Plots, by the numbers in them: what is where, in which colours, and in which font, with and without Chinese fonts."""
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 import warnings
-from importlib import resources
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,6 +15,7 @@ from matplotlib.axes import Axes
 
 from jaxseq import fonts, plots, shipped
 from jaxseq.errors import InputError
+from jaxseq.study import report
 
 CHINESE = ["我", "不", "知道", "。", "<eos>"]
 ENGLISH = ["i", "do", "not", "know", ".", "<eos>"]
@@ -325,7 +324,7 @@ def test_the_pre_activation_is_squashed_and_z_never_stands_bare():
 
 
 def test_the_page_of_a_study_calls_gates_what_plots_call_them():
-    texts = json.loads(resources.files("jaxseq.study").joinpath("page", "texts.json").read_text("utf-8"))["en"]
+    texts = report.texts()["en"]
     for name in plots.GATE_NAMES:
         assert texts.get(f"gate.{name}", texts.get(f"gate.{name}_retain")) == plots.gate_label(name)
     assert texts["gate.z_write"] == plots.gate_label("z").replace("(retain)", "(write)")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import unicodedata
 
 import jax
@@ -21,7 +22,8 @@ from jaxseq.apps.translate import model as translator, train as translation
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
-from jaxseq.study import inspect, report, thin
+from jaxseq.study import inspect, report, terminal, thin
+from jaxseq.study.collect import collect
 from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
@@ -106,11 +108,33 @@ def test_a_translator_is_studied(runs, capsys, tmp_path):
     assert [part["name"] for part in data["parts"]] == ["decoder", "encoder", "encoder, backwards"]
     decoder, encoder, back = data["parts"]
     assert encoder["inputs"][0] == ["我", "看", "<unk>", TAG, "<eos>"] == back["inputs"][0][::-1]
-    assert decoder["attention"]["source"][0] == encoder["inputs"][0] and decoder["live"] is not None
-    assert decoder["attention"]["parts"]["shape"][-1] == 4 and decoder["flow"] is not None
+    assert decoder["views"]["attention"]["source"][0] == encoder["inputs"][0] and decoder["live"] is not None
+    assert decoder["views"]["attention"]["parts"]["shape"][-1] == 4 and decoder["views"]["flow"] is not None
     assert encoder["live"] is not None and encoder["cell"] == "gru" and encoder["lengths"] == [5, 2]
     checked = {(check["id"], check["part"]) for check in data["checks"]}
     assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("loss", "decoder")} <= checked
+
+
+def test_snapshots_of_a_translator_are_replayed(runs, tmp_path):
+    """Of each part, from its own inputs then: the last snapshot is the model, another is not."""
+    shutil.copytree(runs / "translator", tmp_path / "run")
+    shutil.copy(runs / "pairs.tsv", tmp_path)
+    params = translator.load(tmp_path / "run").params
+    (tmp_path / "run" / "snapshots").mkdir()
+    for step, share in ((0, 0.5), (40, 1.0)):
+        then = jax.tree.map(lambda a, share=share: a * jnp.asarray(share, a.dtype), params)
+        checkpoint.save(tmp_path / "run" / "snapshots" / f"step-{step:08d}.safetensors", then, step=step)
+    found = parts.of_translator(tmp_path / "run", ["我 看 听", "看"]).parts
+    for one in collect(found, title="replayed").parts:
+        seen = one.views["replay"]
+        assert seen.steps == [0, 40] and not one.failed
+        real = np.arange(one.T)[:, None] < np.array(one.lengths)
+        np.testing.assert_allclose(seen.means["z"][1], one.gates["z"][real].mean(), rtol=1e-5)
+        assert abs(seen.means["z"][0] - seen.means["z"][1]) > 1e-4
+        if one.outcome is None:
+            assert seen.loss is None
+        else:
+            np.testing.assert_allclose(seen.loss[1], one.outcome.losses.sum(), rtol=1e-5)
 
 
 def test_both_encoders_end_where_the_decoder_begins(runs):
@@ -129,7 +153,7 @@ def test_a_forecast_is_studied(runs, capsys, tmp_path):
     assert facts["bytes"] == len(out.read_bytes()) < report.LIMIT and all(check["ok"] for check in facts["checks"])
     data = data_of(out.read_text(encoding="utf-8"))
     (part,) = data["parts"]
-    assert part["kind"] == "value" and part["B"] == 2 and np.sum(part["scored"]) == 2
+    assert part["outcome"]["kind"] == "value" and part["B"] == 2 and np.sum(part["outcome"]["scored"]) == 2
     assert part["inputs"][0][0] == "1956-05-01"  # a year before row 100, which is 1957-05
     assert data["about"]["command"] == f"jaxseq study {runs / 'forecast'} --rows 100,120"
 
@@ -140,8 +164,9 @@ def test_a_small_model_is_trained_and_studied(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main("study --cell lstm --task copy --steps 4 --hidden 4".split()) == 0
     data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert [part["name"] for part in data["parts"]] == ["lstm", "rnn"] and data["compare"]
-    assert all(part["replay"]["steps"][0] == 0 and part["flow"] and part["jacobian"] for part in data["parts"])
+    assert [part["name"] for part in data["parts"]] == ["lstm", "rnn"] and data["parts"][0]["views"]["compare"]
+    views = [part["views"] for part in data["parts"]]
+    assert all(seen["replay"]["steps"][0] == 0 and seen["flow"] and seen["jacobian"] for seen in views)
     assert data["parts"][1]["keep"] is None and data["parts"][0]["words"] == ["a", "b"]
     assert "".join(data["parts"][0]["inputs"][0])[2:] == "_|__"
 
@@ -158,20 +183,20 @@ def test_inspect_in_a_terminal(runs, capsys, monkeypatch):
 def test_what_inspect_draws(forecast):
     """Each block is the gate's value, each bar the norm's place between the smallest and the largest."""
     text = inspect.render(forecast, units=4)
-    part = forecast["parts"][0]
+    part = forecast.parts[0]
     lines = text.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("  f  "))
     rows = [re.match(r" *(\d+) (.{60}) +(\S+)$", line).groups() for line in lines[at + 1 : at + 5]]
-    assert [int(unit) for unit, _, _ in rows] == part["order"]
+    assert [int(unit) for unit, _, _ in rows] == part.order
     for unit, blocks, life in rows:
-        values = part["gates"]["f"][:, 0, int(unit)]
-        assert blocks[::5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
-        assert float(life) == pytest.approx(part["half"]["life"][int(unit)], rel=1e-2)
-    logs = np.log(part["flow"]["norms"]["c"][:, 0])
+        values = part.gates["f"][:, 0, int(unit)]
+        assert blocks[::5] == "".join(terminal.SHADES[int(v * 5)] for v in values)
+        assert float(life) == pytest.approx(part.views["half"].life[int(unit)], rel=1e-2)
+    logs = np.log(part.views["flow"].norms["c"][:, 0])
     bars = next(lines[n + 1] for n, line in enumerate(lines) if line.startswith("  |dL/dc|"))
     levels = (logs - logs.min()) / (logs.max() - logs.min()) * 8
-    assert bars.strip()[::5] == "".join(inspect.BARS[min(7, int(level))] for level in levels)
-    steps = part["half"]["life"]
+    assert bars.strip()[::5] == "".join(terminal.BARS[min(7, int(level))] for level in levels)
+    steps = part.views["half"].life
     assert f"  half-life: {min(steps):.3g} to {max(steps):.3g} steps" in lines
     plain = inspect.render(forecast, blocks=False)
     assert plain.isascii()
@@ -179,26 +204,26 @@ def test_what_inspect_draws(forecast):
 
 @pytest.mark.parametrize("width", [50, 80, 200])
 def test_no_line_is_wider_than_the_terminal(forecast, width):
-    part = forecast["parts"][0]
-    long = [["她" * 30, TURNED, "\x1b[2J", *part["inputs"][0][3:]]] * 2
-    about = forecast["about"] | {"title": "runs/" + "很长" * 40, "subtitle": f"a word {TURNED} " + "b" * 300}
-    text = inspect.render({**forecast, "about": about, "parts": [{**part, "inputs": long}]}, width=width)
+    part = forecast.parts[0]
+    long = [["她" * 30, TURNED, "\x1b[2J", *part.inputs[0][3:]]] * 2
+    about = forecast.about | {"title": "runs/" + "很长" * 40, "subtitle": f"a word {TURNED} " + "b" * 300}
+    text = inspect.render(forecast._replace(about=about, parts=[part._replace(inputs=long)]), width=width)
     assert max(map(columns, text.splitlines())) <= width
     assert not set(text) & set("\u202e\u2066\x1b")
 
 
 def test_a_long_sequence_is_averaged(forecast):
     """Ten steps for each of before, two in each column; then two that are the furthest apart."""
-    part = forecast["parts"][0]
-    ten = {name: np.repeat(a, 10, 0) for name, a in part["gates"].items()}
-    longer = {**part, "gates": ten, "T": 120, "lengths": [120, 120], "inputs": [["x"] * 120] * 2}
+    part = forecast.parts[0]
+    ten = {name: np.repeat(a, 10, 0) for name, a in part.gates.items()}
+    longer = part._replace(gates=ten, T=120, lengths=[120, 120], inputs=[["x"] * 120] * 2)
 
     def first_row():
-        lines = inspect.render({**forecast, "parts": [longer]}, width=76).splitlines()
+        lines = inspect.render(forecast._replace(parts=[longer]), width=76).splitlines()
         return lines[next(n for n, line in enumerate(lines) if line.startswith("  i  ")) + 1]
 
-    values = part["gates"]["i"][:, 0, part["order"][0]]
-    assert first_row()[8:68:5] == "".join(inspect.SHADES[int(v * 5)] for v in values)
+    values = part.gates["i"][:, 0, part.order[0]]
+    assert first_row()[8:68:5] == "".join(terminal.SHADES[int(v * 5)] for v in values)
     ten["i"][::2], ten["i"][1::2] = 0, 1
     assert first_row()[8:68] == "▒" * 60
 
@@ -226,7 +251,7 @@ def test_colours_are_those_of_the_page(forecast, colours):
     lines = text.splitlines()
     row = lines[next(n for n, line in enumerate(lines) if line.startswith("  f  ")) + 1]
     seen = np.array(_first_colour(row)) / 255
-    value = forecast["parts"][0]["gates"]["f"][0, 0, forecast["parts"][0]["order"][0]]
+    value = forecast.parts[0].gates["f"][0, 0, forecast.parts[0].order[0]]
     wanted = matplotlib.colormaps["viridis"](value)[:3]
     assert np.abs(seen - wanted).max() < (0.02 if colours > 256 else 0.19)
 
@@ -241,8 +266,9 @@ def _first_colour(row):
 
 
 def test_inspect_as_json_is_json_with_every_unit(forecast):
-    broken = {**forecast["parts"][0], "losses": np.full((12, 2), np.nan)}
-    found = json.loads(json.dumps(inspect.facts({**forecast, "parts": [broken]}), allow_nan=False))
+    one = forecast.parts[0]
+    broken = one._replace(outcome=one.outcome._replace(losses=np.full((12, 2), np.nan)))
+    found = json.loads(json.dumps(inspect.facts(forecast._replace(parts=[broken])), allow_nan=False))
     (part,) = found["parts"]
     assert len(part["half_life"]["steps"]) == 4 and len(part["saturation"]["f"]["closed"]) == 4
     assert np.shape(part["gradient_norms"]["c"]) == (12, 2) and part["losses"][0] == [None, None]
@@ -322,8 +348,8 @@ def test_weights_that_are_no_numbers_are_named_by_file_and_array(tmp_path, monke
 
 
 def test_a_check_that_fails_writes_nothing_and_fails(forecast, tmp_path, monkeypatch, capsys):
-    bad = [{**forecast["checks"][0], "ok": False, "error": 0.5}]
-    monkeypatch.setattr(studying, "gathered", lambda *a, **k: ({**forecast, "checks": bad}, []))
+    bad = [{**forecast.checks[0], "ok": False, "error": 0.5}]
+    monkeypatch.setattr(studying, "gathered", lambda *a, **k: (forecast._replace(checks=bad), []))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.html").write_text("the old one")
     for command in ("study", "inspect"):
@@ -347,11 +373,11 @@ def test_a_page_over_the_limit_says_what_is_left_out(forecast, tmp_path, monkeyp
     assert "over the limit" in refused(capsys, "study") and not (tmp_path / "report.html").exists()
 
 
-def test_the_first_part_that_can_be_run_again_keeps_its_weights_longest():
+def test_the_first_part_that_can_be_run_again_keeps_its_weights_longest(forecast):
     """Of a translator, that is the encoder: the decoder, which comes first, reads through attention."""
-    parts = [{"live": None, "why": "reads"}, {"live": 1, "why": ""}, {"live": 2, "why": ""}]
-    left = dict(thin.THINNINGS)["others"](parts)
-    assert [part["live"] for part in left] == [None, 1, None] and left[2]["why"] == "thinned"
+    lives = (None, "reads"), (1, ""), (2, "")
+    left = dict(thin.THINNINGS)["others"]([forecast.parts[0]._replace(live=live, why=why) for live, why in lives])
+    assert [part.live for part in left] == [None, 1, None] and left[2].why == "thinned"
 
 
 def test_functions_say_which_gate_there_is_not_and_what_a_jacobian_would_take():

@@ -64,10 +64,10 @@ def test_a_forecaster_is_studied(run, capsys, tmp_path):
     text = out.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
     (part,) = data["parts"]
-    assert part["name"] == "lstm" and part["kind"] == "value" and part["lengths"] == [24, 13]
+    assert part["name"] == "lstm" and part["outcome"]["kind"] == "value" and part["lengths"] == [24, 13]
     assert part["inputs"][0][-1] == part["inputs"][1][-1] == "2024-01-01" and part["inputs"][0][0] == "2022-02-01"
     assert part["inputs"][1][0] == "2023-01-01"
-    assert np.sum(part["scored"]) == 24 + 13
+    assert np.sum(part["outcome"]["scored"]) == 24 + 13
     assert data["about"]["command"] == f"jaxseq study {run[0]} --series '北' new"
 
 

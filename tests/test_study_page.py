@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 from pathlib import Path
 
 import browser as browsers
@@ -23,7 +24,7 @@ from jaxseq.errors import InputError
 from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.program import program
 from jaxseq.seq2seq import Affine
-from jaxseq.study import report, thin
+from jaxseq.study import report, thin, views
 from jaxseq.study.collect import collect
 from jaxseq.study.colours import colour_maps
 from jaxseq.study.live import live
@@ -165,7 +166,7 @@ def shown(one):
     T, B = jax.tree.leaves(one.xs)[0].shape[:2]
     gates, carries = named_leaves(seen.gates), named_leaves(seen.carries)
     about = {"T": T, "B": B, "H": 3, "lengths": [T] * B, "gates": gates, "carries": carries, "order": [0, 1, 2]}
-    return {**about, "keep": None, **live(one, seen)}, seen
+    return {**about, "units": [0, 1, 2], "outcome": None, "keep": None, **live(one, seen)}, seen
 
 
 def page_code(parts, script):
@@ -238,7 +239,7 @@ def test_the_page_runs_stacks_attention_and_times_and_says_what_it_cannot():
                 np.testing.assert_allclose(got[name][leaf], np.ravel(values[:, 1]), atol=1e-5, err_msg=f"{name} {leaf}")
     last = made[2][0]
     assert (last["live"], last["why"]) == (None, "program") and "the primitive 'sort'" in last["why_text"]
-    assert [kind for kind, *_ in made[0][0]["live"]["program"]["inputs"]].count("wx") == 1
+    assert [kind for kind, *_ in made[0][0]["live"].program["inputs"]].count("wx") == 1
 
 
 @needs_node
@@ -310,9 +311,9 @@ def test_colour_maps_are_even():
 
 
 def test_a_broken_invariant_makes_no_page(data):
-    broken = {**data["checks"][0], "ok": False, "error": 0.5}
+    broken = [{**check, "ok": False, "error": 0.5} if check["id"] == "half" else check for check in data.checks]
     with pytest.raises(InputError, match="self-check fails, so nothing is shown: half"):
-        report.page({**data, "checks": [broken, *data["checks"][1:]]})
+        report.page(data._replace(checks=broken))
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +342,7 @@ def test_a_large_page_is_thinned_and_says_so(thinned):
     inside = held_in(file.read_text(encoding="utf-8"))
     assert file.stat().st_size <= limit and inside["thinned"] == [name for name, _ in thin.THINNINGS]
     one = inside["parts"][0]
-    assert (one["H"], one["T"], one["B"], len(one["numbers"])) == (5, 4, 1, 5)
+    assert (one["H"], one["T"], one["B"], len(one["units"])) == (5, 4, 1, 5)
 
 
 def test_weights_that_are_no_numbers_are_named():
@@ -357,10 +358,10 @@ def test_any_cell_has_a_page_with_what_it_has():
     """A cell with a mask, without a readout."""
     mask = jnp.ones((8, 2), bool).at[5:, 1].set(False)
     found = collect([part("janet", mask=mask)._replace(predict=None, head=None, targets=None)], title="janet")
-    one = found["parts"][0]
-    assert one["keep"]["gate"] == "f" and one["lengths"] == [8, 5]
-    assert [one[name] for name in ("flow", "atlas", "attention", "replay")] == [None] * 4
-    assert one["live"]["program"]["cell"] == "janet" and {line["name"] for line in one["lines"]} >= {"f", "g", "h'"}
+    one = found.parts[0]
+    assert one.keep.gate == "f" and one.lengths == [8, 5] and not one.failed
+    assert [one.views[name] for name in ("flow", "atlas", "attention", "replay")] == [None] * 4
+    assert one.live.program["cell"] == "janet" and {line["name"] for line in one.lines} >= {"f", "g", "h'"}
     assert "half-life" in report.page(found)
 
 
@@ -380,10 +381,10 @@ def window():
 @needs_browser
 def test_numbers_that_are_not_the_cells_turn_the_footer_red(data, window, tmp_path):
     """One output gate is 1e-4 from what the weights make of it."""
-    first = data["parts"][0]
-    o = first["gates"]["o"].copy()
+    first = data.parts[0]
+    o = first.gates["o"].copy()
     o[5, 1, 2] += 1e-4
-    wrong = {**data, "parts": [{**first, "gates": {**first["gates"], "o": o}}, *data["parts"][1:]]}
+    wrong = data._replace(parts=[first._replace(gates={**first.gates, "o": o}), *data.parts[1:]])
     (tmp_path / "wrong.html").write_text(report.page(wrong), encoding="utf-8")
     window.open(tmp_path / "wrong.html", "lang=en")
     found = window.run("return window.jaxseqStudy.check()")
@@ -424,14 +425,15 @@ def test_the_page_loads_by_itself_and_proves_its_cell(page, window):
     assert said == f"cells on {NASTY}"
 
 
-VIEWS = "strip compare timelines ledger half flow jacobian saturation attention whatif equation replay".split(" ")
+VIEWS = views.ORDER
 OUTSIDE = """return [...document.querySelectorAll('body *')].filter((n) => { const b = n.getBoundingClientRect();
 return b.right > innerWidth + 1 || (b.width && b.left < -1); }).map((n) => n.outerHTML.slice(0, 80))"""
 OVERLAPPING = """return [...document.querySelectorAll('svg.chart')].flatMap((chart) => {
 const boxes = [...chart.querySelectorAll('text')].map((n) => [n.textContent, n.getBoundingClientRect()]);
 return boxes.flatMap(([a, p], n) => boxes.slice(n + 1).filter(([, q]) => Math.min(p.right, q.right) - Math.max(p.left,
 q.left) > 1 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 4).map(([b]) => `${a} | ${b}`)); })"""
-UNNAMED = "return [...document.body.innerText.matchAll(/\\b(v|how|none|check|thin|why)\\.[a-z_]+/g)].map((m) => m[0])"
+UNNAMED = "const said = document.body.innerText; return [...said.matchAll(/\\b(v|how|none|check|thin|why|says|kind)\\."
+UNNAMED += "[a-z_]+/g)].map((m) => m[0])"
 
 
 @needs_browser
@@ -455,7 +457,7 @@ def test_nothing_is_cut_off(page, thinned, window, width, theme, lang):
 @needs_browser
 def test_scrubber_keys_mouse_and_address(page, window):
     window.size(1280)
-    window.open(page, "lang=en&theme=light")
+    window.open(page, "lang=en&theme=light&t=0")
     read = "return document.querySelector('#read').textContent"
     state = "const s = window.jaxseqStudy.state; return [s.t, s.u]"
     window.press("\ue014\ue014")  # right, right
@@ -469,6 +471,7 @@ def test_scrubber_keys_mouse_and_address(page, window):
     assert "t=1" in window.run("return location.hash")
     window.point("#v-timelines canvas", 0.5, 0.5)
     assert re.match(r"t \d “.*”   i\[\d\] = σ\(", window.run(read))
+    window.wait("setTimeout(arguments[0], 300)")  # views out of sight are drawn when the scrubber rests
     window.click("#v-timelines canvas")
     chosen = window.run(state)
     window.open(page, window.run("return location.hash.slice(1)"))
@@ -524,8 +527,70 @@ def test_ledger_and_survival_are_the_study_s(page, window):
 
 
 @needs_browser
+def test_the_parts_of_a_state_are_the_study_s(page, window):
+    window.open(page, "p=0")
+    one = part("lstm")
+    wanted = study.contributions(one.cell, one.params, one.xs, steps=[5]).parts[0, :7, 1, 4]
+    found = window.run("return Array.from(window.jaxseqStudy.VIEWS.contributions.partsOf(5, 4, undefined, 1))")
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@needs_browser
+def test_a_page_opens_where_it_can_show_something_and_says_what(page, window, data):
+    """At the last scored step, on the unit that the atlas says matters most, under three sentences with links."""
+    window.open(page, "lang=en")
+    change = data.parts[0].views["atlas"].change
+    unit = np.unravel_index(np.abs(change).argmax(), change.shape)[2]
+    state = window.run("const s = window.jaxseqStudy.state; return [s.e, s.t, s.u]")
+    assert state == [0, 7, unit]
+    said = window.run("return [...document.querySelectorAll('#summary li')].map((n) => n.textContent)")
+    assert len(said) == 3 and all(re.search(r"\d", text) for text in said)
+    scored = np.asarray(data.parts[0].outcome.scored, bool)
+    right = int((data.parts[0].outcome.ids[..., 0] == data.parts[0].outcome.targets)[scored].sum())
+    assert said[0].startswith(f"{right} of the {scored.sum()} scored predictions")
+    own, largest = data.parts[0].outcome.losses.sum(), change.ravel()[np.abs(change).argmax()]
+    assert f"from {own:.3g} to {own + largest:.3g}" in said[1]
+    window.click("#summary a")
+    assert window.run("return document.querySelector('#v-strip').getBoundingClientRect().top") < 200
+
+
+@needs_browser
+def test_every_view_is_copied_as_one_svg(page, window):
+    """Well-formed, with each heat map as a picture, the page's texts, and colours that need no style sheet."""
+    window.size(1280)
+    for p in range(3):
+        window.open(page, f"p={p}&lang=en&theme=light")
+        ids = window.run("return [...document.querySelectorAll('.view:not([hidden])')].map((n) => n.id.slice(2))")
+        for name in ids:
+            text = window.run("return window.jaxseqStudy.figureOf(arguments[0])", name)
+            root = xml.etree.ElementTree.fromstring(text)
+            heats = window.run("return document.querySelectorAll(`#v-${arguments[0]} canvas`).length", name)
+            assert len(root.findall(".//{*}image")) == heats and "var(" not in text, name
+            charts = window.run(
+                "return [...document.querySelectorAll(`#v-${arguments[0]} svg.chart text`)].map((n) => n.textContent)",
+                name,
+            )
+            assert set(charts) <= {node.text or "" for node in root.findall(".//{*}text")}
+    assert window.log() == []
+
+
+@needs_browser
+def test_a_view_that_cannot_be_drawn_stops_no_other(page, window):
+    window.open(page, "p=0&lang=en")
+    window.run(
+        "const j = window.jaxseqStudy; j.VIEWS.half.draw = () => { throw new Error('no ink'); };"
+        "j.change({ lang: 'zh' });"
+    )
+    window.settle()
+    assert "no ink" in window.run("return document.querySelector('#v-half .body').textContent")
+    assert window.run("return document.querySelectorAll('#v-flow svg.chart').length") >= 1
+    verdict = window.run("const v = document.querySelector('#verdict'); return [v.className, v.textContent]")
+    assert verdict[0] == "no" and verdict[1].endswith("未能生成的视图：1 个")
+
+
+@needs_browser
 def test_what_if_runs_the_cell_as_jax_does(page, window):
-    window.open(page, "lang=en&theme=light&p=0&e=1")
+    window.open(page, "lang=en&theme=light&p=0&e=1&t=0")
     window.click("#preset-never_forget")
     one = part("lstm")
     _, seen = trace(clamp(one.cell, f=1.0), one.params, one.xs)
@@ -599,7 +664,7 @@ def test_axe_finds_nothing(page, window, axe, theme):
 
 
 def test_every_text_is_there_in_both_languages():
-    texts = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
+    texts = report.texts()
     assert set(texts["en"]) == set(texts["zh"])
     for name, text in texts["en"].items():
         assert re.findall(r"\{\d\}", text) == sorted(re.findall(r"\{\d\}", texts["en"][name]))

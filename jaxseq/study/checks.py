@@ -43,11 +43,13 @@ class Check(NamedTuple):
       id: which; the page has a text for each.
       error: how far it is from holding.
       tolerance: the most that it may be.
+      stops: whether nothing is shown where it does not hold.
     """
 
     id: str
     error: float
     tolerance: float
+    stops: bool = True
 
     def of(self, part: str) -> dict[str, Any]:
         """Return what the page shows of it; a NaN does not hold."""
@@ -55,12 +57,12 @@ class Check(NamedTuple):
 
 
 def check_all(checks: Sequence[dict[str, Any]]) -> None:
-    """Check that every one holds.
+    """Check that every one holds that must.
 
     Raises:
       InputError: naming those that do not, with their errors.
     """
-    if broken := [check for check in checks if not check["ok"]]:
+    if broken := [check for check in checks if not check["ok"] and check["stops"]]:
         named = "; ".join(f"{c['id']} ({c['part']}): {c['error']:.3g} is above {c['tolerance']:.3g}" for c in broken)
         raise InputError(f"study: the self-check fails, so nothing is shown: {named}")
 
@@ -123,6 +125,25 @@ def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back
 
     slopes = _slopes(moved, direction.dtype)
     return Check("flow", float(np.abs(slopes - norm).min()) / max(norm, 1e-2), 2e-2)
+
+
+def inputs_by_differences(losses: Callable[[Tree], Array], run: Run, products: Array) -> Check:
+    """Return how far gradients times inputs are from what scaling an input does to the losses of one step.
+
+    Args:
+      losses: ``outs -> [B]``.
+      run: whose xs are one array.
+      products: ``[T, B]``, gradient times input of each step; that of the largest is looked at.
+    """
+    t, b = np.unravel_index(int(np.abs(np.asarray(products)).argmax()), products.shape)
+
+    def moved(by: Array) -> Array:
+        xs = run.xs.at[t, b].multiply(1 + by)
+        return losses(unroll(run.cell, run.params, xs, run.carry, mask=run.mask)[1])[b]
+
+    wanted = float(products[t, b])
+    slopes = _slopes(moved, run.xs.dtype)
+    return Check("connectivity", float(np.abs(slopes - wanted).min()) / max(abs(wanted), 1e-2), 2e-2)
 
 
 def _slopes(moved: Callable[[Array], Array], dtype: Any) -> np.ndarray:

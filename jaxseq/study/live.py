@@ -5,7 +5,7 @@ The program is one of a single row. The input is given as it is where it is smal
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,32 @@ FEATURES = 32
 
 APART = 1e-3
 """How far the program of a part may be from its run, relative to numbers above 1; float32 alone does not get there."""
+
+
+class Live(NamedTuple):
+    """What a page runs a part again with.
+
+    Fields:
+      program: its step, as data.
+      weights: each leaf of its parameters, flat; None for one that the program does not use.
+      data: what the cell reads, one array for each leaf.
+      start: the first state, one array for each leaf.
+      x: the input, or its input terms, likewise.
+      W: of the readout; None without one.
+      b: see W.
+      labels: of inputs that may replace another; None without them.
+      swaps: these inputs, one array for each leaf of `x`.
+    """
+
+    program: dict[str, Any]
+    weights: list[np.ndarray | None]
+    data: Annotated[tuple[np.ndarray, ...], "B ..."]
+    start: Annotated[tuple[np.ndarray, ...], "B ..."]
+    x: Annotated[tuple[np.ndarray, ...], "T B ..."]
+    W: np.ndarray | None
+    b: np.ndarray | None
+    labels: list[str] | None
+    swaps: tuple[np.ndarray, ...]
 
 
 def live(part: Part, seen: Any) -> dict[str, Any]:
@@ -63,7 +89,7 @@ def row_of(cell: Cell, row: int | slice) -> Cell:
     return recipe.factory(*args, **options)
 
 
-def _live(part: Part, seen: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     cell, params = part.cell, part.params
     B = jax.tree.leaves(part.xs)[0].shape[1]
     small = sum(a[0, 0].size for a in jax.tree.leaves(part.xs)) <= FEATURES
@@ -79,21 +105,19 @@ def _live(part: Part, seen: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     used = {n for op in made[0].ops for n in op.inputs}
     kinds = [given.kind for given in made[0].inputs]
     leaves = [np.asarray(leaf, np.float32).reshape(-1) for leaf in jax.tree.leaves(params)]
-    found: dict[str, Any] = {
-        "program": made[0].to_json(),
-        "weights": [leaf if n in used else None for n, leaf in enumerate(leaves)],
-        "data": [np.stack([one.data[k] for one in made]).astype(np.float32) for k in range(kinds.count("data"))],
-        "start": [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(start)],
-        "x": [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(xs)],
-    }  # fmt: skip
-    if part.head is not None:
-        found["W"], found["b"] = (np.asarray(a) for a in part.head)
-    if part.swaps and cell.takes_array:
-        given: Tree = jnp.stack([jnp.asarray(x) for x in part.swaps.values()])
+    flat = lambda tree: tuple(np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    swaps = part.swaps if part.swaps and cell.takes_array else None
+    given: Tree = ()
+    if swaps is not None:
+        given = jnp.stack([jnp.asarray(x) for x in swaps.values()])
         given = given if small else cell.input_terms(params, given)
-        found["swaps"] = {
-            "labels": list(part.swaps), "x": [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(given)],
-        }  # fmt: skip
+    found = Live(
+        program=made[0].to_json(), weights=[leaf if n in used else None for n, leaf in enumerate(leaves)],
+        data=tuple(np.stack([one.data[k] for one in made]).astype(np.float32) for k in range(kinds.count("data"))),
+        start=flat(start), x=flat(xs), W=None if part.head is None else np.asarray(part.head[0]),
+        b=None if part.head is None else np.asarray(part.head[1]),
+        labels=None if swaps is None else list(swaps), swaps=flat(given),
+    )  # fmt: skip
     return found, lines(made[0])
 
 

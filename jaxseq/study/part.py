@@ -37,7 +37,9 @@ class Part(NamedTuple):
       source: see weights.
       swaps: inputs that may replace another, by label, each ``[D]``.
       history: ``(steps, losses)`` of its training.
-      snapshots: ``(steps, (params, predict))`` of its training, the pair with a leading axis for the steps.
+      snapshots: ``(steps, (params, predict))`` of its training, the pair with a leading axis for the steps; or with
+        `remade` any tree of arrays instead of the pair.
+      remade: ``snapshot -> the part as it was then``, where more changes in training than params and predict.
       scores: of the attention, taken apart: ``scores [T, B, S]``, its largest `parts` ``[T, B, S, K]`` and the `units`
         that gave them, by these names.
       reported: the loss of these sequences, all scored steps added up, as the model's own code computes it.
@@ -60,6 +62,7 @@ class Part(NamedTuple):
     swaps: dict[str, Array] | None = None
     history: tuple[Sequence[float], Sequence[float]] = ((), ())
     snapshots: tuple[Sequence[int], Any] | None = None
+    remade: Callable[[Any], Part] | None = None
     scores: dict[str, Any] | None = None
     reported: float | None = None
 
@@ -75,6 +78,11 @@ class Part(NamedTuple):
     def counted(self) -> Array:
         """Return bool ``[T, B]``, the steps whose loss counts."""
         return self.real() if self.scored is None else jnp.asarray(self.scored) & self.real()
+
+    def forward(self) -> int:
+        """Return about how many floating-point operations a run takes."""
+        T, B = jax.tree.leaves(self.xs)[0].shape[:2]
+        return 2 * T * B * sum(a.size for a in jax.tree.leaves(self.params) if a.ndim == 2)
 
     def loss(self, carry: Carry, outs: Tree) -> Array:
         """Return the sum of all losses of what `unroll` returns."""

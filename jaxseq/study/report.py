@@ -18,16 +18,19 @@ import numpy as np
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.study.checks import check_all
+from jaxseq.study.collect import Study
 from jaxseq.study.colours import colour_maps, png
 from jaxseq.study.thin import THINNINGS
+from jaxseq.study.views import ORDER
 
 LIMIT = 2_000_000
 """Most bytes of a page, unless all is asked for."""
 
-SCRIPTS = ("program.js", "draw.js", "state.js", "equations.js", "views.js", "page.js")
+SCRIPTS = ("program.js", "draw.js", "state.js", "equations.js", "common.js", "figure.js")
+"""What the views are made with, before their own scripts; page.js follows them."""
 
 
-def page(data: dict[str, Any], *, full: bool = False) -> str:
+def page(data: Study, *, full: bool = False) -> str:
     """Return the page, at most `LIMIT` bytes long unless `full`.
 
     What was left out to make it so is named on the page, and in `Report.left_out`.
@@ -38,28 +41,28 @@ def page(data: dict[str, Any], *, full: bool = False) -> str:
     return _thinned(data, full)[0]
 
 
-def _thinned(data: dict[str, Any], full: bool) -> tuple[str, list[str]]:
+def _thinned(data: Study, full: bool) -> tuple[str, list[str]]:
     """Return the page, and what was left out of it."""
-    check_all(data["checks"])
-    data = {**data, "maps": colour_maps(), "thinned": []}
-    text = _assembled(data)
+    check_all(data.checks)
+    left_out: list[str] = []
+    text = _assembled(data, left_out)
     for name, thin in () if full else THINNINGS:
         if len(text.encode()) <= LIMIT:
             break
-        parts = thin(data["parts"])
-        if all(new is old for new, old in zip(parts, data["parts"], strict=True)):
+        parts = thin(data.parts)
+        if all(new is old for new, old in zip(parts, data.parts, strict=True)):
             continue
-        data["parts"] = parts
-        data["thinned"].append(name)
-        text = _assembled(data)
+        data = data._replace(parts=parts)
+        left_out.append(name)
+        text = _assembled(data, left_out)
     size = len(text.encode())
     if size > LIMIT and not full:
         raise InputError(
             f"study: the page is {size / 1e6:.1f} MB, over the limit of {LIMIT / 1e6:g} MB even with {len(THINNINGS)} "
             "things left out; study fewer or shorter sequences, or keep all with --full"
         )
-    words = json.loads(_file("texts.json"))["en"]
-    return text, [words[f"thin.{name}"] for name in data["thinned"]]
+    words = texts()["en"]
+    return text, [words[f"thin.{name}"] for name in left_out]
 
 
 class Report:
@@ -74,11 +77,11 @@ class Report:
       >>> from jaxseq.study.part import Part
       >>> params, xs = gru.init(jax.random.key(0), 3, 5), jax.random.normal(jax.random.key(1), (7, 2, 3))
       >>> found = Report(collect([Part("mine", gru, params, xs)], title="my GRU"))
-      >>> len(found.text) < LIMIT, found.data["parts"][0]["keep"]["gate"]
+      >>> len(found.text) < LIMIT, found.data.parts[0].keep.gate
       (True, 'z')
     """
 
-    def __init__(self, data: dict[str, Any], *, full: bool = False) -> None:
+    def __init__(self, data: Study, *, full: bool = False) -> None:
         self.data = data
         self.text, self.left_out = _thinned(data, full)
 
@@ -88,26 +91,28 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, which reaches neither the notebook nor the network."""
-        title = html.escape(self.data["about"]["title"], quote=True)
+        title = html.escape(self.data.about["title"], quote=True)
         return (
             f'<iframe title="{title}" sandbox="allow-scripts" style="width:100%;height:48rem;border:0" '
             f'srcdoc="{html.escape(self.text, quote=True)}"></iframe>'
         )
 
 
-def _assembled(data: dict[str, Any]) -> str:
-    texts = json.loads(_file("texts.json"))
+def _assembled(data: Study, left_out: list[str]) -> str:
+    words, maps = texts(), colour_maps()
+    scripts = [_file(f"page/{name}") for name in SCRIPTS]
+    scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: what they name is their own
     known = {
-        "title": html.escape(data["about"]["title"]),
-        "subtitle": html.escape(data["about"]["subtitle"]),
-        "static_note": html.escape(texts["en"]["static.how"]),
-        "css": _file("page.css"),
-        "static": static(data),
-        "texts": in_script(texts),
-        "data": in_script(data),
-        "script": "\n".join(_file(name) for name in SCRIPTS),
+        "title": html.escape(data.about["title"]),
+        "subtitle": html.escape(data.about["subtitle"]),
+        "static_note": html.escape(words["en"]["static.how"]),
+        "css": _file("page/page.css"),
+        "static": static(data, maps),
+        "texts": in_script(words),
+        "data": in_script({**data._asdict(), "order": ORDER, "maps": maps, "thinned": left_out}),
+        "script": "\n".join([*scripts, _file("page/page.js")]),
     }
-    first, *rest = _file("template.html").split("{{")
+    first, *rest = _file("page/template.html").split("{{")
     pieces = [first]
     for piece in rest:  # in one pass: what is put in is never looked through for places
         name, _, after = piece.partition("}}")
@@ -115,8 +120,24 @@ def _assembled(data: dict[str, Any]) -> str:
     return "".join(pieces).encode("utf-8", "replace").decode()  # halves of characters, which a terminal may give
 
 
+def texts() -> dict[str, dict[str, str]]:
+    """Return the page's texts by language and name: those of the page, and those of each view.
+
+    Raises:
+      ValueError: if two files have a text of one name.
+    """
+    found: dict[str, dict[str, str]] = {"en": {}, "zh": {}}
+    for file in ("page/texts.json", *(f"views/{name}.json" for name in ORDER)):
+        for name, both in json.loads(_file(file)).items():
+            if name in found["en"]:
+                raise ValueError(f"{file}: the text {name!r} is in another file as well")
+            for language, text in zip(found, both, strict=True):
+                found[language][name] = text
+    return found
+
+
 def _file(name: str) -> str:
-    return resources.files("jaxseq.study").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("jaxseq.study").joinpath(*name.split("/")).read_text(encoding="utf-8")
 
 
 def in_script(value: Any) -> str:
@@ -131,7 +152,12 @@ def in_script(value: Any) -> str:
 
 
 def encoded(value: Any) -> Any:
-    """Return a tree with each float array as ``{"shape": [...], "f4": base64}`` and each other array as lists."""
+    """Return a tree with each float array as ``{"shape": [...], "f4": base64}`` and each other array as lists.
+
+    A NamedTuple is a dict of its fields.
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
         return {str(key): encoded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -149,15 +175,15 @@ def encoded(value: Any) -> Any:
     return value
 
 
-def static(data: dict[str, Any]) -> str:
+def static(data: Study, maps: dict[str, list[str]]) -> str:
     """Return what is seen with scripts off, as SVG: the gates of the first sequence, and half-lives."""
-    part, maps = data["parts"][0], data["maps"]
+    part, half = data.parts[0], data.parts[0].views.get("half")
     panels: list[str] = []
     y, wide, tall = 0, 700, 110
-    T = part["lengths"][0]
-    for name, values in part["gates"].items():
-        block = np.asarray(values)[:T, 0, part["order"]].T
-        signed = name in part["signed"]
+    T = part.lengths[0]
+    for name, values in part.gates.items():
+        block = np.asarray(values)[:T, 0, part.order].T
+        signed = name in part.signed
         most = max(1.0, float(np.abs(block).max(initial=0)))
         share = (block / most + 1) / 2 if signed else block
         picture = base64.b64encode(png(share, maps["signed" if signed else "gate"])).decode()
@@ -167,11 +193,9 @@ def static(data: dict[str, Any]) -> str:
             f'href="data:image/png;base64,{picture}"><title>{html.escape(name)}</title></image>'
         )
         y += tall + 28
-    if part["half"]:
-        longest = max(part["lengths"])
-        life = [
-            longest if part["half"]["censored"][u] else min(part["half"]["life"][u], longest) for u in part["order"]
-        ]
+    if half is not None:
+        longest = max(part.lengths)
+        life = [longest if half.censored[u] else min(half.life[u], longest) for u in part.order]
         bars = "".join(
             f'<rect x="{n * wide / len(life):.1f}" y="{y + 18 + 60 * (1 - one / longest):.1f}" '
             f'width="{max(0.5, wide / len(life) - 1):.1f}" height="{60 * one / longest:.1f}" fill="#0072b2"/>'
@@ -179,7 +203,7 @@ def static(data: dict[str, Any]) -> str:
         )
         panels.append(f'<text x="0" y="{y + 13}">half-life of each unit, 0 to {longest} steps</text>{bars}')
         y += 88
-    said = html.escape(f"gates of {part['name']} over {T} steps")
+    said = html.escape(f"gates of {part.name} over {T} steps")
     return (
         f'<svg viewBox="0 0 {wide} {max(y, 20)}" width="{wide}" height="{max(y, 20)}" role="img" aria-label="{said}">'
         f"{''.join(panels)}</svg>"

@@ -57,8 +57,8 @@ def test_a_gate_is_named_by_what_it_was_found_to_do(cell, label, word) -> None:
     keeps = study.keeps_in(cell, params, xs)
     shown = study.plot_saturation({keeps[0].gate: Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
     assert [text.get_text() for text in shown] == [label]
-    page = study.collect([study.Part("one", cell, params, xs)], title="one", briefly=True)["parts"][0]
-    assert page["words_of"].get(keeps[0].gate) == word
+    page = study.collect([study.Part("one", cell, params, xs)], title="one", briefly=True).parts[0]
+    assert page.words_of.get(keeps[0].gate) == word
 
 
 def test_what_goes_beyond_one_is_squashed_and_says_so() -> None:

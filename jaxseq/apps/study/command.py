@@ -23,7 +23,7 @@ from jaxseq.apps.study.forecaster import of_forecaster
 from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
 from jaxseq.study.checks import check_all
-from jaxseq.study.collect import collect
+from jaxseq.study.collect import Study, collect
 from jaxseq.study.inspect import facts, render
 from jaxseq.study.report import Report
 
@@ -90,10 +90,11 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
     made.save(out)
     if made.left_out:
         notes = [*notes, f"left out to keep the page below 2 MB: {'; '.join(made.left_out)}. --full keeps all"]
-    about = {"out": str(out), "bytes": len(made.text.encode()), "left_out": made.left_out, "checks": data["checks"]}
-    size, checks = about["bytes"] / 1e6, len(data["checks"])
-    text = f"wrote {out}: {size:.2f} MB, {checks} checks hold; open it in a browser, it needs no network"
-    return Shown({**about, "hash": data["about"]["hash"]}, text, notes)
+    size = len(made.text.encode())
+    about = {"out": str(out), "bytes": size, "left_out": made.left_out, "checks": data.checks}
+    checks = sum(check["ok"] for check in data.checks)
+    text = f"wrote {out}: {size / 1e6:.2f} MB, {checks} checks hold; open it in a browser, it needs no network"
+    return Shown({**about, "hash": data.about["hash"]}, text, notes)
 
 
 def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int = 1) -> Shown:
@@ -105,8 +106,8 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     if units < 1:
         raise InputError(f"--units must be at least 1; got {units}")
     data, notes = gathered(run, subject, briefly=True)
-    check_all(data["checks"])
-    if not 1 <= sequence <= (most := data["parts"][0]["B"]):
+    check_all(data.checks)
+    if not 1 <= sequence <= (most := data.parts[0].B):
         raise InputError(f"--sequence must be from 1 to {most}, the sequences that are studied; got {sequence}")
     columns, (colours, blocks) = shutil.get_terminal_size((80, 24)).columns, _terminal()
     text = render(data, width=columns, units=units, example=sequence - 1, colours=colours, blocks=blocks)
@@ -124,7 +125,7 @@ def _terminal() -> tuple[int, bool]:
     return 0 if plain or not sys.stdout.isatty() else many, True
 
 
-def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[dict[str, Any], list[str]]:
+def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[Study, list[str]]:
     """Return the data that `collect` gathers of a run, or of small models trained on the spot, and notes for the user.
 
     `briefly` leaves out what runs the cell for each unit and each snapshot.
@@ -138,9 +139,9 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
         say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
         found = small.of_problem(name, problem, **sizes)
-        title = f"{name} on {subject.problem or 'copy'}"
+        title, title_zh = f"{name} on {problem.name}", f"{problem.name} 任务上的 {name}"
     else:
-        kind, title = parts.application_of(run), str(run)
+        kind, title, title_zh = parts.application_of(run), str(run), str(run)
         _check_read(run, kind, subject)
         if kind == TRANSLATION:
             found = parts.of_translator(run, subject.text, subject.cell)
@@ -153,9 +154,11 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]
     data = collect(
         found.parts, title=title, subtitle=found.subtitle, command=shlex.join(["jaxseq", "study", *words]),
-        seed=subject.seed, scores=found.scores, briefly=briefly,
+        seed=subject.seed, scores=found.scores, briefly=briefly, title_zh=title_zh,
+        subtitle_zh=found.subtitle_zh,
     )  # fmt: skip
-    return data, list(found.notes)
+    lost = [f"the view {name} of {part.name} failed: {why}" for part in data.parts for name, why in part.failed.items()]
+    return data, [*found.notes, *lost]
 
 
 READS = {

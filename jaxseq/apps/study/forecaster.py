@@ -60,7 +60,11 @@ def of_forecaster(run: Path, names: Sequence[str], trusted_cell: str | None = No
         f"{cell.name} networks, over the {seen.inputs.shape[0]} rows before the last; "
         "it forecasts what the line leaves of the next row"
     )
-    return Studied([part], subtitle, _notes(model, chosen, called))
+    subtitle_zh = (
+        f"{'、'.join(called)}（{config.data or 'airline'}）的预测器：{model.options.networks} 个 {cell.name} "
+        f"网络中的第一个，最后一行之前的 {seen.inputs.shape[0]} 行；它预测直线对下一行未能解释的部分"
+    )
+    return Studied([part], subtitle, _notes(model, chosen, called), subtitle_zh=subtitle_zh)
 
 
 def _notes(model: Forecaster, chosen: Sequence[int], called: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq._unroll import trace
-from jaxseq.apps import run_folder, series, text
+from jaxseq.apps import run_folder, series, snapshots, text
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.forecast.config import KIND as FORECASTER
 from jaxseq.apps.forecast.tutorial import model as forecasting
@@ -42,12 +42,14 @@ class Studied(NamedTuple):
       subtitle: what the model is, what it was trained on and what it reads.
       notes: remarks for the user.
       scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same problem.
+      subtitle_zh: in Chinese.
     """
 
     parts: list[Part]
     subtitle: str
     notes: Sequence[str] = ()
     scores: Sequence[tuple[float, float]] = ()
+    subtitle_zh: str = ""
 
 
 def application_of(run: Path) -> str:
@@ -90,24 +92,45 @@ def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = No
     config = model.config
     kind = config.cell if config.model == "translator" else config.model
     subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.name}: {pairs}"
-    decoder = _decoder(model, done, source, mask, labels)
-    return Studied([decoder, *_encoder(model, source, mask, labels, _history(run))], subtitle, notes)
+    kept, more = _snapshots(run, model)
+    made = [_decoder(model, done, source, mask, labels), *_encoder(model, source, mask, labels, _history(run))]
+    subtitle_zh = f"{config.source} → {config.target} 翻译器，{kind}，用 {config.name} 训练：{pairs}"
+    return Studied([part._replace(snapshots=kept) for part in made], subtitle, [*notes, *more], subtitle_zh=subtitle_zh)
+
+
+REPLAYED = 2_000_000_000
+"""Most bytes of snapshots that are replayed."""
+
+
+def _snapshots(run: Path, model: translator.Translator) -> tuple[tuple[list[int], Any] | None, list[str]]:
+    """Return the snapshots of a run, None without or where they are too large, and a note where they are."""
+    count = len(list((run / snapshots.FOLDER).glob("step-*.safetensors")))
+    size = count * sum(a.nbytes for a in jax.tree.leaves(model.params))
+    if size > REPLAYED:
+        return None, [f"its {count} snapshots are {size / 1e9:.1f} GB, too many to replay; move some of them away"]
+    return snapshots.read(run, model.params) if count else None, []
 
 
 def _encoder(
     model: translator.Translator, source: Array, mask: Array, labels: list[list[str]], history: Any
 ) -> list[Part]:
-    params = model.params
-    if model.config.model != "translator":
-        return [Part("encoder", gru, params.encoder, params.source[source], mask, None, labels, history=history)]
-    cell, first = encoder_cell(find_cell(model.config.cell), params), params.encoder[0]
-    xs = source_vectors(params, source)
-    steps = jnp.arange(mask.shape[0])[:, None]
-    turned = jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
     back = [row[::-1] for row in labels]
+
+    def made(params: Params) -> list[Part]:
+        if model.config.model != "translator":
+            return [Part("encoder", gru, params.encoder, params.source[source], mask, None, labels, history=history)]
+        cell, first = encoder_cell(find_cell(model.config.cell), params), params.encoder[0]
+        xs = source_vectors(params, source)
+        steps = jnp.arange(mask.shape[0])[:, None]
+        turned = jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
+        return [
+            Part("encoder", cell, first.forward, xs, mask, None, labels, history=history),
+            Part("encoder, backwards", cell, first.backward, turned, mask, None, back),
+        ]
+
     return [
-        Part("encoder", cell, first.forward, xs, mask, None, labels, history=history),
-        Part("encoder, backwards", cell, first.backward, turned, mask, None, back),
+        part._replace(remade=lambda params, n=n: made(params)[n])  # type: ignore[misc]
+        for n, part in enumerate(made(model.params))
     ]
 
 
@@ -116,16 +139,23 @@ def _decoder(
 ) -> Part:
     """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
     params, seq = model.params, model.model
-    encoded = seq.encode(params, source, mask)
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
     rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
     targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
-    ys = seq.embed(params, inputs)
-    decoder = seq.reader(encoded)
-    _, seen = trace(decoder, params.decoder, ys, encoded.carry, mask=real)
+    words = [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done]
+
+    def made(params: Params) -> Part:
+        encoded, ys = seq.encode(params, source, mask), seq.embed(params, inputs)
+        return Part(
+            "decoder", seq.reader(encoded), params.decoder, ys, real, encoded.carry, words,
+            lambda outs: seq.readout(params, outs, ys), targets, real, model.target.vocabulary.tokens,
+        )  # fmt: skip
+
+    part, encoded = made(params), seq.encode(params, source, mask)
+    _, seen = trace(part.cell, part.params, part.xs, part.carry, mask=real)
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
@@ -133,12 +163,9 @@ def _decoder(
             scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
-    return Part(
-        "decoder", decoder, params.decoder, ys, real, encoded.carry,
-        [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done], lambda outs: seq.readout(params, outs, ys),
-        targets, real, model.target.vocabulary.tokens,
+    return part._replace(
         weights=weights if places else None, source=labels if places else (), scores=scores,
-        reported=-sum(d.log_prob for d in done),
+        reported=-sum(d.log_prob for d in done), remade=made,
     )  # fmt: skip
 
 
@@ -202,7 +229,11 @@ def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) ->
         f"forecast of {', '.join(model.names)} ({config.data}), scaled as the network sees it: the first of "
         f"{config.seeds} networks, before {', '.join(names[row] for row in chosen)}"
     )
-    return Studied([part], subtitle)
+    subtitle_zh = (
+        f"{'、'.join(model.names)}（{config.data}）的预测，数值为网络所见的尺度：{config.seeds} 个网络中的第一个，"
+        f"位于 {'、'.join(names[row] for row in chosen)} 之前"
+    )
+    return Studied([part], subtitle, subtitle_zh=subtitle_zh)
 
 
 def _rows(rows: str, first: int, end: int) -> list[int]:

@@ -65,4 +65,8 @@ def of_problem(name: str, problem: Problem, *, hidden: int, steps: int, seed: in
         f"{steps} steps, seed {seed}; LSTM and GRU start with chrono biases (Tallec & Ollivier 2018)"
     )
     scores = [(float(one.scores.loss[0]), float(one.scores.accuracy[0])) for one in found.values()]
-    return Studied(parts, subtitle, scores=scores)
+    subtitle_zh = (
+        f"{problem.name}：{'、'.join(cells)}，参数 {found[called].parameters} 个或与之相近，各训练 {steps} 步，"
+        f"种子 {seed}；LSTM 与 GRU 以 chrono 偏置起步（Tallec & Ollivier 2018）"
+    )
+    return Studied(parts, subtitle, scores=scores, subtitle_zh=subtitle_zh)

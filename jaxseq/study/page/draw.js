@@ -69,21 +69,66 @@ function colourOf(map, share) {
 const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
 
 // A heat map: value(row, column) between low and high; a NaN is left empty.
-// {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height}
+// {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height,
+// rowNames, columnNames, columnNumbers: those are written that have the room}
 function heat(into, o) {
   const canvas = el("canvas", { role: "img", "aria-label": o.label });
   into.append(canvas);
   const wide = Math.max(120, into.clientWidth), left = o.left ?? LEFT, right = o.right ?? RIGHT;
   const across = (wide - left - right) / o.columns;
   const down = o.square ? Math.min(across, 22) : Math.max(1, Math.min(14, (o.height || 150) / o.rows));
-  const tall = Math.max(8, down * o.rows), scale = window.devicePixelRatio || 1, whole = tall + (o.columnNames ? 16 : 0);
+  const tall = Math.max(8, down * o.rows), scale = window.devicePixelRatio || 1;
+  const small = coloured(o), pen = canvas.getContext("2d");
+  pen.font = "11px system-ui, sans-serif";
+  const words = namesOf(o, { wide, left, across, down, tall }, (text) => pen.measureText(text).width);
+  const whole = Math.ceil(Math.max(tall, ...words.map(([, y]) => y + 7)));
   canvas.style.height = `${whole}px`;
   canvas.width = Math.round(wide * scale);
   canvas.height = Math.round(whole * scale);
-  const small = document.createElement("canvas");
+  pen.scale(scale, scale);
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(small, left, 0, across * o.columns, tall);
+  const frame = o.column === undefined ? null : [left + o.column * across, 1.5, Math.max(across, 2), tall - 3];
+  if (frame) {
+    for (const [colour, width] of [["#ffffff", 3], ["#000000", 1.2]]) { // seen on every colour of the maps
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.strokeRect(...frame);
+    }
+  }
+  const y = Math.max(4.5, Math.min(tall - 4.5, ((o.row ?? -1) + .5) * down)), pointer = o.row >= 0 ? `M${left - 7} ${y - 4}L${left - 1} ${y}L${left - 7} ${y + 4}Z` : null;
+  pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--mark");
+  if (pointer) pen.fill(new Path2D(pointer));
+  pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
+  pen.font = "11px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  for (const [x, at, text, align] of words) {
+    pen.textAlign = align;
+    pen.fillText(text, x, at);
+  }
+  canvas.figure = () => { // the same as SVG
+    const root = svg("g", {});
+    root.append(svg("image", { href: small.toDataURL(), x: left, y: 0, width: across * o.columns, height: tall, preserveAspectRatio: "none", style: "image-rendering:pixelated" }));
+    if (frame) for (const [colour, width] of [["#ffffff", 3], ["#000000", 1.2]]) root.append(svg("rect", { x: frame[0], y: frame[1], width: frame[2], height: frame[3], fill: "none", stroke: colour, "stroke-width": width }));
+    if (pointer) root.append(svg("path", { d: pointer, fill: "var(--mark)" }));
+    for (const [x, at, text, align] of words) root.append(svg("text", { x, y: at + 4, fill: "var(--soft)", "font-size": 11, "text-anchor": { center: "middle", right: "end", left: "start" }[align] }, text));
+    return root;
+  };
+  const where = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const c = Math.floor((event.clientX - box.left - left) / across), r = Math.floor((event.clientY - box.top) / down);
+    return c >= 0 && c < o.columns && r >= 0 && r < o.rows ? [r, c] : null;
+  };
+  canvas.addEventListener("pointermove", (event) => { const at = where(event); if (at && o.hover) o.hover(...at); });
+  canvas.addEventListener("pointerleave", () => { if (o.leave) o.leave(); });
+  canvas.addEventListener("click", (event) => { const at = where(event); if (at && o.pick) o.pick(...at); });
+  return canvas;
+}
+
+function coloured(o) { // a canvas of one pixel for each value
+  const small = document.createElement("canvas"), image = new ImageData(o.columns, o.rows), colours = o.map.map(rgb);
   small.width = o.columns;
   small.height = o.rows;
-  const image = new ImageData(o.columns, o.rows), colours = o.map.map(rgb);
   for (let r = 0; r < o.rows; r++) {
     for (let c = 0; c < o.columns; c++) {
       const v = o.value(r, c), at = (r * o.columns + c) * 4;
@@ -93,60 +138,44 @@ function heat(into, o) {
     }
   }
   small.getContext("2d").putImageData(image, 0, 0);
-  const pen = canvas.getContext("2d");
-  pen.scale(scale, scale);
-  pen.imageSmoothingEnabled = false;
-  const step = down;
-  pen.drawImage(small, left, 0, across * o.columns, tall);
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--mark");
-  if (o.column !== undefined) {
-    for (const [colour, width] of [["#ffffff", 3], ["#000000", 1.2]]) { // seen on every colour of the maps
-      pen.strokeStyle = colour;
-      pen.lineWidth = width;
-      pen.strokeRect(left + o.column * across, 1.5, Math.max(across, 2), tall - 3);
-    }
-  }
-  if (o.row !== undefined && o.row >= 0) {
-    pen.fillStyle = ink;
-    const y = Math.max(4.5, Math.min(tall - 4.5, (o.row + .5) * step));
-    pen.beginPath();
-    pen.moveTo(left - 7, y - 4);
-    pen.lineTo(left - 1, y);
-    pen.lineTo(left - 7, y + 4);
-    pen.fill();
-  }
-  pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
-  pen.font = "11px system-ui, sans-serif";
-  pen.textBaseline = "middle";
-  if (o.columnNames) {
-    pen.textAlign = "center";
+  return small;
+}
+
+// The names of a heat map's rows and columns that have the room: [x, y, text, alignment].
+function namesOf(o, { wide, left, across, down, tall }, size) {
+  const words = [];
+  let below = tall + 9;
+  if (o.columnNumbers) { // round numbers, as below a chart
+    const [first, last] = [o.columnNumbers[0], o.columnNumbers.at(-1)];
     let free = 0;
-    o.columnNames.forEach((name, c) => { // those that have the room
-      const middle = left + (c + .5) * across, half = pen.measureText(name).width / 2;
-      if (middle - half < free + 2 || middle + half > wide) return;
+    for (const v of ticksOf(first, last, false, Math.max(2, Math.round((wide - left) / 70)))) {
+      const middle = left + (v - first + .5) * across, half = size(say(v)) / 2;
+      if (v !== Math.round(v) || middle - half < free + 4) continue;
       free = middle + half;
-      pen.fillText(name, middle, tall + 9);
+      words.push([Math.min(middle, wide - half), below, say(v), "center"]);
+    }
+    below += 13;
+  }
+  if (o.columnNames) {
+    let free = 0;
+    o.columnNames.forEach((name, c) => {
+      const middle = left + (c + .5) * across, half = size(name) / 2;
+      if (name === "" || middle - half < free + 2 || middle + half > wide) return;
+      free = middle + half;
+      words.push([middle, below, name, "center"]);
     });
   }
-  if (o.rowNames) {
-    pen.textAlign = "right";
-    let free = -99;
-    o.rowNames.forEach((name, r) => {
-      const y = (r + .5) * step;
-      if (name === "" || y - free < 11) return;
-      free = y;
-      pen.fillText(name, left - 9, Math.max(6, Math.min(tall - 6, y)), left - 10);
-    });
-  }
-  const where = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const c = Math.floor((event.clientX - box.left - left) / across), r = Math.floor((event.clientY - box.top) / step);
-    return c >= 0 && c < o.columns && r >= 0 && r < o.rows ? [r, c] : null;
-  };
-  canvas.addEventListener("pointermove", (event) => { const at = where(event); if (at && o.hover) o.hover(...at); });
-  canvas.addEventListener("pointerleave", () => { if (o.leave) o.leave(); });
-  canvas.addEventListener("click", (event) => { const at = where(event); if (at && o.pick) o.pick(...at); });
-  return canvas;
+  let free = -99;
+  (o.rowNames || []).forEach((name, r) => {
+    const y = (r + .5) * down;
+    if (name === "" || y - free < 11) return;
+    free = y;
+    const room = left - 12;
+    let text = String(name);
+    while (text.length > 1 && size(text) > room) text = `${text.replace(/…$/, "").slice(0, -1)}…`;
+    words.push([left - 9, Math.max(6, Math.min(tall - 6, y)), text, "right"]);
+  });
+  return words;
 }
 
 function ticksOf(low, high, logarithmic, most = 4) { // round numbers, not more than fit
@@ -211,6 +240,8 @@ function chart(into, o) {
       root.append(svg("circle", { cx: x(o.mark), cy: y(s.values[o.mark]), r: 3, fill: ink }));
     }
   });
+  const cut = [all.some((v) => v < low) && T("cut_below", o.log ? powerOf(low) : say(low, 3)), all.some((v) => v > high) && T("cut_above", o.log ? powerOf(high) : say(high, 3)), o.log && o.series.some((s) => Array.from(s.values).some((v) => v === 0)) && T("cut_zero")].filter(Boolean);
+  if (cut.length) root.append(svg("text", { x: wide - RIGHT, y: 10, "text-anchor": "end" }, cut.join("; ")));
   if (o.floor !== undefined && share(o.floor) >= 0 && share(o.floor) <= 1) root.append(svg("line", { x1: LEFT, x2: wide - RIGHT, y1: y(o.floor), y2: y(o.floor), stroke: "var(--soft)", "stroke-dasharray": "1 3" }));
   if (o.mark !== undefined) root.append(svg("line", { x1: x(o.mark), x2: x(o.mark), y1: 2, y2: tall - bottom, stroke: "var(--mark)", "stroke-dasharray": "2 3" }));
   into.append(root);
@@ -224,7 +255,7 @@ function chart(into, o) {
   return root;
 }
 
-// Points in a plane. {points: [[x, y, ink?]], x, y: [low, high], circle, diagonal, square, xName, yName, hover(n)}
+// Points in a plane. {points: [[x, y, ink?, size?, name?, hollow?]], paths: [{points, ink, width, faint}], x, y: [low, high], circle, diagonal, square, xName, yName, hover(n)}
 function cloud(into, o) {
   const wide = Math.max(120, into.clientWidth), side = Math.min(wide - LEFT - RIGHT, o.height || 210);
   const tall = side + 34, w = o.square ? side : wide - LEFT - RIGHT;
@@ -236,8 +267,9 @@ function cloud(into, o) {
   root.append(svg("text", { x: LEFT + w / 2, y: tall - 3, "text-anchor": "middle" }, o.xName || ""));
   if (o.yName) root.append(svg("text", { x: 10, y: 4 + side / 2, "text-anchor": "middle", transform: `rotate(-90 10 ${4 + side / 2})` }, o.yName));
   if (o.circle) root.append(svg("ellipse", { cx: x(0), cy: y(0), rx: x(1) - x(0), ry: y(0) - y(1), fill: "none", stroke: "var(--soft)", "stroke-dasharray": "3 3" }));
-  o.points.forEach(([px, py, ink, size, name], n) => {
-    const dot = svg("circle", { cx: x(px).toFixed(1), cy: y(py).toFixed(1), r: size || 2.6, fill: ink || INKS[0], "fill-opacity": .75 });
+  for (const path of o.paths || []) root.append(svg("path", { d: path.points.map(([px, py], n) => `${n ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join(""), fill: "none", stroke: path.ink, "stroke-width": path.width || 1.2, "stroke-opacity": path.faint ? .45 : 1, "stroke-linejoin": "round" }));
+  o.points.forEach(([px, py, ink, size, name, hollow], n) => {
+    const dot = svg("circle", { cx: x(px).toFixed(1), cy: y(py).toFixed(1), r: size || 2.6, fill: hollow ? "var(--paper)" : ink || INKS[0], "fill-opacity": .75, stroke: hollow ? ink : "none", "stroke-width": 1.6 });
     if (name) dot.append(svg("title", {}, name));
     if (o.hover) dot.addEventListener("pointerenter", () => o.hover(n));
     if (o.pick) dot.addEventListener("click", () => o.pick(n));
@@ -253,7 +285,7 @@ function key(series) {
 
 function scaleBar(map, low, high) {
   const stops = [0, .125, .25, .375, .5, .625, .75, .875, 1].map((s) => colourOf(map, s)).join(",");
-  return el("span", { class: "scale" }, low, el("i", { style: `background:linear-gradient(to right,${stops})` }), high);
+  return el("span", { class: "scale" }, low, el("i", { style: `background:linear-gradient(to right,${stops})`, "data-stops": stops }), high);
 }
 
 function table(head, rows, numeric = []) { // the first cell of a row names it

@@ -6,7 +6,7 @@ const MAPS = DATA.maps, TOLERANCE = 1e-5;
 const byId = (id) => document.getElementById(id);
 
 // ---- state, kept in the address ----
-const state = { p: 0, e: 0, t: 0, u: null, pins: [], clamps: [], swap: null, lang: "en", theme: "light", snap: null };
+const state = { p: 0, e: null, t: null, u: null, pins: [], clamps: [], swap: null, lang: "en", theme: "light", snap: null };
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1)), whole = (name) => Number.parseInt(given.get(name) ?? "", 10);
   if (matchMedia("(prefers-color-scheme: dark)").matches) state.theme = "dark";
@@ -23,16 +23,30 @@ function readHash() {
   state.swap = swap.length === 2 && swap.every(Number.isInteger) ? swap : null;
   fit();
 }
+// Where a page opens that is not told: on the example of which most is scored, of these with the most words that differ,
+// of these the longest; at its last scored step; on the unit whose gates the loss depends on most.
+const scoredOf = (p, e) => over(p.lengths[e], (t) => t).filter((t) => p.outcome && p.outcome.scored[t][e]);
+function openingExample(p) {
+  const differs = (e) => (p.outcome && p.outcome.kind === "class" ? new Set(scoredOf(p, e).map((t) => p.outcome.targets[t][e])).size : 0);
+  const worth = (e) => (scoredOf(p, e).length * 1e3 + differs(e)) * 1e5 + p.lengths[e];
+  return over(p.B, (e) => e).reduce((best, e) => (worth(e) > worth(best) ? e : best), 0);
+}
+const openingStep = (p, e) => scoredOf(p, e).at(-1) ?? p.lengths[e] - 1;
+function openingUnit(p) {
+  if (!p.views.atlas) return p.order[0];
+  return largestOf(p.views.atlas.change) % p.H;
+}
+const largestOf = (a) => floats(a).reduce((best, v, n, all) => (Math.abs(v) > (Math.abs(all[best]) || 0) ? n : best), 0); // never a NaN
 function fit() {
   const within = (v, n) => Math.max(0, Math.min(n - 1, v));
   state.p = within(state.p, DATA.parts.length);
   const p = part();
-  state.e = within(state.e, p.B);
-  state.t = within(state.t, p.lengths[state.e]);
-  state.u = state.u === null ? p.order[0] : within(state.u, p.H);
+  state.e = within(state.e ?? openingExample(p), p.B);
+  state.t = within(state.t ?? openingStep(p, state.e), p.lengths[state.e]);
+  state.u = within(state.u ?? openingUnit(p), p.H);
   state.pins = state.pins.filter((u) => u >= 0 && u < p.H);
   state.clamps = state.clamps.filter((c) => heldGates(p).includes(c.gate) && (c.unit === null || (c.unit >= 0 && c.unit < p.H)) && (c.value !== "1-f" || (c.gate === "i" && coupled(p))));
-  if (state.swap && !(p.live && p.live.swaps && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.swaps.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
+  if (state.swap && !(p.live && p.live.labels && state.swap[0] < p.lengths[state.e] && state.swap[1] < p.live.labels.length && Math.min(...state.swap) >= 0)) state.swap = null;
 }
 function writeHash() {
   const out = new URLSearchParams({ p: state.p, e: state.e, t: state.t, u: state.u, lang: state.lang, theme: state.theme });
@@ -64,7 +78,8 @@ const say3 = (v) => say(v, 3);
 const T = (id, ...values) => {
   let text = TEXTS[state.lang][id] ?? TEXTS.en[id] ?? id;
   values.forEach((v, n) => { text = text.replaceAll(`{${n}}`, () => v); });
-  return text;
+  // between Chinese and Latin there is a space, whichever of the two is put in
+  return state.lang === "zh" ? text.replace(/(\p{Script=Han})(?=[A-Za-z0-9])|([A-Za-z0-9])(?=\p{Script=Han})/gu, "$1$2 ") : text;
 };
 // [T, B, H] at step t and unit u of the example chosen
 const at = (a, t, u, p = part(), e = state.e) => floats(a)[(t * a.shape[1] + e) * (a.shape[2] ?? 1) + u];
@@ -96,7 +111,8 @@ function survivalOf(p = part(), e = state.e) { // [T][H], what is left at the en
   for (let t = n - 2; t >= 0; t--) for (let u = 0; u < p.H; u++) left[t][u] = left[t + 1][u] * keepAt(t + 1, u, p, e);
   return left;
 }
-const unitNo = (u, p = part()) => (p.numbers ? p.numbers[u] : u); // of a thinned part only some are here
+const unitNo = (u, p = part()) => p.units[u]; // of a thinned part only some are here
+const stepNo = (t, p = part()) => p.first + t; // likewise of a long sequence
 // A word whose marks would turn the text around it is kept to itself.
 const isolated = (word) => (/[\u0590-\u08ff\u202a-\u202e\u2066-\u2069]/.test(word) ? `\u2068${word}\u2069` : word);
 const label = (t, p = part(), e = state.e) => isolated(p.inputs[e][t] ?? "");
@@ -115,7 +131,7 @@ function readyOf(p, e) { // with the source of this row, where the cell reads on
 }
 function inputsOf(p, e, swap) { // [T] of an array for each leaf of the input
   const rows = over(p.lengths[e], (t) => p.live.x.map((a) => { const n = slots(a.shape); return floats(a).subarray((t * a.shape[1] + e) * n, (t * a.shape[1] + e) * n + n); }));
-  if (swap) rows[swap[0]] = p.live.swaps.x.map((a) => rowOf(a, swap[1]));
+  if (swap) rows[swap[0]] = p.live.swaps.map((a) => rowOf(a, swap[1]));
   return rows;
 }
 const startOf = (p, e) => p.live.start.map((a) => rowOf(a, e));
@@ -145,15 +161,15 @@ const resolve = (clamps, p) => clamps.map((c) => (c.value === "mean" ? { ...c, v
 function rerun(p, e, clamps = [], swap = null) {
   const run = runProgram(readyOf(p, e), inputsOf(p, e, swap), startOf(p, e), heldOf(p, resolve(clamps, p)));
   if (p.live.W) run.said = readOut(Object.values(run.out)[0], p.live.W.shape[0], floats(p.live.W), floats(p.live.b));
-  if (run.said && p.targets) {
-    run.losses = run.said.map((y, t) => (p.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.kind === "class") : 0));
+  if (run.said && p.outcome) {
+    run.losses = run.said.map((y, t) => (p.outcome.scored[t][e] ? lossOf(y, targetOf(p, t, e), p.outcome?.kind === "class") : 0));
   }
   return run;
 }
 function targetOf(p, t, e) {
-  if (p.kind === "class") return p.targets[t][e];
-  const V = p.targets.shape[2];
-  return floats(p.targets).subarray((t * p.B + e) * V, (t * p.B + e) * V + V);
+  if (p.outcome?.kind === "class") return p.outcome.targets[t][e];
+  const V = p.outcome.targets.shape[2];
+  return floats(p.outcome.targets).subarray((t * p.B + e) * V, (t * p.B + e) * V + V);
 }
 const kept = new Map();
 function plainRun(p = part(), e = state.e) {

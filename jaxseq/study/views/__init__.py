@@ -1,0 +1,57 @@
+"""The views of a study: what the page shows, each in files of its own, in the order of `ORDER`.
+
+A view NAME is
+
+=============  ==================================================================================================
+``NAME.py``    its data, a NamedTuple whose fields name their axes (`jaxseq.study.axes`), and these functions:
+               ``gather(seen) -> (data or None, checks)``, and where there is something to say
+               ``text(subject, data, screen) -> lines`` of the terminal, ``facts(subject, data) -> dict`` for programs,
+               ``across(subjects) -> checks`` of all parts together,
+               ``lean(data) -> data or None``, what is left of it in a page that is too large;
+               ``SLOW = True`` where it runs the cell many times, so that the terminal does without it
+``NAME.js``    ``VIEWS.NAME = { draw(body, data), … }``, with what else the page asks of it
+``NAME.json``  its texts, each in English and Chinese: at least ``NAME``, its title, and ``NAME.how``
+=============  ==================================================================================================
+
+and one line of `ORDER`. A view without data, whose drawing is made of what every part has, gathers `NOTHING`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+ORDER: Sequence[str] = (
+    "strip",
+    "compare",
+    "timelines",
+    "ledger",
+    "half",
+    "contributions",
+    "flow",
+    "jacobian",
+    "connectivity",
+    "patching",
+    "trajectories",
+    "contexts",
+    "saturation",
+    "attention",
+    "whatif",
+    "atlas",
+    "equation",
+    "replay",
+)
+
+
+class Nothing(NamedTuple):
+    """The data of a view that needs none of its own."""
+
+
+NOTHING = Nothing()
+
+
+def view(name: str) -> ModuleType:
+    """Return the module of a view, ``NAME.py``."""
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,55 @@
+"""What the loss owes to each unit of each gate: its change when that one is held."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq.study.checks import Check, own_values
+from jaxseq.study.subject import Seen
+from jaxseq.study.whatif import atlas
+
+SLOW = True
+
+HELD = 100_000_000_000
+"""Most floating-point operations that an atlas may take; above, a page has none."""
+
+VALUES = (0.0, 1.0, "mean")
+"""What the units are held at."""
+
+
+class Changes(NamedTuple):
+    """Changes of the loss.
+
+    Fields:
+      gates: their names.
+      values: what their units are held at.
+      change: of the loss of all sequences together.
+    """
+
+    gates: list[str]
+    values: list[float | str]
+    change: Annotated[np.ndarray, "G V H"]
+
+
+def gather(seen: Seen) -> tuple[Changes | None, list[Check]]:
+    """Return the change of the loss with each unit of each gate held; nothing where that would take long."""
+    part = seen.part
+    widths = {a.shape[-1] for a in seen.gates.values()}
+    runs = sum(a.shape[-1] for a in seen.gates.values()) * len(VALUES)
+    if seen.subject.outcome is None or runs * part.forward() > HELD or len(widths) != 1:
+        return None, []
+    found = jax.jit(lambda params: part.run._replace(params=params).through(atlas, loss=part.loss, values=VALUES))(
+        part.params
+    )
+    if not found.loss:
+        return None, []
+    gates = [name for name in seen.gates if name in found.loss]
+    data = Changes(gates, list(VALUES), np.stack([np.asarray(found.loss[name]) for name in gates]))
+    return data, [own_values(part.loss, part.run, gates)]
+
+
+def lean(_: Changes) -> None:
+    """Return nothing: a thin page goes without."""

@@ -1,0 +1,12 @@
+"""Where a unit is highest and lowest, over all sequences that are here."""
+
+from __future__ import annotations
+
+from jaxseq.study.checks import Check
+from jaxseq.study.subject import Seen
+from jaxseq.study.views import NOTHING, Nothing
+
+
+def gather(seen: Seen) -> tuple[Nothing | None, list[Check]]:
+    """Return nothing of its own: the page sorts the states that it has. None where there is no state for each unit."""
+    return NOTHING if seen.subject.carries else None, []

@@ -1,0 +1,92 @@
+"""How one step stretches a small change of the state."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq._unroll import unroll
+from jaxseq.study.checks import Check, jacobian_by_differences
+from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
+from jaxseq.study.subject import Seen, Subject
+from jaxseq.study.terminal import Screen, folded
+
+EIGENVALUES = 1_000_000_000
+"""Most of S N³, for N numbers of state, that is spent on the spectra of a page; S steps are shown, or all."""
+
+
+class Spectra(NamedTuple):
+    """Spectra along the first sequence.
+
+    Fields:
+      steps: at which there is one.
+      radius: the spectral radius.
+      singular: the largest singular value.
+      real: of the eigenvalues.
+      imag: see real.
+      lyapunov: the largest exponents, nats a step.
+    """
+
+    steps: Annotated[list[int], "S:T"]
+    radius: Annotated[np.ndarray, "S"]
+    singular: Annotated[np.ndarray, "S"]
+    real: Annotated[np.ndarray, "S N"]
+    imag: Annotated[np.ndarray, "S N"]
+    lyapunov: np.ndarray
+
+
+def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
+    """Return spectra at all real steps of the first sequence or some; nothing where one would take long."""
+    part = seen.part
+    real = int(seen.mask[:, 0].sum())
+    rows = seen.subject.B if part.weights is not None else 1  # a source has all its rows
+    some = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, rows, axis=axis), tree)  # noqa: E731
+    xs = jax.tree.map(lambda a: a[:real], some(part.xs, 1))
+    start = part.cell.initial_carry(part.params, (rows,)) if part.carry is None else some(part.carry, 0)
+    size = sum(a[0].size for a in jax.tree.leaves(start))
+    count = int(min(real, EIGENVALUES // size**3, LIMIT // (4 * rows * size**2)))
+    if count < 1:
+        return None, []
+    steps = np.unique(np.linspace(0, real - 1, count).round().astype(int))
+
+    @jax.jit
+    def look(params: Any, start: Any, xs: Any) -> tuple:
+        matrices = step_jacobians(part.cell, params, xs, start, at=steps.tolist())[:, 0]
+        exponents = lyapunov(part.cell, params, xs, start, count=3).exponents[0]
+        before = unroll(part.cell, params, jax.tree.map(lambda a: a[: steps[-1]], xs), start)[0] if steps[-1] else start
+        return spectrum(matrices), exponents, matrices[-1], before
+
+    found, exponents, last, before = look(part.params, start, xs)
+    values = np.asarray(found.eigenvalues)
+    data = Spectra(
+        steps.tolist(),
+        np.asarray(found.radius),
+        np.asarray(found.singular_values[:, 0]),
+        values.real,
+        values.imag,
+        np.asarray(exponents),
+    )
+    x = jax.tree.map(lambda a: a[steps[-1]], xs)
+    return data, [jacobian_by_differences(part.cell, part.params, before, x, last)]
+
+
+def lean(_: Spectra) -> None:
+    """Return nothing: a thin page goes without."""
+
+
+def text(_: Subject, data: Spectra | None, screen: Screen) -> list[str]:
+    """Return the range of the spectral radius, and the largest exponent."""
+    if data is None:
+        return []
+    low, high, first = data.radius.min(), data.radius.max(), float(data.lyapunov[0])
+    return folded(
+        f"spectral radius of a step {low:.3g} to {high:.3g}, Lyapunov exponent {first:.3g}", screen.width, "  "
+    )
+
+
+def facts(_: Subject, data: Spectra | None) -> dict[str, Any]:
+    """Return the radii, singular values and exponents."""
+    shown = ("steps", "radius", "singular", "lyapunov")
+    return {"jacobian": data and {name: getattr(data, name) for name in shown}}

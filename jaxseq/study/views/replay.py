@@ -1,0 +1,67 @@
+"""The same sequences through snapshots of training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._unroll import trace
+from jaxseq.notation import Array, Tree
+from jaxseq.study._replay import along
+from jaxseq.study._saturation import histogram
+from jaxseq.study.checks import Check
+from jaxseq.study.subject import Seen
+from jaxseq.trees import named_leaves
+
+SLOW = True
+
+
+class Snapshots(NamedTuple):
+    """What was seen at each snapshot.
+
+    Fields:
+      steps: of training.
+      loss: of all sequences; None where nothing is predicted.
+      histograms: of each gate's values, as shares.
+      means: of each gate.
+    """
+
+    steps: list[int]
+    loss: Annotated[np.ndarray | None, "M"]
+    histograms: Annotated[dict[str, np.ndarray], "M V"]
+    means: Annotated[dict[str, np.ndarray], "M"]
+
+
+def gather(seen: Seen) -> tuple[Snapshots | None, list[Check]]:
+    """Return the loss, and of the gates a histogram and the mean, at each snapshot; nothing without snapshots."""
+    part, names = seen.part, seen.between
+    if part.snapshots is None:
+        return None, []
+    steps, kept = part.snapshots
+    real = part.real()
+
+    @jax.jit
+    def look(kept: Any, xs: Tree) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+        def one(model: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+            if part.remade is not None:
+                then = part.remade(model)
+            else:
+                params, predict = model
+                then = part._replace(params=params, predict=predict, xs=xs)
+            _, run = then.run.through(trace)
+            found = named_leaves(run.gates)
+            counts = {name: histogram(found[name], real).sum(1) for name in names}
+            means = {
+                name: found[name].mean(where=jnp.broadcast_to(real[..., None], found[name].shape)) for name in names
+            }
+            loss = jnp.zeros(()) if seen.subject.outcome is None else then.losses(run.outs).sum()
+            return loss, counts, means
+
+        return along(one, kept)
+
+    loss, counts, means = jax.device_get(look(kept, part.xs))
+    shares = {name: (a / a.sum(1, keepdims=True)).astype(np.float32) for name, a in counts.items()}
+    return Snapshots(list(steps), None if seen.subject.outcome is None else loss, shares, means), []
