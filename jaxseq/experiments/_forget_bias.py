@@ -15,7 +15,7 @@ import numpy as np
 from jaxseq import problems
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, less, unjudged
-from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, told
+from jaxseq.experiments.training import FIRST_SEED, Learnt, at_once, draw_losses, final, learn, network, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,8 @@ class Settings(NamedTuple):
     hidden: int = 64
     steps: int = 4000
     batch: int = 32
-    seeds: int = 5
+    seeds: int = 10
+    first: int = FIRST_SEED
 
 
 def run(settings: Settings) -> Found:
