@@ -44,7 +44,7 @@ class Settings(NamedTuple):
     batch: int = 64
     rate: float = 2e-3
     tested: int = 128
-    seeds: int = 5
+    seeds: int = 10
     first: int = FIRST_SEED
 
 

@@ -36,13 +36,13 @@ CRITICAL = 1.95
 class Settings(NamedTuple):
     """Numbers of the experiment: of copy (lag, word, symbols), of the warped problem (steps, longest), of training."""
 
-    lag: int = 150
+    lag: int = 100
     word: int = 5
     symbols: int = 8
-    warped: int = 250
-    longest: int = 50
-    hidden: int = 64
-    steps: int = 6000
+    warped: int = 150
+    longest: int = 30
+    hidden: int = 48
+    steps: int = 4000
     batch: int = 32
     designed: int = 512
     seeds: int = 10

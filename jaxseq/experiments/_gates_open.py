@@ -56,10 +56,10 @@ HELD = 128
 class Settings(NamedTuple):
     """Numbers of the experiment: units, steps and batch of the translator, units and steps of the forecaster."""
 
-    hidden: int = 64
-    steps: int = 800
-    batch: int = 64
-    max_tokens: int = 40
+    hidden: int = 48
+    steps: int = 500
+    batch: int = 32
+    max_tokens: int = 24
     forecaster: int = 16
     epochs: int = 1000
     snapshots: int = 12
@@ -200,5 +200,5 @@ gates_open = Experiment(
     run, Settings(), Settings(hidden=24, steps=250, batch=32, max_tokens=16, forecaster=8, epochs=400, snapshots=8),
     "jaxseq forecast --preset tutorial-lstm --out runs/tutorial && jaxseq study runs/tutorial",
     "the source looks at character models of 3 layers of 128 to 512 units on novels and source code of megabytes; here "
-    "one layer of 24 to 64 units, a corpus of 1,300 words and a series of 144 months",
+    "one layer of 24 to 48 units, a corpus of 1,300 words and a series of 144 months",
 )  # fmt: skip

@@ -49,8 +49,8 @@ class Settings(NamedTuple):
     length: int = 40
     rows: int = 128
     hidden: int = 32
-    steps: int = 3000
-    batch: int = 64
+    steps: int = 2000
+    batch: int = 32
     seeds: int = 10
     first: int = FIRST_SEED
 
@@ -130,7 +130,7 @@ def run(settings: Settings) -> Found:
 
     trained = dict(zip(CELLS, at_once(lambda name: learn(CELLS[name], problem, settings), CELLS), strict=True))
     every: dict[str, tuple[Learnt, Line, Line]] = {}
-    for name, cell in CELLS.items():  # one after the other: eigenvalues of two programs at a time hang on two cores
+    for name, cell in CELLS.items():  # not at once: two programs that take eigenvalues have hung
         look = jax.jit(jax.vmap(lambda params, cell=cell: line(cell, params, batch, settings)))
         models = trained[name].params, untrained(cell, problem, settings)
         found, fresh = (jax.tree.map(np.asarray, look(model.cell)) for model in models)

@@ -58,12 +58,12 @@ CELLS: dict[str, tuple[Cell, Callable | None]] = {
 class Settings(NamedTuple):
     """Numbers of the experiment: lengths of adding; lags of copy, its word and symbols; H of the LSTM; of training."""
 
-    adding: tuple[int, ...] = (10, 50, 150)
-    lags: tuple[int, ...] = (2, 25, 75)
+    adding: tuple[int, ...] = (10, 100)
+    lags: tuple[int, ...] = (2, 50)
     word: int = 4
     symbols: int = 8
-    hidden: int = 48
-    steps: int = 4000
+    hidden: int = 32
+    steps: int = 3000
     batch: int = 32
     seeds: int = 10
     first: int = FIRST_SEED
@@ -153,6 +153,6 @@ memory = Experiment(
     "does a relu network that starts from the identity (IRNN).",
     'Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), sections 5.4 and 5.5; Le, '
     "Jaitly & Hinton 2015, arXiv:1504.00941; Arjovsky, Shah & Bengio 2016, arXiv:1511.06464, section 4",
-    run, Settings(), Settings(adding=(5, 30), lags=(2, 20), word=2, symbols=4, hidden=24, steps=1200),
+    run, Settings(), Settings(adding=(5, 50), lags=(2, 30), word=2, symbols=4, hidden=24, steps=1200),
     "jaxseq study --cell lstm --problem adding",
 )  # fmt: skip

@@ -72,10 +72,10 @@ CELLS: dict[str, Cell] = {**LINEAR, **SIGNED, **GATED, "rnn": rnn}
 class Settings(NamedTuple):
     """Numbers of the experiment: length of words in training, and of training."""
 
-    length: int = 32
-    hidden: int = 32
-    steps: int = 4000
-    batch: int = 64
+    length: int = 24
+    hidden: int = 24
+    steps: int = 3000
+    batch: int = 32
     seeds: int = 10
     first: int = FIRST_SEED
 

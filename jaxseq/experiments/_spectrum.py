@@ -59,7 +59,7 @@ class Settings(NamedTuple):
     steps: int = 100
     gain: float = 1.5
     biases: tuple[float, ...] = (0.0, 2.0, 4.0)
-    seeds: int = 5
+    seeds: int = 10
     first: int = FIRST_SEED
 
 
