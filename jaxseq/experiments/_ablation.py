@@ -87,9 +87,9 @@ def both_problems(settings: Settings) -> tuple[tuple[Problem, Problem], ...]:
     """Return each problem of training with that of its held-out streams: symbols warped in time, and letters."""
     sentences = [english for english, _ in data.sentences()]
     cut = round(len(sentences) * (1 - HELD))
-    n, longer = settings.letters, settings.longer
+    n, m, longer = settings.letters, settings.warped, settings.longer
     return (
-        tuple(problems.warped(m * settings.warped, settings.longest) for m in (1, longer)),
+        (problems.warped(m, settings.longest), problems.warped(longer * m, settings.longest)),
         (problems.letters(n, " ".join(sentences[:cut])), problems.letters(longer * n, " ".join(sentences[cut:]))),
     )
 

@@ -67,7 +67,7 @@ class Line(NamedTuple):
       one_slow: share of the points at which exactly one mode outlasts a text.
       slowest: ``[2]``, median time constants of the two slowest modes.
       tracks: |correlation| of the states' position along the line with the sum so far.
-      count: of points.
+      number: of points.
     """
 
     points: Array
@@ -78,7 +78,7 @@ class Line(NamedTuple):
     one_slow: Array
     slowest: Array
     tracks: Array
-    count: Array
+    number: Array
 
 
 def line(cell: Cell, params: Params, batch: Batch, settings: Settings) -> Line:
@@ -144,7 +144,7 @@ def run(settings: Settings) -> Found:
 def rows_of(name: str, learnt: Learnt, found: Line, fresh: Line, problem: Problem, settings: Settings) -> list[Row]:
     """Return the parts of the claim for one cell."""
     losses = final(learnt.losses)
-    tells = told(problem.baseline, losses) & (found.count > 2)
+    tells = told(problem.baseline, losses) & (found.number > 2)
     judged = [
         above(f"{name}: share of the points' variance along a line", found.share, ON_A_LINE),
         above(f"{name}: spread of the points along it over that of the states", found.extent, EXTENDED),
@@ -160,7 +160,7 @@ def rows_of(name: str, learnt: Learnt, found: Line, fresh: Line, problem: Proble
         unjudged(f"{name}: time constant of the slowest mode", found.slowest[:, 0]),
         unjudged(f"{name}: time constant of the second", found.slowest[:, 1]),
         unjudged(f"{name}, untrained: time constant of the slowest mode", fresh.slowest[:, 0]),
-        unjudged(f"{name}: slow points of {settings.rows} texts", found.count),
+        unjudged(f"{name}: slow points of {settings.rows} texts", found.number),
     ]
 
 

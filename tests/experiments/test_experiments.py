@@ -313,8 +313,8 @@ def test_a_network_that_integrates_has_a_line_and_one_that_leaks_has_none() -> N
     found, leaking = (line(rnn, integrator(leak), batch, settings) for leak in (1.0, 0.5))
     assert found.share > 0.99 and found.extent > 0.9 and found.one_slow == 1
     assert found.tracks > 0.99 and found.graded > 0.99
-    assert found.slowest[0] > 20 > 2 > found.slowest[1] and found.count > 8  # texts of one sum are one point
+    assert found.slowest[0] > 20 > 2 > found.slowest[1] and found.number > 8  # texts of one sum are one point
     two = integrator(1.5)  # bistable: it settles at one of two points, by the words that come first
     found = line(rnn, two._replace(W=20 * two.W), batch, settings)
-    assert found.count == 2 and found.extent > 0.5 and found.graded < 0.9
+    assert found.number == 2 and found.extent > 0.5 and found.graded < 0.9
     assert leaking.extent < 0.2 and leaking.one_slow == 0 and leaking.tracks < 0.9
