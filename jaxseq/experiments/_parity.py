@@ -137,7 +137,7 @@ parity = Experiment(
     "A cell that is linear in its state learns parity beyond the lengths of training where its eigenvalues may be "
     "negative, and not where they are from 0 to 1; gated cells that are not linear learn it.",
     'Grazzi, Siems, Zela, Franke, Hutter & Pontil 2024, "Unlocking state-tracking in linear RNNs through negative '
-    'eigenvalues", arXiv:2411.12537, theorem 1 and section 5',
+    'eigenvalues", arXiv:2411.12537, theorem 1 and the experiments on parity',
     run, Settings(), Settings(length=16, hidden=16, steps=1500, batch=32), "jaxseq study --cell gru --problem anbn",
 )  # fmt: skip
 """The experiment."""
