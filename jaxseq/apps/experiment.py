@@ -15,6 +15,7 @@ def experiment(
     quick: bool = False,
     out: Path = Path("runs/experiments"),
     markdown: bool = False,
+    blocks: int = 1,
     json: bool = False,
 ) -> None:
     """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
@@ -23,14 +24,18 @@ def experiment(
 
     Example: jaxseq experiment counting --quick
 
+    Example: jaxseq experiment vanishing --quick --blocks 3
+
     Example: jaxseq experiment all
 
     Args:
-      name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open; or all.
+      name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open, automata,
+        parity, line-attractor; or all.
       quick: Smaller networks and shorter training: at most two minutes each.
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.
+      blocks: Repeat with other seeds, so many times in all, and print whether the verdicts agree.
       json: Print as JSON.
     """
-    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown)), json)
+    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks)), json)

@@ -24,7 +24,7 @@ from jaxseq.cells import gru
 from jaxseq.decode import greedy
 from jaxseq.experiments.base import Experiment, Found, Row, above, less, more, unjudged
 from jaxseq.experiments.data import EOS, FIRST, PAD, SOS
-from jaxseq.experiments.training import fit, seeded
+from jaxseq.experiments.training import APART, FIRST_SEED, fit, seeded
 from jaxseq.losses import cross_entropy, masked_mean
 from jaxseq.notation import Array, Key, Params, Tree
 from jaxseq.seq2seq import Seq2Seq, translator
@@ -44,7 +44,8 @@ class Settings(NamedTuple):
     batch: int = 64
     rate: float = 2e-3
     tested: int = 128
-    seeds: int = 5
+    seeds: int = 10
+    first: int = FIRST_SEED
 
 
 class Summary(NamedTuple):
@@ -137,12 +138,12 @@ def run(settings: Settings) -> Found:
             size = FIRST + settings.symbols
             return model.init(key, size, size, embedding=settings.embedding, hidden=settings.hidden)
 
-        keys = seeded(settings.seeds)
+        keys = seeded(settings.seeds, settings.first)
         trained = fit(jax.vmap(start)(keys), keys, loss_of(model, settings), steps=settings.steps, rate=settings.rate)
         scores = []
         for length in lengths:
             test = jax.vmap(lambda p, k, m=model, n=length: tested(m, p, k, n, settings))
-            score, diagonal, maps = jax.jit(test)(trained.params, seeded(settings.seeds, 1000))
+            score, diagonal, maps = jax.jit(test)(trained.params, seeded(settings.seeds, settings.first + APART))
             scores.append(np.asarray(score, float))
             if name == "with attention" and length == longest:
                 on_diagonal, shown = np.asarray(diagonal, float), np.asarray(maps[0])

@@ -20,7 +20,7 @@ import numpy as np
 from jaxseq import problems
 from jaxseq.cells import gru
 from jaxseq.experiments.base import Experiment, Found, Network, Row, above, unjudged
-from jaxseq.experiments.training import Learnt, at_once, learn, network
+from jaxseq.experiments.training import FIRST_SEED, Learnt, at_once, learn, network
 from jaxseq.problems import TOMITA, ModelParams, outputs
 from jaxseq.study import Extraction, extract_automaton, plot_automaton
 
@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     steps: int = 3000
     batch: int = 64
     seeds: int = 10
+    first: int = FIRST_SEED
 
 
 def extracted(params: ModelParams, length: int) -> Extraction:

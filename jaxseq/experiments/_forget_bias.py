@@ -15,7 +15,7 @@ import numpy as np
 from jaxseq import problems
 from jaxseq.cells import lstm
 from jaxseq.experiments.base import Experiment, Found, Row, less, unjudged
-from jaxseq.experiments.training import Learnt, at_once, draw_losses, final, learn, network, told
+from jaxseq.experiments.training import FIRST_SEED, Learnt, at_once, draw_losses, final, learn, network, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +26,15 @@ BIASES = (0.0, 1.0, 2.0)
 class Settings(NamedTuple):
     """Numbers of the experiment: length of adding; lag, word and symbols of copy; and of training."""
 
-    adding: int = 150
-    lag: int = 50
+    adding: int = 100
+    lag: int = 40
     word: int = 5
     symbols: int = 8
-    hidden: int = 64
-    steps: int = 4000
+    hidden: int = 40
+    steps: int = 3000
     batch: int = 32
-    seeds: int = 5
+    seeds: int = 10
+    first: int = FIRST_SEED
 
 
 def run(settings: Settings) -> Found:

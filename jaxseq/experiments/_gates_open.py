@@ -4,12 +4,21 @@ An LSTM translator on the shipped corpus and an LSTM forecaster on the shipped s
 stored at steps spaced evenly in log time. At each, the forget gates of the encoder (forwards; held-back sentences) or
 of the forecaster (all training windows) are looked at.
 
-Judged on each, seed by seed, from the first step to the last: the share of gates above 0.9 grows, and so does their
-mean; and at the end more gates are above 0.9 than below 0.1, as Karpathy et al. saw in trained networks.
+Weights that grow spread gates to both sides, whatever the task: of gates that start at 0.5 some end above 0.9 in any
+case. So two starts are compared, at which opening and spreading differ. Judged on each data set, seed by seed:
+
+    from f = 0.5 (bias 0)         the mean rises, and at the end more gates are above 0.9 than below 0.1: both are
+                                  even where gates only spread
+    from f = 0.9 (bias log 9)     the share above 0.9 grows: about half are above it at the start, and stay half where
+                                  gates only spread
+
+The mean from f = 0.9 is shown as well. Karpathy et al. saw gates of trained networks above 0.9, not what opened them.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,11 +30,11 @@ from jaxseq import losses
 from jaxseq._unroll import trace, unroll
 from jaxseq.affine import Affine
 from jaxseq.attention import additive
-from jaxseq.cells import lstm
+from jaxseq.cells import Cell, lstm
 from jaxseq.experiments import data
 from jaxseq.experiments.base import Experiment, Found, Row, more, unjudged
 from jaxseq.experiments.data import PAD, SOS
-from jaxseq.experiments.training import fit, seeded
+from jaxseq.experiments.training import FIRST_SEED, fit, seeded
 from jaxseq.notation import Array, Key, Params
 from jaxseq.problems import ModelParams
 from jaxseq.seq2seq import lookup, translator
@@ -38,6 +47,8 @@ DROPOUT, SMOOTHING = 0.3, 0.1
 """Of the translator in training, as the application has them."""
 TRANSLATOR_RATE, FORECASTER_RATE = 2e-3, 3e-3
 """Learning rates."""
+STARTS = (0.0, math.log(9))
+"""Biases of the forget gate at the start: f = 0.5 and f = 0.9."""
 HELD = 128
 """Most held-back sentences that are looked at."""
 
@@ -45,14 +56,15 @@ HELD = 128
 class Settings(NamedTuple):
     """Numbers of the experiment: units, steps and batch of the translator, units and steps of the forecaster."""
 
-    hidden: int = 64
-    steps: int = 800
-    batch: int = 64
-    max_tokens: int = 40
+    hidden: int = 48
+    steps: int = 500
+    batch: int = 32
+    max_tokens: int = 24
     forecaster: int = 16
     epochs: int = 1000
     snapshots: int = 12
-    seeds: int = 5
+    seeds: int = 10
+    first: int = FIRST_SEED
 
 
 class GatesOverTraining(NamedTuple):
@@ -80,15 +92,20 @@ def replayed(
     steps: int, rate: float, settings: Settings,
 ) -> GatesOverTraining:  # fmt: skip
     """Train one network for each seed, and look at its gates after some steps, spaced evenly in log time."""
-    at, keys = log_spaced(steps, settings.snapshots), seeded(settings.seeds)
+    at, keys = log_spaced(steps, settings.snapshots), seeded(settings.seeds, settings.first)
     trained = fit(jax.vmap(init)(keys), keys, loss, steps=steps, rate=rate, snapshot_steps=at)
     seen = jax.jit(lambda snapshots: along(lambda one: along(gates, one), snapshots))(trained.snapshots)
     return GatesOverTraining(at, *(np.asarray(a, float) for a in seen))
 
 
-def of_translator(settings: Settings) -> GatesOverTraining:
+def starting(bias: float) -> Cell:
+    """Return the LSTM whose forget gate starts with a bias."""
+    return lstm.replace(init=functools.partial(lstm.init, forget_bias=bias))
+
+
+def of_translator(settings: Settings, bias: float) -> GatesOverTraining:
     """Train translators on the shipped corpus."""
-    model, corpus = translator(lstm, additive, dropout=DROPOUT), data.corpus(settings.max_tokens)
+    model, corpus = translator(starting(bias), additive, dropout=DROPOUT), data.corpus(settings.max_tokens)
     sources, targets = map(jnp.asarray, corpus.train)
     held = jnp.asarray(corpus.held.source[:, :HELD])
     # the words' frequencies in the bias: learnt through the features, they saturate the gates that are looked at
@@ -115,7 +132,7 @@ def of_translator(settings: Settings) -> GatesOverTraining:
     return replayed(init, loss, gates, settings.steps, TRANSLATOR_RATE, settings)
 
 
-def of_series(settings: Settings) -> GatesOverTraining:
+def of_series(settings: Settings, bias: float) -> GatesOverTraining:
     """Train forecasters on the shipped series."""
     inputs, targets = map(jnp.asarray, data.airline())
     features = inputs.shape[-1]
@@ -123,7 +140,7 @@ def of_series(settings: Settings) -> GatesOverTraining:
     def init(key: Key) -> ModelParams:
         of_cell, of_readout = jax.random.split(key)
         readout = Affine.init(of_readout, settings.forecaster, features, inputs.dtype)
-        return ModelParams(lstm.init(of_cell, features, settings.forecaster), readout)
+        return ModelParams(starting(bias).init(of_cell, features, settings.forecaster), readout)
 
     def loss(params: ModelParams, key: Key) -> Array:
         _, outs = unroll(lstm, params.cell, inputs)
@@ -137,25 +154,31 @@ def of_series(settings: Settings) -> GatesOverTraining:
 
 
 def run(settings: Settings) -> Found:
-    """Train both and compare the first snapshot with the last."""
-    replays = {"translator": of_translator(settings), "series": of_series(settings)}
+    """Train both from both starts and compare the first snapshot with the last."""
+    replays: dict[str, GatesOverTraining] = {}
     rows: list[Row] = []
-    for name, seen in replays.items():
-        mean, opened, closed = seen.mean, seen.opened, seen.closed
+    for name, of in (("translator", of_translator), ("series", of_series)):
+        even, half_open = (of(settings, bias) for bias in STARTS)
+        replays |= {f"{name}, from f = 0.5": even, f"{name}, from f = 0.9": half_open}
+        first, mean, opened, closed = even.mean[:, 0], even.mean[:, -1], even.opened[:, -1], even.closed[:, -1]
+        before, after = half_open.opened[:, 0], half_open.opened[:, -1]
+        at, above = f"{name}, from f =", f"share of forget gates above {OPEN}"
+        change = half_open.mean[:, -1] - half_open.mean[:, 0]
         rows += [
-            unjudged(f"{name}: mean forget gate before training", mean[:, 0]),
-            more(f"{name}: mean forget gate after training", mean[:, -1], "that before", mean[:, 0]),
-            unjudged(f"{name}: share of forget gates above {OPEN} before", opened[:, 0]),
-            more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], "that before", opened[:, 0]),
-            more(f"{name}: share of forget gates above {OPEN} after", opened[:, -1], f"that below {CLOSED}",
-                 closed[:, -1]),
-        ]  # fmt: skip
+            unjudged(f"{at} 0.5: mean forget gate before training", first),
+            more(f"{at} 0.5: mean forget gate after", mean, "that before", first),
+            unjudged(f"{at} 0.5: share of forget gates below {CLOSED} after", closed),
+            more(f"{at} 0.5: {above} after", opened, f"that below {CLOSED}", closed),
+            unjudged(f"{at} 0.9: {above} before", before),
+            more(f"{at} 0.9: {above} after", after, "that before", before),
+            unjudged(f"{at} 0.9: change of the mean forget gate", change),
+        ]
     return Found(tuple(rows), lambda figure: draw(figure, replays))
 
 
 def draw(figure: Figure, replays: dict[str, GatesOverTraining]) -> None:
     """Draw the gates' distribution at each snapshot, and their mean."""
-    for ax, (name, seen) in zip(figure.subplots(1, len(replays)), replays.items(), strict=True):
+    for ax, (name, seen) in zip(np.ravel(figure.subplots(2, 2)), replays.items(), strict=True):
         K = len(seen.steps)
         image = ax.imshow(
             seen.histogram.mean(0).T, origin="lower", aspect="auto", extent=(-0.5, K - 0.5, 0, 1), cmap="viridis"
@@ -170,9 +193,12 @@ def draw(figure: Figure, replays: dict[str, GatesOverTraining]) -> None:
 
 gates_open = Experiment(
     "gates-open",
-    "Training opens forget gates: more of them end above 0.9 than began there, and more are open than closed.",
+    "Training opens forget gates: from a start at 0.5 their mean rises and more end open than closed; from a start at "
+    "0.9 more are open at the end than at the start.",
     'Karpathy, Johnson & Li 2015, "Visualizing and understanding recurrent networks", arXiv:1506.02078, section 4.2 '
     "(forget gates of trained networks are often right-saturated)",
-    run, Settings(), Settings(hidden=24, steps=150, batch=32, max_tokens=16, forecaster=8, epochs=200, snapshots=8),
+    run, Settings(), Settings(hidden=24, steps=250, batch=32, max_tokens=16, forecaster=8, epochs=400, snapshots=8),
     "jaxseq forecast --preset tutorial-lstm --out runs/tutorial && jaxseq study runs/tutorial",
+    "the source looks at character models of 3 layers of 128 to 512 units on novels and source code of megabytes; here "
+    "one layer of 24 to 48 units, a corpus of 1,300 words and a series of 144 months",
 )  # fmt: skip

@@ -39,7 +39,7 @@ from jax.flatten_util import ravel_pytree
 from jaxseq._unroll import unroll
 from jaxseq.cells import Cell, gru, lstm
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, more, unjudged
-from jaxseq.experiments.training import seeded
+from jaxseq.experiments.training import FIRST_SEED, seeded
 from jaxseq.notation import Array, Key, Params
 from jaxseq.problems import retaining
 
@@ -59,7 +59,8 @@ class Settings(NamedTuple):
     steps: int = 100
     gain: float = 1.5
     biases: tuple[float, ...] = (0.0, 2.0, 4.0)
-    seeds: int = 5
+    seeds: int = 10
+    first: int = FIRST_SEED
 
 
 def drawn(cell: Cell, key: Key, hidden: int, gain: float, bias: float) -> Params:
@@ -158,7 +159,7 @@ def run(settings: Settings) -> Found:
 
             clouds[cell.name, bias] = [
                 cloud(np.asarray(J), np.asarray(weights), np.asarray(centres), settings.gain)
-                for J, weights, centres in map(jax.jit(one), seeded(settings.seeds))
+                for J, weights, centres in map(jax.jit(one), seeded(settings.seeds, settings.first))
             ]
     rows: list[Row] = []
     for cell in (lstm, gru):

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
-from jaxseq.experiments.base import VERDICTS
+from jaxseq.experiments.base import VERDICTS, judge
+from jaxseq.experiments.blocks import BLOCK, stability
 from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
 
@@ -28,15 +29,19 @@ class Result(NamedTuple):
     text: str
 
 
-def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False) -> Result:
+def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False, blocks: int = 1) -> Result:
     """Run one experiment, or all, and write what each found into the folder `out`.
 
-    That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``.
+    That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``. With
+    several `blocks` each experiment is repeated with other seeds, as many again; figure and page are of the first
+    block, the JSON file has all, and a table shows how far the verdicts agree.
 
     Raises:
-      InputError: if there is no such experiment, or the folder cannot be written.
+      InputError: if there is no such experiment, `blocks` is below 1, or the folder cannot be written.
     """
     choose("experiment", name, {**EXPERIMENTS, ALL: None})
+    if blocks < 1:
+        raise InputError(f"experiment: blocks must be at least 1; got {blocks}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # found out now, not after an hour
@@ -45,19 +50,29 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     every = []
     for one in EXPERIMENTS.values() if name == ALL else [EXPERIMENTS[name]]:
         settings = one.quick if quick else one.full
-        print(f"jaxseq: {one.name}: {settings.seeds} seeds ...", file=sys.stderr, flush=True)
-        begun, busy = time.perf_counter(), time.process_time()
-        found = one.run(settings)
-        facts = facts_of(one, found, settings, time.perf_counter() - begun, time.process_time() - busy)
+        facts, *others = (_block(one, settings._replace(first=settings.first + n * BLOCK), out) for n in range(blocks))
+        facts["blocks"] = others
+        write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        every.append(facts)
+    summary = [table(every)] if name == ALL else []
+    pages = "\n\n".join([*map(page, every), *summary, *([stability(every)] if blocks > 1 else [])])
+    tables = "\n\n".join([table(every), *([stability(every)] if blocks > 1 else [])])
+    return Result(every if name == ALL else every[0], tables if markdown else pages)
+
+
+def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
+    """Run one block of seeds and return its facts; that of the experiment's own seeds writes figure and page."""
+    print(f"jaxseq: {one.name}: {settings.seeds} seeds from {settings.first} ...", file=sys.stderr, flush=True)
+    begun, busy = time.perf_counter(), time.process_time()
+    found = one.run(settings)
+    facts = facts_of(one, found, settings, time.perf_counter() - begun, time.process_time() - busy)
+    if settings in (one.quick, one.full):
         figure = out / f"{one.name}.png"
         write_atomic(figure, picture(one, found))
         facts["figure"] = str(figure)
-        facts["page"] = _page(one, found, facts["verdict"], _command(one, quick, out), out)
-        write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-        print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
-        every.append(facts)
-    pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
-    return Result(every if name == ALL else every[0], table(every) if markdown else pages)
+        facts["page"] = _page(one, found, facts["verdict"], _command(one, settings == one.quick, out), out)
+    print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return facts
 
 
 def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) -> str | None:
@@ -84,34 +99,46 @@ def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: 
     def numbers(values: tuple[float, ...]) -> list[float | None]:
         return [v if math.isfinite(v) else None for v in values]
 
-    rows = [
-        {
+    quick = settings._replace(first=one.quick.first) == one.quick
+    rows = []
+    for row, (verdict, p) in zip(found.rows, judge(found.rows), strict=True):
+        tested = row.tested
+        rows.append({
             "what": row.what, "claimed": row.claimed, "measured": row.measured, "values": numbers(row.values),
-            "margins": numbers(row.margins), "verdict": row.verdict,
-        }
-        for row in found.rows
-    ]  # fmt: skip
+            "margins": numbers(row.margins), "kind": row.kind, "evidence": row.evidence,
+            "tested": None if tested is None else dict(zip(tested._fields, numbers(tested), strict=True)),
+            "p": numbers((p,))[0], "verdict": verdict,
+        })  # fmt: skip
     return {
-        "name": one.name, "claim": one.claim, "source": one.source, "verdict": found.verdict, "rows": rows,
-        "seeds": settings.seeds, "quick": settings == one.quick, "settings": settings._asdict(), "seconds": seconds,
-        "cpu": cpu, "look": one.look, "page": None,
+        "name": one.name, "claim": one.claim, "source": one.source, "verdict": one.verdict(found), "rows": rows,
+        "seeds": settings.seeds, "first": settings.first, "quick": quick,
+        "settings": settings._asdict(), "seconds": seconds, "cpu": cpu, "scale": one.scale, "look": one.look,
+        "figure": None, "page": None,
     }  # fmt: skip
 
 
 def page(facts: dict[str, Any]) -> str:
     """Return a run in words: claim, source, table, verdict, and where to look further."""
-    rows = [("quantity", "claimed", "measured", "verdict")]
-    rows += [(row["what"], row["claimed"], row["measured"], row["verdict"]) for row in facts["rows"]]
-    widths = [max(len(row[n]) for row in rows) for n in range(4)]
+    rows = [("quantity", "claimed", "measured", "margin [95% interval], effect", "p (Holm)", "verdict")]
+    rows += [
+        (row["what"], row["claimed"], row["measured"], row["evidence"], _p(row["p"]), row["verdict"])
+        for row in facts["rows"]
+    ]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     size = "quick settings" if facts["quick"] else "full settings"
     return "\n".join([
-        f"{facts['name']}: {facts['verdict']}", f"claim:  {facts['claim']}", f"source: {facts['source']}", "", *lines,
-        "", f"{facts['seeds']} seeds, mean ± standard deviation; {size}, {facts['seconds']:.0f} s "
+        f"{facts['name']}: {facts['verdict']}", f"claim:  {facts['claim']}", f"source: {facts['source']}",
+        *([f"scale:  {facts['scale']}"] if facts["scale"] else []), "", *lines, "",
+        f"{facts['seeds']} seeds from {facts['first']}, mean ± standard deviation; {size}, {facts['seconds']:.0f} s "
         f"({facts['cpu']:.0f} s of a processor)",
         f"figure: {facts['figure']}",
         f"look inside: {facts['page']}" if facts["page"] else f"look inside such a network: {facts['look']}",
     ])  # fmt: skip
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.2g}" if p >= 1e-4 else "<1e-4"
 
 
 def table(every: list[dict[str, Any]]) -> str:
@@ -133,7 +160,7 @@ def picture(one: Experiment, found: Found) -> bytes:
 
     figure = Figure((10, 5), layout="constrained")
     found.draw(figure)
-    figure.suptitle(f"{one.name}: {found.verdict}", fontsize="medium")
+    figure.suptitle(f"{one.name}: {one.verdict(found)}", fontsize="medium")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
     return file.getvalue()

@@ -101,7 +101,9 @@ def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
 """The learning rates that every cell and every variant may choose from."""
 APART = 1000
-"""The seed on which a rate is chosen; no verdict looks at it."""
+"""Added to the first seed it gives the one on which a rate is chosen; no verdict looks at it."""
+FIRST_SEED = 100
+"""Where the seeds of a verdict begin. Those below, and from 5000 on, served to design the experiments."""
 
 
 class Budget(Protocol):
@@ -115,6 +117,8 @@ class Budget(Protocol):
     def batch(self) -> int: ...  # noqa: D102
     @property
     def seeds(self) -> int: ...  # noqa: D102
+    @property
+    def first(self) -> int: ...  # noqa: D102
 
 
 class Learnt(NamedTuple):
@@ -136,18 +140,20 @@ def learn(
 ) -> Learnt:
     """Train a cell on a problem, one network for each seed, at the learning rate that suits it.
 
-    Without `rate`, one network of the seed `APART` is first trained for as long at each of `RATES`, and the rate that
+    Without `rate`, one network of a seed apart is first trained for as long at each of `RATES`, and the rate that
     leaves the lowest loss is taken. Networks with one seed see the same data, whatever the cell.
     """
     run = side_by_side(drawn_loss(cell, problem, budget.batch), steps=budget.steps)
     start = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
     if rate is None:
-        keys = keys_of([APART] * len(RATES))
+        keys = keys_of([APART + budget.first] * len(RATES))
         tried = final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses)
         rate = RATES[int(np.argmin(np.nan_to_num(tried, nan=np.inf)))]
-    keys = seeded(budget.seeds)
-    trained = run(start(keys), keys, jnp.full(budget.seeds, rate, jnp.float32))
-    return Learnt(trained.params, trained.losses, rate)
+    # as many at a time as there are rates: the program is compiled once for both
+    groups = [seeded(min(len(RATES), budget.seeds - n), budget.first + n) for n in range(0, budget.seeds, len(RATES))]
+    trained = [run(start(keys), keys, jnp.full(keys.shape[0], rate, jnp.float32)) for keys in groups]
+    params, losses = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[(t.params, t.losses) for t in trained])
+    return Learnt(params, losses, rate)
 
 
 def network(name: str, cell: Cell, problem: Problem, learnt: Learnt) -> Network:
@@ -169,8 +175,8 @@ def told(baseline: float, *losses: Any) -> np.ndarray:
     )
 
 
-def seeded(seeds: int, first: int = 0) -> Array:
-    """Return a key for each seed, ``[seeds]``."""
+def seeded(seeds: int, first: int = FIRST_SEED) -> Array:
+    """Return a key for each of `seeds` seeds from `first` on, ``[seeds]``."""
     return keys_of(range(first, first + seeds))
 
 

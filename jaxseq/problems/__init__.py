@@ -14,19 +14,22 @@ from jaxseq.problems._compare import Compared, Scores, compare, count_params, ev
 from jaxseq.problems._copy import copy, reverse
 from jaxseq.problems._letters import letters
 from jaxseq.problems._retaining import RETAINING, retaining
-from jaxseq.problems._tomita import TOMITA, tomita
+from jaxseq.problems._tomita import PARITY, TOMITA, parity, tomita
+from jaxseq.problems._valence import VALENCES, balanced, valence
 from jaxseq.problems._warped import warped
 from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_params, loss_of, outputs, train
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     problem.__name__: problem for problem in (copy, reverse, adding, anbn, warped)
 }
-"""The problems that need sizes alone, by name; `letters` needs a text as well, `tomita` a grammar's number."""
+"""The problems that need sizes alone, by name; `letters`, `tomita`, `parity` and `valence` are called as functions."""
 
 __all__ = [
+    "PARITY",
     "PROBLEMS",
     "RETAINING",
     "TOMITA",
+    "VALENCES",
     "Automaton",
     "Batch",
     "Compared",
@@ -37,6 +40,7 @@ __all__ = [
     "adding",
     "anbn",
     "balance",
+    "balanced",
     "compare",
     "copy",
     "count_params",
@@ -48,10 +52,12 @@ __all__ = [
     "loss_of",
     "matched_hidden",
     "outputs",
+    "parity",
     "retaining",
     "reverse",
     "tomita",
     "train",
+    "valence",
     "warped",
     "words",
 ]

@@ -1,4 +1,4 @@
-"""Regular languages: the seven grammars of Tomita over 0 and 1, as automata and as a problem."""
+"""Regular languages over 0 and 1: parity and the seven grammars of Tomita, as automata and as problems."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ zeros in a row. 5: an even number of zeros and an even number of ones. 6: the nu
 multiple of 3. 7: ``0*1*0*1*``.
 """
 
+PARITY = _over01("0", "01", "10")
+"""An even number of ones."""
+
 
 @functools.cache
 def tomita(grammar: int, length: int) -> Problem:
@@ -64,7 +67,33 @@ def tomita(grammar: int, length: int) -> Problem:
     if grammar not in TOMITA:
         raise InputError(f"tomita: the grammars are numbered 1 to 7; got {grammar!r}")
     check_sizes("tomita", length=length)
-    automaton, lively = TOMITA[grammar], _lively(TOMITA[grammar])
+    return _regular(
+        f"tomita(grammar={grammar}, length={length})", TOMITA[grammar], length,
+        'Tomita 1982, "Dynamic construction of finite-state automata from examples using hill-climbing"',
+    )  # fmt: skip
+
+
+@functools.cache
+def parity(length: int) -> Problem:
+    """Return the problem of telling, after each symbol of a uniform word over 0 and 1, whether the ones are even.
+
+    A word begins with ``^``, as in `tomita`.
+
+    Reference: Minsky & Papert 1969, "Perceptrons"; of recurrent networks Grazzi et al. 2024, arXiv:2411.12537.
+
+    Example:
+      >>> batch = parity(4).draw(jax.random.key(0), 3)
+      >>> bool((batch.targets == 1 - batch.xs[..., 1].cumsum(0) % 2).all())
+      True
+    """
+    check_sizes("parity", length=length)
+    source = "Minsky & Papert 1969; Grazzi et al. 2024, arXiv:2411.12537"
+    return _regular(f"parity(length={length})", PARITY, length, source)
+
+
+def _regular(name: str, automaton: Automaton, length: int, reference: str) -> Problem:
+    """Return the problem of telling after each symbol whether an automaton accepts the word so far."""
+    lively = _lively(automaton)
     # the chance of a 1 in each state: for uniform words, and for those that stay alive
     ones = np.stack([np.full(len(lively), 0.5), lively[:, 1] / np.maximum(lively.sum(1), 1)])
     ones[1, lively.sum(1) == 0] = 0.5
@@ -87,10 +116,7 @@ def tomita(grammar: int, length: int) -> Problem:
         targets = jnp.asarray(automaton.accepting)[states].astype(jnp.int32)
         return batch_of_symbols(seen, 3, targets, jnp.ones((length + 1, batch), bool), dtype)
 
-    return of_symbols(
-        f"tomita(grammar={grammar}, length={length})", length + 1, draw, "01^", 2, _guess(automaton, ones, length),
-        'Tomita 1982, "Dynamic construction of finite-state automata from examples using hill-climbing"',
-    )  # fmt: skip
+    return of_symbols(name, length + 1, draw, "01^", 2, _guess(automaton, ones, length), reference)
 
 
 def _lively(automaton: Automaton) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Each problem asks what its docstring says, read off each row in NumPy."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,12 +84,13 @@ def test_warped() -> None:
     assert (still.scored == (np.arange(9)[:, None] >= 3)).all()
 
 
-@pytest.mark.parametrize("name", ["copy", "reverse", "adding", "anbn", "warped", "tomita"])
+@pytest.mark.parametrize("name", ["copy", "reverse", "adding", "anbn", "warped", "tomita", "parity"])
 def test_the_baseline_is_what_no_memory_comes_to(name: str) -> None:
     """The best output for each present input alone, found by counting 4,000 rows."""
     problem = {
         "copy": problems.copy(3, 4, 5), "reverse": problems.reverse(3, 4), "adding": problems.adding(10),
         "anbn": problems.anbn(6, 2), "warped": problems.warped(12, 3, 6), "tomita": problems.tomita(4, 8),
+        "parity": problems.parity(8),
     }[name]  # fmt: skip
     batch = problem.draw(jax.random.key(0), 4000)
     if name == "adding":
@@ -147,6 +150,46 @@ def drawn_of_text(problem, rows):
     batch = jax.tree.map(np.asarray, problem.draw(jax.random.key(0), rows))
     assert batch.xs.shape == (problem.length, rows, 28) and (batch.xs.sum(-1) == 1).all()
     return batch
+
+
+def test_parity() -> None:
+    batch = drawn(problems.parity(7), rows=20)
+    for seen, said in zip(batch.xs.argmax(-1).T, batch.targets.T, strict=True):
+        word = "".join("01^"[k] for k in seen)
+        assert word[0] == "^" and said.tolist() == [word[:t].count("1") % 2 == 0 for t in range(1, 9)]
+    assert problems.PARITY.accepts("0110") and not problems.PARITY.accepts("10")
+
+
+def test_valence_asks_at_the_end_which_side_prevailed() -> None:
+    batch = drawn(problems.valence(9), rows=200)
+    weights, lengths = dict(zip("PpNnabc", (2, 1, -2, -1, 0, 0, 0), strict=True)), set()
+    for b in range(200):
+        real = batch.mask[:, b]
+        text = ["PpNnabc"[k] for k in batch.xs[real, b].argmax(-1)]
+        sums = np.cumsum([weights[word] for word in text])
+        n = len(text)
+        lengths.add(n)
+        assert real[:n].all() and not batch.scored[n:, b].any() and not batch.scored[: n - 1, b].any()
+        assert batch.scored[n - 1, b] == (sums[-1] != 0)
+        assert sums[-1] == 0 or batch.targets[n - 1, b] == (sums[-1] > 0)
+        np.testing.assert_array_equal(problems.balanced(batch)[:n, b], sums)
+    assert lengths == {4, 5, 6, 7, 8, 9}
+    with pytest.raises(InputError, match="length must be at least 2; got 1"):
+        problems.valence(1)
+
+
+def test_the_baseline_of_valence_is_that_of_the_last_word_alone() -> None:
+    """By all texts of 2 to 5 words; one step of a row is scored, so that drawn rows would tell less."""
+    weights, counts = np.array(problems.VALENCES), np.zeros((7, 2))
+    for n in range(2, 6):
+        texts = np.array(list(itertools.product(range(7), repeat=n)))
+        sums = weights[texts].sum(1)
+        for word in range(7):
+            of_word = sums[texts[:, -1] == word]
+            counts[word] += np.array([(of_word < 0).mean(), (of_word > 0).mean()])
+    shares = counts / counts.sum(1, keepdims=True)
+    losses = -(shares * np.log(shares)).sum(1)
+    assert problems.valence(5).baseline == pytest.approx(np.average(losses, weights=counts.sum(1)))
 
 
 def test_a_text_that_is_too_short_is_refused() -> None:

@@ -1,0 +1,37 @@
+"""Whether the verdicts of an experiment are stable: the same experiment with other seeds, block by block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BLOCK = 100
+"""Apart in seeds: a block begins this much after the one before."""
+
+
+def stability(every: list[dict[str, Any]]) -> str:
+    """Return the verdict on each claim and on each of its parts in each block of seeds, as a Markdown table.
+
+    Args:
+      every: the facts of experiments (`report.facts_of`), with those of their other blocks as "blocks".
+    """
+    most = max(1 + len(facts["blocks"]) for facts in every)
+    seeds = {tuple(_seeds(block) for block in [facts, *facts["blocks"]]) for facts in every}
+    heads = [f"seeds {one}" for one in seeds.pop()] if len(seeds) == 1 else [f"block {n + 1}" for n in range(most)]
+    lines = ["| experiment | part | " + " | ".join([*heads, "same"]) + " |", "|---" * (most + 3) + "|"]
+    for facts in every:
+        blocks = [facts, *facts["blocks"]]
+        lines.append(_line(f"**{facts['name']}**", "the claim", [block["verdict"] for block in blocks]))
+        for n, row in enumerate(facts["rows"]):
+            if row["verdict"]:
+                part = f"{row['what']} {row['claimed']}"
+                lines.append(_line(facts["name"], part, [block["rows"][n]["verdict"] for block in blocks]))
+    return "\n".join(lines)
+
+
+def _seeds(facts: dict[str, Any]) -> str:
+    return f"{facts['first']} to {facts['first'] + facts['seeds'] - 1}"
+
+
+def _line(name: str, part: str, verdicts: list[str]) -> str:
+    same = "yes" if len({*verdicts}) == 1 else "no"
+    return "| " + " | ".join([name, part.replace("|", "\\|"), *verdicts, same]) + " |"
