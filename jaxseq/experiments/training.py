@@ -101,7 +101,9 @@ def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
 """The learning rates that every cell and every variant may choose from."""
 APART = 1000
-"""Added to the first seed it gives the one on which a rate is chosen; no verdict looks at it."""
+"""Added to the first seed it gives the first of those on which a rate is chosen; no verdict looks at them."""
+CHOOSING = 3
+"""Seeds on which a rate is chosen. With one, its luck is shared by all networks of a verdict."""
 FIRST_SEED = 100
 """Where the seeds of a verdict begin. Those below, and from 5000 on, served to design the experiments."""
 
@@ -140,15 +142,17 @@ def learn(
 ) -> Learnt:
     """Train a cell on a problem, one network for each seed, at the learning rate that suits it.
 
-    Without `rate`, one network of a seed apart is first trained for as long at each of `RATES`, and the rate that
-    leaves the lowest loss is taken. Networks with one seed see the same data, whatever the cell.
+    Without `rate`, networks of three seeds apart are first trained for as long at each of `RATES`, and the rate with
+    the lowest median loss is taken. Networks with one seed see the same data, whatever the cell.
     """
     run = side_by_side(drawn_loss(cell, problem, budget.batch), steps=budget.steps)
     start = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
     if rate is None:
-        keys = keys_of([APART + budget.first] * len(RATES))
-        tried = final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses)
-        rate = RATES[int(np.argmin(np.nan_to_num(tried, nan=np.inf)))]
+        tried = []
+        for n in range(CHOOSING):
+            keys = keys_of([APART + budget.first + n] * len(RATES))
+            tried.append(final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses))
+        rate = RATES[int(np.argmin(np.median(np.nan_to_num(tried, nan=np.inf), axis=0)))]
     # as many at a time as there are rates: the program is compiled once for both
     groups = [seeded(min(len(RATES), budget.seeds - n), budget.first + n) for n in range(0, budget.seeds, len(RATES))]
     trained = [run(start(keys), keys, jnp.full(keys.shape[0], rate, jnp.float32)) for keys in groups]
