@@ -14,6 +14,7 @@ from jaxseq.study._connectivity import Connectivity, Integrated, connectivity, i
 from jaxseq.study._contextual import Contextual, contextual
 from jaxseq.study._contributions import Contributions, contributions
 from jaxseq.study._fixed_points import KINDS_OF_POINTS, FixedPoints, fixed_points
+from jaxseq.study._lags import Lags, Verdict, lags, verdicts
 from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
@@ -34,7 +35,7 @@ from jaxseq.study.contexts import Contexts, Neighbours, Places, nearest_states, 
 from jaxseq.study.equations import Explanation, explain
 from jaxseq.study.extraction import Extraction, extract_automaton
 from jaxseq.study.gradients import Flow, flow, slope, triangle
-from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
+from jaxseq.study.jacobian import Lyapunov, Spectrum, decimals, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
 from jaxseq.study.part import Part
 from jaxseq.study.patches import Patching, patching
@@ -88,6 +89,7 @@ __all__ = [
     "HalfLife",
     "Integrated",
     "Keep",
+    "Lags",
     "Ledger",
     "Longer",
     "Lyapunov",
@@ -104,6 +106,7 @@ __all__ = [
     "Show",
     "Spectrum",
     "Trajectories",
+    "Verdict",
     "along",
     "atlas",
     "by_half_life",
@@ -113,6 +116,7 @@ __all__ = [
     "contributions",
     "correlation",
     "coverage",
+    "decimals",
     "decompose",
     "diagonal_accuracy",
     "entropy",
@@ -127,6 +131,7 @@ __all__ = [
     "keep_of",
     "keeps_in",
     "keeps_of",
+    "lags",
     "latex",
     "ledger",
     "log_spaced",
@@ -180,5 +185,6 @@ __all__ = [
     "top_contexts",
     "trajectories",
     "triangle",
+    "verdicts",
     "what_if",
 ]

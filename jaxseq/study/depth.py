@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from jaxseq._unroll import trace, unroll
 from jaxseq.notation import Array, Tree
+from jaxseq.study._lags import Lags, lags, verdicts
 from jaxseq.study._replay import along
 from jaxseq.study._saturation import histogram
 from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values
-from jaxseq.study.gradients import Flow, flow, slope, triangle
-from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
+from jaxseq.study.gradients import Flow, flow, triangle
+from jaxseq.study.jacobian import LIMIT, decimals, lyapunov, spectrum, step_jacobians
 from jaxseq.study.part import Part
 from jaxseq.study.whatif import atlas
 from jaxseq.trees import named_leaves
@@ -38,24 +38,24 @@ VALUES = (0.0, 1.0, "mean")
 
 
 def gradients(part: Part, leaf: str) -> tuple[dict[str, Any], list[Check]]:
-    """Return norms of the gradient by each part of the carry, their slopes, and the triangle of one part, `leaf`."""
+    """Return norms of the gradient by each part of the carry, how those of one loss change, and a triangle of `leaf`."""
     counted = np.asarray(part.counted()).any(-1)
     steps = np.flatnonzero(counted)
     most = int(min(len(steps), TRIANGLE, max(2, BACKWARD // (3 * _forward(part)))))
     steps = steps[np.unique(np.linspace(len(steps) - 1, 0, most).round().astype(int))]
 
     @jax.jit
-    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Array], Array]:
+    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Lags], Array]:
         run = part.run._replace(params=params, xs=xs)
         seen = run.through(flow, loss=part.loss)
-        corner = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps.tolist())[leaf]
-        return seen, {name: slope(norms) for name, norms in seen.norms.items()}, corner
+        each = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps.tolist())
+        return seen, {name: lags(norms, part.real(), steps=steps) for name, norms in each.items()}, each[leaf]
 
-    seen, slopes, corner = look(part.params, part.xs)
+    seen, by_lag, corner = look(part.params, part.xs)
     found = {
         "leaf": leaf,
         "norms": {name: np.asarray(a) for name, a in seen.norms.items()},
-        "slopes": {name: np.asarray(a) / math.log(10) for name, a in slopes.items()},
+        "lags": {name: [verdict._asdict() for verdict in verdicts(one)] for name, one in by_lag.items()},
         "triangle": np.moveaxis(np.asarray(corner), 2, 0),  # [B, S, T]
         "steps": steps.tolist(),
     }
@@ -111,6 +111,7 @@ def jacobians(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
     found = {
         "steps": steps.tolist(), "radius": np.asarray(seen.radius), "singular": np.asarray(seen.singular_values[:, 0]),
         "real": values.real, "imag": values.imag, "lyapunov": np.asarray(exponents),
+        "decimals": decimals(real),
     }  # fmt: skip
     x = jax.tree.map(lambda a: a[steps[-1]], xs)
     return found, [jacobian_by_differences(part.cell, part.params, before, x, last)]

@@ -83,6 +83,7 @@ def _facts(part: dict[str, Any]) -> dict[str, Any]:
         "half_life": half and {"steps": half["life"], "longer_than_seen": half["censored"], "mean": half["mean"]},
         "saturation": {g: {side: s[side] for side in ("closed", "open")} for g, s in part["saturation"].items()},
         "gradient_norms": flow and flow["norms"],
+        "gradient_of_one_loss": flow and flow["lags"],
         "jacobian": jacobian and {name: jacobian[name] for name in ("steps", "radius", "singular", "lyapunov")},
     }
     return _listed({**known, **found})
@@ -164,15 +165,33 @@ def _summary(part: dict[str, Any], b: int, width: int) -> list[str]:
     ends = [f"{g} {np.mean(s['closed']):.0%}, {np.mean(s['open']):.0%}" for g, s in part["saturation"].items()]
     if ends:
         found.append(f"saturation, below 0.1 and above 0.9: {'; '.join(ends)}")
+    found += _lags(part, b)
     if part["jacobian"]:
         radius, first = np.asarray(part["jacobian"]["radius"]), float(part["jacobian"]["lyapunov"][0])
         found.append(
-            f"spectral radius of a step {radius.min():.3g} to {radius.max():.3g}, Lyapunov exponent {first:.3g}"
+            f"spectral radius of a step {radius.min():.3g} to {radius.max():.3g}, largest Lyapunov exponent of sequence "
+            f"1 {first:.{part['jacobian']['decimals']}f}: no gradient grows for long by more than {math.exp(first):.3g} "
+            "a step"
         )
     if part["losses"] is not None:
         total = float(np.asarray(part["losses"])[: part["lengths"][b], b].sum())
         found.append(f"loss of this sequence {total:.4g}")
     return [line for one in found for line in _folded(one, width, "  ")]
+
+
+def _lags(part: dict[str, Any], b: int) -> list[str]:
+    """Return how the gradient of one loss changes with the lag, for each part of the carry."""
+    lines = []
+    for leaf, rows in ((part["flow"] or {}).get("lags") or {}).items():
+        one = rows[b]
+        if one["losses"]:
+            word = {"steady": "within a factor of 10"}.get(one["word"], one["word"])
+            lines.append(
+                f"|dL/d{leaf}| of one loss times {math.exp(one['slope']):.3g} for each step further back "
+                f"({math.exp(one['lowest']):.3g} to {math.exp(one['highest']):.3g} over {one['losses']} losses), for up "
+                f"to {one['span']} steps: {word}"
+            )
+    return lines
 
 
 def _side_by_side(data: dict[str, Any]) -> list[str]:

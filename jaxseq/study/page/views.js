@@ -119,16 +119,20 @@ VIEWS.saturation = { has: () => part().saturation && Object.keys(part().saturati
   cloud(b, { points, x: [-.03, 1.03], y: [-.03, 1.03], height: 140, label: T("closed_open"), xName: T("below"), yName: T("above"), hover: (n) => read(`${whose[n][0]}[${whose[n][1]}]   ${T("below")}: ${(100 * points[n][0]).toFixed(0)}%   ${T("above")}: ${(100 * points[n][1]).toFixed(0)}%`), pick: (n) => change({ u: whose[n][1] }) });
 } };
 
+const rounded = (v, digits) => (Number.isFinite(v) ? say(Number(v.toFixed(digits)), 9) : say(v)); // no digit that the steps do not support
+const factor = (v) => (v === null ? "0" : say(Math.exp(v), 3)); // of nats; JSON has no -Infinity
 const flowOf = (p, leaf) => over(p.lengths[state.e], (t) => floats(p.flow.norms[leaf])[t * p.B + state.e]);
 VIEWS.flow = { has: () => part().flow, draw(body) {
   const p = part(), n = steps(), f = p.flow, names = Object.keys(f.norms);
   const series = names.map((leaf) => ({ name: `‖∂L/∂${leaf}‖`, values: flowOf(p, leaf) }));
   body.append(caption(T("norm_of_gradient"), key(series)));
   chart(body, { ...along(), series, log: true, height: 130, label: T("flow"), hover: readAll(series) });
-  for (const [leaf, values] of Object.entries(f.slopes)) {
-    const v = floats(values)[state.e];
-    if (Number.isFinite(v)) note(body, "slope", leaf, say(10 ** v, 3), T(v < -.02 ? "vanishing" : v > .02 ? "exploding" : "steady"));
+  for (const [leaf, rows] of Object.entries(f.lags)) {
+    const v = rows[state.e];
+    if (v.word === "undefined") note(body, "slope.none", leaf);
+    else note(body, "slope", leaf, factor(v.slope), v.losses, v.span, T(v.word), factor(v.lowest), factor(v.highest));
   }
+  if (p.jacobian && state.e === 0) note(body, "slope.most", factor(floats(p.jacobian.lyapunov)[0]));
   if (!f.triangle) return;
   const a = f.triangle, v = floats(a), S = f.steps.length, rows = over(S, (s) => s).filter((s) => f.steps[s] < n);
   const norm = (s, t) => v[(state.e * S + s) * a.shape[2] + t], logs = (r, t) => { const x = norm(rows[r], t); return t <= f.steps[rows[r]] && x > 0 ? Math.log10(x) : NaN; };
@@ -151,7 +155,7 @@ VIEWS.jacobian = { has: () => part().jacobian, draw(body) {
   const series = [{ name: T("radius"), values: Array.from(floats(j.radius)), at: j.steps }, { name: T("largest_singular"), values: Array.from(floats(j.singular)), at: j.steps, dash: true }];
   b.append(key(series));
   chart(b, { floor: 1, low: 0, series, x: [0, j.steps[count - 1]], across: true, mark: t, height: 165, label: T("radius"), pick: pickTime, leave: rest });
-  note(body, "lyapunov", Array.from(floats(j.lyapunov)).map((v) => say3(v)).join(", "));
+  note(body, "lyapunov", Array.from(floats(j.lyapunov)).map((v) => rounded(v, j.decimals)).join(", "));
 } };
 
 VIEWS.half = { has: () => part().half, draw(body) {
@@ -270,7 +274,7 @@ VIEWS.compare = { wide: true, has: () => DATA.compare, draw(body) {
   const across = (name, of) => [name, ...parts.map(of)];
   body.append(table([T("cell"), ...parts.map((p) => p.name)], [
     across(T("accuracy"), (p, n) => (c.accuracy[n] === null ? "—" : `${(100 * c.accuracy[n]).toFixed(1)}%`)), across(T("loss"), (p, n) => say3(c.loss[n])),
-    across(T("left_of_gradient"), (p) => (p.flow ? say(relative(p)[0], 2) : "—")),
+    across(T("left_of_gradient"), (p) => (p.flow && p.flow.triangle ? say(relative(p)[0], 2) : "—")),
     across(T("half_median"), (p) => (p.half ? (p.half.median === null ? `>${Math.max(...p.lengths)}` : say3(p.half.median)) : T("no_keep"))),
     across(T("units_parameters"), (p, n) => `${p.H} / ${c.parameters[n]}`)], parts.map((_, n) => n + 1)));
   const [a, b] = boxes(body, 2);
@@ -278,11 +282,13 @@ VIEWS.compare = { wide: true, has: () => DATA.compare, draw(body) {
   a.append(caption(T("training_loss"), key(curves)));
   chart(a, { series: curves, log: true, x: [0, Math.max(...curves.flatMap((s) => s.at))], height: 150, label: T("training_loss") });
   function relative(p) { // what is left of the gradient of the last loss, at each step before
-    const g = flowOf(p, mainLeaf(p)), last = g.findLast((v) => v > 0) || 1;
-    return g.map((v) => v / last);
+    const f = p.flow, S = f.steps.length, norm = (s, t) => floats(f.triangle)[(e * S + s) * f.triangle.shape[2] + t];
+    const row = (s) => over(p.lengths[e], (t) => norm(s, t)), last = over(S, row).findLast((g) => g.some((v) => v > 0));
+    const g = last || row(S - 1), end = g.findLast((v) => v > 0) || 1;
+    return g.map((v) => v / end);
   }
-  if (parts.every((p) => p.flow)) {
-    const flows = parts.map((p) => ({ name: `${p.name} ∂L/∂${mainLeaf(p)}`, values: relative(p) }));
+  if (parts.every((p) => p.flow && p.flow.triangle)) {
+    const flows = parts.map((p) => ({ name: `${p.name} ∂L/∂${p.flow.leaf}`, values: relative(p) }));
     b.append(caption(T("relative_flow"), key(flows)));
     chart(b, { ...along(), series: flows, log: true, height: 150, floor: 1, label: T("relative_flow"), hover: readAll(flows) });
   }
