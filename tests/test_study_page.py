@@ -19,13 +19,13 @@ import jaxseq.study
 from jaxseq import study, trace
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, stack
+from jaxseq.colours import colour_maps
 from jaxseq.errors import InputError
 from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.program import program
 from jaxseq.seq2seq import Affine
 from jaxseq.study import report, thin
 from jaxseq.study.collect import collect
-from jaxseq.study.colours import colour_maps
 from jaxseq.study.live import live
 from jaxseq.study.part import Part
 from jaxseq.trees import at, named_leaves

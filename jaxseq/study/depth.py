@@ -14,11 +14,11 @@ from jaxseq.notation import Array, Tree
 from jaxseq.study._lags import Lags, lags, verdicts
 from jaxseq.study._replay import along
 from jaxseq.study._saturation import histogram
-from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values
+from jaxseq.study.checks import Check, gradient_by_differences, jacobian_by_differences, own_values, undefined
 from jaxseq.study.gradients import Flow, flow, triangle
 from jaxseq.study.jacobian import LIMIT, decimals, lyapunov, spectrum, step_jacobians
-from jaxseq.study.part import Part
-from jaxseq.study.whatif import atlas
+from jaxseq.study.part import Part, layer_of
+from jaxseq.study.whatif import atlas, held_gates
 from jaxseq.trees import named_leaves
 
 TRIANGLE = 120
@@ -37,29 +37,43 @@ VALUES = (0.0, 1.0, "mean")
 """What the units of an atlas are held at."""
 
 
-def gradients(part: Part, leaf: str) -> tuple[dict[str, Any], list[Check]]:
-    """Return norms of the gradient by each part of the carry, how those of one loss change, and a triangle of `leaf`."""
+ENDS = (0.0, 1.0)
+"""What whole gates are held at."""
+
+
+def gradients(part: Part, leaves: Sequence[str]) -> tuple[list[dict[str, Any]], list[Check]]:
+    """Return for each layer, whose main part of the carry is one of `leaves`, norms, lags and a triangle of that part.
+
+    The norms are of the gradient of all losses together, the lags of one loss at a time.
+    """
     counted = np.asarray(part.counted()).any(-1)
     steps = np.flatnonzero(counted)
     most = int(min(len(steps), TRIANGLE, max(2, BACKWARD // (3 * _forward(part)))))
     steps = steps[np.unique(np.linspace(len(steps) - 1, 0, most).round().astype(int))]
 
     @jax.jit
-    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Lags], Array]:
+    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Lags], dict[str, Array]]:
         run = part.run._replace(params=params, xs=xs)
         seen = run.through(flow, loss=part.loss)
         each = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps.tolist())
-        return seen, {name: lags(norms, part.real(), steps=steps) for name, norms in each.items()}, each[leaf]
+        by_lag = {name: lags(norms, part.real(), steps=steps) for name, norms in each.items()}
+        return seen, by_lag, {leaf: each[leaf] for leaf in leaves}
 
-    seen, by_lag, corner = look(part.params, part.xs)
-    found = {
-        "leaf": leaf,
-        "norms": {name: np.asarray(a) for name, a in seen.norms.items()},
-        "lags": {name: [verdict._asdict() for verdict in verdicts(one)] for name, one in by_lag.items()},
-        "triangle": np.moveaxis(np.asarray(corner), 2, 0),  # [B, S, T]
-        "steps": steps.tolist(),
-    }
-    return found, [gradient_by_differences(part.loss, part.run, seen, leaf)]
+    seen, by_lag, corners = look(part.params, part.xs)
+    found = []
+    for leaf in leaves:
+        layer = layer_of(leaf)
+        found.append({
+            "leaf": leaf,
+            "norms": {name: np.asarray(a) for name, a in seen.norms.items() if layer_of(name) == layer},
+            "lags": {
+                name: [verdict._asdict() for verdict in verdicts(one)]
+                for name, one in by_lag.items() if layer_of(name) == layer
+            },
+            "triangle": np.moveaxis(np.asarray(corners[leaf]), 2, 0),  # [B, S, T]
+            "steps": steps.tolist(),
+        })  # fmt: skip
+    return found, [gradient_by_differences(part.loss, part.run, seen, leaf) for leaf in leaves]
 
 
 def _forward(part: Part) -> int:
@@ -68,22 +82,30 @@ def _forward(part: Part) -> int:
     return 2 * T * B * sum(a.size for a in jax.tree.leaves(part.params) if a.ndim == 2)
 
 
-def held(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:
-    """Return the change of the loss with each unit of each gate held; None where that would take long."""
+def held(part: Part, layer: str = "") -> tuple[dict[str, Any] | None, list[Check]]:
+    """Return the change of the loss with each unit of each gate of a layer held; None where that would take long."""
     named = named_leaves(jax.eval_shape(lambda: part.run.through(trace)[1].gates))
+    named = {name: a for name, a in named.items() if layer_of(name) == layer}
     widths = {a.shape[-1] for a in named.values()}
     runs = sum(a.shape[-1] for a in named.values()) * len(VALUES)
     if runs * _forward(part) > HELD or len(widths) != 1:
         return None, []
-    seen = jax.jit(lambda params: part.run._replace(params=params).through(atlas, loss=part.loss, values=VALUES))(
-        part.params
-    )
+    options: dict[str, Any] = {"loss": part.loss, "values": VALUES, "gates": list(named)}
+    seen = jax.jit(lambda params: part.run._replace(params=params).through(atlas, **options))(part.params)
     if not seen.loss:
         return None, []
     gates = [name for name in named if name in seen.loss]
     change = np.stack([np.asarray(seen.loss[name]) for name in gates])  # [gates, values, units]
     found = {"gates": gates, "values": list(VALUES), "change": change}
-    return found, [own_values(part.loss, part.run, gates)]
+    return found, [own_values(part.loss, part.run, gates), undefined(change)]
+
+
+def whole_gates(part: Part, gates: Sequence[str]) -> dict[str, Any]:
+    """Return the change of the loss with all units of a gate held at 0 and at 1, for each of these gates."""
+    options: dict[str, Any] = {"loss": part.loss, "values": ENDS, "gates": gates}
+    look = jax.jit(lambda params: part.run._replace(params=params).through(held_gates, **options))
+    found = look(part.params)
+    return {"values": list(ENDS), "change": {name: np.asarray(found[name]) for name in gates if name in found}}
 
 
 def jacobians(part: Part) -> tuple[dict[str, Any] | None, list[Check]]:

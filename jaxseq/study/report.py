@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.colours import colour_maps, png
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.study.checks import check_all
-from jaxseq.study.colours import colour_maps, png
 from jaxseq.study.thin import THINNINGS
 
 LIMIT = 2_000_000
@@ -168,10 +168,8 @@ def static(data: dict[str, Any]) -> str:
         )
         y += tall + 28
     if part["half"]:
-        longest = max(part["lengths"])
-        life = [
-            longest if part["half"]["censored"][u] else min(part["half"]["life"][u], longest) for u in part["order"]
-        ]
+        longest, steps = part["half"]["longest"], np.nan_to_num(part["half"]["life"])  # an undefined one has no bar
+        life = [longest if part["half"]["censored"][u] else min(steps[u], longest) for u in part["order"]]
         bars = "".join(
             f'<rect x="{n * wide / len(life):.1f}" y="{y + 18 + 60 * (1 - one / longest):.1f}" '
             f'width="{max(0.5, wide / len(life) - 1):.1f}" height="{60 * one / longest:.1f}" fill="#0072b2"/>'

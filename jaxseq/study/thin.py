@@ -21,7 +21,14 @@ def _without_weights(part: dict[str, Any]) -> dict[str, Any]:
 def _one_with_weights(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return parts of which only the first that has them has its weights."""
     first = next((n for n, part in enumerate(parts) if part.get("live")), None)
-    return [part if n == first else _without_weights(part) for n, part in enumerate(parts)]
+    kept = lambda n, part: n == first or _same_as(part) == first  # noqa: E731  (layers of one stack)
+    return [part if kept(n, part) else _without_weights(part) for n, part in enumerate(parts)]
+
+
+def _same_as(part: dict[str, Any]) -> int | None:
+    """Return the number of the part whose weights are this part's as well, for a layer of a stack."""
+    live = part.get("live")
+    return live.get("same") if isinstance(live, dict) else None
 
 
 def _without_extra(part: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def _first_example(part: dict[str, Any]) -> dict[str, Any]:
     if part["flow"]:
         cut["flow"] = {**part["flow"], "norms": _cut(part["flow"]["norms"], 1, [0])}
         cut["flow"]["triangle"] = _cut(part["flow"]["triangle"], 0, [0])
-    if part["live"]:
+    if part["live"] and _same_as(part) is None:
         first = {name: [_cut(a, 0, [0]) for a in part["live"][name]] for name in ("data", "start")}
         cut["live"] = {**part["live"], **first, "x": [_cut(a, 1, [0]) for a in part["live"]["x"]]}
     if part["attention"]:

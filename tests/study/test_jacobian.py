@@ -112,8 +112,10 @@ def test_exponents_are_the_singular_values_of_the_whole_product(name: str) -> No
     @jax.jit
     def look():
         given = CELLS[name], params, xs, carry
-        return lyapunov(*given, mask=mask, count=2, sweeps=40), lyapunov(*given, mask=mask, count=2), step_jacobians(
-            *given, mask=mask
+        return (
+            lyapunov(*given, mask=mask, count=2, sweeps=40),
+            lyapunov(*given, mask=mask, count=2),
+            step_jacobians(*given, mask=mask),
         )
 
     exact, usual, J = look()

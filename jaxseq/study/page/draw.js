@@ -68,7 +68,7 @@ function colourOf(map, share) {
 
 const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
 
-// A heat map: value(row, column) between low and high; a NaN is left empty.
+// A heat map: value(row, column) between low and high; what is not a number is left empty.
 // {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height}
 function heat(into, o) {
   const canvas = el("canvas", { role: "img", "aria-label": o.label });
@@ -87,7 +87,7 @@ function heat(into, o) {
   for (let r = 0; r < o.rows; r++) {
     for (let c = 0; c < o.columns; c++) {
       const v = o.value(r, c), at = (r * o.columns + c) * 4;
-      if (v === null || Number.isNaN(v)) continue;
+      if (v === null || !Number.isFinite(v)) continue;
       image.data.set(colourOf(colours, (v - o.low) / (o.high - o.low || 1)), at);
       image.data[at + 3] = 255;
     }
@@ -174,7 +174,9 @@ function chart(into, o) {
   const all = o.series.flatMap((s) => Array.from(s.values)).filter((v) => Number.isFinite(v) && (!o.log || v > 0));
   let low = o.low ?? Math.min(...all), high = o.high ?? Math.max(...all);
   if (!all.length) [low, high] = [o.low ?? (o.log ? .1 : 0), o.high ?? 1];
+  let cut = false; // what is smaller is drawn at the lowest line, and its label says so
   if (o.log) {
+    cut = low < high * 1e-12;
     low = Math.max(low, high * 1e-12);
     if (high / low < 10) [low, high] = [low / 3, high * 3];
   } else if (high - low < 1e-9) [low, high] = [low - .5, high + .5];
@@ -188,6 +190,9 @@ function chart(into, o) {
     if (free - y(v) < 11) continue;
     free = y(v);
     root.append(svg("text", { x: LEFT - 5, y: Math.max(9, Math.min(y(v) + 4, tall - bottom)), "text-anchor": "end" }, o.log ? powerOf(v) : say(v, 3)));
+  }
+  if (cut) {
+    root.append(svg("text", { x: LEFT + 3, y: tall - bottom - 3, "text-anchor": "start" }, `≤ ${powerOf(low)}`));
   }
   const xs = o.xTicks || ticksOf(o.x[0], o.x[1], false, Math.max(3, Math.round((wide - LEFT - RIGHT) / 90))).filter((v) => v === Math.round(v));
   for (const v of xs) {
@@ -266,7 +271,7 @@ function table(head, rows, numeric = []) { // the first cell of a row names it
 // Rows of a name, a bar from a middle line and a number: {name, value, ink?, text?}; bars share one scale.
 function bars(rows, label, most = Math.max(1e-12, ...rows.map((r) => Math.abs(r.value)).filter(Number.isFinite))) {
   return el("div", { class: "bars", role: "img", "aria-label": `${label}: ${rows.map((r) => `${r.name} ${say(r.value, 3)}`).join(", ")}` }, rows.map((r) => {
-    const share = Math.min(1, Math.abs(r.value) / most) * 50;
-    return [el("span", { class: "num" }, r.name), el("span", { class: "bar-of" }, el("i", { style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%` })), el("span", { class: "num n" }, r.text || say(r.value, 3))];
+    const share = Number.isFinite(r.value) ? Math.min(1, Math.abs(r.value) / most) * 50 : 0;
+    return [el("span", { class: "num" }, r.name), el("span", { class: "bar-of" }, el("i", { style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%` })), el("span", { class: "num n" }, r.text || (Number.isFinite(r.value) ? say(r.value, 3) : T("undefined")))];
   }));
 }

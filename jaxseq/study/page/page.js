@@ -38,7 +38,10 @@ function footer() {
 }
 
 // ---- the page ----
-const partName = (name) => (TEXTS.en[`part.${name}`] ? T(`part.${name}`) : name);
+function partName(name) { // "encoder, layer 2" in the page's language
+  const [, whole, layer] = /^(.*?)(?:, layer (\d+))?$/.exec(name), said = TEXTS.en[`part.${whole}`] ? T(`part.${whole}`) : whole;
+  return layer ? T("layer_of", said, layer) : said;
+}
 const ORDER = ["strip", "compare", "timelines", "ledger", "half", "flow", "jacobian", "saturation", "attention", "whatif", "equation", "replay"];
 const ALWAYS = ["timelines", "ledger", "half"]; // where a cell has none of it, this is said in its place
 const absent = () => ORDER.filter((id) => !VIEWS[id].has() && !ALWAYS.includes(id));
@@ -81,8 +84,14 @@ function drawView(id) {
   section.querySelector(".how").textContent = T(`${id}.how`);
   body.replaceChildren();
   if (VIEWS[id].has()) VIEWS[id].draw(body);
-  else if (!section.hidden) note(body, id === "ledger" && part().keep ? "ledger.many" : `${id}.none`, partName(part().name));
+  else if (!section.hidden) note(body, ...missing(id, part()));
   section.querySelectorAll("details").forEach((d, n) => { d.dataset.key = n; d.open = open.has(String(n)); });
+}
+function missing(id, p) { // why a view has nothing to show, and what there is in its place
+  if (id === "ledger" && p.keep) return ["ledger.many", partName(p.name)];
+  const c = p.constant, most = (v) => (v === null ? "∞" : say3(v));
+  if ((id === "ledger" || id === "half") && c) return [`${id}.constant`, partName(p.name), c.leaves.join(", "), ...c.moduli.map(say3), ...c.half_lives.map(most)];
+  return [`${id}.none`, partName(p.name)];
 }
 function group(name, options, chosen, pick) {
   return el("fieldset", {}, el("legend", {}, name), options.map(([value, text]) => el("button", { type: "button", id: `pick-${value}`, "aria-pressed": value === chosen ? "true" : "false", onclick: () => pick(value) }, text)));

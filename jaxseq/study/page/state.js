@@ -2,6 +2,8 @@
 // What is chosen, kept in the address; what the data hold; the cell run here.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
+// The layers of a stack run the same program: the first of them holds it.
+for (const p of DATA.parts) if (p.live && p.live.same !== undefined) p.live = DATA.parts[p.live.same].live;
 const MAPS = DATA.maps, TOLERANCE = 1e-5;
 const byId = (id) => document.getElementById(id);
 

@@ -139,7 +139,7 @@ VIEWS.flow = { has: () => part().flow, draw(body) {
   const all = over(rows.length, (r) => over(n, (t) => logs(r, t))).flat().filter(Number.isFinite);
   if (!all.length) return;
   const high = Math.max(...all), low = Math.max(Math.min(...all), high - 8);
-  body.append(caption(T("triangle", f.leaf), scaleBar(MAPS.size, say(10 ** low, 2), say(10 ** high, 2))));
+  body.append(caption(T("triangle", f.leaf), scaleBar(MAPS.size, `${Math.min(...all) < low ? "≤ " : ""}${say(10 ** low, 2)}`, say(10 ** high, 2))));
   heat(body, { rows: rows.length, columns: n, map: MAPS.size, low, high, label: T("triangle", f.leaf), row: rows.findIndex((s) => f.steps[s] === state.t), rowNames: rows.map((s) => `L ${f.steps[s]}`), column: state.t, height: Math.max(14 * Math.min(rows.length, 3), 160), value: logs, pick: (r, t) => change({ t }), leave: rest,
     hover: (r, t) => read(`‖∂L[${f.steps[rows[r]]}] / ∂${f.leaf}[${t}]‖   ${t > f.steps[rows[r]] ? T("later") : say(norm(rows[r], t))}`) });
 } };
@@ -159,16 +159,17 @@ VIEWS.jacobian = { has: () => part().jacobian, draw(body) {
 } };
 
 VIEWS.half = { has: () => part().half, draw(body) {
-  const p = part(), h = p.half, life = floats(h.life), order = units(), longest = Math.max(...p.lengths), cap = longest * 1.3, n = steps();
+  const p = part(), h = p.half, life = floats(h.life), order = units(), longest = h.longest, cap = longest * 1.3, n = steps();
   const high = (u) => Math.log10(Math.max(.1, h.censored[u] ? cap : life[u])), name = (u) => (h.censored[u] ? `>${longest}` : say3(life[u]));
   const points = order.map((u, k) => [k, high(u), h.censored[u] ? INKS[1] : INKS[0], u === state.u ? 5 : 2.6]);
   const [a, b] = boxes(body, 2, "stack");
   a.append(caption(T("half_axis"), key([{ name: T("seen"), ink: INKS[0] }, { name: `>${longest}`, ink: INKS[1] }])));
-  cloud(a, { points, x: [-.5, p.H - .5], y: [-1.05, Math.log10(cap) + .06], height: 150, label: T("half"), xName: T("units_sorted"), yName: T("steps"), yTicks: [-1, 0, 1, 2, 3, 4].filter((v) => v <= Math.log10(cap)), yTick: (v) => String(Number((10 ** v).toPrecision(2))), leave: rest,
+  cloud(a, { points, x: [-.5, p.H - .5], y: [-1.05, Math.log10(cap) + .06], height: 150, label: T("half"), xName: T("units_sorted"), yName: T("steps"), yTicks: [-1, 0, 1, 2, 3, 4].filter((v) => v <= Math.log10(cap)), yTick: (v) => `${v === -1 && life.some((x, u) => !h.censored[u] && x < .1) ? "≤ " : ""}${powerOf(10 ** v)}`, leave: rest,
     hover: (k) => read(`${T("unit")} ${unitNo(order[k])}   ${T("half_short")} ${name(order[k])}   ${T("mean_keep")} ${say(floats(h.mean)[order[k]])}   = ln ½ / ln ${say(floats(h.mean)[order[k]])}`), pick: (k) => change({ u: order[k] }) });
   const left = survivalOf();
   b.append(caption(T("survival"), scaleBar(MAPS.gate, 0, 1)));
   heat(b, { rows: p.H, columns: n, map: MAPS.gate, low: 0, high: 1, label: T("survival"), row: order.indexOf(state.u), column: state.t, height: 150,  value: (r, t) => left[t][order[r]], pick: (r, t) => change({ t, u: order[r] }), leave: rest, hover: (r, t) => read(`${T("unit")} ${unitNo(order[r])}   ∏ ${p.keep.inverted ? `(1−${p.keep.gate})` : p.keep.gate}[${t + 1} … ${n - 1}] = ${say(left[t][order[r]])}`) });
+  note(body, "half_pooled", h.sequences, h.steps, h.longest, h.outlast, h.of, h.lag);
   note(body, "half_of", unitNo(state.u), name(state.u), say(floats(h.mean)[state.u]));
 } };
 
@@ -217,7 +218,7 @@ VIEWS.whatif = { wide: true, has: () => true, draw(body) {
   if (state.swap) active.push([`“${label(state.swap[0])}” → “${p.live.swaps.labels[state.swap[1]]}” (t ${state.swap[0]})`, () => change({ swap: null })]);
   body.append(el("div", { class: "row", id: "whatif-active" }, active.map(([text, off]) => el("button", { type: "button", "aria-label": `${T("take_back")}: ${text}`, onclick: off }, `${text} ×`))));
   const e = state.e, base = plainRun(), changed = active.length ? rerun(p, e, state.clamps, state.swap) : base, n = steps();
-  if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, active.length ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("nothing_held", say(total(base)))));
+  if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, active.length ? Number.isFinite(total(changed)) ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("loss_undefined", say(total(base))) : T("nothing_held", say(total(base)))));
   if (base.losses && presets.length && n * weighs(p) < QUICK) body.append(caption(T("preset_effects")), bars(presetRuns(), T("preset_effects")));
   if (base.said && p.kind === "class") {
     const best = (run, t) => run.said[t].indexOf(Math.max(...run.said[t]));
@@ -240,10 +241,12 @@ VIEWS.whatif = { wide: true, has: () => true, draw(body) {
   note(body, "not_retrained");
 } };
 function atlas(body, p) {
-  const a = p.atlas, v = floats(a.change), order = units(), most = Math.max(1e-9, ...Array.from(v).map(Math.abs));
+  const a = p.atlas, v = floats(a.change), order = units(), defined = Array.from(v).filter(Number.isFinite);
+  const most = Math.max(1e-9, ...defined.map(Math.abs)), lost = v.length - defined.length;
   const names = a.gates.flatMap((g) => a.values.map((x) => `${g} := ${x === "mean" ? T("its_mean") : x}`)), of = (r, c) => v[r * p.H + order[c]];
   body.append(caption(T("atlas"), scaleBar(MAPS.signed, say3(-most), say3(most))));
-  heat(body, { rows: names.length, columns: p.H, left: 92, map: MAPS.signed, low: -most, high: most, label: T("atlas"), rowNames: names, column: order.indexOf(state.u), height: 14 * names.length, value: of, pick: (r, c) => change({ u: order[c] }), leave: rest, hover: (r, c) => read(`${names[r]}   ${T("unit")} ${unitNo(order[c])}   Δ ${T("loss")} ${say(of(r, c))}`) });
+  heat(body, { rows: names.length, columns: p.H, left: 92, map: MAPS.signed, low: -most, high: most, label: T("atlas"), rowNames: names, column: order.indexOf(state.u), height: 14 * names.length, value: of, pick: (r, c) => change({ u: order[c] }), leave: rest, hover: (r, c) => read(`${names[r]}   ${T("unit")} ${unitNo(order[c])}   Δ ${T("loss")} ${Number.isFinite(of(r, c)) ? say(of(r, c)) : T("undefined")}`) });
+  if (lost) note(body, "undefined_of", lost, v.length);
 }
 
 VIEWS.equation = { wide: true, has: () => true, draw(body) {
@@ -275,7 +278,7 @@ VIEWS.compare = { wide: true, has: () => DATA.compare, draw(body) {
   body.append(table([T("cell"), ...parts.map((p) => p.name)], [
     across(T("accuracy"), (p, n) => (c.accuracy[n] === null ? "—" : `${(100 * c.accuracy[n]).toFixed(1)}%`)), across(T("loss"), (p, n) => say3(c.loss[n])),
     across(T("left_of_gradient"), (p) => (p.flow && p.flow.triangle ? say(relative(p)[0], 2) : "—")),
-    across(T("half_median"), (p) => (p.half ? (p.half.median === null ? `>${Math.max(...p.lengths)}` : say3(p.half.median)) : T("no_keep"))),
+    across(T("half_outlast"), (p) => (p.half ? T("half_outlast_of", p.half.outlast, p.half.of, p.half.lag) : T("no_keep"))),
     across(T("units_parameters"), (p, n) => `${p.H} / ${c.parameters[n]}`)], parts.map((_, n) => n + 1)));
   const [a, b] = boxes(body, 2);
   const curves = parts.map((p) => ({ name: p.name, values: Array.from(floats(p.history.losses)), at: Array.from(floats(p.history.steps)) }));
