@@ -27,8 +27,8 @@ def part_of(cell, H=5, **options):
 
 @pytest.fixture(scope="module")
 def found():
-    one = part_of(stack(gru, lstm))
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        one = part_of(stack(gru, lstm))
         return one, collect([part_of(lstm), one], title="layers"), collect([one], title="layers", briefly=True)
 
 

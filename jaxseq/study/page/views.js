@@ -130,7 +130,7 @@ VIEWS.flow = { has: () => part().flow, draw(body) {
   for (const [leaf, rows] of Object.entries(f.lags)) {
     const v = rows[state.e];
     if (v.word === "undefined") note(body, "slope.none", leaf);
-    else note(body, "slope", leaf, factor(v.slope), v.losses, v.span, T(v.word), factor(v.lowest), factor(v.highest));
+    else note(body, "slope", leaf, factor(v.slope), factor(v.lowest), factor(v.highest), v.losses, v.span, T(v.word));
   }
   if (p.jacobian && state.e === 0) note(body, "slope.most", factor(floats(p.jacobian.lyapunov)[0]));
   if (!f.triangle) return;
