@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells import Cell
@@ -103,12 +104,13 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
     total = share.sum()
 
     def mean(parts: list[Array]) -> Array:
-        return sum(float(n / total) * part for n, part in zip(share, parts, strict=True))
+        weighed = [float(n / total) * part for n, part in zip(share, parts, strict=True)]
+        return sum(weighed[1:], weighed[0])
 
     return Pooled(
         {keep.gate: pooled_half_life([lives[keep.gate] for lives, *_ in seen]) for keep in keeps},
         {name: Saturation(*map(mean, zip(*(ends[name] for _, ends, *_ in seen), strict=True))) for name in between},
-        {name: sum(counts[name] for *_, counts, _ in seen) for name in between},
+        {name: jnp.stack([counts[name] for *_, counts, _ in seen]).sum(0) for name in between},
         int(sum((row > 0).sum() for row in rows)),
         int(total),
     )

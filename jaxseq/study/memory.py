@@ -145,11 +145,11 @@ def pooled_half_life(lives: Sequence[HalfLife]) -> HalfLife:
     """
     if not lives:
         raise InputError("pooled_half_life: there are no half-lives to pool")
-    steps = sum(life.steps for life in lives)
+    steps, sequences = (jnp.stack(counts).sum(0) for counts in zip(*(life[4:] for life in lives), strict=True))
     parts = [jnp.log(life.geometric_mean) * life.steps.astype(life.geometric_mean.dtype) for life in lives]
     mean = sum(parts[1:], parts[0]) / steps.astype(parts[0].dtype)
     longest = jnp.max(jnp.stack([life.longest for life in lives]))
-    return _of_mean(mean, longest, steps, sum(life.sequences for life in lives))
+    return _of_mean(mean, longest, steps, sequences)
 
 
 def _of_mean(mean: Array, longest: Array, steps: Array, sequences: Array) -> HalfLife:
