@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
@@ -247,7 +247,7 @@ def log_axis(axis: Axis) -> None:
 
     Ticks are at 1, 2 and 5 of each decade or at powers of ten, written out from 0.01 to 1000.
     """
-    (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
+    (axis.axes.set_yscale if isinstance(axis, YAxis) else axis.axes.set_xscale)("log")
     low, high = axis.get_view_interval()
     few = high <= low * 10.0**FEW
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if few else LogLocator(numticks=7))

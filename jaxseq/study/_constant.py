@@ -78,7 +78,7 @@ def constant_map(
     return _of_blocks(first, second, sizes)
 
 
-def _blocks(cell: Cell, params: Params, carry: Carry, x: Tree, sizes: dict[str, int]) -> dict[str, dict[str, Array]]:
+def _blocks(cell: Cell, params: Params, carry: Carry, x: Tree, sizes: dict[str, int]) -> dict[str, dict]:
     """Return the derivatives of each new part of the carry by each old one, gates held, as matrices."""
     wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
     leaves, structure = jax.tree.flatten(carry)

@@ -87,7 +87,7 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
         return lives, ends, {name: histogram(named[name], real) for name in between}, real.sum(0)
 
     shared = jax.jit(functools.partial(seen_by, cell))
-    seen = []
+    seen: list[tuple[dict, dict, dict, Array]] = []
     for batch in batches:
         if not seen:
             reader = batch.cell or cell
@@ -103,7 +103,7 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
     share = np.array([row.sum() for row in rows], float)
     total = share.sum()
 
-    def mean(parts: list[Array]) -> Array:
+    def mean(parts: tuple[Array, ...]) -> Array:
         weighed = [float(n / total) * part for n, part in zip(share, parts, strict=True)]
         return sum(weighed[1:], weighed[0])
 

@@ -129,10 +129,11 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
         if not widths:
             continue
         H = max(set(widths), key=widths.count)
-        one_a_unit = lambda tree, H=H: {n: np.asarray(a) for n, a in tree.items() if a.shape == (T, B, H)}  # noqa: E731
-        gates, states = one_a_unit(mine(named)), one_a_unit(mine(carries))
-        of_units = sorted((k for k in keeps if k.gate in gates), key=lambda k, states=states: k.leaf not in states)
-        keep = next(iter(of_units), None)  # the sort is stable: the first one
+        gates, states = (
+            {n: np.asarray(a) for n, a in mine(tree).items() if a.shape == (T, B, H)} for tree in (named, carries)
+        )
+        first = [k for k in keeps if k.gate in gates and k.leaf in states]
+        keep = next(iter(first or [k for k in keeps if k.gate in gates]), None)
         leaf = keep.leaf if keep else next(iter(mine(carries) or carries))
         found.append(Layer(layer, H, gates, states, keep, leaf))
     if not found:

@@ -140,9 +140,9 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
     subject.check(run)
     if run is None:
         name, problem = subject.cell or "lstm", small.problem_of(subject.problem or "copy")
-        sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed, "examples": subject.examples}
+        sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
         say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
-        found = small.of_problem(name, problem, **sizes)
+        found = small.of_problem(name, problem, **sizes, examples=subject.examples)
         title = f"{name} on {subject.problem or 'copy'}"
     else:
         kind, title = parts.application_of(run), str(run)

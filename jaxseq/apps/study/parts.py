@@ -91,7 +91,7 @@ def of_translator(
     done = model.translate(list(lines) or _sentences(run, model))
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
     read = [[*model.source.vocabulary.encode(d.source_tokens[:-1]), EOS] for d in done]
-    source = jnp.asarray(text.pad(read, max(map(len, read))))
+    source = _padded(read)
     mask = source != PAD
     labels = [d.source_tokens for d in done]
     pairs = "  ".join(f"{d.source} → {d.text}" for d in done)
@@ -101,8 +101,8 @@ def of_translator(
     decoder = _decoder(model, done, source, mask, labels)
     corpus = [] if examples is None else _corpus(run, model, examples)
     encoder = _encoder(model, source, mask, labels, _history(run), [(one, one != PAD) for one, _ in corpus])
-    read = [_teacher_forced(model, *pair) for pair in corpus]
-    return Studied([decoder._replace(corpus=read), *encoder], subtitle, notes)
+    batches = [_teacher_forced(model, *pair) for pair in corpus]
+    return Studied([decoder._replace(corpus=batches), *encoder], subtitle, notes)
 
 
 Sources = Sequence[tuple[Array, Array]]
@@ -163,12 +163,14 @@ def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tupl
     chosen.sort(key=lambda pair: len(pair[0].tokens))  # rows of one batch are then about as long
     batches = []
     for n in range(0, len(chosen), TOGETHER):
-        sides = zip(*chosen[n : n + TOGETHER], strict=True)
-        rows = [
-            [side.numbers(one) for one in each] for side, each in zip((model.source, model.target), sides, strict=True)
-        ]
-        batches.append(tuple(jnp.asarray(text.pad(side, max(map(len, side)))) for side in rows))
+        some = chosen[n : n + TOGETHER]
+        source, target = [model.source.numbers(s) for s, _ in some], [model.target.numbers(t) for _, t in some]
+        batches.append((_padded(source), _padded(target)))
     return batches
+
+
+def _padded(rows: list[list[int]]) -> Array:
+    return jnp.asarray(text.pad(rows, max(map(len, rows))))
 
 
 def _teacher_forced(model: translator.Translator, source: Array, targets: Array) -> Batch:
@@ -188,7 +190,7 @@ def _decoder(
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
     rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
-    targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
+    targets = _padded(rows)
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     ys = seq.embed(params, inputs)
