@@ -11,12 +11,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from jaxseq.colours import colour_map
 from jaxseq.errors import InputError, choose
 from jaxseq.files import write_atomic
 from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
@@ -65,10 +66,7 @@ def loss_curve(
     drawn = np.array([*losses, *measured], float)
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) and 0 < 4 * drawn.min() < drawn.max():
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        log_axis(ax.yaxis)
     ax.grid(alpha=0.3, which="both")
     return ax
 
@@ -136,7 +134,7 @@ def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[s
     column, turned = _column([text for text, _ in on_top])
     side = 0.09 * max(_width(text) for text, _ in at_side)
     ax = axes_of(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
-    image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap=colour_map("size"), aspect="auto")
     ax.xaxis.tick_top()  # before the words: each side of an axis has labels of its own
     _name_cells(ax.xaxis, on_top, turned)
     _name_cells(ax.yaxis, at_side)
@@ -240,6 +238,41 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
+FEW = 3
+"""Decades of a logarithmic axis up to which 1, 2 and 5 of each have a tick; of more decades, only powers of ten."""
+
+
+def log_axis(axis: Axis) -> None:
+    """Make an axis logarithmic once its data are drawn; all logarithmic axes look like this one, on the page as well.
+
+    Ticks are at 1, 2 and 5 of each decade or at powers of ten, written out from 0.01 to 1000.
+    """
+    (axis.axes.set_yscale if isinstance(axis, YAxis) else axis.axes.set_xscale)("log")
+    low, high = axis.get_view_interval()
+    few = high <= low * 10.0**FEW
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if few else LogLocator(numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power(value: float) -> str:
+    """Return a tick of a logarithmic axis: ``"0.01"``, ``"500"``, ``"10⁻⁶"``.
+
+    Example:
+      >>> power(0.05), power(1000.0), power(1e-6), power(2e7)
+      ('0.05', '1000', '10⁻⁶', '2·10⁷')
+    """
+    if not value > 0 or 0.005 < value < 5001:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    digit = f"{value / 10.0**exponent:.3g}"
+    raised = f"10{str(exponent).translate(RAISED)}"
+    return raised if digit == "1" else f"{digit}·{raised}"
+
+
 def gate_label(name: str) -> str:
     """Return the label of a gate: ``"f  forget (retain)"``; its name alone where it is not in `GATE_NAMES`."""
     return f"{name}  {GATE_NAMES[name]}" if name in GATE_NAMES else name
@@ -249,8 +282,8 @@ def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:
     """Draw one gate ``[H, T]`` in the row of that number; the tick of row n is at n, its middle."""
     extent = (-0.5, values.shape[1] - 0.5, row + 0.46, row - 0.46)
     return ax.imshow(
-        values, vmin=-1 if signed else 0, vmax=1, cmap="RdBu_r" if signed else "viridis", extent=extent, aspect="auto",
-        interpolation="nearest",
+        values, vmin=-1 if signed else 0, vmax=1, cmap=colour_map("signed" if signed else "gate"), extent=extent,
+        aspect="auto", interpolation="nearest",
     )  # fmt: skip
 
 

@@ -54,6 +54,24 @@ def test_entries_of_the_cells_that_everybody_knows() -> None:
     assert catalogue.entry(gru).parameters == "3 D H + 3 H^2 + 4 H"
 
 
+def test_latex_on_the_command_line_is_the_equations_and_needs_a_name(capsys) -> None:
+    assert cli.main(["cells", "rnn", "--latex"]) == 0
+    text = capsys.readouterr().out
+    assert text == (
+        "\\begin{align}\n"
+        "a_{t} &= x_{t} \\, W + h_{t-1} \\, U + b \\\\\n"
+        "h_{t} &= \\tanh\\left(a_{t}\\right)\n"
+        "\\end{align}\n"
+    )
+    assert cli.main(["cells", "rnn", "--latex", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"name": "rnn", "latex": text.rstrip("\n")}]
+    assert cli.main(["cells", "--latex"]) == cli.FAILED
+    said = capsys.readouterr()
+    assert said.out == "" and "name it: jaxseq cells lstm --latex" in said.err
+    assert cli.main(["cells", "rnm", "--latex"]) == cli.FAILED
+    assert "unknown cell 'rnm': did you mean 'rnn'" in capsys.readouterr().err
+
+
 def test_one_cells_page_has_its_equations_and_its_code(capsys) -> None:
     assert cli.main(["cells", "gru"]) == 0
     shown = capsys.readouterr().out

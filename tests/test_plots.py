@@ -90,7 +90,7 @@ def test_attention_map_holds_the_weights_and_each_word_stands_at_the_middle_of_i
     ax = plots.attention_map(its, list("abcd"), ENGLISH)
     (image,) = ax.images
     np.testing.assert_array_equal(image.get_array(), its)
-    assert image.get_clim() == (0, 1) and image.get_cmap().name == "viridis"
+    assert image.get_clim() == (0, 1) and image.get_cmap().name == "size"
     ax.figure.canvas.draw()
     columns, rows = cells(ax)
     for axis, middles, words, n in ((ax.xaxis, columns, list("abcd"), 0), (ax.yaxis, rows, ENGLISH, 1)):
@@ -294,7 +294,7 @@ def test_gates_are_images_of_units_by_time_in_order_with_their_own_colours():
     for image, (name, values) in zip(ax.images, its.items(), strict=True):
         np.testing.assert_array_equal(image.get_array(), values.T)
         assert image.get_clim() == ((-1, 1) if name == "g" else (0, 1))
-        assert image.get_cmap().name == ("RdBu_r" if name == "g" else "viridis")
+        assert image.get_cmap().name == ("signed" if name == "g" else "viridis")
     middles = [(image.get_extent()[2] + image.get_extent()[3]) / 2 for image in ax.images]
     np.testing.assert_allclose(ax.get_yticks(), middles, atol=1e-12)
     assert [label.get_text() for label in ax.get_yticklabels()] == [
@@ -327,7 +327,7 @@ def test_the_page_of_a_study_calls_gates_what_plots_call_them():
     texts = report.texts()["en"]
     for name in plots.GATE_NAMES:
         assert texts.get(f"gate.{name}", texts.get(f"gate.{name}_retain")) == plots.gate_label(name)
-    assert texts["gate.z_write"] == plots.gate_label("z").replace("(retain)", "(write)")
+    assert texts["gate.z_overwrite"] == plots.gate_label("z").replace("(retain)", "(overwrite)")
 
 
 def test_what_lies_between_minus_1_and_1_is_told_by_its_values_or_by_the_caller():

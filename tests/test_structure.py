@@ -17,7 +17,7 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files trees shipped initializers dropout fonts plots placement devices jaxprs tokens",
+    "errors notation files trees shipped initializers dropout fonts colours plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine precision",

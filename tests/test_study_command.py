@@ -146,6 +146,33 @@ def test_both_encoders_end_where_the_decoder_begins(runs):
     np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
 
 
+def test_every_layer_of_an_encoder_is_a_part_and_reads_what_the_model_gives_it(runs, tmp_path):
+    """The last states of the upper layer are what the decoder begins with; the lower one has its own weights."""
+    (tmp_path / "pairs.tsv").write_text((runs / "pairs.tsv").read_text(encoding="utf-8"), encoding="utf-8")
+    write_translator(tmp_path / "deep", layers=2, residual=True)
+    model = translator.load(tmp_path / "deep")
+    decoder, *encoder = parts.of_translator(tmp_path / "deep", ["我 看 听", "看"]).parts
+    names = ["encoder, layer 1", "encoder, backwards, layer 1", "encoder, layer 2", "encoder, backwards, layer 2"]
+    assert [part.name for part in encoder] == names
+    last = [part.run.through(unroll)[0].h for part in encoder[2:]]
+    first = jnp.tanh(model.params.bridge.h(jnp.concatenate(last, -1)))
+    np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
+
+
+def test_half_lives_are_taken_over_examples(runs, capsys):
+    """Of a translator, over reference translations of its own data; of a forecast, over windows of its series."""
+    asked = ["inspect", str(runs / "translator"), "--text", "我 看", "--examples", "9", "--json"]
+    assert cli.main(asked) == 0
+    decoder, encoder, back = json.loads(capsys.readouterr().out)["parts"]
+    pairs = parts._pairs(runs / "translator", translator.load(runs / "translator"))
+    for side, seen in ((1, decoder), (0, encoder), (0, back)):
+        words = sum(len(pair[side].tokens) + 1 for pair in pairs)  # and the end
+        assert seen["pooled_over"] == {"sequences": len(pairs), "steps": words}
+    assert cli.main(["inspect", str(runs / "forecast"), "--rows", "100", "--examples", "50"]) == 0
+    assert "(over 50 sequences, 600 steps)" in " ".join(capsys.readouterr().out.split())
+    assert "--examples must be at least 1; got 0" in refused(capsys, "inspect", runs / "forecast", "--examples", "0")
+
+
 def test_a_forecast_is_studied(runs, capsys, tmp_path):
     out = tmp_path / "f.html"
     assert cli.main(["study", str(runs / "forecast"), "--rows", "100,120", "-o", str(out), "--json"]) == 0
@@ -197,7 +224,15 @@ def test_what_inspect_draws(forecast):
     levels = (logs - logs.min()) / (logs.max() - logs.min()) * 8
     assert bars.strip()[::5] == "".join(terminal.BARS[min(7, int(level))] for level in levels)
     steps = part.views["half"].life
-    assert f"  half-life: {min(steps):.3g} to {max(steps):.3g} steps" in lines
+    said = " ".join(line.strip() for line in lines)
+    assert f"half-life: {min(steps):.3g} to {max(steps):.3g} steps; 0 of 4 units outlast the lag of 12 steps" in said
+    assert said.count("(over 2 sequences, 24 steps)") == 2  # half-lives and saturation
+    by = part.views["whatif"].change["f"]
+    assert f"f := 0 {by[0]:+.3g}; f := 1 {by[1]:+.3g}" in said
+    verdict = part.views["flow"].lags["c"][0]
+    assert f"|dL/dc| times {np.exp(verdict.slope):.3g} for each step further back" in said
+    digits = f"{float(part.views['jacobian'].lyapunov[0]):.1f}"
+    assert f"largest Lyapunov exponent of sequence 1 {digits}: no gradient" in said
     plain = inspect.render(forecast, blocks=False)
     assert plain.isascii()
 

@@ -20,13 +20,13 @@ import jaxseq.study
 from jaxseq import study, trace
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, stack
+from jaxseq.colours import colour_maps
 from jaxseq.errors import InputError
 from jaxseq.interventions import clamp, hold_at, intervene
 from jaxseq.program import program
 from jaxseq.seq2seq import Affine
 from jaxseq.study import report, thin, views
 from jaxseq.study.collect import collect
-from jaxseq.study.colours import colour_maps
 from jaxseq.study.live import live
 from jaxseq.study.part import Part
 from jaxseq.trees import at, named_leaves
@@ -537,19 +537,22 @@ def test_the_parts_of_a_state_are_the_study_s(page, window):
 
 @needs_browser
 def test_a_page_opens_where_it_can_show_something_and_says_what(page, window, data):
-    """At the last scored step, on the unit that the atlas says matters most, under three sentences with links."""
+    """At the last scored step, on the unit that the atlas says matters most, under four sentences with links."""
     window.open(page, "lang=en")
     change = data.parts[0].views["atlas"].change
     unit = np.unravel_index(np.abs(change).argmax(), change.shape)[2]
     state = window.run("const s = window.jaxseqStudy.state; return [s.e, s.t, s.u]")
     assert state == [0, 7, unit]
     said = window.run("return [...document.querySelectorAll('#summary li')].map((n) => n.textContent)")
-    assert len(said) == 3 and all(re.search(r"\d", text) for text in said)
+    assert len(said) == 4 and all(re.search(r"\d", text) for text in said)
     scored = np.asarray(data.parts[0].outcome.scored, bool)
     right = int((data.parts[0].outcome.ids[..., 0] == data.parts[0].outcome.targets)[scored].sum())
     assert said[0].startswith(f"{right} of the {scored.sum()} scored predictions")
     own, largest = data.parts[0].outcome.losses.sum(), change.ravel()[np.abs(change).argmax()]
     assert f"from {own:.3g} to {own + largest:.3g}" in said[1]
+    verdict, half = data.parts[0].views["flow"].lags["c"][0], data.parts[0].views["half"]
+    assert f"multiplied by {np.exp(verdict.slope):.3g} for" in said[2] and f"up to {verdict.span} steps: " in said[2]
+    assert f"{half.outlast} of 6 units" in said[3] if half.outlast else f"the lag is {half.lag}" in said[3]
     window.click("#summary a")
     assert window.run("return document.querySelector('#v-strip').getBoundingClientRect().top") < 200
 

@@ -7,15 +7,18 @@ which alone matplotlib is needed.
 
 An LSTM of 256 units over 1,000 steps of one row takes, on two CPU cores, 1 to 3 s for each of gates, ledger,
 saturation, half-lives, gradient flow, Lyapunov exponents and the equations of a step, compilation included, and at most
-0.7 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
+1.4 s when it is called again, in less than 1 GB; `atlas` and `spectrum` say what they take.
 """
 
 from jaxseq.study._connectivity import Connectivity, Integrated, connectivity, integrated_gradients
+from jaxseq.study._constant import Constant, constant_map
 from jaxseq.study._contextual import Contextual, contextual
 from jaxseq.study._contributions import Contributions, contributions
 from jaxseq.study._fixed_points import KINDS_OF_POINTS, FixedPoints, fixed_points
+from jaxseq.study._lags import Lags, Verdict, lags, verdicts
 from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
+from jaxseq.study._pooled import Batch, Pooled, pooled
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
 from jaxseq.study._saturation import (
     CLOSED,
@@ -34,8 +37,19 @@ from jaxseq.study.contexts import Contexts, Neighbours, Places, nearest_states, 
 from jaxseq.study.equations import Explanation, explain
 from jaxseq.study.extraction import Extraction, extract_automaton
 from jaxseq.study.gradients import Flow, flow, slope, triangle
-from jaxseq.study.jacobian import Lyapunov, Spectrum, lyapunov, parts, products, spectrum, step_jacobians
-from jaxseq.study.memory import HalfLife, Keep, half_life, keep_of, keeps_in, keeps_of, survival, time_constant
+from jaxseq.study.jacobian import Lyapunov, Spectrum, decimals, lyapunov, parts, products, spectrum, step_jacobians
+from jaxseq.study.memory import (
+    HalfLife,
+    Keep,
+    half_life,
+    keep_of,
+    keeps_in,
+    keeps_of,
+    outlasting,
+    pooled_half_life,
+    survival,
+    time_constant,
+)
 from jaxseq.study.part import Part
 from jaxseq.study.patches import Patching, patching
 from jaxseq.study.plots import (
@@ -67,15 +81,17 @@ from jaxseq.study.plots_dynamics import (
 from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
 from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
-from jaxseq.study.whatif import Atlas, Effect, atlas, what_if
+from jaxseq.study.whatif import Atlas, Effect, atlas, held_gates, what_if
 
 __all__ = [
     "CLOSED",
     "KINDS_OF_POINTS",
     "OPEN",
     "Atlas",
+    "Batch",
     "Components",
     "Connectivity",
+    "Constant",
     "Contexts",
     "Contextual",
     "Contributions",
@@ -88,6 +104,7 @@ __all__ = [
     "HalfLife",
     "Integrated",
     "Keep",
+    "Lags",
     "Ledger",
     "Longer",
     "Lyapunov",
@@ -95,6 +112,7 @@ __all__ = [
     "Part",
     "Patching",
     "Places",
+    "Pooled",
     "Probe",
     "Recording",
     "Replay",
@@ -104,15 +122,18 @@ __all__ = [
     "Show",
     "Spectrum",
     "Trajectories",
+    "Verdict",
     "along",
     "atlas",
     "by_half_life",
     "collect",
     "connectivity",
+    "constant_map",
     "contextual",
     "contributions",
     "correlation",
     "coverage",
+    "decimals",
     "decompose",
     "diagonal_accuracy",
     "entropy",
@@ -122,16 +143,19 @@ __all__ = [
     "flow",
     "gates_of",
     "half_life",
+    "held_gates",
     "histogram",
     "integrated_gradients",
     "keep_of",
     "keeps_in",
     "keeps_of",
+    "lags",
     "latex",
     "ledger",
     "log_spaced",
     "lyapunov",
     "nearest_states",
+    "outlasting",
     "part_of",
     "parts",
     "patching",
@@ -161,6 +185,8 @@ __all__ = [
     "plot_timelines",
     "plot_trajectories",
     "plot_triangle",
+    "pooled",
+    "pooled_half_life",
     "principal",
     "probe",
     "products",
@@ -180,5 +206,6 @@ __all__ = [
     "top_contexts",
     "trajectories",
     "triangle",
+    "verdicts",
     "what_if",
 ]

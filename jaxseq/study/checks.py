@@ -81,6 +81,11 @@ def finite(tree: Tree) -> Check:
     return Check("finite", wrong / max(1, sum(a.size for a in leaves)), 0.0)
 
 
+def undefined(effects: np.ndarray) -> Check:
+    """Return the share of changes without a result, such as a division of 0 by 0; that is a fact, and not an error."""
+    return Check("undefined", float((~np.isfinite(effects)).mean()) if effects.size else 0.0, 1.0)
+
+
 def summed(losses: Array, reported: float) -> Check:
     """Return how far the sum of each step's loss is from what the model's own code reports, relatively."""
     total = float(np.asarray(losses, np.float64).sum())

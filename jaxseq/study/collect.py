@@ -64,12 +64,14 @@ def collect(
     """
     if not parts:
         raise InputError("study: there is nothing to study; give a part or more")
-    shown, checks = [], []
+    shown: list[Subject] = []
+    checks: list[dict[str, Any]] = []
     for n, part in enumerate(parts):
         check_numbers(part.name, part.params)
-        subject, found = _gathered(look(part, scores[n] if scores else None), briefly)
-        shown.append(subject)
-        checks += [check.of(part.name) for check in found]
+        layers = look(part, before=len(shown), briefly=briefly, score=scores[n] if scores else None)
+        subjects, found = _gathered(layers)
+        shown += subjects
+        checks += found
     together = [check for name in ORDER if hasattr(view(name), "across") for check in view(name).across(shown)]
     about = {
         "title": title, "subtitle": subtitle, "command": command, "seed": seed, "hash": digest(parts),
@@ -87,19 +89,23 @@ def digest(parts: Sequence[Part]) -> str:
     return found.hexdigest()[:12]
 
 
-def _gathered(seen: Seen, briefly: bool) -> tuple[Subject, list[Check]]:
-    """Return a part with the data of its views, and their checks."""
-    views: dict[str, Any] = {}
-    failed: dict[str, str] = {}
-    checks: list[Check] = []
+def _gathered(layers: Sequence[Seen]) -> tuple[list[Subject], list[dict[str, Any]]]:
+    """Return each layer of a part with the data of its views, and the checks of all."""
+    subjects = [seen.subject._replace(views=dict.fromkeys(ORDER), failed={}) for seen in layers]
+    checks: list[dict[str, Any]] = []
     for name in ORDER:
-        views[name] = None
-        if briefly and getattr(view(name), "SLOW", False):
+        made = view(name)
+        if layers[0].briefly and getattr(made, "SLOW", False):
             continue
-        try:
-            views[name], found = view(name).gather(seen)
-            checks += found
-        except Exception as error:  # whatever it is, the other views are worth seeing
-            failed[name] = (str(error).splitlines() or [type(error).__name__])[0][:300]
-    checks += [Check("views", len(failed), 0, stops=False)] if failed else []
-    return seen.subject._replace(views=views, failed=failed), checks
+        whole = getattr(made, "WHOLE", False)
+        for seen, subject in zip(layers[:1] if whole else layers, subjects, strict=False):
+            try:
+                subject.views[name], found = made.gather(seen)
+                checks += [check.of(seen.part.name if whole else subject.name) for check in found]
+            except Exception as error:  # whatever it is, the other views are worth seeing
+                subject.failed[name] = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        for other in subjects[1:] if whole else ():
+            other.views[name] = subjects[0].views[name]
+            other.failed.update({name: why for failed, why in subjects[0].failed.items() if failed == name})
+    lost = [Check("views", len(one.failed), 0, stops=False).of(one.name) for one in subjects if one.failed]
+    return subjects, checks + lost

@@ -157,6 +157,14 @@ COMPUTED = {*ELEMENTWISE, "constant", "broadcast"}
 """Operations whose result for a unit the program computes from numbers of that unit."""
 
 
+class _Read(NamedTuple):
+    """One line, with what it needs to be computed: numbers of the run by name, and remarks on them."""
+
+    line: Line
+    given: dict[str, Any]
+    notes: list[str]
+
+
 class _Script:
     """The lines of a step for one unit, with their values, and the program they make."""
 
@@ -168,18 +176,21 @@ class _Script:
     def explanation(self, target: int, result: float) -> Explanation:
         """Return all lines, that of `target` last, and the program that prints it."""
         eq = self.equations
-        lines = {one.value: self._line(one.value) for one in eq.lines if self._is_ours(one.value)}
-        last = lines.pop(target, None) or self._line(target)
+        read = {one.value: self._read(one.value) for one in eq.lines if self._is_ours(one.value)}
+        last = read.pop(target, None) or self._read(target)
         needed = self._needed(target)
-        code = [f"{line.name} = {line.equation}" for n, line in lines.items() if n in needed]
-        self.given, self.notes = {}, []  # of what the program needs alone
-        for n in (*(n for n in lines if n in needed), target):
-            self._line(n)
-        helpers = [text for word, text in HELPERS.items() if any(f"{word}(" in one for one in (*code, last.equation))]
-        given = [f"{name} = {_literal(value)}" for name, value in self.given.items()]
-        code.append(f"{last.name} = {last.equation}")
-        text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.name})", ""])
-        return Explanation((*lines.values(), last), text, result, " ".join(dict.fromkeys(self.notes)))
+        used = [*(one for n, one in read.items() if n in needed), last]
+        code = [f"{one.line.name} = {one.line.equation}" for one in used]
+        helpers = [text for word, text in HELPERS.items() if any(f"{word}(" in one for one in code)]
+        numbers = {name: value for one in used for name, value in one.given.items()}
+        given = [f"{name} = {_literal(value)}" for name, value in numbers.items()]
+        text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.line.name})", ""])
+        lines = (*(one.line for one in read.values()), last.line)
+        return Explanation(lines, text, result, " ".join(dict.fromkeys(note for one in used for note in one.notes)))
+
+    def _read(self, n: int) -> _Read:
+        self.given, self.notes = {}, []
+        return _Read(self._line(n), self.given, self.notes)
 
     def _needed(self, target: int) -> set[int]:
         found, waiting = set(), [target]

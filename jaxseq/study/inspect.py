@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.colours import colour_maps
 from jaxseq.study.collect import Study
-from jaxseq.study.colours import colour_maps
 from jaxseq.study.subject import Subject
 from jaxseq.study.terminal import BARS, KINDS, LEFT, PLAIN, RIGHT, SHADES, Screen, folded, painted, row, ticks
 from jaxseq.study.views import ORDER, view
@@ -53,6 +53,8 @@ def facts(data: Study) -> dict[str, Any]:
 def _facts(part: Subject) -> dict[str, Any]:
     known: dict[str, Any] = {name: getattr(part, name) for name in ("name", "cell", "H", "lengths", "inputs")}
     known["keep"] = part.keep and part.keep._asdict()
+    known["retained_without_a_gate"] = part.retained and part.retained._asdict()
+    known["pooled_over"] = part.pooled._asdict()
     for name in ORDER:
         if name in part.views and hasattr(view(name), "facts"):
             known |= view(name).facts(part, part.views[name])

@@ -63,7 +63,7 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
     Raises:
       InputError: if the cell's init needs more than sizes.
     """
-    with _exact():
+    with exact():
         batch = (2, *(3, 2)[: cell.spatial])
 
         def like(key: Key, x: Array) -> Drawn:
@@ -118,12 +118,12 @@ def look_near(
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
-    with _exact():
+    with exact():
         return _look(cell, shapes, drawn, seed, size, draws)
 
 
 @contextlib.contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """Compute at once, though within jit, and in float64."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_matmul_precision("highest"):
         yield

@@ -11,7 +11,7 @@ unit whose gate were always at its geometric mean k~ would have lost half of wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -45,17 +45,24 @@ class Keep(NamedTuple):
 
 
 class HalfLife(NamedTuple):
-    """How long each unit retains, each ``[H]``.
+    """How long each unit retains, and over how much that was taken.
 
     Fields:
-      geometric_mean: of the gate that retains, over all real steps.
-      half_life: steps until half is lost; inf where nothing is lost, 0 where one step erased all.
-      censored: whether the half-life is longer than the longest sequence, so that it was not seen to pass.
+      geometric_mean: ``[H]``, of the gate that retains, over all real steps.
+      half_life: ``[H]``, steps until half is lost; inf where nothing is lost, 0 where one step erased all, NaN where
+        the gate was negative.
+      censored: bool ``[H]``, whether the half-life is longer than the longest sequence, and was not seen to pass.
+      longest: int, the steps of the longest sequence.
+      steps: int, the real steps of all sequences.
+      sequences: int, those with a real step.
     """
 
     geometric_mean: Array
     half_life: Array
     censored: Array
+    longest: Array
+    steps: Array
+    sequences: Array
 
 
 def keeps_of(cell: Cell, seed: int = 0) -> tuple[Keep, ...]:
@@ -122,11 +129,51 @@ def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
     logs = jnp.where(real, jnp.log(jnp.where(real, keep, jnp.ones_like(keep))), jnp.zeros_like(keep))
     axes = tuple(range(keep.ndim - 1))
     mean = logs.sum(axes) / jnp.broadcast_to(real, keep.shape).sum(axes, dtype=keep.dtype)
+    rows = (real.reshape(*real.shape[:2], -1)[..., 0] if real.ndim > 2 else real[:, :1]).sum(0)  # real steps of each
+    return _of_mean(mean, rows.max(initial=0), rows.sum(), (rows > 0).sum())
+
+
+def pooled_half_life(lives: Sequence[HalfLife]) -> HalfLife:
+    """Return the half-lives of several batches as if they had been one.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> ones = [half_life(jnp.full((T, 1, 1), keep)) for T, keep in ((30, 0.5), (10, 0.125))]
+      >>> both = pooled_half_life(ones)
+      >>> round(float(both.half_life[0]), 4), int(both.steps), int(both.sequences)  # (30 * 1 + 10 * 3) / 40 halvings
+      (0.6667, 40, 2)
+    """
+    if not lives:
+        raise InputError("pooled_half_life: there are no half-lives to pool")
+    steps, sequences = (jnp.stack(counts).sum(0) for counts in zip(*(life[4:] for life in lives), strict=True))
+    parts = [jnp.log(life.geometric_mean) * life.steps.astype(life.geometric_mean.dtype) for life in lives]
+    mean = sum(parts[1:], parts[0]) / steps.astype(parts[0].dtype)
+    longest = jnp.max(jnp.stack([life.longest for life in lives]))
+    return _of_mean(mean, longest, steps, sequences)
+
+
+def _of_mean(mean: Array, longest: Array, steps: Array, sequences: Array) -> HalfLife:
+    """Return half-lives by the mean logarithm of a gate, ``[H]``."""
     losing = jnp.where(mean < 0, mean, -jnp.ones_like(mean))
-    life = jnp.where(mean < 0, -jnp.log(2.0).astype(keep.dtype) / losing, jnp.full_like(mean, jnp.inf))
+    life = jnp.where(mean < 0, -jnp.log(2.0).astype(mean.dtype) / losing, jnp.full_like(mean, jnp.inf))
     life = jnp.where(jnp.isnan(mean), mean, life)
-    longest = jnp.broadcast_to(real, keep.shape).sum(0).max()
-    return HalfLife(jnp.exp(mean), life, life > longest.astype(keep.dtype))
+    return HalfLife(jnp.exp(mean), life, life > longest.astype(mean.dtype), longest, steps, sequences)
+
+
+def outlasting(life: HalfLife, lag: int | None = None) -> Array:
+    """Return how many units still hold more than half after a lag, a whole number; by default the longest sequence.
+
+    A median half-life misleads where few units remember and the others need not: one unit that outlasts the lag can be
+    enough.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> life = half_life(jnp.broadcast_to(jnp.array([0.5, 0.9, 0.99]), (50, 1, 3)))
+      >>> int(outlasting(life)), int(outlasting(life, lag=6)), int(outlasting(life, lag=7))
+      (1, 2, 1)
+    """
+    longer = jnp.asarray(life.longest if lag is None else lag).astype(life.half_life.dtype)
+    return (life.half_life > longer).sum()  # False for NaN
 
 
 def time_constant(keep: Array, mask: Array | None = None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.losses import cross_entropy
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.study._pooled import Batch
 from jaxseq.study.checks import Run
 from jaxseq.trees import named_leaves
 
@@ -43,6 +45,8 @@ class Part(NamedTuple):
       scores: of the attention, taken apart: ``scores [T, B, S]``, its largest `parts` ``[T, B, S, K]`` and the `units`
         that gave them, by these names.
       reported: the loss of these sequences, all scored steps added up, as the model's own code computes it.
+      corpus: more sequences, over which half-lives and saturation are taken; by default those of xs.
+      lag: the steps over which something must be remembered; by default those of the longest sequence.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Part(NamedTuple):
     remade: Callable[[Any], Part] | None = None
     scores: dict[str, Any] | None = None
     reported: float | None = None
+    corpus: Sequence[Batch] = ()
+    lag: int | None = None
 
     @property
     def run(self) -> Run:
@@ -94,6 +100,17 @@ class Part(NamedTuple):
         said = self.predict(outs)
         each = cross_entropy(said, self.targets) if self.words else jnp.mean((said - self.targets) ** 2, axis=-1)
         return jnp.where(self.counted(), each, jnp.zeros_like(each))
+
+
+def layer_of(name: str) -> str:
+    """Return the layer of a stack that a gate or a part of the carry is of: ``"0"``, in a stack of stacks ``"0.1"``.
+
+    Example:
+      >>> layer_of("1.c"), layer_of("0.1.f"), layer_of("c"), layer_of("decoder.0.attention.h")
+      ('1', '0.1', '', '0')
+    """
+    words = itertools.dropwhile(lambda word: not word.isdigit(), name.split(".")[:-1])
+    return ".".join(itertools.takewhile(str.isdigit, words))
 
 
 def check_numbers(name: str, params: Params) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxseq.errors import InputError
 from jaxseq.problems import Automaton
-from jaxseq.study.plots import _axes, _finish, _image
+from jaxseq.study._drawing import axes_for, finish, ink, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +32,8 @@ def plot_patching(found: Patching, ax: Axes | None = None, *, shares: bool = Fal
     if not blocks:
         raise InputError("plot_patching: there is no effect to draw; all gates that were asked for are unused")
     values = np.concatenate(blocks)
-    most = 1.0 if shares else float(np.nanmax(np.abs(values), initial=0)) or 1.0
     label = "share of the difference" if shares else "effect"
-    ax = _image(values, ax, label=label, vmin=-most, vmax=most, cmap="RdBu_r")
+    ax = signed(values, ax, label=label, most=1.0 if shares else None)
     ends = np.cumsum([len(block) for block in blocks])
     for end in ends[:-1]:
         ax.axhline(end - 0.5, color="0.3", linewidth=0.8)
@@ -42,7 +41,7 @@ def plot_patching(found: Patching, ax: Axes | None = None, *, shares: bool = Fal
     steps = np.asarray(found.steps)
     some = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 10)).astype(int))
     ax.set_xticks(some, [str(step) for step in steps[some]])
-    return _finish(ax, "step", "units", grid=False)
+    return finish(ax, "step", "units", grid=False)
 
 
 def plot_probe(found: Probe, ax: Axes | None = None) -> Axes:
@@ -50,7 +49,7 @@ def plot_probe(found: Probe, ax: Axes | None = None) -> Axes:
 
     The title has the held-out score of the probe, and those of its controls.
     """
-    ax = _axes(ax, (6, 3.4))
+    ax = axes_for(ax, (6, 3.4))
     sizes = np.abs(np.asarray(found.correlations, float)).max(-1)
     for n, one in enumerate(np.abs(np.asarray(found.null, float)).max(-1)):
         ax.plot(np.sort(one)[::-1], color="0.6", linewidth=1, label="untrained" if n == 0 else None)
@@ -65,7 +64,7 @@ def plot_probe(found: Probe, ax: Axes | None = None) -> Axes:
         f"shuffled {float(np.mean(found.shuffled.held_out)):.2f}, chance {float(found.chance):.2f}",
         fontsize="medium",
     )
-    return _finish(ax, "unit, sorted", "|correlation| with the label", legend="best")
+    return finish(ax, "unit, sorted", "|correlation| with the label", legend="best")
 
 
 def plot_contexts(found: Contexts, ax: Axes | None = None, *, unit: int = 0, lowest: bool = False) -> Axes:
@@ -74,19 +73,18 @@ def plot_contexts(found: Contexts, ax: Axes | None = None, *, unit: int = 0, low
     windows = np.asarray(places.windows[unit], float)
     rows, steps = np.asarray(places.rows[unit]), np.asarray(places.steps[unit])
     there = rows >= 0
-    most = float(np.nanmax(np.abs(windows), initial=0)) or 1.0
-    ax = _image(windows[there], ax, label=f"unit {unit}", vmin=-most, vmax=most, cmap="RdBu_r")
+    ax = signed(windows[there], ax, label=f"unit {unit}", absent="outside the sequence")
     where = [f"row {row}, step {step}" for row, step in zip(rows[there], steps[there], strict=True)]
     ax.set_yticks(range(len(where)), where)
-    return _finish(ax, "step of the context", "", grid=False)
+    return finish(ax, "step of the context", "", grid=False)
 
 
 def plot_neighbours(found: Neighbours, ax: Axes | None = None) -> Axes:
     """Draw the distances of the states that `nearest_states` found, nearest first, a line for each query."""
-    ax = _axes(ax, (6, 3.2))
+    ax = axes_for(ax, (6, 3.2))
     for n, distances in enumerate(np.asarray(found.distances, float)):
         ax.plot(distances, "o-", markersize=4, label=f"query {n}")
-    return _finish(ax, "neighbour, nearest first", "distance", legend="best")
+    return finish(ax, "neighbour, nearest first", "distance", legend="best")
 
 
 def plot_automaton(found: Extraction | Automaton, ax: Axes | None = None) -> Axes:
@@ -97,7 +95,7 @@ def plot_automaton(found: Extraction | Automaton, ax: Axes | None = None) -> Axe
     from matplotlib.patches import Circle, FancyArrowPatch
 
     automaton = found if isinstance(found, Automaton) else found.automaton
-    ax = _axes(ax, (4.6, 4.6))
+    ax = axes_for(ax, (4.6, 4.6))
     Q, size = len(automaton.accepting), 0.22
     radius = 0.0 if Q == 1 else max(0.9, 0.75 * size * Q)
     turn = np.pi - 2 * np.pi * np.arange(Q) / Q  # the start on the left, the others clockwise
@@ -129,7 +127,7 @@ def plot_automaton(found: Extraction | Automaton, ax: Axes | None = None) -> Axe
             apart = np.linalg.norm(at[q] - at[p])
             arrow(at[p] + size * (along - 0.3 * side), at[q] - size * (along + 0.3 * side), -0.2)
             middle = (at[p] + at[q]) / 2 - side * (0.12 * apart + 0.45 * size)
-        ax.text(middle[0], middle[1], label, ha="center", va="center", fontsize="small", color="C0", zorder=5)
+        ax.text(middle[0], middle[1], label, ha="center", va="center", fontsize="small", color=ink(0), zorder=5)
     reach = radius + 3.4 * size
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set_axis_off()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxseq.colours import colour_map
 from jaxseq.errors import InputError, choose
-from jaxseq.study.plots import _axes, _finish, _image
+from jaxseq.study._drawing import axes_for, finish, image, ink, signed, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def plot_fixed_points(found: FixedPoints, ax: Axes | None = None) -> Axes:
     real = np.asarray(found.real)
     if not real.any():
         raise InputError("plot_fixed_points: no point was found; begin at other states, or look at their speed")
-    ax = _axes(ax, (4.6, 4.6))
+    ax = axes_for(ax, (4.6, 4.6))
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(turn), np.sin(turn), color="0.5", linewidth=0.8, label="unit circle")
     values, kinds, fixed = (np.asarray(a)[real] for a in (found.eigenvalues, found.kind, found.fixed))
@@ -44,9 +45,9 @@ def plot_fixed_points(found: FixedPoints, ax: Axes | None = None) -> Axes:
             here = values[(kinds == number) & (fixed == full)].ravel()
             if here.size:
                 filled = "full" if full else "none"
-                ax.plot(here.real, here.imag, marker, color=f"C{number}", fillstyle=filled, markersize=5, label=name)
+                ax.plot(here.real, here.imag, marker, color=ink(number), fillstyle=filled, markersize=5, label=name)
     ax.set_aspect("equal")
-    return _finish(ax, "real part", "imaginary part", legend="above")
+    return finish(ax, "real part", "imaginary part", legend="above")
 
 
 def plot_trajectories(
@@ -87,11 +88,11 @@ def plot_trajectories(
     if given.shape not in ((T, 1), (T, B), (B,)):
         raise InputError(f"plot_trajectories: colours must be [T, B] = {(T, B)} or [B]; got {given.shape}")
     each = np.broadcast_to(given, (T, B))
-    ax = _axes(ax, (5.6, 4.4))
+    ax = axes_for(ax, (5.6, 4.4))
     across, up = (paths[..., axis] for axis in axes)
     for b in range(B):
         ax.plot(across[real[:, b], b], up[real[:, b], b], color="0.75", linewidth=0.7, zorder=1)
-    seen = ax.scatter(across[real], up[real], c=each[real], s=12, cmap="viridis", zorder=2)
+    seen = ax.scatter(across[real], up[real], c=each[real], s=12, cmap=colour_map("gate"), zorder=2)
     scale = ax.figure.colorbar(seen, ax=ax, fraction=0.04, pad=0.02)
     plots.dress_texts([scale.ax.set_ylabel(label)])
     if points is not None:
@@ -102,7 +103,7 @@ def plot_trajectories(
         _points(ax, places, np.asarray(points.kind)[there], ways[there][:, :arrows][..., axes].real, length)
     shares = np.asarray(found.components.shares, float)
     across_label, up_label = (f"component {axis + 1} ({100 * shares[axis]:.0f}%)" for axis in axes)
-    return _finish(ax, across_label, up_label, legend="above")
+    return finish(ax, across_label, up_label, legend="above")
 
 
 def plot_connectivity(
@@ -115,15 +116,9 @@ def plot_connectivity(
     """
     values = np.asarray(found.products if products else found.norms, float)
     values = values[:, :, row] if values.ndim > 2 else values
-    if products:
-        most = float(np.abs(values).max(initial=0)) or 1.0
-        ax = _image(values, ax, label="gradient times input", cmap="RdBu_r", vmin=-most, vmax=most)
-    else:
-        with np.errstate(divide="ignore"):
-            shown = np.where(values > 0, np.log10(values), np.nan)
-        ax = _image(shown, ax, label="log10 of the norm", cmap="cividis")
+    ax = signed(values, ax, label="gradient times input") if products else sizes(values, ax, label="the norm")
     _ticks(ax, tokens, values.shape[1])
-    return _finish(ax, "input", "loss step", grid=False)
+    return finish(ax, "input", "loss step", grid=False)
 
 
 def plot_integrated(found: Integrated, ax: Axes | None = None, *, row: int = 0, tokens: Sequence[str] = ()) -> Axes:
@@ -136,12 +131,12 @@ def plot_integrated(found: Integrated, ax: Axes | None = None, *, row: int = 0, 
     steps = steps[:, row] if steps.ndim > 1 else steps
     gaps = np.asarray(found.gap, float)
     gap = float(gaps[row] if gaps.ndim else gaps)
-    ax = _axes(ax, (6.5, 3))
-    colours = np.where(steps < 0, "#d73027", "#4575b4")
+    ax = axes_for(ax, (6.5, 3))
+    colours = np.where(steps < 0, ink(1), ink(0))
     ax.bar(np.arange(len(steps)), steps, color=colours, label=f"attribution, gap {gap:.1e}")
     ax.axhline(0, color="0.4", linewidth=0.6)
     _ticks(ax, tokens, len(steps))
-    return _finish(ax, "input", "part of the loss", legend="above")
+    return finish(ax, "input", "part of the loss", legend="above")
 
 
 def plot_contributions(found: Contributions, ax: Axes | None = None, *, row: int = 0, unit: int | None = None) -> Axes:
@@ -153,17 +148,16 @@ def plot_contributions(found: Contributions, ax: Axes | None = None, *, row: int
     parts = parts[:, :, row] if parts.ndim > 3 else parts
     if unit is None:
         values = np.abs(parts).sum(tuple(range(2, parts.ndim)))
-        ax = _image(values, ax, label="sum of sizes", cmap="viridis", vmin=0)
+        ax = image(values, ax, label="sum of sizes", kind="size", vmin=0)
     else:
         values = parts[..., unit]
-        most = float(np.abs(values).max(initial=0)) or 1.0
-        ax = _image(values, ax, label=f"part of unit {unit}", cmap="RdBu_r", vmin=-most, vmax=most)
+        ax = signed(values, ax, label=f"part of unit {unit}")
     ax.images[0].set_extent((-1.5, values.shape[1] - 1.5, values.shape[0] - 0.5, -0.5))  # the start is at -1
     steps = np.asarray(found.steps)
     steps = steps[:, row] if steps.ndim > 1 else steps
     if len(steps) <= 12:
         ax.set_yticks(range(len(steps)), [str(step) for step in steps])
-    return _finish(ax, "written at step (-1: the start)", "state after step", grid=False)
+    return finish(ax, "written at step (-1: the start)", "state after step", grid=False)
 
 
 def plot_contextual(
@@ -174,12 +168,12 @@ def plot_contextual(
     Raises:
       InputError: for an unknown part of the carry.
     """
-    ax = _axes(ax, (6.5, 3))
+    ax = axes_for(ax, (6.5, 3))
     for name, parts in (("span", found.span), ("rest", found.rest)):
         values = np.asarray(choose("part of the carry", leaf, parts), float)
         values = values[:, row] if values.ndim > 2 else values
         ax.plot(np.linalg.norm(values, axis=-1) if unit is None else values[:, unit], label=name)
-    return _finish(ax, "time step", f"norm of {leaf}" if unit is None else f"{leaf} of unit {unit}", legend="best")
+    return finish(ax, "time step", f"norm of {leaf}" if unit is None else f"{leaf} of unit {unit}", legend="best")
 
 
 def _one_batch(real: np.ndarray) -> tuple[int, int]:
@@ -194,15 +188,13 @@ def _points(ax: Axes, places: np.ndarray, kinds: np.ndarray, ways: np.ndarray, l
         here = kinds == number
         if not here.any():
             continue
-        ax.plot(
-            *places[here].T, marker, color=f"C{number}", markeredgecolor="white", markersize=8, zorder=4, label=kind
-        )
+        ax.plot(*places[here].T, marker, color=ink(number), markeredgecolor="white", markersize=8, zorder=4, label=kind)
         for place, directions in zip(places[here], ways[here], strict=True):
             for way in directions:
                 size = float(np.linalg.norm(way))
                 if size > 0:
                     ends = place + np.array([[-1], [1]]) * way / size * length
-                    ax.plot(*ends.T, color=f"C{number}", linewidth=1.2, zorder=3)
+                    ax.plot(*ends.T, color=ink(number), linewidth=1.2, zorder=3)
 
 
 def _ticks(ax: Axes, tokens: Sequence[str], count: int) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.colours import colour_maps, png
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import Study
-from jaxseq.study.colours import colour_maps, png
 from jaxseq.study.thin import THINNINGS
 from jaxseq.study.views import ORDER
 
@@ -194,8 +194,8 @@ def static(data: Study, maps: dict[str, list[str]]) -> str:
         )
         y += tall + 28
     if half is not None:
-        longest = max(part.lengths)
-        life = [longest if half.censored[u] else min(half.life[u], longest) for u in part.order]
+        longest, steps = half.longest, np.nan_to_num(half.life)  # an undefined one has no bar
+        life = [longest if half.censored[u] else min(steps[u], longest) for u in part.order]
         bars = "".join(
             f'<rect x="{n * wide / len(life):.1f}" y="{y + 18 + 60 * (1 - one / longest):.1f}" '
             f'width="{max(0.5, wide / len(life) - 1):.1f}" height="{60 * one / longest:.1f}" fill="#0072b2"/>'

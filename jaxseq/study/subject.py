@@ -1,4 +1,7 @@
-"""What a page holds of a part before any view: its run, what it predicts, and what runs it again in the page."""
+"""What a page holds of a part before any view: its run, what it predicts, and what runs it again in the page.
+
+A stack has a subject for each of its layers: the units of one have nothing to do with those of another.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ import numpy as np
 
 from jaxseq._unroll import Trace, trace
 from jaxseq.errors import InputError
+from jaxseq.notation import Array
+from jaxseq.study._constant import constant_map
+from jaxseq.study._pooled import Batch, Pooled, pooled
 from jaxseq.study._saturation import ranges_in
 from jaxseq.study.live import Live, live
-from jaxseq.study.memory import Keep, half_life, keeps_in
-from jaxseq.study.part import Part
+from jaxseq.study.memory import Keep, keeps_in
+from jaxseq.study.part import Part, layer_of
 from jaxseq.study.timelines import by_half_life
 from jaxseq.trees import named_leaves
 
@@ -42,11 +48,38 @@ class Outcome(NamedTuple):
     shares: Annotated[np.ndarray | None, "T B K"]
 
 
-class Subject(NamedTuple):
-    """A part as its page holds it. Every view may use it; a view's own data are in `views`.
+class Retained(NamedTuple):
+    """What a layer without a gate that retains multiplies by one map at each step, such as an LRU's lambda.
 
     Fields:
-      name: of the part.
+      leaves: the parts of the carry.
+      moduli: the smallest and the largest of the map's eigenvalues.
+      half_lives: the shortest and the longest, in steps.
+    """
+
+    leaves: list[str]
+    moduli: tuple[float, float]
+    half_lives: tuple[float, float]
+
+
+class Same(NamedTuple):
+    """The number of the part whose program runs this one as well: that of the first layer of the stack."""
+
+    same: int
+
+
+class Corpus(NamedTuple):
+    """How many sequences half-lives and saturation are taken over, and how many steps these have."""
+
+    sequences: int
+    steps: int
+
+
+class Subject(NamedTuple):
+    """A part, or one layer of it, as its page holds it. Every view may use it; a view's own data are in `views`.
+
+    Fields:
+      name: of the part, with the number of the layer where there are several.
       cell: the cell's name.
       T: steps; B: sequences; H: units.
       B: see T.
@@ -63,9 +96,11 @@ class Subject(NamedTuple):
       signed: gates that are not between 0 and 1.
       start: the state before the first step, None for the cell's own.
       keep: the gate that retains, and what.
+      retained: what is retained without a gate, where none retains.
+      pooled: over how much half-lives and saturation are taken.
       words_of: the texts that name gates by what they were found to do.
       outcome: of a part that predicts.
-      live: what runs the cell again; None where `why` says why not.
+      live: what runs the cell again, or the part that has it; None where `why` says why not.
       lines: the cell's equations.
       why: see live.
       why_text: the error, in a line.
@@ -90,9 +125,11 @@ class Subject(NamedTuple):
     signed: list[str]
     start: Annotated[dict[str, np.ndarray] | None, "B H"]
     keep: Keep | None
+    retained: Retained | None
+    pooled: Corpus
     words_of: dict[str, str]
     outcome: Outcome | None
-    live: Live | None
+    live: Live | Same | None
     lines: list[dict[str, Any]] | None
     why: str
     why_text: str
@@ -101,15 +138,20 @@ class Subject(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a view is gathered from.
+    """What a view of a layer is gathered from.
 
     Fields:
       part: the part.
-      subject: what the page holds of it.
+      subject: what the page holds of this one.
       run: the part's run.
-      gates: every named quantity of the run.
+      gates: every named quantity of the layer.
       mask: bool ``[T, B]``.
       keep: the gate that retains.
+      corpus: half-lives and saturation of all layers.
+      leaves: the part of the carry of each layer that is shown first: the one that a gate retains.
+      leaf: that of this layer.
+      shared: by name what a view has computed of all layers at once.
+      briefly: whether the views that run the cell many times are left out.
       score: ``(loss, accuracy)`` on data that the part was not trained on, where there is one.
     """
 
@@ -119,6 +161,11 @@ class Seen(NamedTuple):
     gates: dict[str, Any]
     mask: np.ndarray
     keep: Keep | None
+    corpus: Pooled
+    leaves: list[str]
+    leaf: str
+    shared: dict[str, Any]
+    briefly: bool = False
     score: tuple[float, float | None] | None = None
 
     @property
@@ -126,54 +173,123 @@ class Seen(NamedTuple):
         """The gates that are between 0 and 1."""
         return [name for name in self.subject.gates if name not in self.subject.signed]
 
-    @property
-    def leaf(self) -> str:
-        """The part of the carry that is shown first: the one that a gate retains."""
-        return self.keep.leaf if self.keep else next(iter(named_leaves(self.run.carries)))
+
+class Layer(NamedTuple):
+    """One layer of a part.
+
+    Fields:
+      H: its units.
+      named: every named quantity.
+      gates: by name, those that are one number for each unit, ``[T, B, H]``.
+      carries: the same of parts of the carry.
+      keep: the gate that retains, or None.
+      leaf: the part of the carry that is shown first, the one that is retained or else the first.
+    """
+
+    H: int
+    named: dict[str, Array]
+    gates: dict[str, np.ndarray]
+    carries: dict[str, np.ndarray]
+    keep: Keep | None
+    leaf: str
 
 
-def look(part: Part, score: tuple[float, float | None] | None = None) -> Seen:
-    """Run a part, and return what its views are gathered from.
+def look(
+    part: Part, *, before: int = 0, briefly: bool = False, score: tuple[float, float | None] | None = None
+) -> list[Seen]:
+    """Run a part, and return what the views of each of its layers are gathered from.
+
+    Args:
+      part: the part.
+      before: the number of subjects that come before it on the page.
+      briefly: as `Seen` has it.
+      score: likewise.
 
     Raises:
       InputError: if it has no gate and no state of one number for each unit.
     """
     _, seen = jax.jit(lambda params, xs: part.run._replace(params=params, xs=xs).through(trace))(part.params, part.xs)
-    named, carries = named_leaves(seen.gates), named_leaves(seen.carries)
+    layers = _layers(part, named_leaves(seen.gates), named_leaves(seen.carries))
+    batches = part.corpus or [Batch(part.xs, part.carry, part.mask)]
+    corpus = pooled(part.cell, part.params, batches, gates=[name for layer in layers for name in layer.gates])
+    whole = _whole(part, seen) | {"pooled": Corpus(corpus.sequences, corpus.steps)}
+    ranges, mask = ranges_in(part.cell, part.params, part.xs, part.carry), np.asarray(part.real())
+    start = {} if part.carry is None else named_leaves(part.carry)
+    leaves: list[str] = [layer.leaf for layer in layers]
+    shared: dict[str, Any] = {}
+    found = []
+    for n, layer in enumerate(layers):
+        keep, H = layer.keep, layer.H
+        order = np.arange(H) if keep is None else by_half_life(corpus.half_lives[keep.gate])
+        subject = Subject(**{
+            **whole, "name": f"{part.name}, layer {n + 1}" if len(layers) > 1 else part.name,
+            "H": H, "units": list(range(H)), "order": np.asarray(order).tolist(),
+            "gates": layer.gates, "carries": layer.carries, "ranges": {name: ranges[name] for name in layer.gates},
+            "signed": [name for name in layer.gates if ranges[name] != (0.0, 1.0)],
+            "start": {name: np.asarray(a) for name, a in start.items() if name in layer.carries} or None,
+            "keep": keep, "retained": None if keep else _retained(part, layer), "words_of": _words_of(keep),
+            "live": Same(before) if n and whole["live"] else whole["live"],  # one program runs all layers
+        })  # fmt: skip
+        found.append(Seen(
+            part, subject, seen, layer.named, mask, keep, corpus, leaves, layer.leaf, shared, briefly, score
+        ))  # fmt: skip
+    return found
+
+
+def _whole(part: Part, seen: Trace) -> dict[str, Any]:
+    """Return what all layers of a part have in common: its sequences, predictions and program."""
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
-    widths = [a.shape[-1] for a in (*named.values(), *carries.values()) if a.ndim == 3]
-    if not widths:
+    return {
+        "cell": part.cell.name, "T": T, "B": B, "first": 0, "lengths": np.asarray(part.real()).sum(0).tolist(),
+        "inputs": [list(row) for row in part.inputs] or [[str(t) for t in range(T)]] * B, "words": list(part.words),
+        "outcome": _outcome(part, seen.outs), **live(part, seen), "views": {}, "failed": {},
+    }  # fmt: skip
+
+
+def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> list[Layer]:
+    """Return the layers of a part: one, or those of a stack.
+
+    Raises:
+      InputError: if it has no gate and no state of one number for each unit.
+    """
+    T, B = jax.tree.leaves(part.xs)[0].shape[:2]
+    keeps = keeps_in(part.cell, part.params, part.xs, part.carry)
+    found = []
+    for layer in dict.fromkeys(map(layer_of, named or carries)):  # a state of tuples is no stack: its gates say so
+        gates, states = (
+            {name: a for name, a in tree.items() if not layer or layer_of(name) == layer} for tree in (named, carries)
+        )
+        widths = [a.shape[-1] for a in (*gates.values(), *states.values()) if a.ndim == 3]
+        if not widths:
+            continue
+        H = max(set(widths), key=widths.count)
+        of_units = [
+            {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
+        ]
+        mine = [keep for keep in keeps if keep.gate in of_units[0]]
+        keep = next(iter(sorted(mine, key=lambda keep: keep.leaf not in of_units[1])), None)  # stable: the first one
+        found.append(Layer(H, gates, *of_units, keep, keep.leaf if keep else next(iter(states or carries))))
+    if not found:
         raise InputError(f"study: {part.cell.name} has no gate and no state of one number a unit, so there is no page")
-    H = max(set(widths), key=widths.count)
-    one_a_unit = lambda found: {name: np.asarray(a) for name, a in found.items() if a.shape == (T, B, H)}  # noqa: E731
-    gates, states = one_a_unit(named), one_a_unit(carries)
-    ranges = ranges_in(part.cell, part.params, part.xs, part.carry)
-    keeps = [keep for keep in keeps_in(part.cell, part.params, part.xs, part.carry) if keep.gate in gates]
-    keep = next(iter(sorted(keeps, key=lambda keep: keep.leaf not in states)), None)  # stable: the first one
-    mask = np.asarray(part.real())
-    first = {} if part.carry is None else named_leaves(part.carry)
-    order = np.arange(H) if keep is None else by_half_life(half_life(keep.of(named), part.real()))
-    subject = Subject(
-        name=part.name, cell=part.cell.name, T=T, B=B, H=H, units=list(range(H)), first=0,
-        order=np.asarray(order).tolist(), lengths=mask.sum(0).tolist(),
-        inputs=[list(row) for row in part.inputs] or [[str(t) for t in range(T)]] * B, words=list(part.words),
-        gates=gates, carries=states, ranges={name: ranges[name] for name in gates},
-        signed=[name for name in gates if ranges[name] != (0.0, 1.0)],
-        start={name: np.asarray(a) for name, a in first.items() if a.shape == (B, H)} or None,
-        keep=keep, words_of=_words_of(keep), outcome=_outcome(part, seen.outs), **live(part, seen),
-        views={}, failed={},
-    )  # fmt: skip
-    return Seen(part, subject, seen, named, mask, keep, score)
+    return found
+
+
+def _retained(part: Part, layer: Layer) -> Retained | None:
+    found = constant_map(part.cell, part.params, part.xs, leaves=list(layer.carries))
+    if found is None:
+        return None
+    ends = [(float(a.min()), float(a.max())) for a in (found.moduli, found.half_lives)]
+    return Retained(list(found.leaves), *ends)
 
 
 def _words_of(keep: Keep | None) -> dict[str, str]:
-    """Return the text that names the gate that retains or writes, by what it was found to do, not by its letter.
+    """Return the text that names the gate that retains or overwrites, by what it was found to do, not by its letter.
 
-    Papers disagree: z retains in torch's GRU and writes in others, f writes in an MGU, and so does r in a LEM.
+    Papers disagree: z retains in torch's GRU and overwrites in others, f overwrites in an MGU, and so does r in a LEM.
     """
     if keep is None or (keep.gate == "f" and not keep.inverted):  # a forget gate, as in an LSTM
         return {}
-    does = "write" if keep.inverted else "retain"
+    does = "overwrite" if keep.inverted else "retain"
     return {keep.gate: f"z_{does}" if keep.gate == "z" else does}
 
 

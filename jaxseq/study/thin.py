@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq.study.axes import take
-from jaxseq.study.subject import Subject
+from jaxseq.study.subject import Same, Subject
 from jaxseq.study.views import view
 
 UNITS = 64
@@ -25,7 +25,8 @@ def _without_weights(part: Subject) -> Subject:
 def _one_with_weights(parts: list[Subject]) -> list[Subject]:
     """Return parts of which only the first that has them has its weights."""
     first = next((n for n, part in enumerate(parts) if part.live), None)
-    return [part if n == first else _without_weights(part) for n, part in enumerate(parts)]
+    kept = lambda n, live: n == first or (isinstance(live, Same) and live.same == first)  # noqa: E731
+    return [part if kept(n, part.live) else _without_weights(part) for n, part in enumerate(parts)]
 
 
 def _lean(part: Subject) -> Subject:

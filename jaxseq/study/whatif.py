@@ -5,6 +5,9 @@ what unit 3 of an LSTM shows, ``{"c": {3: 0.0}}`` what it holds as well.
 
 A gate changed here is changed in a cell that was trained without the change. That says what the trained weights use,
 and not what a cell trained without the gate would have come to.
+
+Some changes have no result: an sLSTM whose input gate is held at 0 divides 0 by 0. Their effects are NaN. They are
+undefined, neither large nor small, and `Effect.undefined` and `Atlas.undefined` count them.
 """
 
 from __future__ import annotations
@@ -43,6 +46,11 @@ class Effect(NamedTuple):
     moved: Array
     loss: Array | None
     changed_loss: Array | None
+
+    @property
+    def undefined(self) -> Array:
+        """Return bool ``[T, B]``, the steps at which the changed outputs are not all finite."""
+        return ~jnp.isfinite(self.moved)
 
 
 def what_if(
@@ -115,6 +123,11 @@ class Atlas(NamedTuple):
     loss: dict[str, Array] | None
     unused: dict[str, None]
 
+    @property
+    def undefined(self) -> dict[str, Array]:
+        """Return how many of a gate's effects are not finite, by its name."""
+        return {name: (~jnp.isfinite(effects)).sum() for name, effects in (self.loss or self.moved).items()}
+
 
 def atlas(
     cell: Cell,
@@ -148,7 +161,7 @@ def atlas(
       together: runs at a time.
 
     Raises:
-      InputError: for a gate, unit or value that is none, or a loss that is not one number.
+      InputError: for an unknown gate, unit or value, or a loss that is not one number.
 
     Example:
       >>> from jaxseq.cells import gru
@@ -198,6 +211,61 @@ def atlas(
         if by is not None:
             losses[name] = by
     return Atlas(held, moved, None if loss is None else losses, unused)
+
+
+def held_gates(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry | None = None,
+    *,
+    mask: Array | None = None,
+    loss: Callable[[Carry, Tree], Array],
+    gates: Sequence[str] | None = None,
+    values: Sequence[float] = (0.0, 1.0),
+) -> dict[str, Array]:
+    """Return the change of the loss with all units of a gate held at each of some values, by gate: ``[V]``.
+
+    Each is one run. In a stack the gates of every layer are held, one gate of one layer at a time. Gates that nothing
+    is computed from are left out; NaN where a change has no result.
+
+    Args:
+      cell: any Cell; the rest as in `unroll`.
+      params: its parameters.
+      xs: ``[T, B, D]``.
+      carry: the state to start from, or None.
+      mask: bool ``[T, B]``.
+      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      gates: names of gates, or of states; all gates by default.
+      values: numbers.
+
+    Raises:
+      InputError: for an unknown gate.
+
+    Example:
+      >>> from jaxseq.cells import gru, stack
+      >>> both = stack(gru, gru)
+      >>> params, xs = both.init(jax.random.key(0), 3, 5), jnp.ones((7, 2, 3))
+      >>> found = held_gates(both, params, xs, loss=lambda carry, outs: (outs**2).mean(), gates=["0.z", "1.z"])
+      >>> {name: effects.shape for name, effects in found.items()}
+      {'0.z': (2,), '1.z': (2,)}
+    """
+    start, seen = trace(cell, params, xs, carry, mask=mask)
+    base = loss(start, seen.outs)
+    named = named_leaves(seen.carries) | named_leaves(seen.gates)
+    open_cell = showing_states(cell)
+    found = {}
+    for name in named_leaves(seen.gates) if gates is None else gates:
+        gate = choose(f"gate or state of {cell.name}", name, named)
+        if not used_in(open_cell, name, params, xs, carry):
+            continue
+
+        def one(value: Array, name: str = name) -> Array:
+            hold = {name: lambda old, _: jnp.full_like(old, value)}
+            return loss(*unroll(intervene(open_cell, hold), params, xs, carry, mask=mask)) - base
+
+        found[name] = lax.map(one, jnp.asarray(values, gate.dtype))
+    return found
 
 
 def _with(cell: Cell, changes: Mapping[str, Any], *, timed: bool) -> Cell:

@@ -29,8 +29,8 @@ def find():
     look = jax.jit(lambda params, x: fixed_points(LINEAR, params, xs, x=x, count=8, descent=200))
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] + 0.3
 
-    def found(third, x=(0.5, -1.0), bias=0.2):
-        turn = 0.9 * np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, third / 0.9]])
+    def found(third, x=(0.5, -1.0), bias=0.2, size=0.9):
+        turn = size * np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, third / size]])
         U = basis @ turn @ np.linalg.inv(basis)
         params = rnn.init(jax.random.key(1), 2, 3, dtype=jnp.float64)
         params = params._replace(U=jnp.asarray(U), b=jnp.full(3, bias))
@@ -39,22 +39,27 @@ def find():
     return found
 
 
-@pytest.mark.parametrize(("third", "kind", "angle"), [(0.5, "stable", 0.3), (1.2, "saddle", 0.0)])
-def test_a_linear_networks_point_is_its_closed_form(find, third, kind, angle):
-    params, found = find(third)
+@pytest.mark.parametrize(
+    ("third", "size", "kind", "angle"),
+    [(0.5, 0.9, "stable", 0.3), (1.2, 0.9, "saddle", 0.0), (-1.2, 0.9, "saddle", np.pi), (0.5, 1.0, "centre", 0.3)],
+)
+def test_a_linear_networks_point_is_its_closed_form(find, third, size, kind, angle):
+    params, found = find(third, size=size)
     want = np.linalg.solve(np.eye(3) - params.U.T, np.array([0.5, -1.0]) @ params.W + params.b)
     assert found.real.tolist() == [True] + [False] * 7 and found.found[0] == 8 and found.total == 1
     np.testing.assert_allclose(found.states[0], want, rtol=1e-10)
     np.testing.assert_allclose(found.jacobians[0], params.U.T, atol=1e-12)
     assert found.speed[0] < 1e-24 and found.fixed[0] and KINDS_OF_POINTS[found.kind[0]] == kind
     np.testing.assert_allclose(found.angle[0], angle, atol=1e-9)
-    assert found.unstable[0] == int(third > 1)
-    pair = 0.9 * np.exp(0.3j)
+    assert found.unstable[0] == int(abs(third) > 1)
+    pair = size * np.exp(0.3j)
     sizes = sorted([third, pair, pair.conjugate()], key=lambda v: (-abs(v), v.imag))
     np.testing.assert_allclose(sorted(found.eigenvalues[0], key=lambda v: (-abs(v).round(9), v.imag)), sizes, atol=1e-9)
     vectors = np.asarray(found.eigenvectors[0])
     np.testing.assert_allclose(np.asarray(params.U).T @ vectors, vectors * np.asarray(found.eigenvalues[0]), atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), 1, rtol=1e-12)
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
+    np.testing.assert_allclose(np.angle(largest), 0, atol=1e-12)
     for unused in (found.states, found.jacobians, found.eigenvalues, found.eigenvectors, found.speed, found.found):
         assert not np.asarray(unused[1:]).any()
     assert found.kind[1:].tolist() == [-1] * 7
@@ -94,6 +99,14 @@ def test_a_bistable_unit_has_three_points(unit):
     np.testing.assert_allclose(found.eigenvalues[order, 0].real, slopes, atol=1e-10)
 
 
+def test_points_beyond_the_most_are_counted():
+    starts = RNNCarry(jnp.array([[-0.9], [0.9], [0.1]]))
+    params = rnn.init(jax.random.key(0), 1, 1, dtype=jnp.float64)._replace(U=jnp.array([[2.0]]))
+    given = {"count": 3, "descent": 0, "polish": 60, "most": 2}
+    found = jax.jit(lambda: fixed_points(rnn, params, jnp.zeros((0, 3, 1)), starts, **given))()
+    assert found.total == 3 and found.real.tolist() == [True, True] and found.states.shape == (2, 1)
+
+
 def test_a_slow_point_is_where_the_speed_is_least(unit):
     """Past the bifurcation two points are gone; q still has a minimum where the slope of the step is 1."""
     b = 0.55
@@ -112,7 +125,7 @@ def test_adam_alone_comes_near():
     params = rnn.init(jax.random.key(0), 1, 1, dtype=jnp.float64)._replace(U=jnp.array([[2.0]]))
     starts = RNNCarry(jnp.array([[0.7], [-0.2]]))
     found = jax.jit(lambda: fixed_points(rnn, params, jnp.zeros((0, 2, 1)), starts, polish=0, apart=1e-2))()
-    np.testing.assert_allclose(sorted(found.states[:, 0].tolist()), [0, UPPER], atol=1e-3)
+    np.testing.assert_allclose(sorted(found.states[:, 0].tolist()), [0, UPPER], atol=1e-5)
 
 
 def test_it_begins_at_real_states_only():

@@ -11,7 +11,7 @@ from jaxseq import InputError, unroll
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn
 from jaxseq.cells._rnn import RNNCarry, RNNGates
-from jaxseq.study import lyapunov, parts, products, spectrum, step_jacobians
+from jaxseq.study import decimals, lyapunov, parts, products, spectrum, step_jacobians
 from jaxseq.testing import Subject, draw
 
 
@@ -103,6 +103,43 @@ def test_a_linear_networks_exponents_are_its_eigenvalues_logarithms() -> None:
     np.testing.assert_allclose(found.exponents, found.growth.mean(0), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["lstm", "minimal_rnn"])
+def test_exponents_are_the_singular_values_of_the_whole_product(name: str) -> None:
+    """By NumPy, of a product that is formed, on paths too short to forget where directions start."""
+    params, xs, carry = draw(Subject(CELLS[name], hidden_size=12), 9, (2,))
+    mask = jnp.arange(9)[:, None] < jnp.array([[9, 6]])
+
+    @jax.jit
+    def look():
+        given = CELLS[name], params, xs, carry
+        return (
+            lyapunov(*given, mask=mask, count=2, sweeps=40),
+            lyapunov(*given, mask=mask, count=2),
+            step_jacobians(*given, mask=mask),
+        )
+
+    exact, usual, J = look()
+    for b, steps in enumerate((9, 6)):
+        product = np.linalg.multi_dot(np.asarray(J)[::-1, b])
+        want = np.log(np.linalg.svd(product, compute_uv=False)[:2]) / steps
+        np.testing.assert_allclose(exact.exponents[b], want, rtol=1e-7)
+        np.testing.assert_allclose(usual.exponents[b], want, atol=0.1 / steps)  # of the digits that are printed
+    np.testing.assert_allclose(np.asarray(usual.growth).sum(0) / [[9], [6]], usual.exponents, rtol=1e-12)
+    assert not np.asarray(usual.growth)[6:, 1].any()
+
+
+def test_digits_are_those_that_a_change_of_basis_leaves() -> None:
+    """``ln s / T`` of a matrix and of the same map in a basis of condition number e differ by at most 1 / T."""
+    rng = np.random.default_rng(0)
+    map_, turn = rng.normal(size=(4, 4)), np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    basis = turn @ np.diag(np.exp([0, 0.3, 0.6, 1.0]))
+    for T in (7, 10, 99, 100):
+        power = [np.linalg.matrix_power(a, T) for a in (map_, np.linalg.inv(basis) @ map_ @ basis)]
+        first, second = (np.log(np.linalg.norm(a, 2)) / T for a in power)
+        assert 0 < abs(first - second) <= 1 / T <= max(10.0 ** -decimals(T), 1 / 7)
+    assert [decimals(T) for T in (1, 9, 10, 99, 100, 1000)] == [1, 1, 1, 1, 2, 3]
+
+
 def test_all_exponents_sum_to_the_determinants() -> None:
     params, xs, carry = draw(Subject(lstm, hidden_size=2), 9, (2,))
     mask = jnp.arange(9)[:, None] < jnp.array([[9, 6]])
@@ -169,6 +206,8 @@ def test_what_is_too_large_is_refused_with_its_size() -> None:
     jax.eval_shape(lambda params, xs: step_jacobians(gru, params, xs, at=range(0, 1000, 10)), params, xs)
     with pytest.raises(InputError, match="count must be at least 1"):
         lyapunov(gru, gru.init(jax.random.key(0), 3, 2), jnp.ones((2, 1, 3), jnp.float32), count=0)
+    with pytest.raises(InputError, match="sweeps must be at least 0; got -1"):
+        lyapunov(gru, gru.init(jax.random.key(0), 3, 2), jnp.ones((2, 1, 3), jnp.float32), sweeps=-1)
     with pytest.raises(InputError, match="at must have steps from 0 to 1; got 2"):
         step_jacobians(gru, gru.init(jax.random.key(0), 3, 2), jnp.ones((2, 1, 3), jnp.float32), at=[2])
 

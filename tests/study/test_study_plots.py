@@ -1,8 +1,10 @@
 """Every figure draws the numbers it was given; labels in Chinese are set in a font that has them."""
 
+import re
 import subprocess
 import sys
 import warnings
+from importlib import resources
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, fonts, plots, study
-from jaxseq.cells import CELLS
+from jaxseq.cells import CELLS, lstm
+from jaxseq.colours import INKS, colour_map, colour_maps
 from jaxseq.study import HalfLife, Keep, Saturation
 from jaxseq.study.timelines import Ledger, LedgerErrors
 
@@ -32,22 +35,26 @@ def test_timelines_in_the_order_given() -> None:
     assert ax.images[0].get_clim() == (0, 1) and ax.images[1].get_clim() == (-1, 1)
 
 
-def test_one_retains_in_every_timeline_and_labels_say_what_a_gate_does() -> None:
-    """Of a minimal gated unit 1 - f retains, and of a stack each layer's own gate."""
+def test_gates_are_drawn_as_they_are_and_labels_say_what_they_do() -> None:
+    """Of a stack each layer's own gate; drawn as they are, as on the page and in the terminal."""
     keeps = [Keep("0.c", "0.f"), Keep("1.h", "1.z", inverted=True)]
     gates = {"0.f": HEAT, "1.z": HEAT, "1.n": HEAT, "1.f": HEAT}
     ax = study.plot_timelines(gates, keeps=keeps)
-    for image, want in zip(ax.images, (HEAT, 1 - HEAT, HEAT, HEAT), strict=True):
+    for image, want in zip(ax.images, (HEAT, HEAT, HEAT, HEAT), strict=True):
         np.testing.assert_array_equal(image.get_array(), want.T)
-    labels = ["0: f  forget (retain)", "1: 1 - z  update (retain)", "1: n  candidate", "1: f  forget"]
+    labels = ["0: f  forget (retain)", "1: z  update (overwrite)", "1: n  candidate", "1: f  forget"]
     assert [text.get_text() for text in ax.get_yticklabels()] == labels
     seen = study.plot_saturation({"1.z": Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
-    assert [text.get_text() for text in seen] == ["1: z  update (write)"]
+    assert [text.get_text() for text in seen] == ["1: z  update (overwrite)"]
 
 
 @pytest.mark.parametrize(
     ("cell", "label", "word"),
-    [("mgu", "f  (write)", "write"), ("lem", "r  (write)", "write"), ("lstm", "f  forget (retain)", None)],
+    [
+        ("mgu", "f  (overwrite)", "overwrite"),
+        ("lem", "r  (overwrite)", "overwrite"),
+        ("lstm", "f  forget (retain)", None),
+    ],
 )
 def test_a_gate_is_named_by_what_it_was_found_to_do(cell, label, word) -> None:
     """An MGU's f overwrites and a LEM's r does not reset: their letters are those of other cells' gates."""
@@ -69,13 +76,13 @@ def test_what_goes_beyond_one_is_squashed_and_says_so() -> None:
 
 
 def test_half_lives_with_censored_units_apart() -> None:
-    life = HalfLife(HEAT[0], np.array([3.0, np.inf, 9.0, 1.0]), np.array([False, True, False, False]))
-    ax = study.plot_half_lives(life, longest=20)
-    seen, censored = ax.lines
-    assert seen.get_ydata().tolist() == [9, 3, 1] and censored.get_ydata().tolist() == [20]
-    assert "longer than the 20 steps" in ax.get_legend().get_texts()[1].get_text()
-    with pytest.raises(InputError, match="give longest"):
-        study.plot_half_lives(life)
+    steps, censored = np.array([3.0, np.inf, 9.0, 0.0, np.nan]), np.array([False, True, False, False, False])
+    ax = study.plot_half_lives(HalfLife(HEAT[0], steps, censored, np.array(20), np.array(55), np.array(3)))
+    seen, above = ax.lines
+    np.testing.assert_array_equal(seen.get_ydata(), [9, 3, np.nan, np.nan])
+    assert above.get_ydata().tolist() == [20] and "over 55 steps" in ax.get_xlabel()
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["half-life (1 zeros, 1 undefined not drawn)", "longer than the 20 steps seen"]
 
 
 def test_the_ledger_stacks_to_the_new_state() -> None:
@@ -105,8 +112,60 @@ def test_histograms_are_shares_of_each_unit() -> None:
 def test_gradients_on_a_logarithmic_scale() -> None:
     ax = study.plot_flow({"dL/dc": np.array([1e-9, 0.0, 1.0])})
     assert ax.get_yscale() == "log" and np.isnan(ax.lines[0].get_ydata()[1])
-    image = study.plot_triangle(np.array([[1.0, 0.0], [0.01, 1.0]])).images[0].get_array()
-    np.testing.assert_allclose(np.ma.filled(image, np.nan), [[0, np.nan], [-2, 0]])
+    assert ax.get_legend().get_texts()[0].get_text() == "dL/dc (1 zeros not drawn)"
+    ax = study.plot_triangle(np.array([[1.0, 0.0], [0.01, 1.0]]))
+    np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), [[0, np.nan], [-2, 0]])
+    assert "cut" not in ax.figure.axes[1].get_ylabel()
+
+
+def test_a_figure_of_sizes_says_where_it_is_cut() -> None:
+    ax = study.plot_triangle({"h": np.array([[1e3, 0.0], [1e-20, 1.0]])[..., None]}, steps=[3, 9])
+    assert ax.images[0].get_clim() == (-5, 3) and ax.images[0].colorbar.extend == "min"
+    assert ax.images[0].colorbar.ax.get_ylabel() == "log10 of the norm of dL/dh, cut 8 below the largest"
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["3", "9"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.02, 3.0], ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]),
+        ([1e-9, 1e3], ["10⁻⁹", "10⁻⁷", "10⁻⁵", "10⁻³", "0.1", "10", "1000"]),
+    ],
+)
+def test_all_logarithmic_axes_have_one_style(values, ticks) -> None:
+    shown = []
+    life = HalfLife(np.array(values), np.array(values), np.zeros(2, bool), np.array(9), np.array(9), np.array(1))
+    for ax in (
+        study.plot_flow({"a": values}),
+        study.plot_comparison({"a": ([0, 1], values)}),
+        study.plot_half_lives(life),
+        plots.loss_curve([0, 1], values),
+    ):
+        ax.figure.canvas.draw()
+        low, high = ax.get_ylim()
+        inside = [t for t, at in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True) if low <= at <= high]
+        shown.append([text.get_text() for text in inside])
+    assert shown == [ticks] * 4
+
+
+def test_what_is_undefined_is_hatched_counted_and_no_limit() -> None:
+    effects = np.array([[0.1, -0.4, np.nan], [np.inf, 0.0, 0.2]])
+    ax = study.plot_atlas(effects, ["i = 0", "i = 1"])
+    image = ax.images[0]
+    assert image.get_clim() == (-0.4, 0.4) and ax.patch.get_hatch()
+    np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), ~np.isfinite(effects))
+    assert image.colorbar.ax.get_ylabel() == "change of loss (hatched: undefined, 2 of 6)"
+    assert not study.plot_atlas(np.nan_to_num(effects, posinf=1), ["i = 0", "i = 1"]).patch.get_hatch()
+
+
+def test_the_palette_is_the_pages() -> None:
+    css = resources.files("jaxseq.study").joinpath("page", "page.css").read_text("utf-8")
+    light = dict(re.findall(r"--(one|two|three|four|five): (#[0-9a-f]{6})", css)[:5])
+    assert tuple(light.values()) == INKS
+    for kind, colours in colour_maps().items():
+        map_ = colour_map(kind)(np.linspace(0, 1, len(colours)))[:, :3]
+        want = [[int(c[n : n + 2], 16) / 255 for n in (1, 3, 5)] for c in colours]
+        np.testing.assert_allclose(map_, want, atol=0.02)
 
 
 def test_eigenvalues_on_the_unit_circle() -> None:
@@ -139,11 +198,82 @@ def test_the_others_draw_what_they_get() -> None:
     assert ax.get_yscale() == "log" and len(ax.lines) == 2
 
 
-def test_it_draws_into_the_axes_given_and_saves(tmp_path) -> None:
-    ax = plt.subplots()[1]
-    assert study.plot_survival(HEAT, ax) is ax
-    plots.save(ax, tmp_path / "left.pdf")
-    assert (tmp_path / "left.pdf").read_bytes()[:4] == b"%PDF"
+def everything_drawn():
+    """Each figure with what its function returned, of two sequences, with how to draw it."""
+    params = lstm.init(jax.random.key(0), 3, H, dtype=jnp.float64)
+    xs = jax.random.normal(jax.random.key(1), (T, 2, 3), jnp.float64)
+    mask = jnp.arange(T)[:, None] < jnp.array([[T, T - 2]])
+    run, each = (lstm, params, xs), {"mask": mask}
+    one = lambda carry, outs: (outs**2).sum()  # noqa: E731
+    keep = study.keep_of(lstm)
+
+    @jax.jit
+    def look():
+        gates = study.gates_of(*run, **each)
+        weights = jax.nn.softmax(xs)
+        return {
+            "timelines": gates, "half_lives": study.half_life(keep.of(gates), mask),
+            "survival": study.survival(keep.of(gates), mask), "ledger": study.ledger(*run, **each),
+            "saturation": {name: study.saturation(gates[name], mask) for name in "ifo"},
+            "histogram": study.histogram(gates["f"], mask), "flow": study.flow(*run, loss=one, **each),
+            "triangle": study.triangle(*run, losses=lambda carry, outs: outs.sum(-1), **each),
+            "eigenvalues": study.spectrum(study.step_jacobians(*run, **each)), "attention": weights,
+            "attention_summary": (study.entropy(weights), study.coverage(weights, mask)),
+            "atlas": study.atlas(*run, loss=one, **each),
+            "connectivity": study.connectivity(*run, losses=lambda carry, outs: outs.sum(-1), **each),
+            "integrated": study.integrated_gradients(*run, loss=lambda carry, outs: carry.h.sum(-1), **each),
+            "contributions": study.contributions(*run, **each),
+            "contextual": study.contextual(*run, span=(0, 2), **each),
+            "trajectories": study.trajectories(*run, count=2, **each),
+            "fixed_points": study.fixed_points(*run, count=4),
+            "patching": study.patching(*run, other=xs[:, ::-1]),
+        }  # fmt: skip
+
+    return look()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return everything_drawn()
+
+
+OPTIONS = {
+    "ledger": {"unit": 1, "row": 1}, "attention": {"source": list("abc"), "target": list("uvwxyz"), "row": 1},
+    **{name: {"row": 1} for name in ("timelines", "survival", "flow", "triangle", "attention_summary", "connectivity",
+                                     "integrated", "contributions", "contextual")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["timelines", "half_lives", "survival", "ledger", "saturation", "histogram", "flow", "triangle", "eigenvalues",
+     "attention", "attention_summary", "atlas", "connectivity", "integrated", "contributions", "contextual",
+     "trajectories", "fixed_points", "patching"],
+)  # fmt: skip
+def test_each_draws_what_its_function_returns_into_the_axes_given_as_pdf(name: str, drawn, tmp_path) -> None:
+    given = drawn[name] if isinstance(drawn[name], tuple) and not hasattr(drawn[name], "_fields") else (drawn[name],)
+    figure, both = plt.subplots(1, 2)
+    ax = getattr(study, f"plot_{name}")(*given, ax=both[1], **OPTIONS.get(name, {}))
+    assert ax is both[1] and not both[0].has_data() and (ax.has_data() or ax.patches)
+    plots.save(figure, tmp_path / "one.pdf")
+    assert (tmp_path / "one.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_a_row_is_that_row(drawn) -> None:
+    image = study.plot_survival(drawn["survival"], row=1).images[0].get_array()
+    np.testing.assert_array_equal(image, np.asarray(drawn["survival"])[:, 1].T)
+    ax = study.plot_triangle(drawn["triangle"], leaf="h", row=1)
+    norms = np.asarray(drawn["triangle"]["h"])[..., 1]
+    np.testing.assert_allclose(10 ** np.ma.filled(ax.images[0].get_array(), np.nan), np.where(norms > 0, norms, np.nan))
+    ax = study.plot_atlas(drawn["atlas"])
+    assert [text.get_text() for text in ax.get_yticklabels()[:3]] == ["f := 0", "f := 1", "f := its mean"]
+    np.testing.assert_allclose(ax.images[0].get_array()[:3], drawn["atlas"].loss["f"])
+    with pytest.raises(InputError, match="row must be from 0 to 1; got 2"):
+        study.plot_survival(drawn["survival"], row=2)
+    with pytest.raises(InputError, match="expected an array of 2 axes, or of 3 with a batch"):
+        study.plot_survival(HEAT[0])
+    with pytest.raises(InputError, match="a step for each of 6 losses; got 1"):
+        study.plot_triangle(drawn["triangle"], steps=[1])
 
 
 @pytest.mark.skipif(not fonts.chinese_fonts(), reason="no font with Chinese characters is installed")

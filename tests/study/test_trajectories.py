@@ -9,6 +9,7 @@ import pytest
 from jaxseq import InputError, trace
 from jaxseq.cells import lstm, rnn
 from jaxseq.cells._rnn import RNNCarry, RNNGates
+from jaxseq.colours import INKS
 from jaxseq.study import (
     Components,
     FixedPoints,
@@ -46,6 +47,8 @@ def test_principal_components_are_those_of_numpy(shape):
         want = want * np.sign(want[np.abs(want).argmax()])
         np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(project(found, jnp.asarray(real)), (real - real.mean(0)) @ found.axes.T, atol=1e-12)
+    ways = project(found, jnp.asarray(real), directions=True)  # without the mean, which is not 0
+    np.testing.assert_allclose(ways, real @ found.axes.T, atol=1e-12)
 
 
 def test_a_rotation_stays_a_circle():
@@ -126,7 +129,7 @@ def test_figures_draw_their_numbers(points):
     assert ax.get_xlabel() == "component 1 (75%)"
     named = {line.get_label(): line.get_xydata() for line in ax.lines}
     np.testing.assert_allclose([named["saddle"][0], named["stable"][0]], [[0.5, 0.5], [1, 0]])
-    arrow = next(line for line in ax.lines if line.get_linewidth() == 1.2 and line.get_color() == "C3").get_xydata()
+    arrow = next(line for line in ax.lines if line.get_linewidth() == 1.2 and line.get_color() == INKS[3]).get_xydata()
     np.testing.assert_allclose(arrow[:, 0], 0.5)  # along the second axis: the eigenvector of the larger eigenvalue
     np.testing.assert_allclose(np.diff(arrow[:, 1]), 0.2 * np.ptp(paths[real]))
     ax = plot_fixed_points(points)

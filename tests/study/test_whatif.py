@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, trace, unroll
-from jaxseq.cells import gru, lstm, stack
+from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.interventions import clamp, intervene
-from jaxseq.study import atlas, what_if
+from jaxseq.study import atlas, held_gates, what_if
 from jaxseq.testing import Subject, assert_close, draw
 
 
@@ -106,6 +106,43 @@ def test_gates_that_are_only_shown_are_told_apart() -> None:
     params, xs, carry = draw(Subject(lstm, hidden_size=2), 3, (2,))
     found = jax.jit(lambda: atlas(lstm.replace(equations=equations), params, xs, carry, values=(0.0,)))()
     assert list(found.unused) == ["f"] and set(found.moved) == {"i", "g", "o"} and found.loss is None
+
+
+def test_a_change_without_a_result_is_undefined_and_counted() -> None:
+    """An sLSTM whose input gate writes nothing has c = n = 0 and shows 0 / 0; one unit is enough to lose the loss."""
+    cell = CELLS["slstm"]
+    params, xs, carry = draw(Subject(cell), 4, (2,))
+    carry = carry._replace(c=0 * carry.c, n=0 * carry.n)
+
+    @jax.jit
+    def look():
+        given = cell, params, xs, carry
+        return (
+            what_if(*given, changes={"i": 0.0}),
+            atlas(*given, loss=squares, gates=["i", "o"], values=(0.0, 1.0)),
+            held_gates(*given, loss=squares, gates=["i", "o"]),
+        )
+
+    alone, found, whole = look()
+    assert alone.undefined.all() and alone.undefined.shape == (4, 2)
+    assert {name: int(count) for name, count in found.undefined.items()} == {"i": 5, "o": 0}
+    assert np.isnan(found.loss["i"][0]).all() and np.isfinite(found.loss["i"][1]).all()
+    assert np.isnan(whole["i"][0]) and np.isfinite(whole["i"][1]) and np.isfinite(whole["o"]).all()
+
+
+def test_each_layers_gates_are_held_as_what_if_holds_them() -> None:
+    both = stack(gru, lstm)
+    params, xs, carry = draw(Subject(both), 5, (2,))
+
+    @jax.jit
+    def look():
+        given = both, params, xs, carry
+        alone = [what_if(*given, changes={name: v}, loss=squares) for name, v in (("0.z", 1.0), ("1.f", 0.0))]
+        return held_gates(*given, loss=squares), [one.changed_loss - one.loss for one in alone]
+
+    found, (below, above) = look()
+    assert list(found) == sorted(["0.r", "0.z", "0.n", "1.i", "1.f", "1.g", "1.o"])  # jit sorts them
+    np.testing.assert_allclose([found["0.z"][1], found["1.f"][0]], [below, above], rtol=1e-10)
 
 
 def test_what_cannot_be_changed_is_refused() -> None:

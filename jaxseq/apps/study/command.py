@@ -38,6 +38,9 @@ class Subject:
     """Rows of the series of a tutorial's forecast, each with the window before it: 120, or 120,125, or 120:123."""
     series: tuple[str, ...] = ()
     """Series of a forecaster, each with its last window, up to 8; its first three if none is named."""
+    examples: int | None = None
+    """Sequences over which half-lives and saturation are taken, of the run's own data or of the problem; those shown if
+    it is left out."""
     cell: str | None = None
     """Without a run: the cell to train, lstm if none is named. With one: the custom cell that it was trained with,
     module:cell or file.py:cell, whose code is run."""
@@ -57,6 +60,8 @@ class Subject:
           InputError: naming the setting, what it may be and what it is.
         """
         given = self.given()
+        if self.examples is not None:
+            require_at_least(1, ("examples",), self)
         if run is None:
             if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
@@ -138,17 +143,17 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         name, problem = subject.cell or "lstm", small.problem_of(subject.problem or "copy")
         sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
         say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
-        found = small.of_problem(name, problem, **sizes)
+        found = small.of_problem(name, problem, **sizes, examples=subject.examples)
         title, title_zh = f"{name} on {problem.name}", f"{problem.name} 任务上的 {name}"
     else:
         kind, title, title_zh = parts.application_of(run), str(run), str(run)
         _check_read(run, kind, subject)
         if kind == TRANSLATION:
-            found = parts.of_translator(run, subject.text, subject.cell)
+            found = parts.of_translator(run, subject.text, subject.cell, examples=subject.examples)
         elif kind == FORECASTER:
-            found = of_forecaster(run, subject.series, subject.cell)
+            found = of_forecaster(run, subject.series, subject.cell, examples=subject.examples)
         else:
-            found = parts.of_forecast(run, subject.rows, subject.cell)
+            found = parts.of_forecast(run, subject.rows, subject.cell, examples=subject.examples)
     words = [] if run is None else [str(run)]
     for option, value in subject.given().items():
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]

@@ -20,17 +20,21 @@ from jaxseq.apps.forecast.report import stamp
 from jaxseq.apps.study.parts import MOST, Studied
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array
+from jaxseq.study import Batch
 from jaxseq.study.part import Part, check_numbers
 
 USUAL = 3
 """Series that are studied where none is named, the first ones."""
 
 
-def of_forecaster(run: Path, names: Sequence[str], trusted_cell: str | None = None) -> Studied:
+def of_forecaster(
+    run: Path, names: Sequence[str], trusted_cell: str | None = None, *, examples: int | None = None
+) -> Studied:
     """Return the first network of a forecaster, reading the window before the last row of each of some series.
 
     It is scored by the row that follows each step of the window: the network adds its readout to what the line
-    forecasts, so that its target is what the line leaves of that row.
+    forecasts, so that its target is what the line leaves of that row. With `examples`, half-lives and saturation are
+    taken over the last windows of so many series.
 
     Raises:
       InputError: if the run cannot be loaded, has no network or its parameters are not numbers; for an unknown series
@@ -48,11 +52,17 @@ def of_forecaster(run: Path, names: Sequence[str], trusted_cell: str | None = No
     check_numbers(str(run / run_folder.MODEL), model.model.network)
     chosen = _chosen(model, names)
     seen = _read(model, chosen)
+    many = [] if examples is None else list(range(min(examples, len(model.panel.series))))
     cell, params = find_cell(model.options.cell), seen.network
+    corpus = []
+    if many:
+        more = _read(model, many)
+        corpus = [Batch(cell.lift(more.inputs), None, more.mask)]
     W, b = params.head.W[:, :1], params.head.b[:1]
     part = Part(
         cell.name, cell, params.cell, cell.lift(seen.inputs), mask=seen.mask, inputs=seen.labels,
         predict=lambda outs: outs @ W + b, targets=seen.left, scored=seen.scored, head=(W, b), reported=seen.reported,
+        corpus=corpus,
     )  # fmt: skip
     called = [model.panel.series[n].name or "the series" for n in chosen]
     subtitle = (

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._layers import bidirectional
 from jaxseq._unroll import trace
 from jaxseq.apps import run_folder, series, snapshots, text
 from jaxseq.apps.custom import find_cell
@@ -19,7 +20,7 @@ from jaxseq.apps.forecast.tutorial.config import KIND as FORECAST
 from jaxseq.apps.forecast.tutorial.data import read_series, times_of
 from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
-from jaxseq.apps.translate.config import KIND as TRANSLATION
+from jaxseq.apps.translate.config import KIND as TRANSLATION, TranslateConfig
 from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry, AttentionCellParams
 from jaxseq.cells import gru
@@ -27,11 +28,15 @@ from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
 from jaxseq.notation import Array, Params
 from jaxseq.seq2seq import Encoded, encoder_cell, source_vectors
+from jaxseq.study import Batch
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
 
 MOST = 8
 """Most sequences that one study looks at."""
+
+TOGETHER = 64
+"""Sentences of a corpus that are read side by side."""
 
 
 class Studied(NamedTuple):
@@ -69,10 +74,13 @@ def application_of(run: Path) -> str:
 # --- a translator
 
 
-def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = None) -> Studied:
+def of_translator(
+    run: Path, lines: Sequence[str], trusted_cell: str | None = None, *, examples: int | None = None
+) -> Studied:
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
-    Only the first encoder layer is shown.
+    Each layer of the encoder is a part, once for each direction. With `examples`, half-lives and saturation are taken
+    over so many sentences of its data.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
@@ -85,7 +93,7 @@ def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = No
     done = model.translate(list(lines) or _sentences(run, model))
     notes = [f"unknown, read as <unk>: {' '.join(d.unknown)} (in {d.source})" for d in done if d.unknown]
     read = [[*model.source.vocabulary.encode(d.source_tokens[:-1]), EOS] for d in done]
-    source = jnp.asarray(text.pad(read, max(map(len, read))))
+    source = _padded(read)
     mask = source != PAD
     labels = [d.source_tokens for d in done]
     pairs = "  ".join(f"{d.source} → {d.text}" for d in done)
@@ -93,7 +101,10 @@ def of_translator(run: Path, lines: Sequence[str], trusted_cell: str | None = No
     kind = config.cell if config.model == "translator" else config.model
     subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.name}: {pairs}"
     kept, more = _snapshots(run, model)
-    made = [_decoder(model, done, source, mask, labels), *_encoder(model, source, mask, labels, _history(run))]
+    corpus = [] if examples is None else _corpus(run, model, examples)
+    decoder = _decoder(model, done, source, mask, labels)
+    encoder = _encoder(model, source, mask, labels, _history(run), [(one, one != PAD) for one, _ in corpus])
+    made = [decoder._replace(corpus=[_teacher_forced(model, *pair) for pair in corpus]), *encoder]
     subtitle_zh = f"{config.source} → {config.target} 翻译器，{kind}，用 {config.name} 训练：{pairs}"
     return Studied([part._replace(snapshots=kept) for part in made], subtitle, [*notes, *more], subtitle_zh=subtitle_zh)
 
@@ -111,27 +122,88 @@ def _snapshots(run: Path, model: translator.Translator) -> tuple[tuple[list[int]
     return snapshots.read(run, model.params) if count else None, []
 
 
+Sources = Sequence[tuple[Array, Array]]
+"""Source tokens ``[S, B]`` and their mask, of several batches."""
+
+
 def _encoder(
-    model: translator.Translator, source: Array, mask: Array, labels: list[list[str]], history: Any
+    model: translator.Translator,
+    source: Array,
+    mask: Array,
+    labels: list[list[str]],
+    history: Any,
+    corpus: Sources = (),
 ) -> list[Part]:
-    back = [row[::-1] for row in labels]
+    """Return a part for each layer and direction of the encoder."""
+    config, back = model.config, [row[::-1] for row in labels]
+    inputs = lambda one, there: (  # noqa: E731
+        _layer_inputs(model.params, config, one, there) if config.model == "translator" else [model.params.source[one]]
+    )
+    theirs = [(inputs(one, there), there) for one, there in corpus]
 
     def made(params: Params) -> list[Part]:
-        if model.config.model != "translator":
+        if config.model != "translator":
             return [Part("encoder", gru, params.encoder, params.source[source], mask, None, labels, history=history)]
-        cell, first = encoder_cell(find_cell(model.config.cell), params), params.encoder[0]
-        xs = source_vectors(params, source)
-        steps = jnp.arange(mask.shape[0])[:, None]
-        turned = jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
-        return [
-            Part("encoder", cell, first.forward, xs, mask, None, labels, history=history),
-            Part("encoder, backwards", cell, first.backward, turned, mask, None, back),
-        ]
+        cell, parts = encoder_cell(find_cell(config.cell), params), []
+        for n, (layer, xs) in enumerate(zip(params.encoder, _layer_inputs(params, config, source, mask), strict=True)):
+            name = f", layer {n + 1}" if len(params.encoder) > 1 else ""
+            parts += [
+                Part(f"encoder{name}", cell, layer.forward, xs, mask, None, labels, history=history),
+                Part(f"encoder, backwards{name}", cell, layer.backward, _turned(xs, mask), mask, None, back),
+            ]
+        return parts
+
+    def read(n: int) -> list[Batch]:
+        """Return what part n reads of the corpus."""
+        layer, backwards = divmod(n, 2)  # of the tutorial's encoder there is one part
+        return [Batch(_turned(xs[layer], there) if backwards else xs[layer], None, there) for xs, there in theirs]
 
     return [
-        part._replace(remade=lambda params, n=n: made(params)[n])  # type: ignore[misc]
+        part._replace(remade=lambda params, n=n: made(params)[n], corpus=read(n))  # type: ignore[misc]
         for n, part in enumerate(made(model.params))
     ]
+
+
+def _layer_inputs(params: Params, config: TranslateConfig, source: Array, mask: Array) -> list[Array]:
+    """Return the input of each layer of the encoder, ``[S, B, ...]``, as the model itself has it."""
+    cell, xs = encoder_cell(find_cell(config.cell), params), source_vectors(params, source)
+    inputs = []
+    for n, layer in enumerate(params.encoder):
+        inputs.append(xs)
+        outs = bidirectional(cell, layer, xs, mask=mask)[1]
+        xs = outs + xs if config.residual and n else outs
+    return inputs
+
+
+def _turned(xs: Array, mask: Array) -> Array:
+    """Return each row backwards, its padding still at the end."""
+    steps = jnp.arange(mask.shape[0])[:, None]
+    return jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
+
+
+def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tuple[Array, Array]]:
+    """Return source and target tokens of so many pairs of the run's own data, spread evenly over it, in batches."""
+    pairs = _pairs(run, model)
+    chosen = [pairs[n] for n in np.unique(np.linspace(0, len(pairs) - 1, min(examples, len(pairs))).astype(int))]
+    chosen.sort(key=lambda pair: len(pair[0].tokens))  # rows of one batch are then about as long
+    batches = []
+    for n in range(0, len(chosen), TOGETHER):
+        some = chosen[n : n + TOGETHER]
+        source, target = [model.source.numbers(s) for s, _ in some], [model.target.numbers(t) for _, t in some]
+        batches.append((_padded(source), _padded(target)))
+    return batches
+
+
+def _padded(rows: list[list[int]]) -> Array:
+    return jnp.asarray(text.pad(rows, max(map(len, rows))))
+
+
+def _teacher_forced(model: translator.Translator, source: Array, targets: Array) -> Batch:
+    """Return the decoder's reading of reference translations."""
+    encoded = model.model.encode(model.params, source, source != PAD)
+    inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
+    read = model.model.embed(model.params, inputs)
+    return Batch(read, encoded.carry, targets != PAD, model.model.reader(encoded))
 
 
 def _decoder(
@@ -142,7 +214,7 @@ def _decoder(
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
     rows = [[*row[:-1], EOS] if d.target_tokens[-1:] == [ended] else row for row, d in zip(rows, done, strict=True)]
-    targets = jnp.asarray(text.pad(rows, max(map(len, rows))))
+    targets = _padded(rows)
     inputs = jnp.concatenate([jnp.full((1, targets.shape[1]), SOS, targets.dtype), targets[:-1]])
     real = jnp.asarray(np.arange(targets.shape[0])[:, None] < np.array([len(row) for row in rows]))
     words = [[text.SPECIALS[SOS], *d.target_tokens[:-1]] for d in done]
@@ -187,19 +259,27 @@ def _scores(
 
 def _sentences(run: Path, model: translator.Translator) -> list[str]:
     """Return three sentences of the run's own data: of a quarter, a half and three quarters of the lengths."""
-    try:
-        _, pairs = pairs_for(model)
-    except InputError as error:
-        raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
+    pairs = _pairs(run, model)
     fit = sorted({source.written for source, _ in pairs}, key=lambda one: (len(one), one))
     return list(dict.fromkeys(fit[len(fit) * part // 4] for part in (1, 2, 3)))
+
+
+def _pairs(run: Path, model: translator.Translator) -> Any:
+    try:
+        return pairs_for(model)[1]
+    except InputError as error:
+        raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
 
 
 # --- a forecast
 
 
-def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) -> Studied:
+def of_forecast(
+    run: Path, rows: str | None, trusted_cell: str | None = None, *, examples: int | None = None
+) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
+
+    With `examples`, half-lives and saturation are taken over so many windows, spread evenly over the series.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.
@@ -219,11 +299,13 @@ def of_forecast(run: Path, rows: str | None, trusted_cell: str | None = None) ->
     windows = jnp.asarray(inputs[:, at], jnp.float32)
     nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
+    many = np.unique(np.linspace(0, inputs.shape[1] - 1, min(examples or 1, inputs.shape[1])).astype(int))
+    corpus = [Batch(cell.lift(jnp.asarray(inputs[:, many], jnp.float32)))] if examples else []
     names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in times_of(found)]
     part = Part(
         cell.name, cell, params.cell, cell.lift(windows), inputs=[names[row - window : row] for row in chosen],
         predict=params.head, targets=nexts, scored=jnp.zeros(windows.shape[:2], bool).at[-1].set(True),
-        head=(params.head.W, params.head.b), history=_history(run), reported=reported,
+        head=(params.head.W, params.head.b), history=_history(run), reported=reported, corpus=corpus,
     )  # fmt: skip
     subtitle = (
         f"forecast of {', '.join(model.names)} ({config.data}), scaled as the network sees it: the first of "

@@ -9,7 +9,7 @@ from jaxseq.apps.study.parts import Studied
 from jaxseq.cells import CELLS
 from jaxseq.errors import choose
 from jaxseq.problems import PROBLEMS, RETAINING, Problem, compare, retaining
-from jaxseq.study import log_spaced, part_of
+from jaxseq.study import Batch, log_spaced, part_of
 from jaxseq.trees import at
 
 SIZES: dict[str, dict[str, int]] = {
@@ -37,8 +37,12 @@ def problem_of(name: str) -> Problem:
     return choose("problem", name, PROBLEMS)(**SIZES[name])
 
 
-def of_problem(name: str, problem: Problem, *, hidden: int, steps: int, seed: int) -> Studied:
+def of_problem(
+    name: str, problem: Problem, *, hidden: int, steps: int, seed: int, examples: int | None = None
+) -> Studied:
     """Train a cell and the baselines on a problem, and return them reading three new sequences.
+
+    With `examples`, half-lives and saturation are taken over so many other new sequences.
 
     Raises:
       InputError: if there is no such cell, or it does not read such sequences.
@@ -55,11 +59,15 @@ def of_problem(name: str, problem: Problem, *, hidden: int, steps: int, seed: in
         learning_rate=LEARNING_RATE,
     )  # fmt: skip
     batch = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
+    more = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31 + 1), examples) if examples else None
+    lag = SIZES.get(problem.kind, {}).get("lag")
     parts = []
     for other, one in found.items():
         trained = at(one.trained, 0)  # of its one seed
         seen = (steps_shown, trained.snapshots)
-        parts.append(part_of(other, cells[other], problem, batch, trained.params, trained.losses, snapshots=seen))
+        part = part_of(other, cells[other], problem, batch, trained.params, trained.losses, snapshots=seen)
+        corpus = [] if more is None else [Batch(cells[other].lift(more.xs), None, more.mask)]
+        parts.append(part._replace(corpus=corpus, lag=lag))
     subtitle = (
         f"{problem.name}: {', '.join(cells)}, with {found[called].parameters} parameters or about as many, "
         f"{steps} steps, seed {seed}; LSTM and GRU start with chrono biases (Tallec & Ollivier 2018)"

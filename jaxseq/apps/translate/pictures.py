@@ -41,6 +41,7 @@ def draw_gates(translator: Translator, sentence: str, path: Path) -> None:
     from jaxseq import plots, study
 
     tokens, seen, keeps = translator.gates(sentence)
-    retained = next((np.asarray(keep.of(seen)) for keep in keeps), next(iter(seen.values())))
-    order = np.argsort(retained.mean(0)).tolist()
+    order = None
+    if keeps:  # as on a page, the units that retain longest first
+        order = np.asarray(study.by_half_life(study.half_life(keeps[0].of(seen)[:, None]))).tolist()
     plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), path)

@@ -31,4 +31,10 @@ function unitsOverTime(box, name, values, bounds, readOff, p = part(), height = 
 const timeNames = (p = part()) => ({ columnNumbers: over(p.lengths[state.e], (t) => stepNo(t, p)), columnNames: over(p.lengths[state.e], (t) => label(t, p)).map((word, t) => (word === String(t) ? "" : word)) });
 const leafName = (leaf) => `${leaf}  ${T(TEXTS.en[`leaf.${leaf}`] ? `leaf.${leaf}` : "leaf.other")}`;
 
+// Why a layer without a gate that retains has no ledger and no half-life, or what it retains without a gate.
+function withoutGate(id, p) {
+  const r = p.retained, steps = (v) => (v === null ? "∞" : say3(v));
+  return r ? [`${id}.constant`, r.leaves.join(", "), ...r.moduli.map(say3), ...r.half_lives.map(steps)] : [`${id}.none`];
+}
+
 const flowOf = (p, leaf) => over(p.lengths[state.e], (t) => floats(p.views.flow.norms[leaf])[t * p.B + state.e]);

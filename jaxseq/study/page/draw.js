@@ -68,7 +68,7 @@ function colourOf(map, share) {
 
 const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
 
-// A heat map: value(row, column) between low and high; a NaN is left empty.
+// A heat map: value(row, column) between low and high; what is not a finite number is left empty.
 // {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height,
 // rowNames, columnNames, columnNumbers: those are written that have the room}
 function heat(into, o) {
@@ -132,7 +132,7 @@ function coloured(o) { // a canvas of one pixel for each value
   for (let r = 0; r < o.rows; r++) {
     for (let c = 0; c < o.columns; c++) {
       const v = o.value(r, c), at = (r * o.columns + c) * 4;
-      if (v === null || Number.isNaN(v)) continue;
+      if (!Number.isFinite(v)) continue;
       image.data.set(colourOf(colours, (v - o.low) / (o.high - o.low || 1)), at);
       image.data[at + 3] = 255;
     }
@@ -298,7 +298,7 @@ function table(head, rows, numeric = []) { // the first cell of a row names it
 // Rows of a name, a bar from a middle line and a number: {name, value, ink?, text?}; bars share one scale.
 function bars(rows, label, most = Math.max(1e-12, ...rows.map((r) => Math.abs(r.value)).filter(Number.isFinite))) {
   return el("div", { class: "bars", role: "img", "aria-label": `${label}: ${rows.map((r) => `${r.name} ${say(r.value, 3)}`).join(", ")}` }, rows.map((r) => {
-    const share = Math.min(1, Math.abs(r.value) / most) * 50;
-    return [el("span", { class: "num" }, r.name), el("span", { class: "bar-of" }, el("i", { style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%` })), el("span", { class: "num n" }, r.text || say(r.value, 3))];
+    const share = Number.isFinite(r.value) ? Math.min(1, Math.abs(r.value) / most) * 50 : 0;
+    return [el("span", { class: "num" }, r.name), el("span", { class: "bar-of" }, el("i", { style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%` })), el("span", { class: "num n" }, r.text || (Number.isFinite(r.value) ? say(r.value, 3) : T("undefined")))];
   }));
 }

@@ -33,14 +33,17 @@ function footer() {
   const holding = lost ? "some_lost" : check().length ? "all_hold" : "all_hold_still";
   node.replaceChildren(el("h2", {}, T("checks")), el("p", { id: "verdict", class: broken.length || lost ? "no" : "ok" }, broken.length ? `✗ ${T("some_fail", broken.length)}` : `${lost ? "✗" : "✓"} ${T(holding, good.length, lost)}`),
     el("details", {}, el("summary", {}, T("each_check")), table([T("check"), T("part"), T("error"), T("allowed"), T("holds")], found.map((c) => [T(`check.${c.id}`), c.part ? partName(c.part) : "", say3(c.error), say3(c.tolerance), el("span", { class: c.ok ? "ok" : "no" }, T(c.ok ? "yes" : "no"))]), [2, 3])));
-  for (const id of absent()) node.append(el("p", { class: "small" }, T("colon", T(id), T(`${id}.none`, partName(part().name)))));
+  for (const id of absent()) node.append(el("p", { class: "small" }, T("colon", T(id), T(...missing(id)))));
   for (const id of DATA.thinned) node.append(el("p", { class: "small" }, T("thinned", T(`thin.${id}`))));
   const about = DATA.about;
   node.append(el("p", { class: "small num" }, `jaxseq ${about.jaxseq} · jax ${about.jax} · ${T("seed")} ${about.seed} · ${T("hash")} ${about.hash} · ${about.command}`));
 }
 
 // ---- the page ----
-const partName = (name) => (TEXTS.en[`part.${name}`] ? T(`part.${name}`) : name);
+function partName(name) { // "encoder, layer 2" in the page's language
+  const [, whole, layer] = /^(.*?)(?:, layer (\d+))?$/s.exec(name), said = TEXTS.en[`part.${whole}`] ? T(`part.${whole}`) : whole;
+  return layer ? T("layer_of", said, layer) : said;
+}
 const ORDER = DATA.order;
 const has = (id) => part().views[id] !== null;
 // Where a part has nothing of a view, its place says so if it is always there; else the footer does.
@@ -89,8 +92,12 @@ function drawView(id) {
   body.replaceChildren();
   if (has(id)) drawInto(body, id);
   else if (part().failed[id]) note(body, "failed", part().failed[id]);
-  else if (!section.hidden) note(body, VIEWS[id].none ? VIEWS[id].none(part()) : `${id}.none`, partName(part().name));
+  else if (!section.hidden) note(body, ...missing(id));
   section.querySelectorAll("details").forEach((d, n) => { d.dataset.key = n; d.open = open.has(String(n)); });
+}
+function missing(id) { // why a view has nothing to show, and what there is instead
+  const [text, ...values] = VIEWS[id].none ? VIEWS[id].none(part()) : [`${id}.none`];
+  return [text, partName(part().name), ...values];
 }
 const undrawn = new Map(); // views whose drawing failed, and why
 function drawInto(body, id) { // one that fails does not stop the others
@@ -103,8 +110,8 @@ function drawInto(body, id) { // one that fails does not stop the others
     note(body, "failed", String(error));
   }
 }
-// What this run shows, in the words of the views that have something to say; the first three.
-const SENTENCES = 3;
+// What this run shows, in the words of the views that have something to say; the first four.
+const SENTENCES = 4;
 function summary() {
   const said = ORDER.filter((id) => VIEWS[id].says && has(id)).sort((a, b) => VIEWS[a].rank - VIEWS[b].rank).map((id) => {
     try { return [id, VIEWS[id].says(part().views[id])]; } catch { return [id, null]; }

@@ -2,6 +2,8 @@
 // What is chosen, kept in the address; what the data hold; the cell run here.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
+// The layers of a stack run the same program: the first of them holds it.
+for (const p of DATA.parts) if (p.live && p.live.same !== undefined) p.live = DATA.parts[p.live.same].live;
 const MAPS = DATA.maps, TOLERANCE = 1e-5;
 const byId = (id) => document.getElementById(id);
 
@@ -36,7 +38,7 @@ function openingUnit(p) {
   if (!p.views.atlas) return p.order[0];
   return largestOf(p.views.atlas.change) % p.H;
 }
-const largestOf = (a) => floats(a).reduce((best, v, n, all) => (Math.abs(v) > (Math.abs(all[best]) || 0) ? n : best), 0); // never a NaN
+const largestOf = (a) => floats(a).reduce((best, v, n, all) => (Number.isFinite(v) && !(Math.abs(v) <= Math.abs(all[best]) && Number.isFinite(all[best])) ? n : best), 0); // of those that are finite
 function fit() {
   const within = (v, n) => Math.max(0, Math.min(n - 1, v));
   state.p = within(state.p, DATA.parts.length);

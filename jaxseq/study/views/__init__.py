@@ -8,7 +8,8 @@ A view NAME is
                ``text(subject, data, screen) -> lines`` of the terminal, ``facts(subject, data) -> dict`` for programs,
                ``across(subjects) -> checks`` of all parts together,
                ``lean(data) -> data or None``, what is left of it in a page that is too large;
-               ``SLOW = True`` where it runs the cell many times, so that the terminal does without it
+               ``SLOW = True`` where it runs the cell many times, so that the terminal does without it,
+               ``WHOLE = True`` where all layers of a stack have the same data, which are gathered once
 ``NAME.js``    ``VIEWS.NAME = { draw(body, data), … }``, with what else the page asks of it
 ``NAME.json``  its texts, each in English and Chinese: at least ``NAME``, its title, and ``NAME.how``
 =============  ==================================================================================================

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxseq.study.checks import Check, own_values
+from jaxseq.study.checks import Check, own_values, undefined
 from jaxseq.study.subject import Seen
 from jaxseq.study.whatif import atlas
 
@@ -26,7 +26,7 @@ class Changes(NamedTuple):
     Fields:
       gates: their names.
       values: what their units are held at.
-      change: of the loss of all sequences together.
+      change: of the loss of all sequences together; NaN where a change has no result.
     """
 
     gates: list[str]
@@ -35,20 +35,19 @@ class Changes(NamedTuple):
 
 
 def gather(seen: Seen) -> tuple[Changes | None, list[Check]]:
-    """Return the change of the loss with each unit of each gate held; nothing where that would take long."""
+    """Return the change of the loss with each unit of each gate of the layer held; nothing where that takes long."""
     part = seen.part
     widths = {a.shape[-1] for a in seen.gates.values()}
     runs = sum(a.shape[-1] for a in seen.gates.values()) * len(VALUES)
     if seen.subject.outcome is None or runs * part.forward() > HELD or len(widths) != 1:
         return None, []
-    found = jax.jit(lambda params: part.run._replace(params=params).through(atlas, loss=part.loss, values=VALUES))(
-        part.params
-    )
+    options: dict[str, Any] = {"loss": part.loss, "values": VALUES, "gates": list(seen.gates)}
+    found = jax.jit(lambda params: part.run._replace(params=params).through(atlas, **options))(part.params)
     if not found.loss:
         return None, []
     gates = [name for name in seen.gates if name in found.loss]
     data = Changes(gates, list(VALUES), np.stack([np.asarray(found.loss[name]) for name in gates]))
-    return data, [own_values(part.loss, part.run, gates)]
+    return data, [own_values(part.loss, part.run, gates), undefined(data.change)]
 
 
 def lean(_: Changes) -> None:

@@ -11,6 +11,8 @@ from jaxseq.study.attention import coverage, entropy
 from jaxseq.study.checks import Check, rows_of_attention
 from jaxseq.study.subject import Seen
 
+WHOLE = True
+
 
 class Looks(NamedTuple):
     """Attention.

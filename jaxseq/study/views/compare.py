@@ -12,6 +12,8 @@ from jaxseq.study.checks import Check
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
+WHOLE = True
+
 
 class Compare(NamedTuple):
     """One of the cells.

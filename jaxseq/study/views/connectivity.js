@@ -9,7 +9,7 @@ VIEWS.connectivity = { draw(body, { steps: rowsOf, norms }) {
   heat(body, { rows: rows.length, columns: n, map: MAPS.size, low: 0, high, label: T("connectivity"), ...timeNames(), rowNames: rows.map((s) => expected(rowsOf[s])), row: rows.findIndex((s) => rowsOf[s] === state.t), column: state.t, height: Math.max(14 * Math.min(rows.length, 3), 220), value: share, pick: (r, t) => change({ t }), leave: rest,
     hover: (r, t) => read(`‖∂L[${stepNo(rowsOf[rows[r]])}] / ∂x[${stepNo(t)}]‖   “${label(t)}”   ${t > rowsOf[rows[r]] ? T("input_later") : `${say(of(rows[r], t))} = ${(100 * share(r, t)).toFixed(1)}%`}`) });
   note(body, "losses_shown", rows.length, scoredOf(p, e).length);
-}, rank: 4, says({ steps: rowsOf, norms }) {
+}, rank: 5, says({ steps: rowsOf, norms }) {
   const p = part(), e = state.e, last = scoredOf(p, e).at(-1), s = rowsOf.indexOf(last);
   if (s < 0) return null;
   const here = over(last + 1, (t) => floats(norms)[(e * rowsOf.length + s) * norms.shape[2] + t]), sum = here.reduce((a, b) => a + b, 0);

@@ -13,7 +13,7 @@ from jaxseq.study.checks import Check, inputs_by_differences
 from jaxseq.study.subject import Seen
 from jaxseq.study.views.flow import losses_of
 
-SLOW = True
+SLOW = WHOLE = True
 
 
 class Connected(NamedTuple):

@@ -10,7 +10,7 @@ function partsOf(t, u, p = part(), e = state.e) { // [t + 2], the start's first
   made[0] = left * startAt(p, e, p.keep.leaf, u);
   return made;
 }
-VIEWS.contributions = { wide: true, partsOf, none: (p) => (p.keep ? "ledger.many" : "contributions.none"), draw(body, data) {
+VIEWS.contributions = { wide: true, partsOf, none: (p) => [p.keep ? "ledger.many" : "contributions.none"], draw(body, data) {
   const p = part(), leaf = p.keep.leaf, t = state.t, n = steps(), u = state.u, e = state.e, order = units();
   const parts = over(p.H, (k) => partsOf(t, k)), most = Math.max(1e-9, ...parts.flatMap((made) => Array.from(made, Math.abs)));
   const [a, b] = boxes(body, 2);

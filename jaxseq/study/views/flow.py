@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from jaxseq.notation import Array, Tree
+from jaxseq.study._lags import Lags, Verdict, lags, verdicts
 from jaxseq.study.checks import Check, gradient_by_differences
-from jaxseq.study.gradients import Flow, flow, slope, triangle
-from jaxseq.study.part import Part
+from jaxseq.study.gradients import Flow, flow, triangle
+from jaxseq.study.part import Part, layer_of
 from jaxseq.study.subject import Seen, Subject
-from jaxseq.study.terminal import Screen, fit, row
+from jaxseq.study.terminal import Screen, fit, folded, row
 
 TRIANGLE = 120
 """Most losses of a triangle, each of which is a backward pass; of more steps some are taken, evenly spread."""
@@ -27,42 +28,50 @@ class Gradients(NamedTuple):
 
     Fields:
       leaf: the part of the carry that the triangle is of.
-      norms: of the gradient of all losses by each part of the carry.
-      slopes: of their decimal logarithms, a step.
+      norms: of the gradient of all losses together by each part of the layer's carry.
+      lags: likewise how the gradient of one loss changes with the lag, a verdict for each sequence.
       triangle: the norm of the gradient of each loss by each state.
       steps: the losses that it has, those of some steps.
     """
 
     leaf: str
     norms: Annotated[dict[str, np.ndarray], "T B"]
-    slopes: Annotated[dict[str, np.ndarray], "B"]
+    lags: Annotated[dict[str, list[Verdict]], "B"]
     triangle: Annotated[np.ndarray | None, "B S T"]
     steps: Annotated[list[int], "S:T"]
 
 
 def gather(seen: Seen) -> tuple[Gradients | None, list[Check]]:
-    """Return norms of the gradient by each part of the carry, their slopes, and the triangle of one part."""
-    part, leaf = seen.part, seen.leaf
+    """Return norms of the gradient by each part of the layer's carry, lags, and the triangle of one part."""
+    part, leaf, layer = seen.part, seen.leaf, layer_of(seen.leaf)
     if seen.subject.outcome is None:
         return None, []
     steps = losses_of(part)
-
-    @jax.jit
-    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Array], Array]:
-        run = part.run._replace(params=params, xs=xs)
-        found = run.through(flow, loss=part.loss)
-        corner = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps)[leaf]
-        return found, {name: slope(norms) for name, norms in found.norms.items()}, corner
-
-    found, slopes, corner = look(part.params, part.xs)
+    if "flow" not in seen.shared:
+        seen.shared["flow"] = _of_all_layers(part, seen.leaves, steps)
+    found, by_lag, corners = seen.shared["flow"]
     data = Gradients(
         leaf,
-        {name: np.asarray(a) for name, a in found.norms.items()},
-        {name: np.asarray(a) / math.log(10) for name, a in slopes.items()},
-        np.moveaxis(np.asarray(corner), 2, 0),
+        {name: np.asarray(a) for name, a in found.norms.items() if layer_of(name) == layer},
+        {name: verdicts(one) for name, one in by_lag.items() if layer_of(name) == layer},
+        np.moveaxis(np.asarray(corners[leaf]), 2, 0),
         steps,
     )
     return data, [gradient_by_differences(part.loss, part.run, found, leaf)]
+
+
+def _of_all_layers(part: Part, leaves: list[str], steps: list[int]) -> tuple[Flow, dict[str, Lags], dict[str, Array]]:
+    """Return the flow, lags by each part of the carry, and the triangles of some parts."""
+
+    @jax.jit
+    def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Lags], dict[str, Array]]:
+        run = part.run._replace(params=params, xs=xs)
+        found = run.through(flow, loss=part.loss)
+        each = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps)
+        by_lag = {name: lags(norms, part.real(), steps=steps) for name, norms in each.items()}
+        return found, by_lag, {leaf: each[leaf] for leaf in leaves}
+
+    return look(part.params, part.xs)
 
 
 def losses_of(part: Part) -> list[int]:
@@ -78,7 +87,7 @@ def lean(data: Gradients) -> Gradients:
 
 
 def text(subject: Subject, data: Gradients | None, screen: Screen) -> list[str]:
-    """Return the norms as bars of a logarithmic height."""
+    """Return the norms as bars of a logarithmic height, and how the gradient of one loss changes with the lag."""
     if data is None:
         return []
     lines = []
@@ -88,9 +97,23 @@ def text(subject: Subject, data: Gradients | None, screen: Screen) -> list[str]:
         low, high = along.min(), along.max()
         bars = "".join(screen.bars[int(v * 7.999)] * screen.each for v in (along - low) / max(high - low, 1e-9))
         lines += [f"  |dL/d{leaf}|, logarithmic from {10**low:.2g} to {10**high:.2g}", row("", bars)]
+    for leaf, rows in data.lags.items():
+        lines += folded(_said(leaf, rows[screen.example]), screen.width, "  ")
     return lines
 
 
+def _said(leaf: str, one: Verdict) -> str:
+    if not one.losses:
+        return ""
+    word = "within a factor of 10" if one.word == "steady" else one.word
+    return (
+        f"gradient of one loss: |dL/d{leaf}| times {math.exp(one.slope):.3g} for each step further back "
+        f"({math.exp(one.lowest):.3g} to {math.exp(one.highest):.3g} over {one.losses} losses), for up to {one.span} "
+        f"steps: {word}"
+    )
+
+
 def facts(_: Subject, data: Gradients | None) -> dict[str, Any]:
-    """Return the norms."""
-    return {"gradient_norms": data and data.norms}
+    """Return the norms, and for each part of the carry a verdict for each sequence."""
+    rows = data and {leaf: [one._asdict() for one in found] for leaf, found in data.lags.items()}
+    return {"gradient_norms": data and data.norms, "gradient_of_one_loss": rows}

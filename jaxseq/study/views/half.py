@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.study.checks import Check, known_half_lives
-from jaxseq.study.memory import half_life
+from jaxseq.study.memory import outlasting
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
@@ -18,27 +18,35 @@ class Half(NamedTuple):
     """Half-lives.
 
     Fields:
-      life: in steps; 0 where it is censored.
+      life: in steps; 0 where it is censored, NaN where the gate was negative.
       censored: whether it is longer than the longest sequence.
       mean: the geometric mean of the gate.
-      median: of all units; inf where half of them are censored.
+      longest: the steps of the longest sequence.
+      lag: the steps over which something must be remembered.
+      outlast: how many units hold more than half for longer than that.
+      of: how many units there are.
     """
 
     life: Annotated[np.ndarray, "H"]
     censored: Annotated[list[bool], "H"]
     mean: Annotated[np.ndarray, "H"]
-    median: float
+    longest: int
+    lag: int
+    outlast: int
+    of: int
 
 
 def gather(seen: Seen) -> tuple[Half | None, list[Check]]:
     """Return the half-lives; nothing where no gate retains."""
     if seen.keep is None:
         return None, []
-    found = half_life(jnp.asarray(seen.keep.of(seen.gates)), jnp.asarray(seen.mask))
-    steps, censored = np.asarray(found.half_life), np.asarray(found.censored)
-    median = float(np.median(np.where(censored, np.inf, steps)))
-    life = np.where(censored, np.float32(0), steps)
-    return Half(life, censored.tolist(), np.asarray(found.geometric_mean), median), []
+    found, lag = seen.corpus.half_lives[seen.keep.gate], seen.part.lag
+    steps, censored, longest = np.asarray(found.half_life), np.asarray(found.censored), int(found.longest)
+    data = Half(
+        np.where(censored, np.float32(0), steps), censored.tolist(), np.asarray(found.geometric_mean), longest,
+        longest if lag is None else lag, int(outlasting(found, lag)), len(steps),
+    )  # fmt: skip
+    return data, []
 
 
 def across(_: Sequence[Subject]) -> list[Check]:
@@ -47,16 +55,36 @@ def across(_: Sequence[Subject]) -> list[Check]:
 
 
 def text(subject: Subject, half: Half | None, screen: Screen) -> list[str]:
-    """Return the shortest and the longest half-life, and how many are longer than what was seen."""
+    """Return the shortest and the longest half-life, how many are longer than what was seen, and than the lag."""
     if half is None:
-        return folded("no gate retains, so there is no half-life", screen.width, "  ")
-    seen = [float(v) for v, censored in zip(half.life, half.censored, strict=True) if not censored]
+        return folded(_without_gate(subject), screen.width, "  ")
+    lives = zip(half.life, half.censored, strict=True)
+    seen = [float(v) for v, censored in lives if not censored and math.isfinite(v)]
     said = [f"{min(seen):.3g} to {max(seen):.3g} steps"] if seen else []
     if count := sum(half.censored):
-        said.append(f"longer than the {max(subject.lengths)} steps seen in {count} of {subject.H} units")
+        said.append(f"longer than the {half.longest} steps seen in {count} of {half.of} units")
+    said.append(f"{half.outlast} of {half.of} units outlast the lag of {half.lag} steps ({over(subject)})")
     return folded(f"half-life: {'; '.join(said)}", screen.width, "  ")
+
+
+def over(subject: Subject) -> str:
+    """Return how much half-lives and saturation are taken over."""
+    return f"over {subject.pooled.sequences} sequences, {subject.pooled.steps} steps"
+
+
+def _without_gate(subject: Subject) -> str:
+    if subject.retained is None:
+        return "no gate retains, so there is no half-life"
+    leaves, (smallest, largest), (low, high) = subject.retained
+    return (
+        f"no gate retains; each step multiplies {', '.join(leaves)} by the same map, with eigenvalues of modulus "
+        f"{smallest:.3g} to {largest:.3g}: half-lives of {low:.3g} to {high:.3g} steps"
+    )
 
 
 def facts(_: Subject, half: Half | None) -> dict[str, Any]:
     """Return the half-life of each unit."""
-    return {"half_life": half and {"steps": half.life, "longer_than_seen": half.censored, "mean": half.mean}}
+    if half is None:
+        return {"half_life": None}
+    known = {"steps": half.life, "longer_than_seen": half.censored, "mean": half.mean}
+    return {"half_life": {**known, "lag": half.lag, "units_that_outlast_it": half.outlast}}

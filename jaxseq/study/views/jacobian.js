@@ -1,4 +1,5 @@
 "use strict";
+const rounded = (v, digits) => (Number.isFinite(v) ? say(Number(v.toFixed(digits)), 9) : say(v)); // no digit that the steps do not support
 VIEWS.jacobian = { draw(body, j) {
   const count = j.steps.length;
   const near = over(count, (k) => k).reduce((best, k) => (Math.abs(j.steps[k] - state.t) < Math.abs(j.steps[best] - state.t) ? k : best), 0), t = j.steps[near];
@@ -10,7 +11,7 @@ VIEWS.jacobian = { draw(body, j) {
   const series = [{ name: T("radius"), values: Array.from(floats(j.radius)), at: j.steps }, { name: T("largest_singular"), values: Array.from(floats(j.singular)), at: j.steps, dash: true }];
   b.append(key(series));
   chart(b, { floor: 1, low: 0, series, x: [0, j.steps[count - 1]], across: true, mark: t, height: 165, label: T("radius"), pick: pickTime, leave: rest });
-  note(body, "lyapunov", Array.from(floats(j.lyapunov)).map((v) => say3(v)).join(", "));
-}, rank: 5, says(j) {
+  note(body, "lyapunov", Array.from(floats(j.lyapunov)).map((v) => rounded(v, j.decimals)).join(", "));
+}, rank: 6, says(j) {
   return T("jacobian.says", say3(Math.min(...floats(j.radius))), say3(Math.max(...floats(j.radius))), j.steps.length);
 } };

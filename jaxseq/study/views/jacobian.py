@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -9,9 +10,11 @@ import numpy as np
 
 from jaxseq._unroll import unroll
 from jaxseq.study.checks import Check, jacobian_by_differences
-from jaxseq.study.jacobian import LIMIT, lyapunov, spectrum, step_jacobians
+from jaxseq.study.jacobian import LIMIT, decimals, lyapunov, spectrum, step_jacobians
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
+
+WHOLE = True
 
 EIGENVALUES = 1_000_000_000
 """Most of S N³, for N numbers of state, that is spent on the spectra of a page; S steps are shown, or all."""
@@ -27,6 +30,7 @@ class Spectra(NamedTuple):
       real: of the eigenvalues.
       imag: see real.
       lyapunov: the largest exponents, nats a step.
+      decimals: of them that so many steps support.
     """
 
     steps: Annotated[list[int], "S:T"]
@@ -35,6 +39,7 @@ class Spectra(NamedTuple):
     real: Annotated[np.ndarray, "S N"]
     imag: Annotated[np.ndarray, "S N"]
     lyapunov: np.ndarray
+    decimals: int
 
 
 def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
@@ -67,6 +72,7 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
         values.real,
         values.imag,
         np.asarray(exponents),
+        decimals(real),
     )
     x = jax.tree.map(lambda a: a[steps[-1]], xs)
     return data, [jacobian_by_differences(part.cell, part.params, before, x, last)]
@@ -81,9 +87,11 @@ def text(_: Subject, data: Spectra | None, screen: Screen) -> list[str]:
     if data is None:
         return []
     low, high, first = data.radius.min(), data.radius.max(), float(data.lyapunov[0])
-    return folded(
-        f"spectral radius of a step {low:.3g} to {high:.3g}, Lyapunov exponent {first:.3g}", screen.width, "  "
+    said = (
+        f"spectral radius of a step {low:.3g} to {high:.3g}, largest Lyapunov exponent of sequence 1 "
+        f"{first:.{data.decimals}f}: no gradient grows for long by more than {math.exp(first):.3g} a step"
     )
+    return folded(said, screen.width, "  ")
 
 
 def facts(_: Subject, data: Spectra | None) -> dict[str, Any]:

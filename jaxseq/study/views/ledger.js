@@ -1,5 +1,5 @@
 "use strict";
-VIEWS.ledger = { always: true, none: (p) => (p.keep ? "ledger.many" : "ledger.none"), draw(body) {
+VIEWS.ledger = { always: true, none: (p) => (p.keep ? ["ledger.many"] : withoutGate("ledger", p)), draw(body) {
   const p = part(), u = state.u, k = p.keep, t = state.t, line = lineOf(p, `${k.leaf}'`), shows = shownBy(p);
   const forms = [line, shows && shows.line].filter(Boolean);
   if (forms.length) body.append(el("div", { class: "row eqs" }, forms.map((l) => math(`${l.shown} = ${l.form}`))));

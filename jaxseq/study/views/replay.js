@@ -7,7 +7,7 @@ VIEWS.replay = { wide: true, draw(body, r) {
   if (loss) chart(body, { ...shown, series: [{ name: T("loss"), values: loss, dots: 3 }], log: true, height: 100, label: T("training_loss"), hover: (k) => read(`${T("snapshot_at", r.steps[k])}   ${T("loss")} ${say(loss[k])}`) });
   body.append(el("input", { type: "range", class: "scrub", min: 0, max: n - 1, value: s, id: "snap", "aria-label": T("replay"), "aria-valuetext": T("snapshot_at", r.steps[s]), oninput: (event) => to(Number(event.target.value)) }));
   const names = Object.keys(r.histograms), places = boxes(body, names.length + 1, "triple");
-  if (!names.length) { note(body, "timelines.none", p.name); return; }
+  if (!names.length) { note(body, "timelines.none", partName(p.name)); return; }
   for (const g of names) {
     const a = r.histograms[g], bins = a.shape[1], v = floats(a), box = places.shift(), high = Math.max(...v);
     box.append(caption(gateName(g), scaleBar(MAPS.size, 0, `${(100 * high).toFixed(0)}%`)));

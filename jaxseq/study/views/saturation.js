@@ -8,7 +8,7 @@ VIEWS.saturation = { draw(body, { gates }) {
   const points = [], whose = [];
   names.forEach((g, n) => over(p.H, (u) => { points.push([floats(gates[g].closed)[u], floats(gates[g].open)[u], INKS[n % 5], u === state.u ? 5 : 2.6]); whose.push([g, u]); }));
   cloud(b, { points, x: [-.03, 1.03], y: [-.03, 1.03], height: 140, label: T("closed_open"), xName: T("below"), yName: T("above"), hover: (n) => read(`${whose[n][0]}[${unitNo(whose[n][1])}]   ${T("below")} ${(100 * points[n][0]).toFixed(0)}%   ${T("above")} ${(100 * points[n][1]).toFixed(0)}%`), pick: (n) => change({ u: whose[n][1] }) });
-}, rank: 7, says({ gates }) {
+}, rank: 8, says({ gates }) {
   const mean = (a) => Array.from(floats(a)).reduce((x, y) => x + y, 0) / a.shape[0], name = Object.keys(gates).reduce((best, g) => (mean(gates[g].open) > mean(gates[best].open) ? g : best));
   return T("saturation.says", name, `${(100 * mean(gates[name].open)).toFixed(0)}%`, `${(100 * mean(gates[name].closed)).toFixed(0)}%`);
 } };

@@ -11,6 +11,8 @@ from jaxseq.study.checks import Check, summed
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
+WHOLE = True
+
 COLUMNS = 3
 """Most columns of an input that are drawn."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxseq.plots import gate_label
+from jaxseq.study._drawing import label_of
 from jaxseq.study.checks import Check, finite
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import KINDS, Screen, fit, painted, row
@@ -22,7 +22,7 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
     chosen = [subject.order[n] for n in np.unique(np.linspace(0, H - 1, min(screen.units, H)).round().astype(int))]
     half, lines = subject.views.get("half"), []
     for gate, values in subject.gates.items():
-        drawn = np.tanh(values[:T, b]) if gate == "a" else values[:T, b]
+        drawn = np.tanh(values[:T, b]) if gate.rpartition(".")[2] == "a" else values[:T, b]
         signed = gate in subject.signed
         keeps = subject.keep is not None and subject.keep.gate == gate
         lines.append(_title(subject, gate, keeps))
@@ -30,7 +30,7 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
             share = (drawn[:, unit] + 1) / 2 if signed else drawn[:, unit]
             life = ""
             if keeps and half is not None:
-                life = f">{max(subject.lengths)}" if half.censored[unit] else f"{float(half.life[unit]):.3g}"
+                life = f">{half.longest}" if half.censored[unit] else f"{float(half.life[unit]):.3g}"
             blocks = painted(fit(share, screen.columns), KINDS[signed], screen.each, screen)
             lines.append(row(str(unit), blocks, life))
     return lines
@@ -38,6 +38,6 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
 
 def _title(subject: Subject, gate: str, keeps: bool) -> str:
     if keeps and subject.keep is not None:
-        ends = "0 retains, 1 writes" if subject.keep.inverted else "1 retains, 0 forgets"
+        ends = "0 retains, 1 overwrites" if subject.keep.inverted else "1 retains, 0 forgets"
         return f"  {gate}  {ends}; half-life at the right"
-    return f"  {gate_label(gate)}"
+    return f"  {label_of(gate, [subject.keep] if subject.keep else [])}"

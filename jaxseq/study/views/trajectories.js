@@ -33,7 +33,7 @@ VIEWS.trajectories = { draw(body, { points, shares, settled, why }) {
   if (!settled) { note(body, "no_points", why); return; }
   body.append(table([T("point"), "|λ₁|", "|F(h) − h|", T("starts")], over(Math.min(5, found.length), (m) => [T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"), say(floats(settled.sizes)[m]), say3(Math.sqrt(2 * floats(settled.speeds)[m])), `${settled.found[m]} / ${settled.starts}`]), [1, 2, 3]));
   note(body, "points_over", settled.held ? `“${settled.held}”` : T("mean_input"), settled.starts, settled.total, found.length - shown.length);
-}, rank: 6, says({ settled }) {
+}, rank: 7, says({ settled }) {
   if (!settled || !settled.kinds.length) return null;
   const stable = settled.kinds.filter((kind, m) => settled.fixed[m] && STABLE.includes(kind)).length;
   return T("trajectories.says", settled.held ? `“${settled.held}”` : T("mean_input"), settled.total, stable);

@@ -16,7 +16,7 @@ from jaxseq.study.checks import Check
 from jaxseq.study.live import row_of
 from jaxseq.study.subject import Seen
 
-SLOW = True
+SLOW = WHOLE = True
 
 STARTS, DESCENT, POLISH, MOST = 32, 100, 100, 12
 """Of the search for fixed points: visited states that it starts from, its steps, and the most points that are shown."""

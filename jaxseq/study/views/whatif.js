@@ -29,7 +29,7 @@ VIEWS.whatif = { wide: true, draw(body) {
   if (state.swap) active.push([`“${label(state.swap[0])}” → “${p.live.labels[state.swap[1]]}” (t ${state.swap[0]})`, () => change({ swap: null })]);
   body.append(el("div", { class: "row", id: "whatif-active" }, active.map(([text, off]) => el("button", { type: "button", "aria-label": T("colon", T("take_back"), text), onclick: off }, `${text} ×`))));
   const e = state.e, base = plainRun(), changed = active.length ? rerun(p, e, state.clamps, state.swap) : base, n = steps();
-  if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, active.length ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("nothing_held", say(total(base)))));
+  if (base.losses) body.append(el("p", { class: "sum", id: "whatif-loss" }, !active.length ? T("nothing_held", say(total(base))) : Number.isFinite(total(changed)) ? T("loss_change", say(total(base)), say(total(changed)), sign(total(changed) - total(base))) : T("loss_undefined", say(total(base)))));
   if (base.losses && presets.length && n * weighs(p) < QUICK) body.append(caption(T("preset_effects")), bars(presetRuns(), T("preset_effects")));
   if (base.said && p.outcome?.kind === "class") {
     const best = (run, t) => run.said[t].indexOf(Math.max(...run.said[t]));

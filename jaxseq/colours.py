@@ -1,11 +1,29 @@
-"""Colour maps of the page: made of even steps of lightness, told apart by people who see few colours."""
+"""Colours of figures, of the study's page and of the terminal: the same everywhere.
+
+Colour maps are made of even steps of lightness, and are told apart by people who see few colours.
+"""
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+
+INKS = ("#0072b2", "#b34700", "#00734f", "#8a3b78", "#6b5d00")
+"""Of lines and bars, in their order: those of the page on light paper."""
+
+
+@functools.cache
+def colour_map(kind: str) -> Any:
+    """Return one of `colour_maps` for matplotlib: ``"gate"``, ``"signed"`` or ``"size"``."""
+    import matplotlib
+
+    if kind == "gate":
+        return matplotlib.colormaps["viridis"]
+    return matplotlib.colors.ListedColormap(colour_maps(256)[kind], name=kind)
 
 
 def colour_maps(count: int = 64) -> dict[str, list[str]]:
