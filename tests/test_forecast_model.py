@@ -417,7 +417,14 @@ def test_networks_that_diverge_are_left_out_or_refused(monkeypatch):
         fit(values, 6, networks=1)
 
 
-def test_a_forecast_that_is_no_number_is_refused(forecaster):
-    wrong = forecaster._replace(model=forecaster.model._replace(sizes=forecaster.model.sizes * np.inf))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_is_refused(forecaster, monkeypatch, bad):
+    forecast = combined.forecast
+
+    def absurd(*given):
+        found = forecast(*given)
+        return found._replace(point=found.point * bad)
+
+    monkeypatch.setattr(combined, "forecast", absurd)
     with pytest.raises(InputError, match=r"the forecast of series .* is infinite or NaN"):
-        wrong.predict()
+        forecaster.predict()
