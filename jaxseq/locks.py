@@ -49,15 +49,27 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
         return
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place = place_for(path)
-        file = place / f"{OWN if place == path else hidden(path)}{LOCK}"
-        number = _taken(file, named, wait)
-    except OSError as error:
-        raise cannot_write(named, error) from error
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            place = place_for(path)
+            file = place / f"{OWN if place == path else hidden(path)}{LOCK}"
+            number = _taken(file, named, wait)
+        except OSError as error:
+            raise cannot_write(named, error) from error
+        with _holding(path, file, number):
+            settle(path)
+            yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # one that holds something stays
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
+    """Have this thread's code know that it holds a lock; then let go of it."""
     token = _held.set(_held.get() | {path})
     try:
-        settle(path)
         yield
     finally:
         _held.reset(token)
@@ -66,9 +78,6 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
                 file.unlink()  # while it is held: a process that waits for it sees that, and makes a new one
         finally:
             os.close(number)
-        for folder in missing:
-            with contextlib.suppress(OSError):  # one that holds something stays
-                folder.rmdir()
 
 
 def recover(path: Path | str) -> None:

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from jaxseq import InputError, files, locks
+from jaxseq import InputError, cli, files, locks
 from jaxseq.apps import run_folder
 from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.locks import locked
@@ -51,6 +51,17 @@ def test_the_second_is_told_who_holds_it_until_the_first_is_killed(holder, tmp_p
     with locked(run):
         assert str(os.getpid()) in (tmp_path / ".run.jaxseq-lock").read_text()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", ["train --resume", "train --overwrite --out", "train --out", "forecast --networks 0 --overwrite --out"]
+)
+def test_commands_exit_with_one_sentence(holder, tmp_path, command, capsys):
+    assert cli.main([*command.split(), str(tmp_path / "run")]) == cli.FAILED
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1
+    assert f"run is being written by process {holder.pid} on " in shown.err and "wait until it has ended" in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == [".run.jaxseq-lock"]
 
 
 def test_a_waiting_process_goes_on_when_the_first_ends(holder, tmp_path):
