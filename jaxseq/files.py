@@ -1,15 +1,32 @@
-"""Writing files and folders so that a crash, a full disk or a kill never leaves half of one behind."""
+"""Writing files and folders so that a crash, a full disk or a kill never leaves half of one behind.
+
+Everything is built under a temporary name and renamed when it is whole. A folder that replaces another takes two
+renames; a process that is killed between them leaves the new folder, complete, for `settle` to move::
+
+    .run.x1y2z3w4.jaxseq-part/making    being built: `settle` removes it
+    .run.x1y2z3w4.jaxseq-part/made      whole: `settle` moves it to run
+    .run.x1y2z3w4.jaxseq-part/before    the old run, on its way out
+
+A temporary name does not tell whether its process is alive; who removes it holds the lock (`jaxseq.locks`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxseq.errors import InputError
+
+PART, LOCK = ".jaxseq-part", ".jaxseq-lock"
+"""How the names of temporary files and folders end, and those of locks."""
+OWN = ".."
+"""How temporary names and the lock begin that are within the folder they are for; no other name gives it."""
+MAKING, MADE, MOVING, BEFORE = "making", "made", "moving", "before"
 
 
 def write_atomic(path: Path | str, data: bytes | str) -> None:
@@ -18,21 +35,53 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
     Raises:
       InputError: if it cannot be written: no permission, no such folder, disk full. The old file is then untouched.
     """
-    path = Path(path)
-    raw = data.encode("utf-8") if isinstance(data, str) else data
-    temporary = None
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
+    """Replace a file and others that describe it, which a kill never leaves next to a first file that is not theirs.
+
+    All are written aside before any is renamed; the old others are removed before the first is renamed.
+
+    Raises:
+      InputError: if one cannot be written; unless a rename fails, the old files are then untouched.
+    """
+    first, *others = paths = [Path(path) for path in contents]
+    path, aside = first, dict[Path, str]()
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        for path, data in zip(paths, contents.values(), strict=True):
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f"{hidden(path)}.", suffix=PART, delete=False
+            ) as file:
+                aside[path] = file.name
+                file.write(data.encode("utf-8") if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+        for path in others:
+            path.unlink(missing_ok=True)
+        for path in paths:
+            os.replace(aside[path], path)
+            sync(path.parent)
     except OSError as error:
-        if temporary is not None:
+        for temporary in aside.values():
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        raise cannot_write(path, error) from error
+
+
+def append(path: Path | str, text: str) -> None:
+    """Add text to the end of a file, and sync it.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
         raise cannot_write(path, error) from error
 
 
@@ -41,48 +90,132 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     """Make a folder under a temporary name, which takes the place of `path` when the block ends without an error.
 
     Until then nothing that was there is touched, and after an error nothing new is left. An empty folder that was there
-    stays and is filled: it may be a mount, or the folder that the user is in.
+    stays and is filled: it may be a mount, or the folder that the user is in. The caller holds the lock of `path`.
 
     Raises:
       InputError: if it cannot be written.
     """
-    path = Path(path).absolute()
-    missing = [folder for folder in path.parents if not folder.exists()]
+    path = Path(os.path.realpath(path))
     try:
-        filled = path.is_dir() and not any(path.iterdir())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path if filled else path.parent, prefix=f".{path.name}."))
-        new = temporary / path.name
+        place = path if path.is_dir() and not contents(path) else place_for(path)
+        prefix = OWN if place == path else f"{hidden(path)}."
+        temporary = Path(tempfile.mkdtemp(dir=place, prefix=prefix, suffix=PART))
+        new = temporary / MAKING
         new.mkdir()
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         yield new
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    try:
+        for folder, _, _ in os.walk(new):
+            sync(folder)
+        os.replace(new, temporary / MADE)  # from here on a kill, or Ctrl-C, leaves it to `settle`
+        _move(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle(path: Path | str) -> None:
+    """Finish or remove what a killed process left of writing the file or folder `path`; the caller holds its lock.
+
+    Raises:
+      InputError: if a folder that is whole cannot be moved to its place.
+    """
+    path = Path(os.path.realpath(path))
+    for part in unsettled(path):
         try:
-            if filled:
-                for inner in new.iterdir():
-                    os.replace(inner, path / inner.name)
-            else:
-                _swap(new, path, temporary / "before")
+            _move(part, path)
         except OSError as error:
             raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in missing:
-            with contextlib.suppress(OSError):  # one that holds the new folder stays
-                folder.rmdir()
+        _remove(part)
 
 
-def _swap(new: Path, path: Path, before: Path) -> None:
-    """Move a folder to `path`, and what was there to `before`: a rename each, so that one of the two is there."""
-    if path.exists():
-        os.replace(path, before)
-    try:
-        os.replace(new, path)
-    except OSError:
-        if before.exists():
-            os.replace(before, path)
-        raise
+def tidy(folder: Path) -> None:
+    """Remove the temporary files in a folder and in those within it; the caller holds the lock of all of them."""
+    with contextlib.suppress(OSError):
+        for place in [folder, *(one for one in folder.iterdir() if one.is_dir())]:
+            for part in place.iterdir():
+                if part.name.startswith(".") and part.name.endswith(PART):
+                    _remove(part)
+
+
+def unsettled(path: Path) -> list[Path]:
+    """Return the temporary files and folders of writing `path`, those of killed processes among them."""
+    found = []
+    for place, prefix in {path: OWN, path.parent: f"{hidden(path)}."}.items():
+        ours = re.compile(f"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(PART)}")
+        with contextlib.suppress(OSError):  # no folder, or one that may not be listed
+            found += sorted(one for one in place.iterdir() if ours.fullmatch(one.name))
+    return found
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what is in a folder, but for its own lock and its own temporary folders."""
+    return [one for one in folder.iterdir() if not (one.name.startswith(OWN) and one.name.endswith((PART, LOCK)))]
+
+
+def results(folder: Path) -> list[str]:
+    """Return the names of what is in a folder, but for temporary files and locks."""
+    return sorted(one.name for one in folder.iterdir() if not one.name.endswith((PART, LOCK)))
+
+
+def place_for(path: Path) -> Path:
+    """Return the folder for temporary files of `path` and for its lock: next to it, or in it where that cannot be."""
+    if path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK)):
+        return path
+    return path.parent
+
+
+def sync(folder: Path | str) -> None:
+    """Make the names in a folder outlast a loss of power, where the system can."""
+    with contextlib.suppress(OSError):  # Windows opens no folder
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    """Move a folder that is whole to `path`, whichever of the renames were done before; nothing where none is whole."""
+    made, before = temporary / MADE, temporary / BEFORE
+    if temporary.parent == path:  # a mount cannot be renamed: what is in it is moved
+        if made.exists():
+            before.mkdir(exist_ok=True)
+            for old in contents(path):
+                os.replace(old, before / old.name)
+            os.replace(made, temporary / MOVING)
+        for new in contents(temporary / MOVING) if (temporary / MOVING).exists() else []:
+            os.replace(new, path / new.name)
+    elif made.exists():
+        if path.exists():
+            os.replace(path, before)
+        try:
+            os.replace(made, path)
+        except OSError:
+            if before.exists():
+                os.replace(before, path)
+                shutil.rmtree(temporary, ignore_errors=True)  # the caller is told that nothing changed
+            raise
+    sync(path.parent)
+
+
+def _remove(part: Path) -> None:
+    """Remove a temporary file or folder, as far as that can be done."""
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        part.unlink()
+
+
+def hidden(path: Path) -> str:
+    """Return how hidden names that belong to `path` begin; whole names have at most 255 bytes."""
+    return f".{path.name.encode()[:150].decode('utf-8', 'ignore')}"
 
 
 def cannot_write(path: Path | str, error: OSError) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -69,15 +70,26 @@ class Metrics(NamedTuple):
         own = {name: value for name, value in self._asdict().items() if name != "more"}
         return {**own, **self.more}
 
+    def line(self) -> str:
+        """Return a line of JSON, which knows neither NaN nor infinity: null stands for both."""
+        return json.dumps({name: v if _is_number(v) else None for name, v in self.flat().items()}, allow_nan=False)
+
     @staticmethod
     def of(numbers: Mapping[str, Any]) -> Metrics:
-        """Return what `flat` was made from.
+        """Return what `flat` or `line` was made from; null is NaN, but as validation loss, which there may be none of.
 
         Raises:
           TypeError: if one of the fields is missing.
         """
+        numbers = {
+            name: math.nan if value is None and name != "validation_loss" else value for name, value in numbers.items()
+        }
         own = {name: value for name, value in numbers.items() if name in Metrics._fields and name != "more"}
         return Metrics(**own, more={name: value for name, value in numbers.items() if name not in own})
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Listener:

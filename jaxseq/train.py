@@ -202,12 +202,9 @@ def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[...,
 
     return whole if parts == 1 else in_parts
 
-    def remark(self, text: str) -> None:
-        """Called with a sentence that the user should read."""
-
 
 class NonFiniteError(InputError):
-    """The loss or the gradient became NaN or infinite; the last good checkpoint stays."""
+    """Loss, gradient or parameters became NaN or infinite; the last good checkpoint stays."""
 
 
 class Interrupted(Exception):  # noqa: N818, an ending and no error
@@ -257,7 +254,7 @@ def fit(
         after each chunk.
 
     Raises:
-      NonFiniteError: when loss or gradient stops being a number; nothing is saved after that.
+      NonFiniteError: when loss, gradient, parameters or validation loss stop being finite; nothing is saved after that.
       Interrupted: after Ctrl-C or SIGTERM, once the chunk is finished and saved.
     """
     since, record = Since(record.pending), record._replace(pending=None)
@@ -273,13 +270,17 @@ def fit(
             done += len(rows)
             listener.advance(len(rows), float(seen.loss.mean()))
             stopping = agree(stop.is_set())
-            if done % report_every and done < steps:
-                if not stopping:
-                    continue
+            between = done % report_every and done < steps
+            if between and not stopping:
+                continue
+            _check_params(state, done, saved)
+            if between:
                 save(state, record._replace(pending=since.pending()), None, False)
             else:
                 params, elapsed = candidate(state), record.elapsed + since.busy
                 checked = validate(params) if validate else None
+                if checked is not None and not np.isfinite(checked):
+                    raise _diverged(f"after step {done} the validation loss is {checked}", saved)
                 metrics = since.metrics(done, checked, elapsed)
                 metrics = metrics._replace(more=measure(metrics, state, params))
                 record, better = remember(record, judge(metrics), done, elapsed)
@@ -296,12 +297,25 @@ def _check_finite(seen: Steps, done: int, saved: int) -> None:
     bad = ~(np.isfinite(seen.loss) & np.isfinite(seen.gradient_norm))
     if bad.any():
         first = int(np.argmax(bad.reshape(len(bad), -1).any(1)))
-        kept = f"The checkpoint of step {saved} is kept" if saved else "Nothing was saved yet"
-        raise NonFiniteError(
-            f"training stopped: at step {done + first + 1} the loss is {seen.loss[first]} and the gradient norm "
-            f"{seen.gradient_norm[first]}. {kept}. Try a lower learning rate, "
-            "gradient clipping (--clip 1) or a longer warm-up"
+        raise _diverged(
+            f"at step {done + first + 1} the loss is {seen.loss[first]} and the gradient norm "
+            f"{seen.gradient_norm[first]}",
+            saved,
         )
+
+
+def _check_params(state: TrainState, done: int, saved: int) -> None:
+    """Check what is about to be saved: a finite loss and gradient may still give an update that is not finite."""
+    for name, leaf in leaves_by_path((state.params, state.ema)).items():
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
+            raise _diverged(f"after step {done} parameters are not finite, the first in {name}", saved)
+
+
+def _diverged(why: str, saved: int) -> NonFiniteError:
+    kept = f"The checkpoint of step {saved} is kept" if saved else "Nothing was saved yet"
+    return NonFiniteError(
+        f"training stopped: {why}. {kept}. Try a lower learning rate, gradient clipping (--clip 1) or a longer warm-up"
+    )
 
 
 class _polite_stop:  # noqa: N801, used as a function

@@ -12,11 +12,11 @@ import optax
 import pytest
 
 from jaxseq import InputError, cells
-from jaxseq.apps import series
+from jaxseq.apps import run_folder, series
 from jaxseq.apps.custom import find_cell
 from jaxseq.apps.extra import PACKAGES
 from jaxseq.apps.forecast.tutorial import model, train
-from jaxseq.apps.forecast.tutorial.config import PRESETS, TutorialConfig
+from jaxseq.apps.forecast.tutorial.config import KIND, PRESETS, TutorialConfig
 from jaxseq.apps.forecast.tutorial.data import prepare
 from jaxseq.apps.settings import check_seed
 from jaxseq.train import Interrupted, Listener, NonFiniteError, Steps, TrainState, fit
@@ -65,8 +65,32 @@ def test_networks_side_by_side_are_trained_as_each_alone():
 def test_a_forecast_that_diverges_says_so():
     """One network of several is enough."""
     config = dataclasses.replace(SMALL, optimizer="sgd", learning_rate=1e30)
-    with pytest.raises(NonFiniteError, match="the training loss became infinite or NaN; try a lower --learning-rate"):
+    with pytest.raises(NonFiniteError, match="the training loss or the parameters became infinite or NaN; try a lower"):
         train.fit_all(config, scaled(config), Listener())
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("rate", [1e18, 1e37])
+def test_parameters_that_are_finite_and_absurd_are_refused(rate):
+    """After the last step nothing is trained on them: the forecasts show what they are."""
+    config = dataclasses.replace(SMALL, optimizer="sgd", learning_rate=rate, epochs=1, cell="min_gru")
+    with pytest.raises(NonFiniteError, match="became infinite or NaN; try a lower --learning-rate"):
+        train.train(config, prepare(config))
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_a_run_does_not_go_on_from_a_file_that_changed(tmp_path):
+    rows = [str(100 + n % 5 + n / 10) for n in range(60)]
+    (tmp_path / "series.csv").write_text("\n".join(["sales", *rows]))
+    config = dataclasses.replace(SMALL, data=str(tmp_path / "series.csv"), epochs=2, season=5)
+    with run_folder.building(tmp_path / "run", KIND, config) as folder:
+        train.write(train.train(config, prepare(config)), folder)
+    _, first = model.forecast_on(tmp_path / "run", None, 3)
+    for changed, differ in ((rows[:-1], "60 rows then, 59 now"), ([*rows[:-1], "9"], "60 rows then, 60 now, or other")):
+        (tmp_path / "series.csv").write_text("\n".join(["sales", *changed]))
+        with pytest.raises(InputError, match=f"has changed since .*run was trained on it: {differ}"):
+            model.forecast_on(tmp_path / "run", None, 3)
+        assert model.forecast_on(tmp_path / "run", config.data, 3)[1].shape == first.shape
 
 
 def test_the_loop_names_the_step_at_which_one_of_several_models_fails():

@@ -117,6 +117,21 @@ def test_a_run_goes_on_with_new_rows(made, folder, capsys):
     np.testing.assert_allclose([row["mean"] for row in got], want, rtol=1e-9)
 
 
+def test_rows_that_were_revised_since_are_named(made, folder, tmp_path, capsys):
+    """The run goes on from the rows that it knows, and says so; equal ones are not mentioned."""
+    changed = rows(50, 62)
+    month, value = changed[3].split(",")
+    changed[3], changed[5] = f"{month},{float(value) + 1:.3f}", changed[5].split(",")[0] + ","
+    (tmp_path / "revised.csv").write_text("\n".join([HEAD, *changed]), encoding="utf-8")
+    assert cli.main(["forecast", "--run", str(made), "--data", str(tmp_path / "revised.csv")]) == 0
+    revised = capsys.readouterr()
+    assert "2 values up to the run's last row are not those that it was fitted to, the first on" in revised.err
+    assert f" on 2019-06-01, {float(value) + 1:g} instead of {float(value):g}; it goes on from those it" in revised.err
+    assert cli.main(["forecast", "--run", str(made), "--data", str(folder / "later.csv")]) == 0
+    same = capsys.readouterr()
+    assert "fitted to" not in same.err and same.out == revised.out
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [

@@ -385,3 +385,46 @@ def test_cells_of_every_kind_forecast(name):
     params = network.init(jax.random.key(0), CELLS[name], design, line)
     shape = jax.eval_shape(lambda p, w: network.forecast(CELLS[name], design, p, w), params, window)
     assert shape.shape == (design.window, 3, 4)
+
+
+def test_networks_that_diverge_are_left_out_or_refused(monkeypatch):
+    """In validation an earlier report serves, or the simple forecasts alone; on all rows there is no way back."""
+    train, broken = combined.training.train, [slice(None)]
+
+    def diverging(*given):
+        def spoil(a):
+            return a.at[broken[0]].set(np.nan)
+
+        every = train(*given)
+        return every._replace(cell=jax.tree.map(spoil, every.cell)) if given[5] < 72 else every  # rows to train on
+
+    monkeypatch.setattr(combined.training, "train", diverging)
+    values = seasonal()
+    alone = fit(values, 6, networks=0).predict()
+    found = fit(values, 6, networks=1)
+    assert found.model.gain == np.inf
+    np.testing.assert_array_equal(found.predict().mean, alone.mean)
+    broken[0] = slice(4, None)  # reports 5 to 8
+    assert fit(values, 6, networks=1).model.stopped <= 4
+
+    def late(*given):
+        every = train(*given)
+        return jax.tree.map(lambda a: a * np.nan, every) if given[5] == 72 else every
+
+    monkeypatch.setattr(combined.training, "train", late)
+    monkeypatch.setattr(combined, "HARM", np.inf)
+    with pytest.raises(InputError, match="infinite or NaN in training with --cell gru and --seed 0; try another"):
+        fit(values, 6, networks=1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_is_refused(forecaster, monkeypatch, bad):
+    forecast = combined.forecast
+
+    def absurd(*given):
+        found = forecast(*given)
+        return found._replace(point=found.point * bad)
+
+    monkeypatch.setattr(combined, "forecast", absurd)
+    with pytest.raises(InputError, match=r"the forecast of series .* is infinite or NaN"):
+        forecaster.predict()

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import sacrebleu
 
 from jaxseq import InputError, checkpoint
-from jaxseq.apps import datasets, text
+from jaxseq.apps import datasets, run_folder, text
 from jaxseq.apps.pairs import read
 from jaxseq.apps.text import EOS, UNK, Vocabulary, subwords
 from jaxseq.apps.text.tokenisers import JOINED, Words
@@ -92,6 +93,33 @@ def test_what_training_returns_is_what_a_user_loads(config, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, one.params, loaded.params)
         assert one.source.vocabulary.tokens == loaded.source.vocabulary.tokens
     assert evaluate(loaded)[0] == evaluate(again.translator, corpus=again.corpus)[0]
+
+
+@pytest.mark.usefixtures("in_every_thread")
+def test_a_run_is_not_measured_on_another_split(config, tmp_path):
+    """Pairs that are held back now may have been trained on. What `--data` names is measured as before."""
+    train.train(config, tmp_path / "run")
+    path = Path(config.data)
+    text = path.read_text(encoding="utf-8")
+    more = text + "\nI see birds.\t我看鸟。"
+    for changed, differ in (
+        (more, r"\(9 to train on and 3 held back then, 10 and 3 now\)"),
+        ("\n".join(reversed(text.split("\n"))), r"\(their text or their order is another\)"),
+    ):
+        path.write_text(changed, encoding="utf-8")
+        loaded = model.load(tmp_path / "run")
+        with pytest.raises(InputError, match=f"are not those that .*run was trained on {differ}, so that .*--data"):
+            evaluate(loaded)
+        with pytest.raises(InputError, match=f"are not those that .*run was begun with {differ}"):
+            train.train(config, tmp_path / "run", resume=True)
+        assert evaluate(loaded, config.data)[0].pairs == len(changed.split("\n"))
+    facts = checkpoint.facts(tmp_path / "run" / run_folder.MODEL)
+    del facts["corpus"], facts["pairs"]  # as jaxseq 0.1 saved it: only last.safetensors has the sum
+    checkpoint.save(tmp_path / "run" / run_folder.MODEL, loaded.params, **facts)
+    with pytest.raises(InputError, match="was trained on"):
+        evaluate(model.load(tmp_path / "run"))
+    path.write_text(text, encoding="utf-8")
+    assert evaluate(model.load(tmp_path / "run"))[0].pairs == 3
 
 
 def test_a_sentence_is_normalised_cut_and_numbered():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -121,3 +122,35 @@ def test_metrics_survive_a_kill_in_the_middle_of_a_line(run):
     assert run_folder.metrics(run) == [report(10), report(20)]
     run_folder.log(run, report(30))
     assert [r.step for r in run_folder.metrics(run)] == [10, 20, 30]
+
+
+def test_metrics_are_json_whatever_was_measured(run):
+    """Neither NaN nor Infinity is JSON: null is written, and read as NaN; a validation loss may be missing."""
+    found = report(10)._replace(gradient_norm=math.inf, more={"bleu": math.nan, "perplexity": -math.inf, "count": 3})
+    run_folder.log(run, found)
+    text = (run / run_folder.METRICS).read_text()
+    numbers = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [name for name, value in numbers.items() if value is None] == [
+        "validation_loss", "gradient_norm", "bleu", "perplexity",
+    ]  # fmt: skip
+    (back,) = run_folder.metrics(run)
+    assert math.isnan(back.gradient_norm) and math.isnan(back.more["bleu"]) and math.isnan(back.more["perplexity"])
+    assert back.validation_loss is None and (back.step, back.loss, back.more["count"]) == (10, 1.5, 3)
+    run_folder.rewind(run, 10)
+    assert (run / run_folder.METRICS).read_text() == text
+    (run / run_folder.METRICS).write_text(text.replace("null", "NaN"))  # as jaxseq 0.1 wrote it
+    assert math.isnan(run_folder.metrics(run)[0].more["bleu"])
+
+
+def test_litter_of_killed_writes_is_removed_when_a_run_is_written(run, tmp_path):
+    left = [run / ".model.safetensors.abcdefgh.jaxseq-part", run / "snapshots" / ".step-1.abcdefgh.jaxseq-part"]
+    others = [tmp_path / "runs" / ".y.abcdefgh.jaxseq-part", tmp_path / "runs" / "y" / ".a.abcdefgh.jaxseq-part"]
+    for path in (*left, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    with pytest.raises(InputError, match="is not a run"), run_folder.building(tmp_path / "runs", "cooking", Config()):
+        pass
+    assert all(path.exists() for path in (*left, *others))  # a folder of runs, which others may be writing
+    with run_folder.writing(run):
+        assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)

@@ -17,7 +17,7 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files trees shipped initializers dropout fonts colours plots placement devices jaxprs tokens",
+    "errors notation files locks trees shipped initializers dropout fonts colours plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine precision",
@@ -37,7 +37,7 @@ KNOWS_NO_MODEL = [
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [
-    "errors", "order", "files", "fonts", "plots", "apps.text", "apps.pairs", "apps.series", "apps.datasets",
+    "errors", "order", "files", "locks", "fonts", "plots", "apps.text", "apps.pairs", "apps.series", "apps.datasets",
     "apps.doctor",
 ]  # fmt: skip
 

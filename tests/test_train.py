@@ -122,6 +122,54 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved():
     assert saved == [10]
 
 
+@pytest.mark.parametrize("ema", [{}, {"ema": 0.9}])
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_parameters_that_are_no_numbers_are_never_saved(bad, ema):
+    """The last update before a report breaks them: the loss and the gradient of its step are finite."""
+
+    def update(updates, count, params=None):
+        return jax.tree.map(lambda a: jnp.where(count == 19, bad, a), updates), count + 1
+
+    breaks = optax.chain(optimizer("sgd", 0.01), optax.GradientTransformation(lambda _: jnp.int32(0), update))
+    saved, validated = [], []
+    with pytest.raises(NonFiniteError, match=r"after step 20 parameters are not finite, the first in .*w.*step 10 is"):
+        train(
+            40, optimise=breaks, save=lambda s, record, r, best: saved.append(int(s.step)),
+            validate=lambda _: validated.append(1) or 1.0, **ema,
+        )  # fmt: skip
+    assert saved == [10] and validated == [1]
+
+
+def test_parameters_are_checked_when_ctrl_c_saves_between_two_reports():
+    def update(updates, count, params=None):
+        return jax.tree.map(lambda a: jnp.where(count == 4, jnp.nan, a), updates), count + 1
+
+    breaks, saved = optax.GradientTransformation(lambda _: jnp.int32(0), update), []
+    with pytest.raises(NonFiniteError, match=r"after step 5 parameters are not finite.*Nothing was saved yet"):
+        train(40, optimise=breaks, listener=Stop(5), save=lambda *given: saved.append(given))
+    assert not saved
+
+
+class Stop(Listener):
+    """Presses Ctrl-C after some steps."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def advance(self, steps, loss):
+        self.at -= steps
+        if self.at <= 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("found", [math.inf, math.nan])
+def test_a_validation_loss_that_is_no_number_is_no_best(found):
+    losses, saved = iter([2.0, found]), []
+    with pytest.raises(NonFiniteError, match=f"after step 20 the validation loss is {found}. The check"):
+        train(40, validate=lambda _: next(losses), save=lambda s, record, r, best: saved.append((r.step, best)))
+    assert saved == [(10, True)]
+
+
 def test_ctrl_c_finishes_the_chunk_and_saves():
     class Impatient(Listener):
         def advance(self, steps, loss):

@@ -9,6 +9,7 @@ import jax
 
 from jaxseq.apps.shown import Shown
 from jaxseq.errors import InputError
+from jaxseq.locks import locked
 from jaxseq.trees import leaves_by_path
 
 
@@ -30,7 +31,8 @@ def convert(
         print(f"{name:<{width}}  {a.dtype} {list(a.shape)}", file=sys.stderr)
     with jax.enable_x64(True):  # a file of float64 stays float64
         cell, params = files.convert(arrays, library, layer, prefix)
-        files.save(out, cell, params, library=library, source=file.name)
+        with locked(out):
+            files.save(out, cell, params, library=library, source=file.name)
     name = "layers(" + ", ".join(c.name for c in cell) + ")" if type(cell) is tuple else cell.name
     ours = {name.lstrip("."): list(a.shape) for name, a in leaves_by_path(params).items()}
     shapes = ", ".join(f"{name} {shape}" for name, shape in ours.items())

@@ -21,7 +21,8 @@ from jaxseq.apps.extra import INSTALL
 from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text import CJK
 from jaxseq.errors import InputError, choose, nearest
-from jaxseq.files import cannot_write, write_atomic
+from jaxseq.files import write_together
+from jaxseq.locks import locked
 
 TIMEOUT = 30
 """Seconds to wait for the publisher's server before giving up."""
@@ -186,13 +187,9 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
     pairs = _check(text, where, source.least)
     today = datetime.date.today().isoformat()
     report = CachedCorpus(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
-    try:
-        report.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(report.path.parent, error) from error
     facts = {**report._asdict(), "path": report.path.name}
-    write_atomic(report.path, text)
-    write_atomic(_facts(name), json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
+    with locked(report.path), locked(_facts(name)):
+        write_together({report.path: text, _facts(name): json.dumps(facts, ensure_ascii=False, indent=2) + "\n"})
     return report
 
 

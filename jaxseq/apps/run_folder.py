@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import shutil
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,26 @@ from typing import Any, TypeVar
 from jaxseq import __version__
 from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError, nearest
-from jaxseq.files import cannot_write, whole_folder, write_atomic
+from jaxseq.files import append, contents, tidy, whole_folder, write_atomic
+from jaxseq.locks import locked, recover
 from jaxseq.train import Metrics
 
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
 
 C = TypeVar("C")
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Hold the lock of a run that is written or made; what killed processes left of it is finished or removed first.
+
+    Raises:
+      InputError: if another process is writing it, as `jaxseq.locks.locked`.
+    """
+    with locked(path):
+        if _is_run(Path(path)):  # any other folder may hold what others are writing
+            tidy(Path(path))
+        yield
 
 
 def check_free(path: Path | str, *, overwrite: bool = False) -> None:
@@ -37,7 +50,7 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
       InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
     """
     path = Path(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or (path.is_dir() and not contents(path)):
         return
     if not _is_run(path):
         raise InputError(f"{path} exists and is not a run; choose another name with --out")
@@ -48,22 +61,25 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
         )
 
 
-def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Path:
-    """Make a new run folder and write its config (a dataclass).
+@contextlib.contextmanager
+def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Iterator[Path]:
+    """Make a run with its config (a dataclass); it takes its place, whole, when the block ends without an error.
 
     Raises:
-      InputError: as `check_free`, or if the folder cannot be written.
+      InputError: as `check_free` and `writing`, or if the folder cannot be written.
     """
-    path = Path(path)
-    try:
+    with writing(path):
         check_free(path, overwrite=overwrite)
-        if path.exists() and any(path.iterdir()):
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    write_config(path, kind, config)
-    return path
+        with whole_folder(path) as folder:
+            write_config(folder, kind, config)
+            yield folder
+
+
+def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Path:
+    """Make a run folder that holds its config (a dataclass) alone; errors as `building`."""
+    with building(path, kind, config, overwrite=overwrite):
+        pass
+    return Path(path)
 
 
 def write_config(path: Path, kind: str, config: Any) -> None:
@@ -74,18 +90,6 @@ def write_config(path: Path, kind: str, config: Any) -> None:
     """
     about = {"kind": kind, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-
-
-@contextlib.contextmanager
-def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Iterator[Path]:
-    """Make a run that takes its place, as a `whole_folder`, when the block ends without an error.
-
-    Raises:
-      InputError: as `create`.
-    """
-    check_free(path, overwrite=overwrite)
-    with whole_folder(path) as folder:
-        yield create(folder, kind, config)
 
 
 def _is_run(path: Path) -> bool:
@@ -109,6 +113,8 @@ def kind_of(path: Path | str) -> str:
 def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
     """Return a run's kind, the version of jaxseq that wrote it and its settings, as its config.json has them."""
     file = Path(path) / CONFIG
+    if not file.exists():  # unless a run was being replaced when its process was killed
+        recover(path)
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         found, version, values = about["kind"], about["jaxseq"], about["config"]
@@ -193,12 +199,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
-    line = json.dumps(report.flat())
-    try:
-        with open(path / METRICS, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise cannot_write(path / METRICS, error) from error
+    append(path / METRICS, report.line() + "\n")
 
 
 def metrics(path: Path | str) -> list[Metrics]:
@@ -215,5 +216,5 @@ def metrics(path: Path | str) -> list[Metrics]:
 
 def rewind(path: Path, step: int) -> None:
     """Drop reports of steps after `step`: what a kill left behind between writing a report and saving its state."""
-    lines = [json.dumps(report.flat()) + "\n" for report in metrics(path) if report.step <= step]
+    lines = [report.line() + "\n" for report in metrics(path) if report.step <= step]
     write_atomic(path / METRICS, "".join(lines))

@@ -19,6 +19,7 @@ from jaxseq.apps.forecast.members import Members
 from jaxseq.apps.forecast.network import Design, Network
 from jaxseq.apps.forecast.scaling import Scaling
 from jaxseq.apps.forecast.simple import targets
+from jaxseq.errors import InputError
 
 ORIGINS = 20
 """Validation origins, at most."""
@@ -123,6 +124,9 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
 
     `phase` ``[N]``: how many rows of the calendar each series ends after the first series.
+
+    Raises:
+      InputError: if training on all rows diverges.
     """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
@@ -146,6 +150,8 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
         every = _trained(options, design, z, covariates, phase, inner)
         for report in range(training.REPORTS + 1):
             path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
+            if not np.isfinite(path).all():
+                continue  # training diverged: an earlier report, or none
             path = simple_members.within_reach(early, path, z, origins, seasons)
             both = np.concatenate([found, path[None]])
             weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
@@ -162,6 +168,11 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     network = _nothing()
     if gain < np.inf:
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network)):
+            raise InputError(
+                f"the networks' parameters became infinite or NaN in training with --cell {options.cell} and --seed "
+                f"{options.seed}; try another of either, or --networks 0 for the simple forecasts alone"
+            )
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     return Model(whole, late, rmse, np.array(evidence), network, spread, sizes, _counts(values), phase, np.array(gain),
                  np.array(stopped))  # fmt: skip

@@ -18,7 +18,7 @@ from jaxseq.apps.forecast.tutorial.config import KIND as TUTORIAL, PRESETS as TU
 from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.errors import choose
-from jaxseq.files import write_atomic
+from jaxseq.files import results, write_atomic
 
 PRESETS = ("default", *TUTORIALS)
 CONTINUED = ("data", "horizon", "levels")
@@ -80,7 +80,7 @@ def _report(outcome: Outcome, folder: Path, out: Path) -> Shown:
     picture.draw(outcome, folder / "forecast.png")
     text, tested, work = report.text_of(outcome), outcome.backtest, outcome.work
     write_atomic(folder / "README.md", f"# Forecast of {', '.join(tested.names[:5])}\n\n```\n{text}\n```\n")
-    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    names = ", ".join(results(folder))
     facts = {
         "run": str(out), "notes": [*work.panel.notes, *work.notes], "frequency": work.panel.calendar.frequency,
         "seasons": list(outcome.forecaster.options.seasons), "horizon": work.horizon, "origins": len(tested.origins),

@@ -86,7 +86,7 @@ class Forecaster(NamedTuple):
           levels: per cent of the intervals.
 
         Raises:
-          InputError: if a series is unknown, or the horizon is longer than what was fitted.
+          InputError: if a series is unknown, the horizon is longer than what was fitted, or a forecast is not finite.
         """
         h = self.options.horizon if horizon is None else horizon
         if not 1 <= h <= self.options.horizon:
@@ -104,7 +104,14 @@ class Forecaster(NamedTuple):
         quantiles = combined.quantiles(self.model, found, probabilities)
         times = tuple(_times(series, panel.calendar, h) for series in panel.series)
         names = tuple(series.name for series in panel.series)
-        return Prediction(names, times, found.point[place, each, :h], probabilities, quantiles[place, each, :h])
+        mean, quantiles = found.point[place, each, :h], quantiles[place, each, :h]
+        wrong = ~(np.isfinite(mean) & np.isfinite(quantiles).all(-1)).all(-1)
+        if wrong.any():
+            raise InputError(
+                f"the forecast of series {names[int(wrong.argmax())]!r} is infinite or NaN; look for values far from "
+                "all others in its last rows"
+            )
+        return Prediction(names, times, mean, probabilities, quantiles)
 
     def save(self, path: Path | str) -> None:
         """Write a safetensors file; its settings and the calendar are JSON within it."""

@@ -153,7 +153,8 @@ def go_on(
     else:
         new = config.read(frequency=None, seasons=(), calendar=calendar)
     _check_names(file, known.panel, new)
-    return Continued(known.predict(new, horizon, levels), (_later(file, known.panel, new), *new.notes))
+    notes = [_later(file, known.panel, new), *_revised(file, known.panel, new), *new.notes]
+    return Continued(known.predict(new, horizon, levels), tuple(notes))
 
 
 def _check_names(file: Path, known: Panel, new: Panel) -> None:
@@ -172,6 +173,32 @@ def _later(file: Path, known: Panel, new: Panel) -> str:
         return f"{file}: {len(new.series[0].values)} rows, taken as those after the run's last (there are no dates)"
     count = max(int((stamps > last).sum()) for last, stamps in pairs if stamps is not None)
     return f"{file}: {count} rows later than the run's last, {_shown(max(last for last, _ in pairs))}"
+
+
+def _revised(file: Path, known: Panel, new: Panel) -> list[str]:
+    """Return a note if rows that the run was fitted to have other values now; it goes on from those it knows."""
+    given, count, first = {series.name: series for series in new.series}, 0, ""
+    for series in known.series if known.calendar.frequency else ():  # else no calendar says which row is which
+        again = given[series.name]
+        if series.stamps is None or again.stamps is None:
+            continue
+        (ends,) = np.nonzero(again.stamps == series.stamps[-1])
+        rows = min(int(ends[0]) + 1 if len(ends) else 0, len(series.values))
+        if not rows:
+            continue
+        now, then = again.values[ends[0] + 1 - rows : ends[0] + 1], series.values[-rows:]
+        (differ,) = np.nonzero(~((now == then) | (np.isnan(now) & np.isnan(then))))
+        if len(differ) and not count:
+            at = differ[0]
+            stamp = _shown(again.stamps[ends[0] + 1 - rows + at])
+            first = f"the first on {stamp}, {now[at]:g} instead of {then[at]:g}"
+        count += len(differ)
+    if not count:
+        return []
+    return [
+        f"{file}: {count} values up to the run's last row are not those that it was fitted to, {first}; it goes on "
+        "from those it was fitted to. To use the new ones, fit again with --overwrite"
+    ]
 
 
 def _shown(stamp: pd.Timestamp) -> str:

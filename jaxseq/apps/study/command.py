@@ -22,6 +22,7 @@ from jaxseq.apps.study import parts, small
 from jaxseq.apps.study.forecaster import of_forecaster
 from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
+from jaxseq.locks import locked
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import Study, collect
 from jaxseq.study.inspect import facts, render
@@ -92,7 +93,8 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
         raise InputError(f"cannot write {out}: {out.parent} is not a writable folder; choose another with -o")
     data, notes = gathered(run, subject)
     made = Report(data, full=full)
-    made.save(out)
+    with locked(out):
+        made.save(out)
     if made.left_out:
         notes = [*notes, f"left out to keep the page below 2 MB: {'; '.join(made.left_out)}. --full keeps all"]
     size = len(made.text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from jaxseq.apps.translate.model import Translation
 from jaxseq.apps.translate.pictures import draw_attention
 from jaxseq.apps.translate.train import Trained
 from jaxseq.errors import InputError, choose
-from jaxseq.files import write_atomic
+from jaxseq.files import results, write_atomic
 from jaxseq.train import Metrics
 
 
@@ -54,16 +55,17 @@ def train(
     """
     defaults = choose("translation preset", preset, PRESETS)
     steps = None
-    with joined(parallel) as group:
+    path = resume or out
+    with joined(parallel) as group, run_folder.writing(path) if group.first else contextlib.nullcontext():
         if resume is not None:
             steps = None if isinstance(config.steps, Default) else config.steps
             given = dataclasses.replace(config, steps=defaults.steps)
             check_unchanged(given, defaults, f"--resume {resume} goes on with the settings of that run")
             config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
         if not group.first:
-            training.train(config, resume or out, resume=resume is not None, steps=steps, group=group)
+            training.train(config, path, resume=resume is not None, steps=steps, group=group)
             return
-        trained = _train(config, resume or out, resume is not None, overwrite, steps, group)
+        trained = _train(config, path, resume is not None, overwrite, steps, group)
         show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
@@ -106,7 +108,7 @@ def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation
         "evaluation": scores._asdict(),
     }  # fmt: skip
     table = "\n".join(_line(r) for r in reports)
-    files = ", ".join(sorted(p.name for p in path.iterdir()))
+    files = ", ".join(results(path))
     waited = f"waited {trained.compile_seconds:.1f} s for compilation"
     text = f"{_unigram(last)}{table}\n{waited}\n\n{said(scores)}\n\nwrote {path}: {files}"
     return Shown(facts, text, notes)

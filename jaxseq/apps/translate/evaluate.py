@@ -15,6 +15,7 @@ from jaxseq.apps.translate.data import Corpus, numbered, read_sentences
 from jaxseq.apps.translate.metrics import NAMES, USUAL, Scoring
 from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Pair
+from jaxseq.apps.translate.saving import check_trained_on
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.validation import validator
 from jaxseq.errors import InputError
@@ -134,7 +135,8 @@ def pairs_for(
     Words of `data` mean what they mean in training: two files that end with the languages are one corpus.
 
     Raises:
-      InputError: if there are no words, or as `data.read_sentences`.
+      InputError: if there are no words, as `data.read_sentences`, or if the pairs that a run was trained on have
+        changed, and with them those held back.
     """
     config = translator.config
     if data is not None and not data:
@@ -143,7 +145,11 @@ def pairs_for(
         data = "zh-en-held-out"
     if data is not None:
         return _joined(data), read_sentences(config, data, translator.source, translator.target)
-    where, pairs = (corpus or prepare(config, (translator.source, translator.target))).measured()
+    if corpus is None:
+        corpus = prepare(config, (translator.source, translator.target))
+        if translator.path is not None:
+            check_trained_on(translator.path, config, corpus)
+    where, pairs = corpus.measured()
     return f"{_joined(config.test or config.dev or config.data)}, pairs {where}", pairs
 
 

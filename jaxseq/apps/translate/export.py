@@ -35,6 +35,7 @@ from jaxseq.apps.translate.model import Translator
 from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError, choose
 from jaxseq.files import whole_folder, write_atomic
+from jaxseq.locks import locked
 from jaxseq.notation import Array, Tree
 
 FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "translate.py"
@@ -100,7 +101,7 @@ def export(
         CLIENT: client(),
         README: _readme(facts),
     }
-    with whole_folder(path) as folder:
+    with locked(path), whole_folder(path) as folder:
         for name, content in contents.items():
             write_atomic(folder / name, content)
     return Exported(path, {name: (path / name).stat().st_size for name in contents}, tuple(platforms))

@@ -73,6 +73,7 @@ class Translator(NamedTuple):
       source: how sources are prepared.
       target: how targets are prepared.
       others: translators of the same vocabularies; translations are those of the mean of all their probabilities.
+      path: the run folder that it was loaded from, or None.
     """
 
     config: TranslateConfig
@@ -81,6 +82,7 @@ class Translator(NamedTuple):
     source: Preparation
     target: Preparation
     others: tuple[Translator, ...] = ()
+    path: Path | None = None
 
     def translate(
         self, sentences: Sequence[str], decoding: Decoding = USUAL, *, prefix: str = "", batch: int | None = None
@@ -237,7 +239,7 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
     source, target = load_preparations(path, config)
     model = config.build()
     params = best_params(path, config, model, source.vocabulary, target.vocabulary)
-    return Translator(config, model, params, source, target)
+    return Translator(config, model, params, source, target, path=path)
 
 
 def together(translators: Sequence[Translator]) -> Translator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,54 @@ WINDOW = "window.safetensors"
 
 def begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: bool) -> Path:
     """Make a run folder, with the vocabularies in it."""
-    path = run_folder.create(out, KIND, config, overwrite=overwrite)
-    preparation.save(path, corpus.source, corpus.target)
-    return path
+    with run_folder.building(out, KIND, config, overwrite=overwrite) as folder:
+        preparation.save(folder, corpus.source, corpus.target)
+    return Path(out)
 
 
 def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
     """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
-    path, digest = Path(out), corpus.digest()
+    path = Path(out)
     if not (path / run_folder.LAST).exists():
         preparation.save(path, corpus.source, corpus.target)
-    elif checkpoint.facts(path / run_folder.LAST).get("corpus", digest) != digest:
+    elif differ := changed(checkpoint.facts(path / run_folder.LAST), corpus):
         raise InputError(
-            f"the pairs of {config.name} are not those that {path} was begun with, so it cannot go on as if it had not "
-            "stopped; restore the file, or train anew with another --out"
+            f"the pairs of {config.name} are not those that {path} was begun with ({differ}), so it cannot go on as if "
+            "it had not stopped; restore the file, or train anew with another --out"
         )
     return path
+
+
+def facts_of(corpus: Corpus) -> dict[str, Any]:
+    """Return what tells the pairs of a run from changed ones: their sum, and how many are trained on and held back."""
+    return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)]}
+
+
+def changed(facts: Mapping[str, Any], corpus: Corpus) -> str:
+    """Return how pairs differ from those whose `facts_of` a run has saved; an empty string if they do not."""
+    now = facts_of(corpus)
+    if facts.get("corpus", now["corpus"]) == now["corpus"]:
+        return ""
+    if facts.get("pairs", now["pairs"]) == now["pairs"]:  # or of jaxseq 0.1, which saved the sum alone
+        return "their text or their order is another"
+    (train, held), (train_now, held_now) = facts["pairs"], now["pairs"]
+    return f"{train} to train on and {held} held back then, {train_now} and {held_now} now"
+
+
+def check_trained_on(path: Path, config: TranslateConfig, corpus: Corpus) -> None:
+    """Check that pairs that are to measure a run are split as those that it was trained on.
+
+    Raises:
+      InputError: if the pairs have changed.
+    """
+    facts = checkpoint.facts(path / run_folder.MODEL)
+    if "corpus" not in facts and (path / run_folder.LAST).exists():  # of jaxseq 0.1
+        facts = checkpoint.facts(path / run_folder.LAST)
+    if differ := changed(facts, corpus):
+        raise InputError(
+            f"the pairs of {config.name} are not those that {path} was trained on ({differ}), so that it may have been "
+            "trained on those held back now; restore the file, or name pairs with --data"
+        )
 
 
 def preparations(config: TranslateConfig, path: Path | str) -> tuple[Preparation, Preparation] | None:
@@ -108,7 +140,7 @@ class Saver:
 
     def __init__(self, path: Path, corpus: Corpus, config: TranslateConfig, chunk: int, group: ProcessGroup) -> None:
         """Take the run folder, what is trained on, the settings, the steps of a chunk, and the processes."""
-        self.path, self.digest, self.average, self.chunk = path, corpus.digest(), config.average, chunk
+        self.path, self.facts, self.average, self.chunk = path, facts_of(corpus), config.average, chunk
         self.group = group
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)
         self.best: Params | None = None
@@ -142,13 +174,13 @@ class Saver:
         if not self.group.first:
             return
         if new:
-            checkpoint.save(model, self.best, step=int(state.step), vocabularies=self.words)
+            checkpoint.save(model, self.best, step=int(state.step), vocabularies=self.words, **self.facts)
         if report is not None:
             run_folder.log(self.path, report)
             if self.average:
                 checkpoint.save(self.path / WINDOW, [one for _, one in self.window], steps=[n for n, _ in self.window])
-        facts = {"ledger": record._asdict(), "corpus": self.digest, "chunk": self.chunk, "step": int(state.step)}
-        checkpoint.save(self.path / run_folder.LAST, state, **facts)
+        facts = {"ledger": record._asdict(), "chunk": self.chunk, "step": int(state.step)}
+        checkpoint.save(self.path / run_folder.LAST, state, **facts, **self.facts)
 
     def _validated(self, state: TrainState) -> Params:
         """Return a copy of the parameters that were validated: the state is donated to the next chunk."""

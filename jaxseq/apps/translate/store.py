@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,8 @@ from jaxseq.apps.translate.preparation import (
 )
 from jaxseq.apps.translate.spool import Spool, Texts, spooled
 from jaxseq.errors import InputError
-from jaxseq.files import cannot_write, write_atomic
+from jaxseq.files import cannot_write, contents, whole_folder, write_atomic
+from jaxseq.locks import locked
 
 META, HELD, CORPORA = "meta.json", "held.jsonl", "corpora.bin"
 FORMAT = 1
@@ -126,24 +125,19 @@ def _settings(config: TranslateConfig) -> dict[str, Any]:
 
 
 def _built(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> None:
-    """Prepare the pairs into a folder that is there whole or not at all."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder} exists and does not hold prepared pairs; give --prepared another folder")
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        made = temporary / "made"
-        made.mkdir()
-        _fill(config, temporary, made, given)
-        if not (folder / META).exists():  # else another process was faster
-            os.replace(made, folder)
-    except OSError as error:
-        if not (folder / META).exists():
-            raise cannot_write(folder, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+    """Prepare the pairs into a folder that is there whole or not at all; or wait for another process that does."""
+    with locked(folder, wait=True):
+        if (folder / META).exists():
+            return
+        if folder.is_file() or (folder.is_dir() and contents(folder)):
+            raise InputError(f"{folder} exists and does not hold prepared pairs; give --prepared another folder")
+        with whole_folder(folder) as made:
+            scratch = made.with_name("scratch")  # goes with the temporary folder
+            try:
+                scratch.mkdir()
+                _fill(config, scratch, made, given)
+            except OSError as error:
+                raise cannot_write(folder, error) from error
 
 
 def _fill(config: TranslateConfig, scratch: Path, made: Path, given: tuple[Preparation, Preparation] | None) -> None:

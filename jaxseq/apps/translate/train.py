@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,16 +118,17 @@ def train(
       NonFiniteError: if the loss stops being a number; the last good checkpoint is kept.
       Interrupted: after Ctrl-C; the run can be resumed.
     """
-    listener = listener or Listener()
-    plan = _resumed(config, out, steps, listener, group) if resume else _begun(config, out, overwrite, listener, group)
-    config, corpus = plan.config, plan.corpus
-    group.check_same("settings or pairs", f"{config} {corpus.digest()}")
-    with Compiler() as compiler:
-        record, best = _fitted(plan, compiler, listener, group)
-    if best is None:  # what was resumed had its best step behind it
-        best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
-    translator = Translator(config, plan.model, best, corpus.source, corpus.target)
-    return Trained(plan.path, translator, corpus, run_folder.metrics(plan.path), record, compiler.waited)
+    ears = listener or Listener()
+    with run_folder.writing(out) if group.first else contextlib.nullcontext():
+        plan = _resumed(config, out, steps, ears, group) if resume else _begun(config, out, overwrite, ears, group)
+        config, corpus = plan.config, plan.corpus
+        group.check_same("settings or pairs", f"{config} {corpus.digest()}")
+        with Compiler() as compiler:
+            record, best = _fitted(plan, compiler, ears, group)
+        if best is None:  # what was resumed had its best step behind it
+            best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
+        translator = Translator(config, plan.model, best, corpus.source, corpus.target)
+        return Trained(plan.path, translator, corpus, run_folder.metrics(plan.path), record, compiler.waited)
 
 
 class _Plan(NamedTuple):

@@ -20,7 +20,7 @@ from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.errors import choose
-from jaxseq.files import write_atomic
+from jaxseq.files import results, write_atomic
 from jaxseq.train import Metrics
 
 HORIZON = 12
@@ -94,7 +94,7 @@ def _report(config: TutorialConfig, result: Forecast, folder: Path, out: Path) -
         [_about(result), "", *_table(config, result), "", _against_naive(config, result), "",
          f"training loss every 10 epochs: {losses}",
          *_losses(config, result, every), speed,
-         f"wrote {out}: {', '.join(sorted(path.name for path in folder.iterdir()))}"]
+         f"wrote {out}: {', '.join(results(folder))}"]
     )  # fmt: skip
     names = ", ".join(result.data.series.names)
     write_atomic(folder / "README.md", f"# Forecast of {names}\n\n```\n{text}\n```\n")

@@ -129,10 +129,17 @@ def forecast_on(
       The series, and ``[horizon, D]`` forecasts, the mean over seeds.
 
     Raises:
-      InputError: if the file lacks a column of the run, or horizon is below 1.
+      InputError: if the file lacks a column of the run, horizon is below 1, or `data` is None and the file of the run
+        has changed.
     """
     if horizon < 1:
         raise InputError(f"--horizon must be at least 1 step; got {horizon}")
     model = load(path, trusted_cell)
     found = read_series(data or model.config.data, model.config.date, model.names)
+    facts = checkpoint.facts(Path(path) / run_folder.MODEL)
+    if data is None and facts.get("series", found.digest()) != found.digest():
+        raise InputError(
+            f"{model.config.data} has changed since {path} was trained on it: {facts['rows']} rows then, "
+            f"{len(found.values)} now, or other values in them; name it with --data to go on from its end as it is now"
+        )
     return found, model.free_running(found.values, horizon).mean(0)

@@ -61,18 +61,24 @@ def train(config: TutorialConfig, data: Prepared, listener: Listener | None = No
     """Fit networks to a series' training part, and forecast its test part.
 
     Raises:
-      NonFiniteError: if the loss stops being a number.
+      NonFiniteError: if the loss, the parameters or the forecasts stop being finite.
       Interrupted: after Ctrl-C; nothing is saved.
     """
     fitted = fit_all(config, data.scaler.forward(data.series.values[: data.split]), listener or Listener())
     forecaster = Forecaster(config, data.series.names, data.scaler, fitted.params)
-    return Forecast(data, fitted, forecaster, compare(forecaster, data))
+    with np.errstate(all="ignore"):  # parameters that are finite may still be absurd
+        found = compare(forecaster, data)
+    ours = [line for name, line in found.lines.items() if name.startswith(f"{config.cell}, ")]
+    if not (np.isfinite(ours).all() and np.isfinite(found.test_loss)):
+        raise NonFiniteError("the forecasts became infinite or NaN; try a lower --learning-rate")
+    return Forecast(data, fitted, forecaster, found)
 
 
 def write(result: Forecast, path: Path) -> None:
     """Write the model, its forecasts and the losses of training into a run folder."""
     data, scaler = result.data, result.data.scaler
-    facts = {"names": data.series.names, "season": data.season, "log": scaler.log, "lag": scaler.lag}
+    facts = {"names": data.series.names, "season": data.season, "log": scaler.log, "lag": scaler.lag,
+             "series": data.series.digest(), "rows": len(data.series.values)}  # fmt: skip
     scaling = {"mean": scaler.mean, "std": scaler.std}
     checkpoint.save(path / run_folder.MODEL, {"params": result.fitted.params, "scaling": scaling}, **facts)
     write_atomic(path / "predictions.csv", predictions_csv(data.series, data.split, result.comparison.lines))
@@ -84,7 +90,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
     """Train a network for each seed, all side by side (vmap), one full batch an epoch.
 
     Raises:
-      NonFiniteError: if the loss stops being a number.
+      NonFiniteError: if the loss or the parameters stop being finite.
       Interrupted: after Ctrl-C.
     """
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
@@ -114,7 +120,9 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; nothing is saved") from None
     except NonFiniteError:
-        raise NonFiniteError("the training loss became infinite or NaN; try a lower --learning-rate") from None
+        raise NonFiniteError(
+            "the training loss or the parameters became infinite or NaN; try a lower --learning-rate"
+        ) from None
     curve, norms = (np.concatenate([getattr(steps, name) for steps in seen]) for name in ("loss", "gradient_norm"))
     return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
