@@ -38,8 +38,14 @@ class Record(NamedTuple):
 
     @staticmethod
     def of(facts: Mapping[str, Any]) -> Record:
-        """Return the record that was saved in JSON by ``_asdict``."""
+        """Return the record that was saved in JSON by ``_asdict``.
+
+        Raises:
+          TypeError: if a field is unknown or of another type.
+        """
         pending = facts.get("pending")
+        if not all(isinstance(value, int | float | np.number) for name, value in facts.items() if name != "pending"):
+            raise TypeError("a record holds numbers alone")
         return Record(**{**facts, "pending": pending and Pending(*pending)})
 
 
@@ -74,8 +80,14 @@ class Metrics(NamedTuple):
         """Return what `flat` was made from.
 
         Raises:
-          TypeError: if one of the fields is missing.
+          TypeError: if one of the fields is missing, or is not a number.
         """
+        if not all(type(value) in (int, float) or value is None for value in numbers.values()):
+            raise TypeError("a report holds numbers alone")
+        if any(numbers[name] is None for name in Metrics._fields[:6] if name != "validation_loss"):
+            raise TypeError("only the validation loss may be missing")
+        if type(numbers["step"]) is not int:
+            raise TypeError("step is not a whole number")
         own = {name: value for name, value in numbers.items() if name in Metrics._fields and name != "more"}
         return Metrics(**own, more={name: value for name, value in numbers.items() if name not in own})
 

@@ -19,6 +19,7 @@ from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of
 from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError
+from jaxseq.inputs import understood
 from jaxseq.notation import Params, Tree
 from jaxseq.train import Metrics, Record, TrainState
 
@@ -94,7 +95,8 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
     if resume and group.first:
         if (path / run_folder.LAST).exists():
             state = checkpoint.load(path / run_folder.LAST, state)
-            record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
+            with understood(path / run_folder.LAST, run_folder.AGAIN):
+                record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
     group.meet()
     state = group.devices.put(group.share(state))
@@ -120,7 +122,7 @@ class Saver:
         file, first = self.path / WINDOW, self.group.first
         if not self.average:
             return
-        steps = self.group.share_facts(checkpoint.facts(file)["steps"] if first and file.exists() else [])
+        steps = self.group.share_facts(checkpoint.facts(file).get("steps", []) if first and file.exists() else [])
         like = [_on_host(state.params)] * len(steps)
         params = self.group.share(checkpoint.load(file, like, as_numpy=True) if first and steps else like)
         self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]
