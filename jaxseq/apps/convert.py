@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import jax
 
 from jaxseq.apps.shown import Shown
 from jaxseq.errors import InputError
+from jaxseq.texts import tell
 from jaxseq.trees import leaves_by_path
 
 
@@ -25,9 +25,9 @@ def convert(
     if out.exists() and not overwrite:
         raise InputError(f"{out} is there already; choose another name, or replace it with --overwrite")
     arrays = files.read_arrays(file)
-    width = max(map(len, arrays))
+    width = min(60, max(map(len, arrays)))
     for name, a in arrays.items():
-        print(f"{name:<{width}}  {a.dtype} {list(a.shape)}", file=sys.stderr)
+        tell(f"{name:<{width}}  {a.dtype} {list(a.shape)}", "")
     with jax.enable_x64(True):  # a file of float64 stays float64
         cell, params = files.convert(arrays, library, layer, prefix)
         files.save(out, cell, params, library=library, source=file.name)

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import re
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS
 from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
+from jaxseq.texts import tell
 
 ALL = "all"
 
@@ -45,7 +45,7 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     every = []
     for one in EXPERIMENTS.values() if name == ALL else [EXPERIMENTS[name]]:
         settings = one.quick if quick else one.full
-        print(f"jaxseq: {one.name}: {settings.seeds} seeds ...", file=sys.stderr, flush=True)
+        tell(f"{one.name}: {settings.seeds} seeds ...")
         begun, busy = time.perf_counter(), time.process_time()
         found = one.run(settings)
         facts = facts_of(one, found, settings, time.perf_counter() - begun, time.process_time() - busy)
@@ -54,7 +54,7 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
         facts["figure"] = str(figure)
         facts["page"] = _page(one, found, facts["verdict"], _command(one, quick, out), out)
         write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-        print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
+        tell(f"{one.name}: {facts['verdict']}, {facts['seconds']:.0f} s")
         every.append(facts)
     pages = "\n\n".join([*map(page, every), *([table(every)] if name == ALL else [])])
     return Result(every if name == ALL else every[0], table(every) if markdown else pages)
@@ -70,7 +70,7 @@ def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) 
                 return str(path)
             except InputError as error:  # no reason to lose the verdict
                 about = f"of all {networks} networks" if networks > 1 else f"of {one.name}"
-                print(f"jaxseq: {one.name}: no study page {about}: {error}", file=sys.stderr, flush=True)
+                tell(f"{one.name}: no study page {about}: {error}")
     return None
 
 
