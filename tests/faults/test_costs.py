@@ -19,6 +19,8 @@ from jaxseq.apps.forecast import panel
 from jaxseq.apps.forecast.cells import is_number
 from jaxseq.apps.pairs.split import connected, split_numbered
 from jaxseq.apps.text import plain
+from jaxseq.apps.text.casing import beginnings
+from jaxseq.apps.text.tokenisers import Words
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.inputs import parse_json, read_bytes
 from jaxseq.interop import files
@@ -259,3 +261,14 @@ def test_memory_that_runs_out_is_said_in_a_sentence(monkeypatch, capsys, error, 
     if isinstance(error, RuntimeError):  # a mistake of ours keeps its traceback
         with pytest.raises(RuntimeError, match="another"):
             cli.main([])
+
+
+def test_words_are_cut_in_linear_time():
+    """At each of these marks an address may begin, whose first part reaches to the end of the line."""
+    marks = "-." * 200_000
+    assert Words("en", "lower").cut(marks) == list(marks)
+
+
+def test_beginnings_of_sentences_are_found_in_linear_time():
+    """A sentence may begin at each bracket, and end at each stop."""
+    assert beginnings("x http://" + "(" * 10_000 + "." * 10_000 + " End. Begin") == [0, 20_015]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,12 @@ def chunk_of(config: TranslateConfig, path: Path | str | None = None) -> int:
     return length if path is None else _last(path).get("chunk", length)
 
 
-def _last(path: Path | str) -> dict[str, Any]:
-    """Return the facts of a run's latest checkpoint; nothing where it was stopped before the first."""
+def _last(path: Path | str) -> dict[str, int]:
+    """Return ``step`` and ``chunk`` of a run's latest checkpoint; nothing where it was stopped before the first."""
     file = Path(path) / run_folder.LAST
-    return checkpoint.facts(file) if file.exists() else {}
+    facts = checkpoint.facts(file) if file.exists() else {}
+    with understood(file, run_folder.AGAIN):
+        return {name: operator.index(facts[name]) for name in ("step", "chunk") if name in facts}
 
 
 def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateConfig:

@@ -271,7 +271,7 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
     with understood(folder / META, CURE):
         meta = parse_json(read_text(folder / META), folder / META, CURE)
         known, sums, inputs = dict(meta["settings"]), dict(meta["files"]), [(*one,) for one in meta["inputs"]]
-        if not all(isinstance(name, str) for name in (*known, *sums)) or any(len(one) != 3 for one in inputs):
+        if not all(isinstance(name, str) for name in (*known, *sums, *(path for path, _, _ in inputs))):
             raise TypeError("names that are not text")
     if meta.get("format") != FORMAT:
         raise InputError(f"{folder} was prepared by another version of jaxseq; give --prepared another folder")
