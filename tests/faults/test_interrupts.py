@@ -12,11 +12,11 @@ from jaxseq import cli
 from jaxseq.apps import run_folder
 
 SMALL = "--embedding 4 --hidden 4 --batch 4 --buckets 1 --steps 100000 --report-every 20 --max-tokens 6 --patience 0"
-TRIES = int(os.environ.get("JAXSEQ_FAULT_TRIES", 1))
-"""How often each delay is tried; 5 in the long form."""
+DELAYS = [0.0, 0.05, 0.3] * int(os.environ.get("JAXSEQ_FAULT_TRIES", 0)) or [0.05]
+"""Seconds between two of them; in the long form three delays, each so many times."""
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3] * TRIES)
+@pytest.mark.parametrize("delay", DELAYS)
 def test_ctrl_c_three_times(tmp_path, delay):
     """The first asks training to stop, the second stops it at once, and the third comes while the process ends."""
     command = [sys.executable, "-m", "jaxseq", "train", *SMALL.split(), "--out", "run"]
