@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.errors import InputError, quoted
-from jaxseq.inputs import DEEPEST, parse_json, understood
+from jaxseq.inputs import DEEPEST, EXPANSION_FROM, parse_json, understood
 from jaxseq.zips import checked_zip, member
 
 LARGEST = 2**36
@@ -139,6 +139,10 @@ _STORAGES = {
 """torch's names of the kinds of its buffers."""
 
 
+SHARED = 4
+"""Tensors of a torch file may have so many times its bytes: some share a buffer, as tied weights do."""
+
+
 class _View(NamedTuple):
     """A tensor in a torch file: a view of a buffer, ``storage`` being (dtype, name of the buffer)."""
 
@@ -148,39 +152,31 @@ class _View(NamedTuple):
     stride: Any
 
 
-def _rebuilt(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _View:
-    """Stand for torch._utils._rebuild_tensor_v2."""
-    return _View(storage, offset, size, stride)
-
-
-def _parameter(data: Any, *_: Any) -> Any:
-    """Stand for torch._utils._rebuild_parameter."""
-    return data
-
-
 class _TorchPickle(pickle.Unpickler):
     """Reads the pickle of a state dict; every name in it is one of these few or refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name."""
-        known = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuilt,
-            ("torch._utils", "_rebuild_parameter"): _parameter,
-            ("torch", "Size"): tuple,
-        }
         if module == "torch" and name in _STORAGES:
-            return np.dtype(_STORAGES[name])
+            return name
+        known = {  # made anew for each name, since a pickle can set attributes of what it is given
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch", "Size"): tuple,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: _View(
+                storage, offset, size, stride
+            ),
+            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        }
         if (module, name) not in known:
             raise InputError(f"it names {quoted(f'{module}.{name}')}, which is not a part of weights")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         """Return dtype and name of a buffer, of ``("storage", kind, name, device, count)``."""
-        kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
+        kind, name, key, *_ = pid
+        if kind != "storage" or not isinstance(key, str):
             raise TypeError("a reference to something else than a buffer")
-        return dtype, key
+        return np.dtype(_STORAGES[name]), key
 
 
 def from_torch(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
@@ -189,8 +185,8 @@ def from_torch(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
     Nested dicts have their keys joined by "/"; whatever is not a tensor is left out.
 
     Raises:
-      InputError: if it is damaged, older than torch 1.6, names anything but tensors, or has tensors that are larger
-        than the file.
+      InputError: if it is damaged, older than torch 1.6, names anything but tensors, or has tensors of more than
+        `SHARED` times its size.
     """
     if not raw.startswith(b"PK"):
         raise InputError(
@@ -211,15 +207,15 @@ def _tensors_of(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
     order = member(archive, parts["byteorder"]).decode() if "byteorder" in parts else "little"
     tree = _unpickled(member(archive, parts["data.pkl"]))
     buffers: dict[str, bytes] = {}
-    found, left = {}, max(size, 2**16)
+    found, left = {}, max(SHARED * size, EXPANSION_FROM)
     for key, view in _leaves(tree, size).items():
         dtype, part = view.storage
         if part not in buffers:
             buffers[part] = member(archive, parts[f"data/{part}"])
         shape = _shape(view.size)
         left -= math.prod(shape) * dtype.itemsize
-        if left < 0:  # a stride of 0 makes terabytes of one number; tied weights are counted twice
-            raise ValueError(f"with {quoted(key)} its tensors are larger than the file")
+        if left < 0:  # a stride of 0 makes terabytes of one number
+            raise ValueError(f"with {quoted(key)} its tensors are more than {SHARED} times larger than the file")
         numbers = np.frombuffer(buffers[part], dtype)
         found[key] = _strided(numbers.byteswap() if order == "big" else numbers, view, shape).copy()
     return found
