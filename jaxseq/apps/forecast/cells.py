@@ -39,7 +39,7 @@ def is_number(cell: str) -> bool:
 
 
 def _matched(cell: str) -> re.Match[str] | None:
-    """Return the parts of a number; a long cell is none, and would take the square of its length."""
+    """Return the parts of a number; a long cell is not one, and matching it takes the square of its length."""
     return PEOPLES.fullmatch(cell) if len(cell) <= LONGEST_NUMBER else None
 
 

@@ -154,7 +154,7 @@ def _loaded(path: Path | str, facts: dict[str, Any], trusted_cell: str | None) -
             None if end is None else pd.DatetimeIndex([pd.Timestamp(end)])
         )  # of the last row: it is all that counts
         series.append(Series(name, stamps, values, past, future, static))
-        _times(series[-1], calendar, 1)  # fails now, if the calendar is none of pandas'
+        _times(series[-1], calendar, 1)  # fails here, if pandas has no such frequency
     return Forecaster(options, Panel(tuple(series), calendar, tuple(facts["notes"])), held["model"])
 
 
