@@ -11,16 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_tensors
 
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
+from jaxseq.inputs import parse_json, read_bytes, understood
 from jaxseq.notation import Tree
+from jaxseq.tensors import LARGEST, from_safetensors
 from jaxseq.trees import leaves_by_path
 
-FORMAT = 1
-"""Version of what a file holds; a reader refuses a newer one."""
+FORMAT = 2
+"""Version of what a file holds; a reader refuses a newer one. In format 1, which is read too, the checksum is of the
+arrays alone; since 2 it is of facts, dtypes and shapes as well."""
 
 
 def save(path: Path | str, tree: Tree, **facts: Any) -> None:
@@ -38,7 +40,8 @@ def save(path: Path | str, tree: Tree, **facts: Any) -> None:
       >>> folder.cleanup()
     """
     tensors = {name: np.asarray(leaf, order="C") for name, leaf in leaves_by_path(tree).items()}
-    about = {"format": FORMAT, "sha256": _digest(tensors), "facts": facts}
+    facts = json.loads(json.dumps(facts))  # as they are read: tuples become lists
+    about = {"format": FORMAT, "sha256": _digest(tensors, facts), "facts": facts}
     write_atomic(path, save_tensors(tensors, metadata={"jaxseq": json.dumps(about)}))
 
 
@@ -74,44 +77,35 @@ def facts(path: Path | str) -> dict[str, Any]:
     return _read(Path(path))[1]["facts"]
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) -> str:
+    """Return the sum of arrays and facts; of arrays alone, without dtypes and shapes, as format 1 has it, for None."""
     digest = hashlib.sha256()
+    if facts is not None:
+        digest.update(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
+        about = f"{name}\0{tensors[name].dtype}{tensors[name].shape}\0" if facts is not None else name
+        digest.update(about.encode("utf-8", "surrogatepass"))
         digest.update(tensors[name].tobytes())
     return digest.hexdigest()
 
 
-DTYPES = {"BF16": jnp.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_}
-"""safetensors' names of dtypes; integers are I or U and their bits. Its own NumPy reader knows no bfloat16."""
-
-
-def array_of(tensor: dict[str, Any]) -> np.ndarray:
-    """Return the array of an entry that `safetensors.deserialize` gives."""
-    name = tensor["dtype"]
-    dtype = DTYPES.get(name) or np.dtype(f"{name[0].lower()}{int(name[1:]) // 8}")
-    return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+AGAIN = "restore it from a copy, or train again with --overwrite"
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the checkpoint {path}: {error.strerror}; give the folder of a run") from error
-    again = "restore it from a copy, or train again with --overwrite"
-    try:
-        tensors = {name: array_of(tensor) for name, tensor in deserialize(raw)}
-        length = int.from_bytes(raw[:8], "little")
-        about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["jaxseq"])
-        version, digest, _ = int(about["format"]), about["sha256"], about["facts"]
-    except KeyError as error:
-        raise InputError(f"{path} is a safetensors file, but jaxseq did not write it; {again}") from error
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise InputError(f"the checkpoint {path} is truncated or damaged ({error}); {again}") from error
+    raw = read_bytes(path, "a checkpoint, in the folder of a run", LARGEST)
+    tensors, metadata = from_safetensors(raw, f"the checkpoint {path}")
+    if "jaxseq" not in metadata:
+        raise InputError(f"{path} is a safetensors file, but jaxseq did not write it; {AGAIN}")
+    with understood(f"the checkpoint {path}", AGAIN):
+        about = parse_json(metadata["jaxseq"], path, AGAIN)
+        version, digest, facts = about["format"], about["sha256"], about["facts"]
+        if type(version) is not int or not isinstance(facts, dict):
+            raise TypeError("expected a whole number as format and an object as facts")
     if version > FORMAT:
         raise InputError(
             f"{path} has format {version}, this jaxseq reads up to {FORMAT}; upgrade: pip install -U jaxseq"
         )
-    if _digest(tensors) != digest:
-        raise InputError(f"the checkpoint {path} was altered: its contents do not match its checksum; {again}")
+    if _digest(tensors, facts if version > 1 else None) != digest:
+        raise InputError(f"the checkpoint {path} was altered: its contents do not match its checksum; {AGAIN}")
     return tensors, about

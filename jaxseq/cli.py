@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from collections.abc import Callable, Sequence
 from jaxseq import __version__
 from jaxseq.apps.extra import INSTALL, MissingPackageError, check_installed
 from jaxseq.errors import InputError, choose
+from jaxseq.memory import available_bytes
+from jaxseq.texts import out, tell
 from jaxseq.train import Interrupted
 
 FAILED, INTERRUPTED = 2, 130
@@ -30,6 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Chinese still shows the rest
     try:
+        return _status(args)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if argv is None:  # the process ends; a further Ctrl-C would interrupt only its cleaning up
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _failed(str(stopped) or "interrupted")
+        return INTERRUPTED
+
+
+def _status(args: list[str]) -> int:
+    """Run a command and return its exit status.
+
+    Raises:
+      KeyboardInterrupt, Interrupted: after Ctrl-C.
+    """
+    try:
         _run(args)
     except MissingPackageError:
         return _failed(f"the command line needs more packages: {INSTALL}")
@@ -38,10 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except (InputError, OSError) as error:
         return _failed(error)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        _failed(str(stopped) or "interrupted")
-        return INTERRUPTED
+    except MemoryError as error:
+        return _failed(_out_of_memory(error))
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):  # so JAX calls a device or a machine without memory left
+            raise
+        return _failed(_out_of_memory(error))
     return 0
+
+
+def _out_of_memory(error: BaseException) -> str:
+    """Return the message for an array that memory has no room for."""
+    asked = re.search(r"allocat\w* ([\d.,]+ ?[KMGTPE]?i?B(?:ytes)?)", str(error), re.IGNORECASE)
+    there = available_bytes()
+    return (
+        f"there is not enough memory{f': {asked[1]} are asked for' if asked else ''}"
+        f"{f'; {there:,} bytes are free' if there else ''}. Take smaller sizes, such as --hidden or --batch"
+    )
 
 
 def commands(preset: str = "default", asked: str = "") -> dict[str, Callable[..., None]]:
@@ -76,7 +108,7 @@ def commands(preset: str = "default", asked: str = "") -> dict[str, Callable[...
 
 def _run(args: list[str]) -> None:
     if args[:1] == ["--version"]:
-        print(f"jaxseq {__version__}")
+        out(f"jaxseq {__version__}")
         return
     check_installed(__name__)
     from tyro.extras import subcommand_cli_from_dict
@@ -110,9 +142,9 @@ def _with_preset(command: Callable[..., None], presets: dict, preset: str) -> Ca
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     """Show a warning without the line of code that raised it."""
-    print(f"jaxseq: {message}", file=sys.stderr)
+    tell(message)
 
 
 def _failed(why: object) -> int:
-    print(f"jaxseq: {why}", file=sys.stderr)
+    tell(why)
     return FAILED

@@ -17,9 +17,32 @@ class InputError(ValueError):
     """
 
 
+MOST_QUOTED = 60
+"""Characters of a value that a message quotes; of a longer one its two ends."""
+
+
+def quoted(value: object) -> str:
+    """Return a value as a message quotes it: its repr, cut in the middle where it is longer than `MOST_QUOTED`.
+
+    Example:
+      >>> quoted("abc"), len(quoted("a" * 1000))
+      ("'abc'", 60)
+    """
+    if isinstance(value, str) and len(value) > 2 * MOST_QUOTED:  # not to write out a megabyte first
+        value = value[:MOST_QUOTED] + value[-MOST_QUOTED:]
+    return shortened(repr(value))
+
+
+def shortened(text: str, most: int = MOST_QUOTED) -> str:
+    """Return a text of at most so many characters: of a longer one its two ends."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+
+
 def nearest(name: str, known: Mapping[str, object]) -> str:
     """Return a hint such as ``"did you mean 'lstm'? "`` or an empty string when nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    if len(name) > MOST_QUOTED:  # comparing takes the product of lengths, and no name is so long
+        return ""
+    close = difflib.get_close_matches(name, [one for one in known if len(one) <= MOST_QUOTED], n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? " if close else ""
 
 
@@ -35,7 +58,7 @@ def choose(kind: str, name: str, table: Mapping[str, T], listed_by: str = "") ->
     """
     if name in table:
         return table[name]
-    raise InputError(f"unknown {kind} {name!r}: {nearest(name, table)}{_known(name, table, listed_by)}")
+    raise InputError(f"unknown {kind} {quoted(name)}: {nearest(name, table)}{_known(name, table, listed_by)}")
 
 
 class UnknownNameError(InputError, KeyError):
@@ -61,12 +84,12 @@ class Registry(dict[str, T]):
 
     def __missing__(self, name: Any) -> T:
         hint = nearest(name, self) if isinstance(name, str) else ""
-        raise UnknownNameError(f"unknown {self.kind} {name!r}: {hint}{_known(str(name), self, '')}")
+        raise UnknownNameError(f"unknown {self.kind} {quoted(name)}: {hint}{_known(str(name), self, '')}")
 
 
 def _known(name: str, table: Mapping[str, object], listed_by: str, most: int = 16) -> str:
     if len(table) <= most:
         return f"known: {', '.join(sorted(table))}"
-    near = difflib.get_close_matches(name, list(table), n=most // 2, cutoff=0.0)
+    near = difflib.get_close_matches(name[:MOST_QUOTED], list(table), n=most // 2, cutoff=0.0)
     rest = f"{len(table) - len(near)} more{listed_by and f', which {listed_by} lists'}"
     return f"known: {', '.join(sorted(near))} and {rest}"

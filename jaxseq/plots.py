@@ -15,12 +15,13 @@ from matplotlib.axis import Axis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jaxseq.colours import colour_map
-from jaxseq.errors import InputError, choose
+from jaxseq.errors import InputError, choose, shortened
 from jaxseq.files import write_atomic
 from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
+from jaxseq.texts import printable
 
 GATE_NAMES = {
     "i": "input (write)",
@@ -34,6 +35,8 @@ GATE_NAMES = {
 }
 """The names of the gates of lstm, gru and rnn; z never appears alone, since papers disagree on its sign."""
 
+LONGEST = 80
+"""Characters of the longest text that stands alone in a figure; of a longer one its two ends are drawn."""
 PAD = "<pad>"
 """The token that fills sentences up; not drawn."""
 
@@ -215,10 +218,23 @@ def save(drawn: Axes | Figure, path: Path | str) -> None:
     """
     kind = picture_format(path)
     figure: Any = drawn if isinstance(drawn, Figure) else drawn.figure.figure  # of a subfigure, the whole
+    _without_mathematics(figure)
     into = io.BytesIO()
     figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
     plt.close(figure)
     write_atomic(path, into.getvalue())
+
+
+def _without_mathematics(figure: Figure) -> None:
+    """Show every text as it is written, dollars too, but for the numbers that matplotlib itself puts at an axis."""
+    numbers: set[Any] = set()
+    for axis in figure.findobj(Axis):
+        numbers.add(axis.offsetText)
+        if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+            numbers.update(axis.get_ticklabels(which="both"))
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
 
 
 def picture_format(path: Path | str) -> str:
@@ -302,14 +318,14 @@ def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) 
 def dress_texts(texts: Iterable[Text]) -> None:
     """Set texts that stand alone in fonts that have their characters."""
     for text in texts:
-        shown, font = _readable(text.get_text(), {})
+        shown, font = _readable(shortened(text.get_text(), LONGEST), {})
         text.set_text(shown)
         _dress(text, font)
 
 
 def _readable(word: str, numbers: dict[str, str]) -> Readable:
     """Return what to show for a word and in which font: where none has it, its pinyin, or its number in `numbers`."""
-    has = characters(default_font())
+    word, has = printable(word), characters(default_font())
     if codes(word) <= has:
         return word, None
     font = font_for(word)

@@ -39,8 +39,14 @@ class Record(NamedTuple):
 
     @staticmethod
     def of(facts: Mapping[str, Any]) -> Record:
-        """Return the record that was saved in JSON by ``_asdict``."""
+        """Return the record that was saved in JSON by ``_asdict``.
+
+        Raises:
+          TypeError: if a field is unknown or of another type.
+        """
         pending = facts.get("pending")
+        if not all(isinstance(value, int | float | np.number) for name, value in facts.items() if name != "pending"):
+            raise TypeError("a record holds numbers alone")
         return Record(**{**facts, "pending": pending and Pending(*pending)})
 
 
@@ -79,8 +85,12 @@ class Metrics(NamedTuple):
         """Return what `flat` or `line` was made from; null is NaN, but as validation loss, which there may be none of.
 
         Raises:
-          TypeError: if one of the fields is missing.
+          TypeError: if one of the fields is missing, or is not a number.
         """
+        if not all(type(value) in (int, float) or value is None for value in numbers.values()):
+            raise TypeError("a report holds numbers alone")
+        if type(numbers["step"]) is not int:
+            raise TypeError("step is not a whole number")
         numbers = {
             name: math.nan if value is None and name != "validation_loss" else value for name, value in numbers.items()
         }

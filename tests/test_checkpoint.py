@@ -1,6 +1,7 @@
 """Checkpoints: what is written is read, bit for bit; what was damaged is noticed; a failed write loses nothing."""
 
 import errno
+import hashlib
 import json
 import os
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxseq import InputError, checkpoint
 from jaxseq.files import write_atomic
@@ -50,11 +52,40 @@ def test_other_tools_can_read_it(path):
         np.testing.assert_array_equal(file.get_tensor(".floats['float32']"), tree().floats["float32"])
 
 
+def test_facts_shapes_and_dtypes_are_in_the_checksum(path):
+    """A header that is altered in one place, every such place tried, is refused: it is longer than the arrays."""
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    for old, new in (
+        (b"\\\\u4e2d", b"\\\\u4e2e"),
+        (b'"dtype":"I32"', b'"dtype":"U32"'),
+        (b'"shape":[3,2]', b'"shape":[2,3]'),
+    ):
+        assert old in raw[: 8 + length]
+        path.write_bytes(raw.replace(old, new, 1))
+        with pytest.raises(InputError, match="was altered: its contents do not match its checksum"):
+            checkpoint.facts(path)
+
+
+def test_a_file_of_format_1_is_read(path):
+    """Whose checksum is of names and numbers alone: one that jaxseq 0.3 wrote is still a checkpoint."""
+    arrays = {f".floats['{n}']": np.arange(2, dtype=n) for n in ("float32", "float64")}
+    digest = hashlib.sha256(b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays)))
+    about = {"format": 1, "sha256": digest.hexdigest(), "facts": {"step": 3}}
+    save_file(arrays, path, metadata={"jaxseq": json.dumps(about)})
+    like = {"floats": {n: np.zeros(2, n) for n in ("float32", "float64")}}
+    got = checkpoint.load(path, Tree(like["floats"], (), ()), as_numpy=True)
+    assert checkpoint.facts(path) == {"step": 3} and got.floats["float64"].tolist() == [0, 1]
+    save_file({n: a + 1 for n, a in arrays.items()}, path, metadata={"jaxseq": json.dumps(about)})
+    with pytest.raises(InputError, match="was altered"):
+        checkpoint.facts(path)
+
+
 def test_every_truncation_is_noticed(path):
     raw = path.read_bytes()
     for length in [*range(0, 200, 7), *range(200, len(raw), 23), len(raw) - 1]:
         path.write_bytes(raw[:length])
-        with pytest.raises(InputError, match=r"truncated or damaged|--overwrite"):
+        with pytest.raises(InputError, match=r"is damaged|--overwrite"):
             checkpoint.load(path, tree())
 
 
@@ -81,19 +112,21 @@ def test_another_architecture_is_refused(path, like, message):
 
 
 def test_missing_foreign_and_newer_files(path, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"cannot read the checkpoint .*b.safetensors: No such file"):
+    with pytest.raises(InputError, match=r"there is no file .*b.safetensors"):
         checkpoint.load(tmp_path / "b.safetensors", tree())
-    from safetensors.numpy import save_file
-
     save_file({"a": np.zeros(2)}, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="jaxseq did not write it"):
         checkpoint.load(tmp_path / "c.safetensors", tree())
-    for about in ("{}", "[]", '{"format": "x", "sha256": "", "facts": {}}'):
+    abouts = (
+        "{}", "[]", '{"format": "x", "sha256": "", "facts": {}}', '{"format": Infinity, "sha256": "", "facts": {}}',
+        "[" * 100_000, '{"format": 2, "sha256": "", "facts": []}', '{"format": 2, "sha256": 7, "facts": {}}',
+    )  # fmt: skip
+    for about in abouts:
         save_file({"a": np.zeros(2)}, tmp_path / "c.safetensors", metadata={"jaxseq": about})
-        with pytest.raises(InputError, match=r"jaxseq did not write it|truncated or damaged"):
+        with pytest.raises(InputError, match=r"is damaged|is not JSON|was altered"):
             checkpoint.load(tmp_path / "c.safetensors", tree())
     monkeypatch.setattr(checkpoint, "FORMAT", 0)
-    with pytest.raises(InputError, match="has format 1, this jaxseq reads up to 0; upgrade"):
+    with pytest.raises(InputError, match="has format 2, this jaxseq reads up to 0; upgrade"):
         checkpoint.load(path, tree())
 
 

@@ -160,7 +160,10 @@ HEAD = f"Hi.\t嗨。\t{ATTRIBUTION}\n"
             "expected Chinese in the second column; 0 of",
         ),
         (zipped(GOOD, "fra.txt"), "expected an archive with cmn.txt in it; it holds _about.txt, fra.txt"),
-        (zipped(GOOD)[:-40], "is a damaged archive (File is not a zip file); expected a zip file with cmn.txt in it"),
+        (
+            zipped(GOOD)[:-40],
+            "is a damaged archive (File is not a zip file); fetch or write it again. Expected a zip file with cmn.txt",
+        ),
         (zipped(GOOD)[:500] + b"!" + zipped(GOOD)[501:], "is a damaged archive ("),
         (zipped(b"alone"), "cmn.txt, line 1: expected English<TAB>Chinese<TAB>attribution; got 1 column."),
     ],

@@ -104,11 +104,37 @@ def test_configs_that_cannot_be_used(run, change, message):
         run_folder.read_config(run, "cooking", Config)
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", "7", '"kind"', '{"kind": [], "jaxseq": "1", "config": {}}', "\ud800", '{"a": 1e999}']
+)
+def test_a_config_of_another_kind_of_json(run, text):
+    (run / run_folder.CONFIG).write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError, match=r"config.json (is damaged|has no)"):
+        run_folder.kind_of(run)
+    with pytest.raises(InputError, match="exists and is not a run"):
+        run_folder.check_free(run)
+
+
+def test_lines_of_metrics_that_are_damaged_are_left_out(run):
+    run_folder.log(run, report(10))
+    whole = (run / run_folder.METRICS).read_bytes()
+    for line in (
+        b"\xff",
+        b"[" * 100_000,
+        b"[1]",
+        b"{}",
+        whole.replace(b"10", b'"10"', 1),
+        whole.replace(b"10", b"1e999", 1),
+    ):
+        (run / run_folder.METRICS).write_bytes(line.strip() + b"\n" + whole)
+        assert run_folder.metrics(run) == [report(10)]
+
+
 def test_no_config_at_all(run, tmp_path):
     (run / run_folder.CONFIG).write_text('{"kind": "coo')
     with pytest.raises(InputError, match="is damaged"):
         run_folder.read_config(run, "cooking", Config)
-    with pytest.raises(InputError, match=r"is not a run: cannot read .*config.json \(No such file"):
+    with pytest.raises(InputError, match=r"is not a run: there is no file .*config.json"):
         run_folder.read_config(tmp_path, "cooking", Config)
 
 

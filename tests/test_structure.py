@@ -17,7 +17,8 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files locks trees shipped initializers dropout fonts colours plots placement devices jaxprs tokens",
+    "errors notation files locks inputs zips tensors texts memory trees shipped initializers dropout fonts colours "
+    "plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine precision",
@@ -37,8 +38,8 @@ KNOWS_NO_MODEL = [
     "apps.text", "apps.pairs", "apps.series", "apps.datasets",
 ]  # fmt: skip
 ONLY_NUMPY = [
-    "errors", "order", "files", "locks", "fonts", "plots", "apps.text", "apps.pairs", "apps.series", "apps.datasets",
-    "apps.doctor",
+    "errors", "order", "files", "locks", "inputs", "zips", "texts", "fonts", "plots", "apps.text", "apps.pairs",
+    "apps.series", "apps.datasets", "apps.doctor",
 ]  # fmt: skip
 
 

@@ -315,7 +315,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("study nowhere", "nowhere is not a run: cannot read .* give a folder that a training wrote"),
+        ("study nowhere", "nowhere is not a run: there is no file .* give a folder that a training wrote"),
         ("inspect nowhere", "nowhere is not a run"),
         ("study {forecast} --text a", "is a forecast of the tutorial, which reads --rows"),
         ("study {translator} --rows 3", "is a translator, which reads --text"),
@@ -359,7 +359,7 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
         (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
         (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),
         (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),
-        (json.dumps(right), "cannot read the checkpoint run/model.safetensors"),
+        (json.dumps(right), "there is no file run/model.safetensors"),
     ]:
         (run / "config.json").write_text(text)
         assert re.search(message, refused(capsys, "study", "run"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import jax
 from jaxseq.apps.shown import Shown
 from jaxseq.errors import InputError
 from jaxseq.locks import locked
+from jaxseq.texts import tell
 from jaxseq.trees import leaves_by_path
 
 
@@ -26,9 +26,9 @@ def convert(
     if out.exists() and not overwrite:
         raise InputError(f"{out} is there already; choose another name, or replace it with --overwrite")
     arrays = files.read_arrays(file)
-    width = max(map(len, arrays))
+    width = min(60, max(map(len, arrays)))
     for name, a in arrays.items():
-        print(f"{name:<{width}}  {a.dtype} {list(a.shape)}", file=sys.stderr)
+        tell(f"{name:<{width}}  {a.dtype} {list(a.shape)}", "")
     with jax.enable_x64(True):  # a file of float64 stays float64
         cell, params = files.convert(arrays, library, layer, prefix)
         with locked(out):

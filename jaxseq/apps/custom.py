@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import InputError, choose
+from jaxseq.memory import check_trains
 from jaxseq.seq2seq import translator
 
 
@@ -68,6 +69,7 @@ def check_reads_series(cell: Cell, input_size: int, hidden_size: int) -> None:
     if cell.spatial:
         raise InputError(f"--cell {cell.name} cannot run over a series, whose steps are arrays [D]; it wants pictures")
     params = jax.eval_shape(lambda key: cell.init(key, input_size, hidden_size), jax.random.key(0))
+    check_trains(params, "take a smaller --hidden")
     cell.output_size(params, input_size)
 
 

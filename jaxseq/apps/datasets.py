@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import json
 import logging
 import os
 import re
 import sys
 import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxseq import shipped
 from jaxseq.apps.extra import INSTALL
-from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text import CJK
-from jaxseq.errors import InputError, choose, nearest
+from jaxseq.errors import InputError, choose, nearest, shortened
 from jaxseq.files import write_together
+from jaxseq.inputs import kind_of_file, read_bytes
 from jaxseq.locks import locked
+from jaxseq.zips import checked_zip, member as member_of
 
 TIMEOUT = 30
 """Seconds to wait for the publisher's server before giving up."""
@@ -101,7 +99,7 @@ def find(name: str | Path) -> Path:
     if name in known:
         return known[name]
     if name and Path(name).exists():
-        raise InputError(f"{name} is a folder; expected a file")
+        raise InputError(f"{name} is {kind_of_file(name)}; expected a file")
     names = dict.fromkeys([*SOURCES, *(path.stem for path in known.values())])
     raise InputError(
         f"there is no file {name!r}, and no data set of that name: {nearest(name, names)}known: {', '.join(names)}; "
@@ -198,15 +196,15 @@ def _unpack(raw: bytes, member: str, where: str) -> bytes:
     if not raw.startswith(b"PK"):
         return raw
     try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        with checked_zip(raw, where) as archive:
             if member not in archive.namelist():
-                held = ", ".join(archive.namelist()) or "nothing"
+                held = ", ".join(map(shortened, archive.namelist()[:5])) or "nothing"
                 raise _RejectedError(f"{where}: expected an archive with {member} in it; it holds {held}")
-            return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise _RejectedError(
-            f"{where} is a damaged archive ({error}); expected a zip file with {member} in it"
-        ) from error
+            return member_of(archive, archive.getinfo(member))
+    except _RejectedError:
+        raise
+    except InputError as error:
+        raise _RejectedError(f"{error}. Expected a zip file with {member} in it") from error
 
 
 def _check(raw: bytes, where: str, least: int) -> int:

@@ -22,6 +22,7 @@ import numpy as np
 from jaxseq.devices import ONE, Devices
 from jaxseq.errors import InputError
 from jaxseq.notation import Tree
+from jaxseq.texts import tell
 from jaxseq.train import Interrupted
 
 AUTO = "auto"
@@ -166,7 +167,7 @@ class ProcessGroup:
         except BaseException as error:
             if isinstance(error, _LostError | jax.errors.JaxRuntimeError | KeyboardInterrupt):
                 why = str(error).partition("\n")[0] or "interrupted"
-                print(f"jaxseq: process {self.index} of {self.count}: {why}", file=sys.stderr)
+                tell(f"process {self.index} of {self.count}: {why}")
             else:
                 traceback.print_exc()
             sys.stdout.flush()

@@ -6,6 +6,7 @@ import sys
 
 from tqdm import tqdm
 
+from jaxseq.texts import printable, tell
 from jaxseq.train import Listener, Metrics
 
 SHOWN = {"unigram_loss": "unigram", "bleu": "BLEU"}
@@ -49,15 +50,15 @@ class Progress(Listener):
             self.shown.update(measured)
         else:
             numbers = "  ".join(f"{name} {value}" for name, value in measured.items())
-            print(
+            tell(
                 f"step {metrics.step} of {self.steps}  loss {metrics.loss:.3f}  {numbers}{'  ' * bool(numbers)}"
                 f"{metrics.tokens_per_second:,.0f} {self.counted}/s",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+                "",
+            )
 
     def remark(self, text: str) -> None:
         """Print a sentence above the bar."""
-        tqdm.write(f"jaxseq: {text}", file=sys.stderr)
+        tqdm.write(f"jaxseq: {printable(text)}", file=sys.stderr)
 
     def close(self) -> None:
         """Keep the last state of the bar on screen."""
@@ -73,4 +74,4 @@ def measured_of(metrics: Metrics) -> dict[str, str]:
 def say(text: str) -> None:
     """Print a remark to standard error if that is a terminal."""
     if sys.stderr.isatty():
-        print(f"jaxseq: {text}", file=sys.stderr, flush=True)
+        tell(text)

@@ -1,4 +1,4 @@
-"""Reading files that users name: bytes, text and lines, or a message that says what is wrong with the file.
+"""Reading files that users name: text and lines, or a message that says what is wrong with the file.
 
 Text is UTF-8, plain or compressed by gzip (the name ends in .gz). Lines are read one at a time, in bounded memory.
 """
@@ -10,12 +10,14 @@ import gzip
 import io
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
 from jaxseq.errors import InputError
+from jaxseq.inputs import EXPANSION, EXPANSION_FROM, kind_of_file
 
 _JOINING = "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
 INVISIBLE = re.compile(f"[\u200b\u2060\ufeff]|(?<![{_JOINING}])[\u200c\u200d]")
@@ -26,27 +28,8 @@ STANDARD_INPUT = "-"
 """The name by which users mean standard input."""
 LONGEST_LINE = 2**20
 """Bytes of the longest line that is read: far more than a sentence, and little enough to hold."""
-EXPANSION, EXPANSION_FROM = 250, 2**26
-"""A .gz file may not grow by a larger factor than this, once it is beyond so many bytes. Text grows by 3 to 20."""
 _BLOCK = 2**16
 _INPUT = "standard input"
-
-
-def read_bytes(path: Path | str, expected: str = "a file") -> bytes:
-    """Return a file's bytes; `expected` says in messages what the file should be.
-
-    Raises:
-      InputError: if the file is missing, a folder or cannot be read.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected {expected}")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read_text(path: Path | str) -> str:
@@ -77,10 +60,8 @@ def read_lines(path: Path | str) -> Iterator[str]:
             for line in decoded(_split(file, name), name):
                 any_line = True
                 yield line
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    except UNREADABLE as error:
+        raise _cannot_read(path, error) from error
     if not any_line:
         raise InputError(f"{name} is empty; expected text")
 
@@ -94,10 +75,18 @@ def count_lines(path: Path | str) -> int:
     try:
         with _opened(path) as file:
             return sum(1 for _ in _split(file, str(path)))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; check the path") from error
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except UNREADABLE as error:
+        raise _cannot_read(path, error) from error
+
+
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""Errors of a file that cannot be opened, or of one that gzip did not write to its end."""
+
+
+def _cannot_read(path: Path | str, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"there is no file {path}; check the path")
+    return InputError(f"cannot read {name_of(path)}: {getattr(error, 'strerror', None) or error}")
 
 
 def name_of(path: Path | str) -> str:
@@ -153,8 +142,8 @@ def _opened(path: Path | str) -> AbstractContextManager[Any]:
     if str(path) == STANDARD_INPUT:
         return contextlib.nullcontext(_standard_input())  # which stays open
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a text file")
+    if path.exists() and (kind := kind_of_file(path)) not in ("a file", "a named pipe"):
+        raise InputError(f"{path} is {kind}; expected a text file")
     return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
 
 

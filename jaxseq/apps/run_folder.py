@@ -20,12 +20,17 @@ from typing import Any, TypeVar
 
 from jaxseq import __version__
 from jaxseq.apps.custom import is_code
-from jaxseq.errors import InputError, nearest
+from jaxseq.errors import InputError, nearest, quoted
 from jaxseq.files import append, contents, tidy, whole_folder, write_atomic
+from jaxseq.inputs import parse_json, read_bytes, understood
 from jaxseq.locks import locked, recover
 from jaxseq.train import Metrics
 
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
+
+AGAIN = "restore it from a copy, or train again"
+LARGEST_CONFIG = 2**24
+"""Bytes of the largest config.json that is read; ours has 3,000."""
 
 C = TypeVar("C")
 
@@ -95,8 +100,8 @@ def write_config(path: Path, kind: str, config: Any) -> None:
 def _is_run(path: Path) -> bool:
     """Return whether a folder is a run: others, which hold a config.json as well, must never be replaced."""
     try:
-        about = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = parse_json(read_bytes(path / CONFIG), CONFIG)
+    except InputError:
         return False
     return isinstance(about, dict) and {"kind", "jaxseq", "config"} <= set(about)
 
@@ -116,21 +121,21 @@ def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
     if not file.exists():  # unless a run was being replaced when its process was killed
         recover(path)
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        raw = read_bytes(file, "the settings of a run", LARGEST_CONFIG)
+    except InputError as error:
+        raise InputError(f"{path} is not a run: {error}; give a folder that a training wrote") from error
+    with understood(file, AGAIN):
+        about = parse_json(raw, file, AGAIN)
+        if not isinstance(about, dict):
+            raise TypeError(f"expected an object, got {quoted(about)}")
+        if missing := [name for name in ("kind", "jaxseq", "config") if name not in about]:
+            raise InputError(
+                f"{file} has no {missing[0]!r}: it is of another program, or damaged; give a folder that a training "
+                "wrote, or restore the file from a copy"
+            )
         found, version, values = about["kind"], about["jaxseq"], about["config"]
-        if not (isinstance(values, dict) and isinstance(version, str)):
-            raise TypeError("expected text as jaxseq and an object as config")
-    except OSError as error:
-        raise InputError(
-            f"{path} is not a run: cannot read {file} ({error.strerror}); give a folder that a training wrote"
-        ) from error
-    except KeyError as error:
-        raise InputError(
-            f"{file} has no {error.args[0]!r}: it is of another program, or damaged; give a folder that a training "
-            "wrote, or restore the file from a copy"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file} is damaged ({error!r}); restore it from a copy, or train again") from error
+        if not (isinstance(values, dict) and isinstance(version, str) and isinstance(found, str)):
+            raise TypeError("expected text as kind and jaxseq, and an object as config")
     return found, version, values
 
 
@@ -152,13 +157,12 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
         raise InputError(f"{path} is a {found} run, expected a {kind} run; give the folder of another run")
     wanted = typing.get_type_hints(config)
     if wrong := sorted(set(values) - set(wanted)):
-        raise InputError(f"{file}: unknown setting {wrong[0]!r}: {_why_unknown(wrong[0], wanted, version)}")
+        raise InputError(f"{file}: unknown setting {quoted(wrong[0])}: {_why_unknown(wrong[0], wanted, version)}")
     lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     for name, value in lists_to_tuples.items():
         if not _fits(value, wanted[name]):
             raise InputError(
-                f"{file}: the setting {name!r} should be {_type_name(wanted[name])}, is {values[name]!r}; restore it "
-                "from a copy, or train again"
+                f"{file}: the setting {name!r} should be {_type_name(wanted[name])}, is {quoted(values[name])}; {AGAIN}"
             )
     cell = values.get("cell", "")
     if is_code(cell) and cell != trusted_cell:
@@ -177,7 +181,7 @@ def _why_unknown(name: str, known: dict[str, Any], version: str) -> str:
 
 
 def _numbers_of(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
+    return [int(number) for number in re.findall(r"\d{1,9}", version)]
 
 
 def _type_name(wanted: Any) -> str:
@@ -203,13 +207,18 @@ def log(path: Path, report: Metrics) -> None:
 
 
 def metrics(path: Path | str) -> list[Metrics]:
-    """Return all reports of a run; a last line cut short by a kill is left out."""
+    """Return all reports of a run; a line that is damaged, such as a last one cut short by a kill, is left out.
+
+    Raises:
+      InputError: if the file cannot be read.
+    """
     file = Path(path) / METRICS
     reports = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+    for line in read_bytes(file).split(b"\n") if file.exists() else []:
         try:
-            reports.append(Metrics.of(json.loads(line)))
-        except (ValueError, TypeError, AttributeError):
+            with understood(file, "it is left out"):
+                reports.append(Metrics.of(parse_json(line, file)))
+        except InputError:
             continue
     return reports
 

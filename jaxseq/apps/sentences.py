@@ -7,6 +7,7 @@ are translated less well, half a sentence is not translated at all.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -31,7 +32,8 @@ NUMBERED = frozenset(
 _END = re.compile(rf"[{ANYWHERE}][{ANYWHERE}!?…]*[{CLOSING}]*\s*|[.!?…]+[{CLOSING}]*(?:\s+|$)")
 _DOTTED = re.compile(r"([^\W\d]{1,2}\.)+[^\W\d]{1,2}")
 """An abbreviation such as e.g, p.m or z.b, its last full stop being the mark."""
-_WORD_BEFORE = re.compile(r"\S*$")
+LONGEST_ABBREVIATION = 64
+"""Characters before a full stop that are looked at: so many more than any abbreviation has, and few in a long line."""
 
 
 def split(line: str) -> list[str]:
@@ -77,8 +79,8 @@ def _ends(line: str, start: int, end: re.Match[str]) -> bool:
         return False
     if not end[0].startswith(".") or end[0].startswith(".."):
         return True
-    before = _WORD_BEFORE.search(line[: end.start()])
-    word = re.sub(r"^\W+", "", before[0] if before else "").lower()
+    before = line[max(start, end.start() - LONGEST_ABBREVIATION) : end.start()]
+    word = re.sub(r"^\W+", "", "" if before[-1:].isspace() else before.rsplit(maxsplit=1)[-1] if before else "").lower()
     initial = len(word) == 1 and word.isalpha() and word != "i"  # J. Smith; but: so do I.
     ordinal = word.isdecimal() and len(word) <= 2  # am 3. Mai
     if word in NUMBERED and after.isdecimal():
@@ -88,11 +90,11 @@ def _ends(line: str, start: int, end: re.Match[str]) -> bool:
 
 def _inside(line: str) -> list[bool]:
     """Return for each character whether it is between a quote or bracket and its partner."""
-    inside, open_at = [False] * len(line), []
+    opened, open_at = [0] * (len(line) + 1), []  # by how many the pairs around grow at each character
     for at, character in enumerate(line):
         if character in PAIRS:
             open_at.append(at)
         elif open_at and character == PAIRS[line[open_at[-1]]]:
-            start = open_at.pop()
-            inside[start:at] = [True] * (at - start)
-    return inside
+            opened[open_at.pop()] += 1
+            opened[at] -= 1
+    return [around > 0 for around in itertools.accumulate(opened[: len(line)])]

@@ -9,6 +9,12 @@ from typing import Any
 from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError
 
+MOST_LAYERS = 64
+"""Layers, at most: each is traced and compiled by itself."""
+MOST_UNITS = 2**14
+"""Features of an embedding or a hidden state, at most: a matrix of so many rows and columns has 1 GB."""
+MOST = 2**31 - 1
+"""The largest count that is read: steps and the like are int32."""
 SEEDS = 2**32
 """Seeds are below this: with 32-bit numbers, as JAX comes, `jax.random.key` ignores the higher bits of a seed."""
 
@@ -40,6 +46,17 @@ def require_at_least(least: int, names: Iterable[str], config: object) -> None:
     """
     for name in names:
         require(getattr(config, name) >= least, name, f"at least {least}", config)
+
+
+def require_at_most(most: int, names: Iterable[str], config: object) -> None:
+    """Refuse the settings of these names that are above `most`; one that is None is left to its default.
+
+    Raises:
+      InputError: as `require`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value <= most, name, f"at most {most:,}", config)
 
 
 def check_seed(seed: int) -> None:

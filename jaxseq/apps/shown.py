@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from jaxseq.texts import out, tell
 
 
 class Shown(NamedTuple):
@@ -19,5 +20,5 @@ class Shown(NamedTuple):
 def show(shown: Shown, as_json: bool) -> None:
     """Print a result to standard output, its notes to standard error."""
     for note in shown.notes:
-        print(f"jaxseq: {note}", file=sys.stderr)
-    print(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str) if as_json else shown.text)
+        tell(note)
+    out(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str) if as_json else shown.text)

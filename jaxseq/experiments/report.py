@@ -6,7 +6,6 @@ import io
 import json
 import math
 import re
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxseq.experiments.base import VERDICTS, judge
 from jaxseq.experiments.blocks import BLOCK, stability
 from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
+from jaxseq.texts import tell
 
 ALL = "all"
 
@@ -62,7 +62,7 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
 
 def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
     """Run one block of seeds and return its facts; that of the experiment's own seeds writes figure and page."""
-    print(f"jaxseq: {one.name}: {settings.seeds} seeds from {settings.first} ...", file=sys.stderr, flush=True)
+    tell(f"{one.name}: {settings.seeds} seeds from {settings.first} ...")
     begun, busy = time.perf_counter(), time.process_time()
     found = one.run(settings)
     facts = facts_of(one, found, settings, time.perf_counter() - begun, time.process_time() - busy)
@@ -71,7 +71,7 @@ def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
         write_atomic(figure, picture(one, found))
         facts["figure"] = str(figure)
         facts["page"] = _page(one, found, facts["verdict"], _command(one, settings == one.quick, out), out)
-    print(f"jaxseq: {one.name}: {facts['verdict']}, {facts['seconds']:.0f} s", file=sys.stderr, flush=True)
+    tell(f"{one.name}: {facts['verdict']}, {facts['seconds']:.0f} s")
     return facts
 
 
@@ -85,7 +85,7 @@ def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) 
                 return str(path)
             except InputError as error:  # no reason to lose the verdict
                 about = f"of all {networks} networks" if networks > 1 else f"of {one.name}"
-                print(f"jaxseq: {one.name}: no study page {about}: {error}", file=sys.stderr, flush=True)
+                tell(f"{one.name}: no study page {about}: {error}")
     return None
 
 

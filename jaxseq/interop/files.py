@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import checkpoint
+from jaxseq import checkpoint, tensors
 from jaxseq._layers import Bidirectional
 from jaxseq.cells import CELLS
 from jaxseq.errors import InputError, choose
+from jaxseq.inputs import read_bytes, understood
 from jaxseq.interop import equinox, flax, haiku, keras, torch
-from jaxseq.interop.common import Found, Layout, array, flat, layout, plain_name, read, taken_apart, whole
+from jaxseq.interop.common import Found, Layout, array, layout, plain_name, read, taken_apart, whole
 from jaxseq.notation import Params
 
 
@@ -75,53 +75,26 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
       InputError: if it cannot be read, or is of another kind.
     """
     path = Path(path)
-    readers = {".safetensors": _safetensors, ".npz": _npz} | dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _torch)
-    if path.suffix not in readers:
-        raise InputError(f"{path}: the name of a file of weights ends in one of {', '.join(readers)}")
-    try:
-        found = readers[path.suffix](path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if path.suffix not in READERS:
+        raise InputError(f"{path}: the name of a file of weights ends in one of {', '.join(READERS)}")
+    found = READERS[path.suffix](read_bytes(path, "a file of weights", tensors.LARGEST), path)
     if not found:
         raise InputError(f"{path} holds no arrays")
     return found
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError, deserialize
-
-    try:
-        return {name: checkpoint.array_of(tensor) for name, tensor in deserialize(path.read_bytes())}
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a complete safetensors file: {error}") from error
+def _torch(raw: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Return the real arrays of a torch file: its counters, such as of batches seen, are no weights."""
+    found = tensors.from_torch(raw, path)
+    return {name: a for name, a in found.items() if jnp.issubdtype(a.dtype, jnp.floating)}
 
 
-def _npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a complete npz file of plain arrays: {error}") from error
-
-
-def _torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"{path} needs torch to be read; install it, or save the weights as safetensors") from error
-    try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch has many kinds for a file that is damaged, or that holds code
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"{path} is no file of weights alone ({reason}); save module.state_dict() by itself"
-        ) from error
-    leaves = flat(tree) if isinstance(tree, Mapping) else {}
-    real = {name: a for name, a in leaves.items() if isinstance(a, torch.Tensor) and a.is_floating_point()}
-    with jax.enable_x64(True):
-        return {name: np.asarray(array(name, a)) for name, a in real.items()}
+READERS: dict[str, Callable[[bytes, Path], dict[str, np.ndarray]]] = {
+    ".safetensors": lambda raw, path: tensors.from_safetensors(raw, path).arrays,
+    ".npz": tensors.from_npz,
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _torch),
+}
+"""By suffix: ``(bytes, path) -> arrays by name``."""
 
 
 def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
@@ -165,6 +138,13 @@ def load(path: Path | str) -> tuple[Any, Params]:
     facts = checkpoint.facts(path)
     if "layers" not in facts:
         raise InputError(f"{path} is a checkpoint, not a converted layer; jaxseq convert writes those")
+    with understood(path, tensors.CURE):
+        cell, like = _described(facts, path)
+    return cell, checkpoint.load(path, like)
+
+
+def _described(facts: Mapping[str, Any], path: Path | str) -> Found:
+    """Return the cell, and the shapes of its params, that the facts of a file describe."""
     dtype = jnp.dtype(facts["dtype"])
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(f'{path} is {dtype}; call jax.config.update("jax_enable_x64", True) first')
@@ -176,8 +156,7 @@ def load(path: Path | str) -> tuple[Any, Params]:
             for shapes in one["shapes"]
         ]
         found.append((cell, Bidirectional(*made) if one["bidirectional"] else made[0]))
-    cell, like = whole(found)
-    return cell, checkpoint.load(path, like)
+    return whole(found)
 
 
 def describe(cell: Any, params: Params) -> str:

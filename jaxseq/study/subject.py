@@ -263,12 +263,12 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
         if not widths:
             continue
         H = max(set(widths), key=widths.count)
-        of_units = [
+        ours, kept = (
             {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
-        ]
-        mine = [keep for keep in keeps if keep.gate in of_units[0]]
-        keep = next(iter(sorted(mine, key=lambda keep: keep.leaf not in of_units[1])), None)  # stable: the first one
-        found.append(Layer(H, gates, *of_units, keep, keep.leaf if keep else next(iter(states or carries))))
+        )
+        mine = [keep for keep in keeps if keep.gate in ours]
+        keep = next(iter(sorted(mine, key=lambda keep: keep.leaf not in kept)), None)  # stable: the first one
+        found.append(Layer(H, gates, ours, kept, keep, keep.leaf if keep else next(iter(states or carries))))
     if not found:
         raise InputError(f"study: {part.cell.name} has no gate and no state of one number a unit, so there is no page")
     return found

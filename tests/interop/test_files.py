@@ -131,13 +131,13 @@ def test_what_cannot_be_converted_says_why(params, tmp_path, capsys):
     bad = {**good, "bias_ih_l0": np.full(20, np.nan, np.float32)}
     assert "bias_ih_l0 holds numbers that are not finite" in said(bad, *torch_lstm)
     assert "bias_ih_l0 has dtype int64" in said({**good, "bias_ih_l0": np.zeros(20, np.int64)}, *torch_lstm)
-    assert "not a complete npz file of plain arrays: Object arrays" in said({"a": np.array([{}])}, *torch_lstm)
+    assert "a.npz is damaged (a part that is not an array of numbers)" in said({"a": np.array([{}])}, *torch_lstm)
     assert "holds no arrays" in said({}, *torch_lstm)
-    assert "cannot read" in said(None, *torch_lstm, name="missing.safetensors")
+    assert "there is no file" in said(None, *torch_lstm, name="missing.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"no such thing")
-    assert "not a complete safetensors file" in said(None, *torch_lstm, name="b.safetensors")
+    assert "b.safetensors is damaged (a header of" in said(None, *torch_lstm, name="b.safetensors")
     (tmp_path / "b.npz").write_bytes(b"no such thing")
-    assert "not a complete npz file" in said(None, *torch_lstm, name="b.npz")
+    assert "b.npz is a damaged archive" in said(None, *torch_lstm, name="b.npz")
     assert "ends in one of .safetensors, .npz" in said(None, *torch_lstm, name="b.h5")
     checkpoint.save(tmp_path / "run.safetensors", params)
     with pytest.raises(InputError, match="a checkpoint, not a converted layer"):

@@ -16,6 +16,8 @@ DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").asty
 MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
+MOST_STEPS = 10**7
+"""Steps of a calendar that are listed, at most: 80 MB, and 19 years of minutes."""
 EMPTIEST = 200
 """More steps than this for each row are never due: a week has 168 hours."""
 RARE = 0.25
@@ -74,6 +76,7 @@ class Calendar(NamedTuple):
 
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
+        check_length(first, last, str(self.frequency))
         shift = self._shift()
         start, end = (pd.Timestamp(t).as_unit("us") - shift for t in (first, last))
         return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
@@ -89,6 +92,20 @@ class Calendar(NamedTuple):
         if self.open is None:
             return stamps
         return stamps[np.isin(slots(stamps.to_numpy("M8[us]"), _length(str(self.frequency))), self.open)]
+
+
+def check_length(first: np.datetime64, last: np.datetime64, frequency: str) -> None:
+    """Check that at most `MOST_STEPS` of a fixed length lie between two stamps, before they are listed.
+
+    Raises:
+      InputError: if there are more.
+    """
+    step = pd.tseries.frequencies.to_offset(frequency)
+    if isinstance(step, pd.tseries.offsets.Tick) and (last - first) / pd.Timedelta(step).to_timedelta64() > MOST_STEPS:
+        raise InputError(
+            f"from {_shown(first)} to {_shown(last)} there are more than {MOST_STEPS:,} steps of {frequency}; correct "
+            "the dates, or give a longer --frequency"
+        )
 
 
 def slots(stamps: np.ndarray, step: np.timedelta64) -> np.ndarray:
@@ -182,8 +199,11 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
         warnings.simplefilter("ignore")  # older names, such as H and M, still have a meaning for some pandas
         try:
             name = pd.tseries.frequencies.to_offset(frequency).freqstr
+            check_length(stamps[0], stamps[-1], name)
             due = pd.date_range(stamps[0], stamps[-1], freq=name, unit="us").to_numpy("M8[us]")
-        except (ValueError, AttributeError, TypeError) as error:
+        except InputError:
+            raise
+        except (ValueError, AttributeError, TypeError, ArithmeticError) as error:
             raise InputError(
                 f"unknown --frequency {frequency}; expected a name of pandas: s, min, 15min, h, D, B, W-SUN, MS, ME, "
                 "QS, QE, YS, YE"

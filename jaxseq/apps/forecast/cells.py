@@ -27,13 +27,20 @@ POINT = re.compile(r"(?:[1-9]\d{0,2}(?:([,' ])\d{3})(?:\1\d{3})*|[1-9]\d?(?:,\d{
 """A point before decimals; commas, apostrophes or blanks between thousands (India's crores and lakhs as well)."""
 COMMA = re.compile(r"(?:[1-9]\d{0,2}(?:([.' ])\d{3})(?:\1\d{3})*|\d+)?(?:,\d*)?")
 """A comma before decimals; points, apostrophes or blanks between thousands."""
+LONGEST_NUMBER = 100
+"""Characters of the longest cell that may be a number."""
 MEANT = 0.5
 """A column of which more than this share of cells are numbers is one of numbers, and its other cells are mistakes."""
 
 
 def is_number(cell: str) -> bool:
     """Return whether a cell is a number in one of the forms that people write."""
-    return PEOPLES.fullmatch(cell.strip().translate(SIGNS)) is not None
+    return _matched(cell.strip().translate(SIGNS)) is not None
+
+
+def _matched(cell: str) -> re.Match[str] | None:
+    """Return the parts of a number; a long cell is not one, and matching it takes the square of its length."""
+    return PEOPLES.fullmatch(cell) if len(cell) <= LONGEST_NUMBER else None
 
 
 class Numbers(NamedTuple):
@@ -101,7 +108,7 @@ def _as_people_write(cells: np.ndarray, missing: np.ndarray, there: int) -> Numb
 def _readings(cell: str) -> tuple[float, float, str]:
     """Return a cell's value with a point and with a comma before decimals, NaN where it is none, and its unit."""
     plain = cell.strip().translate(SIGNS)
-    found = PEOPLES.fullmatch(plain if plain.isascii() else unicodedata.normalize("NFKC", plain))
+    found = _matched(plain if plain.isascii() else unicodedata.normalize("NFKC", plain))
     if found is None:
         return (_infinity(plain), _infinity(plain), "")
     opened, sign, before, sign_within, digits, exponent, after, closed = found.groups()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from jaxseq.apps.forecast.dates import kind, text_of
 from jaxseq.apps.forecast.forms import DATE_WORDS
 from jaxseq.apps.forecast.sentinels import declared, marked, suspected
 from jaxseq.apps.forecast.table import Table
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 
 ROW_NAMES = frozenset("index id row no no. nr n num number instant rownames rowid obs t step # 序号 编号".split())
 """Names of columns that number the rows, in lower case."""
@@ -98,16 +100,20 @@ class Reader:
             if self.decimal not in (None, mark) and reading.marked:
                 row = next(i for i, cell in enumerate(cells) if mark in cell)
                 raise InputError(
-                    f"{table.at(row)}: column {name!r} has {cells[row]!r}, no number with --decimal {self.decimal}"
+                    f"{table.at(row)}: column {name!r} has {quoted(cells[row])}, no number with --decimal "
+                    f"{self.decimal}"
                 )
             return reading.values[mark]
-        decided = self.decimal or self._mark()
+        decided = self.decimal or self._mark
         if decided is None:
             row = reading.differ
             both = " or ".join(f"{reading.values[mark][row]:.12g} (--decimal {mark})" for mark in ".,")
-            raise InputError(f"{table.at(row)}: column {name!r} has {cells[row]!r}, which may be {both}: choose one")
+            raise InputError(
+                f"{table.at(row)}: column {name!r} has {quoted(cells[row])}, which may be {both}: choose one"
+            )
         return reading.values[decided]
 
+    @functools.cached_property
     def _mark(self) -> str | None:
         """Return the mark before decimals that all the columns have which show it, if they agree."""
         text = [name for name in self.table.frame if self.table.is_text(name)]
@@ -142,10 +148,11 @@ def roles(
       InputError: if a column is named twice, or none is left to forecast.
     """
     used = [*dates, *([] if id is None else [id]), *past, *future, *static]
-    twice = next((name for name in [*target, *used] if [*target, *used].count(name) > 1), None)
+    twice = next((name for name, count in collections.Counter([*target, *used]).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"column {twice!r} is named twice; a column is a date, an id, a target or one covariate")
-    free = [name for name in table.frame if name not in used and name not in target]
+    taken = {*used, *target}
+    free = [name for name in table.frame if name not in taken]
     reasons = {name: _reason(table, reader, name) for name in free}
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
@@ -157,7 +164,8 @@ def roles(
         text = next((name for name, why in reasons.items() if why and why.startswith("text")), None)
         if text is not None:
             raise InputError(f"{table.where}: with --id-columns each column is a series; {text!r} is {reasons[text]}")
-    left = [f"{name} ({reasons[name] or 'not named as a target'})" for name in free if name not in found]
+    targets = {*found}
+    left = [f"{name} ({reasons[name] or 'not named as a target'})" for name in free if name not in targets]
     notes = (f"left out: {', '.join(left)}",) if left else ()
     return Columns(dates, id, found, tuple(past), tuple(future), tuple(static)), notes
 
@@ -205,6 +213,6 @@ def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.n
         shown = categories[1:] if len(categories) == 2 else categories  # of two, one column says all
         columns.append((cells[:, None] == np.array(shown, object)).astype(np.float64))
         notes.append(
-            f"{name}: text, 1 where it is {', '.join(map(repr, shown))}" + ", a column each" * (len(shown) > 1)
+            f"{name}: text, 1 where it is {', '.join(map(quoted, shown))}" + ", a column each" * (len(shown) > 1)
         )
     return np.concatenate(columns, axis=1), tuple(notes)

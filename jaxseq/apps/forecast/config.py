@@ -10,7 +10,7 @@ from jaxseq.apps import datasets
 from jaxseq.apps.custom import check_reads_series, find_cell
 from jaxseq.apps.forecast.forecaster import probabilities_of
 from jaxseq.apps.forecast.panel import Panel, read
-from jaxseq.apps.settings import check_seed, require, require_at_least
+from jaxseq.apps.settings import MOST_UNITS, check_seed, require, require_at_least, require_at_most
 
 KIND = "forecaster"
 """What config.json calls a run of this forecaster; the tutorial's are forecast runs."""
@@ -73,6 +73,7 @@ class ForecastConfig:
         """
         require_at_least(1, ("origins", "hidden"), self)
         require_at_least(0, ("networks",), self)
+        require_at_most(MOST_UNITS, ("hidden", "networks", "horizon"), self)
         require(self.horizon is None or self.horizon >= 1, "horizon", "at least 1 step", self)
         require(self.decimal in (None, ".", ","), "decimal", "a point or a comma", self)
         require(len(self.levels) > 0, "levels", "at least one level", self)

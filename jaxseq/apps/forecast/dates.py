@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from jaxseq.apps.forecast import forms
 from jaxseq.apps.forecast.cells import numbers
 from jaxseq.apps.forecast.forms import DATE_WORDS, Instants
 from jaxseq.apps.forecast.table import Table
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 
 PARTS = (
     frozenset("year yr yyyy jahr año ano année annee 年 年份".split()),
@@ -83,7 +84,9 @@ def _found(table: Table, free: list[str], has_format: bool) -> str | None:
             return name
         if not numbers(cells).is_meant and any(cells):
             row = next(i for i, cell in enumerate(cells) if cell)
-            raise InputError(f"{table.at(row)}: {cells[row]!r} in column {name!r} is not understood as a date; {ASK}")
+            raise InputError(
+                f"{table.at(row)}: {quoted(cells[row])} in column {name!r} is not understood as a date; {ASK}"
+            )
     return None
 
 
@@ -198,13 +201,13 @@ def _joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:
 def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str) -> Dates:
     try:
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, errors="coerce", utc="%z" in form)
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, re.error) as error:
         raise InputError(f"--date-format {form} is no format of dates ({error}); for example %Y-%m-%d %H:%M") from error
-    wrong = np.flatnonzero(stamps.isna())
+    wrong = np.flatnonzero(stamps.isna() | (stamps.dt.year < forms.EARLIEST) | (stamps.dt.year > forms.LATEST))
     if len(wrong):
         raise InputError(
-            f"{at(int(wrong[0]))}: {cells[wrong[0]]!r} in column {name} is not a date of the form {form}; "
-            f"cells like it: {len(wrong)}"
+            f"{at(int(wrong[0]))}: {quoted(cells[wrong[0]])} in column {name} is not a date of the form {form}; "
+            f"cells like it: {len(wrong)}. Years {forms.EARLIEST} to {forms.LATEST} are read"
         )
     return Dates((stamps.dt.tz_localize(None) if "%z" in form else stamps).to_numpy("M8[us]"), ())
 
@@ -224,8 +227,8 @@ def _read(cells: np.ndarray, at: Callable[[int], str], name: str) -> Dates:
         row = int(reading.wrong[0])
         why = " (others in the column have an offset)" if reading.offsets is not None else ""
         raise InputError(
-            f"{at(row)}: {cells[row]!r} in column {name} is not a date{why}; cells like it: {len(reading.wrong)}. "
-            f"Years {forms.EARLIEST} to {forms.LATEST} are read; or {ASK}"
+            f"{at(row)}: {quoted(cells[row])} in column {name} is not a date{why}; cells like it: "
+            f"{len(reading.wrong)}. Years {forms.EARLIEST} to {forms.LATEST} are read; or {ASK}"
         )
     form = _clearest(whole, plain, at, name)
     notes = [f"dates in column {name} read as {form}"]
@@ -246,11 +249,11 @@ def _mixed(cells: list[str], at: Callable[[int], str], name: str) -> InputError:
     counts = {form: sum(p.match(cell) is not None for cell in cells) for form, p in forms.FORMS.items()}
     most = max(counts, key=lambda form: counts[form])
     if not counts[most]:
-        return InputError(f"{at(0)}: {cells[0]!r} in column {name} is not understood as a date; {ASK}")
+        return InputError(f"{at(0)}: {quoted(cells[0])} in column {name} is not understood as a date; {ASK}")
     row = next(i for i, cell in enumerate(cells) if not forms.FORMS[most].match(cell))
     like = next(cell for cell in cells if forms.FORMS[most].match(cell))
     return InputError(
-        f"{at(row)}: {cells[row]!r} in column {name} is not a date written as the others are ({like!r}); "
+        f"{at(row)}: {quoted(cells[row])} in column {name} is not a date written as the others are ({quoted(like)}); "
         f"cells like it: {len(cells) - counts[most]}. Mend them, or {ASK}"
     )
 
@@ -272,7 +275,8 @@ def _clearest(whole: dict[str, Instants], cells: list[str], at: Callable[[int], 
                 for form in (best, other)
             )
             raise InputError(
-                f"{at(row)}: {cells[row]!r} in column {name} may be {ways}, and the whole column fits both. Choose one"
+                f"{at(row)}: {quoted(cells[row])} in column {name} may be {ways}, and the whole column fits "
+                "both. Choose one"
             )
     return best
 

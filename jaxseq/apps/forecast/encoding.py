@@ -9,11 +9,10 @@ import re
 import zlib
 from pathlib import Path
 
-from jaxseq.apps.reading import INVISIBLE, read_bytes
+from jaxseq.apps.reading import INVISIBLE
 from jaxseq.errors import InputError
+from jaxseq.inputs import EXPANSION, EXPANSION_FROM, LARGEST, read_bytes, read_up_to
 
-LARGEST = 2**30
-"""Bytes of a file, unpacked, above which it is refused: a device or a bomb, or a table to be aggregated first."""
 EXPECTED = "a table as CSV, TSV or Parquet"
 SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
@@ -44,26 +43,26 @@ def unpacked(path: Path) -> bytes:
     """Return the bytes of a file, unpacked where gzip packed them.
 
     Raises:
-      InputError: if the file cannot be read, is a device, is damaged, or is larger than `LARGEST`.
+      InputError: if the file cannot be read, is a device, is damaged, is larger than `LARGEST`, or grows by a factor
+        above `EXPANSION`, beyond `EXPANSION_FROM` bytes.
     """
-    if path.is_char_device() or path.is_block_device():
-        raise InputError(f"{path} is a device; expected {EXPECTED}")
     if path.is_file() and path.stat().st_size > LARGEST:
-        raise InputError(_too_large(path))
+        raise InputError(_too_large(path, LARGEST))
     raw = read_bytes(path, EXPECTED)
     if raw[:2] != b"\x1f\x8b":
         return raw
+    most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
     try:
-        raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
+        raw = read_up_to(gzip.GzipFile(fileobj=io.BytesIO(raw)), most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
-    if len(raw) > LARGEST:
-        raise InputError(_too_large(path))
+    if len(raw) > most:
+        raise InputError(_too_large(path, most))
     return raw
 
 
-def _too_large(path: Path) -> str:
-    return f"{path} holds more than {LARGEST / 2**30:g} GiB; aggregate the rows first (hours instead of seconds, say)"
+def _too_large(path: Path, most: int) -> str:
+    return f"{path} holds more than {most / 2**30:g} GiB; aggregate the rows first (hours instead of seconds, say)"
 
 
 def decoded(raw: bytes, path: Path) -> tuple[str, str]:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from jaxseq import checkpoint
+from jaxseq.apps import run_folder
 from jaxseq.apps.custom import check_reads_series, find_cell, is_code
 from jaxseq.apps.forecast import combined, members as simple_members, network as recurrent, smoothing
 from jaxseq.apps.forecast.autoregression import Autoregression, columns, lags_for
@@ -29,8 +30,9 @@ from jaxseq.apps.forecast.members import Members
 from jaxseq.apps.forecast.panel import Panel, Series, read
 from jaxseq.apps.forecast.scaling import Scaling
 from jaxseq.apps.forecast.smoothing import Smoothing
-from jaxseq.apps.settings import check_seed
+from jaxseq.apps.settings import MOST_UNITS, check_seed
 from jaxseq.errors import InputError
+from jaxseq.inputs import understood
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """The largest value of a series lies between these."""
@@ -135,8 +137,14 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
     Raises:
       InputError: if there is no such file, it is damaged, or it names code that `trusted_cell` does not.
     """
-    facts = checkpoint.facts(path)
+    with understood(path, run_folder.AGAIN):
+        return _loaded(path, checkpoint.facts(path), trusted_cell)
+
+
+def _loaded(path: Path | str, facts: dict[str, Any], trusted_cell: str | None) -> Forecaster:
+    """Return the forecaster of a file with these facts."""
     options, calendar = Options(**_tuples(facts["options"])), Calendar(**_tuples(facts["calendar"]))
+    _check_facts(options, calendar, facts)
     if is_code(options.cell) and options.cell != trusted_cell:
         raise InputError(
             f"{path} has a custom cell, {options.cell!r}; loading it runs that code. If you trust it, name it as "
@@ -153,7 +161,23 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
             None if end is None else pd.DatetimeIndex([pd.Timestamp(end)])
         )  # of the last row: it is all that counts
         series.append(Series(name, stamps, values, past, future, static))
+        _times(series[-1], calendar, 1)  # fails here, if pandas has no such frequency
     return Forecaster(options, Panel(tuple(series), calendar, tuple(facts["notes"])), held["model"])
+
+
+def _check_facts(options: Options, calendar: Calendar, facts: dict[str, Any]) -> None:
+    """Check the types of a file's facts, and that its sizes are below stated limits.
+
+    Raises:
+      TypeError: if one is wrong; the caller says of which file.
+    """
+    counts = (options.horizon, options.hidden, options.networks)
+    longest = max(shape[0] for shape in facts["shapes"])
+    whole = (*counts, options.seed, *options.seasons, *calendar.seasons, *(calendar.open or ()), calendar.shift)
+    texts = (options.cell, *facts["names"], *facts["notes"], calendar.frequency or "")
+    right = all(type(n) is int and n >= 0 for n in whole) and all(isinstance(text, str) for text in texts)
+    if not (right and max(counts) <= MOST_UNITS and max(options.seasons) <= longest and options.log in (None, 0, 1)):
+        raise TypeError("settings that no forecaster has")
 
 
 def _tuples(facts: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from jaxseq.apps.forecast.forecaster import Forecaster, Prediction, fit, load, o
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.sentinels import LOOKS_LIKE
 from jaxseq.apps.progress import say
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 from jaxseq.files import write_atomic
+from jaxseq.texts import csv_cell
 
 SEASONLESS = 8
 """Steps ahead where none are asked for and the rows have no season."""
@@ -120,9 +121,11 @@ def future(prediction: Prediction) -> pd.DataFrame:
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return CSV, numbers with up to 10 digits."""
-    numbers = frame.select_dtypes("floating").columns
-    shown = frame.assign(**{n: [f"{v:.10g}" if np.isfinite(v) else "" for v in frame[n]] for n in numbers})
+    """Return CSV: numbers with up to 10 digits, texts as `csv_cell` makes them safe for spreadsheets."""
+    numbers, words = frame.select_dtypes("floating").columns, frame.select_dtypes(["object", "string"]).columns
+    columns = {n: [f"{v:.10g}" if np.isfinite(v) else "" for v in frame[n]] for n in numbers}
+    columns |= {n: [csv_cell(v) if isinstance(v, str) else v for v in frame[n]] for n in words}
+    shown = frame.assign(**columns).rename(columns=lambda name: csv_cell(str(name)))
     return shown.to_csv(index=False, lineterminator="\n")
 
 
@@ -142,6 +145,7 @@ def go_on(
       InputError: if there is no such run, or its series, columns or calendar are not those of `data`.
     """
     config = run_folder.read_config(path, KIND, ForecastConfig, trusted_cell)
+    config.check()
     known = load(path / run_folder.MODEL, trusted_cell)
     if data is None:
         return Continued(known.predict(None, horizon, levels), ())
@@ -158,10 +162,11 @@ def go_on(
 
 
 def _check_names(file: Path, known: Panel, new: Panel) -> None:
-    names = [series.name for series in known.series]
-    if absent := [name for name in names if name not in {series.name for series in new.series}]:
+    names, given = [series.name for series in known.series], {series.name for series in new.series}
+    if absent := [name for name in names if name not in given]:
         raise InputError(
-            f"{file}: the series {absent[0]!r} is not there; the run forecasts {len(names)}: {', '.join(names[:5])}"
+            f"{file}: the series {quoted(absent[0])} is not there; the run forecasts {len(names)}: "
+            f"{', '.join(map(quoted, names[:5]))}"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import csv
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 from jaxseq.apps.pairs.origins import Origin
 from jaxseq.apps.pairs.split import Pair
 from jaxseq.apps.reading import INVISIBLE, STANDARD_INPUT, count_lines, read_lines
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted, shortened
+from jaxseq.inputs import parse_json
 
 ATTRIBUTION = re.compile(r"(?i)\bcc[- ]?(by|0)\b|tatoeba|attribution|licen[cs]e|copyright|©|^#\d+$")
 """Text in a third column that says whose the pair is."""
@@ -102,11 +102,11 @@ class Reader:
             if not line.strip():
                 continue
             try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                self._refuse(number, f"one JSON object on each line; got {line[:40]!r} ({error})")
+                found = parse_json(line, "it")
+            except InputError as error:
+                self._refuse(number, f"one JSON object on each line; got {quoted(line)} ({error})")
             if not isinstance(found, dict):
-                self._refuse(number, f"one JSON object on each line; got {line[:40]!r}")
+                self._refuse(number, f"one JSON object on each line; got {quoted(line)}")
             form = self.form
             source = self._value(found, form.source_column or form.source, number)
             yield Located(source, self._value(found, form.target_column or form.target, number), number)
@@ -120,9 +120,10 @@ class Reader:
             for part in key.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, str) or not _clean(value):
-            keys = ", ".join([*found, *(f"translation.{one}" for one in (inner if isinstance(inner, dict) else ()))])
-            got = "no such key" if value is None else f"{value!r}"
-            self._refuse(number, f"text under {key!r}; got {got}. Keys here: {keys}. --source-column names the key")
+            keys = [*found, *(f"translation.{one}" for one in (inner if isinstance(inner, dict) else ()))]
+            known = ", ".join(map(shortened, keys[:16])) + ", …" * (len(keys) > 16)
+            got = "no such key" if value is None else quoted(value)
+            self._refuse(number, f"text under {key!r}; got {got}. Keys here: {known}. --source-column names the key")
         return _clean(value)
 
     # ------------------------------------------------------------------------------------------ tables
@@ -204,7 +205,9 @@ class Reader:
                 elif one.isdigit() and 0 < int(one) <= width:
                     places.append(int(one) - 1)
                 else:
-                    self._refuse(number, f"a column {one!r}; got the columns {', '.join(first)}, {width} in all")
+                    self._refuse(
+                        number, f"a column {one!r}; got the columns {shortened(', '.join(first))}, {width} in all"
+                    )
             return self._placed(places, width, 0, mark)
         for language in (form.source, form.target):
             if language not in form.columns:

@@ -16,7 +16,8 @@ import numpy as np
 from jaxseq.apps.text.normalising import NORMALISERS, plain, tutorial
 from jaxseq.apps.text.scripts import HAN as CJK
 from jaxseq.apps.text.tokenisers import TOKENISERS, chars, detokenise, words
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
+from jaxseq.inputs import parse_json
 
 __all__ = [
     "CJK", "EOS", "NORMALISERS", "PAD", "SOS", "SPECIALS", "TOKENISERS", "UNK", "Bucket", "Vocabulary", "buckets",
@@ -42,7 +43,7 @@ class Vocabulary:
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self.numbers) < len(self.tokens):
             twice = next(t for t, n in collections.Counter(self.tokens).items() if n > 1)
-            raise InputError(f"duplicate token {twice!r}")
+            raise InputError(f"duplicate token {quoted(twice)}")
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
@@ -82,11 +83,8 @@ class Vocabulary:
         Raises:
           InputError: if it is not such a list.
         """
-        try:
-            tokens = json.loads(text)
-            right = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
-        except ValueError:
-            right = False
+        tokens = parse_json(text, name, "restore it from a copy, or train again")
+        right = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         if not right or tuple(tokens[:4]) != SPECIALS:
             raise InputError(
                 f"{name} is damaged: expected a JSON list of tokens that begins with {', '.join(SPECIALS)}"

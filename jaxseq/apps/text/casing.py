@@ -13,8 +13,11 @@ from jaxseq.apps.sentences import ABBREVIATIONS
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _OPENING = "[\"'“‘„«(\\[¿¡ ]*"
 _SHORT = "|".join(sorted(ABBREVIATIONS))
+_FEW = "{0,60}"
+"""As many characters of a word are looked at; without a limit, a word of n brackets and stops takes the cube of n."""
 _BEGINNING = re.compile(
-    rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S*\.\S+)\.\s)\S*[.!?]+[\"'”’»)\]]* )"
+    rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S{_FEW}\.\S{_FEW}\S)\.\s)"
+    rf"\S{_FEW}[.!?][\"'”’»)\]]{_FEW} )"
     rf"{_OPENING}(?=[^\W\d_])"
 )
 """Ends before the first letter of a sentence: of the text, of speech, or after a mark that ends no abbreviation."""

@@ -37,7 +37,8 @@ def plain(sentence: str) -> str:
     """
     folded = "".join(c if c in "，。！？；：（）…" else unicodedata.normalize("NFKC", c) for c in sentence)
     folded = unicodedata.normalize("NFC", folded.replace("’", "'").replace("‘", "'")).lower()
-    return " ".join(_PUNCTUATION.sub(r" \1 ", folded).split())
+    # single spaces first: the expression tries each place of a run of spaces to the run's end
+    return " ".join(_PUNCTUATION.sub(r" \1 ", " ".join(folded.split())).split())
 
 
 def tutorial(sentence: str) -> str:

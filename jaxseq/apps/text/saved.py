@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxseq.apps.reading import read_bytes
 from jaxseq.apps.text.casing import Casing
 from jaxseq.apps.text.normalising import NORMALISERS
 from jaxseq.apps.text.subwords import Subwords, check_model
 from jaxseq.apps.text.tokenisers import TOKENISERS, Chars, Simple, Tokeniser, Words
 from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
+from jaxseq.inputs import parse_json, read_bytes, understood
 
 FILE = "tokenisers.json"
 KINDS: dict[str, type[Tokeniser]] = {kind.kind: kind for kind in (Simple, Words, Chars, Subwords)}
@@ -46,13 +46,12 @@ def load(path: Path, side: str) -> Tokeniser | None:
     file = path / FILE
     if not file.exists():
         return None
+    cure = "restore it from a copy, or train again"
     try:
-        facts = json.loads(read_bytes(file))[side]
-        return _made(facts, path / model_file(side))
+        with understood(file, cure):
+            return _made(parse_json(read_bytes(file), file, cure)[side], path / model_file(side))
     except InputError as error:
-        raise InputError(f"{file}: {error}; restore it from a copy, or train again") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged ({error!r:.100}); restore it from a copy, or train again") from error
+        raise InputError(str(error) if cure in str(error) else f"{file}: {error}; {cure}") from error
 
 
 def _made(facts: dict[str, Any], model: Path) -> Tokeniser:

@@ -105,7 +105,9 @@ def joining(kind: str, language: str) -> tuple[tuple[str, str], ...]:
 
 # ---------------------------------------------------------------------------------------------- finding tokens
 
-_NETWORK = r"(?:https?://|www\.)(?:(?![\"'<>])[!-~])*[a-zA-Z0-9/]|[a-zA-Z0-9.+_-]+@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+"
+_NETWORK = (
+    r"(?:https?://|www\.)(?:(?![\"'<>])[!-~])*[a-zA-Z0-9/]|[a-zA-Z0-9.+_-]{1,64}@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+"
+)
 """Addresses of pages and of people, which are one token."""
 _DOTTED = rf"(?<!\w)(?:[^\W\d_{WITHOUT_SPACES}]\.){{2,}}"
 """Abbreviations such as e.g. and p.m."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.apps.custom import check_translates, find_cell
 from jaxseq.apps.pairs import Form
-from jaxseq.apps.settings import Default, require, require_at_least
+from jaxseq.apps.settings import MOST, MOST_LAYERS, MOST_UNITS, Default, require, require_at_least, require_at_most
 from jaxseq.apps.text import NORMALISERS
 from jaxseq.apps.tutorial import attentive, plain
 from jaxseq.attention import ATTENTIONS
@@ -217,6 +217,9 @@ class TranslateConfig:
             "risk_samples",
         )
         require_at_least(1, positive, self)
+        require_at_most(MOST_LAYERS, ("layers", "decoder_layers"), self)
+        require_at_most(MOST_UNITS, ("embedding", "hidden"), self)
+        require_at_most(MOST, positive, self)
         require_at_least(0, ("patience", "warmup", "clip", "coverage_loss", "sampled", "average", "batch_tokens"), self)
         for name in ("dropout", "word_dropout", "label_smoothing", "validation", "ema"):
             require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1", self)

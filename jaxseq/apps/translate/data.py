@@ -18,7 +18,7 @@ from jaxseq.apps.ragged import Ragged
 from jaxseq.apps.text import PAD, SOS, Bucket, Vocabulary
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.preparation import Pair, Preparation, Sentence, learn, preparations, unlearnt
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 from jaxseq.notation import Array
 
 
@@ -100,8 +100,8 @@ def check_not_empty(origin: Origin, line: int, source: Sentence, target: Sentenc
     """
     if not (source.text and target.text):
         raise InputError(
-            f"{origin.name}, line {line}: the pair {source.written!r} / {target.written!r} has a side that is empty "
-            "after normalisation; remove it, or choose another --normalise"
+            f"{origin.name}, line {line}: the pair {quoted(source.written)} / {quoted(target.written)} has a side that "
+            "is empty after normalisation; remove it, or choose another --normalise"
         )
 
 

@@ -260,15 +260,19 @@ def together(translators: Sequence[Translator]) -> Translator:
     return first._replace(others=tuple(others))
 
 
+def shapes_of(config: TranslateConfig, model: Seq2Seq, source: Vocabulary, target: Vocabulary) -> Params:
+    """Return the shapes and dtypes of a model's parameters; nothing is computed."""
+    sizes = {"embedding": config.embedding, "hidden": config.hidden}
+    return jax.eval_shape(lambda key: model.init(key, len(source), len(target), **sizes), jax.random.key(0))
+
+
 def best_params(path: Path, config: TranslateConfig, model: Seq2Seq, source: Vocabulary, target: Vocabulary) -> Params:
     """Return the best parameters that a run has saved.
 
     Raises:
       InputError: if nothing was saved, or it does not fit the settings or the vocabularies.
     """
-    sizes = {"embedding": config.embedding, "hidden": config.hidden}
-    like = jax.eval_shape(lambda key: model.init(key, len(source), len(target), **sizes), jax.random.key(0))
-    params = checkpoint.load(path / run_folder.MODEL, like)
+    params = checkpoint.load(path / run_folder.MODEL, shapes_of(config, model, source, target))
     words = digest_of(source, target)
     if checkpoint.facts(path / run_folder.MODEL).get("vocabularies", words) != words:
         raise InputError(

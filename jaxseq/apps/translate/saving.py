@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, digest_of
 from jaxseq.apps.translate.preparation import Preparation
 from jaxseq.errors import InputError
+from jaxseq.inputs import understood
 from jaxseq.notation import Params, Tree
 from jaxseq.train import Metrics, Record, TrainState
 
@@ -91,10 +93,12 @@ def chunk_of(config: TranslateConfig, path: Path | str | None = None) -> int:
     return length if path is None else _last(path).get("chunk", length)
 
 
-def _last(path: Path | str) -> dict[str, Any]:
-    """Return the facts of a run's latest checkpoint; nothing where it was stopped before the first."""
+def _last(path: Path | str) -> dict[str, int]:
+    """Return ``step`` and ``chunk`` of a run's latest checkpoint; nothing where it was stopped before the first."""
     file = Path(path) / run_folder.LAST
-    return checkpoint.facts(file) if file.exists() else {}
+    facts = checkpoint.facts(file) if file.exists() else {}
+    with understood(file, run_folder.AGAIN):
+        return {name: operator.index(facts[name]) for name in ("step", "chunk") if name in facts}
 
 
 def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateConfig:
@@ -126,7 +130,8 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
     if resume and group.first:
         if (path / run_folder.LAST).exists():
             state = checkpoint.load(path / run_folder.LAST, state)
-            record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
+            with understood(path / run_folder.LAST, run_folder.AGAIN):
+                record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
         run_folder.rewind(path, int(state.step))
     group.meet()
     state = group.devices.put(group.share(state))
@@ -152,7 +157,7 @@ class Saver:
         file, first = self.path / WINDOW, self.group.first
         if not self.average:
             return
-        steps = self.group.share_facts(checkpoint.facts(file)["steps"] if first and file.exists() else [])
+        steps = self.group.share_facts(checkpoint.facts(file).get("steps", []) if first and file.exists() else [])
         like = [_on_host(state.params)] * len(steps)
         params = self.group.share(checkpoint.load(file, like, as_numpy=True) if first and steps else like)
         self.window = [(n, one) for n, one in zip(steps, params, strict=True) if n <= int(state.step)]

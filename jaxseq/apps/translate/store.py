@@ -35,6 +35,7 @@ from jaxseq.apps.translate.preparation import (
 from jaxseq.apps.translate.spool import Spool, Texts, spooled
 from jaxseq.errors import InputError
 from jaxseq.files import cannot_write, contents, whole_folder, write_atomic
+from jaxseq.inputs import parse_json, understood
 from jaxseq.locks import locked
 
 META, HELD, CORPORA = "meta.json", "held.jsonl", "corpora.bin"
@@ -224,14 +225,18 @@ def _inputs(config: TranslateConfig) -> list[list[Any]]:
 # ---------------------------------------------------------------------------------------------- opening
 
 
+CURE = "remove the folder, and the pairs are prepared again"
+
+
 def _opened(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> Corpus:
     meta = _checked(config, folder)
     ways = source, target = preparation.load(folder, config)
     if given and not all(one.same(other) for one, other in zip(ways, given, strict=True)):
         raise InputError(f"{folder} has other vocabularies than the run; give --prepared another folder")
-    sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
-    lines = [json.loads(line) for line in read_lines(folder / HELD)]
-    shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
+    with understood(folder, CURE):
+        sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
+        lines = [parse_json(line, folder / HELD, CURE) for line in read_lines(folder / HELD)]
+        shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
     plain = unlearnt(ways)  # by which pairs are filtered
     dev = data.read_corpora(config, config.dev, *plain)[0] if config.dev else []
     test = data.read_sentences(config, config.test, *plain) if config.test else []
@@ -256,12 +261,12 @@ def _mapped(folder: Path, name: str, way: Preparation) -> Ragged:
 
 def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
     """Return what meta.json says, after checking it, the files next to it, and the files of pairs where they are."""
-    damaged = f"{folder} is damaged: {{}}; remove the folder, and the pairs are prepared again"
-    try:
-        meta = json.loads(read_text(folder / META))
-        known, sums, inputs = dict(meta["settings"]), dict(meta["files"]), list(meta["inputs"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(damaged.format(f"{META} cannot be read ({error!r})")) from error
+    damaged = f"{folder} is damaged: {{}}; {CURE}"
+    with understood(folder / META, CURE):
+        meta = parse_json(read_text(folder / META), folder / META, CURE)
+        known, sums, inputs = dict(meta["settings"]), dict(meta["files"]), [(*one,) for one in meta["inputs"]]
+        if not all(isinstance(name, str) for name in (*known, *sums, *(path for path, _, _ in inputs))):
+            raise TypeError("names that are not text")
     if meta.get("format") != FORMAT:
         raise InputError(f"{folder} was prepared by another version of jaxseq; give --prepared another folder")
     wanted = _settings(config)

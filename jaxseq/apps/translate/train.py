@@ -20,13 +20,14 @@ from jaxseq.apps.text import EOS, PAD
 from jaxseq.apps.translate import saving, starting
 from jaxseq.apps.translate.config import KIND, TranslateConfig
 from jaxseq.apps.translate.data import Corpus, numbered, take
-from jaxseq.apps.translate.model import Translator, best_params
+from jaxseq.apps.translate.model import Translator, best_params, shapes_of
 from jaxseq.apps.translate.reports import Watch, judged_by_bleu, measures, unigram_loss
 from jaxseq.apps.translate.risk import risk_loss
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.token_losses import token_losses
 from jaxseq.apps.translate.training_batches import Batches, batches, check_devices
 from jaxseq.apps.translate.validation import validator
+from jaxseq.memory import check_trains
 from jaxseq.notation import Array, Key, Params
 from jaxseq.optimizers import DEPENDS_ON_STEPS, on_plateau, optimizer
 from jaxseq.seq2seq import Seq2Seq
@@ -173,6 +174,8 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     for remark in filter(None, (unknown, starting.chosen_otherwise(config))):
         listener.remark(remark)
     config = starting.in_steps(config, training.steps)
+    shapes = shapes_of(config, model, corpus.source.vocabulary, corpus.target.vocabulary)
+    check_trains(shapes, "take smaller --hidden, --embedding or --layers")
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
 

@@ -21,6 +21,7 @@ from jaxseq.apps.translate.model import Translation, Translator, load, shortened
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
 from jaxseq.apps.translate.scoring import score_pairs, total
 from jaxseq.errors import InputError
+from jaxseq.texts import out, tell
 from jaxseq.train import Interrupted
 
 PROMPT = "> "
@@ -190,7 +191,7 @@ def _printed(
     facts, pictures = [], how.attention is not None or how.gates is not None
     for window in windows:
         for note in _notes(window, named):
-            print(f"jaxseq: {note}", file=sys.stderr)
+            tell(note)
         for line in window:
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
@@ -198,13 +199,13 @@ def _printed(
             if how.json and as_list:
                 facts.append(_facts(line, how.decoding))
             elif how.json:
-                print(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
+                out(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
             else:
-                print(_said(line.translation, how))
+                out(_said(line.translation, how))
         yield window  # counted before it is seen: who reads it may stop us at once
         sys.stdout.flush()
     if how.json and as_list:
-        print(encoding.dumps(facts, indent=2, ensure_ascii=False))
+        out(encoding.dumps(facts, indent=2, ensure_ascii=False))
 
 
 def _finish(windows: Iterable[list[Line]]) -> int:
@@ -242,22 +243,22 @@ def _converse(translator: Translator, run: Path, how: _How, prefix: str, split: 
         import readline  # noqa: F401, arrow keys and history
 
     config = translator.config
-    print(
-        f"jaxseq: {run} translates from {config.source} to {config.target}; type a sentence and press Enter, end with "
-        "Ctrl-D",
-        file=sys.stderr,
-    )
+    tell(f"{run} translates from {config.source} to {config.target}; type a sentence and press Enter, end with Ctrl-D")
     named: set[str] = set()
     try:
         while True:
-            line = input(PROMPT if sys.stdout.isatty() else "")
+            try:
+                line = input(PROMPT if sys.stdout.isatty() else "")
+            except UnicodeDecodeError as error:
+                tell(f"that line is not {error.encoding} (at byte {error.start}); type it again")
+                continue
             done = translate_lines(translator, [[line]], how.decoding, prefix=prefix, split=split)
             for _ in _printed(translator, done, how, named):
                 how = how._replace(attention=None, gates=None)  # of the first line
     except EOFError:
-        print(file=sys.stderr)
+        tell("", "")
     except KeyboardInterrupt:
-        print(file=sys.stderr)  # the prompt's line ends
+        tell("", "")  # the prompt's line ends
         raise
 
 
@@ -305,4 +306,4 @@ def _draw(translator: Translator, text: str, done: Translation, how: _How) -> No
         draw_gates(translator, text, how.gates)
         notes.append(f"wrote {how.gates}")
     for note in notes:
-        print(f"jaxseq: {note}", file=sys.stderr)
+        tell(note)

@@ -133,8 +133,7 @@ def _draw(result: Forecast, every: list[Metrics], folder: Path) -> None:
 
     data = result.data.series
     lines = {name: values[:, 0] for name, values in result.comparison.lines.items()}
-    axes = plots.forecast(times_of(data), data.values[:, 0], result.data.split, lines)
-    axes.set(ylabel=data.names[0])
+    axes = plots.forecast(times_of(data), data.values[:, 0], result.data.split, lines, name=data.names[0])
     plots.save(axes, folder / "forecast.png")
     plots.save(plots.loss_curve([r.step for r in every], [r.loss for r in every]), folder / "loss.png")
 

@@ -13,6 +13,7 @@ from jaxseq.apps import series
 from jaxseq.apps.forecast import scores, simple
 from jaxseq.apps.forecast.tutorial.data import Prepared, Series, times_of
 from jaxseq.apps.forecast.tutorial.model import Forecaster, run_on
+from jaxseq.texts import csv_cell
 
 ONE_STEP, FREE = "one step", "free-running"
 """Each value forecast from the true ones before it; or every forecast fed back as if it had been seen."""
@@ -120,7 +121,7 @@ def predictions_csv(data: Series, split: int, lines: dict[str, np.ndarray]) -> s
     names = [f"{line} {name}" for line in lines for name in data.names]
     into = io.StringIO()
     out = csv.writer(into, lineterminator="\n")
-    out.writerow(["time", *data.names, *names])
+    out.writerow(["time", *map(csv_cell, [*data.names, *names])])
     columns = np.concatenate([data.values[split:], *lines.values()], axis=1)
     for at, row in zip(times_of(data)[split:], columns, strict=True):
         out.writerow([at.date().isoformat() if isinstance(at, datetime.datetime) else at, *(f"{v:.6g}" for v in row)])

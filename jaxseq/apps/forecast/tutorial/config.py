@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from jaxseq.apps.custom import check_reads_series, find_cell
-from jaxseq.apps.settings import check_seed, require, require_at_least
+from jaxseq.apps.settings import MOST, MOST_UNITS, check_seed, require, require_at_least, require_at_most
 from jaxseq.errors import choose
 from jaxseq.train import optimizer
 
@@ -60,6 +60,8 @@ class TutorialConfig:
         """
         check_seed(self.seed)
         require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
+        require_at_most(MOST_UNITS, ("window", "hidden", "seeds", "season"), self)
+        require_at_most(MOST, ("epochs",), self)
         require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
         require_at_least(0, ("season",), self)
         choose("scaling", self.scaling, dict.fromkeys(("standard", "minmax")))

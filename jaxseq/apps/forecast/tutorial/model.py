@@ -22,6 +22,7 @@ from jaxseq.apps.series import Scaler
 from jaxseq.cells import Cell
 from jaxseq.errors import InputError
 from jaxseq.initializers import uniform
+from jaxseq.inputs import understood
 from jaxseq.notation import Array, Key, Params
 
 
@@ -108,7 +109,14 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
     path = Path(path)
     config = run_folder.read_config(path, KIND, TutorialConfig, trusted_cell)
     config.check()
-    facts = checkpoint.facts(path / run_folder.MODEL)
+    with understood(path / run_folder.MODEL, run_folder.AGAIN):
+        return _loaded(path, config, checkpoint.facts(path / run_folder.MODEL))
+
+
+def _loaded(path: Path, config: TutorialConfig, facts: dict[str, Any]) -> Forecaster:
+    """Return the forecaster of a run whose model has these facts."""
+    if not (all(isinstance(name, str) for name in facts["names"]) and type(facts["lag"]) is int):
+        raise TypeError("names that are not text, or a lag that is not a whole number")
     features = len(facts["names"])
     keys = jax.random.split(jax.random.key(0), config.seeds)
     like = {

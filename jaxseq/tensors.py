@@ -1,0 +1,261 @@
+"""Arrays in files of others: safetensors, npz and torch's. Sizes are checked before memory is taken; no code is run.
+
+Each reader knows its format's few parts and refuses all else. A torch file holds a pickle, which is a program: the only
+names that it may use here are those of `_TorchPickle`, none of which is torch's.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.errors import InputError, quoted
+from jaxseq.inputs import DEEPEST, EXPANSION_FROM, parse_json, understood
+from jaxseq.zips import checked_zip, member
+
+LARGEST = 2**36
+"""Bytes of the largest file of arrays that is read."""
+LARGEST_HEADER = 2**26
+"""Bytes of the largest header of safetensors, and of the largest pickle of a torch file: both only name arrays."""
+MOST_NUMBERS = 2**34
+"""Numbers in one array, at most."""
+DTYPES = {
+    "BF16": jnp.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
+    "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+    "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
+}  # fmt: skip
+"""safetensors' names of dtypes."""
+CURE = "restore it from a copy, or write it again"
+
+
+class Tensors(NamedTuple):
+    """What a file of safetensors holds: arrays by name, and texts by name."""
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def from_safetensors(raw: bytes, name: Path | str) -> Tensors:
+    """Return the arrays and the metadata of a safetensors file's bytes.
+
+    Layout (https://github.com/huggingface/safetensors#format): 8 bytes, the header's length; the header, JSON; data.
+
+    Raises:
+      InputError: if it is cut off, altered, or has arrays that do not fill its data exactly.
+    """
+    with understood(name, CURE):
+        length = int.from_bytes(raw[:8], "little")
+        if not 2 <= length <= min(LARGEST_HEADER, len(raw) - 8):
+            raise ValueError(f"a header of {length:,} bytes in a file of {len(raw):,}")
+        header, data = parse_json(raw[8 : 8 + length], name, CURE), memoryview(raw)[8 + length :]
+        metadata = header.pop("__metadata__", {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError("metadata that is not text")
+        arrays, filled = {}, 0
+        for key, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            start, end = entry["data_offsets"]
+            if entry["dtype"] not in DTYPES:
+                raise InputError(f"{name}: {quoted(key)} is {quoted(entry['dtype'])}; read are {', '.join(DTYPES)}")
+            dtype, shape = np.dtype(DTYPES[entry["dtype"]]), _shape(entry["shape"])
+            if start != filled or end - start != math.prod(shape) * dtype.itemsize or end > len(data):
+                raise ValueError(f"the array {quoted(key)} is not where its shape says")
+            # a copy, so that arrays can be written to and the file's bytes are let go
+            arrays[key] = np.frombuffer(data[start:end], dtype).reshape(shape).copy()
+            filled = end
+        if filled != len(data):
+            raise ValueError(f"{len(data) - filled} bytes that are of no array")
+    return Tensors(arrays, metadata)
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    """Return the sizes of an array, which must be whole numbers of a few axes."""
+    if not all(type(size) is int and size >= 0 for size in sizes) or len(sizes) > 8:
+        raise TypeError(f"a shape of {quoted(sizes)}")
+    if math.prod(sizes) > MOST_NUMBERS or any(size > MOST_NUMBERS for size in sizes):
+        raise ValueError(f"an array of {quoted(sizes)} numbers")
+    return tuple(sizes)
+
+
+# ---------------------------------------------------------------------------------------------- npz
+
+
+_NPY_FIELDS = {
+    "descr": "'(?P<descr>[<>|=]?[biuf][1248])'",
+    "fortran_order": "(?P<fortran_order>True|False)",
+    "shape": r"\((?P<shape>[\d, ]*)\)",
+}
+"""The three entries of a npy header. NumPy's own reader evaluates it as a literal of Python, which can be anything."""
+
+
+def from_npz(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
+    """Return the arrays of a npz file's bytes: numbers alone, never objects.
+
+    Raises:
+      InputError: if it is damaged, packed with more than deflate, grows too much, or holds anything but plain arrays.
+    """
+    with understood(name, CURE), checked_zip(raw, name) as archive:
+        return {one.filename.removesuffix(".npy"): _npy(member(archive, one)) for one in archive.infolist()}
+
+
+def _npy(raw: bytes) -> np.ndarray:
+    """Return the array of a npy file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html)."""
+    if raw[:6] != b"\x93NUMPY" or raw[6] not in (1, 2, 3):
+        raise ValueError("a part that is not a npy file")
+    wide = 2 if raw[6] == 1 else 4
+    start = 8 + wide + int.from_bytes(raw[8 : 8 + wide], "little")
+    header, found = raw[8 + wide : start].decode("latin-1"), {}
+    for key, pattern in _NPY_FIELDS.items():
+        match = re.search(rf"'{key}'\s?:\s?{pattern}", header[:1000])
+        if match is None:
+            raise ValueError("a part that is not an array of numbers")
+        found[key] = match[key]
+    dtype = np.dtype(found["descr"])
+    shape = _shape([int(size) for size in found["shape"].replace(" ", "").split(",") if size])
+    if len(raw) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(raw) - start:,} bytes for an array {list(shape)} of {dtype}")
+    flat = np.frombuffer(raw, dtype, offset=start).astype(dtype.newbyteorder("="))
+    return flat.reshape(shape, order="F" if found["fortran_order"] == "True" else "C")
+
+
+# ---------------------------------------------------------------------------------------------- torch
+
+
+_STORAGES = {
+    "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "BFloat16Storage": jnp.bfloat16,
+    "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8,
+    "ByteStorage": np.uint8, "BoolStorage": np.bool_,
+}  # fmt: skip
+"""torch's names of the kinds of its buffers."""
+
+
+SHARED = 4
+"""Tensors of a torch file may have so many times its bytes: some share a buffer, as tied weights do."""
+
+
+class _View(NamedTuple):
+    """A tensor in a torch file: a view of a buffer, ``storage`` being (dtype, name of the buffer)."""
+
+    storage: Any
+    offset: Any
+    size: Any
+    stride: Any
+
+
+class _TorchPickle(pickle.Unpickler):
+    """Reads the pickle of a state dict; every name in it is one of these few or refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name."""
+        if module == "torch" and name in _STORAGES:
+            return name
+        known = {  # made anew for each name, since a pickle can set attributes of what it is given
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch", "Size"): tuple,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: _View(
+                storage, offset, size, stride
+            ),
+            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        }
+        if (module, name) not in known:
+            raise InputError(f"it names {quoted(f'{module}.{name}')}, which is not a part of weights")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return dtype and name of a buffer, of ``("storage", kind, name, device, count)``."""
+        kind, name, key, *_ = pid
+        if kind != "storage" or not isinstance(key, str):
+            raise TypeError("a reference to something else than a buffer")
+        return np.dtype(_STORAGES[name]), key
+
+
+def from_torch(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
+    """Return the arrays of the bytes that ``torch.save(module.state_dict())`` wrote; torch is not needed.
+
+    Nested dicts have their keys joined by "/"; whatever is not a tensor is left out.
+
+    Raises:
+      InputError: if it is damaged, older than torch 1.6, names anything but tensors, or has tensors of more than
+        `SHARED` times its size.
+    """
+    if not raw.startswith(b"PK"):
+        raise InputError(
+            f"{name} is not a torch file as torch 1.6 and later write them; save module.state_dict() again"
+        )
+    cure = "save module.state_dict() by itself"
+    with understood(name, cure), checked_zip(raw, name) as archive:
+        try:
+            return _tensors_of(archive, len(raw))
+        except (InputError, pickle.UnpicklingError) as error:
+            raise InputError(f"{name} is not a file of weights alone ({error}); {cure}") from error
+
+
+def _tensors_of(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
+    parts = {one.filename.partition("/")[2]: one for one in archive.infolist()}
+    if parts["data.pkl"].file_size > LARGEST_HEADER:
+        raise ValueError("its pickle is too large")
+    order = member(archive, parts["byteorder"]).decode() if "byteorder" in parts else "little"
+    tree = _unpickled(member(archive, parts["data.pkl"]))
+    buffers: dict[str, bytes] = {}
+    found, left = {}, max(SHARED * size, EXPANSION_FROM)
+    for key, view in _leaves(tree, size).items():
+        dtype, part = view.storage
+        if part not in buffers:
+            buffers[part] = member(archive, parts[f"data/{part}"])
+        shape = _shape(view.size)
+        left -= math.prod(shape) * dtype.itemsize
+        if left < 0:  # a stride of 0 makes terabytes of one number
+            raise ValueError(f"with {quoted(key)} its tensors are more than {SHARED} times larger than the file")
+        numbers = np.frombuffer(buffers[part], dtype)
+        found[key] = _strided(numbers.byteswap() if order == "big" else numbers, view, shape).copy()
+    return found
+
+
+def _unpickled(raw: bytes) -> Any:
+    """Return what a pickle of `_TorchPickle` holds; its steps are read once before any is taken."""
+    for code, argument, _ in pickletools.genops(raw):
+        # the place of a remembered object is allocated up to its number
+        if "PUT" in code.name and isinstance(argument, int) and not 0 <= argument <= len(raw):
+            raise ValueError("a pickle that remembers more than it holds")
+    return _TorchPickle(io.BytesIO(raw)).load()
+
+
+def _leaves(tree: Any, most: int) -> dict[str, _View]:
+    """Return the tensors of nested dicts by their keys joined by "/"; dicts may hold each other, in a circle too."""
+    found: dict[str, _View] = {}
+    level, seen = {"": tree}, 0
+    for _ in range(DEEPEST):
+        below: dict[str, Any] = {}
+        for above, one in level.items():
+            for key, value in one.items() if isinstance(one, Mapping) else ():
+                path = f"{above}/{key}" if above else str(key)
+                seen += 1 + len(path) // 64
+                if seen > most:
+                    raise ValueError("more entries than bytes")
+                (found if isinstance(value, _View) else below)[path] = value
+        level = {path: value for path, value in below.items() if isinstance(value, Mapping)}
+    if level:
+        raise ValueError(f"more than {DEEPEST} levels")
+    return found
+
+
+def _strided(buffer: np.ndarray, view: _View, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a view of a buffer, inside which all of it must lie."""
+    steps = _shape(view.stride)
+    if len(steps) != len(shape) or type(view.offset) is not int or view.offset < 0:
+        raise ValueError("a tensor with other strides than sizes")
+    last = view.offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
+    if math.prod(shape) and last >= len(buffer):
+        raise ValueError("a tensor beyond the end of its buffer")
+    inner = buffer[min(view.offset, len(buffer)) :]
+    return np.lib.stride_tricks.as_strided(inner, shape, [step * buffer.itemsize for step in steps], writeable=False)

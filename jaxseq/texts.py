@@ -1,0 +1,54 @@
+"""Text that was read, made safe for where it is shown: a terminal or a table; `plots.dress_texts` does so for figures.
+
+A file can hold anything: an escape sequence that rewrites the terminal's title, a cell that a spreadsheet computes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from jaxseq.errors import shortened
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
+"""Control characters but tabs and line ends, marks that turn the direction of text round, halves of surrogate pairs."""
+LONGEST_WORD = 400
+"""Characters of the longest word in a message; of a longer one its two ends are shown."""
+_LONG = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
+
+
+def printable(text: object) -> str:
+    r"""Return a text for a terminal: control characters as ``\u001b``, which is also how JSON writes them.
+
+    Example:
+      >>> printable("a\x1b[31mb")
+      'a\\u001b[31mb'
+    """
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
+
+
+def csv_cell(text: str) -> str:
+    """Return a text for a cell of CSV: `printable`, and with an apostrophe first where it would be a formula.
+
+    Spreadsheets compute cells that begin with ``= + - @``, and show one with an apostrophe as text
+    (https://owasp.org/www-community/attacks/CSV_Injection).
+
+    Example:
+      >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell("sales")
+      ("'=1+1", '-1.5', 'sales')
+    """
+    text = printable(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def out(text: object = "") -> None:
+    """Print a result to standard output."""
+    print(printable(text))
+
+
+def tell(text: object, prefix: str = "jaxseq: ") -> None:
+    """Print a remark or an error to standard error; words longer than `LONGEST_WORD` are cut."""
+    said = _LONG.sub(lambda match: shortened(match[0], LONGEST_WORD), str(text))
+    print(f"{prefix}{printable(said)}", file=sys.stderr, flush=True)

@@ -1,0 +1,50 @@
+"""Zip archives whose declared sizes are checked before anything in them is unpacked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxseq.errors import InputError, quoted
+from jaxseq.inputs import EXPANSION, EXPANSION_FROM
+
+MOST_MEMBERS = 2**16
+"""Files in an archive, at most."""
+_KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@contextlib.contextmanager
+def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
+    """Open an archive after checking what it says of itself: kinds of packing, names, sizes in all.
+
+    Raises:
+      InputError: if it is damaged, encrypted, packed in another way than deflate, has a name twice, or would grow to
+        more than `EXPANSION` times its size and `EXPANSION_FROM` bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            members = archive.infolist()
+            most = max(EXPANSION_FROM, EXPANSION * len(raw))
+            if sum(one.file_size for one in members) > most:
+                raise InputError(f"{name} grows to more than {most:,} bytes when it is unpacked; unpack it yourself")
+            if len(members) > MOST_MEMBERS or len({one.filename for one in members}) < len(members):
+                raise InputError(f"{name} is an archive with too many files in it, or with a name twice")
+            for one in members:
+                if one.compress_type not in _KINDS or one.flag_bits & 1:
+                    raise InputError(
+                        f"{name}: {quoted(one.filename)} is encrypted, or packed in another way than deflate; pack it "
+                        "again"
+                    )
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InputError(f"{name} is a damaged archive ({error}); fetch or write it again") from error
+
+
+def member(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> bytes:
+    """Return the bytes of a file in a `checked_zip`: at most as many as the archive says."""
+    with archive.open(one) as file:
+        return file.read(one.file_size)
