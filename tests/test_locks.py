@@ -65,10 +65,12 @@ def test_commands_exit_with_one_sentence(holder, tmp_path, command, capsys):
 
 
 def test_a_waiting_process_goes_on_when_the_first_ends(holder, tmp_path):
-    got = threading.Event()
+    """It has waited for a file that is removed, and locks a new one, which others see."""
+    got, seen = threading.Event(), []
 
     def wait():
         with locked(tmp_path / "run", wait=True):
+            seen.append((tmp_path / ".run.jaxseq-lock").exists())
             got.set()
 
     waiting = threading.Thread(target=wait)
@@ -76,7 +78,7 @@ def test_a_waiting_process_goes_on_when_the_first_ends(holder, tmp_path):
     assert not got.wait(0.2)
     holder.communicate()
     waiting.join(20)
-    assert got.is_set() and not list(tmp_path.iterdir())
+    assert got.is_set() and seen == [True] and not list(tmp_path.iterdir())
 
 
 def test_another_thread_is_another_writer_and_the_same_one_is_not(tmp_path):

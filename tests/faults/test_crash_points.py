@@ -1,6 +1,7 @@
 """A command that is killed at any call that writes leaves the old whole, the new whole, or what resumes to the same.
 
-JAXSEQ_LONG_FAULTS=1 kills at every call; else commands that train or forecast are killed at a few.
+JAXSEQ_LONG_FAULTS=1 kills at every call; else commands that train or forecast are killed at a few. The long form trains
+the same model some two hundred times: with JAX_COMPILATION_CACHE_DIR set, it compiles it once.
 """
 
 import hashlib
