@@ -103,7 +103,7 @@ def _is_run(path: Path) -> bool:
         about = parse_json(read_bytes(path / CONFIG), CONFIG)
     except InputError:
         return False
-    return isinstance(about, dict) and {"kind", "jaxseq", "config"} <= set(about)
+    return isinstance(about, dict) and {"jaxseq", "config"} <= set(about) and isinstance(about.get("kind"), str)
 
 
 def kind_of(path: Path | str) -> str:

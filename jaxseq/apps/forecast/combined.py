@@ -337,7 +337,7 @@ def quantiles(model: Model, found: Forecasts, levels: np.ndarray) -> np.ndarray:
     Of an intermittent series: the quantiles of its training values, times the root of the forecast's mean over theirs.
     """
     intermittent = np.isfinite(model.counts[:, :1])
-    lift = np.sqrt(found.point.mean(-1, keepdims=True) * intermittent)
+    lift = np.sqrt(np.where(intermittent, found.point.mean(-1, keepdims=True), 0.0))
     parts = []
     for level in levels:
         size = np.array([np.interp(abs(2 * level - 1), GRID, row) for row in model.sizes])  # [h]
