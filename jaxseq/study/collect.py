@@ -106,6 +106,7 @@ def _gathered(layers: Sequence[Seen]) -> tuple[list[Subject], list[dict[str, Any
                 subject.failed[name] = (str(error).splitlines() or [type(error).__name__])[0][:300]
         for other in subjects[1:] if whole else ():
             other.views[name] = subjects[0].views[name]
-            other.failed.update({name: why for failed, why in subjects[0].failed.items() if failed == name})
+            if name in subjects[0].failed:
+                other.failed[name] = subjects[0].failed[name]
     lost = [Check("views", len(one.failed), 0, stops=False).of(one.name) for one in subjects if one.failed]
     return subjects, checks + lost
