@@ -9,6 +9,7 @@ from jaxseq.cells import CELLS, gru, lstm, stack
 from jaxseq.seq2seq import Affine
 from jaxseq.study import Batch, Part, collect, gates_of, half_life, inspect, outlasting, thin
 from jaxseq.study.checks import check_all
+from jaxseq.study.subject import Same
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 T, B, WORDS = 7, 2, ["a", "b", "c"]
@@ -34,41 +35,43 @@ def found():
 
 def test_every_layer_has_its_own_order_ledger_half_lives_and_atlas(found) -> None:
     one, page, _ = found
-    check_all(page["checks"])
-    assert [part["name"] for part in page["parts"]] == ["both", "both, layer 1", "both, layer 2"]
-    _, below, above = page["parts"]
-    assert list(below["gates"]) == ["0.r", "0.z", "0.n"] and list(above["gates"]) == ["1.i", "1.f", "1.g", "1.o"]
-    assert list(below["carries"]) == ["0.h"] and set(above["carries"]) == {"1.c", "1.h"}
+    check_all(page.checks)
+    assert [part.name for part in page.parts] == ["both", "both, layer 1", "both, layer 2"]
+    _, below, above = page.parts
+    assert list(below.gates) == ["0.r", "0.z", "0.n"] and list(above.gates) == ["1.i", "1.f", "1.g", "1.o"]
+    assert list(below.carries) == ["0.h"] and set(above.carries) == {"1.c", "1.h"}
     named = gates_of(one.cell, one.params, one.xs)
     for part, leaf, gate in ((below, "0.h", "0.z"), (above, "1.c", "1.f")):
-        assert part["keep"] == {"leaf": leaf, "gate": gate, "inverted": False}
+        assert part.keep == (leaf, gate, False) and not part.failed
         life = half_life(named[gate])
-        np.testing.assert_allclose(part["half"]["mean"], life.geometric_mean, rtol=1e-5)
-        assert part["order"] == np.argsort(-np.asarray(life.half_life), kind="stable").tolist()
-        assert part["half"]["outlast"] == int(outlasting(life)) and part["half"]["lag"] == T
-        assert part["atlas"]["gates"] == list(part["gates"]) and part["flow"]["leaf"] == leaf
-        assert set(part["flow"]["lags"]) == set(part["carries"]) == set(part["flow"]["norms"])
-    assert below["order"] != above["order"]
-    of = [check["part"] for check in page["checks"] if check["id"] == "ledger"]
-    assert of == ["both", "both", "both"]
+        np.testing.assert_allclose(part.views["half"].mean, life.geometric_mean, rtol=1e-5)
+        assert part.order == np.argsort(-np.asarray(life.half_life), kind="stable").tolist()
+        assert part.views["half"].outlast == int(outlasting(life)) and part.views["half"].lag == T
+        assert part.views["atlas"].gates == list(part.gates) and part.views["flow"].leaf == leaf
+        assert set(part.views["flow"].lags) == set(part.carries) == set(part.views["flow"].norms)
+    assert below.order != above.order
+    of = [check["part"] for check in page.checks if check["id"] == "ledger"]
+    assert of == ["both", "both, layer 1", "both, layer 2"]
+    of = [check["part"] for check in page.checks if check["id"] == "jacobian"]  # of the whole state, once
+    assert of == ["both", "both"] and below.views["jacobian"] is above.views["jacobian"]
 
 
 def test_layers_share_one_program_that_runs_all_of_them(found) -> None:
     _, page, _ = found
-    alone, below, above = page["parts"]
-    assert alone["live"]["program"] and below["live"]["program"] and above["live"] == {"same": 1}
-    assert set(below["live"]["program"]["gates"]) == {*below["gates"], *above["gates"]}
-    first = dict(thin.THINNINGS)["examples"](page["parts"])
-    assert first[2]["live"] == {"same": 1} and first[1]["live"]["x"][0].shape[1] == 1
-    assert [one["live"] for one in dict(thin.THINNINGS)["others"](page["parts"])][1:] == [None, None]
-    kept = dict(thin.THINNINGS)["others"]([below, {**above, "live": {"same": 0}}])
-    assert kept[0]["live"] and kept[1]["live"] == {"same": 0}
+    alone, below, above = page.parts
+    assert alone.live.program and below.live.program and above.live == Same(1)
+    assert set(below.live.program["gates"]) == {*below.gates, *above.gates}
+    first = dict(thin.THINNINGS)["examples"](page.parts)
+    assert first[2].live == Same(1) and first[1].live.x[0].shape[1] == 1
+    assert [one.live for one in dict(thin.THINNINGS)["others"](page.parts)][1:] == [None, None]
+    kept = dict(thin.THINNINGS)["others"]([below, above._replace(live=Same(0))])
+    assert kept[0].live and kept[1].live == Same(0)
 
 
 def test_the_terminal_names_each_layers_held_gates(found) -> None:
     text = inspect.render(found[2], width=200)
     assert "both, layer 1 (" in text and "both, layer 2 (" in text
-    below, above = (part["held"]["change"] for part in found[2]["parts"])
+    below, above = (part.views["whatif"].change for part in found[2].parts)
     assert list(below) == ["0.r", "0.z", "0.n"] and f"1.f := 0 {float(above['1.f'][0]):+.3g}" in text
 
 
@@ -76,11 +79,11 @@ def test_a_change_without_a_result_is_named_and_the_rest_is_shown() -> None:
     """An sLSTM with i := 0 divides 0 by 0."""
     one = part_of(CELLS["slstm"])
     brief, page = collect([one], title="slstm", briefly=True), collect([one], title="slstm")
-    check_all(page["checks"])
+    check_all(page.checks)
     text = inspect.render(brief, width=300)
     assert "i := 0 undefined; i := 1 " in text and "nan" not in text
-    (check,) = [check for check in page["checks"] if check["id"] == "undefined"]
-    change = page["parts"][0]["atlas"]["change"]
+    (check,) = [check for check in page.checks if check["id"] == "undefined"]
+    change = page.parts[0].views["atlas"].change
     assert np.isnan(change[0, 0]).all() and np.isfinite(change[1:]).all() and check["ok"]
     np.testing.assert_allclose(check["error"], np.isnan(change).mean())
 
@@ -89,23 +92,23 @@ def test_a_corpus_is_pooled_and_said() -> None:
     one = part_of(lstm)
     more = jax.random.normal(jax.random.key(9), (30, 4, 3))
     mask = jnp.arange(30)[:, None] < jnp.array([[30, 5, 9, 1]])
-    (part,) = collect([one._replace(corpus=[Batch(more, None, mask)], lag=3)], title="a", briefly=True)["parts"]
+    (part,) = collect([one._replace(corpus=[Batch(more, None, mask)], lag=3)], title="a", briefly=True).parts
     life = half_life(gates_of(lstm, one.params, more, mask=mask)["f"], mask)
-    np.testing.assert_allclose(part["half"]["mean"], life.geometric_mean, rtol=1e-5)
-    assert part["pooled"] == {"sequences": 4, "steps": 45} and part["half"]["longest"] == 30
-    assert part["half"]["outlast"] == int((np.asarray(life.half_life) > 3).sum())
+    np.testing.assert_allclose(part.views["half"].mean, life.geometric_mean, rtol=1e-5)
+    assert part.pooled == (4, 45) and part.views["half"].longest == 30
+    assert part.views["half"].outlast == int((np.asarray(life.half_life) > 3).sum())
     data = collect([one._replace(corpus=[Batch(more, None, mask)], lag=3)], title="a", briefly=True)
     text = inspect.render(data, width=300)
-    assert f"{part['half']['outlast']} of 5 units outlast the lag of 3 steps (over 4 sequences, 45 steps)" in text
+    assert f"{part.views['half'].outlast} of 5 units outlast the lag of 3 steps (over 4 sequences, 45 steps)" in text
 
 
 def test_a_cell_that_retains_without_a_gate_is_said_to() -> None:
     one = part_of(CELLS["lru"])
     data = collect([one], title="lru", briefly=True)
-    (part,) = data["parts"]
+    (part,) = data.parts
     moduli = np.exp(-np.exp(np.asarray(one.params.log_nu)))
-    assert part["keep"] is None and part["constant"]["leaves"] == ["re", "im"]
-    np.testing.assert_allclose(part["constant"]["moduli"], [moduli.min(), moduli.max()], rtol=1e-5)
+    assert part.keep is None and part.retained.leaves == ["re", "im"]
+    np.testing.assert_allclose(part.retained.moduli, [moduli.min(), moduli.max()], rtol=1e-5)
     assert f"multiplies re, im by the same map, with eigenvalues of modulus {moduli.min():.3g}" in inspect.render(
         data, width=300
     )
