@@ -10,7 +10,7 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Any
 
-from jaxseq.errors import InputError, quoted
+from jaxseq.errors import InputError, quoted, shortened
 
 LARGEST = 2**30
 """Bytes of a file above which it is refused, where nothing else is said."""
@@ -132,4 +132,4 @@ def _said(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"no {quoted(error.args[0])}" if error.args else "an entry is missing"
     text = " ".join(str(error).split())
-    return quoted(text).strip("'\"") if text else type(error).__name__
+    return shortened(text, 200) or type(error).__name__

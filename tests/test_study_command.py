@@ -354,7 +354,7 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
     run.mkdir()
     right = {"kind": "forecast", "format": 1, "jaxseq": "0", "config": {}}
     for text, message in [
-        ("{", "is damaged .* restore it from a copy"),
+        ("{", "is damaged.* restore it from a copy"),
         (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give one that jaxseq train or"),
         (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
         (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),

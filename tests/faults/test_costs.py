@@ -266,7 +266,7 @@ def test_memory_that_runs_out_is_said_in_a_sentence(monkeypatch, capsys, error, 
 def test_words_are_cut_in_linear_time():
     """At each of these marks an address may begin, whose first part reaches to the end of the line."""
     marks = "-." * 200_000
-    assert Words("en", "lower").cut(marks) == list(marks)
+    assert "".join(Words("en", "lower").cut(marks)).replace("￭", "") == marks
 
 
 def test_beginnings_of_sentences_are_found_in_linear_time():
