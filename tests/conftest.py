@@ -108,6 +108,7 @@ FILES_EVERY_NTH = {
             "test_optimizers.py",
             "test_metrics.py",
             "test_files.py",
+            "test_whole_files.py",
             "test_locks.py",
             "test_crash_points.py",
         ),

@@ -191,3 +191,9 @@ def test_what_all_promises_is_there():
 def test_no_module_is_too_long():
     long = {name: count for name, path in modules().items() if (count := len(path.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest imports them by that name alone, and refuses the second."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -184,7 +184,7 @@ def _loaded(run: Path, ensemble: Sequence[Path], cell: str | None) -> Translator
 def _printed(
     translator: Translator, windows: Iterable[list[Line]], how: _How, named: set[str], as_list: bool = False
 ) -> Iterator[list[Line]]:
-    """Print each window as it is translated, and yield it; with `as_list` and JSON, one list at the end.
+    """Yield each window as it is translated, then print it; with `as_list` and JSON, one list at the end.
 
     Unknown words are added to those that have been `named`.
     """
@@ -192,6 +192,7 @@ def _printed(
     for window in windows:
         for note in _notes(window, named):
             tell(note)
+        yield window  # counted before it is seen: who reads it may stop us at once
         for line in window:
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
@@ -202,7 +203,6 @@ def _printed(
                 out(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
             else:
                 out(_said(line.translation, how))
-        yield window  # counted before it is seen: who reads it may stop us at once
         sys.stdout.flush()
     if how.json and as_list:
         out(encoding.dumps(facts, indent=2, ensure_ascii=False))
