@@ -90,7 +90,7 @@ def weights(rmse: np.ndarray, evidence: float) -> np.ndarray:
     infinite, the weight is 0.
 
     Example:
-      >>> weights(np.array([[1.0], [3.0]]), 2.0).ravel().tolist()
+      >>> weights(np.array([[1.0], [3.0]]), 2.0).ravel().round(3).tolist()
       [0.9, 0.1]
 
     Reference: Hoeting et al. 1999, equation 2, with equal priors.
