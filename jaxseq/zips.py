@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxseq.errors import InputError, quoted
-from jaxseq.inputs import EXPANSION, EXPANSION_FROM
+from jaxseq.inputs import EXPANSION, EXPANSION_FROM, FAULTS
 
 MOST_MEMBERS = 2**16
 """Files in an archive, at most."""
@@ -40,7 +40,9 @@ def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
                         "again"
                     )
             yield archive
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except InputError:
+        raise
+    except (*FAULTS, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # NotImplementedError is a RuntimeError
         raise InputError(f"{name} is a damaged archive ({error}); fetch or write it again") from error
 
 
