@@ -283,3 +283,13 @@ def test_words_are_cut_in_linear_time():
 def test_beginnings_of_sentences_are_found_in_linear_time():
     """A sentence may begin at each bracket, and end at each stop."""
     assert beginnings("x http://" + "(" * 10_000 + "." * 10_000 + " End. Begin") == [0, 20_015]
+
+
+def test_an_archive_whose_names_are_not_utf_8(tmp_path):
+    """Found by altering: zipfile raises UnicodeDecodeError while it opens the archive."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("é.npy", b"")
+    raw = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(raw.replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(InputError, match=r"is a damaged archive \('utf-8' codec"):
+        files.read_arrays(tmp_path / "a.npz")
