@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
+import struct
 from collections.abc import Iterator
 from gzip import GzipFile
 from pathlib import Path
@@ -20,7 +21,7 @@ EXPANSION, EXPANSION_FROM = 250, 2**26
 """A packed file may not grow by a larger factor than this, once it is beyond so many bytes. Text grows by 3 to 20."""
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError,
-    TypeError, ValueError,
+    TypeError, ValueError, struct.error,
 )  # fmt: skip
 """Errors that contents of an unexpected type or size raise in code that takes them apart; OverflowError is among them,
 as an ArithmeticError, and UnicodeDecodeError, as a ValueError."""

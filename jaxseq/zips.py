@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxseq.errors import InputError, quoted
-from jaxseq.inputs import EXPANSION, EXPANSION_FROM
+from jaxseq.inputs import EXPANSION, EXPANSION_FROM, FAULTS
 
 MOST_MEMBERS = 2**16
 """Files in an archive, at most."""
 _KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # NotImplementedError is a RuntimeError
 
 
 @contextlib.contextmanager
@@ -26,25 +27,44 @@ def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
         more than `EXPANSION` times its size and `EXPANSION_FROM` bytes.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            members = archive.infolist()
-            most = max(EXPANSION_FROM, EXPANSION * len(raw))
-            if sum(one.file_size for one in members) > most:
-                raise InputError(f"{name} grows to more than {most:,} bytes when it is unpacked; unpack it yourself")
-            if len(members) > MOST_MEMBERS or len({one.filename for one in members}) < len(members):
-                raise InputError(f"{name} is an archive with too many files in it, or with a name twice")
-            for one in members:
-                if one.compress_type not in _KINDS or one.flag_bits & 1:
-                    raise InputError(
-                        f"{name}: {quoted(one.filename)} is encrypted, or packed in another way than deflate; pack it "
-                        "again"
-                    )
+        archive = zipfile.ZipFile(io.BytesIO(raw))
+        _check(archive.infolist(), max(EXPANSION_FROM, EXPANSION * len(raw)), name)
+    except InputError:
+        raise
+    except (*FAULTS, *_DAMAGE) as error:
+        raise _damaged(name, error) from error
+    try:
+        with archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InputError(f"{name} is a damaged archive ({error}); fetch or write it again") from error
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+
+
+def _check(members: list[zipfile.ZipInfo], most: int, name: Path | str) -> None:
+    """Check what an archive says of its files, as `checked_zip` promises."""
+    if sum(one.file_size for one in members) > most:
+        raise InputError(f"{name} grows to more than {most:,} bytes when it is unpacked; unpack it yourself")
+    if len(members) > MOST_MEMBERS or len({one.filename for one in members}) < len(members):
+        raise InputError(f"{name} is an archive with too many files in it, or with a name twice")
+    for one in members:
+        if one.compress_type not in _KINDS or one.flag_bits & 1:
+            raise InputError(
+                f"{name}: {quoted(one.filename)} is encrypted, or packed in another way than deflate; pack it again"
+            )
+
+
+def _damaged(name: Path | str, error: Exception) -> InputError:
+    return InputError(f"{name} is a damaged archive ({error}); fetch or write it again")
 
 
 def member(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a file in a `checked_zip`: at most as many as the archive says."""
-    with archive.open(one) as file:
-        return file.read(one.file_size)
+    """Return the bytes of a file in a `checked_zip`: at most as many as the archive says.
+
+    Raises:
+      zipfile.BadZipFile: if it is damaged, which `checked_zip` turns into an InputError.
+    """
+    try:
+        with archive.open(one) as file:
+            return file.read(one.file_size)
+    except FAULTS as error:
+        raise zipfile.BadZipFile(str(error)) from error
