@@ -297,7 +297,7 @@ def test_the_verdict_says_what_the_network_did(gain, stopped, told):
     result = backtest(np.random.default_rng(0).normal(size=40).cumsum(), 2, networks=0, origins=3)
     fitted = result.forecaster
     rmse = np.array([[3.0]] * 6 + [[2.0]]) if np.isfinite(gain) else fitted.model.rmse
-    model = fitted.model._replace(gain=np.array(gain), stopped=np.array(stopped), rmse=rmse)
+    model = fitted.model._replace(gain=np.array(gain), stopped=np.array(stopped), rmse=rmse, evidence=np.array(1.0))
     options = fitted.options._replace(networks=5)
     verdict = result._replace(forecaster=fitted._replace(model=model, options=options)).verdict()
     assert f"At the validation origins {told}" in verdict

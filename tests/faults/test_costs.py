@@ -286,7 +286,7 @@ def test_beginnings_of_sentences_are_found_in_linear_time():
 
 
 def test_an_archive_whose_names_are_not_utf_8(tmp_path):
-    """Found by altering: zipfile raises UnicodeDecodeError while it opens the archive."""
+    """zipfile raises UnicodeDecodeError while it opens the archive."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("é.npy", b"")
     raw = (tmp_path / "a.npz").read_bytes()
