@@ -178,9 +178,7 @@ def atlas(
     base = None if loss is None else loss(start, seen.outs)
     if base is not None and jnp.ndim(base):
         raise InputError(f"atlas({cell.name}): the loss must be one number; got the shape {jnp.shape(base)}. Sum it")
-    named = named_leaves(seen.carries) | named_leaves(seen.gates)
-    own = named_leaves(seen.gates) if gates is None else gates
-    chosen = {name: choose(f"gate or state of {cell.name}", name, named) for name in own}
+    chosen = _chosen(cell, seen, gates)
     open_cell = showing_states(cell)
     real = real_of(cell, xs, mask)
     held: dict[str, Array] = {}
@@ -252,11 +250,9 @@ def held_gates(
     """
     start, seen = trace(cell, params, xs, carry, mask=mask)
     base = loss(start, seen.outs)
-    named = named_leaves(seen.carries) | named_leaves(seen.gates)
     open_cell = showing_states(cell)
     found = {}
-    for name in named_leaves(seen.gates) if gates is None else gates:
-        gate = choose(f"gate or state of {cell.name}", name, named)
+    for name, gate in _chosen(cell, seen, gates).items():
         if not used_in(open_cell, name, params, xs, carry):
             continue
 
@@ -266,6 +262,13 @@ def held_gates(
 
         found[name] = lax.map(one, jnp.asarray(values, gate.dtype))
     return found
+
+
+def _chosen(cell: Cell, seen: Any, gates: Sequence[str] | None) -> dict[str, Array]:
+    """Return gates and states of a trace by name: those asked for, or all gates."""
+    named = named_leaves(seen.carries) | named_leaves(seen.gates)
+    own = named_leaves(seen.gates) if gates is None else gates
+    return {name: choose(f"gate or state of {cell.name}", name, named) for name in own}
 
 
 def _with(cell: Cell, changes: Mapping[str, Any], *, timed: bool) -> Cell:
