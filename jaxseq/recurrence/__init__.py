@@ -3,6 +3,7 @@
 from jaxseq.errors import Registry
 from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
+from jaxseq.recurrence._chunked import chunked
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
@@ -14,11 +15,12 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "deferred": deferred,
         "checkpointed": checkpointed,
         "associative": associative,
+        "chunked": chunked,
         "clipped": clipped,
     },
 )
 """Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, and `clipped` changes the gradient of the carry."""
+unit, `chunked` those that state a memory which is a matrix, and `clipped` changes the gradient of the carry."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
@@ -31,6 +33,7 @@ __all__ = [
     "Recurrence",
     "associative",
     "checkpointed",
+    "chunked",
     "clipped",
     "deferred",
     "hold",
