@@ -13,8 +13,7 @@ from jaxseq import unroll
 from jaxseq.bench.output import USUAL, Output, Report, table
 from jaxseq.bench.timing import interleave, median, noise, ratio
 from jaxseq.cells import CELLS, MemoryEquations
-from jaxseq.recurrence import EXACT, associative
-from jaxseq.recurrence import chunked as in_chunks
+from jaxseq.recurrence import EXACT, associative, chunked as in_chunks
 
 NAMES = tuple(name for name, cell in CELLS.items() if isinstance(cell.equations, MemoryEquations))
 

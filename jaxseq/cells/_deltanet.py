@@ -103,7 +103,8 @@ def with_error(gates: DeltaNetGates, S: Array) -> DeltaNetGates:
 
 
 deltanet = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, seen=with_error), "deltanet", DeltaNetParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, seen=with_error),
+    "deltanet", DeltaNetParams,
     "Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; keys and queries as in Yang et al. 2024, arXiv:2406.06484",
     linear="matrix",
 )  # fmt: skip

@@ -17,6 +17,7 @@ steps before the memory is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ class Access(NamedTuple):
       writes: in their order.
       log_decay: logarithms of the decays, ``[B, K]``, or ``[B, 1]`` for one rate; each at most 0. None retains all.
         Batch axes along which it does not vary may have length 1.
-      turn: angles ``[B, K/2]`` by which the features k and K/2 + k are turned; None turns nothing.
+      turn: angles ``[B, K/2]`` by which the features k and K/2 + k are turned; None turns nothing. With it a memory is
+        a pair, of the first K/2 features and of the others.
     """
 
     query: Array
@@ -65,20 +67,42 @@ class Access(NamedTuple):
 
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
         """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
-        before = memory
+        # one after the other, and not side by side: to put halves together would take as long as all else
+        halves = memory if self.turn is not None else (memory,)
+        before = halves
         if self.log_decay is not None:
             decay = jnp.exp(self.log_decay)[..., None]
-            memory = jax.tree.map(lambda S: decay * S, memory)
+            halves = tuple(jax.tree.map(lambda S: decay * S, half) for half in halves)
         if self.turn is not None:
-            angle = self.turn[..., None]
-            memory = jax.tree.map(lambda S: turned(S, angle, axis=-2), memory)
+            cos, sin = (part(self.turn)[..., None] for part in (jnp.cos, jnp.sin))
+            top, bottom = halves
+            halves = (
+                jax.tree.map(lambda t, b: cos * t - sin * b, top, bottom),
+                jax.tree.map(lambda t, b: sin * t + cos * b, top, bottom),
+            )
         for key, value, erase in self.writes:
             change = value
             if erase is not None:
-                known = jax.tree.map(lambda S, d=erase: read(d, S), memory)
-                change = jax.tree.map(jnp.negative, known) if value is None else jax.tree.map(jnp.subtract, value, known)
-            memory = jax.tree.map(lambda S, u, k=key: S + outer(k, u), memory, change)
-        return memory, jax.tree.map(lambda S: read(self.query, S), before if early else memory)
+                known = _read(erase, halves)
+                change = (
+                    jax.tree.map(jnp.negative, known) if value is None else jax.tree.map(jnp.subtract, value, known)
+                )
+            keys = jnp.split(key, len(halves), axis=-1)
+            halves = tuple(
+                jax.tree.map(lambda S, u, k=k: S + outer(k, u), half, change)
+                for k, half in zip(keys, halves, strict=True)
+            )
+        found = _read(self.query, before if early else halves)
+        return halves if self.turn is not None else halves[0], found
+
+
+def _read(q: Array, halves: tuple[Tree, ...]) -> Tree:
+    """Return what a query reads, the sum of what its parts read of the parts of a memory."""
+    parts = [
+        jax.tree.map(lambda S, q=q: read(q, S), half)
+        for q, half in zip(jnp.split(q, len(halves), axis=-1), halves, strict=True)
+    ]
+    return jax.tree.map(lambda *found: functools.reduce(jnp.add, found), *parts)
 
 
 class Larger(NamedTuple):
@@ -175,7 +199,8 @@ class MemoryEquations:
       access: ``(params, wx, rest) -> (Access, gates)``: all that a paper says of a step.
       out: ``(params, read, gates, wx, rest) -> out``; what was read, in the dtype of wx, by default.
       rest: ``(params, wx) -> {field: Larger or Latest}`` of the carry's other fields, if it has any.
-      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K: ``carry.S`` by default.
+      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, and with turns a pair of such trees;
+        ``carry.S`` by default.
       unpack: ``(memory, {field: array}) -> carry``, the way back.
       seen: ``(gates, memory) -> gates``, for gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.

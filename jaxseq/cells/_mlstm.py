@@ -15,11 +15,11 @@ In each of N heads, with K = H / N units, and gates that are one number for each
     n' = f * n + i * k                                 normaliser; eq. 20
     h = o * (q C') / max(|q n'^T|, exp(-m'))           eq. 21
 
-Vectors are rows here, columns in the paper, and C is the transpose of the paper's. C and n are kept divided by exp(m) as in the sLSTM. Without it i would be
-exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the numbers is another. h is an output and
-not part of the carry. Without m, C and n would be affine in their past; with it they are not. The blocks of W are
-packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a divisor of H). `init` adds
-``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
+Vectors are rows here, columns in the paper, and C is the transpose of the paper's. C and n are kept divided by exp(m)
+as in the sLSTM. Without it i would be exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the
+numbers is another. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it
+they are not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default
+(``heads=1``, a divisor of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
@@ -126,7 +126,8 @@ def unpack(memory: tuple[Array, Array], rest: Mapping[str, Array]) -> MLSTMCarry
 
 
 mlstm = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, out, rest, pack, unpack), "mlstm", MLSTMParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, out, rest, pack, unpack),
+    "mlstm", MLSTMParams,
     'Beck et al. 2024, "xLSTM: extended long short-term memory", arXiv:2405.04517, eqs. 19-27',
 )  # fmt: skip
 """The mLSTM as a Cell."""

@@ -109,18 +109,19 @@ def access(params: RetentionParams, wx: RetentionGates, rest: Rest) -> tuple[Acc
     return Access(q, (Write(k, named.v),), jnp.log(size), turn), named
 
 
-def pack(carry: RetentionCarry) -> Array:
-    """Return the memory as one real array ``[B, 2K, H]``."""
-    return jnp.concatenate(carry, axis=-2)
+def pack(carry: RetentionCarry) -> tuple[Array, Array]:
+    """Return the two halves of the memory ``[B, 2K, H]``."""
+    return carry.re, carry.im
 
 
-def unpack(S: Array, rest: Mapping[str, Array]) -> RetentionCarry:
-    """Return the carry of such an array."""
-    return RetentionCarry(*jnp.split(S, 2, axis=-2))
+def unpack(halves: tuple[Array, Array], rest: Mapping[str, Array]) -> RetentionCarry:
+    """Return the carry of such halves."""
+    return RetentionCarry(*halves)
 
 
 retention = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, pack=pack, unpack=unpack), "retention", RetentionParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, pack=pack, unpack=unpack),
+    "retention", RetentionParams,
     'Sun et al. 2023, "Retentive network: a successor to transformer", arXiv:2307.08621, section 2.1',
     linear="elementwise",
 )  # fmt: skip

@@ -92,7 +92,7 @@ def _run(
     resets: Array | None,
     size: int,
 ) -> tuple[Carry, Tree]:
-    """Return ``(carry, outs)``; all but what is passed from step to step is ``[G, B, C, ...]`` for chunks of C steps."""
+    """Return ``(carry, outs)``; in between all is ``[G, B, C, ...]``, G chunks of C steps."""
     T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
     cut = partial(jax.tree.map, partial(_cut, size=size, batch=len(batch)))
     whole = partial(jax.tree.map, partial(_whole, T=T, batch=len(batch)))
@@ -165,9 +165,9 @@ def _recalled(
     batch: int,
 ) -> tuple[Tree, Tree]:
     """Return the memory after all chunks, and what each step reads, ``[G, B, C, V]``."""
-    leaves, structure = jax.tree.flatten(equations.pack(carry))
-    memory = jnp.concatenate(leaves, axis=-1)
-    begin = memory if initial is None else jnp.concatenate(jax.tree.leaves(equations.pack(initial)), axis=-1)
+    parts = equations.pack(carry) if access.turn is not None else (equations.pack(carry),)
+    memory = _one(equations, access, carry)
+    begin = memory if initial is None else _one(equations, access, initial)
     access = access if mask is None else _idle(access, mask)
     writes = tuple(w._replace(value=_joined(w.value)) for w in access.writes)
     steps, heads = (access.query.shape[0], access.query.shape[1 + batch]), access.query.ndim - batch - 3
@@ -183,10 +183,25 @@ def _recalled(
     chunks = jax.tree.map(rows_first, access._replace(writes=writes))
     memory, found = recall(chunks, *map(widened, (memory, begin)), begun, early=equations.early)
     found = jnp.moveaxis(found, -2, 1 + batch)
+    if mask is not None:  # a padded step writes nothing, and may read nothing: no sum of keys to divide by
+        found = jnp.where(over_features(mask, found), found, jnp.ones_like(found))
+    rows = jnp.split(memory, 2, axis=-2) if access.turn is not None else [memory]
+    ends = tuple(_apart(row, part) for row, part in zip(rows, parts, strict=True))
+    return ends if access.turn is not None else ends[0], _apart(found, parts[0])
+
+
+def _one(equations: MemoryEquations, access: Access, carry: Carry) -> Array:
+    """Return the memory in a carry as one array ``[B, K, V]``."""
+    memory = equations.pack(carry)
+    halves = memory if access.turn is not None else (memory,)
+    return jnp.concatenate([_joined(half) for half in halves], axis=-2)
+
+
+def _apart(a: Array, like: Tree) -> Tree:
+    """Return the values of a memory or of what was read, which are side by side, each by itself and in its dtype."""
+    leaves, structure = jax.tree.flatten(like)
     ends = [sum(leaf.shape[-1] for leaf in leaves[:n]) for n in range(1, len(leaves))]
-    parts = (jnp.split(a.astype(leaves[0].dtype), ends, axis=-1) for a in (memory, found))
-    end, reads = (jax.tree.unflatten(structure, part) for part in parts)
-    return end, reads
+    return jax.tree.unflatten(structure, jnp.split(a.astype(leaves[0].dtype), ends, axis=-1))
 
 
 def _joined(value: Tree | None) -> Array | None:
