@@ -213,8 +213,8 @@ def _times(x: Array, decay: Array) -> Array:
 @_times.defjvp
 def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, decay), (dx, ddecay) = primals, tangents
-    # Repeated by halves, whose transpose is a sum of slices. Of a sum over an axis in the middle XLA for CPU makes a call
-    # of its own: 2.0 ms where this takes 0.4, of [16, 8, 8, 8, 64] floats on one core.
+    # Repeated by halves, whose transpose is a sum of slices. Of a sum over an axis in the middle XLA for CPU makes a
+    # call of its own: 2.0 ms where this takes 0.4, of [16, 8, 8, 8, 64] floats on one core.
     spread = ddecay[..., None, :]
     while spread.shape[-3] < x.shape[-3]:
         spread = jnp.concatenate([spread, spread], axis=-3)
