@@ -138,11 +138,31 @@ def test_a_key_that_is_written_again_and_again() -> None:
     np.testing.assert_allclose(inverse(jnp.asarray(random)), np.linalg.inv(np.eye(48) + random), rtol=1e-9, atol=1e-9)
 
 
+def turns_and_erases(params, wx, rest):
+    """Turns that the input makes, next to decays and an erasing write."""
+    found, gates = retention.equations.access(params, wx, rest)
+    (write,) = found.writes
+    turn = found.turn + jnp.sin(wx.q_re)
+    return found._replace(writes=(write._replace(erase=0.2 * found.query),), turn=turn), gates
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after", "before"])
+def test_turns_between_resets(early: bool) -> None:
+    """Of a query before a step and after it, of what is erased, and of a first state that is not zero."""
+    statement = retention.equations
+    statement = MemoryEquations(turns_and_erases, pack=statement.pack, unpack=statement.unpack, early=early)
+    start = retention.initial_carry
+    cell = retention.replace(
+        equations=statement, initial_carry=lambda p, batch=(): jax.tree.map(lambda a: a + 0.3, start(p, batch))
+    )
+    check_cell(cell, hidden_size=H, laws=["recurrences", "resets"], recurrences={"chunked": by(4)})
+
+
 def several_writes(params, wx, rest):
-    """Two writes that erase and one that does not, read early, with decays by feature and turns."""
+    """Two writes that erase and one that does not, and decays by feature."""
     q, k, v, a = jnp.tanh(wx.q), jnp.tanh(wx.k), wx.v, wx.a
     writes = (Write(k, v, erase=0.3 * q), Write(-q, None, erase=0.2 * k), Write(0.5 * k[..., ::-1], jnp.sin(v)))
-    return Access(q, writes, jax.nn.log_sigmoid(a), None), ()
+    return Access(q, writes, jax.nn.log_sigmoid(a)), ()
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["after", "before"])
@@ -191,15 +211,25 @@ def test_memories_are_kept_once_a_chunk(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", ONE_OF_EACH, ids=name)
 def test_a_long_stream_in_float32(cell: Cell) -> None:
-    """10,000 steps, each alone and in chunks: apart by less than 1e-4 of the largest output."""
+    """10,000 steps, each alone and in chunks: apart by less than 1e-5 of the largest output."""
     params = cell.init(jax.random.key(0), 3, 8)
     xs = jax.random.normal(jax.random.key(1), (10_000, 3), jnp.float32)
     (end, outs), (last, steps) = (
         jax.jit(lambda how=how: unroll(cell, params, xs, recurrence=how))() for how in (by(64), scan)
     )
-    assert float(jnp.abs(outs - steps).max() / jnp.abs(steps).max()) < 1e-4
+    assert float(jnp.abs(outs - steps).max() / jnp.abs(steps).max()) < 1e-5
     for got, want in zip(jax.tree.leaves(end), jax.tree.leaves(last), strict=True):
-        assert float(jnp.abs(got - want).max() / jnp.abs(want).max()) < 1e-4
+        assert float(jnp.abs(got - want).max() / jnp.abs(want).max()) < 1e-5
+
+
+@pytest.mark.parametrize("cell", ONE_OF_EACH, ids=name)
+def test_params_in_bfloat16(cell: Cell) -> None:
+    """The chunks are float32; outputs and carry have the dtypes of the step's, and are near."""
+    params = cell.init(jax.random.key(0), 3, H, dtype=jnp.bfloat16)
+    xs = jax.random.normal(jax.random.key(1), (13, 2, 3), jnp.bfloat16)
+    got, want = (unroll(cell, params, xs, recurrence=recurrence) for recurrence in (by(4), scan))
+    assert jax.tree.map(lambda a: a.dtype, got) == jax.tree.map(lambda a: a.dtype, want)
+    assert float(jnp.abs(got[1] - want[1]).max() / jnp.abs(want[1]).max()) < 0.03
 
 
 def test_other_cells_are_refused_and_told_which_have_the_form() -> None:

@@ -60,7 +60,7 @@ def checkpointed(
         length = -(-T // segments)  # as even as can be, so that little is padded
     padding = segments * length - T
     if not isinstance(padding, int) or padding:
-        mask = _all_real(cell, xs) if mask is None else mask
+        mask = all_real(cell, xs) if mask is None else mask
         pad = lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
         xs, mask, resets = jax.tree.map(pad, (xs, mask, resets))
 
@@ -79,7 +79,7 @@ def _length(T: int) -> int:
     return max(1, math.isqrt(max(T - 1, 0)) + 1) if isinstance(T, int) else SYMBOLIC_LENGTH
 
 
-def _all_real(cell: Cell, xs: Tree) -> Array:
+def all_real(cell: Cell, xs: Tree) -> Array:
     """Return the mask of a sequence without padding, where xs is."""
     first = jax.tree.leaves(xs)[0]
     return jnp.ones_like(first[(..., *[0] * (1 + cell.spatial))], bool)

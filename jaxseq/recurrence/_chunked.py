@@ -23,6 +23,7 @@ from jaxseq.cells import CELLS, Cell
 from jaxseq.cells._memory import Access, Larger, Latest, MemoryEquations, Rest, Write
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
+from jaxseq.recurrence._checkpointed import all_real
 from jaxseq.recurrence._chunks import pieces, recall
 from jaxseq.recurrence._deferred import deferred, in_bulk
 from jaxseq.recurrence._scan import hold, over_features, over_time, reset_carry, scan
@@ -75,7 +76,7 @@ def chunked(
     if reverse:
         xs, mask, resets = jax.tree.map(lambda a: a[::-1], (xs, mask, resets))
     if not isinstance(T, int) or T % size:
-        mask = jnp.ones_like(jax.tree.leaves(xs)[0][..., 0], bool) if mask is None else mask
+        mask = all_real(cell, xs) if mask is None else mask  # the last chunk is filled up with padding
     end, outs = _run(cell, equations, params, xs, carry, reset_carry(cell, params, xs, resets), mask, resets, size)
     outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
     return end, jax.tree.map(lambda a: a[::-1], outs) if reverse else outs
@@ -96,8 +97,8 @@ def _run(
     T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
     cut = partial(jax.tree.map, partial(_cut, size=size, batch=len(batch)))
     whole = partial(jax.tree.map, partial(_whole, T=T, batch=len(batch)))
-    pieces_of_xs = cut(xs)
-    terms = in_bulk(cell.input_terms, params, pieces_of_xs)(params, pieces_of_xs)
+    inputs = cut(xs)
+    terms = in_bulk(cell.input_terms, params, inputs)(params, inputs)
     laws = equations.rest(params, terms)
     old, last = _rest(whole(laws), carry, initial, mask, resets)
     rest = Rest(cut(old), {name: law.of(cut(old[name])) for name, law in laws.items()})

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxseq.cells._memory import Access, Write, turned
 from jaxseq.notation import Array
@@ -66,14 +67,15 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
       early: whether a query reads the memory before its step.
     """
     log, turn, query, (key, value, erase) = *access[2:], access.query[..., None, :], _stacked(access.writes)
-    x, k, e = (a if a is None or turn is None else turned(a, -_since(turn)[..., None, :]) for a in (query, key, erase))
+    x = _in_frame(query, turn, early=early)
+    k, e = _in_frame(key, turn), None if erase is None else _in_frame(erase, turn)
     C, R = key.shape[-3:-1]
 
     now = np.tril(np.ones((C, C), bool), -1 if early else 0)[:, None, :, None]
     weights, reading, left = _pairs(x, k, log, begun, np.broadcast_to(now, (C, 1, C, R)), early=early)
     left = jnp.swapaxes(left, -1, -2)
     reading = _of_sources(reading, query, log, turn, begun, early=early)
-    if erase is None:
+    if e is None:
         added, known, grown = _flat(value), None, left @ _flat(value)
     else:
         before = np.tril(np.ones((C * R, C * R), bool), -1).reshape(C, R, C, R)
@@ -137,6 +139,7 @@ def _after(S: Array, log: Array | None, turn: Array | None) -> Array:
 
 
 def _ends(log: Array | None, turn: Array | None, begun: Pieces | None) -> _End:
+    """Return what each chunk does to the memory before it and, where sequences begin, to the initial one."""
     whole = (None if a is None else jnp.sum(a, axis=-2) for a in (log, turn))
     if begun is None:
         return _End(*whole, None, (None, None))
@@ -184,24 +187,27 @@ def _decayed(x: Array, k: Array, decay: Array, *, early: bool) -> tuple[Array, A
     In blocks of h steps, which are joined in pairs: what reads, as of the beginning of its block; keys, as they are at
     the end of theirs; and the decay over each block.
     """
-    rows, C = x.shape[:-3], x.shape[-3]
+    rows = x.shape[:-3]
     x, k, decay = (jnp.expand_dims(a, len(rows) + 1) for a in (x, k, decay))
     weights = jnp.einsum("...ixk,...jrk->...ixjr", x, k)
     x = x if early else x * decay[..., None, :]
-    while C > 1:
-        C //= 2
-        (x1, x2), (k1, k2), (a1, a2), (w1, w2) = (
-            (a[..., 0, *at], a[..., 1, *at])
-            for a, at in ((b.reshape(*rows, C, 2, *b.shape[len(rows) + 1 :]), (slice(None),) * (b.ndim - len(rows) - 1))
-                          for b in (x, k, decay, weights))
-        )  # fmt: skip
+    while x.shape[len(rows)] > 1:
+        (x1, x2), (k1, k2), (a1, a2), (w1, w2) = (_in_pairs(a, len(rows)) for a in (x, k, decay, weights))
         corner = jnp.einsum("...ixk,...jrk->...ixjr", x2, k1)
         above = jnp.concatenate([w1, jnp.zeros_like(corner)], axis=-2)
         weights = jnp.concatenate([above, jnp.concatenate([corner, w2], axis=-2)], axis=-4)
         x = jnp.concatenate([x1, _times(x2, a1)], axis=-3)
         k = jnp.concatenate([_times(k1, a2), k2], axis=-3)
         decay = a1 * a2
-    return tuple(jnp.squeeze(a, len(rows)) for a in (weights, x, k))
+    weights, x, k = (jnp.squeeze(a, len(rows)) for a in (weights, x, k))
+    return weights, x, k
+
+
+def _in_pairs(a: Array, axis: int) -> tuple[Array, Array]:
+    """Return the even and the odd entries along an axis."""
+    paired = a.reshape(*a.shape[:axis], a.shape[axis] // 2, 2, *a.shape[axis + 1 :])
+    first, second = (lax.index_in_dim(paired, n, axis + 1, keepdims=False) for n in (0, 1))
+    return first, second
 
 
 @jax.custom_jvp
@@ -219,6 +225,11 @@ def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) 
     while spread.shape[-3] < x.shape[-3]:
         spread = jnp.concatenate([spread, spread], axis=-3)
     return _times(x, decay), _times(dx, decay) + x * spread
+
+
+def _in_frame(x: Array, turn: Array | None, *, early: bool = False) -> Array:
+    """Return ``[G, B, C, X, K]`` turned back by all turns since the chunk began, in which a memory does not turn."""
+    return x if turn is None else turned(x, -_since(turn, early=early)[..., None, :])
 
 
 def _of_sources(
@@ -290,7 +301,3 @@ def _inverse(L: Array) -> Array:
 def _flat(a: Array) -> Array:
     """Return ``[..., C, R, K]`` as ``[..., C R, K]``."""
     return a.reshape(*a.shape[:-3], -1, a.shape[-1])
-
-
-def _transposed(a: Array) -> Array:
-    return jnp.swapaxes(a, -1, -2)
