@@ -116,6 +116,7 @@ def _round(eqn: JaxprEqn, values: Sequence[Any], dtype: Any) -> list[Any] | None
 
 
 product_p = Primitive("rounded_product")
+"""A matrix product of rounded factors, summed in float32: one primitive, so that a rewritten jaxpr can find it."""
 
 
 def _product(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:

@@ -212,6 +212,7 @@ class Interrupted(Exception):  # noqa: N818, an ending and no error
 
 
 Saves = Callable[[TrainState, Record, "Metrics | None", bool], None]
+"""What `fit` calls to save: ``(state, record, metrics or None, whether it is the best so far)``."""
 
 
 def fit(

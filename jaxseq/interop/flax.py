@@ -123,9 +123,9 @@ LINEN: dict[str, Layout] = {
     "gru": _gru_by_gate(),
     "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
+"""linen's layouts, by our cell's name; mgu is what flax calls so."""
 LINEN["conv_lstm"] = conv_lstm_layout("linen", "ih", "hh", "kernel", "bias")
 LINEN["mgu"] = _tied()
-"""linen's layouts, by our cell's name; mgu is what flax calls so."""
 
 NNX: dict[str, Layout] = {
     "rnn": _packed(rnn, RNNParams, "", "dense_i/bias"),
@@ -268,7 +268,9 @@ CLASSES = {
     "ugrnn": "MGUCell",
     "conv_lstm": "ConvLSTMCell",
 }
+"""The name of linen's class, by that of our cell."""
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
+"""What linen's class is called with to be that cell of ours."""
 
 
 def from_nnx(module: Any) -> Found:

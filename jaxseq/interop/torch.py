@@ -131,6 +131,7 @@ def _kind(module: Any) -> str:
 
 
 SUFFIX = re.compile(r"(?:^|/)(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
+"""The end of a parameter's name; its group is the layer and the direction."""
 
 
 def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:
