@@ -50,7 +50,7 @@ class Loss(Protocol):
 
         Returns:
           ``(minimised [], (reported [], tokens []))``: the number whose gradient is taken, the number that reports show
-          (without label smoothing, for example), and for how many tokens it stands.
+          (without label smoothing, for example), and how many tokens it covers.
         """
 
 

@@ -164,7 +164,7 @@ def test_a_report_has_every_figure_of_the_files(tmp_path, capsys):
         "unit": "ms",
         "rows": [row],
         "machine": machine,
-        "command": "python x",
+        "command": "a b",
     }
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "one.json").write_text(json.dumps(facts))

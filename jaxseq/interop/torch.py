@@ -99,7 +99,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
       is the first.
 
     Raises:
-      InputError: if it is no recurrent layer, or if names or shapes are not those of `layer`.
+      InputError: if it is not a recurrent layer, or if names or shapes are not those of `layer`.
 
     Example:
       >>> import numpy as np
