@@ -23,18 +23,6 @@ from jaxseq.files import write_atomic
 from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 from jaxseq.texts import printable
 
-GATE_NAMES = {
-    "i": "input (write)",
-    "f": "forget (retain)",
-    "g": "candidate",
-    "o": "output",
-    "r": "reset",
-    "z": "update (retain)",
-    "n": "candidate",
-    "a": "pre-activation",
-}
-"""The names of the gates of lstm, gru and rnn; z never appears alone, since papers disagree on its sign."""
-
 LONGEST = 80
 """Characters of the longest text that stands alone in a figure; of a longer one its two ends are drawn."""
 PAD = "<pad>"
@@ -161,9 +149,9 @@ def gates(
 
     Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
     0; the pre-activation ``a`` of a plain RNN, and any quantity that goes beyond 1, is drawn as its tanh. `steps`
-    labels the time axis, `unit_order` sorts the units (the same way in every gate), `labels` are by default those of
-    `gate_label`. Quantities with a negative value, and those named in `signed`, are drawn as candidates. The Axes holds
-    one image per gate, in order.
+    labels the time axis, `unit_order` sorts the units (the same way in every gate). `labels` are by default the names:
+    a letter does not say what a gate does, which `jaxseq.study.roles_of` finds. Quantities with a negative value, and
+    those named in `signed`, are drawn as candidates. The Axes holds one image per gate, in order.
 
     Raises:
       InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
@@ -192,7 +180,7 @@ def gates(
         centred = name == "a" or name in signed or bool(np.nanmin(values, initial=0) < 0)
         images.append(_gate(ax, shown[:, order].T, row, centred))
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
-    names = {name: (labels or {}).get(name, gate_label(name)) for name in blocks}
+    names = {name: (labels or {}).get(name, name) for name in blocks}
     ax.set_yticks(range(len(blocks)), [f"{names[name]}{', its tanh' * (name in squashed)}" for name in blocks])
     if readable is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -287,11 +275,6 @@ def power(value: float) -> str:
     digit = f"{value / 10.0**exponent:.3g}"
     raised = f"10{str(exponent).translate(RAISED)}"
     return raised if digit == "1" else f"{digit}·{raised}"
-
-
-def gate_label(name: str) -> str:
-    """Return the label of a gate: ``"f  forget (retain)"``; its name alone where it is not in `GATE_NAMES`."""
-    return f"{name}  {GATE_NAMES[name]}" if name in GATE_NAMES else name
 
 
 def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:

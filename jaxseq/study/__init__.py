@@ -20,6 +20,7 @@ from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._pooled import Batch, Pooled, pooled
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
+from jaxseq.study._roles import ROLES, roles_in, roles_of
 from jaxseq.study._saturation import (
     CLOSED,
     OPEN,
@@ -87,6 +88,7 @@ __all__ = [
     "CLOSED",
     "KINDS_OF_POINTS",
     "OPEN",
+    "ROLES",
     "Atlas",
     "Batch",
     "Components",
@@ -195,6 +197,8 @@ __all__ = [
     "ranges_of",
     "recorder",
     "replay",
+    "roles_in",
+    "roles_of",
     "saturation",
     "saturation_of",
     "show_of",

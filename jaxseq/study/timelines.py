@@ -207,7 +207,7 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         leaves, structure = jax.tree.flatten(carry)
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
         written = named_leaves(still.equations(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
-        h = _h(keep.leaf, news, out)
+        h = h_of(keep.leaf, news, out)
         squashed, shown = None, h
         if show is not None:
             squashed = shown = SQUASHES[show.squash](new)
@@ -217,14 +217,14 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
     return cell.replace(equations=equations)
 
 
-def _h(leaf: str, new: dict, out: Tree) -> Tree:
+def h_of(leaf: str, new: dict, out: Tree) -> Tree:
     """Return the h that a part of the carry is shown in: its neighbour of that name, or else the output."""
     return new.get(f"{leaf.rpartition('.')[0]}.h".lstrip("."), out)
 
 
 def show_seen(seen: Look, leaf: str) -> Show | None:
     """Return what `show_of` does, of a step that was looked at."""
-    state, h = seen.new[leaf], _h(leaf, seen.new, seen.out)
+    state, h = seen.new[leaf], h_of(leaf, seen.new, seen.out)
     if h is None or h.shape != state.shape:
         return None
     same = lambda a, b: a.shape == b.shape and np.abs(a - b).max(initial=0) <= EQUAL  # noqa: E731
