@@ -81,7 +81,7 @@ from jaxseq.study.plots_dynamics import (
 )
 from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
-from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
+from jaxseq.study.timelines import Ledger, Show, by_half_life, by_likeness, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, held_gates, what_if
 
 __all__ = [
@@ -128,6 +128,7 @@ __all__ = [
     "along",
     "atlas",
     "by_half_life",
+    "by_likeness",
     "collect",
     "connectivity",
     "constant_map",

@@ -17,6 +17,7 @@ from jaxseq.study.part import said_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 DECADES = 8
 """Powers of ten below the largest number that a figure of sizes shows; what is smaller looks like the smallest."""
@@ -53,8 +54,17 @@ def row_of(values: Any, row: int, ndim: int, axis: int = 1) -> np.ndarray:
 
 
 def sorted_units(values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    """Return values whose last axis is units in the order given."""
+    """Return values whose last axis is units in the order given, all or some of them."""
     return values if order is None else values[..., [int(unit) for unit in order]]
+
+
+def name_units(axis: Axis, order: Sequence[int] | None) -> None:
+    """Put the numbers of units at an axis along which they are in that order, or some of them."""
+    from matplotlib.ticker import FuncFormatter
+
+    if order is not None:
+        names = {place: str(int(unit)) for place, unit in enumerate(order)}
+        axis.set_major_formatter(FuncFormatter(lambda value, _: names.get(round(value), "")))
 
 
 def image(

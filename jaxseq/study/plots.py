@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxseq.errors import InputError, choose
-from jaxseq.study._drawing import axes_for, finish, image, ink, label_of, row_of, signed, sizes, sorted_units, undrawn
+from jaxseq.study._drawing import (
+    axes_for,
+    finish,
+    image,
+    ink,
+    label_of,
+    name_units,
+    row_of,
+    signed,
+    sizes,
+    sorted_units,
+    undrawn,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +48,9 @@ def plot_timelines(
     roles: Mapping[str, str] | None = None,
     row: int = 0,
 ) -> Axes:
-    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given, such as `by_half_life`'s.
+    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given.
+
+    An order is `by_half_life`'s or `by_likeness`'s, or a part of it: ``order[:32]`` shows 32 of many units.
 
     `roles` of `roles_of` say what each gate does; without, a label is the gate's name.
 
@@ -85,9 +99,9 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
 def plot_survival(left: Any, ax: Axes | None = None, *, order: Sequence[int] | None = None, row: int = 0) -> Axes:
     """Draw `survival` as a heat map: how much of a state after step t is left at the end."""
     left = sorted_units(row_of(left, row, 2).astype(float), order)
-    return finish(
-        image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1), "time step", "unit", grid=False
-    )
+    ax = image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1)
+    name_units(ax.yaxis, order)
+    return finish(ax, "time step", "unit", grid=False)
 
 
 def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int = 0) -> Axes:
@@ -144,6 +158,7 @@ def plot_histogram(
     share = counts / np.maximum(counts.sum(0), 1)
     extent = (lowest, highest, counts.shape[1] - 0.5, -0.5)
     ax = image(share.T, ax, label="share of steps", kind="size", vmin=0, extent=extent)
+    name_units(ax.yaxis, order)
     return finish(ax, "value of the gate", "unit", grid=False)
 
 
@@ -261,6 +276,7 @@ def plot_atlas(
     ax = signed(sorted_units(effects, order), ax, label=label or "change of loss")
     ax.set_yticks(range(len(rows)), list(rows))
     plots.dress_texts(ax.get_yticklabels())
+    name_units(ax.xaxis, order)
     return finish(ax, "unit", "", grid=False)
 
 

@@ -21,7 +21,7 @@ from jaxseq.study.live import Live, live
 from jaxseq.study.look import look_for
 from jaxseq.study.memory import Keep, keeps_in
 from jaxseq.study.part import Part, layer_of
-from jaxseq.study.timelines import Show, by_half_life, show_seen
+from jaxseq.study.timelines import Show, by_half_life, by_likeness, show_seen
 from jaxseq.trees import named_leaves
 
 TOP = 5
@@ -89,6 +89,7 @@ class Subject(NamedTuple):
       units: the numbers of the H units that are here.
       first: the number of the first step that is here.
       order: units, those that retain longest first.
+      alike: units, those that move alike next to one another.
       lengths: real steps of each sequence.
       inputs: a label for each input.
       words: names of the logits.
@@ -119,6 +120,7 @@ class Subject(NamedTuple):
     units: Annotated[list[int], "H"]
     first: int
     order: Annotated[list[int], "O:H"]
+    alike: Annotated[list[int], "A:H"]
     lengths: Annotated[list[int], "B"]
     inputs: Annotated[list[list[str]], "B T"]
     words: list[str]
@@ -229,6 +231,7 @@ def look(
         subject = Subject(**{
             **whole, "name": f"{part.name}, layer {n + 1}" if len(layers) > 1 else part.name,
             "H": H, "units": list(range(H)), "order": np.asarray(order).tolist(),
+            "alike": by_likeness(_moving(layer), mask).tolist(),
             "gates": layer.gates, "carries": layer.carries, "ranges": {name: ranges[name] for name in layer.gates},
             "signed": [name for name in layer.gates if ranges[name] != (0.0, 1.0)],
             "start": {name: np.asarray(a) for name, a in start.items() if name in layer.carries} or None,
@@ -279,6 +282,13 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
     if not found:
         raise InputError(f"study: {part.cell.name} has no gate and no state of one number a unit, so there is no page")
     return found
+
+
+def _moving(layer: Layer) -> np.ndarray:
+    """Return what units are told alike by: their states, or where these are not one number each, their gates."""
+    kept = layer.carries or layer.gates
+    values = np.asarray(kept.get(layer.leaf, next(iter(kept.values()))))
+    return np.where(np.isfinite(values), values, 0)
 
 
 def _retained(part: Part, layer: Layer) -> Retained | None:

@@ -1,22 +1,20 @@
 "use strict";
 // What views have in common: reading out, captions, boxes, heat maps of units over time.
 // ---- reading out what the pointer is on ----
-function read(text) {
-  byId("read").textContent = text;
+function read(...pieces) {
+  byId("read").textContent = pieces.filter(Boolean).join("   ");
 }
+const stepAt = (t, p = part()) => `t ${stepNo(t, p)} “${label(t, p)}”`;
+const known = (v, instead = T("undefined")) => (Number.isFinite(v) ? say(v) : instead);
 function rest() {
   const p = part(),
     u = state.u,
     t = state.t,
     leaf = mainLeaf(),
     gate = mainGate();
-  read(
-    [`t ${stepNo(t)} “${label(t)}”`, gate && gateLine(p, state.e, gate, t, u), leaf && leafLine(p, state.e, leaf, t, u)]
-      .filter(Boolean)
-      .join("   "),
-  );
+  read(stepAt(t), gate && gateLine(p, state.e, gate, t, u), leaf && leafLine(p, state.e, leaf, t, u));
 }
-const readGate = (g) => (t, u) => read(`t ${stepNo(t)} “${label(t)}”   ${gateLine(part(), state.e, g, t, u)}`);
+const readGate = (g) => (t, u) => read(stepAt(t), gateLine(part(), state.e, g, t, u));
 
 // ---- views ----
 const VIEWS = {};
@@ -42,26 +40,23 @@ const along = () => ({
   pick: pickTime,
   leave: rest,
 }); // a chart over time
-const readAll = (series) => (t) =>
-  read(
-    `t ${stepNo(t)} “${label(t)}”   ${series.map((s) => `${s.name} ${Number.isFinite(s.values[t]) ? say(s.values[t]) : "—"}`).join("   ")}`,
-  );
+const readAll = (series) => (t) => read(stepAt(t), ...series.map((s) => `${s.name} ${known(s.values[t], "—")}`));
 
 function unitsOverTime(box, name, values, bounds, readOff, p = part(), height = 130) {
   const [map, low, high] = mapOf(values, bounds, p),
-    order = p.order,
+    order = shownUnits(p),
     mine = p === part();
   box.append(caption(name, scaleBar(map, say3(low), say3(high))));
   heat(box, {
-    rows: p.H,
+    rows: order.length,
     columns: p.lengths[state.e],
     map,
     low,
     high,
-    label: T("heat_label", name, p.H, p.lengths[state.e]),
+    label: T("heat_label", name, order.length, p.lengths[state.e]),
     row: mine ? order.indexOf(state.u) : -1,
     column: state.t,
-    height,
+    height: tallOf(order, height),
     left: 36,
     right: 1,
     rowNames: order.map((u) => unitNo(u, p)),
@@ -76,7 +71,8 @@ const timeNames = (p = part()) => ({
   columnNumbers: over(p.lengths[state.e], (t) => stepNo(t, p)),
   columnNames: over(p.lengths[state.e], (t) => label(t, p)).map((word, t) => (word === String(t) ? "" : word)),
 });
-const leafName = (leaf) => `${said(leaf)}  ${T(TEXTS.en[`leaf.${ownName(leaf)}`] ? `leaf.${ownName(leaf)}` : "leaf.other")}`;
+const leafName = (leaf) =>
+  `${said(leaf)}  ${T(TEXTS.en[`leaf.${ownName(leaf)}`] ? `leaf.${ownName(leaf)}` : "leaf.other")}`;
 
 // Why a layer without a gate that retains has no ledger and no half-life, or what it retains without a gate.
 function withoutGate(id, p) {

@@ -22,7 +22,8 @@ function svg(tag, attributes, text) {
   return node;
 }
 
-// "f_t = σ ( a )": words become identifiers, x_y gets a subscript, what is neither letter nor digit an operator.
+// "f^1_t = σ ( a )": words become identifiers, x^y_z gets marks, what is neither letter nor digit an operator. A long
+// equation is in pieces, between which a line may end.
 function math(text) {
   const make = (tag, ...inside) => {
     const node = document.createElementNS("http://www.w3.org/1998/Math/MathML", tag);
@@ -30,16 +31,29 @@ function math(text) {
     return node;
   };
   const atom = (word) => make(/^[0-9.]+$/.test(word) ? "mn" : /^\p{L}/u.test(word) ? "mi" : "mo", word);
-  return make(
-    "math",
-    make(
-      "mrow",
-      ...text.split(" ").map((word) => {
-        const [base, below] = word.split("_");
-        if (!below) return atom(word);
-        return make("msub", atom(base), make("mrow", ...below.split(/(?=[−+])|(?<=[−+])/).map(atom)));
-      }),
-    ),
+  const operator = (word, around) => {
+    const node = make("mo", word);
+    for (const side of ["lspace", "rspace"]) node.setAttribute(side, around);
+    node.setAttribute("stretchy", "false"); // brackets may open in one piece and close in another
+    return node;
+  };
+  const marks = (text) => make("mrow", ...text.split(/(?=[−+(),])|(?<=[−+(),])/).map(atom));
+  const worded = (word) => {
+    const [, base, above, below] = /^([^_^]+)(?:\^([^_]+))?(?:_(.+))?$/.exec(word) || [null, word];
+    if (above && below) return make("msubsup", atom(base), marks(below), marks(`(${above})`));
+    if (above) return make("msup", atom(base), marks(`(${above})`));
+    return below ? make("msub", atom(base), marks(below)) : atom(word);
+  };
+  const pieces = [[]];
+  for (const word of text.split(" ")) {
+    const between = ["=", "+", "−", "⊙"].includes(word) && pieces[0].length > 0;
+    if (between && pieces.at(-1).length > 1) pieces.push([]);
+    pieces.at(-1).push(between ? operator(word, ".25em") : "()[]".includes(word) ? operator(word, "0") : worded(word));
+  }
+  return el(
+    "span",
+    { class: "math" },
+    pieces.map((piece) => [make("math", make("mrow", ...piece)), " "]),
   );
 }
 
@@ -65,6 +79,8 @@ function say(v, digits = 4) {
   return text.replaceAll("-", "−");
 }
 
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
+
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 function powerOf(v) {
   // 10⁻³, for the ticks of logarithmic axes
@@ -88,16 +104,18 @@ function heat(into, o) {
   const canvas = el("canvas", { role: "img", "aria-label": o.label });
   into.append(canvas);
   const wide = Math.max(120, into.clientWidth),
-    left = o.left ?? LEFT,
+    pen = canvas.getContext("2d"),
+    size = (text) => pen.measureText(text).width;
+  pen.font = "11px system-ui, sans-serif";
+  // as wide as the names need, at most a third of the whole
+  const left = o.left === "fit" ? Math.min(wide / 3, 16 + Math.max(...o.rowNames.map(size))) : (o.left ?? LEFT),
     right = o.right ?? RIGHT;
   const across = (wide - left - right) / o.columns;
   const down = o.square ? Math.min(across, 22) : Math.max(1, Math.min(14, (o.height || 150) / o.rows));
   const tall = Math.max(8, down * o.rows),
     scale = window.devicePixelRatio || 1;
   const small = coloured(o),
-    pen = canvas.getContext("2d");
-  pen.font = "11px system-ui, sans-serif";
-  const words = namesOf(o, { wide, left, across, down, tall }, (text) => pen.measureText(text).width);
+    words = namesOf(o, { wide, left, across, down, tall }, size);
   const whole = Math.ceil(Math.max(tall, ...words.map(([, y]) => y + 7)));
   canvas.style.height = `${whole}px`;
   canvas.width = Math.round(wide * scale);
@@ -244,13 +262,13 @@ function namesOf(o, { wide, left, across, down, tall }, size) {
   }
   let free = -99;
   (o.rowNames || []).forEach((name, r) => {
-    const y = (r + 0.5) * down;
+    const y = Math.max(6, Math.min(tall - 6, (r + 0.5) * down)); // within the map
     if (name === "" || y - free < 11) return;
     free = y;
     const room = left - 12;
     let text = String(name);
     while (text.length > 1 && size(text) > room) text = `${text.replace(/…$/, "").slice(0, -1)}…`;
-    words.push([left - 9, Math.max(6, Math.min(tall - 6, y)), text, "right"]);
+    words.push([left - 9, y, text, "right"]);
   });
   return words;
 }
@@ -279,8 +297,8 @@ function ticksOf(low, high, logarithmic, most = 4) {
   return [low, high];
 }
 
-// A chart. {series: [{name, values, at?, ink, dash, dots}], low?, high?, log, mark (an x), x: [from, to], height, label,
-// across (true: x in steps, aligned with the heat maps), hover(n)}
+// A chart. {series: [{name, values, at?, ink, dash, dots}], low?, high?, log, mark (an x), x: [from, to], height,
+// label, across (true: x in steps, aligned with the heat maps), hover(n)}
 function chart(into, o) {
   const wide = Math.max(120, into.clientWidth),
     tall = o.height || 110,
@@ -398,7 +416,8 @@ function chart(into, o) {
   return root;
 }
 
-// Points in a plane. {points: [[x, y, ink?, size?, name?, hollow?]], paths: [{points, ink, width, faint}], x, y: [low, high], circle, diagonal, square, xName, yName, hover(n)}
+// Points in a plane. {points: [[x, y, ink?, size?, name?, hollow?]], paths: [{points, ink, width, faint}],
+// x, y: [low, high], circle, diagonal, square, xName, yName, hover(n)}
 function cloud(into, o) {
   const wide = Math.max(120, into.clientWidth),
     side = Math.min(wide - LEFT - RIGHT, o.height || 210);
@@ -521,6 +540,8 @@ function table(head, rows, numeric = []) {
   );
 }
 
+const inkOf = (row) => row.ink || (row.value < 0 ? INKS[0] : INKS[1]);
+
 // Rows of a name, a bar from a middle line and a number: {name, value, ink?, text?}; bars share one scale.
 function bars(rows, label, most = Math.max(1e-12, ...rows.map((r) => Math.abs(r.value)).filter(Number.isFinite))) {
   return el(
@@ -538,7 +559,7 @@ function bars(rows, label, most = Math.max(1e-12, ...rows.map((r) => Math.abs(r.
           "span",
           { class: "bar-of" },
           el("i", {
-            style: `background:${r.ink || (r.value < 0 ? INKS[0] : INKS[1])};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%`,
+            style: `background:${inkOf(r)};width:${share}%;left:${r.value < 0 ? 50 - share : 50}%`,
           }),
         ),
         el("span", { class: "num n" }, r.text || (Number.isFinite(r.value) ? say(r.value, 3) : T("undefined"))),

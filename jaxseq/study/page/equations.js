@@ -15,17 +15,28 @@ function shownBy(p) {
   const h = `${show.leaf.slice(0, -ownName(show.leaf).length)}h`;
   return p.carries[h] ? { gate: show.gate, h, line: lineOf(p, `${h}'`) } : null;
 }
+// A leaf or a gate as equations write it: "h_t−1", in a stack "h^1_t−1".
+function inSymbols(name, time) {
+  const [layer, own] = layered(name),
+    [base, ...marks] = own.split("_");
+  return `${base}${layer ? `^${layer}` : ""}_${[...marks, time].join(",")}`;
+}
+// The same in a line of plain text, without the step.
+const bare = (words) =>
+  words
+    .replace(/[,_]t(−1)?(?=$|[ )])/g, "")
+    .replace(/\^([\d.]+)/g, "⁽$1⁾")
+    .replace(/⁽[\d.]+⁾/g, (digits) => digits.replace(/\d/g, (d) => RAISED[d]))
+    .replaceAll(" ", "")
+    .replaceAll("⊙", "·");
 function halves(line, leaf) {
   // what is kept of a state and what is written, in words
   const words = line ? line.form.split(" + ") : [],
     whole = (w) => w.split("(").length === w.split(")").length;
   if (words.length < 2 || !words.every(whole)) return ["", ""];
-  const short = (ws) =>
-    ws.join("+").replaceAll("_t−1", "").replaceAll("_t", "").replaceAll(" ", "").replaceAll("⊙", "·");
-  return [
-    short(words.filter((w) => w.includes(`${leaf}_t−1`))),
-    short(words.filter((w) => !w.includes(`${leaf}_t−1`))),
-  ];
+  const old = inSymbols(leaf, "t−1"),
+    has = (w) => w.split(" ").includes(old);
+  return [bare(words.filter(has).join(" + ")), bare(words.filter((w) => !has(w)).join(" + "))];
 }
 function filled(text, values, u) {
   // numbers where the braces are
@@ -94,7 +105,6 @@ function productsAt(p, e, name, t, u) {
 }
 function termsAt(p, e, name, t, u) {
   // the products of a line, the largest first
-  const bare = (word) => word.replaceAll("_t−1", "").replaceAll("_t", "").replaceAll(" ", "");
   return productsAt(p, e, name, t, u)
     .flatMap(({ names: [vector, matrix], left, column }) =>
       left.map((value, k) => ({

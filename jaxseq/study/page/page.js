@@ -7,7 +7,7 @@ function check() {
   return checked;
 }
 // Run from its first state the cell is JAX's to within the tolerance, of numbers above 1 relative to them. A cell that
-// makes much of small differences makes much of float32's rounding too: then each step is run from JAX's state before it.
+// makes much of small differences makes much of float32's rounding too: then each step is run from JAX's state before.
 function proof(p) {
   let worst = 0;
   const look = (a, b) => {
@@ -79,7 +79,10 @@ function footer() {
     el(
       "p",
       { class: "small num" },
-      `jaxseq ${about.jaxseq} · jax ${about.jax} · ${T("seed")} ${about.seed} · ${T("hash")} ${about.hash} · ${about.command}`,
+      [
+        `jaxseq ${about.jaxseq} · jax ${about.jax} · ${T("seed")} ${about.seed}`,
+        `${T("hash")} ${about.hash} · ${about.command}`,
+      ].join(" · "),
     ),
   );
 }
@@ -217,6 +220,39 @@ function group(name, options, chosen, pick) {
 }
 const nearest = (numbers, wanted) =>
   numbers.reduce((best, v, n) => (Math.abs(v - wanted) < Math.abs(numbers[best] - wanted) ? n : best), 0);
+function sorting(box) {
+  // which units heat maps show, and in which order
+  const p = part(),
+    all = units();
+  if (p.H < 3) return;
+  const names = SORTS.map((name) => [name, T(name === SORTS[0] && !p.keep ? "sort.number" : `sort.${name}`)]);
+  box.append(group(T("sort"), names, state.sort, (sort) => change({ sort })));
+  if (p.H <= ZOOM) return;
+  const press = () => change({ zoom: !state.zoom });
+  box.append(
+    el("button", { type: "button", id: "zoom", "aria-pressed": String(state.zoom), onclick: press }, T("zoom")),
+  );
+  if (!state.zoom) return;
+  const first = pageOf(all.indexOf(state.u)),
+    last = Math.min(first + ZOOM, all.length);
+  const turn = (id, to, sign) =>
+    el(
+      "button",
+      {
+        type: "button",
+        id,
+        "aria-label": T(id),
+        disabled: all[to] === undefined,
+        onclick: () => change({ u: all[to] }),
+      },
+      sign,
+    );
+  box.append(
+    turn("page_back", first - ZOOM, "‹"),
+    el("span", { class: "small" }, T("page_of", first + 1, last, all.length)),
+    turn("page_on", first + ZOOM, "›"),
+  );
+}
 function tools() {
   const p = part(),
     box = byId("tools");
@@ -254,6 +290,7 @@ function tools() {
       }),
     ),
   );
+  sorting(box);
   const pinned = state.pins.includes(state.u);
   box.append(
     el(

@@ -9,6 +9,9 @@ const MAPS = DATA.maps,
 const byId = (id) => document.getElementById(id);
 
 // ---- state, kept in the address ----
+const SORTS = ["order", "alike"]; // units that retain longest first, or that move alike together
+const ZOOM = 32,
+  ROW = 11; // units of a page, and the height that the number of each needs
 const state = {
   p: 0,
   e: null,
@@ -20,6 +23,8 @@ const state = {
   lang: "en",
   theme: "light",
   snap: null,
+  sort: "order",
+  zoom: false,
 };
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1)),
@@ -27,6 +32,8 @@ function readHash() {
   if (matchMedia("(prefers-color-scheme: dark)").matches) state.theme = "dark";
   if ((navigator.language || "").startsWith("zh")) state.lang = "zh";
   for (const name of ["p", "e", "t", "u", "snap"]) if (Number.isInteger(whole(name))) state[name] = whole(name);
+  if (SORTS.includes(given.get("sort"))) state.sort = given.get("sort");
+  state.zoom = given.get("zoom") === "1";
   if (TEXTS[given.get("lang")]) state.lang = given.get("lang");
   if (["light", "dark"].includes(given.get("theme"))) state.theme = given.get("theme");
   state.pins = (given.get("pins") || "").split(",").filter(Boolean).map(Number).filter(Number.isInteger);
@@ -46,8 +53,8 @@ function readHash() {
   state.swap = swap.length === 2 && swap.every(Number.isInteger) ? swap : null;
   fit();
 }
-// Where a page opens that is not told: on the example of which most is scored, of these with the most words that differ,
-// of these the longest; at its last scored step; on the unit whose gates the loss depends on most.
+// Where a page opens that is not told: on the example of which most is scored, of these with the most words that
+// differ, of these the longest; at its last scored step; on the unit whose gates the loss depends on most.
 const scoredOf = (p, e) => over(p.lengths[e], (t) => t).filter((t) => p.outcome && p.outcome.scored[t][e]);
 function openingExample(p) {
   const differs = (e) =>
@@ -104,6 +111,8 @@ function writeHash() {
   if (state.pins.length) out.set("pins", state.pins.join(","));
   if (state.clamps.length) out.set("clamp", state.clamps.map((c) => `${c.gate}:${c.unit ?? "*"}:${c.value}`).join(","));
   if (state.swap) out.set("swap", state.swap.join(":"));
+  if (state.sort !== SORTS[0]) out.set("sort", state.sort);
+  if (state.zoom) out.set("zoom", "1");
   if (state.snap !== null) out.set("snap", state.snap);
   try {
     history.replaceState(null, "", `#${out}`);
@@ -179,7 +188,16 @@ function mapOf(values, bounds, p = part()) {
 }
 const mainLeaf = (p = part()) => (p.keep && p.carries[p.keep.leaf] ? p.keep.leaf : Object.keys(p.carries)[0]);
 const mainGate = (p = part()) => (p.keep ? p.keep.gate : Object.keys(p.gates)[0]);
-const units = () => part().order;
+const units = (p = part()) => p[state.sort];
+// The units that heat maps show: all, or those of the page of ZOOM that the chosen one is on.
+function shownUnits(p = part()) {
+  const all = units(p);
+  if (!state.zoom || p !== part() || all.length <= ZOOM) return all;
+  const first = pageOf(all.indexOf(state.u));
+  return all.slice(first, first + ZOOM);
+}
+const pageOf = (place) => Math.floor(place / ZOOM) * ZOOM;
+const tallOf = (shown, height) => (shown.length < units().length ? Math.max(height, ROW * shown.length) : height);
 const keepAt = (t, u, p = part(), e = state.e) => {
   const k = p.keep;
   const v = at(p.gates[k.gate], t, u, p, e);

@@ -4,7 +4,7 @@ VIEWS.atlas = {
   draw(body, a) {
     const p = part(),
       v = floats(a.change),
-      order = units(),
+      order = shownUnits(),
       defined = Array.from(v).filter(Number.isFinite),
       most = Math.max(1e-9, ...defined.map(Math.abs));
     const names = a.gates.flatMap((g) => a.values.map((x) => `${said(g)} := ${x === "mean" ? T("its_mean") : x}`)),
@@ -12,8 +12,8 @@ VIEWS.atlas = {
     body.append(caption(T("atlas.change"), scaleBar(MAPS.signed, say3(-most), say3(most))));
     heat(body, {
       rows: names.length,
-      columns: p.H,
-      left: 92,
+      columns: order.length,
+      left: "fit",
       map: MAPS.signed,
       low: -most,
       high: most,
@@ -25,10 +25,7 @@ VIEWS.atlas = {
       value: of,
       pick: (r, c) => change({ u: order[c] }),
       leave: rest,
-      hover: (r, c) =>
-        read(
-          `${names[r]}   ${T("unit")} ${unitNo(order[c])}   Δ ${T("loss")} ${Number.isFinite(of(r, c)) ? say(of(r, c)) : T("undefined")}`,
-        ),
+      hover: (r, c) => read(names[r], `${T("unit")} ${unitNo(order[c])}`, `Δ ${T("loss")} ${known(of(r, c))}`),
     });
     if (defined.length < v.length) note(body, "undefined_of", v.length - defined.length, v.length);
   },

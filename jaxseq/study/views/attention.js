@@ -24,21 +24,17 @@ VIEWS.attention = {
       value: w,
       pick: (t) => change({ t }),
       leave: rest,
-      hover: (t, s) =>
-        read(
-          `“${words[t]}” ← “${source[s]}”   ${say(w(t, s))}${a.parts ? `   ${T("score")} ${say(floats(a.scores)[(t * p.B + e) * a.scores.shape[2] + s])}   ${T("largest")} ${largest(t, s)}` : ""}`,
-        ),
+      hover: (t, s) => read(`“${words[t]}” ← “${source[s]}”`, say(w(t, s)), ...(a.parts ? taken(t, s) : [])),
     });
-    function largest(t, s) {
-      const k = a.parts.shape[3],
-        v = floats(a.parts);
-      return over(k, (m) => [
-        v[((t * p.B + e) * a.parts.shape[2] + s) * k + m],
-        floats(a.units)[((t * p.B + e) * a.parts.shape[2] + s) * k + m],
-      ])
-        .map(([x, m]) => `[${m}] ${say3(x)}`)
-        .join(", ");
+    function taken(t, s) {
+      // a score, and its largest parts
+      const [, , S, K] = a.parts.shape,
+        place = (t * p.B + e) * S + s,
+        terms = over(K, (k) => `[${floats(a.units)[place * K + k]}] ${say3(floats(a.parts)[place * K + k])}`);
+      return [`${T("score")} ${say(floats(a.scores)[place])}`, `${T("largest")} ${terms.join(", ")}`];
     }
+    const looked = (share) =>
+      `font-weight:${share > 0.3 ? 700 : 400};color:${share > 0.1 ? "var(--ink)" : "var(--soft)"}`;
     body.append(
       el(
         "p",
@@ -49,7 +45,7 @@ VIEWS.attention = {
           el(
             "bdi",
             {
-              style: `font-weight:${w(state.t, s) > 0.3 ? 700 : 400};color:${w(state.t, s) > 0.1 ? "var(--ink)" : "var(--soft)"}`,
+              style: looked(w(state.t, s)),
             },
             ` ${word}`,
           ),

@@ -46,7 +46,10 @@ VIEWS.compare = {
       return g.map((v) => v / end);
     }
     if (parts.every((p) => p.views.flow?.triangle)) {
-      const flows = parts.map((p) => ({ name: `${partName(p.name)} ∂L/∂${ownName(p.views.flow.leaf)}`, values: relative(p) }));
+      const flows = parts.map((p) => ({
+        name: `${partName(p.name)} ∂L/∂${ownName(p.views.flow.leaf)}`,
+        values: relative(p),
+      }));
       b.append(caption(T("relative_flow"), key(flows)));
       chart(b, {
         ...along(),

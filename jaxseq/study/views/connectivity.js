@@ -31,7 +31,9 @@ VIEWS.connectivity = {
       leave: rest,
       hover: (r, t) =>
         read(
-          `‖∂L[${stepNo(rowsOf[rows[r]])}] / ∂x[${stepNo(t)}]‖   “${label(t)}”   ${t > rowsOf[rows[r]] ? T("input_later") : `${say(of(rows[r], t))} = ${(100 * share(r, t)).toFixed(1)}%`}`,
+          `‖∂L[${stepNo(rowsOf[rows[r]])}] / ∂x[${stepNo(t)}]‖`,
+          `“${label(t)}”`,
+          t > rowsOf[rows[r]] ? T("input_later") : `${say(of(rows[r], t))} = ${percent(share(r, t), 1)}`,
         ),
     });
     note(body, "losses_shown", rows.length, scoredOf(p, e).length);

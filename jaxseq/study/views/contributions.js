@@ -23,13 +23,15 @@ VIEWS.contributions = {
       n = steps(),
       u = state.u,
       e = state.e,
-      order = units();
+      order = shownUnits();
     const parts = over(p.H, (k) => partsOf(t, k)),
       most = Math.max(1e-9, ...parts.flatMap((made) => Array.from(made, Math.abs)));
+    const adds = (k, s) =>
+      T("adds", say(parts[k][s + 1]), `${ownName(leaf)}[${stepNo(t)}]`, say(at(p.carries[leaf], t, k)));
     const [a, b] = boxes(body, 2);
     a.append(caption(T("summands", ownName(leaf), stepNo(t)), scaleBar(MAPS.signed, say3(-most), say3(most))));
     heat(a, {
-      rows: p.H,
+      rows: order.length,
       columns: n,
       map: MAPS.signed,
       low: -most,
@@ -41,15 +43,15 @@ VIEWS.contributions = {
       ...timeNames(),
       row: order.indexOf(u),
       column: t,
-      height: 150,
+      height: tallOf(order, 150),
       value: (r, s) => (s > t ? NaN : parts[order[r]][s + 1]),
       pick: (r, s) => change({ t: s, u: order[r] }),
       leave: rest,
       hover: (r, s) =>
         read(
-          s > t
-            ? T("not_yet", stepNo(s), stepNo(t))
-            : `${T("unit")} ${unitNo(order[r])}   “${label(s)}” (t ${stepNo(s)})   ${T("adds", say(parts[order[r]][s + 1]), `${ownName(leaf)}[${stepNo(t)}]`, say(at(p.carries[leaf], t, order[r])))}`,
+          ...(s > t
+            ? [T("not_yet", stepNo(s), stepNo(t))]
+            : [`${T("unit")} ${unitNo(order[r])}`, `“${label(s)}” (t ${stepNo(s)})`, adds(order[r], s)]),
         ),
     });
     const mine = Array.from(parts[u]),
@@ -97,7 +99,8 @@ VIEWS.contributions = {
       leave: rest,
       hover: (r, c) =>
         read(
-          `“${label(c)}” (t ${stepNo(c)}) → ${said(shown[r])}   ${c > data.steps[shown[r]] ? "—" : sign(of(shown[r], c))}`,
+          `“${label(c)}” (t ${stepNo(c)}) → ${said(shown[r])}`,
+          c > data.steps[shown[r]] ? "—" : sign(of(shown[r], c)),
         ),
     });
   },

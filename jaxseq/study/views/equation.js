@@ -35,7 +35,7 @@ VIEWS.equation = {
     for (const l of p.lines) {
       const box = el("div", {}),
         mine = values[l.value].length === p.H;
-      box.append(el("div", { class: "eq" }, shortEnough(l) ? math(`${l.shown} = ${l.form}`) : math(`${l.shown} = …`)));
+      box.append(el("div", { class: "eq" }, math(`${l.shown} = ${shortEnough(l) ? l.form : "…"}`)));
       grid.append(box);
       if (!mine) continue;
       box.append(el("p", { class: "num" }, lineText(p, l, values, u)));

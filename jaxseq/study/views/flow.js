@@ -11,7 +11,18 @@ VIEWS.flow = {
     for (const [leaf, rows] of Object.entries(f.lags)) {
       const v = rows[state.e];
       if (v.word === "undefined") note(body, "slope.none", ownName(leaf));
-      else note(body, "slope", ownName(leaf), factor(v.slope), factor(v.lowest), factor(v.highest), v.losses, v.span, T(v.word));
+      else
+        note(
+          body,
+          "slope",
+          ownName(leaf),
+          factor(v.slope),
+          factor(v.lowest),
+          factor(v.highest),
+          v.losses,
+          v.span,
+          T(v.word),
+        );
     }
     if (p.views.jacobian && state.e === 0) note(body, "slope.most", factor(floats(p.views.jacobian.lyapunov)[0]));
     if (!f.triangle) return;
@@ -53,7 +64,8 @@ VIEWS.flow = {
       leave: rest,
       hover: (r, t) =>
         read(
-          `‖∂L[${f.steps[rows[r]]}] / ∂${ownName(f.leaf)}[${t}]‖   ${t > f.steps[rows[r]] ? T("later") : say(norm(rows[r], t))}`,
+          `‖∂L[${f.steps[rows[r]]}] / ∂${ownName(f.leaf)}[${t}]‖`,
+          t > f.steps[rows[r]] ? T("later") : say(norm(rows[r], t)),
         ),
     });
   },

@@ -5,8 +5,10 @@ VIEWS.half = {
   draw(body, h) {
     const p = part(),
       life = floats(h.life),
-      order = units(),
+      order = p.order,
+      rows = shownUnits(),
       longest = h.longest,
+      mean = (u) => say(floats(h.mean)[u]),
       cap = longest * 1.3,
       n = steps();
     const high = (u) => Math.log10(Math.max(0.1, h.censored[u] ? cap : life[u])),
@@ -35,14 +37,17 @@ VIEWS.half = {
       leave: rest,
       hover: (k) =>
         read(
-          `${T("unit")} ${unitNo(order[k])}   ${T("half_short")} ${name(order[k])}   ${T("mean_keep")} ${say(floats(h.mean)[order[k]])}   = ln ½ / ln ${say(floats(h.mean)[order[k]])}`,
+          `${T("unit")} ${unitNo(order[k])}`,
+          `${T("half_short")} ${name(order[k])}`,
+          `${T("mean_keep")} ${mean(order[k])}`,
+          `= ln ½ / ln ${mean(order[k])}`,
         ),
       pick: (k) => change({ u: order[k] }),
     });
     const left = survivalOf();
     b.append(caption(T("survival"), scaleBar(MAPS.gate, 0, 1)));
     heat(b, {
-      rows: p.H,
+      rows: rows.length,
       columns: n,
       map: MAPS.gate,
       low: 0,
@@ -50,25 +55,23 @@ VIEWS.half = {
       label: T("survival"),
       left: 36,
       right: 1,
-      rowNames: order.map((k) => unitNo(k)),
+      rowNames: rows.map((k) => unitNo(k)),
       ...timeNames(),
-      row: order.indexOf(state.u),
+      row: rows.indexOf(state.u),
       column: state.t,
-      height: 150,
-      value: (r, t) => left[t][order[r]],
-      pick: (r, t) => change({ t, u: order[r] }),
+      height: tallOf(rows, 150),
+      value: (r, t) => left[t][rows[r]],
+      pick: (r, t) => change({ t, u: rows[r] }),
       leave: rest,
       hover: (r, t) =>
-        read(
-          `${T("unit")} ${unitNo(order[r])}   ∏ ${keepName(p)}[${t + 1} … ${n - 1}] = ${say(left[t][order[r]])}`,
-        ),
+        read(`${T("unit")} ${unitNo(rows[r])}`, `∏ ${keepName(p)}[${t + 1} … ${n - 1}] = ${say(left[t][rows[r]])}`),
     });
     note(body, "half_pooled", p.pooled.sequences, p.pooled.steps, h.longest, h.outlast, h.of, h.lag);
     note(body, "half_of", unitNo(state.u), name(state.u), say(floats(h.mean)[state.u]));
   },
   rank: 4,
   says(h) {
-    const first = units()[0],
+    const first = part().order[0],
       life = floats(h.life)[first];
     if (h.outlast) return T("half.says", h.outlast, h.of, h.lag);
     return Number.isFinite(life)

@@ -1,5 +1,6 @@
 "use strict";
-const rounded = (v, digits) => (Number.isFinite(v) ? say(Number(v.toFixed(digits)), 9) : say(v)); // no digit that the steps do not support
+// with no digit that the steps do not support
+const rounded = (v, digits) => (Number.isFinite(v) ? say(Number(v.toFixed(digits)), 9) : say(v));
 VIEWS.jacobian = {
   draw(body, j) {
     const count = j.steps.length;

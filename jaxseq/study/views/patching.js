@@ -27,6 +27,7 @@ VIEWS.patching = {
       low: -most,
       high: most,
       label: T("patching"),
+      left: "fit",
       rowNames: a.names.map(said),
       ...all,
       column: near,
@@ -36,7 +37,9 @@ VIEWS.patching = {
       leave: rest,
       hover: (g, s) =>
         read(
-          `${said(a.names[g])} t ${stepNo(a.steps[columns[s]])}   Δ ${T("loss")} ${say(of(g, s))}${Math.abs(whole) > 1e-6 ? ` = ${((100 * of(g, s)) / whole).toFixed(0)}%` : ""}`,
+          `${said(a.names[g])} t ${stepNo(a.steps[columns[s]])}`,
+          `Δ ${T("loss")} ${say(of(g, s))}`,
+          Math.abs(whole) > 1e-6 && `= ${percent(of(g, s) / whole)}`,
         ),
     });
     note(body, "patch_losses", say(own), say(theirs), columns.length, n);

@@ -72,7 +72,9 @@ VIEWS.replay = {
         leave: rest,
         hover: (k, m) =>
           read(
-            `${T("snapshot_at", r.steps[m])}   ${said(g)} ${say3((bins - 1 - k) / bins)} – ${say3((bins - k) / bins)}: ${(100 * v[m * bins + bins - 1 - k]).toFixed(1)}%`,
+            T("snapshot_at", r.steps[m]),
+            `${said(g)} ${say3((bins - 1 - k) / bins)} – ${say3((bins - k) / bins)}`,
+            percent(v[m * bins + bins - 1 - k], 1),
           ),
       });
     }

@@ -3,7 +3,11 @@ VIEWS.saturation = {
   draw(body, { gates }) {
     const p = part(),
       names = Object.keys(gates),
-      series = names.map((g, n) => ({ name: said(g), ink: INKS[n % 5], values: Array.from(floats(gates[g].histogram)) }));
+      series = names.map((g, n) => ({
+        name: said(g),
+        ink: INKS[n % 5],
+        values: Array.from(floats(gates[g].histogram)),
+      }));
     const bins = series[0].values.length,
       [a, b] = boxes(body, 2, "twin");
     a.append(caption(T("histogram"), key(series)));
@@ -18,7 +22,8 @@ VIEWS.saturation = {
       xName: (v) => say(v / (bins - 1)),
       hover: (n) =>
         read(
-          `${say3(n / bins)} – ${say3((n + 1) / bins)}   ${series.map((s) => `${s.name} ${(100 * s.values[n]).toFixed(1)}%`).join("   ")}`,
+          `${say3(n / bins)} – ${say3((n + 1) / bins)}`,
+          ...series.map((s) => `${s.name} ${percent(s.values[n], 1)}`),
         ),
       leave: rest,
     });
@@ -41,7 +46,9 @@ VIEWS.saturation = {
       yName: T("above"),
       hover: (n) =>
         read(
-          `${whose[n][0]}[${unitNo(whose[n][1])}]   ${T("below")} ${(100 * points[n][0]).toFixed(0)}%   ${T("above")} ${(100 * points[n][1]).toFixed(0)}%`,
+          `${whose[n][0]}[${unitNo(whose[n][1])}]`,
+          `${T("below")} ${percent(points[n][0])}`,
+          `${T("above")} ${percent(points[n][1])}`,
         ),
       pick: (n) => change({ u: whose[n][1] }),
     });

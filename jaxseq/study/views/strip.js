@@ -79,6 +79,7 @@ VIEWS.strip = {
     row(T("input"), (t) => label(t));
     if (p.outcome?.kind === "class") {
       const best = (t) => p.words[p.outcome.ids[t][e][0]];
+      const shares = (k) => at(p.outcome.shares, state.t, k);
       const right = (t) => p.outcome.ids[t][e][0] === p.outcome.targets[t][e];
       row(T("expected"), (t) => (p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·"));
       row(
@@ -100,7 +101,7 @@ VIEWS.strip = {
             el(
               "bdi",
               {},
-              `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${(100 * at(p.outcome.shares, state.t, k)).toFixed(1)}%`,
+              `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${percent(shares(k), 1)}`,
             ),
           ),
         ),
@@ -120,10 +121,7 @@ VIEWS.strip = {
         height: 70,
         label: T("loss_per_step"),
         pick: pickTime,
-        hover: (t) =>
-          read(
-            `t ${stepNo(t)} “${label(t)}”   ${T("loss")} ${Number.isFinite(values[t]) ? say(values[t]) : T("not_scored")}`,
-          ),
+        hover: (t) => read(stepAt(t), `${T("loss")} ${known(values[t], T("not_scored"))}`),
         leave: rest,
       });
     }

@@ -87,7 +87,12 @@ VIEWS.trajectories = {
       const kind = T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"),
         angle = floats(settled.angles)[m];
       const turns = angle > 1e-3 ? `   ${T("turns", say3((2 * Math.PI) / angle))}` : "";
-      return `${kind}   |λ₁| = ${say(floats(settled.sizes)[m])}   |F(h) − h| = ${say3(Math.sqrt(2 * floats(settled.speeds)[m]))}   ${T("from_starts", settled.found[m], settled.starts)}${turns}`;
+      return [
+        kind,
+        `|λ₁| = ${say(floats(settled.sizes)[m])}`,
+        `|F(h) − h| = ${say3(Math.sqrt(2 * floats(settled.speeds)[m]))}`,
+        `${T("from_starts", settled.found[m], settled.starts)}${turns}`,
+      ].join("   ");
     }
     if (!settled) {
       note(body, "no_points", why);
