@@ -48,7 +48,7 @@ function math(text) {
   for (const word of text.split(" ")) {
     const between = ["=", "+", "−", "⊙"].includes(word) && pieces[0].length > 0;
     if (between && pieces.at(-1).length > 1) pieces.push([]);
-    pieces.at(-1).push(between ? operator(word, ".25em") : "()[]".includes(word) ? operator(word, "0") : worded(word));
+    pieces.at(-1).push(between ? operator(word, "0.25em") : "()[]".includes(word) ? operator(word, "0") : worded(word));
   }
   return el(
     "span",

@@ -41,7 +41,7 @@ VIEWS.atlas = {
     if (!Number.isFinite(change)) return null;
     return T(
       "atlas.says",
-      said(a.gates[Math.floor(row / a.values.length)]),
+      ownName(a.gates[Math.floor(row / a.values.length)]),
       unitNo(u),
       value === "mean" ? T("its_mean") : value,
       say3(own),

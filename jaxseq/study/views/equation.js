@@ -52,8 +52,12 @@ VIEWS.equation = {
           el(
             "details",
             {},
-            el("summary", { class: "small" }, T("snippet", l.name.replace("'", ""))),
-            el("pre", { tabindex: 0, role: "region", "aria-label": T("snippet", l.name) }, snippet(p, e, l.name, t, u)),
+            el("summary", { class: "small" }, T("snippet", said(l.name.replace("'", "")))),
+            el(
+              "pre",
+              { tabindex: 0, role: "region", "aria-label": T("snippet", said(l.name)) },
+              snippet(p, e, l.name, t, u),
+            ),
           ),
         );
     }

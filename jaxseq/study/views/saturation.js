@@ -59,7 +59,7 @@ VIEWS.saturation = {
       name = Object.keys(gates).reduce((best, g) => (mean(gates[g].open) > mean(gates[best].open) ? g : best));
     return T(
       "saturation.says",
-      said(name),
+      ownName(name),
       `${(100 * mean(gates[name].open)).toFixed(0)}%`,
       `${(100 * mean(gates[name].closed)).toFixed(0)}%`,
     );

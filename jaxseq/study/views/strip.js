@@ -98,11 +98,7 @@ VIEWS.strip = {
             "",
           ),
           over(p.outcome.ids[state.t][e].length, (k) =>
-            el(
-              "bdi",
-              {},
-              `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${percent(shares(k), 1)}`,
-            ),
+            el("bdi", {}, `${k ? ", " : ""}${p.words[p.outcome.ids[state.t][e][k]]} ${percent(shares(k), 1)}`),
           ),
         ),
       );
