@@ -19,6 +19,7 @@ from jaxseq.cells._recipe import join, remembered
 from jaxseq.errors import InputError
 from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.seq2seq._decoder import feeding
 from jaxseq.study._saturation import ranges_in, ranges_of
 from jaxseq.study.look import EQUAL, Look, Numbers, exact, holdable, look, numbers_at, numbers_for
 from jaxseq.study.memory import keeps_seen
@@ -95,7 +96,7 @@ def _of_layers(cell: Cell) -> dict[str, str] | None:
     cell, or where a layer cannot be made from sizes alone.
     """
     recipe = cell.recipe
-    inside = {reading: 1, with_attention: 1, stack: None}
+    inside = {reading: 1, with_attention: 1, feeding: 1, stack: None}
     if recipe is None or recipe.factory not in inside:
         return None
     layers = recipe.args[: inside[recipe.factory]]

@@ -62,6 +62,11 @@ function openingExample(p) {
   const worth = (e) => (scoredOf(p, e).length * 1e3 + differs(e)) * 1e5 + p.lengths[e];
   return over(p.B, (e) => e).reduce((best, e) => (worth(e) > worth(best) ? e : best), 0);
 }
+// The places in a list of steps of those that count in an example; other examples may score more steps.
+const placesScored = (listed, p = part(), e = state.e) => {
+  const scored = new Set(scoredOf(p, e));
+  return over(listed.length, (s) => s).filter((s) => scored.has(listed[s]));
+};
 const openingStep = (p, e) => scoredOf(p, e).at(-1) ?? p.lengths[e] - 1;
 function openingUnit(p) {
   if (!p.views.atlas) return p.order[0];

@@ -6,7 +6,7 @@ VIEWS.connectivity = {
       S = rowsOf.length,
       v = floats(norms),
       e = state.e;
-    const rows = over(S, (s) => s).filter((s) => rowsOf[s] < n),
+    const rows = placesScored(rowsOf),
       of = (s, t) => v[(e * S + s) * norms.shape[2] + t];
     const sums = rows.map((s) => over(n, (t) => of(s, t)).reduce((a, b) => a + b, 0)),
       share = (r, t) => (t > rowsOf[rows[r]] || !sums[r] ? NaN : of(rows[r], t) / sums[r]);

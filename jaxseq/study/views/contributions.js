@@ -74,7 +74,7 @@ VIEWS.contributions = {
     const s = data.steps.indexOf(t);
     if (!data.said) return;
     const S = data.steps.length,
-      shown = over(S, (k) => k).filter((k) => data.steps[k] < n),
+      shown = placesScored(data.steps),
       of = (k, c) => floats(data.said)[(e * S + k) * data.said.shape[2] + c];
     const high = Math.max(1e-9, ...shown.flatMap((k) => over(data.steps[k] + 1, (c) => Math.abs(of(k, c)))));
     const said = (k) =>

@@ -29,7 +29,7 @@ VIEWS.flow = {
     const a = f.triangle,
       v = floats(a),
       S = f.steps.length,
-      rows = over(S, (s) => s).filter((s) => f.steps[s] < n);
+      rows = placesScored(f.steps);
     const norm = (s, t) => v[(state.e * S + s) * a.shape[2] + t],
       logs = (r, t) => {
         const x = norm(rows[r], t);
