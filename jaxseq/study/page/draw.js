@@ -45,8 +45,10 @@ function math(text) {
     return below ? make("msub", atom(base), marks(below)) : atom(word);
   };
   const pieces = [[]];
+  let before = "";
   for (const word of text.split(" ")) {
-    const between = ["=", "+", "−", "⊙"].includes(word) && pieces[0].length > 0;
+    const between = ["=", "+", "−", "⊙"].includes(word) && before && !"=([,".includes(before);
+    before = word;
     if (between && pieces.at(-1).length > 1) pieces.push([]);
     pieces.at(-1).push(between ? operator(word, "0.25em") : "()[]".includes(word) ? operator(word, "0") : worded(word));
   }

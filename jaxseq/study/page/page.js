@@ -412,6 +412,7 @@ function begin() {
     termsAt,
     ledgerOf,
     survivalOf,
+    shownUnits,
     VIEWS,
     figureOf: (id) => figureOf(byId(`v-${id}`)),
   };
