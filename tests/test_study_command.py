@@ -24,6 +24,8 @@ from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, terminal, thin
 from jaxseq.study.collect import collect
+from jaxseq.study.subject import look
+from jaxseq.study.views import trajectories
 from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
@@ -171,18 +173,22 @@ def test_every_layer_of_an_encoder_is_a_part_and_reads_what_the_model_gives_it(r
 
 
 @pytest.mark.parametrize("fed", [False, True])
-def test_every_layer_of_a_decoder_is_studied(runs, tmp_path, fed):
+def test_every_layer_of_a_decoder_is_studied(runs, tmp_path, monkeypatch, fed):
     """Each has its roles, the source's scores are taken apart, and the step of both layers has fixed points."""
     (tmp_path / "pairs.tsv").write_text((runs / "pairs.tsv").read_text(encoding="utf-8"), encoding="utf-8")
     write_translator(tmp_path / "deep", decoder_layers=2, input_feeding=fed)
     decoder = parts.of_translator(tmp_path / "deep", ["我 看 听", "看"]).parts[0]
     np.testing.assert_allclose(masked(decoder.scores["scores"], decoder.weights), decoder.weights, atol=1e-6)
-    below, above = collect([decoder._replace(snapshots=None)], title="deep").parts
+    below, above = look(decoder)
     roles = {"r": "reset", "z": "retain", "n": "candidate"}
-    assert below.roles == {f"0.{name}": role for name, role in roles.items()}
-    assert above.roles == {f"1.{name}": role for name, role in roles.items()}
-    assert not below.failed | above.failed and below.live is not None
-    assert below.views["trajectories"].settled is not None, below.views["trajectories"].why
+    assert below.subject.roles == {f"0.{name}": role for name, role in roles.items()}
+    assert above.subject.roles == {f"1.{name}": role for name, role in roles.items()}
+    assert below.subject.live is not None
+    if not fed:
+        for name in ("STARTS", "DESCENT", "POLISH"):
+            monkeypatch.setattr(trajectories, name, 2)
+        paths, _ = trajectories.gather(below)
+        assert paths.settled is not None and paths.settled.starts == 2, paths.why
 
 
 def masked(scores, weights):

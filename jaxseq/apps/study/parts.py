@@ -246,10 +246,11 @@ def _scores(
 ) -> dict[str, Any] | None:
     """Return the scores of every step and the largest parts of each; None where they are no sums."""
     old = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
-    before = _of_reader(old)
+    before, memory = _of_reader(old), encoded.memory
+    memory = memory[0] if type(memory) is tuple else memory  # of each layer; the lowest reads
     state = before.attention if isinstance(before, AttentionCarry) else ()
     try:
-        found = jax.vmap(lambda state, h: decompose(attention, params, encoded.memory, state, h))(state, before.h)
+        found = jax.vmap(lambda state, h: decompose(attention, params, memory, state, h))(state, before.h)
     except InputError:
         return None
     terms = np.asarray(found.terms)
