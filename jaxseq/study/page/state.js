@@ -11,7 +11,7 @@ const byId = (id) => document.getElementById(id);
 // ---- state, kept in the address ----
 const SORTS = ["order", "alike"]; // units that retain longest first, or that move alike together
 const ZOOM = 32,
-  ROW = 11; // units of a page, and the height that the number of each needs
+  ROW = 12; // units of a page, and the height that the number of each needs
 const state = {
   p: 0,
   e: null,
