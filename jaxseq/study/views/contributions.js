@@ -66,7 +66,7 @@ VIEWS.contributions = {
         [
           ...top,
           { name: T("all_others"), value: rest_, ink: "var(--soft)" },
-          { name: `= ${leaf}`, value: at(p.carries[leaf], t, u), ink: "var(--ink)" },
+          { name: `= ${ownName(leaf)}`, value: at(p.carries[leaf], t, u), ink: "var(--ink)" },
         ],
         T("contributions"),
       ),
