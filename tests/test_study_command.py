@@ -201,6 +201,7 @@ def test_half_lives_are_taken_over_examples(runs, capsys):
     asked = ["inspect", str(runs / "translator"), "--text", "我 看", "--examples", "9", "--json"]
     assert cli.main(asked) == 0
     decoder, encoder, back = json.loads(capsys.readouterr().out)["parts"]
+    assert decoder["roles"] == encoder["roles"] == {"r": "reset", "z": "retain", "n": "candidate"}
     pairs = parts._pairs(runs / "translator", translator.load(runs / "translator"))
     for side, seen in ((1, decoder), (0, encoder), (0, back)):
         words = sum(len(pair[side].tokens) + 1 for pair in pairs)  # and the end
