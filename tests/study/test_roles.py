@@ -1,5 +1,6 @@
 """What gates do is found from numbers: whatever their letters are, and whatever is wrapped around the cell."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -56,6 +57,14 @@ def test_a_custom_cells_gates_are_named_by_what_they_do() -> None:
     assert roles_of(renamed()) == {"f": "write", "o": "retain", "r": "candidate", "i": "show"}
     # what it puts out is half of h, and shown by the same gate
     assert roles_of(renamed(0.5))["i"] == "show"
+
+
+def test_the_readmes_own_cell_overwrites_by_a() -> None:
+    """h' = (1 - a) h + a n, whose a is the letter of an RNN's pre-activation."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(next(block for block in readme.split("```python\n") if "# mycell.py" in block).split("```")[0], names)
+    assert roles_of(names["leaky"]) == {"a": "overwrite", "n": "candidate"}
 
 
 def test_a_cell_that_retains_without_a_gate_has_none_that_does() -> None:
