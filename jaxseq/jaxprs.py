@@ -34,6 +34,20 @@ def inside(eqn: JaxprEqn) -> list[Jaxpr]:
     return [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in found]
 
 
+CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+         "checkpoint", "remat", "remat2", "custom_lin")  # fmt: skip
+"""Primitives that call a jaxpr; what they say of derivatives is left out."""
+
+
+def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
+    """Return the one jaxpr that an equation of `CALLS` calls; None where there is not one."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if isinstance(eqn.params.get(name), ClosedJaxpr | Jaxpr):
+            return eqn.params[name]
+    found = inside(eqn)
+    return found[0] if len(found) == 1 else None
+
+
 def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:
     """Return the outputs of a jaxpr, some of its equations changed by a rule.
 

@@ -193,6 +193,15 @@ def test_no_module_is_too_long():
     assert not long
 
 
+def test_no_line_of_a_script_is_too_long():
+    """Those of Python are held by the linter."""
+    lines = [
+        (path.name, n) for path in PACKAGE.rglob("*.js")
+        for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 120
+    ]  # fmt: skip
+    assert not lines
+
+
 def test_no_two_files_of_tests_have_one_name():
     """Pytest imports them by that name alone, and refuses the second."""
     names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]

@@ -6,18 +6,18 @@ from 0. matplotlib is imported when the first figure is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxseq.colours import INKS, colour_map
 from jaxseq.errors import InputError
+from jaxseq.study.part import said_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from jaxseq.study.memory import Keep
+    from matplotlib.axis import Axis
 
 DECADES = 8
 """Powers of ten below the largest number that a figure of sizes shows; what is smaller looks like the smallest."""
@@ -54,8 +54,17 @@ def row_of(values: Any, row: int, ndim: int, axis: int = 1) -> np.ndarray:
 
 
 def sorted_units(values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    """Return values whose last axis is units in the order given."""
+    """Return values whose last axis is units in the order given, all or some of them."""
     return values if order is None else values[..., [int(unit) for unit in order]]
+
+
+def name_units(axis: Axis, order: Sequence[int] | None) -> None:
+    """Put the numbers of units at an axis along which they are in that order, or some of them."""
+    from matplotlib.ticker import FuncFormatter
+
+    if order is not None:
+        names = {place: str(int(unit)) for place, unit in enumerate(order)}
+        axis.set_major_formatter(FuncFormatter(lambda value, _: names.get(round(value), "")))
 
 
 def image(
@@ -110,23 +119,13 @@ def undrawn(name: str, values: np.ndarray) -> str:
     return f"{name} ({', '.join(said)} not drawn)" if said else name
 
 
-def label_of(name: str, keeps: Sequence[Keep] | None) -> str:
-    """Return what a gate is called: ``"f  forget (retain)"``, in a stack ``"0: f  forget (retain)"``.
+def label_of(name: str, roles: Mapping[str, str] | None) -> str:
+    """Return what a gate is called: ``"f  retain"``, in a stack ``"layer 1: f  retain"``; without roles its name.
 
-    Which retain, and which overwrite where one minus them retains, is what `keeps` say; None for lstm and gru.
+    `roles` are those of `roles_of`. A letter says nothing: an MGU's f overwrites, and so does a LEM's r.
     """
-    from jaxseq import plots
-
-    layer, _, own = name.rpartition(".")
-    label = plots.gate_label(own)
-    if keeps is not None:
-        inverted = {keep.gate: keep.inverted for keep in keeps}.get(name)
-        does = "" if inverted is None else " (overwrite)" if inverted else " (retain)"
-        named = label.removesuffix(" (retain)")
-        if (own == "f" and inverted) or (own == "r" and inverted is not None):
-            named = f"{own} "  # an MGU's f does not forget, a LEM's r does not reset
-        label = named + does
-    return f"{layer}: {label}" if layer else label
+    role = (roles or {}).get(name)
+    return f"{said_of(name)}  {role}" if role else said_of(name)
 
 
 def finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = True) -> Axes:

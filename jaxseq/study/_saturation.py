@@ -84,14 +84,14 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
       >>> ranges_of(gru), ranges_of(rnn)
       ({'r': (0.0, 1.0), 'z': (0.0, 1.0), 'n': (-1.0, 1.0)}, {'a': None})
     """
-    return _ranges(look_at(cell, size=LARGE, draws=DRAWS))
+    return ranges_seen(look_at(cell, size=LARGE, draws=DRAWS))
 
 
 def ranges_in(
     cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
 ) -> dict[str, tuple[float, float] | None]:
     """Return the result of `ranges_of` for any cell, by the shapes of its params and inputs."""
-    return _ranges(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
+    return ranges_seen(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
 
 
 def saturation_of(
@@ -112,7 +112,8 @@ def saturation_of(
     return {name: saturation(gate, mask) if ranges[name] == (0.0, 1.0) else None for name, gate in gates.items()}
 
 
-def _ranges(seen: Look) -> dict[str, tuple[float, float] | None]:
+def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
+    """Return what `ranges_of` does, of steps that were looked at with large inputs."""
     return {name: _range(gate) for name, gate in seen.gates.items()}
 
 

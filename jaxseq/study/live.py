@@ -89,6 +89,11 @@ def row_of(cell: Cell, row: int | slice) -> Cell:
     return recipe.factory(*args, **options)
 
 
+def reads_source(cell: Cell) -> bool:
+    """Return whether a cell reads a source that has rows of its own."""
+    return row_of(cell, 0) is not cell
+
+
 def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     cell, params = part.cell, part.params
     B = jax.tree.leaves(part.xs)[0].shape[1]

@@ -56,9 +56,18 @@ class Look(NamedTuple):
     out: np.ndarray | None
 
 
-@remembered
-def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
-    """Return one step from a random carry and x of that size, with random params; where that gives NaN, those of init.
+class Numbers(NamedTuple):
+    """The numbers of a step: what the cell is and holds (`split`), then as `Drawn`, with a first axis for the draws."""
+
+    static: Any
+    held: list[Any]
+    params: Params
+    carry: Carry
+    x: Tree
+
+
+def numbers_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Numbers:
+    """Return a random carry and x of that size, with random params; where these give NaN, those of init.
 
     Raises:
       InputError: if the cell's init needs more than sizes.
@@ -85,10 +94,10 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
             made = like(keys[0], jnp.asarray(x, jnp.float64))
             return Drawn(*map(noisy, keys[2:], made))
 
-        return _look(cell, shapes, drawn, seed, size, draws)
+        return _numbers(cell, shapes, drawn, seed, size, draws)
 
 
-def look_near(
+def numbers_near(
     cell: Cell,
     params: Params,
     xs: Tree,
@@ -97,8 +106,8 @@ def look_near(
     seed: int = 0,
     size: float = 0.5,
     draws: int = 1,
-) -> Look:
-    """Return the result of `look_at` at the sizes of a run, with random numbers instead of its own.
+) -> Numbers:
+    """Return the result of `numbers_at` at the sizes of a run, with random numbers instead of its own.
 
     Raises:
       InputError: within jit, if such numbers give NaN, so that those of the run are needed.
@@ -119,7 +128,33 @@ def look_near(
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
     with exact():
-        return _look(cell, shapes, drawn, seed, size, draws)
+        return _numbers(cell, shapes, drawn, seed, size, draws)
+
+
+@remembered
+def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
+    """Return one step from the numbers of `numbers_at`.
+
+    Raises:
+      InputError: as `numbers_at`.
+    """
+    return look(numbers_at(cell, seed, size, draws))
+
+
+def look_near(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, **options: Any) -> Look:
+    """Return one step from the numbers of `numbers_near`.
+
+    Raises:
+      InputError: as `numbers_near`.
+    """
+    return look(numbers_near(cell, params, xs, carry, **options))
+
+
+def look(numbers: Numbers) -> Look:
+    """Return one step from these numbers."""
+    with exact():
+        ratios, after, named, out = jax.tree.map(np.asarray, _looker(numbers.static)(*numbers[1:]))
+    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
 
 @contextlib.contextmanager
@@ -129,7 +164,7 @@ def exact() -> Iterator[None]:
         yield
 
 
-def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Look:
+def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Numbers:
     rng = np.random.default_rng(seed)
 
     def any_of(scale: float, tree: Tree) -> Tree:
@@ -142,13 +177,13 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
         _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
         for a, unknown in zip(arrays, traced, strict=True)
     ]
-    seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
-    if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
-        own = drawn()  # slower: random numbers take a second to compile
-        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
-        seen = _looker(static)(held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
-    ratios, after, named, out = jax.tree.map(np.asarray, seen)
-    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
+    made = Numbers(static, held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
+    seen = _looker(static)(*made[1:])
+    if all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
+        return made
+    own = drawn()  # slower: random numbers take a second to compile
+    larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
+    return Numbers(static, held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
 
 
 def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -166,7 +201,7 @@ def _in_float64(a: Any) -> Array:
 
 @remembered
 def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
-    def look(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+    def seen(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
         cell = join(static, arrays)
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
@@ -183,7 +218,15 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
+    return jax.jit(jax.vmap(seen, in_axes=(None, 0, 0, 0)))
+
+
+def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None) -> Numbers:
+    """Return `numbers_at`, or for a cell that cannot be made from sizes alone `numbers_near` what it runs on."""
+    try:
+        return numbers_at(cell)
+    except InputError:
+        return numbers_near(cell, params, xs, carry)
 
 
 def look_for(
@@ -208,7 +251,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
     """
     same: set[str] = set()
 
-    def look(*step: Tree) -> Tree:
+    def named_of(*step: Tree) -> Tree:
         new, _, named = cell.equations(*step)
         state = named_leaves(new)[leaf]
         same.update(name for name, value in named_leaves(named).items() if value is state)
@@ -221,7 +264,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
             return False
         return True
 
-    return tuple(name for name in named_leaves(jax.eval_shape(look, *step)) if name not in same and usable(name))
+    return tuple(name for name in named_leaves(jax.eval_shape(named_of, *step)) if name not in same and usable(name))
 
 
 def held(cell: Cell, names: tuple[str, ...]) -> Cell:

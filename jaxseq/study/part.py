@@ -113,6 +113,23 @@ def layer_of(name: str) -> str:
     return ".".join(itertools.takewhile(str.isdigit, words))
 
 
+def said_of(name: str) -> str:
+    """Return a gate or a part of the carry as a reader is told it: the layers of a stack are counted from 1.
+
+    Example:
+      >>> said_of("f"), said_of("0.r"), said_of("0.1.f"), said_of("h.0")
+      ('f', 'layer 1: r', 'layer 1.2: f', 'h.0')
+    """
+    layer = layer_of(name)
+    return f"layer {'.'.join(str(int(n) + 1) for n in layer.split('.'))}: {own_name(name)}" if layer else name
+
+
+def own_name(name: str) -> str:
+    """Return a gate or a part of the carry without its layer: ``"r"`` of ``"0.r"``."""
+    layer = layer_of(name)
+    return name[name.index(f"{layer}.") + len(layer) + 1 :] if layer else name
+
+
 def check_numbers(name: str, params: Params) -> None:
     """Check that parameters are numbers; `name` says whose they are.
 

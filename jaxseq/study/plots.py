@@ -2,8 +2,8 @@
 
 They take what the functions of `jaxseq.study` return, NumPy or JAX arrays, and draw one `row` of a batch where there
 are rows; arrays of one row alone are taken as well. Gates are drawn as they are, 0 closed and 1 open, as on the page
-and in the terminal, and their labels say what they do. matplotlib is imported when the first is drawn. Labels in any
-script, Chinese among them, are set in a font that has them.
+and in the terminal, and with `roles` their labels say what they do. matplotlib is imported when the first is drawn.
+Labels in any script, Chinese among them, are set in a font that has them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxseq.errors import InputError, choose
-from jaxseq.study._drawing import axes_for, finish, image, ink, label_of, row_of, signed, sizes, sorted_units, undrawn
+from jaxseq.study._drawing import (
+    axes_for,
+    finish,
+    image,
+    ink,
+    label_of,
+    name_units,
+    row_of,
+    signed,
+    sizes,
+    sorted_units,
+    undrawn,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
     from jaxseq.study._saturation import Saturation
     from jaxseq.study.gradients import Flow
     from jaxseq.study.jacobian import Spectrum
-    from jaxseq.study.memory import HalfLife, Keep
+    from jaxseq.study.memory import HalfLife
     from jaxseq.study.timelines import Ledger
     from jaxseq.study.whatif import Atlas
 
@@ -33,12 +45,14 @@ def plot_timelines(
     *,
     steps: Sequence[str] | None = None,
     order: Sequence[int] | None = None,
-    keeps: Sequence[Keep] | None = None,
+    roles: Mapping[str, str] | None = None,
     row: int = 0,
 ) -> Axes:
-    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given, such as `by_half_life`'s.
+    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given.
 
-    `keeps` of `keeps_of` say which retain and which overwrite; without, as for lstm and gru.
+    An order is `by_half_life`'s or `by_likeness`'s, or a part of it: ``order[:32]`` shows 32 of many units.
+
+    `roles` of `roles_of` say what each gate does; without, a label is the gate's name.
 
     Raises:
       InputError: as `jaxseq.plots.gates`; if there is no such row.
@@ -47,7 +61,7 @@ def plot_timelines(
 
     order = None if order is None else [int(unit) for unit in order]
     shown = {name: row_of(gate, row, 2) for name, gate in gates.items()}
-    return plots.gates(shown, steps, ax, unit_order=order, labels={name: label_of(name, keeps) for name in gates})
+    return plots.gates(shown, steps, ax, unit_order=order, labels={name: label_of(name, roles) for name in gates})
 
 
 def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Mapping[str, Any] | None = None) -> Axes:
@@ -85,9 +99,9 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
 def plot_survival(left: Any, ax: Axes | None = None, *, order: Sequence[int] | None = None, row: int = 0) -> Axes:
     """Draw `survival` as a heat map: how much of a state after step t is left at the end."""
     left = sorted_units(row_of(left, row, 2).astype(float), order)
-    return finish(
-        image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1), "time step", "unit", grid=False
-    )
+    ax = image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1)
+    name_units(ax.yaxis, order)
+    return finish(ax, "time step", "unit", grid=False)
 
 
 def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int = 0) -> Axes:
@@ -107,12 +121,12 @@ def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int 
 
 
 def plot_saturation(
-    seen: Mapping[str, Saturation | None], ax: Axes | None = None, *, keeps: Sequence[Keep] | None = None
+    seen: Mapping[str, Saturation | None], ax: Axes | None = None, *, roles: Mapping[str, str] | None = None
 ) -> Axes:
     """Draw each gate's units as points: the fraction of steps closed across, the fraction open up.
 
     A point at the upper left is a unit whose gate is always open, at the lower right always closed; what is not a gate
-    (None) is left out. With `keeps` of `keeps_of` the legend says which retain; without, as for lstm and gru.
+    (None) is left out. With `roles` of `roles_of` the legend says what each gate does.
     """
     ax = axes_for(ax, (4.2, 4.2))
     for n, (name, both) in enumerate(seen.items()):
@@ -124,7 +138,7 @@ def plot_saturation(
                 marker,
                 markersize=5,
                 alpha=0.6,
-                label=label_of(name, keeps),
+                label=label_of(name, roles),
             )
     ax.plot([0, 1], [1, 0], color="0.6", linewidth=0.8)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
@@ -144,6 +158,7 @@ def plot_histogram(
     share = counts / np.maximum(counts.sum(0), 1)
     extent = (lowest, highest, counts.shape[1] - 0.5, -0.5)
     ax = image(share.T, ax, label="share of steps", kind="size", vmin=0, extent=extent)
+    name_units(ax.yaxis, order)
     return finish(ax, "value of the gate", "unit", grid=False)
 
 
@@ -261,6 +276,7 @@ def plot_atlas(
     ax = signed(sorted_units(effects, order), ax, label=label or "change of loss")
     ax.set_yticks(range(len(rows)), list(rows))
     plots.dress_texts(ax.get_yticklabels())
+    name_units(ax.xaxis, order)
     return finish(ax, "unit", "", grid=False)
 
 
@@ -283,17 +299,17 @@ def plot_replay(
     ax: Axes | None = None,
     *,
     label: str = "gate",
-    keeps: Sequence[Keep] | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> Axes:
     """Draw how values spread during training, each ``[snapshots, ...]`` by name: the median, and 10 to 90 per cent.
 
-    `keeps` as in `plot_saturation`.
+    `roles` as in `plot_saturation`.
     """
     ax = axes_for(ax, (6.5, 3.2))
     for n, (name, each) in enumerate(values.items()):
         flat = np.asarray(each, float).reshape(len(steps), -1)
         low, middle, high = np.percentile(flat, [10, 50, 90], axis=1)
-        ax.plot(steps, middle, color=ink(n), label=label_of(name, keeps))
+        ax.plot(steps, middle, color=ink(n), label=label_of(name, roles))
         ax.fill_between(steps, low, high, color=ink(n), alpha=0.2, linewidth=0)
     ax.set_xscale("symlog", linthresh=1)
     return finish(ax, "training step", label, legend="best")

@@ -12,7 +12,7 @@ from jaxseq.notation import Array, Tree
 from jaxseq.study._lags import Lags, Verdict, lags, verdicts
 from jaxseq.study.checks import Check, gradient_by_differences
 from jaxseq.study.gradients import Flow, flow, triangle
-from jaxseq.study.part import Part, layer_of
+from jaxseq.study.part import Part, layer_of, own_name
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, fit, folded, row
 
@@ -96,7 +96,7 @@ def text(subject: Subject, data: Gradients | None, screen: Screen) -> list[str]:
         along = fit(np.log10(np.maximum(seen, 1e-30)), screen.columns)
         low, high = along.min(), along.max()
         bars = "".join(screen.bars[int(v * 7.999)] * screen.each for v in (along - low) / max(high - low, 1e-9))
-        lines += [f"  |dL/d{leaf}|, logarithmic from {10**low:.2g} to {10**high:.2g}", row("", bars)]
+        lines += [f"  |dL/d{own_name(leaf)}|, logarithmic from {10**low:.2g} to {10**high:.2g}", row("", bars)]
     for leaf, rows in data.lags.items():
         lines += folded(_said(leaf, rows[screen.example]), screen.width, "  ")
     return lines
@@ -107,7 +107,7 @@ def _said(leaf: str, one: Verdict) -> str:
         return ""
     word = "within a factor of 10" if one.word == "steady" else one.word
     return (
-        f"gradient of one loss: |dL/d{leaf}| times {math.exp(one.slope):.3g} for each step further back "
+        f"gradient of one loss: |dL/d{own_name(leaf)}| times {math.exp(one.slope):.3g} for each step further back "
         f"({math.exp(one.lowest):.3g} to {math.exp(one.highest):.3g} over {one.losses} losses), for up to {one.span} "
         f"steps: {word}"
     )

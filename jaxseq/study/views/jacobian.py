@@ -11,6 +11,7 @@ import numpy as np
 from jaxseq._unroll import unroll
 from jaxseq.study.checks import Check, jacobian_by_differences
 from jaxseq.study.jacobian import LIMIT, decimals, lyapunov, spectrum, step_jacobians
+from jaxseq.study.live import reads_source
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
@@ -46,7 +47,7 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
     """Return spectra at all real steps of the first sequence or some; nothing where one would take long."""
     part = seen.part
     real = int(seen.mask[:, 0].sum())
-    rows = seen.subject.B if part.weights is not None else 1  # a source has all its rows
+    rows = seen.subject.B if reads_source(part.cell) else 1  # a source has all its rows
     some = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, rows, axis=axis), tree)  # noqa: E731
     xs = jax.tree.map(lambda a: a[:real], some(part.xs, 1))
     start = part.cell.initial_carry(part.params, (rows,)) if part.carry is None else some(part.carry, 0)

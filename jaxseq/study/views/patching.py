@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.study.checks import Check
+from jaxseq.study.live import reads_source
 from jaxseq.study.patches import patching
 from jaxseq.study.subject import Seen
 
@@ -39,7 +40,7 @@ class Patched(NamedTuple):
 def gather(seen: Seen) -> tuple[Patched | None, list[Check]]:
     """Return the changes of the loss; nothing for one sequence, a part that reads a source, or without predictions."""
     part, subject = seen.part, seen.subject
-    if subject.outcome is None or subject.B < 2 or part.weights is not None:
+    if subject.outcome is None or subject.B < 2 or reads_source(part.cell):
         return None, []
     names = [*subject.carries, *(name for name in subject.gates if name not in subject.carries)]
     count = int(min(subject.T, WORK // (part.forward() * max(1, len(names)))))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from jaxseq.study.checks import Check
+from jaxseq.study.part import said_of
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 from jaxseq.study.views.half import over
@@ -46,7 +47,7 @@ def text(subject: Subject, found: Saturations | None, screen: Screen) -> list[st
     """Return the mean shares of each gate."""
     if found is None:
         return []
-    ends = [f"{name} {np.mean(use.closed):.0%}, {np.mean(use.open):.0%}" for name, use in found.gates.items()]
+    ends = [f"{said_of(name)} {np.mean(use.closed):.0%}, {np.mean(use.open):.0%}" for name, use in found.gates.items()]
     return folded(f"saturation, below 0.1 and above 0.9: {'; '.join(ends)} ({over(subject)})", screen.width, "  ")
 
 

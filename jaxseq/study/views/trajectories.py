@@ -13,7 +13,8 @@ from jaxseq.errors import InputError
 from jaxseq.study._fixed_points import KINDS_OF_POINTS, fixed_points
 from jaxseq.study._trajectories import Components, project, trajectories
 from jaxseq.study.checks import Check
-from jaxseq.study.live import row_of
+from jaxseq.study.live import reads_source, row_of
+from jaxseq.study.part import Part
 from jaxseq.study.subject import Seen
 
 SLOW = WHOLE = True
@@ -89,13 +90,8 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
     part, subject, N = seen.part, seen.subject, components.mean.shape[0]
     if (work := 4 * STARTS * POLISH * N**3) > WORK:
         raise InputError(f"a search with {N} numbers of state takes {work:.1g} operations, more than {WORK:.1g}")
-    if part.weights is not None:  # the source that it reads belongs to a row
-        part = part._replace(
-            cell=row_of(part.cell, slice(0, 1)),
-            xs=jax.tree.map(lambda a: a[:, :1], part.xs),
-            carry=None if part.carry is None else jax.tree.map(lambda a: a[:1], part.carry),
-            mask=None if part.mask is None else part.mask[:, :1],
-        )
+    if reads_source(part.cell):  # which belongs to a row
+        part = _first_row(part)
     held, x = _held(seen)
 
     @jax.jit
@@ -115,6 +111,16 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
     )  # fmt: skip
     moved = np.sqrt(2 * found.speed[real & found.fixed])
     return data, [Check("fixed", float(moved.max(initial=0)), 1e-4)]
+
+
+def _first_row(part: Part) -> Part:
+    """Return the part as it reads its first row, without an axis for the batch."""
+    return part._replace(
+        cell=row_of(part.cell, 0),
+        xs=jax.tree.map(lambda a: a[:, 0], part.xs),
+        carry=None if part.carry is None else jax.tree.map(lambda a: a[0], part.carry),
+        mask=None if part.mask is None else part.mask[:, 0],
+    )
 
 
 def _held(seen: Seen) -> tuple[str, Any]:
