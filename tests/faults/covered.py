@@ -41,7 +41,8 @@ def main(name: str, seconds: str) -> None:
         if (most := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - usual) > KILOBYTES:
             raise RuntimeError(f"took {most:,} kB")
 
-    limits = [f"-max_len={LONGEST}", "-len_control=100", "-rss_limit_mb=8192", "-timeout=60", "-print_final_stats=1"]
+    # libFuzzer's own limits are of the clock and of all memory, and end what never ends
+    limits = [f"-max_len={LONGEST}", "-len_control=100", "-rss_limit_mb=8192", "-timeout=600", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", *limits, str(corpus)], one)
     atheris.Fuzz()
 
