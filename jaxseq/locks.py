@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxseq.errors import InputError
-from jaxseq.files import LOCK, OWN, cannot_write, hidden, place_for, settle, unsettled
+from jaxseq.files import LOCK, OWN, cannot_write, hidden, place_for, settle, sync, unsettled
 
 try:
     import fcntl
@@ -51,6 +51,8 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                sync(folder.parent)
             place = place_for(path)
             file = place / f"{OWN if place == path else hidden(path)}{LOCK}"
             number = _taken(file, named, wait)

@@ -17,8 +17,8 @@ import jaxseq
 PACKAGE = Path(jaxseq.__file__).parent
 
 LAYERS = [
-    "errors notation files locks inputs zips tensors texts memory trees shipped initializers dropout fonts colours "
-    "plots placement devices jaxprs tokens",
+    "_starting errors notation files locks inputs zips tensors texts memory trees shipped initializers dropout fonts "
+    "colours plots placement devices jaxprs tokens",
     "cells",
     "recurrence",
     "_unroll _layers affine precision",

@@ -29,7 +29,7 @@ from jaxseq.apps.translate.preparation import (
     load as load_preparations,
 )
 from jaxseq.cells import Cell, gru
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 from jaxseq.notation import Params
 from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
 
@@ -129,7 +129,7 @@ class Translator(NamedTuple):
         """
         for number, sentence in enumerate(sentences, 1):
             if why := self.unfit(sentence):
-                raise InputError(f"sentence {number} ({shortened(sentence.written)}) {why}")
+                raise InputError(f"sentence {number} ({quoted(sentence.written)}) {why}")
 
     def unfit(self, sentence: Sentence) -> str:
         """Return why a sentence cannot be translated, or an empty string if it can."""
@@ -205,7 +205,7 @@ class Translator(NamedTuple):
         """
         prepared = self.source.sentence(sentence)
         if not prepared.tokens:
-            raise InputError(f"the sentence {sentence!r} is empty; give text to read")
+            raise InputError(f"the sentence {quoted(sentence)} is empty; give text to read")
         row, params = jnp.array(self.source.numbers(prepared)), self.params
         if self.config.model == "translator":
             cell, encoder = encoder_cell(find_cell(self.config.cell), params), params.encoder[0].forward
@@ -215,11 +215,6 @@ class Translator(NamedTuple):
         _, seen = trace(cell, encoder, xs)
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
         return [*prepared.tokens, text.SPECIALS[EOS]], gates, cell
-
-
-def shortened(written: str) -> str:
-    """Return a sentence as a message quotes it."""
-    return repr(written if len(written) <= 40 else written[:40] + "…")
 
 
 def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
