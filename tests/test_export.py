@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxseq import InputError, decode, length_mask, unroll
-from jaxseq.cells import lstm
-from jaxseq.recurrence import checkpointed, clipped
+from jaxseq import InputError, decode, length_mask, trace, unroll
+from jaxseq.cells import CELLS, lstm
+from jaxseq.recurrence import RECURRENCES, checkpointed, clipped
 from jaxseq.seq2seq import translator
 from jaxseq.testing import Subject, assert_close, draw
 
@@ -55,25 +55,33 @@ def types(tree):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
-def test_unroll_and_its_gradient_in_a_process_of_their_own(tmp_path) -> None:
-    """Params are given as the arrays that they are: the other process has no `LSTMParams`."""
+def test_every_recurrence_a_trace_and_gradients_in_a_process_of_their_own(tmp_path) -> None:
+    """Params are given as the arrays that they are: the other process has no `LSTMParams`, and gets no other trees."""
+    cells = {name: CELLS["min_gru"] if name == "associative" else lstm for name in RECURRENCES}
+    params = {cell: draw(Subject(cell), 1, (1,)).params for cell in cells.values()}
+    leaves, structure = jax.tree.flatten(list(params.values()))
 
-    def run(W, U, b, xs, mask_lengths):
-        mask = length_mask(mask_lengths.astype(int), xs.shape[0])
-        (h, c), outs = unroll(lstm, type(params)(W, U, b), xs, mask=mask)
-        return h, c, outs
+    def run(*given):
+        *leaves, xs, lengths = given
+        own = dict(zip(params, jax.tree.unflatten(structure, leaves), strict=True))
+        mask = length_mask(lengths.astype(int), xs.shape[0])
+        drive = lambda name: unroll(cells[name], own[cells[name]], xs, mask=mask, recurrence=RECURRENCES[name])  # noqa: E731
+        return jax.tree.leaves([[drive(name) for name in RECURRENCES], trace(lstm, own[lstm], xs, mask=mask)])
 
-    params = draw(Subject(lstm), 1, (1,)).params
     t, b = export.symbolic_shape("t, b")
     f64 = partial(jax.ShapeDtypeStruct, dtype=jnp.float64)
-    program = export.export(jax.jit(run))(*types(params), f64((t, b, 3)), f64((b,)))
+    program = export.export(jax.jit(run))(*types(leaves), f64((t, b, 3)), f64((b,)))
     calls = []
     for T, B in ((1, 1), (4, 3), (9, 2)):
-        calls.append([*params, draw(Subject(lstm), T, (B,)).xs, np.linspace(1.0, T, B)])
-    for args, got in zip(calls, served(tmp_path, program, calls, vjp_order=1), strict=True):
-        squares = lambda *args: sum((a**2).sum() for a in run(*args))  # noqa: E731
-        want = [*run(*args), *jax.jit(jax.grad(squares, argnums=(0, 1, 2, 3, 4)))(*map(jnp.asarray, args))]
-        assert_close("served", got, list(map(np.asarray, want)), 1e-12)
+        calls.append([*leaves, draw(Subject(lstm), T, (B,)).xs, np.linspace(1.0, T, B)])
+
+    @jax.jit
+    def here(*given):
+        squares = lambda *given: sum((a**2).sum() for a in run(*given))  # noqa: E731
+        return [*run(*given), *jax.grad(squares, argnums=tuple(range(len(given))))(*given)]
+
+    for given, got in zip(calls, served(tmp_path, program, calls, vjp_order=1), strict=True):
+        assert_close("served", got, list(map(np.asarray, here(*map(jnp.asarray, given)))), 1e-12)
 
 
 def test_a_translator_in_a_process_of_its_own(tmp_path) -> None:
@@ -102,9 +110,12 @@ def test_a_translator_in_a_process_of_its_own(tmp_path) -> None:
     assert len(np.unique(got[0])) > 1  # it says something
 
 
-def test_teacher_forcing_for_any_target() -> None:
-    model = translator()
-    params = model.init(KEY, 7, 6, embedding=4, hidden=5, dtype=jnp.float64)
+DEEP = translator(lstm, layers=2, decoder_layers=2, residual=True, layer_norm=True, tie="target", input_feeding=True)
+
+
+@pytest.mark.parametrize("model", [translator(), DEEP], ids=["one layer", "deep"])
+def test_teacher_forcing_for_any_target(model) -> None:
+    params = model.init(KEY, 7, 6, embedding=5, hidden=5, dtype=jnp.float64)
 
     def logits(params, source, mask, inputs):
         return model.decode(params, model.encode(params, source, mask), inputs)[1]
