@@ -55,7 +55,7 @@ def types(tree):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
-def test_every_recurrence_a_trace_and_gradients_in_a_process_of_their_own(tmp_path) -> None:
+def test_every_recurrence_and_a_trace_in_a_process_of_their_own(tmp_path) -> None:
     """Params are given as the arrays that they are: the other process has no `LSTMParams`, and gets no other trees."""
     cells = {name: CELLS["min_gru"] if name == "associative" else lstm for name in RECURRENCES}
     params = {cell: draw(Subject(cell), 1, (1,)).params for cell in cells.values()}
@@ -64,24 +64,39 @@ def test_every_recurrence_a_trace_and_gradients_in_a_process_of_their_own(tmp_pa
     def run(*given):
         *leaves, xs, lengths = given
         own = dict(zip(params, jax.tree.unflatten(structure, leaves), strict=True))
-        mask = length_mask(lengths.astype(int), xs.shape[0])
-        drive = lambda name: unroll(cells[name], own[cells[name]], xs, mask=mask, recurrence=RECURRENCES[name])  # noqa: E731
-        return jax.tree.leaves([[drive(name) for name in RECURRENCES], trace(lstm, own[lstm], xs, mask=mask)])
+        mask = length_mask(lengths, xs.shape[0])
+        runs = [unroll(cells[r], own[cells[r]], xs, mask=mask, recurrence=RECURRENCES[r]) for r in RECURRENCES]
+        return jax.tree.leaves((runs, trace(lstm, own[lstm], xs, mask=mask)))
 
     t, b = export.symbolic_shape("t, b")
-    f64 = partial(jax.ShapeDtypeStruct, dtype=jnp.float64)
-    program = export.export(jax.jit(run))(*types(leaves), f64((t, b, 3)), f64((b,)))
+    of_data = jax.ShapeDtypeStruct((t, b, 3), jnp.float64), jax.ShapeDtypeStruct((b,), jnp.int32)
+    program = export.export(jax.jit(run))(*types(leaves), *of_data)
     calls = []
     for T, B in ((1, 1), (4, 3), (9, 2)):
-        calls.append([*leaves, draw(Subject(lstm), T, (B,)).xs, np.linspace(1.0, T, B)])
+        calls.append([*leaves, draw(Subject(lstm), T, (B,)).xs, np.linspace(1, T, B).astype(np.int32)])
+    for given, got in zip(calls, served(tmp_path, program, calls), strict=True):
+        assert_close("served", got, list(map(np.asarray, jax.jit(run)(*given))), 1e-12)
 
-    @jax.jit
-    def here(*given):
-        squares = lambda *given: sum((a**2).sum() for a in run(*given))  # noqa: E731
-        return [*run(*given), *jax.grad(squares, argnums=tuple(range(len(given))))(*given)]
 
-    for given, got in zip(calls, served(tmp_path, program, calls, vjp_order=1), strict=True):
-        assert_close("served", got, list(map(np.asarray, here(*map(jnp.asarray, given)))), 1e-12)
+def test_unroll_and_its_gradient_in_a_process_of_their_own(tmp_path) -> None:
+    """Params are given as the arrays that they are: the other process has no `LSTMParams`."""
+
+    def run(W, U, b, xs, mask_lengths):
+        mask = length_mask(mask_lengths.astype(int), xs.shape[0])
+        (h, c), outs = unroll(lstm, type(params)(W, U, b), xs, mask=mask)
+        return h, c, outs
+
+    params = draw(Subject(lstm), 1, (1,)).params
+    t, b = export.symbolic_shape("t, b")
+    f64 = partial(jax.ShapeDtypeStruct, dtype=jnp.float64)
+    program = export.export(jax.jit(run))(*types(params), f64((t, b, 3)), f64((b,)))
+    calls = []
+    for T, B in ((1, 1), (4, 3), (9, 2)):
+        calls.append([*params, draw(Subject(lstm), T, (B,)).xs, np.linspace(1.0, T, B)])
+    for args, got in zip(calls, served(tmp_path, program, calls, vjp_order=1), strict=True):
+        squares = lambda *args: sum((a**2).sum() for a in run(*args))  # noqa: E731
+        want = [*run(*args), *jax.jit(jax.grad(squares, argnums=(0, 1, 2, 3, 4)))(*map(jnp.asarray, args))]
+        assert_close("served", got, list(map(np.asarray, want)), 1e-12)
 
 
 def test_a_translator_in_a_process_of_its_own(tmp_path) -> None:
