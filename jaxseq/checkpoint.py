@@ -90,6 +90,7 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) 
 
 
 AGAIN = "restore it from a copy, or train again with --overwrite"
+"""What a message about a damaged checkpoint says to do."""
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -63,7 +63,7 @@ def pinyin(text: str) -> str | None:
 
 
 _PUNCTUATION = str.maketrans("。，、！？：；（）“”‘’《》", '.,,!?:;()""\'\'""')
-"""What stands for Chinese punctuation in pinyin."""
+"""Chinese punctuation in pinyin."""
 
 
 def default_font() -> str:
@@ -97,7 +97,7 @@ def _notice_packaged_fonts() -> None:
         spec = importlib.util.find_spec(name)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             for path in sorted(file for file in Path(folder).iterdir() if file.suffix in (".ttf", ".otf")):
-                with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+                with contextlib.suppress(OSError, RuntimeError):  # a broken file is not a font
                     font_manager.fontManager.addfont(path)
 
 
@@ -107,7 +107,7 @@ def _notice_new_fonts() -> None:
     known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if os.path.realpath(path) not in known:
-            with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+            with contextlib.suppress(OSError, RuntimeError):  # a broken file is not a font
                 font_manager.fontManager.addfont(path)
 
 

@@ -1,7 +1,7 @@
 """A lock on a file or folder that is written: one process at a time, and the next one is told who holds it.
 
 The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
-next to what is written, ``.NAME.jaxseq-lock``, in which stands who holds it.
+next to what is written, ``.NAME.jaxseq-lock``, which says who holds it.
 """
 
 from __future__ import annotations

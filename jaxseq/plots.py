@@ -272,6 +272,7 @@ def log_axis(axis: Axis) -> None:
 
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Digits as exponents, for `str.translate`."""
 
 
 def power(value: float) -> str:

@@ -77,7 +77,7 @@ class Metrics(NamedTuple):
         return {**own, **self.more}
 
     def line(self) -> str:
-        """Return a line of JSON, which knows neither NaN nor infinity: null stands for both."""
+        """Return a line of JSON, which knows neither NaN nor infinity: null means either."""
         return json.dumps({name: v if _is_number(v) else None for name, v in self.flat().items()}, allow_nan=False)
 
     @staticmethod

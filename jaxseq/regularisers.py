@@ -51,7 +51,7 @@ def drop_inputs(key: Key, rate: float, xs: Array) -> Array:
 
 
 def drop_words(key: Key, rate: float, table: Array) -> Array:
-    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero wherever it stands.
+    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero wherever it occurs.
 
     Consumes `key`. Reference: Gal & Ghahramani 2016, arXiv:1512.05287, section 4.2.
 
@@ -151,7 +151,7 @@ def _check_own_h(cell: Cell, carry: Carry) -> None:
 
 
 class Noise(NamedTuple):
-    """An input with the random numbers of its step beside it.
+    """An input and the random numbers of its step.
 
     Fields:
       x: ``[T, B, D]``, or whatever the cell takes.

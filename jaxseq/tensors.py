@@ -156,7 +156,7 @@ class _TorchPickle(pickle.Unpickler):
     """Reads the pickle of a state dict; every name in it is one of these few or refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return the stand-in of a name."""
         if module == "torch" and name in _STORAGES:
             return name
         known = {  # made anew for each name, since a pickle can set attributes of what it is given

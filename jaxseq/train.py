@@ -50,7 +50,7 @@ class Loss(Protocol):
 
         Returns:
           ``(minimised [], (reported [], tokens []))``: the number whose gradient is taken, the number that reports show
-          (without label smoothing, for example), and for how many tokens it stands.
+          (without label smoothing, for example), and how many tokens it covers.
         """
 
 
@@ -212,6 +212,7 @@ class Interrupted(Exception):  # noqa: N818, an ending and no error
 
 
 Saves = Callable[[TrainState, Record, "Metrics | None", bool], None]
+"""What `fit` calls to save: ``(state, record, metrics or None, whether it is the best so far)``."""
 
 
 def fit(

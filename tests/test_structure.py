@@ -27,7 +27,7 @@ LAYERS = [
     "problems",
     "study",
     "experiments examples bench",
-    "apps cli __main__",
+    "apps cli guide __main__",
 ]
 """Lowest first; a module imports from its own layer or from those below, and never in a circle."""
 

@@ -38,7 +38,7 @@ def bench(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time a recurrent layer, of the catalogue or a custom one, beside other libraries and the floor of its products.
+    """Time a recurrent layer, of the catalogue or a custom one, against other libraries and the floor of its products.
 
     The same weights and inputs everywhere, outputs and gradients compared first. Systems take turns; a ratio is one of
     medians, with its 95% interval. The floor is the layer's matrix products alone, each as it is quickest here. How to

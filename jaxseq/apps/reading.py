@@ -47,8 +47,8 @@ def read_text(path: Path | str) -> str:
 def read_lines(path: Path | str) -> Iterator[str]:
     r"""Yield the lines of a file, or of standard input for ``-``, without line ends and byte order mark.
 
-    Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line is no line end:
-    else line n of one of two parallel files would not be line n of the other.
+    Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line does not end
+    it: else line n of one of two parallel files would not be line n of the other.
 
     Raises:
       InputError: if the file is missing, a folder, empty, binary or not UTF-8, has a line longer than `LONGEST_LINE`,

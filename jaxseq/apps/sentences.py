@@ -23,7 +23,7 @@ ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw "
     "bsp evtl ggf inkl sog mme mlle sra srta uds dott ing avv".split()
 )
-"""Words after which a full stop is no end, in lower case: English, German, French, Spanish and Italian."""
+"""Words after which a full stop does not end a sentence, in lower case, of five European languages."""
 NUMBERED = frozenset(
     "no nos nr art fig vol p pp ch cap sec approx ca jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )

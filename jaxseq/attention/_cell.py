@@ -12,6 +12,7 @@ Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A.2.2 (C, C_z,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -146,8 +147,11 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
         **options: Any,
     ) -> AttentionCellParams:
         kcell, katt, kC = jax.random.split(key, 3)
-        by_kernel = {"kernel": kernel} if takes(cell.init, "kernel") else {}
-        own = cell.init(kcell, input_size, hidden_size, **by_kernel, **options)
+
+        def by(init: Callable[..., Any]) -> dict[str, Any]:  # an init of users may draw by a rule of its own
+            return {"kernel": kernel} if takes(init, "kernel") else {}
+
+        own = cell.init(kcell, input_size, hidden_size, **by(cell.init), **options)
         carry = jax.eval_shape(cell.initial_carry, own)
         check_has_h("with_attention", cell, carry)
         dtype = jax.tree.leaves(own)[0].dtype
@@ -161,7 +165,7 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
             )
         return AttentionCellParams(
             own,
-            attention.init(katt, carry.h.shape[-1], value_size, units, dtype=dtype, kernel=kernel),
+            attention.init(katt, carry.h.shape[-1], value_size, units, dtype=dtype, **by(attention.init)),
             kernel(kC, (value_size, wx.shape[-1]), dtype),
         )
 

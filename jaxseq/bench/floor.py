@@ -37,7 +37,7 @@ def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[],
         made: list[jax.Array] = []
         for product, form, of in zip(products, forms, operands, strict=True):
             one = functools.partial(_run, product, form)
-            if made:  # one after the other, as in a layer: a backward loop cannot run beside the forward one
+            if made:  # one after the other, as in a layer: a backward loop cannot run alongside the forward one
                 made.append(lax.cond(made[-1][0, 0, 0] != NEVER, one, functools.partial(_zeros_of, one), of))
             else:
                 made.append(one(of))

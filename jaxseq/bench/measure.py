@@ -1,4 +1,4 @@
-"""Time a layer forward, with its gradient, or in steps of training, beside its peers and the floor of its products."""
+"""Time a layer forward, with its gradient, or in steps of training, against its peers and the floor of its products."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,11 +69,17 @@ class Report:
     def finish(self) -> int:
         """Write the file, say which bounds were missed, and return the exit status: 1 if any."""
         if self.output.json is not None:
-            self.facts["machine"] = machine()
+            self.facts |= {"machine": machine(), "command": command()}
             self.output.json.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         for message in self.missed:
             print(f"missed: {message}", file=sys.stderr)
         return int(bool(self.missed))
+
+
+def command() -> str:
+    """Return the command line that runs, as a user would type it."""
+    program, arguments = sys.argv[0], sys.argv[1:]
+    return f"{'python -m benchmarks' if 'benchmarks' in program else 'jaxseq'} {shlex.join(arguments)}"
 
 
 def headline() -> str:

@@ -98,7 +98,7 @@ def in_sequence(layers: Sequence[Layer]) -> Layer:
 
 
 def show_phases(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table: milliseconds of each phase, their sum beside ours, and what was compiled."""
+    """Return the table: milliseconds of each phase, their sum next to ours, and what was compiled."""
     head = ["", *(f"{phase} ms" for phase in PHASES), "sum", "sum / ours", "operations", "fusions", "loops"]
     lines: list[list[Any]] = []
     for row in rows:

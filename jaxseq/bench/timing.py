@@ -1,4 +1,4 @@
-"""Timing that stands up to a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
+"""Timing that withstands a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
 
 from __future__ import annotations
 

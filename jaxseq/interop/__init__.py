@@ -8,7 +8,7 @@ What ``from_…`` returns is run by `jaxseq.unroll`; a bidirectional layer, whos
 `jaxseq.bidirectional`; several layers of which one is bidirectional, as tuples of cells and params, by `jaxseq.layers`.
 Several layers in one direction are a `jaxseq.stack`.
 
-Outputs, carries and gradients are theirs, in their precision. Dropout is no part of a layer's weights and is left
+Outputs, carries and gradients are theirs, in their precision. Dropout is not part of a layer's weights and is left
 behind: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
 """
 

@@ -319,7 +319,7 @@ def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> 
         return ConvLSTMParams(w, u, forget(both, 1.0), jnp.zeros_like(both[: both.shape[0] // 4 * 3]))
 
     def write(p: ConvLSTMParams) -> dict[str, Array]:
-        must_be_zero(f"to_{library}", "there are no peepholes in place of p", p.p)
+        must_be_zero(f"to_{library}", "there are no peepholes to hold p", p.p)
         arrays = {W: p.W, U: p.U, b: forget(p.b, -1.0), second: jnp.zeros_like(p.b)}
         return {name: permute(a, "ifgo", "igfo") for name, a in arrays.items()}
 

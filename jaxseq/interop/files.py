@@ -84,7 +84,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def _torch(raw: bytes, path: Path) -> dict[str, np.ndarray]:
-    """Return the real arrays of a torch file: its counters, such as of batches seen, are no weights."""
+    """Return the real arrays of a torch file: its counters, such as of batches seen, are not weights."""
     found = tensors.from_torch(raw, path)
     return {name: a for name, a in found.items() if jnp.issubdtype(a.dtype, jnp.floating)}
 
@@ -104,7 +104,7 @@ def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
       path: a safetensors file, written aside and then renamed.
       cell: a cell of `jaxseq.CELLS`, a stack of such, or a tuple of them as `jaxseq.layers` takes it.
       params: its params.
-      facts: anything JSON can hold, to be kept beside.
+      facts: anything JSON can hold, to be kept with them.
 
     Raises:
       InputError: if the file cannot be written, or if a cell is not in `jaxseq.CELLS`.

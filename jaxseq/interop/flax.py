@@ -1,7 +1,7 @@
 """Recurrent cells of flax: linen's and nnx' SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell; linen's MGU and ConvLSTM.
 
 Gates mean what they mean here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
-beside h, the GRU beside x. The LSTM's carry is (c, h), where ours is (h, c). What is particular:
+with h, the GRU with x. The LSTM's carry is (c, h), where ours is (h, c). What is particular:
 
 - nnx.GRUCell has no bias inside of the reset product, where ours is b_hn: it is zero, or cannot be written.
 - SimpleCell(residual=True) adds h before the activation: an identity in our U.
@@ -99,7 +99,7 @@ def _packed_gru() -> Layout:
     form = _packed(gru, parts, "3", "dense_i/bias")
 
     def write(p: GRUParams) -> dict[str, Array]:
-        must_be_zero("to_nnx", "nnx.GRUCell has no bias in place of b_hn", p.b_hn)
+        must_be_zero("to_nnx", "nnx.GRUCell has no bias to hold b_hn", p.b_hn)
         return form.write(p)
 
     return form._replace(write=write)
@@ -123,9 +123,9 @@ LINEN: dict[str, Layout] = {
     "gru": _gru_by_gate(),
     "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
+"""linen's layouts, by our cell's name; mgu is what flax calls so."""
 LINEN["conv_lstm"] = conv_lstm_layout("linen", "ih", "hh", "kernel", "bias")
 LINEN["mgu"] = _tied()
-"""linen's layouts, by our cell's name; mgu is what flax calls so."""
 
 NNX: dict[str, Layout] = {
     "rnn": _packed(rnn, RNNParams, "", "dense_i/bias"),
@@ -181,7 +181,9 @@ def _residual(found: Found, cell: Any) -> Found:
 def _forward_only(what: str, rnn: Any) -> Any:
     """Return the cell of an RNN, which must run forwards."""
     if rnn.reverse:
-        raise InputError(f"{what}: reverse=True is no part of a cell; convert rnn.cell, and unroll(..., reverse=True)")
+        raise InputError(
+            f"{what}: reverse=True does not belong to a cell; convert rnn.cell, and unroll(..., reverse=True)"
+        )
     return rnn.cell
 
 
@@ -268,7 +270,9 @@ CLASSES = {
     "ugrnn": "MGUCell",
     "conv_lstm": "ConvLSTMCell",
 }
+"""The name of linen's class, by that of our cell."""
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
+"""What linen's class is called with to be that cell of ours."""
 
 
 def from_nnx(module: Any) -> Found:

@@ -92,7 +92,7 @@ def _conv_lstm() -> Layout:
         return ConvLSTMParams(a["kernel"], a["recurrent_kernel"], a["bias"], p)
 
     def write(p: ConvLSTMParams) -> dict[str, Array]:
-        must_be_zero("to_keras", "ConvLSTM2D has no peepholes in place of p", p.p)
+        must_be_zero("to_keras", "ConvLSTM2D has no peepholes to hold p", p.p)
         return {"kernel": p.W, "recurrent_kernel": p.U, "bias": p.b}
 
     return Layout(conv_lstm, {"kernel": "R C D 4H", "recurrent_kernel": "R C H 4H", "bias": "4H?"}, read, write)
@@ -144,7 +144,7 @@ def _layers(layer: Any) -> list[Found]:
     if isinstance(layer, kl.RNN):
         if layer.go_backwards:
             raise InputError(
-                "from_keras: go_backwards is no part of a cell; convert layer.cell, and unroll(..., reverse=True)"
+                "from_keras: go_backwards does not belong to a cell; convert layer.cell, and unroll(..., reverse=True)"
             )
         return _layers(layer.cell)
     return [_one(layer)]
@@ -258,6 +258,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gru": {"reset_after": True},
     "gru_cho": {"reset_after": False},
 }
+"""What keras' class is called with to be that cell of ours."""
 
 
 def _make(cell: Cell, params: Params, use_bias: bool) -> Any:

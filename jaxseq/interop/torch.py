@@ -99,7 +99,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
       is the first.
 
     Raises:
-      InputError: if it is no recurrent layer, or if names or shapes are not those of `layer`.
+      InputError: if it is not a recurrent layer, or if names or shapes are not those of `layer`.
 
     Example:
       >>> import numpy as np
@@ -131,6 +131,7 @@ def _kind(module: Any) -> str:
 
 
 SUFFIX = re.compile(r"(?:^|/)(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
+"""The end of a parameter's name; its group is the layer and the direction."""
 
 
 def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:

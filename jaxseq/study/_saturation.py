@@ -22,8 +22,10 @@ from jaxseq.study.look import EQUAL, Look, look_at, look_for
 from jaxseq.study.memory import real_steps
 from jaxseq.study.timelines import gates_of
 
-CLOSED, OPEN = 0.1, 0.9
-"""Below the first a gate is closed, above the second open (Karpathy et al. 2015)."""
+CLOSED = 0.1
+"""Below it a gate is closed (Karpathy et al. 2015)."""
+OPEN = 0.9
+"""Above it a gate is open."""
 
 LARGE, DRAWS = 8.0, 32
 """Standard deviation of the inputs, and number of problems, that show which quantities are bounded."""

@@ -1,4 +1,4 @@
-"""The invariants that a study stands on, each with its error and the most that it may be."""
+"""The invariants that a study rests on, each with its error and the most that it may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a study shows: of each part the run and its views, with the checks that they stand on."""
+"""What the page of a study shows: of each part the run and its views, with the checks that they rest on."""
 
 from __future__ import annotations
 

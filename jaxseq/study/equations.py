@@ -41,7 +41,7 @@ class Line(NamedTuple):
         ``"c_new"`` a state, ``"out"`` the output where it is not a state.
       equation: as in the program, ``"x @ W_f + h @ U_f + b_f"``; empty for a number taken from the run.
       value: its number.
-      terms: the largest summands by size, the largest first; none where the line is no sum.
+      terms: the largest summands by size, the largest first; none where the line is not a sum.
       others: what the summands that are not shown add up to.
     """
 
@@ -287,7 +287,7 @@ class _Script:
         return f"{name}_all" if n in self.equations.names else name
 
     def _terms(self, n: int) -> list[Term]:
-        """Return what a line adds up; nothing where it is no sum."""
+        """Return what a line adds up; nothing where it is not a sum."""
         op = self.equations.op(n)
         if op is None or op.op not in (*SUM, "dot"):
             return []

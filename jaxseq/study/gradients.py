@@ -181,7 +181,7 @@ def triangle(
       By the name of the carry's leaf ``[S, T, B]``: the steps s, and for each all t; zero where t is after s.
 
     Raises:
-      InputError: if there is not a loss for each step, or a step is none of the sequence's.
+      InputError: if there is not a loss for each step, or a step is not in the sequence.
 
     Example:
       >>> from jaxseq.cells import gru

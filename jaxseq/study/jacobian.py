@@ -1,7 +1,7 @@
 """Step Jacobians: how a small change of the state is carried on, its spectrum, products over spans, Lyapunov exponents.
 
 The state of a row is one vector of N numbers, the leaves of the carry one after the other (`parts`): an LSTM's h and
-then c, N = 2H. Leaves of whole numbers, such as a counter of steps, are no part of it. A Jacobian ``J [N, N]`` has
+then c, N = 2H. Leaves of whole numbers, such as a counter of steps, are not part of it. A Jacobian ``J [N, N]`` has
 ``J[i, j] = d new_i / d old_j``, so that a change v becomes ``J v``.
 """
 
@@ -67,7 +67,7 @@ def step_jacobians(
       limit: bytes that the result may take.
 
     Raises:
-      InputError: if it would take more; says how much, and what to do. Or if a step of `at` is none of the sequence's.
+      InputError: if it would take more; says how much, and what to do. Or if a step of `at` is not in the sequence.
 
     Example:
       >>> from jaxseq.cells import rnn

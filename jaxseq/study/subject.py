@@ -255,7 +255,7 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
     keeps = keeps_in(part.cell, part.params, part.xs, part.carry)
     found = []
-    for layer in dict.fromkeys(map(layer_of, named or carries)):  # a state of tuples is no stack: its gates say so
+    for layer in dict.fromkeys(map(layer_of, named or carries)):  # a state of tuples is not a stack: its gates say so
         gates, states = (
             {name: a for name, a in tree.items() if not layer or layer_of(name) == layer} for tree in (named, carries)
         )

@@ -15,7 +15,7 @@ SHADES = " ░▒▓█"
 BARS = "▁▂▃▄▅▆▇█"
 
 PLAIN = {SHADES: " .:+#", BARS: "_.-=+*%#"}
-"""What stands for them where there are no block characters."""
+"""Letters for them where there are no block characters."""
 
 CUBE = (0, 95, 135, 175, 215, 255)
 """Red, green and blue as a terminal of 256 colours has them."""

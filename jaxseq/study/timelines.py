@@ -1,7 +1,7 @@
 """What a cell did at every step: its gates by name, and the ledger of its state, retained + written = new.
 
 The ledger of an LSTM is its two equations with their numbers, ``f * c`` retained and ``i * g`` written, added up to the
-new c, squashed by tanh and shown through o. No cell's equations stand here. What is written is what the cell itself
+new c, squashed by tanh and shown through o. No cell's equations are here. What is written is what the cell itself
 computes with its gates held at their values and the old state set to zero; so the sum is an identity of the cell, and
 how far it is from the state that the run had is returned with it.
 """
@@ -76,7 +76,7 @@ class Ledger(NamedTuple):
       kept: what was retained of the old state, ``f * c``.
       written: what was written, ``i * g``.
       new: the new state, as the run had it.
-      squashed: ``tanh(c)``; None where h is no gate times the squashed state, or the squashed state.
+      squashed: ``tanh(c)``; None where h is not a gate times the squashed state, or the squashed state.
       shown: ``o * squashed``; h as the run had it where there is no such equation.
       errors: of the identities.
     """

@@ -53,7 +53,7 @@ class Numbers(NamedTuple):
       unread: rows whose cells are neither numbers nor missing, under the reading that leaves fewest.
       share: of the cells that are there, how many are numbers.
       units: currency or per cent signs, "" among them where a cell has none.
-      marked: whether some cell shows which mark stands before decimals.
+      marked: whether some cell shows which mark comes before decimals.
     """
 
     values: Mapping[str, np.ndarray]
@@ -75,7 +75,7 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
     Args:
       cells: dtype object, of str.
       plain: 1.234 is 1.234 where every cell is a number as programs write them. Not so in a file whose cells are
-        separated by semicolons: there the point may stand between thousands.
+        separated by semicolons: there the point may separate thousands.
     """
     values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
     odd = np.flatnonzero(np.isnan(values))
@@ -99,14 +99,14 @@ def _as_people_write(cells: np.ndarray, missing: np.ndarray, there: int) -> Numb
     fewest = min(unread.values(), key=len)
     units = frozenset(unit for *values, unit in readings if not np.isnan(values).all())
     first = int(differ[0]) if len(differ) else None
-    # Without a difference the point does: one reading then stands for both.
+    # Without a difference the point does: one reading then covers both.
     values = whole if first is not None else dict(list(whole.items())[:1])
     marked = len(whole) == 1 and first is None and any("." in c or "," in c for c in distinct)
     return Numbers(values, first, fewest, 1 - len(fewest) / max(1, there), units, marked)
 
 
 def _readings(cell: str) -> tuple[float, float, str]:
-    """Return a cell's value with a point and with a comma before decimals, NaN where it is none, and its unit."""
+    """Return a cell's value with a point and with a comma before decimals, NaN if it is not a number, and its unit."""
     plain = cell.strip().translate(SIGNS)
     found = _matched(plain if plain.isascii() else unicodedata.normalize("NFKC", plain))
     if found is None:

@@ -70,7 +70,7 @@ class Reader:
         """Return a column's numbers, float64, NaN where missing.
 
         Raises:
-          InputError: for a cell that is no number, an infinite one, two units, and where a comma may stand before
+          InputError: for a cell that is not a number, an infinite one, two units, and where a comma may come before
             decimals or between thousands.
         """
         values = self._of_text(name) if self.table.is_text(name) else self.table.frame[name].to_numpy(np.float64)

@@ -152,7 +152,7 @@ def read(table: Table, columns: tuple[str, ...], date_format: str | None = None)
     """Read the stamps that columns make together.
 
     Raises:
-      InputError: for a cell that is no date, and where two readings fit; the message gives both.
+      InputError: for a cell that is not a date, and where two readings fit; the message gives both.
     """
     name = columns[0]
     if len(columns) == 1 and table.frame[name].dtype.kind == "M":
@@ -202,7 +202,7 @@ def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str
     try:
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, errors="coerce", utc="%z" in form)
     except (ValueError, LookupError, TypeError, ArithmeticError, re.error) as error:
-        raise InputError(f"--date-format {form} is no format of dates ({error}); for example %Y-%m-%d %H:%M") from error
+        raise InputError(f"--date-format {form} is not a date format ({error}); for example %Y-%m-%d %H:%M") from error
     wrong = np.flatnonzero(stamps.isna() | (stamps.dt.year < forms.EARLIEST) | (stamps.dt.year > forms.LATEST))
     if len(wrong):
         raise InputError(
@@ -240,7 +240,7 @@ def _placed(local: np.ndarray, utc: np.ndarray, notes: list[str]) -> Dates:
     if (local == utc).all():
         return Dates(local, tuple(notes))
     if (local == local.astype("M8[D]")).all():
-        return Dates(local, (*notes, "offsets left out: every row is a local midnight, and stands for its day"))
+        return Dates(local, (*notes, "offsets left out: every row is a local midnight, and means its day"))
     return Dates(utc, (*notes, "offsets applied: the stamps are UTC"))
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file that a user names, as text: unpacked, refused where they are no text, and decoded."""
+"""The bytes of a file that a user names, as text: unpacked, refused where they are not text, and decoded."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def decoded(raw: bytes, path: Path) -> tuple[str, str]:
     punctuation; latin-1 as Windows has it (CP1252), which fits anything.
 
     Raises:
-      InputError: if the bytes are no text, or text of another kind (HTML, JSON).
+      InputError: if the bytes are not text, or text of another kind (HTML, JSON).
     """
     for start, what in SIGNATURES.items():
         if raw.startswith(start):

@@ -22,7 +22,7 @@ TOTALS = frozenset(
     "total grand sum summe gesamt average mean mittelwert durchschnitt median count source note quelle "
     "合计 总计 平均".split()
 )
-"""First words of what stands below a table, in lower case."""
+"""First words of text below a table, in lower case."""
 CURE = "write offsets (2024-10-27T02:00+02:00), or UTC"
 
 

@@ -238,7 +238,7 @@ def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> li
 
 
 def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tuple[int, list[str]], list]:
-    """Return the header and the rows under it, of one width; what stands above and below a table is left out."""
+    """Return the header and the rows under it, of one width; text above and below a table is left out."""
     widths = collections.Counter(len(row) for _, row in rows)
     width = widths.most_common(1)[0][0]
     first = next(i for i, (_, row) in enumerate(rows) if len(row) == width)
@@ -269,7 +269,7 @@ def _even(head: list[str], body: list, where: str, separator: str) -> list:
         line, got = uneven[0]
         why = "Mend or remove them"
         if separator == "," and got > width:
-            why = "Where a comma stands before decimals or between thousands, put quotes around the number"
+            why = "Where a comma comes before decimals or between thousands, put quotes around the number"
         elif len(uneven) == 1 and line == body[-1][0]:
             why = "It is the last line: was the file cut off?"
         raise InputError(

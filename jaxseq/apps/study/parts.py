@@ -244,7 +244,7 @@ def _decoder(
 def _scores(
     attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
 ) -> dict[str, Any] | None:
-    """Return the scores of every step and the largest parts of each; None where they are no sums."""
+    """Return the scores of every step and the largest parts of each; None where they are not sums."""
     before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
     state = before.attention if isinstance(before, AttentionCarry) else ()
     try:

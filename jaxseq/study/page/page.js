@@ -48,7 +48,7 @@ const ORDER = DATA.order;
 const has = (id) => part().views[id] !== null;
 // Where a part has nothing of a view, its place says so if it is always there; else the footer does.
 const absent = () => ORDER.filter((id) => !has(id) && !part().failed[id] && !VIEWS[id].always);
-function layOut() { // two narrow views beside each other; one that is left alone is wide
+function layOut() { // two narrow views side by side; one that is left alone is wide
   let lone = null;
   for (const id of ORDER) {
     const section = byId(`v-${id}`), wide = Boolean(VIEWS[id].wide);
