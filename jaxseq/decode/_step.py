@@ -85,7 +85,8 @@ def checked(
     """Return start as int32 on the devices of the carry, the types of ``(logits, seen)``, and the prefix ``[T, *B]``.
 
     Raises:
-      InputError: if an argument has the wrong type or shape, or a known token is not in the vocabulary.
+      InputError: if an argument has the wrong type or shape, the step returns something else, or a known token is not
+        in the vocabulary.
     """
     start = given = jnp.asarray(start)
     if not jnp.issubdtype(start.dtype, jnp.integer):
@@ -93,7 +94,7 @@ def checked(
     if max_length < 1:
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
     start = beside(start.astype(jnp.int32), carry, start.shape)
-    _, (logits, seen) = jax.eval_shape(step, carry, start)
+    logits, seen = _shown(jax.eval_shape(step, carry, start), start.shape)
     check_tokens("decode: start", given, logits.shape[-1])
     if prefix is not None:
         prefix = jnp.asarray(prefix)
@@ -108,6 +109,17 @@ def checked(
         prefix = jnp.pad(prefix.astype(jnp.int32), free, constant_values=-1)
         prefix = jnp.moveaxis(beside(jnp.moveaxis(prefix, 0, -1), start, start.shape), -1, 0)
     return start, (logits, seen), prefix
+
+
+def _shown(returned: Any, batch: tuple[int, ...]) -> tuple[Array, Tree]:
+    """Return ``(logits, seen)`` of what a step returned."""
+    shown = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+    if not (isinstance(shown, tuple) and len(shown) == 2 and hasattr(shown[0], "shape")):
+        raise InputError(
+            f"decode: step must return (carry, (logits, seen)), with logits [{', '.join(map(str, batch))}, V] and in "
+            f"seen any tree, () for nothing; got {jax.tree.map(lambda a: (a.dtype.name, a.shape), returned)}"
+        )
+    return shown
 
 
 def forward_only(tree: Tree) -> Tree:

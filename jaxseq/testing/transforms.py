@@ -33,9 +33,17 @@ def law_eager(s: Subject) -> None:
         _assert_compiles_once(f"{name}, vjp", partial(_pulled, run), *problem)
         if takes_forward_mode(recurrence):
             _assert_compiles_once(f"{name}, jvp", partial(jax.jvp, run), problem, along)
-        _assert_compiles_once(f"{name}, trace", partial(trace, s.cell, recurrence=recurrence), *problem)
+        traced = partial(_traced, s.cell, recurrence)
+        _assert_compiles_once(f"{name}, trace", traced, *problem)
+        _assert_compiles_once(f"{name}, vjp of trace", partial(_pulled, traced), *problem)
     params, xs, carry = problem
     _assert_compiles_once("step", s.cell.step, params, carry, at(xs, 0))
+
+
+def _traced(cell: Cell, recurrence: Recurrence, *problem: Tree) -> list[Array]:
+    """Return what `trace` gives and has a derivative: gates may be of any type."""
+    seen = jax.tree.leaves(trace(cell, *problem, recurrence=recurrence))
+    return [a for a in seen if jnp.issubdtype(a.dtype, jnp.floating)]
 
 
 def _pulled(run: Callable[..., Tree], *args: Tree) -> Tree:
