@@ -20,6 +20,7 @@ from benchmarks.decode import decode
 from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
+from benchmarks.newton import newton_
 from benchmarks.scaling import scaling
 from benchmarks.sequences import tasks
 from benchmarks.train import train
@@ -29,7 +30,7 @@ from jaxseq.bench.compare import compare
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
-    "forecast": forecast, "beam": beam, "tasks": tasks,
+    "forecast": forecast, "beam": beam, "tasks": tasks, "newton": newton_,
 }  # fmt: skip
 
 

@@ -4,17 +4,16 @@ Two steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins
 size are an array ``A [T, B, N, K, K]`` with ``b [T, B, N, K]``; a system has one for each size. Small blocks are taken
 apart into their K x K entries, each ``[T, B, N]``, whose products XLA fuses; larger ones are multiplied as matrices.
 
-`smoothed` solves the same system damped: it minimises ``sum |y_t - A_t y_{t-1} - b_t|^2 + damping |y_t|^2``, the step of
-Levenberg and Marquardt, which a Kalman smoother computes in parallel (ELK: Gonzalez et al. 2024, "Towards scalable and
-stable parallelization of nonlinear RNNs", arXiv:2407.19115, section 4; the filter as a scan: Särkkä & García-Fernández
-2021, "Temporal parallelization of Bayesian smoothers", arXiv:1905.13002, eqs. 10-19).
+`smoothed` solves the same system damped: it minimises ``sum |y_t - A_t y_{t-1} - b_t|^2 + damping |y_t|^2``. That is
+the step of Levenberg and Marquardt, which a Kalman smoother computes in parallel (ELK: Gonzalez et al. 2024, "Towards
+scalable and stable parallelization of nonlinear RNNs", arXiv:2407.19115, section 4; the filter as a scan: Särkkä &
+García-Fernández 2021, "Temporal parallelization of Bayesian smoothers", arXiv:1905.13002, section IV).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -77,7 +76,13 @@ def _smoothed(A: Array, b: Array, damping: float | Array, reverse: bool) -> Arra
     turned = _turned(A)
     first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # what is before it is known: y = 0
     old = jnp.where(first.reshape(-1, *[1] * (A.ndim - 1)), jnp.zeros_like(A), A)
-    elements = ((1 - gain) * old, (1 - gain) * b, (1 - gain) * identity, -gain * _apply(turned, b), gain * _times(turned, A))
+    elements = (
+        (1 - gain) * old,
+        (1 - gain) * b,
+        (1 - gain) * identity,
+        -gain * _apply(turned, b),
+        gain * _times(turned, A),
+    )
     _, mean, spread, _, _ = lax.associative_scan(_filtered, elements, reverse=reverse)
     # what the next step says of this one: E_t = P_t A' (A' P_t A'^T + 1)^-1 with A' of the step after
     later = _later(A, reverse), _later(b, reverse)

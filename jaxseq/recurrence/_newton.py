@@ -6,11 +6,11 @@ The states of a sequence solve one system of equations, ``h_t = F(h_{t-1}, x_t)`
 2. the linear recurrence that is left is solved in about 2 log2 T rounds: the next guess;
 3. until every state is what the step makes of the one before it, within a few units in the last place.
 
-Step n is exact after n rounds, whatever A is, so that T rounds are always enough; a cell that forgets takes 3 to 10. The
-steps that agree, from the first one on, are kept as they are, and a state that is not finite is replaced by what the
-step gives: neither rounding nor an overflow can undo the progress. After `rounds` rounds what does not agree yet is
-computed step by step, from there on. The result is therefore that of `scan`, NaN and infinities included, or it took as
-long as `scan`; `newton_solution` says which.
+Step n is exact after n rounds, whatever A is, so that T rounds are always enough; a cell that forgets takes 3 to 10.
+The steps that agree, from the first one on, are kept as they are, and a state that is not finite is replaced by what
+the step gives: neither rounding nor an overflow can undo the progress. After `rounds` rounds, what does not agree yet
+is computed step by step. So the result is always that of `scan`, NaN and infinities included; where Newton's method
+did not converge it took as long as `scan`, and `newton_solution` says so.
 
 The Jacobian A is block diagonal, in blocks that `_structure` reads off the jaxpr of a step. Where they are small it is
 exact (DEER); where a matrix mixes more than `FULL` numbers, each unit keeps what it adds to itself (quasi-DEER): rounds
@@ -44,6 +44,7 @@ from jaxseq.recurrence._layout import CUTS, Layout, layout_of
 from jaxseq.recurrence._rounds import Limits, linear, olds_of, one_of, solved
 from jaxseq.recurrence._scan import hold, reset_carry, restart, scan
 from jaxseq.trees import at, step_shapes
+
 
 class Solution(NamedTuple):
     """The outputs of a sequence, and how they were found.
@@ -247,7 +248,7 @@ def _solve(
 
 @_solve.defjvp
 def _tangents(how: _How, primals: tuple, tangents: tuple) -> tuple:
-    bound, initial, sequence, carry, guess = primals
+    bound, initial, sequence, carry, _ = primals
     dbound, dinitial, dsequence, dcarry, _ = tangents
     states, found = _solve(how, *primals)
     olds = olds_of(states, carry, how.reverse)
@@ -260,6 +261,5 @@ def _tangents(how: _How, primals: tuple, tangents: tuple) -> tuple:
     dolds = olds_of(jax.tree.map(jnp.zeros_like, states), dcarry, how.reverse)
     moved = jax.jvp(news, (bound, initial, terms, olds), (dbound, dinitial, dsequence[0], dolds))[1]
     dstates = linear(partial(news, bound, initial, terms), olds, moved, how.layout, reverse=how.reverse)
-    rounds, steps, residual = found
-    none = np.zeros((), jax.dtypes.float0)
-    return (states, found), (dstates, (none, none, jnp.zeros_like(residual)))
+    none = np.zeros((), jax.dtypes.float0)  # of whole numbers
+    return (states, found), (dstates, (none, none, jnp.zeros_like(found[2])))

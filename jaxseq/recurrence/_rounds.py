@@ -138,9 +138,7 @@ def _nearer(
     if damping:
         change = layout.unpack(smoothed(A, gap, damping, reverse=reverse), states)
         exact = olds_of(kept, jnp.ones_like(kept[0]), reverse)  # the state before is right, and so is what it gives
-        whole = jax.tree.map(
-            lambda n, h, y: jnp.where(over_features(exact, n), n, h + y), new, states, change
-        )
+        whole = jax.tree.map(lambda n, h, y: jnp.where(over_features(exact, n), n, h + y), new, states, change)
     else:  # what the step gives and A y, instead of h + y: exact where y is 0, however far off h was
         change = affine_scan(A, gap, reverse=reverse)
         before = olds_of(change, [jnp.zeros_like(c[0]) for c in change], reverse)
@@ -157,7 +155,9 @@ def one_of(tree: Tree, place: Array) -> Tree:
     return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, place, keepdims=False), tree)
 
 
-def _one_by_one(step: Callable[[Carry, Array], Carry], carry: Carry, found: Round, reverse: bool) -> tuple[Carry, Array]:
+def _one_by_one(
+    step: Callable[[Carry, Array], Carry], carry: Carry, found: Round, reverse: bool
+) -> tuple[Carry, Array]:
     """Return the states, those that the rounds did not reach computed one after the other, and how many these are."""
     T = found.kept.shape[0]
     reached = found.kept.sum(axis=0, dtype=jnp.int32).min(initial=T)
@@ -174,10 +174,8 @@ def _one_by_one(step: Callable[[Carry, Array], Carry], carry: Carry, found: Roun
     return lax.while_loop(more, take, settled(take, (reached, found.states)))[1], T - reached
 
 
-def linear(
-    news: Callable[[Carry], Carry], olds: Carry, added: Carry, layout: Layout, *, reverse: bool
-) -> Carry:
-    """Return ``y_t = A_t y_{t-1} + added_t`` from ``y = 0``, A the derivative of ``news`` at olds; linear in `added`."""
+def linear(news: Callable[[Carry], Carry], olds: Carry, added: Carry, layout: Layout, *, reverse: bool) -> Carry:
+    """Return ``y_t = A_t y_{t-1} + added_t`` from ``y = 0``, linear in `added`; A is the derivative of news at olds."""
     A = layout.linearised(news, olds)[1]
     nearly = lambda b: layout.unpack(affine_scan(A, layout.pack(b), reverse=reverse), b)  # noqa: E731
     if not layout.cut:

@@ -25,10 +25,10 @@ from jax import lax
 from jaxseq.notation import Array, Carry
 
 ELEMENTWISE = frozenset(
-    "abs add add_any and atan2 cbrt ceil clamp convert_element_type copy copy_p cos cosh custom_lin div eq erf erf_inv "
-    "erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter "
-    "not optimization_barrier or pow pvary reduce_precision rem reshard round rsqrt select_n sharding_constraint sign "
-    "sin sinh sqrt square stop_gradient sub tan tanh xor zeros_like".split()
+    "abs add add_any and atan2 cbrt ceil clamp convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp "
+    "exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or "
+    "pow pvary reduce_precision rem reshard round rsqrt select_n sharding_constraint sign sin sinh sqrt square "
+    "stop_gradient sub tan tanh xor".split()
 )
 """Primitives whose output at a place depends on their inputs at that place, or on a scalar."""
 
@@ -115,7 +115,9 @@ class _Follow:
         for eqn in _needed(jaxpr):
             labels = [read(v) for v in eqn.invars]
             if any(a is not None for a in labels):
-                known.update((v, a) for v, a in zip(eqn.outvars, self._through(eqn, labels), strict=True) if a is not None)
+                known.update(
+                    (v, a) for v, a in zip(eqn.outvars, self._through(eqn, labels), strict=True) if a is not None
+                )
         return [read(v) for v in jaxpr.outvars]
 
     def _through(self, eqn: Any, labels: list[Labels | None]) -> list[Labels | None]:
