@@ -105,6 +105,7 @@ def decompose(attention: Attention, params: Params, memory: Any, state: Tree, qu
         )
     terms, asked, source, before, rest = PARTS[attention.name](params, memory, state, query)
     rest = jnp.asarray(rest, terms.dtype)
+    # from the attention itself, so that a test can compare softmax(scores) with them
     _, (_, weights) = attention.attend(params, memory, state, query)
     return Decomposition(terms, asked, source, before, rest, terms.sum(-1) + rest, weights)
 

@@ -41,9 +41,11 @@ def take(given: Tuple, letter: str, places: Sequence[int]) -> Tuple:
       Seen(states=array([[2, 3],
              [5, 6]]), order=[1, 0])
     """
+    # old number of a place -> its new number
     new = {int(place): n for n, place in enumerate(places)}
     specs = axes_of(type(given))
     for name, spec in specs.items():
+        # "S:T": along S a list of places on T
         along, _, of = spec.partition(":")
         if of == letter and getattr(given, name) is not None:
             left = [n for n, place in enumerate(getattr(given, name)) if int(place) in new]
@@ -58,14 +60,14 @@ def take(given: Tuple, letter: str, places: Sequence[int]) -> Tuple:
 
 
 def _spec(hint: Any) -> str:
-    """Return the axes that a type names; of ``list[Annotated[..., "T"]]`` and dicts, those of what they hold."""
+    """Return the axes that a type names, "" for a type without them."""
     if get_origin(hint) is Annotated:
         return next((word for word in hint.__metadata__ if isinstance(word, str)), "")
     return ""
 
 
 def _inside(value: Any, letter: str, places: Sequence[int]) -> Any:
-    """Return what names no axes, with the tuples in it cut."""
+    """Return a value without axes of its own, with the tuples in it cut."""
     if hasattr(value, "_fields"):
         return take(value, letter, places)
     if isinstance(value, dict):

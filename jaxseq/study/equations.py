@@ -115,12 +115,14 @@ def explain(
             raise InputError(f"explain: there are the {what}s 0 to {size - 1}; got {n}")
     if mask is not None and not bool(mask[step, row]):
         raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
+    # the program is one of a single row without a batch axis; the run keeps a batch of 1
     alone, cell = row_of(cell, row), row_of(cell, slice(row, row + 1))
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
     carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
     seen = trace(cell, params, xs, carry, mask=mask)[1]
+    # the carry before a step is that of the last real step
     past = np.arange(step) if mask is None else np.flatnonzero(np.asarray(mask)[:step, 0])
     before = at(seen.carries, past[-1]) if len(past) else carry
     for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
@@ -131,6 +133,7 @@ def explain(
     try:
         found = program(alone, params, now, x)
     except InputError as error:
+        # the cell has an operation that no program has: named quantities are still shown
         return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit, f"{error}")
     if shown is None:
         raise InputError(f"explain: the output of {cell.name} has no axis of units alone")
@@ -178,6 +181,7 @@ class _Script:
         eq = self.equations
         read = {one.value: self._read(one.value) for one in eq.lines if self._is_ours(one.value)}
         last = read.pop(target, None) or self._read(target)
+        # lines of other outputs, such as gates that this number does not use, are left out of the program
         needed = self._needed(target)
         used = [*(one for n, one in read.items() if n in needed), last]
         code = [f"{one.line.name} = {one.line.equation}" for one in used]
@@ -215,6 +219,7 @@ class _Script:
         equation = self._equation(n)
         terms = self._terms(n)
         total = self._number(n)
+        # by size: a sum of H terms is mostly a few of them
         shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
         others = total - sum(t.value for t in shown) if terms else 0.0
         return Line(self._name(n), equation, total, tuple(shown), others)

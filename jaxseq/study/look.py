@@ -143,6 +143,7 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
         for a, unknown in zip(arrays, traced, strict=True)
     ]
     seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
+    # some cells give NaN for any numbers but their own, such as a division by a sum of weights
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         own = drawn()  # slower: random numbers take a second to compile
         larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
@@ -173,12 +174,14 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
         ratios = []
         for n, leaf in enumerate(named_leaves(carry)):
             still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
+            # entries that differ, so that a product with a matrix cannot look like one with a gate
             along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
 
             def new(old: Array, n: int = n, still: Cell = still) -> Array:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
                 return jax.tree.leaves(still.equations(params, whole, wx, uh)[0])[n]
 
+            # elementwise: J v / v is the gate where J is diagonal, and not constant in v elsewhere
             ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
@@ -210,6 +213,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
     def look(*step: Tree) -> Tree:
         new, _, named = cell.equations(*step)
+        # a gate that is the new state itself must not be held, or the derivative would be 0
         state = named_leaves(new)[leaf]
         same.update(name for name, value in named_leaves(named).items() if value is state)
         return named
