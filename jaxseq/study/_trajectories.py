@@ -187,6 +187,7 @@ def trajectories(
         place = list(leaves).index(leaf)
         before, after = sum(sizes[:place]), sum(sizes[place + 1 :])
         found = principal(states[..., before : before + sizes[place]], count, mask=real)
+        # padded to the whole state, so that `project` takes states and fixed points as they are
         components = found._replace(
             mean=jnp.pad(found.mean, (before, after)), axes=jnp.pad(found.axes, ((0, 0), (before, after)))
         )
@@ -202,6 +203,7 @@ def vectors(cell: Cell, carries: Carry, rows: int) -> Array:
     leaves = [widened(a) for a in jax.tree.leaves(carries) if is_real(a)]
     if not leaves:
         raise InputError(f"{cell.name}: its carry has no part of floating point numbers")
+    # leaves of two dtypes, float32 and float64, are joined in the wider one
     wide = jnp.result_type(*(a.dtype for a in leaves)) if len({a.dtype for a in leaves}) == 1 else jnp.float64
     return jnp.concatenate(
         [a.reshape(*a.shape[:rows], math.prod(a.shape[rows:])).astype(wide) for a in leaves], axis=-1

@@ -111,11 +111,13 @@ def decompose(attention: Attention, params: Params, memory: Any, state: Tree, qu
 
 
 def _hidden(v: Array, query: Array, source: Array, before: Array | None = None, rest: Any = 0.0) -> tuple:
+    # [B, S, A], the argument of tanh in Bahdanau's score; summed over A with v it is the score
     inside = over_source(query) + source if before is None else over_source(query) + source + before
     return jnp.tanh(inside) * jnp.broadcast_to(v, inside.shape), over_source(query), source, before, rest
 
 
 def _product(query: Array, keys: Array, scale: float = 1.0) -> tuple:
+    # a source may have a multiple of Q features, such as two directions: the query is repeated to match
     asked = over_source(jnp.concatenate([query] * (keys.shape[-1] // query.shape[-1]), axis=-1)) * scale
     return asked * keys, asked, keys, None, 0.0
 

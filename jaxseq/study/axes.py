@@ -49,6 +49,7 @@ def take(given: Tuple, letter: str, places: Sequence[int]) -> Tuple:
         along, _, of = spec.partition(":")
         if of == letter and getattr(given, name) is not None:
             left = [n for n, place in enumerate(getattr(given, name)) if int(place) in new]
+            # first drop the places that are gone, from all arrays along S; then number the rest anew
             given = take(given, along, left)
             given = given._replace(**{name: [new[int(place)] for place in getattr(given, name)]})
     cut = {}

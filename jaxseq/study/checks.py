@@ -98,6 +98,7 @@ def rows_of_attention(weights: Array, source: Sequence[Sequence[str]], mask: np.
     """Return how far the rows of ``weights [T, B, S]`` are from 1 in sum, and from 0 where there is no source."""
     rows = np.asarray(weights)
     real = np.array([[s < len(row) for s in range(rows.shape[-1])] for row in source])
+    # only at real target steps: padded ones put out zeros
     sums = np.abs(rows.sum(-1) - 1)[mask]
     outside = np.abs(np.where(real[None], 0, rows))[mask]
     return [
@@ -159,6 +160,7 @@ def inputs_by_differences(losses: Callable[[Tree], Array], run: Run, products: A
 def _slopes(moved: Callable[[Array], Array], dtype: Any) -> np.ndarray:
     """Return the central difference of a function of one number at 0, for each of `SIZES`, all in one program."""
     sizes = np.asarray(SIZES)
+    # both signs and all sizes side by side; central differences have an error of size^2 and not of size
     values = np.asarray(jax.jit(jax.vmap(moved))(jnp.asarray([*sizes, *-sizes], dtype)), np.float64)
     ahead, behind = np.split(values, 2)
     return (ahead - behind) / (2 * sizes.reshape(-1, *[1] * (values.ndim - 1)))
@@ -167,6 +169,7 @@ def _slopes(moved: Callable[[Array], Array], dtype: Any) -> np.ndarray:
 def jacobian_by_differences(cell: Cell, params: Params, before: Carry, x: Tree, jacobian: Array) -> Check:
     """Return how far the first row's Jacobian is from a central difference of a step."""
     leaves, structure = jax.tree.flatten(before)
+    # the order of `parts`, by which the Jacobian is laid out
     real = [n for n, a in enumerate(leaves) if jnp.issubdtype(a.dtype, jnp.floating)]
     ends = np.cumsum([leaves[n][0].size for n in real])
     # one random direction sees an error in any entry
@@ -189,6 +192,7 @@ def own_values(loss: Loss, run: Run, gates: Sequence[str]) -> Check:
     """Return the relative change of the loss when gates are replaced by their own values."""
 
     def same(old: Array, gate: Callable[[str], Array]) -> Array:
+        # a new value that equals the old one: `intervene` then goes the whole way of a change
         return old * 1
 
     found = run.through(what_if, changes=dict.fromkeys(gates, same), loss=loss)

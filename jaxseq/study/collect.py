@@ -73,6 +73,7 @@ def collect(
         subjects, found = _gathered(layers)
         shown += subjects
         checks += found
+    # checks over all parts, such as equal numbers of parameters, come after every part was gathered
     together = [check for name in ORDER if hasattr(view(name), "across") for check in view(name).across(shown)]
     about = {
         "title": title, "subtitle": subtitle, "command": command, "seed": seed, "hash": digest(parts),
@@ -87,6 +88,7 @@ def digest(parts: Sequence[Part]) -> str:
     for part in parts:
         for leaf in jax.tree.leaves((part.params, part.head)):
             found.update(np.ascontiguousarray(leaf).tobytes())
+    # 48 bits name a set of weights; the page is not secured by it
     return found.hexdigest()[:12]
 
 

@@ -129,6 +129,7 @@ def nearest_states(
     def apart(one: Array) -> Array:
         if metric == "cosine":
             length = jnp.sqrt((states**2).sum(-1) * (one**2).sum())
+            # a state of zeros has no direction: its cosine counts as 0
             return 1 - states @ one / jnp.where(length > 0, length, jnp.ones_like(length))
         return jnp.sqrt(((states - jnp.broadcast_to(one, states.shape)) ** 2).sum(-1))
 
@@ -151,6 +152,7 @@ def _largest(values: Array, real: Array, count: int) -> tuple[Array, Array, Arra
     # [H, T * B]: top_k works on the last axis, here all steps of all rows
     low = jnp.where(real[..., None], values, jnp.full_like(values, -jnp.inf)).reshape(T * B, H).T
     found, place = jax.lax.top_k(low, min(count, T * B))
+    # real steps come first, so the places beyond their number are padding
     place, there = place.astype(jnp.int32), jnp.arange(found.shape[-1]) < real.sum()
     there = jnp.broadcast_to(there, found.shape)
     none = jnp.full_like(place, -1)

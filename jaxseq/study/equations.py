@@ -127,6 +127,7 @@ def explain(
     before = at(seen.carries, past[-1]) if len(past) else carry
     for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
         _check_finite(what, tree)
+    # without the batch axis, as the program takes them
     now, x = jax.tree.map(lambda a: a[0], before), at(xs, step, 0)
     outs = {name: np.asarray(a[step, 0]) for name, a in named_leaves(seen.outs).items()}
     shown = next((name for name, a in outs.items() if a.ndim == 1), None)
@@ -180,12 +181,15 @@ class _Script:
         """Return all lines, that of `target` last, and the program that prints it."""
         eq = self.equations
         read = {one.value: self._read(one.value) for one in eq.lines if self._is_ours(one.value)}
+        # at the end, since the program prints it
         last = read.pop(target, None) or self._read(target)
         # lines of other outputs, such as gates that this number does not use, are left out of the program
         needed = self._needed(target)
         used = [*(one for n, one in read.items() if n in needed), last]
         code = [f"{one.line.name} = {one.line.equation}" for one in used]
+        # only helpers that a line calls, such as sigmoid
         helpers = [text for word, text in HELPERS.items() if any(f"{word}(" in one for one in code)]
+        # each number of the run is written once, though several lines read it
         numbers = {name: value for one in used for name, value in one.given.items()}
         given = [f"{name} = {_literal(value)}" for name, value in numbers.items()]
         text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.line.name})", ""])
@@ -193,6 +197,7 @@ class _Script:
         return Explanation(lines, text, result, " ".join(dict.fromkeys(note for one in used for note in one.notes)))
 
     def _read(self, n: int) -> _Read:
+        # collected anew for each line, so that unused lines leave nothing behind
         self.given, self.notes = {}, []
         return _Read(self._line(n), self.given, self.notes)
 
@@ -212,6 +217,7 @@ class _Script:
         return value.size == 1 or (value.ndim == 1 and self.unit < len(value))
 
     def _number(self, n: int) -> float:
+        # a number for the layer, or the unit's own
         value = self.values[n].reshape(-1)
         return float(value[0] if len(value) == 1 else value[self.unit])
 
@@ -221,6 +227,7 @@ class _Script:
         total = self._number(n)
         # by size: a sum of H terms is mostly a few of them
         shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
+        # by difference, so that the shown terms and the rest add up to the line exactly
         others = total - sum(t.value for t in shown) if terms else 0.0
         return Line(self._name(n), equation, total, tuple(shown), others)
 
@@ -260,6 +267,7 @@ class _Script:
             return self._name(n)
         if n in eq.pieces or op is None:
             kind = eq.program.inputs[n].kind if op is None else ""
+            # h_old: the new h is a line of its own, with the plain name
             ending = {"carry": "_old", "x": "_here"}.get(kind, "")
             return self._give(f"{self._name(n)}{ending}", self._number(n))
         if factors := self._factors(n):
@@ -274,6 +282,7 @@ class _Script:
     def _factors(self, n: int) -> list[tuple[str, np.ndarray]]:
         """Return the names and numbers of a vector and of a unit's column of a matrix, whose product a value is."""
         op = self.equations.op(n)
+        # a vector by a matrix, without batch axes
         if op is None or op.op != "dot" or op.attributes["batch"] != ((), ()):
             return []
         a, b = op.inputs

@@ -77,6 +77,7 @@ def row_of(cell: Cell, row: int | slice) -> Cell:
         return cell
     recipe = cell.recipe
     assert recipe is not None
+    # a cell that reads a source holds it with all rows; the page's program is one of a single row
     if recipe.factory is reading:
         inner, memory = recipe.args
         own = lambda one: at(one, row) if one.mask.ndim == 2 else one  # noqa: E731
@@ -111,6 +112,7 @@ def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     kinds = [given.kind for given in made[0].inputs]
     leaves = [np.asarray(leaf, np.float32).reshape(-1) for leaf in jax.tree.leaves(params)]
     flat = lambda tree: tuple(np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    # inputs of several leaves, such as times, have no single array to put in
     swaps = part.swaps if part.swaps and cell.takes_array else None
     given: Tree = ()
     if swaps is not None:

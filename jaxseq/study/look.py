@@ -80,6 +80,7 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
             ) from error
 
         def drawn() -> Drawn:
+            # one each for params, x, and the noise on params, x and carry
             keys = jax.random.split(jax.random.key(seed), 5)
             x = numpy_generator(keys[1]).standard_normal((1, *batch, SIZES[0]))
             made = like(keys[0], jnp.asarray(x, jnp.float64))
@@ -142,6 +143,7 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
         _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
         for a, unknown in zip(arrays, traced, strict=True)
     ]
+    # NumPy's generator: jax.random would have to be compiled for every shape
     seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
     # some cells give NaN for any numbers but their own, such as a division by a sum of weights
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
@@ -154,6 +156,7 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
 
 def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return random numbers in double precision; of a mask all True, of whole numbers zeros."""
+    # a mask of False would switch the step off; a counter starts at 0
     if not jnp.issubdtype(dtype, jnp.inexact):
         return np.full(shape, jnp.issubdtype(dtype, bool), dtype)
     wide = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
@@ -186,6 +189,7 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
+    # over the draws; arrays of the cell are the same for all
     return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
 
 
@@ -218,6 +222,7 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
         same.update(name for name, value in named_leaves(named).items() if value is state)
         return named
 
+    # intervene raises for a gate that nothing uses
     def usable(name: str) -> bool:
         try:
             jax.eval_shape(held(cell, (name,)).equations, *step)

@@ -129,6 +129,7 @@ def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
     # ln 1 = 0 at padded steps; the inner where keeps the derivative finite there
     logs = jnp.where(real, jnp.log(jnp.where(real, keep, jnp.ones_like(keep))), jnp.zeros_like(keep))
     axes = tuple(range(keep.ndim - 1))
+    # the mean of logarithms is the logarithm of the geometric mean
     mean = logs.sum(axes) / jnp.broadcast_to(real, keep.shape).sum(axes, dtype=keep.dtype)
     rows = (real.reshape(*real.shape[:2], -1)[..., 0] if real.ndim > 2 else real[:, :1]).sum(0)  # real steps of each
     return _of_mean(mean, rows.max(initial=0), rows.sum(), (rows > 0).sum())
@@ -226,6 +227,7 @@ def _matching(leaf: str, ratio: np.ndarray, named: Mapping[str, np.ndarray]) -> 
     # the gate itself before one minus it
     for inverted in (False, True):
         for name, gate in named.items():
+            # a lower rank is fine, one gate for a whole row of a matrix state
             if gate.ndim > ratio.ndim or not np.issubdtype(gate.dtype, np.floating):
                 continue
             kept = over(1 - gate if inverted else gate, ratio)

@@ -121,6 +121,7 @@ def patching(
             return loss(end, outs)
         return moved_in_all(seen.outs, outs, real)
 
+    # without a loss the measure is the distance from run A: 0 for itself, the whole difference for run B
     own, theirs = measure(end, seen.outs), measure(end_b, seen_b.outs)
     if jnp.shape(own) not in ((), both.shape[1:]):
         raise InputError(

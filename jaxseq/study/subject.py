@@ -266,6 +266,7 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
             continue
         # the commonest width is that of units; a gate of one number for the layer has another
         H = max(set(widths), key=widths.count)
+        # quantities of other shapes, such as attention weights [T, B, S], have no unit to be drawn for
         ours, kept = (
             {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
         )
@@ -303,6 +304,8 @@ def _outcome(part: Part, outs: Any) -> Outcome | None:
     targets, scored = np.asarray(part.targets), np.asarray(part.counted()).astype(int)
     losses = np.asarray(part.losses(outs))
     if not part.words:
+        # without words there are numbers: no softmax
         return Outcome("value", targets, scored, losses, np.asarray(said), None, None)
+    # the page needs the likeliest words alone: V may be thousands
     shares, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
     return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares))

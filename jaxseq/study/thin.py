@@ -25,6 +25,7 @@ def _without_weights(part: Subject) -> Subject:
 def _one_with_weights(parts: list[Subject]) -> list[Subject]:
     """Return parts of which only the first that has them has its weights."""
     first = next((n for n, part in enumerate(parts) if part.live), None)
+    # layers of one stack share the first layer's program
     kept = lambda n, live: n == first or (isinstance(live, Same) and live.same == first)  # noqa: E731
     return [part if kept(n, part.live) else _without_weights(part) for n, part in enumerate(parts)]
 
@@ -61,6 +62,7 @@ def _last_steps(part: Subject) -> Subject:
     # the page runs the cell from the state before the steps that are left
     before = {leaf: a[T - STEPS - 1] for leaf, a in part.carries.items()}
     lengths = [max(1, n - T + STEPS) for n in part.lengths]
+    # the last ones: predictions and losses are mostly at the end
     cut = take(part, "T", range(T - STEPS, T))
     return cut._replace(T=STEPS, first=part.first + T - STEPS, start=before, lengths=lengths)
 

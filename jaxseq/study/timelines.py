@@ -120,6 +120,7 @@ def ledger(
       >>> account.kept.shape, bool(account.errors.new < 1e-6), bool(account.errors.shown < 1e-6)
       ((7, 2, 5), True, True)
     """
+    # which gate retains, and how the state is shown, are found from the equations, not from names
     seen = look_for(cell, params, xs, carry)
     keep = next(iter(keeps_seen(seen)), None) if keep is None else keep
     if keep is None:
@@ -204,6 +205,7 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         after, out, named = cell.equations(params, carry, wx, uh)
         values, olds, news = named_leaves(named), named_leaves(carry), named_leaves(after)
         old, new = olds[keep.leaf], news[keep.leaf]
+        # k * old, with k the gate or one minus it
         kept = over(keep.of(values), old) * old
         # gates are held at the run's values, so that erasing the old state changes the retained part only
         names = holdable(cell, keep.leaf, params, carry, wx, uh)
@@ -230,6 +232,7 @@ def _h(leaf: str, new: dict, out: Tree) -> Tree:
 def show_seen(seen: Look, leaf: str) -> Show | None:
     """Return what `show_of` does, of a step that was looked at."""
     state, h = seen.new[leaf], _h(leaf, seen.new, seen.out)
+    # h is a projection of the state, or several arrays: no number of it belongs to one unit
     if h is None or h.shape != state.shape:
         return None
     same = lambda a, b: a.shape == b.shape and np.abs(a - b).max(initial=0) <= EQUAL  # noqa: E731

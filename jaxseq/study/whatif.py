@@ -98,6 +98,7 @@ def what_if(
         raise InputError(f"what_if({cell.name}): swapped must be of the shape of xs, {want}; got {have}")
     if at is not None and not changes:
         raise InputError(f"what_if({cell.name}): at says at which steps changes are made; give changes")
+    # the same carry and mask in both runs: all that differs is the change
     first, outs = unroll(cell, params, xs, carry, mask=mask)
     given = xs if swapped is None else swapped
     # swapped inputs and changes may come together
