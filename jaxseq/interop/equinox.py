@@ -57,7 +57,7 @@ def from_equinox(module: Any) -> Found:
     if type(module) not in kinds:
         raise InputError(f"from_equinox: expected an equinox.nn.LSTMCell or GRUCell; got {type(module)}")
     form = LAYOUTS[kinds[type(module)]]
-    # without use_bias a bias is None: left out, `fit` makes it zeros
+    # a layer without biases has None there: left out, `fit` makes it zeros
     arrays = {name: a for name in form.shapes if (a := getattr(module, name)) is not None}
     return read("from_equinox", form, arrays)
 

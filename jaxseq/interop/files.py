@@ -144,7 +144,7 @@ def load(path: Path | str) -> tuple[Any, Params]:
     # a checkpoint of training has the same format and other facts
     if "layers" not in facts:
         raise InputError(f"{path} is a checkpoint, not a converted layer; jaxseq convert writes those")
-    # facts are JSON that anybody may have edited: a KeyError here is a damaged file
+    # facts are JSON that may have been edited: a KeyError here is a damaged file
     with understood(path, tensors.CURE):
         cell, like = _described(facts, path)
     return cell, checkpoint.load(path, like)

@@ -206,7 +206,7 @@ def _one(cell: Any) -> Found:
             )
     else:
         kind = "gru" if cell.reset_after else "gru_cho"
-    # without use_bias the bias is None: left out, `fit` makes it zeros
+    # a layer without a bias has None there: left out, `fit` makes it zeros
     arrays = {name: _value(v) for name in LAYOUTS[kind].shapes if (v := getattr(cell, name)) is not None}
     return read("from_keras", LAYOUTS[kind], arrays)
 

@@ -70,6 +70,7 @@ def constant_map(
             if not sizes or sum(sizes.values()) > LARGEST or cell.spatial:
                 return None
             rng = np.random.default_rng(seed)
+            # counters stay as they are: a random one would be another step
             draw = lambda tree: jax.tree.map(  # noqa: E731
                 lambda a: jnp.asarray(rng.normal(0, 0.5, a.shape)) if is_real(a) else a, tree
             )

@@ -99,7 +99,7 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
             between = [name for name, bounds in ranges.items() if bounds == (0.0, 1.0) and name in chosen]
         # a cell that reads a source has other arrays for each batch
         look = shared if batch.cell is None else jax.jit(functools.partial(seen_by, batch.cell))
-        # a Cell is no array: it reaches the program by the partial, not as an argument
+        # a Cell is not an array: it reaches the program by the partial
         seen.append(look(params, batch._replace(cell=None)))
     if not seen:
         raise InputError(f"pooled({cell.name}): there is no sequence to read; give a batch or more")

@@ -74,6 +74,7 @@ def histogram(
     # the upper end would else fall into a part of its own
     place = jnp.where(gate == highest, bins - 1, place)
     axes = tuple(range(gate.ndim - 1))
+    # a sum for each part and not a scatter: it stays in the shape [bins, H] under vmap and jit
     return jnp.stack([(real & (place == part)).sum(axes, dtype=jnp.int32) for part in range(bins)])
 
 

@@ -82,9 +82,11 @@ def _along(value: Any, axes: list[str], letter: str, places: Sequence[int]) -> A
         return value
     if isinstance(value, dict):
         return {name: _along(one, axes, letter, places) for name, one in value.items()}
+    # several arrays of the same axes
     if isinstance(value, tuple):
         return tuple(_along(one, axes, letter, places) for one in value)
     if isinstance(value, list):
+        # lists are cut axis by axis, from the outermost in
         if axes[0] == letter:
             return [value[place] for place in places]
         return [_along(one, axes[1:], letter, places) for one in value]

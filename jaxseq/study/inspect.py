@@ -52,6 +52,7 @@ def facts(data: Study) -> dict[str, Any]:
 
 def _facts(part: Subject) -> dict[str, Any]:
     known: dict[str, Any] = {name: getattr(part, name) for name in ("name", "cell", "H", "lengths", "inputs")}
+    # a dict for JSON, None where no gate retains
     known["keep"] = part.keep and part.keep._asdict()
     known["retained_without_a_gate"] = part.retained and part.retained._asdict()
     known["pooled_over"] = part.pooled._asdict()

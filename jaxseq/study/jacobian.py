@@ -68,7 +68,7 @@ def step_jacobians(
       limit: bytes that the result may take.
 
     Raises:
-      InputError: if it would take more; says how much, and what to do. Or if a step of `at` is not in the sequence.
+      InputError: if it would take more; says how much, and the cure. Or if a step of `at` is not in the sequence.
 
     Example:
       >>> from jaxseq.cells import rnn

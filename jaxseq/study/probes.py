@@ -1,4 +1,4 @@
-"""Probes of what states encode, with their controls: labels read off units, or off all of them.
+"""Probes: labels read off one unit's states, or off those of all, with controls; after them like states.
 
 A probe reads a label off the states of a trained network by a linear map. Alone its score says little: random
 features carry labels as well. So every probe comes with the same probe of networks that were not trained, with that
@@ -122,7 +122,7 @@ def probe(
       untrained: how many untrained networks.
       shuffles: how often labels are shuffled, over all real steps.
       classes: how many; by default one more than the largest label. Needed within `jax.jit`.
-      seed: of what is held out, the shuffles and the untrained networks.
+      seed: of the held-out sequences, the shuffles and the untrained networks.
 
     Raises:
       InputError: if shapes, dtypes or numbers do not fit, or it is not known how to make an untrained network.

@@ -103,7 +103,7 @@ class Report:
 def _assembled(data: Study, left_out: list[str]) -> str:
     words, maps = texts(), colour_maps()
     scripts = [_file(f"page/{name}") for name in SCRIPTS]
-    scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: what they name is their own
+    scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: their names stay local
     known = {
         "title": html.escape(data.about["title"]),
         "subtitle": html.escape(data.about["subtitle"]),
@@ -116,7 +116,7 @@ def _assembled(data: Study, left_out: list[str]) -> str:
     }
     first, *rest = _file("page/template.html").split("{{")
     pieces = [first]
-    for piece in rest:  # in one pass: what is put in is never looked through for places
+    for piece in rest:  # in one pass: a token "{{css}}" in the data is not taken for a place
         name, _, after = piece.partition("}}")
         pieces += [known[name], after]
     return "".join(pieces).encode("utf-8", "replace").decode()  # halves of characters, which a terminal may give
@@ -149,6 +149,7 @@ def in_script(value: Any) -> str:
       >>> in_script({"word": "</script><!--"})
       '{"word":"\\u003c/script>\\u003c!--"}'
     """
+    # allow_nan=False: NaN is not JSON, and `encoded` has replaced it
     text = json.dumps(encoded(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     # U+2028 and U+2029 end a line in older JavaScript, though JSON allows them in strings
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -190,6 +191,7 @@ def static(data: Study, maps: dict[str, list[str]]) -> str:
         block = np.asarray(values)[:T, 0, part.order].T
         signed = name in part.signed
         most = max(1.0, float(np.abs(block).max(initial=0)))
+        # -most ... most to 0 ... 1, the range of a colour map
         share = (block / most + 1) / 2 if signed else block
         picture = base64.b64encode(png(share, maps["signed" if signed else "gate"])).decode()
         panels.append(

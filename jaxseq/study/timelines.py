@@ -211,7 +211,7 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         names = holdable(cell, keep.leaf, params, carry, wx, uh)
         still = intervene(cell, {name: hold_at(values[name], name) for name in names}) if names else cell
         leaves, structure = jax.tree.flatten(carry)
-        # with k * 0 = 0 the new state is what was written
+        # k * 0 = 0: the new state is then the written part alone
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
         written = named_leaves(still.equations(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
         h = _h(keep.leaf, news, out)

@@ -1,4 +1,4 @@
-"""What if: a gate held, a unit silenced, an input swapped, and what that does to the outputs and the loss.
+"""What if: a gate held, a unit silenced, an input swapped, and the effect on the outputs and the loss.
 
 States are changed as gates are, by their names in the carry: ``{"f": 1.0}`` never forgets, ``{"h": {3: 0.0}}`` silences
 the output of unit 3 of an LSTM, ``{"c": {3: 0.0}}`` its state as well.
@@ -75,8 +75,8 @@ def what_if(
       mask: bool ``[T, B]``.
       changes: by the name of a gate or of a state (in a stack ``"0.f"``): a number, an array that broadcasts to
         ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
-      swapped: what to run over instead of xs, of the same shapes.
-      loss: of what `unroll` returns, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
+      swapped: inputs to run over instead of xs, of the same shapes.
+      loss: of the results of `unroll`, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
       at: the steps at which the changes are made, numbers or bool ``[T]`` or ``[T, B]``; all by default.
 
     Memory is that of two runs.
@@ -157,7 +157,7 @@ def atlas(
       xs: ``[T, B, D]``.
       carry: the state to start from, or None.
       mask: bool ``[T, B]``.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      loss: ``(carry, outs) -> []`` of the results of `unroll`.
       gates: names of gates, or of states; all gates by default.
       units: numbers; all by default.
       values: numbers, and "mean" for the unit's own mean over real steps and rows.
@@ -242,7 +242,7 @@ def held_gates(
       xs: ``[T, B, D]``.
       carry: the state to start from, or None.
       mask: bool ``[T, B]``.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      loss: ``(carry, outs) -> []`` of the results of `unroll`.
       gates: names of gates, or of states; all gates by default.
       values: numbers.
 
