@@ -35,7 +35,7 @@ class TokenStep(Protocol):
 def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None) -> TokenStep:
     """Return one step whose probabilities are the weighted mean of those of several steps.
 
-    Its carry and what it shows are tuples, one entry for each step; its logits are the logarithms of the mean
+    Its carry and `seen` are tuples, one entry for each step; its logits are the logarithms of the mean
     probabilities, in float32 at least. All steps must have the same vocabulary.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxseq.study.memory import Keep
 
 DECADES = 8
-"""Powers of ten below the largest number that a figure of sizes shows; what is smaller looks like the smallest."""
+"""Powers of ten below the largest number that a figure of sizes shows; smaller numbers look like the smallest."""
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:

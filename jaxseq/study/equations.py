@@ -118,6 +118,7 @@ def explain(
     # the program is one of a single row without a batch axis; the run keeps a batch of 1
     alone, cell = row_of(cell, row), row_of(cell, slice(row, row + 1))
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
+    # one row only: the other rows of a batch need not be run
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
     carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
@@ -192,6 +193,7 @@ class _Script:
         # each number of the run is written once, though several lines read it
         numbers = {name: value for one in used for name, value in one.given.items()}
         given = [f"{name} = {_literal(value)}" for name, value in numbers.items()]
+        # a whole program: a reader can paste it into Python and get the number
         text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.line.name})", ""])
         lines = (*(one.line for one in read.values()), last.line)
         return Explanation(lines, text, result, " ".join(dict.fromkeys(note for one in used for note in one.notes)))
@@ -329,6 +331,7 @@ def _literal(value: Any) -> str:
 def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int, why: str) -> Explanation:
     """Return the named quantities of a step as the run had them."""
     named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, xs, carry).items()}
+    # [1, 1, H] after a run of one step of one row
     ours = {name: a for name, a in named.items() if a.ndim == 3}
     _check_unit(unit, max((a.shape[-1] for a in ours.values()), default=0))
     lines = [Line(n, "", float(a[0, 0, unit])) for n, a in ours.items() if a.shape[-1] > unit]

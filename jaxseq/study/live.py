@@ -106,6 +106,7 @@ def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     # the page has one program for all rows, and only data that differ
     if any(one != made[0] for one in made[1:]):
         raise InputError(f"{cell.name}: its rows are computed by different operations")
+    # before anything is packed: a program that differs from the run must not reach a page
     _check(part, made, params, start, xs, seen)
     # W is not used where input terms are given: it need not be on the page
     used = {n for op in made[0].ops for n in op.inputs}

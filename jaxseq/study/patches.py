@@ -111,6 +111,7 @@ def patching(
         raise InputError(f"{title}: together must be at least 1; got {together}")
     end, seen = trace(cell, params, xs, carry, mask=mask)
     other_mask = mask if other_mask is None else other_mask
+    # every gate and state of run B, [T, B, H]: the values to put
     end_b, seen_b = trace(cell, params, other, other_carry, mask=other_mask)
     real = real_of(cell, xs, mask)
     # a padded step of run B has no value of its own to put

@@ -1,6 +1,6 @@
-"""Probes: labels read off one unit's states, or off those of all, with controls; after them like states.
+"""Probes: labels read off the states of a network by a linear map, with controls.
 
-A probe reads a label off the states of a trained network by a linear map. Alone its score says little: random
+A probe reads a label off the states of a trained network. Alone its score says little: random
 features carry labels as well. So every probe comes with the same probe of networks that were not trained, with that
 of shuffled labels, and, where asked for, with its score on longer sequences than it was fitted to. It is scored on
 sequences that were held out whole, since the steps of one are alike.

@@ -155,6 +155,7 @@ def by_half_life(life: HalfLife | Array) -> Array:
       >>> by_half_life(jnp.array([1.0, jnp.inf, 3.0])).tolist()
       [1, 2, 0]
     """
+    # argsort puts NaN last, so that an undefined half-life is never first
     steps = life.half_life if isinstance(life, HalfLife) else jnp.asarray(life)
     return jnp.argsort(-steps)
 

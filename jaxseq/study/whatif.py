@@ -106,6 +106,7 @@ def what_if(
     # the steps travel with the inputs, so that the loop stays one compiled scan
     given = given if at is None else at_steps(cell, given, at)
     second, changed = unroll(other, params, given, carry, mask=mask)
+    # first and second are the carries at the end: a loss may be of either
     before, after = (None, None) if loss is None else (loss(first, outs), loss(second, changed))
     return Effect(outs, changed, moved_by(outs, changed), before, after)
 
@@ -315,6 +316,7 @@ def real_of(cell: Cell, xs: Tree, mask: Array | None) -> Array:
 
 def _mean(gate: Array, real: Array) -> Array:
     """Return each unit's mean over real steps and rows, ``[H]``."""
+    # real steps weigh 1, padding 0
     weights = jnp.broadcast_to(over_features(real, gate), gate.shape).astype(gate.dtype)
     over = tuple(range(gate.ndim - 1))
     return (gate * weights).sum(over) / jnp.maximum(weights.sum(over), 1)
@@ -330,4 +332,5 @@ def moved_by(a: Tree, b: Tree) -> Array:
 def moved_in_all(a: Tree, b: Tree, real: Array) -> Array:
     """Return the root mean square of `moved_by` over the real steps ``[T, B]``."""
     apart = moved_by(a, b)
+    # the denominator counts real steps alone; moved_by is 0 at padded ones
     return jnp.sqrt((apart**2).sum() / jnp.maximum(real.sum(), 1).astype(apart.dtype))

@@ -67,6 +67,7 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
         return spectrum(matrices), exponents, matrices[-1], before
 
     found, exponents, last, before = look(part.params, start, xs)
+    # the page draws real and imaginary parts apart: JSON has no complex numbers
     values = np.asarray(found.eigenvalues)
     data = Spectra(
         steps.tolist(),
