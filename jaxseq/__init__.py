@@ -1,7 +1,7 @@
 """Recurrent cells written from scratch, as pure functions, in JAX.
 
-The cells and what runs them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are imported when
-they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
+The cells and the functions that run them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are
+imported when they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
 """
 
 import importlib

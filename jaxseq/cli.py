@@ -1,4 +1,4 @@
-"""The command line: a table of commands, and what is printed when one fails.
+"""The command line: a table of commands, and the messages of one that fails.
 
 Results go to standard output, progress and errors to standard error.
 """

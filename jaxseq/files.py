@@ -122,7 +122,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def settle(path: Path | str) -> None:
-    """Finish or remove what a killed process left of writing the file or folder `path`; the caller holds its lock.
+    """Finish or remove what is left of a killed process that wrote `path`; the caller holds its lock.
 
     Raises:
       InputError: if a folder that is whole cannot be moved to its place.
@@ -156,12 +156,12 @@ def unsettled(path: Path) -> list[Path]:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return what is in a folder, but for its own lock and its own temporary folders."""
+    """Return the contents of a folder, without its own lock and its own temporary folders."""
     return [one for one in folder.iterdir() if not (one.name.startswith(OWN) and one.name.endswith((PART, LOCK)))]
 
 
 def results(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, but for temporary files and locks."""
+    """Return the names in a folder, without temporary files and locks."""
     return sorted(one.name for one in folder.iterdir() if not one.name.endswith((PART, LOCK)))
 
 
@@ -190,7 +190,7 @@ def _move(temporary: Path, path: Path) -> None:
     made, before = temporary / MADE, temporary / BEFORE
     sync(temporary)
     sync(temporary.parent)
-    if temporary.parent == path:  # a mount cannot be renamed: what is in it is moved
+    if temporary.parent == path:  # a mount cannot be renamed: its contents are moved
         if made.exists():
             before.mkdir(exist_ok=True)
             for old in contents(path):

@@ -1,7 +1,7 @@
-"""The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``.
+"""The study of gates: the behaviour of a trained cell, as arrays. ``from jaxseq import study``.
 
 Functions take a cell, its params and inputs, ``(cell, params, xs, carry=None, *, mask=None)`` as `jaxseq.unroll` does,
-or arrays that another one returned, and give arrays; what a cell does not have, such as a gate that retains, is None.
+or arrays that another one returned, and give arrays; they return None for a cell without, say, a gate that retains.
 They work under `jax.jit`, except those that make text and figures. A figure of each is ``plot_...(data, ax=None)``, for
 which alone matplotlib is needed.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 DECADES = 8
-"""Powers of ten below the largest number that a figure of sizes shows; what is smaller looks like the smallest."""
+"""Powers of ten below the largest number that a figure of sizes shows; smaller numbers look like the smallest."""
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -28,6 +28,7 @@ def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
     from jaxseq import plots
 
     ax = plots.axes_of(ax, size)
+    # on the axes, since global settings belong to the user
     ax.set_prop_cycle(color=list(INKS))
     return ax
 
@@ -75,6 +76,7 @@ def image(
 
     from jaxseq import plots
 
+    # about 0.12 inch a cell, between a readable least and a page's most
     ax = axes_for(ax, (max(4.0, min(0.12 * values.shape[1] + 2, 9)), max(2.4, min(0.12 * values.shape[0] + 1, 7))))
     picture = ax.imshow(values, aspect="auto", interpolation="nearest", cmap=colour_map(kind), **options)
     for axis in (ax.xaxis, ax.yaxis):  # steps and units are whole numbers
@@ -89,6 +91,7 @@ def signed(
 ) -> Axes:
     """Draw numbers around 0; what is not finite is hatched, counted in the label, and no limit of the colours."""
     finite = np.isfinite(values)
+    # symmetric, so that 0 has the middle colour; 1.0 where all are 0, since equal limits are an error
     limit = most or float(np.abs(values[finite]).max(initial=0)) or 1.0
     lost = int((~finite).sum())
     label = f"{label} (hatched: {absent}, {lost} of {values.size})" if lost else label
@@ -106,6 +109,7 @@ def sizes(norms: np.ndarray, ax: Axes | None, *, label: str) -> Axes:
     if not np.isfinite(logs).any():
         return image(logs, ax, label=f"log10 of {label}", kind="size")
     lowest, highest = float(np.nanmin(logs)), float(np.nanmax(logs))
+    # a few tiny numbers would else take most of the colours
     cut = lowest < highest - DECADES
     said = f"log10 of {label}, cut {DECADES} below the largest" if cut else f"log10 of {label}"
     limits = {"vmin": max(lowest, highest - DECADES), "vmax": highest}
@@ -135,6 +139,7 @@ def finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = Tru
     ax.set(xlabel=across, ylabel=up)
     if grid:
         ax.grid(alpha=0.3)
+    # a legend without entries is a warning in matplotlib
     if legend and ax.get_legend_handles_labels()[1]:
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4, "borderaxespad": 0.2}
         ax.legend(frameon=False, fontsize="small", **(above if legend == "above" else {"loc": "best"}))

@@ -71,8 +71,10 @@ def histogram(
         raise InputError(f"histogram: expected at least 1 bin and lowest < highest; got {bins}, {lowest}, {highest}")
     gate, real = real_steps(gate, mask)
     place = jnp.floor((gate - lowest) * (bins / (highest - lowest)))
+    # the upper end would else fall into a part of its own
     place = jnp.where(gate == highest, bins - 1, place)
     axes = tuple(range(gate.ndim - 1))
+    # a sum for each part and not a scatter: it stays in the shape [bins, H] under vmap and jit
     return jnp.stack([(real & (place == part)).sum(axes, dtype=jnp.int32) for part in range(bins)])
 
 
@@ -120,4 +122,5 @@ def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
 def _range(values: np.ndarray) -> tuple[float, float] | None:
     if not values.size or not np.issubdtype(values.dtype, np.floating) or not np.abs(values).max() <= 1 + EQUAL:
         return None
+    # at large random inputs a quantity shows its bounds: a tanh goes below 0, a sigmoid does not
     return (0.0, 1.0) if values.min() >= -EQUAL else (-1.0, 1.0)

@@ -89,6 +89,7 @@ def numbers_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> 
             ) from error
 
         def drawn() -> Drawn:
+            # one each for params, x, and the noise on params, x and carry
             keys = jax.random.split(jax.random.key(seed), 5)
             x = numpy_generator(keys[1]).standard_normal((1, *batch, SIZES[0]))
             made = like(keys[0], jnp.asarray(x, jnp.float64))
@@ -178,6 +179,7 @@ def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, siz
         for a, unknown in zip(arrays, traced, strict=True)
     ]
     made = Numbers(static, held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
+    # some cells give NaN for any numbers but their own, such as a division by a sum of weights
     seen = _looker(static)(*made[1:])
     if all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
         return made
@@ -188,6 +190,7 @@ def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, siz
 
 def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return random numbers in double precision; of a mask all True, of whole numbers zeros."""
+    # a mask of False would switch the step off; a counter starts at 0
     if not jnp.issubdtype(dtype, jnp.inexact):
         return np.full(shape, jnp.issubdtype(dtype, bool), dtype)
     wide = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
@@ -208,16 +211,19 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
         ratios = []
         for n, leaf in enumerate(named_leaves(carry)):
             still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
+            # entries that differ, so that a product with a matrix cannot look like one with a gate
             along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
 
             def new(old: Array, n: int = n, still: Cell = still) -> Array:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
                 return jax.tree.leaves(still.equations(params, whole, wx, uh)[0])[n]
 
+            # elementwise: J v / v is the gate where J is diagonal, and not constant in v elsewhere
             ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
+    # over the draws; arrays of the cell are the same for all
     return jax.jit(jax.vmap(seen, in_axes=(None, 0, 0, 0)))
 
 
@@ -253,10 +259,12 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
     def named_of(*step: Tree) -> Tree:
         new, _, named = cell.equations(*step)
+        # a gate that is the new state itself must not be held, or the derivative would be 0
         state = named_leaves(new)[leaf]
         same.update(name for name, value in named_leaves(named).items() if value is state)
         return named
 
+    # intervene raises for a gate that nothing uses
     def usable(name: str) -> bool:
         try:
             jax.eval_shape(held(cell, (name,)).equations, *step)

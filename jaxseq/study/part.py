@@ -88,15 +88,17 @@ class Part(NamedTuple):
     def forward(self) -> int:
         """Return about how many floating-point operations a run takes."""
         T, B = jax.tree.leaves(self.xs)[0].shape[:2]
+        # a multiplication and an addition for each entry of each matrix; the rest is small
         return 2 * T * B * sum(a.size for a in jax.tree.leaves(self.params) if a.ndim == 2)
 
     def loss(self, carry: Carry, outs: Tree) -> Array:
-        """Return the sum of all losses of what `unroll` returns."""
+        """Return the sum of all losses, given the results of `unroll`."""
         return self.losses(outs).sum()
 
     def losses(self, outs: Tree) -> Array:
         """Return the loss of each step ``[T, B]``, 0 where none counts: cross entropy in nats, or squared error."""
         assert self.predict is not None and self.targets is not None
+        # [T, B, V]: logits of words, or values
         said = self.predict(outs)
         each = cross_entropy(said, self.targets) if self.words else jnp.mean((said - self.targets) ** 2, axis=-1)
         return jnp.where(self.counted(), each, jnp.zeros_like(each))

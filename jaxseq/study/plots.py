@@ -84,9 +84,12 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
 
     ax = axes_for(ax, (6, 3.2))
     steps, censored, longest = np.asarray(life.half_life, float), np.asarray(life.censored), int(life.longest)
+    # a censored half-life is known only to be longer: drawn at the end of the scale
     steps = np.where(censored, longest, steps)
+    # NaN last; stable, so that equal ones keep the order of units
     order = np.argsort(-np.where(np.isnan(steps), -np.inf, steps), kind="stable")
     steps, censored, place = steps[order], censored[order], np.arange(len(order))
+    # a logarithmic axis has no 0
     shown = np.where(steps > 0, steps, np.nan)
     ax.plot(place[~censored], shown[~censored], "o", markersize=4, label=undrawn("half-life", steps[~censored]))
     if censored.any():
@@ -111,6 +114,7 @@ def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int 
         np.asarray(a, float)[:, row, unit] for a in (account.kept, account.written, account.new, account.shown)
     )
     place = np.arange(len(new))
+    # stacked where both have one sign; from 0 where they oppose each other, so that both heights can be read
     same = np.where(np.sign(kept) == np.sign(written), kept, 0)
     ax.bar(place, kept, width=0.85, color=ink(0), label="retained")
     ax.bar(place, written, width=0.85, bottom=same, color=ink(1), label="written")
@@ -131,6 +135,7 @@ def plot_saturation(
     ax = axes_for(ax, (4.2, 4.2))
     for n, (name, both) in enumerate(seen.items()):
         if both is not None:
+            # markers as well as colours: readable in grey and by colour-blind readers
             marker = "osD^vP"[n % 6]
             ax.plot(
                 np.asarray(both.closed),
@@ -140,6 +145,7 @@ def plot_saturation(
                 alpha=0.6,
                 label=label_of(name, roles),
             )
+    # a unit lies on this line if its gate is never between 0.1 and 0.9
     ax.plot([0, 1], [1, 0], color="0.6", linewidth=0.8)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     return finish(ax, "fraction of steps below 0.1", "fraction of steps above 0.9", legend="best")
@@ -155,7 +161,9 @@ def plot_histogram(
 ) -> Axes:
     """Draw a gate's `histogram` ``[bins, H]`` as a heat map, a row for each unit: the share of steps at each value."""
     counts = sorted_units(np.asarray(counts, float), order)
+    # of each unit's own steps
     share = counts / np.maximum(counts.sum(0), 1)
+    # across: the gate's value and not the number of the bin
     extent = (lowest, highest, counts.shape[1] - 0.5, -0.5)
     ax = image(share.T, ax, label="share of steps", kind="size", vmin=0, extent=extent)
     name_units(ax.yaxis, order)
@@ -170,6 +178,7 @@ def plot_flow(found: Flow | Mapping[str, Any], ax: Axes | None = None, *, row: i
     norms = found if isinstance(found, Mapping) else {f"dL/d{leaf}": a for leaf, a in found.norms.items()}
     for name, norm in norms.items():
         values = row_of(norm, row, 1).astype(float)
+        # gaps where a logarithm has no value; the legend counts them
         ax.plot(np.where((values > 0) & np.isfinite(values), values, np.nan), label=undrawn(name, values))
     plots.log_axis(ax.yaxis)
     return finish(ax, "time step t", "gradient norm", legend="best")
@@ -198,11 +207,13 @@ def plot_triangle(
     if isinstance(norms, Mapping):
         leaf = next(iter(norms)) if leaf is None else leaf
         norms = choose("part of the carry", leaf, norms)
+    # [S, T]; the batch is the last axis of a triangle
     shown = row_of(norms, row, 2, axis=2).astype(float)
     ax = sizes(shown, ax, label=f"the norm of dL/d{leaf}" if leaf else "the norm")
     if steps is not None:
         if len(steps) != len(shown):
             raise InputError(f"plot_triangle: expected a step for each of {len(shown)} losses; got {len(steps)}")
+        # ten labels at most, the first and the last among them
         some = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 10)).astype(int))
         ax.set_yticks(some, [str(steps[n]) for n in some])
     return finish(ax, "time step t", "loss step", grid=False)
@@ -218,6 +229,7 @@ def plot_eigenvalues(values: Spectrum | Any, ax: Axes | None = None, *, radius: 
         across, up = radius * np.cos(turn), radius * np.sin(turn)
         ax.plot(across, up, color=ink(1), linestyle="--", linewidth=1, label="predicted")
     ax.plot(flat.real, flat.imag, ".", color=ink(0), markersize=4, alpha=0.5)
+    # or the unit circle would be an ellipse
     ax.set_aspect("equal")
     return finish(ax, "real part", "imaginary part", legend="above")
 
@@ -286,6 +298,7 @@ def _rows_of(found: Atlas, label: str) -> tuple[list[str], np.ndarray, str]:
     names, rows = [], []
     for gate, effects in each.items():
         for value, row in zip(np.asarray(found.values[gate]), np.asarray(effects), strict=True):
+            # all units at one number, or each at its own mean
             names.append(f"{gate} := {value[0]:g}" if np.ptp(value) == 0 else f"{gate} := its mean")
             rows.append(row)
     if not rows or len({len(row) for row in rows}) > 1:
@@ -311,6 +324,7 @@ def plot_replay(
         low, middle, high = np.percentile(flat, [10, 50, 90], axis=1)
         ax.plot(steps, middle, color=ink(n), label=label_of(name, roles))
         ax.fill_between(steps, low, high, color=ink(n), alpha=0.2, linewidth=0)
+    # snapshots are at logarithmic steps, and the first is step 0
     ax.set_xscale("symlog", linthresh=1)
     return finish(ax, "training step", label, legend="best")
 
@@ -323,6 +337,7 @@ def plot_comparison(curves: Mapping[str, tuple[Any, Any]], ax: Axes | None = Non
     positive = True
     for n, (name, (steps, values)) in enumerate(curves.items()):
         values = np.asarray(values, float)
+        # an accuracy of 0 has no place on a logarithmic axis
         positive &= bool((values > 0).all())
         ax.plot(np.asarray(steps), values, label=name, linestyle=("-", "--", "-.", ":")[n % 4])
     if positive:

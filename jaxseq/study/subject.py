@@ -214,6 +214,7 @@ def look(
     Raises:
       InputError: if it has no gate and no state of one number for each unit.
     """
+    # params and xs are arguments: closed over they would be constants of the program, which XLA folds slowly
     _, seen = jax.jit(lambda params, xs: part.run._replace(params=params, xs=xs).through(trace))(part.params, part.xs)
     layers = _layers(part, named_leaves(seen.gates), named_leaves(seen.carries))
     batches = part.corpus or [Batch(part.xs, part.carry, part.mask)]
@@ -223,6 +224,7 @@ def look(
     ranges, mask = ranges_in(part.cell, part.params, part.xs, part.carry), np.asarray(part.real())
     start = {} if part.carry is None else named_leaves(part.carry)
     leaves: list[str] = [layer.leaf for layer in layers]
+    # results that views of all layers use, such as one backward pass
     shared: dict[str, Any] = {}
     found = []
     for n, layer in enumerate(layers):
@@ -272,7 +274,9 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
         widths = [a.shape[-1] for a in (*gates.values(), *states.values()) if a.ndim == 3]
         if not widths:
             continue
+        # the commonest width is that of units; a gate of one number for the layer has another
         H = max(set(widths), key=widths.count)
+        # quantities of other shapes, such as attention weights [T, B, S], have no unit to be drawn for
         ours, kept = (
             {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
         )
@@ -306,6 +310,8 @@ def _outcome(part: Part, outs: Any) -> Outcome | None:
     targets, scored = np.asarray(part.targets), np.asarray(part.counted()).astype(int)
     losses = np.asarray(part.losses(outs))
     if not part.words:
+        # without words there are numbers: no softmax
         return Outcome("value", targets, scored, losses, np.asarray(said), None, None)
+    # the page needs the likeliest words alone: V may be thousands
     shares, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
     return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares))

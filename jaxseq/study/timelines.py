@@ -120,6 +120,7 @@ def ledger(
       >>> account.kept.shape, bool(account.errors.new < 1e-6), bool(account.errors.shown < 1e-6)
       ((7, 2, 5), True, True)
     """
+    # which gate retains, and how the state is shown, are found from the equations, not from names
     seen = look_for(cell, params, xs, carry)
     keep = next(iter(keeps_seen(seen)), None) if keep is None else keep
     if keep is None:
@@ -128,6 +129,7 @@ def ledger(
     choose(f"gate of {cell.name}", keep.gate, seen.gates)
     show = show_seen(seen, keep.leaf)
     kept, written, new, squashed, shown, h = unroll(accounting(cell, keep, show), params, xs, carry, mask=mask)[1]
+    # an identity is measured only where the cell has it
     apart = None if squashed is None else _apart(shown, h)
     return Ledger(kept, written, new, squashed, shown, LedgerErrors(_apart(kept + written, new), apart))
 
@@ -153,6 +155,7 @@ def by_half_life(life: HalfLife | Array) -> Array:
       >>> by_half_life(jnp.array([1.0, jnp.inf, 3.0])).tolist()
       [1, 2, 0]
     """
+    # argsort puts NaN last, so that an undefined half-life is never first
     steps = life.half_life if isinstance(life, HalfLife) else jnp.asarray(life)
     return jnp.argsort(-steps)
 
@@ -222,8 +225,10 @@ def correlation(values: Array, target: Array, mask: Array | None = None) -> Arra
         mean = jnp.where(there, a, jnp.zeros_like(a)).sum(axes) / count
         return jnp.where(there, a - jnp.broadcast_to(mean, a.shape), jnp.zeros_like(a))
 
+    # NaN in padding is replaced before it can reach a sum
     v, t = centred(values), centred(jnp.broadcast_to(target.astype(values.dtype)[..., None], values.shape))
     size = jnp.sqrt((v * v).sum(axes) * (t * t).sum(axes))
+    # a constant unit has no correlation: 0, and no division by 0
     return jnp.where(size > 0, (v * t).sum(axes) / jnp.where(size > 0, size, jnp.ones_like(size)), jnp.zeros_like(size))
 
 
@@ -238,10 +243,13 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         after, out, named = cell.equations(params, carry, wx, uh)
         values, olds, news = named_leaves(named), named_leaves(carry), named_leaves(after)
         old, new = olds[keep.leaf], news[keep.leaf]
+        # k * old, with k the gate or one minus it
         kept = over(keep.of(values), old) * old
+        # gates are held at the run's values, so that erasing the old state changes the retained part only
         names = holdable(cell, keep.leaf, params, carry, wx, uh)
         still = intervene(cell, {name: hold_at(values[name], name) for name in names}) if names else cell
         leaves, structure = jax.tree.flatten(carry)
+        # k * 0 = 0: the new state is then the written part alone
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
         written = named_leaves(still.equations(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
         h = h_of(keep.leaf, news, out)
@@ -265,6 +273,7 @@ def show_seen(seen: Look, leaf: str) -> Show | None:
     if h is None or h.shape != state.shape:
         return None
     same = lambda a, b: a.shape == b.shape and np.abs(a - b).max(initial=0) <= EQUAL  # noqa: E731
+    # without a gate first: a gate of ones would fit as well
     for squash, function in (("none", lambda a: a), ("tanh", np.tanh)):
         if same(function(state), h):
             return Show(leaf, None, squash)

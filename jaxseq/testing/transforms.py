@@ -1,4 +1,4 @@
-"""The laws of what JAX does to a program, or asks of one: eager calls, donation, closures, pickles, strictness."""
+"""The laws of JAX's transformations, and of its demands: eager calls, donation, closures, pickles, strictness."""
 
 from __future__ import annotations
 
@@ -213,4 +213,4 @@ LAWS_OF_TRANSFORMS: dict[str, Callable[[Subject], None]] = {
     "pickle": law_pickle,
     "strict": law_strict,
 }
-"""Laws of what JAX does to a program, by name; each asserts, for a `Subject`, what its docstring's first line says."""
+"""Laws of JAX's transformations, by name; each asserts, for a `Subject`, the first line of its docstring."""

@@ -41,6 +41,7 @@ def gather(seen: Seen) -> tuple[Half | None, list[Check]]:
     """Return the half-lives; nothing where no gate retains."""
     if seen.keep is None:
         return None, []
+    # over the whole corpus, not the sequences on the page: a half-life needs many steps
     found, lag = seen.corpus.half_lives[seen.keep.gate], seen.part.lag
     steps, censored, longest = np.asarray(found.half_life), np.asarray(found.censored), int(found.longest)
     data = Half(

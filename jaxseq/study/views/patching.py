@@ -47,6 +47,7 @@ def gather(seen: Seen) -> tuple[Patched | None, list[Check]]:
     if count < 2:
         return None, []
     steps = np.unique(np.linspace(0, subject.T - 1, count).round().astype(int)).tolist()
+    # sequence b gets the values of b + 1: every sequence is patched, in one program
     turned = lambda tree, axis: jax.tree.map(lambda a: jnp.roll(a, -1, axis), tree)  # noqa: E731
 
     @jax.jit

@@ -37,6 +37,7 @@ def gather(seen: Seen) -> tuple[Saturations | None, list[Check]]:
     """Return how each gate between 0 and 1 is used over the corpus; nothing where there is none."""
     gates = {}
     for name in seen.between:
+        # histograms of all units together: one of each would not be readable
         share, counts = seen.corpus.saturation[name], np.asarray(seen.corpus.histograms[name]).sum(1)
         histogram = (counts / max(1, counts.sum())).astype(np.float32)
         gates[name] = GateUse(np.asarray(share.closed), np.asarray(share.open), histogram)

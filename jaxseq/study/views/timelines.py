@@ -23,6 +23,7 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
     chosen = [subject.order[n] for n in np.unique(np.linspace(0, H - 1, min(screen.units, H)).round().astype(int))]
     half, lines = subject.views.get("half"), []
     for gate, values in subject.gates.items():
+        # a pre-activation has no bounds: tanh brings it to the scale of the others
         drawn = np.tanh(values[:T, b]) if own_name(gate) == "a" else values[:T, b]
         signed = gate in subject.signed
         keeps = subject.keep is not None and subject.keep.gate == gate

@@ -88,6 +88,7 @@ def gather(seen: Seen) -> tuple[Paths, list[Check]]:
 
 def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
     part, subject, N = seen.part, seen.subject, components.mean.shape[0]
+    # a QR of a [2N, N] matrix for each start and step is most of the work
     if (work := 4 * STARTS * POLISH * N**3) > WORK:
         raise InputError(f"a search with {N} numbers of state takes {work:.1g} operations, more than {WORK:.1g}")
     if reads_source(part.cell):  # which belongs to a row
@@ -101,6 +102,7 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
 
     found = jax.tree.map(np.asarray, look(part.params, part.xs, x))
     real = found.real
+    # of a complex pair the real part spans the plane's first direction
     first = found.eigenvectors[real][:, :, 0].real
     data = Points(
         held=held, at=np.asarray(project(components, found.states[real])),
@@ -109,6 +111,7 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
         speeds=found.speed[real], sizes=np.abs(found.eigenvalues[real][:, 0]), angles=found.angle[real],
         found=found.found[real].tolist(), starts=min(STARTS, int(seen.mask.sum()) + subject.B), total=int(found.total),
     )  # fmt: skip
+    # speed is half the squared length of a step
     moved = np.sqrt(2 * found.speed[real & found.fixed])
     return data, [Check("fixed", float(moved.max(initial=0)), 1e-4)]
 
@@ -128,6 +131,7 @@ def _held(seen: Seen) -> tuple[str, Any]:
     part, subject = seen.part, seen.subject
     if part.cell.takes_array and (subject.outcome is None or subject.outcome.kind == "value") and not part.swaps:
         words = [word for row, n in zip(subject.inputs, subject.lengths, strict=True) for word in row[:n]]
+        # labels that are all different, such as dates, are not words: the mean is held
         if subject.outcome is not None or len(set(words)) == len(words):
             mask = jnp.asarray(seen.mask)[..., None]
             return "", jnp.mean(part.xs, (0, 1), where=jnp.broadcast_to(mask, part.xs.shape))

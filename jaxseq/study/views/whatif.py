@@ -37,6 +37,7 @@ def gather(seen: Seen) -> tuple[Held | Nothing, list[Check]]:
     A page holds gates itself: it has what it needs in `Subject.live`, and proves it when it is opened.
     """
     part, gates = seen.part, list(seen.subject.gates)
+    # the page holds gates live; only a terminal needs numbers computed before
     if not seen.briefly or seen.subject.outcome is None:
         return NOTHING, []
     options: dict[str, Any] = {"loss": part.loss, "values": ENDS, "gates": gates}
