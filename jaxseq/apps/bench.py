@@ -21,6 +21,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.recurrence import RECURRENCES
 
 ROUNDS, QUICK = 15, 5
+# B, T, D, H
 QUICK_SHAPE = (8, 20, 32, 32)
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -77,6 +78,7 @@ def bench(
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)  # a program that is read from disk would look compiled
+    # before the first array: one that is made earlier stays float32
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     cases = _cases(cells, shapes, recurrence, dtype, devices, quick)
@@ -84,10 +86,12 @@ def bench(
     _check_names("peer", against, FAMILIES)
     if rounds is not None and rounds < 1:
         raise InputError(f"--rounds must be at least 1; got {rounds}")
+    # last of the checks, and still before anything is measured
     _check_paths(json, plot, modes)
     report = Report("bench", Output(quick, json))
     try:
         run(cases, modes, against, rounds or (QUICK if quick else ROUNDS), report)
+    # a time that holds a compilation is wrong, and ratios to it are too
     except CompiledWhileTimedError as error:
         raise InputError(f"nothing is shown: {error}") from error
     report.finish()
@@ -115,6 +119,7 @@ def _cases(
             f"--shapes takes four sizes of at least 1 for each shape, B T D H; got {' '.join(map(str, shapes))}"
         )
     sizes: list[Any] = [shapes[n : n + 4] for n in range(0, len(shapes), 4)]
+    # None: each mode takes its own default, of which that of eager calls is smaller
     cut = sizes or ([QUICK_SHAPE] if quick else [None])
     if not 1 <= devices <= jax.device_count():
         raise InputError(
@@ -122,6 +127,7 @@ def _cases(
             f"JAX_NUM_CPU_DEVICES={devices} before the command)"
         )
     for shape in cut:
+        # JAX shards an axis into equal parts only
         if shape and shape[0] % devices:
             raise InputError(f"--devices {devices} must divide B, and does not divide {shape[0]}")
     return [Case(cell, shape, dtype, recurrence, devices) for cell in found for shape in cut]
