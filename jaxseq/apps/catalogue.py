@@ -93,7 +93,7 @@ def formula(cell: Cell) -> str:
     """
     counts = [sum(leaf.size for leaf in jax.tree.leaves(_shapes(cell, D, H)[0])) for D, H in SIZES]
     basis = np.array([[term(D, H) for term in TERMS.values()] for D, H in SIZES], float)
-    # least squares leaves errors of about 1e-12: rounded, then made fractions, since some counts have halves and quarters
+    # least squares leaves errors of about 1e-12: rounded, then made fractions, as some have halves and quarters
     fitted = [Fraction(c).limit_denominator(64) for c in np.linalg.lstsq(basis, np.array(counts, float))[0].round(6)]
     # in whole numbers and fractions: a formula that holds only nearly is not shown
     exact = all(

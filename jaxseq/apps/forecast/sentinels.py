@@ -1,4 +1,4 @@
-"""Numbers that say that there is no value: codes such as -9999, declared by the user or pointed out to them."""
+"""Codes for missing values, such as -9999: those the user declares, and those that are pointed out to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODES = np.array(sorted({*NINES, *map(float, LIMITS)}))
 CERTAIN = 999
 """Codes of this size count if they occur once; smaller ones must repeat."""
 LOOKS_LIKE = "looks like a code for missing"
-"""Words that each line of `suspected` has."""
+"""Words in each line of `suspected`."""
 
 
 def suspected(name: str, values: np.ndarray) -> list[str]:
@@ -25,14 +25,17 @@ def suspected(name: str, values: np.ndarray) -> list[str]:
     """
     known = values[np.isfinite(values)]
     sizes = np.abs(known)
+    # with a tolerance: a code that went through float32 is off in the eighth digit
     place = np.minimum(np.searchsorted(CODES, sizes * (1 - 1e-6)), len(CODES) - 1)
     is_code = np.abs(CODES[place] - sizes) <= 1e-6 * sizes
     lines = []
     for code, count in sorted(Counter(known[is_code].tolist()).items()):
         others = known[~is_code]
+        # 99 may be a value that occurs once; -9999 hardly
         if not len(others) or (count < 2 and abs(code) < CERTAIN):
             continue
         low, high = float(others.min()), float(others.max())
+        # both: of values that are nearly constant the width alone is small
         far = max(high - low, abs(low), abs(high))
         if low - far <= code <= high + far:
             continue

@@ -21,9 +21,10 @@ def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
     first = np.isfinite(out).argmax(0)
     before = np.arange(len(out))[:, None] < first
     out = np.where(before, out[first, np.arange(out.shape[1])], out)
+    # in order of rows, so that a hole reads values that are filled already
     for t, n in np.argwhere(np.isnan(out)):
         begin = int(first[n])
-        if t == begin:  # there is no value at all
+        if t == begin:  # a column without any value
             continue
         if season == 1 or t - begin < season:
             out[t, n] = out[t - 1, n]

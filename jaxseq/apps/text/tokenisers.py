@@ -23,14 +23,14 @@ from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings, widened, w
 from jaxseq.apps.text.scripts import CJK_MARKS, HAN, WITHOUT_SPACES, combining
 
 JOINED, SPACED = "￭", "￮"
-"""Tokens that say that there is no space, or one, where that differs from the rule. `fold` leaves neither in a text."""
+"""Tokens for a missing or an added space, where a sentence differs from the rule. `fold` leaves neither in a text."""
 _MARKS = frozenset((JOINED, SPACED))
 
 _CHARS = re.compile(rf"[{HAN}]|\d+(?:[.,:]\d+)+|[^\W{HAN}]+(?:['’][^\W{HAN}]+)*|[^\w\s]")
 
 
 def words(sentence: str) -> list[str]:
-    """Cut at spaces.
+    """Return the words of a sentence that is cut at spaces.
 
     Example:
       >>> words("i am cool  .")
@@ -40,7 +40,7 @@ def words(sentence: str) -> list[str]:
 
 
 def chars(sentence: str) -> list[str]:
-    """Cut into single Chinese characters, whole words and numbers of other scripts, and punctuation marks.
+    """Return single Chinese characters, whole words and numbers of other scripts, and punctuation marks.
 
     Example:
       >>> chars("我有2只猫 。")
@@ -250,6 +250,7 @@ class Words(Tokeniser):
         tokens = [one[0] for one in found]
         if not self.exact or not tokens:
             return tokens
+        # n tokens have n - 1 gaps, so that `found` below is longer by one than the others
         gaps = _expected(tokens, rule(self.kind, self.language))
         marked = tokens[:1]
         for before, after, expected in zip(found, found[1:], gaps, strict=False):
@@ -278,6 +279,7 @@ class Chars(Words):
 def _expected(tokens: Sequence[str], dropped: str) -> list[bool]:
     """Return whether there is a space after each token but the last, by the rule alone."""
     without = {match.start() for match in re.finditer(dropped, " ".join(tokens))}
+    # at: the place of the space after a token, in the tokens joined by spaces
     found, at = [], -1
     for token in tokens[:-1]:
         at += len(token) + 1

@@ -76,6 +76,7 @@ def translate(
     if text:
         translator = _loaded(run, ensemble, cell)
         for number, sentence in enumerate(text, 1):
+            # in a file a blank line stays blank; an argument without words is a mistake
             if not translator.source.sentence(sentence).tokens:
                 raise InputError(f"sentence {number} ({shortened(sentence)}) is empty; give text to translate")
         done = translate_lines(translator, windows_of(text), decoding, prefix=prefix, split=split)
@@ -203,6 +204,7 @@ def _printed(
                 out(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
             else:
                 out(_said(line.translation, how))
+        # a program that sent lines through a pipe waits for these
         sys.stdout.flush()
     if how.json and as_list:
         out(encoding.dumps(facts, indent=2, ensure_ascii=False))
@@ -221,6 +223,7 @@ def _finish(windows: Iterable[list[Line]]) -> int:
             count += len(window)
             failed += [line.number for line in window if line.problem]
     except KeyboardInterrupt:
+        # None: the traceback of Ctrl-C tells the user nothing
         raise Interrupted(f"interrupted; {_lines(count)} translated and written") from None
     if failed:
         which = ", ".join(map(str, failed[:5])) + ", …" * (len(failed) > 5)
@@ -244,10 +247,12 @@ def _converse(translator: Translator, run: Path, how: _How, prefix: str, split: 
 
     config = translator.config
     tell(f"{run} translates from {config.source} to {config.target}; type a sentence and press Enter, end with Ctrl-D")
+    # over the whole conversation, so that each unknown word is named once
     named: set[str] = set()
     try:
         while True:
             try:
+                # without a prompt where output goes to a file
                 line = input(PROMPT if sys.stdout.isatty() else "")
             except UnicodeDecodeError as error:
                 tell(f"that line is not {error.encoding} (at byte {error.start}); type it again")
