@@ -13,7 +13,7 @@ class Program:
     """A program that is called like the jitted function that it is compiled from."""
 
     def __init__(self, compiler: Compiler, compiled: Future[Any]) -> None:
-        """Take the compiler, whose waiting time it adds to, and what the compilation will return."""
+        """Take the compiler, whose waiting time it adds to, and the future of the compiled program."""
         self.compiler, self.compiled = compiler, compiled
 
     def wait(self) -> None:

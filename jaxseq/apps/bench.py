@@ -1,4 +1,4 @@
-"""The command `jaxseq bench`: its options and what they may be; `jaxseq.bench` does the work."""
+"""The command `jaxseq bench`: its options and their checks; `jaxseq.bench` does the work."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def bench(
       cells: Names of cells, or where the code of one is: file.py:cell or module:cell. Or compare and two files that
         --json wrote.
       against: scan (lax.scan over a step), flax, linen, nnx, haiku, equinox, keras, cudnn, torch, torchrecurrent; all,
-        or none. Who is not installed or lacks the cell is left out, and said.
+        or none. A library that is not installed, or lacks the cell, is left out, and the report says so.
       shapes: B T D H, and again; 32 50 128 128 by default, 1 10 64 64 for eager.
       modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; train: a
         step of SGD on both, ten in one jit; eager: calls outside of jit; compile: trace, lower and compile of a layer
-        and of a stack of four; memory: what the compiler plans.
+        and of a stack of four; memory: as the compiler plans it.
       recurrence: deferred, scan, checkpointed, associative; the first is the one that others are compared with.
       dtype: float32, float64, bfloat16 or float16, of params and inputs.
       devices: Shard the batch over so many.
@@ -102,7 +102,7 @@ def bench(
 def _cases(
     cells: Iterable[str], shapes: tuple[int, ...], recurrence: tuple[str, ...], dtype: str, devices: int, quick: bool
 ) -> list[Case]:
-    """Return what is measured.
+    """Return the cases to measure.
 
     Raises:
       InputError: for an unknown cell, recurrence or dtype, sizes that are not four and four, or too many devices.
@@ -141,7 +141,7 @@ def _check_names(kind: str, names: tuple[str, ...], known: dict) -> None:
 
 
 def _check_paths(json: Path | None, plot: Path | None, modes: tuple[str, ...]) -> None:
-    """Check that what is to be written can be, before minutes of measuring.
+    """Check that the files can be written, before minutes of measuring.
 
     Raises:
       InputError: naming the option and the path.

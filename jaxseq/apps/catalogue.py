@@ -1,4 +1,4 @@
-"""The catalogue of cells: what each is, read off the cell itself, so that it cannot say anything else than the code."""
+"""The catalogue of cells, read off the cells themselves, so that it cannot differ from the code."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
 @functools.lru_cache(maxsize=256)  # all cells of `CELLS`, and no cell for ever
 def entry(cell: Cell) -> Entry:
-    """Return what the catalogue says of a cell; nothing is computed, shapes are enough."""
+    """Return a cell's line of the catalogue; nothing is computed, shapes are enough."""
     D, H = SIZES[0]
     params, gates = _shapes(cell, D, H)
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, ()), params)

@@ -96,7 +96,7 @@ def convert(
 
 
 def doctor(json: bool = False) -> None:
-    """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
+    """Show versions, devices, fonts that cover Chinese, the cache folder, and the packages of each extra.
 
     Example: jaxseq doctor
 

@@ -245,7 +245,7 @@ def _check(raw: bytes, where: str, least: int) -> int:
 
 
 def _fault(line: str) -> str:
-    """Return what is wrong with a line, or nothing."""
+    """Return the fault of a line, or an empty string."""
     cells = [cell.strip() for cell in line.split("\t")]
     if len(cells) != 3:
         return f"{len(cells)} column{'s' * (len(cells) != 1)}"

@@ -18,7 +18,7 @@ HUGE_PAGES = "glibc.malloc.hugetlb"
 
 
 def report() -> dict[str, Any]:
-    """Return versions, devices, fonts, the cache folder, what each extra would add, and warnings.
+    """Return versions, devices, fonts, the cache folder, the packages of each extra, and warnings.
 
     Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It works
     where something is broken too: the warnings then list the facts that are missing.

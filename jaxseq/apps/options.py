@@ -15,7 +15,7 @@ def registry() -> Any:
 
     def short(info: Any) -> Any:
         nonlocal within
-        if within:  # what other rules make of it is asked for
+        if within:  # asked by the call below, for the answer of the other rules
             return None
         within = True
         try:

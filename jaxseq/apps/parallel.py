@@ -28,7 +28,7 @@ from jaxseq.train import Interrupted
 AUTO = "auto"
 """The coordinator that is found in the environment."""
 MESSAGE = 2000
-"""Most bytes of what a process says at a meeting."""
+"""Most bytes of a process's message at a meeting."""
 TIMEOUT = 300
 """Seconds that processes wait for each other, at the start and at the end."""
 
@@ -48,10 +48,10 @@ class ParallelConfig:
     """Number of this process, from 0, which writes the run."""
 
     def check(self) -> None:
-        """Check what can be checked before the processes meet.
+        """Check the options as far as one process can.
 
         Raises:
-          InputError: naming the option, what it may be and what it is.
+          InputError: naming the option, its allowed values and its value.
         """
         numbers = (self.processes, self.process)
         if self.devices is not None and self.devices < 1:
@@ -138,7 +138,7 @@ class ProcessGroup:
         return json.loads(self.share(np.resize(data, length)).tobytes())
 
     def _said(self, text: str = "", *, failed: bool = False) -> Sequence[str]:
-        """Say a text to all processes and return what each said.
+        """Send a text to all processes, and return the text of each.
 
         Raises:
           InputError: if another one failed.

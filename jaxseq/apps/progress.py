@@ -17,7 +17,7 @@ class Progress(Listener):
     """Draws "compiling…" first, then rate, loss, validation loss and the time left; for a log file prints reports."""
 
     def __init__(self, steps: int = 0, counted: str = "tokens") -> None:
-        """Take the number of steps in all, if it is known already, and the name of what training counts."""
+        """Take the number of steps in all, if it is known already, and the name of its units, such as tokens."""
         # a bar is one line drawn over and over, and in a log file would be as many lines
         self.counted, self.steps, self.drawn = counted, steps, sys.stderr.isatty()
         self.bar = tqdm(total=steps, unit="step", disable=not self.drawn, file=sys.stderr, dynamic_ncols=True)

@@ -11,7 +11,7 @@ from jaxseq.errors import InputError
 
 
 def windows(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all windows and what follows each: inputs ``[length, N, D]``, targets ``[N, D]`` of ``values [T, D]``.
+    """Return all windows and the value after each: inputs ``[length, N, D]``, targets ``[N, D]`` of ``values [T, D]``.
 
     Raises:
       InputError: if there are too few rows for one window and its target.

@@ -128,9 +128,8 @@ def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
     for ridge in ridges:
         shrink = s**2 / (s**2 + ridge * len(y))
         residual = y - U @ (shrink * along)
-        # Leave-one-out errors of a linear smoother without fitting again (Allen 1974, PRESS): e / (1 - leverage). A row
-        # that
-        # alone decides its own fit would have an infinite one, and is bounded.
+        # Leave-one-out errors of a linear smoother need no second fit: e / (1 - leverage) (Allen 1974, PRESS). The
+        # bound is for a row that alone decides its fit, with an error of 0 / 0.
         leverage = np.minimum(U**2 @ shrink, 0.95)
         error = np.mean((residual / (1 - leverage)) ** 2)
         if error < best:

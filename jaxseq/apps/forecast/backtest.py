@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
     Fields:
       series: its name.
-      forecast: what made it.
+      forecast: its name.
       mase, smape, rmse: over all origins and steps.
       crps: of the forecaster's distribution; of others, which have none, the mean absolute error, which it then is.
       coverage80, coverage95: of the forecaster's intervals; NaN for others.
@@ -66,7 +66,7 @@ class Backtest(NamedTuple):
       forecaster: fitted to the rows before the test part.
       names: of the series.
       origins: int ``[O]``, rows of the longest series, the last that a forecast saw.
-      origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of what is forecast; row
+      origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of the forecasts; row
         numbers where there are no dates.
       actual: ``[O, N, h]``.
       paths: forecasts ``[O, N, h]`` by name.
@@ -148,7 +148,6 @@ def backtest(
     panel = panel_of(data, season)
     if not 0 < test < 1 or origins < 1:
         raise InputError(f"test must be above 0 and below 1, origins at least 1; got {test} and {origins}")
-    # checked on the whole series first, so that a message is about the data as they were given
     options_for(panel, horizon, season, cell, hidden, networks, seed, log)  # refuses before the series are cut
     shortest = min(len(series.values) for series in panel.series)
     # one origin needs a whole horizon of rows after it
@@ -239,7 +238,7 @@ def _table(
 
 
 def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tuple[tuple, tuple]:
-    """Return for each series the stamps of origins ``[O]`` and of what is forecast ``[O, h]``."""
+    """Return for each series the stamps of origins ``[O]`` and of the forecasts ``[O, h]``."""
     steps, origins, ahead = at[:, None] + 1 + np.arange(horizon), [], []
     for series in panel.series:
         # series are aligned at their ends

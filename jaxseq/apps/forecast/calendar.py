@@ -13,7 +13,7 @@ import pandas as pd
 from jaxseq.errors import InputError
 
 DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").astype("m8[us]")
-# any Monday; the first of Unix time
+# weeks are counted from here, the first Monday of Unix time
 MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
@@ -33,7 +33,7 @@ class Calendar(NamedTuple):
     Fields:
       frequency: pandas' name for the step, such as ``h``, ``15min``, ``D``, ``B``, ``W-SUN``, ``MS``; None where the
         rows have no dates.
-      seasons: rows in each season, the shortest first; ``(1,)`` where there is none. Closed hours have no rows.
+      seasons: rows in each season, the shortest first; ``(1,)`` without a season. Closed hours have no rows.
       open: steps of the week, from Monday 00:00 on, that have rows; None where all have.
       shift: days after the stamps of `frequency`: 14 for months dated the 15th.
     """
@@ -145,7 +145,7 @@ class Inferred(NamedTuple):
     Fields:
       calendar: its seasons are those of which two fit into the rows.
       stamps: datetime64[us] ``[T]``, each stamp that was given, where the calendar has it.
-      notes: what was moved.
+      notes: on stamps that were moved.
     """
 
     calendar: Calendar

@@ -81,7 +81,6 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
     values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
     odd = np.flatnonzero(np.isnan(values))
     missing = np.zeros(len(cells), bool)
-    # only the cells that are not numbers are looked up
     missing[odd] = [cell.casefold() in MISSING for cell in cells[odd]]
     odd = odd[~missing[odd]]
     there = len(cells) - int(missing.sum())

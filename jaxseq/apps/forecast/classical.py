@@ -48,8 +48,7 @@ def paths(
                 try:
                     fitted = getattr(models, name)(season_length=season).fit(series[: cut - begun])
                     for o, origin in enumerate(origins):
-                        # `forward` applies the fitted parameters: fitting again at each origin would take as many times
-                        # as long
+                        # with the fitted parameters: a fit at each origin would take that many times as long
                         out[name][o, n] = fitted.forward(series[: origin + 1 - begun], horizon)["mean"]
                 except Exception:  # its models raise whatever numba and SciPy do on a series that they cannot fit
                     out[name][:, n] = np.nan

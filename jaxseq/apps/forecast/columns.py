@@ -1,4 +1,4 @@
-"""What each column of a table is for: targets, covariates, an id; and its numbers."""
+"""The role of each column of a table (target, covariate or id) and its numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CATEGORIES = 10
 
 
 class Columns(NamedTuple):
-    """The names of columns by what they are for."""
+    """The names of columns by their role."""
 
     dates: tuple[str, ...]
     id: str | None
@@ -40,7 +40,7 @@ class Reader:
     Args:
       table: the table.
       decimal: ``.`` or ``,``; None finds it.
-      missing: numbers that stand for a missing value.
+      missing: numbers that mean a missing value.
 
     Raises:
       InputError: for another mark.
@@ -145,7 +145,7 @@ def roles(
     future: tuple[str, ...],
     static: tuple[str, ...],
 ) -> tuple[Columns, tuple[str, ...]]:
-    """Return what each column is for, and a line on those that are left out.
+    """Return the role of each column, and a line on those that are left out.
 
     Raises:
       InputError: if a column is named twice, or none is left to forecast.
@@ -200,7 +200,7 @@ def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.n
     """Return columns as float64 ``[T, C]``, text as columns of 0 and 1, and a line on these.
 
     Raises:
-      InputError: for text of more than `CATEGORIES` categories, and what `Reader.values` raises.
+      InputError: for text of more than `CATEGORIES` categories, and as `Reader.values`.
     """
     columns, notes = [np.zeros((len(table.frame), 0))], []
     for name in names:

@@ -287,8 +287,8 @@ def _sizes(ratio: np.ndarray, independent: float = np.inf) -> np.ndarray:
         # k = ceil(p (n + 1)), the rank of split conformal prediction
         place = np.ceil(GRID * (len(ordered) + 1)).astype(int) - 1
         out.append(ordered[np.clip(place, 0, len(ordered) - 1)])
-    # A size of probability p, two-sided, is a quantile of 0.5 + p / 2. At p = 1 that is infinite: half a step of the grid
-    # below it is taken.
+    # A size of probability p, two-sided, is a quantile of 0.5 + p / 2. At p = 1 that is infinite, and half a step of
+    # the grid below it is taken.
     free, tail = max(independent, 1.0), 0.5 + np.minimum(GRID, 1 - 1 / (2 * len(GRID))) / 2
     wider = np.where(GRID > 0, stdtrit(free, tail) / np.maximum(ndtri(tail), 1e-9), 1.0) if free < 1e4 else 1.0
     # quantiles must rise, and the factor changes from one to the next

@@ -1,4 +1,4 @@
-"""The command `jaxseq forecast`: its options, and what it prints."""
+"""The command `jaxseq forecast`: its options and output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forecast(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Forecast one series or many: a backtest with simple forecasts to compare, then what follows the last row.
+    """Forecast one series or many: a backtest with simple forecasts to compare, then the rows after the last.
 
     The run folder gets future.csv (the forecast with quantiles), predictions.csv and scores.csv (the backtest),
     forecast.png, README.md (what is printed) and the model.

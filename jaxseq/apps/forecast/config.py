@@ -69,7 +69,7 @@ class ForecastConfig:
         """Check every setting that can be checked without the data.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         require_at_least(1, ("origins", "hidden"), self)
         require_at_least(0, ("networks",), self)

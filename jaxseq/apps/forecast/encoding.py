@@ -71,8 +71,8 @@ def decoded(raw: bytes, path: Path) -> tuple[str, str]:
     r"""Return text with ``\n`` between lines, and the encoding it was in.
 
     The first that fits: a byte order mark; zero bytes at every other place (UTF-16 without a mark); UTF-8; GB18030,
-    where most of what is not ASCII comes out as one of the 3,755 most frequent characters of Chinese, or its
-    punctuation; latin-1 as Windows has it (CP1252), which fits anything.
+    where most characters beyond ASCII are among the 3,755 most frequent of Chinese, or its punctuation; latin-1 as
+    Windows has it (CP1252), which fits anything.
 
     Raises:
       InputError: if the bytes are not text, or text of another kind (HTML, JSON).
@@ -121,7 +121,7 @@ def _encoding(raw: bytes) -> str | None:
 
 
 def _is_chinese(text: str) -> bool:
-    """Return whether more than half of what is not ASCII is in GB 2312's punctuation (row 1) or level 1 (16 to 55)."""
+    """Return whether most characters beyond ASCII are in GB 2312's punctuation (row 1) or level 1 (16 to 55)."""
     beyond = [c.encode("gb18030") for c in text[:100_000] if c > "\x7f"]
     common = sum(len(c) == 2 and (c[0] == 0xA1 or 0xB0 <= c[0] <= 0xD7) and c[1] >= 0xA1 for c in beyond)
     return 2 * common > len(beyond)

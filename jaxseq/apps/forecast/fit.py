@@ -69,16 +69,16 @@ def gathered(
 ) -> Window:
     """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
 
-    `phase` ``[N]`` is that of `Rows`. In NumPy: what is compiled then sees windows alone, of one shape, however long
-    the series is.
+    `phase` ``[N]`` is that of `Rows`. In NumPy, so that compiled code sees windows alone, of one shape, however
+    long the series is.
     """
     at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
     # at -1 NumPy would read the last row
     rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
     late = at[design.reach :]
     around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
-    whole, beside = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
-    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends + phase[series], jnp.int32), beside)
+    shown, given = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
+    return Window(shown, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends + phase[series], jnp.int32), given)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -88,7 +88,7 @@ def _views(design: Design, window: Window) -> tuple[Array, Array]:
 
 
 def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, seed: int) -> np.ndarray:
-    """Return the line ``[X, h]``: ridge over windows of all series, of what lies before row `cut`.
+    """Return the line ``[X, h]``: ridge over windows of all series, from rows before `cut`.
 
     Each window counts by the inverse of its size, so that no series rules; targets beyond the 99.5th percentile are
     drawn in.

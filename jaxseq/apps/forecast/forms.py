@@ -1,4 +1,4 @@
-"""Forms of dates: what a cell may look like, and the instants that a column of such cells names."""
+"""Forms of dates: how a cell may be written, and the instants that a column of such cells names."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ DIGITS = {
     "microseconds since 1970": r"(?P<e6>\d{15,16})" + _DIGITS,
     "nanoseconds since 1970": r"(?P<e9>\d{18,19})" + _DIGITS,
 }
-"""Forms of digits alone: a number may look so, and what the column is called or how it rises must decide."""
+"""Forms of digits alone: a number may look the same, so that the column's name or its steps decide."""
 FORMS = {name: re.compile(rf"^{form}$", re.M) for name, form in (SEPARATED | DIGITS).items()}
 TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?")
 """A time of day."""
@@ -91,7 +91,7 @@ def _is_month(text: str) -> bool:
 
 
 class Instants(NamedTuple):
-    """What a form makes of a column.
+    """The instants that a form reads from a column.
 
     Fields:
       stamps: datetime64[us] ``[T]``, in UTC where there are offsets.
@@ -161,7 +161,6 @@ def _dates(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.nd
     """Return years, months and days, 1 where they are not written, and which rows have none such."""
     wrong = np.zeros(rows, bool)
     year, short = _integers(columns["y"]), np.char.str_len(columns["y"]) == 2
-    # two digits are a year of one century or the other
     year = np.where(short, year + np.where(year >= PIVOT, 1900, 2000), year)
     month = day = np.ones(rows, np.int64)
     if "m" in columns:

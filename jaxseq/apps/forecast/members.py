@@ -31,7 +31,7 @@ class Members(NamedTuple):
 def seasonal_lag(z: np.ndarray, season: int) -> int:
     """Return the lag of seasonal changes: a season that every series holds three times, else 1.
 
-    To be asked once: what is weighed at validation must be what is fitted to all rows.
+    To be asked once: the forecasts weighed at validation must be those fitted to all rows.
     """
     return season if 3 * season <= np.isfinite(z).sum(0).min() else 1
 
@@ -43,7 +43,7 @@ def fit(z: np.ndarray, seasons: Sequence[int], horizon: int, lag: int) -> Member
     # [T, N, h], the change from each row over each number of steps
     change = np.abs(targets(z, np.arange(len(z)), horizon) - history[..., None])
     floor = np.nanmax(np.abs(np.diff(history, axis=0)), axis=0)[:, None]
-    # over more steps a series moves at least as far
+    # made to rise: over more steps a series may move at least as far
     reach = np.maximum.accumulate(np.nanmax(np.where(np.isfinite(change), change, 0.0), axis=0), axis=1)
     return Members(
         smoothing.fit(z, season, horizon),

@@ -1,4 +1,4 @@
-"""The recurrent network: a line through the last rows, and next to it a cell that learns what the line leaves.
+"""The recurrent network: a line through the last rows, and next to it a cell that learns the line's residual.
 
 At every step t of a window the network sees rows up to t relative to their own level (the mean of the last season),
 and gives all h steps of the horizon at once, so that no error is fed back and a forecast is one program:
@@ -34,7 +34,7 @@ DROP = 0.2
 
 
 class Design(NamedTuple):
-    """What is fixed before training; hashable.
+    """The sizes of a network, fixed before training; hashable.
 
     Fields:
       horizon: h.
@@ -81,7 +81,7 @@ def design(horizon: int, seasons: tuple[int, ...], rows: int, hidden: int, covar
 
 
 class Network(NamedTuple):
-    """Parameters: the line's ``[X, h]``, the cell's, and the layer from its output to what the line leaves."""
+    """Parameters: the line's ``[X, h]``, the cell's, and the layer from its output to the line's residual."""
 
     line: Array
     cell: Params
@@ -127,7 +127,7 @@ def look(design: Design, window: Window) -> tuple[Array, Array, Array]:
         both = ago(window.known, 0) & ago(window.known, lag)
         return jnp.where(both, ago(window.rows, 0) - ago(window.rows, lag), zero)
 
-    # the mean of the rows that are known
+    # holes are left out of the mean, which zeros would pull down
     total, count = (
         sum((ago(a, lag).astype(jnp.float32) for lag in range(design.level)), jnp.zeros_like(window.rows[:steps]))
         for a in (window.rows, window.known)

@@ -46,7 +46,7 @@ class Panel(NamedTuple):
     Fields:
       series: at least one.
       calendar: frequency and seasons.
-      notes: how the file was read, and what was filled or left out, one line each.
+      notes: on how the file was read, and on cells filled or left out, one line each.
       columns: the role of each column of the file; None where arrays were given.
     """
 

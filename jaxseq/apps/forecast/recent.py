@@ -1,4 +1,4 @@
-"""What errors since training say: weights and interval sizes at an origin, from what is known there.
+"""Weights and interval sizes at an origin, from the errors since training that are known there.
 
 At origin t, forecasts made at earlier rows s, at most `recall` before, have errors at those steps j with s + j <= t.
 They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts

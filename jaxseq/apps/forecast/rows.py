@@ -1,4 +1,4 @@
-"""The rows of a table in order: totals below it, dates that fall or repeat, clock changes, and what is missing."""
+"""The rows of a table in order: totals below it, dates that fall or repeat, clock changes, and missing values."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def ordered(rows: Rows) -> tuple[np.ndarray, list[str]]:
     if (steps >= zero).all():
         return order, []
     how = "from the last to the first" if (steps <= zero).all() else "in no order"
-    return order, [f"rows stood {how}: sorted by date"]
+    return order, [f"rows were {how}: sorted by date"]
 
 
 def check_distinct(rows: Rows, order: np.ndarray) -> None:

@@ -21,7 +21,7 @@ class Scaling(NamedTuple):
     Fields:
       log: bool ``[N]``, whether the logarithm is taken.
       centre: ``[N]``, the median.
-      scale: ``[N]``, the mean absolute change against one season before; 1 where there is none.
+      scale: ``[N]``, the mean absolute change against one season before; 1 for a constant series.
       positive: bool ``[N]``, whether no training value is below 0: no forecast is then either.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 NINES = [float(f"{'9' * whole}{'.' * (parts > 0)}{'9' * parts}") for whole in range(2, 11) for parts in range(3)]
 LIMITS = (32767, 32768, 2147483647, 2147483648, 1e20, 1e30, 1e35, 1e36, 9.969209968386869e36, 3.4028234663852886e38)
-"""The ends of integer types, and what NetCDF, GRIB and statistics packages fill holes with."""
+"""The ends of integer types, and the fill values of NetCDF, GRIB and statistics packages."""
 CODES = np.array(sorted({*NINES, *map(float, LIMITS)}))
 """Sizes of numbers that are in use as codes for missing values."""
 CERTAIN = 999

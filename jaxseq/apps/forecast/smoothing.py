@@ -40,7 +40,7 @@ SMOOTH = 0.1
 
 
 class Smoothing(NamedTuple):
-    """Parameters and starting state of K forms for N series; the state is that before row `start` of what was fitted.
+    """Parameters and starting state of K forms for N series; the state is that before row `start` of the fitted rows.
 
     Fields:
       alpha, beta, gamma, phi, level, trend: ``[K, N]``.
@@ -101,7 +101,7 @@ def _decompose(z: np.ndarray, m: int) -> tuple[np.ndarray, ...]:
     """Return starting level and trend, the slope of all, the season at the start and of all rows, by phase of row 0.
 
     The season is the mean deviation from a centred moving average of one season, shrunk by its F statistic: a season
-    that is no more than noise is not taken (positive-part James-Stein).
+    at the level of noise is not taken (positive-part James-Stein).
     """
     history, known = filled(z[:, None])[:, 0], np.isfinite(z)
     first, T = int(known.argmax()), len(z)
@@ -152,7 +152,7 @@ def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, ...]:
 
     def step(state: tuple[Array, ...], at: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         (level, trend, season), (z, known, begun) = state, at
-        # a missing row changes nothing but the time
+        # a missing row has error 0: level and trend move on as forecast
         e = jnp.where(known, z - (level + phi * trend + season[..., 0]), jnp.float32(0))
         new = (
             jnp.where(begun, level + phi * trend + alpha * e, level),
@@ -164,7 +164,7 @@ def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, ...]:
     # a series that begins late keeps its starting state until then
     begun = jnp.cumsum(known, axis=1) > 0
     each = tuple(jnp.broadcast_to(a.T[:, None], (a.shape[1], *alpha.shape)) for a in (z, known, begun))
-    # [T, K, N]: every form of every series is a step of one scan
+    # [T, K, N]: one scan runs all forms of all series
     return lax.scan(step, tuple(state), each)[1]
 
 

@@ -38,7 +38,7 @@ class Table(NamedTuple):
       frame: a column is text (dtype object, empty where missing), float64 or datetime64.
       lines: of the file, for each row; positions in a DataFrame.
       separator: of the file's cells; None for what has types.
-      notes: how the file was read and what was left out, one line each.
+      notes: on how the file was read and on lines left out, one line each.
     """
 
     where: str

@@ -263,7 +263,7 @@ class _Layout(NamedTuple):
     said: str
 
     def fault(self, cells: Sequence[str]) -> str:
-        """Return what is wrong with a row, `STRAY` for too many columns, or nothing."""
+        """Return the fault of a row, `STRAY` for too many columns, or an empty string."""
         if len(cells) <= max(self.source, self.target):
             return f"{len(cells)} column{'s' * (len(cells) != 1)}"
         if not (cells[self.source] and cells[self.target]):

@@ -58,13 +58,13 @@ class Subject:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         given = self.given()
         if self.examples is not None:
             require_at_least(1, ("examples",), self)
         if run is None:
-            # min below: a set has no order of its own, and the message is to be the same each time
+            # `min` below, since a set has no order and the message should be the same each time
             if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
                     f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"

@@ -33,7 +33,7 @@ def of_forecaster(
     """Return the first network of a forecaster, reading the window before the last row of each of some series.
 
     It is scored by the row that follows each step of the window: the network adds its readout to what the line
-    forecasts, so that its target is what the line leaves of that row. With `examples`, half-lives and saturation are
+    forecasts, so that its target is the line's residual of that row. With `examples`, half-lives and saturation are
     taken over the last windows of so many series.
 
     Raises:
@@ -69,7 +69,7 @@ def of_forecaster(
     subtitle = (
         f"forecaster of {', '.join(called)} ({config.data or 'airline'}): the first of {model.options.networks} "
         f"{cell.name} networks, over the {seen.inputs.shape[0]} rows before the last; "
-        "it forecasts what the line leaves of the next row"
+        "it forecasts the line's residual of the next row"
     )
     subtitle_zh = (
         f"{'、'.join(called)}（{config.data or 'airline'}）的预测器：{model.options.networks} 个 {cell.name} "
@@ -101,7 +101,7 @@ class Read(NamedTuple):
       network: the first network's parameters.
       inputs: ``[T, B, D]``.
       mask: bool ``[T, B]``, rows of the series.
-      left: ``[T, B, 1]``, what the line leaves of the next row; 0 where that is not known.
+      left: ``[T, B, 1]``, the line's residual of the next row; 0 where that is not known.
       scored: bool ``[T, B]``, steps whose next row is known.
       labels: ``[B][T]``, dates or row numbers.
       reported: the sum of squared errors of the network's own forecasts of these rows.

@@ -81,7 +81,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str, name: Path | str = "vocabulary") -> Vocabulary:
-        """Read what `to_json` wrote.
+        """Read the JSON that `to_json` wrote.
 
         Raises:
           InputError: if it is not such a list.

@@ -63,7 +63,7 @@ class Casing(NamedTuple):
         return text
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it."""
+        """Return the facts that a run saves."""
         return self._asdict()
 
 

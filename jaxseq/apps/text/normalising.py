@@ -82,10 +82,10 @@ def fold(sentence: str, language: str = "") -> str:
     )
     folded = _APOSTROPHE.sub("'", " ".join(composed.split()))
     if _CHINESE.match(language):
-        # spaces go first, since a mark after a space does not follow a Chinese character; once it is wide, those around
-        # it go
+        # without spaces first: a mark after one would not follow a Chinese character
         folded = widened(_BY_WIDE.sub("", folded), language)
     if _CHINESE.match(language) or _JAPANESE.match(language):
+        # in Chinese once more: marks that have become wide may have spaces around them
         folded = _BY_WIDE.sub("", folded)
     return folded
 

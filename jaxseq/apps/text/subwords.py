@@ -75,7 +75,7 @@ class Subwords(Tokeniser):
         return dataclasses.replace(self, model=b"")
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it, apart from the model."""
+        """Return the facts that a run saves, apart from the model."""
         return {**super().facts(), "sha256": hashlib.sha256(self.model).hexdigest()}
 
 

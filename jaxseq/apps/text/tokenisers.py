@@ -86,7 +86,7 @@ def rule(kind: str, language: str) -> str:
     """Return an expression that finds the spaces between tokens that a sentence does not have."""
     before, after = _OF_LANGUAGE.get(re.split("[-_]", language.lower())[0], (_NOT_BEFORE, _NOT_AFTER))
     around = re.escape(_NOT_AROUND[kind]) + WITHOUT_SPACES + CJK_MARKS + "“”‘’" * (space(language) == "")
-    even = r'(?:[^"]*"[^"]*")*[^"]*$'  # what follows has an even number of straight quotes
+    even = r'(?:[^"]*"[^"]*")*[^"]*$'  # an even number of straight quotes follows
     return (
         rf"(?<=[{re.escape(after)}{around}]) | (?=[{re.escape(before)}{around}])"
         rf'|(?<=") (?=[^"]*"{even})| (?="{even})'  # after an opening quote, before a closing one
@@ -189,7 +189,7 @@ class Tokeniser:
         return dataclasses.replace(self, casing=Casing.learn(fold(one, self.language) for one in sentences))
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it, apart from large files."""
+        """Return the facts that a run saves, apart from large files."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "model"}
         return {"kind": self.kind, **values, "casing": self.casing.facts()}
 

@@ -1,4 +1,4 @@
-"""The command `jaxseq train`: its options, and what it prints."""
+"""The command `jaxseq train`: its options and output."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pa
     """Return the test pairs whose source the model can read, and a note on the others.
 
     Raises:
-      InputError: if there are none.
+      InputError: if no pair is left.
     """
     # below, since the end of the sentence is a token as well
     fit = [pair for pair in pairs if len(pair[0].tokens) < config.longest]

@@ -54,7 +54,7 @@ class Decoding:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         require_at_least(1, ("beam", "nbest"), self)
         require_at_least(0, ("top_k",), self)
@@ -197,7 +197,7 @@ def _ranked(done: Any, decoding: Decoding) -> Written:
 
 
 def _placed(move: Callable[..., Array], written: Written, *at: int) -> Written:
-    """Return what `move` makes of each array, given the axis of its translations, N."""
+    """Return translations with each array moved by `move`, which is given the axis N of the array."""
     return Written(*(move(a, *at, axis) for a, axis in zip(written, (2, 2, 1, 1, 2), strict=True)))
 
 

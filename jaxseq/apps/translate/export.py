@@ -1,6 +1,6 @@
 """A translator as files that run without this library: `jax.export` programs, weights, vocabularies.
 
-model.json    vocabularies, how text is cut into tokens and joined, and what the programs expect
+model.json    vocabularies, how text is cut into tokens and joined, and the settings of the programs
 weights.npz   the parameters, in the order in which the programs take them
 greedy.bin    encoder and greedy decoding, for any number of sentences of any length
 beam.bin      the same with beam search

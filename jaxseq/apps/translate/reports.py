@@ -71,7 +71,7 @@ def measures(
     Args:
       config: of the run.
       model: built from it.
-      corpus: what is trained on.
+      corpus: the pairs that are trained on.
       buckets: of the pairs held back, or of those trained on if no pair is held back.
       unigram: from `unigram_loss`.
       compiler: compiles what is measured in the background.
@@ -100,7 +100,7 @@ def _saturated(
     config: TranslateConfig, model: Seq2Seq, buckets: Sequence[Bucket], compiler: Compiler, params: Params
 ) -> Callable[[Params], Saturated]:
     """Return ``params -> shares of the decoder that are saturated`` on a batch of the largest bucket."""
-    # one batch is enough for a share, and makes one more program
+    # one batch: enough to estimate a share, and one more program to compile
     largest = max(buckets, key=lambda bucket: bucket.source.shape[1])
     rows = np.arange(min(config.batch, largest.source.shape[1]), dtype=np.int32)
     data = (jnp.asarray(largest.source[:, rows]), jnp.asarray(largest.target[:, rows]))

@@ -1,4 +1,4 @@
-"""Minimum-risk training of a translator: sampled translations of each source, and what each loses in BLEU."""
+"""Minimum-risk training of a translator: sampled translations of each source, and the BLEU that each loses."""
 
 from __future__ import annotations
 

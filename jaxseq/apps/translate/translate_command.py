@@ -1,4 +1,4 @@
-"""The commands `jaxseq translate`, `score` and `export`: their options, and what they print."""
+"""The commands `jaxseq translate`, `score` and `export`: their options and output."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def export(
       out: The folder to write.
       decoding: Settings of the beam search that is exported; greedy decoding is exported with it.
       ensemble: More runs with the same vocabularies; the mean of all their probabilities is used.
-      platforms: What the programs run on: cpu, cuda, rocm or tpu.
+      platforms: Platforms of the programs: cpu, cuda, rocm or tpu.
       cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
       overwrite: Replace an export that is there.
       json: Print the result as JSON.
@@ -193,7 +193,7 @@ def _printed(
     for window in windows:
         for note in _notes(window, named):
             tell(note)
-        yield window  # counted before it is seen: who reads it may stop us at once
+        yield window  # counted before it is printed: a reader may close the pipe at once
         for line in window:
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
@@ -288,7 +288,7 @@ def _said(done: Translation | None, how: _How) -> str:
 
 
 def _facts(line: Line, decoding: Decoding) -> dict[str, Any]:
-    """Return what a program wants to know of one line."""
+    """Return the facts on one line, for programs."""
     if line.translation is None:
         return {"source": line.text, "text": "", **({"problem": line.problem} if line.problem else {})}
     facts = line.translation._asdict()

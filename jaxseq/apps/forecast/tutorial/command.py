@@ -1,4 +1,4 @@
-"""The command `jaxseq forecast --preset tutorial-gru`: its options, and what it prints."""
+"""The command `jaxseq forecast --preset tutorial-gru`: its options and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jaxseq.files import results, write_atomic
 from jaxseq.train import Metrics
 
 HORIZON = 12
-"""Steps that a saved run goes on by, where none are asked for."""
+"""Steps that a saved run forecasts by default."""
 
 
 def forecast(

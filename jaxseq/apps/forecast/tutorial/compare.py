@@ -70,13 +70,13 @@ def compare(model: Forecaster, data: Prepared) -> Comparison:
 
 
 def _simple(data: Prepared, order: int) -> dict[str, dict[str, np.ndarray]]:
-    """Return what needs no network, by name and mode; the autoregression looks back `order` steps."""
+    """Return the forecasts that need no network, by name and mode; the autoregression looks back `order` steps."""
     values, split, season, scaler = data.series.values, data.split, data.season, data.scaler
     train, steps, lag = values[:split], len(values) - split, scaler.lag
     weights = series.fit_autoregression(scaler.forward(train), order)
     scaled, _ = series.windows(scaler.forward(values), order)
     ahead = series.autoregress(weights, np.moveaxis(scaled[:, split - lag - order :], 0, 1))
-    # a copy of one, through the same loop as the networks
+    # one copy, in the loop that rolls out the networks too
     free = run_on(scaler, train, order, steps, lambda w: series.autoregress(weights, w[:, :, 0])[:, None], 1)[0]
     return {
         "naive": {ONE_STEP: values[split - 1 : -1], FREE: _repeated(train, steps, 1)},
@@ -89,7 +89,7 @@ def _simple(data: Prepared, order: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _repeated(train: np.ndarray, steps: int, season: int) -> np.ndarray:
-    """Return the naive forecast ``[steps, D]`` of what follows: the value one season before."""
+    """Return the naive forecast ``[steps, D]`` after the training part: the value one season before."""
     return simple.seasonal_naive(train, np.array([len(train) - 1]), steps, season)[0].T
 
 

@@ -56,7 +56,7 @@ class TutorialConfig:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         check_seed(self.seed)
         require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)

@@ -77,7 +77,7 @@ class Forecaster(NamedTuple):
         return self.scaler.inverse(self.next(inputs[:, first:]), values[start - lag : len(values) - lag])
 
     def free_running(self, values: np.ndarray, steps: int) -> np.ndarray:
-        """Return ``[seeds, steps, D]``: what follows `values`, each forecast fed back as if it had been seen."""
+        """Return ``[seeds, steps, D]``: forecasts after `values`, each fed back as if it had been seen."""
         return run_on(self.scaler, values, self.config.window, steps, self.next, self.config.seeds)
 
 
@@ -136,7 +136,7 @@ def _loaded(path: Path, config: TutorialConfig, facts: dict[str, Any]) -> Foreca
 def forecast_on(
     path: Path | str, data: str | None, horizon: int, trusted_cell: str | None = None
 ) -> tuple[Series, np.ndarray]:
-    """Go on from the end of `data` (by default what the run was trained on) with a saved run.
+    """Go on from the end of `data` (by default the run's own data) with a saved run.
 
     Returns:
       The series, and ``[horizon, D]`` forecasts, the mean over seeds.

@@ -29,7 +29,7 @@ SIDE_BY_SIDE = TrainState(0, 0, None)  # type: ignore[arg-type]  # axes, where a
 
 
 class Fitted(NamedTuple):
-    """Networks trained together, and how that went.
+    """Networks trained together, and the record of training.
 
     Fields:
       params: with a leading axis of seeds.
@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """The outcome of a forecast: the data, how training went, the networks, and what they are compared with."""
+    """The outcome of a forecast: data, record of training, networks, and the forecasts they are compared with."""
 
     data: Prepared
     fitted: Fitted
