@@ -68,6 +68,7 @@ def cells(name: Positional[str | None] = None, markdown: bool = False, latex: bo
 
 def convert(
     file: Positional[Path],
+    # `from` is a keyword of Python, so that only the option can have the name
     library: Annotated[str, arg(name="from")],
     layer: str,
     out: Annotated[Path, arg(aliases=["-o"])],
@@ -87,7 +88,7 @@ def convert(
       library: torch, flax-linen, flax-nnx, haiku, equinox or keras.
       layer: Our cell for it, such as rnn, rnn_relu, lstm, gru; gru_cho where the reset comes before the product.
       out: The file to write, safetensors.
-      prefix: What the names of the layer begin with, in a file of a larger model.
+      prefix: Start of the layer's names in the file of a larger model, such as encoder.rnn.
       overwrite: Replace the file that is there.
       json: Print the result as JSON.
     """
@@ -95,7 +96,7 @@ def convert(
 
 
 def doctor(json: bool = False) -> None:
-    """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
+    """Show versions, devices, fonts that cover Chinese, the cache folder, and the packages of each extra.
 
     Example: jaxseq doctor
 

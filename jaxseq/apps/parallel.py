@@ -29,7 +29,7 @@ from jaxseq.train import Interrupted
 AUTO = "auto"
 """The coordinator that is found in the environment."""
 MESSAGE = 2000
-"""Most bytes of what a process says at a meeting."""
+"""Most bytes of a process's message at a meeting."""
 TIMEOUT = 300
 """Seconds that processes wait for each other, at the start and at the end."""
 SILENCE = 40
@@ -51,10 +51,10 @@ class ParallelConfig:
     """Number of this process, from 0, which writes the run."""
 
     def check(self) -> None:
-        """Check what can be checked before the processes meet.
+        """Check the options as far as one process can.
 
         Raises:
-          InputError: naming the option, what it may be and what it is.
+          InputError: naming the option, its allowed values and its value.
         """
         numbers = (self.processes, self.process)
         if self.devices is not None and self.devices < 1:
@@ -113,6 +113,7 @@ class ProcessGroup:
         Raises:
           InputError: in all of them, if one has another.
         """
+        # a sum of the text: a meeting carries `MESSAGE` bytes
         said = self._said(hashlib.sha256(text.encode()).hexdigest())
         if other := next((n for n, theirs in enumerate(said) if theirs != said[0]), 0):
             raise InputError(f"process {other} has other {what} than process 0; give all processes the same")
@@ -135,19 +136,22 @@ class ProcessGroup:
         if self.count == 1:
             return facts
         data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        # the length first: the arrays of all processes must have one shape, which `resize` then gives them
         length = int(self.share(np.int64(len(data))))
         return json.loads(self.share(np.resize(data, length)).tobytes())
 
     def _said(self, text: str = "", *, failed: bool = False) -> Sequence[str]:
-        """Say a text to all processes and return what each said.
+        """Send a text to all processes, and return the text of each.
 
         Raises:
           InputError: if another one failed.
         """
         if self.count == 1:
             return [text]
+        # a character takes at most 6 bytes, as a control character that JSON escapes
         said = [json.loads(each) for each in _texts(json.dumps([failed, text[: MESSAGE // 6]], ensure_ascii=False))]
         for number, (theirs, why) in enumerate(said):
+            # a process that has failed itself raises its own error instead
             if theirs and not failed:
                 raise _PeerError(f"process {number} of {self.count} stopped: {why}")
         return [each for _, each in said]
@@ -175,8 +179,10 @@ class ProcessGroup:
                 tell(f"process {self.index} of {self.count}: {why}")
             else:
                 traceback.print_exc()
+            # os._exit writes no buffer out
             sys.stdout.flush()
             sys.stderr.flush()
+            # at once, without `finally` blocks: `joined` would wait there for processes that wait for this one
             os._exit(1)
 
 
@@ -235,6 +241,7 @@ def _connect(config: ParallelConfig) -> None:
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,
+            # without it JAX looks for SLURM and the like even where everything is given
             cluster_detection_method=None if found else "deactivate",
             initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT, heartbeat_timeout_seconds=SILENCE,
         )  # fmt: skip
@@ -260,6 +267,7 @@ def _devices(config: ParallelConfig, processes: int) -> Devices:
         cpu = here[0].platform == "cpu"
         hint = f"; set XLA_FLAGS=--xla_force_host_platform_device_count={wanted} to divide the CPU" if cpu else ""
         raise InputError(f"--devices {wanted}: only {len(here)} found ({here[0].platform}){hint}")
+    # all processes list the devices in one order, and so have the same mesh
     return Devices([device for n in range(processes) for device in jax.local_devices(process_index=n)[:wanted]])
 
 
@@ -279,6 +287,7 @@ def _texts(text: str) -> list[str]:
     """Return the text of each process."""
     from jax.experimental import multihost_utils
 
+    # of one shape in all processes; JSON has no zero byte, so that the filling can be taken off again
     data = np.frombuffer(text.encode().ljust(MESSAGE, b"\0"), np.uint8)
     try:
         said = np.asarray(multihost_utils.process_allgather(data))
@@ -291,6 +300,7 @@ def _texts(text: str) -> list[str]:
 def _no_output() -> Iterator[None]:
     """Send standard output to nowhere: gloo, which connects CPUs, greets there, where results are read by programs."""
     sys.stdout.flush()
+    # gloo writes to the file descriptor from C++, below sys.stdout
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:

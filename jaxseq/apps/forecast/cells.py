@@ -15,7 +15,7 @@ _MISSING = (
     "#num! <na> nat 缺失 无"
 )
 MISSING = frozenset(["", *_MISSING.split()])
-"""Cells that say that there is no value, in lower case."""
+"""Cells that mean a missing value, in lower case."""
 SIGNS = str.maketrans({"−": "-", "–": "-", "’": "'", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 """Other characters for a minus, an apostrophe and a blank."""
 UNIT = r"(?:[%‰$€£¥￥₹₩₽元円]|(?:US|R|A|C|HK|NT)\$|USD|EUR|GBP|CNY|RMB|JPY|CHF|INR|kr\.?|zł)"
@@ -77,6 +77,7 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
       plain: 1.234 is 1.234 where every cell is a number as programs write them. Not so in a file whose cells are
         separated by semicolons: there the point may separate thousands.
     """
+    # most files have numbers as programs write them, and one call reads them all
     values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
     odd = np.flatnonzero(np.isnan(values))
     missing = np.zeros(len(cells), bool)
@@ -112,8 +113,10 @@ def _readings(cell: str) -> tuple[float, float, str]:
     if found is None:
         return (_infinity(plain), _infinity(plain), "")
     opened, sign, before, sign_within, digits, exponent, after, closed = found.groups()
+    # one bracket, two signs or two units: a mistake, whose meaning is not guessed
     if bool(opened) != bool(closed) or (sign and sign_within) or (before and after):
         return (np.nan, np.nan, "")
+    # (5) is a loss of 5, as accountants write it
     factor = -1.0 if "-" in (sign, sign_within) or opened else 1.0
     digits, power = digits.strip(), exponent or ""
     point = float(re.sub(r"[,' ]", "", digits) + power) if POINT.fullmatch(digits) else np.nan

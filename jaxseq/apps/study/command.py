@@ -58,12 +58,13 @@ class Subject:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         given = self.given()
         if self.examples is not None:
             require_at_least(1, ("examples",), self)
         if run is None:
+            # `min` below, since a set has no order and the message should be the same each time
             if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
                     f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
@@ -113,10 +114,12 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     if units < 1:
         raise InputError(f"--units must be at least 1; got {units}")
     data, notes = gathered(run, subject, briefly=True)
+    # `Report` checks what a page shows; a terminal shows the same numbers without one
     check_all(data.checks)
     if not 1 <= sequence <= (most := data.parts[0].B):
         raise InputError(f"--sequence must be from 1 to {most}, the sequences that are studied; got {sequence}")
     columns, (colours, blocks) = shutil.get_terminal_size((80, 24)).columns, _terminal()
+    # users count sequences from 1
     text = render(data, width=columns, units=units, example=sequence - 1, colours=colours, blocks=blocks)
     return Shown(facts(data), text, notes)
 
@@ -156,6 +159,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
             found = of_forecaster(run, subject.series, subject.cell, examples=subject.examples)
         else:
             found = parts.of_forecast(run, subject.rows, subject.cell, examples=subject.examples)
+    # the page shows the command that makes it again
     words = [] if run is None else [str(run)]
     for option, value in subject.given().items():
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]
@@ -173,11 +177,11 @@ READS = {
     FORECASTER: ("a forecaster", "series"),
     FORECAST: ("a forecast of the tutorial", "rows"),
 }
-"""What a run of each kind is, and the option that says what it reads."""
+"""The name of each kind of run, and the option that chooses its sequences."""
 
 
 def _check_read(run: Path, kind: str, subject: Subject) -> None:
-    """Refuse what a run of another kind reads."""
+    """Refuse an option that belongs to another kind of run."""
     what, option = READS[kind]
     for other in ("text", "series", "rows"):
         if other != option and other in subject.given():

@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
       loss: mean over real target tokens, in nats.
       unknown: share of source tokens that the vocabulary lacks.
       examples: random ones, (source, reference, translation).
-      notes: what a reader of the scores should know.
+      notes: on how scores were computed.
     """
 
     data: str
@@ -96,8 +96,10 @@ def evaluate_pairs(
     """Measure a translator on prepared pairs, `where` saying which; return the scores and all translations."""
     metrics, notes = scoring.metrics_for(translator.config.target)  # refused before anything is translated
     done = translator.translate_prepared([source for source, _ in pairs])
+    # references as written: normalised ones would make every score better
     hypotheses, references = [one.text for one in done], [target.written for _, target in pairs]
     same = [ours.lower() == theirs.lower() for ours, theirs in zip(hypotheses, references, strict=True)]
+    # four groups of like length: little padding, at most four programs
     buckets = numbered(translator.source, translator.target, pairs, 4)
     found: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in NAMES for end in ("", "_signature"))
     for name, metric in metrics.items():
@@ -141,6 +143,7 @@ def pairs_for(
     config = translator.config
     if data is not None and not data:
         raise InputError("--data needs a file of pairs, or two parallel ones; leave it out for the pairs held out")
+    # the shipped corpus comes with pairs that no training sees
     if data is None and config.data == "zh-en" and not config.test:
         data = "zh-en-held-out"
     if data is not None:

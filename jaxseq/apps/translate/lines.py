@@ -101,7 +101,7 @@ def _translated(
 def joined(text: str, parts: Sequence[Translation], language: str) -> Translation | None:
     """Return the translations of the sentences of a line as one; None without any.
 
-    Tokens follow each other, attention maps stand along the diagonal of one, scores are summed. Of several translations
+    Tokens are joined, attention maps lie along the diagonal of one, scores are summed. Of several translations
     of each sentence, those of the line are the best of all combinations.
     """
     if len(parts) < 2:
@@ -109,6 +109,7 @@ def joined(text: str, parts: Sequence[Translation], language: str) -> Translatio
     whole = list(_ranked(parts[0]))
     for part in parts[1:]:
         pairs = ((a, b) for a in whole for b in _ranked(part))
+        # combinations multiply with each sentence, so that they are cut back at each
         count = max(len(whole), 1 + len(part.others))
         whole = sorted((_pair(a, b, language) for a, b in pairs), key=lambda one: -one.score)[:count]
     return whole[0]._replace(source=text, others=[one._replace(source=text) for one in whole[1:]])
@@ -122,6 +123,7 @@ def _ranked(translation: Translation) -> Iterator[Translation]:
 def _pair(a: Translation, b: Translation, language: str) -> Translation:
     """Return two translations as one."""
     weights = np.zeros(np.add(a.weights.shape, b.weights.shape), a.weights.dtype)
+    # blocks on the diagonal: the sentences were translated apart, and neither attends to the other
     weights[: len(a.weights), : a.weights.shape[1]] = a.weights
     weights[len(a.weights) :, a.weights.shape[1] :] = b.weights
     return Translation(
@@ -152,6 +154,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
       InputError: as `reading.decoded`.
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
+    # bounded: a file that comes faster than it is translated waits in the pipe
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
     source = _reopened(stream)
 
@@ -163,6 +166,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         except BaseException as error:  # raised again where the lines are used
             waiting.put(error)
 
+    # a daemon: a read that is blocked must not keep the process alive
     threading.Thread(target=read, daemon=True).start()
     over = False
     while not over:

@@ -44,6 +44,7 @@ class Preparation(NamedTuple):
 
     def sentence(self, written: str) -> Sentence:
         """Normalise a sentence and cut it into tokens; zero-width characters that mean nothing are dropped."""
+        # `written` stays as it was: scores compare with it
         seen = INVISIBLE.sub("", written)
         return Sentence(written, self.normalise(without_joiners(seen)), self.tokeniser.cut(seen))
 
@@ -88,6 +89,7 @@ def _tokeniser(config: TranslateConfig, side: str) -> Tokeniser:
         return Simple(language, case, normalise="tutorial", by=by)
     if by == "subwords":
         return Subwords(language, case, size=config.subwords)
+    # a source is never joined, and needs no tokens about its spaces
     return (Words if by == "words" else Chars)(language, case, exact=side == "target")
 
 
@@ -114,6 +116,7 @@ def learn(
         sides = [[pair[n].written for pair in parts[0]] for n in (0, 1)]
         tokenisers = learnt(config, [source.tokeniser, target.tokeniser], sides)
         given = source._replace(tokeniser=tokenisers[0]), target._replace(tokeniser=tokenisers[1])
+        # before words are counted: pieces are the words of a vocabulary of subwords
         cut = cut_again(parts, (source, target), given)
         vocabularies = _counted(config, cut[0])
         given = given[0]._replace(vocabulary=vocabularies[0]), given[1]._replace(vocabulary=vocabularies[1])
@@ -126,6 +129,7 @@ def cut_again(
     parts: Sequence[Sequence[Pair]], before: tuple[Preparation, Preparation], after: tuple[Preparation, Preparation]
 ) -> list[list[Pair]]:
     """Return pairs with the tokens of those tokenisers that have learnt how to cut."""
+    # learning changes how subwords cut; of the others it changes capitals alone
     changed = [
         isinstance(new.tokeniser, Subwords) and new.tokeniser != old.tokeniser
         for old, new in zip(before, after, strict=True)
@@ -140,6 +144,7 @@ def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]
     """Return the vocabularies of both sides of some pairs, or twice the one that they share."""
     sources, targets = ([pair[n].tokens for pair in pairs] for n in (0, 1))
     if config.shared:
+        # the same vocabulary twice, so that one embedding serves both sides
         return [Vocabulary.build(itertools.chain(sources, targets), config.min_count)] * 2
     return [Vocabulary.build(side, config.min_count) for side in (sources, targets)]
 
@@ -170,7 +175,7 @@ def save(path: Path, source: Preparation, target: Preparation) -> None:
 
 
 def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]:
-    """Return what `save` wrote into a run folder; of a run of an earlier version, as that version prepared sentences.
+    """Read the preparations that `save` wrote; a run of an earlier version prepares sentences as it did then.
 
     Raises:
       InputError: if a file is missing or damaged.
@@ -178,6 +183,7 @@ def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]
     sides = []
     for side, name in (("source", SOURCE_VOCABULARY), ("target", TARGET_VOCABULARY)):
         tokeniser = saved.load(path, side)
+        # runs of earlier versions have no such file, and no subwords
         if tokeniser is None and config.subwords:
             raise InputError(f"there is no file {path / saved.FILE}; restore it from a copy, or train again")
         if tokeniser is None:

@@ -29,7 +29,7 @@ SIDE_BY_SIDE = TrainState(0, 0, None)  # type: ignore[arg-type]  # axes, where a
 
 
 class Fitted(NamedTuple):
-    """Networks trained together, and how that went.
+    """Networks trained together, and the record of training.
 
     Fields:
       params: with a leading axis of seeds.
@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """The outcome of a forecast: the data, how training went, the networks, and what they are compared with."""
+    """The outcome of a forecast: data, record of training, networks, and the forecasts they are compared with."""
 
     data: Prepared
     fitted: Fitted
@@ -93,6 +93,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
       NonFiniteError: if the loss or the parameters stop being finite.
       Interrupted: after Ctrl-C.
     """
+    # scaled in float64, trained in float32 whatever JAX's default is
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
     data, step = (inputs, targets), optimizer(config.optimizer, config.learning_rate)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
@@ -103,6 +104,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
                         out_axes=(SIDE_BY_SIDE, 1))  # fmt: skip
     listener.compiling(1)
     begun = time.perf_counter()
+    # compiled before the clock starts, so that seconds are those of training
     program = jax.jit(together).lower(state, data, rows, keys[0]).compile()
     compile_seconds = time.perf_counter() - begun
     listener.compiled(compile_seconds)
@@ -118,6 +120,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
             state, run, itertools.repeat((0, rows)), steps=config.epochs, report_every=config.epochs, listener=listener
         )
     except Interrupted as stopped:
+        # None: a traceback of Ctrl-C tells the user nothing
         raise Interrupted(f"{stopped}; nothing is saved") from None
     except NonFiniteError:
         raise NonFiniteError(
