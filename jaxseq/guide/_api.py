@@ -73,12 +73,12 @@ def build(folder: Path) -> Built:
 
 def _told(name: str) -> Any:
     """Return a module that says what is public: pdoc takes only what ``__all__`` names from private modules."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     for lazy in {*getattr(module, "__all__", ())} - {*vars(module)}:
         setattr(module, lazy, getattr(module, lazy))  # pdoc looks in the module's dictionary
     if not hasattr(module, "__all__") and hasattr(module, "__path__"):
         public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
-        module.__all__ = sorted(key for key, value in public.items() if _is_of(name, value))  # type: ignore[attr-defined]
+        module.__all__ = sorted(key for key, value in public.items() if _is_of(name, value))
     if name == "jaxseq":  # the parts that are imported at their first use are pages as well
         module.__all__ = [*dict.fromkeys([*module.__all__, *(path.split(".")[1] for path in MODULES[1:])])]
     for value in [*vars(module).values()]:
