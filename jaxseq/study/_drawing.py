@@ -89,7 +89,7 @@ def image(
 def signed(
     values: np.ndarray, ax: Axes | None, *, label: str, most: float | None = None, absent: str = "undefined"
 ) -> Axes:
-    """Draw numbers around 0; what is not finite is hatched, counted in the label, and no limit of the colours."""
+    """Draw numbers around 0; numbers that are not finite are hatched, counted in the label, and limit no colours."""
     finite = np.isfinite(values)
     # symmetric, so that 0 has the middle colour; 1.0 where all are 0, since equal limits are an error
     limit = most or float(np.abs(values[finite]).max(initial=0)) or 1.0
@@ -97,7 +97,7 @@ def signed(
     label = f"{label} (hatched: {absent}, {lost} of {values.size})" if lost else label
     shown = np.where(finite, values, np.nan)
     ax = image(shown, ax, label=label, kind="signed", vmin=-limit, vmax=limit)
-    if lost:  # the cells are left out, so that what is behind them is seen
+    if lost:  # the cells are left empty, so that the hatched background is seen
         ax.patch.set(facecolor="0.92", hatch="////", edgecolor="0.55")
     return ax
 

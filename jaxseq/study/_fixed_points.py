@@ -2,7 +2,7 @@
 
 A point is slow where the speed ``q(h) = |F(h) - h|^2 / 2`` is small, F one step of the cell with its input held. From
 states that a run visited q is lowered by Adam and then by Levenberg and Marquardt's damped Gauss-Newton steps on
-``F(h) - h``, which find stable and unstable points alike. What is found several times is counted once.
+``F(h) - h``, which find stable and unstable points alike. A point found several times is counted once.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def _distinct(states: Array, speed: Array, used: Array, apart: float, most: int)
     rows = jnp.arange(K)
 
     def assign(j: Array, own: Array) -> Array:
-        """Give row j to the first row before it that stands for itself and is near, or let it stand for itself."""
+        """Give row j to the first earlier row that represents itself and is near, or else to itself."""
         distance = jnp.sqrt(((states - jnp.broadcast_to(states[j], states.shape)) ** 2).sum(-1))
         same = (distance <= apart) & (own == rows) & (rows < j)
         return own.at[j].set(jnp.where(usable[j], jnp.where(same.any(), jnp.argmax(same), j), -1))
@@ -306,7 +306,7 @@ def _linearised(
     limit: float,
     near: float,
 ) -> FixedPoints:
-    """Return the points with their Jacobians, eigenvalues and eigenvectors, and what these say."""
+    """Return the points with their Jacobians, eigenvalues and eigenvectors, and the kinds that follow."""
     there = real[:, None, None]
     # one after the other: each is N x N
     jacobians = lax.map(jax.jacfwd(step), states)

@@ -1,4 +1,4 @@
-"""A computation as a graph of its values: how each was made, and what it depends on.
+"""A computation as a graph of its values, each with its equation and the inputs it depends on.
 
 With it a number is taken apart into the summands that its own code adds up; no formula is written twice.
 """
@@ -19,14 +19,15 @@ from jaxseq.notation import Array, Tree
 SUMS = ("add", "add_any")
 
 
+# eq=False: nodes are compared by identity, since comparing arrays would compute
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node:
     """One value.
 
     Fields:
       value: it.
-      of: the names of what was given that it depends on.
-      made: the equation that makes it; None for what was given.
+      of: the names of the inputs that it depends on.
+      made: the equation that makes it; None for an input.
       inputs: the values that the equation takes.
     """
 
@@ -37,19 +38,20 @@ class Node:
 
     @property
     def op(self) -> str:
-        """The name of the primitive that makes it, "" for what was given."""
+        """The name of the primitive that makes it, "" for an input."""
         return "" if self.made is None else self.made.primitive.name
 
     def summands(self) -> list[Node]:
-        """Return the values that add up to it: itself where it is no sum."""
+        """Return the values that add up to it: itself if it is not a sum."""
         if self.op not in SUMS:
             return [self]
         return [one for node in self.inputs for one in node.summands()]
 
 
 def computed(function: Callable[[Any], Array], given: Mapping[str, Tree]) -> Node:
-    """Return what a function computes from a dict of trees; what jit and custom derivatives call is written out."""
+    """Return the result of a function of a dict of trees as a node; calls of jit and custom derivatives are opened."""
     closed = jax.make_jaxpr(function)(dict(given))
+    # sorted, as jax.tree flattens a dict: leaves and the jaxpr's inputs are then in one order
     leaves = [Node(leaf, frozenset([name])) for name in sorted(given) for leaf in jax.tree.leaves(given[name])]
     (node,) = _computed(closed, leaves)
     return node
@@ -66,6 +68,7 @@ def _computed(closed: ClosedJaxpr, inputs: list[Node]) -> list[Node]:
         if inner is not None:
             made = _computed(ClosedJaxpr(inner, ()) if isinstance(inner, Jaxpr) else inner, taken)
         else:
+            # a value depends on all that its operands depend on
             of = frozenset().union(*(one.of for one in taken))
             made = [Node(value, of, eqn, tuple(taken)) for value in result(eqn, [one.value for one in taken])]
         known.update(zip(eqn.outvars, made, strict=True))
@@ -95,10 +98,12 @@ def sides(product: Node) -> tuple[Callable[[Array], Array], Callable[[Array], Ar
     assert product.made is not None
     (left, right), (rows, others) = product.made.params["dimension_numbers"]
     ndims = [node.value.ndim for node in product.inputs]
+    # axes that are neither summed nor batched, of each factor
     free = [[n for n in range(ndim) if n not in (*by, *batch)]
             for ndim, by, batch in zip(ndims, (left, right), (rows, others), strict=True)]  # fmt: skip
 
     def laid(contracted: tuple[int, ...], batch: tuple[int, ...], own: list[int], first: int, last: int) -> Any:
+        # to [batch, 1s, own, 1s, summed], so that left * right broadcasts to the product's axes and the summed one
         def lay(a: Array) -> Array:
             a = jnp.transpose(a, (*batch, *own, *contracted))
             shape = [a.shape[: len(batch)], (1,) * first, a.shape[len(batch) : -1], (1,) * last, a.shape[-1:]]

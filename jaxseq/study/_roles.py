@@ -1,7 +1,7 @@
-"""What each named quantity of a step does, found from numbers: papers use one letter for different things.
+"""The role of each named quantity of a step, found from numbers: papers use one letter for different things.
 
-All gates are held at their values and one is made 0, 2 or -1 times as large. How the state and the output follow says
-what it does: a gate that writes scales what is added to the state, one that shows scales what leaves as output.
+All gates are held at their values and one is made 0, 2 or -1 times as large. Its role follows from the state and the
+output: a gate that writes scales the summand that is added to the state, one that shows scales the output.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from jaxseq.study.timelines import h_of
 from jaxseq.trees import named_leaves
 
 ROLES = ("retain", "overwrite", "write", "show", "candidate", "reset", "pre-activation")
-"""What a quantity may be found to do.
+"""The roles of quantities.
 
 ==================  ================================================================================================
-``retain``          a part of the new state is the gate times the old one, and what is written
+``retain``          a part of the new state is the gate times the old one, plus a written part
 ``overwrite``       the same, of one minus the gate
-``write``           it scales what is added to the state, and is not negative
-``show``            it scales what of the state leaves as output, and leaves the state as it is
-``candidate``       it is what is added to the state, scaled by other gates or by nothing
+``write``           it scales the written part, and is not negative
+``show``            it scales the output of the state, and leaves the state as it is
+``candidate``       it is the written part, scaled by other gates or by nothing
 ``reset``           at 0 it keeps the old state out of all candidates
 ``pre-activation``  the state, or a candidate, is its tanh, sigmoid or positive part
 ==================  ================================================================================================
 """
 
+# 0 removes the gate; 2 and -1 tell a product from a square or an absolute value, which 0 alone would not
 SCALES = (0.0, 2.0, -1.0)
-"""By what a gate is multiplied while all others are held."""
+"""Factors of a gate while all others are held."""
 
 SQUASHES = (np.tanh, lambda a: np.maximum(a, 0), lambda a: (1 + np.tanh(a / 2)) / 2)
 
@@ -52,7 +53,7 @@ class Effects(NamedTuple):
     Fields:
       written: the new one, with the old one erased.
       new: the new one.
-      slope: the derivative of what it is shown in, h or the output, by the old one.
+      slope: the derivative of h, or else of the output, by the old one.
     """
 
     written: Any
@@ -61,7 +62,7 @@ class Effects(NamedTuple):
 
 
 def roles_of(cell: Cell) -> dict[str, str]:
-    """Return what each gate was found to do, one of `ROLES`; gates that do none of it are left out.
+    """Return the role of each gate, one of `ROLES`; gates without a role are left out.
 
     Raises:
       InputError: if the cell's init needs more than sizes; see `roles_in`.
@@ -113,14 +114,17 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
     seen = look(numbers)
     with exact():
         effects, slopes = jax.tree.map(np.asarray, _looker(numbers.static)(*numbers[1:]))
+    # in this order, `| found` last: an earlier role wins, so that a gate that retains is not also said to write
     keeps = keeps_seen(seen)
     found = {keep.gate: "overwrite" if keep.inverted else "retain" for keep in reversed(keeps)}
     for of in effects.values():
         found = dict.fromkeys(_showing(of), "show") | found
+    # parts that a gate retains; of a cell without one, all parts
     for leaf in dict.fromkeys([keep.leaf for keep in keeps] or effects):
         found = _writing(effects[leaf], ranges, seen) | found
     candidates = [name for name, role in found.items() if role == "candidate"]
     for name, others in slopes.items():
+        # only a gate between 0 and 1 resets: a candidate at 0 would stop everything, too
         between = name and name not in found and ranges[name] == (0.0, 1.0)
         if between and _without(slopes[""], others, candidates):
             found[name] = "reset"
@@ -135,6 +139,7 @@ def _showing(effects: Mapping[str, Effects]) -> list[str]:
     """Return the gates that scale what is seen of a part of the carry, and leave that part as it is."""
     found = []
     for name, (_, new, slope) in effects.items():
+        # a slope of 0 is scaled by any factor, and says nothing
         if slope is None or not np.isfinite(slope).all() or not np.abs(slope[:, -1]).max(initial=0) > EQUAL:
             continue
         if _same(new[:, :-1], new[:, -1:]) and _scaled(slope):
@@ -143,18 +148,20 @@ def _showing(effects: Mapping[str, Effects]) -> list[str]:
 
 
 def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Look) -> dict[str, str]:
-    """Return the gates that write and the candidates: what scales a summand of what is added to the state.
+    """Return the gates that write and the candidates: those that scale a summand of the written part.
 
     Those of one summand, such as ``i * g``, account for the same of it. Of these the ones that are never negative
     write; one that is alone writes where it is between 0 and 1, and is a candidate elsewhere.
     """
     summands: list[tuple[np.ndarray, list[str]]] = []
     for name, (written, _, _) in effects.items():
+        # the written part minus that with the gate at 0: the summand that the gate is a factor of
         part = written[:, -1:] - written[:, :1]
         if not np.isfinite(written).all() or not np.abs(part).max(initial=0) > EQUAL:
             continue
         if not _scaled(written - written[:, :1]):
             continue
+        # factors of one product change the written part alike
         same = next((names for other, names in summands if _same(part, other)), None)
         summands.append((part, [name])) if same is None else same.append(name)
     found: dict[str, str] = {}
@@ -162,6 +169,7 @@ def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Lo
         signed = [name for name in names if seen.gates[name].min() < 0]
         for name in names:
             bounded = ranges[name] == (0.0, 1.0)
+            # i * g: g is signed and the candidate, i writes. Without a signed factor, a gate between 0 and 1 writes
             writes = name not in signed if signed else bounded
             found[name] = "write" if writes else "candidate"
     return found
@@ -197,6 +205,7 @@ def _looker(static: Any) -> Any:
         values = named_leaves(cell.equations(params, carry, wx, uh)[2])
         effects, every = {}, set()
         for leaf in named_leaves(carry):
+            # gates of whole numbers or bool cannot be scaled
             names = [n for n in holdable(cell, leaf, params, carry, wx, uh) if _real(values[n])]
             every.update(names)
             if names and _real(named_leaves(carry)[leaf]):
@@ -232,11 +241,14 @@ def _effects(cell: Cell, leaf: str, names: list[str], values: dict[str, Array], 
 
         old = leaves[place]
         (new, _), (_, slope) = jax.jvp(after, (old,), (_along(old),))
+        # the old part erased: what is new then was written
         return Effects(after(jnp.zeros_like(old))[0], new, slope)
 
+    # rows[n, s]: the factors of all gates, s applied to gate n only; the last one is the step as it is
     rows = jnp.ones((len(names), len(SCALES) + 1, len(names)))
     for n in range(len(names)):
         rows = rows.at[n, : len(SCALES), n].set(jnp.asarray(SCALES))
+    # all gates and factors in one program
     found = jax.vmap(jax.vmap(of))(rows)
     return {name: jax.tree.map(lambda a, n=n: a[n], found) for n, name in enumerate(names)}
 
@@ -260,6 +272,7 @@ def _slopes(cell: Cell, names: list[str], params: Params, carry: Carry, wx: Tree
         olds = [leaves[n] for n in moving]
         return jax.jvp(gates, (olds,), ([_along(old) for old in olds],))[1]
 
+    # first all gates as they are, then each at 0 in turn
     rows = jnp.concatenate([jnp.ones((1, len(names))), 1 - jnp.eye(len(names))])
     found = jax.vmap(of)(rows)
     return {name: {g: a[n] for g, a in found.items()} for n, name in enumerate(["", *names])}

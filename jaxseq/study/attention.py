@@ -1,4 +1,4 @@
-"""Where an attention looked: entropy of each row, coverage of each column, and what a score is made of.
+"""Where an attention looked: entropy of each row, coverage of each column, and the summands of a score.
 
 All take the weights of a run, ``[T, B, S]``: `Attended.weights` of `jaxseq.attention.with_attention`, which are exactly
 0 on padding. `decompose` opens one step: an additive attention's score is a sum over its A hidden units, a product's
@@ -28,6 +28,7 @@ def entropy(weights: Array) -> Array:
       >>> [round(float(e), 4) for e in entropy(jnp.array([[0.0, 1.0], [0.5, 0.5]]))]
       [0.0, 0.6931]
     """
+    # 0 log 0 is 0: padding has weight 0 and adds nothing
     some = weights > 0
     return (weights * -jnp.log(jnp.where(some, weights, jnp.ones_like(weights)))).sum(-1)
 
@@ -53,13 +54,13 @@ class Decomposition(NamedTuple):
     """The scores of one step, taken apart; ``terms.sum(-1) + rest`` is the score.
 
     Fields:
-      terms: ``[B, S, N]``: what each of N parts gives to each score. Parts are the attention's hidden units
+      terms: ``[B, S, N]``: the contribution of each of N parts to each score. Parts are the attention's hidden units
         (``v_a tanh(...)``), or the features whose products are added up.
       query: ``[B, S, N]`` or less, broadcasting to it: the query's part inside, ``s W`` of an additive attention, the
         one factor of a product.
       source: the same of the source position, ``h_j U``, the other factor.
       state: the same of where the attention looked before; None where it does not know.
-      rest: what all scores have in common, a scalar.
+      rest: the part that all scores share, a scalar.
       scores: ``[B, S]``.
       weights: ``[B, S]``, as the attention itself computes them.
     """
@@ -76,7 +77,7 @@ class Decomposition(NamedTuple):
 def decompose(attention: Attention, params: Params, memory: Any, state: Tree, query: Array) -> Decomposition:
     """Take the scores of one step apart: for additive attentions by hidden unit, for products by feature.
 
-    What is added up is read off the attention's own code: the sum over one axis that query and source go into.
+    The summands are read off the attention's own code: the sum over one axis that query and source enter.
 
     Args:
       attention: one whose weights come from such a sum: additive, concat, coverage, location, monotonic, dot,
@@ -106,6 +107,7 @@ def decompose(attention: Attention, params: Params, memory: Any, state: Tree, qu
 
     weights = computed(looked, given)
     every = list(before(weights))
+    # `before` yields values in the order of computation: the first such product is the score itself
     score = next((node for node in every if _is_score(node, weights)), None)
     if score is None:
         raise InputError(
@@ -113,6 +115,7 @@ def decompose(attention: Attention, params: Params, memory: Any, state: Tree, qu
             "that is a sum, as additive's is over its units and dot's over features"
         )
     left, right = (lay(node.value) for lay, node in zip(sides(score), score.inputs, strict=True))
+    # a scaled or shifted score, such as scaled_dot's, is still the same sum: terms take the scale
     scores, scale, rest = _used(score, every)
     inside = next((n for n, node in enumerate(score.inputs) if node.of >= _BOTH), None)
     if inside is None:
@@ -127,7 +130,7 @@ _BOTH = {"query", "memory"}
 
 
 def _is_score(node: Node, weights: Node) -> bool:
-    """Return whether a value is a sum over one axis, for each source position, of what query and source make."""
+    """Return whether a value is a sum over one axis, for each source position, that query and source enter."""
     if node.op != "dot_general" or node.value.shape != weights.value.shape or not node.of >= _BOTH:
         return False
     assert node.made is not None
@@ -138,6 +141,7 @@ def _used(score: Node, every: list[Node]) -> tuple[Node, Array, Array]:
     """Return the score as the weights are computed from it, and the numbers that it is multiplied by and added to."""
     scale, rest = jnp.ones((), score.value.dtype), jnp.zeros((), score.value.dtype)
     while True:
+        # followed while one operation with a single number uses the score
         users = [node for node in every if any(one is score for one in node.inputs)]
         (user,) = users if len(users) == 1 else (None,)
         if user is None or not (user.op in ("mul", *SUMS) or (user.op in ("div", "sub") and user.inputs[0] is score)):
@@ -162,7 +166,7 @@ def _single(node: Node) -> Array | None:
 
 
 def _within(hidden: Node, lay: Callable[[Array], Array]) -> tuple[Array, Array, Array | None]:
-    """Return what query, source and state give to the sum that a hidden layer squashes; a bias is the query's."""
+    """Return the parts of query, source and state in the sum that a hidden layer squashes; a bias is the query's."""
     found: dict[str, Array] = {}
     for node in hidden.inputs[0].summands():
         kind = next((name for name in ("query", "state", "memory") if name in node.of), "query")

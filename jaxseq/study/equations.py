@@ -27,7 +27,7 @@ from jaxseq.trees import at, named_leaves
 
 
 class Term(NamedTuple):
-    """A summand of a line: what it is, ``"h[3] * U_f[3, 1]"``, and its value."""
+    """A summand of a line: its text, ``"h[3] * U_f[3, 1]"``, and its value."""
 
     label: str
     value: float
@@ -37,12 +37,12 @@ class Line(NamedTuple):
     """One equation.
 
     Fields:
-      name: what it computes: ``"f"`` a gate, ``"a_f"`` the sum that it squashes, ``"u_n"`` a sum within one,
+      name: of its result: ``"f"`` a gate, ``"a_f"`` the sum that it squashes, ``"u_n"`` a sum within one,
         ``"c_new"`` a state, ``"out"`` the output where it is not a state.
       equation: as in the program, ``"x @ W_f + h @ U_f + b_f"``; empty for a number taken from the run.
       value: its number.
       terms: the largest summands by size, the largest first; none where the line is not a sum.
-      others: what the summands that are not shown add up to.
+      others: the sum of the summands that are not shown.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
       program: NumPy that computes the last line from the numbers of the run and prints it; None where the step is not
         one of a program.
       result: the number that the program prints, as the run had it.
-      note: what a reader must know of it; empty where the lines are the whole of the step.
+      note: a remark for the reader; empty where the lines are the whole of the step.
     """
 
     lines: tuple[Line, ...]
@@ -163,7 +163,7 @@ COMPUTED = {*ELEMENTWISE, "constant", "broadcast"}
 
 
 class _Read(NamedTuple):
-    """One line, with what it needs to be computed: numbers of the run by name, and remarks on them."""
+    """One line, with the numbers of the run that it needs, by name, and remarks on them."""
 
     line: Line
     given: dict[str, Any]

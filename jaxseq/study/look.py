@@ -1,4 +1,4 @@
-"""One step of a cell on random numbers: what its equations do, for any cell.
+"""One step of any cell on random numbers, from which the purpose of its gates follows.
 
 The purpose of a gate cannot be read off its name. Its equations tell it: an identity between two quantities that holds
 to 1e-9 on random numbers in float64 holds always. `jaxseq.study.memory` finds the gate that retains in
@@ -57,7 +57,7 @@ class Look(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """The numbers of a step: what the cell is and holds (`split`), then as `Drawn`, with a first axis for the draws."""
+    """The numbers of a step: the cell in two parts (`split`), then as `Drawn`, with a first axis for the draws."""
 
     static: Any
     held: list[Any]
@@ -246,7 +246,7 @@ def look_for(
 
 
 def over(gate: Any, leaf: Any) -> Any:
-    """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
+    """Return a gate with trailing axes of length 1 up to the rank of its part of the state, a matrix for some cells."""
     return over_features(gate, leaf)
 
 
@@ -276,5 +276,5 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
 
 
 def held(cell: Cell, names: tuple[str, ...]) -> Cell:
-    """Return the cell whose gates of these names do not change with what they are computed from, to first order."""
+    """Return the cell whose gates of these names do not change with their inputs, to first order."""
     return intervene(cell, {name: lambda value, gate: lax.stop_gradient(value) for name in names}) if names else cell

@@ -184,7 +184,7 @@ def outlasting(life: HalfLife, lag: int | None = None) -> Array:
 def time_constant(keep: Array, mask: Array | None = None) -> Array:
     """Return ``1 / (1 - k)`` of the mean k of each unit, ``[H]``: the steps after which a leak of 1 - k has lost 1/e.
 
-    What a chrono initialisation spreads evenly over 2 ... T_max (Tallec & Ollivier 2018, arXiv:1804.11188).
+    A chrono initialisation spreads it evenly over 2 ... T_max (Tallec & Ollivier 2018, arXiv:1804.11188).
 
     Example:
       >>> import jax.numpy as jnp
@@ -198,7 +198,9 @@ def time_constant(keep: Array, mask: Array | None = None) -> Array:
 
 
 def survival(keep: Array, mask: Array | None = None) -> Array:
-    """Return what is left at the end of what a unit held after each step: ``[T, B, H]``, the products of later gates.
+    """Return the share of each unit's state after each step that is left at the end: ``[T, B, H]``.
+
+    It is the product of the later gates.
 
     ``survival[t]`` is ``keep[t + 1] * ... * keep[T - 1]``, so that the last is 1: the derivative of the last state by
     the state after step t, as far as it goes through the state itself. Padded steps retain all.

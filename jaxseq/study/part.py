@@ -23,7 +23,7 @@ class Part(NamedTuple):
     """One cell reading B sequences of at most T steps: a layer of a model, or one of the cells being compared.
 
     Fields:
-      name: for people: lstm, encoder.
+      name: to show: lstm, encoder.
       cell: the Cell.
       params: its parameters.
       xs: its inputs ``[T, B, D]``.

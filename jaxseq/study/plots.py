@@ -75,7 +75,7 @@ def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Ma
 
 
 def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
-    """Draw half-lives on a logarithmic scale, longest first; those longer than what was seen as triangles at its end.
+    """Draw half-lives on a logarithmic scale, longest first; those longer than the sequences as triangles at its end.
 
     The label says over how much they were taken, and the legend how many have no place on the scale: those of 0, where
     one step erased all, and undefined ones.
@@ -108,7 +108,7 @@ def plot_survival(left: Any, ax: Axes | None = None, *, order: Sequence[int] | N
 
 
 def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int = 0) -> Axes:
-    """Draw one unit's account: bars of what is retained and what is written, the new state, and what is shown."""
+    """Draw one unit's account: bars of the retained and the written part, the new state, and the shown one."""
     ax = axes_for(ax, (7, 3.2))
     kept, written, new, shown = (
         np.asarray(a, float)[:, row, unit] for a in (account.kept, account.written, account.new, account.shown)
@@ -273,7 +273,7 @@ def plot_atlas(
       rows: the names of an array's rows.
       ax: the axes to draw on, or None.
       order: of the units, such as `by_half_life`'s.
-      label: what the numbers are.
+      label: of the numbers.
 
     Raises:
       InputError: if the names of rows do not fit, or gates of an atlas differ in their units.
@@ -293,7 +293,7 @@ def plot_atlas(
 
 
 def _rows_of(found: Atlas, label: str) -> tuple[list[str], np.ndarray, str]:
-    """Return the rows of an atlas: names, numbers, and what they are."""
+    """Return the rows of an atlas: names, numbers, and their label."""
     each = found.moved if found.loss is None else found.loss
     names, rows = [], []
     for gate, effects in each.items():

@@ -68,7 +68,7 @@ def plot_trajectories(
       ax: the axes to draw on, or None.
       colours: numbers ``[T, B]``, one for each step, such as time or tokens, or ``[B]``, one for each row, such as its
         label; the time step by default.
-      label: what the colours are.
+      label: of the colours.
       axes: which two components.
       points: from `fixed_points` of the same cell: drawn with a marker for each kind.
       arrows: how many eigenvectors of each point to draw, of the largest eigenvalues first.

@@ -1,4 +1,4 @@
-"""What a page holds of a part before any view: its run, what it predicts, and what runs it again in the page.
+"""The data of a part on a page before any view: its run, its predictions, and its program for live runs.
 
 A stack has a subject for each of its layers: the units of one have nothing to do with those of another.
 """
@@ -29,7 +29,7 @@ TOP = 5
 
 
 class Outcome(NamedTuple):
-    """What a part predicts, and what that costs.
+    """The predictions of a part, and their losses.
 
     Fields:
       kind: "class" for words, "value" for numbers.
@@ -98,8 +98,8 @@ class Subject(NamedTuple):
       ranges: of each gate, the least and the most that it can be, or None.
       signed: gates that are not between 0 and 1.
       start: the state before the first step, None for the cell's own.
-      keep: the gate that retains, and what.
-      retained: what is retained without a gate, where none retains.
+      keep: the gate that retains, and its part of the carry.
+      retained: the parts that are retained without a gate, where no gate retains.
       pooled: over how much half-lives and saturation are taken.
       roles: what each gate was found to do, one of `ROLES`.
       show: how the part of the carry that is retained is shown, where it is.
@@ -144,11 +144,11 @@ class Subject(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a view of a layer is gathered from.
+    """The data that a view of a layer is gathered from.
 
     Fields:
       part: the part.
-      subject: what the page holds of this one.
+      subject: the layer as the page holds it.
       run: the part's run.
       gates: every named quantity of the layer.
       mask: bool ``[T, B]``.

@@ -1,4 +1,4 @@
-"""What the loss owes to each unit of each gate: its change when that one is held."""
+"""The loss' dependence on each unit of each gate: its change when that one is held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELD = 100_000_000_000
 """Most floating-point operations that an atlas may take; above, a page has none."""
 
 VALUES = (0.0, 1.0, "mean")
-"""What the units are held at."""
+"""Values that the units are held at."""
 
 
 class Changes(NamedTuple):
@@ -25,7 +25,7 @@ class Changes(NamedTuple):
 
     Fields:
       gates: their names.
-      values: what their units are held at.
+      values: that their units are held at.
       change: of the loss of all sequences together; NaN where a change has no result.
     """
 

@@ -1,4 +1,4 @@
-"""What was kept of each input: the summands of a state, and those of what is predicted."""
+"""The share of each input that was kept: the summands of a state, and those of a prediction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
     Fields:
       steps: of the predictions.
-      said: what each input adds to the logit of the likeliest word, or to the first value; None where the cell or its
+      said: the part of each input in the logit of the likeliest word, or to the first value; None where the cell or its
         readout cannot be decomposed.
     """
 
@@ -60,7 +60,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
 
 
 def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return what each input adds to what is said, ``[B, S, T]``, and how far the two parts are from the state."""
+    """Return the part of each input in a prediction, ``[B, S, T]``, and how far span + rest is from the state."""
     part, subject = seen.part, seen.subject
     assert part.head is not None and subject.outcome is not None
     W = part.head[0]

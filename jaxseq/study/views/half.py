@@ -52,12 +52,12 @@ def gather(seen: Seen) -> tuple[Half | None, list[Check]]:
 
 
 def across(_: Sequence[Subject]) -> list[Check]:
-    """Return how far half-lives that are known are from what they must be."""
+    """Return the errors of half-lives that are known in closed form."""
     return [known_half_lives()]
 
 
 def text(subject: Subject, half: Half | None, screen: Screen) -> list[str]:
-    """Return the shortest and the longest half-life, how many are longer than what was seen, and than the lag."""
+    """Return the shortest and the longest half-life, how many outlast the longest sequence, and the lag."""
     if half is None:
         return folded(_without_gate(subject), screen.width, "  ")
     lives = zip(half.life, half.censored, strict=True)

@@ -67,6 +67,7 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
         before = unroll(part.cell, params, jax.tree.map(lambda a: a[: steps[-1]], xs), start)[0] if steps[-1] else start
         return spectrum(matrices), exponents, matrices[-1], before
 
+    # spectra, exponents and the check's Jacobian from one program
     found, exponents, last, before = look(part.params, start, xs)
     # the page draws real and imaginary parts apart: JSON has no complex numbers
     values = np.asarray(found.eigenvalues)

@@ -34,7 +34,7 @@ class Saturations(NamedTuple):
 
 
 def gather(seen: Seen) -> tuple[Saturations | None, list[Check]]:
-    """Return how each gate between 0 and 1 is used over the corpus; nothing where there is none."""
+    """Return how each gate between 0 and 1 is used over the corpus; nothing without such a gate."""
     gates = {}
     for name in seen.between:
         # histograms of all units together: one of each would not be readable

@@ -13,7 +13,7 @@ from jaxseq.study.views import NOTHING, Nothing
 
 
 def gather(seen: Seen) -> tuple[Nothing, list[Check]]:
-    """Return the share of gates and states that are not finite; what is drawn every part has."""
+    """Return the share of gates and states that are not finite; every part has the drawn data."""
     return NOTHING, [finite((seen.subject.gates, seen.subject.carries))]
 
 

@@ -16,14 +16,14 @@ from jaxseq.study.views import NOTHING, Nothing
 from jaxseq.study.whatif import held_gates
 
 ENDS = (0.0, 1.0)
-"""What whole gates are held at."""
+"""Values that whole gates are held at."""
 
 
 class Held(NamedTuple):
     """Whole gates held.
 
     Fields:
-      values: what all units of a gate are held at.
+      values: that all units of a gate are held at.
       change: of the loss of all sequences together, for each of these values; NaN where a change has no result.
     """
 
