@@ -1,6 +1,5 @@
 """What gates do is found from numbers: whatever their letters are, and whatever is wrapped around the cell."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import pytest
 
 from jaxseq.attention import additive, with_attention
 from jaxseq.cells import CELLS, gru, lstm, stack
+from jaxseq.guide import FOLDER
 from jaxseq.interventions import clamp
 from jaxseq.notation import Array
 from jaxseq.study import ROLES, constant_map, plots, roles_in, roles_of
@@ -59,11 +59,11 @@ def test_a_custom_cells_gates_are_named_by_what_they_do() -> None:
     assert roles_of(renamed(0.5))["i"] == "show"
 
 
-def test_the_readmes_own_cell_overwrites_by_a() -> None:
+def test_the_guides_own_cell_overwrites_by_a() -> None:
     """h' = (1 - a) h + a n, whose a is the letter of an RNN's pre-activation."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    page = (FOLDER / "custom.md").read_text(encoding="utf-8")
     names: dict = {}
-    exec(next(block for block in readme.split("```python\n") if "# mycell.py" in block).split("```")[0], names)
+    exec(page.split("```python\n")[1].split("```")[0], names)
     assert roles_of(names["leaky"]) == {"a": "overwrite", "n": "candidate"}
 
 
