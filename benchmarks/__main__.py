@@ -20,8 +20,10 @@ from benchmarks.decode import decode
 from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
+from benchmarks.newton import newton_
 from benchmarks.report import report
 from benchmarks.scaling import scaling
+from benchmarks.sequence import sequence
 from benchmarks.sequences import tasks
 from benchmarks.train import train
 from benchmarks.tutorial import tutorial
@@ -31,7 +33,8 @@ from jaxseq.errors import InputError
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
-    "forecast": forecast, "beam": beam, "tasks": tasks, "report": report,
+    "forecast": forecast, "beam": beam, "tasks": tasks, "report": report, "sequence": sequence,
+    "newton": newton_,
 }  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, ste
         begun = time.perf_counter()
         train = tasks.trainer(cell, task, hidden=hidden, batch=batch, steps=steps)
         for rate in RATES:
-            losses[rate] = float(train(rate))
+            losses[rate] = float(train(rate)[0])
             if losses[rate] < bound:
                 break
         took = time.perf_counter() - begun

@@ -1,7 +1,7 @@
 """Mixed precision: the matrix products of a cell in half precision, everything else in that of its parameters.
 
-A product rounds both operands to bfloat16, multiplies, and adds up in float32, which is what matrix units of
-accelerators do. Parameters, the carry, the equations between gates and all gradients stay in float32. The products are
+A product rounds both operands to bfloat16, multiplies, and adds up in float32, as matrix units of accelerators do.
+Parameters, the carry, the equations between gates and all gradients stay in float32. The products are
 found in the jaxprs of a cell's functions, so that no cell knows of them.
 
 `product_p` is such a product. It takes and returns float32, is bilinear, and its transposes are products of the
@@ -75,8 +75,8 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
 def mixed_function(function: Callable[..., Any], products: Any = jnp.bfloat16) -> Callable[..., Any]:
     """Return ``function(params, *data)`` with its matrix products in half precision, as `mixed` has those of a cell.
 
-    For what is not a cell: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a derivative
-    of its own, such as that of `unroll`, must be of a mixed cell already.
+    For functions other than cells: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a
+    derivative of its own, such as that of `unroll`, must be of a mixed cell already.
 
     Raises:
       InputError: if `products` is not a floating dtype of at most 16 bits.

@@ -94,12 +94,12 @@ def drop_weights(key: Key, rate: float, params: Params) -> Params:
 def variational(cell: Cell, keep: Array) -> Cell:
     """Return the Cell whose h is dropped on its way into U: the same units at every step of a sequence.
 
-    The params are the cell's own, and evaluation runs the cell itself. What carries h past the matrix product
+    The params are the cell's own, and evaluation runs the cell itself. A path of h around the matrix product
     (``z * h`` in a GRU) is not dropped, nor is a product inside the equations (``(r * h) U_n`` in `gru_cho`).
 
     Args:
       cell: a Cell whose carry has an h; in a stack, each layer is made variational by itself.
-      keep: ``[B, H]``, what h is multiplied by, drawn for each batch by `draw_variational`.
+      keep: ``[B, H]``, the factor of h, drawn for each batch by `draw_variational`.
 
     Reference: Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7, with weights tied.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from jaxseq.apps.shown import Shown, show
-from jaxseq.experiments import report
+from jaxseq.experiments import EXPERIMENTS, report
+from jaxseq.locks import locked
 
 
 def experiment(
@@ -38,4 +40,7 @@ def experiment(
       blocks: Repeat with other seeds, so many times in all, and print whether the verdicts agree.
       json: Print as JSON.
     """
-    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks)), json)
+    with contextlib.ExitStack() as stack:
+        for one in EXPERIMENTS if name == report.ALL else [name] if name in EXPERIMENTS else []:
+            stack.enter_context(locked(out / one))  # others of the folder may run meanwhile
+        show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks)), json)

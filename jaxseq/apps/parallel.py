@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ MESSAGE = 2000
 """Most bytes of a process's message at a meeting."""
 TIMEOUT = 300
 """Seconds that processes wait for each other, at the start and at the end."""
+SILENCE = 40
+"""Seconds after which a process that has not been heard of counts as ended; jax then ends the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +172,10 @@ class ProcessGroup:
             self._said(str(error), failed=True)
             raise
         except BaseException as error:
-            if isinstance(error, _LostError | jax.errors.JaxRuntimeError | KeyboardInterrupt):
+            if _is_lost(error) or isinstance(error, jax.errors.JaxRuntimeError | KeyboardInterrupt):
                 why = str(error).partition("\n")[0] or "interrupted"
+                if _is_lost(error):
+                    why = f"{LOST}: {why}. Start all processes again; training goes on with --resume"
                 tell(f"process {self.index} of {self.count}: {why}")
             else:
                 traceback.print_exc()
@@ -187,6 +192,14 @@ class _PeerError(InputError):
 
 class _LostError(Exception):
     """Another process went away without a word."""
+
+
+LOST = "another process has ended, or cannot be reached"
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Return whether an error says that another process is gone; jax raises several types for it."""
+    return isinstance(error, _LostError) or bool(re.search("Gloo|NCCL", str(error)))
 
 
 ALONE = ProcessGroup()
@@ -224,12 +237,13 @@ def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
 
 def _connect(config: ParallelConfig) -> None:
     found = config.coordinator == AUTO
+    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs what it cannot do
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,
             # without it JAX looks for SLURM and the like even where everything is given
             cluster_detection_method=None if found else "deactivate",
-            initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT,
+            initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT, heartbeat_timeout_seconds=SILENCE,
         )  # fmt: skip
     except (ValueError, KeyError) as error:
         raise InputError(
@@ -278,7 +292,7 @@ def _texts(text: str) -> list[str]:
     try:
         said = np.asarray(multihost_utils.process_allgather(data))
     except (ValueError, RuntimeError) as error:  # jax raises either, as the connection breaks
-        raise _LostError(f"the connection to another process was lost; see what that one printed ({error})") from error
+        raise _LostError(str(error)) from error
     return [bytes(each).rstrip(b"\0").decode() for each in said]
 
 

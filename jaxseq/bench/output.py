@@ -1,4 +1,4 @@
-"""What every benchmark writes: an aligned table, a JSON file with every sample, and whether a bound was missed."""
+"""Output of every benchmark: an aligned table, a JSON file with every sample, and whether a bound was missed."""
 
 from __future__ import annotations
 
@@ -55,14 +55,15 @@ class Report:
             print(f"! {message}", file=sys.stderr, flush=True)
 
     def at_least(self, what: str, value: float | None, bound: float | None) -> None:
-        """Hold a value against a bound from below; no bound is None, and no value misses any."""
+        """Hold a value against a bound from below: None as bound misses nothing, None as value misses any bound."""
         if bound is not None and value is None:
             self.missed.append(f"there is no {what} to hold against {bound:g}")
+        # "not >=" and not "<": NaN misses the bound
         elif bound is not None and value is not None and not value >= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at least {bound:g}")
 
     def at_most(self, what: str, value: float, bound: float | None) -> None:
-        """Hold a value against a bound from above; None is no bound."""
+        """Hold a value against a bound from above; without a bound (None) nothing is missed."""
         if bound is not None and not value <= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at most {bound:g}")
 

@@ -85,6 +85,8 @@ from jaxseq.cells._mlstm import mlstm as mlstm
 from jaxseq.cells._mut import mut1 as mut1, mut2 as mut2, mut3 as mut3
 from jaxseq.cells._nas import nas as nas
 from jaxseq.cells._on_lstm import on_lstm as on_lstm
+from jaxseq.cells._para_gru import para_gru as para_gru
+from jaxseq.cells._para_lstm import para_lstm as para_lstm
 from jaxseq.cells._parts import (
     Hidden as Hidden,
     hidden_product as hidden_product,

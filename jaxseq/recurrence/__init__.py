@@ -5,6 +5,7 @@ from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._newton import newton, newton_solution
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
 RECURRENCES: Registry[Recurrence] = Registry(
@@ -14,6 +15,7 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "deferred": deferred,
         "checkpointed": checkpointed,
         "associative": associative,
+        "newton": newton,
         "clipped": clipped,
     },
 )
@@ -34,6 +36,8 @@ __all__ = [
     "clipped",
     "deferred",
     "hold",
+    "newton",
+    "newton_solution",
     "over_features",
     "scan",
 ]

@@ -22,12 +22,12 @@ from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
 from jaxseq.apps.translate.config import KIND as TRANSLATION, TranslateConfig
 from jaxseq.apps.translate.evaluate import pairs_for
-from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry, AttentionCellParams
+from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
 from jaxseq.notation import Array, Params
-from jaxseq.seq2seq import Encoded, encoder_cell, source_vectors
+from jaxseq.seq2seq import Encoded, FeedingCarry, encoder_cell, reader_of, source_vectors
 from jaxseq.study import Batch
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
@@ -233,8 +233,8 @@ def _decoder(
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
-        if isinstance(params.decoder, AttentionCellParams):  # of one layer, without input feeding
-            scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
+        attention = reader_of(params.decoder).attention
+        scores = _scores(ATTENTIONS[model.config.attention], attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return part._replace(
@@ -247,16 +247,25 @@ def _scores(
     attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
 ) -> dict[str, Any] | None:
     """Return the scores of every step and the largest parts of each; None where they are not sums."""
-    before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
+    old = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
+    before, memory = _of_reader(old), encoded.memory
+    memory = memory[0] if type(memory) is tuple else memory  # of each layer; the lowest reads
     state = before.attention if isinstance(before, AttentionCarry) else ()
     try:
-        found = jax.vmap(lambda state, h: decompose(attention, params, encoded.memory, state, h))(state, before.h)
+        found = jax.vmap(lambda state, h: decompose(attention, params, memory, state, h))(state, before.h)
     except InputError:
         return None
     terms = np.asarray(found.terms)
     units = np.argsort(-np.abs(terms), axis=-1, kind="stable")[..., :most]
     scores = np.where(np.isfinite(found.scores), found.scores, 0)
     return {"scores": scores, "parts": np.take_along_axis(terms, units, -1), "units": units.astype(np.float32)}
+
+
+def _of_reader(carry: Any) -> Any:
+    """Return the carry of the layer that reads, in that of a decoder in layers or with input feeding."""
+    while type(carry) is tuple or isinstance(carry, FeedingCarry):
+        carry = carry[0]
+    return carry
 
 
 def _sentences(run: Path, model: translator.Translator) -> list[str]:

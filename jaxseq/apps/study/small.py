@@ -14,10 +14,13 @@ from jaxseq.trees import at
 
 SIZES: dict[str, dict[str, int]] = {
     "copy": {"lag": 30, "length": 2, "symbols": 4},
+    "selective_copy": {"lag": 20, "length": 2, "symbols": 4},
     "reverse": {"length": 6, "symbols": 4},
+    "recall": {"pairs": 2, "keys": 4, "values": 4},
     "adding": {"length": 20},
     "anbn": {"largest": 10},
     "warped": {"length": 24, "longest": 3, "symbols": 4},
+    "digits": {"side": 8},
 }
 """The sizes at which a problem is learnt while the user waits."""
 

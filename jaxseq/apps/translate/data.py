@@ -46,8 +46,11 @@ class Corpus:
 
     def digest(self) -> str:
         """Return a sum of all pairs in their order; a changed corpus has another."""
-        texts = [[[source.text, target.text] for source, target in part] for part in (self.train, self.validation)]
-        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        return _sum_of(self.train, self.validation)
+
+    def test_digest(self) -> str:
+        """Return a sum of the pairs for testing in their order."""
+        return _sum_of(self.test)
 
     def numbers(self) -> tuple[Ragged, Ragged]:
         """Return the token numbers of sources and targets to train on, each with EOS at its end."""
@@ -61,6 +64,12 @@ class Corpus:
         if self.test:
             where, pairs = "for testing", self.test
         return where, pairs
+
+
+def _sum_of(*parts: Sequence[Pair]) -> str:
+    """Return a sum of the texts of pairs, part by part."""
+    texts = [[[source.text, target.text] for source, target in part] for part in parts]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def digest_of(source: Vocabulary, target: Vocabulary) -> str:

@@ -15,7 +15,7 @@ from jaxseq.apps.translate.data import Corpus, numbered, read_sentences
 from jaxseq.apps.translate.metrics import NAMES, USUAL, Scoring
 from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Pair
-from jaxseq.apps.translate.saving import check_trained_on
+from jaxseq.apps.translate.saving import check_trained_on, test_changed
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.validation import validator
 from jaxseq.errors import InputError
@@ -150,12 +150,14 @@ def pairs_for(
         data = "zh-en-held-out"
     if data is not None:
         return _joined(data), read_sentences(config, data, translator.source, translator.target)
+    differ = ""
     if corpus is None:
         corpus = prepare(config, (translator.source, translator.target))
         if translator.path is not None:
             check_trained_on(translator.path, config, corpus)
+            differ = test_changed(translator.path, corpus)
     where, pairs = corpus.measured()
-    return f"{_joined(config.test or config.dev or config.data)}, pairs {where}", pairs
+    return ", ".join(filter(None, (_joined(config.test or config.dev or config.data), f"pairs {where}", differ))), pairs
 
 
 def _joined(words: str | Sequence[str]) -> str:

@@ -17,8 +17,9 @@ from jaxseq.apps import sentences
 from jaxseq.apps.reading import STANDARD_INPUT, as_they_come, decoded, name_of
 from jaxseq.apps.translate.batches import BATCHES, size_for
 from jaxseq.apps.translate.decoding import USUAL, Decoding
-from jaxseq.apps.translate.model import Translation, Translator, shortened
+from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Sentence
+from jaxseq.errors import quoted
 
 WINDOW = 10 * BATCHES[-1]
 """Lines that are read, translated and written at a time: enough to fill batches of several lengths."""
@@ -71,7 +72,7 @@ def _cut(translator: Translator, text: str, split: bool) -> tuple[list[Sentence]
     cut = [translator.source.sentence(one) for one in (sentences.split(text) if split else [text])]
     # a piece without tokens, such as one of zero-width characters, is dropped
     cut = [one for one in cut if one.tokens]
-    why = [f"{shortened(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
+    why = [f"{quoted(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
     return ([], why[0]) if why else (cut, "")
 
 

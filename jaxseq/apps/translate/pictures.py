@@ -42,8 +42,8 @@ def draw_gates(translator: Translator, sentence: str, path: Path) -> None:
     # here, so that translating does not import matplotlib
     from jaxseq import plots, study
 
-    tokens, seen, keeps = translator.gates(sentence)
-    order = None
+    tokens, seen, cell = translator.gates(sentence)
+    keeps, order = study.keeps_of(cell), None
     if keeps:  # as on a page, the units that retain longest first
         order = np.asarray(study.by_half_life(study.half_life(keeps[0].of(seen)[:, None]))).tolist()
-    plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), path)
+    plots.save(study.plot_timelines(seen, steps=tokens, order=order, roles=study.roles_of(cell)), path)

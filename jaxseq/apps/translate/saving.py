@@ -52,8 +52,12 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
 
 
 def facts_of(corpus: Corpus) -> dict[str, Any]:
-    """Return what tells the pairs of a run from changed ones: their sum, and how many are trained on and held back."""
-    return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)]}
+    """Return a sum of a run's pairs, by which changed ones are known, and how many are trained on and held back.
+
+    With pairs for testing also how many these are, and their sum.
+    """
+    tested = {"test": [len(corpus.test), corpus.test_digest()]} if corpus.test else {}
+    return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)], **tested}
 
 
 def changed(facts: Mapping[str, Any], corpus: Corpus) -> str:
@@ -81,6 +85,19 @@ def check_trained_on(path: Path, config: TranslateConfig, corpus: Corpus) -> Non
             f"the pairs of {config.name} are not those that {path} was trained on ({differ}), so that it may have been "
             "trained on those held back now; restore the file, or name pairs with --data"
         )
+
+
+def test_changed(path: Path, corpus: Corpus) -> str:
+    """Return how pairs for testing differ from those of the training; an empty string if they do not.
+
+    A run of jaxseq 0.1 has not saved them.
+    """
+    file = path / run_folder.MODEL
+    with understood(file, run_folder.AGAIN):
+        then, digest = checkpoint.facts(file).get("test", facts_of(corpus).get("test", (0, "")))
+        if digest == corpus.test_digest() or not corpus.test:
+            return ""
+        return f"which are not those of the training, {then:,} then, {len(corpus.test):,} now"
 
 
 def preparations(config: TranslateConfig, path: Path | str) -> tuple[Preparation, Preparation] | None:

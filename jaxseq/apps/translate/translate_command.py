@@ -17,10 +17,10 @@ from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.apps.translate.export import CLIENT, PLATFORMS, README, export as write_export
 from jaxseq.apps.translate.lines import Line, translate_lines, windows_as_they_come, windows_of
-from jaxseq.apps.translate.model import Translation, Translator, load, shortened, together
+from jaxseq.apps.translate.model import Translation, Translator, load, together
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
 from jaxseq.apps.translate.scoring import score_pairs, total
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 from jaxseq.texts import out, tell
 from jaxseq.train import Interrupted
 
@@ -79,7 +79,7 @@ def translate(
         for number, sentence in enumerate(text, 1):
             # in a file a blank line stays blank; an argument without words is a mistake
             if not translator.source.sentence(sentence).tokens:
-                raise InputError(f"sentence {number} ({shortened(sentence)}) is empty; give text to translate")
+                raise InputError(f"sentence {number} ({quoted(sentence)}) is empty; give text to translate")
         done = translate_lines(translator, windows_of(text), decoding, prefix=prefix, split=split)
         _finish(_printed(translator, done, how, set(), as_list=True))
         return

@@ -37,6 +37,7 @@ class Changes(NamedTuple):
 def gather(seen: Seen) -> tuple[Changes | None, list[Check]]:
     """Return the change of the loss with each unit of each gate of the layer held; nothing where that takes long."""
     part = seen.part
+    # one picture has one number of columns
     widths = {a.shape[-1] for a in seen.gates.values()}
     runs = sum(a.shape[-1] for a in seen.gates.values()) * len(VALUES)
     if seen.subject.outcome is None or runs * part.forward() > HELD or len(widths) != 1:

@@ -42,6 +42,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
     part, subject, keep = seen.part, seen.subject, seen.keep
     if keep is None or keep.leaf not in subject.carries:
         return None, []
+    # the last real step of each row: the sum with the most parts
     last = (jnp.asarray(subject.lengths) - 1)[None]
     run = part.run
     look = jax.jit(
@@ -49,6 +50,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
     )
     error = look(run.params, run.xs)
     checks = [Check("parts", float(error), 1e-5)]
+    # a span for each input, states [T, B, H] of each, h and c in two parts
     small = subject.T**2 * subject.B * subject.H * 4 <= SPANS
     if subject.outcome is None or part.head is None or part.cell not in (lstm, gru) or not small:
         return Kept([], None), checks
@@ -75,8 +77,10 @@ def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
             sums = jnp.where(jnp.asarray(seen.mask)[..., None], found.span["h"] + found.rest["h"], 0)
             return (found.span["h"][steps] * columns).sum(-1), sums
 
+        # span t is input t alone
         spans = jnp.broadcast_to(jnp.eye(subject.T, dtype=bool)[:, :, None], (subject.T, subject.T, subject.B))
         said, sums = jax.lax.map(of, spans, batch_size=16)
+        # any span will do: span + rest is the state for each
         return said, sums[-1]
 
     said, sums = look(part.params, part.xs)

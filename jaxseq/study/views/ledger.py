@@ -18,4 +18,5 @@ def gather(seen: Seen) -> tuple[Nothing | None, list[Check]]:
         checks = [Check("ledger", float(account.errors.new), 1e-6)]
         if account.errors.shown is not None:
             checks.append(Check("shown", float(account.errors.shown), 1e-6))
+    # the page draws it from gates and states; a matrix state is not on the page
     return NOTHING if seen.keep.leaf in seen.subject.carries else None, checks

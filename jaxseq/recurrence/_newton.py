@@ -1,0 +1,265 @@
+"""Parallel in time, for cells whose state is not linear: all T steps at once by Newton's method.
+
+The states of a sequence solve one system of equations, ``h_t = F(h_{t-1}, x_t)`` for all t. From a guess of all h,
+
+1. every step is taken at once and linearised, by JAX, at the guess: ``F(h_{t-1}) + A_t (h'_{t-1} - h_{t-1})``;
+2. the linear recurrence that is left is solved in about 2 log2 T rounds: the next guess;
+3. until every state is what the step makes of the one before it, within a few units in the last place.
+
+Step n is exact after n rounds, whatever A is, so that T rounds are always enough; a cell that forgets takes 3 to 10.
+The steps that agree, from the first one on, are kept as they are, and a state that is not finite is replaced by what
+the step gives: neither rounding nor an overflow can undo the progress. After `rounds` rounds, what does not agree yet
+is computed step by step. So the result is always that of `scan`, NaN and infinities included; where Newton's method
+did not converge it took as long as `scan`, and `newton_solution` says so.
+
+The Jacobian A is block diagonal, in blocks that `_structure` reads off the jaxpr of a step. Where they are small it is
+exact (DEER); where a matrix mixes more than `FULL` numbers, each unit keeps what it adds to itself (quasi-DEER): rounds
+are then cheap, and more. The derivative is that of the solution, by the implicit function theorem: one linear
+recurrence with the exact A, which JAX transposes by itself; with quasi-DEER that is solved by rounds as well.
+
+References: Lim, Zhu, Selfridge & Kasim 2024, "Parallelizing non-linear sequential models over the sequence length"
+(DEER), arXiv:2309.12252; Gonzalez, Warrington, Smith & Linderman 2024, "Towards scalable and stable parallelization of
+nonlinear RNNs" (quasi-DEER, ELK), arXiv:2407.19115; Danieli et al. 2026, "ParaRNN", arXiv:2510.21450.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxseq.cells import Cell
+from jaxseq.cells._closed import closes_over_traced
+from jaxseq.cells._recipe import join, split
+from jaxseq.errors import InputError, choose
+from jaxseq.notation import Array, Carry, Params, Tree
+from jaxseq.placement import room, settled
+from jaxseq.recurrence._layout import CUTS, Layout, layout_of
+from jaxseq.recurrence._rounds import Limits, linear, olds_of, one_of, solved
+from jaxseq.recurrence._scan import hold, reset_carry, restart, scan
+from jaxseq.trees import at, step_shapes
+
+
+class Solution(NamedTuple):
+    """The outputs of a sequence, and how they were found.
+
+    Fields:
+      outs: as `newton` returns them.
+      rounds: linear recurrences that were solved, int32.
+      steps: how many steps were then taken one by one since the rounds were used up, int32; 0 where Newton's method
+        converged, T where it was not used.
+      residual: ``[B]``, the largest difference of a state from what its step gives, relative to 1 or to its size; NaN
+        in a row with a state that is not finite.
+      block: numbers in the largest block of the Jacobian that the rounds used, int32.
+    """
+
+    outs: Tree
+    rounds: Array
+    steps: Array
+    residual: Array
+    block: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `newton` may be asked for; see there."""
+
+    jacobian: Literal["auto", "full", "diagonal"] = "auto"
+    rounds: int = 100
+    tolerance: float | None = None
+    damping: float = 0.0
+    start: Tree = dataclasses.field(default=None, compare=False)
+
+
+def newton(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    jacobian: Literal["auto", "full", "diagonal"] = "auto",
+    rounds: int = 100,
+    tolerance: float | None = None,
+    damping: float = 0.0,
+    start: Tree = None,
+) -> tuple[Carry, Tree]:
+    """Run `cell` over ``xs [T, B, D]`` as `scan` does, in parallel over time by Newton's method.
+
+    Options are given as ``recurrence=functools.partial(newton, damping=0.1)``. A custom cell whose functions close over
+    traced values is run by `scan`, and so is a program exported for any T.
+
+    Args:
+      jacobian: "full" takes it whole, "diagonal" of each unit what it adds to itself; "auto" takes it whole where its
+        blocks have at most 64 numbers.
+      rounds: most rounds; from then on step by step.
+      tolerance: how far a state may be from what its step gives, relative to 1 or to its size; 16 units in the last
+        place by default.
+      damping: above 0, each round solves a damped system, for cells whose linearisation diverges.
+      start: the first guess, a tree like the carry with leaves ``[T, B, ...]``, such as the ``carries`` of `trace` at
+        the params of the train step before; zeros by default.
+
+    Raises:
+      InputError: if the carry has whole numbers in it, an option is out of range, or the Jacobian has large blocks
+        whatever is left out of it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.recurrence import newton
+      >>> params, xs = gru.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
+      >>> jax.grad(lambda p: unroll(gru, p, xs, recurrence=newton)[1].sum())(params).U.shape
+      (5, 15)
+    """
+    options = Options(jacobian, rounds, tolerance, damping, start)
+    last, solution = _run(cell, params, xs, carry, mask, resets, reverse, options)
+    return last, solution.outs
+
+
+def newton_solution(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    **options: Any,
+) -> tuple[Carry, Solution]:
+    """Run `cell` as `newton` does, with its options, and return a `Solution`: the outputs, rounds, steps and residual.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import gru
+      >>> from jaxseq.recurrence import newton_solution
+      >>> params, xs = gru.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
+      >>> carry, seen = unroll(gru, params, xs, recurrence=newton_solution)
+      >>> seen.outs.shape, int(seen.rounds) < 10, int(seen.steps)
+      ((1000, 2, 5), True, 0)
+    """
+    return _run(cell, params, xs, carry, mask, resets, reverse, Options(**options))
+
+
+class _How(NamedTuple):
+    """What is static: the cell without its arrays, the blocks of its Jacobian, when to stop, and the direction."""
+
+    static: Any
+    layout: Layout
+    limits: Limits
+    reverse: bool
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    mask: Array | None,
+    resets: Array | None,
+    reverse: bool,
+    options: Options,
+) -> tuple[Carry, Solution]:
+    """Check the options, and return the last carry and the solution."""
+    T, leaf = jax.tree.leaves(xs)[0].shape[0], jax.tree.leaves(xs)[0]
+    batch = leaf.shape[1 : leaf.ndim - 1 - cell.spatial]
+    guess = _checked(cell, carry, T, options)
+    if not isinstance(T, int) or not T or closes_over_traced(cell, params, carry, step_shapes(xs)):
+        last, outs = scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
+        return last, Solution(outs, jnp.int32(0), jnp.int32(T), jnp.zeros(batch, jnp.float32), jnp.int32(0))
+    terms = cell.input_terms(params, xs)
+    layout = layout_of(cell, params, carry, xs, terms, len(batch), options.jacobian)
+    static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
+    limits = Limits(options.rounds, options.tolerance, options.damping)
+    how = _How(static, layout, limits, reverse)
+    bound, initial, sequence = (arrays, params), reset_carry(cell, params, xs, resets), (terms, mask, resets)
+    carry = settled(lambda carry, *rest: _step(how, *rest[:2], carry, at(rest[2], 0)), carry, bound, initial, sequence)
+    if guess is None:
+        guess = jax.tree.map(lambda a: room(T, a), carry)
+    states, found = _solve(how, bound, initial, sequence, carry, lax.stop_gradient(guess))
+    olds = olds_of(states, carry, reverse)
+    if resets is not None:
+        olds = jax.vmap(lambda begins, old: restart(begins, initial, old))(resets, olds)
+    outs = jax.vmap(lambda old, wx: cell.advance(params, old, wx)[1])(olds, terms)
+    outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
+    return at(states, 0 if reverse else -1), Solution(outs, *found, jnp.int32(layout.largest))
+
+
+def _checked(cell: Cell, carry: Carry, T: Any, options: Options) -> Tree:
+    """Return the first guess, None for zeros, once the options are checked."""
+    name = f"newton({cell.name})"
+    choose("jacobian", options.jacobian, CUTS)
+    if options.rounds < 1:
+        raise InputError(f"{name}: rounds must be at least 1; got {options.rounds}")
+    if options.tolerance is not None and not 0 < options.tolerance < math.inf:
+        raise InputError(f"{name}: tolerance must be a number above 0; got {options.tolerance}")
+    if not 0 <= options.damping < math.inf:
+        raise InputError(f"{name}: damping must be a number of at least 0; got {options.damping}")
+    for path, a in jax.tree.leaves_with_path(carry):
+        if not jnp.issubdtype(a.dtype, jnp.floating):
+            where = f"carry{jax.tree_util.keystr(path)} is {a.dtype}"
+            raise InputError(f"{name}: needs a carry of floating numbers, which it linearises; {where}. Use deferred")
+    if options.start is None:
+        return None
+    wanted = jax.tree.map(lambda a: jax.ShapeDtypeStruct((T, *a.shape), a.dtype), carry)
+    got = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), options.start)
+    if jax.tree.structure(got) != jax.tree.structure(wanted) or jax.tree.leaves(got) != jax.tree.leaves(wanted):
+        raise InputError(f"{name}: start must be a tree like the carry after each step, {wanted}; got {got}")
+    return options.start
+
+
+def _step(how: _How, bound: tuple, initial: Carry | None, old: Carry, at_t: tuple) -> Carry:
+    """Return the carry after one step."""
+    (arrays, params), (wx, real, begins) = bound, at_t
+    old = restart(begins, initial, old)
+    return hold(real, join(how.static, arrays).advance(params, old, wx)[0], old)
+
+
+def _news(how: _How, bound: tuple, initial: Carry | None, sequence: tuple, olds: Carry) -> Carry:
+    """Return what every step makes of the carry before it."""
+    return jax.vmap(lambda old, at_t: _step(how, bound, initial, old, at_t))(olds, sequence)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solve(
+    how: _How, bound: tuple, initial: Carry | None, sequence: tuple, carry: Carry, guess: Carry
+) -> tuple[Carry, tuple[Array, Array, Array]]:
+    """Return the carry after each step ``[T, B, ...]``, and rounds, steps and residual."""
+    return solved(
+        partial(_news, how, bound, initial, sequence),
+        lambda old, place: _step(how, bound, initial, old, one_of(sequence, place)),
+        carry,
+        guess,
+        how.layout,
+        how.limits,
+        reverse=how.reverse,
+    )
+
+
+@_solve.defjvp
+def _tangents(how: _How, primals: tuple, tangents: tuple) -> tuple:
+    bound, initial, sequence, carry, _ = primals
+    dbound, dinitial, dsequence, dcarry, _ = tangents
+    states, found = _solve(how, *primals)
+    olds = olds_of(states, carry, how.reverse)
+    terms, *marks = sequence
+
+    def news(bound: tuple, initial: Carry | None, terms: Tree, olds: Carry) -> Carry:
+        return _news(how, bound, initial, (terms, *marks), olds)
+
+    # of params, inputs and the first carry, for all T in bulk; then the linear recurrence of the carry
+    dolds = olds_of(jax.tree.map(jnp.zeros_like, states), dcarry, how.reverse)
+    moved = jax.jvp(news, (bound, initial, terms, olds), (dbound, dinitial, dsequence[0], dolds))[1]
+    dstates = linear(partial(news, bound, initial, terms), olds, moved, how.layout, reverse=how.reverse)
+    none = np.zeros((), jax.dtypes.float0)  # of whole numbers
+    return (states, found), (dstates, (none, none, jnp.zeros_like(found[2])))
