@@ -36,6 +36,8 @@ def data(
     choose("action", action, {"get": 1, "add": 1})
     if action == "add" and file is None:
         raise InputError(f"data add: which file? For example: jaxseq data add {name} {name}.zip")
+    if action == "get" and file is not None:
+        raise InputError(f"data get takes no file; to add your copy: jaxseq data add {name} {file}")
     got = datasets.get(name, sha256) if file is None else datasets.add(name, file, sha256)
     text = f"{got.name}: {got.pairs} pairs in {got.path}\nsha256 {got.sha256}\n{got.licence}; {got.attribution}"
     show(Shown({**got._asdict(), "path": str(got.path)}, text), json)

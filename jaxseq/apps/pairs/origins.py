@@ -52,6 +52,7 @@ def origins(words: str | Path | Sequence[str], source: str, target: str) -> list
         else:
             found.append(_origin(word, source, target))
     for n, one in enumerate(found):
+        # most likely a slip, which would silently double the weight of these pairs
         if one in found[:n]:
             raise InputError(f"{one.name} is given twice; to see its pairs more often, give other corpora --weights")
     return found
@@ -101,6 +102,7 @@ def _by_language(both: Sequence[str], source: str, target: str) -> tuple[str, st
 
 def _with_suffix(prefix: str, language: str) -> Path | None:
     """Return the file whose name is the prefix and a language, or None."""
+    # the plain file first, where both are there
     files = (Path(f"{prefix}.{language}{end}") for end in ("", ".gz"))
     return next((file for file in files if file.is_file()), None)
 

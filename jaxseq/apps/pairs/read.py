@@ -274,6 +274,7 @@ class _Layout(NamedTuple):
 
 def _clean(cell: str) -> str:
     """Return a side without white space around it, zero-width characters and line breaks."""
+    # a sentence is one line of whatever is written later
     return INVISIBLE.sub("", cell).strip().replace("\r", " ").replace("\n", " ")
 
 

@@ -63,6 +63,7 @@ def split_numbered(source: np.ndarray, target: np.ndarray, fraction: float, seed
     Raises:
       InputError: if the corpus is too small to hold anything back.
     """
+    # a group is all that must stay together, since pairs share sentences with each other through others
     labels, sizes = np.unique(connected(source, target), return_inverse=True, return_counts=True)[1:]
     # 8 bytes a group, where a list of Python's integers has 36
     order = array.array("q", range(len(sizes)))

@@ -74,6 +74,7 @@ class Subject:
             return
         if unfit := given.keys() & {"problem", "steps", "hidden", "seed"}:
             raise InputError(f"{run} is trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
+        # a custom cell is named to allow its import
         if self.cell is not None and not is_code(self.cell):
             raise InputError(f"{run} has its own cell; leave out --cell {self.cell}, or the run")
 
@@ -94,6 +95,7 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
         raise InputError(f"cannot write {out}: {out.parent} is not a writable folder; choose another with -o")
     data, notes = gathered(run, subject)
     made = Report(data, full=full)
+    # two studies may write the same page
     with locked(out):
         made.save(out)
     if made.left_out:
@@ -127,6 +129,7 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
 def _terminal() -> tuple[int, bool]:
     """Return how many colours standard output takes (https://no-color.org), and whether it has block characters."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    # terminals with 24-bit colours say so in COLORTERM
     many = 2**24 if os.environ.get("COLORTERM") in ("truecolor", "24bit") else 256
     try:
         "░█▁".encode(getattr(sys.stdout, "encoding", None) or "ascii")
@@ -168,6 +171,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         seed=subject.seed, scores=found.scores, briefly=briefly, title_zh=title_zh,
         subtitle_zh=found.subtitle_zh,
     )  # fmt: skip
+    # a view that fails is left out, and the rest of the page is made
     lost = [f"the view {name} of {part.name} failed: {why}" for part in data.parts for name, why in part.failed.items()]
     return data, [*found.notes, *lost]
 

@@ -80,6 +80,7 @@ def of_forecaster(
 
 def _notes(model: Forecaster, chosen: Sequence[int], called: Sequence[str]) -> list[str]:
     """Return lines on how much of the forecast is the network's."""
+    # the network's weight is the last of the members'
     weights = [f"{100 * model.model.weights[-1, n]:.0f}% of {name}" for n, name in zip(chosen, called, strict=True)]
     notes = [f"the network's weight in the forecast: {', '.join(weights)}; simple forecasts have the rest"]
     if not model.model.stopped:

@@ -177,6 +177,7 @@ def _layer_inputs(params: Params, config: TranslateConfig, source: Array, mask: 
 
 def _turned(xs: Array, mask: Array) -> Array:
     """Return each row backwards, its padding still at the end."""
+    # below the end of a row any index will do, since the mask hides it
     steps = jnp.arange(mask.shape[0])[:, None]
     return jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
 
@@ -184,6 +185,7 @@ def _turned(xs: Array, mask: Array) -> Array:
 def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tuple[Array, Array]]:
     """Return source and target tokens of so many pairs of the run's own data, spread evenly over it, in batches."""
     pairs = _pairs(run, model)
+    # evenly over the corpus, whose parts may differ; unique, where it has fewer pairs
     chosen = [pairs[n] for n in np.unique(np.linspace(0, len(pairs) - 1, min(examples, len(pairs))).astype(int))]
     chosen.sort(key=lambda pair: len(pair[0].tokens))  # rows of one batch are then about as long
     batches = []
@@ -298,6 +300,7 @@ def of_forecast(
     config = model.config
     found = read_series(config.data, config.date, model.names)
     window, T = config.window, len(found.values)
+    # rows that the seasonal difference and the first window take
     first = model.scaler.lag + window
     if first >= T:
         raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
@@ -306,8 +309,10 @@ def of_forecast(
     at = [row - first for row in chosen]
     cell, params = find_cell(config.cell), jax.tree.map(lambda a: a[0], model.params)
     windows = jnp.asarray(inputs[:, at], jnp.float32)
+    # the target of each step is the next row of the window, and of the last the row after it
     nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
+    # unique, where fewer windows are there than asked for
     many = np.unique(np.linspace(0, inputs.shape[1] - 1, min(examples or 1, inputs.shape[1])).astype(int))
     corpus = [Batch(cell.lift(jnp.asarray(inputs[:, many], jnp.float32)))] if examples else []
     names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in times_of(found)]

@@ -87,6 +87,7 @@ class Vocabulary:
           InputError: if it is not such a list.
         """
         tokens = parse_json(text, name, "restore it from a copy, or train again")
+        # the special tokens have fixed numbers, which programs have compiled in
         right = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         if not right or tuple(tokens[:4]) != SPECIALS:
             raise InputError(

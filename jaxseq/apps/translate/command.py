@@ -70,6 +70,7 @@ def train(
             training.train(config, path, resume=resume is not None, steps=steps, group=group)
             return
         trained = _train(config, path, resume is not None, overwrite, steps, group)
+        # measured with the corpus at hand, which need not be read again
         show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 

@@ -247,6 +247,7 @@ class TranslateConfig:
         require(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1", self)
         if self.weight_decay is not None:
             check_decay(self.optimizer, self.weight_decay)
+        # both are averages of parameters, of which one is validated and saved
         require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
         require(
             self.best == "loss" or self.validation > 0 or bool(self.dev),

@@ -49,7 +49,7 @@ class Corpus:
         return _sum_of(self.train, self.validation)
 
     def test_digest(self) -> str:
-        """Return a sum of the pairs for testing; changed ones have another."""
+        """Return a sum of the pairs for testing in their order."""
         return _sum_of(self.test)
 
     def numbers(self) -> tuple[Ragged, Ragged]:
@@ -194,6 +194,7 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
         english = 0 if config.source == "en" else 1
         rows = [row for row in rows if passes_filter((pairs[row][0].text, pairs[row][1].text), english)]
         notes.append(f"{len(pairs) - len(rows)} of {len(pairs)} pairs do not pass the tutorial's filter")
+    # by the tokens before learning: subwords are learnt from the pairs that are kept
     kept = [row for row in rows if max(len(side.tokens) for side in pairs[row]) <= config.max_tokens]
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} pairs are longer than --max-tokens {config.max_tokens} and left out")
@@ -223,6 +224,7 @@ def _without_leaks(
     config: TranslateConfig, pairs: Sequence[Pair], rows: Sequence[int], others: Sequence[Pair], option: str
 ) -> tuple[list[int], list[str]]:
     """Return the rows to train on, and a note on those that share a sentence with other pairs."""
+    # one shared side is enough: the other may be another translation of the same sentence
     held = [{pair[side].text for pair in others} for side in (0, 1)]
     shared = [row for row in rows if any(pairs[row][side].text in held[side] for side in (0, 1))]
     if not shared:

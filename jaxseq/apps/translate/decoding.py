@@ -136,6 +136,7 @@ def write(
     step = _looking(
         [model.step(one, read) for model, one, read in zip(models, params, encoded, strict=True)], source.shape[0]
     )
+    # every translation begins with SOS, which is fed and never written
     carry, start = tuple(read.carry for read in encoded), jnp.full(source.shape[1:], SOS)
     # the shape says whether there is attention; nothing is computed
     _, (_, weights) = jax.eval_shape(step, carry, start)
@@ -155,6 +156,7 @@ def write(
 
         # each sample has the axis N in front; it goes where the other ways of decoding have it
         return _sorted(_placed(jnp.moveaxis, jax.vmap(draw)(jnp.arange(decoding.nbest)), 0))
+    # greedy search needs no sorting and no copies of the state
     if decoding.beam == 1:
         return _placed(jnp.expand_dims, _ranked(greedy(step, carry, start, **options), decoding))
     found = beam(
@@ -204,6 +206,7 @@ def _placed(move: Callable[..., Array], written: Written, *at: int) -> Written:
 def _sorted(written: Written) -> Written:
     """Return the translations of each row by falling score."""
     order = jnp.argsort(-written.scores, axis=-1)  # [B, N]
+    # indices are those of one row of the batch: the axis B is mapped, then time if there is one
     of_step = jax.vmap(lambda row, places: row[places])  # of [B, N, ...]
     in_time = jax.vmap(of_step, (0, None))
     tokens, log_probs, lengths, scores, weights = written

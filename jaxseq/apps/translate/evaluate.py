@@ -98,6 +98,7 @@ def evaluate_pairs(
     done = translator.translate_prepared([source for source, _ in pairs])
     # references as written: normalised ones would make every score better
     hypotheses, references = [one.text for one in done], [target.written for _, target in pairs]
+    # case aside: a run with --case lower never writes a capital
     same = [ours.lower() == theirs.lower() for ours, theirs in zip(hypotheses, references, strict=True)]
     # four groups of like length: little padding, at most four programs
     buckets = numbered(translator.source, translator.target, pairs, 4)
@@ -111,6 +112,7 @@ def evaluate_pairs(
         exact=float(np.mean(same)),
         ended=float(np.mean([one.target_tokens[-1] == text.SPECIALS[EOS] for one in done])),
         loss=validator(translator.model, buckets, 64)(translator.params),
+        # a share of all source tokens, so that long sentences count more
         unknown=sum(len(one.unknown) for one in done) / sum(len(source.tokens) for source, _ in pairs),
         examples=[(pairs[i][0].written, references[i], hypotheses[i]) for i in _shown(len(pairs), examples, seed)],
         notes=notes,

@@ -80,6 +80,7 @@ def _compared(
         evaluate_pairs(one, where, pairs, examples=examples, scoring=scoring)
         for one, (where, pairs) in zip(translators, found, strict=True)
     ]
+    # all runs translate into one language: their pairs are equal
     metrics, notes = scoring.metrics_for(translators[0].config.target)
     systems: list[tuple[str, Sequence[str]]] = [
         (name, [one.text for one in texts]) for name, (_, texts) in zip(names, done, strict=True)

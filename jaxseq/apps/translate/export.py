@@ -75,9 +75,11 @@ def export(
         if name == "gpu":
             raise InputError("--platforms gpu: name the kind, cuda for NVIDIA or rocm for AMD")
         choose("platform", name, dict.fromkeys(KNOWN))
+    # a program without this library has no random keys and no source words to copy
     if decoding.sample or decoding.unknown == "copy":
         raise InputError("export writes greedy and beam search; leave out --sample and --unknown copy")
     path = Path(path)
+    # only an earlier export may be replaced, never another folder
     if path.is_dir() and any(path.iterdir()) and not (overwrite and (path / FACTS).exists()):
         raise InputError(f"{path} is not empty; choose another folder with -o" + _or_overwrite(path))
     if path.exists() and not path.is_dir():
@@ -86,6 +88,7 @@ def export(
     params = tuple(one.params for one in everyone)
     # the file has arrays alone: the program puts the structure back
     leaves, structure = jax.tree.flatten(params)
+    # shapes and dtypes alone are traced: the parameters go into weights.npz, once for both programs
     programs = {}
     for name, how in _decodings(decoding).items():
         run = functools.partial(_translated, translator, how, structure)
@@ -167,6 +170,7 @@ def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str])
         "target": _of(translator.target, config.target, config.normalise),
         "pad": PAD, "sos": SOS, "eos": EOS, "unk": UNK,
         "program": list(_decodings(decoding))[-1],
+        # a program compiles for each size, so that the client pads to few
         "lengths": [length for length in LENGTHS if length <= config.longest],
         "decoding": {"beam": decoding.beam, "nbest": decoding.nbest, "length_penalty": decoding.length_penalty,
                      "coverage_penalty": decoding.coverage_penalty, "unknown": decoding.unknown},

@@ -70,6 +70,7 @@ def translate_lines(
 def _cut(translator: Translator, text: str, split: bool) -> tuple[list[Sentence], str]:
     """Return the sentences of a line, or none and the problem with one of them."""
     cut = [translator.source.sentence(one) for one in (sentences.split(text) if split else [text])]
+    # a piece without tokens, such as one of zero-width characters, is dropped
     cut = [one for one in cut if one.tokens]
     why = [f"{quoted(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
     return ([], why[0]) if why else (cut, "")
@@ -104,6 +105,7 @@ def joined(text: str, parts: Sequence[Translation], language: str) -> Translatio
     Tokens are joined, attention maps lie along the diagonal of one, scores are summed. Of several translations
     of each sentence, those of the line are the best of all combinations.
     """
+    # with its own attention map; only the source is the line as it was given
     if len(parts) < 2:
         return parts[0]._replace(source=text) if parts else None
     whole = list(_ranked(parts[0]))
@@ -170,6 +172,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
     threading.Thread(target=read, daemon=True).start()
     over = False
     while not over:
+        # waits as long as it takes for the first line of a window, and `WAIT` seconds for each other
         window, item = [], waiting.get()
         while isinstance(item, str):
             window.append(item)

@@ -66,6 +66,7 @@ class Scoring:
         made: dict[str, Any] = {}
         if "bleu" in self.metrics:
             try:
+                # lower-cased BLEU compares with systems that write no capitals, cased BLEU measures those too
                 made = {"bleu": BLEU(lowercase=True, tokenize=tokenize), "bleu_cased": BLEU(tokenize=tokenize)}
             except (OSError, RuntimeError, ImportError) as error:  # the model of flores200 is downloaded
                 raise InputError(f"--tokenize {tokenize}: sacrebleu cannot load it ({error}); try another") from error

@@ -150,6 +150,7 @@ class Translator(NamedTuple):
                 f"--prefix {prefix!r}: the translator cannot write {unknown[0]!r}, which is not in its vocabulary; "
                 "leave it out"
             )
+        # the sentence goes on after a prefix, and so has no end yet
         return self.target.numbers(sentence)[:-1]
 
     def _batch(self, rows: list[list[int]], length: int, decoding: Decoding, begun: list[int]) -> Written:
@@ -164,6 +165,7 @@ class Translator(NamedTuple):
             prefix[: len(begun)] = np.array(begun)[:, None]
         if decoding.sample:  # draws follow from the sentence, and not from its place
             salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in rows], np.uint32)
+        # the seed is an argument of the program: another one compiles nothing
         run = program(tuple(one.model for one in everyone), dataclasses.replace(decoding, seed=0), longest)
         source, seed = text.pad(rows, length), np.uint32(decoding.seed)
         return jax.device_get(run(tuple(one.params for one in everyone), source, prefix, salts, seed))
@@ -175,6 +177,7 @@ class Translator(NamedTuple):
         unknown = self.source.unknown(sentence)
         found = []
         for n in range(written.tokens.shape[2]):
+            # a beam may end with fewer translations than were asked for
             if not (T := int(written.lengths[b, n])):
                 continue
             ids, weights = written.tokens[:T, b, n].tolist(), np.asarray(written.weights[:T, b, n, : len(row)])

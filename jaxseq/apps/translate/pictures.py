@@ -26,6 +26,7 @@ def draw_attention(done: Translation, path: Path) -> list[str]:
     """Draw one attention map; return notes instead where the model has none to show."""
     from jaxseq import plots
 
+    # a note instead of an error: the translation itself is there
     if done.weights.shape[1] == 0:
         return [f"this model has no attention; {path} is not written"]
     plots.save(plots.attention_map(done.weights, done.source_tokens, done.target_tokens), path)
@@ -38,6 +39,7 @@ def draw_gates(translator: Translator, sentence: str, path: Path) -> None:
     Raises:
       InputError: for an empty sentence.
     """
+    # here, so that translating does not import matplotlib
     from jaxseq import plots, study
 
     tokens, seen, cell = translator.gates(sentence)

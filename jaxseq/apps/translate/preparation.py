@@ -73,6 +73,7 @@ def preparations(
     config: TranslateConfig, source: Vocabulary = UNCOUNTED, target: Vocabulary = UNCOUNTED
 ) -> tuple[Preparation, Preparation]:
     """Return how sentences of the source and of the target language are prepared, before anything is learnt."""
+    # of both sides, though tokenisers differ: pairs are compared by this text
     normalise = text.NORMALISERS[config.normalise]
     return (
         Preparation(normalise, _tokeniser(config, "source"), source),
@@ -151,6 +152,7 @@ def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]
 
 def learnt(config: TranslateConfig, tokenisers: Sequence[Tokeniser], sides: Sequence[Texts]) -> Sequence[Tokeniser]:
     """Return tokenisers that have learnt from the sentences of their sides, the same pieces where those are shared."""
+    # one set of pieces, learnt from the sentences of both sides
     if config.shared and all(isinstance(one, Subwords) for one in tokenisers):
         texts = (one.normal(written) for one, side in zip(tokenisers, sides, strict=True) for written in side)
         model = trained(config.subwords, texts, sum(map(len, sides)))
@@ -188,6 +190,7 @@ def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]
             raise InputError(f"there is no file {path / saved.FILE}; restore it from a copy, or train again")
         if tokeniser is None:
             by = getattr(config, f"{side}_tokens")
+            # how versions before tokenisers.json cut sentences
             tokeniser = Simple(getattr(config, side), normalise=config.normalise, by=by)
         vocabulary = Vocabulary.from_json(read_text(path / name), path / name)
         sides.append(Preparation(text.NORMALISERS[config.normalise], tokeniser, vocabulary))

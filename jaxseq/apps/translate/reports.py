@@ -78,6 +78,7 @@ def measures(
       params: the parameters, or their shapes.
     """
     saturated = _saturated(config, model, buckets, compiler, params)
+    # built once more from the settings: optax keeps that of the optimizer in a closure
     schedule = SCHEDULES[config.schedule](config.learning_rate, config.warmup, config.steps)
 
     def measure(metrics: Metrics, state: TrainState, params: Params) -> dict[str, float]:
@@ -85,6 +86,7 @@ def measures(
         if metrics.validation_loss is not None:
             found["validation_perplexity"] = perplexity(-metrics.validation_loss, 1)
         found["learning_rate"] = rate_at(schedule, state.opt_state, metrics.step)
+        # one transfer for both
         shares = jax.device_get(saturated(params))
         found["saturated_states"] = float(shares.states)
         if model.features is not None:

@@ -43,6 +43,7 @@ def risk_loss(model: Seq2Seq, config: TranslateConfig, params: Params, batch: Ba
     T, N, B = tokens.shape
     # candidates become rows of one batch, which is decoded once
     flat, repeated = tokens.reshape(T, N * B), _repeated(encoded, N)
+    # teacher forced with the candidates, for the probability of each
     inputs = jnp.concatenate([jnp.full_like(flat[:1], SOS), flat[:-1]])
     nll = token_losses(model, config, params, repeated, Batch(batch.source, inputs, flat))[1]
     log_probs = -jnp.where(flat != PAD, nll, jnp.zeros_like(nll)).sum(0).reshape(N, B)
@@ -75,6 +76,7 @@ def drawn(model: Seq2Seq, params: Params, encoded: Encoded, targets: Array, coun
 
 def _words(tokens: Array) -> Array:
     """Return where a row has a word that BLEU counts."""
+    # the end of a sentence is not a word of BLEU
     return (tokens != PAD) & (tokens != EOS)
 
 

@@ -41,6 +41,7 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
     """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
     path = Path(out)
     if not (path / run_folder.LAST).exists():
+        # nothing was learnt from the old vocabularies yet
         preparation.save(path, corpus.source, corpus.target)
     elif differ := changed(checkpoint.facts(path / run_folder.LAST), corpus):
         raise InputError(
@@ -51,7 +52,7 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
 
 
 def facts_of(corpus: Corpus) -> dict[str, Any]:
-    """Return what tells the pairs of a run from changed ones: their sum, and how many are trained on and held back.
+    """Return a sum of a run's pairs, by which changed ones are known, and how many are trained on and held back.
 
     With pairs for testing also how many these are, and their sum.
     """
@@ -149,7 +150,9 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
             state = checkpoint.load(path / run_folder.LAST, state)
             with understood(path / run_folder.LAST, run_folder.AGAIN):
                 record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
+        # reports after the saved state are made again
         run_folder.rewind(path, int(state.step))
+    # the others wait until the first has read the file, or learn that it could not
     group.meet()
     state = group.devices.put(group.share(state))
     if resume:
@@ -201,6 +204,9 @@ class Saver:
             run_folder.log(self.path, report)
             if self.average:
                 checkpoint.save(self.path / WINDOW, [one for _, one in self.window], steps=[n for n, _ in self.window])
+        # The state comes last. A kill before it repeats the report, from the state of the one before; a state without
+        # its
+        # report would lose that line.
         facts = {"ledger": record._asdict(), "chunk": self.chunk, "step": int(state.step)}
         checkpoint.save(self.path / run_folder.LAST, state, **facts, **self.facts)
 

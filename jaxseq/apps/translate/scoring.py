@@ -81,6 +81,7 @@ def _scorer(models: tuple[Seq2Seq, ...]) -> Callable[..., Scores]:
 
     @jax.jit
     def run(params: Sequence[Params], source: Array, targets: Array) -> Scores:
+        # step t reads the target of step t - 1
         mask, inputs = source != PAD, jnp.concatenate([jnp.full_like(targets[:1], SOS), targets[:-1]])
         found: list[Any] = []
         for model, one in zip(models, params, strict=True):

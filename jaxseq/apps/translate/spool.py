@@ -56,6 +56,7 @@ class Spool:
             # numbers in the order of appearance: those of the vocabulary are known only after the last pair
             words = array.array("I", [known.setdefault(token, len(known)) for token in sentence.tokens])
             self.files[side].write(words.tobytes())
+        # JSON, since a sentence may hold tabs
         line = (json.dumps([pair[0].written, pair[1].written], ensure_ascii=False) + "\n").encode()
         self.places.append(self.size)
         self.text.write(line)
@@ -65,6 +66,7 @@ class Spool:
 
     def parts(self, config: TranslateConfig) -> tuple[np.ndarray, np.ndarray]:
         """Return bool ``[N]`` twice: which pairs are for training, and which are held back."""
+        # --dev holds its own pairs back
         held = np.zeros(len(self.places), bool)
         if config.validation and not config.dev:
             # equal texts get equal numbers, without the texts
@@ -140,6 +142,7 @@ class Spool:
         known = list(self.numbers[side])
         for at, lengths, tokens in self.words(side):
             starts = np.concatenate([[0], np.cumsum(lengths)])
+            # rows rise, so that those of a block are one slice
             for row in (rows[np.searchsorted(rows, at) : np.searchsorted(rows, at + len(lengths))] - at).tolist():
                 yield Sentence("", "", [known[n] for n in tokens[starts[row] : starts[row + 1]].tolist()])
 
@@ -189,6 +192,7 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
       InputError: as `data.prepare`.
     """
     source, target = ways
+    # the files are closed with the block, whatever happens in it
     with contextlib.ExitStack() as stack:
         spool = Spool(folder, stack)
         # sums of --dev and --test are in memory before training pairs are read, which are then looked at once
@@ -205,6 +209,7 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
             for written in reader:
                 pair = source.sentence(written.source), target.sentence(written.target)
                 data.check_not_empty(origin, written.line, *pair)
+                # counted before the filters, for the notes
                 total += 1
                 if config.prefix_filter and not passes_filter((pair[0].text, pair[1].text), english):
                     continue

@@ -88,6 +88,7 @@ def chosen_otherwise(config: TranslateConfig) -> str:
 
 def unknown_share(source: Ragged, target: Ragged) -> str:
     """Return how many training tokens the vocabularies lack, as a sentence; an empty string if they lack none."""
+    # each row has one EOS, which is always known
     shares = [side.count(UNK) / (len(side.tokens) - len(side.lengths)) for side in (source, target)]  # without EOS
     if not any(shares):
         return ""

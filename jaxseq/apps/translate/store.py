@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,7 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
 def _settings(config: TranslateConfig) -> dict[str, Any]:
     """Return the settings that decide what a prepared folder holds: those of text, before those of the model."""
     names = [field.name for field in dataclasses.fields(config)]
+    # fields before `model` are those of text; weights and the folder's own name change nothing in it
     names = [name for name in names[: names.index("model")] if name not in ("weights", "prepared")]
     found = {name: getattr(config, name) for name in names}
     if config.validation and not config.dev:
@@ -196,7 +198,7 @@ def _write_numbers(sentences: Iterator[Sentence], way: Preparation, made: Path, 
         more = True
         while more:
             # in blocks, so that memory is bounded
-            rows = [way.numbers(one) for one, _ in zip(sentences, range(_BLOCK), strict=False)]
+            rows = [way.numbers(one) for one in itertools.islice(sentences, _BLOCK)]
             more = len(rows) == _BLOCK
             flat = Ragged.of(rows)
             file.write(flat.tokens.astype(kind).tobytes())
@@ -219,6 +221,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 def _sum(path: Path) -> str:
     """Return the sha256 of a file, which is read in pieces."""
+    # in pieces: the file may be larger than memory
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -242,6 +245,7 @@ def _opened(config: TranslateConfig, folder: Path, given: tuple[Preparation, Pre
     if given and not all(one.same(other) for one, other in zip(ways, given, strict=True)):
         raise InputError(f"{folder} has other vocabularies than the run; give --prepared another folder")
     with understood(folder, CURE):
+        # mapped, so that only the pages of a chunk's pairs are read
         sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
         lines = [parse_json(line, folder / HELD, CURE) for line in read_lines(folder / HELD)]
         shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
@@ -285,12 +289,14 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
                 f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
                 "give --prepared another folder, or the same settings"
             )
+    # vocabularies of a run, or those of its own pairs: numbers of one mean other words in the other
     if bool(meta.get("given")) != bool(config.init_from):
         whose = "a run that --init-from named" if meta.get("given") else "its own pairs, not those of --init-from"
         raise InputError(f"{folder} has the vocabularies of {whose}; give --prepared another folder")
     for name, digest in sums.items():
         if not (folder / name).is_file() or _sum(folder / name) != digest:
             raise InputError(damaged.format(f"{name} is not what was written"))
+    # the size first, which costs nothing
     for path, size, digest in inputs:  # the pairs may have been prepared elsewhere
         if Path(path).is_file() and (Path(path).stat().st_size != size or _sum(Path(path)) != digest):
             raise InputError(f"{path} has changed since {folder} was prepared; give --prepared another folder")

@@ -50,6 +50,7 @@ def token_losses(
         negatives = losses.draw_negatives(jax.random.fold_in(key, 2), config.sampled, W.shape[-1])
         loss = nll = _product(config, losses.sampled_loss)(features, W, b, batch.targets, negatives)
     else:
+        # product with W and softmax in one function, which takes the vocabulary in blocks where it is large
         whole = partial(losses.output_loss, label_smoothing=config.label_smoothing)
         loss, nll = _product(config, whole)(features, W, b, batch.targets)
     if config.coverage_loss:

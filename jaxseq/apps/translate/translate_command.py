@@ -72,6 +72,7 @@ def translate(
         raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
     decoding.check()
     check_pictures(attention, gates)
+    # of several translations the scores tell them apart
     how = _How(decoding, scores or decoding.nbest > 1, json, attention, gates)
     if text:
         translator = _loaded(run, ensemble, cell)
@@ -118,6 +119,7 @@ def score(
     """
     translator = _loaded(run, ensemble, cell)
     where, pairs = pairs_for(translator, data)
+    # left out and counted, since `score_pairs` refuses them
     fit = [pair for pair in pairs if not translator.unfit(pair[0])]
     notes = [f"{len(pairs) - len(fit)} pairs have a source that is too long and are left out"] * (len(fit) < len(pairs))
     if not fit:
@@ -195,6 +197,7 @@ def _printed(
             tell(note)
         yield window  # counted before it is printed: a reader may close the pipe at once
         for line in window:
+            # of the first line that has a translation, once
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
                 pictures = False

@@ -46,6 +46,7 @@ def validator(
         rows[:count] = np.arange(count)
         # on the devices once, not at each report
         data = devices.put((bucket.source, bucket.target))
+        # without a compiler, as in evaluation, it is compiled at the first call
         program: Callable[..., Any] = compiler.program(jitted, params, data, rows[:batch]) if compiler else jitted
         parts += [(program, data, row) for row in rows.reshape(-1, batch)]
 

@@ -51,6 +51,7 @@ def forecast(
       overwrite: Replace the run that is there.
       json: Print the result as JSON.
     """
+    # of the preset that was chosen: options equal to its values count as not given
     defaults = choose("forecast preset", preset, PRESETS)
     if run is None:
         show(_trained(config, out, overwrite), json)

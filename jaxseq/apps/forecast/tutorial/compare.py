@@ -65,6 +65,7 @@ def compare(model: Forecaster, data: Prepared) -> Comparison:
         row = _row(name, mode, actual, ours[mode].mean(0), train, data.season)
         table.append(row._replace(rmse_alone=float(np.mean(alone)), rmse_spread=float(np.std(alone))))
     lines = {f"{name}, {mode}": ours[mode].mean(0) for mode in ours}
+    # one simple forecast in the picture, so that the networks' errors have a size to be seen against
     lines["seasonal naive"] = found["seasonal naive"][FREE]
     return Comparison(table, lines, _test_loss(model, data))
 
@@ -117,6 +118,7 @@ def naive_losses(data: Prepared, window: int) -> dict[str, tuple[float, float]]:
 
 
 def _row(name: str, mode: str, actual: np.ndarray, forecast: np.ndarray, train: np.ndarray, season: int) -> Row:
+    # MASE is of one series: each column has its own scale, and these have a mean
     scaled = [scores.mase(*column, season) for column in zip(actual.T, forecast.T, train.T, strict=True)]
     return Row(name, mode, scores.rmse(actual, forecast), scores.mae(actual, forecast), float(np.mean(scaled)))
 

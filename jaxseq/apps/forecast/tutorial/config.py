@@ -67,6 +67,7 @@ class TutorialConfig:
         choose("scaling", self.scaling, dict.fromkeys(("standard", "minmax")))
         # with one input: how many there are is known only from the data
         check_reads_series(find_cell(self.cell), 1, self.hidden)
+        # built for its checks, and dropped
         optimizer(self.optimizer, self.learning_rate)
 
 

@@ -47,6 +47,7 @@ def read_series(data: str, date: str | None = None, columns: Sequence[str] = ())
                 "leave out --preset, or choose other columns with --columns"
             )
     dates = None if first.stamps is None else list(first.stamps.to_pydatetime())
+    # [T, D]: the tutorial's network reads all columns at each step
     values = np.stack([one.values for one in panel.series], axis=1)
     return Series(tuple(one.name for one in panel.series), dates, values, panel.calendar.seasons[0])
 

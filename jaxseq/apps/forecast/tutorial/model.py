@@ -49,6 +49,7 @@ def init(key: Key, config: TutorialConfig, features: int) -> ForecasterParams:
 def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
     """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
     _, outs = unroll(cell, params.cell, windows)
+    # only the last step forecasts; those before it warm the state up
     return params.head(outs[-1])
 
 
@@ -87,6 +88,7 @@ def run_on(
     """Return `steps` forecasts ``[copies, steps, D]`` after values; `step` maps ``[copies, window, 1, D]`` windows."""
     if len(values) < scaler.lag + window:
         raise InputError(f"{scaler.lag + window} rows are needed to go on from (season and window); got {len(values)}")
+    # each network goes its own way from the same rows
     scaled = np.repeat(scaler.forward(values)[None, -window:], copies, axis=0)  # [copies, window, D]
     known = np.repeat(values[None], copies, axis=0)
     for _ in range(steps):

@@ -98,6 +98,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
     data, step = (inputs, targets), optimizer(config.optimizer, config.learning_rate)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     state = jax.vmap(lambda key: TrainState.create(init(key, config, inputs.shape[-1]), step))(keys)
+    # vmap gave each network a step of its own; they take all steps together
     state = state._replace(step=jnp.int32(0))
     rows = np.zeros((order.chunk_length(config.epochs, config.epochs, CHUNK), 1), np.int32)  # a batch is all there is
     together = jax.vmap(chunk(_loss_of(config), step), in_axes=(SIDE_BY_SIDE, None, None, None),
@@ -126,6 +127,7 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
         raise NonFiniteError(
             "the training loss or the parameters became infinite or NaN; try a lower --learning-rate"
         ) from None
+    # [epochs, seeds]: chunks follow each other in time
     curve, norms = (np.concatenate([getattr(steps, name) for steps in seen]) for name in ("loss", "gradient_norm"))
     return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
@@ -146,5 +148,6 @@ def reports(fitted: Fitted, every: int = 10) -> list[Metrics]:
     Values that are forecast count as tokens: ``tokens_per_second`` are values a second, all seeds together.
     """
     loss, norm, epochs = fitted.losses.mean(1), fitted.gradient_norms.mean(1), len(fitted.losses)
+    # the whole training is timed once, and its time is shared out evenly
     rate, pace = fitted.forecasts * epochs / fitted.seconds, fitted.seconds / epochs
     return [Metrics(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]
