@@ -220,7 +220,8 @@ def look(
     batches = part.corpus or [Batch(part.xs, part.carry, part.mask)]
     corpus = pooled(part.cell, part.params, batches, gates=[name for layer in layers for name in layer.gates])
     whole = _whole(part, seen) | {"pooled": Corpus(corpus.sequences, corpus.steps)}
-    roles, numbers = (of(part.cell, part.params, part.xs, part.carry) for of in (roles_in, look_for))
+    roles = roles_in(part.cell, part.params, part.xs, part.carry)
+    numbers = look_for(part.cell, part.params, part.xs, part.carry)
     ranges, mask = ranges_in(part.cell, part.params, part.xs, part.carry), np.asarray(part.real())
     start = {} if part.carry is None else named_leaves(part.carry)
     leaves: list[str] = [layer.leaf for layer in layers]

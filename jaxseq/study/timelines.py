@@ -8,7 +8,7 @@ how far it is from the state that the run had is returned with it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +160,7 @@ def by_half_life(life: HalfLife | Array) -> Array:
     return jnp.argsort(-steps)
 
 
-def by_likeness(values: Array, mask: Array | None = None) -> np.ndarray:
+def by_likeness(values: Any, mask: Any = None) -> np.ndarray:
     """Return units such that those that move alike are next to one another, ``[H]`` of ``values [T, B, H]``.
 
     They are the leaves of a tree: average linkage of one minus the correlation over all real steps, up to 256 units

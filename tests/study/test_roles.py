@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxseq.attention import additive, with_attention
-from jaxseq.cells import CELLS, gru, lstm, stack
+from jaxseq.cells import CELLS, Cell, Hidden, gru, init_of, lstm, stack, zeros_carry
 from jaxseq.guide import FOLDER
 from jaxseq.interventions import clamp
 from jaxseq.notation import Array
@@ -25,6 +26,8 @@ WANT = {
     "cfn": {"i": "write", "g": "candidate"},  # retains tanh(h), which is no gate times h
     "slstm": {"i": "write", "f": "retain", "g": "candidate", "o": "show"},  # i is an exponential, and beyond 1
     "rnn": {"a": "pre-activation"},
+    "rnn_relu": {"a": "pre-activation"},  # twice the input is twice the state, and no candidate
+    "intersection_rnn": {"z": "retain", "n": "candidate"},  # z_y and n_y are of the output alone
     "lru": {"re": "candidate", "im": "candidate"},
 }
 """Each as its paper's equations have it."""
@@ -57,6 +60,52 @@ def test_a_custom_cells_gates_are_named_by_what_they_do() -> None:
     assert roles_of(renamed()) == {"f": "write", "o": "retain", "r": "candidate", "i": "show"}
     # what it puts out is half of h, and shown by the same gate
     assert roles_of(renamed(0.5))["i"] == "show"
+
+
+class Pair(NamedTuple):
+    """Two gates and a candidate."""
+
+    a: Array
+    b: Array
+    n: Array
+
+
+def of_three(equations):
+    """A cell of three affine parts and one state."""
+    terms = {"W": "D 3H", "U": "H 3H", "b": "3H"}
+    Params = NamedTuple("Params", [(name, Array) for name in terms])  # type: ignore[misc]
+
+    def step(params, carry, wx, uh):
+        h, gates = equations(carry.h, *jnp.split(wx + uh, 3, axis=-1))
+        return Hidden(h), h, Pair(*gates)
+
+    affine_of = lambda params, x: x @ params.W + jnp.broadcast_to(params.b, (*x.shape[:-1], *params.b.shape))  # noqa: E731
+    return Cell(
+        init_of(Params, **terms),
+        zeros_carry(Hidden),
+        affine_of,
+        lambda params, carry: carry.h @ params.U,
+        step,
+        "three",
+    )
+
+
+def test_an_exponential_gate_writes_though_it_goes_beyond_one() -> None:
+    def equations(h, a, b, n):
+        a, b, n = jax.nn.sigmoid(a), jnp.exp(b), jnp.tanh(n)
+        return a * h + b * n, (a, b, n)
+
+    assert roles_of(of_three(equations)) == {"a": "retain", "b": "write", "n": "candidate"}
+
+
+def test_two_gates_that_retain_together_are_not_said_to_show() -> None:
+    """The state is its own output: what scales the old one within it is no output gate, and neither retains alone."""
+
+    def equations(h, a, b, n):
+        a, b, n = jax.nn.sigmoid(a), jax.nn.sigmoid(b), jnp.tanh(n)
+        return a * b * h + n, (a, b, n)
+
+    assert roles_of(of_three(equations)) == {"n": "candidate"}
 
 
 def test_the_guides_own_cell_overwrites_by_a() -> None:
