@@ -49,7 +49,9 @@ def test_a_third_ctrl_c_does_not_reach_the_end_of_the_process(monkeypatch, capsy
 
 
 IMPORTS = """
-import os, signal, sys
+import atexit, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
+atexit.register(print, "ended as Python ends")
 sys.argv = [sys.argv[1], "doctor"]
 class Interrupts:
     def find_spec(self, name, *_):
@@ -63,13 +65,14 @@ sys.exit(main())
 
 @pytest.mark.parametrize(("program", "name"), [("/bin/jaxseq", "jax"), ("/bin/jaxseq", "tyro"), ("mine.py", "jax")])
 def test_ctrl_c_while_packages_are_imported(program, name):
-    """A program that imports jaxseq keeps Python's own way."""
+    """At once until `main` begins, then as everywhere; a program that imports jaxseq keeps Python's own way."""
     command = [sys.executable, "-c", IMPORTS.format(name=name), program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if program == "mine.py":
         assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n")
     else:
         assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "jaxseq: interrupted\n")
+        assert done.stdout == ("" if name == "jax" else "ended as Python ends\n")
 
 
 def test_what_counts_as_the_command(monkeypatch):
