@@ -16,6 +16,7 @@ def experiment(
     out: Path = Path("runs/experiments"),
     markdown: bool = False,
     blocks: int = 1,
+    resume: bool = False,
     json: bool = False,
 ) -> None:
     """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
@@ -26,7 +27,7 @@ def experiment(
 
     Example: jaxseq experiment vanishing --quick --blocks 3
 
-    Example: jaxseq experiment all
+    Example: jaxseq experiment all --resume
 
     Args:
       name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open, automata,
@@ -36,6 +37,8 @@ def experiment(
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.
       blocks: Repeat with other seeds, so many times in all, and print whether the verdicts agree.
+      resume: Do not run again what NAME.json in the folder already has with equal settings and versions, such as after
+        an interruption.
       json: Print as JSON.
     """
-    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks)), json)
+    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks, resume=resume)), json)
