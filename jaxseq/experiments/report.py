@@ -62,7 +62,7 @@ def experiment(
         every.append(done[0] | {"blocks": done[1:]})
     summary = [table(every)] if name == ALL else []
     pages = "\n\n".join([*map(page, every), *summary, *([stability(every)] if blocks > 1 else [])])
-    tables = "\n\n".join([table(every), *([stability(every)] if blocks > 1 else [])])
+    tables = "\n\n".join([table(every), *([stability(every)] if blocks > 1 else []), made(every[0])])
     return Result(every if name == ALL else every[0], tables if markdown else pages)
 
 
@@ -163,15 +163,25 @@ def _p(p: float | None) -> str:
 
 def table(every: list[dict[str, Any]]) -> str:
     """Return the verdicts as a Markdown table."""
-    lines = ["| experiment | claim | parts | verdict | seeds | processor |", "|---|---|---|---|---|---|"]
+    lines = ["| experiment | claim | parts | verdict | seeds | seconds | processor |", "|---" * 7 + "|"]
     for facts in every:
         judged = [row["verdict"] for row in facts["rows"] if row["verdict"]]
         parts = ", ".join(f"{judged.count(v)} {v}" for v in VERDICTS if v in judged)
-        took = f"{facts['cpu']:.0f} s" if facts["cpu"] < 90 else f"{facts['cpu'] / 60:.1f} min"
+        took = f"{facts['seconds']:.0f} s | {facts['cpu']:.0f} s"
         named = "; ".join(re.findall(r"(?:^|; )(.*?\d{4})", facts["source"]))  # authors and year of each
         claim = f"{facts['claim']} ({named})"
         lines.append(f"| {facts['name']} | {claim} | {parts} | {facts['verdict']} | {facts['seeds']} | {took} |")
     return "\n".join(lines)
+
+
+def made(facts: dict[str, Any]) -> str:
+    """Return the machine and the versions of a run, in words."""
+    at = facts["machine"]
+    versions = ", ".join(f"{name} {at['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
+    settings = "quick" if facts["quick"] else "full"
+    return (
+        f"{settings} settings; {at['cpu']}, {at['cores']} cores; Python {at['python']}, {versions}; {at['date'][:10]}"
+    )
 
 
 def picture(one: Experiment, found: Found) -> bytes:
