@@ -8,8 +8,8 @@ reach is NaN.
 
 Each starts as its papers have it: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
 from the identity, LSTM and GRU with a bias of 1 on the gate that retains. Each is trained at the learning rate that
-suits it at the longest length (`training.learn`), the same at every length. In full, a tanh network that starts from an
-orthogonal matrix, which none of these papers tried, is shown as well.
+suits it at that length (`training.learn`): at a length that a cell does not learn every rate is as good. In full, a
+tanh network that starts from an orthogonal matrix, which none of these papers tried, is shown as well.
 
 Judged, seed by seed, by the order of the two reaches, which are cut off at the largest length (`further`): on adding
 the reach of LSTM, GRU and IRNN is above the tanh network's, and the tanh network does not reach the largest length; on
@@ -113,15 +113,10 @@ def run(settings: Settings) -> Found:
         ) -> tuple[np.ndarray, Network]:
             """Return final losses ``[lengths, seeds]``, and the first network of the longest length."""
             cell, init = CELLS[name]
-            hidden, rate, ends = matched_hidden(cell, problem_of(lengths[0]), count), None, []
-            looked_at = None
-            for length in reversed(lengths):
-                trained = learn(cell, problem_of(length), settings._replace(hidden=hidden), init=init, rate=rate)
-                rate = trained.rate
-                looked_at = looked_at or network(name, cell, problem_of(length), trained)
-                ends.append(final(trained.losses))
-            assert looked_at is not None
-            return np.stack(ends[::-1]), looked_at
+            sized = settings._replace(hidden=matched_hidden(cell, problem_of(lengths[0]), count))
+            every = [learn(cell, problem_of(length), sized, init=init) for length in lengths]
+            last = network(name, cell, problem_of(lengths[-1]), every[-1])
+            return np.stack([final(learnt.losses) for learnt in every]), last
 
         trained = dict(zip(names, at_once(one, names), strict=True))
         found = {name: losses for name, (losses, _) in trained.items()}
