@@ -157,6 +157,6 @@ memory = Experiment(
     'Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), sections 5.4 and 5.5; Le, '
     "Jaitly & Hinton 2015, arXiv:1504.00941; Arjovsky, Shah & Bengio 2016, arXiv:1511.06464, section 4",
     run, Settings(),
-    Settings(adding=(5, 50), lags=(2, 30), word=2, symbols=4, hidden=24, steps=1200, batch=16, orthogonal=False),
+    Settings(adding=(5, 20), lags=(2, 30), word=2, symbols=4, hidden=24, steps=1600, batch=16, orthogonal=False),
     "jaxseq study --cell lstm --problem adding",
 )  # fmt: skip
