@@ -40,5 +40,5 @@ def _seeds(facts: dict[str, Any]) -> str:
 
 
 def _line(name: str, part: str, verdicts: list[str], cells: list[str], most: int) -> str:
-    same = "yes" if len({*verdicts}) == 1 else "no"
+    same = "" if len(verdicts) == 1 else "yes" if len({*verdicts}) == 1 else "no"
     return "| " + " | ".join([name, part.replace("|", "\\|"), *cells, *[""] * (most - len(cells)), same]) + " |"

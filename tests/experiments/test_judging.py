@@ -237,7 +237,9 @@ def test_automata(monkeypatch, wrong, agreement, want):
         grammar, seed = int(model), round(float(model) % 1 * 100)
         agree = np.full(4 * length + 1, agreement - 0.001 * seed / SEEDS)
         agree[: 2 * length] = 0.5  # at the lengths of training: not looked at
-        return SimpleNamespace(automaton=problems.TOMITA[grammar % 7 + 1 if grammar in wrong else grammar], agreement=agree)
+        return SimpleNamespace(
+            automaton=problems.TOMITA[grammar % 7 + 1 if grammar in wrong else grammar], agreement=agree
+        )
 
     monkeypatch.setattr(module, "learn", learn)
     monkeypatch.setattr(module, "extracted", extracted)
