@@ -277,7 +277,12 @@ def test_line_attractor(changes, want):
 
 
 def test_the_tanh_network_that_is_shown_alone_is_not_trained_in_a_quick_run(monkeypatch):
-    quick = judged("memory", monkeypatch, lambda *_: 0.01)
-    assert not any("orthogonal" in row.what for row in quick.rows)
+    def loss(cell, problem, init):
+        trained.append((cell, init))
+        return 0.01
+
+    trained: list = []
+    quick = judged("memory", monkeypatch, loss)
+    assert not any("orthogonal" in row.what for row in quick.rows) and (rnn, None) not in trained
     full = found_of("memory", orthogonal=True)
-    assert sum("orthogonal" in row.what for row in full.rows) == 2
+    assert sum("orthogonal" in row.what for row in full.rows) == 2 and trained.count((rnn, None)) == 4
