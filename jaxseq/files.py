@@ -72,16 +72,19 @@ def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
 
 
 def append(path: Path | str, text: str) -> None:
-    """Add text to the end of a file, and sync it.
+    """Add text to the end of a file, and sync it, and the name of a new one.
 
     Raises:
       InputError: if it cannot be written.
     """
+    new = not os.path.exists(path)
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            sync(Path(path).parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -10,7 +10,7 @@ import power
 import pytest
 from test_crash_points import LONG, classical, forecasting, held, litter, pairs_of_words, said, sales, state, training
 
-from jaxseq import cli
+from jaxseq import checkpoint, cli
 from jaxseq.apps import run_folder
 from jaxseq.apps.forecast.config import ForecastConfig
 from jaxseq.files import write_together
@@ -137,6 +137,16 @@ def test_forecast(sales, monkeypatch, capsys):
     said(capsys, f"forecast: {len(journal.changes)} changes, {count} states")
 
 
+def has_what_came_before(run: Path, whole: set[str], reports: list[int]) -> bool:
+    """Return whether a run has the reports and snapshots up to the state that it goes on from."""
+    if not (run / run_folder.LAST).exists():
+        return True
+    done = checkpoint.facts(run / run_folder.LAST)["step"]
+    steps = [report.step for report in run_folder.metrics(run) if report.step <= done]
+    kept = {name for name in whole if name.startswith("run/snapshots/") and int(name[-20:-12]) <= done}
+    return steps == [step for step in reports if step <= done] and kept <= {*held(run.parent)}
+
+
 def test_train(tmp_path, capsys):
     """Each state is the old run, or is resumed to the same bits; equal ones once, and a few alone in the short form."""
     pairs_of_words(tmp_path / "pairs.tsv")
@@ -147,9 +157,11 @@ def test_train(tmp_path, capsys):
     journal = power.record(folder, lambda: cli.main(training(folder, 1)))
     nothing_is_lost_at_the_end(journal)
     new, names, count, starts = state(folder / "run"), {*held(folder)}, 0, {}
-    for at, seed in losses(journal, folder, SEEDS if LONG else 4):
+    reports = [step for step, *_ in new[1]]
+    for at, seed in losses(journal, folder, SEEDS if LONG else 8):
         with run_folder.writing(folder / "run"):
             pass
+        assert held(folder) == old or has_what_came_before(folder / "run", names, reports), (at, seed)
         count += 1
         if (there := held(folder)) != old:
             starts.setdefault(frozenset(there.items()), (at, seed))
