@@ -64,24 +64,25 @@ def _apply(a: Array, y: Array) -> Array:
     return _times(a, y[..., None])[..., 0] if y.shape[-1] > SMALL else (a * y[..., None, :]).sum(axis=-1)
 
 
-def smoothed(A: Sequence[Array], b: Sequence[Array], damping: float | Array, *, reverse: bool = False) -> list[Array]:
-    """Return the damped solution, for each size of blocks ``[T, B, N, K]``."""
+def smoothed(A: Sequence[Array], b: Sequence[Array], damping: Array, *, reverse: bool = False) -> list[Array]:
+    """Return the damped solution, for each size of blocks ``[T, B, N, K]``; damping ``[B]``."""
     return [_smoothed(a, c, damping, reverse) for a, c in zip(A, b, strict=True)]
 
 
-def _smoothed(A: Array, b: Array, damping: float | Array, reverse: bool) -> Array:
+def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
     """Filter forwards, then smooth backwards: the noise of a step has variance 1, y = 0 is seen with 1 / damping."""
     identity = jnp.broadcast_to(jnp.eye(A.shape[-1], dtype=A.dtype), A.shape)
-    gain = jnp.asarray(damping / (1 + damping), A.dtype)
+    of_b = (damping / (1 + damping))[None, ..., None, None]
+    of_a = of_b[..., None]
     turned = _turned(A)
     first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # what is before it is known: y = 0
     old = jnp.where(first.reshape(-1, *[1] * (A.ndim - 1)), jnp.zeros_like(A), A)
     elements = (
-        (1 - gain) * old,
-        (1 - gain) * b,
-        (1 - gain) * identity,
-        -gain * _apply(turned, b),
-        gain * _times(turned, A),
+        (1 - of_a) * old,
+        (1 - of_b) * b,
+        (1 - of_a) * identity,
+        -of_b * _apply(turned, b),
+        of_a * _times(turned, A),
     )
     _, mean, spread, _, _ = lax.associative_scan(_filtered, elements, reverse=reverse)
     # what the next step says of this one: E_t = P_t A' (A' P_t A'^T + 1)^-1 with A' of the step after
