@@ -30,7 +30,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxseq.cells import Cell
@@ -166,7 +165,8 @@ def newton_solution(
         olds = jax.vmap(lambda begins, old: restart(begins, initial, old))(resets, olds)
     outs = jax.vmap(lambda old, wx: cell.advance(params, old, wx)[1])(olds, terms)
     outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
-    return at(states, 0 if reverse else -1), Solution(outs, *found, jnp.int32(layout.largest))
+    counts = [a.astype(jnp.int32) for a in found[:2]]
+    return at(states, 0 if reverse else -1), Solution(outs, *counts, found[2], jnp.int32(layout.largest))
 
 
 class _How(NamedTuple):
@@ -216,7 +216,7 @@ def _solve(
     how: _How, bound: tuple, initial: Carry | None, sequence: tuple, carry: Carry, guess: Carry
 ) -> tuple[Carry, tuple[Array, Array, Array]]:
     """Return the carry after each step ``[T, B, ...]``, and rounds, steps and residual."""
-    return solved(
+    states, (rounds, steps, residual) = solved(
         partial(_news, how, bound, initial, sequence),
         lambda old, place: _step(how, bound, initial, old, one_of(sequence, place)),
         carry,
@@ -225,6 +225,8 @@ def _solve(
         how.limits,
         reverse=how.reverse,
     )
+    # as floating numbers: the tangent of a whole one cannot say over which devices of a `jax.shard_map` it varies
+    return states, (rounds.astype(jnp.float32), steps.astype(jnp.float32), residual)
 
 
 @_solve.defjvp
@@ -242,5 +244,4 @@ def _tangents(how: _How, primals: tuple, tangents: tuple) -> tuple:
     dolds = olds_of(jax.tree.map(jnp.zeros_like, states), dcarry, how.reverse)
     moved = jax.jvp(news, (bound, initial, terms, olds), (dbound, dinitial, dsequence[0], dolds))[1]
     dstates = linear(partial(news, bound, initial, terms), olds, moved, how.layout, reverse=how.reverse)
-    none = np.zeros((), jax.dtypes.float0)  # of whole numbers
-    return (states, found), (dstates, (none, none, jnp.zeros_like(found[2])))
+    return (states, found), (dstates, jax.tree.map(jnp.zeros_like, found))
