@@ -109,9 +109,9 @@ def _filtered(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array,
 
 
 def _solved(M: Array, B: Array) -> Array:
-    """Return ``M^-1 B`` by elimination with pivots: LAPACK's for batches that are spread over CPU devices waits for ever.
+    """Return ``M^-1 B`` by elimination with pivots, for ``M [..., K, K]``, ``B [..., K, N]``.
 
-    M is ``[..., K, K]``, B ``[..., K, N]``.
+    That of LAPACK waits for ever where rows are spread over CPU devices.
     """
     K, rows = M.shape[-1], jnp.arange(M.shape[-1]).reshape(*[1] * (M.ndim - 2), -1, 1)
 
