@@ -63,8 +63,8 @@ def unroll(
         `reverse` the same marks cut the row into the same pieces, each run from its last step to its first.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, and `associative` for cells that
-        are linear in their state; all give the same.
+      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at once), and
+        `associative` for cells that are linear in their state; all give the same.
 
     Returns:
       ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces

@@ -20,7 +20,7 @@ RECURRENCES: Registry[Recurrence] = Registry(
     },
 )
 """Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, and `clipped` changes the gradient of the carry."""
+unit, `newton` only those whose carry is of floating numbers, and `clipped` changes the gradient of the carry."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +58,8 @@ class Layout:
             tangents = []
             for a, part in zip(leaves, jnp.split(seed, ends), strict=True):
                 moved = part.reshape((1,) * (1 + self.rows) + a.shape[1 + self.rows :])
-                tangents.append(jnp.where(jnp.broadcast_to(moved, a.shape), jnp.ones_like(a), jnp.zeros_like(a)))
+                # added to zeros, which are where the rows are on a mesh
+                tangents.append(jnp.zeros_like(a) + jnp.broadcast_to(moved.astype(a.dtype), a.shape))
             return self.pack(push(jax.tree.unflatten(structure, tangents)))
 
         columns = jax.vmap(column)(jnp.asarray(seeds))
@@ -132,22 +132,22 @@ def layout_of(
     Raises:
       InputError: if all that may be taken has larger blocks.
     """
-    leaves = jax.tree.leaves(carry)
-    axes = rows if all(isinstance(n, int) for n in leaves[0].shape[:rows]) else 0
-    wx: Tree = jax.eval_shape(partial(at, terms), 0)
+    axes = rows if all(isinstance(n, int) for n in jax.tree.leaves(carry)[0].shape[:rows]) else 0
     if axes < rows:  # a number of rows that is a symbol: a step without rows has the same blocks
-        without = lambda tree, count: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[count:], a.dtype), tree)  # noqa: E731
-        carry, wx = without(carry, rows), jax.eval_shape(cell.input_terms, params, without(xs, 1 + rows))
+        kind = lambda a, *lead: jax.ShapeDtypeStruct((*lead, *a.shape[len(lead) + rows :]), a.dtype)  # noqa: E731
+        alone = jax.tree.map(lambda a: kind(a, a.shape[0]), xs)
+        carry, terms = jax.tree.map(kind, carry), jax.eval_shape(cell.input_terms, params, alone)
     found: list[Layout] = []
 
-    def look(params: Params, carry: Carry, wx: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
+    def look(params: Params, carry: Carry, terms: Tree) -> None:  # at tracers, which know where they are on a mesh
+        wx = at(terms, 0)
         step = lambda carry: cell.advance(params, carry, wx)[0]  # noqa: E731
         for cut in CUTS[jacobian]:
             found.append(Layout(tuple(blocks(_cheaper(cut, step), carry, axes)), rows, cut))
             if jacobian == "full" or found[-1].largest <= largest:
                 return
 
-    jax.eval_shape(look, params, carry, wx)
+    jax.eval_shape(look, params, carry, terms)
     if jacobian != "full" and found[-1].largest > largest:
         raise InputError(
             f"newton({cell.name}): a step mixes {found[-1].largest} numbers of its carry other than by products with "

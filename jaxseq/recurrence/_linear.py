@@ -64,30 +64,31 @@ def _apply(a: Array, y: Array) -> Array:
     return _times(a, y[..., None])[..., 0] if y.shape[-1] > SMALL else (a * y[..., None, :]).sum(axis=-1)
 
 
-def smoothed(A: Sequence[Array], b: Sequence[Array], damping: float | Array, *, reverse: bool = False) -> list[Array]:
-    """Return the damped solution, for each size of blocks ``[T, B, N, K]``."""
+def smoothed(A: Sequence[Array], b: Sequence[Array], damping: Array, *, reverse: bool = False) -> list[Array]:
+    """Return the damped solution, for each size of blocks ``[T, B, N, K]``; damping ``[B]``."""
     return [_smoothed(a, c, damping, reverse) for a, c in zip(A, b, strict=True)]
 
 
-def _smoothed(A: Array, b: Array, damping: float | Array, reverse: bool) -> Array:
+def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
     """Filter forwards, then smooth backwards: the noise of a step has variance 1, y = 0 is seen with 1 / damping."""
     identity = jnp.broadcast_to(jnp.eye(A.shape[-1], dtype=A.dtype), A.shape)
-    gain = jnp.asarray(damping / (1 + damping), A.dtype)
+    of_b = (damping / (1 + damping))[None, ..., None, None]
+    of_a = of_b[..., None]
     turned = _turned(A)
     first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # what is before it is known: y = 0
     old = jnp.where(first.reshape(-1, *[1] * (A.ndim - 1)), jnp.zeros_like(A), A)
     elements = (
-        (1 - gain) * old,
-        (1 - gain) * b,
-        (1 - gain) * identity,
-        -gain * _apply(turned, b),
-        gain * _times(turned, A),
+        (1 - of_a) * old,
+        (1 - of_b) * b,
+        (1 - of_a) * identity,
+        -of_b * _apply(turned, b),
+        of_a * _times(turned, A),
     )
     _, mean, spread, _, _ = lax.associative_scan(_filtered, elements, reverse=reverse)
     # what the next step says of this one: E_t = P_t A' (A' P_t A'^T + 1)^-1 with A' of the step after
     later = _later(A, reverse), _later(b, reverse)
     predicted = _times(_times(later[0], spread), _turned(later[0])) + identity
-    back = _turned(jnp.linalg.solve(predicted, _times(later[0], spread)))
+    back = _turned(_solved(predicted, _times(later[0], spread)))
     rest = mean - _apply(back, _apply(later[0], mean) + later[1])
     return affine_scan([back], [rest], reverse=not reverse)[0]
 
@@ -96,8 +97,8 @@ def _filtered(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array,
     """Join two elements of the filter."""
     (A1, b1, C1, e1, J1), (A2, b2, C2, e2, J2) = early, late
     identity = jnp.broadcast_to(jnp.eye(A1.shape[-1], dtype=A1.dtype), A1.shape)
-    forth = _turned(jnp.linalg.solve(identity + _times(_turned(J2), _turned(C1)), _turned(A2)))  # A2 (1 + C1 J2)^-1
-    back = _turned(jnp.linalg.solve(identity + _times(_turned(C1), _turned(J2)), A1))  # A1^T (1 + J2 C1)^-1
+    forth = _turned(_solved(identity + _times(_turned(J2), _turned(C1)), _turned(A2)))  # A2 (1 + C1 J2)^-1
+    back = _turned(_solved(identity + _times(_turned(C1), _turned(J2)), A1))  # A1^T (1 + J2 C1)^-1
     return (
         _times(forth, A1),
         _apply(forth, b1 + _apply(C1, e2)) + b2,
@@ -105,6 +106,33 @@ def _filtered(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array,
         _apply(back, e2 - _apply(J2, b1)) + e1,
         _times(_times(back, J2), A1) + J1,
     )
+
+
+def _solved(M: Array, B: Array) -> Array:
+    """Return ``M^-1 B`` by elimination with pivots, for ``M [..., K, K]``, ``B [..., K, N]``.
+
+    That of LAPACK waits for ever where rows are spread over CPU devices.
+    """
+    K, rows = M.shape[-1], jnp.arange(M.shape[-1]).reshape(*[1] * (M.ndim - 2), -1, 1)
+
+    def eliminate(j: int | Array, both: Array) -> Array:
+        column = lax.dynamic_index_in_dim(both, j, axis=-1, keepdims=True)  # [..., K, 1]
+        left = (rows >= j).astype(both.dtype)
+        size = abs(column) * left + (left - 1)  # -1 in the rows that are done
+        pivot = (rows == size.argmax(axis=-2, keepdims=True)).astype(both.dtype)  # one row of [..., K, 1]
+        here = (rows == j).astype(both.dtype)
+        of = lambda which: (which * both).sum(axis=-2, keepdims=True)  # noqa: E731, a row [..., 1, K + N]
+        both = both + (pivot - here) * (of(here) - of(pivot))  # the two rows swapped
+        row = of(here) / lax.dynamic_index_in_dim(of(here), j, axis=-1, keepdims=True)
+        column = lax.dynamic_index_in_dim(both, j, axis=-1, keepdims=True)
+        return both - (column - here) * row
+
+    both = jnp.concatenate([M, B], axis=-1)
+    if K <= SMALL:
+        for j in range(K):
+            both = eliminate(j, both)
+        return both[..., K:]
+    return lax.fori_loop(0, K, eliminate, both)[..., K:]
 
 
 def _turned(a: Array) -> Array:

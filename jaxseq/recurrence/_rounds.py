@@ -28,7 +28,7 @@ class Limits(NamedTuple):
     Fields:
       rounds: most of them.
       tolerance: how far a state may be from what its step gives, None for `UNITS`.
-      damping: of the linear system, 0 for none.
+      damping: of the linear system where a state is off by 1 or more, less where all are nearer; 0 for none.
     """
 
     rounds: int
@@ -136,7 +136,10 @@ def _nearer(
     gap = [still(b) for b in layout.pack(jax.tree.map(jnp.subtract, new, states))]
     A = [still(a) for a in A]
     if damping:
-        change = layout.unpack(smoothed(A, gap, damping, reverse=reverse), states)
+        # near the solution it fades, or rounds would gain only a constant factor each (Yamashita & Fukushima 2001)
+        largest = functools.reduce(jnp.maximum, [abs(b).max(axis=(0, -2, -1), initial=0) for b in gap])
+        fading = damping * jnp.where(largest < 1, largest, jnp.ones_like(largest))
+        change = layout.unpack(smoothed(A, gap, fading, reverse=reverse), states)
         exact = olds_of(kept, jnp.ones_like(kept[0]), reverse)  # the state before is right, and so is what it gives
         whole = jax.tree.map(lambda n, h, y: jnp.where(over_features(exact, n), n, h + y), new, states, change)
     else:  # what the step gives and A y, instead of h + y: exact where y is 0, however far off h was

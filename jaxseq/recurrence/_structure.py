@@ -81,13 +81,12 @@ def blocks(step: Callable[[Carry], Carry], carry: Carry, rows: int) -> list[np.n
       The numbers of a row of the carry, its leaves flattened and put one after the other, by blocks.
     """
     leaves, structure = jax.tree.flatten(carry)
-    kinds = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in leaves]
 
     def pushed(primal: list[Array], tangent: list[Array]) -> list[Array]:
         run = lambda leaves: jax.tree.leaves(step(jax.tree.unflatten(structure, leaves)))  # noqa: E731
         return jax.jvp(run, (primal,), (tangent,))[1]
 
-    jaxpr = jax.make_jaxpr(pushed)(kinds, kinds).jaxpr
+    jaxpr = jax.make_jaxpr(pushed)(leaves, leaves).jaxpr
     numbers, first = [], 0
     for a in leaves:
         size = math.prod(a.shape[rows:])
