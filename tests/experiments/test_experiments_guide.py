@@ -23,6 +23,8 @@ def table(head: str) -> list[list[str]]:
 
 CLAIMS = {row[0]: row[1:] for row in table("| experiment | claim |")}
 BLOCKS = table("| experiment | part |")
+WITHOUT = re.findall(r"^Without a verdict here: (.*)\.$", GUIDE, re.MULTILINE)
+"""Experiments that the guide says have not been run."""
 
 
 def parts_of(name: str) -> list[list[str]]:
@@ -30,7 +32,9 @@ def parts_of(name: str) -> list[list[str]]:
     return [[cell.partition(",")[0] for cell in row[2:-1]] for row in BLOCKS if row[0] == name]
 
 
-@pytest.mark.parametrize("one", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
+@pytest.mark.parametrize(
+    "one", [one for one in EXPERIMENTS.values() if one.name not in WITHOUT], ids=lambda one: one.name
+)
 def test_the_table_says_what_the_experiment_is_and_what_its_parts_say(one):
     claim, counts, verdict, seeds, *_ = CLAIMS[one.name]
     assert claim.startswith(one.claim) and int(seeds) == one.quick.seeds
@@ -52,6 +56,7 @@ def test_the_column_same_says_whether_the_blocks_agree():
 
 
 def test_no_experiment_is_left_out_and_options_exist():
-    assert [*CLAIMS] == [*EXPERIMENTS]
+    assert [*CLAIMS] == [name for name in EXPERIMENTS if name not in WITHOUT]
+    assert {*WITHOUT} <= {*EXPERIMENTS}
     options = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]*)", GUIDE)}
     assert options <= {*inspect.signature(experiment).parameters}
