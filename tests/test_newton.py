@@ -143,6 +143,21 @@ def test_damping_takes_fewer_rounds_where_the_linearisation_grows() -> None:
     assert damped < plain, (plain, damped)
 
 
+def alone(gain: float, bias: float, T: int = 30):
+    """A network of two units that see themselves only, and no input."""
+    params, xs, carry = draw(Subject(rnn, 2, 2), T, (2,))
+    return params._replace(W=0 * params.W, U=gain * jnp.eye(2), b=0 * params.b + bias), xs, jax.tree.map(abs, carry)
+
+
+@pytest.mark.parametrize(("gain", "bias", "most"), [(1.5, 0.0, 30), (1e200, 2.0, 4)], ids=["all agree", "overflow"])
+def test_guesses_that_mislead(gain: float, bias: float, most: int) -> None:
+    """All zeros but the first agree with their steps, and are wrong; a slope of 1e200 at zero overflows."""
+    problem = alone(gain, bias)
+    last, seen = solution(rnn, problem)
+    assert_close("outs", (last, seen.outs), jax.jit(lambda p: unroll(rnn, *p, recurrence=scan))(problem), 1e-10)
+    assert int(seen.rounds) <= most and int(seen.steps) == 0
+
+
 def test_nan_stays_in_its_row_and_is_never_hidden() -> None:
     params, xs, carry = draw(Subject(gru, 2, 3), 9, (3,))
     broken = xs.at[4, 1].set(jnp.nan)
@@ -224,6 +239,25 @@ def test_blocks_of_known_cells() -> None:
     assert found(para_lstm) == [[[0, 4], [1, 5], [2, 6], [3, 7]]]  # (h, c) of each unit
     assert found(lstm) == [[[0, 1, 2, 3, 4, 5, 6, 7]]]
     assert found(deltanet, 2) == [[[0, 2], [1, 3]]]  # columns of S
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda h: jnp.concatenate([h.sum(axis=-1, keepdims=True), h[..., 1:]], axis=-1),
+        lambda h: jnp.concatenate([h[..., :1] + h @ jnp.ones((4, 1)), h[..., 1:]], axis=-1),
+        lambda h: h - h.mean(axis=-1, keepdims=True),
+        lambda h: h * (h**2).sum(axis=-1, keepdims=True),
+        jax.nn.softmax,
+        lambda h: jnp.cumsum(h, axis=-1),
+        lambda h: jnp.sort(h, axis=-1),
+        lambda h: jax.lax.fori_loop(0, 2, lambda _, h: jnp.roll(h, 1, axis=-1), h),
+    ],
+)
+def test_what_mixes_units_is_one_block(mix) -> None:
+    assert [b.tolist() for b in blocks(lambda h: jnp.tanh(mix(h)), jnp.arange(8.0).reshape(2, 4), 1)] == [
+        [[0, 1, 2, 3]]
+    ]
 
 
 def odd(params, carry, wx, uh):
