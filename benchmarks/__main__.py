@@ -15,6 +15,7 @@ from tyro.extras import subcommand_cli_from_dict
 
 from benchmarks.beam import beam
 from benchmarks.cells import cells
+from benchmarks.chunked import chunked
 from benchmarks.compile import compile_
 from benchmarks.decode import decode
 from benchmarks.forecast import forecast
@@ -34,7 +35,7 @@ COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
     "forecast": forecast, "beam": beam, "tasks": tasks, "report": report, "sequence": sequence,
-    "newton": newton_,
+    "newton": newton_, "chunked": chunked,
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
@@ -63,8 +64,9 @@ def unroll(
         `reverse` the same marks cut the row into the same pieces, each run from its last step to its first.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at once), and
-        `associative` for cells that are linear in their state; all give the same.
+      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at once),
+        `associative` for cells that are linear in their state, and `chunked` for those whose memory is a matrix; all
+        give the same.
 
     Returns:
       ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces
@@ -214,15 +216,26 @@ def trace(
     return unroll(_showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
 
 
+@dataclasses.dataclass(frozen=True)
+class Showing:
+    """The equations of a cell, with what they name and the new carry in the output.
+
+    Fields:
+      shows: the cell. A recurrence that has no carry of every step knows by it that they are asked for.
+    """
+
+    shows: Cell
+
+    def __call__(self, params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Trace, Tree]:
+        """Return ``(carry, trace, gates)`` of one step."""
+        carry, out, named = self.shows.equations(params, carry, wx, uh)
+        return carry, Trace(out, named, carry), named
+
+
 @made
 def showing(cell: Cell) -> Cell:
     """Return the cell with its gates and its carry moved into the output, a `Trace`: the same equations, seen."""
-
-    def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Trace, Tree]:
-        carry, out, named = cell.equations(params, carry, wx, uh)
-        return carry, Trace(out, named, carry), named
-
-    return cell.replace(equations=equations)
+    return cell.replace(equations=Showing(cell))
 
 
 _showing = kept(showing)

@@ -31,6 +31,7 @@ COMPUTED: dict[str, Callable[..., Value]] = {
     "rows": lambda a: a.reshape(math.isqrt(a.size), -1),
     "first": lambda a: a[:1],
     "queue": lambda a, last: np.concatenate([a[1:], last]),
+    "roll": lambda a: np.roll(a, 1, axis=-1),
     "above": lambda a: np.triu(a, 1),
     "expm": scipy.linalg.expm,
 }  # fmt: skip

@@ -94,8 +94,9 @@ DRIVEN = {name: CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_
     "stack": stack(lstm, gru), "zoneout": zoneout(lstm, {"h": 0.1}), "clamp": clamp(gru, z=0.5), "attention": None,
 }  # fmt: skip
 DRIVERS = {**RECURRENCES, "steps": loop}
-RUNS = [f"{cell} by {name}" for cell in DRIVEN for name in DRIVERS if name != "associative"]
+RUNS = [f"{cell} by {name}" for cell in DRIVEN for name in DRIVERS if name not in ("associative", "chunked")]
 RUNS += [f"{cell} by associative" for cell in ("min_gru", "lru", "rg_lru")]
+RUNS += [f"{cell} by chunked" for cell in ("gla", "deltanet", "mlstm")]
 
 
 @pytest.mark.parametrize(("name", "places"), by_turn(RUNS, every=8))

@@ -303,9 +303,9 @@ def test_mlstm(heads: int) -> None:
         C, n, h = np.empty_like(k.C), np.empty_like(k.n), np.empty(H)
         for j in range(heads):
             own = slice(j * K, (j + 1) * K)
-            memory = sigmoid(a_f[j]) * k.C[j] * np.exp(k.m[j]) + np.exp(a_i[j]) * np.outer(v[own], key[own])
+            memory = sigmoid(a_f[j]) * k.C[j] * np.exp(k.m[j]) + np.exp(a_i[j]) * np.outer(key[own], v[own])
             norm = sigmoid(a_f[j]) * k.n[j] * np.exp(k.m[j]) + np.exp(a_i[j]) * key[own]
-            h[own] = memory @ q[own] / max(abs(norm @ q[own]), 1.0)
+            h[own] = q[own] @ memory / max(abs(norm @ q[own]), 1.0)
             C[j], n[j] = memory / np.exp(m[j]), norm / np.exp(m[j])
         out = sigmoid(W["o"].T @ x + b["o"]) * h
         return MLSTMCarry(C, n, m), out

@@ -165,6 +165,7 @@ EXAMPLES = [
     "losses.cross_entropy", "losses.masked_mean", "losses.until_own_eos", "losses.per_sentence",
     "forcing.schedule", "forcing.draw", "seq2seq.translator", "recurrence.checkpointed",
     "recurrence.deferred", "recurrence.associative", "recurrence.newton", "recurrence.newton_solution",
+    "recurrence.chunked",
     "study.keep_of", "study.half_life", "study.survival", "study.gates_of", "study.ledger", "study.saturation",
     "study.entropy", "study.decompose", "study.explain", "study.latex", "precision.mixed",
     "program.program", "program.run_numpy",

@@ -16,7 +16,7 @@ from memory import resident
 
 from jaxseq import bidirectional, init_bidirectional, init_layers, layers, unroll
 from jaxseq.attention import ATTENTIONS, additive, with_attention
-from jaxseq.cells import CELLS, Cell, gru, lstm, made, rnn, stack
+from jaxseq.cells import CELLS, Cell, MemoryEquations, gru, lstm, made, rnn, stack
 from jaxseq.cells._base import Sourced
 from jaxseq.interventions import clamp
 from jaxseq.recurrence import RECURRENCES, clipped, scan
@@ -55,7 +55,7 @@ def attending(cell: Cell, attention) -> Cell:
 NEVER_CLIPS = partial(clipped, limit=1e9)
 DRIVERS = {**RECURRENCES, "clipped": NEVER_CLIPS}
 CORE = [
-    *(CELLS[name] for name in ("rnn", "lstm", "gru", "gru_cho", "lru", "min_gru")),
+    *(CELLS[name] for name in ("rnn", "lstm", "gru", "gru_cho", "lru", "min_gru", "gla")),
     stack(lstm, gru), attending(gru, additive), zoneout(lstm, 0.1), clamp(lstm, f=0.5),
 ]  # fmt: skip
 
@@ -73,7 +73,10 @@ OF_DRIVERS = every(
         for law in LAWS
         for name in DRIVERS
         for cell in CORE
-        if name != "associative" or cell.linear == "elementwise"
+        if {
+            "associative": cell.linear == "elementwise",
+            "chunked": isinstance(cell.equations, MemoryEquations) and law != "closures",
+        }.get(name, True)
     ],
 )
 
@@ -237,7 +240,7 @@ def test_no_two_leaves_of_a_fresh_carry_share_a_buffer() -> None:
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_closures_within_closures(name: str) -> None:
     """Terms and an initial carry that see a traced value, held at another; by the default twice differentiated."""
-    cell = CELLS["min_gru"] if name == "associative" else gru
+    cell = {"associative": CELLS["min_gru"], "chunked": CELLS["gla"]}.get(name, gru)
     params = cell.init(KEY, D, H, dtype=float)
     resets = jnp.arange(8).reshape(4, 2) % 3 == 1
 

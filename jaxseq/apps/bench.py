@@ -62,7 +62,8 @@ def bench(
       modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; train: a
         step of SGD on both, ten in one jit; eager: calls outside of jit; compile: trace, lower and compile of a layer
         and of a stack of four; memory: as the compiler plans it.
-      recurrence: deferred, scan, checkpointed, associative, newton; the first is the one that others are compared with.
+      recurrence: deferred, scan, checkpointed, associative, newton, chunked; the first is the one that others are
+        compared with.
       dtype: float32, float64, bfloat16 or float16, of params and inputs.
       devices: Shard the batch over so many.
       rounds: Samples of each; 15, or 5 with --quick.

@@ -18,14 +18,18 @@ from jaxseq.cells._conv_gru import conv_gru as conv_gru
 from jaxseq.cells._conv_lstm import conv_lstm as conv_lstm
 from jaxseq.cells._cornn import cornn as cornn
 from jaxseq.cells._deltanet import deltanet as deltanet
+from jaxseq.cells._deltaproduct import deltaproduct as deltaproduct
 from jaxseq.cells._esn import esn as esn
 from jaxseq.cells._exp_rnn import exp_rnn as exp_rnn, modrelu_rnn as modrelu_rnn
 from jaxseq.cells._fast_rnn import fast_grnn as fast_grnn, fast_rnn as fast_rnn
+from jaxseq.cells._fast_weight import fast_weight as fast_weight
+from jaxseq.cells._gated_deltanet import gated_deltanet as gated_deltanet
 from jaxseq.cells._gla import gla as gla
 from jaxseq.cells._gru import GRUCarry as GRUCarry, GRUGates as GRUGates, GRUParams as GRUParams, gru as gru
 from jaxseq.cells._gru_cho import GRUChoParams as GRUChoParams, gru_cho as gru_cho
 from jaxseq.cells._gru_d import gru_d as gru_d
 from jaxseq.cells._gru_reductions import gru1 as gru1, gru2 as gru2, gru3 as gru3
+from jaxseq.cells._hgrn2 import hgrn2 as hgrn2
 from jaxseq.cells._hyper_lstm import hyper_lstm as hyper_lstm
 from jaxseq.cells._indrnn import indrnn as indrnn, indrnn_tanh as indrnn_tanh
 from jaxseq.cells._init import (
@@ -53,8 +57,10 @@ from jaxseq.cells._janet import janet as janet
 from jaxseq.cells._lem import lem as lem
 from jaxseq.cells._lightru import lightru as lightru
 from jaxseq.cells._ligru import ligru as ligru
+from jaxseq.cells._linear_transformer import linear_transformer as linear_transformer
 from jaxseq.cells._lipschitz_rnn import lipschitz_rnn as lipschitz_rnn
 from jaxseq.cells._lmu import lmu as lmu
+from jaxseq.cells._longhorn import longhorn as longhorn
 from jaxseq.cells._lru import lru as lru
 from jaxseq.cells._lstm import LSTMCarry as LSTMCarry, LSTMGates as LSTMGates, LSTMParams as LSTMParams, lstm as lstm
 from jaxseq.cells._lstm_1997 import lstm_1997 as lstm_1997
@@ -76,6 +82,16 @@ from jaxseq.cells._lstm_residual import lstm_residual as lstm_residual
 from jaxseq.cells._lstm_wmc import lstm_wmc as lstm_wmc
 from jaxseq.cells._lstmp import lstmp as lstmp
 from jaxseq.cells._ltc import ltc as ltc
+from jaxseq.cells._mamba2 import mamba2 as mamba2
+from jaxseq.cells._memory import (
+    Access as Access,
+    Larger as Larger,
+    Latest as Latest,
+    Memory as Memory,
+    MemoryEquations as MemoryEquations,
+    Rest as Rest,
+    Write as Write,
+)
 from jaxseq.cells._mgu import mgu as mgu, mgu1 as mgu1, mgu2 as mgu2, mgu3 as mgu3
 from jaxseq.cells._min_gru import min_gru as min_gru
 from jaxseq.cells._min_lstm import min_lstm as min_lstm
@@ -108,6 +124,8 @@ from jaxseq.cells._rnn import (
     rnn as rnn,
     rnn_relu as rnn_relu,
 )
+from jaxseq.cells._rwkv6 import rwkv6 as rwkv6
+from jaxseq.cells._rwkv7 import rwkv7 as rwkv7
 from jaxseq.cells._s5 import s5 as s5
 from jaxseq.cells._scrn import scrn as scrn
 from jaxseq.cells._sgrn import sgrn as sgrn

@@ -157,6 +157,8 @@ def _parts_of_users(value: Any) -> tuple[types.FunctionType | functools.partial,
         return sum(map(_parts_of_users, value), ())
     if isinstance(value, functools.partial):
         return (value, *_parts_of_users((value.func, *value.args, *value.keywords.values())))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _parts_of_users(tuple(getattr(value, field.name) for field in dataclasses.fields(value)))
     function = inspect.unwrap(value) if isinstance(value, types.FunctionType | _Jitted) else None
     return (function,) if isinstance(function, types.FunctionType) and not _is_trusted(value) else ()
 

@@ -34,11 +34,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells._base import Cell, wide_zeros_for
+from jaxseq.cells._base import Cell
 from jaxseq.cells._init import check_sizes, checked_init
+from jaxseq.cells._memory import Access, Memory, MemoryEquations, Rest, Write, empty, read, unit
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
-from jaxseq.notation import Array, Key, Tree, widened
+from jaxseq.notation import Array, Key, widened
 
 
 class DeltaNetParams(NamedTuple):
@@ -46,12 +47,6 @@ class DeltaNetParams(NamedTuple):
 
     W: Array
     W_v: Array
-
-
-class Memory(NamedTuple):
-    """The memory ``S [B, K, H]``: a matrix that maps a key ``[K]`` to a value ``[H]``."""
-
-    S: Array
 
 
 class DeltaNetGates(NamedTuple):
@@ -86,7 +81,7 @@ def init(
 
 def initial_carry(params: DeltaNetParams, batch_shape: tuple[int, ...] = ()) -> Memory:
     """Return the memory before the first step: zeros ``[*batch_shape, K, H]``, in float32 at least."""
-    return Memory(wide_zeros_for(params.W, (*batch_shape, params.W.shape[-1] // 2), params.W_v.shape[-1] - 1))
+    return Memory(empty(params.W, batch_shape, params.W.shape[-1] // 2, params.W_v.shape[-1] - 1))
 
 
 def input_terms(params: DeltaNetParams, x: Array) -> tuple[Array, Array]:
@@ -94,35 +89,22 @@ def input_terms(params: DeltaNetParams, x: Array) -> tuple[Array, Array]:
     return x @ params.W, x @ params.W_v
 
 
-def outer(k: Array, v: Array) -> Array:
-    """Return ``k^T v``, ``[B, K, H]``: the value associated with the key."""
-    return k[..., :, None] * v[..., None, :]
-
-
-def read(q: Array, S: Array) -> Array:
-    """Return ``q S``, ``[B, H]``: the value stored for the query ``q [B, K]``."""
-    return jnp.einsum("...k,...kh->...h", q, S)
-
-
-def unit(a: Array) -> Array:
-    """Return a divided by its Euclidean norm."""
-    return a * jax.lax.rsqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-6)
-
-
-def equations(
-    params: DeltaNetParams, carry: Memory, wx: tuple[Array, Array], uh: Tree
-) -> tuple[Memory, Array, DeltaNetGates]:
-    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+def access(params: DeltaNetParams, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, DeltaNetGates]:
+    """Return what a step does to the memory, and q, k, v and beta: the equations."""
     a, b = map(widened, wx)
     q, k = (unit(part) for part in jnp.split(jax.nn.silu(a), 2, axis=-1))
     v, beta = b[..., :-1], jax.nn.sigmoid(b[..., -1:])
-    error = v - read(k, carry.S)
-    S = carry.S + outer(k, beta * error)
-    return Memory(S), read(q, S).astype(wx[1].dtype), DeltaNetGates(q, k, v, beta, error)
+    return Access(q, (Write(k, beta * v, erase=beta * k),)), DeltaNetGates(q, k, v, beta, jnp.zeros_like(v))
+
+
+def with_error(gates: DeltaNetGates, S: Array) -> DeltaNetGates:
+    """Return the gates with the error of the memory before the step."""
+    return gates._replace(error=gates.v - read(gates.k, S))
 
 
 deltanet = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, equations, "deltanet", DeltaNetParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, seen=with_error),
+    "deltanet", DeltaNetParams,
     "Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; keys and queries as in Yang et al. 2024, arXiv:2406.06484",
     linear="matrix",
 )  # fmt: skip

@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells._base import Cell, affine, wide_zeros_for
-from jaxseq.cells._deltanet import Memory, outer, read
+from jaxseq.cells._base import Cell, affine
 from jaxseq.cells._init import check_sizes, checked_init
+from jaxseq.cells._memory import Access, Memory, MemoryEquations, Rest, Write, empty
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
-from jaxseq.notation import Array, Key, Tree, widened
+from jaxseq.notation import Array, Key, widened
 
 ROOT = 16
 """The paper's tau: alpha is the 16th root of a sigmoid."""
@@ -87,7 +87,7 @@ def init(
 def initial_carry(params: GLAParams, batch_shape: tuple[int, ...] = ()) -> Memory:
     """Return the memory before the first step: zeros ``[*batch_shape, K, H]``, in float32 at least."""
     R, K = params.W_a.shape
-    return Memory(wide_zeros_for(params.b, (*batch_shape, K), params.W.shape[-1] - 2 * K - R))
+    return Memory(empty(params.b, batch_shape, K, params.W.shape[-1] - 2 * K - R))
 
 
 def input_terms(params: GLAParams, x: Array) -> GLATerms:
@@ -97,16 +97,15 @@ def input_terms(params: GLAParams, x: Array) -> GLATerms:
     return GLATerms(q, k, v, affine(low, params.W_a, params.b))
 
 
-def equations(params: GLAParams, carry: Memory, wx: GLATerms, uh: Tree) -> tuple[Memory, Array, GLAGates]:
-    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+def access(params: GLAParams, wx: GLATerms, rest: Rest) -> tuple[Access, GLAGates]:
+    """Return what a step does to the memory, and the gates: the equations."""
     q, k, v, a = map(widened, wx)
-    alpha = jnp.exp(jax.nn.log_sigmoid(a) / ROOT)
-    S = alpha[..., None] * carry.S + outer(k, v)
-    return Memory(S), read(q, S).astype(wx.v.dtype), GLAGates(q, k, v, alpha)
+    log_alpha = jax.nn.log_sigmoid(a) / ROOT
+    return Access(q, (Write(k, v),), log_alpha), GLAGates(q, k, v, jnp.exp(log_alpha))
 
 
 gla = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, equations, "gla", GLAParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access), "gla", GLAParams,
     'Yang et al. 2024, "Gated linear attention transformers", arXiv:2312.06635, section 4',
     linear="elementwise",
 )  # fmt: skip

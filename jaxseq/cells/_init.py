@@ -160,9 +160,10 @@ class InitOf(Generic[P]):
         options = [_option("dtype", jnp.float32, "Any")]
         options += [_option(name, draw, "Initializer") for name, draw in draws.items()]
         options += [_option(name, default, "float") for name, (default, _) in self.added]
+        by_option = {size.option: size for _, size in self.sizes}  # two letters may be of one option
         options += [
             _option(size.option, size.default, "int | None" if size.default is None else "int")
-            for _, size in self.sizes
+            for size in by_option.values()
         ]
         return inspect.Signature([*_SIZES, *options], return_annotation=self.params_type.__name__)
 

@@ -11,15 +11,15 @@ In each of N heads, with K = H / N units, and gates that are one number for each
     m' = max(log_f + m, log_i)                         stabiliser; eq. 15
     i = exp(log_i - m')                                eq. 16
     f = exp(log_f + m - m')                            eq. 17
-    C' = f * C + i * v^T k                             memory; eq. 19
+    C' = f * C + i * k^T v                             memory; eq. 19
     n' = f * n + i * k                                 normaliser; eq. 20
-    h = o * (q C'^T) / max(|q n'^T|, exp(-m'))         eq. 21
+    h = o * (q C') / max(|q n'^T|, exp(-m'))           eq. 21
 
-Vectors are rows here, columns in the paper. C and n are kept divided by exp(m) as in the sLSTM. Without it i would be
-exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the numbers is another. h is an output and
-not part of the carry. Without m, C and n would be affine in their past; with it they are not. The blocks of W are
-packed in the order q k v o, those of ``W_if`` are i f; one head by default (``heads=1``, a divisor of H). `init` adds
-``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
+Vectors are rows here, columns in the paper, and C is the transpose of the paper's. C and n are kept divided by exp(m)
+as in the sLSTM. Without it i would be exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the
+numbers is another. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it
+they are not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default
+(``heads=1``, a divisor of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
@@ -28,6 +28,7 @@ long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -35,6 +36,7 @@ import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, affine, blocks, zeros_for
 from jaxseq.cells._init import Size, init_of
+from jaxseq.cells._memory import Access, Larger, MemoryEquations, Rest, Write, heads, merged
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.notation import Array, Tree
 
@@ -49,7 +51,7 @@ class MLSTMParams(NamedTuple):
 
 
 class MLSTMCarry(NamedTuple):
-    """Memory ``C [B, N, K, K]`` (value, key) and normaliser ``n [B, N, K]``, divided by exp(m); ``m [B, N]``."""
+    """Memory ``C [B, N, K, K]`` (key, value) and normaliser ``n [B, N, K]``, divided by exp(m); ``m [B, N]``."""
 
     C: Array
     n: Array
@@ -88,24 +90,44 @@ def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
     return affine(x, params.W, params.b), affine(x, params.W_if, params.b_if)
 
 
-def equations(params: MLSTMParams, carry: MLSTMCarry, wx: Tree, uh: Tree) -> tuple[MLSTMCarry, Array, MLSTMGates]:
-    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
-    *qkv, a_o = blocks(wx[0], 4)
-    q, k, v = (a.reshape(carry.n.shape) for a in qkv)
-    k = k / math.sqrt(k.shape[-1])
+def rest(params: MLSTMParams, wx: Tree) -> dict[str, Larger]:
+    """Return the stabiliser's equation."""
     log_i, a_f = blocks(wx[1], 2)
+    return {"m": Larger(jax.nn.log_sigmoid(a_f), log_i)}
+
+
+def access(params: MLSTMParams, wx: Tree, rest: Rest) -> tuple[Access, MLSTMGates]:
+    """Return what a step does to C and n ``[B, N, K, K + 1]``, and the gates: the equations."""
+    *qkv, a_o = blocks(wx[0], 4)
+    log_i, a_f = blocks(wx[1], 2)
+    q, k, v = (heads(a, log_i.shape[-1]) for a in qkv)
+    k = k / math.sqrt(k.shape[-1])
     log_f = jax.nn.log_sigmoid(a_f)
-    m = jnp.maximum(log_f + carry.m, log_i)
-    i, f, o = jnp.exp(log_i - m), jnp.exp(log_f + carry.m - m), jax.nn.sigmoid(a_o)
-    C = f[..., None, None] * carry.C + (i[..., None] * v)[..., :, None] * k[..., None, :]
-    n = f[..., None] * carry.n + i[..., None] * k
-    divisor = jnp.maximum(jnp.abs(jnp.sum(n * q, axis=-1)), jnp.exp(-m))
-    h = o * (jnp.einsum("...vk,...k->...v", C, q) / divisor[..., None]).reshape(o.shape)
-    return MLSTMCarry(C, n, m), h, MLSTMGates(i, f, o, q, k, v, log_f, log_i)
+    stable = log_f + rest.old["m"] - rest.new["m"]
+    i, f, o = jnp.exp(log_i - rest.new["m"]), jnp.exp(stable), jax.nn.sigmoid(a_o)
+    write = Write(i[..., None] * k, (v, jnp.ones_like(v[..., :1])))
+    return Access(q, (write,), stable[..., None]), MLSTMGates(i, f, o, q, k, v, log_f, log_i)
+
+
+def out(params: MLSTMParams, read: tuple[Array, Array], gates: MLSTMGates, wx: Tree, rest: Rest) -> Array:
+    """Return ``h [B, H]``, what was read divided by its normaliser, and shown."""
+    divisor = jnp.maximum(jnp.abs(read[1]), jnp.exp(-rest.new["m"])[..., None])
+    return gates.o * merged(read[0] / divisor)
+
+
+def pack(carry: MLSTMCarry) -> tuple[Array, Array]:
+    """Return C and n as matrices with the same keys."""
+    return carry.C, carry.n[..., None]
+
+
+def unpack(memory: tuple[Array, Array], rest: Mapping[str, Array]) -> MLSTMCarry:
+    """Return the carry."""
+    return MLSTMCarry(memory[0], memory[1][..., 0], rest["m"])
 
 
 mlstm = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, equations, "mlstm", MLSTMParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, out, rest, pack, unpack),
+    "mlstm", MLSTMParams,
     'Beck et al. 2024, "xLSTM: extended long short-term memory", arXiv:2405.04517, eqs. 19-27',
 )  # fmt: skip
 """The mLSTM as a Cell."""

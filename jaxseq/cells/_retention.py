@@ -25,17 +25,19 @@ language models", arXiv:2307.08621, section 2.1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.cells._base import Cell, wide_zeros_for
-from jaxseq.cells._deltanet import outer, read
+from jaxseq.cells._base import Cell
 from jaxseq.cells._init import check_range, check_sizes, checked_init
+from jaxseq.cells._memory import Access, MemoryEquations, Rest, Write, empty
 from jaxseq.cells._parts import no_hidden_terms
 from jaxseq.initializers import Initializer, glorot
-from jaxseq.notation import Array, Key, Tree, widened
+from jaxseq.notation import Array, Key, widened
 
 
 class RetentionParams(NamedTuple):
@@ -87,7 +89,7 @@ def init(
 def initial_carry(params: RetentionParams, batch_shape: tuple[int, ...] = ()) -> RetentionCarry:
     """Return the memory before the first step: zeros ``[*batch_shape, K, H]``, in float32 at least."""
     K = params.theta.shape[-1]
-    zero = wide_zeros_for(params.W, (*batch_shape, K), params.W.shape[-1] - 4 * K)
+    zero = empty(params.W, batch_shape, K, params.W.shape[-1] - 4 * K)
     return RetentionCarry(zero, jnp.zeros_like(zero))  # two buffers, so that both can be donated
 
 
@@ -97,22 +99,29 @@ def input_terms(params: RetentionParams, x: Array) -> RetentionGates:
     return RetentionGates(*jnp.split(x @ params.W, [K, 2 * K, 3 * K, 4 * K], axis=-1))
 
 
-def equations(
-    params: RetentionParams, carry: RetentionCarry, wx: RetentionGates, uh: Tree
-) -> tuple[RetentionCarry, Array, RetentionGates]:
-    """Return ``(carry, o [B, H], gates)`` of one step: the equations."""
+def access(params: RetentionParams, wx: RetentionGates, rest: Rest) -> tuple[Access, RetentionGates]:
+    """Return what a step does to the memory ``[B, 2K, H]``, and q, k and v: the equations."""
     named = RetentionGates(*map(widened, wx))
-    gamma, theta = widened(params.gamma), widened(params.theta)
-    turn = [jnp.broadcast_to((gamma * part(theta))[:, None], carry.re.shape) for part in (jnp.cos, jnp.sin)]
-    S = RetentionCarry(
-        turn[0] * carry.re - turn[1] * carry.im + outer(named.k_re, named.v),
-        turn[1] * carry.re + turn[0] * carry.im - outer(named.k_im, named.v),
-    )
-    return S, (read(named.q_re, S.re) - read(named.q_im, S.im)).astype(wx.v.dtype), named
+    q, k = jnp.concatenate([named.q_re, -named.q_im], axis=-1), jnp.concatenate([named.k_re, -named.k_im], axis=-1)
+    gamma, theta = (widened(a).reshape(*(1,) * (q.ndim - 1), -1) for a in (params.gamma, params.theta))
+    size = jnp.maximum(jnp.abs(gamma), jnp.finfo(gamma.dtype).tiny)  # a negative gamma is half a turn
+    turn = theta + jnp.where(gamma < 0, jnp.full_like(gamma, math.pi), jnp.zeros_like(gamma))
+    return Access(q, (Write(k, named.v),), jnp.log(size), turn), named
+
+
+def pack(carry: RetentionCarry) -> tuple[Array, Array]:
+    """Return the two halves of the memory ``[B, 2K, H]``."""
+    return carry.re, carry.im
+
+
+def unpack(halves: tuple[Array, Array], rest: Mapping[str, Array]) -> RetentionCarry:
+    """Return the carry of such halves."""
+    return RetentionCarry(*halves)
 
 
 retention = Cell(
-    init, initial_carry, input_terms, no_hidden_terms, equations, "retention", RetentionParams,
+    init, initial_carry, input_terms, no_hidden_terms, MemoryEquations(access, pack=pack, unpack=unpack),
+    "retention", RetentionParams,
     'Sun et al. 2023, "Retentive network: a successor to transformer", arXiv:2307.08621, section 2.1',
     linear="elementwise",
 )  # fmt: skip

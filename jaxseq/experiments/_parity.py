@@ -25,7 +25,8 @@ import numpy as np
 
 from jaxseq import problems
 from jaxseq.cells import Cell, deltanet, gru, lstm, min_gru, rnn
-from jaxseq.cells._deltanet import DeltaNetGates, Memory, outer, read, unit
+from jaxseq.cells._deltanet import DeltaNetGates
+from jaxseq.cells._memory import Memory, outer, read, unit
 from jaxseq.cells._min_gru import MinGRUGates
 from jaxseq.cells._parts import Hidden
 from jaxseq.experiments.base import Experiment, Found, Row, above, below, more, unjudged

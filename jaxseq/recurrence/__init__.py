@@ -3,6 +3,7 @@
 from jaxseq.errors import Registry
 from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
+from jaxseq.recurrence._chunked import chunked
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
 from jaxseq.recurrence._newton import newton, newton_solution
@@ -16,11 +17,13 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "checkpointed": checkpointed,
         "associative": associative,
         "newton": newton,
+        "chunked": chunked,
         "clipped": clipped,
     },
 )
 """Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, `newton` only those whose carry is of floating numbers, and `clipped` changes the gradient of the carry."""
+unit, `newton` only those whose carry is of floating numbers, `chunked` only those that state a memory which is a matrix,
+and `clipped` changes the gradient of the carry."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
@@ -33,6 +36,7 @@ __all__ = [
     "Recurrence",
     "associative",
     "checkpointed",
+    "chunked",
     "clipped",
     "deferred",
     "hold",

@@ -62,7 +62,7 @@ def checkpointed(
     padding = segments * length - T
     if not isinstance(padding, int) or padding:
         # the added steps are padding, so a mask is needed now; jnp.pad fills it with False
-        mask = _all_real(cell, xs) if mask is None else mask
+        mask = all_real(cell, xs) if mask is None else mask
         pad = lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
         # at the end also for reverse: the padded steps run first then, and hold the carry
         xs, mask, resets = jax.tree.map(pad, (xs, mask, resets))
@@ -85,7 +85,7 @@ def _length(T: int) -> int:
     return max(1, math.isqrt(max(T - 1, 0)) + 1) if isinstance(T, int) else SYMBOLIC_LENGTH
 
 
-def _all_real(cell: Cell, xs: Tree) -> Array:
+def all_real(cell: Cell, xs: Tree) -> Array:
     """Return a mask of True, ``[T, B]``, sharded as xs is."""
     first = jax.tree.leaves(xs)[0]
     # made from xs by an index: it has then the place of xs on a mesh, and its symbolic sizes

@@ -172,8 +172,8 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
 
     # step 2 of the module's text, in bulk for all T. dwx and duh are [T, B, G]: x dW + dx W + db, and old dU. The part
     # dold U of the hidden terms' tangent must wait for the loop, so only bound is differentiated for duh
-    dwx = jax.jvp(_staged(input_terms, bound, xs), (bound, xs), (dbound, dxs))[1]
-    hidden = _staged(hidden_terms, bound, kept.old)
+    dwx = jax.jvp(in_bulk(input_terms, bound, xs), (bound, xs), (dbound, dxs))[1]
+    hidden = in_bulk(hidden_terms, bound, kept.old)
     duh = jax.jvp(lambda bound: hidden(bound, kept.old), (bound,), (dbound,))[1]
     dterms = jax.tree.leaves((dwx, duh))
     product = before(bound)  # U, or functions of params such as U - U^T: once, before the loop
@@ -231,8 +231,8 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
     return found[0], found[1]
 
 
-def _staged(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
-    """Return the same function, its products those of `_products`."""
+def in_bulk(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
+    """Return ``function(bound, data)``, with products of data and what bound decides in the order of `_products`."""
     from jaxseq.recurrence._cuts import staged
 
     before, after = staged(function, bound, data)

@@ -1,0 +1,233 @@
+"""Chunked: for cells whose memory is a matrix, C steps at once as products of matrices, and a loop over chunks only.
+
+A step of such a cell is three passes over a matrix ``[K, V]`` that is larger than all else, and the derivative of a
+loop over T steps keeps T of them. What a step writes and reads does not depend on the memory, which the cell states
+once (`jaxseq.cells.MemoryEquations`; its step is made of the same statement). From it C steps are made into products of
+``[C, K]``, ``[C, V]`` and ``[C, C]`` (see `_chunks`), as many operations as before if C is near K and V, but those that
+a machine is good at; and T / C memories are kept.
+
+Value and gradient of ``sum(out^2)`` in milliseconds on 2 cores, by the step and here: `python -m benchmarks chunked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxseq.cells import CELLS, Cell
+from jaxseq.cells._memory import Access, Larger, Latest, MemoryEquations, Rest, Write
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Params, Tree, widened
+from jaxseq.recurrence._checkpointed import all_real
+from jaxseq.recurrence._chunks import pieces, recall
+from jaxseq.recurrence._deferred import deferred, in_bulk
+from jaxseq.recurrence._scan import hold, over_features, over_time, reset_carry, scan
+
+SIZE = 64
+"""Steps in a chunk: products of C x C and C x K are alike for the usual heads of 64."""
+
+
+def chunked(
+    cell: Cell,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    *,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    size: int = SIZE,
+) -> tuple[Carry, Tree]:
+    """Run `cell`, whose memory is a matrix, over ``xs [T, B, D]`` as `scan` does, C steps at a time.
+
+    A trace, which keeps the memory of every step, is run by `deferred`.
+
+    Args:
+      size: C, a power of two. Another is given as ``recurrence=functools.partial(chunked, size=32)``.
+
+    Raises:
+      InputError: if the cell does not state its memory, or size is not a power of two.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxseq import unroll
+      >>> from jaxseq.cells import deltanet
+      >>> from jaxseq.recurrence import chunked
+      >>> params, xs = deltanet.init(jax.random.key(0), 3, 5), jnp.ones((1000, 2, 3))
+      >>> jax.grad(lambda p: unroll(deltanet, p, xs, recurrence=chunked)[1].sum())(params).W.shape
+      (3, 10)
+    """
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "reverse": reverse}
+    if getattr(cell.equations, "shows", None) is not None:
+        return deferred(cell, params, xs, carry, **options)
+    equations = _stated(cell)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1 or size & (size - 1):
+        raise InputError(f"chunked: size must be a power of two, the steps in a chunk; got {size!r}")
+    T = jax.tree.leaves(xs)[0].shape[0]
+    if isinstance(T, int):
+        if not T:
+            return scan(cell, params, xs, carry, **options)
+        size = min(size, 1 << (T - 1).bit_length())
+    if reverse:
+        xs, mask, resets = jax.tree.map(lambda a: a[::-1], (xs, mask, resets))
+    if not isinstance(T, int) or T % size:
+        mask = all_real(cell, xs) if mask is None else mask  # the last chunk is filled up with padding
+    end, outs = _run(cell, equations, params, xs, carry, reset_carry(cell, params, xs, resets), mask, resets, size)
+    outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
+    return end, jax.tree.map(lambda a: a[::-1], outs) if reverse else outs
+
+
+def _run(
+    cell: Cell,
+    equations: MemoryEquations,
+    params: Params,
+    xs: Tree,
+    carry: Carry,
+    initial: Carry | None,
+    mask: Array | None,
+    resets: Array | None,
+    size: int,
+) -> tuple[Carry, Tree]:
+    """Return ``(carry, outs)``; in between all is ``[G, B, C, ...]``, G chunks of C steps."""
+    T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
+    cut = partial(jax.tree.map, partial(_cut, size=size, batch=len(batch)))
+    whole = partial(jax.tree.map, partial(_whole, T=T, batch=len(batch)))
+    inputs = cut(xs)
+    terms = in_bulk(cell.input_terms, params, inputs)(params, inputs)
+    laws = equations.rest(params, terms)
+    old, last = _rest(whole(laws), carry, initial, mask, resets)
+    rest = Rest(cut(old), {name: law.of(cut(old[name])) for name, law in laws.items()})
+    given = terms, rest
+    access, gates = in_bulk(lambda params, given: equations.access(params, *given), params, given)(params, given)
+    memory, found = _recalled(equations, access, carry, initial, cut(mask), cut(resets), len(batch))
+    return equations.unpack(memory, last), whole(equations.out(params, found, gates, terms, rest))
+
+
+def _stated(cell: Cell) -> MemoryEquations:
+    """Return the statement of a cell's memory."""
+    if isinstance(cell.equations, MemoryEquations):
+        return cell.equations
+    names = [name for name, other in CELLS.items() if isinstance(other.equations, MemoryEquations)]
+    raise InputError(
+        f"chunked({cell.name}): needs a cell that states what it writes to a matrix and reads from it "
+        f"(jaxseq.cells.MemoryEquations), and is not wrapped in one that changes it: {', '.join(names)}. Use deferred"
+    )
+
+
+def _rest(
+    laws: Mapping[str, Larger | Latest], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the carry but for the memory: before each step, ``[T, B, ...]``, and after the last."""
+    old, last = {}, {}
+    for name, law in laws.items():
+        first, begin = getattr(carry, name), None if initial is None else getattr(initial, name)
+        old[name], last[name] = _states(law, first, begin, mask, resets)
+    return old, last
+
+
+def _states(
+    law: Larger | Latest, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
+) -> tuple[Array, Array]:
+    """Return a state before each step and after the last. All are maxima of what was and what came, and so join."""
+    shift, floor = law if isinstance(law, Larger) else (jnp.full_like(law.value, -jnp.inf), law.value)
+    never = jnp.full_like(floor, -jnp.inf)
+    if mask is not None:
+        real = over_features(mask, floor)
+        shift, floor = jnp.where(real, shift, jnp.zeros_like(shift)), jnp.where(real, floor, never)
+    if begin is not None:
+        begins, begin = over_features(resets, floor), jnp.broadcast_to(begin[None], floor.shape)
+        floor, shift = jnp.where(begins, jnp.maximum(shift + begin, floor), floor), jnp.where(begins, never, shift)
+    if isinstance(shift.shape[0], int):
+        shift, floor = lax.associative_scan(_join, (shift, floor))
+        new = jnp.maximum(shift + first[None], floor)
+    else:  # in a program exported for any T: a tree has as many rounds as T asks for
+        new = over_time(lambda state, at: 2 * (Larger(*at).of(state),), first, (shift, floor), reverse=False)[1]
+    old = jnp.concatenate([first[None], new[:-1]])
+    return old if begin is None else jnp.where(begins, begin, old), new[-1]
+
+
+def _join(early: tuple[Array, Array], late: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return shift and floor of the one step that does what two do."""
+    return early[0] + late[0], jnp.maximum(early[1] + late[0], late[1])
+
+
+def _recalled(
+    equations: MemoryEquations,
+    access: Access,
+    carry: Carry,
+    initial: Carry | None,
+    mask: Array | None,
+    resets: Array | None,
+    batch: int,
+) -> tuple[Tree, Tree]:
+    """Return the memory after all chunks, and what each step reads, ``[G, B, C, V]``."""
+    parts = equations.pack(carry) if access.turn is not None else (equations.pack(carry),)
+    memory = _one(equations, access, carry)
+    begin = memory if initial is None else _one(equations, access, initial)
+    access = access if mask is None else _idle(access, mask)
+    writes = tuple(w._replace(value=_joined(w.value)) for w in access.writes)
+    steps, heads = (access.query.shape[0], access.query.shape[1 + batch]), access.query.ndim - batch - 3
+
+    def rows_first(a: Array) -> Array:
+        """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; what is the same in all steps is repeated."""
+        a = jnp.moveaxis(widened(a), 1 + batch, -2)
+        return jnp.broadcast_to(a, (steps[0], *a.shape[1:-2], steps[1], a.shape[-1]))
+
+    begun = None
+    if resets is not None:
+        begun = pieces(resets.reshape(*resets.shape[:-1], *[1] * heads, steps[1]), widened(memory).dtype)
+    chunks = jax.tree.map(rows_first, access._replace(writes=writes))
+    memory, found = recall(chunks, *map(widened, (memory, begin)), begun, early=equations.early)
+    found = jnp.moveaxis(found, -2, 1 + batch)
+    if mask is not None:  # a padded step writes nothing, and may read nothing: no sum of keys to divide by
+        found = jnp.where(over_features(mask, found), found, jnp.ones_like(found))
+    rows = jnp.split(memory, 2, axis=-2) if access.turn is not None else [memory]
+    ends = tuple(_apart(row, part) for row, part in zip(rows, parts, strict=True))
+    return ends if access.turn is not None else ends[0], _apart(found, parts[0])
+
+
+def _one(equations: MemoryEquations, access: Access, carry: Carry) -> Array:
+    """Return the memory in a carry as one array ``[B, K, V]``."""
+    memory = equations.pack(carry)
+    halves = memory if access.turn is not None else (memory,)
+    return jnp.concatenate([_joined(half) for half in halves], axis=-2)
+
+
+def _apart(a: Array, like: Tree) -> Tree:
+    """Return the values of a memory or of what was read, which are side by side, each by itself and in its dtype."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = [sum(leaf.shape[-1] for leaf in leaves[:n]) for n in range(1, len(leaves))]
+    return jax.tree.unflatten(structure, jnp.split(a.astype(leaves[0].dtype), ends, axis=-1))
+
+
+def _joined(value: Tree | None) -> Array | None:
+    """Return the values for all parts of a memory side by side."""
+    return None if value is None else jnp.concatenate(jax.tree.leaves(value), axis=-1)
+
+
+def _idle(access: Access, mask: Array) -> Access:
+    """Return what steps do that change nothing where they are padding."""
+
+    def held(a: Array | None) -> Array | None:
+        return None if a is None else jnp.where(over_features(mask, a), a, jnp.zeros_like(a))
+
+    writes = tuple(Write(held(w.key), w.value, held(w.erase)) for w in access.writes)
+    return access._replace(writes=writes, log_decay=held(access.log_decay), turn=held(access.turn))
+
+
+def _cut(a: Array, *, size: int, batch: int) -> Array:
+    """Return ``[T, B, ...]`` as chunks ``[G, B, C, ...]``, the last one filled up with zeros."""
+    chunks = -(-a.shape[0] // size)
+    a = jnp.pad(a, [(0, chunks * size - a.shape[0])] + [(0, 0)] * (a.ndim - 1))
+    return jnp.moveaxis(a.reshape(chunks, size, *a.shape[1:]), 1, 1 + batch)
+
+
+def _whole(a: Array, *, T: int, batch: int) -> Array:
+    """Return chunks ``[G, B, C, ...]`` as ``[T, B, ...]``."""
+    a = jnp.moveaxis(a, 1 + batch, 1)
+    return a.reshape(-1, *a.shape[2:])[:T]
