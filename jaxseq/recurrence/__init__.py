@@ -21,9 +21,9 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "clipped": clipped,
     },
 )
-"""Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, `newton` only those whose carry is of floating numbers, `chunked` only those that state a memory which is a matrix,
-and `clipped` changes the gradient of the carry."""
+"""Every recurrence by name. All compute the same values. `associative` takes only cells whose carry is linear, unit by
+unit, `newton` those whose carry is of floating numbers, `chunked` those that state a memory which is a matrix; `clipped`
+changes the gradient of the carry."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
