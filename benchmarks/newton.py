@@ -17,7 +17,7 @@ from jaxseq.bench.output import USUAL, Output, Report, table
 from jaxseq.bench.program import inspect
 from jaxseq.bench.timing import interleave, median
 from jaxseq.cells import CELLS, Cell
-from jaxseq.recurrence import deferred, newton, newton_solution
+from jaxseq.recurrence import Solution, deferred, newton_solution
 
 NAMES = ("lstm", "gru", "rnn", "lem", "cornn", "para_lstm", "para_gru")
 LENGTHS, QUICK_LENGTHS = (100, 1_000, 10_000, 100_000), (100, 1_000)
@@ -71,9 +71,8 @@ def newton_(
     for name in names or NAMES:
         for how, params in _params(CELLS[name], hidden, steps or (20 if output.quick else 300)).items():
             for T in lengths or (QUICK_LENGTHS if output.quick else LENGTHS):
-                row = _row(report, name, how, params, T, batch, options)
-                if on_gpu or timed >= T:
-                    _time(row, CELLS[name], params, T, batch, options, samples or (3 if output.quick else 5))
+                few = (samples or (3 if output.quick else 5)) if on_gpu or timed >= T else 0
+                row = _row(report, name, how, params, T, batch, options, few)
                 lines.append(_line(row))
                 print(*lines[-1], flush=True)
     head = ["cell", "params", "T", "rounds", "by hand", "residual", "block", "depth / T", "MiB", "MiB deferred"]
@@ -89,41 +88,34 @@ def _params(cell: Cell, hidden: int, steps: int) -> dict[str, Any]:
 
 
 def _row(
-    report: Report, name: str, how: str, params: Any, T: int, batch: int, options: dict[str, Any]
+    report: Report, name: str, how: str, params: Any, T: int, batch: int, options: dict[str, Any], samples: int
 ) -> dict[str, Any]:
-    """Return a row with rounds, depth and memory."""
-    xs, run = _inputs(T, batch), functools.partial(newton_solution, **options)
-    found = jax.jit(lambda p, xs: unroll(CELLS[name], p, xs, recurrence=run)[1]._replace(outs=()))(params, xs)
+    """Return a row with rounds, depth and memory, timed if there are samples to take."""
+    xs, cell = tasks.adding(T).sample(jax.random.key(5), batch)[0], CELLS[name]
+    systems = {"newton": functools.partial(newton_solution, **options), "deferred": deferred}
+    compiled = {system: _gradient(cell, run).lower(params, xs).compile() for system, run in systems.items()}
+    (_, found), _ = compiled["newton"](params, xs)
     rounds, left = int(found.rounds), int(found.steps)
     facts: dict[str, Any] = {
         "rounds": rounds, "steps": left, "residual": float(jnp.max(found.residual)), "block": int(found.block),
         "depth": rounds * 2 * math.ceil(math.log2(T)) + left,
     }  # fmt: skip
-    for system, recurrence in (("newton", functools.partial(newton, **options)), ("deferred", deferred)):
-        compiled = _gradient(CELLS[name], recurrence).lower(params, xs).compile()
-        facts[f"mib {system}"] = (inspect(compiled).temporary or 0) / 2**20
-    return report.add(f"{name} {how} {T}", {}, cell=name, params=how, T=T, **facts)
-
-
-def _inputs(T: int, batch: int) -> jax.Array:
-    return tasks.adding(T).sample(jax.random.key(5), batch)[0]
+    for system, program in compiled.items():
+        facts[f"mib {system}"] = (inspect(program).temporary or 0) / 2**20
+    thunks = {system: functools.partial(program, params, xs) for system, program in compiled.items()}
+    timed = interleave(thunks, samples) if samples else {}
+    return report.add(f"{name} {how} {T}", timed, cell=name, params=how, T=T, **facts)
 
 
 def _gradient(cell: Cell, recurrence: Any) -> Any:
-    def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return (unroll(cell, params, xs, recurrence=recurrence)[1] ** 2).mean()
+    """Return value and gradient of the mean squared output, with how it was found."""
 
-    return jax.jit(jax.value_and_grad(loss))
+    def loss(params: Any, xs: jax.Array) -> tuple[jax.Array, Any]:
+        outs = unroll(cell, params, xs, recurrence=recurrence)[1]
+        found = outs._replace(outs=()) if isinstance(outs, Solution) else ()
+        return ((outs.outs if isinstance(outs, Solution) else outs) ** 2).mean(), found
 
-
-def _time(
-    row: dict[str, Any], cell: Cell, params: Any, T: int, batch: int, options: dict[str, Any], samples: int
-) -> None:
-    """Time value and gradient by both, in turns."""
-    xs = _inputs(T, batch)
-    both = {"newton": functools.partial(newton, **options), "deferred": deferred}
-    thunks = {s: functools.partial(_gradient(cell, r).lower(params, xs).compile(), params, xs) for s, r in both.items()}
-    row["samples"].update(interleave(thunks, samples))
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
 def _line(row: dict[str, Any]) -> list[Any]:

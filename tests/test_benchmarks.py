@@ -79,6 +79,18 @@ def test_layers_and_memory_compare_with_every_peer(tmp_path, capsys, as_users_ha
     assert len(rows) == 2 and {"deferred", "checkpointed", "scan", "linen"} <= set(rows[0]["samples"])
 
 
+def test_rounds_of_newton_are_counted(tmp_path, capsys, as_users_have_it):
+    file = tmp_path / "newton.json"
+    assert main(["newton", "indrnn_tanh", "--quick", "--steps", "2", "--lengths", "12", "--json", str(file)]) == 0
+    drawn, trained = json.loads(file.read_text())["rows"]
+    assert [row["params"] for row in (drawn, trained)] == ["drawn", "trained"]
+    assert 1 <= drawn["rounds"] <= 12 and drawn["depth"] == 8 * drawn["rounds"] and drawn["block"] == 1
+    assert set(drawn["samples"]) == {"newton", "deferred"}
+    assert ("no GPU" in capsys.readouterr().out) == (jax.default_backend() != "gpu")
+    with pytest.raises(SystemExit, match="no cell 'lsmt'"):
+        main(["newton", "lsmt"])
+
+
 def test_cells_learn_a_task(tmp_path, capsys, as_users_have_it):
     file = tmp_path / "learned.json"
     names = "lru conv_gru indrnn".split()

@@ -6,7 +6,7 @@ from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._chunked import chunked
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
-from jaxseq.recurrence._newton import newton, newton_solution
+from jaxseq.recurrence._newton import Solution, newton, newton_solution
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
 RECURRENCES: Registry[Recurrence] = Registry(
@@ -34,6 +34,7 @@ __all__ = [
     "EXACT",
     "RECURRENCES",
     "Recurrence",
+    "Solution",
     "associative",
     "checkpointed",
     "chunked",
