@@ -100,20 +100,23 @@ class Journal(Crash):
     def cut(self, at: int, seed: int) -> dict[str, bytes | None]:
         """Return what may be there after a loss of power that follows the first `at` changes: bytes by path.
 
-        Folders have None. Seed 0 loses all that was not synced, seed 1 nothing.
+        Folders have None. Seed 0 loses all that was not synced, seed 1 nothing, and seed -n the n-th entry alone.
         """
         draw = random.Random(seed)
-        chance = {0: 0.0, 1: 1.0}.get(seed, draw.choice((0.2, 0.5, 0.8)))
+        chance = draw.choice((0.2, 0.5, 0.8)) if seed > 1 else float(seed != 0)
         changes = self.changes[:at]
         synced = {change[1]: n for n, change in enumerate(changes) if change[0] == "sync"}
         folders: dict[Node, dict[str, Node]] = {self.root: {}}
         versions: dict[Node, list[bytes]] = {}
+        unsure = 0
         for n, (kind, node, *more) in enumerate(changes):
             safe = n < synced.get(node, -1)
             if kind == "raw":
                 versions[node] = more if safe else [*versions.get(node, [b""]), *more]
-            elif kind != "sync" and (safe or draw.random() < chance):
-                _change(folders, kind, node, *more)
+            elif kind != "sync":
+                unsure += not safe
+                if safe or (draw.random() < chance and unsure != -seed):
+                    _change(folders, kind, node, *more)
         return dict(_files(folders, versions, self.root, "", chance, draw))
 
 
