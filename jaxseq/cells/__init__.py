@@ -76,6 +76,7 @@ from jaxseq.cells._lstm_residual import lstm_residual as lstm_residual
 from jaxseq.cells._lstm_wmc import lstm_wmc as lstm_wmc
 from jaxseq.cells._lstmp import lstmp as lstmp
 from jaxseq.cells._ltc import ltc as ltc
+from jaxseq.cells._mamba import mamba as mamba
 from jaxseq.cells._mgu import mgu as mgu, mgu1 as mgu1, mgu2 as mgu2, mgu3 as mgu3
 from jaxseq.cells._min_gru import min_gru as min_gru
 from jaxseq.cells._min_lstm import min_lstm as min_lstm
