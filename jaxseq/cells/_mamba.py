@@ -4,19 +4,19 @@
     Delta = softplus(x W_r W_Delta + b)       step: 0 retains, a long one forgets and writes; through a low rank R
     B = x W_B                                 what the input writes, N numbers that all units share
     C = x W_C                                 what is read, likewise
-    A = -exp(log_A)                           [H, N]
-    A~ = exp(Delta^T * A)                     retain: zero-order hold (eq. 4)
-    h' = A~ * h + (Delta * u)^T B             state [B, H, N] (eq. 2a)
+    A = -exp(log_decay)                       [H, N]
+    A_bar = exp(Delta^T * A)                  retain: zero-order hold (eq. 4)
+    h' = A_bar * h + (Delta * u)^T B          state [B, H, N] (eq. 2a)
     y = (h' C^T)^T + skip * u                 output (eq. 2b)
 
 B is discretised by Euler's rule, ``Delta B``, as in the authors' code; a zero-order hold, the paper's eq. 4, would have
-``(A~ - 1) / A * B``. Each unit is a state-space model of its own with N states. The skip is the paper's D. In the
+``(A_bar - 1) / A * B``. Each unit is a state-space model of its own with N states. The skip is the paper's D. In the
 paper the input is as wide as the state and u = x: W_u is the linear layer before the recurrence in its block, and the
 other matrices act on x directly (with D = H and W_u the identity the equations are those of its algorithm 2). The
 block's short convolution and silu before, and its gate after, are not part of the cell.
 
 ``W [D, H + R + 2N]`` packs u, r (the paper's low-rank projection for Delta), B and C. `init` takes ``state_size=16``
-(N), ``rank`` (R; D / 16 rounded up by default, as in the authors' code) and ``step_min=0.001, step_max=0.1``, between
+(N), ``rank=1`` (R, as in algorithm 2; the authors' code takes D / 16) and ``step_min=0.001, step_max=0.1``, between
 which Delta begins, uniform in its logarithm. A begins as -1, -2, ... -N for each unit (S4D-Real, section 3.6).
 
 With bfloat16 params the state is float32.
@@ -42,12 +42,12 @@ from jaxseq.notation import Array, Key, Tree, wide, widened
 
 
 class MambaParams(NamedTuple):
-    """``W [D, H + R + 2N]`` (u r B C); ``W_Delta [R, H]`` and its bias ``b [H]``; ``log_A [H, N]``; ``skip [H]``."""
+    """``W [D, H + R + 2N]`` (u r B C); ``W_Delta [R, H]``, its bias ``b [H]``; ``log_decay [H, N]``, ``skip [H]``."""
 
     W: Array
     W_Delta: Array
     b: Array
-    log_A: Array
+    log_decay: Array
     skip: Array
 
 
@@ -61,13 +61,13 @@ class MambaTerms(NamedTuple):
 
 
 class MambaGates(NamedTuple):
-    """Input and step ``[B, H]``, what is written and read ``[B, N]``, and ``A~ [B, H, N]`` (retain)."""
+    """Input and step ``[B, H]``, what is written and read ``[B, N]``, and ``A_bar [B, H, N]`` (retain)."""
 
     u: Array
     Delta: Array
     B: Array
     C: Array
-    A_master: Array
+    A_bar: Array
 
 
 @checked_init("mamba")
@@ -79,12 +79,12 @@ def init(
     dtype: Any = jnp.float32,
     kernel: Initializer = glorot,
     state_size: int = 16,
-    rank: int | None = None,
+    rank: int = 1,
     step_min: float = 0.001,
     step_max: float = 0.1,
 ) -> MambaParams:
     """Return parameters for D = input_size, H = hidden_size, N = state_size, R = rank. Consumes `key`."""
-    D, H, N, R = input_size, hidden_size, state_size, -(-input_size // 16) if rank is None else rank
+    D, H, N, R = input_size, hidden_size, state_size, rank
     check_sizes("mamba", state_size=N, rank=R)
     check_range("mamba: step_min", step_min, 0, above=True)
     check_range("mamba: step_max", step_max, step_min)
@@ -96,20 +96,20 @@ def init(
         W=jnp.concatenate(W, axis=-1),
         W_Delta=uniform(R**-0.5)(k_Delta, (R, H), dtype),
         b=(Delta + jnp.log(-jnp.expm1(-Delta))).astype(dtype),  # softplus^-1
-        log_A=jnp.broadcast_to(jnp.log(jnp.arange(1, N + 1, dtype=wide(dtype))), (H, N)).astype(dtype),
+        log_decay=jnp.broadcast_to(jnp.log(jnp.arange(1, N + 1, dtype=wide(dtype))), (H, N)).astype(dtype),
         skip=jnp.ones((H,), dtype),
     )
 
 
 def initial_carry(params: MambaParams, batch_shape: tuple[int, ...] = ()) -> Hidden:
     """Return the state before the first step: zeros ``[*batch_shape, H, N]``, in float32 at least."""
-    H, N = params.log_A.shape
-    return Hidden(wide_zeros_for(params.log_A, (*batch_shape, H), N))
+    H, N = params.log_decay.shape
+    return Hidden(wide_zeros_for(params.log_decay, (*batch_shape, H), N))
 
 
 def input_terms(params: MambaParams, x: Array) -> MambaTerms:
     """Return u, the logits of Delta, B and C: everything that needs a matrix."""
-    H, N = params.log_A.shape
+    H, N = params.log_decay.shape
     u, r, B, C = jnp.split(x @ params.W, [H, params.W.shape[-1] - 2 * N, params.W.shape[-1] - N], axis=-1)
     return MambaTerms(u, affine(r, params.W_Delta, params.b), B, C)
 
@@ -118,7 +118,7 @@ def equations(params: MambaParams, carry: Hidden, wx: MambaTerms, uh: Tree) -> t
     """Return ``(carry, y [B, H], gates)`` of one step: the equations."""
     u, a, B, C = map(widened, wx)
     Delta = jax.nn.softplus(a)
-    A = jnp.broadcast_to(-jnp.exp(widened(params.log_A)), carry.h.shape)
+    A = jnp.broadcast_to(-jnp.exp(widened(params.log_decay)), carry.h.shape)
     retain = jnp.exp(Delta[..., None] * A)
     h = retain * carry.h + outer(Delta * u, B)
     y = jnp.einsum("...hn,...n->...h", h, C) + jnp.broadcast_to(widened(params.skip), u.shape) * u
