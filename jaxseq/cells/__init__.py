@@ -26,6 +26,7 @@ from jaxseq.cells._gru import GRUCarry as GRUCarry, GRUGates as GRUGates, GRUPar
 from jaxseq.cells._gru_cho import GRUChoParams as GRUChoParams, gru_cho as gru_cho
 from jaxseq.cells._gru_d import gru_d as gru_d
 from jaxseq.cells._gru_reductions import gru1 as gru1, gru2 as gru2, gru3 as gru3
+from jaxseq.cells._hgrn import hgrn as hgrn
 from jaxseq.cells._hyper_lstm import hyper_lstm as hyper_lstm
 from jaxseq.cells._indrnn import indrnn as indrnn, indrnn_tanh as indrnn_tanh
 from jaxseq.cells._init import (
@@ -53,6 +54,7 @@ from jaxseq.cells._janet import janet as janet
 from jaxseq.cells._lem import lem as lem
 from jaxseq.cells._lightru import lightru as lightru
 from jaxseq.cells._ligru import ligru as ligru
+from jaxseq.cells._linoss import linoss_im as linoss_im, linoss_imex as linoss_imex
 from jaxseq.cells._lipschitz_rnn import lipschitz_rnn as lipschitz_rnn
 from jaxseq.cells._lmu import lmu as lmu
 from jaxseq.cells._lru import lru as lru
@@ -77,6 +79,7 @@ from jaxseq.cells._lstm_wmc import lstm_wmc as lstm_wmc
 from jaxseq.cells._lstmp import lstmp as lstmp
 from jaxseq.cells._ltc import ltc as ltc
 from jaxseq.cells._mamba import mamba as mamba
+from jaxseq.cells._mega_ema import mega_ema as mega_ema
 from jaxseq.cells._mgu import mgu as mgu, mgu1 as mgu1, mgu2 as mgu2, mgu3 as mgu3
 from jaxseq.cells._min_gru import min_gru as min_gru
 from jaxseq.cells._min_lstm import min_lstm as min_lstm
@@ -109,6 +112,8 @@ from jaxseq.cells._rnn import (
     rnn as rnn,
     rnn_relu as rnn_relu,
 )
+from jaxseq.cells._rwkv4 import rwkv4 as rwkv4
+from jaxseq.cells._s4d import s4d as s4d
 from jaxseq.cells._s5 import s5 as s5
 from jaxseq.cells._scrn import scrn as scrn
 from jaxseq.cells._sgrn import sgrn as sgrn
