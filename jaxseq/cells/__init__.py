@@ -86,6 +86,7 @@ from jaxseq.cells._min_lstm import min_lstm as min_lstm
 from jaxseq.cells._minimal_rnn import minimal_rnn as minimal_rnn
 from jaxseq.cells._miru import miru as miru, miru1 as miru1
 from jaxseq.cells._mlstm import mlstm as mlstm
+from jaxseq.cells._mogrifier_lstm import mogrifier_lstm as mogrifier_lstm
 from jaxseq.cells._mut import mut1 as mut1, mut2 as mut2, mut3 as mut3
 from jaxseq.cells._nas import nas as nas
 from jaxseq.cells._on_lstm import on_lstm as on_lstm

@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.cells._base import Cell, wide_zeros_for, zeros_for
+from jaxseq.cells._base import Cell, blocks, wide_zeros_for, zeros_for
 from jaxseq.cells._init import init_of
 from jaxseq.initializers import constant, uniform
 from jaxseq.notation import Array, widened
@@ -86,9 +86,8 @@ def initial_carry(params: RWKV4Params, batch_shape: tuple[int, ...] = ()) -> RWK
 
 def _mixed(params: RWKV4Params, x: Array, mu: Array) -> Array:
     """Return ``(mu * x) W`` for the three mixtures of mu ``[3D]``, side by side ``[B, 3H]``."""
-    W = jnp.stack(jnp.split(params.W, 3, axis=-1))  # [3, D, H]
-    mixed = jnp.einsum("...d,gd,gdh->...gh", x, mu.reshape(3, -1), W)
-    return mixed.reshape(*x.shape[:-1], -1)
+    pairs = zip(blocks(mu, 3), blocks(params.W, 3), strict=True)
+    return jnp.concatenate([(jnp.broadcast_to(part, x.shape) * x) @ W for part, W in pairs], axis=-1)
 
 
 def input_terms(params: RWKV4Params, x: Array) -> tuple[Array, Array]:
