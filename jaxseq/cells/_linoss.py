@@ -9,10 +9,11 @@
 
 This is the system ``h'' = -A h + x B``. `linoss_im` takes implicit steps, which dissipate: the eigenvalues of a step
 have the modulus ``1 / sqrt(1 + Delta^2 A)``. `linoss_imex` takes implicit-explicit ones, which are symplectic: with
-``Delta^2 A < 4`` the modulus is 1, and ``A h^2 + z^2 - Delta A h z`` never changes without input. A retained state is
-therefore not shown by a gate. ``W [D, N + H]`` packs B and D, all that acts on x. The paper's D is a vector, since its
-layers are as wide as their input; the authors' code has complex B and C, two such systems that share A. The
-activation and gated linear unit after y belong to the block.
+``Delta^2 A < 4`` the modulus is 1, and ``A h^2 + z^2 - Delta A h z`` never changes without input.
+
+``W [D, N + H]`` packs B and D, all that acts on x. The paper's D is a vector, since its layers are as wide as their
+input; the authors' code has complex B and C, two such systems that share A. The activation and gated linear unit after
+y belong to the block.
 
 `init` takes ``state_size`` (N, H by default). A begins uniform between 0 and 1, Delta as the sigmoid of such numbers,
 B and C uniform up to 1 over the root of their rows.
@@ -80,35 +81,33 @@ def input_terms(params: LinOSSParams, x: Array) -> LinOSSTerms:
     return LinOSSTerms(*jnp.split(x @ params.W, [params.C.shape[0]], axis=-1))
 
 
-def moved(
-    params: LinOSSParams, carry: LinOSSCarry, wx: LinOSSTerms, z: Array
-) -> tuple[LinOSSCarry, Array, LinOSSTerms]:
-    """Return ``(carry, y [B, H], terms)`` for the new velocity z."""
-    Delta = jnp.broadcast_to(jax.nn.sigmoid(widened(params.Delta_hat)), z.shape)
-    h = carry.h + Delta * z
-    return LinOSSCarry(h, z), h.astype(params.C.dtype) @ params.C + wx.skip, wx
-
-
-def explicit(params: LinOSSParams, carry: LinOSSCarry, wx: LinOSSTerms) -> Array:
-    """Return the velocity after a step in the force at the old position."""
+def system(params: LinOSSParams, carry: LinOSSCarry) -> tuple[Array, Array]:
+    """Return the stiffness A and the step Delta, each in the shape of the carry."""
     A, Delta = jax.nn.relu(widened(params.A_hat)), jax.nn.sigmoid(widened(params.Delta_hat))
-    A, Delta = jnp.broadcast_to(A, carry.z.shape), jnp.broadcast_to(Delta, carry.z.shape)
-    return carry.z + Delta * (widened(wx.force) - A * carry.h)
+    return jnp.broadcast_to(A, carry.h.shape), jnp.broadcast_to(Delta, carry.h.shape)
+
+
+def shown(params: LinOSSParams, new: LinOSSCarry, wx: LinOSSTerms) -> tuple[LinOSSCarry, Array, LinOSSTerms]:
+    """Return ``(carry, y [B, H], terms)`` with the output of a new carry."""
+    return new, new.h.astype(params.C.dtype) @ params.C + wx.skip, wx
 
 
 def equations_im(
     params: LinOSSParams, carry: LinOSSCarry, wx: LinOSSTerms, uh: Tree
 ) -> tuple[LinOSSCarry, Array, LinOSSTerms]:
     """Return ``(carry, y [B, H], terms)`` of one implicit step: the equations."""
-    A, Delta = jax.nn.relu(widened(params.A_hat)), jax.nn.sigmoid(widened(params.Delta_hat))
-    return moved(params, carry, wx, explicit(params, carry, wx) / jnp.broadcast_to(1 + Delta**2 * A, carry.z.shape))
+    A, Delta = system(params, carry)
+    z = (carry.z + Delta * (widened(wx.force) - A * carry.h)) / (1 + Delta**2 * A)
+    return shown(params, LinOSSCarry(carry.h + Delta * z, z), wx)
 
 
 def equations_imex(
     params: LinOSSParams, carry: LinOSSCarry, wx: LinOSSTerms, uh: Tree
 ) -> tuple[LinOSSCarry, Array, LinOSSTerms]:
     """Return ``(carry, y [B, H], terms)`` of one implicit-explicit step: the equations."""
-    return moved(params, carry, wx, explicit(params, carry, wx))
+    A, Delta = system(params, carry)
+    z = carry.z + Delta * (widened(wx.force) - A * carry.h)
+    return shown(params, LinOSSCarry(carry.h + Delta * z, z), wx)
 
 
 _REFERENCE = 'Rusch & Rus 2024, "Oscillatory state-space models", arXiv:2410.03943, section 2'

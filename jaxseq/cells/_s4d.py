@@ -35,6 +35,7 @@ from jaxseq.cells._base import Cell, wide_zeros_for
 from jaxseq.cells._init import check_range, check_sizes, checked_init
 from jaxseq.cells._lru import ComplexCarry, times
 from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.cells._s5 import hold
 from jaxseq.errors import choose
 from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Tree, widened
@@ -106,21 +107,11 @@ def input_terms(params: S4DParams, x: Array) -> Array:
     return x @ params.W
 
 
-def hold(params: S4DParams) -> tuple[Array, Array, Array, Array]:
-    """Return the real and imaginary parts ``[H, N]`` of A_bar and of ``(A_bar - 1) / A``, in float32 at least."""
-    decay, frequency = jnp.exp(widened(params.log_decay)), widened(params.frequency)
-    step = jnp.broadcast_to(jnp.exp(widened(params.log_step))[:, None], decay.shape)
-    modulus, phase = jnp.exp(-decay * step), frequency * step
-    re, im = modulus * jnp.cos(phase), modulus * jnp.sin(phase)
-    below = decay**2 + frequency**2  # |A|^2; dividing by A is multiplying by its conjugate over it
-    up, side = times(re - 1, im, -decay, -frequency)
-    return re, im, up / below, side / below
-
-
 def equations(params: S4DParams, carry: ComplexCarry, wx: Array, uh: Tree) -> tuple[ComplexCarry, Array, S4DGates]:
     """Return ``(carry, y [B, H], gates)`` of one step: the equations."""
     u = widened(wx)
-    A_re, A_im, B_re, B_im = hold(params)
+    step = jnp.broadcast_to(params.log_step[:, None], params.frequency.shape)
+    A_re, A_im, B_re, B_im = hold(params.log_decay, params.frequency, step)
     re, im = times(carry.re, carry.im, A_re, A_im)
     driven = jnp.broadcast_to(u[..., None], re.shape)
     new = ComplexCarry(re + jnp.broadcast_to(B_re, re.shape) * driven, im + jnp.broadcast_to(B_im, im.shape) * driven)
