@@ -5,6 +5,7 @@ from jaxseq.recurrence._associative import associative
 from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._forward import forward
 from jaxseq.recurrence._newton import newton, newton_solution
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
@@ -17,10 +18,11 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "associative": associative,
         "newton": newton,
         "clipped": clipped,
+        "forward": forward,
     },
 )
 """Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, and `clipped` changes the gradient of the carry."""
+unit, `clipped` changes the gradient of the carry, and `forward` has no gradient by the inputs."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
@@ -35,6 +37,7 @@ __all__ = [
     "checkpointed",
     "clipped",
     "deferred",
+    "forward",
     "hold",
     "newton",
     "newton_solution",
