@@ -23,6 +23,7 @@ from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
+from jaxseq.placement import on_mesh
 from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart, scan
 from jaxseq.recurrence._sensitivity import Forward, Sensitivities, floats_of, forward_of, with_floats
 from jaxseq.trees import step_shapes
@@ -46,8 +47,9 @@ def forward(
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a gradient that is carried forward in time.
 
     The gradient by params and the first carry is that of `scan`. There is no derivative by xs, which needs memory for
-    T steps, and no forward mode. A custom cell whose functions close over traced values is run by `scan`. Options are
-    given as ``recurrence=functools.partial(forward, snap=1)``.
+    T steps, and no forward mode. A custom cell whose functions close over traced values is run by `scan`, and so is
+    every cell on an Explicit mesh and inside `jax.shard_map`. Options are given as
+    ``recurrence=functools.partial(forward, snap=1)``.
 
     Args:
       snap: 1 keeps of the sensitivities only those of the units on which a parameter acts within one step (SnAp-1,
@@ -71,7 +73,7 @@ def forward(
     if snap not in (None, 1):
         raise InputError(f"forward: snap must be None, for the exact gradient, or 1, for SnAp-1; got {snap!r}")
     # custom_vjp gives no derivative by a value that is closed over: it would be a leaked tracer
-    if closes_over_traced(cell, params, carry, step_shapes(xs)):
+    if on_mesh() or closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # arrays in a cell's recipe are differentiated as well
     initial = reset_carry(cell, params, xs, resets)
@@ -98,8 +100,21 @@ def _run(
     resets: Array | None,
 ) -> tuple[Carry, Tree]:
     arrays, params = bound
-    # `initial` is an argument, for its derivative; its values are those that scan makes
-    return scan(join(how.static, arrays), params, xs, carry, mask=mask, resets=resets, reverse=how.reverse)
+    cell = join(how.static, arrays)
+
+    def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, Tree]:
+        x, real, begins = at_t
+        return _stepped(cell, params, restart(begins, initial, old), (x, real))
+
+    return over_time(step, carry, (xs, mask, resets), reverse=how.reverse)
+
+
+def _stepped(cell: Cell, params: Params, old: Carry, given: tuple[Tree, Array | None]) -> tuple[Carry, Tree]:
+    """Return ``(carry, out)`` of a step that holds where it is padding."""
+    x, real = given
+    # input terms in the loop: those of all T would need memory for T steps
+    new, out, _ = cell.advance(params, old, cell.input_terms(params, x))
+    return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
 def _kept(how: _How, *given: Tree) -> tuple[tuple[Carry, Tree], tuple]:
@@ -130,9 +145,7 @@ def _back(how: _How, kept: tuple, gradients: tuple[Carry, Tree]) -> tuple:
         rest = iter(params)
         all_of = [a if c is None else next(rest) for a, c in zip(leaves, chosen, strict=True)]
         arrays, own = jax.tree.unflatten(structure, all_of)
-        cell, (x, real) = join(how.static, arrays), given
-        new, out, _ = cell.advance(own, old, cell.input_terms(own, x))
-        return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
+        return _stepped(join(how.static, arrays), own, old, given)
 
     cell, kinds = join(how.static, bound[0]), step_shapes(xs)
     rows = jax.tree.leaves(kinds)[0].ndim - 1 - cell.spatial

@@ -248,7 +248,7 @@ def with_floats(tree: Tree, floats: Sequence[Any]) -> Tree:
 def _flat(leaves: Sequence[Array], lead: int) -> Array:
     """Return leaves as one vector behind `lead` axes, with a zero at its end: the place of a missing number."""
     flat = [a.reshape(*a.shape[:lead], -1).astype(wide(a.dtype)) for a in leaves]
-    dtype = jnp.result_type(*flat)
+    dtype = max((a.dtype for a in flat), key=lambda dtype: jnp.finfo(dtype).bits)
     flat.append(jnp.zeros((*leaves[0].shape[:lead], 1), dtype))
     return jnp.concatenate([a.astype(dtype) for a in flat], axis=-1)
 
