@@ -27,7 +27,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.cells import Cell
-from jaxseq.cells._checks import check_is_cell
+from jaxseq.cells._checks import check_is_cell, check_step
+from jaxseq.cells._inputs import lift_step
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._forward import LARGEST
@@ -59,10 +60,11 @@ def start(cell: Cell, params: Params, x: Tree, *, snap: int | None = None, large
       largest: most bytes of sensitivities.
 
     Raises:
-      InputError: if the sensitivities take more than `largest` bytes, or snap is neither None nor 1.
+      InputError: if the sensitivities take more than `largest` bytes, or snap is neither None nor 1;
+        or x does not fit the params.
     """
     check_is_cell("online.start", cell)
-    learner, carry = _learner(cell, params, x, snap)
+    learner, carry, _ = _learner(cell, params, x, snap)
     leaves = floats_of(params)
     learner.check_size(f"online.start({cell.name})", carry, leaves, largest)
     return State(carry, learner.fresh(carry, leaves, first=False, initial=True, at="initial"))
@@ -86,7 +88,7 @@ def step(
       params, through this step and all before it. It is a pytree, which a jitted function may return.
 
     Raises:
-      InputError: if the state is not one of this cell, for this batch and snap.
+      InputError: if x does not fit the params, or the state is not one of this cell, for this batch and snap.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -99,10 +101,10 @@ def step(
       (3, 15)
     """
     check_is_cell("online.step", cell)
-    learner, initial = _learner(cell, params, x, snap)
+    learner, initial, x = _learner(cell, params, x, snap)
     leaves = floats_of(params)
     wanted = State(initial, learner.fresh(initial, leaves, first=False, initial=True, at="initial"))
-    if jax.tree.structure(state) != jax.tree.structure(wanted) or shapes(state) != shapes(wanted):
+    if shapes(state) != shapes(wanted):
         raise InputError(
             f"online.step({cell.name}): state must be that of online.start with the same cell, batch and snap, "
             f"{shapes(wanted)}; got {shapes(state)}"
@@ -138,8 +140,9 @@ def _no_step(params: list[Array], carry: Carry, given: Tree) -> tuple[Carry, Tre
     raise NotImplementedError
 
 
-def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[Forward, Carry]:
-    """Return the cell's step with its groups, and the carry that a sequence begins with."""
+def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[Forward, Carry, Tree]:
+    """Return the cell's step with its groups, the carry that a sequence begins with, and x as the cell takes it."""
+    x = lift_step(cell, jax.tree.map(jnp.asarray, x))
     leaf = jax.tree.leaves(x)[0]
 
     def step(floats: list[Array], old: Carry, x: Tree) -> tuple[Carry, Tree]:
@@ -148,5 +151,6 @@ def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[For
         return new, out
 
     carry = cell.initial_carry(params, leaf.shape[:-1])
+    check_step(cell, params, carry, x)
     rows = leaf.ndim - 1 - cell.spatial
-    return forward_of(step, floats_of(params), carry, shapes(x), rows, snap), carry
+    return forward_of(step, floats_of(params), carry, shapes(x), rows, snap), carry, x

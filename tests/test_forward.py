@@ -147,3 +147,5 @@ def test_what_is_refused() -> None:
     state = online.start(gru, params, xs[0])
     with pytest.raises(InputError, match=r"online.step\(gru\): state must be that of online.start with the same"):
         online.step(gru, params, state, xs[0], snap=1)
+    with pytest.raises(InputError, match=r"x has dtype float32, params have float64"):
+        online.step(gru, params, state, xs[0].astype(jnp.float32))
