@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from jaxseq.precision import mixed
 else:  # to a type checker this would give jaxseq any attribute
     _ON_DEMAND = frozenset(
-        "checkpoint decode forcing initializers interop interventions optimizers order plots problems regularisers "
-        "seq2seq study testing train".split()
+        "checkpoint decode forcing initializers interop interventions online optimizers order plots problems "
+        "regularisers seq2seq study testing train".split()
     )
 
     def __getattr__(name: str) -> Any:

@@ -93,7 +93,14 @@ def attending(recurrence, layout):
 DRIVEN = {name: CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_cho", "min_gru")} | {
     "stack": stack(lstm, gru), "zoneout": zoneout(lstm, {"h": 0.1}), "clamp": clamp(gru, z=0.5), "attention": None,
 }  # fmt: skip
-DRIVERS = {**RECURRENCES, "steps": loop}
+
+
+def without_inputs(cell, params, xs, carry, **marks):
+    """`forward`, which has no derivative by the inputs."""
+    return RECURRENCES["forward"](cell, params, jax.lax.stop_gradient(xs), carry, **marks)
+
+
+DRIVERS = {**RECURRENCES, "forward": without_inputs, "steps": loop}
 RUNS = [f"{cell} by {name}" for cell in DRIVEN for name in DRIVERS if name not in ("associative", "chunked")]
 RUNS += [f"{cell} by associative" for cell in ("min_gru", "lru", "rg_lru")]
 RUNS += [f"{cell} by chunked" for cell in ("gla", "deltanet", "mlstm")]

@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.cells._base import Cell, affine, wide_zeros_for
-from jaxseq.cells._deltanet import outer
 from jaxseq.cells._init import check_range, check_sizes, checked_init
+from jaxseq.cells._memory import outer
 from jaxseq.cells._parts import Hidden, no_hidden_terms
 from jaxseq.initializers import Initializer, glorot, uniform
 from jaxseq.notation import Array, Key, Tree, wide, widened

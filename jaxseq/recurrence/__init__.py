@@ -6,6 +6,7 @@ from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._chunked import chunked
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._forward import forward
 from jaxseq.recurrence._newton import Solution, newton, newton_solution
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
@@ -19,11 +20,12 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "newton": newton,
         "chunked": chunked,
         "clipped": clipped,
+        "forward": forward,
     },
 )
 """Every recurrence by name. All compute the same values. `associative` takes only cells whose carry is linear, unit by
 unit, `newton` those whose carry is of floating numbers, `chunked` those that state a memory which is a matrix;
-`clipped` changes the gradient of the carry."""
+`clipped` changes the gradient of the carry, and `forward` has no gradient by the inputs."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
@@ -40,6 +42,7 @@ __all__ = [
     "chunked",
     "clipped",
     "deferred",
+    "forward",
     "hold",
     "newton",
     "newton_solution",

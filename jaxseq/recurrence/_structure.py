@@ -101,6 +101,38 @@ def blocks(step: Callable[[Carry], Carry], carry: Carry, rows: int) -> list[np.n
     return _by_size(_connected(first, follow.edges))
 
 
+def joined(
+    pushed: Callable[[list[Array], list[Array]], list[Array]], carry: list[Any], others: list[Any]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return groups of the numbers of a carry, and the groups that the numbers of other arrays act on.
+
+    Two numbers of the carry are in one group if one comes to depend on the other, or both on one number of the others.
+
+    Args:
+      pushed: the derivative of a step, linear: from tangents of a carry's leaves and of other arrays to those of the
+        new carry.
+      carry: the leaves of the carry, or shapes and dtypes.
+      others: the other arrays, or shapes and dtypes.
+
+    Returns:
+      For each number of the carry, its leaves flattened and put one after the other, the least number of its group; and
+      for each other array, in its shape, the least number of the group that its entries act on, -1 where they do not.
+    """
+    jaxpr = jax.make_jaxpr(pushed)(carry, others).jaxpr
+    ends = np.cumsum([math.prod(a.shape) for a in [*carry, *others]])
+    numbers = [np.arange(math.prod(a.shape)).reshape(a.shape) for a in [*carry, *others]]
+    numbers = [a + end - a.size for a, end in zip(numbers, ends, strict=True)]
+    follow = _Follow()
+    for number, out in zip(
+        numbers, follow.jaxpr(jaxpr, numbers), strict=False
+    ):  # one output for each leaf of the carry
+        if out is not None:
+            follow.join([number, out])
+    least = _connected(int(ends[-1]), follow.edges)
+    count = int(ends[len(carry) - 1])  # a group with a number of the carry is called by one: they come first
+    return least[:count], [np.where((of := least[a]) < count, of, -1) for a in numbers[len(carry) :]]
+
+
 class _Follow:
     """Follows labels through a jaxpr, and notes which numbers are joined."""
 

@@ -77,9 +77,9 @@ def _counted() -> list[int]:
 
 
 def takes_forward_mode(recurrence: Recurrence) -> bool:
-    """Return whether a recurrence has a forward mode; `clipped`, whose gradient is that of no function, has none."""
+    """Return whether a recurrence has a forward mode; `clipped` and `forward`, whose gradient is given, do not."""
     whole = recurrence.func if isinstance(recurrence, partial) else recurrence
-    return getattr(whole, "__name__", "") != "clipped"
+    return getattr(whole, "__name__", "") not in ("clipped", "forward")
 
 
 def law_donation(s: Subject) -> None:
