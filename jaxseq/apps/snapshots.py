@@ -17,7 +17,6 @@ import numpy as np
 
 from jaxseq import checkpoint
 from jaxseq.errors import InputError
-from jaxseq.files import sync
 from jaxseq.notation import Params
 from jaxseq.study import log_spaced
 
@@ -56,7 +55,6 @@ def keeping(
     def keep(state: Any) -> None:
         if writes and taken in at:
             (path / FOLDER).mkdir(exist_ok=True)
-            sync(path)  # before a checkpoint that goes on from here is
             host = jax.tree.map(np.array, state.params)  # a copy: the state is donated to the next chunk
             checkpoint.save(_file(path, taken), host, step=taken)
 

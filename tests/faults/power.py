@@ -18,6 +18,9 @@ from typing import Any
 
 from crash import RENAMES, Crash, watched
 
+ENTRIES = ("link", "unlink", "move")
+"""Changes of a folder's entries."""
+
 
 @dataclasses.dataclass(eq=False)
 class Node:
@@ -100,7 +103,7 @@ class Journal(Crash):
     def cut(self, at: int, seed: int) -> dict[str, bytes | None]:
         """Return what may be there after a loss of power that follows the first `at` changes: bytes by path.
 
-        Folders have None. Seed 0 loses all that was not synced, seed 1 nothing, and seed -n the n-th entry alone.
+        Folders have None. Seed 0 loses all that was not synced, seed 1 nothing, and seed -n the n-th last entry alone.
         """
         draw = random.Random(seed)
         chance = draw.choice((0.2, 0.5, 0.8)) if seed > 1 else float(seed != 0)
@@ -108,15 +111,14 @@ class Journal(Crash):
         synced = {change[1]: n for n, change in enumerate(changes) if change[0] == "sync"}
         folders: dict[Node, dict[str, Node]] = {self.root: {}}
         versions: dict[Node, list[bytes]] = {}
-        unsure = 0
+        unsure = [n for n, (kind, node, *_) in enumerate(changes) if kind in ENTRIES and n > synced.get(node, -1)]
+        lost = unsure[seed] if -len(unsure) <= seed < 0 else None
         for n, (kind, node, *more) in enumerate(changes):
             safe = n < synced.get(node, -1)
             if kind == "raw":
                 versions[node] = more if safe else [*versions.get(node, [b""]), *more]
-            elif kind != "sync":
-                unsure += not safe
-                if safe or (draw.random() < chance and unsure != -seed):
-                    _change(folders, kind, node, *more)
+            elif kind in ENTRIES and n != lost and (safe or draw.random() < chance):
+                _change(folders, kind, node, *more)
         return dict(_files(folders, versions, self.root, "", chance, draw))
 
 

@@ -23,7 +23,7 @@ pytestmark = [
 SEEDS = 200 if LONG else 12
 """Losses that are drawn for each moment; the first two lose all and nothing."""
 ALONE = 5
-"""Entries that were not synced, each of which is lost alone as well."""
+"""The last entries that were not synced: each is lost alone as well."""
 
 
 def losses(journal: power.Journal, folder: Path, seeds: int = SEEDS):
