@@ -146,14 +146,13 @@ def newton_solution(
       >>> seen.outs.shape, int(seen.rounds) < 10, int(seen.steps)
       ((1000, 2, 5), True, 0)
     """
-    T, leaf = jax.tree.leaves(xs)[0].shape[0], jax.tree.leaves(xs)[0]
-    batch = leaf.shape[1 : leaf.ndim - 1 - cell.spatial]
+    T, *batch = jax.tree.leaves(xs)[0].shape[: -1 - cell.spatial]
     limits = Limits(rounds, tolerance, damping)
     _check(cell, carry, T, limits, jacobian, start)
     static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
-    # a source that is read has rows: with a symbol for their number no step without rows could be looked at
-    unknown = not all(isinstance(n, int) for n in batch) and (arrays or isinstance(params, Sourced))
-    if not isinstance(T, int) or not T or unknown or closes_over_traced(cell, params, carry, step_shapes(xs)):
+    # a source that is read has rows: with a symbol for their number, a step without rows cannot be looked at
+    symbols = [n for n in (batch if arrays or isinstance(params, Sourced) else []) + [T] if not isinstance(n, int)]
+    if symbols or not T or closes_over_traced(cell, params, carry, step_shapes(xs)):
         last, outs = scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
         return last, Solution(outs, jnp.int32(0), jnp.int32(T), jnp.zeros(batch, jnp.float32), jnp.int32(0))
     terms = cell.input_terms(params, xs)
