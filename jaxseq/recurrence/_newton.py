@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseq.cells import Cell
+from jaxseq.cells._base import Sourced
 from jaxseq.cells._closed import closes_over_traced
 from jaxseq.cells._recipe import join, split
 from jaxseq.errors import InputError, choose
@@ -145,16 +146,17 @@ def newton_solution(
       >>> seen.outs.shape, int(seen.rounds) < 10, int(seen.steps)
       ((1000, 2, 5), True, 0)
     """
-    T, leaf = jax.tree.leaves(xs)[0].shape[0], jax.tree.leaves(xs)[0]
-    batch = leaf.shape[1 : leaf.ndim - 1 - cell.spatial]
+    T, *batch = jax.tree.leaves(xs)[0].shape[: -1 - cell.spatial]
     limits = Limits(rounds, tolerance, damping)
     _check(cell, carry, T, limits, jacobian, start)
-    if not isinstance(T, int) or not T or closes_over_traced(cell, params, carry, step_shapes(xs)):
+    static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
+    # a source that is read has rows: with a symbol for their number, a step without rows cannot be looked at
+    symbols = [n for n in (batch if arrays or isinstance(params, Sourced) else []) + [T] if not isinstance(n, int)]
+    if symbols or not T or closes_over_traced(cell, params, carry, step_shapes(xs)):
         last, outs = scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
         return last, Solution(outs, jnp.int32(0), jnp.int32(T), jnp.zeros(batch, jnp.float32), jnp.int32(0))
     terms = cell.input_terms(params, xs)
     layout = layout_of(cell, params, carry, xs, terms, len(batch), jacobian)
-    static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
     how = _How(static, layout, limits, reverse)
     bound, initial, sequence = (arrays, params), reset_carry(cell, params, xs, resets), (terms, mask, resets)
     carry = settled(lambda carry, *rest: _step(how, *rest[:2], carry, at(rest[2], 0)), carry, bound, initial, sequence)
