@@ -68,7 +68,7 @@ class Access(NamedTuple):
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
         """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
         # one after the other, and not side by side: to put halves together would take as long as all else
-        halves = memory if self.turn is not None else (memory,)
+        halves: tuple[Tree, ...] = memory if self.turn is not None else (memory,)
         before = halves
         if self.log_decay is not None:
             decay = jnp.exp(self.log_decay)[..., None]

@@ -159,7 +159,9 @@ def newton_solution(
     layout = layout_of(cell, params, carry, xs, terms, len(batch), jacobian)
     how = _How(static, layout, limits, reverse)
     bound, initial, sequence = (arrays, params), reset_carry(cell, params, xs, resets), (terms, mask, resets)
-    carry = settled(lambda carry, *rest: _step(how, *rest[:2], carry, at(rest[2], 0)), carry, bound, initial, sequence)
+    carry = settled(
+        lambda carry, bound, initial, xs: _step(how, bound, initial, carry, at(xs, 0)), carry, bound, initial, sequence
+    )
     guess = jax.tree.map(lambda a: room(T, a), carry) if start is None else jax.tree.map(lax.stop_gradient, start)
     states, found = _solve(how, bound, initial, sequence, carry, guess)
     olds = olds_of(states, carry, reverse)
@@ -168,7 +170,7 @@ def newton_solution(
     outs = jax.vmap(lambda old, wx: cell.advance(params, old, wx)[1])(olds, terms)
     outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
     counts = [a.astype(jnp.int32) for a in found[:2]]
-    return at(states, 0 if reverse else -1), Solution(outs, *counts, found[2], jnp.int32(layout.largest))
+    return at(states, 0 if reverse else -1), Solution(outs, counts[0], counts[1], found[2], jnp.int32(layout.largest))
 
 
 class _How(NamedTuple):
@@ -197,7 +199,7 @@ def _check(cell: Cell, carry: Carry, T: Any, limits: Limits, jacobian: Jacobian,
         return
     wanted = jax.tree.map(lambda a: jax.ShapeDtypeStruct((T, *a.shape), a.dtype), carry)
     got = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), start)
-    if jax.tree.structure(got) != jax.tree.structure(wanted) or jax.tree.leaves(got) != jax.tree.leaves(wanted):
+    if jax.tree.flatten(got) != jax.tree.flatten(wanted):
         raise InputError(f"{name}: start must be a tree like the carry after each step, {wanted}; got {got}")
 
 
