@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ def newton_(
     """Count the rounds of Newton's method for cells as they are drawn and trained, and time it next to deferred.
 
     The inputs are those of the adding problem over T steps. The depth is 2 log2 T products for each round, next to the
-    T steps of a loop; "by hand" are the steps that were left to a loop after the last round. Memory is the temporary
+    T steps of a loop; "loop" are the steps that were left to a loop after the last round. Memory is the temporary
     memory of value and gradient as the compiler plans it; times are of value and gradient, in float32.
 
     Example: python -m benchmarks newton --quick
@@ -74,8 +75,8 @@ def newton_(
                 few = (samples or (3 if output.quick else 5)) if on_gpu or timed >= T else 0
                 row = _row(report, name, how, params, T, batch, options, few)
                 lines.append(_line(row))
-                print(*lines[-1], flush=True)
-    head = ["cell", "params", "T", "rounds", "by hand", "residual", "block", "depth / T", "MiB", "MiB deferred"]
+                print(*lines[-1], file=sys.stderr, flush=True)
+    head = ["cell", "params", "T", "rounds", "loop", "residual", "block", "depth / T", "MiB", "MiB deferred"]
     print("\n" + table([*head, "ms", "ms deferred"], lines))
     _rule(report)
     return report.finish()
@@ -121,22 +122,25 @@ def _gradient(cell: Cell, recurrence: Any) -> Any:
 def _line(row: dict[str, Any]) -> list[Any]:
     times = [f"{median(row['samples'][s]):.1f}" if s in row["samples"] else "-" for s in ("newton", "deferred")]
     found = [row["rounds"], row["steps"], f"{row['residual']:.0e}", row["block"], f"{row['depth'] / row['T']:.2g}"]
-    return [row["cell"], row["params"], row["T"], *found, row["mib newton"], row["mib deferred"], *times]
+    memory = [f"{row[f'mib {s}']:.2f}" for s in ("newton", "deferred")]
+    return [row["cell"], row["params"], row["T"], *found, *memory, *times]
 
 
 def _rule(report: Report) -> None:
     """Print from which depth on, as a share of T, newton took less time than deferred."""
     timed = [row for row in report.rows if row["samples"]]
-    if not timed:
+    print(f"\nnewton was faster than deferred in {sum(map(_won, timed))} of {len(timed)} rows that were timed")
+    if not any(map(_won, timed)):
         return
     shares = np.array([row["depth"] / row["T"] for row in timed])
-    won = np.array([median(row["samples"]["newton"]) < median(row["samples"]["deferred"]) for row in timed])
+    won = np.array([*map(_won, timed)])
     # the share that tells best: below it newton is taken to win
     cuts = np.unique(np.concatenate([[0.0], shares + 1e-9]))
     right = [(won == (shares < cut)).mean() for cut in cuts]
     best = float(cuts[int(np.argmax(right))])
-    print(
-        f"\nnewton was faster in {won.sum()} of {len(won)} rows; depth / T below {best:.2g} says which in "
-        f"{max(right):.0%} of them"
-    )
+    print(f"depth / T below {best:.2g} says which in {max(right):.0%} of them")
     report.facts |= {"share": best, "right": float(max(right)), "won": int(won.sum())}
+
+
+def _won(row: dict[str, Any]) -> bool:
+    return median(row["samples"]["newton"]) < median(row["samples"]["deferred"])
