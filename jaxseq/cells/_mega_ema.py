@@ -91,7 +91,8 @@ def equations(params: MegaEMAParams, carry: Hidden, wx: Array, uh: Tree) -> tupl
     """Return ``(carry, y [B, H], gates)`` of one step: the equations."""
     alpha, delta = jax.nn.sigmoid(widened(params.alpha_hat)), jax.nn.sigmoid(widened(params.delta_hat))
     write, retain, eta = (
-        jnp.broadcast_to(a, carry.h.shape) for a in (alpha * params.beta, 1 - alpha * delta, widened(params.eta))
+        jnp.broadcast_to(a, carry.h.shape)
+        for a in (alpha * widened(params.beta), 1 - alpha * delta, widened(params.eta))
     )
     h = widened(wx)[..., None] * write + retain * carry.h
     return Hidden(h), jnp.sum(eta * h, axis=-1).astype(wx.dtype), MegaEMAGates(wx)
