@@ -57,7 +57,8 @@ def types(tree):
 
 def test_every_recurrence_and_a_trace_in_a_process_of_their_own(tmp_path) -> None:
     """Params are given as the arrays that they are: the other process has no `LSTMParams`, and gets no other trees."""
-    cells = {name: CELLS["min_gru"] if name == "associative" else lstm for name in RECURRENCES}
+    special = {"associative": CELLS["min_gru"], "chunked": CELLS["gla"]}
+    cells = {name: special.get(name, lstm) for name in RECURRENCES}
     params = {cell: draw(Subject(cell), 1, (1,)).params for cell in cells.values()}
     leaves, structure = jax.tree.flatten(list(params.values()))
 
