@@ -94,7 +94,7 @@ def blocks(step: Callable[[Carry], Carry], carry: Carry, rows: int) -> list[np.n
         numbers.append(np.broadcast_to(places, a.shape))
         first += size
     follow = _Follow()
-    outs = follow.jaxpr(jaxpr, [None] * len(leaves) + numbers)
+    outs = follow.jaxpr(jaxpr, [*[None] * len(leaves), *numbers])
     for number, out in zip(numbers, outs, strict=True):
         if out is not None:
             follow.join([number, out])
