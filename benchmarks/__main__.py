@@ -21,25 +21,33 @@ from benchmarks.decode import decode
 from benchmarks.forecast import forecast
 from benchmarks.layers import layers
 from benchmarks.memory import memory
+from benchmarks.newton import newton_
+from benchmarks.report import report
 from benchmarks.scaling import scaling
+from benchmarks.sequence import sequence
 from benchmarks.sequences import tasks
 from benchmarks.train import train
 from benchmarks.tutorial import tutorial
 from jaxseq.bench.compare import compare
+from jaxseq.errors import InputError
 
 COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
-    "forecast": forecast, "beam": beam, "tasks": tasks, "chunked": chunked,
+    "forecast": forecast, "beam": beam, "tasks": tasks, "report": report, "sequence": sequence,
+    "newton": newton_, "chunked": chunked,
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a benchmark and return its exit status: 1 where a bound was missed, 2 where torch is."""
+    """Run a benchmark and return its exit status: 1 where a bound was missed, 2 for bad input or without torch."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     jnp.zeros(()).block_until_ready()  # start the backend before anything is timed
     try:
         return subcommand_cli_from_dict(COMMANDS, prog="python -m benchmarks", description=__doc__, args=args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -1,4 +1,4 @@
-"""Every cell: its size, its speed beside torchrecurrent's cell of the same equations, and whether it learns."""
+"""Every cell: its size, its speed against torchrecurrent's cell of the same equations, and whether it learns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cells(
     batch: int = 64,
     steps: int = 0,
 ) -> int:
-    """Time value and gradient of every cell beside torchrecurrent's layer, or see whether it learns, with --learn.
+    """Time value and gradient of every cell against torchrecurrent's layer, or see whether it learns, with --learn.
 
     Timed in float32: the sum of all squared outputs and its gradients with respect to params and inputs. torchrecurrent
     is used as its documentation does, on the same inputs, with weights as it draws them.
@@ -62,7 +62,7 @@ def cells(
     Args:
       names: Cells; all by default.
       output: Where to.
-      learn: Train each cell, in place of timing it; exit with 1 if one misses the bound.
+      learn: Train each cell instead of timing it; exit with 1 if one misses the bound.
       shape: B T D H to time; 32 50 64 64 by default, 8 20 32 32 with --quick.
       rounds: Samples of each; 0: 15, or 3 with --quick.
       pause: Seconds of rest between torch and JAX.
@@ -174,7 +174,7 @@ def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, ste
         begun = time.perf_counter()
         train = tasks.trainer(cell, task, hidden=hidden, batch=batch, steps=steps)
         for rate in RATES:
-            losses[rate] = float(train(rate))
+            losses[rate] = float(train(rate)[0])
             if losses[rate] < bound:
                 break
         took = time.perf_counter() - begun

@@ -112,8 +112,10 @@ def is_affine(cell: Cell) -> bool:
     return bool(jnp.abs(middle - between).max() <= 1e-4 * jnp.abs(between).max())
 
 
-def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> Callable[[float], jax.Array]:
-    """Return a jitted function from the learning rate to the loss, on sequences held out, after so many steps of Adam.
+def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> Callable[[float], Any]:
+    """Return a jitted function from the learning rate to ``(loss, params)`` after so many steps of Adam.
+
+    The loss is that of sequences held out, the params are the cell's.
 
     The rate falls linearly to 0, and the gradient is clipped. The cell starts as its own `init` says.
     """
@@ -130,7 +132,7 @@ def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> C
         return task.loss(affine(outputs(cell, params, xs), *head), target)
 
     @jax.jit
-    def train(rate: float) -> jax.Array:
+    def train(rate: float) -> tuple[jax.Array, Any]:
         def step(state: Any, at: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
             (both, moments), (key, rate) = state, at
             updates, moments = optimise.update(jax.grad(loss)(both, key, batch), moments)
@@ -139,6 +141,6 @@ def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> C
         keys = jax.random.split(jax.random.key(3), steps)
         rates = rate * (1 - jnp.arange(steps, dtype=jnp.float32) / steps)
         (both, _), _ = lax.scan(step, (start, optimise.init(start)), (keys, rates))
-        return loss(both, jax.random.key(4), HELD_OUT)
+        return loss(both, jax.random.key(4), HELD_OUT), both[0]
 
     return train

@@ -1,13 +1,13 @@
 """Recurrent cells written from scratch, as pure functions, in JAX.
 
-The cells and what runs them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are imported when
-they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
+The cells and the functions that run them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are
+imported when they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxseq import attention, cells, losses, recurrence
+from jaxseq import _starting, attention, cells, losses, recurrence  # noqa: F401, the first before what takes a second
 from jaxseq._layers import Bidirectional, bidirectional, init_bidirectional, init_layers, layers
 from jaxseq._unroll import Trace, length_mask, trace, unroll
 from jaxseq.attention import ATTENTIONS
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from jaxseq.precision import mixed
 else:  # to a type checker this would give jaxseq any attribute
     _ON_DEMAND = frozenset(
-        "checkpoint decode forcing initializers interop interventions optimizers order plots problems regularisers "
-        "seq2seq study testing train".split()
+        "checkpoint decode forcing initializers interop interventions online optimizers order plots problems "
+        "regularisers seq2seq study testing train".split()
     )
 
     def __getattr__(name: str) -> Any:

@@ -76,6 +76,7 @@ def bidirectional(
     options: dict[str, Any] = {"mask": mask, "resets": resets, "recurrence": recurrence}
     there, ahead = unroll(cell, params.forward, xs, start.forward, **options)
     back, behind = unroll(cell, params.backward, xs, start.backward, reverse=True, **options)
+    # reverse=True leaves outs[t] at t, so that no flip is needed: [T, B, 2H]
     outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)
     return Bidirectional(there, back), outs
 
@@ -133,7 +134,7 @@ def layers(
 ) -> tuple[tuple[Carry, ...], Tree]:
     """Run layers one after the other, each over the whole sequence: those whose params are `Bidirectional` both ways.
 
-    What a bidirectional layer puts out at a step depends on all steps, so that such layers cannot be a `stack`. Params
+    The output of a bidirectional layer at a step depends on all steps, so that such layers cannot be a `stack`. Params
     and carry are tuples, the lowest layer first; arguments otherwise as `unroll`.
 
     Example:

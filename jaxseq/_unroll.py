@@ -64,8 +64,9 @@ def unroll(
         `reverse` the same marks cut the row into the same pieces, each run from its last step to its first.
       reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
         padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `associative` for cells that are
-        linear in their state, and `chunked` for those whose memory is a matrix; all give the same.
+      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at once),
+        `associative` for cells that are linear in their state, and `chunked` for those whose memory is a matrix; all
+        give the same.
 
     Returns:
       ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces
@@ -110,6 +111,7 @@ def _run(cell: Cell, options: tuple[Recurrence, bool], data: tuple[Tree, ...]) -
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
     if carry is not None:
         check_carry(cell, params, carry, time_and_batch[1:])
+    # our own cells were checked by tests; a user's step is traced once, for a message instead of a scan's type error
     if not is_closed(cell) or is_of_users(cell):
         start = cell.initial_carry(params, time_and_batch[1:]) if carry is None else carry
         check_step_returns(name, cell, params, start, step_shapes(xs))
@@ -166,12 +168,13 @@ def length_mask(lengths: Array, T: int) -> Array:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > T:
             raise InputError(f"length_mask: lengths must be from 0 to T = {T}; got {most if most > T else least}")
+    # [T, 1] against [B]
     steps = jnp.arange(T).reshape(T, *[1] * lengths.ndim)
     return steps < lengths[None].astype(steps.dtype)  # a T of 300 is more than uint8 can count
 
 
 class Trace(NamedTuple, Generic[O, G, K]):
-    """What a cell did at every step.
+    """Outputs, gates and carries of every step.
 
     Fields:
       outs: ``[T, B, H]``, as `unroll` returns them.
@@ -209,6 +212,7 @@ def trace(
       ((7, 2, 5), (7, 2, 5))
     """
     check_is_cell("trace", cell)
+    # gates are outputs of the same equations; those that `unroll` does not show, XLA removes there
     return unroll(_showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
 
 

@@ -21,7 +21,7 @@ from jaxseq.tensors import LARGEST, from_safetensors
 from jaxseq.trees import leaves_by_path
 
 FORMAT = 2
-"""Version of what a file holds; a reader refuses a newer one. In format 1, which is read too, the checksum is of the
+"""Version of a file's layout; a reader refuses a newer one. In format 1, which is read too, the checksum is of the
 arrays alone; since 2 it is of facts, dtypes and shapes as well."""
 
 
@@ -82,6 +82,7 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) 
     digest = hashlib.sha256()
     if facts is not None:
         digest.update(json.dumps(facts, sort_keys=True).encode())
+    # by name, so that the order of writing does not matter
     for name in sorted(tensors):
         about = f"{name}\0{tensors[name].dtype}{tensors[name].shape}\0" if facts is not None else name
         digest.update(about.encode("utf-8", "surrogatepass"))
@@ -90,6 +91,7 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) 
 
 
 AGAIN = "restore it from a copy, or train again with --overwrite"
+"""The cure in messages about a damaged checkpoint."""
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

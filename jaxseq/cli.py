@@ -1,4 +1,4 @@
-"""The command line: a table of commands, and what is printed when one fails.
+"""The command line: a table of commands, and the messages of one that fails.
 
 Results go to standard output, progress and errors to standard error.
 """
@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from jaxseq import __version__
+from jaxseq import __version__, _starting
 from jaxseq.apps.extra import INSTALL, MissingPackageError, check_installed
 from jaxseq.errors import InputError, choose
 from jaxseq.memory import available_bytes
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Chinese still shows the rest
     try:
+        if argv is None:
+            _starting.over()
         return _status(args)
     except (Interrupted, KeyboardInterrupt) as stopped:
         if argv is None:  # the process ends; a further Ctrl-C would interrupt only its cleaning up

@@ -1,6 +1,6 @@
 """Colours of figures, of the study's page and of the terminal: the same everywhere.
 
-Colour maps are made of even steps of lightness, and are told apart by people who see few colours.
+Colour maps are made of even steps of lightness, and are told apart by readers who see few colours.
 """
 
 from __future__ import annotations

@@ -24,5 +24,5 @@ def keep_mask(key: Key, rate: float, shape: Any, dtype: Any) -> Array:
 
 
 def drop(key: Key | None, rate: float, x: Array) -> Array:
-    """Return x with units dropped; x itself where key is None (evaluation) or the rate is 0. Consumes `key`."""
+    """Return x with units dropped; x itself without a key (None, evaluation) or at rate 0. Consumes `key`."""
     return x if key is None or rate == 0 else x * keep_mask(key, rate, x.shape, x.dtype)

@@ -12,8 +12,8 @@ T = TypeVar("T")
 class InputError(ValueError):
     """Input that cannot be used: a file, an option, an array of the wrong shape.
 
-    The message says what was wrong and where, what was expected, what was got and what to do next. The command
-    line prints it without a traceback and exits with status 2.
+    The message names the fault and its place, the expected and the given value, and the cure. The command line prints
+    it without a traceback and exits with status 2.
     """
 
 

@@ -60,6 +60,7 @@ def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
             os.chmod(file.name, 0o666 & ~_umask())
         for path in others:
             path.unlink(missing_ok=True)
+            sync(path.parent)  # before the first is renamed, also on the disk
         for path in paths:
             os.replace(aside[path], path)
             sync(path.parent)
@@ -71,16 +72,19 @@ def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
 
 
 def append(path: Path | str, text: str) -> None:
-    """Add text to the end of a file, and sync it.
+    """Add text to the end of a file, and sync it, and the name of a new one.
 
     Raises:
       InputError: if it cannot be written.
     """
+    new = not os.path.exists(path)
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            sync(Path(path).parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -110,8 +114,9 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     try:
-        for folder, _, _ in os.walk(new):
-            sync(folder)
+        for folder, _, names in os.walk(new, topdown=False):
+            for name in (*names, ""):  # the files, which libraries write without a sync, then the folder itself
+                sync(os.path.join(folder, name))
         os.replace(new, temporary / MADE)  # from here on a kill, or Ctrl-C, leaves it to `settle`
         _move(temporary, path)
     except OSError as error:
@@ -120,7 +125,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def settle(path: Path | str) -> None:
-    """Finish or remove what a killed process left of writing the file or folder `path`; the caller holds its lock.
+    """Finish or remove what is left of a killed process that wrote `path`; the caller holds its lock.
 
     Raises:
       InputError: if a folder that is whole cannot be moved to its place.
@@ -154,12 +159,12 @@ def unsettled(path: Path) -> list[Path]:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return what is in a folder, but for its own lock and its own temporary folders."""
+    """Return the contents of a folder, without its own lock and its own temporary folders."""
     return [one for one in folder.iterdir() if not (one.name.startswith(OWN) and one.name.endswith((PART, LOCK)))]
 
 
 def results(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, but for temporary files and locks."""
+    """Return the names in a folder, without temporary files and locks."""
     return sorted(one.name for one in folder.iterdir() if not one.name.endswith((PART, LOCK)))
 
 
@@ -170,10 +175,10 @@ def place_for(path: Path) -> Path:
     return path.parent
 
 
-def sync(folder: Path | str) -> None:
-    """Make the names in a folder outlast a loss of power, where the system can."""
+def sync(path: Path | str) -> None:
+    """Make the bytes of a file, or the names in a folder, outlast a loss of power, where the system can."""
     with contextlib.suppress(OSError):  # Windows opens no folder
-        number = os.open(folder, os.O_RDONLY)
+        number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
         finally:
@@ -181,16 +186,24 @@ def sync(folder: Path | str) -> None:
 
 
 def _move(temporary: Path, path: Path) -> None:
-    """Move a folder that is whole to `path`, whichever of the renames were done before; nothing where none is whole."""
+    """Move a folder that is whole to `path`, whichever of the renames were done before; nothing where none is whole.
+
+    Each is made sure before the next: after a loss of power it is known which were done.
+    """
     made, before = temporary / MADE, temporary / BEFORE
-    if temporary.parent == path:  # a mount cannot be renamed: what is in it is moved
+    sync(temporary)
+    sync(temporary.parent)
+    if temporary.parent == path:  # a mount cannot be renamed: its contents are moved
         if made.exists():
             before.mkdir(exist_ok=True)
             for old in contents(path):
                 os.replace(old, before / old.name)
+            sync(before)
             os.replace(made, temporary / MOVING)
+            sync(temporary)
         for new in contents(temporary / MOVING) if (temporary / MOVING).exists() else []:
             os.replace(new, path / new.name)
+        sync(path)
     elif made.exists():
         if path.exists():
             os.replace(path, before)

@@ -27,7 +27,7 @@ PACKAGES = tuple(f"pylopdf_fonts_{language}" for language in ("zh_cn", "zh_tw", 
 def font_for(text: str) -> FontProperties | None:
     """Return an installed font that has every character of `text`: the current one if it does.
 
-    Where there is none, None, and a warning (once for each script) that says what to install.
+    Without such a font it returns None and warns, once for each script, with the packages to install.
 
     Example:
       >>> font_for("plain").get_name()
@@ -63,7 +63,7 @@ def pinyin(text: str) -> str | None:
 
 
 _PUNCTUATION = str.maketrans("。，、！？：；（）“”‘’《》", '.,,!?:;()""\'\'""')
-"""What stands for Chinese punctuation in pinyin."""
+"""Chinese punctuation in pinyin."""
 
 
 def default_font() -> str:
@@ -97,7 +97,7 @@ def _notice_packaged_fonts() -> None:
         spec = importlib.util.find_spec(name)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             for path in sorted(file for file in Path(folder).iterdir() if file.suffix in (".ttf", ".otf")):
-                with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+                with contextlib.suppress(OSError, RuntimeError):  # a broken file is not a font
                     font_manager.fontManager.addfont(path)
 
 
@@ -107,7 +107,7 @@ def _notice_new_fonts() -> None:
     known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if os.path.realpath(path) not in known:
-            with contextlib.suppress(OSError, RuntimeError):  # a broken file is no font
+            with contextlib.suppress(OSError, RuntimeError):  # a broken file is not a font
                 font_manager.fontManager.addfont(path)
 
 
@@ -126,7 +126,7 @@ def codes(text: str) -> frozenset[int]:
 
 
 def _script(code: int) -> str:
-    """Return CJK for what is wide, else the first word of a character's name, for most its script: THAI, ARABIC."""
+    """Return CJK for a wide character, else the first word of its name, for most its script: THAI, ARABIC."""
     if unicodedata.east_asian_width(chr(code)) in "WF":
         return "CJK"
     return unicodedata.name(chr(code), "unnamed").split()[0]

@@ -12,6 +12,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key
 
 Schedule = Callable[[Array], Array]
+"""``step -> probability`` with which a token of the target is fed, both scalars."""
 
 
 def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) -> Schedule:

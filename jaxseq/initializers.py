@@ -163,6 +163,7 @@ class chrono:  # noqa: N801
     def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array of this shape."""
         names = self.blocks.split()
+        # [H], the same u for both gates, so that i = 1 - f at first
         b = jnp.log(jax.random.uniform(key, (shape[-1] // len(names),), dtype, 1.0, self.longest - 1))
         signs = {"f": b, "z": b, "i": -b}
         return jnp.concatenate([signs.get(name, jnp.zeros_like(b)) for name in names])
@@ -188,6 +189,7 @@ class spectral_radius:  # noqa: N801
         for n in range(25):
             norm = jnp.linalg.norm(power)
             log_norm += jnp.log(norm) * 0.5**n
+            # scaled before it is squared, so that it neither overflows nor vanishes
             power = jnp.matmul(power / norm, power / norm, precision="highest")
         return (M * (self.rho * jnp.exp(-log_norm))).astype(dtype)
 
@@ -242,7 +244,7 @@ def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``exp(step A)`` and what a constant input adds meanwhile, ``A^-1 (exp(step A) - 1) B``, in float64.
+    """Return ``exp(step A)``, and the effect of a constant input meanwhile, ``A^-1 (exp(step A) - 1) B``, in float64.
 
     Both are blocks of the exponential of the matrix ``[[A, B], [0, 0]]``, computed by its series after halving the step
     until it is small, then squared as many times.
@@ -250,6 +252,7 @@ def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarr
     d = A.shape[0]
     M = np.zeros((d + 1, d + 1))
     M[:d, :d], M[:d, d] = step * A, step * B
+    # until the norm is at most 1/2: the 18 terms below then reach float64's epsilon
     halvings = max(0, int(np.ceil(np.log2(max(np.abs(M).sum(1).max(), 1e-300)))) + 1)
     term = E = np.eye(d + 1)
     for k in range(1, 19):

@@ -56,7 +56,7 @@ def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) 
 
 
 def read_up_to(file: IO[bytes] | GzipFile, most: int) -> bytes:
-    """Return what is left of a file, at most so many bytes, in pieces: ``read(most)`` would take `most` bytes first."""
+    """Return the rest of a file, at most so many bytes, in pieces: ``read(most)`` would allocate `most` bytes first."""
     pieces, left = [], most
     while left and (piece := file.read(min(left, _PIECE))):
         pieces.append(piece)
@@ -72,7 +72,7 @@ def _too_large(path: Path, expected: str, most: int) -> str:
 
 
 def kind_of_file(path: Path | str) -> str:
-    """Return what is at a path: ``a file``, ``a folder``, ``a named pipe``, ``a device`` or ``a socket``.
+    """Return the kind of a path: ``a file``, ``a folder``, ``a named pipe``, ``a device`` or ``a socket``.
 
     Raises:
       OSError: if there is nothing.
@@ -86,7 +86,7 @@ def kind_of_file(path: Path | str) -> str:
 
 
 def parse_json(text: str | bytes, name: Path | str, cure: str = "mend it") -> Any:
-    """Return the value that JSON holds; `name` is what messages call the source, `cure` what to do about a fault.
+    """Return the value that JSON holds; messages name the source by `name`, and end with `cure`.
 
     Raises:
       InputError: if it is not JSON, not UTF-8, or deeper than `DEEPEST`.
@@ -99,6 +99,7 @@ def parse_json(text: str | bytes, name: Path | str, cure: str = "mend it") -> An
         value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is damaged: not JSON ({_said(error)}); {cure}") from error
+    # level by level and not by recursion: a hostile depth must not reach Python's own limit
     level = [value]
     for _ in range(DEEPEST + 1):
         level = [inner for one in level if isinstance(one, dict | list) for inner in _inner(one)]
@@ -116,7 +117,7 @@ def understood(name: Path | str, cure: str) -> Iterator[None]:
     """Turn the errors of `FAULTS` that taking apart a file's contents raises into the message that it is damaged.
 
     Raises:
-      InputError: with the file, what went wrong, and `cure`, what to do; an InputError passes unchanged.
+      InputError: with the file, the fault and the `cure`; an InputError passes unchanged.
     """
     try:
         yield

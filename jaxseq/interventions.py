@@ -29,7 +29,7 @@ from jaxseq.placement import varying_as
 from jaxseq.trees import named_leaves
 
 Change = Callable[[Array, Callable[[str], Array]], Array]
-"""``(value, gate) -> value``: what to put in the place of a gate; ``gate(name)`` is another gate of the same step."""
+"""``(value, gate) -> value``: the value that replaces a gate's; ``gate(name)`` is another gate of the same step."""
 
 
 @made
@@ -93,7 +93,7 @@ class Hold(Made):
 
     Fields:
       value: a number, an array that broadcasts to ``[B, H]``, or ``{unit: number}``.
-      name: what error messages call the gate.
+      name: of the gate, for error messages.
       recipe: the call that made it.
     """
 
@@ -121,7 +121,7 @@ class Hold(Made):
 
 @made
 def hold_at(value: Any, name: str = "gate") -> Hold:
-    """Return the change that puts a value in a gate's place; see `clamp` for what a value may be."""
+    """Return the change that puts a value in a gate's place; see `clamp` for the kinds of values."""
     return Hold(value, name)
 
 
@@ -135,8 +135,7 @@ class Scheduled(NamedTuple):
       x: the cell's own input, ``[T, B, D]``.
       at: ``[T, B, 1]``, or ``[T, B, H]`` for each unit: 1 where the changes apply, 0 elsewhere; or a dict of these by
         the gate's name.
-      values: by the gate's name, ``[T, B, H]``: what is put in its place at each step, such as its values in another
-        run.
+      values: by the gate's name, ``[T, B, H]``: the values that replace it at each step, such as those of another run.
     """
 
     x: Tree
@@ -280,7 +279,7 @@ def _where(change: Change, at: Array, name: str) -> Change:
 def altered(
     cell: Cell, changes: Mapping[str, Change], params: Params, carry: Carry, wx: Tree, uh: Tree
 ) -> tuple[Carry, Tree, Tree]:
-    """Return what ``cell.equations(params, carry, wx, uh)`` returns, with some of its gates changed."""
+    """Return the results of ``cell.equations(params, carry, wx, uh)``, with some of its gates changed."""
     closed, shapes = jax.make_jaxpr(cell.equations, return_shape=True)(params, carry, wx, uh)
     named, structure = jax.tree.flatten(shapes)
     first = len(named) - len(jax.tree.leaves(shapes[2]))
@@ -288,6 +287,7 @@ def altered(
     places = dict(zip(names, closed.jaxpr.outvars[first:], strict=True))
     for name in changes:
         choose(f"gate of {cell.name}", name, places)
+        # a gate that no equation reads, and that is no other output, could be changed without any effect: an error
         uses = sum(places[name] is v for eqn in closed.jaxpr.eqns for v in eqn.invars)
         shown = sum(place is places[name] for place in closed.jaxpr.outvars)
         if not uses and shown < 2:
@@ -297,7 +297,7 @@ def altered(
             )
     run = _Evaluation(closed, jax.tree.leaves((params, carry, wx, uh)), places, changes, cell.name)
     for eqn in closed.jaxpr.eqns:
-        run.value(eqn.outvars[0])  # in their order, so that asking for what is not known yet never goes deep
+        run.value(eqn.outvars[0])  # in their order, so that recursion on unknown values never goes deep
     return jax.tree.unflatten(structure, [run.value(v) for v in closed.jaxpr.outvars])
 
 

@@ -28,22 +28,36 @@ def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
 
 
 def inside(eqn: JaxprEqn) -> list[Jaxpr]:
-    """Return the jaxprs among an equation's params: what jit, scan, while, cond and checkpoint call."""
+    """Return the jaxprs among an equation's params: those that jit, scan, while, cond and checkpoint call."""
     params = jax.tree.leaves(tuple(eqn.params.values()), is_leaf=lambda p: isinstance(p, Jaxpr | ClosedJaxpr))
     found = [p for p in params if isinstance(p, Jaxpr | ClosedJaxpr)]
     return [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in found]
 
 
+CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+         "checkpoint", "remat", "remat2", "custom_lin")  # fmt: skip
+"""Primitives that call a jaxpr; what they say of derivatives is left out."""
+
+
+def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
+    """Return the one jaxpr that an equation of `CALLS` calls; None where there is not one."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if isinstance(eqn.params.get(name), ClosedJaxpr | Jaxpr):
+            return eqn.params[name]
+    found = inside(eqn)
+    return found[0] if len(found) == 1 else None
+
+
 def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:
     """Return the outputs of a jaxpr, some of its equations changed by a rule.
 
-    What jit, scan, while, cond and checkpoint call is evaluated by the rule as well, and so is the value of a
+    Jaxprs that jit, scan, while, cond and checkpoint call are evaluated by the rule as well, and so is the value of a
     function with a derivative of its own (`jax.custom_jvp`, `jax.custom_vjp`); that derivative is left as it is.
 
     Args:
       closed: the jaxpr.
       args: the values of its inputs.
-      rule: what to change.
+      rule: the change of an equation.
       seen: for each input whether the rule is asked about the equations that depend on it; all by default. An
         equation that depends on none of them is left as it is, with everything that it calls.
     """

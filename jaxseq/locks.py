@@ -1,7 +1,7 @@
 """A lock on a file or folder that is written: one process at a time, and the next one is told who holds it.
 
 The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
-next to what is written, ``.NAME.jaxseq-lock``, in which stands who holds it.
+next to the written one, ``.NAME.jaxseq-lock``, which says who holds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxseq.errors import InputError
-from jaxseq.files import LOCK, OWN, cannot_write, hidden, place_for, settle, unsettled
+from jaxseq.files import LOCK, OWN, cannot_write, hidden, place_for, settle, sync, unsettled
 
 try:
     import fcntl
@@ -30,13 +30,13 @@ _held: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar("held", 
 
 @contextlib.contextmanager
 def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a file or folder that need not exist; first finish or remove what a killed process left of it.
+    """Hold the lock of a file or folder that need not exist; first settle the remains of a killed process.
 
     Within the block it may be taken again. Folders above `path` are made, and removed at the end if they are empty.
     Where the file system has no locks, a warning says so.
 
     Args:
-      path: what will be written.
+      path: that will be written.
       wait: whether to wait for another process that holds the lock.
 
     Raises:
@@ -51,6 +51,8 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                sync(folder.parent)
             place = place_for(path)
             file = place / f"{OWN if place == path else hidden(path)}{LOCK}"
             number = _taken(file, named, wait)

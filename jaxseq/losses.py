@@ -97,6 +97,7 @@ def output_loss(
         padded = jnp.pad(a, [(0, count * block - T)] + [(0, 0)] * (a.ndim - 1))
         return padded.reshape(count, block, *a.shape[1:])
 
+    # logits [block, B, V] live in one block at a time, forward and backward
     one = jax.checkpoint(lambda both: of(*both), prevent_cse=False)
     done = lax.map(one, (in_blocks(features), in_blocks(targets)))
     loss, nll = (a.reshape(count * block, *a.shape[2:])[:T] for a in done)
@@ -153,6 +154,7 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
     check_tokens("sampled_loss: targets", targets, W.shape[-1])
     ids, log_q = negatives
     columns = partial(jnp.take, axis=-1, mode="clip")
+    # s_t: [T, B, F] times the target's column of W, [F, T, B] moved to [T, B, F]
     own = widened((features * jnp.moveaxis(columns(W, targets), 0, -1)).sum(-1) + columns(b, targets))
     others = features @ columns(W, ids)
     others = widened(others + jnp.broadcast_to(columns(b, ids), others.shape))
@@ -199,7 +201,7 @@ def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
 
 
 def per_sentence(losses: Array, counted: Array, mask: Array) -> tuple[Array, Array]:
-    """Return what the tutorial minimises and what it reports, of losses ``[T, B]``.
+    """Return the number that the tutorial minimises and the one that it reports, of losses ``[T, B]``.
 
     It minimises a sentence's sum over `counted` steps, and reports that sum divided by the target's full length
     (``mask [T, B]``), also where a free-running row stopped early. Both are averaged over rows.

@@ -118,8 +118,8 @@ def optimizer(
       warmup: steps over which the rate rises from 0.
       steps: in all, which ``cosine`` needs.
       clip: the largest global gradient norm; 0 for no clipping.
-      weight_decay: of `matrices`, with an optimizer of `DECAYING`; None for what optax has by default, which decays
-        every parameter.
+      weight_decay: of `matrices`, with an optimizer of `DECAYING`; None for optax's default, which decays every
+        parameter.
 
     Raises:
       InputError: for unknown names, a rate that is not a positive number, or weight decay that the optimizer lacks.
@@ -137,6 +137,7 @@ def optimizer(
         build = partial(build, weight_decay=weight_decay, mask=matrices)
     rates = choose("learning rate schedule", schedule, SCHEDULES)(rate, warmup, steps)
     constant = schedule in ("constant", "plateau") and warmup == 0
+    # before the optimizer: its moments see clipped gradients
     parts = [optax.clip_by_global_norm(clip)] if clip else []
     parts.append(build(rate if constant else rates))
     if schedule == "plateau":
@@ -159,7 +160,7 @@ def check_decay(name: str, weight_decay: float) -> None:
 
 
 def on_plateau(patience: int, factor: float) -> Callable[[Tree, int], Tree]:
-    """Return ``(opt_state, stale) -> opt_state``, which lowers the rate each time `patience` reports were no better.
+    """Return ``(opt_state, stale) -> opt_state``, which lowers the rate after each `patience` reports without progress.
 
     Args:
       patience: reports without a better result, counted by ``stale``, before the rate is multiplied with `factor`.

@@ -1,8 +1,8 @@
 """Where arrays live: on a mesh, the types of arrays say over which of its axes they are sharded or vary.
 
-That is so on an Explicit mesh and inside `jax.shard_map`, and it asks for two things. A loop must give back its state
-in the type that it took it in: zeros made on the spot are the same everywhere, what a step computes from sharded inputs
-is not. `settled` moves the state, before the loop, to where the steps will leave it. And on an Explicit mesh the place
+That is so on an Explicit mesh and inside `jax.shard_map`, and it asks for two things. A loop must return its state in
+the type in which it took it: zeros made on the spot are the same everywhere, results of sharded inputs are not.
+`settled` moves the state, before the loop, to where the steps will leave it. And on an Explicit mesh the place
 of a result must follow from the places of its operands, which it does where rows alone are sharded, but not for a
 product with a sharded matrix: `wherever` then lets XLA find the places, as it does on an Auto mesh. Without a mesh, or
 on an Auto one, nothing is done.
@@ -31,7 +31,7 @@ def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
     Args:
       step: returns the new state; only its types are looked at.
       state: before the first step.
-      others: what else a step takes.
+      others: the other arguments of a step.
     """
     if not on_mesh():
         return state
@@ -59,7 +59,7 @@ def wherever(
     columns can then follow on them.
 
     Args:
-      function: what to run; it must be given every array of the mesh that it uses.
+      function: to run; it must be given every array of the mesh that it uses.
       params: arrays without rows.
       data: trees of arrays with rows; of a leaf without them, nothing is moved.
       first: for each of `data` the axis where its batch axes begin; None if it is not known.
@@ -103,7 +103,7 @@ def beside(tree: Tree, like: Tree, batch: tuple[int, ...], like_first: int = 0) 
     """Return a tree, whose leaves are ``[*batch, ...]``, with its rows where those of another are.
 
     Args:
-      tree: what to move, on an Explicit mesh; elsewhere it stays as it is.
+      tree: to move on an Explicit mesh; elsewhere it stays as it is.
       like: a tree of arrays with these batch axes.
       batch: their shape.
       like_first: the axis of `like` where they begin.

@@ -23,18 +23,6 @@ from jaxseq.files import write_atomic
 from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 from jaxseq.texts import printable
 
-GATE_NAMES = {
-    "i": "input (write)",
-    "f": "forget (retain)",
-    "g": "candidate",
-    "o": "output",
-    "r": "reset",
-    "z": "update (retain)",
-    "n": "candidate",
-    "a": "pre-activation",
-}
-"""The names of the gates of lstm, gru and rnn; z never appears alone, since papers disagree on its sign."""
-
 LONGEST = 80
 """Characters of the longest text that stands alone in a figure; of a longer one its two ends are drawn."""
 PAD = "<pad>"
@@ -161,9 +149,10 @@ def gates(
 
     Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
     0; the pre-activation ``a`` of a plain RNN, and any quantity that goes beyond 1, is drawn as its tanh. `steps`
-    labels the time axis, `unit_order` sorts the units (the same way in every gate), `labels` are by default those of
-    `gate_label`. Quantities with a negative value, and those named in `signed`, are drawn as candidates. The Axes holds
-    one image per gate, in order.
+    labels the time axis, `unit_order` says which units are drawn and in which order (the same in
+    every gate), and their numbers are on the right. `labels` are by default the names:
+    a letter does not say what a gate does, which `jaxseq.study.roles_of` finds. Quantities with a negative value, and
+    those named in `signed`, are drawn as candidates. The Axes holds one image per gate, in order.
 
     Raises:
       InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
@@ -176,14 +165,14 @@ def gates(
         )
     T, H = next(iter(shapes.values()))
     order = list(range(H)) if unit_order is None else [int(unit) for unit in unit_order]
-    if sorted(order) != list(range(H)):
-        raise InputError(f"gates: unit_order must name each of the {H} units once; got {order}")
+    if not order or len(set(order)) < len(order) or not all(0 <= unit < H for unit in order):
+        raise InputError(f"gates: unit_order must name units from 0 to {H - 1}, each at most once; got {order}")
     if steps is not None and len(steps) != T:
         raise InputError(f"gates: expected {T} labels of steps; got {len(steps)}")
     numbers: dict[str, str] = {}
     readable = None if steps is None else [_readable(step, numbers) for step in steps]
     column, turned = _column([text for text, _ in readable]) if readable else (0.12, False)
-    height = max(0.9, min(0.09 * H, 2.4)) * len(blocks)
+    height = max(0.9, min(0.09 * len(order), 2.4)) * len(blocks)
     ax = axes_of(ax, (max(5.0, column * T + 3.5), 1.0 + height))
     squashed = {name for name, v in blocks.items() if name == "a" or np.nanmax(np.abs(v), initial=0) > 1 + 1e-6}
     images = []
@@ -192,8 +181,9 @@ def gates(
         centred = name == "a" or name in signed or bool(np.nanmin(values, initial=0) < 0)
         images.append(_gate(ax, shown[:, order].T, row, centred))
     ax.set(xlim=(-0.5, T - 0.5), ylim=(len(blocks) - 0.5, -0.5))
-    names = {name: (labels or {}).get(name, gate_label(name)) for name in blocks}
+    names = {name: (labels or {}).get(name, name) for name in blocks}
     ax.set_yticks(range(len(blocks)), [f"{names[name]}{', its tanh' * (name in squashed)}" for name in blocks])
+    _number_units(ax, order, len(blocks))
     if readable is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("time step")
@@ -272,6 +262,7 @@ def log_axis(axis: Axis) -> None:
 
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Digits as exponents, for `str.translate`."""
 
 
 def power(value: float) -> str:
@@ -289,9 +280,15 @@ def power(value: float) -> str:
     return raised if digit == "1" else f"{digit}·{raised}"
 
 
-def gate_label(name: str) -> str:
-    """Return the label of a gate: ``"f  forget (retain)"``; its name alone where it is not in `GATE_NAMES`."""
-    return f"{name}  {GATE_NAMES[name]}" if name in GATE_NAMES else name
+def _number_units(ax: Axes, order: Sequence[int], blocks: int) -> None:
+    """Put the numbers of units, as many as have room, at their rows in each block."""
+    N, most = len(order), max(2, 40 // blocks)
+    shown = np.unique(np.linspace(0, N - 1, min(N, most)).round().astype(int))
+    side = ax.secondary_yaxis("right")
+    places = [block - 0.46 + 0.92 * (row + 0.5) / N for block in range(blocks) for row in shown]
+    side.set_yticks(places, [str(order[row]) for row in shown] * blocks)
+    side.tick_params(length=0, pad=1, labelsize=5)
+    side.spines[:].set_visible(False)
 
 
 def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:

@@ -1,10 +1,10 @@
 """Mixed precision: the matrix products of a cell in half precision, everything else in that of its parameters.
 
-A product rounds both operands to bfloat16, multiplies, and adds up in float32, which is what matrix units of
-accelerators do. Parameters, the carry, the equations between gates and all gradients stay in float32. The products are
+A product rounds both operands to bfloat16, multiplies, and adds up in float32, as matrix units of accelerators do.
+Parameters, the carry, the equations between gates and all gradients stay in float32. The products are
 found in the jaxprs of a cell's functions, so that no cell knows of them.
 
-`product_p` stands for such a product. It takes and returns float32, is bilinear, and its transposes are products of the
+`product_p` is such a product. It takes and returns float32, is bilinear, and its transposes are products of the
 same kind: those of a backward pass round the cotangent and the other operand to bfloat16, and return the sums as they
 are. (With two casts and `jax.lax.dot_general` instead, JAX's transpose multiplies in float32, and rounds the gradients
 of weights to bfloat16.)
@@ -75,8 +75,8 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
 def mixed_function(function: Callable[..., Any], products: Any = jnp.bfloat16) -> Callable[..., Any]:
     """Return ``function(params, *data)`` with its matrix products in half precision, as `mixed` has those of a cell.
 
-    For what is not a cell: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a derivative
-    of its own, such as that of `unroll`, must be of a mixed cell already.
+    For functions other than cells: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a
+    derivative of its own, such as that of `unroll`, must be of a mixed cell already.
 
     Raises:
       InputError: if `products` is not a floating dtype of at most 16 bits.
@@ -116,6 +116,7 @@ def _round(eqn: JaxprEqn, values: Sequence[Any], dtype: Any) -> list[Any] | None
 
 
 product_p = Primitive("rounded_product")
+"""A matrix product of rounded factors, summed in float32: one primitive, so that a rewritten jaxpr can find it."""
 
 
 def _product(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:

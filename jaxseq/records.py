@@ -1,4 +1,4 @@
-"""The numbers of a training: what its reports say, what it remembers between them, and who is told."""
+"""The numbers of a training: its reports, its memory between them, and its listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Pending(NamedTuple):
-    """The steps since the last report, of a training that was stopped between two: what `Metrics` is a mean of."""
+    """The steps since the last report, of a training that was stopped between two; `Metrics` is their mean."""
 
     losses: list[Any]
     norms: list[Any]
@@ -21,10 +21,10 @@ class Pending(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What `fit` remembers, saved with every checkpoint.
+    """The memory of `fit`, saved with every checkpoint.
 
     Fields:
-      best: the lowest of what `fit` judges by, the validation loss as a rule; infinite before the first report.
+      best: the lowest number that `fit` judges by, the validation loss as a rule; infinite before the first report.
       best_step: where that was.
       stale: reports since then.
       elapsed: seconds of training up to the last report, compilation left out.
@@ -60,7 +60,7 @@ class Metrics(NamedTuple):
       tokens_per_second: since the last report; compilation, validation and saving left out.
       gradient_norm: mean since the last report, before clipping.
       elapsed: seconds of training, compilation left out.
-      more: what else was measured, by name.
+      more: other measurements, by name.
     """
 
     step: int
@@ -77,12 +77,12 @@ class Metrics(NamedTuple):
         return {**own, **self.more}
 
     def line(self) -> str:
-        """Return a line of JSON, which knows neither NaN nor infinity: null stands for both."""
+        """Return a line of JSON, which knows neither NaN nor infinity: null means either."""
         return json.dumps({name: v if _is_number(v) else None for name, v in self.flat().items()}, allow_nan=False)
 
     @staticmethod
     def of(numbers: Mapping[str, Any]) -> Metrics:
-        """Return what `flat` or `line` was made from; null is NaN, but as validation loss, which there may be none of.
+        """Return the inverse of `flat` or `line`; null is NaN, except as validation loss, where it is None.
 
         Raises:
           TypeError: if one of the fields is missing, or is not a number.
@@ -125,10 +125,10 @@ class Listener:
 
 
 class Since:
-    """What the steps since the last report measured."""
+    """The measurements of the steps since the last report."""
 
     def __init__(self, pending: Pending | None = None) -> None:
-        """Begin with nothing, or with what a training that was stopped has left."""
+        """Begin with nothing, or with the steps of a training that was stopped."""
         losses, norms, self.tokens, self.busy = pending or Pending([], [], 0.0, 0.0)
         self.losses: list[Any] = [losses] if losses else []
         self.norms: list[Any] = [norms] if norms else []
@@ -146,7 +146,7 @@ class Since:
         return Metrics(step, loss, validation_loss, self.tokens / self.busy, norm, elapsed)
 
     def pending(self) -> Pending:
-        """Return what `metrics` needs, as JSON can hold it."""
+        """Return the data of `metrics` in a form for JSON."""
         return Pending(_joined(self.losses).tolist(), _joined(self.norms).tolist(), self.tokens, self.busy)
 
 

@@ -51,7 +51,7 @@ def drop_inputs(key: Key, rate: float, xs: Array) -> Array:
 
 
 def drop_words(key: Key, rate: float, table: Array) -> Array:
-    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero wherever it stands.
+    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero wherever it occurs.
 
     Consumes `key`. Reference: Gal & Ghahramani 2016, arXiv:1512.05287, section 4.2.
 
@@ -94,12 +94,12 @@ def drop_weights(key: Key, rate: float, params: Params) -> Params:
 def variational(cell: Cell, keep: Array) -> Cell:
     """Return the Cell whose h is dropped on its way into U: the same units at every step of a sequence.
 
-    The params are the cell's own, and evaluation runs the cell itself. What carries h past the matrix product
+    The params are the cell's own, and evaluation runs the cell itself. A path of h around the matrix product
     (``z * h`` in a GRU) is not dropped, nor is a product inside the equations (``(r * h) U_n`` in `gru_cho`).
 
     Args:
       cell: a Cell whose carry has an h; in a stack, each layer is made variational by itself.
-      keep: ``[B, H]``, what h is multiplied by, drawn for each batch by `draw_variational`.
+      keep: ``[B, H]``, the factor of h, drawn for each batch by `draw_variational`.
 
     Reference: Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7, with weights tied.
 
@@ -151,7 +151,7 @@ def _check_own_h(cell: Cell, carry: Carry) -> None:
 
 
 class Noise(NamedTuple):
-    """An input with the random numbers of its step beside it.
+    """An input and the random numbers of its step.
 
     Fields:
       x: ``[T, B, D]``, or whatever the cell takes.

@@ -24,7 +24,7 @@ def minimum_risk(log_probs: Array, risks: Array, sharpness: float = 0.005, count
     Its gradient raises the probability of candidates with less risk than Q expects, and lowers that of the others.
 
     Args:
-      log_probs: ``[N, B]``, of each whole candidate under the model; what the result is differentiated by.
+      log_probs: ``[N, B]``, of each whole candidate under the model; the result is differentiated by them.
       risks: ``[N, B]``, for example ``1 - sentence_bleu(...)``.
       sharpness: alpha of the paper; 1 for the model's own probabilities, towards 0 all candidates weigh the same.
       counted: bool ``[N, B]``, which candidates are in the set, such as `first_of_equal`; all by default. The result is

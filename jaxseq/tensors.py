@@ -40,7 +40,7 @@ CURE = "restore it from a copy, or write it again"
 
 
 class Tensors(NamedTuple):
-    """What a file of safetensors holds: arrays by name, and texts by name."""
+    """The contents of a file of safetensors: arrays by name, and texts by name."""
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
@@ -156,10 +156,10 @@ class _TorchPickle(pickle.Unpickler):
     """Reads the pickle of a state dict; every name in it is one of these few or refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return our replacement of a name."""
         if module == "torch" and name in _STORAGES:
             return name
-        known = {  # made anew for each name, since a pickle can set attributes of what it is given
+        known = {  # made anew for each name, since a pickle can set attributes of the objects it is given
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: _View(

@@ -50,7 +50,7 @@ class Loss(Protocol):
 
         Returns:
           ``(minimised [], (reported [], tokens []))``: the number whose gradient is taken, the number that reports show
-          (without label smoothing, for example), and for how many tokens it stands.
+          (without label smoothing, for example), and how many tokens it covers.
         """
 
 
@@ -212,6 +212,7 @@ class Interrupted(Exception):  # noqa: N818, an ending and no error
 
 
 Saves = Callable[[TrainState, Record, "Metrics | None", bool], None]
+"""The function that `fit` calls to save: ``(state, record, metrics or None, whether it is the best so far)``."""
 
 
 def fit(
@@ -240,7 +241,7 @@ def fit(
       chunks: of rows, from `jaxseq.order.chunks`.
       steps: in all, those in `state` included.
       report_every: steps between reports; a report validates and saves.
-      record: what an earlier part of this training remembered.
+      record: of an earlier part of this training.
       patience: reports without improvement before stopping.
       candidate: the parameters that a report validates; called once for each report.
       validate: the loss of params on data that are not trained on.
@@ -248,7 +249,7 @@ def fit(
       judge: the number of a report by which the best is chosen, the lower the better.
       adapt: ``(opt_state, reports without improvement) -> opt_state`` after each report, as from
         `jaxseq.optimizers.on_plateau`.
-      save: ``(state, record, metrics, is_best)``; between two reports, after Ctrl-C, metrics is None.
+      save: ``(state, record, metrics, is_best)``; metrics are None between two reports, after Ctrl-C.
       listener: its callbacks.
       agree: whether to stop, given whether this process was told to; several processes must return the same. Called
         after each chunk.
@@ -264,7 +265,9 @@ def fit(
             bucket, rows = next(chunks)
             begun = time.perf_counter()
             state, seen = run(state, bucket, rows)
+            # one transfer for a chunk of steps: reading each loss by itself would wait for the device each time
             seen = jax.device_get(seen)
+            # before anything is saved: the last good checkpoint stays
             _check_finite(seen, done, saved)
             since.add(seen.loss, seen.gradient_norm, float(seen.tokens.sum()), time.perf_counter() - begun)
             done += len(rows)
@@ -305,7 +308,7 @@ def _check_finite(seen: Steps, done: int, saved: int) -> None:
 
 
 def _check_params(state: TrainState, done: int, saved: int) -> None:
-    """Check what is about to be saved: a finite loss and gradient may still give an update that is not finite."""
+    """Check params before they are saved: a finite loss and gradient may still give an update that is not finite."""
     for name, leaf in leaves_by_path((state.params, state.ema)).items():
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
             raise _diverged(f"after step {done} parameters are not finite, the first in {name}", saved)

@@ -161,6 +161,6 @@ if __name__ == "__main__":
     with browser() as window:
         window.size(1280)
         window.open(Path(sys.argv[1]), "lang=en&theme=light&t=16")
-        window.run("document.querySelector('#v-strip').hidden = true")
+        window.run("document.querySelector('#v-strip').style.display = 'none'")
         end = window.run("return document.querySelector('#v-timelines').getBoundingClientRect().bottom + 8")
         window.picture(Path(sys.argv[2]), height=end)

@@ -19,7 +19,8 @@ Value = Any
 """A number, a row ``[1, N]``, a matrix ``[M, N]``, a picture ``[rows, columns, N]`` or a filter."""
 
 COMPUTED: dict[str, Callable[..., Value]] = {
-    "tanh": np.tanh, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sign": np.sign, "conj": np.conj, "Re": np.real,
+    "tanh": np.tanh, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sign": np.sign, "conj": np.conj,
+    "Re": np.real, "Im": np.imag,
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
     "softplus": lambda a: np.log1p(np.exp(a)),
     "relu": lambda a: np.maximum(a, 0),
@@ -27,7 +28,7 @@ COMPUTED: dict[str, Callable[..., Value]] = {
     "max": np.maximum, "min": np.minimum,
     "softmax": lambda a: np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True),
     "cumsum": lambda a: np.cumsum(a, axis=-1),
-    "sum": np.sum, "mean": np.mean, "var": np.var,
+    "sum": np.sum, "across": lambda a: a.sum(axis=-1)[None], "mean": np.mean, "var": np.var,
     "rows": lambda a: a.reshape(math.isqrt(a.size), -1),
     "first": lambda a: a[:1],
     "queue": lambda a, last: np.concatenate([a[1:], last]),

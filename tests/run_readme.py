@@ -1,4 +1,4 @@
-"""Run the README's examples of the library, those that need no other: `python tests/run_readme.py` from anywhere.
+"""Run the examples of README and of the guide that need no other library: `python tests/run_readme.py` from anywhere.
 
 CI runs it where the bare wheel is installed, without any extra.
 """
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+GUIDE = ("start", "idea", "gates", "custom")
 OTHERS = ("flax", "haiku", "equinox", "keras", "torch")
 
 
@@ -30,7 +31,10 @@ def library_examples(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    examples = library_examples(README.read_text(encoding="utf-8"))
+    import jaxseq.guide
+
+    texts = [(jaxseq.guide.FOLDER / f"{page}.md").read_text(encoding="utf-8") for page in GUIDE]
+    examples = [*library_examples(README.read_text(encoding="utf-8")), *("\n".join(blocks(t, "python")) for t in texts)]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # examples write files
         for example in examples:

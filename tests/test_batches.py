@@ -164,7 +164,10 @@ def stored(config, tmp_path, **options):
     return dataclasses.replace(config, prepared=str(tmp_path / "prepared"), **options)
 
 
-def test_a_prepared_folder_is_the_corpus_in_memory(config, tmp_path) -> None:
+@pytest.mark.parametrize("block", [store._BLOCK, 3])
+def test_a_prepared_folder_is_the_corpus_in_memory(config, tmp_path, monkeypatch, block) -> None:
+    """Token for token, in one block and in several."""
+    monkeypatch.setattr(store, "_BLOCK", block)
     memory, disk = data.prepare(config), store.prepare(stored(config, tmp_path))
     for side in ("source", "target"):
         assert getattr(disk, side).vocabulary.tokens == getattr(memory, side).vocabulary.tokens

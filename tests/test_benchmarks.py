@@ -79,6 +79,18 @@ def test_layers_and_memory_compare_with_every_peer(tmp_path, capsys, as_users_ha
     assert len(rows) == 2 and {"deferred", "checkpointed", "scan", "linen"} <= set(rows[0]["samples"])
 
 
+def test_rounds_of_newton_are_counted(tmp_path, capsys, as_users_have_it):
+    file = tmp_path / "newton.json"
+    assert main(["newton", "indrnn_tanh", "--quick", "--steps", "2", "--lengths", "12", "--json", str(file)]) == 0
+    drawn, trained = json.loads(file.read_text())["rows"]
+    assert [row["params"] for row in (drawn, trained)] == ["drawn", "trained"]
+    assert 1 <= drawn["rounds"] <= 12 and drawn["depth"] == 8 * drawn["rounds"] and drawn["block"] == 1
+    assert set(drawn["samples"]) == {"newton", "deferred"}
+    assert ("no GPU" in capsys.readouterr().out) == (jax.default_backend() != "gpu")
+    with pytest.raises(SystemExit, match="no cell 'lsmt'"):
+        main(["newton", "lsmt"])
+
+
 def test_cells_learn_a_task(tmp_path, capsys, as_users_have_it):
     file = tmp_path / "learned.json"
     names = "lru conv_gru indrnn".split()
@@ -141,3 +153,37 @@ def test_a_translator_is_trained_on_sequences(monkeypatch):
     small = {"embedding": 4, "hidden": 4, "batch": 4, "steps": 2, "buckets": 1, "attention": "additive"}
     share, bleu, seconds, config = sequences.learn("addition", 0, **small)
     assert 0 <= share <= 1 and 0 <= bleu <= 100 and seconds > 0 and config.steps == config.report_every == 2
+
+
+def test_a_report_has_every_figure_of_the_files(tmp_path, capsys):
+    """Medians and quartiles of known samples, facts as columns, the machine, the command; no other file counts."""
+    row = {
+        "name": "row | one",
+        "samples": {"jaxseq": [1.0, 2.0, 4.0, 5.0, 1234.5], "torch": [7.0]},
+        "mib": 1500,
+        "at": [1],
+    }
+    machine = {
+        "cpu": "a CPU",
+        "cores": 2,
+        "platform": "cpu",
+        "versions": {"jax": "0.10.2"},
+        "date": "2026-11-30T01:02:03",
+    }
+    facts = {
+        "benchmark": "layers",
+        "quick": True,
+        "unit": "ms",
+        "rows": [row],
+        "machine": machine,
+        "command": "a b",
+    }
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "one.json").write_text(json.dumps(facts))
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "translate"}))
+    assert main(["report", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "| row / one | 4 [2, 5] | 7 | 1,500 |" in said and "|  | jaxseq | torch | mib |" in said
+    assert "a CPU, 2 cores, cpu; jax 0.10.2; 2026-11-30." in said and "a b" in said and "no result" in said
+    (tmp_path / "deep" / "one.json").unlink()
+    assert main(["report", str(tmp_path)]) == 2 and "got 1 other JSON files" in capsys.readouterr().err

@@ -61,3 +61,27 @@ def test_a_folder_that_cannot_be_made_is_no_error(tmp_path, monkeypatch) -> None
 def test_importing_jaxseq_sets_nothing() -> None:
     code = "import jax, jaxseq, jaxseq.cli; print(jax.config.jax_compilation_cache_dir)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "None"
+
+
+def test_programs_that_were_not_used_for_longest_are_removed_above_a_limit(tmp_path, monkeypatch) -> None:
+    def fill(folder):
+        for n in range(8):  # written in order; the first was used again, last of all
+            (folder / f"jit_{n}-cache").write_bytes(bytes(100))
+            os.utime(folder / f"jit_{n}-cache", (1000 + (100 if n == 0 else n), 1000 + n))
+
+    def left(folder):
+        return sorted(int(path.name[4]) for path in folder.iterdir())
+
+    fill(tmp_path)
+    compilation.drop_oldest(tmp_path, most=800, kept=400)
+    assert left(tmp_path) == [*range(8)]
+    compilation.drop_oldest(tmp_path, most=799, kept=400)
+    assert left(tmp_path) == [0, 5, 6, 7]
+    monkeypatch.setenv("JAXSEQ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(compilation.OFF, raising=False)
+    monkeypatch.setattr(compilation.drop_oldest, "__defaults__", (799, 400))
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    folder = tmp_path / "cache" / "compiled" / compilation._processor()
+    folder.mkdir(parents=True, mode=0o700)
+    fill(folder)
+    assert compilation.keep_compiled() == folder and left(folder) == [0, 5, 6, 7]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseq import shipped
+from jaxseq import cli, shipped
 from jaxseq.apps import datasets
 from jaxseq.errors import InputError
 
@@ -363,3 +363,8 @@ def test_what_cannot_be_found_is_answered_with_the_next_move(package, tmp_path) 
         datasets.find("repo")
     with pytest.raises(InputError, match="there is no file ''"):
         datasets.find("")
+
+
+def test_a_file_is_added_and_never_got(capsys, tmp_path):
+    assert cli.main(["data", "get", "cmn-eng", str(tmp_path / "mine.zip")]) == 2
+    assert f"jaxseq data add cmn-eng {tmp_path / 'mine.zip'}" in capsys.readouterr().err

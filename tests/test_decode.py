@@ -160,6 +160,13 @@ def test_a_models_own_tokens_are_those_of_its_logits_dropout_included():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), got, want)
 
 
+@pytest.mark.parametrize("returned", [lambda k, row: (k, row), lambda k, row: (k, row, ()), lambda k, row: row])
+def test_a_step_that_returns_something_else_is_told_what_to_return(returned):
+    wrong = lambda carry, tokens: returned(carry, CHAIN[tokens])  # noqa: E731
+    with pytest.raises(InputError, match=r"must return \(carry, \(logits, seen\)\), with logits \[2, V\].*'float64'"):
+        greedy(wrong, (), jnp.array([3, 4]), eos=EOS, max_length=3)
+
+
 def test_tokens_outside_the_vocabulary_are_refused_where_they_are_known():
     with pytest.raises(InputError, match=rf"start: a token id .* from 0 to {V - 1}, .*; got 9 at \[1\]"):
         total(CHAIN, (2, 9))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxseq import (
@@ -92,7 +93,14 @@ def attending(recurrence, layout):
 DRIVEN = {name: CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "gru", "gru_cho", "min_gru")} | {
     "stack": stack(lstm, gru), "zoneout": zoneout(lstm, {"h": 0.1}), "clamp": clamp(gru, z=0.5), "attention": None,
 }  # fmt: skip
-DRIVERS = {**RECURRENCES, "steps": loop}
+
+
+def without_inputs(cell, params, xs, carry, **marks):
+    """`forward`, which has no derivative by the inputs."""
+    return RECURRENCES["forward"](cell, params, jax.lax.stop_gradient(xs), carry, **marks)
+
+
+DRIVERS = {**RECURRENCES, "forward": without_inputs, "steps": loop}
 RUNS = [f"{cell} by {name}" for cell in DRIVEN for name in DRIVERS if name not in ("associative", "chunked")]
 RUNS += [f"{cell} by associative" for cell in ("min_gru", "lru", "rg_lru")]
 RUNS += [f"{cell} by chunked" for cell in ("gla", "deltanet", "mlstm")]
@@ -108,7 +116,9 @@ def test_every_recurrence(name: str, places) -> None:
 
 
 MODEL = translator(gru)
-WEIGHTS = MODEL.init(KEYS[5], 9, 8, embedding=H, hidden=H, dtype=jnp.float64)
+DEEP = translator(  # each option of the model's shape
+    lstm, layers=2, decoder_layers=2, residual=True, layer_norm=True, tie="target", input_feeding=True
+)
 WORDS = jax.random.randint(KEYS[0], (S, B), 3, 9)
 REAL = length_mask(jnp.array([4, 2, 3, 4, 1, 4, 2, 3]), S)
 TARGET = jax.random.randint(KEYS[1], (T, B), 3, 8)
@@ -119,23 +129,33 @@ def over_inputs(run, params):
     return Problem(run_marked, params, (XS,), (MASK, RESETS), (1, 1, 1), (0, 1))
 
 
-def translated(params, source, mask, inputs, *forced):
-    return MODEL.decode(params, MODEL.encode(params, source, mask), inputs, *forced)
+def weights(model):
+    return model.init(KEYS[5], 9, 8, embedding=H, hidden=H, dtype=jnp.float64)
 
 
-def written(params, source, mask, write, **options):
-    encoded = MODEL.encode(params, source, mask)
+def translating(model, *forced):
+    """Teacher forcing, all or in part, as a problem."""
+
+    def run(params, source, mask, inputs, *forced):
+        return model.decode(params, model.encode(params, source, mask), inputs, *forced)
+
+    given = WORDS, REAL, TARGET, *forced
+    return Problem(run, weights(model), (), given, (1,) * len(given), (0, 1))
+
+
+def written(params, source, mask, write, model, **options):
+    encoded = model.encode(params, source, mask)
     start = jnp.ones_like(source[0])
     options |= {"source_mask": mask.T} if "coverage_penalty" in options else {}
     options |= {"prefix": jnp.where(source[:1] % 3 == 0, 5, -1), "filters": (decode.forbid(0), decode.top_k(6))}
-    result = write(MODEL.step(params, encoded), encoded.carry, start, eos=2, max_length=6, **options)
+    result = write(model.step(params, encoded), encoded.carry, start, eos=2, max_length=6, **options)
     by_row = result.lengths, getattr(result, "scores", ())
     return by_row, (result.tokens, result.log_probs, result.seen)
 
 
-def writing(write, **options):
-    run = functools.partial(written, write=write, **options)
-    return Problem(run, WEIGHTS, (), (WORDS, REAL), (1, 1), (0, 1), differentiable=False)
+def writing(write, model=MODEL, **options):
+    run = functools.partial(written, write=write, model=model, **options)
+    return Problem(run, weights(model), (), (WORDS, REAL), (1, 1), (0, 1), differentiable=False)
 
 
 DRAWN = functools.partial(decode.sample, key=jax.random.key(7))
@@ -148,13 +168,13 @@ FUNCTIONS = {
         functools.partial(layers, (gru, lstm)),
         init_layers(KEYS[4], (gru, lstm), D, H, both_ways=(True, False), dtype=jnp.float64),
     ),
-    "decode": lambda: Problem(translated, WEIGHTS, (), (WORDS, REAL, TARGET), (1, 1, 1), (0, 1)),
-    "decode, partly forced": lambda: Problem(
-        translated, WEIGHTS, (), (WORDS, REAL, TARGET, RESETS), (1, 1, 1, 1), (0, 1)
-    ),
+    "decode": lambda: translating(MODEL),
+    "decode, partly forced": lambda: translating(MODEL, RESETS),
     "greedy": lambda: writing(decode.greedy),
     "beam": lambda: writing(decode.beam, size=3, n_best=2, length_penalty=0.5, coverage_penalty=0.2),
+    "decode, deep": lambda: translating(DEEP),
     "sample": lambda: writing(DRAWN),
+    "greedy, deep": lambda: writing(decode.greedy, DEEP),
 }
 
 
@@ -167,7 +187,7 @@ def test_what_runs_cells(name: str) -> None:
         problem, want = FUNCTIONS[name](), None
         if kind == "shard_map":  # a device that draws for its own rows draws other numbers
             parts = np.split(np.arange(B), LAYOUTS[layout](device_count())[0])
-            alone = [problem.function(WEIGHTS, WORDS[:, part], REAL[:, part]) for part in parts]
+            alone = [problem.function(problem.params, WORDS[:, part], REAL[:, part]) for part in parts]
             want = jax.tree.map(lambda *a: np.concatenate(a, axis=min(a[0].ndim - 1, 1)), *alone), ()
         assert_same_on_devices(name, problem, kind, layout, want)
 
@@ -271,6 +291,32 @@ def leaves_the_carry_where_it_is(cell, params, xs, carry, **rest):
     """A scan as one would write it: zeros go in, the same everywhere, and what comes out is not."""
     start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), carry)
     return jax.lax.scan(lambda k, x: cell.step(params, k, x), start, xs)
+
+
+@custom_partitioning
+def mean_of_rows(xs):
+    """A kernel as one might write it: each device is told to take the mean of its own rows."""
+    return jnp.broadcast_to(xs.mean(1, keepdims=True), xs.shape)
+
+
+def where_they_are(mesh, arguments, result):
+    return mesh, lambda xs: mean_of_rows.fun(xs), arguments[0].sharding, (arguments[0].sharding,)
+
+
+mean_of_rows.def_partition(
+    partition=where_they_are,
+    infer_sharding_from_operands=lambda mesh, arguments, result: arguments[0].sharding,
+    sharding_rule="t b d -> t b d",
+)
+
+
+def centres_by_a_kernel(cell, params, xs, carry, **rest):
+    return scan(cell, params, xs - mean_of_rows(jax.lax.stop_gradient(xs)), carry, **rest)
+
+
+def test_a_kernel_that_sees_the_rows_of_one_device_is_noticed() -> None:
+    with pytest.raises(AssertionError, match=r"gru breaks the law 'auto mesh'.*rows on 8 x 1 devices, values"):
+        check_cell(gru, laws=["auto mesh"], recurrences={"broken": centres_by_a_kernel})
 
 
 def mixes_rows(params, x):

@@ -31,6 +31,7 @@ UNREADABLE = {
 """Cells whose docstrings have more than the notation, and what that is."""
 UNNAMED = {name: {"gates.re", "gates.im", "gates.skip"} for name in ("lru", "s5")}
 UNNAMED["deltaproduct"] = {"gates.k", "gates.v", "gates.beta"}  # of all writes, which the equations name one by one
+UNNAMED |= {name: {"gates.force", "gates.skip"} for name in ("linoss_im", "linoss_imex")}
 """Parts of a sum that the trace has and the equations do not name; all other gates are named."""
 READABLE = [name for name in CELLS if name not in UNREADABLE]
 

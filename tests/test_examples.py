@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq import bidirectional, init_bidirectional, length_mask
 from jaxseq.cells import lstm
-from jaxseq.examples import char_lm, classify, descriptions, ensemble, memory_rl, meta, packed, stream
+from jaxseq.examples import char_lm, classify, descriptions, ensemble, memory_rl, meta, online, packed, stream
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
@@ -27,6 +27,11 @@ def test_stream():
     found = stream.main(steps=200, eager_steps=5)
     assert found["difference"] < 1e-6
     assert found["in_place"]
+
+
+def test_online():
+    online_, one_step = online.main(steps=3000).values()
+    assert online_[-1] < 0.3 < 0.8 < one_step[-1]
 
 
 def test_memory_rl():

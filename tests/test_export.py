@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxseq import InputError, decode, length_mask, unroll
-from jaxseq.cells import lstm
-from jaxseq.recurrence import checkpointed, clipped
+from jaxseq import InputError, decode, length_mask, trace, unroll
+from jaxseq.cells import CELLS, lstm
+from jaxseq.recurrence import RECURRENCES, checkpointed, clipped
 from jaxseq.seq2seq import translator
 from jaxseq.testing import Subject, assert_close, draw
 
@@ -53,6 +53,30 @@ def served(tmp_path, program: export.Exported, calls: list[list], **options) -> 
 
 def types(tree):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+
+
+def test_every_recurrence_and_a_trace_in_a_process_of_their_own(tmp_path) -> None:
+    """Params are given as the arrays that they are: the other process has no `LSTMParams`, and gets no other trees."""
+    special = {"associative": CELLS["min_gru"], "chunked": CELLS["gla"]}
+    cells = {name: special.get(name, lstm) for name in RECURRENCES}
+    params = {cell: draw(Subject(cell), 1, (1,)).params for cell in cells.values()}
+    leaves, structure = jax.tree.flatten(list(params.values()))
+
+    def run(*given):
+        *leaves, xs, lengths = given
+        own = dict(zip(params, jax.tree.unflatten(structure, leaves), strict=True))
+        mask = length_mask(lengths, xs.shape[0])
+        runs = [unroll(cells[r], own[cells[r]], xs, mask=mask, recurrence=RECURRENCES[r]) for r in RECURRENCES]
+        return jax.tree.leaves((runs, trace(lstm, own[lstm], xs, mask=mask)))
+
+    t, b = export.symbolic_shape("t, b")
+    of_data = jax.ShapeDtypeStruct((t, b, 3), jnp.float64), jax.ShapeDtypeStruct((b,), jnp.int32)
+    program = export.export(jax.jit(run))(*types(leaves), *of_data)
+    calls = []
+    for T, B in ((1, 1), (4, 3), (9, 2)):
+        calls.append([*leaves, draw(Subject(lstm), T, (B,)).xs, np.linspace(1, T, B).astype(np.int32)])
+    for given, got in zip(calls, served(tmp_path, program, calls), strict=True):
+        assert_close("served", got, list(map(np.asarray, jax.jit(run)(*given))), 1e-12)
 
 
 def test_unroll_and_its_gradient_in_a_process_of_their_own(tmp_path) -> None:
@@ -102,9 +126,12 @@ def test_a_translator_in_a_process_of_its_own(tmp_path) -> None:
     assert len(np.unique(got[0])) > 1  # it says something
 
 
-def test_teacher_forcing_for_any_target() -> None:
-    model = translator()
-    params = model.init(KEY, 7, 6, embedding=4, hidden=5, dtype=jnp.float64)
+DEEP = translator(lstm, layers=2, decoder_layers=2, residual=True, layer_norm=True, tie="target", input_feeding=True)
+
+
+@pytest.mark.parametrize("model", [translator(), DEEP], ids=["one layer", "deep"])
+def test_teacher_forcing_for_any_target(model) -> None:
+    params = model.init(KEY, 7, 6, embedding=5, hidden=5, dtype=jnp.float64)
 
     def logits(params, source, mask, inputs):
         return model.decode(params, model.encode(params, source, mask), inputs)[1]

@@ -25,6 +25,7 @@ from jaxseq.cells import (
     lstm_residual,
     lstm_wmc,
     lstmp,
+    mogrifier_lstm,
 )
 from jaxseq.cells._lstm import LSTMCarry, LSTMParams
 from jaxseq.cells._lstm_nested import NestedLSTMCarry
@@ -291,3 +292,31 @@ def test_layer_normalisation_is_invariant() -> None:
     assert_equal(lstm_layernorm, p, lstm_layernorm, shifted)
     large = p._replace(W=p.W * 1e4, U=p.U * 1e4)
     assert_equal(lstm_layernorm, large, lstm_layernorm, p._replace(W=p.W * 1e8, U=p.U * 1e8), 1e-9)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_mogrifier_lstm(rounds: int) -> None:
+    """The paper's rounds by their numbers i, with a matrix Q^i or R^i for each."""
+
+    def step(p, k, x):
+        D, H = len(x), len(k.h)
+        Q = dict(zip(range(1, rounds + 1, 2), np.split(p.Q, p.Q.shape[1] // D, axis=1), strict=True))
+        R = dict(zip(range(2, rounds + 1, 2), np.split(p.R, max(p.R.shape[1] // H, 1), axis=1), strict=False))
+        seen = {-1: x, 0: k.h}
+        for i in range(1, rounds + 1):
+            seen[i] = 2 * sigmoid((Q if i % 2 else R)[i].T @ seen[i - 1]) * seen[i - 2]
+        last_x, last_h = (seen[max(i for i in seen if i % 2 == odd)] for odd in (1, 0))
+        a = dict(zip("ifgo", np.split(p.W.T @ last_x + p.U.T @ last_h + p.b, 4), strict=True))
+        c = sigmoid(a["f"]) * k.c + sigmoid(a["i"]) * np.tanh(a["g"])
+        h = sigmoid(a["o"]) * np.tanh(c)
+        return LSTMCarry(h, c), h
+
+    check_against(mogrifier_lstm, step, options={"rounds": rounds})
+
+
+def test_mogrifier_lstm_without_gating_is_an_lstm() -> None:
+    """With Q = R = 0 each round multiplies by 2 sigmoid(0) = 1."""
+    p = mogrifier_lstm.init(jax.random.key(0), 3, 5, dtype=jnp.float64)
+    p, xs = p._replace(Q=0 * p.Q, R=0 * p.R), jax.random.normal(jax.random.key(1), (6, 2, 3), jnp.float64)
+    want = unroll(lstm, LSTMParams(p.W, p.U, p.b), xs)[1]
+    np.testing.assert_allclose(unroll(mogrifier_lstm, p, xs)[1], want, atol=1e-12)

@@ -158,8 +158,8 @@ def test_forms_of_the_same_file(file, content):
     ("content", "note"),
     [
         (ISO.rstrip() + "\nTotal,12345\n", "left out below the table: 'Total'"),
-        ("\n".join([LINES[0], *reversed(LINES[1:])]), "rows stood from the last to the first: sorted by date"),
-        ("\n".join([LINES[0], *LINES[20:], *LINES[1:20]]), "rows stood in no order: sorted by date"),
+        ("\n".join([LINES[0], *reversed(LINES[1:])]), "rows were from the last to the first: sorted by date"),
+        ("\n".join([LINES[0], *LINES[20:], *LINES[1:20]]), "rows were in no order: sorted by date"),
         ("".join(f"{i or ''},{line}\n" for i, line in enumerate(LINES)), r"left out: Unnamed: 0 \(row numbers\)"),
         ("# from the till\n" + ISO, r"line 1 left out: comments"),
         ("Sales\n" + ISO, r"line 1 left out: above the header"),

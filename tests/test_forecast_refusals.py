@@ -95,7 +95,7 @@ OPTIONS = [
     ({"target": ("date",)}, "column 'date' has '2015-01-01', expected a number"),
     ({"target": ("sales",), "past": ("sales",)}, "column 'sales' is named twice"),
     ({"date_format": "%d.%m.%Y"}, "line 2: '2015-01-01' in column 'date' is not a date of the form %d.%m.%Y"),
-    ({"date_format": "%Q"}, "--date-format %Q is no format of dates"),
+    ({"date_format": "%Q"}, "--date-format %Q is not a date format"),
     ({"frequency": "fortnight"}, "unknown --frequency fortnight"),
     ({"frequency": "ME"}, "--frequency ME has no row at 2015-01-01"),
     ({"seasons": (0,)}, "a season has 1 row or more; got 0"),

@@ -14,6 +14,7 @@ import pytest
 from jaxseq import InputError, cli, files, locks
 from jaxseq.apps import run_folder
 from jaxseq.apps.forecast.config import ForecastConfig
+from jaxseq.experiments import EXPERIMENTS, report
 from jaxseq.locks import locked
 
 HOLDS = """
@@ -61,6 +62,20 @@ def test_commands_exit_with_one_sentence(holder, tmp_path, command, capsys):
     shown = capsys.readouterr()
     assert shown.out == "" and len(shown.err.splitlines()) == 1
     assert f"run is being written by process {holder.pid} on " in shown.err and "wait until it has ended" in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == [".run.jaxseq-lock"]
+
+
+def test_an_experiment_is_written_by_one_process_and_others_of_the_folder_by_others(
+    holder, tmp_path, monkeypatch, capsys
+):
+    """The holder has the lock of `run`: as an experiment of that name has."""
+    one = next(iter(EXPERIMENTS.values()))
+    monkeypatch.setattr("jaxseq.apps.experiment.EXPERIMENTS", {"run": one, "other": one})
+    monkeypatch.setattr("jaxseq.experiments.report.experiment", lambda *_, **__: report.Result({}, "done"))
+    for name, status in (("run", cli.FAILED), ("all", cli.FAILED), ("other", 0)):
+        assert cli.main(["experiment", name, "--out", str(tmp_path)]) == status
+        shown = capsys.readouterr()
+        assert ("is being written by process" in shown.err) == (status != 0) and ("done" in shown.out) == (not status)
     assert [path.name for path in tmp_path.iterdir()] == [".run.jaxseq-lock"]
 
 

@@ -17,13 +17,12 @@ from jaxseq.apps.custom import check_reads_series, check_translates, find_cell
 from jaxseq.cells import CELLS, conv_lstm, gru, gru_d, lstm, phased_lstm, retention
 from jaxseq.testing import check_cell
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "jaxseq" / "guide" / "custom.md"
 
 
 def example() -> str:
-    """The README's cell, as a person would copy it."""
-    text = README.read_text(encoding="utf-8")
-    return next(part for part in text.split("```python\n")[1:] if "mycell" in part.splitlines()[0]).split("```")[0]
+    """The guide's cell, as a reader would copy it."""
+    return PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def mine(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_readmes_cell_takes_at_most_25_lines_and_obeys_the_laws(mine) -> None:
+def test_the_guides_cell_takes_at_most_25_lines_and_obeys_the_laws(mine) -> None:
     lines = [line for line in example().splitlines() if line.strip() and not line.startswith(("#", '"""'))]
     assert len(lines) <= 25
     check_cell(find_cell("mycell.py:leaky"), laws=["loop", "recurrences", "padding", "dtype", "finite", "repeats"])
@@ -132,7 +131,7 @@ def test_a_cell_with_times_forecasts(mine, as_users_have_it) -> None:
 
 
 def test_leaky_by_its_closed_form(mine, as_users_have_it) -> None:
-    """Without input and recurrent weights the README's cell decays by its rate."""
+    """Without input and recurrent weights the guide's cell decays by its rate."""
     cell = find_cell("mycell.py:leaky")
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 2, 3))
     carry = cell.initial_carry(params, (4,))._replace(h=jnp.ones((4, 3)))

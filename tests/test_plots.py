@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 
 from jaxseq import fonts, plots, shipped
 from jaxseq.errors import InputError
-from jaxseq.study import report
 
 CHINESE = ["我", "不", "知道", "。", "<eos>"]
 ENGLISH = ["i", "do", "not", "know", ".", "<eos>"]
@@ -297,9 +296,7 @@ def test_gates_are_images_of_units_by_time_in_order_with_their_own_colours():
         assert image.get_cmap().name == ("signed" if name == "g" else "viridis")
     middles = [(image.get_extent()[2] + image.get_extent()[3]) / 2 for image in ax.images]
     np.testing.assert_allclose(ax.get_yticks(), middles, atol=1e-12)
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
-        "i  input (write)", "f  forget (retain)", "g  candidate", "o  output",
-    ]  # fmt: skip
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["i", "f", "g", "o"]  # a letter says no more
     assert ax.yaxis_inverted()  # the first gate is on top
     assert all(image.get_extent()[2] > image.get_extent()[3] for image in ax.images)  # and unit 0
     assert {axes.get_ylabel() for axes in ax.figure.axes if axes is not ax} == {"gate", "candidate"}
@@ -314,20 +311,11 @@ def test_gates_sorts_units_alike_and_names_steps():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "<eos>"]
 
 
-def test_the_pre_activation_is_squashed_and_z_never_stands_bare():
+def test_the_pre_activation_is_squashed():
     a = np.linspace(-3, 3, 6).reshape(2, 3)
     ax = plots.gates({"a": a})
     np.testing.assert_allclose(ax.images[0].get_array(), np.tanh(a.T))
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a  pre-activation, its tanh"]
-    (label,) = plots.gates({"z": np.ones((2, 3))}).get_yticklabels()
-    assert label.get_text() == "z  update (retain)"
-
-
-def test_the_page_of_a_study_calls_gates_what_plots_call_them():
-    texts = report.texts()["en"]
-    for name in plots.GATE_NAMES:
-        assert texts.get(f"gate.{name}", texts.get(f"gate.{name}_retain")) == plots.gate_label(name)
-    assert texts["gate.z_overwrite"] == plots.gate_label("z").replace("(retain)", "(overwrite)")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a, its tanh"]
 
 
 def test_what_lies_between_minus_1_and_1_is_told_by_its_values_or_by_the_caller():
@@ -352,7 +340,7 @@ def test_gates_of_steps_without_a_font_have_a_legend(no_chinese_font, no_pinyin)
         ({"i": np.ones((3, 2, 4))}, {}, r"take one row: gate\[:, b\]"),
         ({}, {}, "got none"),
         ({"i": np.ones((3, 2))}, {"steps": ["a"]}, "expected 3 labels of steps; got 1"),
-        ({"i": np.ones((3, 2))}, {"unit_order": [0, 0]}, "each of the 2 units once"),
+        ({"i": np.ones((3, 2))}, {"unit_order": [0, 0]}, "units from 0 to 1, each at most once"),
     ],
 )
 def test_gates_refuse_what_does_not_fit(given, options, message):

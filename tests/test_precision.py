@@ -11,8 +11,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 from jaxseq import CELLS, InputError, interventions, mixed, problems, regularisers, stack, trace, unroll
 from jaxseq.attention import location, reading, with_attention
-from jaxseq.cells import conv_lstm, exp_rnn, gru, lru, lstm, rg_lru, rnn
-from jaxseq.recurrence import associative, deferred, scan
+from jaxseq.cells import conv_lstm, exp_rnn, gru, lru, lstm, min_gru, rg_lru, rnn
+from jaxseq.recurrence import RECURRENCES, associative, deferred, scan
 from jaxseq.testing import LAWS, Subject, check_cell, draw
 from tests.reference import sigmoid
 
@@ -132,7 +132,7 @@ def test_an_accelerator_multiplies_half_precision_and_adds_in_float32(cell):
     assert all(given.count("xbf16>") == 2 and result.strip().endswith("xf32>") for given, result in types)
 
 
-NOT_OF_ROUNDED = {"gradients", "forward mode"}
+NOT_OF_ROUNDED = {"gradients", "forward mode", "closures"}
 """Laws that no rounding obeys: finite differences see its steps, and it is not its own transpose."""
 
 
@@ -142,6 +142,23 @@ def test_a_mixed_cell_obeys_the_laws(cell):
     if os.environ.get("JAXSEQ_ALL_TESTS"):
         return check_cell(mixed(cell), laws=set(LAWS) - NOT_OF_ROUNDED)
     check_cell(mixed(cell), laws=["recurrences" if cell is lstm else "padding"], recurrences={"deferred": deferred})
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES.values(), ids=RECURRENCES)
+def test_a_traced_value_that_a_mixed_cell_closes_over(recurrence):
+    """Its gradient is, to rounding, that of the cell in float32: mixed outside of the closures, or inside."""
+    given, plain = problem(min_gru), lambda cell: cell
+
+    def loss(value, inside, outside):
+        inner = inside(min_gru)
+        scaled = inner.replace(input_terms=lambda p, x: jax.tree.map(lambda a: value * a, inner.input_terms(p, x)))
+        cell = interventions.clamp(outside(scaled), z={1: value / 2})
+        return (unroll(cell, *given, recurrence=recurrence)[1] ** 2).sum()
+
+    want = jax.grad(loss)(0.7, plain, plain)
+    for wrappers in ((mixed, plain), (plain, mixed)):
+        got = jax.jit(jax.grad(lambda value, w=wrappers: loss(value, *w)))(0.7)
+        assert abs(want) > 1 and 0 < abs(got / want - 1) < BOUND
 
 
 def test_a_mixed_linear_cell_runs_in_parallel_over_time():

@@ -122,6 +122,24 @@ def test_a_run_is_not_measured_on_another_split(config, tmp_path):
     assert evaluate(model.load(tmp_path / "run"))[0].pairs == 3
 
 
+@pytest.mark.usefixtures("in_every_thread")
+def test_pairs_for_testing_that_have_changed_are_said(config, tmp_path):
+    """They are measured: nothing was trained on them. A run that has not saved their sum says nothing."""
+    (tmp_path / "test.tsv").write_text("I see.\t我看。\nYou see.\t你看。\n", encoding="utf-8")
+    config = dataclasses.replace(config, test=(str(tmp_path / "test.tsv"),))
+    trained = train.train(config, tmp_path / "run")
+    same = f"{tmp_path / 'test.tsv'}, pairs for testing"
+    assert evaluate(trained.translator, corpus=trained.corpus)[0].data == same
+    loaded = model.load(tmp_path / "run")
+    assert evaluate(loaded)[0].data == same
+    (tmp_path / "test.tsv").write_text("I see.\t我看。\n", encoding="utf-8")
+    assert evaluate(loaded)[0].data == f"{same}, which are not those of the training, 2 then, 1 now"
+    facts = checkpoint.facts(tmp_path / "run" / run_folder.MODEL)
+    del facts["test"]
+    checkpoint.save(tmp_path / "run" / run_folder.MODEL, loaded.params, **facts)
+    assert evaluate(model.load(tmp_path / "run"))[0].data == same
+
+
 def test_a_sentence_is_normalised_cut_and_numbered():
     source, target = data.preparations(TranslateConfig(), Vocabulary("我你"), Vocabulary(["i", "."]))
     found = source.sentence("我\u200b看你")

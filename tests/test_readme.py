@@ -58,6 +58,38 @@ def test_examples_in_docstrings(name, as_users_have_it):
     assert not failed
 
 
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_cells_of_other_libraries_are_counted(monkeypatch):
+    """As its table has them; memax, which is not installed here, has its own list."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    equinox, haiku, keras = (pytest.importorskip(name) for name in ("equinox", "haiku", "keras"))
+    linen = pytest.importorskip("flax.linen")
+
+    def below(module, base):
+        return {n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, base) and v is not base}
+
+    wrappers = {"DeepRNN", "IdentityCore", "ResetCore"}
+    layers = {name for name in dir(keras.layers) if re.fullmatch(r"(Simple|Conv)?(RNN|LSTM|GRU)(\dD)?", name)} - {"RNN"}
+    counted = {
+        "jaxseq": len(jaxseq.CELLS),
+        "flax": len(below(linen, linen.RNNCellBase)),
+        "haiku": len(below(haiku, haiku.RNNCore) - wrappers),
+        "equinox": sum(name.endswith("Cell") for name in dir(equinox.nn)),
+        "keras": len(layers),
+    }
+    if sys.version_info < (3, 12):
+        counted["torchrecurrent"] = sum(name.endswith("Cell") for name in dir(pytest.importorskip("torchrecurrent")))
+    rows = [line.strip("|").split("|") for line in README.splitlines() if line.startswith("| ")]
+    names = next([cell.split()[0] for cell in row[1:]] for row in rows if row[1:] and row[1] == " jaxseq ")
+    cells = dict(zip(names, next(row[1:] for row in rows if row[0] == " recurrent cells "), strict=True))
+    assert {name: int(cells[name]) for name in counted} == counted
+    attentions = next(row[1] for row in rows if row[0].startswith(" attentions"))
+    assert int(attentions.split()[0]) == len(jaxseq.ATTENTIONS)
+
+
 def test_ci_runs_the_readmes_test_command():
     commands = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
     (command,) = (line for line in commands if "pytest" in line)

@@ -24,6 +24,8 @@ from jaxseq.cells import lstm
 from jaxseq.errors import InputError
 from jaxseq.study import inspect, report, terminal, thin
 from jaxseq.study.collect import collect
+from jaxseq.study.subject import look
+from jaxseq.study.views import trajectories
 from jaxseq.train import Metrics
 
 pytestmark = [pytest.mark.xdist_group("study command"), pytest.mark.usefixtures("as_users_have_it")]
@@ -149,14 +151,49 @@ def test_both_encoders_end_where_the_decoder_begins(runs):
 def test_every_layer_of_an_encoder_is_a_part_and_reads_what_the_model_gives_it(runs, tmp_path):
     """The last states of the upper layer are what the decoder begins with; the lower one has its own weights."""
     (tmp_path / "pairs.tsv").write_text((runs / "pairs.tsv").read_text(encoding="utf-8"), encoding="utf-8")
-    write_translator(tmp_path / "deep", layers=2, residual=True)
+    write_translator(tmp_path / "deep", layers=3, residual=True)
     model = translator.load(tmp_path / "deep")
-    decoder, *encoder = parts.of_translator(tmp_path / "deep", ["我 看 听", "看"]).parts
-    names = ["encoder, layer 1", "encoder, backwards, layer 1", "encoder, layer 2", "encoder, backwards, layer 2"]
+    decoder, *encoder = parts.of_translator(tmp_path / "deep", ["我 看 听", "看"], examples=9).parts
+    names = [f"encoder{way}, layer {n}" for n in (1, 2, 3) for way in ("", ", backwards")]
     assert [part.name for part in encoder] == names
-    last = [part.run.through(unroll)[0].h for part in encoder[2:]]
-    first = jnp.tanh(model.params.bridge.h(jnp.concatenate(last, -1)))
-    np.testing.assert_allclose(first, decoder.carry.h, atol=1e-6)
+
+    def ends(runs):  # of the uppermost layer, through the model's bridge
+        return jnp.tanh(model.params.bridge.h(jnp.concatenate([run.through(unroll)[0].h for run in runs], -1)))
+
+    np.testing.assert_allclose(ends([part.run for part in encoder[4:]]), decoder.carry.h, atol=1e-6)
+    for part in encoder:  # as it was when the parameters were these
+        again = part.remade(model.params)
+        assert again.name == part.name
+        jax.tree.map(np.testing.assert_array_equal, (again.params, again.xs, again.mask), part.run[1:3] + part.run[4:])
+    ahead, back = encoder[4:]
+    assert len(ahead.corpus) == len(back.corpus) == len(decoder.corpus) == 1
+    for one, other, read in zip(ahead.corpus, back.corpus, decoder.corpus, strict=True):
+        runs = [part.run._replace(xs=b.xs, mask=b.mask) for part, b in ((ahead, one), (back, other))]
+        np.testing.assert_allclose(ends(runs), read.carry.h, atol=1e-6)
+
+
+@pytest.mark.parametrize("fed", [False, True])
+def test_every_layer_of_a_decoder_is_studied(runs, tmp_path, monkeypatch, fed):
+    """Each has its roles, the source's scores are taken apart, and the step of both layers has fixed points."""
+    (tmp_path / "pairs.tsv").write_text((runs / "pairs.tsv").read_text(encoding="utf-8"), encoding="utf-8")
+    write_translator(tmp_path / "deep", decoder_layers=2, input_feeding=fed)
+    decoder = parts.of_translator(tmp_path / "deep", ["我 看 听", "看"]).parts[0]
+    np.testing.assert_allclose(masked(decoder.scores["scores"], decoder.weights), decoder.weights, atol=1e-6)
+    below, above = look(decoder)
+    roles = {"r": "reset", "z": "retain", "n": "candidate"}
+    assert below.subject.roles == {f"0.{name}": role for name, role in roles.items()}
+    assert above.subject.roles == {f"1.{name}": role for name, role in roles.items()}
+    assert below.subject.live is not None
+    if not fed:
+        for name in ("STARTS", "DESCENT", "POLISH"):
+            monkeypatch.setattr(trajectories, name, 2)
+        paths, _ = trajectories.gather(below)
+        assert paths.settled is not None and paths.settled.starts == 2, paths.why
+
+
+def masked(scores, weights):
+    """The softmax over the source that has weight at all."""
+    return jax.nn.softmax(jnp.where(weights > 0, scores, -jnp.inf), -1)
 
 
 def test_half_lives_are_taken_over_examples(runs, capsys):
@@ -164,6 +201,7 @@ def test_half_lives_are_taken_over_examples(runs, capsys):
     asked = ["inspect", str(runs / "translator"), "--text", "我 看", "--examples", "9", "--json"]
     assert cli.main(asked) == 0
     decoder, encoder, back = json.loads(capsys.readouterr().out)["parts"]
+    assert decoder["roles"] == encoder["roles"] == {"r": "reset", "z": "retain", "n": "candidate"}
     pairs = parts._pairs(runs / "translator", translator.load(runs / "translator"))
     for side, seen in ((1, decoder), (0, encoder), (0, back)):
         words = sum(len(pair[side].tokens) + 1 for pair in pairs)  # and the end

@@ -514,6 +514,49 @@ def test_every_heat_map_says_what_is_under_the_pointer(page, window):
 
 
 @needs_browser
+def test_a_long_equation_ends_its_lines_within_its_place(page, window):
+    """As those of a decoder in layers, which ran over each other and over the edge of the page."""
+    long = (
+        "σ ( " + " + ".join(["x_t W^1_r", "s_3,t C^1_r", "h^1_t−1 U^1_r", "r^1_t ⊙ ( h^1_t−1 U^1_n + b^1_hn )"]) + " )"
+    )
+    for width in (1280, 390):
+        window.size(width)
+        window.open(page, "p=1&lang=en&theme=light")
+        window.run(
+            "const j = jaxseqStudy; j.part().lines.forEach((l) => { l.form = arguments[0]; }); j.change({})", long
+        )
+        window.settle()
+        over = """return [...document.querySelectorAll('#v-equation .math')].filter((n) => [...n.children].some((m) =>
+            m.getBoundingClientRect().right > n.closest('.eq').getBoundingClientRect().right + 1)).length"""
+        assert window.run(over) == 0
+        assert window.run("return document.querySelectorAll('#v-equation .math').length") >= 3
+        assert window.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_browser
+def test_many_units_are_sorted_by_likeness_and_zoomed_into(window, tmp_path):
+    found = collect([part("gru", H=40)], title="many", briefly=True)
+    (tmp_path / "many.html").write_text(report.page(found), encoding="utf-8")
+    one = found.parts[0]
+    shown = "return window.jaxseqStudy.shownUnits()"
+    named = """const texts = document.querySelector('#v-timelines canvas').figure().querySelectorAll('text');
+        return [...texts].map((n) => n.textContent)"""
+    window.size(1280)
+    window.open(tmp_path / "many.html", "lang=en&theme=light&u=3")
+    assert window.run(shown) == one.order and not set(map(str, one.order)) <= set(window.run(named))  # no room for 40
+    window.click("#pick-alike")
+    assert window.run(shown) == one.alike
+    window.click("#zoom")
+    first = one.alike.index(3) // 32 * 32
+    assert window.run(shown) == one.alike[first : first + 32]
+    assert set(map(str, one.alike[first : first + 32])) <= set(window.run(named))  # each has its number
+    window.click("#page_on" if first == 0 else "#page_back")
+    assert window.run(shown) == (one.alike[32:] if first == 0 else one.alike[:32])
+    window.open(tmp_path / "many.html", window.run("return location.hash.slice(1)"))
+    assert window.run(shown) == (one.alike[32:] if first == 0 else one.alike[:32]) and window.log() == []
+
+
+@needs_browser
 def test_ledger_and_survival_are_the_study_s(page, window):
     window.open(page, "p=0")
     one = part("lstm")

@@ -239,29 +239,33 @@ def test_no_two_leaves_of_a_fresh_carry_share_a_buffer() -> None:
 
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_closures_within_closures(name: str) -> None:
-    """Terms and an initial carry that see a traced value, eagerly and compiled; by the default twice differentiated."""
-    cell = {"associative": CELLS["lru"], "chunked": CELLS["gla"]}.get(name, gru)
+    """Terms and an initial carry that see a traced value, held at another; by the default twice differentiated."""
+    cell = {"associative": CELLS["min_gru"], "chunked": CELLS["gla"]}.get(name, gru)
     params = cell.init(KEY, D, H, dtype=float)
     resets = jnp.arange(8).reshape(4, 2) % 3 == 1
 
-    def f(v):
+    def f(v, held):
         inner = cell.replace(
             input_terms=lambda p, x: jax.tree.map(lambda a: v * a, cell.input_terms(p, x)),
             hidden_terms=lambda p, k: jax.tree.map(lambda a: jnp.cos(v) * a, cell.hidden_terms(p, k)),
             initial_carry=lambda p, batch_shape=(): jax.tree.map(lambda a: a + v, cell.initial_carry(p, batch_shape)),
         )
-        return total(unroll(inner, params, XS, resets=resets, recurrence=DRIVERS[name]))
+        return total(unroll(clamp(inner, z={1: held}), params, XS, resets=resets, recurrence=DRIVERS[name]))
 
-    e = 1e-5
-    run = jax.jit(f)
-    slope = (run(0.7 + e) - run(0.7 - e)) / (2 * e)
-    assert abs(slope) > 0.1
-    for way in (jax.grad(f), jax.jit(jax.grad(f)), jax.grad(run)):
-        np.testing.assert_allclose(way(0.7), slope, rtol=1e-7)
+    def slopes(g):
+        """By central differences, of either value."""
+        return (g(0.7 + e, 0.4) - g(0.7 - e, 0.4)) / (2 * e), (g(0.7, 0.4 + e) - g(0.7, 0.4 - e)) / (2 * e)
+
+    e, run, both = 1e-5, jax.jit(f), partial(jax.grad, argnums=(0, 1))
+    want = slopes(run)
+    assert abs(want[0]) > 0.1 and abs(want[1]) > 0.01
+    for way in (both(f), jax.jit(both(f)), both(run), lambda *at: jax.vmap(both(f))(*map(jnp.atleast_1d, at))):
+        np.testing.assert_allclose(np.ravel(way(0.7, 0.4)), want, rtol=1e-7)
+    if name != "clipped":  # it has no forward mode
+        np.testing.assert_allclose(jax.jvp(f, (0.7, 0.4), (1.0, 2.0))[1], want[0] + 2 * want[1], rtol=1e-7)
     if name == "deferred":
-        steep = jax.jit(jax.grad(f))
-        bend = (steep(0.7 + e) - steep(0.7 - e)) / (2 * e)
-        np.testing.assert_allclose(jax.jit(jax.grad(jax.grad(f)))(0.7), bend, rtol=1e-6)
+        bends = slopes(jax.jit(jax.grad(f)))
+        np.testing.assert_allclose(jax.jit(both(jax.grad(f)))(0.7, 0.4), bends, rtol=1e-6)
 
 
 def unrolled(pickled: bytes):

@@ -13,7 +13,7 @@ class Program:
     """A program that is called like the jitted function that it is compiled from."""
 
     def __init__(self, compiler: Compiler, compiled: Future[Any]) -> None:
-        """Take the compiler, whose waiting time it adds to, and what the compilation will return."""
+        """Take the compiler, whose waiting time it adds to, and the future of the compiled program."""
         self.compiler, self.compiled = compiler, compiled
 
     def wait(self) -> None:
@@ -24,13 +24,14 @@ class Program:
 
     def __call__(self, *args: Any) -> Any:
         """Call it, once it is compiled."""
+        # only a call that has to wait adds to `waited`
         if not self.compiled.done():
             self.wait()
         return self.compiled.result()(*args)
 
 
 class Compiler:
-    """Compiles on a thread of its own, one program after the other; a context that drops what is not begun at its end.
+    """Compile programs on one thread, in order; at the end of the `with` block, drop those not begun.
 
     XLA lets go of the interpreter while it compiles, and spreads each program over the cores: several at once would
     take as long together, and the first of them longer.
@@ -42,14 +43,17 @@ class Compiler:
     def __init__(self) -> None:
         """Start without programs."""
         self.waited = 0.0
+        # one thread: programs are finished in the order of `program` calls, which is that in which they are needed
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def program(self, jitted: jax.stages.Wrapped, *args: Any) -> Program:
         """Return the program of a jitted function for these arguments, of which shapes and dtypes are enough."""
+        # tracing and lowering are on the thread as well, so that the caller goes on at once
         return Program(self, self._pool.submit(lambda: jitted.lower(*args).compile()))
 
     def __enter__(self) -> Compiler:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # XLA cannot be interrupted: the program that is being compiled is waited for, those behind it are dropped
         self._pool.shutdown(cancel_futures=True)

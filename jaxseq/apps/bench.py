@@ -1,4 +1,4 @@
-"""The command `jaxseq bench`: its options and what they may be; `jaxseq.bench` does the work."""
+"""The command `jaxseq bench`: its options and their checks; `jaxseq.bench` does the work."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.recurrence import RECURRENCES
 
 ROUNDS, QUICK = 15, 5
+# B, T, D, H
 QUICK_SHAPE = (8, 20, 32, 32)
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -38,7 +39,7 @@ def bench(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time a recurrent layer, of the catalogue or a custom one, beside other libraries and the floor of its products.
+    """Time a recurrent layer, of the catalogue or a custom one, against other libraries and the floor of its products.
 
     The same weights and inputs everywhere, outputs and gradients compared first. Systems take turns; a ratio is one of
     medians, with its 95% interval. The floor is the layer's matrix products alone, each as it is quickest here. How to
@@ -56,12 +57,12 @@ def bench(
       cells: Names of cells, or where the code of one is: file.py:cell or module:cell. Or compare and two files that
         --json wrote.
       against: scan (lax.scan over a step), flax, linen, nnx, haiku, equinox, keras, cudnn, torch, torchrecurrent; all,
-        or none. Who is not installed or lacks the cell is left out, and said.
+        or none. A library that is not installed, or lacks the cell, is left out, and the report says so.
       shapes: B T D H, and again; 32 50 128 128 by default, 1 10 64 64 for eager.
       modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; train: a
         step of SGD on both, ten in one jit; eager: calls outside of jit; compile: trace, lower and compile of a layer
-        and of a stack of four; memory: what the compiler plans.
-      recurrence: deferred, scan, checkpointed, associative, chunked; the first is that which others are
+        and of a stack of four; memory: as the compiler plans it.
+      recurrence: deferred, scan, checkpointed, associative, newton, chunked; the first is the one that others are
         compared with.
       dtype: float32, float64, bfloat16 or float16, of params and inputs.
       devices: Shard the batch over so many.
@@ -78,6 +79,7 @@ def bench(
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)  # a program that is read from disk would look compiled
+    # before the first array: one that is made earlier stays float32
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     cases = _cases(cells, shapes, recurrence, dtype, devices, quick)
@@ -85,10 +87,12 @@ def bench(
     _check_names("peer", against, FAMILIES)
     if rounds is not None and rounds < 1:
         raise InputError(f"--rounds must be at least 1; got {rounds}")
+    # last of the checks, and still before anything is measured
     _check_paths(json, plot, modes)
     report = Report("bench", Output(quick, json))
     try:
         run(cases, modes, against, rounds or (QUICK if quick else ROUNDS), report)
+    # a time that holds a compilation is wrong, and ratios to it are too
     except CompiledWhileTimedError as error:
         raise InputError(f"nothing is shown: {error}") from error
     report.finish()
@@ -99,7 +103,7 @@ def bench(
 def _cases(
     cells: Iterable[str], shapes: tuple[int, ...], recurrence: tuple[str, ...], dtype: str, devices: int, quick: bool
 ) -> list[Case]:
-    """Return what is measured.
+    """Return the cases to measure.
 
     Raises:
       InputError: for an unknown cell, recurrence or dtype, sizes that are not four and four, or too many devices.
@@ -116,6 +120,7 @@ def _cases(
             f"--shapes takes four sizes of at least 1 for each shape, B T D H; got {' '.join(map(str, shapes))}"
         )
     sizes: list[Any] = [shapes[n : n + 4] for n in range(0, len(shapes), 4)]
+    # None: each mode takes its own default, of which that of eager calls is smaller
     cut = sizes or ([QUICK_SHAPE] if quick else [None])
     if not 1 <= devices <= jax.device_count():
         raise InputError(
@@ -123,6 +128,7 @@ def _cases(
             f"JAX_NUM_CPU_DEVICES={devices} before the command)"
         )
     for shape in cut:
+        # JAX shards an axis into equal parts only
         if shape and shape[0] % devices:
             raise InputError(f"--devices {devices} must divide B, and does not divide {shape[0]}")
     return [Case(cell, shape, dtype, recurrence, devices) for cell in found for shape in cut]
@@ -136,7 +142,7 @@ def _check_names(kind: str, names: tuple[str, ...], known: dict) -> None:
 
 
 def _check_paths(json: Path | None, plot: Path | None, modes: tuple[str, ...]) -> None:
-    """Check that what is to be written can be, before minutes of measuring.
+    """Check that the files can be written, before minutes of measuring.
 
     Raises:
       InputError: naming the option and the path.

@@ -1,4 +1,4 @@
-"""The catalogue of cells: what each is, read off the cell itself, so that it cannot say anything else than the code."""
+"""The catalogue of cells, read off the cells themselves, so that it cannot differ from the code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.notation import Params, Tree
 from jaxseq.trees import named_leaves
 
+# the monomials that the counts of recurrent cells are made of
 TERMS = {
     "D H^2": lambda D, H: D * H**2,
     "H^3": lambda D, H: H**3,
@@ -27,6 +28,8 @@ TERMS = {
     "H": lambda D, H: H,
     "": lambda D, H: 1,
 }
+# Twelve equations for seven unknowns, so that a formula that fits all of them fits by more than chance. No D equals an
+# H, H/2 or 2H: `_shape` names the axes by their sizes.
 SIZES = [(D, H) for D in (7, 11, 13) for H in (20, 40, 60, 80)]
 
 
@@ -54,10 +57,11 @@ class Entry(NamedTuple):
 
 @functools.lru_cache(maxsize=256)  # all cells of `CELLS`, and no cell for ever
 def entry(cell: Cell) -> Entry:
-    """Return what the catalogue says of a cell; nothing is computed, shapes are enough."""
+    """Return a cell's line of the catalogue; nothing is computed, shapes are enough."""
     D, H = SIZES[0]
     params, gates = _shapes(cell, D, H)
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, ()), params)
+    # the first year of a reference is that of the paper
     found = re.search(r"\b(19|20)\d\d\b", cell.reference)
     return Entry(
         cell.name,
@@ -85,11 +89,13 @@ def formula(cell: Cell) -> str:
     """Return the number of parameters as a polynomial of D and H, such as ``4 D H + 4 H^2 + 4 H``.
 
     It is fitted to counts at twelve sizes and holds at all of them; where no such polynomial does, the counts of two
-    sizes are given in its place.
+    sizes are given instead.
     """
     counts = [sum(leaf.size for leaf in jax.tree.leaves(_shapes(cell, D, H)[0])) for D, H in SIZES]
     basis = np.array([[term(D, H) for term in TERMS.values()] for D, H in SIZES], float)
+    # least squares leaves errors of about 1e-12: rounded, then made fractions, as some have halves and quarters
     fitted = [Fraction(c).limit_denominator(64) for c in np.linalg.lstsq(basis, np.array(counts, float))[0].round(6)]
+    # in whole numbers and fractions: a formula that holds only nearly is not shown
     exact = all(
         sum(c * t(D, H) for c, t in zip(fitted, TERMS.values(), strict=True)) == n
         for (D, H), n in zip(SIZES, counts, strict=True)
@@ -125,6 +131,7 @@ def table(cells: Mapping[str, Cell] = CELLS) -> str:
             row.linear,
             row.reference,
         )
+        # a bar within a cell would begin another column
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in cells_of_row) + " |")
     return "\n".join(lines) + "\n"
 
@@ -152,6 +159,7 @@ def page(name: str) -> str:
     """
     cell = choose("cell", name, CELLS, "`jaxseq cells`")
     row = entry(cell)
+    # each cell has a module of its own, and that module's docstring is its equations
     module = inspect.getmodule(cell.equations)
     facts = {
         "gates": " ".join(row.gates), "parameters": row.parameters, "state": row.state,
@@ -178,5 +186,6 @@ def equations(name: str | None) -> str:
 def _code(module: Any) -> str:
     """Return the source of a cell's file, without what `page` shows of it already and without its imports."""
     tree = ast.parse(source := inspect.getsource(module))
+    # body[0] is the docstring, which `page` prints as the equations
     shown = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
     return "\n".join(source.splitlines()[shown[0].lineno - 1 :])

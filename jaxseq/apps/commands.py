@@ -36,6 +36,8 @@ def data(
     choose("action", action, {"get": 1, "add": 1})
     if action == "add" and file is None:
         raise InputError(f"data add: which file? For example: jaxseq data add {name} {name}.zip")
+    if action == "get" and file is not None:
+        raise InputError(f"data get takes no file; to add your copy: jaxseq data add {name} {file}")
     got = datasets.get(name, sha256) if file is None else datasets.add(name, file, sha256)
     text = f"{got.name}: {got.pairs} pairs in {got.path}\nsha256 {got.sha256}\n{got.licence}; {got.attribution}"
     show(Shown({**got._asdict(), "path": str(got.path)}, text), json)
@@ -68,6 +70,7 @@ def cells(name: Positional[str | None] = None, markdown: bool = False, latex: bo
 
 def convert(
     file: Positional[Path],
+    # `from` is a keyword of Python, so that only the option can have the name
     library: Annotated[str, arg(name="from")],
     layer: str,
     out: Annotated[Path, arg(aliases=["-o"])],
@@ -87,7 +90,7 @@ def convert(
       library: torch, flax-linen, flax-nnx, haiku, equinox or keras.
       layer: Our cell for it, such as rnn, rnn_relu, lstm, gru; gru_cho where the reset comes before the product.
       out: The file to write, safetensors.
-      prefix: What the names of the layer begin with, in a file of a larger model.
+      prefix: Start of the layer's names in the file of a larger model, such as encoder.rnn.
       overwrite: Replace the file that is there.
       json: Print the result as JSON.
     """
@@ -95,7 +98,7 @@ def convert(
 
 
 def doctor(json: bool = False) -> None:
-    """Show versions, devices, fonts that cover Chinese, the cache folder, and what each extra would add.
+    """Show versions, devices, fonts that cover Chinese, the cache folder, and the packages of each extra.
 
     Example: jaxseq doctor
 

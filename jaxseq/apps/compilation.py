@@ -2,10 +2,12 @@
 
 JAX's own persistent cache, in a folder that only its owner can enter, since what lies there is run. Only the commands
 turn it on; importing jaxseq changes no setting. One folder for each type of processor: a home directory may be shared.
+A command that finds more than `MOST` bytes there removes the programs that were not used for longest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -15,6 +17,8 @@ from pathlib import Path
 from jaxseq.apps.datasets import cache_dir
 
 OFF = "JAXSEQ_NO_COMPILATION_CACHE"
+MOST, KEPT = 2**30, 3 * 2**28
+"""Bytes of compiled programs above which a command removes some, and how many it leaves."""
 
 
 def keep_compiled() -> Path | None:
@@ -32,11 +36,30 @@ def keep_compiled() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _private(folder):
             return None
+        with contextlib.suppress(FileNotFoundError):  # another command does the same
+            drop_oldest(folder)
     except OSError:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
+
+
+def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
+    """Remove files of a folder that holds more than `most` bytes, those not used for longest first, down to `kept`.
+
+    JAX can do this itself where the package filelock is installed, at each program that it writes; another process may
+    be reading here, to which a file that is gone is a program to compile.
+    """
+    files = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+    total = sum(about.st_size for _, about in files)
+    if total <= most:
+        return
+    for path, about in sorted(files, key=lambda file: max(file[1].st_atime, file[1].st_mtime)):
+        if total <= kept:
+            return
+        path.unlink(missing_ok=True)
+        total -= about.st_size
 
 
 def _private(folder: Path) -> bool:

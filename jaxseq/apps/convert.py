@@ -27,12 +27,14 @@ def convert(
         raise InputError(f"{out} is there already; choose another name, or replace it with --overwrite")
     arrays = files.read_arrays(file)
     width = min(60, max(map(len, arrays)))
+    # printed first: an error of the conversion then comes right below the names and shapes that it is about
     for name, a in arrays.items():
         tell(f"{name:<{width}}  {a.dtype} {list(a.shape)}", "")
     with jax.enable_x64(True):  # a file of float64 stays float64
         cell, params = files.convert(arrays, library, layer, prefix)
         with locked(out):
             files.save(out, cell, params, library=library, source=file.name)
+    # a stack is a plain tuple of cells
     name = "layers(" + ", ".join(c.name for c in cell) + ")" if type(cell) is tuple else cell.name
     ours = {name.lstrip("."): list(a.shape) for name, a in leaves_by_path(params).items()}
     shapes = ", ".join(f"{name} {shape}" for name, shape in ours.items())

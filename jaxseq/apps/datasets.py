@@ -27,7 +27,7 @@ TIMEOUT = 30
 
 
 class Source(NamedTuple):
-    """A corpus that others publish: where it is, which file of the archive holds it, what makes it the right one."""
+    """A published corpus: its address, its file in the archive, and the fewest pairs that a complete copy has."""
 
     url: str
     member: str
@@ -89,6 +89,7 @@ def find(name: str | Path) -> Path:
       InputError: for anything else; the message says how to get it.
     """
     name = str(name)
+    # a path comes first, so that a file named like a data set is that file
     if Path(name).is_file():
         return Path(name)
     if name in SOURCES:
@@ -120,7 +121,7 @@ def get(name: str, sha256: str | None = None) -> CachedCorpus:
 
     Raises:
       InputError: if it cannot be downloaded or is not what it should be; the message gives the address and the way
-        by hand. What the cache held before is kept.
+        by hand. The cache is then as it was before.
     """
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
@@ -173,7 +174,7 @@ def _download(url: str) -> bytes:
 
 
 def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) -> CachedCorpus:
-    """Check what was got from `where` and put it, with a record of its origin, into the cache."""
+    """Check the bytes that came from `where`; put them into the cache with a record of their origin."""
     source = SOURCES[name]
     text, archive = _unpack(raw, source.member, where), None
     if text is not raw:
@@ -186,6 +187,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
     today = datetime.date.today().isoformat()
     report = CachedCorpus(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
     facts = {**report._asdict(), "path": report.path.name}
+    # both files or neither: facts of another text would be wrong
     with locked(report.path), locked(_facts(name)):
         write_together({report.path: text, _facts(name): json.dumps(facts, ensure_ascii=False, indent=2) + "\n"})
     return report
@@ -193,6 +195,7 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
 
 def _unpack(raw: bytes, member: str, where: str) -> bytes:
     """Return the archive's member, or the bytes themselves if they are not an archive."""
+    # how every zip file begins
     if not raw.startswith(b"PK"):
         return raw
     try:
@@ -201,6 +204,7 @@ def _unpack(raw: bytes, member: str, where: str) -> bytes:
                 held = ", ".join(map(shortened, archive.namelist()[:5])) or "nothing"
                 raise _RejectedError(f"{where}: expected an archive with {member} in it; it holds {held}")
             return member_of(archive, archive.getinfo(member))
+    # an InputError too, but with its next move already in its words
     except _RejectedError:
         raise
     except InputError as error:
@@ -214,6 +218,7 @@ def _check(raw: bytes, where: str, least: int) -> int:
       _RejectedError: if it is not UTF-8, a line is of another form, or there are fewer than `least`.
     """
     try:
+        # UTF-8 allows zero bytes, so these are looked for first; str.splitlines would also cut at U+2028 and U+0085
         lines = re.split("\r\n|[\r\n]", raw.decode("utf-8-sig")) if b"\0" not in raw else None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
@@ -231,6 +236,7 @@ def _check(raw: bytes, where: str, least: int) -> int:
             f"Lines not as expected: {len(wrong)} of {len(rows)}"
         )
     chinese = sum(re.search(rf"\t[^\t]*[{CJK}]", line) is not None for _, line in rows)
+    # the publisher's archives of other languages have the same three columns
     if 2 * chinese < len(rows):
         raise _RejectedError(f"{where}: expected Chinese in the second column; {chinese} of {len(rows)} lines have it")
     if len(rows) < least:
@@ -239,7 +245,7 @@ def _check(raw: bytes, where: str, least: int) -> int:
 
 
 def _fault(line: str) -> str:
-    """Return what is wrong with a line, or nothing."""
+    """Return the fault of a line, or an empty string."""
     cells = [cell.strip() for cell in line.split("\t")]
     if len(cells) != 3:
         return f"{len(cells)} column{'s' * (len(cells) != 1)}"

@@ -1,4 +1,4 @@
-"""What is installed here, and what would be better: facts for a bug report, and advice."""
+"""Facts on this installation for a bug report, and advice on how to improve it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ HUGE_PAGES = "glibc.malloc.hugetlb"
 
 
 def report() -> dict[str, Any]:
-    """Return versions, devices, fonts, the cache folder, what each extra would add, and warnings.
+    """Return versions, devices, fonts, the cache folder, the packages of each extra, and warnings.
 
     Everything in it is text, or lists and dictionaries of text, so that it can be written as JSON. It works
-    where something is broken too: what cannot be found out is listed in the warnings.
+    where something is broken too: the warnings then list the facts that are missing.
     """
     from jaxseq.apps.datasets import cache_dir
     from jaxseq.fonts import chinese_fonts
@@ -92,12 +92,14 @@ def _machine(warnings: list[str]) -> dict[str, Any]:
     try:
         import jax
 
+        # asked of an array, since the type may be set by the environment or by code
         default = str(jax.numpy.zeros(()).dtype)
         return {
             "backend": jax.default_backend(),
             "devices": [str(device) for device in jax.devices()],
             "default float": f"{default} (x64 {'on' if default == 'float64' else 'off'})",
         }
+    # a broken jaxlib raises the first, a driver that does not start the second
     except (ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         warnings.append(f"JAX does not start: {reason[0]}; try JAX_PLATFORMS=cpu, or install jax again")
@@ -119,7 +121,9 @@ def _malloc() -> str:
 
 def _can_write(folder: Path) -> bool:
     """Return whether a folder can be written, or made where it is not there yet."""
+    # lexists: a broken link exists as well, and no folder can be made at its path
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    # a file can be made in a folder that one may write to and enter
     return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from jaxseq.apps.shown import Shown, show
-from jaxseq.experiments import report
+from jaxseq.experiments import EXPERIMENTS, report
+from jaxseq.locks import locked
 
 
 def experiment(
@@ -16,6 +18,7 @@ def experiment(
     out: Path = Path("runs/experiments"),
     markdown: bool = False,
     blocks: int = 1,
+    resume: bool = False,
     json: bool = False,
 ) -> None:
     """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
@@ -26,16 +29,21 @@ def experiment(
 
     Example: jaxseq experiment vanishing --quick --blocks 3
 
-    Example: jaxseq experiment all
+    Example: jaxseq experiment all --resume
 
     Args:
       name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open, automata,
         parity, line-attractor; or all.
-      quick: Smaller networks and shorter training: at most two minutes each.
+      quick: Smaller networks and shorter training: about two minutes of a processor each.
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.
       blocks: Repeat with other seeds, so many times in all, and print whether the verdicts agree.
+      resume: Do not run again what NAME.json in the folder already has with equal settings and versions, such as after
+        an interruption.
       json: Print as JSON.
     """
-    show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks)), json)
+    with contextlib.ExitStack() as stack:
+        for one in EXPERIMENTS if name == report.ALL else [name] if name in EXPERIMENTS else []:
+            stack.enter_context(locked(out / one))  # others of the folder may run meanwhile
+        show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks, resume=resume)), json)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 INSTALL = 'pip install "jaxseq[apps]"'
 PACKAGES = ("pandas", "pooch", "sacrebleu", "tqdm", "tyro")
-"""What the extra installs, as it is imported."""
+"""The import names of the packages that the extra installs."""
 
 
 class MissingPackageError(ImportError):

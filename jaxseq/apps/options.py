@@ -15,7 +15,7 @@ def registry() -> Any:
 
     def short(info: Any) -> Any:
         nonlocal within
-        if within:  # what other rules make of it is asked for
+        if within:  # asked by the call below, for the answer of the other rules
             return None
         within = True
         try:
@@ -37,6 +37,7 @@ def readable(metavar: str) -> str:
       >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}")
       ('PATH', 'PATH ...', 'STR ...')
     """
+    # an option that may be left out has None as one of its values; its help says so by showing a default
     metavar = re.sub(r"^\{None\}\|\{(\[.*\])\}$", r"\1", metavar).removeprefix("{None}|")
     several = re.fullmatch(r"(?:(.+)\|\{)?\[(?P<one>\S+) \[(?P=one) \.\.\.\]\](?(1)\})", metavar)
     return f"{several['one']} ..." if several and several[1] in (None, several["one"]) else metavar

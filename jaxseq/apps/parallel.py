@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -28,9 +29,11 @@ from jaxseq.train import Interrupted
 AUTO = "auto"
 """The coordinator that is found in the environment."""
 MESSAGE = 2000
-"""Most bytes of what a process says at a meeting."""
+"""Most bytes of a process's message at a meeting."""
 TIMEOUT = 300
 """Seconds that processes wait for each other, at the start and at the end."""
+SILENCE = 40
+"""Seconds after which a process that has not been heard of counts as ended; jax then ends the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +51,10 @@ class ParallelConfig:
     """Number of this process, from 0, which writes the run."""
 
     def check(self) -> None:
-        """Check what can be checked before the processes meet.
+        """Check the options as far as one process can.
 
         Raises:
-          InputError: naming the option, what it may be and what it is.
+          InputError: naming the option, its allowed values and its value.
         """
         numbers = (self.processes, self.process)
         if self.devices is not None and self.devices < 1:
@@ -110,6 +113,7 @@ class ProcessGroup:
         Raises:
           InputError: in all of them, if one has another.
         """
+        # a sum of the text: a meeting carries `MESSAGE` bytes
         said = self._said(hashlib.sha256(text.encode()).hexdigest())
         if other := next((n for n, theirs in enumerate(said) if theirs != said[0]), 0):
             raise InputError(f"process {other} has other {what} than process 0; give all processes the same")
@@ -132,19 +136,22 @@ class ProcessGroup:
         if self.count == 1:
             return facts
         data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        # the length first: the arrays of all processes must have one shape, which `resize` then gives them
         length = int(self.share(np.int64(len(data))))
         return json.loads(self.share(np.resize(data, length)).tobytes())
 
     def _said(self, text: str = "", *, failed: bool = False) -> Sequence[str]:
-        """Say a text to all processes and return what each said.
+        """Send a text to all processes, and return the text of each.
 
         Raises:
           InputError: if another one failed.
         """
         if self.count == 1:
             return [text]
+        # a character takes at most 6 bytes, as a control character that JSON escapes
         said = [json.loads(each) for each in _texts(json.dumps([failed, text[: MESSAGE // 6]], ensure_ascii=False))]
         for number, (theirs, why) in enumerate(said):
+            # a process that has failed itself raises its own error instead
             if theirs and not failed:
                 raise _PeerError(f"process {number} of {self.count} stopped: {why}")
         return [each for _, each in said]
@@ -165,13 +172,17 @@ class ProcessGroup:
             self._said(str(error), failed=True)
             raise
         except BaseException as error:
-            if isinstance(error, _LostError | jax.errors.JaxRuntimeError | KeyboardInterrupt):
+            if _is_lost(error) or isinstance(error, jax.errors.JaxRuntimeError | KeyboardInterrupt):
                 why = str(error).partition("\n")[0] or "interrupted"
+                if _is_lost(error):
+                    why = f"{LOST}: {why}. Start all processes again; training goes on with --resume"
                 tell(f"process {self.index} of {self.count}: {why}")
             else:
                 traceback.print_exc()
+            # os._exit writes no buffer out
             sys.stdout.flush()
             sys.stderr.flush()
+            # at once, without `finally` blocks: `joined` would wait there for processes that wait for this one
             os._exit(1)
 
 
@@ -181,6 +192,14 @@ class _PeerError(InputError):
 
 class _LostError(Exception):
     """Another process went away without a word."""
+
+
+LOST = "another process has ended, or cannot be reached"
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Return whether an error says that another process is gone; jax raises several types for it."""
+    return isinstance(error, _LostError) or bool(re.search("Gloo|NCCL", str(error)))
 
 
 ALONE = ProcessGroup()
@@ -218,11 +237,13 @@ def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
 
 def _connect(config: ParallelConfig) -> None:
     found = config.coordinator == AUTO
+    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs what it cannot do
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,
+            # without it JAX looks for SLURM and the like even where everything is given
             cluster_detection_method=None if found else "deactivate",
-            initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT,
+            initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT, heartbeat_timeout_seconds=SILENCE,
         )  # fmt: skip
     except (ValueError, KeyError) as error:
         raise InputError(
@@ -246,6 +267,7 @@ def _devices(config: ParallelConfig, processes: int) -> Devices:
         cpu = here[0].platform == "cpu"
         hint = f"; set XLA_FLAGS=--xla_force_host_platform_device_count={wanted} to divide the CPU" if cpu else ""
         raise InputError(f"--devices {wanted}: only {len(here)} found ({here[0].platform}){hint}")
+    # all processes list the devices in one order, and so have the same mesh
     return Devices([device for n in range(processes) for device in jax.local_devices(process_index=n)[:wanted]])
 
 
@@ -265,11 +287,12 @@ def _texts(text: str) -> list[str]:
     """Return the text of each process."""
     from jax.experimental import multihost_utils
 
+    # of one shape in all processes; JSON has no zero byte, so that the filling can be taken off again
     data = np.frombuffer(text.encode().ljust(MESSAGE, b"\0"), np.uint8)
     try:
         said = np.asarray(multihost_utils.process_allgather(data))
     except (ValueError, RuntimeError) as error:  # jax raises either, as the connection breaks
-        raise _LostError(f"the connection to another process was lost; see what that one printed ({error})") from error
+        raise _LostError(str(error)) from error
     return [bytes(each).rstrip(b"\0").decode() for each in said]
 
 
@@ -277,6 +300,7 @@ def _texts(text: str) -> list[str]:
 def _no_output() -> Iterator[None]:
     """Send standard output to nowhere: gloo, which connects CPUs, greets there, where results are read by programs."""
     sys.stdout.flush()
+    # gloo writes to the file descriptor from C++, below sys.stdout
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:

@@ -17,7 +17,8 @@ class Progress(Listener):
     """Draws "compiling…" first, then rate, loss, validation loss and the time left; for a log file prints reports."""
 
     def __init__(self, steps: int = 0, counted: str = "tokens") -> None:
-        """Take the number of steps in all, if it is known already, and the name of what training counts."""
+        """Take the number of steps in all, if it is known already, and the name of its units, such as tokens."""
+        # a bar is one line drawn over and over, and in a log file would be as many lines
         self.counted, self.steps, self.drawn = counted, steps, sys.stderr.isatty()
         self.bar = tqdm(total=steps, unit="step", disable=not self.drawn, file=sys.stderr, dynamic_ncols=True)
         self.shown: dict[str, str] = {}
@@ -25,6 +26,7 @@ class Progress(Listener):
     def started(self, steps: int, done: int) -> None:
         """Take the number of steps in all, and of those done before."""
         self.steps = self.bar.total = steps
+        # tqdm's rate and time left count from `initial`: steps of an earlier start took none of this one's time
         self.bar.n = self.bar.initial = done
 
     def compiling(self, programs: int) -> None:
@@ -35,11 +37,13 @@ class Progress(Listener):
     def compiled(self, seconds: float) -> None:
         """Start the clock: rates leave compilation out."""
         self.bar.set_description("training")
+        # moves tqdm's clock on by the time since the last drawing
         self.bar.unpause()
 
     def advance(self, steps: int, loss: float) -> None:
         """Show so many steps more, and the loss."""
         self.shown["loss"] = f"{loss:.3f}"
+        # `update` draws, at most ten times a second
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update(steps)
 
@@ -58,6 +62,7 @@ class Progress(Listener):
 
     def remark(self, text: str) -> None:
         """Print a sentence above the bar."""
+        # clears the bar, prints and draws it again, where print would leave half a bar behind
         tqdm.write(f"jaxseq: {printable(text)}", file=sys.stderr)
 
     def close(self) -> None:

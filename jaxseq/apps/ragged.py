@@ -25,6 +25,7 @@ class Ragged(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
         """Return lists of numbers as one array."""
+        # int64: a corpus may have more tokens than int32 counts
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
         return cls(np.fromiter((n for row in rows for n in row), np.int32, int(starts[-1])), starts)
 
@@ -43,5 +44,7 @@ class Ragged(NamedTuple):
         begin = self.starts[rows]
         step = np.arange(length)[:, None]
         real = step < (self.starts[rows + 1] - begin)[None]
+        # a place below a row's end may be past the array: token 0 is read there, and dropped in the next line
         found = self.tokens[np.where(real, begin[None] + step, 0)].astype(np.int32)
+        # files hold uint16 or uint32, and programs are compiled for int32
         return np.where(real, found, np.int32(PAD))

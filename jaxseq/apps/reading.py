@@ -47,12 +47,12 @@ def read_text(path: Path | str) -> str:
 def read_lines(path: Path | str) -> Iterator[str]:
     r"""Yield the lines of a file, or of standard input for ``-``, without line ends and byte order mark.
 
-    Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line is no line end:
-    else line n of one of two parallel files would not be line n of the other.
+    Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line does not end
+    it: else line n of one of two parallel files would not be line n of the other.
 
     Raises:
       InputError: if the file is missing, a folder, empty, binary or not UTF-8, has a line longer than `LONGEST_LINE`,
-        or grows beyond all measure when it is expanded.
+        or expands to more than `EXPANSION` times its size.
     """
     name, any_line = name_of(path), False
     try:
@@ -111,12 +111,14 @@ def decoded(raws: Iterable[bytes | str], name: str) -> Iterator[str]:
             raise InputError(
                 f"{name}, line {number}: longer than {LONGEST_LINE:,} bytes; expected text, one sentence a line"
             )
+        # U+FEFF is a byte order mark at the start of a file alone
         yield line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
 
 
 def as_they_come(stream: IO[Any]) -> Iterator[Any]:
     """Yield the lines of a stream, each as soon as it is there; one that is too long in pieces."""
     stream = getattr(stream, "buffer", stream)  # the bytes under a text stream: its encoding is the terminal's
+    # one byte more than is allowed shows `decoded` that a line is too long
     while line := stream.readline(LONGEST_LINE + 1):
         yield line
 
@@ -142,6 +144,7 @@ def _opened(path: Path | str) -> AbstractContextManager[Any]:
     if str(path) == STANDARD_INPUT:
         return contextlib.nullcontext(_standard_input())  # which stays open
     path = Path(path)
+    # a shell's <(command) is a named pipe
     if path.exists() and (kind := kind_of_file(path)) not in ("a file", "a named pipe"):
         raise InputError(f"{path} is {kind}; expected a text file")
     return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
@@ -159,8 +162,10 @@ def _split(file: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield the lines of a file with their ends, and refuse a compressed one that grows too much."""
     most = None
     if isinstance(file, gzip.GzipFile):
+        # a few kilobytes of gzip can hold gigabytes
         most = max(EXPANSION_FROM, EXPANSION * Path(name).stat().st_size)
     raws, size = as_they_come(file), 0
+    # the first block is read twice, which a pipe does not allow: its lines end with \n
     if file.seekable():
         start, block = file.tell(), file.read(_BLOCK)
         file.seek(start)
@@ -179,6 +184,7 @@ def _split(file: IO[bytes], name: str) -> Iterator[bytes]:
 def _split_at_returns(file: IO[bytes]) -> Iterator[bytes]:
     r"""Yield the pieces of a file that end with ``\r``."""
     rest = b""
+    # a piece that is longer is given out as it is, for `decoded` to refuse
     while len(rest) <= LONGEST_LINE and (block := file.read(_BLOCK)):
         *lines, rest = (rest + block).split(b"\r")
         yield from (line + b"\r" for line in lines)

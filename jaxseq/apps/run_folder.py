@@ -158,6 +158,7 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
     wanted = typing.get_type_hints(config)
     if wrong := sorted(set(values) - set(wanted)):
         raise InputError(f"{file}: unknown setting {quoted(wrong[0])}: {_why_unknown(wrong[0], wanted, version)}")
+    # JSON has lists alone
     lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     for name, value in lists_to_tuples.items():
         if not _fits(value, wanted[name]):
@@ -165,6 +166,7 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
                 f"{file}: the setting {name!r} should be {_type_name(wanted[name])}, is {quoted(values[name])}; {AGAIN}"
             )
     cell = values.get("cell", "")
+    # last: whatever else is wrong with the run is said before code is trusted
     if is_code(cell) and cell != trusted_cell:
         raise InputError(
             f"{path} was trained with a custom cell, {cell!r}; loading it runs that code. If you trust it, say so: "
@@ -203,6 +205,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
+    # appended, so that a kill loses the last line at most
     append(path / METRICS, report.line() + "\n")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 ANYWHERE = "。｡！？।॥۔؟።။។"
 """Marks that end a sentence whatever follows: Chinese and Japanese, Indic, Arabic, Ethiopic, Burmese, Khmer."""
 CLOSING = "”’」』》〉）】)\\]\"'»"
-"""What may follow a mark and still belongs to the sentence."""
+"""Closing characters that may follow a mark and still belong to the sentence."""
 PAIRS = dict(zip("“「『（(《【", "”」』）)》】", strict=True))
 """Quotes and brackets; a sentence does not end between the two of a pair."""
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "cmn")
@@ -23,7 +23,7 @@ ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st jr sr vs etc gen col capt lt sgt rev hon messrs blvd dept inc co ltd corp hr bzw usw "
     "bsp evtl ggf inkl sog mme mlle sra srta uds dott ing avv".split()
 )
-"""Words after which a full stop is no end, in lower case: English, German, French, Spanish and Italian."""
+"""Words after which a full stop does not end a sentence, in lower case, of five European languages."""
 NUMBERED = frozenset(
     "no nos nr art fig vol p pp ch cap sec approx ca jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )
@@ -64,7 +64,7 @@ def join(sentences: Sequence[str], language: str) -> str:
 
 
 def space(language: str) -> str:
-    """Return what is between two words or sentences of a language: a space or nothing."""
+    """Return the separator between words or sentences of a language: a space or nothing."""
     return "" if re.split("[-_]", language.lower())[0] in UNSPACED else " "
 
 

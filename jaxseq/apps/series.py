@@ -11,13 +11,14 @@ from jaxseq.errors import InputError
 
 
 def windows(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all windows and what follows each: inputs ``[length, N, D]``, targets ``[N, D]`` of ``values [T, D]``.
+    """Return all windows and the value after each: inputs ``[length, N, D]``, targets ``[N, D]`` of ``values [T, D]``.
 
     Raises:
       InputError: if there are too few rows for one window and its target.
     """
     if length < 1 or len(values) <= length:
         raise InputError(f"a window of {length} steps and its target need {length + 1} rows or more; got {len(values)}")
+    # slice t holds step t of every window, so that time is the first axis, as cells read it
     inputs = np.stack([values[t : t + len(values) - length] for t in range(length)])
     return inputs, values[length:]
 
@@ -53,8 +54,10 @@ class Scaler(NamedTuple):
                 raise InputError(
                     f"column {name!r} is constant ({column[0]:g}) in the training part: nothing to forecast"
                 )
+        # mean and scale are those of the values as the network sees them, after logarithm and difference
         changed = Scaler(log, lag, np.zeros(train.shape[1]), np.ones(train.shape[1])).forward(train)
         mean, std = (changed.min(0), np.ptp(changed, axis=0)) if minmax else (changed.mean(0), changed.std(0))
+        # a straight line is constant once it is differenced, and is only shifted
         return Scaler(log, lag, mean, np.where(std > 0, std, 1.0))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
@@ -77,6 +80,7 @@ class Scaler(NamedTuple):
         """Return the values ``[N, D]`` of scaled ones, each against the value one lag earlier, ``before [N, D]``."""
         x = scaled * self.std + self.mean
         if self.lag:
+            # the difference was taken after the logarithm
             x = x + (np.log(before) if self.log else before)
         return np.exp(x) if self.log else x
 
@@ -84,6 +88,7 @@ class Scaler(NamedTuple):
 def fit_autoregression(values: np.ndarray, order: int) -> np.ndarray:
     """Return the least-squares weights ``[1 + order * D, D]`` of a linear autoregression, intercept first."""
     inputs, targets = windows(values, order)
+    # by orthogonal factors: neighbouring lags are nearly collinear, and the normal equations would square that
     return np.linalg.lstsq(_design(np.moveaxis(inputs, 0, 1)), targets, rcond=None)[0]
 
 

@@ -32,7 +32,7 @@ def require(right: bool, name: str, wanted: str, config: object) -> None:
     """Refuse a setting that is not right; `wanted` says what it must be.
 
     Raises:
-      InputError: naming the setting, what it may be and what it is.
+      InputError: naming the setting, its allowed values and its value.
     """
     if not right:
         raise InputError(f"{option(name)} must be {wanted}; got {getattr(config, name)}")

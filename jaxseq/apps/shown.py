@@ -1,4 +1,4 @@
-"""What a command prints: a result in words for people, the same as JSON for programs."""
+"""Print the result of a command: as text for people, or the same facts as JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,4 +21,5 @@ def show(shown: Shown, as_json: bool) -> None:
     """Print a result to standard output, its notes to standard error."""
     for note in shown.notes:
         tell(note)
+    # str for paths and dates; no escapes, so that Chinese can be read
     out(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str) if as_json else shown.text)

@@ -30,6 +30,7 @@ def due(steps: int, count: int, chunk: int) -> list[int]:
       >>> due(1000, 8, 20)
       [0, 20, 40, 100, 320, 1000]
     """
+    # a set, since several early steps are rounded up to the same chunk
     return sorted({-(-step // chunk) * chunk for step in log_spaced(steps, count)})
 
 
@@ -59,6 +60,7 @@ def keeping(
 
     def kept(state: Any, *rest: Any) -> tuple:
         nonlocal taken
+        # step 0 is always due: the parameters before training
         if taken == 0:
             keep(state)
         state, *found = run(state, *rest)
@@ -81,6 +83,7 @@ def read(run: Path | str, like: Params) -> tuple[list[int], Params]:
     Raises:
       InputError: if there are no snapshots, or a file is damaged.
     """
+    # names have eight digits, so that they sort as the steps do
     files = sorted((Path(run) / FOLDER).glob("step-*.safetensors"))
     if not files:
         raise InputError(f"{run} has no snapshots; train it with --snapshots 20, say")

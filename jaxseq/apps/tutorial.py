@@ -39,13 +39,16 @@ class PlainParams(NamedTuple):
 def _torch_gru(key: Key, D: int, H: int, dtype: Any) -> GRUParams:
     """Draw a GRU as torch does; its two biases of the reset and update gates add up in our one."""
     k_main, k_more = jax.random.split(key)
+    # torch's bound of every array of an RNN: 1 / sqrt(hidden size)
     draw = uniform(H**-0.5)
     params = gru.init(k_main, D, H, dtype=dtype, kernel=draw, recurrent=draw, bias=draw)
+    # b has reset and update first; torch adds b_ih and b_hh there, so that their sum is drawn
     return params._replace(b=params.b.at[: 2 * H].add(draw(k_more, (2 * H,), dtype)))
 
 
 def _torch_affine(key: Key, D: int, N: int, dtype: Any) -> Affine:
     kW, kb = jax.random.split(key)
+    # torch's bound of a Linear: 1 / sqrt(inputs)
     draw = uniform(D**-0.5)
     return Affine(draw(kW, (D, N), dtype), draw(kb, (N,), dtype))
 
@@ -64,6 +67,7 @@ def _init_of(params_type: Any, decoder_init: Callable[..., Any]) -> Callable[...
         H = hidden
         keys = jax.random.split(key, 5)
         return params_type(
+            # torch draws an Embedding from the standard normal
             normal(keys[0], (source_size, H), dtype),
             normal(keys[1], (target_size, H), dtype),
             _torch_gru(keys[2], H, H, dtype),
@@ -97,6 +101,7 @@ plain = Seq2Seq(
     _plain_embed,
     gru,
     Readout(_plain_features, _output),
+    # without attention: weights over no position
     lambda out: out[..., :0],
     _plain_features,
     _output,
@@ -115,6 +120,7 @@ class AttentiveCellParams(NamedTuple):
 
 
 def _cell_input_terms(params: Params, y: Array) -> Tree:
+    # y goes along with its product, since attention asks with the word as well
     own = unsourced(params)
     return y, affine(y, own.W, own.b)
 
@@ -138,6 +144,7 @@ def _cell_init(
 ) -> AttentiveCellParams:
     D, H = input_size, hidden_size
     k_gru, k_attention, k_W, k_C, k_b = jax.random.split(key, 5)
+    # both layers read a vector of D and one of H together, which torch has as one Linear
     near, combine = uniform((D + H) ** -0.5), uniform((D + H) ** -0.5)
     return AttentiveCellParams(
         _torch_gru(k_gru, H, H, dtype),

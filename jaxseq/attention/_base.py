@@ -1,6 +1,6 @@
-"""What an attention is: where in a source to look, given a query. Every attention returns its weights.
+"""Attention: where in a source to look, given a query. Every attention returns its weights.
 
-An `Attention` is a value of pure functions. What depends on the source alone is computed once for each sentence and
+An `Attention` is a value of pure functions. Arrays that depend on the source alone are computed once for a sentence and
 returned as a `Memory`; each query then reads it. Weights are ``[B, S]``, exactly 0 on padding, and sum to 1 over the
 real source positions (to less where an attention says so); a source without any real position gives weights and
 context of zeros.
@@ -31,8 +31,8 @@ class Memory(NamedTuple):
     """A source, made ready for reading.
 
     Fields:
-      keys: what queries are compared with, ``[B, S, A]`` (an attention without keys has ``[B, S, 0]``).
-      values: what is read, ``[B, S, K]``, zero on padding.
+      keys: compared with the query, ``[B, S, A]`` (an attention without keys has ``[B, S, 0]``).
+      values: read by the weights, ``[B, S, K]``, zero on padding.
       mask: bool ``[B, S]``.
     """
 
@@ -62,10 +62,10 @@ class Remember(Protocol):
 
 
 class InitialState(Protocol):
-    """What is known before the first query: ``(params, memory) -> state``."""
+    """The state before the first query: ``(params, memory) -> state``."""
 
     def __call__(self, params: Any, memory: Any, /) -> Tree:
-        """Return the state, every leaf ``[B, ...]``; an empty tuple where there is none."""
+        """Return the state, every leaf ``[B, ...]``; an empty tuple for an attention without one."""
 
 
 class Attend(Protocol):
@@ -78,7 +78,7 @@ class Attend(Protocol):
           params: the attention's.
           memory: from `Remember`.
           state: that of the query before, of the same type as the new one.
-          query: what is looked for.
+          query: to compare the source with.
         """
 
 
@@ -95,7 +95,7 @@ class Attention(Made):
       init: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``; consumes `key`.
       remember: ``(params, values [S, B, K], mask [S, B] or None) -> Memory`` (or a tuple of its own with these fields).
       attend: ``(params, memory, state, query [B, Q]) -> (state, (context [B, K], weights [B, S]))``.
-      name: what error messages and the command line call it.
+      name: for error messages and the command line.
       initial_state: ``(params, memory) -> state`` before the first query; every leaf is ``[B, ...]``.
       reference: who published the equations, when and where.
       recipe: the call that made it; see `jaxseq.cells.made`.
@@ -136,7 +136,7 @@ def init_of(params_type: Callable[..., P], **shapes: str) -> InitOf[P]:
     split into one for each parameter, in their order.
 
     Args:
-      params_type: what is called with the parameters, by name.
+      params_type: called with the parameters, by name.
       shapes: of every parameter.
 
     Example:
@@ -152,7 +152,7 @@ def init_of(params_type: Callable[..., P], **shapes: str) -> InitOf[P]:
 
 @dataclasses.dataclass(frozen=True)
 class InitOf(Generic[P]):
-    """What `init_of` returns: a function that can be pickled and compared."""
+    """The result of `init_of`: a function that can be pickled and compared."""
 
     params_type: Callable[..., P]
     shapes: tuple[tuple[str, str], ...]
@@ -179,6 +179,7 @@ class InitOf(Generic[P]):
         for k, (name, text) in zip(jax.random.split(key, len(self.shapes)), self.shapes, strict=True):
             axes = text.split()
             shape = tuple(sum(letters[a] if a in letters else int(a) for a in axis.split("+")) for axis in axes)
+            # the axis "_" of length 1 gives a vector the fan-in and fan-out of the matrix that it is
             drawn = (bias if name.startswith("b") else kernel)(k, shape, dtype)
             made[name] = drawn.squeeze([n for n, axis in enumerate(axes) if axis == "_"])
         return self.params_type(**made)
@@ -198,8 +199,9 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
 def batch_first(values: Array, mask: Array | None) -> tuple[Array, Array]:
     """Return ``values [B, S, K]``, zero on padding, and ``mask [B, S]`` of a time-major source."""
     if mask is None:
-        mask = jnp.ones_like(values[..., 0], bool)  # where the values are
+        mask = jnp.ones_like(values[..., 0], bool)  # made of values: it has their place on a mesh
     check_mask("attention", mask, values.shape[:-1])
+    # a weight of exactly 0 times NaN would be NaN
     values = jnp.where(mask[..., None], values, jnp.zeros_like(values))
     return jnp.moveaxis(values, 0, -2), jnp.moveaxis(mask, 0, -1)
 

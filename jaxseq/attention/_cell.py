@@ -12,6 +12,7 @@ Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A.2.2 (C, C_z,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -94,7 +95,7 @@ def _parted(carry: Carry) -> tuple[Carry, Tree]:
 
 
 def _upwards(out: Attended) -> Array:
-    """Return ``[h; context]``, what a layer above gets, as in GNMT (Wu et al. 2016, arXiv:1609.08144, section 3)."""
+    """Return ``[h; context]`` for the layer above, as in GNMT (Wu et al. 2016, arXiv:1609.08144, section 3)."""
     return jnp.concatenate([out.h, out.context], axis=-1)
 
 
@@ -146,8 +147,12 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
         **options: Any,
     ) -> AttentionCellParams:
         kcell, katt, kC = jax.random.split(key, 3)
-        by_kernel = {"kernel": kernel} if takes(cell.init, "kernel") else {}
-        own = cell.init(kcell, input_size, hidden_size, **by_kernel, **options)
+
+        def by(init: Callable[..., Any]) -> dict[str, Any]:  # an init of users may draw by a rule of its own
+            return {"kernel": kernel} if takes(init, "kernel") else {}
+
+        own = cell.init(kcell, input_size, hidden_size, **by(cell.init), **options)
+        # shapes alone: h's size is the query's, and that of the input terms is C's
         carry = jax.eval_shape(cell.initial_carry, own)
         check_has_h("with_attention", cell, carry)
         dtype = jax.tree.leaves(own)[0].dtype
@@ -161,7 +166,7 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
             )
         return AttentionCellParams(
             own,
-            attention.init(katt, carry.h.shape[-1], value_size, units, dtype=dtype, kernel=kernel),
+            attention.init(katt, carry.h.shape[-1], value_size, units, dtype=dtype, **by(attention.init)),
             kernel(kC, (value_size, wx.shape[-1]), dtype),
         )
 
@@ -180,12 +185,15 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     def equations(params: Params, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
         params, memory = with_source(name, params)
         own, state = _parted(carry)
+        # the old h asks, since the context is an input of the new one
         state, (context, weights) = attention.attend(params.attention, memory, state, own.h)
+        # the context enters where the input does: the cell's own equations need no change
         own, out, named = cell.equations(params.cell, own, wx + context @ params.C, uh)
         return _joined(own, state), Attended(out, context, weights), named
 
     def remember(params: AttentionCellParams, values: Array | None, mask: Array | None = None) -> Any:
         if values is None:
+            # without a source one masked position is read: weights and context are zeros
             values, mask = jnp.zeros((1, params.C.shape[0]), params.C.dtype), jnp.zeros(1, bool)
         if jnp.ndim(values) < 2 or jnp.shape(values)[-1] != params.C.shape[0]:
             raise InputError(
@@ -212,8 +220,8 @@ def reading(cell: Cell, memory: Any) -> Cell:
 
     Args:
       cell: a Cell that reads.
-      memory: what ``cell.remember(params, source, mask)`` returns; for a stack a tuple with a memory for each layer,
-        None for those that do not read.
+      memory: from ``cell.remember(params, source, mask)``; for a stack a tuple with a memory for each layer, None for
+        those that do not read.
 
     Raises:
       InputError: if the cell reads nothing, or the memory is not one.

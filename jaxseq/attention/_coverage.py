@@ -51,7 +51,7 @@ coverage = Attention(init, projected, attend, "coverage", uncovered, "See, Liu &
 
 
 def coverage_loss(weights: Array) -> Array:
-    """Return what looking again at the same place costs at each step, ``[T, B]`` of ``weights [T, B, S]``.
+    """Return the cost of looking at the same place again at each step, ``[T, B]`` of ``weights [T, B, S]``.
 
     To be added to the loss with a weight (1 in the paper); the translator's training does not.
 
@@ -59,5 +59,6 @@ def coverage_loss(weights: Array) -> Array:
       >>> coverage_loss(jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
       [0.0, 0.5, 0.5]
     """
+    # c of eq. 10: the sum of the steps before, without this one
     before = jnp.cumsum(weights, axis=0) - weights
     return jnp.minimum(weights, before).sum(-1)

@@ -152,7 +152,7 @@ concat = Attention(concat_init, concat_remember, softmax_of(concat_score), "conc
 
 
 class LocalMemory(NamedTuple):
-    """`Memory`, and ``places``, int ``[B, S]``: how many real positions stand before each."""
+    """`Memory`, and ``places``, int ``[B, S]``: how many real positions come before each."""
 
     keys: Array
     values: Array
@@ -163,6 +163,7 @@ class LocalMemory(NamedTuple):
 def local_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None = None) -> LocalMemory:
     """Return the memory of `general`, with places."""
     memory = general_remember(params, values, mask)
+    # counted over real positions, so that padding between or before them moves no window
     return LocalMemory(*memory, jnp.cumsum(memory.mask, axis=-1, dtype=jnp.int32) - 1)
 
 
@@ -174,6 +175,7 @@ def distances(memory: LocalMemory, centre: Array) -> Array:
 
 def first_step(params: GeneralParams, memory: LocalMemory) -> Array:
     """Return the number of the first step, 0 for every row: ``[B]``, float32 at least."""
+    # a bfloat16 counter would stop at 256
     return jnp.zeros(memory.mask.shape[:-1], wide(memory.values.dtype))
 
 
@@ -228,9 +230,11 @@ def local_p_of(window: int = WINDOW) -> Attention:
     check_window("local_p", window)
 
     def attend(params: LocalParams, memory: LocalMemory, state: Tree, query: Array) -> tuple[Tree, tuple]:
+        # eq. 9: p = S sigmoid(v . tanh(W_p s)), with S the row's real positions
         share = jax.nn.sigmoid(jnp.tanh(query @ params.Wp) @ params.v).astype(wide(query.dtype))
         away = distances(memory, memory.mask.sum(-1).astype(share.dtype) * share)
         align = masked_softmax(matches(memory.keys, query), memory.mask & (jnp.abs(away) <= window))
+        # eq. 10 with sigma = D / 2: exp(-away^2 / (2 sigma^2)). The weights then sum to less than 1, as in the paper
         weights = align * jnp.exp(-2 * (away / window) ** 2).astype(align.dtype)
         return state, (read(weights, memory.values), weights)
 

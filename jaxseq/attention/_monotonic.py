@@ -10,8 +10,7 @@ Expected form, for training: a_j = the probability of stopping at j, given the a
 
 Hard decoding, ``monotonic.with_(hard=True)``: stop at the first j, from the last one stopped at, with p_j > 1/2:
 equations 13 and 14 with p of 0 and 1, so that the same parameters serve both. The walk begins at the first real
-position. It may run off the end: the weights then sum to less than 1, by what is lost, for good (hard: zeros from there
-on).
+position. It may run off the end: the weights then sum to less than 1 from there on (hard: they are zeros).
 
 The recurrence over j is run as an associative scan: exact, without the quotient of the paper's appendix C.1. The
 paper's noise on e in training, which drives p towards 0 and 1 and so both forms together, is left out.
@@ -59,6 +58,7 @@ init = init_of(_with_scalars, W="Q A", U="K A", b="A", v="A _")
 def energy(params: MonotonicParams, memory: Memory, query: Array) -> Array:
     """Return ``e [B, S]``."""
     hidden = jnp.tanh(over_source(affine(query, params.W, params.b)) + memory.keys)
+    # v's length is g, a parameter of its own: section 2.4's weight normalisation
     return hidden @ (params.v * (params.g / jnp.linalg.norm(params.v))) + params.r
 
 
@@ -70,6 +70,7 @@ def expected(p: Array, before: Array) -> Array:
       [0.5, 0.25, 0.125]
     """
     on = jnp.concatenate([jnp.zeros_like(p[..., :1]), 1 - p[..., :-1]], axis=-1)  # from j - 1 to j
+    # eq. 13 is q_j = on_j q_(j-1) + before_j, affine: two neighbours (on, before) join into one
     _, q = lax.associative_scan(lambda a, b: (a[0] * b[0], a[1] * b[0] + b[1]), (on, before), axis=p.ndim - 1)
     return p * q
 
@@ -87,6 +88,7 @@ def monotonic_of(hard: bool = False) -> Attention:
     def attend(params: MonotonicParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple]:
         e = energy(params, memory, query)
         p = (e > 0).astype(e.dtype) if hard else jax.nn.sigmoid(e)
+        # p = 0 on padding: the walk passes over it
         weights = expected(jnp.where(memory.mask, p, jnp.zeros_like(p)), state)
         return weights, (read(weights, memory.values), weights)
 

@@ -46,6 +46,7 @@ def remember(params: MultiHeadParams, values: Array, mask: Array | None = None) 
 
 def attend(params: MultiHeadParams, memory: Memory, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
     """Return the empty state, and context and weights averaged over heads."""
+    # scaled once here instead of each score: [B, N, d] is smaller than [B, N, S]
     queries = jnp.einsum("...q,qnd->...nd", query, params.W) * params.W.shape[-1] ** -0.5
     weights = masked_softmax(jnp.einsum("...snd,...nd->...ns", memory.keys, queries), memory.mask[..., None, :])
     heads = jnp.einsum("...ns,...snd->...nd", weights, memory.values)

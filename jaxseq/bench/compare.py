@@ -1,4 +1,4 @@
-"""Two files of one benchmark, of another commit, machine or version: what became faster."""
+"""Compare two files of one benchmark, of another commit, machine or version."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
     for name, old in rows[0].items():
         for system, samples in old.items():
             new = rows[1].get(name, {}).get(system)
+            # a median of 0 has no ratio
             if new is None or (systems and system not in systems) or not median(samples) or not median(new):
                 continue
             pairs.setdefault(system, []).append((samples, new))

@@ -1,4 +1,4 @@
-"""Calls outside of jit: what a notebook or a loop of reinforcement learning pays, beside the jitted call."""
+"""Calls outside of jit: the cost in a notebook or a loop of reinforcement learning, against the jitted call."""
 
 from __future__ import annotations
 

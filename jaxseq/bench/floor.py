@@ -23,7 +23,7 @@ FORMS = {"as written": (False, False), "right turned": (False, True), "exchanged
 numbers, at rates that differ by a factor of up to nine on a CPU. A left operand that is contracted over its first axis
 is never the best there."""
 NEVER = 123.456
-"""What no product's first entry is; compared with when it runs, so that the compiler cannot reorder."""
+"""A number that no product's first entry equals; compared when it runs, so that the compiler cannot reorder."""
 TRIES, LONG = 3, 2.0
 """Samples of each form, and milliseconds that one takes at least: a shorter call is repeated."""
 
@@ -37,7 +37,7 @@ def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[],
         made: list[jax.Array] = []
         for product, form, of in zip(products, forms, operands, strict=True):
             one = functools.partial(_run, product, form)
-            if made:  # one after the other, as in a layer: a backward loop cannot run beside the forward one
+            if made:  # one after the other, as in a layer: a backward loop cannot run alongside the forward one
                 made.append(lax.cond(made[-1][0, 0, 0] != NEVER, one, functools.partial(_zeros_of, one), of))
             else:
                 made.append(one(of))
@@ -76,6 +76,7 @@ def _operands(product: Product, form: str, dtype: Any) -> tuple[jax.Array, jax.A
     keys = jax.random.split(jax.random.key(0))
     left = jax.random.normal(keys[0], (b, m, k), dtype)
     right = jax.random.normal(keys[1], (b, n, k) if turned else (b, k, n), dtype)
+    # a weight of variance 1 / k keeps the variance of its product's entries at 1
     return (left / k**0.5, right) if exchanged else (left, right / k**0.5)
 
 
@@ -117,6 +118,7 @@ def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> fl
         jax.block_until_ready(run())
         took = min(milliseconds(run) for _ in range(TRIES))
         best = max(best, square.flops / took / 1e6)
+        # the next size has twice the rows, columns and sum: eight times the work
         if 8 * took > patience:
             break
         size *= 2

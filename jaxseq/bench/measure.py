@@ -1,4 +1,4 @@
-"""Time a layer forward, with its gradient, or in steps of training, beside its peers and the floor of its products."""
+"""Time a layer forward, with its gradient, or in steps of training, against its peers and the floor of its products."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def measure(
     thunks = {name: system.thunk(mode) for name, system in found.items()}
     samples = interleave({**thunks, **({FLOOR: bottom} if bottom else {})}, rounds, pause=pause)
     per = STEPS if mode == "train" else 1
+    # a call in the mode train takes STEPS steps; the floor is one of a single step
     samples = {name: of if name == FLOOR else [ms / per for ms in of] for name, of in samples.items()}
     programs = {name: system.program(mode) for name, system in found.items()}
     row = report.add(
@@ -50,7 +51,7 @@ def measure(
 
 
 def _floor(case: Case, mode: str, report: Report) -> tuple[int | None, Any]:
-    """Return the FLOPs of the products, and the thunk that runs them alone; None for what cannot be said."""
+    """Return the FLOPs of the products, and the thunk that runs them alone; None where unknown."""
     params, xs = peers.setup(case.cell, case.shape, case.dtype)
     try:
         needed = products(case.cell, params, xs, gradient=mode != "forward")

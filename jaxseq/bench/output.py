@@ -1,9 +1,10 @@
-"""What every benchmark writes: an aligned table, a JSON file with every sample, and whether a bound was missed."""
+"""Output of every benchmark: an aligned table, a JSON file with every sample, and whether a bound was missed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,25 +55,32 @@ class Report:
             print(f"! {message}", file=sys.stderr, flush=True)
 
     def at_least(self, what: str, value: float | None, bound: float | None) -> None:
-        """Hold a value against a bound from below; no bound is None, and no value misses any."""
+        """Hold a value against a bound from below: None as bound misses nothing, None as value misses any bound."""
         if bound is not None and value is None:
             self.missed.append(f"there is no {what} to hold against {bound:g}")
+        # "not >=" and not "<": NaN misses the bound
         elif bound is not None and value is not None and not value >= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at least {bound:g}")
 
     def at_most(self, what: str, value: float, bound: float | None) -> None:
-        """Hold a value against a bound from above; None is no bound."""
+        """Hold a value against a bound from above; without a bound (None) nothing is missed."""
         if bound is not None and not value <= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at most {bound:g}")
 
     def finish(self) -> int:
         """Write the file, say which bounds were missed, and return the exit status: 1 if any."""
         if self.output.json is not None:
-            self.facts["machine"] = machine()
+            self.facts |= {"machine": machine(), "command": command()}
             self.output.json.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         for message in self.missed:
             print(f"missed: {message}", file=sys.stderr)
         return int(bool(self.missed))
+
+
+def command() -> str:
+    """Return the command line that runs, as a user would type it."""
+    program, arguments = sys.argv[0], sys.argv[1:]
+    return f"{'python -m benchmarks' if 'benchmarks' in program else 'jaxseq'} {shlex.join(arguments)}"
 
 
 def headline() -> str:

@@ -33,7 +33,7 @@ class Layer(NamedTuple):
     Fields:
       outs: ``(weights, xs) -> outs [T, B, H]``, both in the library's own layout.
       weights: ours, converted.
-      back: the library's gradients as our params; a leaf that it lacks is None.
+      back: the library's gradients as our params; None for a leaf that it lacks.
       time: the time axis of its xs and outs.
     """
 
@@ -59,6 +59,7 @@ class Layer(NamedTuple):
 
         def step(both: Any, _: None) -> tuple[Any, None]:
             grads = jax.grad(self.loss, argnums=(0, 1))(*both)
+            # inputs are updated as well, or XLA could remove their gradient
             return jax.tree.map(lambda a, g: a - RATE * g, both, grads), None
 
         return jax.jit(lambda both: lax.scan(step, both, length=STEPS)[0], donate_argnums=0)
@@ -69,6 +70,7 @@ def setup(cell: Cell, shape: tuple[int, int, int, int], dtype: Any = jnp.float32
     B, T, D, H = shape
     params = cell.init(jax.random.key(0), D, H, dtype=dtype)
     if hasattr(params, "b"):
+        # biases begin as zeros, which would hide a library that drops or swaps them
         params = params._replace(b=params.b + 0.1 * jax.random.normal(jax.random.key(1), params.b.shape, dtype))
     return params, jax.random.normal(jax.random.key(2), (T, B, *PICTURE[: cell.spatial], D), dtype)
 
@@ -112,6 +114,7 @@ def textbook(cell: Cell, params: Any, xs: jax.Array) -> Layer:
 
 def back_by(to: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
     """Return the function from a library's gradients to ours, `to` being the conversion of params to its weights."""
+    # the conversion is linear in params, so its transpose takes gradients the other way
     return lambda gradients: jax.vjp(to, params)[1](gradients)[0]
 
 
@@ -218,7 +221,7 @@ def cudnn(cell: Cell, params: Any, xs: jax.Array) -> Layer:
     (D, H), B, T = (params.W.shape[0], params.U.shape[0]), xs.shape[1], xs.shape[0]
     zero, lengths = jnp.zeros((1, B, H), xs.dtype), jnp.full(B, T, jnp.int32)
     like = jax.ShapeDtypeStruct((rnn.get_num_params_in_lstm(D, H, 1, False),), xs.dtype)
-    # cuDNN keeps all weights in one vector; what cuts it up only moves numbers, so its transpose puts it together
+    # cuDNN keeps all weights in one vector; cutting it up only moves numbers, so the transpose of that packs them
     pack = jax.linear_transpose(lambda w: rnn.unpack_lstm_weights(w, D, H, 1, False), like)
 
     def to(params: Any) -> Any:
@@ -294,10 +297,10 @@ def want(layer: Layer, xs: jax.Array) -> tuple[Any, ...]:
 
 
 def check(name: str, got: tuple[Any, ...], want: tuple[Any, ...]) -> None:
-    """Compare what two systems computed, as `want` returns it; a leaf that is None is passed over.
+    """Compare the results of two systems, as `want` returns them; leaves of None are passed over.
 
     Raises:
-      AssertionError: naming what differs, and by how much: another dtype, shape or number.
+      AssertionError: naming the difference: another dtype, shape or number, and by how much.
     """
 
     def flat(tree: Any) -> list[tuple[str, Any]]:
@@ -311,6 +314,7 @@ def check(name: str, got: tuple[Any, ...], want: tuple[Any, ...]) -> None:
             a, b = np.asarray(a), np.asarray(b)
             assert a.shape == b.shape, f"{name}: {what}{path} is {a.shape}, ours {b.shape}"
             assert a.dtype == b.dtype, f"{name}: {what}{path} is {a.dtype}, ours {b.dtype}"
+            # NumPy reduces bfloat16 in bfloat16: compared in float32 at least
             rtol, wide = RTOL[str(b.dtype)], np.result_type(b.dtype, np.float32)
             error = np.abs(a.astype(wide) - b.astype(wide)).max() / np.abs(b.astype(wide)).max()
             assert error <= rtol, f"{name}: {what}{path} differs from ours by {error:.1e} of the largest entry"

@@ -1,4 +1,4 @@
-"""What happens before the first result of a jitted function: trace, lower, compile; of one layer and of a stack."""
+"""Time until the first result of a jitted function: trace, lower, compile; of one layer and of a stack."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def took(make: Callable[[], Any]) -> tuple[Any, float]:
 
 def phases(layer: Layer, xs: jax.Array) -> tuple[Any, dict[str, float]]:
     """Return the compiled value and gradient of a layer, and the milliseconds of each phase, from empty caches."""
+    # or the second round would find the program of the first
     jax.clear_caches()
     traced, trace = took(lambda: layer.gradient().trace(layer.weights, xs))
     lowered, lower = took(traced.lower)
@@ -47,7 +48,7 @@ def measure_phases(
     """Time the phases of value and gradient of one layer and of several, ours and the peers' in JAX, in turns.
 
     The samples of a row are named ``"NAME trace"`` and so on, and ``"NAME"`` for their sum; ``programs`` has the counts
-    of what was compiled. A first round, which imports and fills what is not a cache of JAX, is dropped.
+    of the compiled programs. A first round, which imports modules and fills caches other than JAX's, is dropped.
     """
     rows = []
     for depth in depths:
@@ -98,7 +99,7 @@ def in_sequence(layers: Sequence[Layer]) -> Layer:
 
 
 def show_phases(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table: milliseconds of each phase, their sum beside ours, and what was compiled."""
+    """Return the table: milliseconds of each phase, their sum next to ours, and counts of the compiled program."""
     head = ["", *(f"{phase} ms" for phase in PHASES), "sum", "sum / ours", "operations", "fusions", "loops"]
     lines: list[list[Any]] = []
     for row in rows:

@@ -1,7 +1,7 @@
-"""Which matrix products a layer must do, found in the jaxprs of its cell: their sizes, how often, what they cost.
+"""Matrix products that a layer must do, found in the jaxprs of its cell: their sizes, number and cost.
 
-A product with x, ``x W``, is done once for all T steps; one with the carry, ``h U``, once in each step. What depends on
-parameters alone is left out: it can be done before the loop.
+A product with x, ``x W``, is done once for all T steps; one with the carry, ``h U``, once in each step. Products of
+parameters alone are left out: they can be done before the loop.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def products(cell: Cell, params: Any, xs: Any, *, gradient: bool = False) -> lis
 
 
 def _found(function: Any, params: Any, *varying: Any) -> list[Product]:
-    """Return the products of a function of params and of what varies."""
+    """Return the products of a function of params and of varying arguments."""
     closed = jax.make_jaxpr(function)(params, *varying)
     count = len(jax.tree.leaves(params))
     return list(_walk(closed.jaxpr, [n >= count for n in range(len(closed.jaxpr.invars))]))
@@ -100,6 +100,7 @@ def _walk(jaxpr: Jaxpr, varies: Sequence[bool]) -> Iterator[Product]:
         flags = [not isinstance(var, Literal) and var in known for var in eqn.invars]
         if not any(flags):
             continue
+        # whatever is computed from a varying value varies
         known.update(eqn.outvars)
         if eqn.primitive.name == "dot_general":
             yield _product(eqn, flags)
@@ -117,6 +118,7 @@ def _product(eqn: JaxprEqn, varies: Sequence[bool]) -> Product:
     avals: list[Any] = [var.aval for var in eqn.invars]
     left, right = (aval.shape for aval in avals)
     inner, batch = (math.prod(left[axis] for axis in axes) for axes in (contracted, batched))
+    # all axes that are neither summed nor batched
     rows, columns = (math.prod(shape) // (inner * batch) for shape in (left, right))
     if not varies[0]:
         rows, columns = columns, rows

@@ -1,4 +1,4 @@
-"""What can be said of a compiled program without a clock: its temporary memory, its operations, and page faults."""
+"""Measures of a compiled program without a clock: its temporary memory, its operations, and page faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Program(NamedTuple):
 
 
 def inspect(compiled: Any) -> Program:
-    """Return the numbers of what ``jax.jit(f).lower(...).compile()`` returns.
+    """Return the numbers of a compiled program, ``jax.jit(f).lower(...).compile()``.
 
     Example:
       >>> compiled = jax.jit(lambda x: jax.numpy.tanh(x) + 1).lower(jax.numpy.ones(9)).compile()
@@ -49,8 +49,8 @@ def inspect(compiled: Any) -> Program:
 def count(hlo: str) -> tuple[int, int, int]:
     """Return ``(operations, fusions, loops)`` of a compiled module's text.
 
-    Only the entry and the computations that it enters (bodies and conditions of loops, branches, calls) are read: what
-    is inside of a fusion is one kernel.
+    Only the entry and the computations that it enters (bodies and conditions of loops, branches, calls) are read: all
+    operations inside of a fusion are one kernel.
     """
     lines: dict[str, list[str]] = {}
     entry = here = ""

@@ -30,7 +30,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "all": (*PEERS, *TORCH),
     "none": (),
 }
-"""The peers by what one calls them."""
+"""The peers by the names that options take."""
 
 
 def bench(cases: Sequence[Case], modes: Sequence[str], against: Sequence[str], rounds: int, report: Report) -> None:

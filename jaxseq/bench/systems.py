@@ -1,4 +1,4 @@
-"""What is timed under one name: a layer of a cell, shape and dtype, ours or a peer's, in each mode."""
+"""Systems that are timed, each under one name: a layer of a cell, shape and dtype, ours or a peer's, in each mode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = "jaxseq"
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """A case to measure.
 
     Fields:
       cell: any Cell that reads no source.
@@ -52,13 +52,13 @@ class System(Protocol):
     """One layer under one name."""
 
     def thunk(self, mode: str) -> Thunk:
-        """Return what is timed in the mode forward, gradient or train; train goes on from where it came to."""
+        """Return the timed call of the mode forward, gradient or train; train goes on from its last state."""
 
     def eager(self, mode: str) -> Thunk:
         """Return the same, forward or gradient, without jit."""
 
     def program(self, mode: str) -> Program | None:
-        """Return the numbers of the compiled program, forward or gradient; None where there is none."""
+        """Return the numbers of the compiled program, forward or gradient; None without a program."""
 
 
 class InJax:
@@ -74,6 +74,7 @@ class InJax:
     def thunk(self, mode: str) -> Thunk:
         """Return the jitted call; `descent` for the mode train."""
         if mode == "train":
+            # copied, since the call donates its arguments
             run, at = self.layer.descent(), [jax.tree.map(jnp.copy, (self.weights, self.xs))]
 
             def train() -> Any:

@@ -1,4 +1,4 @@
-"""Timing that stands up to a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
+"""Timing that withstands a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def compilations() -> Iterator[Callable[[], int]]:
 def milliseconds(run: Thunk, calls: int = 1) -> float:
     """Return the milliseconds that one call takes, its results awaited."""
     begun = time.perf_counter()
+    # awaited in each call: JAX returns before its work is done
     for _ in range(calls):
         jax.block_until_ready(run())
     return (time.perf_counter() - begun) * 1e3 / calls
@@ -162,6 +163,7 @@ def geometric_mean(
     rng, total = np.random.default_rng(0), np.zeros(draws)
     for above, below in pairs:
         a, b = np.asarray(above, float), np.asarray(below, float)
+        # paired: the same rounds on both sides, so that a slow round of the machine counts for both
         drawn = rng.integers(len(a), size=(draws, len(a)))
         other = drawn if paired and len(a) == len(b) else rng.integers(len(b), size=(draws, len(b)))
         total += np.log(np.median(a[drawn], axis=1) / np.median(b[other], axis=1))

@@ -29,6 +29,7 @@ from jaxseq.cells._gru import GRUCarry as GRUCarry, GRUGates as GRUGates, GRUPar
 from jaxseq.cells._gru_cho import GRUChoParams as GRUChoParams, gru_cho as gru_cho
 from jaxseq.cells._gru_d import gru_d as gru_d
 from jaxseq.cells._gru_reductions import gru1 as gru1, gru2 as gru2, gru3 as gru3
+from jaxseq.cells._hgrn import hgrn as hgrn
 from jaxseq.cells._hgrn2 import hgrn2 as hgrn2
 from jaxseq.cells._hyper_lstm import hyper_lstm as hyper_lstm
 from jaxseq.cells._indrnn import indrnn as indrnn, indrnn_tanh as indrnn_tanh
@@ -58,6 +59,7 @@ from jaxseq.cells._lem import lem as lem
 from jaxseq.cells._lightru import lightru as lightru
 from jaxseq.cells._ligru import ligru as ligru
 from jaxseq.cells._linear_transformer import linear_transformer as linear_transformer
+from jaxseq.cells._linoss import linoss_im as linoss_im, linoss_imex as linoss_imex
 from jaxseq.cells._lipschitz_rnn import lipschitz_rnn as lipschitz_rnn
 from jaxseq.cells._lmu import lmu as lmu
 from jaxseq.cells._longhorn import longhorn as longhorn
@@ -82,7 +84,9 @@ from jaxseq.cells._lstm_residual import lstm_residual as lstm_residual
 from jaxseq.cells._lstm_wmc import lstm_wmc as lstm_wmc
 from jaxseq.cells._lstmp import lstmp as lstmp
 from jaxseq.cells._ltc import ltc as ltc
+from jaxseq.cells._mamba import mamba as mamba
 from jaxseq.cells._mamba2 import mamba2 as mamba2
+from jaxseq.cells._mega_ema import mega_ema as mega_ema
 from jaxseq.cells._memory import (
     Access as Access,
     Larger as Larger,
@@ -98,9 +102,12 @@ from jaxseq.cells._min_lstm import min_lstm as min_lstm
 from jaxseq.cells._minimal_rnn import minimal_rnn as minimal_rnn
 from jaxseq.cells._miru import miru as miru, miru1 as miru1
 from jaxseq.cells._mlstm import mlstm as mlstm
+from jaxseq.cells._mogrifier_lstm import mogrifier_lstm as mogrifier_lstm
 from jaxseq.cells._mut import mut1 as mut1, mut2 as mut2, mut3 as mut3
 from jaxseq.cells._nas import nas as nas
 from jaxseq.cells._on_lstm import on_lstm as on_lstm
+from jaxseq.cells._para_gru import para_gru as para_gru
+from jaxseq.cells._para_lstm import para_lstm as para_lstm
 from jaxseq.cells._parts import (
     Hidden as Hidden,
     hidden_product as hidden_product,
@@ -122,8 +129,10 @@ from jaxseq.cells._rnn import (
     rnn as rnn,
     rnn_relu as rnn_relu,
 )
+from jaxseq.cells._rwkv4 import rwkv4 as rwkv4
 from jaxseq.cells._rwkv6 import rwkv6 as rwkv6
 from jaxseq.cells._rwkv7 import rwkv7 as rwkv7
+from jaxseq.cells._s4d import s4d as s4d
 from jaxseq.cells._s5 import s5 as s5
 from jaxseq.cells._scrn import scrn as scrn
 from jaxseq.cells._sgrn import sgrn as sgrn

@@ -107,7 +107,9 @@ def access(params: DeltaProductParams, wx: tuple[Array, ...], rest: Rest) -> tup
     q, k = unit(by_head(jax.nn.silu(a_q), N)), [unit(jax.nn.silu(a)) for a in a_k]
     beta = [2 * jax.nn.sigmoid(a) for a in a_beta]
     writes = tuple(Write(k, b * v, erase=b * k) for k, v, b in zip(k, a_v, beta, strict=True))
-    return Access(q, writes), DeltaProductGates(q, *(jnp.stack(part, axis=-3) for part in (k, a_v, beta)))
+    # side by side; jnp.stack is an operation of its own, which a program has not
+    every = (jnp.concatenate([jnp.expand_dims(a, -3) for a in part], axis=-3) for part in (k, a_v, beta))
+    return Access(q, writes), DeltaProductGates(q, *every)
 
 
 def out(params: DeltaProductParams, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:

@@ -58,7 +58,7 @@ init = init_of(FastWeightParams, W="D 2H", W_v="D H+N", sizes={"N": Size("heads"
 
 
 def shape(params: FastWeightParams) -> tuple[int, int]:
-    """Return N and K."""
+    """Return N, the number of heads, and K, the size of a key."""
     H = params.W.shape[-1] // 2
     return params.W_v.shape[-1] - H, H // (params.W_v.shape[-1] - H)
 

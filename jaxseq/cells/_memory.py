@@ -68,7 +68,7 @@ class Access(NamedTuple):
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
         """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
         # one after the other, and not side by side: to put halves together would take as long as all else
-        halves: tuple[Tree, ...] = tuple(memory) if self.turn is not None else (memory,)
+        halves: tuple[Tree, ...] = memory if self.turn is not None else (memory,)
         before = halves
         if self.log_decay is not None:
             decay = jnp.exp(self.log_decay)[..., None]
@@ -172,22 +172,27 @@ def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:
 
 
 def _nothing(params: Params, wx: Tree) -> dict[str, Larger | Latest]:
+    """Return no other fields: the carry is the memory alone."""
     return {}
 
 
 def _plain(params: Params, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
+    """Return what was read, in the dtype of the input terms."""
     return read.astype(jax.tree.leaves(wx)[0].dtype)
 
 
 def _memory_of(carry: Memory) -> Array:
+    """Return the memory of a carry, ``[B, K, V]``."""
     return carry.S
 
 
 def _as_memory(S: Array, rest: Mapping[str, Array]) -> Memory:
+    """Return a memory ``[B, K, V]`` as the whole carry."""
     return Memory(S)
 
 
 def _unchanged(gates: Tree, memory: Tree) -> Tree:
+    """Return the gates: none is read from the memory."""
     return gates
 
 

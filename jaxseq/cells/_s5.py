@@ -95,11 +95,12 @@ def _normal_hippo(N: int) -> tuple[np.ndarray, np.ndarray]:
     return frequency[N:], V[:, N:]
 
 
-def hold(params: S5Params) -> tuple[Array, Array, Array, Array]:
-    """Return the real and imaginary parts ``[N]`` of Lambda' and of ``(Lambda' - 1) / Lambda``, in float32 at least."""
-    decay, step, frequency = (
-        jnp.exp(widened(params.log_decay)), jnp.exp(widened(params.log_step)), widened(params.frequency)
-    )  # fmt: skip
+def hold(log_decay: Array, frequency: Array, log_step: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the real and imaginary parts of Lambda' and of ``(Lambda' - 1) / Lambda``, in float32 at least.
+
+    The three arrays have one shape, ``[N]`` or more axes.
+    """
+    decay, step, frequency = jnp.exp(widened(log_decay)), jnp.exp(widened(log_step)), widened(frequency)
     modulus, phase = jnp.exp(-decay * step), frequency * step
     re, im = modulus * jnp.cos(phase), modulus * jnp.sin(phase)
     below = decay**2 + frequency**2  # |Lambda|^2; dividing by Lambda is multiplying by its conjugate over it
@@ -111,12 +112,15 @@ def input_terms(params: S5Params, x: Array) -> Drive:
     """Return ``x B'`` and ``x D``."""
     N = params.log_step.shape[-1]
     re, im, skip = jnp.split(x @ params.W, [N, 2 * N], axis=-1)
-    return Drive(*times(re, im, *(a.astype(re.dtype) for a in hold(params)[2:])), skip)
+    return Drive(
+        *times(re, im, *(a.astype(re.dtype) for a in hold(params.log_decay, params.frequency, params.log_step)[2:])),
+        skip,
+    )
 
 
 def equations(params: S5Params, carry: ComplexCarry, wx: Drive, uh: Tree) -> tuple[ComplexCarry, Array, Drive]:
     """Return ``(carry, y [B, H], drive)`` of one step: the equations."""
-    re, im = times(carry.re, carry.im, *hold(params)[:2])
+    re, im = times(carry.re, carry.im, *hold(params.log_decay, params.frequency, params.log_step)[:2])
     new = ComplexCarry(re + widened(wx.re), im + widened(wx.im))
     return new, 2 * real_part(new, params.C) + wx.skip, wx
 

@@ -5,9 +5,9 @@ Of each row `size` hypotheses are alive, in slots. A step extends each by every 
     slots [*B, K] -> log-probabilities [*B, K, V] -> the 2K best of a row -> with EOS, among the first K: ended
                                                                          -> the K best without EOS: the new slots
 
-The step function runs under `jax.vmap` over the slots, so that what it closes over, such as an encoded source, exists
-once for each row and is not repeated for each hypothesis. The history is never moved: each step writes down where
-its slots came from, and the best hypotheses are followed back at the end.
+The step function runs under `jax.vmap` over the slots, so that arrays that it closes over, such as an encoded source,
+exist once for each row and are not repeated for each hypothesis. The history is never moved: each step writes down
+where its slots came from, and the best hypotheses are followed back at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jaxseq.placement import any_on_mesh, beside, room, settled
 
 
 class Hypotheses(NamedTuple):
-    """What a beam found: N hypotheses of each row, the best first, time-major.
+    """The result of a beam: N hypotheses of each row, the best first, time-major.
 
     Those that ended come before those that did not, each in the order of their scores. Where fewer than N exist, the
     rest have score -inf and length 0.
@@ -37,7 +37,7 @@ class Hypotheses(NamedTuple):
       scores: ``[B, N]``: log-probability with the penalties, in float32 at least.
       lengths: int32 ``[B, N]``: tokens up to and with EOS; T where no EOS came.
       log_probs: ``[T, B, N]``: of each token under the model, 0 after EOS.
-      seen: what the step function showed, each leaf ``[T, B, N, ...]``, zeros after EOS.
+      seen: the second output of the step function, each leaf ``[T, B, N, ...]``, zeros after EOS.
     """
 
     tokens: Array
@@ -54,7 +54,7 @@ class Tip(NamedTuple):
       scores: -inf where there is no hypothesis.
       lengths: int32, in tokens.
       slots: int32, the slot that was extended.
-      tokens: int32, by what.
+      tokens: int32, the token that extended it.
       log_probs: of this token.
     """
 
@@ -66,7 +66,7 @@ class Tip(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What each step did, leaves ``[T, *B, K, ...]``: how each new slot came about, and what each old one showed."""
+    """The history, leaves ``[T, *B, K, ...]``: the origin of each new slot, and `seen` of each old one."""
 
     slots: Array
     tokens: Array
@@ -113,13 +113,16 @@ class Penalties(NamedTuple):
         score = log_p / self.lp(length, log_p.dtype)
         if not self.coverage:
             return score
+        # the smallest normal number keeps log finite where a position was never attended to
         terms = jnp.log(jnp.clip(coverage, jnp.finfo(coverage.dtype).tiny, 1))
         if self.source_mask is not None:
-            terms = terms * jnp.expand_dims(self.source_mask, -2).astype(terms.dtype)  # they are finite
+            # a product and not a select is safe here: the terms are finite
+            terms = terms * jnp.expand_dims(self.source_mask, -2).astype(terms.dtype)
         return score + (jnp.asarray(self.coverage, terms.dtype) * terms.sum(-1)).astype(score.dtype)
 
     def bound(self, log_p: Array, shortest: Array, longest: Array) -> Array:
         """Return the best score that a hypothesis can still reach: it loses nothing more, and is fully covered."""
+        # log P is negative and only falls. Which length is best depends on alpha's sign, so both ends are tried
         return jnp.maximum(log_p / self.lp(shortest, log_p.dtype), log_p / self.lp(longest, log_p.dtype))
 
 
@@ -166,12 +169,12 @@ def beam(
         counts as the logarithm of the smallest normal number.
       early_stopping: whether a row stops as soon as `size` of its hypotheses have ended. In any case it stops when no
         hypothesis can become one of its n best.
-      pad: what fills a hypothesis after its EOS.
+      pad: the token that fills a hypothesis after its EOS.
       prefix: int ``[P, *B]``, tokens that every hypothesis of a row begins with; negative where the choice is free.
-      filters: tokens to which they give -inf are left out. What else they do is not used: scores are the model's.
+      filters: tokens to which they give -inf are left out. Their other changes are not used: scores are the model's.
       source_mask: bool ``[*B, S]``, which source positions the coverage penalty counts; all by default.
-      attention: the weights ``[*B, S]`` in what the step shows, which are all that it shows by default. The
-        attention `positional` shows as many positions as it has units: give ``lambda seen: seen[..., :S]``.
+      attention: ``seen -> weights [*B, S]``; by default the step shows the weights and nothing else. The attention
+        `positional` shows as many positions as it has units: give ``lambda seen: seen[..., :S]``.
 
     Raises:
       InputError: if a number is out of range, start or prefix does not fit (as in `greedy`), a leaf of the carry lacks
@@ -199,6 +202,7 @@ def beam(
     S = _source_length(penalties, step, carry, start)
 
     def more(state: State) -> Array:
+        # a finished row has alive = -inf in all slots: the loop ends with the last row
         return (state.t < max_length) & any_on_mesh(state.alive > -jnp.inf)
 
     def one(state: State) -> State:
@@ -206,6 +210,7 @@ def beam(
         allowed = _allowed(logits, filters, None if prefix is None else prefix[state.t])
         log_p = jnp.where(allowed, jax.nn.log_softmax(widened(logits)), -jnp.inf)
         coverage = state.coverage + widened(attention(seen)) if coverage_penalty else state.coverage
+        # of [*B, K, V] only 2K are kept: at most K of these end, so K others always remain
         best, length = _extended(state.alive, log_p, state.t + 1), state.t + 1
 
         # EOS counts among the first K alone: a beam of 1 then ends exactly where greedy does
@@ -234,6 +239,7 @@ def beam(
     scores = jnp.where(state.alive > -jnp.inf, scores, -jnp.inf)
     unended = _best(Tip(scores, jnp.full_like(tokens, max_length), slots, tokens, log_probs), size)
     found = _joined(state.ended, unended)
+    # ended ones come before unended ones, existing before missing, each in order: top_k keeps the first of equals
     place = jnp.where(found.scores > -jnp.inf, 0, -2 * size) - _numbered(found.tokens, start.ndim)
     found = _picked(found, lax.top_k(place, n_best)[1])
     return forward_only(_followed(found, state.trail, pad, logits.dtype))
@@ -260,6 +266,7 @@ def _first(step: TokenStep, carry: Carry, start: Array, S: int, T: int, K: int) 
     _, (logits, seen) = jax.eval_shape(_over_slots(step), carry, tokens)
     zeros = jnp.zeros_like(tokens).astype(widened(jnp.zeros((), logits.dtype)).dtype)
     none, empty = jnp.full_like(zeros, -jnp.inf), jnp.zeros_like(tokens)
+    # all slots begin alike: K equal hypotheses would stay equal for ever
     alive = jnp.where(_numbered(tokens, start.ndim) == 0, zeros, none)
     coverage = jnp.zeros((*tokens.shape, S), zeros.dtype)
     ids, numbers = jax.typeof(tokens), jax.typeof(zeros)
@@ -273,6 +280,7 @@ def _allowed(logits: Array, filters: Sequence[Filter], prefix: Array | None) -> 
     if prefix is None:
         return allowed
     wanted = prefix[..., None, None]
+    # a prefix is followed whatever the filters say
     given = _numbered(allowed.astype(jnp.int32), logits.ndim - 1) == wanted
     return (allowed & (wanted < 0)) | given
 
@@ -289,6 +297,7 @@ def _extended(alive: Array, log_p: Array, length: Array) -> Tip:
 
 def _numbered(like: Array, axis: int) -> Array:
     """Return the place of each entry along an axis, int32, on the devices of another array of integers."""
+    # the sum takes the sharding of `like`, which a plain iota lacks
     return jnp.zeros_like(like) + lax.broadcasted_iota(jnp.int32, like.shape, axis)
 
 
@@ -331,6 +340,7 @@ def _followed(found: Tip, trail: Trail, pad: int, dtype: Any) -> Hypotheses:
         return slots, (token, log_prob, jax.tree.map(shown, seen))
 
     steps = jnp.arange(trail.tokens.shape[0], dtype=jnp.int32)
+    # one pass from the last step to the first, all N hypotheses at once: O(T), and no history was copied in the loop
     _, (tokens, log_probs, seen) = lax.scan(back, found.slots, (steps, trail), reverse=True)
     return Hypotheses(tokens, found.scores, lengths, log_probs.astype(dtype), seen)
 

@@ -17,13 +17,13 @@ from jaxseq.placement import any_on_mesh, room, settled
 
 
 class Decoded(NamedTuple):
-    """What was generated, time-major.
+    """The generated tokens, time-major.
 
     Fields:
       tokens: int32 ``[T, B]``: up to and with EOS, then PAD.
       log_probs: ``[T, B]``: of each token under the model (at temperature 1), 0 after EOS.
       lengths: int32 ``[B]``: tokens up to and with EOS; T where no EOS came.
-      seen: what the step function showed, each leaf ``[T, B, ...]``, zeros after EOS.
+      seen: the second output of the step function, each leaf ``[T, B, ...]``, zeros after EOS.
     """
 
     tokens: Array
@@ -51,7 +51,7 @@ def greedy(
       start: int ``[B]``, the token fed first (SOS).
       eos: the token that ends a row.
       max_length: T, the most tokens generated.
-      pad: what fills a row after its EOS.
+      pad: the token that fills a row after its EOS.
       prefix: int ``[P, B]``, tokens that are written first; negative where the choice is free, so that rows may have
         prefixes of different lengths. Their `log_probs` are the model's.
       filters: applied to the logits in this order before the choice; `log_probs` are those without them.
@@ -111,6 +111,7 @@ def sample(
     def draw(t: Array, logits: Array) -> Array:
         logits = filtered(filters, logits / jnp.asarray(temperature, logits.dtype))
         if not by_row:
+            # folding the step in needs no split key in the loop's state
             return jax.random.categorical(jax.random.fold_in(key, t), logits)
         return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, t), row))(key, logits)
 
@@ -151,9 +152,11 @@ def _generate(
         token = choose(t, logits).astype(jnp.int32)
         if prefix is not None:
             token = jnp.where(prefix[t] < 0, token, prefix[t])
+        # in float32 at least: bfloat16 has 8 bits, and log-probabilities are summed over a sentence
         log_p = jax.nn.log_softmax(widened(logits)).astype(logits.dtype)
         log_prob = jnp.take_along_axis(log_p, token[:, None], axis=-1)[:, 0]
 
+        # a row that has ended keeps what `empty` holds: PAD, and zeros
         def put(into: Array, row: Array) -> Array:
             shown = alive.reshape(alive.shape + (1,) * (row.ndim - 1))
             return into.at[t].set(jnp.where(shown, row, into[t]))
@@ -164,8 +167,10 @@ def _generate(
             done.lengths + alive.astype(jnp.int32),
             jax.tree.map(put, done.seen, seen),
         )
+        # EOS itself is written, and counted in lengths; the row is dead from the next step on
         return t + 1, carry, token, alive & (token != eos), done
 
+    # a while loop and not a scan: it ends when the last row has ended
     state = settled(one, (jnp.int32(0), carry, start, jnp.ones_like(start, bool), empty))
     done = lax.while_loop(more, one, state)[-1]
     return forward_only(done)

@@ -65,7 +65,7 @@ def teacher_forced(step: TokenStep, carry: Carry, start: Array, targets: Array) 
       step: the token step.
       carry: its state before the first token.
       start: int ``[B]``, the token fed first (SOS).
-      targets: int ``[T, B]``, EOS included; those after it are fed as well, and do not matter to what is before.
+      targets: int ``[T, B]``, EOS included; those after it are fed as well, and do not matter to earlier ones.
 
     Raises:
       InputError: if start or targets are not integers, their shapes do not fit, or a known one is not in the

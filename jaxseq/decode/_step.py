@@ -1,4 +1,4 @@
-"""The token step, an ensemble of them, and what every decoder needs: checks, and the refusal of gradients."""
+"""The token step, ensembles of steps, and shared parts of the decoders: checks, and the refusal of gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenStep(Protocol):
         """Return the new carry, of the type of the old one, and ``(logits [B, V], seen)``.
 
         Args:
-          carry: what the model knows, every leaf ``[B, ...]``.
+          carry: the model's state, every leaf ``[B, ...]``.
           tokens: int ``[B]``, the token fed to each row.
         """
 
@@ -35,7 +35,7 @@ class TokenStep(Protocol):
 def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None) -> TokenStep:
     """Return one step whose probabilities are the weighted mean of those of several steps.
 
-    Its carry and what it shows are tuples, one entry for each step; its logits are the logarithms of the mean
+    Its carry and `seen` are tuples, one entry for each step; its logits are the logarithms of the mean
     probabilities, in float32 at least. All steps must have the same vocabulary.
 
     Args:
@@ -74,6 +74,7 @@ def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None)
             jax.nn.log_softmax(widened(row)) + jnp.asarray(share, widened(row).dtype)
             for row, share in zip(logits, log_shares, strict=True)
         ]
+        # log of the sum of share * p, from logarithms: exp of a very small log p would be 0
         return carries, (jax.nn.logsumexp(jnp.stack(log_p), axis=0), seen)
 
     return step
@@ -85,7 +86,8 @@ def checked(
     """Return start as int32 on the devices of the carry, the types of ``(logits, seen)``, and the prefix ``[T, *B]``.
 
     Raises:
-      InputError: if an argument has the wrong type or shape, or a known token is not in the vocabulary.
+      InputError: if an argument has the wrong type or shape, the step returns something else, or a known token is not
+        in the vocabulary.
     """
     start = given = jnp.asarray(start)
     if not jnp.issubdtype(start.dtype, jnp.integer):
@@ -93,7 +95,7 @@ def checked(
     if max_length < 1:
         raise InputError(f"decode: max_length must be at least 1, got {max_length}")
     start = beside(start.astype(jnp.int32), carry, start.shape)
-    _, (logits, seen) = jax.eval_shape(step, carry, start)
+    logits, seen = _shown(jax.eval_shape(step, carry, start), start.shape)
     check_tokens("decode: start", given, logits.shape[-1])
     if prefix is not None:
         prefix = jnp.asarray(prefix)
@@ -105,9 +107,21 @@ def checked(
             )
         check_tokens("decode: prefix", jnp.maximum(prefix, 0), logits.shape[-1])
         free = [(0, max_length - prefix.shape[0])] + [(0, 0)] * start.ndim
+        # -1 to max_length: the loop indexes it at every step
         prefix = jnp.pad(prefix.astype(jnp.int32), free, constant_values=-1)
         prefix = jnp.moveaxis(beside(jnp.moveaxis(prefix, 0, -1), start, start.shape), -1, 0)
     return start, (logits, seen), prefix
+
+
+def _shown(returned: Any, batch: tuple[int, ...]) -> tuple[Array, Tree]:
+    """Return ``(logits, seen)`` of what a step returned."""
+    shown = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+    if not (isinstance(shown, tuple) and len(shown) == 2 and hasattr(shown[0], "shape")):
+        raise InputError(
+            f"decode: step must return (carry, (logits, seen)), with logits [{', '.join(map(str, batch))}, V] and in "
+            f"seen any tree, () for nothing; got {jax.tree.map(lambda a: (a.dtype.name, a.shape), returned)}"
+        )
+    return shown
 
 
 def forward_only(tree: Tree) -> Tree:

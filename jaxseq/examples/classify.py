@@ -2,7 +2,7 @@
 
     python -m jaxseq.examples.classify
 
-Each English sentence comes as it is and with two neighbouring words exchanged, so that a bag of words is no help.
+Each English sentence comes as it is and with two neighbouring words exchanged, so that a bag of words does not help.
 """
 
 import jax

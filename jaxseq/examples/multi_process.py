@@ -3,10 +3,12 @@
     python -m jaxseq.examples.multi_process
 
 Run without arguments it starts two copies of itself, which find each other by `jax.distributed`, as they would on two
-machines. Each makes only its own rows; the mesh spans both, and XLA adds up the gradients of the two halves.
+machines. Each makes only its own rows; the mesh spans both, and XLA adds up the gradients of the two halves. If one is
+killed, the other ends as well, and the program says so.
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -53,7 +55,11 @@ def worker(process: int, port: int, steps: int) -> None:
     mesh = jax.make_mesh((PROCESSES,), ("data",), axis_types=(AxisType.Auto,))
     xs = jax.make_array_from_process_local_data(NamedSharding(mesh, P(None, "data")), rows(process))
     params = jax.device_put(rnn.init(jax.random.key(0), 2, 8), NamedSharding(mesh, P()))
-    print(json.dumps(several(params, xs, steps)))
+    try:
+        print(json.dumps(several(params, xs, steps)))
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # jax raises either, as a connection breaks
+        print(f"process {process}: {str(error).partition(chr(10))[0]}", file=sys.stderr, flush=True)
+        os._exit(1)  # sys.exit would wait minutes for the process that is gone
 
 
 def main(steps: int = 100) -> tuple[list, ...]:
@@ -64,10 +70,15 @@ def main(steps: int = 100) -> tuple[list, ...]:
     arguments = [[str(process), str(port), str(steps)] for process in range(PROCESSES)]
     children = [subprocess.Popen(command + a, stdout=subprocess.PIPE, text=True) for a in arguments]
     try:
-        together = [json.loads(child.communicate(timeout=SECONDS)[0].splitlines()[-1]) for child in children]
+        said = [child.communicate(timeout=SECONDS)[0] for child in children]
+    except subprocess.TimeoutExpired:
+        sys.exit(f"a process has not ended after {SECONDS} s")
     finally:
         for child in children:
             child.kill()  # does nothing to one that has ended
+    if failed := [f"process {n} ended with status {c.returncode}" for n, c in enumerate(children) if c.returncode]:
+        sys.exit(f"{', '.join(failed)}; start the example again")
+    together = [json.loads(lines.splitlines()[-1]) for lines in said]
     alone = several(rnn.init(jax.random.key(0), 2, 8), np.concatenate([rows(0), rows(1)], axis=1), steps)
 
     print(f"loss {alone[0][0]:.6f} before training, after {steps} steps in one process {alone[0][-1]:.6f}")

@@ -130,7 +130,7 @@ def run(settings: Settings) -> Found:
 
     trained = dict(zip(CELLS, at_once(lambda name: learn(CELLS[name], problem, settings), CELLS), strict=True))
     every: dict[str, tuple[Learnt, Line, Line]] = {}
-    for name, cell in CELLS.items():  # not at once: two programs that take eigenvalues have hung
+    for name, cell in CELLS.items():  # not at once: see training.DECOMPOSING
         look = jax.jit(jax.vmap(lambda params, cell=cell: line(cell, params, batch, settings)))
         models = trained[name].params, untrained(cell, problem, settings)
         found, fresh = (jax.tree.map(np.asarray, look(model.cell)) for model in models)

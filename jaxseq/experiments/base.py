@@ -19,7 +19,7 @@ A claim is reproduced where all its parts are, not reproduced where one of them 
 source worked with far more data or training (`Experiment.scale`), "not reproduced" reads "not at this scale".
 
 A part that follows from a theorem or from the construction is a test of the code (`check`). It must hold in every
-seed, is called "holds" or "fails", and is no evidence for the claim; one that fails leaves the claim inconclusive.
+seed, is called "holds" or "fails", and is not evidence for the claim; one that fails leaves the claim inconclusive.
 Quantities measured for comparison (`unjudged`) have no verdict.
 """
 
@@ -275,7 +275,7 @@ class Experiment(NamedTuple):
       source: the papers that make it.
       run: ``(settings) -> Found``; settings are a NamedTuple of numbers, `seeds` and `first` (seed) among them.
       full: the settings of the whole experiment.
-      quick: settings that take at most two minutes on two cores.
+      quick: settings that take about two minutes of a processor.
       look: a command whose page shows such a network from inside.
       scale: the source's data and training, where this experiment has far less; empty elsewhere.
     """

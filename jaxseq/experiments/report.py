@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxseq.bench.timing import machine
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS, judge
@@ -29,12 +30,15 @@ class Result(NamedTuple):
     text: str
 
 
-def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = False, blocks: int = 1) -> Result:
+def experiment(
+    name: str, out: Path, *, quick: bool = False, markdown: bool = False, blocks: int = 1, resume: bool = False
+) -> Result:
     """Run one experiment, or all, and write what each found into the folder `out`.
 
     That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``. With
     several `blocks` each experiment is repeated with other seeds, as many again; figure and page are of the first
-    block, the JSON file has all, and a table shows how far the verdicts agree.
+    block, the JSON file has all, and a table shows how far the verdicts agree. With `resume` the blocks that the folder
+    already has, of equal settings and versions, are not run again.
 
     Raises:
       InputError: if there is no such experiment, `blocks` is below 1, or the folder cannot be written.
@@ -50,14 +54,30 @@ def experiment(name: str, out: Path, *, quick: bool = False, markdown: bool = Fa
     every = []
     for one in EXPERIMENTS.values() if name == ALL else [EXPERIMENTS[name]]:
         settings = one.quick if quick else one.full
-        facts, *others = (_block(one, settings._replace(first=settings.first + n * BLOCK), out) for n in range(blocks))
-        facts["blocks"] = others
-        write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-        every.append(facts)
+        done = earlier(out / f"{one.name}.json", settings)[:blocks] if resume else []
+        for n in range(len(done), blocks):
+            done.append(_block(one, settings._replace(first=settings.first + n * BLOCK), out))
+            facts = done[0] | {"blocks": done[1:]}  # written after each block: the next may take an hour
+            write_atomic(out / f"{one.name}.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        every.append(done[0] | {"blocks": done[1:]})
     summary = [table(every)] if name == ALL else []
     pages = "\n\n".join([*map(page, every), *summary, *([stability(every)] if blocks > 1 else [])])
-    tables = "\n\n".join([table(every), *([stability(every)] if blocks > 1 else [])])
+    tables = "\n\n".join([table(every), *([stability(every)] if blocks > 1 else []), made(every[0])])
     return Result(every if name == ALL else every[0], tables if markdown else pages)
+
+
+def earlier(path: Path, settings: Any) -> list[dict[str, Any]]:
+    """Return the blocks of an earlier run, the first from `settings.first` on, if its settings and versions are these.
+
+    A file that is missing, is damaged, or is of other settings or versions gives none.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        blocks = [facts, *facts["blocks"]]
+        same = json.loads(json.dumps(settings._asdict())) == facts["settings"]  # tuples are lists in the file
+        return blocks if same and facts["machine"]["versions"] == machine()["versions"] else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: 
         "name": one.name, "claim": one.claim, "source": one.source, "verdict": one.verdict(found), "rows": rows,
         "seeds": settings.seeds, "first": settings.first, "quick": quick,
         "settings": settings._asdict(), "seconds": seconds, "cpu": cpu, "scale": one.scale, "look": one.look,
-        "figure": None, "page": None,
+        "figure": None, "page": None, "machine": machine(),
     }  # fmt: skip
 
 
@@ -143,15 +163,25 @@ def _p(p: float | None) -> str:
 
 def table(every: list[dict[str, Any]]) -> str:
     """Return the verdicts as a Markdown table."""
-    lines = ["| experiment | claim | parts | verdict | seeds | processor |", "|---|---|---|---|---|---|"]
+    lines = ["| experiment | claim | parts | verdict | seeds | seconds | processor |", "|---" * 7 + "|"]
     for facts in every:
         judged = [row["verdict"] for row in facts["rows"] if row["verdict"]]
         parts = ", ".join(f"{judged.count(v)} {v}" for v in VERDICTS if v in judged)
-        took = f"{facts['cpu']:.0f} s" if facts["cpu"] < 90 else f"{facts['cpu'] / 60:.1f} min"
+        took = f"{facts['seconds']:.0f} s | {facts['cpu']:.0f} s"
         named = "; ".join(re.findall(r"(?:^|; )(.*?\d{4})", facts["source"]))  # authors and year of each
         claim = f"{facts['claim']} ({named})"
         lines.append(f"| {facts['name']} | {claim} | {parts} | {facts['verdict']} | {facts['seeds']} | {took} |")
     return "\n".join(lines)
+
+
+def made(facts: dict[str, Any]) -> str:
+    """Return the machine and the versions of a run, in words."""
+    at = facts["machine"]
+    versions = ", ".join(f"{name} {at['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
+    settings = "quick" if facts["quick"] else "full"
+    return (
+        f"{settings} settings; {at['cpu']}, {at['cores']} cores; Python {at['python']}, {versions}; {at['date'][:10]}"
+    )
 
 
 def picture(one: Experiment, found: Found) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -30,7 +31,10 @@ LAST = 0.1
 
 
 def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Return ``run`` of every item, two or more at a time: most of a short training is compilation."""
+    """Return ``run`` of every item, two or more at a time: most of a short training is compilation.
+
+    `run` keeps matrix decompositions to `one_by_one`.
+    """
     if WORKERS == 1:
         return list(map(run, items))
     pool = ThreadPoolExecutor(WORKERS)  # XLA releases the interpreter's lock while it compiles and runs
@@ -38,6 +42,21 @@ def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         return list(pool.map(run, items))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is begun
+
+
+DECOMPOSING = threading.Lock()
+"""Held while a program with matrix decompositions runs.
+
+jaxlib's LAPACK calls (QR, eigenvalues) hand a batch to XLA's thread pool and wait for it. A call that itself runs on a
+thread of that pool blocks this thread. With two programs at once every thread of two may be blocked, each waiting for
+work that none is left to do. One program alone leaves a thread free, and programs without decompositions never wait.
+"""
+
+
+def one_by_one(program: Callable[..., Tree], *args: Any) -> Tree:
+    """Return ``program(*args)``, computed while no other thread is in here: for programs with matrix decompositions."""
+    with DECOMPOSING:
+        return jax.block_until_ready(program(*args))
 
 
 def final(losses: Any) -> np.ndarray:
@@ -146,7 +165,11 @@ def learn(
     the lowest median loss is taken. Networks with one seed see the same data, whatever the cell.
     """
     run = side_by_side(drawn_loss(cell, problem, budget.batch), steps=budget.steps)
-    start = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
+    draw = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
+
+    def start(keys: Array) -> ModelParams:
+        return one_by_one(draw, keys)  # orthogonal weights are of a QR decomposition
+
     if rate is None:
         tried = []
         for n in range(CHOOSING):

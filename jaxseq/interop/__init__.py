@@ -4,12 +4,12 @@ Each has ``from_…(theirs) -> (cell, params)`` and ``to_…(cell, params) -> th
 of ours becomes a layer of flax, equinox or haiku by ``as_…(cell)``, which that library then initialises, trains and
 stores. The library is imported only inside these functions.
 
-What ``from_…`` returns is run by `jaxseq.unroll`; a bidirectional layer, whose params are `jaxseq.Bidirectional`, by
+The results of ``from_…`` are run by `jaxseq.unroll`; a bidirectional layer, whose params are `jaxseq.Bidirectional`, by
 `jaxseq.bidirectional`; several layers of which one is bidirectional, as tuples of cells and params, by `jaxseq.layers`.
 Several layers in one direction are a `jaxseq.stack`.
 
-Outputs, carries and gradients are theirs, in their precision. Dropout is no part of a layer's weights and is left
-behind: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
+Outputs, carries and gradients equal theirs, in their precision. Dropout is not part of a layer's weights and is not
+converted: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
 """
 
 TESTED: dict[str, str] = {

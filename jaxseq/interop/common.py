@@ -1,4 +1,4 @@
-"""What the converters share: names and shapes of foreign arrays, layers put together and taken apart, versions."""
+"""Shared parts of the converters: names and shapes of foreign arrays, layers joined and taken apart, versions."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Layout(NamedTuple):
     write: Callable[[Params], dict[str, Array]]
 
 
+# cached, so that a loop over many layers warns once
 @functools.cache
 def check_version(package: str) -> None:
     """Warn, once, if the installed version of a package is of another series than the one that was tested."""
@@ -52,10 +53,11 @@ def check_version(package: str) -> None:
     except importlib.metadata.PackageNotFoundError:  # parameters can be converted without their library
         return
     tested = TESTED[package]
+    # major and minor only: a patch release does not rename arrays
     if have.split(".")[:2] != tested.split(".")[:2]:
         warnings.warn(
             f"jaxseq.interop was tested with {package} {tested}, installed is {have}: compare outputs once before you "
-            "rely on what it converts",
+            "rely on converted layers",
             stacklevel=3,
         )
 
@@ -68,11 +70,13 @@ def array(name: str, a: Any) -> Array:
     """
     if hasattr(a, "detach"):  # a tensor of torch
         a = a.detach().cpu()
+        # torch's .numpy() refuses bfloat16; every bfloat16 is a float32, so the detour is exact
         a = a.float().numpy().astype(jnp.bfloat16) if str(a.dtype) == "torch.bfloat16" else a.numpy()
     if not isinstance(a, jax.Array):
         a = np.array(a)  # a copy, since theirs may be changed in place
     if not jnp.issubdtype(a.dtype, jnp.floating):
         raise InputError(f"{name} has dtype {a.dtype}; weights are real numbers: float32, float64, float16 or bfloat16")
+    # without jax_enable_x64 float64 would become float32 in silence
     converted = jnp.asarray(a)
     if converted.dtype != a.dtype:
         raise InputError(
@@ -85,6 +89,7 @@ def array(name: str, a: Any) -> Array:
 def flat(tree: Any, above: str = "") -> dict[str, Any]:
     """Return the leaves of nested mappings, by their keys joined by "/"."""
     if not isinstance(tree, Mapping):
+        # a leaf
         return {above: tree}
     found: dict[str, Any] = {}
     for key, value in tree.items():
@@ -105,18 +110,20 @@ def nested(arrays: Arrays) -> dict[str, Any]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name with "/" for whatever separates its parts: ``"encoder.rnn['w']"`` is ``"encoder/rnn/w"``."""
+    """Return a name with "/" between its parts: ``"encoder.rnn['w']"`` becomes ``"encoder/rnn/w"``."""
+    # torch joins names by ".", haiku by "/" and "/~/", a key path of JAX writes ['w']
     return re.sub(r"[/.\[\]'\"~]+", "/", name).strip("/")
 
 
 def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefix: str | None) -> dict[str, Any]:
-    """Return the arrays under `prefix`, without it; by default without whatever all names begin with.
+    """Return the arrays under `prefix`, without it; by default without the beginning that all names share.
 
     Raises:
-      InputError: if nothing is there, if a name is not among the known, or if one that must be there is missing.
+      InputError: if nothing is there, if a name is unknown, or if a required array is missing.
     """
     arrays = {plain_name(name): a for name, a in arrays.items()}
     if prefix is not None:
+        # with the "/", or the prefix "rnn" would also choose "rnn_2"
         start = plain_name(prefix) + "/"
         chosen = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
         if not chosen:
@@ -125,8 +132,10 @@ def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefi
         return _complete(what, chosen, known, chosen)
     inner = arrays
     while inner and not _fits(inner, known):
+        # take off one folder that all names share, and look again
         heads = {name.partition("/")[0] for name in inner}
         if len(heads) > 1 or any("/" not in name for name in inner):
+            # names differ here: the layer is one of several, and the message says which prefixes there are
             return _complete(what, arrays, known, arrays)
         inner = {name.partition("/")[2]: a for name, a in inner.items()}
     return inner or _complete(what, arrays, known, arrays)
@@ -144,6 +153,7 @@ def _complete(what: str, chosen: dict[str, Any], known: Mapping[str, str], of: I
     if _fits(chosen, known):
         return chosen
     needed = _needed(known)
+    # folders that hold a whole layer: the prefixes that would have worked
     folders = sorted({f for name in of for f in _folders(name) if needed <= _under(f, of)})
     advice = f"; a layer is under {' and '.join(map(repr, folders))}: give one as prefix" if folders else ""
     if unknown := sorted(set(chosen) - set(known)):
@@ -172,17 +182,19 @@ def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict
     """
     found = {name: array(f"{what}: {name}", a) for name, a in arrays.items()}
     sizes: dict[str, int] = {}
-    # sums last: D of a matrix [D+H, 4H] is what is left
+    # sums last: D of a matrix [D+H, 4H] is known only once H is
     for last in (False, True):
         for name, a in found.items():
             wanted = shapes[name].rstrip("?").split()
             ok = len(wanted) == a.ndim
+            # of other lengths only where ok is False already
             for axis, size in zip(wanted, a.shape, strict=False):
                 ok = ok and (("+" in axis) != last or _solve(axis, size, sizes))
             if not ok:
                 known = ", ".join(f"{letter} = {size}" for letter, size in sorted(sizes.items()))
                 expected = f"[{', '.join(wanted)}]" + f", where {known}" * bool(known)
                 raise InputError(f"{what}: {name} has the shape {a.shape}, expected {expected}")
+    # zeros for missing biases in the dtype of the rest, or `one_dtype` would refuse them
     dtype = next(iter(found.values())).dtype
     for name, axes in shapes.items():
         if name not in found:
@@ -191,6 +203,7 @@ def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict
     return found
 
 
+# "4H" is (4, "H"), "H" is (1, "H"), "2" is (2, "")
 def _term(text: str) -> tuple[int, str]:
     match = re.fullmatch(r"(\d*)([A-Z]?)", text)
     assert match is not None, text
@@ -202,12 +215,15 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
 
 
 def _solve(axis: str, size: int, sizes: dict[str, int]) -> bool:
-    """Return whether `size` is right, and learn from it what a letter is that is new."""
+    """Return whether `size` is right; store the size of a letter that is new."""
     new = [(count, letter) for count, letter in map(_term, axis.split("+")) if letter and letter not in sizes]
     if new:
+        # one unknown in an axis at most, since the other letters of a sum are known by then
         ((count, letter),) = new
+        # 0 while the rest of the sum is added up
         sizes[letter] = 0
         sizes[letter] = (size - _size(axis, sizes)) // count
+        # [D+H, 4H] with fewer rows than H
         if sizes[letter] <= 0:
             del sizes[letter]
             return False
@@ -246,6 +262,7 @@ def whole(found: Sequence[Found]) -> tuple[Any, Params]:
     if len(found) == 1:
         return found[0]
     cells, params = zip(*found, strict=True)
+    # a stack's step sees one step at a time, and a backward direction needs the whole sequence: `layers` runs these
     if any(isinstance(p, Bidirectional) for p in params):
         return cells, params
     return stack(*cells), params
@@ -257,10 +274,12 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
     Raises:
       InputError: if the params are not the cell's.
     """
+    # type(...) is: a Cell is a NamedTuple, and so are params; isinstance would take them for tuples of layers
     if type(cell) is not tuple:
         check_is_cell(what, cell)
         if cell.layers and not isinstance(params, Bidirectional):
             check_params(what, cell.params_type, params)
+            # a stack in a stack is taken apart as well
             return [found for pair in zip(cell.layers, params, strict=True) for found in taken_apart(what, *pair)]
         cell, params = (cell,), (params,)
     if type(params) is not tuple or len(params) != len(cell):
@@ -285,19 +304,20 @@ def single(what: str, cell: Any, params: Params) -> Found:
 
 
 def written(what: str, layouts: Mapping[str, Layout], cell: Cell, params: Params) -> tuple[str, dict[str, Array]]:
-    """Return the name of the layout and the arrays of a layer of ours in a library.
+    """Return the name of the layout, and our layer's arrays as a library keeps them.
 
     Raises:
       InputError: if the library has no such layer.
     """
     for name, form in layouts.items():
+        # by value: a variant of a cell, such as one with another activation, is not equal and finds no layout
         if form.cell == cell:
             return name, form.write(params)
     raise InputError(f"{what}: there is no such layer as {cell.name}; there are: {', '.join(layouts)}")
 
 
 def must_be_zero(what: str, why: str, *arrays: Array) -> None:
-    """Refuse arrays that are not zero, since `why`; those being traced are believed to be."""
+    """Refuse arrays that are not zero, since `why`; traced arrays have no value and pass."""
     for a in arrays:
         if not isinstance(a, jax.core.Tracer) and np.any(np.asarray(a)):
             raise InputError(f"{what}: {why}, and here it is not zero")
@@ -314,12 +334,15 @@ def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> 
     W, U, b, second = f"{ih}/{kernel}", f"{hh}/{kernel}", f"{ih}/{bias}", f"{hh}/{bias}"
 
     def read(a: Arrays) -> Params:
+        # the equations only add the two biases
         both = permute(a[b] + a[second], "igfo", "ifgo")
         w, u = (permute(a[name], "igfo", "ifgo") for name in (W, U))
+        # p [3H]: peepholes of i, f and o
         return ConvLSTMParams(w, u, forget(both, 1.0), jnp.zeros_like(both[: both.shape[0] // 4 * 3]))
 
     def write(p: ConvLSTMParams) -> dict[str, Array]:
-        must_be_zero(f"to_{library}", "there are no peepholes in place of p", p.p)
+        must_be_zero(f"to_{library}", "there are no peepholes to hold p", p.p)
+        # -1, since their cell adds 1 to f when it runs
         arrays = {W: p.W, U: p.U, b: forget(p.b, -1.0), second: jnp.zeros_like(p.b)}
         return {name: permute(a, "ifgo", "igfo") for name, a in arrays.items()}
 

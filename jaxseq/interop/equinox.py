@@ -1,7 +1,7 @@
 """Recurrent layers of equinox: nn.LSTMCell and nn.GRUCell, with and without biases.
 
-Matrices are transposed, blocks in our order, one bias, and the GRU's candidate has its second, as ours. Neither
-direction loses a bit.
+Matrices are transposed, blocks are in our order, there is one bias, and the GRU's candidate has a second, as ours.
+Both directions are exact.
 
 Reference: https://docs.kidger.site/equinox/api/nn/rnn/
 """
@@ -22,6 +22,7 @@ from jaxseq.notation import Array, Params
 
 def _layout(cell: Cell, params_type: Any, shapes: dict[str, str]) -> Layout:
     def read(a: Arrays) -> Params:
+        # the order of `shapes` is that of our params: W, U, b, and b_hn of a gru
         W, U, *biases = (a[name] for name in shapes)
         return params_type(W.T, U.T, *biases)
 
@@ -52,9 +53,11 @@ def from_equinox(module: Any) -> Found:
     if isinstance(module, EquinoxCell):
         return module.cell, module.params
     kinds = {equinox.nn.LSTMCell: "lstm", equinox.nn.GRUCell: "gru"}
+    # type(...) is: a subclass may compute something else
     if type(module) not in kinds:
         raise InputError(f"from_equinox: expected an equinox.nn.LSTMCell or GRUCell; got {type(module)}")
     form = LAYOUTS[kinds[type(module)]]
+    # a layer without biases has None there: left out, `fit` makes it zeros
     arrays = {name: a for name in form.shapes if (a := getattr(module, name)) is not None}
     return read("from_equinox", form, arrays)
 
@@ -77,10 +80,12 @@ def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
     cell, params = single("to_equinox", cell, params)
     name, arrays = written("to_equinox", LAYOUTS, cell, params)
     if not use_bias:
+        # after the two matrices come the biases
         must_be_zero("to_equinox", "use_bias=False leaves the bias out", *list(arrays.values())[2:])
         arrays = dict(list(arrays.items())[:2])
     kind = {"lstm": equinox.nn.LSTMCell, "gru": equinox.nn.GRUCell}[name]
     D, H = params.W.shape[0], params.U.shape[0]
+    # shapes alone: drawing weights that are replaced at once would be wasted
     empty = equinox.filter_eval_shape(kind, D, H, use_bias, params.W.dtype, key=jax.random.key(0))
     return equinox.tree_at(lambda m: [getattr(m, n) for n in arrays], empty, list(arrays.values()))
 

@@ -24,6 +24,7 @@ def _reader(library: str, layouts: Mapping[str, Layout]) -> Callable[..., tuple[
     def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> Found:
         return read(f"{library} {layer}", layout(library, layouts, layer), arrays, prefix)
 
+    # a closure for each library; torch has its own, since its arrays may be of several layers
     return from_arrays
 
 
@@ -58,6 +59,7 @@ def convert(arrays: Mapping[str, Any], library: str, layer: str, prefix: str | N
     """
     cell, params = choose("library", library, LIBRARIES)(arrays, layer, prefix)
     for name, a in arrays.items():
+        # only this layer's: another part of a larger model may hold an inf, such as an attention mask
         inside = prefix is None or plain_name(name).startswith(plain_name(prefix) + "/")
         if inside and not np.isfinite(np.asarray(array(name, a))).all():
             raise InputError(f"{name} holds numbers that are not finite: nan or inf; nothing was converted")
@@ -77,6 +79,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.suffix not in READERS:
         raise InputError(f"{path}: the name of a file of weights ends in one of {', '.join(READERS)}")
+    # the size is bounded before anything is parsed: files come from elsewhere
     found = READERS[path.suffix](read_bytes(path, "a file of weights", tensors.LARGEST), path)
     if not found:
         raise InputError(f"{path} holds no arrays")
@@ -84,7 +87,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def _torch(raw: bytes, path: Path) -> dict[str, np.ndarray]:
-    """Return the real arrays of a torch file: its counters, such as of batches seen, are no weights."""
+    """Return the real arrays of a torch file: its counters, such as of batches seen, are not weights."""
     found = tensors.from_torch(raw, path)
     return {name: a for name, a in found.items() if jnp.issubdtype(a.dtype, jnp.floating)}
 
@@ -104,7 +107,7 @@ def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
       path: a safetensors file, written aside and then renamed.
       cell: a cell of `jaxseq.CELLS`, a stack of such, or a tuple of them as `jaxseq.layers` takes it.
       params: its params.
-      facts: anything JSON can hold, to be kept beside.
+      facts: anything JSON can hold, to be kept with them.
 
     Raises:
       InputError: if the file cannot be written, or if a cell is not in `jaxseq.CELLS`.
@@ -121,8 +124,10 @@ def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
     """
     layers = []
     for one, own in taken_apart("save", cell, params):
+        # `load` finds a cell by its name, so a custom one could be written and never read
         choose("cell", one.name, CELLS)
         both = isinstance(own, Bidirectional)
+        # shapes are written down, since a cell with options has others than init's defaults
         shapes = [{name: list(a.shape) for name, a in p._asdict().items()} for p in (own if both else (own,))]
         layers.append({"cell": one.name, "bidirectional": both, "shapes": shapes})
     dtype = str(jax.tree.leaves(params)[0].dtype)
@@ -136,8 +141,10 @@ def load(path: Path | str) -> tuple[Any, Params]:
       InputError: if the file is missing, damaged, or another; or if it is float64 and JAX has only float32.
     """
     facts = checkpoint.facts(path)
+    # a checkpoint of training has the same format and other facts
     if "layers" not in facts:
         raise InputError(f"{path} is a checkpoint, not a converted layer; jaxseq convert writes those")
+    # facts are JSON that may have been edited: a KeyError here is a damaged file
     with understood(path, tensors.CURE):
         cell, like = _described(facts, path)
     return cell, checkpoint.load(path, like)
@@ -146,12 +153,14 @@ def load(path: Path | str) -> tuple[Any, Params]:
 def _described(facts: Mapping[str, Any], path: Path | str) -> Found:
     """Return the cell, and the shapes of its params, that the facts of a file describe."""
     dtype = jnp.dtype(facts["dtype"])
+    # or the weights would be rounded to float32 in silence
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(f'{path} is {dtype}; call jax.config.update("jax_enable_x64", True) first')
     found: list[Found] = []
     for one in facts["layers"]:
         cell = choose("cell", one["cell"], CELLS)
         made = [
+            # shapes and dtypes are enough for checkpoint.load to compare with the file
             cell.params_type(**{name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, shape in shapes.items()})
             for shapes in one["shapes"]
         ]

@@ -1,15 +1,14 @@
 """Recurrent cells of flax: linen's and nnx' SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell; linen's MGU and ConvLSTM.
 
-Gates mean what they mean here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
-beside h, the GRU beside x. The LSTM's carry is (c, h), where ours is (h, c). What is particular:
+Gates mean the same as here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
+with h, the GRU with x. The LSTM's carry is (c, h), ours is (h, c). Special cases:
 
-- nnx.GRUCell has no bias inside of the reset product, where ours is b_hn: it is zero, or cannot be written.
+- nnx.GRUCell has no bias inside of the reset product, where ours is b_hn: it must be zero to be written.
 - SimpleCell(residual=True) adds h before the activation: an identity in our U.
 - MGUCell is not the paper's (our `mgu`): its f retains, and resets after the product. It is our `gru` with both gates
-  the same, and without reset_gate our `ugrnn`. The other way a gru is written as a GRUCell.
-- ConvLSTMCell adds 1 to the forget gate when it runs, where ours has it in b, so that this bias goes there and back
-  with one rounding; its two biases are added, and the second becomes zero; our peepholes p are zero, or cannot be
-  written.
+  the same, and without reset_gate our `ugrnn`. A gru is written as a GRUCell.
+- ConvLSTMCell adds 1 to the forget gate when it runs, where ours has it in b, so that converting this bias there and
+  back rounds once; its two biases are added, and the second becomes zero; our peepholes p must be zero to be written.
 
 Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers.html#recurrent and flax.nnx likewise.
 """
@@ -59,7 +58,7 @@ def _by_gate(cell: Cell, params_type: Any, inputs: str, hidden: str, biased: str
                ((inputs, "kernel"), (hidden, "kernel"), (biased, "bias")))  # fmt: skip
 
     def read(a: Arrays) -> Params:
-        return params_type(_join(a, W), _join(a, U), _join(a, b))
+        return params_type(_join(a, W), _join(a, U), _join(a, b))  # W [D, G*H], U [H, G*H], b [G*H]
 
     def write(p: Any) -> dict[str, Array]:
         return {**_cut(p.W, W), **_cut(p.U, U), **_cut(p.b, b)}
@@ -68,7 +67,7 @@ def _by_gate(cell: Cell, params_type: Any, inputs: str, hidden: str, biased: str
 
 
 def _gru_by_gate() -> Layout:
-    form = _by_gate(gru, lambda W, U, b: (W, U, b), "ir iz in", "hr hz hn", "ir iz in")
+    form = _by_gate(gru, lambda W, U, b: (W, U, b), "ir iz in", "hr hz hn", "ir iz in")  # hn has the only bias of h
 
     def read(a: Arrays) -> Params:
         W, U, b = form.read(a)
@@ -94,12 +93,12 @@ def _packed(cell: Cell, params_type: Any, G: str, bias: str) -> Layout:
 
 def _packed_gru() -> Layout:
     def parts(W: Array, U: Array, b: Array) -> GRUParams:
-        return GRUParams(W, U, b, jnp.zeros_like(U[:, 0]))
+        return GRUParams(W, U, b, jnp.zeros_like(U[:, 0]))  # b_hn [H]
 
     form = _packed(gru, parts, "3", "dense_i/bias")
 
     def write(p: GRUParams) -> dict[str, Array]:
-        must_be_zero("to_nnx", "nnx.GRUCell has no bias in place of b_hn", p.b_hn)
+        must_be_zero("to_nnx", "nnx.GRUCell has no bias to hold b_hn", p.b_hn)
         return form.write(p)
 
     return form._replace(write=write)
@@ -109,7 +108,7 @@ def _tied() -> Layout:
     """Return the layout of MGUCell with its reset gate, read as a gru both of whose gates are f."""
 
     def read(a: Arrays) -> Params:
-        W, U = (_join(a, [f"{side}{n}/kernel" for n in "ffn"]) for side in "ih")
+        W, U = (_join(a, [f"{side}{n}/kernel" for n in "ffn"]) for side in "ih")  # f for r, f for z, n
         return GRUParams(W, U, _join(a, ["if/bias", "if/bias", "in/bias"]), a["hn/bias"])
 
     kernels = {"if/kernel": "D H", "in/kernel": "D H", "hf/kernel": "H H", "hn/kernel": "H H"}
@@ -123,9 +122,9 @@ LINEN: dict[str, Layout] = {
     "gru": _gru_by_gate(),
     "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
+"""linen's layouts, by our cell's name; mgu is flax' MGUCell, which is our gru."""
 LINEN["conv_lstm"] = conv_lstm_layout("linen", "ih", "hh", "kernel", "bias")
-LINEN["mgu"] = _tied()
-"""linen's layouts, by our cell's name; mgu is what flax calls so."""
+LINEN["mgu"] = _tied()  # after "gru", so that `written` finds GRUCell first: both are our gru
 
 NNX: dict[str, Layout] = {
     "rnn": _packed(rnn, RNNParams, "", "dense_i/bias"),
@@ -138,7 +137,7 @@ NNX: dict[str, Layout] = {
 
 
 def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> str:
-    """Return what `wanted` has for the activation of a module."""
+    """Return the entry of `wanted` for a module's activation."""
     known = {jnp.tanh: "tanh", jax.nn.tanh: "tanh", jax.nn.sigmoid: "sigmoid", jax.lax.logistic: "sigmoid"}
     known |= {jax.nn.relu: "relu"}
     given = known.get(getattr(module, name))
@@ -150,7 +149,7 @@ def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> st
 
 
 def _name(module: Any) -> str:
-    """Return the name of a class of flax, or nothing for anybody else's, whatever its name."""
+    """Return the name of a class of flax, "" for a class from elsewhere, whatever its name."""
     return type(module).__name__ if type(module).__module__.partition(".")[0] == "flax" else ""
 
 
@@ -174,14 +173,16 @@ def _kind(what: str, cell: Any) -> str:
 def _residual(found: Found, cell: Any) -> Found:
     if getattr(cell, "residual", False):
         U = found[1].U
-        return found[0], found[1]._replace(U=U + jnp.eye(U.shape[0], dtype=U.dtype))
+        return found[0], found[1]._replace(U=U + jnp.eye(U.shape[0], dtype=U.dtype))  # h U + h = h (U + 1)
     return found
 
 
 def _forward_only(what: str, rnn: Any) -> Any:
     """Return the cell of an RNN, which must run forwards."""
     if rnn.reverse:
-        raise InputError(f"{what}: reverse=True is no part of a cell; convert rnn.cell, and unroll(..., reverse=True)")
+        raise InputError(
+            f"{what}: reverse=True does not belong to a cell; convert rnn.cell, and unroll(..., reverse=True)"
+        )
     return rnn.cell
 
 
@@ -191,7 +192,7 @@ def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
     Args:
       module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional, or a
         cell of ours as `as_linen` makes it.
-      variables: what its init returns, ``{"params": ...}``.
+      variables: of its init, ``{"params": ...}``.
 
     Raises:
       InputError: if it is another module, or one with activations that our cells have not.
@@ -268,7 +269,9 @@ CLASSES = {
     "ugrnn": "MGUCell",
     "conv_lstm": "ConvLSTMCell",
 }
+"""The name of linen's class, by that of our cell."""
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
+"""What linen's class is called with to be that cell of ours."""
 
 
 def from_nnx(module: Any) -> Found:

@@ -1,10 +1,10 @@
 """Recurrent cores of haiku: VanillaRNN, LSTM, Conv2DLSTM and GRU, as the parameters that hk.transform returns.
 
 The LSTM's blocks are packed i g f o in one matrix for x and h together, and 1 is added to its forget gate when it runs:
-ours has it in b, so that a bias of the forget gate goes there and back with one rounding. The GRU resets before the
-product and its update gate is the other way round (1 writes): our `gru_cho` with the signs of z's weights turned. The
-VanillaRNN is a relu network with two biases, which are added; the other way the second becomes zero. So it is with the
-Conv2DLSTM, which has no peepholes: our p is zero, or cannot be written.
+ours has it in b, so that converting this bias there and back rounds once. The GRU resets before the product and its
+update gate is reversed (1 writes): our `gru_cho` with the signs of z's weights changed. The VanillaRNN is a relu
+network with two biases, which are added; converted back, the second is zero. The same holds for the Conv2DLSTM, which
+has no peepholes: our p must be zero to be written.
 
 Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 """
@@ -37,6 +37,7 @@ from jaxseq.notation import Array, Params
 
 def _read_lstm(a: Arrays) -> LSTMParams:
     w = permute(a["linear/w"], "igfo", "ifgo")
+    # [D+H, 4H]: the rows of x first, then the H of h
     W, U = jnp.split(w, [w.shape[0] - w.shape[1] // 4])
     return LSTMParams(W, U, forget(permute(a["linear/b"], "igfo", "ifgo"), 1.0))
 
@@ -47,7 +48,7 @@ def _write_lstm(p: LSTMParams) -> dict[str, Array]:
 
 
 def _turn(a: Array) -> Array:
-    """Turn the signs of the first block, ``[..., G*H]``: of z, since sigmoid(-a) = 1 - sigmoid(a)."""
+    """Change the signs of the first block of ``[..., 3H]``, z: sigmoid(-a) = 1 - sigmoid(a)."""
     return a.at[..., : a.shape[-1] // 3].multiply(-1)
 
 
@@ -58,11 +59,13 @@ def _read_gru(a: Arrays) -> GRUChoParams:
 
 
 def _write_gru(p: GRUChoParams) -> dict[str, Array]:
+    # haiku keeps z r n in one [H, 3H]; the candidate's part reads r * h, and is apart in ours
     U = jnp.concatenate([p.U, p.U_n], axis=1)
     return {name: _turn(permute(a, "rzn", "zrn")) for name, a in (("w_i", p.W), ("w_h", U), ("b", p.b))}
 
 
 def _read_vanilla(a: Arrays) -> RNNParams:
+    # both biases are only added before the relu
     return RNNParams(a["linear/w"], a["linear_1/w"], a["linear/b"] + a["linear_1/b"])
 
 
@@ -87,7 +90,7 @@ def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None)
     """Return ``(cell, params)`` of one recurrent core of haiku.
 
     Args:
-      params: what hk.transform's init returns: modules by name, arrays by name in each.
+      params: of hk.transform's init: modules by name, arrays by name in each.
       layer: rnn_relu for a VanillaRNN, lstm, conv_lstm for a Conv2DLSTM, gru_cho for a GRU.
       prefix: in the params of a larger model, the name of the core, such as "my_net/lstm_1".
 
@@ -118,6 +121,7 @@ def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, d
     layer, arrays = written("to_haiku", LAYOUTS, cell, params)
     modules: dict[str, dict[str, Array]] = {}
     for own, a in arrays.items():
+        # haiku keeps {module path: {array: value}}; of our "linear/w" only the last part is the array's name
         module, _, last = f"{name or NAMES[layer]}/{own}".rpartition("/")
         modules.setdefault(module, {})[last] = a
     return modules

@@ -1,9 +1,9 @@
 """Recurrent layers of keras: SimpleRNN, LSTM, GRU, their cells, ConvLSTM2D; RNN of cells, Bidirectional, Sequential.
 
 Blocks of the LSTM are packed as ours (keras calls the candidate c), of the GRU z r h. A GRU with reset_after has two
-biases, which are added but for the candidate's; the other way the rest of the second becomes zero. Without, it is our
-`gru_cho`. unit_forget_bias is how keras draws a bias, not an equation: what was drawn is in b. ConvLSTM2D has no
-peepholes: our p is zero, or cannot be written.
+biases, which are added except for the candidate's; converted back, the rest of the second is zero. Without reset_after
+it is our `gru_cho`. unit_forget_bias changes how keras draws the bias and no equation: the drawn bias is in b.
+ConvLSTM2D has no peepholes: our p must be zero to be written.
 
 On JAX, keras 3.15 computes tanh in float32 whatever the dtype of its layer: its own outputs in float64 are right to
 1e-7 only.
@@ -66,10 +66,12 @@ def _turned(a: Arrays) -> list[Array]:
 def _read_gru(a: Arrays) -> GRUParams:
     W, U, b = _turned(a)
     H = U.shape[0]
+    # bias [2, 3H]: of the input, of h. r and z add them; n's second stays inside the reset product, as b_hn
     return GRUParams(W, U, b[0].at[: 2 * H].add(b[1, : 2 * H]), b[1, 2 * H :])
 
 
 def _write_gru(p: GRUParams) -> dict[str, Array]:
+    # [2, 3H], the second row zero for r and z
     b = jnp.stack([p.b, jnp.pad(p.b_hn, (2 * p.b_hn.shape[0], 0))])
     names = {"kernel": p.W, "recurrent_kernel": p.U, "bias": b}
     return {name: permute(a, "rzn", "zrn") for name, a in names.items()}
@@ -78,6 +80,7 @@ def _write_gru(p: GRUParams) -> dict[str, Array]:
 def _read_cho(a: Arrays) -> GRUChoParams:
     W, U, b = _turned(a)
     H = U.shape[0]
+    # the candidate's part reads r * h, another operand, so ours keeps it as a matrix of its own
     return GRUChoParams(W, U[:, : 2 * H], U[:, 2 * H :], b)
 
 
@@ -88,11 +91,12 @@ def _write_cho(p: GRUChoParams) -> dict[str, Array]:
 
 def _conv_lstm() -> Layout:
     def read(a: Arrays) -> ConvLSTMParams:
+        # [3H]: peepholes of i, f and o
         p = jnp.zeros_like(a["bias"][: a["bias"].shape[0] // 4 * 3])
         return ConvLSTMParams(a["kernel"], a["recurrent_kernel"], a["bias"], p)
 
     def write(p: ConvLSTMParams) -> dict[str, Array]:
-        must_be_zero("to_keras", "ConvLSTM2D has no peepholes in place of p", p.p)
+        must_be_zero("to_keras", "ConvLSTM2D has no peepholes to hold p", p.p)
         return {"kernel": p.W, "recurrent_kernel": p.U, "bias": p.b}
 
     return Layout(conv_lstm, {"kernel": "R C D 4H", "recurrent_kernel": "R C H 4H", "bias": "4H?"}, read, write)
@@ -121,10 +125,10 @@ def from_keras(layer: Any) -> tuple[Any, Params]:
     Returns:
       A cell and its params; for several layers a stack; for a Bidirectional params that are `Bidirectional`; for
       several layers with one of these among them tuples, which `jaxseq.layers` runs. Dropout, masking, stateful and
-      what is returned are not weights; our time axis is the first.
+      return_sequences are not weights; our time axis is the first.
 
     Raises:
-      InputError: if it is another layer, was not built, goes backwards, or has activations that our cells have not.
+      InputError: if it is another layer, was not built, goes backwards, or has an activation that no cell of ours has.
     """
     check_version("keras")
     return whole(_layers(layer))
@@ -141,10 +145,11 @@ def _layers(layer: Any) -> list[Found]:
         return [_both(layer)]
     if isinstance(layer, kl.StackedRNNCells):
         return _layers(layer.cells)
+    # LSTM, GRU and SimpleRNN are RNNs as well, each with its cell
     if isinstance(layer, kl.RNN):
         if layer.go_backwards:
             raise InputError(
-                "from_keras: go_backwards is no part of a cell; convert layer.cell, and unroll(..., reverse=True)"
+                "from_keras: go_backwards does not belong to a cell; convert layer.cell, and unroll(..., reverse=True)"
             )
         return _layers(layer.cell)
     return [_one(layer)]
@@ -155,6 +160,7 @@ def _both(layer: Any) -> Found:
         raise InputError(f"from_keras: our bidirectional layer concatenates; this has merge_mode={layer.merge_mode!r}")
     if layer.forward_layer.go_backwards:
         raise InputError("from_keras: the forward layer of this Bidirectional goes backwards; exchange the two")
+    # side.cell and not side: the backward layer has go_backwards, which is right here
     (ahead,), (behind,) = (_single(_layers(side.cell)) for side in (layer.forward_layer, layer.backward_layer))
     if ahead[0] != behind[0]:
         raise InputError(f"from_keras: both directions must be the same cell; got {ahead[0].name}, {behind[0].name}")
@@ -179,6 +185,7 @@ def _one(cell: Any) -> Found:
     wanted = {"activation": {"tanh": activations.tanh}, "recurrent_activation": {"sigmoid": activations.sigmoid}}
     if isinstance(cell, kl.SimpleRNNCell):
         wanted = {"activation": {"tanh": activations.tanh, "relu": activations.relu}}
+    # functions are compared, not their names: a user's function may have the same name
     for name, known in wanted.items():
         if getattr(cell, name) not in known.values():
             raise InputError(
@@ -190,6 +197,7 @@ def _one(cell: Any) -> Found:
         kind = "lstm"
     elif convolves:
         kind = "conv_lstm"
+        # our conv_lstm keeps the size of a picture, so its carry has the size of the input
         plain = cell.rank == 2 and cell.padding == "same" and {*cell.strides, *cell.dilation_rate} == {1}
         if not plain or cell.data_format != "channels_last":
             raise InputError(
@@ -198,6 +206,7 @@ def _one(cell: Any) -> Found:
             )
     else:
         kind = "gru" if cell.reset_after else "gru_cho"
+    # a layer without a bias has None there: left out, `fit` makes it zeros
     arrays = {name: _value(v) for name in LAYOUTS[kind].shapes if (v := getattr(cell, name)) is not None}
     return read("from_keras", LAYOUTS[kind], arrays)
 
@@ -205,6 +214,7 @@ def _one(cell: Any) -> Found:
 def _value(variable: Any) -> Any:
     from keras import backend, ops
 
+    # on JAX without a copy, and traceable; other backends go through NumPy
     return variable.value if backend.backend() == "jax" else ops.convert_to_numpy(variable)
 
 
@@ -235,13 +245,16 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True, picture: tuple
     found = taken_apart("to_keras", cell, params)
     made = [_make(one, own, use_bias) for one, own in found]
     layer = made[0]
+    # either direction will do: their W have one shape
     first = found[0][1].forward if isinstance(found[0][1], Bidirectional) else found[0][1]
     if (found[0][0] == conv_lstm) != (picture is not None):
         raise InputError("to_keras: picture=(rows, columns) must be given for a conv_lstm, and for no other cell")
+    # [T, rows, columns, D]: T is open
     shape = (None, *(picture or ()), first.W.shape[-2])
     if len(made) > 1:
         layer = keras.Sequential([keras.Input(shape, dtype=str(first.W.dtype)), *made])
     else:
+        # weights exist only after build; the batch is open
         layer.build((None, *shape))
     weights = to_arrays(cell, params)
     if not use_bias:
@@ -258,6 +271,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gru": {"reset_after": True},
     "gru_cho": {"reset_after": False},
 }
+"""What keras' class is called with to be that cell of ours."""
 
 
 def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
@@ -271,6 +285,7 @@ def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
         if kind == "conv_lstm":
             more |= {"kernel_size": p.W.shape[:2]}
         common = {"return_sequences": True, "use_bias": use_bias, "dtype": str(p.W.dtype)}
+        # [H, G*H], or [R, C, H, 4H] of a convolution: H either way
         return make(p.U.shape[-2], **common, **OPTIONS.get(kind, {}), **more)
 
     if isinstance(params, Bidirectional):

@@ -1,7 +1,7 @@
 """Recurrent layers of torch: nn.RNN, nn.LSTM and nn.GRU, deep, both ways, projected, and their single cells.
 
 torch keeps every matrix transposed, ``[G*H, D]``, its blocks in our order, and two biases that are added. They become
-one of ours; the other way ours is the first and the second is zero, but for the GRU's candidate, which has its own.
+one of ours. Converted back, ours is the first and the second is zero, except for the GRU's candidate, which has two.
 
 Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html and its neighbours.
 """
@@ -52,10 +52,12 @@ def _simple(cell: Cell, params_type: Any, G: str) -> Layout:
 def _gru() -> Layout:
     def read(a: Arrays) -> Params:
         H = a["weight_hh"].shape[1]
+        # r and z only add their two biases; the candidate's second is inside r * (U h + b_hn) and must stay apart
         b = a["bias_ih"].at[: 2 * H].add(a["bias_hh"][: 2 * H])
         return GRUParams(a["weight_ih"].T, a["weight_hh"].T, b, a["bias_hh"][2 * H :])
 
     def write(p: GRUParams) -> dict[str, Array]:
+        # [3H]: zeros for r and z
         second = jnp.pad(p.b_hn, (2 * p.b_hn.shape[0], 0))
         return {"weight_ih": p.W.T, "weight_hh": p.U.T, "bias_ih": p.b, "bias_hh": second}
 
@@ -72,6 +74,7 @@ def _lstmp() -> Layout:
     def write(p: LSTMPParams) -> dict[str, Array]:
         return {**form.write(p), "weight_hr": p.W_r.T}
 
+    # h has the projected size P, so U reads P features; c keeps H
     return Layout(lstmp, {**form.shapes, "weight_hh": "4H P", "weight_hr": "P H"}, read, write)
 
 
@@ -91,7 +94,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
     Args:
       source: a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell; or its state dict, of tensors or of arrays.
       layer: with a state dict: which layer it is of: rnn, rnn_relu, lstm, lstmp, gru.
-      prefix: with the state dict of a larger model: what the names of the layer begin with.
+      prefix: with the state dict of a larger model: the beginning of the layer's names.
 
     Returns:
       A cell and its params; for several layers a stack; for a bidirectional layer params that are `Bidirectional`; for
@@ -99,7 +102,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
       is the first.
 
     Raises:
-      InputError: if it is no recurrent layer, or if names or shapes are not those of `layer`.
+      InputError: if it is not a recurrent layer, or if names or shapes are not those of `layer`.
 
     Example:
       >>> import numpy as np
@@ -109,6 +112,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
       ('lstm', (3, 20), 2.0)
     """
     check_version("torch")
+    # shapes do not tell: rnn and rnn_relu have the same
     if isinstance(source, Mapping):
         if layer is None:
             raise InputError(f"from_torch: a state dict does not say what it is of; give layer: {', '.join(LAYOUTS)}")
@@ -120,6 +124,7 @@ def _kind(module: Any) -> str:
     from torch import nn
 
     if isinstance(module, nn.LSTM | nn.LSTMCell):
+        # LSTMCell has no proj_size
         return "lstmp" if getattr(module, "proj_size", 0) else "lstm"
     if isinstance(module, nn.GRU | nn.GRUCell):
         return "gru"
@@ -131,6 +136,7 @@ def _kind(module: Any) -> str:
 
 
 SUFFIX = re.compile(r"(?:^|/)(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
+"""The end of a parameter's name; its group is the layer and the direction."""
 
 
 def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:
@@ -138,10 +144,12 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
     what = f"from_torch({layer})"
     form = layout("torch", LAYOUTS, layer)
     inside = [name for name in map(plain_name, arrays) if prefix is None or name.startswith(plain_name(prefix))]
+    # none found: go on with _l0, so that `select` says which names are missing
     suffixes = sorted({match[1] for name in inside if (match := SUFFIX.search(name))}, key=_place) or ["_l0"]
     known = {f"{name}{suffix}": axes for suffix in suffixes for name, axes in form.shapes.items()}
     chosen = select(what, arrays, known, prefix)
     places = [_place(suffix) for suffix in suffixes]
+    # a gap in the layers, or a layer without its second direction
     both = any(backward for _, backward in places)
     if places != [(k, b) for k in range(places[-1][0] + 1) for b in (False, True)[: 1 + both]]:
         raise InputError(f"{what}: layers are missing: there are {', '.join(suffixes)}")
@@ -150,10 +158,12 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
         shapes = {f"{name}{suffix}": axes for name, axes in form.shapes.items()}
         found = fit(what, shapes, {name: chosen[name] for name in shapes if name in chosen})
         read.append(one_dtype(what, form.read({name: found[f"{name}{suffix}"] for name in form.shapes})))
+    # read holds layer by layer, within a layer forward then backward
     directions = 1 + both
     made: list[Found] = []
     for k in range(0, len(read), directions):
         made.append((form.cell, Bidirectional(*read[k : k + 2]) if both else read[k]))
+        # two directions are concatenated
         size = sum(form.cell.output_size(p) for p in read[k : k + directions])
         for above in read[k + directions : k + 2 * directions]:
             if above.W.shape[0] != size:
@@ -183,6 +193,7 @@ def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
         if one != found[0][0] or both != isinstance(found[0][1], Bidirectional):
             raise InputError("to_torch: torch's layers are all of one kind; convert unlike ones each by itself")
         for p, suffix in zip(own if both else (own,), ("", "_reverse"), strict=False):
+            # torch's layers share one hidden_size, ours need not
             if p.U.shape != (found[0][1].forward if both else found[0][1]).U.shape:
                 raise InputError("to_torch: torch's layers all have one hidden size; convert unlike ones by themselves")
             arrays |= {f"{name}_l{k}{suffix}": a for name, a in written("to_torch", LAYOUTS, one, p)[1].items()}
@@ -210,6 +221,7 @@ def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False
         must_be_zero("to_torch", "bias=False leaves the bias out", *(arrays.pop(name) for name in dropped))
     first = taken_apart("to_torch", cell, params)[0][0].name
     D, H = arrays["weight_ih_l0"].shape[1], arrays.get("weight_hr_l0", arrays["weight_hh_l0"]).shape[1]
+    # of weight_ih_l2_reverse the part after "_l" is "2_reverse"
     layers = 1 + max(_place(name)[0] for name in (name.partition("_l")[2] for name in arrays))
     both = "weight_ih_l0_reverse" in arrays
     if step and (layers > 1 or both or first == "lstmp"):
@@ -220,9 +232,11 @@ def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False
         options["proj_size"] = arrays["weight_hr_l0"].shape[0]
     if not step:
         options |= {"num_layers": layers, "bidirectional": both}
+    # single cells have no suffix
     state = {name.removesuffix("_l0") if step else name: _tensor(a) for name, a in arrays.items()}
     dtype = next(iter(state.values())).dtype
     module = getattr(torch.nn, kind + "Cell" * step)(D, H, bias=bias, dtype=dtype, **options)
+    # strict, as by default: a missing or an additional array raises
     module.load_state_dict(state)
     return module
 

@@ -12,7 +12,9 @@ from jaxseq.problems._automata import Automaton
 from jaxseq.problems._base import Batch, Problem
 from jaxseq.problems._compare import Compared, Scores, compare, count_params, evaluate, matched_hidden
 from jaxseq.problems._copy import copy, reverse
+from jaxseq.problems._digits import digits
 from jaxseq.problems._letters import letters
+from jaxseq.problems._recall import recall, selective_copy
 from jaxseq.problems._retaining import RETAINING, retaining
 from jaxseq.problems._tomita import PARITY, TOMITA, parity, tomita
 from jaxseq.problems._valence import VALENCES, balanced, valence
@@ -20,7 +22,7 @@ from jaxseq.problems._warped import warped
 from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_params, loss_of, outputs, train
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
-    problem.__name__: problem for problem in (copy, reverse, adding, anbn, warped)
+    problem.__name__: problem for problem in (copy, selective_copy, reverse, recall, adding, anbn, warped, digits)
 }
 """The problems that need sizes alone, by name; `letters`, `tomita`, `parity` and `valence` are called as functions."""
 
@@ -45,6 +47,7 @@ __all__ = [
     "copy",
     "count_params",
     "descend",
+    "digits",
     "drawn_loss",
     "evaluate",
     "init_params",
@@ -53,8 +56,10 @@ __all__ = [
     "matched_hidden",
     "outputs",
     "parity",
+    "recall",
     "retaining",
     "reverse",
+    "selective_copy",
     "tomita",
     "train",
     "valence",

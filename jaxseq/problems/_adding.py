@@ -34,7 +34,7 @@ def adding(length: int) -> Problem:
         of_numbers, first, second = jax.random.split(key, 3)
         half = length // 2
         numbers = jax.random.uniform(of_numbers, (length, batch), dtype)
-        # Rank promotion may be switched off, so that what is one number for each row is repeated by hand.
+        # [B] is repeated to [T, B] by hand, since users may forbid rank promotion
         steps = step_numbers(length, batch)
         early = jnp.broadcast_to(jax.random.randint(first, (batch,), 0, half, steps.dtype), steps.shape)
         late = jnp.broadcast_to(jax.random.randint(second, (batch,), half, length, steps.dtype), steps.shape)

@@ -68,12 +68,14 @@ class Automaton(NamedTuple):
         table = np.array([[place[int(q)] for q in self.transitions[p]] for p in reached])
         classes = np.asarray(self.accepting, bool)[reached].astype(int)
         while True:
+            # a state's own class and those of its successors: states of different rows are told apart
             rows = np.concatenate([classes[:, None], classes[table]], axis=1)
             finer = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
             if finer.max() == classes.max() or len(np.unique(finer)) == len(np.unique(classes)):
                 break
             classes = finer
         _, first = np.unique(classes, return_index=True)
+        # one state represents each class; its successors by class
         merged = classes[table[first]]
         order = _breadth_first(merged, int(classes[0]))
         number = np.empty(len(order), int)

@@ -1,7 +1,7 @@
-"""What a problem is: sequences drawn without end, and what is asked of each.
+"""Problems: sequences drawn without end, each with its targets.
 
 A `Problem` is a value of pure functions, made by a function of its sizes. The same sizes give the same value, so that
-what is compiled for it is found again. Steps that tell nothing about memory are not scored: the loss of a cell that
+a program compiled for it is found again. Steps that tell nothing about memory are not scored: the loss of a cell that
 remembers comes to 0, that of one that does not stays at `Problem.baseline`.
 """
 
@@ -19,7 +19,7 @@ from jaxseq.notation import Array
 
 
 class Batch(NamedTuple):
-    """Sequences and what is asked of them.
+    """Sequences and their targets.
 
     Fields:
       xs: ``[T, B, D]``; one-hot where the problem has symbols.

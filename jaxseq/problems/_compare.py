@@ -35,6 +35,7 @@ def evaluate(cell: Cell, problem: Problem, params: ModelParams, *, seed: Any = 0
     Its rows are drawn apart from those of any training. For several seeds: ``jax.vmap(lambda p: evaluate(cell, problem,
     p))(trained.params)``.
     """
+    # training splits key(seed), so no batch of it has this key
     batch = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**32 - 1), rows)
     out = outputs(cell, params, batch)
     solved = problem.solved(out, batch).astype(out.dtype)
@@ -59,6 +60,7 @@ def matched_hidden(cell: Cell, problem: Problem, count: int) -> int:
       (67, 5768, 5770)
     """
     low, high = 1, 2  # H = low has at most count, or low is 1
+    # doubling, then bisection: the count grows with H, and init is only traced for its shapes
     while count_params(cell, problem, high) <= count:
         low, high = high, 2 * high
     while high - low > 1:

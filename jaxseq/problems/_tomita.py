@@ -122,6 +122,7 @@ def _regular(name: str, automaton: Automaton, length: int, reference: str) -> Pr
 def _lively(automaton: Automaton) -> np.ndarray:
     """Return bool ``[Q, A]``: whether a word of the language can still come after that symbol."""
     alive = np.asarray(automaton.accepting)
+    # backwards from accepting states; a longest path has fewer steps than there are states
     for _ in alive:
         alive = alive | alive[automaton.transitions].any(1)
     return alive[automaton.transitions]
@@ -131,6 +132,7 @@ def _guess(automaton: Automaton, ones: np.ndarray, length: int) -> float:
     """Return the entropy of the target where only the present symbol is known: the mean loss without memory."""
     counts = np.zeros((3, 2))
     counts[BEGIN, int(automaton.accepting[automaton.start])] = 1
+    # the distribution over states, exactly: no sampling
     at = np.zeros(ones.shape)
     at[:, automaton.start] = 0.5  # of each kind of word
     for _ in range(length):

@@ -107,7 +107,7 @@ def train(
     return _train(cell, problem, adam, hidden, steps, batch, init or cell.init, tuple(snapshot_steps), seeds)
 
 
-@functools.cache  # equal settings are the same value, so that what is compiled is found again
+@functools.cache  # equal settings are the same value, so that a compiled program is found again
 def _adam(learning_rate: float, clip: float) -> optax.GradientTransformation:
     return optimizer("adam", learning_rate, clip=clip)
 
@@ -125,11 +125,13 @@ def _train(
     seeds: Array,
 ) -> Trained:
     def one(seed: Array) -> Trained:
+        # data from a key of their own: two cells with one seed draw the same rows
         of_params, of_data = jax.random.split(jax.random.key(seed))
         params = init_params(of_params, cell, problem, hidden, init)
         loss = drawn_loss(cell, problem, batch)
         return descend(loss, params, of_data, rule, steps=steps, snapshot_steps=snapshot_steps)
 
+    # seeds side by side in one program, compiled once
     return jax.vmap(one)(seeds) if seeds.ndim else one(seeds)
 
 
@@ -157,6 +159,7 @@ def descend(
 
     def update(state: tuple, at: Array) -> tuple[tuple, Array]:
         params, opt_state, snapshots = state
+        # fold_in by the step: no key in the loop's state
         value, grads = jax.value_and_grad(loss)(params, jax.random.fold_in(key, at))
         updates, opt_state = rule.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
@@ -195,7 +198,7 @@ def drawn_loss(cell: Cell, problem: Problem, batch: int) -> Callable[[ModelParam
 
 
 def loss_of(problem: Problem, readout: Affine, batch: Batch) -> Callable[[Carry, Array], Array]:
-    """Return the loss as a function of what `unroll` returns, ``(carry, outs) -> []``, for the functions of `study`.
+    """Return the loss as a function of the results of `unroll`, ``(carry, outs) -> []``, for the functions of `study`.
 
     Example:
       >>> from jaxseq import problems

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxseq.errors import InputError
-from jaxseq.jaxprs import inside
+from jaxseq.jaxprs import CALLS, called
 from jaxseq.program._builder import Builder
 from jaxseq.program._numpy import BINARY, UNARY
 
@@ -68,8 +68,8 @@ class Lowering:
             made = RULES[name](self, eqn, inputs)
         elif (op := SAME.get(name, name)) in UNARY or op in BINARY:
             made = self.b.emit(op, *inputs)
-        elif name in CALLS and (called := _called(eqn)) is not None:
-            made = self.closed(called, inputs)
+        elif name in CALLS and (inner := called(eqn)) is not None:
+            made = self.closed(inner, inputs)
         else:
             raise self.unsupported(f"the primitive {name!r}")
         return made if isinstance(made, list) else [made]
@@ -82,10 +82,6 @@ class Lowering:
         )
 
 
-CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
-         "checkpoint", "remat", "remat2", "custom_lin")  # fmt: skip
-"""Primitives that call a jaxpr; what they say of derivatives is left out."""
-
 SAME = {"add_any": "add"}
 """Primitives that a program calls otherwise."""
 
@@ -93,14 +89,6 @@ SAME = {"add_any": "add"}
 def _aval(v: Any) -> Any:
     """Return the type of a variable, with a shape and a dtype."""
     return v.aval
-
-
-def _called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if isinstance(eqn.params.get(name), ClosedJaxpr | Jaxpr):
-            return eqn.params[name]
-    found = inside(eqn)
-    return found[0] if len(found) == 1 else None
 
 
 def _jit(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int | list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 
-from jaxseq.program._lines import TEX, TEXT, Equations, Style
+from jaxseq.program._lines import CODE, TEX, TEXT, Equations, Style
 
 GREEK = set(
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
@@ -13,19 +13,25 @@ GREEK = set(
 
 
 def symbol(name: str, style: Style, *more: str) -> str:
-    r"""Return a name with marks below it: the layer and what follows an underscore, then those given.
+    r"""Return a name with the layer above it, and marks below it: what follows an underscore, then those given.
+
+    The layers of a stack are counted from 1. In Python, where a name is a word, they are marks as well, from 0 as in
+    the names of parameters.
 
     Example:
-      >>> symbol("0.b_hn", TEX, "t"), symbol("U", TEXT, "f")
-      ('b_{0,\\mathrm{hn},t}', 'U_f')
+      >>> symbol("0.b_hn", TEX, "t"), symbol("0.cell.U", TEXT, "r"), symbol("0.U", CODE, "f")
+      ('b^{(1)}_{\\mathrm{hn},t}', 'U^1_r', 'U_0,f')
     """
-    *layers, word = name.split(".")
+    *path, word = name.split(".")
     base, *marks = word.split("_")
-    marks = [mark for mark in (*layers, *marks, *more) if mark]
+    inside = [one for one in path if not one.isdigit() and (one != "cell" or style is CODE)]
+    layer = ".".join(one if style is CODE else str(int(one) + 1) for one in path if one.isdigit())
+    marks = [mark for mark in (*([layer] if style is CODE else []), *inside, *marks, *more) if mark]
     if style is not TEX:
-        return base + (f"_{','.join(marks)}" if marks else "")
+        above = f"^{layer}" if layer and style is TEXT else ""
+        return base + above + (f"_{','.join(marks)}" if marks else "")
     below = ",".join(_letters(mark) for mark in marks)
-    return _letters(base) + (f"_{{{below}}}" if marks else "")
+    return _letters(base) + (f"^{{({layer})}}" if layer else "") + (f"_{{{below}}}" if marks else "")
 
 
 def _letters(word: str) -> str:

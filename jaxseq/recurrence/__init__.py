@@ -6,6 +6,8 @@ from jaxseq.recurrence._checkpointed import checkpointed
 from jaxseq.recurrence._chunked import chunked
 from jaxseq.recurrence._clipped import clipped
 from jaxseq.recurrence._deferred import deferred
+from jaxseq.recurrence._forward import forward
+from jaxseq.recurrence._newton import Solution, newton, newton_solution
 from jaxseq.recurrence._scan import Recurrence, hold, over_features, scan
 
 RECURRENCES: Registry[Recurrence] = Registry(
@@ -15,12 +17,15 @@ RECURRENCES: Registry[Recurrence] = Registry(
         "deferred": deferred,
         "checkpointed": checkpointed,
         "associative": associative,
+        "newton": newton,
         "chunked": chunked,
         "clipped": clipped,
+        "forward": forward,
     },
 )
-"""Every recurrence by name. All compute the same values; `associative` takes only cells whose carry is linear, unit by
-unit, `chunked` those that state a memory which is a matrix, and `clipped` changes the gradient of the carry."""
+"""Every recurrence by name. All compute the same values. `associative` takes only cells whose carry is linear, unit by
+unit, `newton` those whose carry is of floating numbers, `chunked` those that state a memory which is a matrix;
+`clipped` changes the gradient of the carry, and `forward` has no gradient by the inputs."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
@@ -31,12 +36,16 @@ __all__ = [
     "EXACT",
     "RECURRENCES",
     "Recurrence",
+    "Solution",
     "associative",
     "checkpointed",
     "chunked",
     "clipped",
     "deferred",
+    "forward",
     "hold",
+    "newton",
+    "newton_solution",
     "over_features",
     "scan",
 ]

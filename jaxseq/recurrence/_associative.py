@@ -3,11 +3,11 @@
 A cell that says ``linear="elementwise"`` has a new carry that is affine in the old one, each unit of its own past only,
 ``new = A old + b``; two such steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours
 in a tree. A and b are read off the cell's own three functions, for any such cell: b is the new carry of a carry of
-zeros, and a column of A is what changes with one leaf of the carry, all its units at once, since none sees another.
+zeros, and a column of A is the derivative by one leaf of the carry, for all its units at once, since none sees another.
 With L leaves of one shape (a complex state has two) A is an L x L matrix for each unit. Outputs are then computed from
 all the carries at once. Where a step is padding, A is the identity and b is 0.
 
-Leaves of different shapes are taken not to see each other, which is what elementwise means for them. A cell with a
+Leaves of different shapes are taken not to see each other: elementwise means that for them. A cell with a
 matrix between its units (``linear="matrix"``) would need A of H x H, and products of H^3: that is not done here.
 
 It is meant for accelerators, with T in the thousands and batches that leave them idle; nothing was measured on one.
@@ -65,24 +65,31 @@ def associative(
             f"associative({cell.name}): needs a cell whose new carry is affine in the old one, each unit by itself "
             f"(cell.linear == 'elementwise'); the carry of {cell.name} {how}. Use deferred"
         )
+    # the number of rounds, log2 T, must be known when the program is traced
     if not isinstance(jax.tree.leaves(xs)[0].shape[0], int):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     terms = cell.input_terms(params, xs)
     first, structure = jax.tree.flatten(carry)
     if jax.tree.leaves(xs)[0].shape[0]:
+        # over T: A is leaves by leaves of [T, B, H], b one [T, B, H] for each leaf
         A, b = jax.vmap(lambda wx: _affine(cell, params, carry, wx))(terms)
+        # mask before resets: a padded step that begins a sequence then takes the initial carry, A = 1 and b = 0
         if mask is not None:
             A, b = _identity_where_padded(mask, A, b)
         initial = jax.tree.leaves(reset_carry(cell, params, xs, resets))
         if resets is not None:
             A, b = _constant_where_reset(resets, A, b, initial)
+        # now A[t], b[t] are steps 0 ... t joined into one: the carry after step t is A[t] first + b[t]
         A, b = lax.associative_scan(_join, (A, b), reverse=reverse)
         news = jax.vmap(_apply, in_axes=(0, None, 0))(A, first, b)
+        # the carry before a step is the one after its predecessor, which for reverse is the step behind it
         before = [[n[1:], f[None]] if reverse else [f[None], n[:-1]] for n, f in zip(news, first, strict=True)]
         olds, last = [jnp.concatenate(pair) for pair in before], [n[0 if reverse else -1] for n in news]
         if resets is not None:
+            # the outputs of a step that begins a sequence are computed from the initial carry
             olds = [jnp.where(over_features(resets, o), i[None], o) for i, o in zip(initial, olds, strict=True)]
     else:
+        # T = 0: associative_scan has no first element to start from
         olds, last = [jnp.zeros((0, *f.shape), f.dtype) for f in first], first
     old, end = (jax.tree.unflatten(structure, leaves) for leaves in (olds, last))
     outs = jax.vmap(lambda old, wx: cell.advance(params, old, wx)[1])(old, terms)
@@ -91,13 +98,16 @@ def associative(
 
 def _affine(cell: Cell, params: Params, carry: Carry, wx: Tree) -> tuple[Matrix, list[Array]]:
     """Return A and b of one step, whose new carry is ``A old + b``."""
+    # at zeros: an affine map has there its constant part b as value, and A as derivative, exactly
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, carry))
 
     def new(leaves: list[Array]) -> list[Array]:
         return jax.tree.leaves(cell.advance(params, jax.tree.unflatten(structure, leaves), wx)[0])
 
     b, push = jax.linearize(new, leaves)
+    # all units of leaf j pushed by 1 at once: A is diagonal over units, so the results do not mix
     columns = [push([jnp.ones_like(a) if k == j else a for k, a in enumerate(leaves)]) for j in range(len(leaves))]
+    # entries between leaves of other shapes are zero by definition; leaving them out saves their work
     seen = [[j for j, other in enumerate(leaves) if other.shape == leaf.shape] for leaf in leaves]
     return [{j: columns[j][i] for j in row} for i, row in enumerate(seen)], b
 
@@ -112,6 +122,7 @@ def _identity_where_padded(mask: Array, A: Matrix, b: list[Array]) -> tuple[Matr
 
 def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: list[Array]) -> tuple[Matrix, list[Array]]:
     """Return the steps with those that begin a sequence made to forget: A is 0, and b their new carry."""
+    # A initial + b
     begun = jax.vmap(_apply, in_axes=(0, None, 0))(A, initial, b)
     b = [jnp.where(over_features(resets, n), n, old) for n, old in zip(begun, b, strict=True)]
     return [{j: jnp.where(over_features(resets, a), jnp.zeros_like(a), a) for j, a in row.items()} for row in A], b
@@ -120,6 +131,7 @@ def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: lis
 def _join(early: tuple[Matrix, list[Array]], late: tuple[Matrix, list[Array]]) -> tuple[Matrix, list[Array]]:
     """Return the one step that does what two do."""
     (A1, b1), (A2, b2) = early, late
+    # late after early: A2 (A1 old + b1) + b2 = (A2 A1) old + (A2 b1 + b2), elementwise over [.., B, H]
     A = [{k: added([a * A1[j][k] for j, a in row.items()]) for k in row} for row in A2]
     return A, _apply(A2, b1, b2)
 

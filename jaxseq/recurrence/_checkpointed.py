@@ -55,20 +55,25 @@ def checkpointed(
     length = _length(T) if segment is None else segment
     if length < 1:
         raise InputError(f"checkpointed: segment must be at least 1 step; got {segment}")
-    segments = -(-T // length)  # of any T known to be 1 or more, as a loop asks for; T // length may be 0
+    segments = -(-T // length)  # rounded up: at least 1 also for a symbolic T, as a loop demands
     if isinstance(T, int) and T:
-        length = -(-T // segments)  # as even as can be, so that little is padded
+        # as even as can be, so that little is padded: T = 9 by 4 becomes 3 segments of 3
+        length = -(-T // segments)
     padding = segments * length - T
     if not isinstance(padding, int) or padding:
+        # the added steps are padding, so a mask is needed now; jnp.pad fills it with False
         mask = all_real(cell, xs) if mask is None else mask
         pad = lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
+        # at the end also for reverse: the padded steps run first then, and hold the carry
         xs, mask, resets = jax.tree.map(pad, (xs, mask, resets))
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across segments
     def run(params: Params, carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
+        # under jax.checkpoint only the carry into the segment is kept, [B, H] and not [length, B, ...]
         return deferred(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
+    # [segments * length, B, ...] to [segments, length, B, ...]
     parts = jax.tree.map(lambda a: a.reshape(segments, length, *a.shape[1:]), (xs, mask, resets))
     carry, outs = over_time(lambda k, part: run(params, k, part), carry, parts, reverse=reverse)
     return carry, jax.tree.map(lambda a: a.reshape(segments * length, *a.shape[2:])[:T], outs)
@@ -76,10 +81,12 @@ def checkpointed(
 
 def _length(T: int) -> int:
     """Return how many steps are in a segment by default: sqrt(T), rounded up."""
+    # isqrt(T - 1) + 1 is ceil(sqrt(T)) in whole numbers, exact for any T
     return max(1, math.isqrt(max(T - 1, 0)) + 1) if isinstance(T, int) else SYMBOLIC_LENGTH
 
 
 def all_real(cell: Cell, xs: Tree) -> Array:
-    """Return the mask of a sequence without padding, where xs is."""
+    """Return a mask of True, ``[T, B]``, sharded as xs is."""
     first = jax.tree.leaves(xs)[0]
+    # made from xs by an index: it has then the place of xs on a mesh, and its symbolic sizes
     return jnp.ones_like(first[(..., *[0] * (1 + cell.spatial))], bool)

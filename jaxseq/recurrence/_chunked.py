@@ -143,7 +143,8 @@ def _states(
     if mask is not None:
         real = over_features(mask, floor)
         shift, floor = jnp.where(real, shift, jnp.zeros_like(shift)), jnp.where(real, floor, never)
-    if begin is not None and resets is not None:
+    if begin is not None:
+        assert resets is not None  # an initial carry is given with them alone
         begins, begin = over_features(resets, floor), jnp.broadcast_to(begin[None], floor.shape)
         floor, shift = jnp.where(begins, jnp.maximum(shift + begin, floor), floor), jnp.where(begins, never, shift)
     if isinstance(shift.shape[0], int):
@@ -174,7 +175,7 @@ def _recalled(
     memory = _one(equations, access, carry)
     begin = memory if initial is None else _one(equations, access, initial)
     access = access if mask is None else _idle(access, mask)
-    writes = tuple(w if w.value is None else w._replace(value=_joined(w.value)) for w in access.writes)
+    writes = tuple(w._replace(value=None if w.value is None else _joined(w.value)) for w in access.writes)
     steps, heads = (access.query.shape[0], access.query.shape[1 + batch]), access.query.ndim - batch - 3
 
     def rows_first(a: Array) -> Array:
@@ -217,11 +218,14 @@ def _joined(value: Tree) -> Array:
 def _idle(access: Access, mask: Array) -> Access:
     """Return what steps do that change nothing where they are padding."""
 
-    def held(tree: Tree) -> Tree:
-        return jax.tree.map(lambda a: jnp.where(over_features(mask, a), a, jnp.zeros_like(a)), tree)
+    def held(a: Array) -> Array:
+        return jnp.where(over_features(mask, a), a, jnp.zeros_like(a))
 
-    writes = tuple(Write(held(w.key), w.value, held(w.erase)) for w in access.writes)
-    return access._replace(writes=writes, log_decay=held(access.log_decay), turn=held(access.turn))
+    def held_if(a: Array | None) -> Array | None:
+        return None if a is None else held(a)
+
+    writes = tuple(Write(held(w.key), w.value, held_if(w.erase)) for w in access.writes)
+    return access._replace(writes=writes, log_decay=held_if(access.log_decay), turn=held_if(access.turn))
 
 
 def _cut(a: Array, *, size: int, batch: int) -> Array:

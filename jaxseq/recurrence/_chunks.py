@@ -75,12 +75,13 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
     weights, reading, left = _pairs(x, k, log, begun, np.broadcast_to(now, (C, 1, C, R)), early=early)
     left = jnp.swapaxes(left, -1, -2)
     reading = _of_sources(reading, query, log, turn, begun, early=early)
-    if erase is None or e is None:
+    if e is None:
         added, known, grown = _flat(value), None, left @ _flat(value)
     else:
         before = np.tril(np.ones((C * R, C * R), bool), -1).reshape(C, R, C, R)
         others, start, _ = _pairs(e, k, log, begun, before)
         X = inverse(others)
+        assert erase is not None  # it is where e comes from
         added, known, grown = X @ _flat(value), X @ _of_sources(start, erase, log, turn, begun), None
 
     def chunk(S: Array, at: tuple) -> tuple[Array, tuple[Array, Array | None]]:
@@ -140,11 +141,11 @@ def _after(S: Array, log: Array | None, turn: Array | None) -> Array:
 
 def _ends(log: Array | None, turn: Array | None, begun: Pieces | None) -> _End:
     """Return what each chunk does to the memory before it and, where sequences begin, to the initial one."""
-    decays, turns = (None if a is None else jnp.sum(a, axis=-2) for a in (log, turn))
+    whole = [None if a is None else jnp.sum(a, axis=-2) for a in (log, turn)]
     if begun is None:
-        return _End(decays, turns, None, (None, None))
-    since, turned_since = (None if a is None else _since(a, begun)[..., -1, :] for a in (log, turn))
-    return _End(decays, turns, begun.first[..., -1, :], (since, turned_since))
+        return _End(whole[0], whole[1], None, (None, None))
+    since = [None if a is None else _since(a, begun)[..., -1, :] for a in (log, turn)]
+    return _End(whole[0], whole[1], begun.first[..., -1, :], (since[0], since[1]))
 
 
 def _pairs(

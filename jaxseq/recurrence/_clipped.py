@@ -46,6 +46,7 @@ def clipped(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=run)[1].sum())(params).U.shape
       (5, 20)
     """
+    # a traced limit has no value to check
     if not isinstance(limit, jax.core.Tracer) and not float(limit) > 0:
         raise InputError(f"clipped: limit must be above 0, the largest entry of a gradient; got {limit}")
     T = jax.tree.leaves(xs)[0].shape[0]
@@ -54,20 +55,25 @@ def clipped(
 
     def run(carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
+        # clipped where the carry enters: its gradient has then passed back through this segment
         return deferred(cell, params, xs, _clip(carry, limit), mask=mask, resets=resets, reverse=reverse)
 
+    # [T, B, ...] to [segments, segment, B, ...]; a missing mask or resets (None) has no leaf
     parts = jax.tree.map(lambda a: a.reshape(T // segment, segment, *a.shape[1:]), (xs, mask, resets))
     carry, outs = over_time(run, carry, parts, reverse=reverse)
     return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)
 
 
+# custom_vjp and not custom_jvp: clipping a cotangent is not linear, so it has no forward rule
 @jax.custom_vjp
+# limit is an argument and not nondiff, so that it may be traced
 def _clip(carry: Carry, limit: float | Array) -> Carry:
     return carry
 
 
 def _clip_back(limit: Array, gradient: Carry) -> tuple[Carry, Array]:
-    def clip(g: Array) -> Array:  # a leaf of whole numbers has no gradient
+    def clip(g: Array) -> Array:
+        # the cotangent of an integer leaf, such as a counter, has dtype float0 and cannot be clipped
         bound = jnp.asarray(limit, g.dtype) if g.dtype != jax.dtypes.float0 else None
         return g if bound is None else jnp.clip(g, -bound, bound)
 

@@ -1,7 +1,7 @@
 """A cell's equations as a list of operations, cut where values may be kept and gradients may wait.
 
-The derivative of a recurrence is a linear loop. What it needs of a step are some of its values, and where a tangent
-that can be computed for all T at once enters it. `cut` finds both in the jaxpr of the equations:
+The derivative of a recurrence is a linear loop. It needs some of a step's values, and the places where a tangent enters
+that can be computed for all T at once. `cut` finds both in the jaxpr of the equations:
 
 - the *terms*, wx and uh, whose tangents ``xs dW`` and ``olds dU`` are products over ``[T * B]``;
 - every *product* ``a w`` inside the equations, of something that a step computes with a weight made of parameters
@@ -9,7 +9,7 @@ that can be computed for all T at once enters it. `cut` finds both in the jaxpr 
   second part is one product for all T as well;
 - where such values are only added to each other, their *sum*: one array is then kept, and one tangent enters.
 
-What parameters alone decide (U - U^T, a mask on U) is computed once, before the loop. No cell is known here.
+Values that depend on parameters alone (U - U^T, a mask on U) are computed once, before the loop. No cell is named here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Cut(NamedTuple):
     Fields:
       terms: numbers of the leaves of ``(wx, uh)``.
       products: numbers of the products.
-      constants: numbers, among the weights, of what parameters alone decide, such as a bias.
+      constants: numbers, among the weights, of values that depend on parameters alone, such as a bias.
     """
 
     terms: tuple[int, ...] = ()
@@ -75,7 +75,7 @@ class Cuts(NamedTuple):
     Fields:
       cuts: the values kept.
       products: those in them.
-      before: ``(bound) -> (weights, others)``: what bound alone decides; weights are used in the products only.
+      before: ``(bound) -> (weights, others)``, which depend on bound alone; weights are used in the products only.
       observed: ``(weights, others, old, terms) -> (value, operands, kept)``.
       known: ``(weights, others, kept, taps, old) -> value``: of kept values, each with the tangent of its tap and those
         of its products' operands.
@@ -121,12 +121,15 @@ def cut(equations: Callable[..., Tree], bound: Tree, old: Tree, terms: Tree) -> 
     ) -> tuple[Tree, list[Array], list[Array]]:
         env = program.start(others, jax.tree.leaves(old), jax.tree.leaves(terms))
         program.run(env, weights, {})
+        # run with nothing known: every operation is done, and the cut values are read off afterwards
         kept = [env[place] for place in program.places]
         return jax.tree.unflatten(structure, program.results(env)), [env[a] for a in program.operands], kept
 
     def known(weights: list[Array], others: list[Array], kept: list[Array], taps: list[Array], old: Tree) -> Tree:
+        # no terms: they are either kept values themselves or inside of a kept sum
         env = program.start(others, jax.tree.leaves(old), None)
 
+        # called when the run reaches the place, so that operands computed on the way are in env
         def at(n: int) -> Array:
             own = [program.products[k] for k in program.cuts[n].products]
             operands = [env[program.operands[p.operand]] for p in own]
@@ -139,8 +142,9 @@ def cut(equations: Callable[..., Tree], bound: Tree, old: Tree, terms: Tree) -> 
 
 
 def staged(function: Callable[..., Tree], bound: Tree, old: Tree) -> tuple[Callable[[Tree], Any], Callable[..., Tree]]:
-    """Return ``before, after`` with ``after(before(bound), old) = function(bound, old)``: what bound decides, apart."""
+    """Return ``before, after`` with ``after(before(bound), old) = function(bound, old)``; `before` sees bound alone."""
     closed, shape = jax.make_jaxpr(function, return_shape=True)(bound, old)
+    # no terms: the function is one of the terms itself
     program = _Program(closed, len(jax.tree.leaves(bound)), len(jax.tree.leaves(old)), 0)
 
     def before(bound: Tree) -> tuple[list[Array], list[Array]]:
@@ -162,6 +166,8 @@ def _known(products: list[Product], operands: list[Array], weights: list[Array],
 
 @_known.defjvp
 def _tangent(products: list[Product], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # d(value) = tap + sum of da w. The other half, a dw, is in the tap already: the tangents of the weights and of the
+    # value are dropped, or they would count twice
     _, weights, value, _ = primals
     doperands, _, _, total = tangents
     for own, d, w in zip(products, doperands, weights, strict=True):
@@ -191,11 +197,13 @@ class _Program:
         read = lambda v: Given(v.val) if isinstance(v, Literal) else env[v]  # noqa: E731
         for eqn in jaxpr.eqns:
             values = tuple(map(read, eqn.invars))
+            # opened, since a product in a jitted function that a cell calls would not be seen otherwise
             if _is_call(eqn):
                 inner = eqn.params["jaxpr"]
                 outputs = self._read(inner.jaxpr, [*map(Given, inner.consts), *values])
             else:
                 outputs = [self._new() for _ in eqn.outvars]
+                # shapes and dtypes of inputs, then outputs: all that `_operand_and_weight` asks for
                 avals = tuple(v.aval for v in (*eqn.invars, *eqn.outvars))
                 self.operations.append(
                     Operation(partial(result, eqn), eqn.primitive.name, values, tuple(outputs), avals, eqn.params)
@@ -204,6 +212,7 @@ class _Program:
         return [read(v) for v in jaxpr.outvars]
 
     def _sort(self) -> None:
+        # backward over the list, operations without use are dropped, such as gates that only `trace` returns
         live = set(_numbers(self.outputs))
         needed = []
         for op in reversed(self.operations):
@@ -211,7 +220,7 @@ class _Program:
                 needed.append(op)
                 live.update(_numbers(op.inputs))
         self.alone = set(self.bound)
-        fixed: set[int] = set()  # what nothing decides: computed where it is used, since it has no tangent
+        fixed: set[int] = set()  # values without inputs, such as an iota: computed where used, they have no tangent
         self.constant: list[Operation] = []
         self.early: list[Operation] = []
         self.late: list[Operation] = []
@@ -220,6 +229,7 @@ class _Program:
             if not read:
                 self.constant.append(op)
                 fixed.update(op.outputs)
+            # depends on bound alone: computed once before the loop
             elif self.alone.issuperset(read):
                 self.early.append(op)
                 self.alone.update(op.outputs)
@@ -228,33 +238,41 @@ class _Program:
 
     def _cut(self) -> None:
         """Find the products that may wait, and add up what is only added."""
+        # result of each product that waits: its operand, weight and function
         sides = {op.outputs[0]: s for op in self.late if (s := _operand_and_weight(op, self.alone)) is not None}
         self.operands = list(dict.fromkeys(a for a, _, _ in sides.values()))
         self.weights = list(dict.fromkeys(w for _, w, _ in sides.values()))
         self.products = [Product(f, self.operands.index(a), self.weights.index(w)) for a, w, f in sides.values()]
         uses = collections.Counter(n for op in self.late for n in _numbers(op.inputs))
+        # a result counts as a use: it cannot disappear in a sum
         uses.update(_numbers(self.outputs))
+        # to begin with every used term and every product is kept by itself
         found = {n: Cut(terms=(t,)) for t, n in enumerate(self.terms) if uses[n]}
         found |= {n: Cut(products=(k,)) for k, n in enumerate(sides)}
         self.inside: set[int] = set(sides)
         for op in self.late:
             if op.name not in ("add", "add_any"):
                 continue
+            # a value with another use is needed by itself there, and stays a cut of its own
             parts = [n for n in op.inputs if n in found and uses[n] == 1]
             rest = [n for n in op.inputs if n not in parts]
+            # a bias joins a sum with a product; a lone term stays as it is, so that its hoisted array can be used
             constant = rest and rest[0] in self.alone and (found[parts[0]].products if parts else ())
             if len(set(parts)) + bool(constant) < 2:
                 continue
             self.weights += [n for n in rest if n not in self.weights]
+            # the sum takes the place of its parts: one array is written in the loop, and one tangent enters
             whole = functools.reduce(Cut.__add__, [found.pop(n) for n in parts])
             found[op.outputs[0]] = whole + Cut(constants=tuple(map(self.weights.index, rest)))
             self.inside |= {*parts, op.outputs[0]}
         self.places, self.cuts = list(found), list(found.values())
+        # values of bound that a step still reads elsewhere: their gradients are added up step by step
         read = [n for op in self.late if op.outputs[0] not in self.inside for n in _numbers(op.inputs)]
         read += self.operands + list(_numbers(self.outputs))
         self.others = list(dict.fromkeys(n for n in read if n in self.alone))
 
     def before(self, bound: list[Array]) -> tuple[list[Array], list[Array]]:
+        # constants are done here as well as in `start`: early operations may read them
         env: dict[int, Any] = dict(zip(self.bound, bound, strict=True))
         for op in self.constant + self.early:
             _do(op, env)
@@ -267,7 +285,7 @@ class _Program:
         return env if terms is None else env | dict(zip(self.terms, terms, strict=True))
 
     def run(self, env: dict[int, Any], weights: list[Array], known: dict[int, Callable[[], Array]]) -> None:
-        """Do the operations of a step; what is known is not computed, nor what is only inside a sum that is."""
+        """Do the operations of a step, except known values and those that are only inside a known sum."""
         env.update(zip(self.weights, weights, strict=True))
         for n in self.terms:
             if n in known:
@@ -298,8 +316,10 @@ def _operand_and_weight(op: Operation, alone: set[int]) -> tuple[int, int, Calla
     if isinstance(left, Given) or isinstance(right, Given) or (left in alone) == (right in alone):
         return None
     sizes = [aval.shape for aval in op.avals]
+    # symbolic sizes cannot be compared; the product then stays in the loop, which is right if slower
     if not all(isinstance(n, int) for shape in sizes for n in shape):
         return None
+    # compare the operand, written T times, with the gradient that it spares
     left_size, right_size, size = map(math.prod, sizes)
     if right in alone:
         fits, found = left_size <= LARGER * max(right_size, size), (left, right, lambda a, w: op.do([a, w])[0])
@@ -312,6 +332,7 @@ def _is_call(eqn: Any) -> bool:
     """Return whether an equation calls a jaxpr with a product in it, under the mesh that is set here."""
     if eqn.primitive.name not in ("pjit", "jit", "closed_call"):
         return False
+    # a call traced under another mesh must run under that mesh, so it stays whole
     if eqn.params.get("ctx_mesh", here := jax.sharding.get_abstract_mesh()) != here:
         return False
     return any(inner.primitive.name in PRODUCTS or _is_call(inner) for inner in eqn.params["jaxpr"].jaxpr.eqns)

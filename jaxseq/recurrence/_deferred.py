@@ -7,7 +7,7 @@ gate needs. Here nothing of any cell's derivative is written down either, but JA
 1. the primal loop keeps the old carry, and of the equations what `_cuts` says: for an LSTM the sum ``x W + b + h U``;
 2. tangents of parameters and inputs enter these values of all T at once: ``olds dU``, ``xs dW``, and so for every
    product with a weight inside the equations. Transposed, each is one product over ``[T * B]`` after the loop;
-3. what is left is a *linear* scan over the carry's tangent, which JAX transposes by itself into the backward loop.
+3. the rest is a *linear* scan over the carry's tangent, which JAX transposes by itself into the backward loop.
    Its step is under `jax.checkpoint`: the derivative of the equations is computed where it is used, and never stored.
    Only a parameter that is used otherwise, such as a peephole, gets its gradient there, step by step.
 
@@ -68,11 +68,14 @@ def deferred(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=deferred)[1].sum())(params).U.shape
       (5, 20)
     """
+    # custom_jvp gives no derivative by a value that is closed over: it would be a leaked tracer
     if closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
-    static, arrays = split(cell)  # a custom_jvp must be given what it differentiates: nothing may be closed over
+    # arrays in a cell's recipe, such as a clamp's value, become arguments, so that they too are differentiated
+    static, arrays = split(cell)
     initial = reset_carry(cell, params, xs, resets)
     if jax.tree.leaves(xs)[0].shape[0]:
+        # outside of _run, so that the tangent of the carry has the same type as well
         carry = settled(partial(_next, static), carry, (arrays, params), initial, (xs, mask, resets))
     return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
 
@@ -91,6 +94,7 @@ class _Kept(NamedTuple):
     operands: list[Array]
 
 
+# a jvp rule and not a vjp rule: JAX transposes it, so forward mode and higher orders work as well
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _run(
     static: Any,
@@ -116,11 +120,12 @@ def _primal(
     mask: Array | None,
     resets: Array | None,
 ) -> tuple[tuple[Carry, Tree], _Kept | None]:
-    """Return ``(carry, outs)``, and what `_tangents` needs if given where the equations are cut."""
+    """Return ``(carry, outs)``, and with `cuts` the values that `_tangents` needs."""
     cell, params = join(static, bound[0]), bound[1]
     hoist = _hoists(jax.tree.leaves(xs)[0].shape[1:-1])
     terms = cell.input_terms(params, xs) if hoist else xs
     early = cuts.before(bound) if cuts else ([], [])
+    # hoisted terms are whole already, [T, B, G]: the loop need not write them a second time
     ready = dict(enumerate(jax.tree.leaves(terms))) if hoist else {}
 
     def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
@@ -131,6 +136,7 @@ def _primal(
         both, kept = (wx, cell.hidden_terms(params, old)), None
         if cuts:
             stepped, operands, values = cuts.observed(*early, old, both)
+            # None has no leaf, so scan stacks nothing for it
             waiting = [None if _term(c) in ready else v for c, v in zip(cuts.cuts, values, strict=True)]
             kept = _Kept(old, waiting, operands)
         else:
@@ -143,6 +149,7 @@ def _primal(
     loop = over_time_ahead if ahead else over_time
     last, (outs, kept) = loop(step, carry, (terms, mask, resets), reverse=reverse)
     if cuts and kept is not None:
+        # put the hoisted terms back where the loop left None
         whole = [ready.get(_term(c), v) for c, v in zip(cuts.cuts, kept.values, strict=True)]
         kept = kept._replace(values=whole)
     return (last, outs), kept
@@ -150,6 +157,7 @@ def _primal(
 
 def _term(cut: Cut) -> int:
     """Return which term a cut is, -1 if it is another value."""
+    # a cut of one term and no product has no constant either, as `_cuts` makes them
     return cut.terms[0] if len(cut.terms) == 1 and not cut.products else -1
 
 
@@ -162,14 +170,17 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     primal, kept = _primal(static, reverse, cuts, *primals)
     assert kept is not None
 
-    # in bulk, for all T: what tangents of params and inputs add to the terms, and to the products that wait
+    # step 2 of the module's text, in bulk for all T. dwx and duh are [T, B, G]: x dW + dx W + db, and old dU. The part
+    # dold U of the hidden terms' tangent must wait for the loop, so only bound is differentiated for duh
     dwx = jax.jvp(in_bulk(input_terms, bound, xs), (bound, xs), (dbound, dxs))[1]
     hidden = in_bulk(hidden_terms, bound, kept.old)
     duh = jax.jvp(lambda bound: hidden(bound, kept.old), (bound,), (dbound,))[1]
     dterms = jax.tree.leaves((dwx, duh))
-    product = before(bound)  # U, or what it is made of
+    product = before(bound)  # U, or functions of params such as U - U^T: once, before the loop
     (weights, others), (dweights, dothers) = jax.jvp(cuts.before, (bound,), (dbound,))
+    # a dw of each product that waits: [T, B, K] by [K, N]
     dproducts = [jax.vmap(p.apply, (0, None))(kept.operands[p.operand], dweights[p.weight]) for p in cuts.products]
+    # the tangent of each kept value but for its part by the carry, [T, B, G]: one addition a step is left
     taps = [
         _total(
             [dterms[t] for t in c.terms] + [dproducts[k] for k in c.products],
@@ -177,12 +188,15 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         )
         for c in cuts.cuts
     ]
+    # leaves of (wx, uh) are numbered together: those from `first` on are uh's
     first = len(jax.tree.leaves(dwx))
 
+    # step 3. The checkpoint recomputes the derivative of the gates backward, from the kept values; they are not stored
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
         (old, values), real, begins, taps = at_t
         dold = varying_as(restart(begins, dinitial, dold), old)  # zeros to begin with, the same everywhere
+        # dold U, for an LSTM [B, H] by [H, 4H]: the only product with U that a step must do
         duh = jax.tree.leaves(jax.jvp(partial(after, product), (old,), (dold,))[1])
         taps = [
             _total([tap, *(duh[t - first] for t in c.terms if t >= first)])
@@ -192,8 +206,10 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         def gates(others: Tree, old: Carry, taps: list[Array]) -> tuple[Carry, Tree]:
             return _held(real, cuts.known(weights, others, values, taps, old), old)
 
+        # taps are primals of zeros: only their tangents matter, which `_known` adds to the kept values
         return jax.jvp(gates, (others, old, jax.tree.map(jnp.zeros_like, taps)), (dothers, dold, taps))[1]
 
+    # same direction as the primal: its transpose runs the other way
     return primal, over_time(step, dcarry, ((kept.old, kept.values), mask, resets, taps), reverse=reverse)
 
 
@@ -204,11 +220,13 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
     found: list[Any] = []
 
     def look(bound: tuple, old: Carry, xs: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
-        x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)  # where one step is; there may be none
+        # one step of xs, by a sum: it has the place of a step on the mesh, and a[0] fails for T = 0
+        x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)
         terms = _input_terms(static, bound, x), _hidden_terms(static, bound, old)
         found.append(cut(partial(_advance, static), bound, old, terms))
         found.append(staged(partial(_hidden_terms, static), bound, old))
 
+    # eval_shape traces and computes nothing; `found` is filled on the way
     jax.eval_shape(look, bound, carry, xs)
     return found[0], found[1]
 
@@ -262,29 +280,30 @@ def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
 
 
 def _hoists(batch_shape: tuple[int, ...]) -> bool:
-    """Return whether the input terms are computed before the loop: where that is not known to be slower.
+    """Return whether the input terms are computed before the loop: unless that is known to be slower.
 
-    A symbolic batch has no number of rows, and that of a sharded one is not what a device sees.
+    The rows of a symbolic batch are not known, and those of a sharded one are more than a device sees.
     """
     known = all(isinstance(n, int) for n in batch_shape)
     return not _on_cpu() or on_mesh() or not known or math.prod(batch_shape) < HOIST_BELOW
 
 
 def _reads_ahead(static: Any, bound: tuple, carry: Carry, xs: Tree, hoist: bool) -> bool:
-    """Return whether what a step reads of a sequence, terms or inputs, is better read at the end of the step before.
+    """Return whether a step's terms or inputs are better read at the end of the step before.
 
-    So it is on a CPU where the equations are one loop. *A slice of the terms* that is read inside of that loop keeps it
-    from being vectorised. Where there are more loops, only simple ones read the terms, and what is read ahead costs
-    more than it gains. Forward with the read inside and ahead, in microseconds on 2 cores at (B, T, D, H): GRU 1149 and
+    On a CPU they are if the equations are one loop. *A slice of the terms* that is read inside of that loop keeps it
+    from being vectorised. Where there are more loops, only simple ones read the terms, and reading ahead costs more
+    than it gains. Forward with the read inside and ahead, in microseconds on 2 cores at (B, T, D, H): GRU 1149 and
     600 (16, 30, 128, 128), 2412 and 1746 (16, 20, 256, 256), 7953 and 7343 (16, 10, 1024, 1024); LSTM 628 and 705, 1392
     and 1757 at the first two.
 
     *Where the terms are computed in the step*, the loop has eight operations at most, and so few are done one after the
-    other: its two products as well. With the two copies of what is read ahead there are more, and the products are done
+    other: its two products as well. With the two copies that are read ahead there are more, and the products are done
     at once. Forward in milliseconds without and with: GRU 21.1 and 14.3 (64, 100, 256, 256), 6.4 and 3.8 (32, 50, 256,
     256), 15.9 and 15.4 (64, 30, 512, 512). It does not pay with small weights, 1.52 and 1.63 (64, 20, 128, 128), nor
     where the inputs are as large as the terms: RNN 4.0 and 4.6 (64, 20, 512, 512).
     """
+    # imported here, since `import jaxseq` must not load more of jax than it needs
     from jaxseq.jaxprs import equations
     from jaxseq.recurrence._cuts import PRODUCTS
     from jaxseq.recurrence._products import LARGE
@@ -293,6 +312,7 @@ def _reads_ahead(static: Any, bound: tuple, carry: Carry, xs: Tree, hoist: bool)
     terms = jax.eval_shape(partial(_input_terms, static), bound, x)
     hidden = jax.eval_shape(partial(_hidden_terms, static), bound, carry)
     step = jax.make_jaxpr(partial(_advance, static))(bound, carry, (terms, hidden)).jaxpr
+    # several results are several loops after fusion, and a product ends a loop
     if len(set(map(id, step.outvars))) > 1 or any(eqn.primitive.name in PRODUCTS for eqn in equations(step)):
         return False
     return hoist or (any(w.nbytes >= LARGE for w in jax.tree.leaves(bound[1])) and _values(terms) > _values(x))

@@ -1,4 +1,4 @@
-"""Plain scan: one `jax.lax.scan` over time, any derivative order. What every other recurrence must equal."""
+"""Plain scan: one `jax.lax.scan` over time, any derivative order. Every other recurrence must equal it."""
 
 from __future__ import annotations
 
@@ -63,13 +63,16 @@ def scan(
             carry = where(mask[t], new, carry)          # a padded step holds the carry
             outs[t] = where(mask[t], out, 0)
     """
+    # [T, B, G]: one product over T * B rows reads W once; in the loop it would be read T times
     wx = cell.input_terms(params, xs)
     initial = reset_carry(cell, params, xs, resets)
 
     def step(carry: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, Tree]:
         wx, real, begins = at_t
+        # before hidden_terms, so that h U is already that of the new sequence
         carry = restart(begins, initial, carry)
         new, out, _ = cell.advance(params, carry, wx)
+        # a select, not a product with the mask: 0 * nan would let a NaN in padding through
         return hold(real, new, carry), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
     return over_time(step, carry, (wx, mask, resets), reverse=reverse)
@@ -77,6 +80,7 @@ def scan(
 
 def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool) -> tuple[Carry, Tree]:
     """Return `jax.lax.scan` of a step, from a carry that is where the steps leave it."""
+    # without a first step, T = 0, there is no type to settle on
     if jax.tree.leaves(xs)[0].shape[0]:
         carry = settled(lambda carry, xs: step(carry, jax.tree.map(lambda a: a[0], xs))[0], carry, xs)
     return lax.scan(step, carry, xs, reverse=reverse)
@@ -85,13 +89,14 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
 def over_time_ahead(step: Callable[..., Any], carry: Carry, xs: tuple, *, reverse: bool) -> tuple[Carry, Tree]:
     """Return what `over_time` does; ``xs[0]`` of a step is read at the end of the step before.
 
-    XLA for CPU fuses a read out of a sequence with what is computed from it, and may then not vectorise the result.
+    XLA for CPU fuses a read out of a sequence with the operations on it, and may then not vectorise the result.
     """
     T = jax.tree.leaves(xs)[0].shape[0]
     if isinstance(T, int) and T == 0:
         return over_time(step, carry, xs, reverse=reverse)
     first = jax.tree.map(lambda a: a[-1] if reverse else a[0], xs[0])
-    cut = -1 if reverse else 1  # those of the next step; after the last step one is read that is not used
+    cut = -1 if reverse else 1  # the rolled-in element is read after the last step and never used
+    # following[t] is xs[0] of the step after t, in the direction of the loop
     following = jax.tree.map(lambda a: jnp.concatenate([a[cut:], a[:cut]]), xs[0])
 
     def both(state: tuple[Carry, Tree], at_t: tuple) -> tuple[tuple[Carry, Tree], Tree]:
@@ -99,17 +104,19 @@ def over_time_ahead(step: Callable[..., Any], carry: Carry, xs: tuple, *, revers
         carry, out = step(carry, (now, *others))
         return (carry, following), out
 
+    # the element read ahead travels in the loop's state, next to the carry
     (carry, _), outs = over_time(both, (carry, first), (following, *xs[1:]), reverse=reverse)
     return carry, outs
 
 
 def reset_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> Carry | None:
-    """Return the carry that a reset goes back to, None where there are no resets."""
+    """Return the carry that a reset goes back to; None without resets."""
     return None if resets is None else fresh_carry(cell, params, xs)
 
 
 def fresh_carry(cell: Cell, params: Params, xs: Tree) -> Carry:
     """Return the carry before ``xs [T, B, D]``, its rows where those of xs are."""
+    # all axes between time and features: [B], or none, or [B, X, Y] of a cell for pictures
     batch = jax.tree.leaves(xs)[0].shape[1:-1]
     return beside(cell.initial_carry(params, batch), xs, batch, 1)
 

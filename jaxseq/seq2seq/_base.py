@@ -83,7 +83,7 @@ class Seq2Seq(NamedTuple):
       output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``, its second half: ``logits = features W + b``. From
         these two `Readout` makes the readout.
 
-    A key stands for training, and is consumed by dropout; without one there is none.
+    A key means training, and is consumed by dropout; without one there is no dropout.
     """
 
     init: Callable[..., Params]

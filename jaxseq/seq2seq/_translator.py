@@ -110,7 +110,7 @@ def translator(
         of arrays ``[B, H]``, or if a shared vocabulary has two sizes.
 
     Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
-    both directions, and tanh stands for maxout in the output layer. Layers of the decoder as in Wu et al. 2016,
+    both directions, and tanh replaces maxout in the output layer. Layers of the decoder as in Wu et al. 2016,
     arXiv:1609.08144, section 3, with the context for the second layer alone.
 
     Example:

@@ -1,7 +1,7 @@
-"""The study of gates: what a trained cell does, as arrays. ``from jaxseq import study``.
+"""The study of gates: the behaviour of a trained cell, as arrays. ``from jaxseq import study``.
 
 Functions take a cell, its params and inputs, ``(cell, params, xs, carry=None, *, mask=None)`` as `jaxseq.unroll` does,
-or arrays that another one returned, and give arrays; what a cell does not have, such as a gate that retains, is None.
+or arrays that another one returned, and give arrays; they return None for a cell without, say, a gate that retains.
 They work under `jax.jit`, except those that make text and figures. A figure of each is ``plot_...(data, ax=None)``, for
 which alone matplotlib is needed.
 
@@ -20,6 +20,7 @@ from jaxseq.study._latex import latex
 from jaxseq.study._part_of import part_of
 from jaxseq.study._pooled import Batch, Pooled, pooled
 from jaxseq.study._replay import Recording, Replay, along, log_spaced, recorder, replay
+from jaxseq.study._roles import ROLES, roles_in, roles_of
 from jaxseq.study._saturation import (
     CLOSED,
     OPEN,
@@ -80,13 +81,14 @@ from jaxseq.study.plots_dynamics import (
 )
 from jaxseq.study.probes import Longer, Probe, Scores, probe
 from jaxseq.study.report import Report
-from jaxseq.study.timelines import Ledger, Show, by_half_life, correlation, gates_of, ledger, show_of
+from jaxseq.study.timelines import Ledger, Show, by_half_life, by_likeness, correlation, gates_of, ledger, show_of
 from jaxseq.study.whatif import Atlas, Effect, atlas, held_gates, what_if
 
 __all__ = [
     "CLOSED",
     "KINDS_OF_POINTS",
     "OPEN",
+    "ROLES",
     "Atlas",
     "Batch",
     "Components",
@@ -126,6 +128,7 @@ __all__ = [
     "along",
     "atlas",
     "by_half_life",
+    "by_likeness",
     "collect",
     "connectivity",
     "constant_map",
@@ -195,6 +198,8 @@ __all__ = [
     "ranges_of",
     "recorder",
     "replay",
+    "roles_in",
+    "roles_of",
     "saturation",
     "saturation_of",
     "show_of",

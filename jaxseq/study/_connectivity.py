@@ -30,8 +30,8 @@ class Connectivity(NamedTuple):
 
     Fields:
       norms: of ``dL_s / dx_t`` over the features.
-      products: the sum over the features of gradient times input, signed: to first order, what the loss would lose if
-        the input were 0.
+      products: the sum over the features of gradient times input, signed: to first order, the loss minus the loss with
+        that input at 0.
     """
 
     norms: Array
@@ -59,7 +59,7 @@ def connectivity(
       params: its parameters.
       xs: ``[T, B, D]``, or what the cell takes; differentiated by its x, not by its times.
       carry: the state to start from, or None.
-      losses: ``(carry, outs) -> [T, B]`` (or ``[T]``) of what `unroll` returns, the loss of each step, or any number
+      losses: ``(carry, outs) -> [T, B]`` (or ``[T]``) of the results of `unroll`: the loss of each step, or any number
         of interest such as one logit.
       mask: bool ``[T, B]``.
       steps: the s to look at; all T by default. Each is a backward pass of its own.
@@ -86,6 +86,7 @@ def connectivity(
         return losses(*unroll(cell, params, with_x(x), carry, mask=mask))
 
     def both(by_x: Array) -> tuple[Array, Array]:
+        # reduced within each backward pass: [T, B] is kept of each, not [T, B, D]
         return norms_of(by_x, rows), (by_x * x).sum(tuple(range(rows, x.ndim)))
 
     return Connectivity(*each_loss(f"connectivity({cell.name})", of, x, both, x.shape[0], steps, together))
@@ -130,7 +131,7 @@ def integrated_gradients(
       params: its parameters.
       xs: ``[T, B, D]``, or what the cell takes; attributed is its x.
       carry: the state to start from, or None; the same for the baseline.
-      loss: ``(carry, outs) -> []`` or ``[B]`` of what `unroll` returns; a row's must depend on that row only.
+      loss: ``(carry, outs) -> []`` or ``[B]`` of the results of `unroll`; a row's must depend on that row only.
       mask: bool ``[T, B]``.
       baseline: x', which broadcasts to x from its last axis, such as ``[D]``; zeros by default.
       points: of the integral.
@@ -155,7 +156,9 @@ def integrated_gradients(
     rows = rows_of(cell, xs)
     start = _baseline(cell, baseline, x)
     if mask is not None:
+        # padding is 0 in x as well, so it lies on no path and has no attribution
         start = jnp.where(over_features(jnp.asarray(mask), start), start, jnp.zeros_like(start))
+    # eq. 1 of the paper: attribution_i = (x_i - x'_i) * integral over a of dL/dx_i (x' + a (x - x'))
     way = x - start
 
     def at(x: Array) -> Array:
@@ -172,10 +175,13 @@ def integrated_gradients(
 
     def add(total: Array, point: tuple[Array, Array]) -> tuple[Array, None]:
         place, weight = point
+        # the sum over rows has the gradients of all rows at once, since a row's loss depends on that row only
         return total + weight * jax.grad(lambda x: at(x).sum())(start + place * way), None
 
+    # one point at a time: the sum is all that is kept
     features = way * lax.scan(add, jnp.zeros_like(x), (places, weights))[0]
     reached, base = at(x), at(start)
+    # with one loss for each row the batch axes stay
     over = [axis for axis in range(x.ndim) if reached.ndim == 0 or axis == 0 or axis >= rows]
     gap = features.sum(over).astype(reached.dtype) - (reached - base)
     return Integrated(features, features.sum(tuple(range(rows, x.ndim))), reached, base, gap)
@@ -185,6 +191,7 @@ def _baseline(cell: Cell, baseline: Array | None, x: Array) -> Array:
     if baseline is None:
         return jnp.zeros_like(x)
     given = jnp.asarray(baseline, x.dtype)
+    # NumPy's rule, checked here so that the message names the baseline
     fits = given.ndim <= x.ndim and all(n in (1, m) for n, m in zip(given.shape[::-1], x.shape[::-1], strict=False))
     if not fits:
         raise InputError(
@@ -202,6 +209,7 @@ def _inputs(name: str, cell: Cell, xs: Tree, mask: Array | None) -> tuple[Tree, 
     xs = jax.tree.map(jnp.asarray, xs)
     leaves, structure = jax.tree.flatten(xs)
     names = list(named_leaves(xs))
+    # of several leaves, such as x with times or with missing values, only x is differentiated
     place = 0 if isinstance(xs, jax.Array) else next((n for n, a in enumerate(names) if a.split(".")[-1] == "x"), None)
     if place is None or not jnp.issubdtype(leaves[place].dtype, jnp.floating):
         raise InputError(
@@ -210,7 +218,7 @@ def _inputs(name: str, cell: Cell, xs: Tree, mask: Array | None) -> tuple[Tree, 
             "For tokens give their embeddings"
         )
     x = leaves[place]
-    if mask is not None:  # NaN in padding would else spoil gradient times input
+    if mask is not None:  # 0 * NaN is NaN: padding must be zero before gradient times input
         mask = jnp.asarray(mask)
         check_mask(f"{name}({cell.name})", mask, x.shape[: rows_of(cell, xs)])
         x = jnp.where(over_features(mask, x), x, jnp.zeros_like(x))

@@ -1,4 +1,4 @@
-"""What a cell retains without a gate: parts of the carry that every step multiplies by the same linear map.
+"""Retention without a gate: parts of the carry that every step multiplies by the same linear map.
 
 A linear recurrent unit's state is ``s' = lambda * s + what is written``, with eigenvalues that are parameters: it
 retains, though no gate decides how much. The map is found as gates are (`jaxseq.study.memory`), by differentiation: it
@@ -30,7 +30,7 @@ class Constant(NamedTuple):
 
     Fields:
       leaves: the names of the parts.
-      moduli: ``[N]``, of the map's eigenvalues, the largest first: what remains of each direction after a step.
+      moduli: ``[N]``, of the map's eigenvalues, the largest first: the share of each direction left after a step.
       half_lives: ``[N]``, steps until half is lost, ``ln(1/2) / ln |lambda|``; inf where nothing is lost.
     """
 
@@ -42,7 +42,7 @@ class Constant(NamedTuple):
 def constant_map(
     cell: Cell, params: Params, xs: Tree, *, leaves: Sequence[str] | None = None, seed: int = 0
 ) -> Constant | None:
-    """Return what a cell retains without a gate; None where that is nothing, or the state is too large to tell.
+    """Return the parts that a cell retains without a gate; None for no part, or if the state is too large to tell.
 
     Args:
       cell: any Cell whose step takes one row.
@@ -58,6 +58,7 @@ def constant_map(
       >>> found.leaves, bool((found.moduli < 1).all()), constant_map(rnn, rnn.init(jax.random.key(0), 3, 5), xs)
       (('re', 'im'), True, None)
     """
+    # in float64: float32's rounding would make equal derivatives look different
     with exact():
         wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64) if is_real(a) else a, tree)  # noqa: E731
         params = wide(jax.tree.map(jnp.asarray, params))
@@ -69,9 +70,11 @@ def constant_map(
             if not sizes or sum(sizes.values()) > LARGEST or cell.spatial:
                 return None
             rng = np.random.default_rng(seed)
+            # counters stay as they are: a random one would be another step
             draw = lambda tree: jax.tree.map(  # noqa: E731
                 lambda a: jnp.asarray(rng.normal(0, 0.5, a.shape)) if is_real(a) else a, tree
             )
+            # a constant map has the same derivatives at two random places; a gated one does not
             first, second = (_blocks(cell, params, draw(start), draw(x), sizes) for _ in range(2))
         except (TypeError, ValueError):  # it reads a source, or takes more than one row
             return None
@@ -92,6 +95,7 @@ def _blocks(cell: Cell, params: Params, carry: Carry, x: Tree, sizes: dict[str, 
             return named_leaves(still.equations(params, given, wx, uh)[0])[name].reshape(-1)
 
         olds = {n: a for n, a in zip(names, leaves, strict=True) if n in sizes}
+        # blocks d new[name] / d old[n], all gates held
         by = jax.jacfwd(new)(olds)
         found[name] = {n: np.asarray(a).reshape(sizes[name], sizes[n]) for n, a in by.items()}
     return found
@@ -101,14 +105,17 @@ def _of_blocks(first: dict, second: dict, sizes: dict[str, int]) -> Constant | N
     """Return the map of those parts that depend, by the same numbers each time, on themselves and each other alone."""
     apart = lambda a, b: float(np.abs(a - b).max(initial=0))  # noqa: E731
     kept = [n for n in sizes if all(apart(first[n][m], second[n][m]) <= EQUAL for m in sizes)]
+    # a part that reads a varying part varies as well: drop parts until those left read each other alone
     while lost := [n for n in kept if any(apart(first[n][m], 0) > EQUAL for m in sizes if m not in kept)]:
         kept = [n for n in kept if n not in lost]
+    # parts that are overwritten whole at each step retain nothing
     kept = [n for n in kept if any(apart(first[n][m], 0) > EQUAL for m in kept)]
     if not kept:
         return None
     moduli = np.sort(np.abs(np.linalg.eigvals(np.block([[first[n][m] for m in kept] for n in kept]))))[::-1]
     if moduli[0] <= EQUAL:
-        return None  # a shift register: what it holds is handed on, and then gone
+        return None  # a shift register: nilpotent, so all values are gone after some steps
+    # ln 0 = -inf is right: an eigenvalue of 0 has the half-life 0
     with np.errstate(divide="ignore"):
         lives = np.where(moduli < 1 - EQUAL, math.log(0.5) / np.log(np.minimum(moduli, 1 - EQUAL)), np.inf)
     return Constant(tuple(kept), moduli, lives)

@@ -61,7 +61,9 @@ class Split(NamedTuple):
 
     def times(self, other: Split) -> Split:
         """Return the parts of a product; that of the two biases is the bias."""
+        # terms with no part of the rest, except bias times bias
         span = self.span * (other.span + other.bias) + self.bias * other.span
+        # every term in which one factor is of the rest: interactions go to the rest
         rest = self.rest * (other.span + other.rest + other.bias) + (self.span + self.bias) * other.rest
         return Split(span, rest, self.bias * other.bias)
 
@@ -111,17 +113,20 @@ def contextual(
     inside = _inside(cell, span, T, tuple(rows))
     both = jnp.zeros_like(inside) if biases is None else _steps_in(cell, "biases", biases, T, tuple(rows))
     real = jnp.ones_like(inside) if mask is None else jnp.asarray(mask)
+    # [T, B, G] without the bias, which is a part of its own; NaN in padding is cleared before the product
     wx = jnp.where(over_features(real, xs), xs, jnp.zeros_like(xs)) @ params.W
     start = cell.initial_carry(params, tuple(rows)) if carry is None else carry
     equations = _lstm if cell == lstm else _gru
 
     def step(old: tuple[Carry, Carry], at_t: tuple) -> tuple[tuple[Carry, Carry], tuple[Carry, Carry]]:
         wx, inside, both, real = at_t
+        # old is (beta, gamma); two hidden products, one for each part
         new = equations(params, wx, *old, inside[..., None], both[..., None])
         kept = lambda n, o: jnp.where(over_features(real, n), n, o)  # noqa: E731
         shown = jax.tree.map(lambda n: kept(n, jnp.zeros_like(n)), new)
         return jax.tree.map(kept, new, old), shown
 
+    # the span has read nothing yet: the start belongs to the rest
     begin = jax.tree.map(jnp.zeros_like, start), start
     (betas, gammas) = lax.scan(step, begin, (wx, inside, both, real))[1]
     return Contextual(named_leaves(betas), named_leaves(gammas))
@@ -142,6 +147,7 @@ def _blocks(parts: Split, count: int) -> list[Split]:
 
 def _retained(gate: Split, beta: Array, gamma: Array) -> tuple[Array, Array]:
     """Return the parts of a gate times a state."""
+    # a state has no bias of its own
     kept = gate.times(Split(beta, gamma, jnp.zeros_like(beta)))
     return kept.span, kept.rest
 
@@ -156,10 +162,12 @@ def _written(product: Split, both: Array) -> tuple[Array, Array]:
 
 
 def _lstm(params: Params, wx: Array, beta: Carry, gamma: Carry, inside: Array, both: Array) -> tuple[Carry, Carry]:
+    # i f g o packed, [B, 4H] in three parts
     gates = _parts(wx, beta.h @ params.U, gamma.h @ params.U, params.b, inside)
     i, f, g, o = _blocks(gates, 4)
     i, f, g = i.through(jax.nn.sigmoid), f.through(jax.nn.sigmoid), g.through(jnp.tanh)
     kept, written = _retained(f, beta.c, gamma.c), _written(i.times(g), both)
+    # c = f * c + i * g, each product split; the bias of i * g was given to one of the two sides
     c = Split(kept[0] + written[0], kept[1] + written[1], jnp.zeros_like(kept[0]))
     shown = c.through(jnp.tanh)
     show = jax.nn.sigmoid(o.span + o.rest + o.bias)  # the output gate is not split
@@ -172,9 +180,11 @@ def _gru(params: Params, wx: Array, beta: Carry, gamma: Carry, inside: Array, bo
     wx_rz, wx_n = jnp.split(wx, [2 * H], axis=-1)
     rz = _parts(wx_rz, of_span[..., : 2 * H], of_rest[..., : 2 * H], params.b[: 2 * H], inside)
     r, z = (gate.through(jax.nn.sigmoid) for gate in _blocks(rz, 2))
+    # r * (h U_n + b_hn): b_hn is inside the product
     hidden = r.times(Split(of_span[..., 2 * H :], of_rest[..., 2 * H :], jnp.broadcast_to(params.b_hn, wx_n.shape)))
     candidate = _parts(wx_n, hidden.span, hidden.rest, params.b[2 * H :], inside)
     n = Split(candidate.span, candidate.rest, candidate.bias + hidden.bias).through(jnp.tanh)
+    # 1 - z: the constant 1 counts as bias
     write = Split(-z.span, -z.rest, 1 - z.bias)
     kept, written = _retained(z, beta.h, gamma.h), _written(write.times(n), both)
     return type(beta)(kept[0] + written[0]), type(beta)(kept[1] + written[1])

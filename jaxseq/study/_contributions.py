@@ -1,4 +1,4 @@
-"""The exact sum that a retained state is: how much of it each earlier step wrote, and how much is left of the start.
+"""A retained state as an exact sum: how much of it each earlier step wrote, and how much is left of the start.
 
 Where ``state = k * old + written`` with a gate k that retains, the state after step t is a sum:
 
@@ -101,11 +101,14 @@ def contributions(
     T, *places = jax.tree.leaves(xs)[0].shape[:-1]
     rows = tuple(places[: len(places) - cell.spatial])
     real = real_of(cell, xs, mask)
+    # k_t, [T, B, H]: the gate itself, or one minus it where it overwrites
     kept = jnp.broadcast_to(over(keep.of(named_leaves(run.gates)), new), new.shape)
     kept = jnp.where(over_features(real, new), kept, jnp.ones_like(kept))  # a padded step loses nothing
     start = named_leaves(cell.initial_carry(params, tuple(places)) if carry is None else carry)[keep.leaf]
+    # index 0 is the start, index s + 1 the value written at step s
     written = jnp.concatenate([start[None].astype(wrote.dtype), wrote])
     chosen = _steps(cell, steps, T, rows)
+    # one of the S steps at a time: a step's parts are [T + 1, B, H] already
     parts, state = lax.map(lambda step: _at(step, kept, written, new, real), chosen)
     most = lambda a: jnp.abs(a).max(initial=0)  # noqa: E731
     return Contributions(parts, state, chosen, most(parts.sum(1) - state) / jnp.maximum(most(state), 1))
@@ -118,9 +121,13 @@ def _at(step: Array, kept: Array, written: Array, new: Array, real: Array) -> tu
     past = jnp.arange(T, dtype=step.dtype).reshape(T, *[1] * len(rows)) <= step[None]
     # the gates after each step and up to this one: those of later steps count as 1
     factors = jnp.where(over_features(past, kept), kept, jnp.ones_like(kept))
+    # left[s] = k_s ... k_step
     left = lax.cumprod(factors, axis=0, reverse=True)
+    # shifted by one: the value written at s is retained from s + 1 on, the start from step 0 on
     left = jnp.concatenate([left, jnp.ones_like(left[:1])]) * written
+    # whether the step that is looked at is real, [1, B]
     here = jnp.take_along_axis(real, step[None], axis=0)
+    # the start always counts; written values only up to the step, and only at real steps
     there = jnp.concatenate([jnp.ones_like(past[:1]), past & real]) & here
     state = jnp.take_along_axis(new, over_features(step[None], new), axis=0)[0]
     return (
@@ -133,6 +140,7 @@ def _steps(cell: Cell, steps: Sequence[int] | Array | None, T: int, rows: tuple[
     """Return the steps to look at, int ``[S]`` or ``[S, B]``."""
     if steps is None:
         return jnp.arange(T)
+    # traced steps have no values to check
     known = None if isinstance(steps, jax.core.Tracer) else np.asarray(steps)
     chosen = steps if known is None else known
     assert isinstance(chosen, np.ndarray | jax.Array)

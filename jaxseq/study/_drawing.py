@@ -6,21 +6,21 @@ from 0. matplotlib is imported when the first figure is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxseq.colours import INKS, colour_map
 from jaxseq.errors import InputError
+from jaxseq.study.part import said_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from jaxseq.study.memory import Keep
+    from matplotlib.axis import Axis
 
 DECADES = 8
-"""Powers of ten below the largest number that a figure of sizes shows; what is smaller looks like the smallest."""
+"""Powers of ten below the largest number that a figure of sizes shows; smaller numbers look like the smallest."""
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -28,6 +28,7 @@ def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
     from jaxseq import plots
 
     ax = plots.axes_of(ax, size)
+    # on the axes, since global settings belong to the user
     ax.set_prop_cycle(color=list(INKS))
     return ax
 
@@ -54,8 +55,17 @@ def row_of(values: Any, row: int, ndim: int, axis: int = 1) -> np.ndarray:
 
 
 def sorted_units(values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    """Return values whose last axis is units in the order given."""
+    """Return values whose last axis is units in the order given, all or some of them."""
     return values if order is None else values[..., [int(unit) for unit in order]]
+
+
+def name_units(axis: Axis, order: Sequence[int] | None) -> None:
+    """Put the numbers of units at an axis along which they are in that order, or some of them."""
+    from matplotlib.ticker import FuncFormatter
+
+    if order is not None:
+        names = {place: str(int(unit)) for place, unit in enumerate(order)}
+        axis.set_major_formatter(FuncFormatter(lambda value, _: names.get(round(value), "")))
 
 
 def image(
@@ -66,6 +76,7 @@ def image(
 
     from jaxseq import plots
 
+    # about 0.12 inch a cell, between a readable least and a page's most
     ax = axes_for(ax, (max(4.0, min(0.12 * values.shape[1] + 2, 9)), max(2.4, min(0.12 * values.shape[0] + 1, 7))))
     picture = ax.imshow(values, aspect="auto", interpolation="nearest", cmap=colour_map(kind), **options)
     for axis in (ax.xaxis, ax.yaxis):  # steps and units are whole numbers
@@ -78,14 +89,15 @@ def image(
 def signed(
     values: np.ndarray, ax: Axes | None, *, label: str, most: float | None = None, absent: str = "undefined"
 ) -> Axes:
-    """Draw numbers around 0; what is not finite is hatched, counted in the label, and no limit of the colours."""
+    """Draw numbers around 0; numbers that are not finite are hatched, counted in the label, and limit no colours."""
     finite = np.isfinite(values)
+    # symmetric, so that 0 has the middle colour; 1.0 where all are 0, since equal limits are an error
     limit = most or float(np.abs(values[finite]).max(initial=0)) or 1.0
     lost = int((~finite).sum())
     label = f"{label} (hatched: {absent}, {lost} of {values.size})" if lost else label
     shown = np.where(finite, values, np.nan)
     ax = image(shown, ax, label=label, kind="signed", vmin=-limit, vmax=limit)
-    if lost:  # the cells are left out, so that what is behind them is seen
+    if lost:  # the cells are left empty, so that the hatched background is seen
         ax.patch.set(facecolor="0.92", hatch="////", edgecolor="0.55")
     return ax
 
@@ -97,6 +109,7 @@ def sizes(norms: np.ndarray, ax: Axes | None, *, label: str) -> Axes:
     if not np.isfinite(logs).any():
         return image(logs, ax, label=f"log10 of {label}", kind="size")
     lowest, highest = float(np.nanmin(logs)), float(np.nanmax(logs))
+    # a few tiny numbers would else take most of the colours
     cut = lowest < highest - DECADES
     said = f"log10 of {label}, cut {DECADES} below the largest" if cut else f"log10 of {label}"
     limits = {"vmin": max(lowest, highest - DECADES), "vmax": highest}
@@ -110,23 +123,13 @@ def undrawn(name: str, values: np.ndarray) -> str:
     return f"{name} ({', '.join(said)} not drawn)" if said else name
 
 
-def label_of(name: str, keeps: Sequence[Keep] | None) -> str:
-    """Return what a gate is called: ``"f  forget (retain)"``, in a stack ``"0: f  forget (retain)"``.
+def label_of(name: str, roles: Mapping[str, str] | None) -> str:
+    """Return what a gate is called: ``"f  retain"``, in a stack ``"layer 1: f  retain"``; without roles its name.
 
-    Which retain, and which overwrite where one minus them retains, is what `keeps` say; None for lstm and gru.
+    `roles` are those of `roles_of`. A letter says nothing: an MGU's f overwrites, and so does a LEM's r.
     """
-    from jaxseq import plots
-
-    layer, _, own = name.rpartition(".")
-    label = plots.gate_label(own)
-    if keeps is not None:
-        inverted = {keep.gate: keep.inverted for keep in keeps}.get(name)
-        does = "" if inverted is None else " (overwrite)" if inverted else " (retain)"
-        named = label.removesuffix(" (retain)")
-        if (own == "f" and inverted) or (own == "r" and inverted is not None):
-            named = f"{own} "  # an MGU's f does not forget, a LEM's r does not reset
-        label = named + does
-    return f"{layer}: {label}" if layer else label
+    role = (roles or {}).get(name)
+    return f"{said_of(name)}  {role}" if role else said_of(name)
 
 
 def finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = True) -> Axes:
@@ -136,6 +139,7 @@ def finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = Tru
     ax.set(xlabel=across, ylabel=up)
     if grid:
         ax.grid(alpha=0.3)
+    # a legend without entries is a warning in matplotlib
     if legend and ax.get_legend_handles_labels()[1]:
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4, "borderaxespad": 0.2}
         ax.legend(frameon=False, fontsize="small", **(above if legend == "above" else {"loc": "best"}))

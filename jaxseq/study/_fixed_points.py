@@ -2,7 +2,7 @@
 
 A point is slow where the speed ``q(h) = |F(h) - h|^2 / 2`` is small, F one step of the cell with its input held. From
 states that a run visited q is lowered by Adam and then by Levenberg and Marquardt's damped Gauss-Newton steps on
-``F(h) - h``, which find stable and unstable points alike. What is found several times is counted once.
+``F(h) - h``, which find stable and unstable points alike. A point found several times is counted once.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def fixed_points(
       (['stable'], True)
     """
     _check(cell, {"count": count, "most": most, "together": together}, {"descent": descent, "polish": polish})
+    # half precision would stop the search at its own rounding, far from a fixed point
     params, xs, carry, x = (jax.tree.map(_wide, tree) for tree in (params, xs, carry, x))
     step = _held(cell, params, xs, x)
     starts, real = _visited(cell, params, xs, carry, mask)
@@ -133,6 +134,7 @@ def fixed_points(
     # without a polish the speed alone
     last = (lambda h: _polished(step, h, polish)) if polish else (lambda h: (h, _speed(step, h)))
     states, speed = lax.map(last, states, batch_size=min(together, states.shape[0]))
+    # q is a squared length: rounding of a step alone gives about eps^2 N, so eps^1.25 leaves a margin
     limit = float(jnp.finfo(states.dtype).eps) ** 1.25 if tolerance is None else tolerance
     states, speed, real, found, total = _distinct(states, speed, used, apart, min(most, states.shape[0]))
     return _linearised(step, states, speed, real, found, total, limit, near)
@@ -160,6 +162,7 @@ def _visited(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Ar
     carries = trace(cell, params, xs, carry, mask=mask)[1].carries
     rows = jax.tree.leaves(xs)[0].shape[1:-1]
     start = cell.initial_carry(params, tuple(rows)) if carry is None else carry
+    # [1, B, ...]: the start is a visited state too, and with T = 0 the only one
     start = jax.tree.map(lambda a, like: a[None].astype(like.dtype), start, carries)
     states = vectors(cell, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, carries), 1 + len(rows))
     real = jnp.concatenate([jnp.ones((1, *rows), bool), real_of(cell, xs, mask)])
@@ -210,6 +213,7 @@ def _held(cell: Cell, params: Params, xs: Tree, x: Tree | None) -> Callable[[Arr
 def _drawn(starts: Array, real: Array, count: int, noise: float, seed: int) -> tuple[Array, Array]:
     """Return `count` of the states, and which of them may be used: with fewer real ones than that, some may not."""
     draw, spread = jax.random.split(jax.random.key(seed))
+    # the `count` largest of uniform numbers are a draw without replacement; -1 puts padding last
     order = jax.random.uniform(draw, real.shape, starts.dtype)
     chosen = lax.top_k(jnp.where(real, order, -jnp.ones_like(order)), count)[1]
     states, used = starts[chosen], real[chosen]
@@ -223,6 +227,7 @@ def _descended(step: Callable[[Array], Array], states: Array, steps: int, rate: 
     Kingma & Ba 2015, arXiv:1412.6980, algorithm 1, with the rate on a cosine. It is written out since optax promotes
     dtypes, which a caller may have forbidden.
     """
+    # the sum's gradient is each row's own, since no row depends on another
     slope = jax.grad(lambda states: jax.vmap(lambda h: _speed(step, h))(states).sum())
     mean, square, least = 0.9, 0.999, 1e-8
 
@@ -248,12 +253,14 @@ def _polished(step: Callable[[Array], Array], state: Array, steps: int) -> tuple
 
     def lower(_: int, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         state, speed, damping = now
+        # the Jacobian of F(h) - h
         slope = jax.jacfwd(step)(state) - eye
         # least squares of (slope; sqrt(damping)) by QR: the normal equations would square its condition
         Q, R = jnp.linalg.qr(jnp.concatenate([slope, jnp.sqrt(damping) * eye]))
         move = solve_triangular(R, Q[: state.shape[0]].T @ (state - step(state)))
         new = _speed(step, state + move)
         better = new < speed  # False for NaN
+        # Marquardt's rule: closer to Newton after a success, to gradient descent after a failure
         damping = jnp.where(better, damping / 10, damping * 10)
         return jnp.where(better, state + move, state), jnp.where(better, new, speed), jnp.maximum(damping, least)
 
@@ -264,17 +271,19 @@ def _polished(step: Callable[[Array], Array], state: Array, steps: int) -> tuple
 def _distinct(states: Array, speed: Array, used: Array, apart: float, most: int) -> tuple[Array, ...]:
     """Return the distinct points, the slowest first: states, speeds, which rows are used, counts, and how many."""
     usable = used & jnp.isfinite(speed) & jnp.isfinite(states).all(-1)
+    # slowest first, so that the slowest of several near points represents them
     order = jnp.argsort(jnp.where(usable, speed, jnp.inf))
     states, speed, usable = states[order], speed[order], usable[order]
     K = states.shape[0]
     rows = jnp.arange(K)
 
     def assign(j: Array, own: Array) -> Array:
-        """Give row j to the first row before it that stands for itself and is near, or let it stand for itself."""
+        """Give row j to the first earlier row that represents itself and is near, or else to itself."""
         distance = jnp.sqrt(((states - jnp.broadcast_to(states[j], states.shape)) ** 2).sum(-1))
         same = (distance <= apart) & (own == rows) & (rows < j)
         return own.at[j].set(jnp.where(usable[j], jnp.where(same.any(), jnp.argmax(same), j), -1))
 
+    # own[j]: the row that represents row j, -1 for an unusable one
     own = lax.fori_loop(0, K, assign, jnp.full((K,), -1, rows.dtype))
     first = own == rows
     found = jnp.zeros((K,), rows.dtype).at[jnp.maximum(own, 0)].add((own >= 0).astype(rows.dtype))
@@ -297,8 +306,9 @@ def _linearised(
     limit: float,
     near: float,
 ) -> FixedPoints:
-    """Return the points with their Jacobians, eigenvalues and eigenvectors, and what these say."""
+    """Return the points with their Jacobians, eigenvalues and eigenvectors, and the kinds that follow."""
     there = real[:, None, None]
+    # one after the other: each is N x N
     jacobians = lax.map(jax.jacfwd(step), states)
     jacobians = jnp.where(there, jacobians, jnp.zeros_like(jacobians))
     values, vectors_of = jnp.linalg.eig(jacobians)
@@ -306,12 +316,14 @@ def _linearised(
     values = jnp.take_along_axis(values, order, axis=-1)
     vectors_of = jnp.take_along_axis(vectors_of, order[:, None, :], axis=-1)
     largest = jnp.take_along_axis(vectors_of, jnp.abs(vectors_of).argmax(-2, keepdims=True), axis=-2)
+    # an eigenvector's phase is arbitrary: its largest entry is made real and positive, so that pictures repeat
     turned = jnp.exp(-1j * jnp.angle(largest).astype(largest.dtype))
     vectors_of = vectors_of * jnp.broadcast_to(turned, vectors_of.shape)
     vectors_of = jnp.where(there, vectors_of, jnp.zeros_like(vectors_of))
     sizes = jnp.abs(values)
     outside, on = (sizes > 1 + near).sum(-1), (jnp.abs(sizes - 1) <= near).sum(-1)
     at_one = (jnp.abs(values - 1) <= near).sum(-1)
+    # in the order of KINDS_OF_POINTS
     kind = jnp.where(outside == values.shape[-1], 4, 3)
     kind = jnp.where(outside == 0, jnp.where(on == 0, 0, jnp.where(on == at_one, 1, 2)), kind)
     return FixedPoints(

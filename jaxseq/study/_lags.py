@@ -62,9 +62,12 @@ def lags(norms: Array, mask: Array | None = None, *, steps: Sequence[int] | None
         raise InputError(
             f"lags: expected norms [S, T, B], a mask [T, B] and S steps; got {norms.shape}, {real.shape} and {at.shape}"
         )
+    # a state after the loss has no part in it
     before = jnp.arange(norms.shape[1])[None] <= at[:, None]  # [S, T]
     there = jnp.broadcast_to(real[None], norms.shape) & jnp.broadcast_to(before[..., None], norms.shape)
+    # norms of 0 do not count in `slope`: states after the loss and padding are set to 0
     found = jax.vmap(slope)(jnp.where(there, norms, jnp.zeros_like(norms)))
+    # a gradient of exactly 0 before the first non-zero one was lost on the way back: no finite slope describes that
     reached = there & (norms != 0)
     first = jnp.argmax(reached, axis=1)[:, None]
     lost = there & (jnp.arange(norms.shape[1])[None, :, None] < first) & reached.any(1, keepdims=True)
@@ -94,7 +97,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(found: Lags) -> list[Verdict]:
-    """Return for each row what the slopes of its losses come to.
+    """Return a verdict for each row from the slopes of its losses.
 
     Example:
       >>> norms = 0.5 ** jnp.arange(9.0)[::-1, None]
@@ -108,10 +111,12 @@ def verdicts(found: Lags) -> list[Verdict]:
 def _verdict(slopes: np.ndarray, spans: np.ndarray) -> Verdict:
     known = ~np.isnan(slopes) & (spans > 0)
     longest = int(spans[known].max(initial=0))
+    # losses near the start reach back a few steps only: their slopes are noise
     some = known & (2 * spans >= longest)
     if not some.any():
         return Verdict(math.nan, math.nan, math.nan, 0, 0, "undefined")
     middle = lambda a: float(np.sort(a)[(len(a) - 1) // 2])  # noqa: E731  (of two, the lower: no mean with -inf)
+    # the change over the whole lag, in nats
     change = middle(slopes[some] * spans[some])
     word = "steady" if abs(change) <= math.log(FACTOR) else "vanishing" if change < 0 else "exploding"
     return Verdict(

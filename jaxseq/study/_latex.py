@@ -38,9 +38,11 @@ def latex(cell: Cell, params: Params | None = None) -> str:
       \end{align}
     """
     check_is_cell("latex", cell)
+    # any small picture
     places = (2, 2)[: cell.spatial]
     if params is None:
         params = jax.eval_shape(lambda key: cell.init(key, D, H), jax.random.key(0))
+    # lift takes [T, ...]: one step of a sequence of one
     dtype = jax.tree.leaves(params)[0].dtype
     x = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], cell.lift(jnp.ones((1, *places, D), dtype))))
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, places), params)

@@ -27,9 +27,9 @@ def part_of(
     """Return the `Part` of a model that was trained on a problem, as it reads a batch.
 
     Args:
-      name: for people, such as ``"lstm"``.
+      name: to show, such as ``"lstm"``.
       cell: the Cell.
-      problem: what it was trained on.
+      problem: that it was trained on.
       batch: of the problem.
       params: as `problems.train` returns them.
       losses: of the training, ``[steps]``; 120 of them are shown.
@@ -45,7 +45,9 @@ def part_of(
       ['a', 'b']
     """
     losses = np.asarray(losses)
+    # most happens early: losses at logarithmic steps; step 0 has none
     shown = np.array(log_spaced(len(losses), 121)[1:] if len(losses) else (), int)
+    # symbols are classes with logits, all else is a regression of one number
     spoken = bool(problem.symbols)
     return Part(
         name, cell, params.cell, cell.lift(batch.xs), batch.mask, inputs=_labels(problem, np.asarray(batch.xs)),

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """What units do over all sequences of a corpus.
+    """Half-lives and saturation of units over all sequences of a corpus.
 
     Fields:
       half_lives: by the gate that retains.
@@ -86,20 +86,25 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
         ends = {name: saturation(named[name], real) for name in between}
         return lives, ends, {name: histogram(named[name], real) for name in between}, real.sum(0)
 
+    # one jitted function for all batches, so that equal shapes compile once
     shared = jax.jit(functools.partial(seen_by, cell))
     seen: list[tuple[dict, dict, dict, Array]] = []
     for batch in batches:
+        # gates that retain, and ranges, are found once, on the first batch: they belong to the equations
         if not seen:
             reader = batch.cell or cell
             ranges = ranges_in(reader, params, batch.xs, batch.carry)
             chosen = ranges if gates is None else gates
             keeps = tuple(k for k in keeps_in(reader, params, batch.xs, batch.carry) if k.gate in chosen)
             between = [name for name, bounds in ranges.items() if bounds == (0.0, 1.0) and name in chosen]
+        # a cell that reads a source has other arrays for each batch
         look = shared if batch.cell is None else jax.jit(functools.partial(seen_by, batch.cell))
+        # a Cell is not an array: it reaches the program by the partial
         seen.append(look(params, batch._replace(cell=None)))
     if not seen:
         raise InputError(f"pooled({cell.name}): there is no sequence to read; give a batch or more")
     rows = [np.asarray(one) for *_, one in seen]
+    # fractions are averaged by real steps, so that short batches do not count as much as long ones
     share = np.array([row.sum() for row in rows], float)
     total = share.sum()
 

@@ -28,6 +28,7 @@ def log_spaced(steps: int, count: int) -> tuple[int, ...]:
     if count == 2:
         return (0, steps)
     places = np.rint(np.geomspace(1, steps, count - 1)).astype(int)
+    # early places round to the same step: each is kept once
     return (0, *dict.fromkeys(places.tolist()))
 
 
@@ -70,11 +71,12 @@ def along(look: Callable[[Params], Tree], snapshots: Params) -> Tree:
       >>> along(lambda params: params["w"].sum(), snapshots).tolist()
       [3.0, 7.0]
     """
+    # one snapshot at a time: memory is that of a single run
     return lax.map(look, snapshots)
 
 
 class Recording(NamedTuple):
-    """What `recorder` has stored so far: numbers of steps, and the params after each, as NumPy arrays."""
+    """The snapshots of a `recorder`: numbers of steps, and the params after each, as NumPy arrays."""
 
     steps: list[int]
     params: list[Params]
@@ -100,7 +102,9 @@ def recorder(run: Callable[..., tuple], at: tuple[int, ...]) -> tuple[Callable[.
         step = int(state.step)
         if due and due[0] <= step:
             recording.steps.append(step)
+            # copied to the host: the next chunk may be given these buffers to overwrite
             recording.params.append(jax.tree.map(np.array, state.params))
+        # one chunk may reach several steps: they share a snapshot
         while due and due[0] <= step:
             due.pop(0)
 

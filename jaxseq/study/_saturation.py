@@ -22,8 +22,10 @@ from jaxseq.study.look import EQUAL, Look, look_at, look_for
 from jaxseq.study.memory import real_steps
 from jaxseq.study.timelines import gates_of
 
-CLOSED, OPEN = 0.1, 0.9
-"""Below the first a gate is closed, above the second open (Karpathy et al. 2015)."""
+CLOSED = 0.1
+"""Below it a gate is closed (Karpathy et al. 2015)."""
+OPEN = 0.9
+"""Above it a gate is open."""
 
 LARGE, DRAWS = 8.0, 32
 """Standard deviation of the inputs, and number of problems, that show which quantities are bounded."""
@@ -69,8 +71,10 @@ def histogram(
         raise InputError(f"histogram: expected at least 1 bin and lowest < highest; got {bins}, {lowest}, {highest}")
     gate, real = real_steps(gate, mask)
     place = jnp.floor((gate - lowest) * (bins / (highest - lowest)))
+    # the upper end would else fall into a part of its own
     place = jnp.where(gate == highest, bins - 1, place)
     axes = tuple(range(gate.ndim - 1))
+    # a sum for each part and not a scatter: it stays in the shape [bins, H] under vmap and jit
     return jnp.stack([(real & (place == part)).sum(axes, dtype=jnp.int32) for part in range(bins)])
 
 
@@ -82,14 +86,14 @@ def ranges_of(cell: Cell) -> dict[str, tuple[float, float] | None]:
       >>> ranges_of(gru), ranges_of(rnn)
       ({'r': (0.0, 1.0), 'z': (0.0, 1.0), 'n': (-1.0, 1.0)}, {'a': None})
     """
-    return _ranges(look_at(cell, size=LARGE, draws=DRAWS))
+    return ranges_seen(look_at(cell, size=LARGE, draws=DRAWS))
 
 
 def ranges_in(
     cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
 ) -> dict[str, tuple[float, float] | None]:
     """Return the result of `ranges_of` for any cell, by the shapes of its params and inputs."""
-    return _ranges(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
+    return ranges_seen(look_for(cell, params, xs, carry, size=LARGE, draws=DRAWS))
 
 
 def saturation_of(
@@ -110,11 +114,13 @@ def saturation_of(
     return {name: saturation(gate, mask) if ranges[name] == (0.0, 1.0) else None for name, gate in gates.items()}
 
 
-def _ranges(seen: Look) -> dict[str, tuple[float, float] | None]:
+def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
+    """Return what `ranges_of` does, of steps that were looked at with large inputs."""
     return {name: _range(gate) for name, gate in seen.gates.items()}
 
 
 def _range(values: np.ndarray) -> tuple[float, float] | None:
     if not values.size or not np.issubdtype(values.dtype, np.floating) or not np.abs(values).max() <= 1 + EQUAL:
         return None
+    # at large random inputs a quantity shows its bounds: a tanh goes below 0, a sigmoid does not
     return (0.0, 1.0) if values.min() >= -EQUAL else (-1.0, 1.0)

@@ -69,16 +69,19 @@ def principal(states: Array, count: int = 3, *, mask: Array | None = None) -> Co
     n, N = states.shape
     if not 1 <= count <= min(n, N):
         raise InputError(f"principal: count must be from 1 to {min(n, N)}, for {n} states of {N} numbers; got {count}")
+    # padded states become the mean, zero after centring, and add nothing
     there = jnp.broadcast_to(real[:, None], states.shape)
     states = jnp.where(there, states, jnp.zeros_like(states))
     total = real.sum(dtype=states.dtype)
     mean = states.sum(0) / jnp.maximum(total, 1)
     centred = jnp.where(there, states - jnp.broadcast_to(mean, states.shape), jnp.zeros_like(states))
-    # the same singular values and right vectors, of a matrix that is at most N x N
+    # R of a QR has the same singular values and right vectors, and is N x N: there are usually many more states than N
     centred = jnp.linalg.qr(centred, mode="r") if n > N else centred
     _, sizes, axes = jnp.linalg.svd(centred, full_matrices=False)
+    # the sign of a singular vector is arbitrary: fixed, so that two runs draw the same picture
     largest = jnp.take_along_axis(axes, jnp.abs(axes).argmax(-1, keepdims=True), axis=-1)
     axes = axes * jnp.broadcast_to(jnp.where(largest < 0, -jnp.ones_like(largest), 1), axes.shape)
+    # variance along an axis is s^2 / (n - 1)
     squares = sizes**2
     whole = squares.sum()
     return Components(
@@ -111,6 +114,7 @@ def project(components: Components, states: Array, *, directions: bool = False) 
             f"project: expected states [..., {components.mean.shape[0]}] as the components have; got {states.shape}"
         )
     wide = components.axes.dtype
+    # eigenvectors are complex; their real and imaginary parts are projected together
     if jnp.issubdtype(states.dtype, jnp.complexfloating):
         wide = jnp.dtype(jnp.complex128 if wide.itemsize == 8 else jnp.complex64)
     moved = states.astype(wide)
@@ -183,6 +187,7 @@ def trajectories(
         place = list(leaves).index(leaf)
         before, after = sum(sizes[:place]), sum(sizes[place + 1 :])
         found = principal(states[..., before : before + sizes[place]], count, mask=real)
+        # padded to the whole state, so that `project` takes states and fixed points as they are
         components = found._replace(
             mean=jnp.pad(found.mean, (before, after)), axes=jnp.pad(found.axes, ((0, 0), (before, after)))
         )
@@ -198,6 +203,7 @@ def vectors(cell: Cell, carries: Carry, rows: int) -> Array:
     leaves = [widened(a) for a in jax.tree.leaves(carries) if is_real(a)]
     if not leaves:
         raise InputError(f"{cell.name}: its carry has no part of floating point numbers")
+    # leaves of two dtypes, float32 and float64, are joined in the wider one
     wide = jnp.result_type(*(a.dtype for a in leaves)) if len({a.dtype for a in leaves}) == 1 else jnp.float64
     return jnp.concatenate(
         [a.reshape(*a.shape[:rows], math.prod(a.shape[rows:])).astype(wide) for a in leaves], axis=-1

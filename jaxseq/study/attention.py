@@ -1,4 +1,4 @@
-"""Where an attention looked: entropy of each row, coverage of each column, and what a score is made of.
+"""Where an attention looked: entropy of each row, coverage of each column, and the summands of a score.
 
 All take the weights of a run, ``[T, B, S]``: `Attended.weights` of `jaxseq.attention.with_attention`, which are exactly
 0 on padding. `decompose` opens one step: an additive attention's score is a sum over its A hidden units, a product's
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxseq.attention import Attention
-from jaxseq.attention._base import over_source
-from jaxseq.attention._location import slide
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Params, Tree
+from jaxseq.study._graph import SUMS, Node, before, computed, sides
 
 
 def entropy(weights: Array) -> Array:
@@ -29,6 +28,7 @@ def entropy(weights: Array) -> Array:
       >>> [round(float(e), 4) for e in entropy(jnp.array([[0.0, 1.0], [0.5, 0.5]]))]
       [0.0, 0.6931]
     """
+    # 0 log 0 is 0: padding has weight 0 and adds nothing
     some = weights > 0
     return (weights * -jnp.log(jnp.where(some, weights, jnp.ones_like(weights)))).sum(-1)
 
@@ -54,13 +54,13 @@ class Decomposition(NamedTuple):
     """The scores of one step, taken apart; ``terms.sum(-1) + rest`` is the score.
 
     Fields:
-      terms: ``[B, S, N]``: what each of N parts gives to each score. Parts are the attention's hidden units
+      terms: ``[B, S, N]``: the contribution of each of N parts to each score. Parts are the attention's hidden units
         (``v_a tanh(...)``), or the features whose products are added up.
       query: ``[B, S, N]`` or less, broadcasting to it: the query's part inside, ``s W`` of an additive attention, the
         one factor of a product.
       source: the same of the source position, ``h_j U``, the other factor.
       state: the same of where the attention looked before; None where it does not know.
-      rest: what all scores have in common, a scalar.
+      rest: the part that all scores share, a scalar.
       scores: ``[B, S]``.
       weights: ``[B, S]``, as the attention itself computes them.
     """
@@ -77,9 +77,11 @@ class Decomposition(NamedTuple):
 def decompose(attention: Attention, params: Params, memory: Any, state: Tree, query: Array) -> Decomposition:
     """Take the scores of one step apart: for additive attentions by hidden unit, for products by feature.
 
+    The summands are read off the attention's own code: the sum over one axis that query and source enter.
+
     Args:
-      attention: one whose score is such a sum: additive, concat, coverage, location, monotonic, dot, scaled_dot,
-        general, local_m or local_p.
+      attention: one whose weights come from such a sum: additive, concat, coverage, location, monotonic, dot,
+        scaled_dot, general, local_m, local_p, or one of your own.
       params: its parameters.
       memory: the source, from ``attention.remember``.
       state: the attention's own before the step, ``()`` where it has none.
@@ -98,49 +100,79 @@ def decompose(attention: Attention, params: Params, memory: Any, state: Tree, qu
       >>> seen.terms.shape, seen.scores.shape
       ((2, 9, 6), (2, 9))
     """
-    if attention.name not in PARTS:
+    given = {"params": params, "memory": memory, "state": state, "query": query}
+
+    def looked(given: dict[str, Any]) -> Array:
+        return attention.attend(given["params"], given["memory"], given["state"], given["query"])[1][1]
+
+    weights = computed(looked, given)
+    every = list(before(weights))
+    # `before` yields values in the order of computation: the first such product is the score itself
+    score = next((node for node in every if _is_score(node, weights)), None)
+    if score is None:
         raise InputError(
-            f"decompose: the weights of {attention.name} attention are not the softmax of one score that is a sum; "
-            f"those of {', '.join(PARTS)} are"
+            f"decompose: the weights of {attention.name} attention do not come from one score of each source position "
+            "that is a sum, as additive's is over its units and dot's over features"
         )
-    terms, asked, source, before, rest = PARTS[attention.name](params, memory, state, query)
-    rest = jnp.asarray(rest, terms.dtype)
-    _, (_, weights) = attention.attend(params, memory, state, query)
-    return Decomposition(terms, asked, source, before, rest, terms.sum(-1) + rest, weights)
+    left, right = (lay(node.value) for lay, node in zip(sides(score), score.inputs, strict=True))
+    # a scaled or shifted score, such as scaled_dot's, is still the same sum: terms take the scale
+    scores, scale, rest = _used(score, every)
+    inside = next((n for n, node in enumerate(score.inputs) if node.of >= _BOTH), None)
+    if inside is None:
+        asked, source = (left, right) if "query" in score.inputs[0].of else (right, left)
+        parts: tuple[Array, Array, Array | None] = (asked * scale, source, None)
+    else:
+        parts = _within(score.inputs[inside], sides(score)[inside])
+    return Decomposition(left * right * scale, *parts, rest, scores.value, weights.value)
 
 
-def _hidden(v: Array, query: Array, source: Array, before: Array | None = None, rest: Any = 0.0) -> tuple:
-    inside = over_source(query) + source if before is None else over_source(query) + source + before
-    return jnp.tanh(inside) * jnp.broadcast_to(v, inside.shape), over_source(query), source, before, rest
+_BOTH = {"query", "memory"}
 
 
-def _product(query: Array, keys: Array, scale: float = 1.0) -> tuple:
-    asked = over_source(jnp.concatenate([query] * (keys.shape[-1] // query.shape[-1]), axis=-1)) * scale
-    return asked * keys, asked, keys, None, 0.0
+def _is_score(node: Node, weights: Node) -> bool:
+    """Return whether a value is a sum over one axis, for each source position, that query and source enter."""
+    if node.op != "dot_general" or node.value.shape != weights.value.shape or not node.of >= _BOTH:
+        return False
+    assert node.made is not None
+    return len(node.made.params["dimension_numbers"][0][0]) == 1
 
 
-def _shifted(a: Array, b: Array) -> Array:
-    return a + jnp.broadcast_to(b, a.shape)
+def _used(score: Node, every: list[Node]) -> tuple[Node, Array, Array]:
+    """Return the score as the weights are computed from it, and the numbers that it is multiplied by and added to."""
+    scale, rest = jnp.ones((), score.value.dtype), jnp.zeros((), score.value.dtype)
+    while True:
+        # followed while one operation with a single number uses the score
+        users = [node for node in every if any(one is score for one in node.inputs)]
+        (user,) = users if len(users) == 1 else (None,)
+        if user is None or not (user.op in ("mul", *SUMS) or (user.op in ("div", "sub") and user.inputs[0] is score)):
+            return score, scale, rest
+        (other,) = (one for one in user.inputs if one is not score)
+        number = _single(other)
+        if number is None:
+            return score, scale, rest
+        if user.op in ("mul", "div"):
+            number = number if user.op == "mul" else 1 / number
+            scale, rest = scale * number, rest * number
+        else:
+            rest = rest - number if user.op == "sub" else rest + number
+        score = user
 
 
-def _monotonic(params: Any, memory: Any, state: Tree, query: Array) -> tuple:
-    v = params.v * (params.g / jnp.linalg.norm(params.v))
-    return _hidden(v, _shifted(query @ params.W, params.b), memory.keys, rest=params.r)
+def _single(node: Node) -> Array | None:
+    """Return the number that a value repeats; None where it is not one number."""
+    while node.op == "broadcast_in_dim":
+        (node,) = node.inputs
+    return node.value.reshape(()) if node.value.size == 1 else None
 
 
-PARTS: dict[str, Callable[[Any, Any, Tree, Array], tuple]] = {
-    "additive": lambda p, m, s, q: _hidden(p.v, q @ p.W, m.keys),
-    "concat": lambda p, m, s, q: _hidden(p.v, q @ p.W[: q.shape[-1]], m.keys),
-    "coverage": lambda p, m, s, q: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, s[..., None] @ p.w[None]),
-    "location": lambda p, m, s, q: _hidden(p.v, _shifted(q @ p.W, p.b), m.keys, slide(p.F, s) @ p.L),
-    "monotonic": _monotonic,
-    "dot": lambda p, m, s, q: _product(q, m.keys),
-    "scaled_dot": lambda p, m, s, q: _product(q, m.keys, m.keys.shape[-1] ** -0.5),
-    "general": lambda p, m, s, q: _product(q, m.keys),
-    "local_m": lambda p, m, s, q: _product(q, m.keys),
-    "local_p": lambda p, m, s, q: _product(q, m.keys),
-}
-"""By the attention's name: ``(params, memory, state, query) -> (terms, query, source, state, rest)``."""
+def _within(hidden: Node, lay: Callable[[Array], Array]) -> tuple[Array, Array, Array | None]:
+    """Return the parts of query, source and state in the sum that a hidden layer squashes; a bias is the query's."""
+    found: dict[str, Array] = {}
+    for node in hidden.inputs[0].summands():
+        kind = next((name for name in ("query", "state", "memory") if name in node.of), "query")
+        value = lay(node.value)
+        found[kind] = found[kind] + value if kind in found else value
+    return found["query"], found["memory"], found.get("state")
 
 
 def diagonal_accuracy(weights: Array, want: Array, mask: Array | None = None) -> Array:

@@ -41,12 +41,15 @@ def take(given: Tuple, letter: str, places: Sequence[int]) -> Tuple:
       Seen(states=array([[2, 3],
              [5, 6]]), order=[1, 0])
     """
+    # old number of a place -> its new number
     new = {int(place): n for n, place in enumerate(places)}
     specs = axes_of(type(given))
     for name, spec in specs.items():
+        # "S:T": along S a list of places on T
         along, _, of = spec.partition(":")
         if of == letter and getattr(given, name) is not None:
             left = [n for n, place in enumerate(getattr(given, name)) if int(place) in new]
+            # first drop the places that are gone, from all arrays along S; then number the rest anew
             given = take(given, along, left)
             given = given._replace(**{name: [new[int(place)] for place in getattr(given, name)]})
     cut = {}
@@ -58,14 +61,14 @@ def take(given: Tuple, letter: str, places: Sequence[int]) -> Tuple:
 
 
 def _spec(hint: Any) -> str:
-    """Return the axes that a type names; of ``list[Annotated[..., "T"]]`` and dicts, those of what they hold."""
+    """Return the axes that a type names, "" for a type without them."""
     if get_origin(hint) is Annotated:
         return next((word for word in hint.__metadata__ if isinstance(word, str)), "")
     return ""
 
 
 def _inside(value: Any, letter: str, places: Sequence[int]) -> Any:
-    """Return what names no axes, with the tuples in it cut."""
+    """Return a value without axes of its own, with the tuples in it cut."""
     if hasattr(value, "_fields"):
         return take(value, letter, places)
     if isinstance(value, dict):
@@ -79,9 +82,11 @@ def _along(value: Any, axes: list[str], letter: str, places: Sequence[int]) -> A
         return value
     if isinstance(value, dict):
         return {name: _along(one, axes, letter, places) for name, one in value.items()}
+    # several arrays of the same axes
     if isinstance(value, tuple):
         return tuple(_along(one, axes, letter, places) for one in value)
     if isinstance(value, list):
+        # lists are cut axis by axis, from the outermost in
         if axes[0] == letter:
             return [value[place] for place in places]
         return [_along(one, axes[1:], letter, places) for one in value]

@@ -1,4 +1,4 @@
-"""What the page of a study shows: of each part the run and its views, with the checks that they stand on."""
+"""Gather the content of a study's page: of each part the run and its views, with the checks that they rest on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Study(NamedTuple):
 
     Fields:
       about: title, subtitle, command, seed, versions, and a hash of the parameters.
-      parts: what is studied.
+      parts: the layers that are studied.
       checks: each with its error, and whether it holds.
     """
 
@@ -48,13 +48,13 @@ def collect(
     A view that cannot be made does not stop the others: its error is in `Subject.failed`, and in its place on the page.
 
     Args:
-      parts: what is studied.
+      parts: the models, or layers of one, to study.
       title: of the page.
-      subtitle: what the model is and was trained on.
+      subtitle: the model and its training data.
       command: that makes the page again.
       seed: of the study.
       scores: ``(loss, accuracy)`` of each part on data that none was trained on, where they are models for the same
-        problem: they are then compared. Accuracy is None where there is none.
+        problem: they are then compared. Accuracy may be None.
       briefly: without views that run the cell many times, such as once for each unit and each snapshot.
       title_zh: the title in Chinese; as in English without one.
       subtitle_zh: likewise.
@@ -67,11 +67,13 @@ def collect(
     shown: list[Subject] = []
     checks: list[dict[str, Any]] = []
     for n, part in enumerate(parts):
+        # before any run: NaN in a weight makes every view fail in its own way
         check_numbers(part.name, part.params)
         layers = look(part, before=len(shown), briefly=briefly, score=scores[n] if scores else None)
         subjects, found = _gathered(layers)
         shown += subjects
         checks += found
+    # checks over all parts, such as equal numbers of parameters, come after every part was gathered
     together = [check for name in ORDER if hasattr(view(name), "across") for check in view(name).across(shown)]
     about = {
         "title": title, "subtitle": subtitle, "command": command, "seed": seed, "hash": digest(parts),
@@ -86,6 +88,7 @@ def digest(parts: Sequence[Part]) -> str:
     for part in parts:
         for leaf in jax.tree.leaves((part.params, part.head)):
             found.update(np.ascontiguousarray(leaf).tobytes())
+    # 48 bits name a set of weights; the page is not secured by it
     return found.hexdigest()[:12]
 
 
@@ -97,12 +100,13 @@ def _gathered(layers: Sequence[Seen]) -> tuple[list[Subject], list[dict[str, Any
         made = view(name)
         if layers[0].briefly and getattr(made, "SLOW", False):
             continue
+        # a view of a whole part is gathered once, from its first layer, and shared by the others
         whole = getattr(made, "WHOLE", False)
         for seen, subject in zip(layers[:1] if whole else layers, subjects, strict=False):
             try:
                 subject.views[name], found = made.gather(seen)
                 checks += [check.of(seen.part.name if whole else subject.name) for check in found]
-            except Exception as error:  # whatever it is, the other views are worth seeing
+            except Exception as error:  # of any kind: the other views are worth seeing
                 subject.failed[name] = (str(error).splitlines() or [type(error).__name__])[0][:300]
         for other in subjects[1:] if whole else ():
             other.views[name] = subjects[0].views[name]

@@ -83,10 +83,12 @@ def top_contexts(
     seen = jnp.where(real[..., None], values, jnp.full_like(values, jnp.nan))
 
     def extreme(sign: int) -> Places:
+        # the lowest are the largest of -values
         rows, steps, found = _largest(sign * values, real, count)
         around = steps[..., None] + jnp.arange(-before, after + 1, dtype=steps.dtype)[None, None]
         inside = (around >= 0) & (around < values.shape[0]) & (rows >= 0)[..., None]
         unit = jnp.broadcast_to(jnp.arange(values.shape[-1], dtype=steps.dtype)[:, None, None], around.shape)
+        # clipped to a valid step first; places outside become NaN below
         window = seen[around.clip(0, values.shape[0] - 1), jnp.broadcast_to(rows[..., None], around.shape), unit]
         return Places(rows, steps, sign * found, jnp.where(inside, window, jnp.full_like(window, jnp.nan)))
 
@@ -127,6 +129,7 @@ def nearest_states(
     def apart(one: Array) -> Array:
         if metric == "cosine":
             length = jnp.sqrt((states**2).sum(-1) * (one**2).sum())
+            # a state of zeros has no direction: its cosine counts as 0
             return 1 - states @ one / jnp.where(length > 0, length, jnp.ones_like(length))
         return jnp.sqrt(((states - jnp.broadcast_to(one, states.shape)) ** 2).sum(-1))
 
@@ -146,13 +149,17 @@ def _steps(values: Array, mask: Array | None) -> tuple[Array, Array]:
 def _largest(values: Array, real: Array, count: int) -> tuple[Array, Array, Array]:
     """Return row, step and value of the `count` largest of each unit ``[T, B, H]``, each ``[H, count]``."""
     T, B, H = values.shape
+    # [H, T * B]: top_k works on the last axis, here all steps of all rows
     low = jnp.where(real[..., None], values, jnp.full_like(values, -jnp.inf)).reshape(T * B, H).T
     found, place = jax.lax.top_k(low, min(count, T * B))
+    # real steps come first, so the places beyond their number are padding
     place, there = place.astype(jnp.int32), jnp.arange(found.shape[-1]) < real.sum()
     there = jnp.broadcast_to(there, found.shape)
     none = jnp.full_like(place, -1)
+    # the flat index is step * B + row
     parts = jnp.where(there, place % B, none), jnp.where(there, place // B, none)
     found = jnp.where(there, found, jnp.full_like(found, jnp.nan))
+    # always `count` places, so that the shape does not depend on T * B
     more = ((0, 0), (0, count - found.shape[-1]))
     rows, steps = (jnp.pad(a, more, constant_values=-1) for a in parts)
     return rows, steps, jnp.pad(found, more, constant_values=jnp.nan)

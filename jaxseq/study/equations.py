@@ -27,7 +27,7 @@ from jaxseq.trees import at, named_leaves
 
 
 class Term(NamedTuple):
-    """A summand of a line: what it is, ``"h[3] * U_f[3, 1]"``, and its value."""
+    """A summand of a line: its text, ``"h[3] * U_f[3, 1]"``, and its value."""
 
     label: str
     value: float
@@ -37,12 +37,12 @@ class Line(NamedTuple):
     """One equation.
 
     Fields:
-      name: what it computes: ``"f"`` a gate, ``"a_f"`` the sum that it squashes, ``"u_n"`` a sum within one,
+      name: of its result: ``"f"`` a gate, ``"a_f"`` the sum that it squashes, ``"u_n"`` a sum within one,
         ``"c_new"`` a state, ``"out"`` the output where it is not a state.
       equation: as in the program, ``"x @ W_f + h @ U_f + b_f"``; empty for a number taken from the run.
       value: its number.
-      terms: the largest summands by size, the largest first; none where the line is no sum.
-      others: what the summands that are not shown add up to.
+      terms: the largest summands by size, the largest first; none where the line is not a sum.
+      others: the sum of the summands that are not shown.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
       program: NumPy that computes the last line from the numbers of the run and prints it; None where the step is not
         one of a program.
       result: the number that the program prints, as the run had it.
-      note: what a reader must know of it; empty where the lines are the whole of the step.
+      note: a remark for the reader; empty where the lines are the whole of the step.
     """
 
     lines: tuple[Line, ...]
@@ -115,22 +115,27 @@ def explain(
             raise InputError(f"explain: there are the {what}s 0 to {size - 1}; got {n}")
     if mask is not None and not bool(mask[step, row]):
         raise InputError(f"explain: step {step} of row {row} is padding, and computes nothing")
+    # the program is one of a single row without a batch axis; the run keeps a batch of 1
     alone, cell = row_of(cell, row), row_of(cell, slice(row, row + 1))
     only = lambda tree: jax.tree.map(lambda a: a[:, row : row + 1], tree)  # noqa: E731
+    # one row only: the other rows of a batch need not be run
     xs, mask = only(xs), None if mask is None else mask[:, row : row + 1]
     rows = lambda tree: jax.tree.map(lambda a: a[row : row + 1], tree)  # noqa: E731
     carry = cell.initial_carry(params, (1,)) if carry is None else rows(carry)
     seen = trace(cell, params, xs, carry, mask=mask)[1]
+    # the carry before a step is that of the last real step
     past = np.arange(step) if mask is None else np.flatnonzero(np.asarray(mask)[:step, 0])
     before = at(seen.carries, past[-1]) if len(past) else carry
     for what, tree in (("params", params), ("the carry", before), ("x", at(xs, step))):
         _check_finite(what, tree)
+    # without the batch axis, as the program takes them
     now, x = jax.tree.map(lambda a: a[0], before), at(xs, step, 0)
     outs = {name: np.asarray(a[step, 0]) for name, a in named_leaves(seen.outs).items()}
     shown = next((name for name, a in outs.items() if a.ndim == 1), None)
     try:
         found = program(alone, params, now, x)
     except InputError as error:
+        # the cell has an operation that no program has: named quantities are still shown
         return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit, f"{error}")
     if shown is None:
         raise InputError(f"explain: the output of {cell.name} has no axis of units alone")
@@ -158,7 +163,7 @@ COMPUTED = {*ELEMENTWISE, "constant", "broadcast"}
 
 
 class _Read(NamedTuple):
-    """One line, with what it needs to be computed: numbers of the run by name, and remarks on them."""
+    """One line, with the numbers of the run that it needs, by name, and remarks on them."""
 
     line: Line
     given: dict[str, Any]
@@ -177,18 +182,24 @@ class _Script:
         """Return all lines, that of `target` last, and the program that prints it."""
         eq = self.equations
         read = {one.value: self._read(one.value) for one in eq.lines if self._is_ours(one.value)}
+        # at the end, since the program prints it
         last = read.pop(target, None) or self._read(target)
+        # lines of other outputs, such as gates that this number does not use, are left out of the program
         needed = self._needed(target)
         used = [*(one for n, one in read.items() if n in needed), last]
         code = [f"{one.line.name} = {one.line.equation}" for one in used]
+        # only helpers that a line calls, such as sigmoid
         helpers = [text for word, text in HELPERS.items() if any(f"{word}(" in one for one in code)]
+        # each number of the run is written once, though several lines read it
         numbers = {name: value for one in used for name, value in one.given.items()}
         given = [f"{name} = {_literal(value)}" for name, value in numbers.items()]
+        # a whole program: a reader can paste it into Python and get the number
         text = "\n".join(["import numpy as np", "", *given, "", *helpers, *code, f"print({last.line.name})", ""])
         lines = (*(one.line for one in read.values()), last.line)
         return Explanation(lines, text, result, " ".join(dict.fromkeys(note for one in used for note in one.notes)))
 
     def _read(self, n: int) -> _Read:
+        # collected anew for each line, so that unused lines leave nothing behind
         self.given, self.notes = {}, []
         return _Read(self._line(n), self.given, self.notes)
 
@@ -208,6 +219,7 @@ class _Script:
         return value.size == 1 or (value.ndim == 1 and self.unit < len(value))
 
     def _number(self, n: int) -> float:
+        # a number for the layer, or the unit's own
         value = self.values[n].reshape(-1)
         return float(value[0] if len(value) == 1 else value[self.unit])
 
@@ -215,7 +227,9 @@ class _Script:
         equation = self._equation(n)
         terms = self._terms(n)
         total = self._number(n)
+        # by size: a sum of H terms is mostly a few of them
         shown = sorted(terms, key=lambda term: -abs(term.value))[: self.most]
+        # by difference, so that the shown terms and the rest add up to the line exactly
         others = total - sum(t.value for t in shown) if terms else 0.0
         return Line(self._name(n), equation, total, tuple(shown), others)
 
@@ -255,6 +269,7 @@ class _Script:
             return self._name(n)
         if n in eq.pieces or op is None:
             kind = eq.program.inputs[n].kind if op is None else ""
+            # h_old: the new h is a line of its own, with the plain name
             ending = {"carry": "_old", "x": "_here"}.get(kind, "")
             return self._give(f"{self._name(n)}{ending}", self._number(n))
         if factors := self._factors(n):
@@ -269,6 +284,7 @@ class _Script:
     def _factors(self, n: int) -> list[tuple[str, np.ndarray]]:
         """Return the names and numbers of a vector and of a unit's column of a matrix, whose product a value is."""
         op = self.equations.op(n)
+        # a vector by a matrix, without batch axes
         if op is None or op.op != "dot" or op.attributes["batch"] != ((), ()):
             return []
         a, b = op.inputs
@@ -287,7 +303,7 @@ class _Script:
         return f"{name}_all" if n in self.equations.names else name
 
     def _terms(self, n: int) -> list[Term]:
-        """Return what a line adds up; nothing where it is no sum."""
+        """Return what a line adds up; nothing where it is not a sum."""
         op = self.equations.op(n)
         if op is None or op.op not in (*SUM, "dot"):
             return []
@@ -315,6 +331,7 @@ def _literal(value: Any) -> str:
 def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int, why: str) -> Explanation:
     """Return the named quantities of a step as the run had them."""
     named = {name: np.asarray(gate) for name, gate in gates_of(cell, params, xs, carry).items()}
+    # [1, 1, H] after a run of one step of one row
     ours = {name: a for name, a in named.items() if a.ndim == 3}
     _check_unit(unit, max((a.shape[-1] for a in ours.values()), default=0))
     lines = [Line(n, "", float(a[0, 0, unit])) for n, a in ours.items() if a.shape[-1] > unit]

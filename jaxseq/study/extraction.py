@@ -1,7 +1,7 @@
 """Is it a finite automaton? The states of a network that decides about words, gathered into those of an automaton.
 
-States are classed by what follows from them: two are of one class while the network says the same after each of a set
-of suffixes, read on from the one and from the other. At first the only suffix is the empty one, so that there are two
+States are classed by their future: two are of one class while the network decides alike after each of a set of
+suffixes, read on from the one and from the other. At first the only suffix is the empty one, so that there are two
 classes, accepted and not. Where states of one class disagree, since after a symbol they are in different classes, a
 suffix that tells these apart, with the symbol before it, joins the set, and the class is split. When no class disagrees
 any more, classes are states of an automaton. It is then compared with the network on new words; where they differ, the
@@ -40,7 +40,7 @@ class Extraction(NamedTuple):
     """An automaton read off a network.
 
     Fields:
-      automaton: the minimal one, of the classes and what most of each class' states do.
+      automaton: the minimal one, of the classes and the transitions of most states of each class.
       suffixes: that classes are told apart by, as numbers of symbols.
       stable: whether no class disagrees by more than the tolerance. False says that `most` classes were not enough: the
         network is not, or not nearly, an automaton of so few states on these words.
@@ -123,6 +123,7 @@ def extract_automaton(
     network = _Network(cell, params, alphabet, carry, accepts, begin, empty)
     rng = np.random.default_rng(seed)
     A, T = len(alphabet), longest or 2 * length
+    # the longest length of which there are at most EXHAUSTED words: all of these are read, with their beginnings
     depth = next(d for d in itertools.count() if A ** (d + 1) > EXHAUSTED or d == length) or 1
     table = _Table(network, [()])
     table.read(np.array(list(itertools.product(range(A), repeat=depth)), int))
@@ -130,13 +131,16 @@ def extract_automaton(
     for again in range(rounds):
         automaton, stable, disagreement = table.refined(tolerance, most, symbols)
         tests = _words(automaton, rng, 2 * words, T)
+        # [words, T + 1]: decisions after every beginning, compared all at once
         said = network.along(tests)[1]
         agree = automaton.accepting[automaton.states(tests)] == said
         if agree.all() or again == rounds - 1:
             break
+        # counterexamples, as in Angluin's algorithm: the states along them are new evidence
         table.read(tests[~agree.all(1)][:words, :T])
     states = table.features()
     longest_word = max(map(len, table.words))
+    # padded at the end, so that one call runs all; the state at a word's own length is taken
     padded = np.array([[*word, *[0] * (longest_word - len(word))] for word in table.words], int)
     classes = automaton.states(padded)[np.arange(len(padded)), [len(word) for word in table.words]]
     separation = _separation(states, classes)
@@ -181,11 +185,13 @@ class _Network:
         self.symbols, self.alphabet = len(alphabet), alphabet
         self._step, self.params = jax.jit(step), params
         start = cell.initial_carry(params) if carry is None else carry
+        # with a batch axis of 1: states of many words are stacked along it
         start = jax.tree.map(lambda a: jnp.asarray(a)[None], start)
         said = np.array([bool(empty)])
         if begin is not None:
             start, first = self._step(params, start, jnp.asarray(begin)[None])
             said = np.asarray(first)
+        # NumPy between steps: rows are chosen and concatenated in shapes that differ each time, and jit would recompile
         self.start, self.empty = jax.tree.map(np.asarray, start), bool(said[0])
 
     def step(self, carry: Carry, symbols: np.ndarray) -> tuple[Carry, np.ndarray]:
@@ -203,6 +209,7 @@ class _Network:
         """Return the states along words ``[N, T]``, T + 1 of them from the start on, and decisions ``[N, T + 1]``."""
         carry = jax.tree.map(lambda a: np.repeat(a, len(words), axis=0), self.start)
         states, said = [carry], [np.full(len(words), self.empty)]
+        # a step of all words at once
         for symbols in words.T:
             carry, accepted = self.step(carry, symbols)
             states.append(jax.tree.map(np.asarray, carry))
@@ -211,12 +218,13 @@ class _Network:
 
 
 class _Table:
-    """States of a network with what it says after each of a set of suffixes."""
+    """States of a network with its decisions after each of a set of suffixes."""
 
     def __init__(self, network: _Network, suffixes: list[Word]) -> None:
         self.network, self.suffixes = network, suffixes
         self.words: list[Word] = [()]
         self.carry, self.said = network.start, np.array([network.empty])
+        # states after a suffix, kept: a longer suffix goes on from there
         self._after: dict[Word, tuple[Carry, np.ndarray]] = {}
 
     def read(self, words: np.ndarray) -> None:
@@ -238,7 +246,7 @@ class _Table:
         self._after = {}
 
     def says(self, suffix: Word) -> np.ndarray:
-        """Return what the network says about each state's word with a suffix, bool ``[N]``."""
+        """Return the network's decision about each state's word followed by a suffix, bool ``[N]``."""
         return self._reached(suffix)[1]
 
     def _reached(self, suffix: Word) -> tuple[Carry, np.ndarray]:
@@ -250,21 +258,25 @@ class _Table:
         return self._after[suffix]
 
     def rows(self, first: Word = ()) -> np.ndarray:
-        """Return what is said after each suffix, bool ``[N, E]``, of the states after `first`."""
+        """Return the decisions after each suffix, bool ``[N, E]``, of the states after `first`."""
         return np.stack([self.says((*first, *suffix)) for suffix in self.suffixes], axis=1)
 
     def refined(self, tolerance: float, most: int, symbols: str) -> tuple[Automaton, bool, float]:
-        """Split classes until none disagrees; return the automaton, whether that was reached, and what still does."""
+        """Split classes until none disagrees; return the automaton, whether that was reached, and the share left."""
         while True:
             own = self.rows()
             after = [self.rows((a,)) for a in range(self.network.symbols)]
+            # rows [N, E] of the states and of their successors by each symbol are numbered together
             kinds, index = _different(np.concatenate([own, *after]))
             here, *next_ = np.split(index, 1 + self.network.symbols)
+            # counts[k, a, m]: states of class k whose successor by a is of class m
             counts = np.zeros((len(kinds), self.network.symbols, len(kinds)), int)
             for a, to in enumerate(next_):
                 np.add.at(counts, (here, np.full_like(here, a), to), 1)
+            # the majority decides a transition: rare mistakes of the network are outvoted
             usual = counts.argmax(-1)
             fresh, full = self._unseen(here, next_, usual), len(np.unique(here)) > most
+            # a transition leads to a class without states here: look at some of its states first
             if fresh and not full:
                 self.read_more(fresh)
                 continue
@@ -273,14 +285,17 @@ class _Table:
             disagree = share > tolerance
             if full or not disagree.any():
                 break
+            # split where most states disagree: the surest evidence
             kind, a = (int(n) for n in np.unravel_index(np.where(disagree, odd, -1).argmax(), odd.shape))
             others = counts[kind, a].copy()
             others[usual[kind, a]] = 0
             second = int(others.argmax())
+            # suffixes that tell the two successor classes apart; the shortest, after the symbol, splits class `kind`
             tells = np.flatnonzero(kinds[usual[kind, a]] != kinds[second])
             self.suffixes.append(min(((a, *self.suffixes[e]) for e in tells), key=len))
         states = np.unique(here)
-        usual = np.where(np.isin(usual, states), usual, here[0])  # where `most` left classes that were not looked at
+        # with `most` reached, a transition may lead to a class without states here: to the start's class instead
+        usual = np.where(np.isin(usual, states), usual, here[0])
         place = np.zeros(len(kinds), int)
         place[states] = np.arange(len(states))
         accepting = kinds[states][:, self.suffixes.index(())]
@@ -318,6 +333,7 @@ def _different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _words(automaton: Automaton, rng: np.random.Generator, count: int, T: int) -> np.ndarray:
     """Return random words ``[count, T]``; every other one avoids states from which nothing is accepted any more."""
     alive = np.asarray(automaton.accepting)
+    # as many rounds as states: the longest way to acceptance is shorter than that
     for _ in alive:
         alive = alive | alive[automaton.transitions].any(1)
     words = rng.integers(automaton.transitions.shape[1], size=(count, T))

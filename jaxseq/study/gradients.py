@@ -25,7 +25,7 @@ from jaxseq.trees import named_leaves
 
 
 class Nudged(NamedTuple):
-    """An input with what is to be added to the new carry, of the carry's structure and shapes (or None: nothing)."""
+    """An input, and the numbers to add to the new carry, of the carry's structure; None adds nothing."""
 
     x: Tree
     nudge: Carry
@@ -42,10 +42,12 @@ def nudged(cell: Cell) -> Cell:
       >>> bool(jnp.allclose(outs, unroll(lstm, params, xs)[1]))
       True
     """
+    # without gates: a gate of the same name as a state would hide it
     inner = showing_states(cell, gates=False)
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         wx, nudge = wx
+        # by=by: each function keeps its own array, or all would add the loop's last one
         changes = {name: (lambda old, _, by=by: old + by) for name, by in named_leaves(nudge).items()}
         return altered(inner, changes, params, carry, wx, uh)
 
@@ -71,11 +73,14 @@ def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
         new, out, named = cell.equations(params, carry, wx, uh)
         leaves, structure = jax.tree.flatten(new)
         known = {id(a) for a in jax.tree.leaves((params, carry, wx, uh))}
-        for place, leaf in enumerate(leaves):  # one that is only handed on gets a place of its own
+        # a leaf that is returned as it came in is the same tracer as the input: times 1 it is a value of its own, so
+        # that changing it does not change the input
+        for place, leaf in enumerate(leaves):
             if id(leaf) in known:
                 leaves[place] = leaf * 1
             known.add(id(leaf))
         new = jax.tree.unflatten(structure, leaves)
+        # gates win over states of the same name
         return new, out, named_leaves(new) | (named_leaves(named) if gates else {})
 
     return cell.replace(equations=shown)
@@ -84,6 +89,7 @@ def showing_states(cell: Cell, *, gates: bool = True) -> Cell:
 def no_nudges(cell: Cell, params: Params, xs: Tree) -> Carry:
     """Return zeros to be added to the carry of every step, each leaf ``[T, B, ...]``; None for one of whole numbers."""
     T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
+    # shapes alone are needed
     start = jax.eval_shape(lambda p: cell.initial_carry(p, tuple(batch)), params)
     return jax.tree.map(lambda a: jnp.zeros((T, *a.shape), a.dtype) if is_real(a) else None, start)
 
@@ -125,7 +131,7 @@ def flow(
       params: its parameters.
       xs: ``[T, B, D]``.
       carry: the state to start from, or None.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns; a sum or mean over rows, say.
+      loss: ``(carry, outs) -> []`` of the results of `unroll`; a sum or mean over rows, say.
       mask: bool ``[T, B]``.
 
     Raises:
@@ -149,6 +155,7 @@ def flow(
             )
         return value
 
+    # at nudges of zero the run is the cell's own; its derivative by nudge t is dL/d(carry t)
     value, by_nudges = jax.value_and_grad(number)(no_nudges(cell, params, xs))
     gradients = dict(sorted(named_leaves(by_nudges).items()))
     return Flow(value, gradients, {name: norms_of(g, rows_of(cell, xs)) for name, g in gradients.items()})
@@ -181,7 +188,7 @@ def triangle(
       By the name of the carry's leaf ``[S, T, B]``: the steps s, and for each all t; zero where t is after s.
 
     Raises:
-      InputError: if there is not a loss for each step, or a step is none of the sequence's.
+      InputError: if there is not a loss for each step, or a step is not in the sequence.
 
     Example:
       >>> from jaxseq.cells import gru
@@ -208,12 +215,12 @@ def each_loss(
     steps: Sequence[int] | None,
     together: int,
 ) -> Any:
-    """Return what is found in the gradient of the loss of each chosen step, stacked; each is a backward pass.
+    """Return `found` of the gradient of each chosen step's loss, stacked; each is a backward pass.
 
     Args:
-      title: what error messages begin with.
+      title: the beginning of error messages.
       losses: ``at -> [T, B]`` (or ``[T]``).
-      at: what is differentiated by.
+      at: the argument of `losses`, by which they are differentiated.
       found: ``gradient, like at -> arrays``.
       T: the number of steps.
       steps: those to look at; all by default.
@@ -225,11 +232,13 @@ def each_loss(
     chosen = chosen_steps(title, steps, T)
     if together < 1:
         raise InputError(f"{title}: together must be at least 1; got {together}")
+    # one forward pass for all; a cotangent of 1 at step s, for every row, gives row s of the triangle
     values, pull = jax.vjp(losses, at)
     if jnp.ndim(values) == 0 or values.shape[0] != T:
         raise InputError(
             f"{title}: the losses must be [T, B] with T = {T}, one for each step; got the shape {jnp.shape(values)}"
         )
+    # rows are independent, so a 1 for all of them at once mixes nothing
     one = lambda step: found(*pull(jnp.zeros_like(values).at[step].set(1)))  # noqa: E731
     return lax.map(one, chosen, batch_size=max(1, min(together, chosen.shape[0])))
 
@@ -260,14 +269,18 @@ def slope(norms: Array) -> Array:
       0.5
     """
     T = norms.shape[0]
+    # ln 0 is not a number to fit a line through
     counts = norms != 0
+    # x axis: steps back, T ... 1; a constant shift does not change a slope
     back = jnp.arange(T, 0, -1, dtype=norms.dtype).reshape(T, *[1] * (norms.ndim - 1))
     back = jnp.broadcast_to(back, norms.shape)
+    # ln 1 where a step does not count: finite, and its weight is 0
     logs = jnp.log(jnp.where(counts, norms, jnp.ones_like(norms)))
     weights = counts.astype(norms.dtype)
     total = weights.sum(0)
 
     def centred(a: Array) -> Array:
+        # centred at the weighted mean, so that the least-squares slope is cov(x, y) / var(x)
         return (a - jnp.broadcast_to((a * weights).sum(0) / total, a.shape)) * weights
 
     x = centred(back)
@@ -287,6 +300,7 @@ def rows_of(cell: Cell, xs: Tree) -> int:
 
 def norms_of(g: Array, rows: int) -> Array:
     """Return the norms over all axes after the first `rows`, of scaled numbers: squares of tiny ones would be 0."""
+    # norm = s * |g / s| with s the largest entry: 1e-30 squared is 0 in float32
     flat = jnp.abs(g).reshape(*g.shape[:rows], math.prod(g.shape[rows:]))
     largest = flat.max(-1, initial=0)
     scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))

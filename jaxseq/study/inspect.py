@@ -1,4 +1,4 @@
-"""The study in a terminal: what each view has to say in text, one after the other."""
+"""The study in a terminal: the text of each view, one after the other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render(
       units: how many are shown, spread evenly over the order of their half-lives.
       example: which sequence.
       colours: 0, or how many a terminal has, 256 or more: gates are then coloured as on the page.
-      blocks: whether there are block characters; else letters stand for them.
+      blocks: whether there are block characters; else letters replace them.
     """
     shades, bars = (kind if blocks else PLAIN[kind] for kind in (SHADES, BARS))
     columns, maps = max(20, width - LEFT - RIGHT), colour_maps() if colours else {}
@@ -51,7 +51,8 @@ def facts(data: Study) -> dict[str, Any]:
 
 
 def _facts(part: Subject) -> dict[str, Any]:
-    known: dict[str, Any] = {name: getattr(part, name) for name in ("name", "cell", "H", "lengths", "inputs")}
+    known: dict[str, Any] = {name: getattr(part, name) for name in ("name", "cell", "H", "lengths", "inputs", "roles")}
+    # a dict for JSON, None where no gate retains
     known["keep"] = part.keep and part.keep._asdict()
     known["retained_without_a_gate"] = part.retained and part.retained._asdict()
     known["pooled_over"] = part.pooled._asdict()
@@ -62,7 +63,7 @@ def _facts(part: Subject) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """Return a tree with arrays as lists, and None for what JSON cannot say: NaN and infinities."""
+    """Return a tree with arrays as lists, and None for NaN and infinities, which JSON lacks."""
     if isinstance(value, dict):
         return {name: _listed(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -73,7 +74,7 @@ def _listed(value: Any) -> Any:
 
 
 def _key(screen: Screen) -> list[str]:
-    """Return what the characters mean."""
+    """Return the legend of the characters."""
     gate, signed = ("".join(painted([v], kind, 1, screen) for v in np.linspace(0.1, 0.9, 5)) for kind in KINDS)
     rows = folded("a row for each unit, those that retain longest first", screen.width)
     return [f"gates 0 |{gate}| 1, candidates -1 |{signed}| 1", *rows]
@@ -82,6 +83,7 @@ def _key(screen: Screen) -> list[str]:
 def _part(part: Subject, screen: Screen) -> list[str]:
     b = min(screen.example, part.B - 1)
     T = part.lengths[b]
+    # a short sequence is drawn wider, up to six columns a step
     screen = screen._replace(example=b, each=max(1, min(6, screen.columns // T)))
     which = f", sequence {b + 1} of {part.B}" if part.B > 1 else ""
     lines = folded(f"{part.name} ({part.cell}): {part.H} units, {T} steps{which}", screen.width)

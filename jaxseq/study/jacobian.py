@@ -1,7 +1,7 @@
 """Step Jacobians: how a small change of the state is carried on, its spectrum, products over spans, Lyapunov exponents.
 
 The state of a row is one vector of N numbers, the leaves of the carry one after the other (`parts`): an LSTM's h and
-then c, N = 2H. Leaves of whole numbers, such as a counter of steps, are no part of it. A Jacobian ``J [N, N]`` has
+then c, N = 2H. Leaves of whole numbers, such as a counter of steps, are not part of it. A Jacobian ``J [N, N]`` has
 ``J[i, j] = d new_i / d old_j``, so that a change v becomes ``J v``.
 """
 
@@ -38,6 +38,7 @@ def parts(cell: Cell, params: Params, places: tuple[int, ...] = ()) -> dict[str,
     row = jax.eval_shape(lambda p: cell.initial_carry(p, places), params)
     found, start = {}, 0
     for name, leaf in named_leaves(row).items():
+        # a counter has no derivative, so it has no place in the vector
         if not is_real(leaf):
             continue
         found[name] = slice(start, start + leaf.size)
@@ -67,7 +68,7 @@ def step_jacobians(
       limit: bytes that the result may take.
 
     Raises:
-      InputError: if it would take more; says how much, and what to do. Or if a step of `at` is none of the sequence's.
+      InputError: if it would take more; says how much, and the cure. Or if a step of `at` is not in the sequence.
 
     Example:
       >>> from jaxseq.cells import rnn
@@ -80,6 +81,7 @@ def step_jacobians(
     if at is not None and (wrong := [t for t in at if not 0 <= t < T]):
         raise InputError(f"step_jacobians({cell.name}): at must have steps from 0 to {T - 1}; got {wrong[0]}")
     steps = jnp.arange(T) if at is None else jnp.asarray(np.asarray(at, int))
+    # T * B matrices of N x N grow fast: refused before anything is computed
     rows, N, dtype = math.prod(path.real.shape[1:]), path.old.shape[-1], path.old.dtype
     size = steps.shape[0] * rows * N**2 * dtype.itemsize
     if size > limit:
@@ -93,20 +95,23 @@ def step_jacobians(
 
     def one(t: Array) -> Array:
         old, given, real = jax.tree.map(lambda a: a[t], (path.old, path.given, path.real))
+        # linearize evaluates the step once; each of the N columns then costs one linear pass
         push = jax.linearize(lambda old: path.step(old, given), old)[1]
+        # all rows are pushed in the same direction at once, since no row depends on another: J [B, N, N]
         J = jax.vmap(lambda change: push(jnp.broadcast_to(change, old.shape)), out_axes=-1)(eye)
         still = jnp.broadcast_to(eye, J.shape)
         return jnp.where(jnp.broadcast_to(real[..., None, None], J.shape), J, still)
 
+    # one step at a time: vmap would hold the intermediates of all T
     return lax.map(one, steps)
 
 
 class Spectrum(NamedTuple):
-    """What a matrix does, for each of ``[...]`` matrices.
+    """Eigenvalues and singular values of each of ``[...]`` matrices.
 
     Fields:
       eigenvalues: complex ``[..., N]``, the largest modulus first.
-      radius: ``[...]``, the largest modulus: what many steps alike would multiply by.
+      radius: ``[...]``, the largest modulus: the factor of each of many equal steps.
       singular_values: ``[..., N]``, the largest first; that one is the most that one step can stretch a change.
     """
 
@@ -128,6 +133,7 @@ def spectrum(jacobians: Array) -> Spectrum:
     """
     jacobians = jacobians.astype(_wide(jacobians.dtype))
     values = jnp.linalg.eigvals(jacobians)
+    # LAPACK returns eigenvalues in no order
     order = jnp.argsort(-jnp.abs(values), axis=-1)
     values = jnp.take_along_axis(values, order, axis=-1)
     return Spectrum(values, jnp.abs(values[..., 0]), jnp.linalg.svd(jacobians, compute_uv=False))
@@ -146,9 +152,11 @@ def products(jacobians: Array, span: int) -> Array:
     T = jacobians.shape[0]
     if not 1 <= span <= T:
         raise InputError(f"products: span must be from 1 to the number of steps, {T}; got {span}")
+    # windows that fit into T steps, all extended by one factor at a time
     n = T - span + 1
 
     def longer(product: Array, k: Array) -> tuple[Array, None]:
+        # from the left: a later step acts on the result of the earlier ones
         return lax.dynamic_slice_in_dim(jacobians, k, n) @ product, None
 
     return lax.scan(longer, jacobians[:n], jnp.arange(1, span))[0]
@@ -162,7 +170,7 @@ class Lyapunov(NamedTuple):
         Jacobians of a row's T real steps. Above 0 neighbouring paths part, below 0 they meet; a unit that retains has
         one near 0. -inf where a step loses a direction altogether, as units at rest do. `decimals` says how many
         digits of them to print.
-      growth: ``[T, B, count]``, what each step adds, 0 at padded steps: means over parts of it are the exponents there.
+      growth: ``[T, B, count]``, added by each step, 0 at padded steps: means over parts of it are the exponents there.
     """
 
     exponents: Array
@@ -170,7 +178,7 @@ class Lyapunov(NamedTuple):
 
 
 SPARE = 8
-"""Directions that are carried along in addition, so that the last of those asked for are right as well."""
+"""Extra directions in the iteration, so that the last of those asked for are right as well."""
 
 
 def lyapunov(
@@ -224,10 +232,13 @@ def lyapunov(
     wide = _wide(dtype)
 
     def stretched(moved: Callable[[Array], Array], changes: Array, real: Array) -> tuple[Array, Array]:
-        """Return changes moved by a linear map and made orthonormal again, and what they grew by."""
+        """Return changes moved by a linear map and orthonormal again, and the logarithms of their growth."""
+        # changes [B, N, k]: a column is a direction. The step is in the cell's dtype, the QR in `wide`
         Q, R = jnp.linalg.qr(jax.vmap(moved, -1, -1)(changes.astype(dtype)).astype(wide))
+        # abs: the sign of R_ii is a convention of LAPACK
         grown = jnp.log(jnp.abs(jnp.diagonal(R, axis1=-2, axis2=-1)))
         there = jnp.broadcast_to(real[..., None], grown.shape)
+        # a padded step holds the state: its Jacobian is the identity, and ln 1 = 0
         changes = jnp.where(jnp.broadcast_to(real[..., None, None], Q.shape), Q, changes)
         return changes, jnp.where(there, grown, jnp.zeros_like(grown))
 
@@ -240,13 +251,17 @@ def lyapunov(
         pull = jax.vjp(lambda old: path.step(old, given), old)[1]
         return stretched(lambda v: pull(v)[0], changes, real)[0], None
 
+    # one sweep is J^T J applied by forward and backward steps, Halko et al.'s algorithm 4.4 with a QR each time
     steps = path.old, path.given, path.real
     there_and_back = lambda _, changes: lax.scan(back, lax.scan(ahead, changes, steps)[0], steps, reverse=True)[0]  # noqa: E731
     first = _spread(N, min(count + SPARE, N), wide)
     changes = jnp.broadcast_to(first, (*path.real.shape[1:], *first.shape))
+    # the last pass starts from converged singular vectors, so its R_ii multiply to the singular values
     growth = lax.scan(ahead, lax.fori_loop(0, sweeps, there_and_back, changes), steps)[1]
+    # by total growth; then the spare directions are cut off
     order = jnp.argsort(-growth.sum(0), axis=-1)[..., :count]
     growth = jnp.take_along_axis(growth, jnp.broadcast_to(order, (*growth.shape[:-1], order.shape[-1])), axis=-1)
+    # a row of padding alone has exponent 0 and not 0 / 0
     real = jnp.maximum(path.real.sum(0), 1).astype(wide)[..., None]
     return Lyapunov(growth.sum(0) / jnp.broadcast_to(real, growth.shape[1:]), growth)
 
@@ -261,6 +276,7 @@ def decimals(steps: int) -> int:
       >>> decimals(8), decimals(60), decimals(1000)
       (1, 1, 3)
     """
+    # 1e-9: log10(1000) may be a little below 3
     return max(1, math.floor(math.log10(max(steps, 1)) + 1e-9))
 
 
@@ -268,13 +284,14 @@ def _spread(N: int, count: int, dtype: jnp.dtype) -> Array:
     """Return `count` orthonormal columns ``[N, count]`` that touch every coordinate, or a basis of the whole space."""
     if count == N:
         return jnp.eye(N, dtype=dtype)
+    # sines of all products n k are dense and independent, and need no key
     return jnp.linalg.qr(jnp.sin(jnp.outer(jnp.arange(1, N + 1, dtype=dtype), jnp.arange(1, count + 1, dtype=dtype))))[
         0
     ]
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """Return the dtype to factor matrices in: there is no half-precision form."""
+    """Return the dtype to factor matrices in: LAPACK has no half precision."""
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
@@ -283,7 +300,7 @@ class _Path(NamedTuple):
 
     Fields:
       old: ``[T, B, N]``, the state before each step.
-      given: what else each step is computed from: the input terms, and leaves of the carry that are whole numbers.
+      given: the other inputs of each step: the input terms, and leaves of the carry that are whole numbers.
       real: bool ``[T, B]``.
       step: ``(old [B, N], given) -> new [B, N]``. No row knows of another, so that one change of all rows at once is
         as many changes of one row each.
@@ -299,9 +316,11 @@ def _path(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array
     xs = jax.tree.map(jnp.asarray, xs)
     _, olds = unroll(_remembering(cell), params, xs, carry, mask=mask)
     time_and_batch = jax.tree.leaves(xs)[0].shape[:-1]
+    # without the places of a cell for pictures: these are part of the state
     T, *batch = time_and_batch[: len(time_and_batch) - cell.spatial]
     real = jnp.ones((T, *batch), bool) if mask is None else jnp.asarray(mask)
     leaves, structure = jax.tree.flatten(olds)
+    # [B, ...] of each leaf of a step
     shapes = [a.shape[1:] for a in leaves if is_real(a)]
     sizes = [math.prod(shape[len(batch) :]) for shape in shapes]
 
@@ -314,6 +333,7 @@ def _path(cell: Cell, params: Params, xs: Tree, carry: Carry | None, mask: Array
         parts = jnp.split(old, np.cumsum(sizes)[:-1], axis=-1)
         states = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
         whole = iter(whole)
+        # real leaves from the vector, whole numbers as the run had them, in the order of the carry
         before = jax.tree.unflatten(structure, [next(states if is_real(a) else whole) for a in leaves])
         return vector(jax.tree.leaves(cell.advance(params, before, wx)[0]), tuple(batch))
 
@@ -329,4 +349,5 @@ def _remembering(cell: Cell) -> Cell:
         new, _, named = cell.equations(params, carry, wx, uh)
         return new, carry, named
 
+    # the output is the carry before the step: stacked over time, the path that Jacobians are taken along
     return cell.replace(equations=equations)

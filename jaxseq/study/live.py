@@ -1,4 +1,4 @@
-"""What the page needs to run a part's cell again: its step as a program, the weights, the inputs and the first state.
+"""Data with which the page runs a part's cell again: its step as a program, weights, inputs and the first state.
 
 The program is one of a single row. The input is given as it is where it is small, and as its input terms elsewhere.
 """
@@ -31,12 +31,12 @@ APART = 1e-3
 
 
 class Live(NamedTuple):
-    """What a page runs a part again with.
+    """The data with which a page runs a part again.
 
     Fields:
       program: its step, as data.
       weights: each leaf of its parameters, flat; None for one that the program does not use.
-      data: what the cell reads, one array for each leaf.
+      data: the source that the cell reads, one array for each leaf.
       start: the first state, one array for each leaf.
       x: the input, or its input terms, likewise.
       W: of the readout; None without one.
@@ -57,7 +57,7 @@ class Live(NamedTuple):
 
 
 def live(part: Part, seen: Any) -> dict[str, Any]:
-    """Return what a page holds to run the part again, and its equations, or why it cannot; this never fails.
+    """Return the data to run the part again, and its equations, or why it cannot be run; this never fails.
 
     Args:
       part: the part.
@@ -66,6 +66,7 @@ def live(part: Part, seen: Any) -> dict[str, Any]:
     try:
         found, equations = _live(part, seen)
         return {"live": found, "lines": equations, "why": "", "why_text": ""}
+    # any failure, whatever its kind: the page then lacks live runs and says why, and all else is shown
     except Exception as error:
         return {"live": None, "lines": None, "why": "program", "why_text": f"{error}".splitlines()[0][:300]}
 
@@ -76,6 +77,7 @@ def row_of(cell: Cell, row: int | slice) -> Cell:
         return cell
     recipe = cell.recipe
     assert recipe is not None
+    # a cell that reads a source holds it with all rows; the page's program is one of a single row
     if recipe.factory is reading:
         inner, memory = recipe.args
         own = lambda one: at(one, row) if one.mask.ndim == 2 else one  # noqa: E731
@@ -89,23 +91,34 @@ def row_of(cell: Cell, row: int | slice) -> Cell:
     return recipe.factory(*args, **options)
 
 
+def reads_source(cell: Cell) -> bool:
+    """Return whether a cell reads a source that has rows of its own."""
+    return row_of(cell, 0) is not cell
+
+
 def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     cell, params = part.cell, part.params
     B = jax.tree.leaves(part.xs)[0].shape[1]
+    # an embedding of hundreds of numbers makes a page large: its input terms are then kept instead of x and W
     small = sum(a[0, 0].size for a in jax.tree.leaves(part.xs)) <= FEATURES
     xs = part.xs if small else cell.input_terms(params, part.xs)
     start = cell.initial_carry(params, (B,)) if part.carry is None else part.carry
     rows = [row_of(cell, row) for row in range(B)]
     reads = any(row is not cell for row in rows)
     made = [program(rows[e], params, at(start, e), at(xs, 0, e), terms=not small) for e in range(B if reads else 1)]
+    # without a source all rows share one program
     made *= 1 if reads else B
+    # the page has one program for all rows, and only data that differ
     if any(one != made[0] for one in made[1:]):
         raise InputError(f"{cell.name}: its rows are computed by different operations")
+    # before anything is packed: a program that differs from the run must not reach a page
     _check(part, made, params, start, xs, seen)
+    # W is not used where input terms are given: it need not be on the page
     used = {n for op in made[0].ops for n in op.inputs}
     kinds = [given.kind for given in made[0].inputs]
     leaves = [np.asarray(leaf, np.float32).reshape(-1) for leaf in jax.tree.leaves(params)]
     flat = lambda tree: tuple(np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    # inputs of several leaves, such as times, have no single array to put in
     swaps = part.swaps if part.swaps and cell.takes_array else None
     given: Tree = ()
     if swaps is not None:
@@ -129,13 +142,14 @@ def _check(part: Part, made: list[Program], params: Any, start: Any, xs: Any, se
     """
     real = np.asarray(part.real())
     for row, one in enumerate(made):
+        # padding computes nothing to compare with
         if not real[0, row]:
             continue
         values = values_of(one, params, at(start, row), at(xs, 0, row))
         named = {**named_leaves(seen.gates), **named_leaves(seen.carries)}
         for name, n in {**one.carry, **one.gates}.items():
             if name in one.carry and name in one.gates:
-                continue  # a state and a gate of one name
+                continue  # a state and a gate of one name: `named` holds only one of them
             want = np.asarray(named[name][0, row], np.float64)
             error = np.abs(values[n].reshape(want.shape) - want) / np.maximum(1, np.abs(want))
             if not error.max(initial=0) <= APART:

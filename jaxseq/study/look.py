@@ -1,4 +1,4 @@
-"""One step of a cell on random numbers: what its equations do, for any cell.
+"""One step of any cell on random numbers, from which the purpose of its gates follows.
 
 The purpose of a gate cannot be read off its name. Its equations tell it: an identity between two quantities that holds
 to 1e-9 on random numbers in float64 holds always. `jaxseq.study.memory` finds the gate that retains in
@@ -56,9 +56,18 @@ class Look(NamedTuple):
     out: np.ndarray | None
 
 
-@remembered
-def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
-    """Return one step from a random carry and x of that size, with random params; where that gives NaN, those of init.
+class Numbers(NamedTuple):
+    """The numbers of a step: the cell in two parts (`split`), then as `Drawn`, with a first axis for the draws."""
+
+    static: Any
+    held: list[Any]
+    params: Params
+    carry: Carry
+    x: Tree
+
+
+def numbers_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Numbers:
+    """Return a random carry and x of that size, with random params; where these give NaN, those of init.
 
     Raises:
       InputError: if the cell's init needs more than sizes.
@@ -80,15 +89,16 @@ def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Loo
             ) from error
 
         def drawn() -> Drawn:
+            # one each for params, x, and the noise on params, x and carry
             keys = jax.random.split(jax.random.key(seed), 5)
             x = numpy_generator(keys[1]).standard_normal((1, *batch, SIZES[0]))
             made = like(keys[0], jnp.asarray(x, jnp.float64))
             return Drawn(*map(noisy, keys[2:], made))
 
-        return _look(cell, shapes, drawn, seed, size, draws)
+        return _numbers(cell, shapes, drawn, seed, size, draws)
 
 
-def look_near(
+def numbers_near(
     cell: Cell,
     params: Params,
     xs: Tree,
@@ -97,8 +107,8 @@ def look_near(
     seed: int = 0,
     size: float = 0.5,
     draws: int = 1,
-) -> Look:
-    """Return the result of `look_at` at the sizes of a run, with random numbers instead of its own.
+) -> Numbers:
+    """Return the result of `numbers_at` at the sizes of a run, with random numbers instead of its own.
 
     Raises:
       InputError: within jit, if such numbers give NaN, so that those of the run are needed.
@@ -119,7 +129,33 @@ def look_near(
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
     with exact():
-        return _look(cell, shapes, drawn, seed, size, draws)
+        return _numbers(cell, shapes, drawn, seed, size, draws)
+
+
+@remembered
+def look_at(cell: Cell, seed: int = 0, size: float = 0.5, draws: int = 1) -> Look:
+    """Return one step from the numbers of `numbers_at`.
+
+    Raises:
+      InputError: as `numbers_at`.
+    """
+    return look(numbers_at(cell, seed, size, draws))
+
+
+def look_near(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, **options: Any) -> Look:
+    """Return one step from the numbers of `numbers_near`.
+
+    Raises:
+      InputError: as `numbers_near`.
+    """
+    return look(numbers_near(cell, params, xs, carry, **options))
+
+
+def look(numbers: Numbers) -> Look:
+    """Return one step from these numbers."""
+    with exact():
+        ratios, after, named, out = jax.tree.map(np.asarray, _looker(numbers.static)(*numbers[1:]))
+    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
 
 
 @contextlib.contextmanager
@@ -129,7 +165,7 @@ def exact() -> Iterator[None]:
         yield
 
 
-def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Look:
+def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: float, draws: int) -> Numbers:
     rng = np.random.default_rng(seed)
 
     def any_of(scale: float, tree: Tree) -> Tree:
@@ -142,17 +178,19 @@ def _look(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, size: 
         _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
         for a, unknown in zip(arrays, traced, strict=True)
     ]
-    seen = _looker(static)(held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
-    if not all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
-        own = drawn()  # slower: random numbers take a second to compile
-        larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
-        seen = _looker(static)(held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
-    ratios, after, named, out = jax.tree.map(np.asarray, seen)
-    return Look(dict(zip(named_leaves(after), ratios, strict=True)), named_leaves(after), named_leaves(named), out)
+    made = Numbers(static, held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
+    # some cells give NaN for any numbers but their own, such as a division by a sum of weights
+    seen = _looker(static)(*made[1:])
+    if all(np.isfinite(a).all() for a in jax.tree.leaves(seen)):
+        return made
+    own = drawn()  # slower: random numbers take a second to compile
+    larger = jax.tree.map(lambda a: a * (size / 0.5), (own.carry, own.x))
+    return Numbers(static, held, *jax.tree.map(lambda a: a[None], (own.params, *larger)))
 
 
 def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return random numbers in double precision; of a mask all True, of whole numbers zeros."""
+    # a mask of False would switch the step off; a counter starts at 0
     if not jnp.issubdtype(dtype, jnp.inexact):
         return np.full(shape, jnp.issubdtype(dtype, bool), dtype)
     wide = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
@@ -166,24 +204,35 @@ def _in_float64(a: Any) -> Array:
 
 @remembered
 def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]:
-    def look(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
+    def seen(arrays: list[Array], params: Params, carry: Carry, x: Tree) -> tuple[list[Array], Carry, Tree, Tree]:
         cell = join(static, arrays)
         wx, uh = cell.input_terms(params, x), cell.hidden_terms(params, carry)
         leaves, structure = jax.tree.flatten(carry)
         ratios = []
         for n, leaf in enumerate(named_leaves(carry)):
             still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
+            # entries that differ, so that a product with a matrix cannot look like one with a gate
             along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
 
             def new(old: Array, n: int = n, still: Cell = still) -> Array:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])
                 return jax.tree.leaves(still.equations(params, whole, wx, uh)[0])[n]
 
+            # elementwise: J v / v is the gate where J is diagonal, and not constant in v elsewhere
             ratios.append(jax.jvp(new, (leaves[n],), (along,))[1] / along)
         after, out, named = cell.equations(params, carry, wx, uh)
         return ratios, after, named, out if isinstance(out, jax.Array) else None
 
-    return jax.jit(jax.vmap(look, in_axes=(None, 0, 0, 0)))
+    # over the draws; arrays of the cell are the same for all
+    return jax.jit(jax.vmap(seen, in_axes=(None, 0, 0, 0)))
+
+
+def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None) -> Numbers:
+    """Return `numbers_at`, or for a cell that cannot be made from sizes alone `numbers_near` what it runs on."""
+    try:
+        return numbers_at(cell)
+    except InputError:
+        return numbers_near(cell, params, xs, carry)
 
 
 def look_for(
@@ -197,7 +246,7 @@ def look_for(
 
 
 def over(gate: Any, leaf: Any) -> Any:
-    """Return a gate with trailing axes of length 1 up to the rank of what it retains, a matrix for some cells."""
+    """Return a gate with trailing axes of length 1 up to the rank of its part of the state, a matrix for some cells."""
     return over_features(gate, leaf)
 
 
@@ -208,12 +257,14 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
     """
     same: set[str] = set()
 
-    def look(*step: Tree) -> Tree:
+    def named_of(*step: Tree) -> Tree:
         new, _, named = cell.equations(*step)
+        # a gate that is the new state itself must not be held, or the derivative would be 0
         state = named_leaves(new)[leaf]
         same.update(name for name, value in named_leaves(named).items() if value is state)
         return named
 
+    # intervene raises for a gate that nothing uses
     def usable(name: str) -> bool:
         try:
             jax.eval_shape(held(cell, (name,)).equations, *step)
@@ -221,9 +272,9 @@ def holdable(cell: Cell, leaf: str, *step: Tree) -> tuple[str, ...]:
             return False
         return True
 
-    return tuple(name for name in named_leaves(jax.eval_shape(look, *step)) if name not in same and usable(name))
+    return tuple(name for name in named_leaves(jax.eval_shape(named_of, *step)) if name not in same and usable(name))
 
 
 def held(cell: Cell, names: tuple[str, ...]) -> Cell:
-    """Return the cell whose gates of these names do not change with what they are computed from, to first order."""
+    """Return the cell whose gates of these names do not change with their inputs, to first order."""
     return intervene(cell, {name: lambda value, gate: lax.stop_gradient(value) for name in names}) if names else cell

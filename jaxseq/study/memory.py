@@ -126,8 +126,10 @@ def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
       ([1.0, 6.5788, 68.9676], [False, False, True])
     """
     keep, real = real_steps(keep, mask)
+    # ln 1 = 0 at padded steps; the inner where keeps the derivative finite there
     logs = jnp.where(real, jnp.log(jnp.where(real, keep, jnp.ones_like(keep))), jnp.zeros_like(keep))
     axes = tuple(range(keep.ndim - 1))
+    # the mean of logarithms is the logarithm of the geometric mean
     mean = logs.sum(axes) / jnp.broadcast_to(real, keep.shape).sum(axes, dtype=keep.dtype)
     rows = (real.reshape(*real.shape[:2], -1)[..., 0] if real.ndim > 2 else real[:, :1]).sum(0)  # real steps of each
     return _of_mean(mean, rows.max(initial=0), rows.sum(), (rows > 0).sum())
@@ -146,6 +148,7 @@ def pooled_half_life(lives: Sequence[HalfLife]) -> HalfLife:
     if not lives:
         raise InputError("pooled_half_life: there are no half-lives to pool")
     steps, sequences = (jnp.stack(counts).sum(0) for counts in zip(*(life[4:] for life in lives), strict=True))
+    # logarithms add up over steps, so batches are weighted by their steps
     parts = [jnp.log(life.geometric_mean) * life.steps.astype(life.geometric_mean.dtype) for life in lives]
     mean = sum(parts[1:], parts[0]) / steps.astype(parts[0].dtype)
     longest = jnp.max(jnp.stack([life.longest for life in lives]))
@@ -154,8 +157,10 @@ def pooled_half_life(lives: Sequence[HalfLife]) -> HalfLife:
 
 def _of_mean(mean: Array, longest: Array, steps: Array, sequences: Array) -> HalfLife:
     """Return half-lives by the mean logarithm of a gate, ``[H]``."""
+    # -1 where nothing is lost: a division by 0 would give NaN gradients though its result is not used
     losing = jnp.where(mean < 0, mean, -jnp.ones_like(mean))
     life = jnp.where(mean < 0, -jnp.log(2.0).astype(mean.dtype) / losing, jnp.full_like(mean, jnp.inf))
+    # NaN < 0 is False, which gave inf above
     life = jnp.where(jnp.isnan(mean), mean, life)
     return HalfLife(jnp.exp(mean), life, life > longest.astype(mean.dtype), longest, steps, sequences)
 
@@ -179,7 +184,7 @@ def outlasting(life: HalfLife, lag: int | None = None) -> Array:
 def time_constant(keep: Array, mask: Array | None = None) -> Array:
     """Return ``1 / (1 - k)`` of the mean k of each unit, ``[H]``: the steps after which a leak of 1 - k has lost 1/e.
 
-    What a chrono initialisation spreads evenly over 2 ... T_max (Tallec & Ollivier 2018, arXiv:1804.11188).
+    A chrono initialisation spreads it evenly over 2 ... T_max (Tallec & Ollivier 2018, arXiv:1804.11188).
 
     Example:
       >>> import jax.numpy as jnp
@@ -193,7 +198,9 @@ def time_constant(keep: Array, mask: Array | None = None) -> Array:
 
 
 def survival(keep: Array, mask: Array | None = None) -> Array:
-    """Return what is left at the end of what a unit held after each step: ``[T, B, H]``, the products of later gates.
+    """Return the share of each unit's state after each step that is left at the end: ``[T, B, H]``.
+
+    It is the product of the later gates.
 
     ``survival[t]`` is ``keep[t + 1] * ... * keep[T - 1]``, so that the last is 1: the derivative of the last state by
     the state after step t, as far as it goes through the state itself. Padded steps retain all.
@@ -204,6 +211,7 @@ def survival(keep: Array, mask: Array | None = None) -> Array:
       [0.125, 0.25, 0.5, 1.0]
     """
     keep, real = real_steps(keep, mask)
+    # shifted by one: the gate of step t acts on the state before t, not on the one after it
     later = jnp.concatenate([jnp.where(real, keep, jnp.ones_like(keep))[1:], jnp.ones_like(keep[:1])])
     return lax.cumprod(later, axis=0, reverse=True)
 
@@ -215,10 +223,13 @@ def keeps_seen(seen: Look) -> tuple[Keep, ...]:
 
 def _matching(leaf: str, ratio: np.ndarray, named: Mapping[str, np.ndarray]) -> list[Keep]:
     """Return the first gate that is everywhere the ratio, or one minus it; none where the ratio is 0."""
+    # nothing of the old part is retained: a gate that happens to be 0 would fit
     if not np.abs(ratio).max(initial=0) > EQUAL:
         return []
+    # the gate itself before one minus it
     for inverted in (False, True):
         for name, gate in named.items():
+            # a lower rank is fine, one gate for a whole row of a matrix state
             if gate.ndim > ratio.ndim or not np.issubdtype(gate.dtype, np.floating):
                 continue
             kept = over(1 - gate if inverted else gate, ratio)

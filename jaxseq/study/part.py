@@ -23,7 +23,7 @@ class Part(NamedTuple):
     """One cell reading B sequences of at most T steps: a layer of a model, or one of the cells being compared.
 
     Fields:
-      name: for people: lstm, encoder.
+      name: to show: lstm, encoder.
       cell: the Cell.
       params: its parameters.
       xs: its inputs ``[T, B, D]``.
@@ -88,15 +88,17 @@ class Part(NamedTuple):
     def forward(self) -> int:
         """Return about how many floating-point operations a run takes."""
         T, B = jax.tree.leaves(self.xs)[0].shape[:2]
+        # a multiplication and an addition for each entry of each matrix; the rest is small
         return 2 * T * B * sum(a.size for a in jax.tree.leaves(self.params) if a.ndim == 2)
 
     def loss(self, carry: Carry, outs: Tree) -> Array:
-        """Return the sum of all losses of what `unroll` returns."""
+        """Return the sum of all losses, given the results of `unroll`."""
         return self.losses(outs).sum()
 
     def losses(self, outs: Tree) -> Array:
         """Return the loss of each step ``[T, B]``, 0 where none counts: cross entropy in nats, or squared error."""
         assert self.predict is not None and self.targets is not None
+        # [T, B, V]: logits of words, or values
         said = self.predict(outs)
         each = cross_entropy(said, self.targets) if self.words else jnp.mean((said - self.targets) ** 2, axis=-1)
         return jnp.where(self.counted(), each, jnp.zeros_like(each))
@@ -111,6 +113,23 @@ def layer_of(name: str) -> str:
     """
     words = itertools.dropwhile(lambda word: not word.isdigit(), name.split(".")[:-1])
     return ".".join(itertools.takewhile(str.isdigit, words))
+
+
+def said_of(name: str) -> str:
+    """Return a gate or a part of the carry as a reader is told it: the layers of a stack are counted from 1.
+
+    Example:
+      >>> said_of("f"), said_of("0.r"), said_of("0.1.f"), said_of("h.0")
+      ('f', 'layer 1: r', 'layer 1.2: f', 'h.0')
+    """
+    layer = layer_of(name)
+    return f"layer {'.'.join(str(int(n) + 1) for n in layer.split('.'))}: {own_name(name)}" if layer else name
+
+
+def own_name(name: str) -> str:
+    """Return a gate or a part of the carry without its layer: ``"r"`` of ``"0.r"``."""
+    layer = layer_of(name)
+    return name[name.index(f"{layer}.") + len(layer) + 1 :] if layer else name
 
 
 def check_numbers(name: str, params: Params) -> None:

@@ -1,4 +1,4 @@
-"""Activation patching: which state or gate, of which unit, carries what tells two inputs apart, and when.
+"""Activation patching: which state or gate, of which unit, carries the difference of two inputs, and when.
 
 Run A reads one input, run B another. Run A is repeated with one thing changed: at step t a state or gate, whole or one
 unit of it, gets the value that it had in run B at that step. All later steps follow from the changed one. An effect
@@ -81,11 +81,11 @@ def patching(
       params: its parameters.
       xs: ``[T, B, D]``.
       carry: the state that run A starts from, or None.
-      other: what run B reads, of the shapes of xs.
+      other: the inputs of run B, of the shapes of xs.
       other_carry: the state that run B starts from, or None.
       mask: bool ``[T, B]``, of run A.
       other_mask: of run B; that of run A by default. Nothing is put at a step that is padded in one of the two.
-      loss: ``(carry, outs) -> []`` or ``[B]`` of what `unroll` returns; any number that is of interest, such as the
+      loss: ``(carry, outs) -> []`` or ``[B]`` of the results of `unroll`; any number of interest, such as the
         difference of two logits.
       names: states and gates (in a stack ``"0.f"``), or several to be put together, ``("c", "h")``; all by default.
         Where a state and a gate have one name, it is the state's.
@@ -111,8 +111,10 @@ def patching(
         raise InputError(f"{title}: together must be at least 1; got {together}")
     end, seen = trace(cell, params, xs, carry, mask=mask)
     other_mask = mask if other_mask is None else other_mask
+    # every gate and state of run B, [T, B, H]: the values to put
     end_b, seen_b = trace(cell, params, other, other_carry, mask=other_mask)
     real = real_of(cell, xs, mask)
+    # a padded step of run B has no value of its own to put
     both = real & real_of(cell, xs, other_mask)
 
     def measure(end: Carry, outs: Tree) -> Array:
@@ -120,6 +122,7 @@ def patching(
             return loss(end, outs)
         return moved_in_all(seen.outs, outs, real)
 
+    # without a loss the measure is the distance from run A: 0 for itself, the whole difference for run B
     own, theirs = measure(end, seen.outs), measure(end_b, seen_b.outs)
     if jnp.shape(own) not in ((), both.shape[1:]):
         raise InputError(
@@ -136,6 +139,7 @@ def patching(
 
         def one(given: tuple[Array, Array], values: dict = values, opened: Cell = opened) -> Array:
             step, unit = given
+            # step and unit are traced, so places are found by comparison, [T, B, 1] and [units]: one program for all
             here = (jnp.arange(both.shape[0]) == step).reshape(-1, *[1] * (both.ndim - 1)) & both
             at = {
                 name: here[..., None] & ((unit < 0) | (jnp.arange(value.shape[-1]) == unit)).reshape(
@@ -143,9 +147,11 @@ def patching(
                 )
                 for name, value in values.items()
             }  # fmt: skip
+            # the values of run B travel with the inputs, each put only where `at` is True
             given_xs = at_steps(cell, xs, at, values)
             return measure(*unroll(intervene_at(opened), params, given_xs, carry, mask=mask)) - own
 
+        # S * units runs; unit -1 is all of them
         runs = (jnp.repeat(chosen, len(of)), jnp.tile(of, len(chosen)))
         found = lax.map(one, runs, batch_size=min(together, max(1, runs[0].shape[0])))
         effects["+".join(names_)] = found.reshape(len(chosen), len(of), *jnp.shape(own))
@@ -163,6 +169,7 @@ def _groups(
     title: str,
 ) -> tuple[dict[tuple[str, ...], Cell], dict[str, None]]:
     """Return the names to be put together, each group with the cell whose gates have these names; and unused ones."""
+    # where a name is both, it is the state's
     known = gates | states
     real = {name for name, a in known.items() if jnp.issubdtype(a.dtype, jnp.floating)}
     order = dict.fromkeys([*states, *gates])
@@ -178,6 +185,7 @@ def _groups(
         among = {name in states for name in group}
         if len(among) == 2 and (both := [name for name in group if name in states and name in gates]):
             raise InputError(f"{title}: {both[0]} is a state and a gate, and cannot be put together with gates")
+        # gates alone keep their names; with states in the group, showing_states names them too
         opened = cell if among == {False} else showing_states(cell, gates=len(among) == 2)
         if len(group) == 1 and not used_in(opened, group[0], params, xs, carry):
             unused[group[0]] = None
@@ -187,9 +195,10 @@ def _groups(
 
 
 def _units(values: dict[str, Array], units: Sequence[int] | None, whole: bool, title: str) -> Array:
-    """Return the numbers of the units to be put one at a time; -1 stands for all of them."""
+    """Return the numbers of the units to be put one at a time; -1 is all of them."""
     if whole or (units is None and len(values) > 1):
         return jnp.full(1, -1)
+    # states of one group may differ in width: only units that all have
     H = min(value.shape[-1] for value in values.values())
     if units is not None and (wrong := [u for u in units if not 0 <= u < H]):
         raise InputError(f"{title}: {'+'.join(values)} has the units 0 to {H - 1}; got {wrong[0]}")

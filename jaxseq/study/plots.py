@@ -2,8 +2,8 @@
 
 They take what the functions of `jaxseq.study` return, NumPy or JAX arrays, and draw one `row` of a batch where there
 are rows; arrays of one row alone are taken as well. Gates are drawn as they are, 0 closed and 1 open, as on the page
-and in the terminal, and their labels say what they do. matplotlib is imported when the first is drawn. Labels in any
-script, Chinese among them, are set in a font that has them.
+and in the terminal, and with `roles` their labels say what they do. matplotlib is imported when the first is drawn.
+Labels in any script, Chinese among them, are set in a font that has them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxseq.errors import InputError, choose
-from jaxseq.study._drawing import axes_for, finish, image, ink, label_of, row_of, signed, sizes, sorted_units, undrawn
+from jaxseq.study._drawing import (
+    axes_for,
+    finish,
+    image,
+    ink,
+    label_of,
+    name_units,
+    row_of,
+    signed,
+    sizes,
+    sorted_units,
+    undrawn,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
     from jaxseq.study._saturation import Saturation
     from jaxseq.study.gradients import Flow
     from jaxseq.study.jacobian import Spectrum
-    from jaxseq.study.memory import HalfLife, Keep
+    from jaxseq.study.memory import HalfLife
     from jaxseq.study.timelines import Ledger
     from jaxseq.study.whatif import Atlas
 
@@ -33,12 +45,14 @@ def plot_timelines(
     *,
     steps: Sequence[str] | None = None,
     order: Sequence[int] | None = None,
-    keeps: Sequence[Keep] | None = None,
+    roles: Mapping[str, str] | None = None,
     row: int = 0,
 ) -> Axes:
-    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given, such as `by_half_life`'s.
+    """Draw the gates of `gates_of` as heat maps, time across, units down in the order given.
 
-    `keeps` of `keeps_of` say which retain and which overwrite; without, as for lstm and gru.
+    An order is `by_half_life`'s or `by_likeness`'s, or a part of it: ``order[:32]`` shows 32 of many units.
+
+    `roles` of `roles_of` say what each gate does; without, a label is the gate's name.
 
     Raises:
       InputError: as `jaxseq.plots.gates`; if there is no such row.
@@ -47,7 +61,7 @@ def plot_timelines(
 
     order = None if order is None else [int(unit) for unit in order]
     shown = {name: row_of(gate, row, 2) for name, gate in gates.items()}
-    return plots.gates(shown, steps, ax, unit_order=order, labels={name: label_of(name, keeps) for name in gates})
+    return plots.gates(shown, steps, ax, unit_order=order, labels={name: label_of(name, roles) for name in gates})
 
 
 def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Mapping[str, Any] | None = None) -> Axes:
@@ -61,7 +75,7 @@ def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Ma
 
 
 def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
-    """Draw half-lives on a logarithmic scale, longest first; those longer than what was seen as triangles at its end.
+    """Draw half-lives on a logarithmic scale, longest first; those longer than the sequences as triangles at its end.
 
     The label says over how much they were taken, and the legend how many have no place on the scale: those of 0, where
     one step erased all, and undefined ones.
@@ -70,9 +84,12 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
 
     ax = axes_for(ax, (6, 3.2))
     steps, censored, longest = np.asarray(life.half_life, float), np.asarray(life.censored), int(life.longest)
+    # a censored half-life is known only to be longer: drawn at the end of the scale
     steps = np.where(censored, longest, steps)
+    # NaN last; stable, so that equal ones keep the order of units
     order = np.argsort(-np.where(np.isnan(steps), -np.inf, steps), kind="stable")
     steps, censored, place = steps[order], censored[order], np.arange(len(order))
+    # a logarithmic axis has no 0
     shown = np.where(steps > 0, steps, np.nan)
     ax.plot(place[~censored], shown[~censored], "o", markersize=4, label=undrawn("half-life", steps[~censored]))
     if censored.any():
@@ -85,18 +102,19 @@ def plot_half_lives(life: HalfLife, ax: Axes | None = None) -> Axes:
 def plot_survival(left: Any, ax: Axes | None = None, *, order: Sequence[int] | None = None, row: int = 0) -> Axes:
     """Draw `survival` as a heat map: how much of a state after step t is left at the end."""
     left = sorted_units(row_of(left, row, 2).astype(float), order)
-    return finish(
-        image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1), "time step", "unit", grid=False
-    )
+    ax = image(left.T, ax, label="left at the end", kind="gate", vmin=0, vmax=1)
+    name_units(ax.yaxis, order)
+    return finish(ax, "time step", "unit", grid=False)
 
 
 def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int = 0) -> Axes:
-    """Draw one unit's account: bars of what is retained and what is written, the new state, and what is shown."""
+    """Draw one unit's account: bars of the retained and the written part, the new state, and the shown one."""
     ax = axes_for(ax, (7, 3.2))
     kept, written, new, shown = (
         np.asarray(a, float)[:, row, unit] for a in (account.kept, account.written, account.new, account.shown)
     )
     place = np.arange(len(new))
+    # stacked where both have one sign; from 0 where they oppose each other, so that both heights can be read
     same = np.where(np.sign(kept) == np.sign(written), kept, 0)
     ax.bar(place, kept, width=0.85, color=ink(0), label="retained")
     ax.bar(place, written, width=0.85, bottom=same, color=ink(1), label="written")
@@ -107,16 +125,17 @@ def plot_ledger(account: Ledger, ax: Axes | None = None, *, unit: int, row: int 
 
 
 def plot_saturation(
-    seen: Mapping[str, Saturation | None], ax: Axes | None = None, *, keeps: Sequence[Keep] | None = None
+    seen: Mapping[str, Saturation | None], ax: Axes | None = None, *, roles: Mapping[str, str] | None = None
 ) -> Axes:
     """Draw each gate's units as points: the fraction of steps closed across, the fraction open up.
 
     A point at the upper left is a unit whose gate is always open, at the lower right always closed; what is not a gate
-    (None) is left out. With `keeps` of `keeps_of` the legend says which retain; without, as for lstm and gru.
+    (None) is left out. With `roles` of `roles_of` the legend says what each gate does.
     """
     ax = axes_for(ax, (4.2, 4.2))
     for n, (name, both) in enumerate(seen.items()):
         if both is not None:
+            # markers as well as colours: readable in grey and by colour-blind readers
             marker = "osD^vP"[n % 6]
             ax.plot(
                 np.asarray(both.closed),
@@ -124,8 +143,9 @@ def plot_saturation(
                 marker,
                 markersize=5,
                 alpha=0.6,
-                label=label_of(name, keeps),
+                label=label_of(name, roles),
             )
+    # a unit lies on this line if its gate is never between 0.1 and 0.9
     ax.plot([0, 1], [1, 0], color="0.6", linewidth=0.8)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     return finish(ax, "fraction of steps below 0.1", "fraction of steps above 0.9", legend="best")
@@ -141,9 +161,12 @@ def plot_histogram(
 ) -> Axes:
     """Draw a gate's `histogram` ``[bins, H]`` as a heat map, a row for each unit: the share of steps at each value."""
     counts = sorted_units(np.asarray(counts, float), order)
+    # of each unit's own steps
     share = counts / np.maximum(counts.sum(0), 1)
+    # across: the gate's value and not the number of the bin
     extent = (lowest, highest, counts.shape[1] - 0.5, -0.5)
     ax = image(share.T, ax, label="share of steps", kind="size", vmin=0, extent=extent)
+    name_units(ax.yaxis, order)
     return finish(ax, "value of the gate", "unit", grid=False)
 
 
@@ -155,6 +178,7 @@ def plot_flow(found: Flow | Mapping[str, Any], ax: Axes | None = None, *, row: i
     norms = found if isinstance(found, Mapping) else {f"dL/d{leaf}": a for leaf, a in found.norms.items()}
     for name, norm in norms.items():
         values = row_of(norm, row, 1).astype(float)
+        # gaps where a logarithm has no value; the legend counts them
         ax.plot(np.where((values > 0) & np.isfinite(values), values, np.nan), label=undrawn(name, values))
     plots.log_axis(ax.yaxis)
     return finish(ax, "time step t", "gradient norm", legend="best")
@@ -183,11 +207,13 @@ def plot_triangle(
     if isinstance(norms, Mapping):
         leaf = next(iter(norms)) if leaf is None else leaf
         norms = choose("part of the carry", leaf, norms)
+    # [S, T]; the batch is the last axis of a triangle
     shown = row_of(norms, row, 2, axis=2).astype(float)
     ax = sizes(shown, ax, label=f"the norm of dL/d{leaf}" if leaf else "the norm")
     if steps is not None:
         if len(steps) != len(shown):
             raise InputError(f"plot_triangle: expected a step for each of {len(shown)} losses; got {len(steps)}")
+        # ten labels at most, the first and the last among them
         some = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 10)).astype(int))
         ax.set_yticks(some, [str(steps[n]) for n in some])
     return finish(ax, "time step t", "loss step", grid=False)
@@ -203,6 +229,7 @@ def plot_eigenvalues(values: Spectrum | Any, ax: Axes | None = None, *, radius: 
         across, up = radius * np.cos(turn), radius * np.sin(turn)
         ax.plot(across, up, color=ink(1), linestyle="--", linewidth=1, label="predicted")
     ax.plot(flat.real, flat.imag, ".", color=ink(0), markersize=4, alpha=0.5)
+    # or the unit circle would be an ellipse
     ax.set_aspect("equal")
     return finish(ax, "real part", "imaginary part", legend="above")
 
@@ -246,7 +273,7 @@ def plot_atlas(
       rows: the names of an array's rows.
       ax: the axes to draw on, or None.
       order: of the units, such as `by_half_life`'s.
-      label: what the numbers are.
+      label: of the numbers.
 
     Raises:
       InputError: if the names of rows do not fit, or gates of an atlas differ in their units.
@@ -261,15 +288,17 @@ def plot_atlas(
     ax = signed(sorted_units(effects, order), ax, label=label or "change of loss")
     ax.set_yticks(range(len(rows)), list(rows))
     plots.dress_texts(ax.get_yticklabels())
+    name_units(ax.xaxis, order)
     return finish(ax, "unit", "", grid=False)
 
 
 def _rows_of(found: Atlas, label: str) -> tuple[list[str], np.ndarray, str]:
-    """Return the rows of an atlas: names, numbers, and what they are."""
+    """Return the rows of an atlas: names, numbers, and their label."""
     each = found.moved if found.loss is None else found.loss
     names, rows = [], []
     for gate, effects in each.items():
         for value, row in zip(np.asarray(found.values[gate]), np.asarray(effects), strict=True):
+            # all units at one number, or each at its own mean
             names.append(f"{gate} := {value[0]:g}" if np.ptp(value) == 0 else f"{gate} := its mean")
             rows.append(row)
     if not rows or len({len(row) for row in rows}) > 1:
@@ -283,18 +312,19 @@ def plot_replay(
     ax: Axes | None = None,
     *,
     label: str = "gate",
-    keeps: Sequence[Keep] | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> Axes:
     """Draw how values spread during training, each ``[snapshots, ...]`` by name: the median, and 10 to 90 per cent.
 
-    `keeps` as in `plot_saturation`.
+    `roles` as in `plot_saturation`.
     """
     ax = axes_for(ax, (6.5, 3.2))
     for n, (name, each) in enumerate(values.items()):
         flat = np.asarray(each, float).reshape(len(steps), -1)
         low, middle, high = np.percentile(flat, [10, 50, 90], axis=1)
-        ax.plot(steps, middle, color=ink(n), label=label_of(name, keeps))
+        ax.plot(steps, middle, color=ink(n), label=label_of(name, roles))
         ax.fill_between(steps, low, high, color=ink(n), alpha=0.2, linewidth=0)
+    # snapshots are at logarithmic steps, and the first is step 0
     ax.set_xscale("symlog", linthresh=1)
     return finish(ax, "training step", label, legend="best")
 
@@ -307,6 +337,7 @@ def plot_comparison(curves: Mapping[str, tuple[Any, Any]], ax: Axes | None = Non
     positive = True
     for n, (name, (steps, values)) in enumerate(curves.items()):
         values = np.asarray(values, float)
+        # an accuracy of 0 has no place on a logarithmic axis
         positive &= bool((values > 0).all())
         ax.plot(np.asarray(steps), values, label=name, linestyle=("-", "--", "-.", ":")[n % 4])
     if positive:

@@ -34,6 +34,7 @@ def plot_patching(found: Patching, ax: Axes | None = None, *, shares: bool = Fal
     values = np.concatenate(blocks)
     label = "share of the difference" if shares else "effect"
     ax = signed(values, ax, label=label, most=1.0 if shares else None)
+    # blocks of units below one another, a line between them and the name in the middle of each
     ends = np.cumsum([len(block) for block in blocks])
     for end in ends[:-1]:
         ax.axhline(end - 0.5, color="0.3", linewidth=0.8)
@@ -51,11 +52,13 @@ def plot_probe(found: Probe, ax: Axes | None = None) -> Axes:
     """
     ax = axes_for(ax, (6, 3.4))
     sizes = np.abs(np.asarray(found.correlations, float)).max(-1)
+    # behind the trained network's line: the spread that chance and architecture alone give
     for n, one in enumerate(np.abs(np.asarray(found.null, float)).max(-1)):
         ax.plot(np.sort(one)[::-1], color="0.6", linewidth=1, label="untrained" if n == 0 else None)
     order = np.argsort(-sizes, kind="stable")
     ax.plot(sizes[order], "o-", markersize=4, label="trained")
     names = [f"{name} {unit}" for name, unit in found.units]
+    # names of the three best units
     for place, unit in enumerate(order[:3]):
         ax.annotate(names[unit], (place, sizes[unit]), textcoords="offset points", xytext=(6, 2), fontsize="small")
     ax.set(ylim=(0, 1.08))
@@ -97,6 +100,7 @@ def plot_automaton(found: Extraction | Automaton, ax: Axes | None = None) -> Axe
     automaton = found if isinstance(found, Automaton) else found.automaton
     ax = axes_for(ax, (4.6, 4.6))
     Q, size = len(automaton.accepting), 0.22
+    # the circle grows with the number of states, so that they do not touch
     radius = 0.0 if Q == 1 else max(0.9, 0.75 * size * Q)
     turn = np.pi - 2 * np.pi * np.arange(Q) / Q  # the start on the left, the others clockwise
     at = radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)

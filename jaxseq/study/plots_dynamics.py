@@ -42,6 +42,7 @@ def plot_fixed_points(found: FixedPoints, ax: Axes | None = None) -> Axes:
     values, kinds, fixed = (np.asarray(a)[real] for a in (found.eigenvalues, found.kind, found.fixed))
     for number, (kind, marker) in enumerate(MARKERS.items()):
         for full, name in ((True, kind), (False, f"{kind}, slow")):
+            # one plot call for each kind and filling, so that the legend has one entry each
             here = values[(kinds == number) & (fixed == full)].ravel()
             if here.size:
                 filled = "full" if full else "none"
@@ -67,7 +68,7 @@ def plot_trajectories(
       ax: the axes to draw on, or None.
       colours: numbers ``[T, B]``, one for each step, such as time or tokens, or ``[B]``, one for each row, such as its
         label; the time step by default.
-      label: what the colours are.
+      label: of the colours.
       axes: which two components.
       points: from `fixed_points` of the same cell: drawn with a marker for each kind.
       arrows: how many eigenvectors of each point to draw, of the largest eigenvalues first.
@@ -98,7 +99,9 @@ def plot_trajectories(
     if points is not None:
         there = np.asarray(points.real)
         places = np.asarray(project(found.components, points.states), float)[there][:, axes]
+        # eigenvectors are columns; project takes the last axis
         ways = np.asarray(project(found.components, jnp.moveaxis(points.eigenvectors, -1, -2), directions=True))
+        # a tenth of the picture: an eigenvector has no length of its own
         length = 0.1 * float(np.ptp(paths[real][:, axes]))
         _points(ax, places, np.asarray(points.kind)[there], ways[there][:, :arrows][..., axes].real, length)
     shares = np.asarray(found.components.shares, float)
@@ -193,6 +196,7 @@ def _points(ax: Axes, places: np.ndarray, kinds: np.ndarray, ways: np.ndarray, l
             for way in directions:
                 size = float(np.linalg.norm(way))
                 if size > 0:
+                    # in both directions: the sign of an eigenvector is arbitrary
                     ends = place + np.array([[-1], [1]]) * way / size * length
                     ax.plot(*ends.T, color=ink(number), linewidth=1.2, zorder=3)
 

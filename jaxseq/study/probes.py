@@ -1,6 +1,6 @@
-"""What a unit, or all of them, stands for: probes with their controls, contexts of extreme values, like states.
+"""Probes: labels read off the states of a network by a linear map, with controls.
 
-A probe reads a label off the states of a trained network by a linear map. Alone its score says little: random
+A probe reads a label off the states of a trained network. Alone its score says little: random
 features carry labels as well. So every probe comes with the same probe of networks that were not trained, with that
 of shuffled labels, and, where asked for, with its score on longer sequences than it was fitted to. It is scored on
 sequences that were held out whole, since the steps of one are alike.
@@ -52,7 +52,7 @@ class Probe(NamedTuple):
     """A probe of states, with its controls.
 
     Fields:
-      units: the name and number of each feature, such as ``("c", 3)``, as the keys.
+      units: the name and number of each feature, such as ``("c", 3)``, as the keys: a jitted function may return these.
       weights: ``[F, K]``: labels are ``features W + b``; K is 1 for numbers, else there is a logit for each class.
       bias: ``[K]``.
       scores: of the probe; numbers.
@@ -122,7 +122,7 @@ def probe(
       untrained: how many untrained networks.
       shuffles: how often labels are shuffled, over all real steps.
       classes: how many; by default one more than the largest label. Needed within `jax.jit`.
-      seed: of what is held out, the shuffles and the untrained networks.
+      seed: of the held-out sequences, the shuffles and the untrained networks.
 
     Raises:
       InputError: if shapes, dtypes or numbers do not fit, or it is not known how to make an untrained network.
@@ -153,7 +153,9 @@ def probe(
         )
     units = _features(cell, params, xs, carry, real, names)[1]
     far = None if longer is None else _beyond(title, cell, longer, labels)
+    # three keys, so that another number of shuffles leaves the split and the untrained networks as they are
     of_rows, of_labels, of_nets = jax.random.split(jax.random.key(seed), 3)
+    # whole sequences are held out: neighbouring steps of one are nearly copies
     apart = jnp.zeros(rows, bool).at[jax.random.permutation(of_rows, rows)[:out]].set(True)
     fitting, testing = real & ~apart[None], real & apart[None]
     K, wide = (classes if logistic else None), widened(jnp.zeros((), params_dtype(title, params))).dtype
@@ -167,16 +169,19 @@ def probe(
         if longer is not None and far is not None:
             beyond = _score(W, b, _features(cell, own, longer.xs, None, far[1], names)[0], *far)
         scores = Scores(_score(W, b, features, labels, fitting), _score(W, b, features, labels, testing), beyond)
+        # targets [T, B, K]; one target at a time with all F units
         correlated = jax.vmap(lambda target: correlation(features, target, real), -1, -1)(targets.astype(wide))
         return W, b, scores, correlated
 
-    # all run through one program: the network itself, then with shuffled labels, then networks that were not trained
+    # 1 + shuffles + untrained runs through one program, compiled once: the network itself, the network with shuffled
+    # labels, untrained networks with the right labels
     make = init or _init_like(title, cell, params, xs)
     mixed = jax.vmap(lambda key: _shuffled(key, labels, real))(jax.random.split(of_labels, shuffles))
     others = jax.vmap(make)(jax.random.split(of_nets, untrained))
     repeated = lambda a, n: jnp.broadcast_to(a, (n, *jnp.shape(a)))  # noqa: E731
     nets = jax.tree.map(lambda a, b: jnp.concatenate([repeated(a, 1 + shuffles), b]), params, others)
     said = jnp.concatenate([labels[None], mixed, repeated(labels, untrained)])
+    # one after the other: the features [T, B, F] of a single network are in memory
     W, b, scores, correlations = lax.map(fitted, (nets, said))
     first, middle, last = (
         jax.tree.map(lambda a, part=part: a[part], scores)
@@ -212,6 +217,7 @@ def _features(
     """Return the features ``[T, B, F]``, in float32 at least, and the name and number of each."""
     seen = trace(cell, params, xs, carry, mask=real)[1]
     states = named_leaves(seen.carries)
+    # a state wins over a gate of the same name
     known = named_leaves(seen.gates) | states
     names = [n for n, a in states.items() if jnp.issubdtype(a.dtype, jnp.floating)] if names is None else names
     found = {name: choose(f"gate or state of {cell.name}", name, known) for name in names}
@@ -227,6 +233,7 @@ def _init_like(title: str, cell: Cell, params: Params, xs: Tree) -> Callable[[Ke
       InputError: if ``cell.init`` does not make such params of sizes alone.
     """
     dtype = params_dtype(title, params)
+    # a params type without a known input size: the last axis of xs
     D = input_size_of(params) or jax.tree.leaves(xs)[0].shape[-1]
     try:
         if cell.layers:
@@ -236,6 +243,7 @@ def _init_like(title: str, cell: Cell, params: Params, xs: Tree) -> Callable[[Ke
         make = lambda key: cell.init(key, D, hidden, dtype=dtype)  # noqa: E731
         made = jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)))
         same = jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, params)
+    # an init with other arguments fails in its own way; all of these mean that the caller must give `init`
     except (InputError, TypeError, ValueError):
         same = False
     if not same:
@@ -251,7 +259,8 @@ def _targets(labels: Array, classes: int | None, dtype: Any) -> Array:
 
 
 def _moments(a: Array, where: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation over the steps that are True; 1 for what does not change."""
+    """Return mean and standard deviation over the steps that are True; 1 for a constant feature."""
+    # selected and not multiplied: NaN in padding must not reach the sums
     there = jnp.broadcast_to(over_features(where, a), a.shape)
     count = jnp.maximum(where.sum(), 1).astype(a.dtype)
     mean = jnp.where(there, a, jnp.zeros_like(a)).sum((0, 1)) / count
@@ -268,20 +277,25 @@ def _fit(features: Array, labels: Array, where: Array, classes: int | None, pena
     mean, size = _moments(features, where)
     there = over_features(where, features)
     z = (features - jnp.broadcast_to(mean, features.shape)) / jnp.broadcast_to(size, features.shape)
+    # [T * B, F]; rows that do not count are zero and add nothing to the sums below
     z = jnp.where(there, z, jnp.zeros_like(z)).reshape(-1, z.shape[-1])
     count = jnp.maximum(where.sum(), 1).astype(z.dtype)
     eye = jnp.eye(z.shape[-1], dtype=z.dtype)
+    # [F, F]. highest: TF32 on a GPU would lose the digits that the solve needs
     gram = jnp.matmul(z.T, z, precision="highest") / count
     if classes is None:
         centre, scale = _moments(targets, where)
         y = (targets - jnp.broadcast_to(centre, targets.shape)) / jnp.broadcast_to(scale, targets.shape)
         y = jnp.where(there, y, jnp.zeros_like(y)).reshape(-1, 1)
+        # ridge regression in closed form: (Z^T Z / n + penalty I) W = Z^T y / n
         W = jnp.linalg.solve(gram + penalty * eye, jnp.matmul(z.T, y, precision="highest") / count)
+        # back to the units of the labels
         W, b = W * jnp.broadcast_to(scale, W.shape), centre
     else:
         # half the largest eigenvalue bounds the curvature of the cross-entropy; 1 is that of the bias
         rate = 1 / (0.5 * jnp.maximum(jnp.linalg.norm(gram, 2), 1) + penalty)
         W, b = _logistic(z, targets.reshape(-1, classes), where.reshape(-1), count, penalty, rate)
+    # back to the units of the features: z W = (features - mean) / size W
     W = W / jnp.broadcast_to(size[:, None], W.shape)
     return W, b - mean @ W
 
@@ -289,9 +303,11 @@ def _fit(features: Array, labels: Array, where: Array, classes: int | None, pena
 def _logistic(z: Array, targets: Array, where: Array, count: Array, penalty: float, rate: Array) -> tuple[Array, Array]:
     """Return ``[F, K]`` and ``[K]`` by accelerated gradient descent (Nesterov 1983); `rate` cannot overshoot."""
     one = jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
+    # the bias, the last row, is not penalised
     held = jnp.concatenate([jnp.full(z.shape[-1], penalty, z.dtype), jnp.zeros(1, z.dtype)])[:, None]
 
     def gradient(W: Array) -> Array:
+        # the gradient of the cross-entropy by the logits, [T * B, K]
         wrong = jax.nn.softmax(one @ W) - targets
         wrong = jnp.where(over_features(where, wrong), wrong, jnp.zeros_like(wrong))
         return one.T @ wrong / count + jnp.broadcast_to(held, W.shape) * W
@@ -299,6 +315,7 @@ def _logistic(z: Array, targets: Array, where: Array, count: Array, penalty: flo
     def step(state: tuple[Array, Array], at: Array) -> tuple[tuple[Array, Array], None]:
         W, ahead = state
         new = ahead - rate * gradient(ahead)
+        # Nesterov's momentum n / (n + 3), for convex functions
         return (new, new + at * (new - W)), None
 
     start = jnp.zeros((one.shape[-1], targets.shape[-1]), z.dtype)
@@ -317,6 +334,7 @@ def _score(W: Array, b: Array, features: Array, labels: Array, where: Array) -> 
         return right.sum().astype(said.dtype) / count
     y = labels.astype(said.dtype)
     mean = jnp.where(where, y, jnp.zeros_like(y)).sum() / count
+    # residual and total sum of squares
     left, all_ = (jnp.where(where, (y - other) ** 2, jnp.zeros_like(y)).sum() for other in (said[..., 0], mean))
     return 1 - left / jnp.where(all_ > 0, all_, jnp.ones_like(all_))
 
@@ -324,6 +342,7 @@ def _score(W: Array, b: Array, features: Array, labels: Array, where: Array) -> 
 def _chance(labels: Array, where: Array, classes: int | None, dtype: Any) -> Array:
     if classes is None:
         return jnp.zeros((), dtype)
+    # over the held-out steps, as the score that it is compared with
     counts = jnp.where(where[..., None], jax.nn.one_hot(labels, classes, dtype=dtype), jnp.zeros((), dtype)).sum((0, 1))
     return counts.max() / jnp.maximum(counts.sum(), 1)
 
@@ -332,5 +351,6 @@ def _shuffled(key: Key, labels: Array, real: Array) -> Array:
     """Return the labels with those of all real steps in a random order."""
     flat, there = labels.reshape(-1), real.reshape(-1)
     drawn = jax.random.uniform(key, flat.shape, jnp.float32)
-    mixed = jnp.argsort(jnp.where(there, drawn, jnp.full_like(drawn, 2)))  # real steps come first in both
+    # uniform numbers are below 1 and padding has 2, so real steps come first; below, too, ~there sorts them first
+    mixed = jnp.argsort(jnp.where(there, drawn, jnp.full_like(drawn, 2)))
     return flat.at[jnp.argsort(~there, stable=True)].set(flat[mixed]).reshape(labels.shape)

@@ -27,13 +27,13 @@ LIMIT = 2_000_000
 """Most bytes of a page, unless all is asked for."""
 
 SCRIPTS = ("program.js", "draw.js", "state.js", "equations.js", "common.js", "figure.js")
-"""What the views are made with, before their own scripts; page.js follows them."""
+"""Scripts that the views use, in this order before the views' own; page.js follows them."""
 
 
 def page(data: Study, *, full: bool = False) -> str:
     """Return the page, at most `LIMIT` bytes long unless `full`.
 
-    What was left out to make it so is named on the page, and in `Report.left_out`.
+    Things left out to fit are named on the page, and in `Report.left_out`.
 
     Raises:
       InputError: if an invariant of the numbers fails, and if even the thinnest page is over the limit.
@@ -42,7 +42,8 @@ def page(data: Study, *, full: bool = False) -> str:
 
 
 def _thinned(data: Study, full: bool) -> tuple[str, list[str]]:
-    """Return the page, and what was left out of it."""
+    """Return the page, and the names of things left out of it."""
+    # before any text is made: a page whose numbers contradict each other must not exist
     check_all(data.checks)
     left_out: list[str] = []
     text = _assembled(data, left_out)
@@ -50,6 +51,7 @@ def _thinned(data: Study, full: bool) -> tuple[str, list[str]]:
         if len(text.encode()) <= LIMIT:
             break
         parts = thin(data.parts)
+        # nothing to leave out of this kind: not named as left out
         if all(new is old for new, old in zip(parts, data.parts, strict=True)):
             continue
         data = data._replace(parts=parts)
@@ -68,7 +70,7 @@ def _thinned(data: Study, full: bool) -> tuple[str, list[str]]:
 class Report:
     """A study as a page: `text` is the page, `save` writes it, and a notebook shows it.
 
-    `left_out` says what was left out to keep it below `LIMIT`.
+    `left_out` names the things left out to keep it below `LIMIT`.
 
     Example:
       >>> import jax
@@ -101,7 +103,7 @@ class Report:
 def _assembled(data: Study, left_out: list[str]) -> str:
     words, maps = texts(), colour_maps()
     scripts = [_file(f"page/{name}") for name in SCRIPTS]
-    scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: what they name is their own
+    scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: their names stay local
     known = {
         "title": html.escape(data.about["title"]),
         "subtitle": html.escape(data.about["subtitle"]),
@@ -114,7 +116,7 @@ def _assembled(data: Study, left_out: list[str]) -> str:
     }
     first, *rest = _file("page/template.html").split("{{")
     pieces = [first]
-    for piece in rest:  # in one pass: what is put in is never looked through for places
+    for piece in rest:  # in one pass: a token "{{css}}" in the data is not taken for a place
         name, _, after = piece.partition("}}")
         pieces += [known[name], after]
     return "".join(pieces).encode("utf-8", "replace").decode()  # halves of characters, which a terminal may give
@@ -141,13 +143,15 @@ def _file(name: str) -> str:
 
 
 def in_script(value: Any) -> str:
-    r"""Return JSON that may stand in a script tag: nothing in it closes the tag or opens a comment.
+    r"""Return JSON that is safe in a script tag: nothing in it closes the tag or opens a comment.
 
     Example:
       >>> in_script({"word": "</script><!--"})
       '{"word":"\\u003c/script>\\u003c!--"}'
     """
+    # allow_nan=False: NaN is not JSON, and `encoded` has replaced it
     text = json.dumps(encoded(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # U+2028 and U+2029 end a line in older JavaScript, though JSON allows them in strings
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -166,17 +170,19 @@ def encoded(value: Any) -> Any:
         array = np.asarray(value)
         if array.dtype.kind != "f":
             return array.tolist()
+        # little-endian float32, which the page reads as a Float32Array; base64 is a third of the decimal text
         raw = np.ascontiguousarray(array, "<f4").tobytes()
         return {"shape": list(array.shape), "f4": base64.b64encode(raw).decode()}
     if hasattr(value, "item"):
         return encoded(np.asarray(value).item())
+    # JSON has no NaN
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
 
 
 def static(data: Study, maps: dict[str, list[str]]) -> str:
-    """Return what is seen with scripts off, as SVG: the gates of the first sequence, and half-lives."""
+    """Return an SVG for readers with scripts off: the gates of the first sequence, and half-lives."""
     part, half = data.parts[0], data.parts[0].views.get("half")
     panels: list[str] = []
     y, wide, tall = 0, 700, 110
@@ -185,6 +191,7 @@ def static(data: Study, maps: dict[str, list[str]]) -> str:
         block = np.asarray(values)[:T, 0, part.order].T
         signed = name in part.signed
         most = max(1.0, float(np.abs(block).max(initial=0)))
+        # -most ... most to 0 ... 1, the range of a colour map
         share = (block / most + 1) / 2 if signed else block
         picture = base64.b64encode(png(share, maps["signed" if signed else "gate"])).decode()
         panels.append(

@@ -1,4 +1,4 @@
-"""What a page holds of a part before any view: its run, what it predicts, and what runs it again in the page.
+"""The data of a part on a page before any view: its run, its predictions, and its program for live runs.
 
 A stack has a subject for each of its layers: the units of one have nothing to do with those of another.
 """
@@ -15,11 +15,13 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array
 from jaxseq.study._constant import constant_map
 from jaxseq.study._pooled import Batch, Pooled, pooled
+from jaxseq.study._roles import roles_in
 from jaxseq.study._saturation import ranges_in
 from jaxseq.study.live import Live, live
+from jaxseq.study.look import look_for
 from jaxseq.study.memory import Keep, keeps_in
 from jaxseq.study.part import Part, layer_of
-from jaxseq.study.timelines import by_half_life
+from jaxseq.study.timelines import Show, by_half_life, by_likeness, show_seen
 from jaxseq.trees import named_leaves
 
 TOP = 5
@@ -27,7 +29,7 @@ TOP = 5
 
 
 class Outcome(NamedTuple):
-    """What a part predicts, and what that costs.
+    """The predictions of a part, and their losses.
 
     Fields:
       kind: "class" for words, "value" for numbers.
@@ -87,6 +89,7 @@ class Subject(NamedTuple):
       units: the numbers of the H units that are here.
       first: the number of the first step that is here.
       order: units, those that retain longest first.
+      alike: units, those that move alike next to one another.
       lengths: real steps of each sequence.
       inputs: a label for each input.
       words: names of the logits.
@@ -95,10 +98,11 @@ class Subject(NamedTuple):
       ranges: of each gate, the least and the most that it can be, or None.
       signed: gates that are not between 0 and 1.
       start: the state before the first step, None for the cell's own.
-      keep: the gate that retains, and what.
-      retained: what is retained without a gate, where none retains.
+      keep: the gate that retains, and its part of the carry.
+      retained: the parts that are retained without a gate, where no gate retains.
       pooled: over how much half-lives and saturation are taken.
-      words_of: the texts that name gates by what they were found to do.
+      roles: what each gate was found to do, one of `ROLES`.
+      show: how the part of the carry that is retained is shown, where it is.
       outcome: of a part that predicts.
       live: what runs the cell again, or the part that has it; None where `why` says why not.
       lines: the cell's equations.
@@ -116,6 +120,7 @@ class Subject(NamedTuple):
     units: Annotated[list[int], "H"]
     first: int
     order: Annotated[list[int], "O:H"]
+    alike: Annotated[list[int], "A:H"]
     lengths: Annotated[list[int], "B"]
     inputs: Annotated[list[list[str]], "B T"]
     words: list[str]
@@ -127,7 +132,8 @@ class Subject(NamedTuple):
     keep: Keep | None
     retained: Retained | None
     pooled: Corpus
-    words_of: dict[str, str]
+    roles: dict[str, str]
+    show: Show | None
     outcome: Outcome | None
     live: Live | Same | None
     lines: list[dict[str, Any]] | None
@@ -138,11 +144,11 @@ class Subject(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a view of a layer is gathered from.
+    """The data that a view of a layer is gathered from.
 
     Fields:
       part: the part.
-      subject: what the page holds of this one.
+      subject: the layer as the page holds it.
       run: the part's run.
       gates: every named quantity of the layer.
       mask: bool ``[T, B]``.
@@ -208,14 +214,18 @@ def look(
     Raises:
       InputError: if it has no gate and no state of one number for each unit.
     """
+    # params and xs are arguments: closed over they would be constants of the program, which XLA folds slowly
     _, seen = jax.jit(lambda params, xs: part.run._replace(params=params, xs=xs).through(trace))(part.params, part.xs)
     layers = _layers(part, named_leaves(seen.gates), named_leaves(seen.carries))
     batches = part.corpus or [Batch(part.xs, part.carry, part.mask)]
     corpus = pooled(part.cell, part.params, batches, gates=[name for layer in layers for name in layer.gates])
     whole = _whole(part, seen) | {"pooled": Corpus(corpus.sequences, corpus.steps)}
+    roles = roles_in(part.cell, part.params, part.xs, part.carry)
+    numbers = look_for(part.cell, part.params, part.xs, part.carry)
     ranges, mask = ranges_in(part.cell, part.params, part.xs, part.carry), np.asarray(part.real())
     start = {} if part.carry is None else named_leaves(part.carry)
     leaves: list[str] = [layer.leaf for layer in layers]
+    # results that views of all layers use, such as one backward pass
     shared: dict[str, Any] = {}
     found = []
     for n, layer in enumerate(layers):
@@ -224,10 +234,13 @@ def look(
         subject = Subject(**{
             **whole, "name": f"{part.name}, layer {n + 1}" if len(layers) > 1 else part.name,
             "H": H, "units": list(range(H)), "order": np.asarray(order).tolist(),
+            "alike": by_likeness(_moving(layer), mask).tolist(),
             "gates": layer.gates, "carries": layer.carries, "ranges": {name: ranges[name] for name in layer.gates},
             "signed": [name for name in layer.gates if ranges[name] != (0.0, 1.0)],
             "start": {name: np.asarray(a) for name, a in start.items() if name in layer.carries} or None,
-            "keep": keep, "retained": None if keep else _retained(part, layer), "words_of": _words_of(keep),
+            "keep": keep, "retained": None if keep else _retained(part, layer),
+            "roles": {name: role for name, role in roles.items() if name in layer.gates},
+            "show": show_seen(numbers, keep.leaf) if keep else None,
             "live": Same(before) if n and whole["live"] else whole["live"],  # one program runs all layers
         })  # fmt: skip
         found.append(Seen(
@@ -255,14 +268,16 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
     keeps = keeps_in(part.cell, part.params, part.xs, part.carry)
     found = []
-    for layer in dict.fromkeys(map(layer_of, named or carries)):  # a state of tuples is no stack: its gates say so
+    for layer in dict.fromkeys(map(layer_of, named or carries)):  # a state of tuples is not a stack: its gates say so
         gates, states = (
             {name: a for name, a in tree.items() if not layer or layer_of(name) == layer} for tree in (named, carries)
         )
         widths = [a.shape[-1] for a in (*gates.values(), *states.values()) if a.ndim == 3]
         if not widths:
             continue
+        # the commonest width is that of units; a gate of one number for the layer has another
         H = max(set(widths), key=widths.count)
+        # quantities of other shapes, such as attention weights [T, B, S], have no unit to be drawn for
         ours, kept = (
             {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
         )
@@ -274,23 +289,19 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
     return found
 
 
+def _moving(layer: Layer) -> np.ndarray:
+    """Return what units are told alike by: their states, or where these are not one number each, their gates."""
+    kept = layer.carries or layer.gates
+    values = np.asarray(kept.get(layer.leaf, next(iter(kept.values()))))
+    return np.where(np.isfinite(values), values, 0)
+
+
 def _retained(part: Part, layer: Layer) -> Retained | None:
     found = constant_map(part.cell, part.params, part.xs, leaves=list(layer.carries))
     if found is None:
         return None
     ends = [(float(a.min()), float(a.max())) for a in (found.moduli, found.half_lives)]
     return Retained(list(found.leaves), *ends)
-
-
-def _words_of(keep: Keep | None) -> dict[str, str]:
-    """Return the text that names the gate that retains or overwrites, by what it was found to do, not by its letter.
-
-    Papers disagree: z retains in torch's GRU and overwrites in others, f overwrites in an MGU, and so does r in a LEM.
-    """
-    if keep is None or (keep.gate == "f" and not keep.inverted):  # a forget gate, as in an LSTM
-        return {}
-    does = "overwrite" if keep.inverted else "retain"
-    return {keep.gate: f"z_{does}" if keep.gate == "z" else does}
 
 
 def _outcome(part: Part, outs: Any) -> Outcome | None:
@@ -300,6 +311,8 @@ def _outcome(part: Part, outs: Any) -> Outcome | None:
     targets, scored = np.asarray(part.targets), np.asarray(part.counted()).astype(int)
     losses = np.asarray(part.losses(outs))
     if not part.words:
+        # without words there are numbers: no softmax
         return Outcome("value", targets, scored, losses, np.asarray(said), None, None)
+    # the page needs the likeliest words alone: V may be thousands
     shares, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
     return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares))

@@ -1,4 +1,4 @@
-"""What is left out of a page that is too large, one thing after the other."""
+"""Leave things out of a page that is too large, one after the other."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def _without_weights(part: Subject) -> Subject:
 def _one_with_weights(parts: list[Subject]) -> list[Subject]:
     """Return parts of which only the first that has them has its weights."""
     first = next((n for n, part in enumerate(parts) if part.live), None)
+    # layers of one stack share the first layer's program
     kept = lambda n, live: n == first or (isinstance(live, Same) and live.same == first)  # noqa: E731
     return [part if kept(n, part.live) else _without_weights(part) for n, part in enumerate(parts)]
 
 
 def _lean(part: Subject) -> Subject:
-    """Return a part with what its views are without in a thin page."""
+    """Return a part with the thin forms of its views."""
     views: dict[str, Any] = {
         name: view(name).lean(data) if data is not None and hasattr(view(name), "lean") else data
         for name, data in part.views.items()
@@ -47,6 +48,7 @@ def _some_units(part: Subject) -> Subject:
     """Return a part with some units, evenly spread over the order of their half-lives."""
     if part.H <= UNITS:
         return part
+    # spread over the half-lives: the longest and the shortest are both kept
     places = np.unique(np.linspace(0, part.H - 1, UNITS).round().astype(int))
     kept = sorted(part.order[place] for place in places)
     return take(part, "H", kept)._replace(H=len(kept))
@@ -57,14 +59,16 @@ def _last_steps(part: Subject) -> Subject:
     T = part.T
     if T <= STEPS:
         return part
+    # the page runs the cell from the state before the steps that are left
     before = {leaf: a[T - STEPS - 1] for leaf, a in part.carries.items()}
     lengths = [max(1, n - T + STEPS) for n in part.lengths]
+    # the last ones: predictions and losses are mostly at the end
     cut = take(part, "T", range(T - STEPS, T))
     return cut._replace(T=STEPS, first=part.first + T - STEPS, start=before, lengths=lengths)
 
 
 Thinning = Callable[[list[Subject]], list[Subject]]
-"""What makes parts smaller."""
+"""A function that makes parts smaller."""
 
 
 def _each(thin: Callable[[Subject], Subject]) -> Thinning:
@@ -79,4 +83,4 @@ THINNINGS: tuple[tuple[str, Thinning], ...] = (
     ("units", _each(_some_units)),
     ("steps", _each(_last_steps)),
 )
-"""What is left out of a page that is too large, one after the other."""
+"""Steps of thinning by name, in the order in which they are taken: the least missed first."""

@@ -1,14 +1,14 @@
 """What a cell did at every step: its gates by name, and the ledger of its state, retained + written = new.
 
 The ledger of an LSTM is its two equations with their numbers, ``f * c`` retained and ``i * g`` written, added up to the
-new c, squashed by tanh and shown through o. No cell's equations stand here. What is written is what the cell itself
+new c, squashed by tanh and shown through o. No cell's equations are here. What is written is what the cell itself
 computes with its gates held at their values and the old state set to zero; so the sum is an identity of the cell, and
 how far it is from the state that the run had is returned with it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ class Ledger(NamedTuple):
       kept: what was retained of the old state, ``f * c``.
       written: what was written, ``i * g``.
       new: the new state, as the run had it.
-      squashed: ``tanh(c)``; None where h is no gate times the squashed state, or the squashed state.
+      squashed: ``tanh(c)``; None where h is not a gate times the squashed state, or the squashed state.
       shown: ``o * squashed``; h as the run had it where there is no such equation.
       errors: of the identities.
     """
@@ -120,6 +120,7 @@ def ledger(
       >>> account.kept.shape, bool(account.errors.new < 1e-6), bool(account.errors.shown < 1e-6)
       ((7, 2, 5), True, True)
     """
+    # which gate retains, and how the state is shown, are found from the equations, not from names
     seen = look_for(cell, params, xs, carry)
     keep = next(iter(keeps_seen(seen)), None) if keep is None else keep
     if keep is None:
@@ -128,6 +129,7 @@ def ledger(
     choose(f"gate of {cell.name}", keep.gate, seen.gates)
     show = show_seen(seen, keep.leaf)
     kept, written, new, squashed, shown, h = unroll(accounting(cell, keep, show), params, xs, carry, mask=mask)[1]
+    # an identity is measured only where the cell has it
     apart = None if squashed is None else _apart(shown, h)
     return Ledger(kept, written, new, squashed, shown, LedgerErrors(_apart(kept + written, new), apart))
 
@@ -153,8 +155,47 @@ def by_half_life(life: HalfLife | Array) -> Array:
       >>> by_half_life(jnp.array([1.0, jnp.inf, 3.0])).tolist()
       [1, 2, 0]
     """
+    # argsort puts NaN last, so that an undefined half-life is never first
     steps = life.half_life if isinstance(life, HalfLife) else jnp.asarray(life)
     return jnp.argsort(-steps)
+
+
+def by_likeness(values: Any, mask: Any = None) -> np.ndarray:
+    """Return units such that those that move alike are next to one another, ``[H]`` of ``values [T, B, H]``.
+
+    They are the leaves of a tree: average linkage of one minus the correlation over all real steps, up to 256 units
+    turned so that neighbours are as alike as can be. Not within jit.
+
+    Reference: Bar-Joseph, Gifford & Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering",
+    Bioinformatics 17.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> up = jnp.arange(6.0)
+      >>> order = by_likeness(jnp.stack([up, -up, up + 1, -2 * up], axis=-1)[:, None])
+      >>> sorted([sorted(order[:2].tolist()), sorted(order[2:].tolist())])
+      [[0, 2], [1, 3]]
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage  # slow to import
+    from scipy.spatial.distance import squareform
+
+    values = np.asarray(values, np.float64)
+    if values.ndim != 3:
+        raise InputError(f"by_likeness: expected values [T, B, H]; got the shape {values.shape}")
+    real = np.ones(values.shape[:2], bool) if mask is None else np.asarray(mask)
+    moves = values[real] - values[real].mean(0) if real.any() else np.zeros((1, values.shape[-1]))
+    sizes = np.linalg.norm(moves, axis=0)
+    moves = moves / np.where(sizes > 0, sizes, 1)  # a unit that never moves is like no other
+    apart = np.clip(1 - moves.T @ moves, 0, 2)
+    np.fill_diagonal(apart, 0)
+    H = len(apart)
+    if H < 3:
+        return np.arange(H)
+    return leaves_list(linkage(squareform(apart, checks=False), "average", optimal_ordering=H <= OPTIMAL))
+
+
+OPTIMAL = 256
+"""Units up to which a tree is turned at best, which takes the cube of their number."""
 
 
 def correlation(values: Array, target: Array, mask: Array | None = None) -> Array:
@@ -185,8 +226,10 @@ def correlation(values: Array, target: Array, mask: Array | None = None) -> Arra
         mean = jnp.where(there, a, jnp.zeros_like(a)).sum(axes) / count
         return jnp.where(there, a - jnp.broadcast_to(mean, a.shape), jnp.zeros_like(a))
 
+    # NaN in padding is replaced before it can reach a sum
     v, t = centred(values), centred(jnp.broadcast_to(target.astype(values.dtype)[..., None], values.shape))
     size = jnp.sqrt((v * v).sum(axes) * (t * t).sum(axes))
+    # a constant unit has no correlation: 0, and no division by 0
     return jnp.where(size > 0, (v * t).sum(axes) / jnp.where(size > 0, size, jnp.ones_like(size)), jnp.zeros_like(size))
 
 
@@ -201,13 +244,16 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
         after, out, named = cell.equations(params, carry, wx, uh)
         values, olds, news = named_leaves(named), named_leaves(carry), named_leaves(after)
         old, new = olds[keep.leaf], news[keep.leaf]
+        # k * old, with k the gate or one minus it
         kept = over(keep.of(values), old) * old
+        # gates are held at the run's values, so that erasing the old state changes the retained part only
         names = holdable(cell, keep.leaf, params, carry, wx, uh)
         still = intervene(cell, {name: hold_at(values[name], name) for name in names}) if names else cell
         leaves, structure = jax.tree.flatten(carry)
+        # k * 0 = 0: the new state is then the written part alone
         erased = [jnp.zeros_like(a) if name == keep.leaf else a for name, a in zip(olds, leaves, strict=True)]
         written = named_leaves(still.equations(params, jax.tree.unflatten(structure, erased), wx, uh)[0])[keep.leaf]
-        h = _h(keep.leaf, news, out)
+        h = h_of(keep.leaf, news, out)
         squashed, shown = None, h
         if show is not None:
             squashed = shown = SQUASHES[show.squash](new)
@@ -217,17 +263,18 @@ def accounting(cell: Cell, keep: Keep, show: Show | None) -> Cell:
     return cell.replace(equations=equations)
 
 
-def _h(leaf: str, new: dict, out: Tree) -> Tree:
+def h_of(leaf: str, new: dict, out: Tree) -> Tree:
     """Return the h that a part of the carry is shown in: its neighbour of that name, or else the output."""
     return new.get(f"{leaf.rpartition('.')[0]}.h".lstrip("."), out)
 
 
 def show_seen(seen: Look, leaf: str) -> Show | None:
     """Return what `show_of` does, of a step that was looked at."""
-    state, h = seen.new[leaf], _h(leaf, seen.new, seen.out)
+    state, h = seen.new[leaf], h_of(leaf, seen.new, seen.out)
     if h is None or h.shape != state.shape:
         return None
     same = lambda a, b: a.shape == b.shape and np.abs(a - b).max(initial=0) <= EQUAL  # noqa: E731
+    # without a gate first: a gate of ones would fit as well
     for squash, function in (("none", lambda a: a), ("tanh", np.tanh)):
         if same(function(state), h):
             return Show(leaf, None, squash)

@@ -1,10 +1,10 @@
-"""What if: a gate held, a unit silenced, an input swapped, and what that does to the outputs and the loss.
+"""What if: a gate held, a unit silenced, an input swapped, and the effect on the outputs and the loss.
 
 States are changed as gates are, by their names in the carry: ``{"f": 1.0}`` never forgets, ``{"h": {3: 0.0}}`` silences
-what unit 3 of an LSTM shows, ``{"c": {3: 0.0}}`` what it holds as well.
+the output of unit 3 of an LSTM, ``{"c": {3: 0.0}}`` its state as well.
 
-A gate changed here is changed in a cell that was trained without the change. That says what the trained weights use,
-and not what a cell trained without the gate would have come to.
+A gate changed here is changed in a cell that was trained without the change. The effect measures the use that the
+trained weights make of the gate. A cell trained without the gate may do otherwise.
 
 Some changes have no result: an sLSTM whose input gate is held at 0 divides 0 by 0. Their effects are NaN. They are
 undefined, neither large nor small, and `Effect.undefined` and `Atlas.undefined` count them.
@@ -30,7 +30,7 @@ from jaxseq.trees import named_leaves
 
 
 class Effect(NamedTuple):
-    """What a change did.
+    """The effect of a change.
 
     Fields:
       outs: ``[T, B, H]``, as they were.
@@ -75,8 +75,8 @@ def what_if(
       mask: bool ``[T, B]``.
       changes: by the name of a gate or of a state (in a stack ``"0.f"``): a number, an array that broadcasts to
         ``[B, H]``, ``{unit: number}``, or a function ``(value, gate) -> value`` as `intervene` takes it.
-      swapped: what to run over instead of xs, of the same shapes.
-      loss: of what `unroll` returns, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
+      swapped: inputs to run over instead of xs, of the same shapes.
+      loss: of the results of `unroll`, ``(carry, outs) -> []``, or ``[T, B]`` to see where it changes.
       at: the steps at which the changes are made, numbers or bool ``[T]`` or ``[T, B]``; all by default.
 
     Memory is that of two runs.
@@ -98,11 +98,15 @@ def what_if(
         raise InputError(f"what_if({cell.name}): swapped must be of the shape of xs, {want}; got {have}")
     if at is not None and not changes:
         raise InputError(f"what_if({cell.name}): at says at which steps changes are made; give changes")
+    # the same carry and mask in both runs: all that differs is the change
     first, outs = unroll(cell, params, xs, carry, mask=mask)
     given = xs if swapped is None else swapped
+    # swapped inputs and changes may come together
     other = cell if not changes else _with(cell, changes, timed=at is not None)
+    # the steps travel with the inputs, so that the loop stays one compiled scan
     given = given if at is None else at_steps(cell, given, at)
     second, changed = unroll(other, params, given, carry, mask=mask)
+    # first and second are the carries at the end: a loss may be of either
     before, after = (None, None) if loss is None else (loss(first, outs), loss(second, changed))
     return Effect(outs, changed, moved_by(outs, changed), before, after)
 
@@ -111,7 +115,7 @@ class Atlas(NamedTuple):
     """The effect of holding each unit of each gate, by the gate's name, each ``[V, units]``; empty if it has no gates.
 
     Fields:
-      values: what the units were held at.
+      values: the numbers that the units were held at.
       moved: root mean square change of the outputs, over real steps, rows and units.
       loss: the change of the loss, positive where the unit's freedom was of use; None where no loss was given.
       unused: gates that nothing in a step is computed from, which cannot have an effect. They are the keys, so that a
@@ -154,7 +158,7 @@ def atlas(
       xs: ``[T, B, D]``.
       carry: the state to start from, or None.
       mask: bool ``[T, B]``.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      loss: ``(carry, outs) -> []`` of the results of `unroll`.
       gates: names of gates, or of states; all gates by default.
       units: numbers; all by default.
       values: numbers, and "mean" for the unit's own mean over real steps and rows.
@@ -175,10 +179,12 @@ def atlas(
     if together < 1:
         raise InputError(f"atlas({cell.name}): together must be at least 1; got {together}")
     start, seen = trace(cell, params, xs, carry, mask=mask)
+    # the unchanged run is computed once, and every effect is relative to it
     base = None if loss is None else loss(start, seen.outs)
     if base is not None and jnp.ndim(base):
         raise InputError(f"atlas({cell.name}): the loss must be one number; got the shape {jnp.shape(base)}. Sum it")
     chosen = _chosen(cell, seen, gates)
+    # states get names among the gates, so that one mechanism holds both
     open_cell = showing_states(cell)
     real = real_of(cell, xs, mask)
     held: dict[str, Array] = {}
@@ -191,17 +197,21 @@ def atlas(
         if units is not None and not all(0 <= u < H for u in units):
             raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
         if not used_in(open_cell, name, params, xs, carry):
+            # not run: each of its effects would be exactly 0, and a picture of zeros looks like a finding
             unused[name] = None
             continue
         mean = _mean(gate, real)[of]
+        # [V, units]: "mean" is another number for each unit
         at = jnp.stack([mean if isinstance(v, str) else jnp.full(of.shape, v, gate.dtype) for v in values])
 
         def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
             unit, value = given
+            # unit and value are traced: all runs of a gate share one program
             end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, xs, carry, mask=mask)
             by = None if loss is None or base is None else loss(end, outs) - base
             return moved_in_all(seen.outs, outs, real), by
 
+        # V * units runs, the units of the first value first
         runs = (jnp.tile(of, len(values)), at.reshape(-1))
         effects = lax.map(one, runs, batch_size=min(together, runs[0].shape[0]))
         held[name] = at
@@ -233,7 +243,7 @@ def held_gates(
       xs: ``[T, B, D]``.
       carry: the state to start from, or None.
       mask: bool ``[T, B]``.
-      loss: ``(carry, outs) -> []`` of what `unroll` returns.
+      loss: ``(carry, outs) -> []`` of the results of `unroll`.
       gates: names of gates, or of states; all gates by default.
       values: numbers.
 
@@ -257,6 +267,7 @@ def held_gates(
             continue
 
         def one(value: Array, name: str = name) -> Array:
+            # value is traced: all values of a gate share one program
             hold = {name: lambda old, _: jnp.full_like(old, value)}
             return loss(*unroll(intervene(open_cell, hold), params, xs, carry, mask=mask)) - base
 
@@ -280,6 +291,7 @@ def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Arr
     """Return the change that holds one unit, whose number may be traced."""
 
     def change(old: Array, gate: Callable[[str], Array]) -> Array:
+        # by comparison and not by index: the unit's number may be traced and batched by vmap
         here = jnp.broadcast_to(jnp.arange(old.shape[-1]) == unit, old.shape)
         return jnp.where(here, jnp.full_like(old, value), old)
 
@@ -288,6 +300,7 @@ def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Arr
 
 def used_in(cell: Cell, name: str, params: Params, xs: Tree, carry: Carry | None = None) -> bool:
     """Return whether anything in a step is computed from a gate, so that changing it can have an effect."""
+    # intervene raises if nothing reads the gate; eval_shape finds that out without computing anything
     try:
         jax.eval_shape(lambda: unroll(intervene(cell, {name: lambda old, _: old * 1}), params, xs, carry))
     except InputError:
@@ -303,6 +316,7 @@ def real_of(cell: Cell, xs: Tree, mask: Array | None) -> Array:
 
 def _mean(gate: Array, real: Array) -> Array:
     """Return each unit's mean over real steps and rows, ``[H]``."""
+    # real steps weigh 1, padding 0
     weights = jnp.broadcast_to(over_features(real, gate), gate.shape).astype(gate.dtype)
     over = tuple(range(gate.ndim - 1))
     return (gate * weights).sum(over) / jnp.maximum(weights.sum(over), 1)
@@ -310,6 +324,7 @@ def _mean(gate: Array, real: Array) -> Array:
 
 def moved_by(a: Tree, b: Tree) -> Array:
     """Return the root mean square difference over the features of outputs that may be a tree."""
+    # a mean for each leaf first, so that a wide one does not outweigh the others
     squares = [((x - y) ** 2).mean(-1) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
     return jnp.sqrt(sum(squares[1:], squares[0]) / len(squares))
 
@@ -317,4 +332,5 @@ def moved_by(a: Tree, b: Tree) -> Array:
 def moved_in_all(a: Tree, b: Tree, real: Array) -> Array:
     """Return the root mean square of `moved_by` over the real steps ``[T, B]``."""
     apart = moved_by(a, b)
+    # the denominator counts real steps alone; moved_by is 0 at padded ones
     return jnp.sqrt((apart**2).sum() / jnp.maximum(real.sum(), 1).astype(apart.dtype))

@@ -1,7 +1,7 @@
 """The laws that every cell and every recurrence obeys, to be run over your own as well: `check_cell(cell)`.
 
 A law compares two ways to the same numbers, in float64, values and gradients; none of them knows a cell's equations.
-What they cannot see, a swapped gate or a sign, is for a comparison with an independent implementation.
+A swapped gate or a wrong sign they cannot see: that needs a comparison with an independent implementation.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 LAWS: dict[str, Callable[[Subject], None]] = LAWS_OF_NUMBERS | LAWS_OF_TRANSFORMS | LAWS_OF_EXPORT | LAWS_OF_DEVICES
-"""Every law by name; each asserts, for a `Subject`, what the first line of its docstring says."""
+"""Every law by name; each asserts, for a `Subject`, the first line of its docstring."""
 
 
 def check_cell(
@@ -68,7 +68,7 @@ def check_cell(
     """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
 
     Args:
-      cell: a Cell whose params and carry are trees of floating arrays; its input is what ``cell.lift`` returns.
+      cell: a Cell whose params and carry are trees of floating arrays; its input is made by ``cell.lift``.
       input_size: D. Laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another. Those
         of devices use B = 1 to 8, as many as there are devices, and a multiple of H.
       hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.

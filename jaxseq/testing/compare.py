@@ -31,7 +31,7 @@ TOLERANCES: dict[str, Tolerance] = {
 
 
 class Subject(NamedTuple):
-    """What a law is about: a cell, the sizes to try it with, the recurrences to drive it by, a seed."""
+    """The subject of a law: a cell, the sizes to try it with, the recurrences to drive it by, a seed."""
 
     cell: Cell
     input_size: int = 3
@@ -49,12 +49,14 @@ class Case(NamedTuple):
 
 
 def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = None) -> Case:
-    """Return a random problem. Noise is added to what the cell starts from: zero biases hide a misplaced one."""
+    """Return a random problem. Noise is added to params and carry: zero biases hide a misplaced one."""
     keys = jax.random.split(jax.random.key(subject.seed), 5)
     dtype = jnp.float64 if dtype is None else dtype
     params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
+    # places of a picture of 3 x 2: unequal, so that swapped axes show
     batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
+    # NumPy draws in any shape without a compilation
     x = numpy_generator(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
     xs = subject.cell.lift(jnp.asarray(x, dtype))
     return Case(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
@@ -76,7 +78,7 @@ def cotangent(a: Array) -> Array:
 
 
 def difference(got: Tree, want: Tree) -> tuple[float, str]:
-    """Return the worst difference of two trees, relative to each leaf's largest entry (or to 1), where, and of what.
+    """Return the worst difference of two trees, relative to each leaf's largest entry (or to 1), its place and values.
 
     Raises:
       AssertionError: if structure, shapes or dtypes differ.
@@ -90,6 +92,7 @@ def difference(got: Tree, want: Tree) -> tuple[float, str]:
         assert (g.shape, g.dtype) == (w.shape, w.dtype), (
             f"{path_of}: expected {w.dtype} of shape {w.shape}, got {g.dtype} of shape {g.shape}"
         )
+        # compared in float64, since a difference in bfloat16 would itself be rounded
         a, b = np.asarray(g, np.float64), np.asarray(w, np.float64)
         apart = np.abs(a - b)
         error = float(np.max(apart, initial=0) / max(1.0, np.max(np.abs(b), initial=0)))

@@ -33,7 +33,7 @@ LAYOUTS: dict[str, Callable[[int], tuple[int, int]]] = {
     "units": lambda n: (1, n),
     "both": lambda n: (max(n // 2, 1), min(n, 2)),
 }
-"""What is spread: for n devices, over how many of them the rows are, and over how many the hidden units."""
+"""Layouts: for n devices, over how many of them the rows are spread, and over how many the hidden units."""
 
 
 class Problem(NamedTuple):
@@ -41,9 +41,9 @@ class Problem(NamedTuple):
 
     Fields:
       function: ``(params, *data, *rest) -> results``, all trees of arrays.
-      params: what has no rows.
-      data: what has rows and is differentiated.
-      rest: what has rows and is not differentiated: masks, tokens.
+      params: arrays without rows.
+      data: arrays with rows that are differentiated.
+      rest: arrays with rows that are not differentiated: masks, tokens.
       rows: for each of data and rest, the axis of the rows.
       result_rows: the axis of the rows in the results, a tree of numbers or the upper part of one.
       differentiable: whether gradients with respect to params and data are compared as well.
@@ -73,17 +73,19 @@ def assert_same_on_devices(case: str, problem: Problem, kind: str, layout: str, 
     """Assert that values and gradients on a mesh equal those on one device, and return the latter.
 
     Args:
-      case: what an error names first.
+      case: the beginning of an error's text.
       problem: the function and its arguments.
       kind: one of `KINDS`.
       layout: a key of `LAYOUTS`.
-      want: what this returned before for the same problem, which is then not computed again.
+      want: the result of an earlier call for the same problem, which is then not computed again.
     """
     value = jax.eval_shape(problem.function, problem.params, *problem.data, *problem.rest)
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), value)
+    # integers among the results, such as tokens, have no cotangent
     along = jax.tree.map(lambda a: cotangent(a) if _floats(a) else a, zeros)
     args = (problem.params, problem.data, problem.rest, along)
     run = partial(_run, problem.function, problem.differentiable)
+    # on one device, before anything is spread
     want = jax.device_get(jax.jit(run)(*args)) if want is None else want
 
     shape, whole = LAYOUTS[layout](device_count()), PartitionSpec()
@@ -143,6 +145,7 @@ def unrolled(subject: Subject, recurrence: Recurrence, layout: str) -> Problem:
     """Return `unroll` of a cell as a problem: a carry is given for "both", mask and resets where rows are spread."""
     n, (_, columns) = device_count(), LAYOUTS[layout](device_count())
     wide = subject._replace(hidden_size=jax.tree.map(lambda H: H * columns, subject.hidden_size))
+    # a row for each device at least, and hidden units that divide
     params, xs, carry = draw(wide, 2, (n,))
     run = partial(unroll, subject.cell, recurrence=recurrence)
     if layout == "units":
@@ -181,4 +184,4 @@ LAWS_OF_DEVICES: dict[str, Callable[[Subject], None]] = {
     "explicit mesh": law_explicit_mesh,
     "shard_map": law_shard_map,
 }
-"""Laws of arrays spread over devices, by name; each asserts what the first line of its docstring says."""
+"""Laws of arrays spread over devices, by name; each asserts the first line of its docstring."""

@@ -66,4 +66,4 @@ def _for_any_size(params: Tree, xs: Tree, carry: Tree = None, *masks: jax.Array)
 
 
 LAWS_OF_EXPORT: dict[str, Callable[[Subject], None]] = {"export": law_export}
-"""Laws of exported programs, by name; each asserts, for a `Subject`, what the first line of its docstring says."""
+"""Laws of exported programs, by name; each asserts, for a `Subject`, the first line of its docstring."""

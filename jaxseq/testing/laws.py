@@ -59,6 +59,7 @@ def _steps(xs: Tree) -> int:
 
 def holes(T: int, batch_shape: tuple[int, ...]) -> Array:
     """Return a mask ``[T, B]`` with holes in it, not only an end; the first row has no real step."""
+    # a fixed pattern without a period in T or B
     mask = np.sin(np.arange(T * int(np.prod(batch_shape)))).reshape(T, *batch_shape) > -0.3
     mask[(slice(None),) + (0,) * len(batch_shape)] = False
     return jnp.asarray(mask)
@@ -130,6 +131,7 @@ def law_reverse(s: Subject) -> None:
 
 
 def _ragged(s: Subject, *, reverse: bool) -> None:
+    # a full row, an empty one, and two that end early
     T, lengths = 6, (6, 0, 2, 1)
     params, xs, carry = draw(s, T, (len(lengths),))
     mask = jnp.arange(T)[:, None] < jnp.asarray(lengths)[None, :]
@@ -147,6 +149,7 @@ def _ragged(s: Subject, *, reverse: bool) -> None:
         return stacked(0, [k for k, _ in rows]), stacked(1, [o for _, o in rows])
 
     want, want_grads = differentiate(alone, params, xs, carry)
+    # NaN in padding: any use of it, in value or gradient, is seen
     padded = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.full_like(x, jnp.nan)), xs)
     for name, recurrence in s.recurrences.items():
         got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, padded, carry)
@@ -239,6 +242,7 @@ def law_dtype(s: Subject) -> None:
         assert of(new) == of(carry), f"carry: it came as {of(carry)} and is returned as {of(new)}"
     to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
     both = jax.jit(lambda half: (to(jnp.float64, unroll(s.cell, *half)), unroll(s.cell, *to(jnp.float64, half))))
+    # the same bfloat16 numbers in both: only the arithmetic differs
     got, want = both(tuple(draw(s, 4, (2,), jnp.bfloat16)))
     assert_close("bfloat16", got, want, TOLERANCES["bfloat16"].values)
 
@@ -297,7 +301,7 @@ def law_repeats(s: Subject) -> None:
     """a step computes the same each time: no random numbers of its own, and nothing kept in Python between steps."""
     params, xs, carry = draw(s, 1, (2,))
     first = s.cell.step(params, carry, at(xs, 0))
-    s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))  # what it leaves behind shows in the next
+    s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))  # a state left in Python shows in the next call
     assert_close("the same step again", s.cell.step(params, carry, at(xs, 0)), first, 0.0)
 
 
@@ -318,4 +322,4 @@ LAWS_OF_NUMBERS: dict[str, Callable[[Subject], None]] = {
     "finite": law_finite,
     "repeats": law_repeats,
 }
-"""Laws of what a cell computes, by name; each asserts, for a `Subject`, what the first line of its docstring says."""
+"""Laws of a cell's numbers, by name; each asserts, for a `Subject`, the first line of its docstring."""

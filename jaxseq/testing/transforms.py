@@ -1,4 +1,4 @@
-"""The laws of what JAX does to a program, or asks of one: eager calls, donation, closures, pickles, strictness."""
+"""The laws of JAX's transformations, and of its demands: eager calls, donation, closures, pickles, strictness."""
 
 from __future__ import annotations
 
@@ -33,9 +33,17 @@ def law_eager(s: Subject) -> None:
         _assert_compiles_once(f"{name}, vjp", partial(_pulled, run), *problem)
         if takes_forward_mode(recurrence):
             _assert_compiles_once(f"{name}, jvp", partial(jax.jvp, run), problem, along)
-        _assert_compiles_once(f"{name}, trace", partial(trace, s.cell, recurrence=recurrence), *problem)
+        traced = partial(_traced, s.cell, recurrence)
+        _assert_compiles_once(f"{name}, trace", traced, *problem)
+        _assert_compiles_once(f"{name}, vjp of trace", partial(_pulled, traced), *problem)
     params, xs, carry = problem
     _assert_compiles_once("step", s.cell.step, params, carry, at(xs, 0))
+
+
+def _traced(cell: Cell, recurrence: Recurrence, *problem: Tree) -> list[Array]:
+    """Return what `trace` gives and has a derivative: gates may be of any type."""
+    seen = jax.tree.leaves(trace(cell, *problem, recurrence=recurrence))
+    return [a for a in seen if jnp.issubdtype(a.dtype, jnp.floating)]
 
 
 def _pulled(run: Callable[..., Tree], *args: Tree) -> Tree:
@@ -69,9 +77,9 @@ def _counted() -> list[int]:
 
 
 def takes_forward_mode(recurrence: Recurrence) -> bool:
-    """Return whether a recurrence has a forward mode; `clipped`, whose gradient is that of no function, has none."""
+    """Return whether a recurrence has a forward mode; `clipped` and `forward`, whose gradient is given, do not."""
     whole = recurrence.func if isinstance(recurrence, partial) else recurrence
-    return getattr(whole, "__name__", "") != "clipped"
+    return getattr(whole, "__name__", "") not in ("clipped", "forward")
 
 
 def law_donation(s: Subject) -> None:
@@ -205,4 +213,4 @@ LAWS_OF_TRANSFORMS: dict[str, Callable[[Subject], None]] = {
     "pickle": law_pickle,
     "strict": law_strict,
 }
-"""Laws of what JAX does to a program, by name; each asserts, for a `Subject`, what its docstring's first line says."""
+"""Laws of JAX's transformations, by name; each asserts, for a `Subject`, the first line of its docstring."""

@@ -16,7 +16,7 @@ from jaxseq.apps import datasets, series
 from jaxseq.attention import additive
 from jaxseq.cells import lstm, min_gru, rnn
 from jaxseq.cells._lstm import LSTMParams
-from jaxseq.experiments import EXPERIMENTS, data
+from jaxseq.experiments import EXPERIMENTS, data, training
 from jaxseq.experiments._ablation import held_out
 from jaxseq.experiments._attention import fixed, reversal
 from jaxseq.experiments._chrono import forgetting_times, from_uniform
@@ -78,6 +78,18 @@ def test_learn_takes_the_rate_that_suits_and_shows_every_cell_the_same_data():
     again = learn(rnn, problem, Budget(), rate=learnt.rate)
     np.testing.assert_array_equal(again.losses, learnt.losses)
     assert learnt.losses.shape == (2, 60) and not np.allclose(*learnt.losses)
+
+
+def test_networks_are_drawn_while_no_other_thread_draws_any():
+    """Two QR decompositions at once may wait for each other for ever: see `training.DECOMPOSING`."""
+    held = []
+
+    def init(key, inputs, hidden):
+        held.append(training.DECOMPOSING.locked())
+        return rnn.init(key, inputs, hidden)
+
+    learn(rnn, problems.adding(2), Budget(steps=2), init=init)
+    assert held and all(held) and not training.DECOMPOSING.locked()
 
 
 def test_where_nobody_has_learnt_a_seed_tells_nothing():

@@ -214,3 +214,75 @@ def test_line_attractor_of_networks_that_have_learnt_nothing_tells_nothing(monke
     monkeypatch.setattr(module, "learn", learn)
     found = found_of("line-attractor", hidden=3, length=4, rows=3)
     assert {*verdicts_of(found)} == {INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "agreement", "want"),
+    [
+        ((), 0.999, [REPRODUCED, REPRODUCED]),
+        ((1, 2, 3, 4), 0.999, [NOT_REPRODUCED, REPRODUCED]),  # 3 of 7 are exact
+        ((6,), 0.95, [REPRODUCED, NOT_REPRODUCED]),
+    ],
+)
+def test_automata(monkeypatch, wrong, agreement, want):
+    """Of the languages in `wrong` the automaton of another one is extracted."""
+    module = module_of("automata")
+    numbers = {problems.tomita(grammar, 4).name: grammar for grammar in problems.TOMITA}
+
+    def learn(cell, problem, *_, **__):
+        seeds = np.arange(SEEDS)
+        return SimpleNamespace(params=numbers[problem.name] + seeds / 100, losses=np.ones((SEEDS, STEPS)))
+
+    def extracted(model, length):
+        grammar, seed = int(model), round(float(model) % 1 * 100)
+        agree = np.full(4 * length + 1, agreement - 0.001 * seed / SEEDS)
+        agree[: 2 * length] = 0.5  # at the lengths of training: not looked at
+        return SimpleNamespace(
+            automaton=problems.TOMITA[grammar % 7 + 1 if grammar in wrong else grammar], agreement=agree
+        )
+
+    monkeypatch.setattr(module, "learn", learn)
+    monkeypatch.setattr(module, "extracted", extracted)
+    monkeypatch.setattr(module, "accuracy", lambda *_: 1.0)
+    monkeypatch.setattr(module, "network", lambda *_: None)
+    found = found_of("automata", length=4)
+    assert verdicts_of(found) == want
+    exact = {row.what[7]: sum(row.values) for row in found.rows if row.what.endswith("exactly, 1 or 0")}
+    assert exact == {str(grammar): 0 if grammar in wrong else SEEDS for grammar in problems.TOMITA}
+
+
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({}, [REPRODUCED] * 5),
+        ({"extent": 0.1, "one_slow": 0.2}, [REPRODUCED, NOT_REPRODUCED, REPRODUCED, NOT_REPRODUCED, REPRODUCED]),
+        ({"share": 0.6, "graded": 0.8, "tracks": 0.4}, [NOT_REPRODUCED] + [REPRODUCED, NOT_REPRODUCED] * 2),
+        ({"number": 2}, [INCONCLUSIVE] * 5),  # two points are always on a line
+    ],
+)
+def test_line_attractor(changes, want):
+    """A line; a point; two points off a line of states that do not integrate; too few points to tell."""
+    module = module_of("line-attractor")
+    spread = 0.001 * np.arange(SEEDS)
+    told = {"share": 0.95, "extent": 0.8, "graded": 0.95, "one_slow": 0.9, "tracks": 0.95} | changes
+    found = {name: value + spread for name, value in told.items() if name != "number"}
+    one = module.Line(
+        points=None, states=None, slowest=np.ones((SEEDS, 2)), number=np.full(SEEDS, told.get("number", 9)), **found
+    )
+    fresh = one._replace(tracks=0.5 + 5 * spread)
+    problem = problems.valence(4)
+    learnt = SimpleNamespace(losses=np.full((SEEDS, STEPS), 0.1 * problem.baseline))
+    rows = module.rows_of("gru", learnt, one, fresh, problem, module.Settings(length=4))
+    assert [verdict for verdict in verdicts(rows) if verdict] == want
+
+
+def test_the_tanh_network_that_is_shown_alone_is_not_trained_in_a_quick_run(monkeypatch):
+    def loss(cell, problem, init):
+        trained.append((cell, init))
+        return 0.01
+
+    trained: list = []
+    quick = judged("memory", monkeypatch, loss)
+    assert not any("orthogonal" in row.what for row in quick.rows) and (rnn, None) not in trained
+    full = found_of("memory", orthogonal=True)
+    assert sum("orthogonal" in row.what for row in full.rows) == 2 and trained.count((rnn, None)) == 4

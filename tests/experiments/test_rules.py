@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -226,12 +227,56 @@ def test_blocks_of_seeds_show_whether_the_verdict_is_stable(tmp_path, capsys):
     assert cli.main(["experiment", "made-up", "--out", str(tmp_path), "--blocks", "3"]) == 0
     *_, claim, part = capsys.readouterr().out.splitlines()
     assert claim == "| **made-up** | the claim | reproduced | not reproduced | not reproduced | no |"
-    assert part == "| made-up | height above 0 | reproduced | not reproduced | not reproduced | no |"
+    cells = (
+        "reproduced, 1.2 [1, 1.4], d = 7.6",
+        *(f"not reproduced, {m}" for m in ("-0.8 [-0.996, -0.604], d = -5.1", "-2.8 [-3, -2.6], d = -18")),
+    )
+    assert part == f"| made-up | height above 0 | {' | '.join(cells)} | no |"
     facts = json.loads((tmp_path / "made-up.json").read_text("utf-8"))
     assert [block["first"] for block in (facts, *facts["blocks"])] == [0, 100, 200]
     assert facts["verdict"] == REPRODUCED and facts["figure"] and facts["blocks"][0]["figure"] is None
     assert cli.main(["experiment", "made-up", "--out", str(tmp_path), "--blocks", "0"]) == 2
     assert "blocks must be at least 1" in capsys.readouterr().err
+
+
+def test_blocks_that_the_folder_has_are_not_run_again(made_up, monkeypatch, tmp_path, capsys):
+    """Interrupted in the second block of three, then resumed; other settings and versions are run anew."""
+    runs = []
+
+    def counted(settings, last=None):
+        runs.append(settings.first)
+        if settings.first == last:
+            raise KeyboardInterrupt
+        return made_up.run(settings)
+
+    def command(*options):
+        runs.clear()
+        assert cli.main(["experiment", "made-up", "--out", str(tmp_path), "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setitem(EXPERIMENTS, "made-up", made_up._replace(run=lambda s: counted(s, last=100)))
+    with pytest.raises(KeyboardInterrupt):
+        report.experiment("made-up", tmp_path, blocks=3)
+    assert json.loads((tmp_path / "made-up.json").read_text("utf-8"))["blocks"] == []
+    monkeypatch.setitem(EXPERIMENTS, "made-up", made_up._replace(run=counted))
+    whole = command("--blocks", "3", "--resume")
+    assert runs == [100, 200] and [block["first"] for block in (whole, *whole["blocks"])] == [0, 100, 200]
+    assert command("--blocks", "3", "--resume") == whole and runs == []
+    assert command("--resume")["blocks"] == [] and runs == []  # the file keeps all three
+    assert command("--blocks", "3", "--resume") == whole and runs == []
+    assert command("--quick", "--resume")["quick"] and runs == [0]
+    command("--resume"), command("--resume")
+    assert runs == []
+    facts = json.loads((tmp_path / "made-up.json").read_text("utf-8"))
+    facts["machine"]["versions"]["jax"] = "0.0.1"
+    (tmp_path / "made-up.json").write_text(json.dumps(facts))
+    command("--resume")
+    assert runs == [0]
+    (tmp_path / "made-up.json").write_text("{")
+    command("--resume")
+    assert runs == [0]
+    command()
+    assert runs == [0]
 
 
 @pytest.mark.usefixtures("made_up")
@@ -276,6 +321,8 @@ def test_all_quick_and_json_and_the_table(tmp_path, capsys):
         .out.splitlines()[2]
         .startswith("| made-up | It is high. (Nobody 1900) | 1 not reproduced | not reproduced | 5 | ")
     )
+    assert cli.main([*args, "--markdown"]) == 0
+    assert f"jax {jax.__version__}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_what_cannot_be_run(tmp_path, capsys):

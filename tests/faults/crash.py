@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PATHS = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir")
+RENAMES = ("replace", "rename")
+PATHS = (*RENAMES, "unlink", "remove", "mkdir", "rmdir")
 NUMBERS = ("fsync", "write", "truncate")
 
 
@@ -48,6 +49,9 @@ class Crash:
                 self.end()
         raise Killed(self.calls[-1])
 
+    def made(self, name: str, path: str, to: str | None = None) -> None:
+        """Take note that a call was made; `to` is the new name of a rename."""
+
     def _tear(self, number: int) -> None:
         now = os.fstat(number)
         if stat.S_ISREG(now.st_mode):
@@ -74,24 +78,31 @@ def watched(crash: Crash) -> Iterator[Crash]:
     def of_path(name: str) -> Callable:
         def call(path: Any, *rest: Any, **options: Any) -> Any:
             full = crash.below(path, options.get("dir_fd"))
-            if full is not None:
-                crash.call(name, full)
-            return kept[name](path, *rest, **options)
+            if full is None:
+                return kept[name](path, *rest, **options)
+            crash.call(name, full)
+            found = kept[name](path, *rest, **options)
+            crash.made(name, full, os.path.abspath(rest[0]) if name in RENAMES else None)
+            return found
 
         return call
 
     def of_number(name: str) -> Callable:
         def call(number: int, *rest: Any) -> Any:
             full = crash.below(number)
-            if full is not None:
-                crash.call(name, full, number if isinstance(number, int) else None)
-            return kept[name](number, *rest)
+            if full is None:
+                return kept[name](number, *rest)
+            crash.call(name, full, number if isinstance(number, int) else None)
+            found = kept[name](number, *rest)
+            crash.made(name, full)
+            return found
 
         return call
 
-    def sized(file: Any) -> Any:
+    def sized(full: str, file: Any) -> Any:
         number = file if isinstance(file, int) else file.fileno()
         crash.sizes[os.fstat(number).st_ino] = os.fstat(number).st_size
+        crash.made("open", full)
         return file
 
     def os_open(path: Any, flags: int, *rest: Any, **options: Any) -> int:
@@ -99,7 +110,7 @@ def watched(crash: Crash) -> Iterator[Crash]:
         if full is None or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return kept["open"](path, flags, *rest, **options)
         crash.call("open", full)
-        return sized(kept["open"](path, flags, *rest, **options))
+        return sized(full, kept["open"](path, flags, *rest, **options))
 
     def file_open(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
         writes = not isinstance(file, int) and options.get("opener") is None and set(mode) & set("wax+")
@@ -107,7 +118,7 @@ def watched(crash: Crash) -> Iterator[Crash]:
         if full is None:
             return opened(file, mode, *rest, **options)
         crash.call("open", full)
-        return sized(opened(file, mode, *rest, **options))
+        return sized(full, opened(file, mode, *rest, **options))
 
     try:
         for name in PATHS:

@@ -1,5 +1,6 @@
 """Small inputs that would cost much: each is refused before memory is taken, or read in time that grows as its size."""
 
+import cProfile
 import gzip
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import random
 import resource
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -250,6 +252,22 @@ def test_a_table_of_many_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(f"date,{names}\n2020-01-01{',1' * 20_000}\n2020-01-02{',2' * 20_000}\n")
     assert len(panel.read(path).series) == 20_000
+
+
+def test_work_and_memory_of_a_wide_table_grow_as_its_columns(tmp_path):
+    """Calls of functions, and bytes at the peak: of four times as many columns, at most five times as many."""
+    calls, peaks = [], []
+    for count in (50, 250, 1000):
+        rows = "\n".join(f"2020-01-{day:02}" + f",{day}" * count for day in range(1, 4))
+        path = tmp_path / f"{count}.csv"
+        path.write_text(f"date,{','.join(f'c{n}' for n in range(count))}\n{rows}\n")
+        profile = cProfile.Profile()
+        tracemalloc.start()
+        profile.runcall(panel.read, path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert calls[2] < 5 * calls[1] and peaks[2] < 5 * peaks[1], (calls, peaks)
 
 
 @pytest.mark.parametrize(

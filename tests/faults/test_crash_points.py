@@ -229,11 +229,16 @@ def training(folder: Path, seed: int) -> list[str]:
     return ["train", "--data", pairs, *SMALL, "--seed", str(seed), "--out", str(folder / "run"), "--overwrite"]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_train(tmp_path, capsys, part):
+def pairs_of_words(path: Path) -> None:
+    """Write pairs to train on."""
     words = {"我": "i", "你": "you", "他": "he", "她": "she"}, {"看": "see", "听": "hear", "喜欢": "like"}
     pairs = [f"{b} {d}\t{a}{c}" for a, b in words[0].items() for c, d in words[1].items()]
-    (tmp_path / "pairs.tsv").write_text("\n".join(pairs), encoding="utf-8")
+    path.write_text("\n".join(pairs), encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_train(tmp_path, capsys, part):
+    pairs_of_words(tmp_path / "pairs.tsv")
     folder = tmp_path / "work"
     folder.mkdir()
     assert cli.main(training(folder, 0)) == 0

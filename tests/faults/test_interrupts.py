@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from jaxseq import cli
+from jaxseq import _starting, cli
 from jaxseq.apps import run_folder
 
 SMALL = "--embedding 4 --hidden 4 --batch 4 --buckets 1 --steps 100000 --report-every 20 --max-tokens 6 --patience 0"
@@ -46,3 +46,46 @@ def test_a_third_ctrl_c_does_not_reach_the_end_of_the_process(monkeypatch, capsy
     assert cli.main() == cli.INTERRUPTED
     assert ignored == [(signal.SIGINT, signal.SIG_IGN)] and capsys.readouterr().err == "jaxseq: interrupted\n"
     assert cli.main([]) == cli.INTERRUPTED and len(ignored) == 1  # called from Python, whose Ctrl-C is not ours
+
+
+IMPORTS = """
+import atexit, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
+atexit.register(print, "ended as Python ends")
+sys.argv = [sys.argv[1], "doctor"]
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from jaxseq.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("program", "name"), [("/bin/jaxseq", "jax"), ("/bin/jaxseq", "tyro"), ("mine.py", "jax")])
+def test_ctrl_c_while_packages_are_imported(program, name):
+    """At once until `main` begins, then as everywhere; a program that imports jaxseq keeps Python's own way."""
+    command = [sys.executable, "-c", IMPORTS.format(name=name), program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if program == "mine.py":
+        assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n")
+    else:
+        assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "jaxseq: interrupted\n")
+        assert done.stdout == ("" if name == "jax" else "ended as Python ends\n")
+
+
+def test_what_counts_as_the_command(monkeypatch):
+    ways = {
+        ("/usr/bin/jaxseq", "train"): ["python", "/usr/bin/jaxseq", "train"],
+        ("jaxseq.exe",): ["jaxseq.exe"],
+        ("-m", "train"): ["python", "-u", "-m", "jaxseq", "train"],
+    }
+    for argv, asked in ways.items():
+        monkeypatch.setattr(sys, "argv", list(argv))
+        monkeypatch.setattr(sys, "orig_argv", asked)
+        assert _starting._is_command(), asked
+    for argv, asked in {("-m",): ["python", "-m", "pytest"], ("-c", "jaxseq"): ["python", "-c", "x", "jaxseq"]}.items():
+        monkeypatch.setattr(sys, "argv", list(argv))
+        monkeypatch.setattr(sys, "orig_argv", asked)
+        assert not _starting._is_command(), asked

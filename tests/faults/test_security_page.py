@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jaxseq
 from jaxseq import inputs, tensors
-from jaxseq.apps import reading, run_folder, settings
+from jaxseq.apps import compilation, reading, run_folder, settings
 
 TESTS = Path(__file__).parents[1]
 PAGE = (Path(jaxseq.__file__).parent / "guide" / "security.md").read_text(encoding="utf-8")
@@ -29,6 +29,7 @@ def test_the_limits_of_the_page_are_those_of_the_code():
     gib = 2**30
     assert (gib, 64 * gib, 2**24) == (inputs.LARGEST, tensors.LARGEST, run_folder.LARGEST_CONFIG)
     assert (inputs.EXPANSION, inputs.EXPANSION_FROM, inputs.DEEPEST) == (250, 2**26, 32)
+    assert gib == compilation.MOST and "at most 1 GiB is\nkept" in PAGE
     assert (reading.LONGEST_LINE, settings.MOST_LAYERS, settings.MOST_UNITS) == (2**20, 64, 16_384)
     assert "1 GiB; files of arrays 64 GiB, `config.json` 16 MiB" in PAGE and "250 times its size, above 64 MiB" in PAGE
     assert "| 32 levels |" in PAGE and "| 1 MiB |" in PAGE and "| 64, 16,384 |" in PAGE

@@ -152,10 +152,10 @@ def test_no_library_is_loaded_before_it_is_wanted():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def test_the_readme_states_the_versions_tested():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_guide_states_the_versions_tested():
+    page = (Path(interop.__file__).parents[1] / "guide" / "weights.md").read_text(encoding="utf-8")
     for package, version in interop.TESTED.items():
-        assert f"| {package} | {version} |" in readme
+        assert f"| {package} | {version} |" in page
 
 
 def test_another_series_gives_one_warning(params, monkeypatch):

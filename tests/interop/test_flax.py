@@ -101,7 +101,7 @@ def test_both_directions(cell):
 
 def test_what_flax_has_not_is_refused():
     params = gru.init(jax.random.key(0), D, H)
-    with pytest.raises(InputError, match="no bias in place of b_hn, and here it is not zero"):
+    with pytest.raises(InputError, match="no bias to hold b_hn, and here it is not zero"):
         to_nnx(gru, params._replace(b_hn=params.b_hn + 1))
     cho = gru_cho.init(jax.random.key(0), D, H)
     two = stack(gru, gru)
@@ -113,7 +113,7 @@ def test_what_flax_has_not_is_refused():
     hard = linen.LSTMCell(H, gate_fn=jax.nn.hard_sigmoid)
     with pytest.raises(InputError, match=r"LSTMCell has gate_fn=.*hard_sigmoid.*, our cells sigmoid"):
         from_linen(hard, {})
-    with pytest.raises(InputError, match="reverse=True is no part of a cell"):
+    with pytest.raises(InputError, match="reverse=True does not belong to a cell"):
         from_linen(linen.RNN(hard, reverse=True), {})
     with pytest.raises(InputError, match="another merge_fn"):
         from_linen(linen.Bidirectional(linen.RNN(hard), linen.RNN(hard), merge_fn=jnp.add), {})
@@ -150,7 +150,7 @@ def test_convolutional(use_bias):
     assert difference(from_linen(back, written)[1], params)[0] < 1e-15
     assert not written["params"]["hh"]["bias"].any()
     assert difference(written["params"]["hh"]["kernel"], variables["params"]["hh"]["kernel"])[0] == 0
-    with pytest.raises(InputError, match="no peepholes in place of p, and here it is not zero"):
+    with pytest.raises(InputError, match="no peepholes to hold p, and here it is not zero"):
         to_linen(cell, params._replace(p=params.p + 1))
     with pytest.raises(InputError, match="padding 'SAME', no strides"):
         from_linen(linen.ConvLSTMCell(H, (3, 2), padding="VALID"), variables)

@@ -97,5 +97,5 @@ def test_convolutional():
     back = to_haiku(cell, params)
     assert back.keys() == weights.keys()
     assert difference(from_haiku(back, "conv_lstm")[1], params)[0] < 1e-15
-    with pytest.raises(InputError, match="no peepholes in place of p"):
+    with pytest.raises(InputError, match="no peepholes to hold p"):
         to_haiku(cell, params._replace(p=params.p + 1))

@@ -126,7 +126,7 @@ def test_what_cannot_be_represented_is_refused():
         from_keras(built(kl.LSTM(H, recurrent_activation="hard_sigmoid")))
     with pytest.raises(InputError, match="has activation=gelu, our cells tanh or relu"):
         from_keras(built(kl.SimpleRNN(H, activation="gelu")))
-    with pytest.raises(InputError, match="go_backwards is no part of a cell"):
+    with pytest.raises(InputError, match="go_backwards does not belong to a cell"):
         from_keras(built(kl.GRU(H, go_backwards=True)))
     with pytest.raises(InputError, match="merge_mode='sum'"):
         from_keras(built(kl.Bidirectional(kl.GRU(H), merge_mode="sum")))
@@ -165,7 +165,7 @@ def test_convolutional(use_bias, float64_tanh):
 
     with pytest.raises(InputError, match="must be given for a conv_lstm"):
         to_keras(cell, params)
-    with pytest.raises(InputError, match="no peepholes in place of p, and here it is not zero"):
+    with pytest.raises(InputError, match="no peepholes to hold p, and here it is not zero"):
         to_keras(cell, params._replace(p=params.p + 1), picture=(4, 5))
     strided = kl.ConvLSTM2D(H, 3, **options | {"padding": "valid"})
     strided.build((B, T, 4, 5, D))

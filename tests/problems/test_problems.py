@@ -38,6 +38,52 @@ def test_reverse() -> None:
         assert said[4:].tolist() == seen[:4][::-1].tolist()
 
 
+def test_selective_copy() -> None:
+    batch = drawn(problems.selective_copy(4, length=3, symbols=5), rows=60)
+    places = set()
+    for seen, said, scored in zip(batch.xs.argmax(-1).T, batch.targets.T, batch.scored.T, strict=True):
+        shown = (seen[:7] < 5).nonzero()[0]
+        assert len(shown) == 3 and (seen[7:] == 6).all() and scored.nonzero()[0].tolist() == [7, 8, 9]
+        np.testing.assert_array_equal(said[scored], seen[:7][shown])
+        places.add(tuple(shown))
+    assert len(places) > 15  # of 35 that there are
+
+
+def test_recall() -> None:
+    batch = drawn(problems.recall(3, keys=5, values=4, lag=2), rows=60)
+    orders = set()
+    for seen, said, scored in zip(batch.xs.argmax(-1).T, batch.targets.T, batch.scored.T, strict=True):
+        written = dict(zip(seen[0:6:2], seen[1:6:2] - 5, strict=True))
+        assert len(written) == 3 and max(written) < 5 and (seen[6:8] == 9).all() and (seen[9::2] == 9).all()
+        assert scored.nonzero()[0].tolist() == [9, 11, 13]
+        assert [written[key] for key in seen[8::2]] == said[scored].tolist()
+        orders.add(tuple(list(written).index(key) for key in seen[8::2]))
+    assert len(orders) == 6
+    with pytest.raises(InputError, match="got 6 pairs, 5 keys, lag 0"):
+        problems.recall(6, keys=5)
+
+
+def test_digits() -> None:
+    """Without noise a picture is a figure, stretched: its rows and columns without repetition are the figure's."""
+    from jaxseq.problems._digits import FIGURES
+
+    batch = drawn(problems.digits(24, noise=0.0), rows=30)
+    assert batch.scored.sum() == 30 and batch.scored[-1].all() and len({*batch.targets[-1]}) > 5
+    for pixels, digit in zip(batch.xs[..., 0].T, batch.targets[-1], strict=True):
+        picture = pixels.reshape(24, 24)
+        figure = np.array([[int(point) for point in row] for row in FIGURES[digit].split()])
+        np.testing.assert_array_equal(*(_runs(_runs(a[a.any(1)][:, a.any(0)]).T).T for a in (picture, figure)))
+    noisy = drawn(problems.digits(24, noise=0.5), rows=30).xs - batch.xs
+    assert noisy.std() == pytest.approx(0.5, rel=0.05)
+    with pytest.raises(InputError, match=r"got 7 and 0\.1"):
+        problems.digits(7)
+
+
+def _runs(rows):
+    """The rows that differ from the one before."""
+    return rows[np.r_[True, (rows[1:] != rows[:-1]).any(1)]]
+
+
 def test_adding() -> None:
     batch = drawn(problems.adding(7), rows=50)
     numbers, marks = batch.xs[..., 0], batch.xs[..., 1]
@@ -198,7 +244,8 @@ def test_a_text_that_is_too_short_is_refused() -> None:
 
 
 def test_every_problem_has_its_name_and_kind() -> None:
-    assert list(problems.PROBLEMS) == ["copy", "reverse", "adding", "anbn", "warped"]
+    every = ["copy", "selective_copy", "reverse", "recall", "adding", "anbn", "warped", "digits"]
+    assert list(problems.PROBLEMS) == every
     assert problems.copy(3).name == "copy(lag=3, length=10, symbols=8)" and problems.copy(3).kind == "copy"
     assert problems.letters(3, TEXT).kind == "letters"
 

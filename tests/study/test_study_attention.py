@@ -7,6 +7,7 @@ import pytest
 
 from jaxseq import InputError
 from jaxseq.attention import ATTENTIONS, additive, masked_softmax
+from jaxseq.attention._additive import score
 from jaxseq.attention._luong import WINDOW
 from jaxseq.study import coverage, decompose, diagonal_accuracy, entropy
 from jaxseq.testing import noisy
@@ -50,6 +51,16 @@ def test_one_additive_score_by_hand() -> None:
     for a in range(len(v)):
         inside = np.asarray(query)[b] @ W[:, a] + np.asarray(memory.values)[b, j] @ U[:, a]
         np.testing.assert_allclose(seen.terms[b, j, a], v[a] * np.tanh(inside), rtol=1e-12)
+    asked = np.broadcast_to(seen.query, seen.terms.shape)[b, j]
+    np.testing.assert_allclose(asked, np.asarray(query)[b] @ W, rtol=1e-12)
+
+
+def test_the_factors_of_a_product_are_the_query_and_the_source() -> None:
+    attention, params, memory, state, query = problem("dot")
+    seen = decompose(attention, params, memory, state, query)
+    asked = np.broadcast_to(seen.query, seen.terms.shape)
+    np.testing.assert_allclose(asked[1, 2], np.tile(query[1], 2), rtol=1e-12)  # both directions of the encoder
+    np.testing.assert_allclose(np.broadcast_to(seen.source, seen.terms.shape), memory.values, rtol=1e-12)
 
 
 def test_monotonic_stops_with_the_probability_its_scores_say() -> None:
@@ -79,6 +90,23 @@ def test_local_weights_fall_off_from_the_position_predicted() -> None:
     seen = decompose(attention, params, memory, state, query)
     real = np.log(np.asarray(seen.weights)[0]) - np.asarray(seen.scores)[0]  # the row without padding
     np.testing.assert_allclose(np.diff(real, 2), -4 / WINDOW**2, rtol=1e-9)
+
+
+def test_a_custom_attention_is_taken_apart_by_its_own_code() -> None:
+    """A score of our own, 3 (v . tanh(...) - 2): no attention of that name is known."""
+    _, params, memory, state, query = problem("additive")
+
+    def attend(params, memory, state, query):
+        scores = 3 * (jax.jit(score)(params, memory, query) - 2)
+        weights = masked_softmax(scores, memory.mask)
+        return state, (weights, weights)
+
+    seen = decompose(additive.replace(attend=attend, name="mine"), params, memory, state, query)
+    plain = decompose(additive, params, memory, state, query)
+    np.testing.assert_allclose(seen.terms, 3 * plain.terms, rtol=1e-12)
+    np.testing.assert_allclose(seen.scores, 3 * (plain.scores - 2), rtol=1e-12)
+    np.testing.assert_allclose(seen.terms.sum(-1) + seen.rest, seen.scores, rtol=1e-12)
+    assert seen.rest == -6.0 and plain.rest == 0.0
 
 
 def test_others_are_refused() -> None:

@@ -72,7 +72,7 @@ def test_the_terminal_names_each_layers_held_gates(found) -> None:
     text = inspect.render(found[2], width=200)
     assert "both, layer 1 (" in text and "both, layer 2 (" in text
     below, above = (part.views["whatif"].change for part in found[2].parts)
-    assert list(below) == ["0.r", "0.z", "0.n"] and f"1.f := 0 {float(above['1.f'][0]):+.3g}" in text
+    assert list(below) == ["0.r", "0.z", "0.n"] and f"layer 2: f := 0 {float(above['1.f'][0]):+.3g}" in text
 
 
 def test_a_change_without_a_result_is_named_and_the_rest_is_shown() -> None:

@@ -15,7 +15,7 @@ import pytest
 from jaxseq import InputError, fonts, plots, study
 from jaxseq.cells import CELLS, lstm
 from jaxseq.colours import INKS, colour_map, colour_maps
-from jaxseq.study import HalfLife, Keep, Saturation
+from jaxseq.study import HalfLife, Saturation
 from jaxseq.study.timelines import Ledger, LedgerErrors
 
 T, H = 6, 4
@@ -37,35 +37,39 @@ def test_timelines_in_the_order_given() -> None:
 
 def test_gates_are_drawn_as_they_are_and_labels_say_what_they_do() -> None:
     """Of a stack each layer's own gate; drawn as they are, as on the page and in the terminal."""
-    keeps = [Keep("0.c", "0.f"), Keep("1.h", "1.z", inverted=True)]
+    roles = {"0.f": "retain", "1.z": "overwrite", "1.n": "candidate"}
     gates = {"0.f": HEAT, "1.z": HEAT, "1.n": HEAT, "1.f": HEAT}
-    ax = study.plot_timelines(gates, keeps=keeps)
+    ax = study.plot_timelines(gates, roles=roles)
     for image, want in zip(ax.images, (HEAT, HEAT, HEAT, HEAT), strict=True):
         np.testing.assert_array_equal(image.get_array(), want.T)
-    labels = ["0: f  forget (retain)", "1: z  update (overwrite)", "1: n  candidate", "1: f  forget"]
+    labels = ["layer 1: f  retain", "layer 2: z  overwrite", "layer 2: n  candidate", "layer 2: f"]
     assert [text.get_text() for text in ax.get_yticklabels()] == labels
-    seen = study.plot_saturation({"1.z": Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
-    assert [text.get_text() for text in seen] == ["1: z  update (overwrite)"]
+    seen = study.plot_saturation({"1.z": Saturation(HEAT[0], HEAT[1])}, roles=roles).get_legend().get_texts()
+    assert [text.get_text() for text in seen] == ["layer 2: z  overwrite"]
 
 
-@pytest.mark.parametrize(
-    ("cell", "label", "word"),
-    [
-        ("mgu", "f  (overwrite)", "overwrite"),
-        ("lem", "r  (overwrite)", "overwrite"),
-        ("lstm", "f  forget (retain)", None),
-    ],
-)
-def test_a_gate_is_named_by_what_it_was_found_to_do(cell, label, word) -> None:
-    """An MGU's f overwrites and a LEM's r does not reset: their letters are those of other cells' gates."""
-    cell = CELLS[cell]
-    params = cell.init(jax.random.key(0), 3, 4, dtype=jnp.float32)
-    xs = jnp.ones((3, 1, 3), jnp.float32)
-    keeps = study.keeps_in(cell, params, xs)
-    shown = study.plot_saturation({keeps[0].gate: Saturation(HEAT[0], HEAT[1])}, keeps=keeps).get_legend().get_texts()
-    assert [text.get_text() for text in shown] == [label]
+def test_some_units_are_drawn_with_their_numbers() -> None:
+    """As a zoom into many: three of four, in an order; on the axis are the units' own numbers."""
+    order = [3, 0, 2]
+    ax = study.plot_timelines({"f": HEAT, "g": -HEAT}, order=order)
+    np.testing.assert_array_equal(ax.images[0].get_array(), HEAT[:, order].T)
+    (side,) = ax.child_axes
+    assert [text.get_text() for text in side.get_yticklabels()] == ["3", "0", "2"] * 2
+    np.testing.assert_allclose(np.diff(side.get_yticks()[:3]), 0.92 / 3)
+    for ax in (study.plot_survival(HEAT, order=order), study.plot_histogram(HEAT, order=order)):
+        assert [ax.yaxis.get_major_formatter()(place, None) for place in (0, 1, 2, 3)] == ["3", "0", "2", ""]
+    ax = study.plot_atlas(HEAT, [f"row {n}" for n in range(T)], order=order)
+    assert [ax.xaxis.get_major_formatter()(place, None) for place in (0, 1, 2)] == ["3", "0", "2"]
+    with pytest.raises(InputError, match="each at most once"):
+        study.plot_timelines({"f": HEAT}, order=[1, 1])
+
+
+def test_the_page_names_a_gate_as_figures_do() -> None:
+    """An MGU's f overwrites: its letter is that of an LSTM's gate that retains."""
+    cell = CELLS["mgu"]
+    params, xs = cell.init(jax.random.key(0), 3, 4, dtype=jnp.float32), jnp.ones((3, 1, 3), jnp.float32)
     page = study.collect([study.Part("one", cell, params, xs)], title="one", briefly=True).parts[0]
-    assert page.words_of.get(keeps[0].gate) == word
+    assert page.roles == study.roles_of(cell) == {"f": "overwrite", "n": "candidate"}
 
 
 def test_what_goes_beyond_one_is_squashed_and_says_so() -> None:
@@ -101,7 +105,7 @@ def test_saturation_leaves_out_what_is_no_gate() -> None:
     ax = study.plot_saturation({"f": Saturation(HEAT[0], HEAT[1]), "g": None})
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), HEAT[0])
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), HEAT[1])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["f  forget (retain)"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["f"]
 
 
 def test_histograms_are_shares_of_each_unit() -> None:

@@ -10,7 +10,18 @@ from jaxseq import InputError, trace
 from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, rnn, stack
 from jaxseq.interventions import clamp
-from jaxseq.study import Keep, Show, by_half_life, correlation, gates_of, half_life, keeps_of, ledger, show_of
+from jaxseq.study import (
+    Keep,
+    Show,
+    by_half_life,
+    by_likeness,
+    correlation,
+    gates_of,
+    half_life,
+    keeps_of,
+    ledger,
+    show_of,
+)
 from jaxseq.testing import Subject, draw, holes
 
 
@@ -106,6 +117,19 @@ def test_units_are_sorted_by_half_life() -> None:
     keep = jnp.broadcast_to(jnp.array([0.5, 0.99, 1.0, 0.9]), (7, 2, 4))
     assert by_half_life(half_life(keep)).tolist() == [2, 1, 3, 0]
     assert by_half_life(jnp.array([jnp.nan, 2.0, 3.0])).tolist() == [2, 1, 0]
+
+
+def test_units_that_move_alike_are_next_to_one_another() -> None:
+    """Three planted groups, mixed; padding has no part."""
+    rng = np.random.default_rng(0)
+    group = rng.permutation(np.repeat([0, 1, 2], 5))
+    values = rng.normal(size=(12, 2, 3))[..., group] * rng.uniform(0.5, 2, 15) + 0.3 * rng.normal(size=(12, 2, 15))
+    mask = np.arange(12)[:, None] < [12, 8]
+    values[~mask] = 1e3 * rng.normal(size=(4, 15))
+    order = by_likeness(values, mask)
+    assert sorted(order) == list(range(15)) and (np.diff(group[order]) != 0).sum() == 2
+    assert by_likeness(values[..., :2]).tolist() == [0, 1]
+    assert sorted(by_likeness(np.zeros((4, 1, 5)))) == list(range(5))
 
 
 def test_correlation_is_pearsons() -> None:

@@ -40,8 +40,10 @@ class Autoregression(NamedTuple):
 
 def lags_for(seasons: Sequence[int], rows: int) -> tuple[int, ...]:
     """Return the lags of an autoregression: a short season and one step, or 8 steps; and around each long season."""
+    # a season and one more: a seasonal change of the last step is z[t-1] - z[t-1-m]
     found = set(range(1, max([s + 1 for s in seasons if 1 < s <= 31], default=8) + 1))
     found |= {s + k for s in seasons if s > 31 for k in (-1, 0, 1)}
+    # at least two thirds of the rows are left as targets
     return tuple(sorted(lag for lag in found if lag <= max(1, rows // 3)))
 
 
@@ -50,6 +52,7 @@ def columns(phase: np.ndarray, seasons: Sequence[int]) -> np.ndarray:
     parts = [np.zeros((*phase.shape, 0))]
     for season in seasons:
         if 1 < season <= DUMMIES:
+            # centred, so that the intercept stays the mean
             parts.append(np.eye(season)[phase % season] - 1 / season)
         elif season > DUMMIES:
             angle = 2 * np.pi * phase[..., None] / season * np.arange(1, WAVES + 1)
@@ -72,8 +75,10 @@ def fit(z: np.ndarray, seasons: Sequence[int], difference: int, *, plain: bool =
     fits = []
     for n in range(z.shape[1]):
         first = int(np.isfinite(z[:, n]).argmax())
+        # three seasons or more: an effect that was seen once or twice is mostly noise
         used = [s for s in seasons if not plain and 1 < s <= (len(z) - first) / 3]
         seasonal = columns(phase[first:], seasons) * _chosen(seasons, used)
+        # columns of unused seasons are 0, so that all series have weights of one shape
         fits.append(_fit_one(history[first:, n], np.isfinite(z[first:, n]), seasonal, lags, difference, plain))
     intercept, weights, effects = (np.stack(part) for part in zip(*fits, strict=True))
     return Autoregression(np.array(lags), np.array(difference), intercept, weights, effects)
@@ -96,10 +101,12 @@ def _fit_one(
     if not use or len(w) - lags[use[-1]] < 8:
         return (0.0, weights, effects) if difference else (float(z.mean()), weights, effects)
     rows = np.arange(lags[use[-1]], len(w))
+    # targets are values that are there; among their lags holes are filled
     rows = rows[known[difference:][rows]][-MOST_ROWS:]
     X = np.concatenate([w[rows[:, None] - np.array(lags)[use]], seasonal[difference:][rows]], axis=1)
     walk = float(not plain and not difference and use[0] == 0)  # shrunk towards the last value, not towards the mean
     y, mean = w[rows] - walk * w[rows - 1], X.mean(0)
+    # one scale for all lags, since they are values of one series
     spread = np.concatenate([np.full(len(use), w.std()), X[:, len(use) :].std(0)])
     spread = np.where(spread > 1e-12 * max(1.0, np.abs(z).max()), spread, np.inf)  # a column that is constant gets 0
     beta = _ridge((X - mean) / spread, y - y.mean(), RIDGES[:1] if plain else RIDGES) / spread
@@ -113,6 +120,7 @@ def _fit_one(
 def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
     """Return ridge coefficients, the penalty chosen by leave-one-out."""
     U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    # directions that the columns do not have; ridge 0 would divide by them
     keep = s > 1e-10 * max(s[0], 1e-300)
     U, s, Vt = U[:, keep], s[keep], Vt[keep]
     along = U.T @ y
@@ -120,6 +128,8 @@ def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
     for ridge in ridges:
         shrink = s**2 / (s**2 + ridge * len(y))
         residual = y - U @ (shrink * along)
+        # Leave-one-out errors of a linear smoother need no second fit: e / (1 - leverage) (Allen 1974, PRESS). The
+        # bound is for a row that alone decides its fit, with an error of 0 / 0.
         leverage = np.minimum(U**2 @ shrink, 0.95)
         error = np.mean((residual / (1 - leverage)) ** 2)
         if error < best:
@@ -129,6 +139,7 @@ def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
 
 def _stable(weights: np.ndarray, lags: Sequence[int]) -> np.ndarray:
     """Return weights whose companion matrix has no eigenvalue beyond 1: each scaled by a power of one factor."""
+    # its eigenvalues are the roots; weight k over r**k divides each of them by r
     companion = np.eye(lags[-1], k=-1)
     companion[0, np.array(lags) - 1] = weights
     largest = float(np.abs(np.linalg.eigvals(companion)).max())
@@ -144,13 +155,16 @@ def paths(
     """
     d, lags = int(model.difference), model.lags
     reach = int(lags[-1]) + d
+    # origins near the start look back before the first row, where its value is repeated
     history = np.concatenate([np.repeat(filled(z, seasons[0])[:1], reach, axis=0), filled(z, seasons[0])])
+    # [O, N, reach + h]: the rows that lags look at, then the forecasts, which are read back as they are made
     buffer = np.empty((len(origins), z.shape[1], reach + horizon))
     buffer[..., :reach] = np.moveaxis(history[origins[:, None] + 1 + np.arange(reach)], 1, 2)
     seasonal = columns(origins[:, None] + shift + 1 + np.arange(horizon), seasons) @ model.seasonal.T  # [O, h, N]
     for step in range(horizon):
         at = reach + step
         past = buffer[..., at - lags]
+        # the model is of differences, so that each lag is one of the path as well
         if d:
             past = past - buffer[..., at - lags - d]
         new = model.intercept + (past * model.weights).sum(-1) + seasonal[:, step]

@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
     Fields:
       series: its name.
-      forecast: what made it.
+      forecast: its name.
       mase, smape, rmse: over all origins and steps.
       crps: of the forecaster's distribution; of others, which have none, the mean absolute error, which it then is.
       coverage80, coverage95: of the forecaster's intervals; NaN for others.
@@ -66,7 +66,7 @@ class Backtest(NamedTuple):
       forecaster: fitted to the rows before the test part.
       names: of the series.
       origins: int ``[O]``, rows of the longest series, the last that a forecast saw.
-      origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of what is forecast; row
+      origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of the forecasts; row
         numbers where there are no dates.
       actual: ``[O, N, h]``.
       paths: forecasts ``[O, N, h]`` by name.
@@ -150,19 +150,23 @@ def backtest(
         raise InputError(f"test must be above 0 and below 1, origins at least 1; got {test} and {origins}")
     options_for(panel, horizon, season, cell, hidden, networks, seed, log)  # refuses before the series are cut
     shortest = min(len(series.values) for series in panel.series)
+    # one origin needs a whole horizon of rows after it
     held = max(horizon, round(test * shortest))
     if shortest - held < 8:
         raise InputError(
             f"the shortest series has {shortest} rows, and a test part of {held} leaves {shortest - held} to fit "
             "to; 8 are needed. Give more rows or a shorter horizon"
         )
+    # the panel as training sees it: covariates known ahead are kept beyond the cut, as a user would have them
     early = panel._replace(series=tuple(
         s._replace(values=s.values[:-held], past=s.past[:-held], future=s.future[: len(s.values)],
                    stamps=None if s.stamps is None else s.stamps[:-held]) for s in panel.series))  # fmt: skip
+    # again, since fewer rows may hold fewer seasons
     options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, early, horizon)
     cut = len(values) - held
     model = combined.fit(values[:cut], covariates[:cut], options, phases(early))
+    # from the last row that was fitted to, up to the last with a whole horizon after it
     at = combined.origins_between(cut - 1, len(values) - horizon - 1, origins)
     found = combined.forecast(model, options, values, covariates, at, cut)
     paths = {OURS: found.point, **dict(zip((*simple_members.NAMES, f"{cell} alone"), found.members, strict=True)),
@@ -192,6 +196,7 @@ def _simple(values: np.ndarray, at: np.ndarray, cut: int, options: combined.Opti
     scaling = Scaling.fit(values[:cut], season, options.log)
     z = scaling.forward(values)
     lag = simple_members.seasonal_lag(z[:cut], season)
+    # on the same scale as ours, without ridge, stabilising or seasonal effects
     linear = autoregression.fit(z[:cut], (season,), lag, plain=True)
     return {
         "naive": simple.seasonal_naive(values, at, h, 1),
@@ -206,10 +211,12 @@ def _table(
     quantiles: np.ndarray, season: int, at: np.ndarray,
 ) -> list[Score]:  # fmt: skip
     h = actual.shape[-1]
+    # forecasts from origins closer than a horizon share target rows, so that their errors are correlated
     lag = math.ceil(h / max(1, int(at[1] - at[0]))) - 1 if len(at) > 1 else 0
     place = {level: int(np.searchsorted(LEVELS, level)) for level in (0.025, 0.1, 0.9, 0.975)}
     table = []
     for n, name in enumerate(names):
+        # a series that begins late is padded in front with NaN, which no scale may count
         truth, known = actual[:, n], train[np.isfinite(train[:, n]).argmax() :, n]
         losses = {k: np.nanmean(np.abs(path[:, n] - truth), axis=1) for k, path in paths.items()}
         for kind, path in paths.items():
@@ -222,6 +229,7 @@ def _table(
                 row = row._replace(crps=scores.crps(truth, q, LEVELS), coverage80=inside[0],
                                    coverage95=inside[1])  # fmt: skip
             else:
+                # CRPS of a forecast that is a single value is its absolute error
                 row = row._replace(crps=scores.mae(truth, made))
                 statistic, p = scores.diebold_mariano(losses[OURS], losses[kind], lag)
                 row = row._replace(statistic=statistic, p_value=p)
@@ -230,9 +238,10 @@ def _table(
 
 
 def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tuple[tuple, tuple]:
-    """Return for each series the stamps of origins ``[O]`` and of what is forecast ``[O, h]``."""
+    """Return for each series the stamps of origins ``[O]`` and of the forecasts ``[O, h]``."""
     steps, origins, ahead = at[:, None] + 1 + np.arange(horizon), [], []
     for series in panel.series:
+        # series are aligned at their ends
         offset = len(values) - len(series.values)
         rows = np.arange(len(series.values)) if series.stamps is None else series.stamps.to_numpy()
         origins.append(rows[at - offset])
@@ -241,9 +250,11 @@ def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tu
 
 
 def _against_simple(result: Backtest) -> str:
+    # a comparison with parts of the combination itself would say little
     own = (OURS, *simple_members.NAMES, f"{result.forecaster.options.cell} alone")
     simple_names = [name for name in result.paths if name not in own]  # statsforecast's among them
     error = {name: np.array([s.mase for s in result.table if s.forecast == name]) for name in (OURS, *simple_names)}
+    # an infinite MASE of one series would hide all others
     kept = np.isfinite(np.stack(list(error.values()))).all(0)
     if not kept.any():
         return "The training rows repeat exactly, so that MASE has no scale and forecasts cannot be compared."

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxseq.errors import InputError
 
 DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").astype("m8[us]")
+# weeks are counted from here, the first Monday of Unix time
 MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
@@ -32,7 +33,7 @@ class Calendar(NamedTuple):
     Fields:
       frequency: pandas' name for the step, such as ``h``, ``15min``, ``D``, ``B``, ``W-SUN``, ``MS``; None where the
         rows have no dates.
-      seasons: rows in each season, the shortest first; ``(1,)`` where there is none. Closed hours have no rows.
+      seasons: rows in each season, the shortest first; ``(1,)`` without a season. Closed hours have no rows.
       open: steps of the week, from Monday 00:00 on, that have rows; None where all have.
       shift: days after the stamps of `frequency`: 14 for months dated the 15th.
     """
@@ -60,12 +61,14 @@ class Calendar(NamedTuple):
         """
         if self.frequency is None:
             raise InputError("the rows have no dates: there are no stamps to continue; count steps instead")
+        # two weeks more than h open steps fill: one may be cut at either end
         most = h if self.open is None else (h // len(self.open) + 2) * self._slots()
         start = pd.Timestamp(last).as_unit("us") - self._shift()
         try:
             stamps = pd.date_range(start, periods=most + 1, freq=self.frequency, unit="us")
         except (OverflowError, ValueError) as error:  # pandas' OutOfBoundsDatetime is a ValueError
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
+        # pandas begins at the next stamp on the calendar where `start` is off it
         return self._kept(stamps[stamps > start])[:h] + self._shift()
 
     def last_stamps(self, last: pd.Timestamp, count: int) -> pd.DatetimeIndex:
@@ -142,7 +145,7 @@ class Inferred(NamedTuple):
     Fields:
       calendar: its seasons are those of which two fit into the rows.
       stamps: datetime64[us] ``[T]``, each stamp that was given, where the calendar has it.
-      notes: what was moved.
+      notes: on stamps that were moved.
     """
 
     calendar: Calendar
@@ -221,6 +224,7 @@ def _months(stamps: np.ndarray) -> Inferred | None:
     months = stamps.astype("M8[M]")
     index = months.astype(np.int64)
     steps: np.ndarray = np.diff(index)
+    # two rows in one month: not months
     if (steps < 1).any():
         return None
     step = _commonest(steps)
@@ -234,6 +238,7 @@ def _months(stamps: np.ndarray) -> Inferred | None:
         return Inferred(Calendar(_name_of_months(step, month, "S"), shift=shift), stamps, ())
     if (stamps == ends).all():
         return Inferred(Calendar(_name_of_months(step, month, "E")), stamps, ())
+    # the first or last working day: the day of the month changes, and so does the step in days
     for name in ("BMS", "BME") if step == 1 else ():
         due = pd.date_range(starts[0], ends[-1], freq=name, unit="us").to_numpy("M8[us]")
         if np.isin(stamps, due).all():
@@ -261,6 +266,7 @@ def _fixed(stamps: np.ndarray) -> Inferred | None:
         far = np.abs(stamps - moved).max() / np.timedelta64(1, "s")
         stamps, step = moved, np.timedelta64(_commonest(np.diff(moved).astype(np.int64)), "us")
         notes = (f"stamps are up to {far:g} s off a regular step: rounded",)
+    # before the calendar is listed, which such a stamp would fill with millions of steps
     if (stamps[-1] - stamps[0]) // step > EMPTIEST * len(stamps) + 10_000:  # one stray stamp, a century away
         return None
     calendar = _closed(stamps, step)
@@ -304,6 +310,7 @@ def _closed(stamps: np.ndarray, step: np.timedelta64) -> Calendar:
     seen = np.bincount(slots(stamps, step) % many, minlength=many)
     every = pd.date_range(stamps[0], stamps[-1], freq=name, unit="us").to_numpy("M8[us]")
     rate = seen / np.maximum(1, np.bincount(slots(every, step) % many, minlength=many))
+    # relative to the hours that are usually there, so that a series with many holes is not taken for closed
     usual = float(np.median(rate[rate > 0]))
     opened = np.flatnonzero(rate > RARE * usual)
     if len(opened) == many:
@@ -326,6 +333,7 @@ def _by_period(stamps: np.ndarray) -> Inferred | None:
 
 
 def _refuse(stamps: np.ndarray) -> Inferred:
+    # the commonest steps show what the rows mostly are
     steps, counts = np.unique(np.diff(stamps), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:3]
     seen = ", ".join(f"{_duration(steps[i])} ({counts[i]} times)" for i in order)
@@ -373,6 +381,7 @@ def _seasons(calendar: Calendar) -> tuple[int, ...]:
     if calendar.open is None:
         a_day = int(day) if DAY % step == np.timedelta64(0, "us") else 1
         return (7, 365) if a_day == 1 and step == DAY else (a_day, int(week)) if a_day > 1 else (1,)
+    # a day is a season only where every open day has as many rows
     each = np.bincount(np.array(calendar.open) // max(1, int(day)))
     each = each[each > 0]
     return (int(each[0]), len(calendar.open)) if (each == each[0]).all() else (len(calendar.open),)

@@ -15,7 +15,7 @@ _MISSING = (
     "#num! <na> nat 缺失 无"
 )
 MISSING = frozenset(["", *_MISSING.split()])
-"""Cells that say that there is no value, in lower case."""
+"""Cells that mean a missing value, in lower case."""
 SIGNS = str.maketrans({"−": "-", "–": "-", "’": "'", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 """Other characters for a minus, an apostrophe and a blank."""
 UNIT = r"(?:[%‰$€£¥￥₹₩₽元円]|(?:US|R|A|C|HK|NT)\$|USD|EUR|GBP|CNY|RMB|JPY|CHF|INR|kr\.?|zł)"
@@ -53,7 +53,7 @@ class Numbers(NamedTuple):
       unread: rows whose cells are neither numbers nor missing, under the reading that leaves fewest.
       share: of the cells that are there, how many are numbers.
       units: currency or per cent signs, "" among them where a cell has none.
-      marked: whether some cell shows which mark stands before decimals.
+      marked: whether some cell shows which mark comes before decimals.
     """
 
     values: Mapping[str, np.ndarray]
@@ -75,8 +75,9 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
     Args:
       cells: dtype object, of str.
       plain: 1.234 is 1.234 where every cell is a number as programs write them. Not so in a file whose cells are
-        separated by semicolons: there the point may stand between thousands.
+        separated by semicolons: there the point may separate thousands.
     """
+    # most files have numbers as programs write them, and one call reads them all
     values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
     odd = np.flatnonzero(np.isnan(values))
     missing = np.zeros(len(cells), bool)
@@ -99,21 +100,23 @@ def _as_people_write(cells: np.ndarray, missing: np.ndarray, there: int) -> Numb
     fewest = min(unread.values(), key=len)
     units = frozenset(unit for *values, unit in readings if not np.isnan(values).all())
     first = int(differ[0]) if len(differ) else None
-    # Without a difference the point does: one reading then stands for both.
+    # Without a difference the point does: one reading then covers both.
     values = whole if first is not None else dict(list(whole.items())[:1])
     marked = len(whole) == 1 and first is None and any("." in c or "," in c for c in distinct)
     return Numbers(values, first, fewest, 1 - len(fewest) / max(1, there), units, marked)
 
 
 def _readings(cell: str) -> tuple[float, float, str]:
-    """Return a cell's value with a point and with a comma before decimals, NaN where it is none, and its unit."""
+    """Return a cell's value with a point and with a comma before decimals, NaN if it is not a number, and its unit."""
     plain = cell.strip().translate(SIGNS)
     found = _matched(plain if plain.isascii() else unicodedata.normalize("NFKC", plain))
     if found is None:
         return (_infinity(plain), _infinity(plain), "")
     opened, sign, before, sign_within, digits, exponent, after, closed = found.groups()
+    # one bracket, two signs or two units: a mistake, whose meaning is not guessed
     if bool(opened) != bool(closed) or (sign and sign_within) or (before and after):
         return (np.nan, np.nan, "")
+    # (5) is a loss of 5, as accountants write it
     factor = -1.0 if "-" in (sign, sign_within) or opened else 1.0
     digits, power = digits.strip(), exponent or ""
     point = float(re.sub(r"[,' ]", "", digits) + power) if POINT.fullmatch(digits) else np.nan

@@ -42,11 +42,13 @@ def paths(
         warnings.simplefilter("ignore")
         for n, column in enumerate(values.T):
             begun = int(np.isfinite(column).argmax())
+            # these models take no NaN
             series = filled(column[begun:, None], season)[:, 0]
             for name in names:
                 try:
                     fitted = getattr(models, name)(season_length=season).fit(series[: cut - begun])
                     for o, origin in enumerate(origins):
+                        # with the fitted parameters: a fit at each origin would take that many times as long
                         out[name][o, n] = fitted.forward(series[: origin + 1 - begun], horizon)["mean"]
                 except Exception:  # its models raise whatever numba and SciPy do on a series that they cannot fit
                     out[name][:, n] = np.nan

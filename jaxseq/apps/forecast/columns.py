@@ -1,4 +1,4 @@
-"""What each column of a table is for: targets, covariates, an id; and its numbers."""
+"""The role of each column of a table (target, covariate or id) and its numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CATEGORIES = 10
 
 
 class Columns(NamedTuple):
-    """The names of columns by what they are for."""
+    """The names of columns by their role."""
 
     dates: tuple[str, ...]
     id: str | None
@@ -40,7 +40,7 @@ class Reader:
     Args:
       table: the table.
       decimal: ``.`` or ``,``; None finds it.
-      missing: numbers that stand for a missing value.
+      missing: numbers that mean a missing value.
 
     Raises:
       InputError: for another mark.
@@ -51,6 +51,7 @@ class Reader:
             raise InputError(f"--decimal is the mark before decimals, . or ,; got {decimal!r}")
         self.table, self.decimal, self.missing = table, decimal, missing
         self.found: dict[str, Numbers] = {}
+        # semicolons are what programs write where the comma comes before decimals
         self.plain = table.separator != ";" and decimal != ","
         self.notes: list[str] = []
 
@@ -70,7 +71,7 @@ class Reader:
         """Return a column's numbers, float64, NaN where missing.
 
         Raises:
-          InputError: for a cell that is no number, an infinite one, two units, and where a comma may stand before
+          InputError: for a cell that is not a number, an infinite one, two units, and where a comma may come before
             decimals or between thousands.
         """
         values = self._of_text(name) if self.table.is_text(name) else self.table.frame[name].to_numpy(np.float64)
@@ -97,6 +98,7 @@ class Reader:
         self._check_units(name, reading)
         if reading.differ is None:
             mark = next(iter(reading.values))
+            # a cell shows the other mark than the one that was given
             if self.decimal not in (None, mark) and reading.marked:
                 row = next(i for i, cell in enumerate(cells) if mark in cell)
                 raise InputError(
@@ -104,6 +106,7 @@ class Reader:
                     f"{self.decimal}"
                 )
             return reading.values[mark]
+        # other columns of the file may show which mark it uses
         decided = self.decimal or self._mark
         if decided is None:
             row = reading.differ
@@ -142,7 +145,7 @@ def roles(
     future: tuple[str, ...],
     static: tuple[str, ...],
 ) -> tuple[Columns, tuple[str, ...]]:
-    """Return what each column is for, and a line on those that are left out.
+    """Return the role of each column, and a line on those that are left out.
 
     Raises:
       InputError: if a column is named twice, or none is left to forecast.
@@ -153,6 +156,7 @@ def roles(
         raise InputError(f"column {twice!r} is named twice; a column is a date, an id, a target or one covariate")
     taken = {*used, *target}
     free = [name for name in table.frame if name not in taken]
+    # of named targets as well as others, so that one message can say all
     reasons = {name: _reason(table, reader, name) for name in free}
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
@@ -161,6 +165,7 @@ def roles(
         )
         raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
     if id_columns and not target:
+        # in the wide form a column of text is likely a number with a mistake
         text = next((name for name, why in reasons.items() if why and why.startswith("text")), None)
         if text is not None:
             raise InputError(f"{table.where}: with --id-columns each column is a series; {text!r} is {reasons[text]}")
@@ -185,6 +190,7 @@ def _reason(table: Table, reader: Reader, name: str) -> str | None:
         return "dates"
     if name.startswith("Unnamed:") or name.casefold() in ROW_NAMES:
         values = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy()
+        # by its values too: a column called n may be a count
         if values[0] in (0, 1) and (np.diff(values) == 1).all():
             return "row numbers"
     return None
@@ -194,7 +200,7 @@ def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.n
     """Return columns as float64 ``[T, C]``, text as columns of 0 and 1, and a line on these.
 
     Raises:
-      InputError: for text of more than `CATEGORIES` categories, and what `Reader.values` raises.
+      InputError: for text of more than `CATEGORIES` categories, and as `Reader.values`.
     """
     columns, notes = [np.zeros((len(table.frame), 0))], []
     for name in names:

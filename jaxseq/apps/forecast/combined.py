@@ -1,4 +1,4 @@
-"""The model of a panel: simple forecasts and networks, weighed by their errors at validation origins, with intervals.
+"""Combine simple forecasts and networks by their errors at validation origins, with intervals.
 
 Twice fitted: on the rows before the validation part, to see what each forecast is worth there and how far off the
 combination is; then on all rows, for use. Every array is ``[T, N]`` (rows, series), the series aligned at their ends.
@@ -130,16 +130,19 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
+    # whether the logarithm is taken is decided once, on all rows: the two fits must be on one kind of scale
     whole = Scaling.fit(values, seasons[0], options.log)
     early_scaling = Scaling.fit(values[:inner], seasons[0], whole.log)
     z = early_scaling.forward(values)
     origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
+    # by the fewer rows: asked of all rows, the lag might change between validation and use
     lag = simple_members.seasonal_lag(z[:inner], seasons[0])
     early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
     single = simple_members.errors(found, truth)
     if lag < seasons[0]:  # too few seasons for their changes: the last value alone has no season
+        # infinite error, weight 0
         single[simple_members.NAMES.index("seasonal changes")] = np.inf
     evidence = recent.independent(T - inner, h)
     alone = recent.weights(single, evidence)
@@ -148,11 +151,13 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
         every = _trained(options, design, z, covariates, phase, inner)
+        # early stopping by the whole combination; report 0 is the line alone, before any training
         for report in range(training.REPORTS + 1):
             path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
             if not np.isfinite(path).all():
                 continue  # training diverged: an earlier report, or none
             path = simple_members.within_reach(early, path, z, origins, seasons)
+            # judged within the combination, where it is used
             both = np.concatenate([found, path[None]])
             weighed = np.concatenate([single, simple_members.errors(path[None], truth)])
             mixed = simple_members.combine(recent.weights(weighed, evidence), both)
@@ -160,13 +165,16 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
             if ratio < min(gain, HARM):
                 rmse, gain, stopped, point = weighed, ratio, report, mixed
     spread = _spread(early, alone, z[:inner], h, seasons)
+    # over `spread`, so that errors of all series and steps are of one size and can be pooled
     sizes = _sizes(np.abs(point - truth) / spread, INDEPENDENT * truth.shape[1] * (T - inner) / h)
+    # validation errors were measured on the early scale, and the model is used on that of all rows
     change = (early_scaling.scale / whole.scale)[:, None]
     spread, rmse = spread * change, rmse * change[:, 0]
     z = whole.forward(values)
     late = simple_members.fit(z, seasons, h, lag)
     network = _nothing()
     if gain < np.inf:
+        # trained anew on all rows, and stopped at the report that validation chose
         network = _at(_trained(options, design, z, covariates, phase, T), stopped)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network)):
             raise InputError(
@@ -187,6 +195,7 @@ def _trained(
     options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, cut: int
 ) -> Network:  # fmt: skip
     """Return the networks at every report, trained on rows before `cut`."""
+    # rows from the cut on are NaN, so that nothing of them can reach training
     past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
     line = training.fit_line(design, past, covariates, cut, options.seed)
     known = int(np.isfinite(z).sum())
@@ -197,6 +206,7 @@ def _trained(
 
 def _at(every: Network, report: int) -> Network:
     """Return the networks as they were at a report; at report 0 the line alone."""
+    # a head of zeros adds nothing to the line
     chosen = jax.tree.map(lambda a: a[max(report - 1, 0)], every)
     return chosen if report else chosen._replace(head=jax.tree.map(jnp.zeros_like, chosen.head))
 
@@ -207,6 +217,7 @@ def _network_paths(
 ) -> np.ndarray:  # fmt: skip
     """Return the networks' mean forecasts ``[O, N, h]``, in calls of one shape, which holds `least` windows."""
     series, ends = np.tile(np.arange(z.shape[1]), len(origins)), np.repeat(origins, z.shape[1])
+    # a power of two: few shapes, and so few compiled programs
     size = min(networks.AT_ONCE, 1 << (max(len(ends), least) - 1).bit_length())
     run, parts = networks.compiled(find_cell(options.cell), design), []
     for first in range(0, len(ends), size):
@@ -218,6 +229,7 @@ def _network_paths(
 
 def _relative(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean absolute error of ours over theirs, geometric mean over series."""
+    # geometric, so that halving one error weighs as much as doubling another
     a, b = (np.nanmean(np.abs(f - truth), axis=(0, 2)) for f in (ours, theirs))
     kept = np.isfinite(a) & np.isfinite(b)
     return float(np.exp(np.mean(np.log(np.maximum(a[kept], 1e-12)) - np.log(np.maximum(b[kept], 1e-12)))))
@@ -231,6 +243,7 @@ def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, s
     """
     begun = np.isfinite(z).argmax(0)
     start = begun + (len(z) - begun) // 5  # before that a series has seen too little
+    # at least 41 origins, and more where series and horizon are small: some 40,000 errors in all
     origins = origins_between(int(start.min()), len(z) - 2, max(41, 40_000 // z.shape[1] // horizon))
     found = simple_members.combine(weight, simple_members.paths(members, z, origins, horizon, seasons))
     error = np.abs(found - targets(z, origins, horizon))
@@ -238,6 +251,7 @@ def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, s
     counts = np.isfinite(error).sum(0)
     mean = np.nansum(error, axis=0) / np.maximum(counts, 1)
     mean = np.where(counts > 0, mean, mean.max(1, keepdims=True))
+    # errors do not shrink with the horizon: a later step takes at least the size of an earlier one
     size = np.log(np.maximum(np.maximum.accumulate(mean, axis=1), 1e-9))
     return np.exp((size + size.mean(0)) / 2)
 
@@ -247,6 +261,7 @@ def _counts(values: np.ndarray) -> np.ndarray:
     out = np.full((values.shape[1], len(GRID)), np.nan)
     for n, column in enumerate(values.T):
         known = column[np.isfinite(column)]
+        # over the root of the mean: the spread of counts grows with it, as Poisson's does
         if (known >= 0).all() and (known == np.round(known)).all() and (known == 0).mean() >= MANY_ZEROS:
             out[n] = np.quantile(known, GRID) / np.sqrt(known.mean())
     return out
@@ -269,10 +284,14 @@ def _sizes(ratio: np.ndarray, independent: float = np.inf) -> np.ndarray:
     out = []
     for errors in steps:
         ordered = np.sort(errors)
+        # k = ceil(p (n + 1)), the rank of split conformal prediction
         place = np.ceil(GRID * (len(ordered) + 1)).astype(int) - 1
         out.append(ordered[np.clip(place, 0, len(ordered) - 1)])
+    # A size of probability p, two-sided, is a quantile of 0.5 + p / 2. At p = 1 that is infinite, and half a step of
+    # the grid below it is taken.
     free, tail = max(independent, 1.0), 0.5 + np.minimum(GRID, 1 - 1 / (2 * len(GRID))) / 2
     wider = np.where(GRID > 0, stdtrit(free, tail) / np.maximum(ndtri(tail), 1e-9), 1.0) if free < 1e4 else 1.0
+    # quantiles must rise, and the factor changes from one to the next
     return np.maximum.accumulate(np.stack(out) * wider, axis=1)
 
 
@@ -299,6 +318,7 @@ def forecast(
     z = model.scaling.forward(values)
     h, seasons = options.horizon, options.seasons
     step = recent.stride(z.shape[1], h)
+    # forecasts from rows before the origins as well: their errors are known by then, and adapt the weights
     made = recent.needed(origins, rows, h, step)
     found = simple_members.paths(model.members, z, made, h, seasons)
     path = np.full((1, *found.shape[1:]), np.nan)
@@ -308,6 +328,7 @@ def forecast(
         path[0] = _network_paths(options, design, model.network, z, covariates, model.phase, made, least)
         path = simple_members.within_reach(model.members, path, z, made, seasons)
     every = np.concatenate([found, path])
+    # a network without weight is NaN; 0 times NaN would spoil the sum
     scaled, wider = _adaptively(model, np.nan_to_num(every), z, made, origins, rows)
     chosen = every[:, np.searchsorted(made, origins)]
     return Forecasts(model.scaling.inverse(scaled), np.stack([model.scaling.inverse(f) for f in chosen]), scaled, wider)
@@ -322,6 +343,7 @@ def _adaptively(
     scaled, wider = [], []
     for origin in origins.tolist():
         times = recent.before(origin, rows, h, step)
+        # cut at the origin: targets after it are NaN, so that no later value is used
         error = every[:, np.searchsorted(made, times)] - targets(z[: origin + 1], times, h)
         weight, factor = recent.adapted(
             error, times, origin, model.rmse, model.spread, typical, float(model.evidence), step
@@ -340,6 +362,7 @@ def quantiles(model: Model, found: Forecasts, levels: np.ndarray) -> np.ndarray:
     lift = np.sqrt(np.where(intermittent, found.point.mean(-1, keepdims=True), 0.0))
     parts = []
     for level in levels:
+        # both sides have the same sizes: level 0.9 is the upper end of the central 80%
         size = np.array([np.interp(abs(2 * level - 1), GRID, row) for row in model.sizes])  # [h]
         off = np.sign(level - 0.5) * size * model.spread * found.wider[..., None]
         often = np.array([np.interp(level, GRID, row) for row in model.counts])[:, None]  # [N, 1]

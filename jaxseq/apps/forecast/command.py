@@ -1,4 +1,4 @@
-"""The command `jaxseq forecast`: its options, and what it prints."""
+"""The command `jaxseq forecast`: its options and output."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CONTINUED = ("data", "horizon", "levels")
 
 def command(preset: str) -> Callable[..., None]:
     """Return the command, or the tutorial's for its presets, with the defaults of the preset."""
+    # the tutorial's forecasters have other options, and so another command
     if preset in TUTORIALS:
         return functools.partial(tutorial.forecast, config=TUTORIALS[preset])
     return forecast
@@ -40,7 +41,7 @@ def forecast(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Forecast one series or many: a backtest with simple forecasts to compare, then what follows the last row.
+    """Forecast one series or many: a backtest with simple forecasts to compare, then the rows after the last.
 
     The run folder gets future.csv (the forecast with quantiles), predictions.csv and scores.csv (the backtest),
     forecast.png, README.md (what is printed) and the model.
@@ -65,6 +66,7 @@ def forecast(
     if run is not None:
         show(_continued(run, config), json)
         return
+    # every check that needs the data comes before the folder is made
     work = prepare(config)
     with run_folder.building(out, KIND, config.resolved(work.panel, work.horizon), overwrite=overwrite) as folder:
         outcome = carry_out(work)
@@ -75,6 +77,7 @@ def forecast(
 
 def _report(outcome: Outcome, folder: Path, out: Path) -> Shown:
     """Draw the forecasts, write the run's README, and say how it went."""
+    # matplotlib is imported only where a picture is drawn
     from jaxseq.apps.forecast import picture, report
 
     picture.draw(outcome, folder / "forecast.png")
@@ -93,8 +96,10 @@ def _report(outcome: Outcome, folder: Path, out: Path) -> Shown:
 def _continued(run: Path, config: ForecastConfig) -> Shown:
     """Go on from the end of a series with a saved run."""
     asked = {name: getattr(config, name) for name in CONTINUED}
+    # all settings but these must be left out: the run has its own
     same = dataclasses.replace(config, **{name: getattr(DEFAULT, name) for name in CONTINUED})
     check_unchanged(same, DEFAULT, f"--run {run} forecasts with the settings of that run")
+    # code is run only if the user names it here again
     trusted = config.cell if is_code(config.cell) else None
     if run_folder.kind_of(run) == TUTORIAL:
         return tutorial.continued(run, config.data, config.horizon or tutorial.HORIZON, trusted)

@@ -13,9 +13,9 @@ from jaxseq.apps.forecast.panel import Panel, read
 from jaxseq.apps.settings import MOST_UNITS, check_seed, require, require_at_least, require_at_most
 
 KIND = "forecaster"
-"""What config.json calls a run of this forecaster; the tutorial's are forecast runs."""
+"""The kind of run in config.json; runs of the tutorial's forecasters are forecast runs."""
 SHIPPED = "airline"
-"""What is forecast where no data are named."""
+"""The series that is forecast by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ForecastConfig:
     decimal: str | None = None
     """Mark before decimals, . or a comma, where that is not clear."""
     missing: tuple[float, ...] = ()
-    """Numbers that stand for a missing value, such as -999 -9999."""
+    """Numbers that mean a missing value, such as -999 -9999."""
     frequency: str | None = None
     """pandas' name of the step between rows, such as h, D, W-SUN or MS; found if not named."""
     seasons: tuple[int, ...] = ()
@@ -69,7 +69,7 @@ class ForecastConfig:
         """Check every setting that can be checked without the data.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         require_at_least(1, ("origins", "hidden"), self)
         require_at_least(0, ("networks",), self)
@@ -80,6 +80,7 @@ class ForecastConfig:
         require(all(math.isfinite(v) for v in self.missing), "missing", "finite numbers", self)
         probabilities_of(self.levels)
         check_seed(self.seed)
+        # with one input: how many there are is known only from the data
         check_reads_series(find_cell(self.cell), 1, self.hidden)
 
     def read(self, **known: Any) -> Panel:
@@ -95,6 +96,7 @@ class ForecastConfig:
         """Return the settings with what was found, so that other data are read in the same way, from any folder."""
         columns, data = panel.columns, self.data and datasets.from_anywhere(self.data)
         assert columns is not None  # it was read from a file
+        # dates in several columns are found again by their names
         date = columns.dates[0] if len(columns.dates) == 1 else self.date
         return dataclasses.replace(self, data=data, horizon=horizon, date=date, id=columns.id, target=columns.target)
 

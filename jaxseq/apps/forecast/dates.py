@@ -55,6 +55,7 @@ def find(
             table.column(name)
     if date is None:
         date = _found(table, free, date_format is not None)
+        # a column called year is a date by itself only where no month goes with it
         parts = _parts(table, free)
         if parts and (date is None or date in parts):
             return parts
@@ -69,12 +70,14 @@ def _found(table: Table, free: list[str], has_format: bool) -> str | None:
         return "ds"
     kinds = {name: kind(table, name) for name in free}
     sure = [name for name in free if kinds[name] == "date"]
+    # of several columns of dates, one that is called so
     named = [name for name in sure if name.casefold() in DATE_WORDS]
     if sure:
         return (named or sure)[0]
     for name in free:
         if kinds[name] == "digits" and name.casefold() in DATE_WORDS:
             return name
+    # digits without a name for dates: the first column, if it rises at one step, as 2001, 2002 ...
     if len(free) > 1 and kinds[free[0]] == "digits" and _rises(_read(text_of(table, free[0]), table.at, free[0])):
         return free[0]
     strange = [n for n in free if n.casefold() in DATE_WORDS and not _parts_named(n) and table.is_text(n)]
@@ -82,6 +85,7 @@ def _found(table: Table, free: list[str], has_format: bool) -> str | None:
         cells = table.column(name)
         if has_format:
             return name
+        # an error only where the column is not one of numbers, which may be called day or year
         if not numbers(cells).is_meant and any(cells):
             row = next(i for i, cell in enumerate(cells) if cell)
             raise InputError(
@@ -97,6 +101,7 @@ def kind(table: Table, name: str) -> str | None:
     cells = [cell for cell in text_of(table, name) if cell][:SAMPLE]
     if not cells:
         return None
+    # more than half: a column of dates may have mistakes, which are named when it is read
     fits = sum(map(forms.is_date_cell, cells))
     # 01.2015 is a month, and is a number.
     if 2 * fits > len(cells) and not all(cell.replace(".", "", 1).isdigit() for cell in cells):
@@ -120,6 +125,7 @@ def _parts(table: Table, free: list[str]) -> tuple[str, ...]:
     for words, most in zip(PARTS, (9999, 12, 31, 24), strict=True):
         name = next((n for n in free if n.casefold() in words), None)
         values = None if name is None else pd.to_numeric(pd.Series(text_of(table, name)), errors="coerce").to_numpy()
+        # parts without a gap: year and day alone make no date
         if name is None or values is None or not ((values >= 0) & (values <= most)).all():
             break
         found.append(name)
@@ -129,6 +135,7 @@ def _parts(table: Table, free: list[str]) -> tuple[str, ...]:
 def _time(table: Table, date: str, free: list[str]) -> str | None:
     """Return the column of times of day that goes with a column of dates, if there is one."""
     first = next((cell for cell in text_of(table, date) if cell), "")
+    # the date has its time already
     if ":" in first or table.frame[date].dtype.kind == "M":
         return None
     for name in free:
@@ -152,7 +159,7 @@ def read(table: Table, columns: tuple[str, ...], date_format: str | None = None)
     """Read the stamps that columns make together.
 
     Raises:
-      InputError: for a cell that is no date, and where two readings fit; the message gives both.
+      InputError: for a cell that is not a date, and where two readings fit; the message gives both.
     """
     name = columns[0]
     if len(columns) == 1 and table.frame[name].dtype.kind == "M":
@@ -183,6 +190,7 @@ def _typed(table: Table, name: str) -> Dates:
         )
     if column.dt.tz is None:
         return Dates(column.to_numpy("M8[us]"), ())
+    # the time that clocks showed, from which `_placed` tells whether days are meant
     local = column.dt.tz_localize(None).to_numpy("M8[us]")
     return _placed(local, column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("M8[us]"), [])
 
@@ -202,7 +210,7 @@ def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str
     try:
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, errors="coerce", utc="%z" in form)
     except (ValueError, LookupError, TypeError, ArithmeticError, re.error) as error:
-        raise InputError(f"--date-format {form} is no format of dates ({error}); for example %Y-%m-%d %H:%M") from error
+        raise InputError(f"--date-format {form} is not a date format ({error}); for example %Y-%m-%d %H:%M") from error
     wrong = np.flatnonzero(stamps.isna() | (stamps.dt.year < forms.EARLIEST) | (stamps.dt.year > forms.LATEST))
     if len(wrong):
         raise InputError(
@@ -215,6 +223,7 @@ def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str
 def _read(cells: np.ndarray, at: Callable[[int], str], name: str) -> Dates:
     """Read cells by the form that fits them all."""
     plain = [" ".join(cell.split()) for cell in cells]
+    # spread over the column: its first days may all be below 13, and fit day-month and month-day
     places = np.unique(np.linspace(0, len(plain) - 1, SAMPLE).astype(int))
     tried = [form for form, pattern in forms.FORMS.items() if all(pattern.match(plain[i]) for i in places)]
     matched = {form: found for form in tried if (found := forms.match(form, plain)) is not None}
@@ -223,6 +232,7 @@ def _read(cells: np.ndarray, at: Callable[[int], str], name: str) -> Dates:
         raise _mixed(plain, at, name)
     whole = {form: reading for form, reading in readings.items() if not len(reading.wrong)}
     if not whole:
+        # the form that fails in fewest rows is most likely the one that was meant
         reading = min(readings.values(), key=lambda reading: len(reading.wrong))
         row = int(reading.wrong[0])
         why = " (others in the column have an offset)" if reading.offsets is not None else ""
@@ -240,7 +250,7 @@ def _placed(local: np.ndarray, utc: np.ndarray, notes: list[str]) -> Dates:
     if (local == utc).all():
         return Dates(local, tuple(notes))
     if (local == local.astype("M8[D]")).all():
-        return Dates(local, (*notes, "offsets left out: every row is a local midnight, and stands for its day"))
+        return Dates(local, (*notes, "offsets left out: every row is a local midnight, and means its day"))
     return Dates(utc, (*notes, "offsets applied: the stamps are UTC"))
 
 
@@ -264,6 +274,7 @@ def _clearest(whole: dict[str, Instants], cells: list[str], at: Callable[[int], 
     Raises:
       InputError: where two do; the message gives both readings.
     """
+    # the wrong order of day and month scatters the rows over the year
     ranked = sorted(whole, key=lambda form: -density(whole[form].stamps))
     best = ranked[0]
     for other in ranked[1:]:
@@ -288,6 +299,7 @@ def density(stamps: np.ndarray) -> float:
         return 1.0
     months = stamps.astype("M8[M]")
     in_month = stamps - months.astype("M8[us]")
+    # months have no one length in days, but one step in months
     places = (months if (in_month == in_month[0]).all() else stamps).astype(np.int64)
     steps, counts = np.unique(np.diff(places), return_counts=True)
     return len(stamps) / ((places[-1] - places[0]) / steps[counts.argmax()] + 1)

@@ -1,4 +1,4 @@
-"""The bytes of a file that a user names, as text: unpacked, refused where they are no text, and decoded."""
+"""Unpack and decode the bytes of a file that a user names; refuse those that are not text."""
 
 from __future__ import annotations
 
@@ -49,10 +49,12 @@ def unpacked(path: Path) -> bytes:
     if path.is_file() and path.stat().st_size > LARGEST:
         raise InputError(_too_large(path, LARGEST))
     raw = read_bytes(path, EXPECTED)
+    # by its content: a name may lack .gz
     if raw[:2] != b"\x1f\x8b":
         return raw
     most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
     try:
+        # one byte more than is allowed shows that there is more, without unpacking it
         raw = read_up_to(gzip.GzipFile(fileobj=io.BytesIO(raw)), most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
@@ -69,11 +71,11 @@ def decoded(raw: bytes, path: Path) -> tuple[str, str]:
     r"""Return text with ``\n`` between lines, and the encoding it was in.
 
     The first that fits: a byte order mark; zero bytes at every other place (UTF-16 without a mark); UTF-8; GB18030,
-    where most of what is not ASCII comes out as one of the 3,755 most frequent characters of Chinese, or its
-    punctuation; latin-1 as Windows has it (CP1252), which fits anything.
+    where most characters beyond ASCII are among the 3,755 most frequent of Chinese, or its punctuation; latin-1 as
+    Windows has it (CP1252), which fits anything.
 
     Raises:
-      InputError: if the bytes are no text, or text of another kind (HTML, JSON).
+      InputError: if the bytes are not text, or text of another kind (HTML, JSON).
     """
     for start, what in SIGNATURES.items():
         if raw.startswith(start):
@@ -85,7 +87,9 @@ def decoded(raw: bytes, path: Path) -> tuple[str, str]:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is broken {encoding} text (at byte {error.start}); save it again as UTF-8") from error
+    # \r alone ends a line of old Mac files
     text = INVISIBLE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    # a few are rubbish in a text, many are a binary file that happens to decode
     controls = len(CONTROL.findall(text))
     if controls > 10 and controls > len(text) / 100:
         raise InputError(f"{path} is a binary file ({controls} control characters); expected {EXPECTED}")
@@ -100,9 +104,11 @@ def _encoding(raw: bytes) -> str | None:
         if raw.startswith(mark):
             return name
     if b"\0" in raw:
+        # ASCII in UTF-16 has a zero in every other byte
         start = raw[:4096]
         even, odd = (start[k::2].count(0) / max(1, len(start[k::2])) for k in (0, 1))
         return "utf-16-le" if odd > 0.3 > even else "utf-16-be" if even > 0.3 > odd else None
+    # UTF-8 first, since text of another encoding is hardly ever valid UTF-8; GB18030 accepts much of Latin-1
     for name in ("utf-8", "gb18030", "cp1252"):
         try:
             text = raw.decode(name)
@@ -110,11 +116,12 @@ def _encoding(raw: bytes) -> str | None:
             continue
         if name != "gb18030" or _is_chinese(text):
             return name
+    # CP1252 has five undefined bytes, latin-1 has none
     return "latin-1"
 
 
 def _is_chinese(text: str) -> bool:
-    """Return whether more than half of what is not ASCII is in GB 2312's punctuation (row 1) or level 1 (16 to 55)."""
+    """Return whether most characters beyond ASCII are in GB 2312's punctuation (row 1) or level 1 (16 to 55)."""
     beyond = [c.encode("gb18030") for c in text[:100_000] if c > "\x7f"]
     common = sum(len(c) == 2 and (c[0] == 0xA1 or 0xB0 <= c[0] <= 0xD7) and c[1] >= 0xA1 for c in beyond)
     return 2 * common > len(beyond)

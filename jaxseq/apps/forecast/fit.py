@@ -45,6 +45,7 @@ class Rows(NamedTuple):
 def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray) -> Rows:
     """Return ``z [T, N]`` and ``covariates [T, N, C]`` with `design.rows` rows before and the horizon after."""
     room = ((design.rows, design.horizon), (0, 0))
+    # room, so that windows at either end are slices like all others
     z = np.pad(z, room, constant_values=np.nan).T
     covariates = np.moveaxis(np.pad(covariates, (*room, (0, 0))), 1, 0)
     known = np.isfinite(z)
@@ -57,6 +58,7 @@ def rows_of(design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.nda
 
 def windows(design: Design, rows: Rows, series: Array, ends: Array) -> Window:
     """Return the windows that end at row ``ends [B]`` of ``series [B]``."""
+    # row t of the panel is `design.rows` further in the padded arrays
     before = lax.broadcasted_iota(jnp.int32, (1, design.rows), 1) + ends[:, None] + 1
     z, known, covariates = (a[series[:, None], before] for a in (rows.z, rows.known, rows.covariates))
     return Window(z.T, known.T, ends + rows.phase[series], jnp.moveaxis(covariates[:, design.reach :], 0, 1))
@@ -67,15 +69,16 @@ def gathered(
 ) -> Window:
     """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
 
-    `phase` ``[N]`` is that of `Rows`. In NumPy: what is compiled then sees windows alone, of one shape, however long
-    the series is.
+    `phase` ``[N]`` is that of `Rows`. In NumPy, so that compiled code sees windows alone, of one shape, however
+    long the series is.
     """
     at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
+    # at -1 NumPy would read the last row
     rows = np.where(at >= 0, z[np.maximum(at, 0), series], np.nan)
     late = at[design.reach :]
     around = np.where((late >= 0)[..., None], covariates[np.maximum(late, 0), series], 0.0)
-    whole, beside = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
-    return Window(whole, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends + phase[series], jnp.int32), beside)
+    shown, given = (jnp.asarray(a, jnp.float32) for a in (np.nan_to_num(rows), around))
+    return Window(shown, jnp.asarray(np.isfinite(rows)), jnp.asarray(ends + phase[series], jnp.int32), given)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -85,7 +88,7 @@ def _views(design: Design, window: Window) -> tuple[Array, Array]:
 
 
 def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, seed: int) -> np.ndarray:
-    """Return the line ``[X, h]``: ridge over windows of all series, of what lies before row `cut`.
+    """Return the line ``[X, h]``: ridge over windows of all series, from rows before `cut`.
 
     Each window counts by the inverse of its size, so that no series rules; targets beyond the 99.5th percentile are
     drawn in.
@@ -97,14 +100,17 @@ def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, se
     ends, series = ends[chosen], series[chosen]
     phase = np.zeros(z.shape[1], int)  # a line sees no season
     X, level = (np.asarray(a, float) for a in _views(design, gathered(design, z, covariates, phase, series, ends)))
+    # targets from the cut on are NaN, and left out below
     limited = np.concatenate([z[:cut], np.full((design.horizon, z.shape[1]), np.nan)])
     Y = limited[ends[:, None] + 1 + np.arange(design.horizon), series[:, None]] - level[:, None]
+    # at least 0.3 scales: a window that hardly moves would count without bound
     size = np.maximum(np.abs(X).mean(1, keepdims=True), 0.3)
     X, Y = X / size, Y / size
     most = np.nanquantile(np.abs(Y), 0.995)
     line = np.zeros((X.shape[1], design.horizon))
     for step in range(design.horizon):
         kept = np.isfinite(Y[:, step])
+        # a small ridge, of 0.001 a row, since lags of a smooth series are nearly collinear
         A, y = X[kept], np.clip(Y[kept, step], -most, most)
         line[:, step] = np.linalg.solve(A.T @ A + (1e-3 * len(A) + 1e-9) * np.eye(A.shape[1]), A.T @ y)
     return line
@@ -121,6 +127,7 @@ class Plan(NamedTuple):
 
 def plan(windows: int, networks: int) -> Plan:
     """Return the plan for so many windows to train on."""
+    # more data, more steps, but less than in proportion
     steps = int(np.clip(30 * np.sqrt(windows), 200, 1200)) // REPORTS * REPORTS
     return Plan(steps, int(np.clip(windows // 4, 16, 128)), networks, 3e-3)
 
@@ -130,20 +137,24 @@ def train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, 
 
     Only rows before `cut` are trained on.
     """
+    # named, so that a user's default generator does not change the forecast
     key = jax.random.key(seed, impl="threefry2x32")
     return _train(cell, design, plan, rows, jnp.asarray(line, jnp.float32), jnp.int32(cut), key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut: Array, key: Key) -> Network:
+    # rows that a series must have before a step counts: its level needs them
     least = jnp.minimum(jnp.int32(design.level + 2), cut // 4)
     lengths = jnp.maximum(cut - rows.first - least - 1, 1).astype(jnp.float32)
+    # each window is as likely as any other, whichever series it is of
     chances = jnp.log(lengths)
     optimise = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(optax.cosine_decay_schedule(plan.rate, plan.steps), weight_decay=1e-3),
     )
     ahead = jnp.arange(1, design.horizon + 1, dtype=jnp.int32)
+    # the first half warms the cell up from its zero state and is not trained on
     late = jnp.arange(design.window) >= design.window // 2
 
     def loss(trained: tuple, key: Key) -> Array:
@@ -158,11 +169,13 @@ def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut:
         at = ends[None] - jnp.arange(design.window - 1, -1, -1, dtype=jnp.int32)[:, None]  # [window, B]
         follow = at[..., None] + ahead
         place = (series[None, :, None], follow + design.rows)
+        # targets that are there, before the cut, of steps that have enough behind them
         counted = (
             rows.known[place] & (follow < cut) & late[:, None, None] & (at >= rows.first[series] + least)[..., None]
         )
         made = networks.forecast(cell, design, Network(line, *trained), window, k_drop)
         e = jnp.where(counted, made - rows.z[place], jnp.float32(0))
+        # pseudo-Huber: smooth at 0, and an outlier counts by its size instead of its square
         error = jnp.sqrt(e * e + jnp.float32(SMOOTH**2)) - jnp.float32(SMOOTH)
         return error.sum() / jnp.maximum(counted.sum(), 1).astype(jnp.float32)
 
@@ -179,10 +192,12 @@ def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut:
             carry, _ = lax.scan(step, carry, keys)
             return carry, carry[0]
 
+        # the line stays as least squares made it
         trained = (start.cell, start.head)
         keys = jax.random.split(k_steps, (REPORTS, plan.steps // REPORTS))
         _, kept = lax.scan(report, (trained, optimise.init(trained)), keys)
         return Network(jnp.broadcast_to(line, (REPORTS, *line.shape)), *kept)
 
     every = jax.vmap(one)(jax.random.split(key, plan.networks))
+    # vmap puts networks first; callers pick a report
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), every)

@@ -94,6 +94,7 @@ class Forecaster(NamedTuple):
         panel = self.panel if data is None else _continued(self.panel, panel_of(data, self.options.seasons))
         known = max(len(series.values) for series in self.panel.series)
         values, covariates, ends = arrays(panel, self.panel, self.options.horizon)
+        # series may end in different rows: forecast from each of these, then each series takes its own
         origins = np.unique(ends)
         found = combined.forecast(self.model, self.options, values, covariates, origins, known)
         probabilities = probabilities_of(levels)
@@ -122,6 +123,7 @@ class Forecaster(NamedTuple):
             "lag": int(self.model.members.seasonal.difference),
             "has_network": bool(np.asarray(self.model.network.line).size),
         }  # fmt: skip
+        # the rows too: a forecast looks back at them, and the user's file may change
         rows = [(s.values, s.past, s.future, s.static) for s in self.panel.series]
         checkpoint.save(path, {"model": self.model, "rows": rows}, **facts)
 
@@ -139,6 +141,7 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Forecaster:
 def _loaded(path: Path | str, facts: dict[str, Any], trusted_cell: str | None) -> Forecaster:
     """Return the forecaster of a file with these facts."""
     options, calendar = stored.settings_of(facts)
+    # before anything looks the cell up, which would import its code
     if is_code(options.cell) and options.cell != trusted_cell:
         raise InputError(
             f"{path} has a custom cell, {options.cell!r}; loading it runs that code. If you trust it, name it as "
@@ -273,6 +276,7 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
         if not covariates.shape[-1]:
             continue
         steps = np.arange(len(series.values))[:, None] + 1 + np.arange(horizon)
+        # beyond the last row that is known ahead, that row is held
         future = _standard(series.future, known.future)[np.minimum(steps, len(series.future) - 1)]
         covariates[rows, n, :P] = _standard(series.past, known.past)
         covariates[rows, n, P : P + F * horizon] = future.reshape(len(steps), -1)
@@ -303,6 +307,7 @@ def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _continued(known: Panel, new: Panel) -> Panel:
     """Return the known series with the rows of `new` that come later."""
     given = {series.name: series for series in new.series}
+    # a single series may be called otherwise in another file
     if len(known.series) == len(new.series) == 1:
         given = {known.series[0].name: new.series[0]}
     missing = [series.name for series in known.series if series.name not in given]
@@ -322,6 +327,7 @@ def _longer(known: Series, new: Series, calendar: Calendar) -> Series:
         last = known.stamps[-1]
         start = int((new.stamps <= last).sum())
         if start < len(new.stamps):
+            # rows that are due between the two, which `between` counts as well
             gap = len(calendar.between(last.to_datetime64(), new.stamps[start].to_datetime64())) - 2
 
     def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -344,4 +350,5 @@ def probabilities_of(levels: Sequence[float]) -> np.ndarray:
         if not 0 < level < 100:
             raise InputError(f"an interval's level is above 0 and below 100 per cent; got {level}")
     half = np.array(sorted({float(level) for level in levels})) / 200
+    # rounded, so that levels that were computed in another way are found among them
     return np.round(np.concatenate([0.5 - half[::-1], 0.5 + half]), 6)

@@ -1,4 +1,4 @@
-"""Forms of dates: what a cell may look like, and the instants that a column of such cells names."""
+"""Forms of dates: how a cell may be written, and the instants that a column of such cells names."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ DIGITS = {
     "microseconds since 1970": r"(?P<e6>\d{15,16})" + _DIGITS,
     "nanoseconds since 1970": r"(?P<e9>\d{18,19})" + _DIGITS,
 }
-"""Forms of digits alone: a number may look so, and what the column is called or how it rises must decide."""
+"""Forms of digits alone: a number may look the same, so that the column's name or its steps decide."""
 FORMS = {name: re.compile(rf"^{form}$", re.M) for name, form in (SEPARATED | DIGITS).items()}
 TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?")
 """A time of day."""
@@ -91,7 +91,7 @@ def _is_month(text: str) -> bool:
 
 
 class Instants(NamedTuple):
-    """What a form makes of a column.
+    """The instants that a form reads from a column.
 
     Fields:
       stamps: datetime64[us] ``[T]``, in UTC where there are offsets.
@@ -120,12 +120,15 @@ def instants(form: str, found: list[tuple[str, ...]]) -> Instants:
         if key in columns:
             return _epoch(columns[key], 10**6, 1000**power, columns)
     year, month, day, wrong = _dates(columns, len(found))
+    # other years may overflow datetime64, and are reported as wrong
     within = (year >= EARLIEST) & (year <= LATEST)
     months = np.where(within, (year - 1970) * 12 + month - 1, 0).astype("M8[M]")
     stamps = months.astype("M8[D]") + (day - 1).astype("m8[D]")
+    # February 30th falls into March
     wrong |= ~within | (day < 1) | (stamps.astype("M8[M]") != months)
     if "w" in columns:
         stamps = _of_weeks(year, _integers(columns["w"]), _integers(columns["wd"], 1))
+        # a form of weeks has neither month nor day to check
         wrong = ~within | (_integers(columns["w"]) < 1) | (_integers(columns["w"]) > 53)
     time, bad = _times(columns, len(found))
     local = stamps.astype("M8[us]") + time
@@ -165,10 +168,12 @@ def _dates(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.nd
     if "d" in columns:
         day = _integers(columns["d"], 1)
     if "word" in columns:
+        # each distinct word is looked up once
         words, codes = np.unique(columns["word"], return_inverse=True)
         month = np.array([MONTHS.get(word.casefold(), 0) for word in words.tolist()])[codes]
     if "q" in columns:
         quarter = _integers(columns["q"])
+        # the quarter's first month
         month = np.where(quarter > 0, quarter, _integers(columns["q2"]) if "q2" in columns else 0) * 3 - 2
     if "cq" in columns:
         month = np.array(["1一2二3三4四".index(c) // 2 for c in columns["cq"].tolist()]) * 3 + 1
@@ -195,6 +200,7 @@ def _times(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.nd
     if "p" in columns:
         half = np.char.lower(np.char.replace(columns["p"], ".", ""))
         bad |= (half != "") & ((hour < 1) | (hour > 12))
+        # 12 am is 0 o'clock, 12 pm is 12
         hour = np.where(half == "", hour, hour % 12 + 12 * (half == "pm"))
     micro = ((hour * 60 + minute) * 60 + second) * 10**6
     if "f" in columns and (columns["f"] != "").any():
@@ -212,5 +218,6 @@ def _offsets(columns: dict[str, np.ndarray]) -> tuple[np.ndarray | None, np.ndar
     for text in written.tolist():
         digits = re.sub(r"\D", "", text).ljust(4, "0")
         minutes.append((-1 if text.startswith("-") else 1) * (int(digits[:2]) * 60 + int(digits[2:])))
+    # the largest offset in use is +14:00
     far = np.abs(np.array(minutes)) > 14 * 60
     return np.array(minutes, "m8[m]")[codes], (columns["z"] == "") | far[codes]

@@ -31,7 +31,7 @@ class Members(NamedTuple):
 def seasonal_lag(z: np.ndarray, season: int) -> int:
     """Return the lag of seasonal changes: a season that every series holds three times, else 1.
 
-    To be asked once: what is weighed at validation must be what is fitted to all rows.
+    To be asked once: the forecasts weighed at validation must be those fitted to all rows.
     """
     return season if 3 * season <= np.isfinite(z).sum(0).min() else 1
 
@@ -40,8 +40,10 @@ def fit(z: np.ndarray, seasons: Sequence[int], horizon: int, lag: int) -> Member
     """Fit all to the training rows ``z [T, N]``, scaled, NaN where missing; `lag` is that of seasonal changes."""
     season = smoothing.season_for(tuple(seasons), len(z))
     history = filled(z, seasons[0])
+    # [T, N, h], the change from each row over each number of steps
     change = np.abs(targets(z, np.arange(len(z)), horizon) - history[..., None])
     floor = np.nanmax(np.abs(np.diff(history, axis=0)), axis=0)[:, None]
+    # made to rise: over more steps a series may move at least as far
     reach = np.maximum.accumulate(np.nanmax(np.where(np.isfinite(change), change, 0.0), axis=0), axis=1)
     return Members(
         smoothing.fit(z, season, horizon),
@@ -57,6 +59,7 @@ def _seasonal(z: np.ndarray, season: int, lag: int) -> Autoregression:
     fitted = autoregression.fit(z, (season,), lag)
     if lag > 1:
         return fitted
+    # without a season, changes of one row are the other autoregression already: the last value takes its place
     return fitted._replace(intercept=0 * fitted.intercept, weights=0 * fitted.weights, seasonal=0 * fitted.seasonal)
 
 
@@ -72,6 +75,7 @@ def within_reach(
     members: Members, found: np.ndarray, z: np.ndarray, origins: np.ndarray, seasons: Sequence[int]
 ) -> np.ndarray:
     """Return forecasts ``[..., O, N, h]`` no further from the last value than `BEYOND` times the largest change."""
+    # cut at the last origin: nothing after it is read
     last = filled(z[: int(origins.max()) + 1], seasons[0])[origins][..., None]
     return np.clip(found, last - BEYOND * members.reach, last + BEYOND * members.reach)
 
@@ -79,6 +83,7 @@ def within_reach(
 def errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the RMSE ``[K, N]`` of forecasts ``[K, O, N, h]`` over the validation origins."""
     error = np.sqrt(np.nanmean((found - truth) ** 2, axis=(1, 3)))
+    # a series without a value in the validation part: 1, the unit of its scale, for all forecasts
     return np.where(np.isfinite(error), error, 1.0)
 
 

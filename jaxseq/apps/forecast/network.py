@@ -1,4 +1,4 @@
-"""The recurrent network: a line through the last rows, and next to it a cell that learns what the line leaves.
+"""The recurrent network: a line through the last rows, and next to it a cell that learns the line's residual.
 
 At every step t of a window the network sees rows up to t relative to their own level (the mean of the last season),
 and gives all h steps of the horizon at once, so that no error is fed back and a forecast is one program:
@@ -34,7 +34,7 @@ DROP = 0.2
 
 
 class Design(NamedTuple):
-    """What is fixed before training; hashable.
+    """The sizes of a network, fixed before training; hashable.
 
     Fields:
       horizon: h.
@@ -68,16 +68,20 @@ class Design(NamedTuple):
 def design(horizon: int, seasons: tuple[int, ...], rows: int, hidden: int, covariates: int) -> Design:
     """Return the design for series of so many training rows."""
     m = seasons[0]
+    # two seasons, at most 24 rows; of a longer season the rows one and two seasons before the target, and their
+    # neighbours
     recent = range(min(2 * m, 24) if m > 1 else 8)
     around = {s * k - 1 + d for s in seasons if s > 1 for k in (1, 2) for d in (-1, 0, 1)}
+    # at most a third of the rows, since the first windows need all lags
     lags = sorted(lag for lag in {*recent, *around} if 0 <= lag < max(4, rows // 3))
+    # the mean over a whole season does not depend on the place in it
     level = min(m if 1 < m <= 200 else 4, max(1, rows // 4))
     window = int(np.clip(2 * m, 24, 48))
     return Design(horizon, seasons, tuple(lags), level, min(window, max(4, rows // 2)), hidden, covariates)
 
 
 class Network(NamedTuple):
-    """Parameters: the line's ``[X, h]``, the cell's, and the layer from its output to what the line leaves."""
+    """Parameters: the line's ``[X, h]``, the cell's, and the layer from its output to the line's residual."""
 
     line: Array
     cell: Params
@@ -111,9 +115,11 @@ def init(key: Key, cell: Cell, design: Design, line: Array) -> Network:
 def look(design: Design, window: Window) -> tuple[Array, Array, Array]:
     """Return the line's inputs ``[window, B, X]``, the cell's ``[window, B, D]``, and the level ``[window, B]``."""
     reach, steps = design.reach, design.window
+    # zeroed here too: a row that is not known must count nowhere
     window = window._replace(rows=jnp.where(window.known, window.rows, jnp.float32(0)))
     zero = jnp.float32(0)
 
+    # the rows `lag` before every step of the window are one static slice
     def ago(a: Array, lag: int) -> Array:
         return jax.lax.slice_in_dim(a, reach - lag, reach - lag + steps)
 
@@ -121,17 +127,21 @@ def look(design: Design, window: Window) -> tuple[Array, Array, Array]:
         both = ago(window.known, 0) & ago(window.known, lag)
         return jnp.where(both, ago(window.rows, 0) - ago(window.rows, lag), zero)
 
+    # holes are left out of the mean, which zeros would pull down
     total, count = (
         sum((ago(a, lag).astype(jnp.float32) for lag in range(design.level)), jnp.zeros_like(window.rows[:steps]))
         for a in (window.rows, window.known)
     )
     level = total / jnp.maximum(count, jnp.float32(1))
+    # relative to the level, so that a shifted series gives the same inputs; a missing row is at the level
     past = [jnp.where(ago(window.known, lag), ago(window.rows, lag) - level, zero) for lag in design.lags]
+    # the modulo is taken in whole numbers: float32 would lose the place after 2**24 rows
     row = window.phase - jnp.arange(steps - 1, -1, -1, dtype=jnp.int32)[:, None]
     turns = [wave(2 * np.pi / s * (row % s).astype(jnp.float32)) for s in design.seasons if s > 1
              for wave in (jnp.sin, jnp.cos)]  # fmt: skip
     line = jnp.concatenate([jnp.stack(past, -1), window.covariates], -1)
     bent = jnp.stack([*past, change(1), change(design.seasons[0])], -1)
+    # tanh saturates at an outlier, which the line still sees in full
     bent = EXTREME * jnp.tanh(bent / EXTREME)
     seen = jnp.concatenate([bent, window.covariates, *(turn[..., None] for turn in turns)], -1)
     return line, seen, level
@@ -145,6 +155,7 @@ def forecast(cell: Cell, design: Design, network: Network, window: Window, key: 
     line, seen, level = look(design, window)
     if key is not None:
         seen = drop_inputs(key, DROP, seen)
+    # the cell keeps its zero state until the series begins
     begun = jnp.cumsum(window.known, axis=0)[design.reach :] > 0
     _, outs = unroll(cell, network.cell, seen, mask=begun)
     return level[..., None] + line @ network.line + network.head(outs)

@@ -1,4 +1,4 @@
-"""What a forecaster is trained on: one or many series with their covariates on one calendar."""
+"""Read one or many series with their covariates on one calendar, from a file or a DataFrame."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Panel(NamedTuple):
     Fields:
       series: at least one.
       calendar: frequency and seasons.
-      notes: what was understood, filled or left out, one line each.
-      columns: what each column of the file is for; None where arrays were given.
+      notes: on how the file was read, and on cells filled or left out, one line each.
+      columns: the role of each column of the file; None where arrays were given.
     """
 
     series: tuple[Series, ...]
@@ -90,19 +90,22 @@ def read(
       frequency: pandas' name of the step between rows; found if not named.
       seasons: rows in each season; found if not named.
       decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
-      missing: numbers that stand for a missing value, such as -9999.
+      missing: numbers that mean a missing value, such as -9999.
       calendar: the one that rows must be on, where they continue others; then neither frequency nor seasons.
 
     Raises:
       InputError: if the file cannot be read rightly; the message says where, what was expected, and what to do.
     """
     table = read_table(source)
+    # the long format of Nixtla's libraries
     if id is None and {"unique_id", "ds"} <= set(table.frame):
         id, target = "unique_id", target or (("y",) if "y" in table.frame else ())
+    # looked up at once: a mistyped name is reported before dates are read
     named = [*target, *([] if id is None else [id]), *past, *future, *static]
     for name in named:
         table.column(name)
     found = stamps_of.find(table, date, time, named, date_format)
+    # a line of totals has no date, and would make the column one of mixed forms
     table = without_totals(table, found) if found else table
     when = stamps_of.read(table, found, date_format) if found else None
     reader = Reader(table, decimal, missing)
@@ -120,6 +123,7 @@ def _groups(table: Table, id: str | None) -> tuple[np.ndarray, list[str]]:
     if id is None:
         return np.zeros(len(table.frame), np.int64), [""]
     cells = stamps_of.text_of(table, id)
+    # NA and None are names, such as Namibia's code
     empty = [i for i, cell in enumerate(cells) if cell.casefold() in MISSING - {"na", "none"}]
     if empty:
         raise InputError(f"{table.at(empty[0])}: the id in column {id!r} is empty; rows like it: {len(empty)}")
@@ -143,14 +147,17 @@ def _assembled(
         if frequency is not None:
             raise InputError(f"{table.where} has no column of dates, so no --frequency; name it with --date")
         calendar, grid = Calendar(None, tuple(sorted(seasons)) or (1,)), None
+        # without dates each series counts its own rows
         places = np.concatenate([np.arange((rows.codes == code).sum()) for code in range(len(rows.ids))])
     else:
         check_distinct(rows, order)
+        # one calendar for all series: a short one alone may not show it
         distinct, inverse = np.unique(rows.stamps, return_inverse=True)
         inferred = infer(distinct, frequency, seasons) if known is None else on_calendar(distinct, known)
         calendar, moved = inferred.calendar, inferred.stamps[inverse]
         grid = calendar.between(inferred.stamps[0], inferred.stamps[-1])
         places = np.searchsorted(grid.to_numpy("M8[us]"), moved)
+        # a few rows in closed hours do not open them
         on = np.isin(moved, grid.to_numpy("M8[us]"))
         if not on.all():
             first = table.at(int(np.flatnonzero(~on)[0]))
@@ -168,6 +175,7 @@ def _cut(
 ) -> tuple[tuple[Series, ...], list[str]]:  # fmt: skip
     """Return each id's and target's series from its first value to its last, and lines on what that leaves out."""
     columns, series, notes, filled_cells, ends = rows.columns, [], [], 0, []
+    # rows are sorted by series, so that each is one slice
     bounds = np.searchsorted(codes, np.arange(len(rows.ids) + 1))
     names = len(columns.target)
     for code, id in enumerate(rows.ids):
@@ -175,6 +183,7 @@ def _cut(
         if not len(at):
             notes.append(f"left out: series {id!r}, which has no row in opening hours")
             continue
+        # rows that are due and missing become NaN
         whole = np.full((at[-1] - at[0] + 1, placed.shape[1]), np.nan)
         whole[at - at[0]] = placed[bounds[code] : bounds[code + 1]]
         if columns.id is not None and len(at) < THINNEST * len(whole):
@@ -184,12 +193,14 @@ def _cut(
             )
         for n, target in enumerate(columns.target):
             name = target if columns.id is None else id if names == 1 else f"{id} {target}"
+            # from the first value to the last: holes at the ends are not to be forecast
             there = np.flatnonzero(~np.isnan(whole[:, n]))
             if not len(there):
                 notes.append(f"left out: series {name!r}, which has no value")
                 continue
             first, last = int(there[0]), int(there[-1]) + 1
             past, holes_past = _carried(whole[first:last, names : names + sizes[0]])
+            # to the end: rows below the last target hold covariates known ahead
             future, holes = _known(whole[first:, names + sizes[0] :], last - first)
             filled_cells += holes_past + holes
             ends += [name] * (first > 0 or (last < len(whole) and not sizes[1]))
@@ -211,6 +222,7 @@ def _some(names: list[str]) -> str:
 def _carried(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Return covariates with the last value in every hole, the first value before it; and how many holes."""
     holes = int(np.isnan(values).sum())
+    # forwards first, so that no value is filled from a later one, except before the first
     return (pd.DataFrame(values).ffill().bfill().to_numpy() if holes else values.copy()), holes
 
 
@@ -225,6 +237,7 @@ def _static(rows: Rows, reader: Reader) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the static features of each id, ``[N, S]``."""
     values, notes = covariates(rows.table, reader, rows.columns.static)
     first = np.unique(rows.codes, return_index=True)[1]
+    # NaN differs from itself, so that an empty cell is found here too
     differ = np.argwhere(values != values[first][rows.codes])
     if len(differ):
         raise InputError(
@@ -235,4 +248,4 @@ def _static(rows: Rows, reader: Reader) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 FILLING = "masked in training, filled in windows from the rows before alone"
-"""What happens to missing values, in a note: `simple.filled` fills them."""
+"""How missing values are treated, for a note: `simple.filled` fills them."""

@@ -38,16 +38,20 @@ def _series(ax: Axes, outcome: Outcome, n: int) -> None:
     chosen = last_origins(tested.origins, outcome.work.horizon)
     T = len(series.values)
     times: Any = np.arange(T) if series.stamps is None else series.stamps.to_numpy()
+    # four horizons at least, and all that the drawn origins cover
     shown = max(0, T - max(4 * outcome.work.horizon, ORIGINS * outcome.work.horizon + 40))
     ax.plot(times[shown:], series.values[shown:], color="black", linewidth=1.2, label="values")
     for k, o in enumerate(chosen):
         _origin(ax, tested, n, o, first=k == 0)
     _future(ax, outcome.prediction, n, times)
     ax.axvline(times[-1], color="0.5", linewidth=1, linestyle=":")
+    # the left end alone: the forecast decides the right one
     ax.set_xlim(times[shown])
     ax.grid(alpha=0.3)
+    # an offset above the axis is easily overlooked
     ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     if series.name:
+        # a name in a script that no font here has would be boxes
         named = font_for(series.name) is not None
         plots.dress_texts([ax.set_ylabel(series.name if named else f"series {n + 1}")])
 
@@ -68,11 +72,13 @@ def _origin(ax: Axes, tested: Backtest, n: int, o: int, *, first: bool) -> None:
     for low, high in CENTRAL:
         a, b = (int(np.searchsorted(LEVELS, level)) for level in (low, high))
         ax.fill_between(times, q[:, a], q[:, b], color=TESTED, alpha=0.16, linewidth=0)
+    # a dot, since a forecast of one step has no line to draw
     ax.plot(times[:1], tested.paths[OURS][o, n][:1], ".", color=TESTED)
 
 
 def _future(ax: Axes, prediction: Prediction, n: int, known: np.ndarray) -> None:
     times: Any = prediction.times[n]
+    # without dates a forecast counts its steps from 1
     times = known[-1] + np.asarray(times) if known.dtype.kind == "i" else times.to_numpy()
     percent = [f"{100 * (b - a):g}%" for a, b in _pairs(prediction.levels)]
     ax.plot(times, prediction.mean[n], color=AHEAD, linewidth=1.6, label=f"forecast, {' and '.join(percent[::-1])}")

@@ -1,4 +1,4 @@
-"""What errors since training say: weights and interval sizes at an origin, from what is known there.
+"""Weights and interval sizes at an origin, from the errors since training that are known there.
 
 At origin t, forecasts made at earlier rows s, at most `recall` before, have errors at those steps j with s + j <= t.
 They are added to the validation errors, which count as `PRIOR` horizons of rows; an error from one horizon ago counts
@@ -71,12 +71,14 @@ def adapted(
     age = origin - (times[:, None] + 1 + np.arange(h))  # [R, h]
     counts = step * np.where(age >= 0, 0.5 ** (np.maximum(age, 0) / h), 0.0)[:, None] / h  # [R, 1, h]
     counts = np.where(np.isfinite(error).all(0), counts, 0.0)  # [R, N, h]
+    # later steps have larger errors: without the share of each, rows whose late steps are unknown yet would look better
     profile = spread**2 / (spread**2).mean(-1, keepdims=True)
     squares = (counts * np.nan_to_num(error) ** 2).sum((1, 3))
     prior = PRIOR * h
     known = np.isfinite(rmse)
     mean = (prior * np.where(known, rmse, 0.0) ** 2 + squares) / (prior + (counts * profile).sum((0, 2)))
     weight = weights(np.where(known, np.sqrt(mean), np.inf), evidence)
+    # absolute errors, as the sizes of intervals are of absolute errors
     mixed = np.abs((weight[:, None, :, None] * np.nan_to_num(error)).sum(0)) / spread
     wider = (prior * typical + (counts * mixed).sum((0, 2))) / (prior + counts.sum((0, 2)))
     return weight, wider / typical if typical > 0 else np.ones(len(wider))

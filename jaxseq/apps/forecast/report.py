@@ -1,4 +1,4 @@
-"""What a run of the forecaster says: the data, the table of the backtest, the verdict, the forecast."""
+"""The text report of a forecaster's run: the data, the backtest's table, the verdict, the forecast."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def text_of(outcome: Outcome) -> str:
     each = ", the first of each series" if len(outcome.prediction.names) > 1 else ""
     steps = f"{outcome.work.horizon} steps" if outcome.work.horizon > 1 else "step"
     lines += [tested.verdict(), "", f"forecast of the next {steps}{each}:"]
+    # of several series the first step of each: a table of all would be long
     shown = frame.head(ROWS) if len(outcome.prediction.names) == 1 else frame.groupby("series", sort=False).head(1)
     lines += rows_of(shown.head(ROWS))
     if len(shown.head(ROWS)) < len(frame):
@@ -85,6 +86,7 @@ def tables(tested: Backtest) -> list[list[str]]:
     names = tested.names
     wanted = [*_order(tested)]
     if len(names) > MOST:
+        # one infinite MASE would make the mean infinite
         endless = {s.series for s in tested.table if not math.isfinite(s.mase)}
         kept = [s for s in tested.table if s.series not in endless] or tested.table
         mean = [_mean([s for s in kept if s.forecast == kind]) for kind in wanted]
@@ -122,12 +124,12 @@ def _lines(scores: Sequence[Score]) -> list[str]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number with at least so many digits that count; empty where there is none."""
+    """Return a number with at least so many significant digits, or an empty string for NaN."""
     return numbers([value], digits)[0]
 
 
 def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
-    """Return numbers with one count of decimals, by which the largest has at least so many digits that count.
+    """Return numbers with as many decimals each, so that the largest has at least so many significant digits.
 
     Decimals that are 0 in all of them are left out; numbers below 1e-9 or from 1e15 on have an exponent.
     """
@@ -136,8 +138,10 @@ def numbers(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
         return [_special(v, f"{v:.0f}") for v in values]
     if not 1e-9 <= largest < 1e15:
         return [_special(v, f"{v:.{digits - 1}e}") for v in values]
+    # by the largest, so that decimal points are below each other
     decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
     texts = [_special(v, f"{v:.{decimals}f}") for v in values]
+    # whole numbers are shown as such
     zeros = min((len(t) - len(t.rstrip("0")) for t in texts if "." in t), default=0)
     if zeros >= decimals > 0 and len(texts) > 1:
         return [t.partition(".")[0] for t in texts]
@@ -148,6 +152,7 @@ def _special(value: float, text: str) -> str:
     """Return the text of a finite number, ``inf``, or nothing for NaN."""
     if not math.isfinite(value):
         return "" if math.isnan(value) else str(value)
+    # a negative number that is rounded to 0 has no sign
     return text.replace("-0", "0", 1) if float(text) == 0 else text
 
 
@@ -164,6 +169,7 @@ def _p(score: Score) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return lines of a table: the first column to the left, numbers to the right, two blanks between."""
     widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    # a column that is empty in every row is left out
     kept = [i for i in range(len(widths)) if i == 0 or any(row[i] for row in rows[1:])]
     return ["  ".join(_padded(row[i], widths[i], left=i == 0) for i in kept).rstrip() for row in rows]
 

@@ -1,4 +1,4 @@
-"""The rows of a table in order: totals below it, dates that fall or repeat, clock changes, and what is missing."""
+"""The rows of a table in order: totals below it, dates that fall or repeat, clock changes, and missing values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOTALS = frozenset(
     "total grand sum summe gesamt average mean mittelwert durchschnitt median count source note quelle "
     "合计 总计 平均".split()
 )
-"""First words of what stands below a table, in lower case."""
+"""First words of text below a table, in lower case."""
 CURE = "write offsets (2024-10-27T02:00+02:00), or UTC"
 
 
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     Fields:
       table: the table.
-      columns: what its columns are for.
+      columns: the roles of its columns.
       stamps: datetime64[us] ``[T]``, or None where there are no dates.
       codes: ``[T]``, the series of each row, a place in `ids`.
       ids: names of series; one, empty, where the table has no column of ids.
@@ -48,6 +48,7 @@ def without_totals(table: Table, dates: tuple[str, ...]) -> Table:
     """Return the table without rows of totals or remarks below it."""
     cells = text_of(table, dates[0])
     last = len(cells)
+    # from the end: a total within the table is a mistake that reading the dates will report
     while last > 1 and _is_total(cells[last - 1]):
         last -= 1
     if last == len(cells):
@@ -66,12 +67,13 @@ def ordered(rows: Rows) -> tuple[np.ndarray, list[str]]:
     if rows.stamps is None:
         return np.argsort(rows.codes, kind="stable"), []
     order = np.lexsort((rows.stamps, rows.codes))
+    # within a series alone: where the next begins, time goes back
     steps = np.diff(rows.stamps)[np.diff(rows.codes) == 0]
     zero = np.timedelta64(0, "us")
     if (steps >= zero).all():
         return order, []
     how = "from the last to the first" if (steps <= zero).all() else "in no order"
-    return order, [f"rows stood {how}: sorted by date"]
+    return order, [f"rows were {how}: sorted by date"]
 
 
 def check_distinct(rows: Rows, order: np.ndarray) -> None:
@@ -96,6 +98,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
                 f"{where}; repeated dates: {len(again)}. Column {name!r} looks like an id of {count} series: "
                 f"say --id {name}"
             )
+    # rows less than a day apart: a daily Sunday at midnight has nothing to do with clocks
     if clocks_change(stamps[again]) and (np.diff(np.unique(stamps)) < DAY).any():
         raise InputError(f"{where}: an hour comes twice where clocks go back, so these are local times; {CURE}")
     series = "" if rows.columns.id is None else f" in series {rows.ids[codes[again[0]]]!r}"
@@ -112,6 +115,7 @@ def _ids(rows: Rows) -> list[tuple[str, int]]:
         # A column of numbers with a value for nearly every row is a measurement.
         if 2 <= len(distinct) <= len(codes) / 2:
             pairs = pd.DataFrame({"code": codes, "stamp": rows.stamps})
+            # an id must make each stamp unique
             if not pairs.duplicated().any():
                 found.append((name, len(distinct)))
     return sorted(found, key=lambda pair: pair[1])
@@ -138,6 +142,7 @@ def missing_note(series: Sequence[Series], calendar: Calendar, filling: str) -> 
     places = [f"row {row}" for row in rows] if stamps is None else [_shown(stamp) for stamp in stamps]
     shown = ", ".join(places[:4]) + (", ..." if len(places) > 4 else "")
     notes = [f"{one.name}: {total} of {len(one.values)} values missing ({shown}): {filling}"]
+    # a calendar of days has no hour that could be missing
     within_days = calendar.frequency is not None and calendar.frequency.endswith(("h", "min"))
     if stamps is not None and within_days and clocks_change(stamps):
         notes.append(f"an hour is missing where clocks go forward, so these are local times: {CURE} cures it")

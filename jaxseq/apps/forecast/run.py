@@ -76,6 +76,7 @@ def prepare(config: ForecastConfig) -> Work:
     rows = min(len(series.values) for series in panel.series)
     season = panel.calendar.seasons[0]
     horizon = config.horizon or max(1, min(season if season > 1 else SEASONLESS, round(rows * MOST_AHEAD)))
+    # for its checks and the seasons that are left; backtest and fit make their own
     options = options_for(panel, horizon, None, config.cell, config.hidden, config.networks, config.seed, None)
     models, note = classical.usable(len(panel.series), rows, options.seasons[0])
     notes = [note] if note else []
@@ -123,6 +124,7 @@ def future(prediction: Prediction) -> pd.DataFrame:
 def as_csv(frame: pd.DataFrame) -> str:
     """Return CSV: numbers with up to 10 digits, texts as `csv_cell` makes them safe for spreadsheets."""
     numbers, words = frame.select_dtypes("floating").columns, frame.select_dtypes(["object", "string"]).columns
+    # NaN and infinity are empty cells, which spreadsheets read as missing
     columns = {n: [f"{v:.10g}" if np.isfinite(v) else "" for v in frame[n]] for n in numbers}
     columns |= {n: [csv_cell(v) if isinstance(v, str) else v for v in frame[n]] for n in words}
     shown = frame.assign(**columns).rename(columns=lambda name: csv_cell(str(name)))
@@ -152,6 +154,7 @@ def go_on(
     file = datasets.find(data)
     config = dataclasses.replace(config, data=str(file))
     calendar = known.panel.calendar
+    # a few new rows may not show the calendar, so that the run's is taken
     if calendar.frequency is None:
         new = config.read(seasons=calendar.seasons)
     else:
@@ -192,6 +195,7 @@ def _revised(file: Path, known: Panel, new: Panel) -> list[str]:
         if not rows:
             continue
         now, then = again.values[ends[0] + 1 - rows : ends[0] + 1], series.values[-rows:]
+        # NaN does not equal itself
         (differ,) = np.nonzero(~((now == then) | (np.isnan(now) & np.isnan(then))))
         if len(differ) and not count:
             at = differ[0]

@@ -21,7 +21,7 @@ class Scaling(NamedTuple):
     Fields:
       log: bool ``[N]``, whether the logarithm is taken.
       centre: ``[N]``, the median.
-      scale: ``[N]``, the mean absolute change against one season before; 1 where there is none.
+      scale: ``[N]``, the mean absolute change against one season before; 1 for a constant series.
       positive: bool ``[N]``, whether no training value is below 0: no forecast is then either.
     """
 
@@ -43,14 +43,18 @@ class Scaling(NamedTuple):
         allowed = np.nanmin(values, axis=0) > 0
         if log is None:
             log = np.array([may and grows(column, season) for may, column in zip(allowed, values.T, strict=True)])
+        # a logarithm of 0 is not a number, whatever was asked for
         chosen = allowed & log
         z = _logged(values, chosen)
+        # the median: an outlier does not move it
         centre = np.nanmedian(z, axis=0)
+        # the scale of MASE: a forecast that errs by 1 is as good as the seasonal naive one
         lag = season if len(values) > season else 1
         change = np.abs(z[lag:] - z[:-lag])
         counts = np.isfinite(change).sum(0)
         scale = np.where(counts > 0, np.nansum(change, axis=0) / np.maximum(counts, 1), 0.0)
         spread = np.nanmax(z, axis=0) - np.nanmin(z, axis=0)
+        # a series that repeats exactly has no change: then its range, or 1 if it is constant
         scale = np.where(scale > 1e-9 * spread, scale, np.where(spread > 0, spread, 1.0))
         return Scaling(chosen, centre, scale, np.nanmin(values, axis=0) >= 0)
 
@@ -62,6 +66,7 @@ class Scaling(NamedTuple):
         """Return the values of scaled ones ``[..., N, h]``."""
         z = scaled * self.scale[:, None] + self.centre[:, None]
         values = np.where(self.log[:, None], _exp(z), z)
+        # counts, prices and the like are not forecast below 0
         return np.where(self.positive[:, None], np.maximum(values, 0.0), values)
 
 
@@ -79,6 +84,7 @@ def grows(column: np.ndarray, season: int) -> bool:
       (True, False)
     """
     y = column[int(np.isfinite(column).argmax()) :][:, None]
+    # three seasons, as `members.seasonal_lag` wants them
     lag = season if 3 * season <= len(y) else 1
     if len(y) < lag + FEWEST:
         return False
@@ -88,6 +94,7 @@ def grows(column: np.ndarray, season: int) -> bool:
     for z, back in ((y, np.asarray), (_logged(y, np.array([True])), _exp)):
         model = autoregression.fit(z, (season,), lag)
         path = autoregression.paths(model, z, origins, steps, (season,))
+        # both in units of the values, or they could not be compared
         errors.append(np.nanmean(np.abs(back(path) - truth)))
     return bool(errors[1] < errors[0])
 

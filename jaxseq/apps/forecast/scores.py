@@ -43,6 +43,7 @@ def smape(actual: np.ndarray, forecast: np.ndarray) -> float:
     Reference: Makridakis & Hibon 2000, "The M3-Competition: results, conclusions and implications".
     """
     error = np.abs(_errors(actual, forecast))
+    # 0.0 * error stays NaN where the truth is missing
     size = np.abs(actual) + np.abs(forecast)
     return float(200 * np.nanmean(np.where(size > 0, error / np.where(size > 0, size, 1.0), 0.0 * error)))
 
@@ -50,6 +51,7 @@ def smape(actual: np.ndarray, forecast: np.ndarray) -> float:
 def pinball(actual: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return the mean quantile loss ``[Q]`` of ``quantiles [..., Q]`` at `levels` in (0, 1)."""
     error = actual[..., None] - quantiles
+    # Koenker & Bassett 1978: least in expectation at the quantile of that level
     return np.nanmean(np.maximum(levels * error, (levels - 1) * error), axis=tuple(range(actual.ndim)))
 
 
@@ -82,6 +84,7 @@ def diebold_mariano(ours: np.ndarray, theirs: np.ndarray, lag: int) -> tuple[flo
     from scipy.stats import t as student  # jax needs scipy, and importing it takes a while
 
     d = ours - theirs
+    # at least two more losses than lags
     n, lag = len(d), min(lag, len(d) - 2)
     if n < 3 or not np.isfinite(d).all() or np.ptp(d) == 0:
         return math.nan, 1.0
@@ -89,6 +92,7 @@ def diebold_mariano(ours: np.ndarray, theirs: np.ndarray, lag: int) -> tuple[flo
     covariances = [centred[k:] @ centred[: n - k] / n for k in range(lag + 1)]
     variance = covariances[0] + 2 * sum((1 - k / (lag + 1)) * covariances[k] for k in range(1, lag + 1))
     steps = lag + 1
+    # few origins and many steps would make it negative
     factor = max((n + 1 - 2 * steps + steps * (steps - 1) / n) / n, 1 / n)
     statistic = math.sqrt(factor) * d.mean() / math.sqrt(variance / n)
     return float(statistic), float(2 * student.sf(abs(statistic), n - 1))

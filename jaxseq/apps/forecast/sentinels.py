@@ -1,4 +1,4 @@
-"""Numbers that say that there is no value: codes such as -9999, declared by the user or pointed out to them."""
+"""Codes for missing values, such as -9999: those the user declares, and those that are pointed out to them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 NINES = [float(f"{'9' * whole}{'.' * (parts > 0)}{'9' * parts}") for whole in range(2, 11) for parts in range(3)]
 LIMITS = (32767, 32768, 2147483647, 2147483648, 1e20, 1e30, 1e35, 1e36, 9.969209968386869e36, 3.4028234663852886e38)
-"""The ends of integer types, and what NetCDF, GRIB and statistics packages fill holes with."""
+"""The ends of integer types, and the fill values of NetCDF, GRIB and statistics packages."""
 CODES = np.array(sorted({*NINES, *map(float, LIMITS)}))
 """Sizes of numbers that are in use as codes for missing values."""
 CERTAIN = 999
 """Codes of this size count if they occur once; smaller ones must repeat."""
 LOOKS_LIKE = "looks like a code for missing"
-"""Words that each line of `suspected` has."""
+"""Words in each line of `suspected`."""
 
 
 def suspected(name: str, values: np.ndarray) -> list[str]:
@@ -25,14 +25,17 @@ def suspected(name: str, values: np.ndarray) -> list[str]:
     """
     known = values[np.isfinite(values)]
     sizes = np.abs(known)
+    # with a tolerance: a code that went through float32 is off in the eighth digit
     place = np.minimum(np.searchsorted(CODES, sizes * (1 - 1e-6)), len(CODES) - 1)
     is_code = np.abs(CODES[place] - sizes) <= 1e-6 * sizes
     lines = []
     for code, count in sorted(Counter(known[is_code].tolist()).items()):
         others = known[~is_code]
+        # 99 may be a value that occurs once; -9999 hardly
         if not len(others) or (count < 2 and abs(code) < CERTAIN):
             continue
         low, high = float(others.min()), float(others.max())
+        # both: of values that are nearly constant the width alone is small
         far = max(high - low, abs(low), abs(high))
         if low - far <= code <= high + far:
             continue

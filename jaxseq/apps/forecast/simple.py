@@ -10,7 +10,7 @@ def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
 
     A hole gets the value one season before, plus the mean change against the season before over the last season; in a
     series' first season, or without one, the last value. So a straight line with a season is filled exactly, and a
-    window that ends in a hole knows nothing of what comes after: ``filled(values[:t]) == filled(values)[:t]``. Only
+    window that ends in a hole does not depend on later rows: ``filled(values[:t]) == filled(values)[:t]``. Only
     before a series' first value its first value is put. A column without any value stays NaN.
 
     Example:
@@ -21,9 +21,10 @@ def filled(values: np.ndarray, season: int = 1) -> np.ndarray:
     first = np.isfinite(out).argmax(0)
     before = np.arange(len(out))[:, None] < first
     out = np.where(before, out[first, np.arange(out.shape[1])], out)
+    # in order of rows, so that a hole reads values that are filled already
     for t, n in np.argwhere(np.isnan(out)):
         begin = int(first[n])
-        if t == begin:  # there is no value at all
+        if t == begin:  # a column without any value
             continue
         if season == 1 or t - begin < season:
             out[t, n] = out[t - 1, n]
@@ -62,6 +63,6 @@ def drift(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def targets(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
-    """Return ``[O, N, h]``, what follows each origin; NaN past the end."""
+    """Return ``[O, N, h]``, the values after each origin; NaN past the end."""
     padded = np.concatenate([values, np.full((horizon, values.shape[1]), np.nan)])
     return np.moveaxis(padded[origins[:, None] + 1 + np.arange(horizon)], 1, 2)

@@ -29,6 +29,7 @@ from jaxseq.apps.forecast.simple import filled, targets
 from jaxseq.notation import Array
 
 FORMS = ("theta", "level", "damped")
+# 0 and 1, which multiply the parameters: all forms are one program
 FREE = np.array([[1, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1]], np.float32)
 """Which of alpha, beta, gamma and (phi, starts) each form fits."""
 STEPS, RATE = 120, 0.1
@@ -39,7 +40,7 @@ SMOOTH = 0.1
 
 
 class Smoothing(NamedTuple):
-    """Parameters and starting state of K forms for N series; the state is that before row `start` of what was fitted.
+    """Parameters and starting state of K forms for N series; the state is that before row `start` of the fitted rows.
 
     Fields:
       alpha, beta, gamma, phi, level, trend: ``[K, N]``.
@@ -64,6 +65,7 @@ def season_for(seasons: tuple[int, ...], rows: int) -> int:
 
 def fit(z: np.ndarray, season: int, horizon: int) -> Smoothing:
     """Fit every form to every series of ``z [T, N]`` (NaN where missing)."""
+    # four seasons at least, however long they are
     start = max(0, len(z) - max(MOST_ROWS, 4 * season))
     parts = [_fit_some(z[start:, n : n + TOGETHER], season, horizon) for n in range(0, z.shape[1], TOGETHER)]
     joined = [np.concatenate(part, axis=1) for part in zip(*parts, strict=True)]
@@ -75,12 +77,14 @@ def _fit_some(z: np.ndarray, season: int, horizon: int) -> list[np.ndarray]:
     states = [_decompose(z[:, n], season) for n in range(N)]
     level, trend, slope, start_season, whole_season = (np.stack(a) for a in zip(*states, strict=True))
     levels = np.stack([level, level, level])
+    # theta's drift is half of the slope of a line through all rows
     trends = np.stack([slope / 2, 0 * slope, trend])
     seasons = np.stack([whole_season, start_season, start_season])
     known = np.isfinite(z)
     follow = np.moveaxis(targets(z, np.arange(len(z)), horizon), 1, 0)  # [N, T, h]
     first = known.argmax(0)
     rows = np.arange(len(z)) - first[:, None]
+    # errors of the first season rest on the starting state, which is not judged by them
     warm = np.minimum(season, known.sum(0) // 4)
     counted = np.isfinite(follow) & (rows >= warm[:, None])[..., None]
     free = _single(np.repeat(FREE[:, :, None], N, axis=2).transpose(1, 0, 2))  # [4, K, N]
@@ -97,23 +101,26 @@ def _decompose(z: np.ndarray, m: int) -> tuple[np.ndarray, ...]:
     """Return starting level and trend, the slope of all, the season at the start and of all rows, by phase of row 0.
 
     The season is the mean deviation from a centred moving average of one season, shrunk by its F statistic: a season
-    that is no more than noise is not taken (positive-part James-Stein).
+    at the level of noise is not taken (positive-part James-Stein).
     """
     history, known = filled(z[:, None])[:, 0], np.isfinite(z)
     first, T = int(known.argmax()), len(z)
     some = slice(first, T)
     seasons = [np.zeros(m), np.zeros(m)]
     if m > 1 and T - first >= 2 * m:
+        # an even season has no middle row: the average over m + 1 rows counts its ends by half
         weights = np.concatenate([[0.5], np.ones(m - 1), [0.5]]) / m if m % 2 == 0 else np.ones(m) / m
         smooth = np.convolve(history[some], weights, "valid")
         off = (len(weights) - 1) // 2
         rest = history[first + off : first + off + len(smooth)] - smooth
         phase = (np.arange(len(rest)) + first + off) % m
+        # the state starts with the season of the first rows; theta's is fixed, and is that of all rows
         seasons = [_seasonal_means(rest[:r], phase[:r], m) for r in (min(len(rest), 4 * m), len(rest))]
     plain = history - seasons[0][np.arange(T) % m]
     rows = np.arange(T - first)
     slope = np.polyfit(rows, (history - seasons[1][np.arange(T) % m])[some], 1)[0] if len(rows) > 2 else 0.0
     n = min(len(rows), max(2 * m, 10))
+    # a line through the first rows; the state is that before row 0
     trend, level = np.polyfit(rows[:n], plain[first : first + n], 1) if n > 2 else (0.0, plain[first])
     return np.array(level - trend), np.array(trend), np.array(slope), seasons[0], seasons[1]
 
@@ -122,6 +129,7 @@ def _seasonal_means(rest: np.ndarray, phase: np.ndarray, m: int) -> np.ndarray:
     count = np.maximum(np.bincount(phase, minlength=m), 1)
     means = np.bincount(phase, rest, minlength=m) / count
     means -= means.mean()
+    # F compares the variance between the season's means with that within; below 1 the season is noise
     left = len(rest) - m
     within = ((rest - means[phase]) ** 2).sum() / left if left > 0 else np.inf
     between = (count * means**2).sum() / (m - 1)
@@ -132,6 +140,7 @@ def _unpack(raw: tuple[Array, ...], free: Array, starts: tuple[Array, ...]) -> t
     """Return alpha, beta, gamma, phi, level, trend and season of unconstrained numbers."""
     a, b, g, p, level, trend, season = raw
     bend = jax.nn.sigmoid
+    # damping from 0.8, below which a trend is gone after a few steps, to 0.998; 1 for forms without it
     phi = free[3] * (0.8 + 0.198 * bend(p)) + (1 - free[3])
     return (bend(a) * free[0], bend(b) * free[1], bend(g) * free[2], phi, starts[0] + level,
             starts[1] + trend * free[3], starts[2] + season * free[2][..., None])  # fmt: skip
@@ -143,6 +152,7 @@ def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, ...]:
 
     def step(state: tuple[Array, ...], at: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         (level, trend, season), (z, known, begun) = state, at
+        # a missing row has error 0: level and trend move on as forecast
         e = jnp.where(known, z - (level + phi * trend + season[..., 0]), jnp.float32(0))
         new = (
             jnp.where(begun, level + phi * trend + alpha * e, level),
@@ -151,8 +161,10 @@ def _states(p: tuple[Array, ...], z: Array, known: Array) -> tuple[Array, ...]:
         )
         return new, new
 
+    # a series that begins late keeps its starting state until then
     begun = jnp.cumsum(known, axis=1) > 0
     each = tuple(jnp.broadcast_to(a.T[:, None], (a.shape[1], *alpha.shape)) for a in (z, known, begun))
+    # [T, K, N]: one scan runs all forms of all series
     return lax.scan(step, tuple(state), each)[1]
 
 
@@ -162,6 +174,7 @@ def _descend(
 ) -> tuple[Array, ...]:
     """Return the parameters that Adam finds for the mean error over all origins and steps of the horizon."""
     shape, m = free.shape[1:], starts[2].shape[-1]
+    # before the sigmoid; a weak pull, so that a short series does not take extremes
     prior = jnp.array([-0.5, -2.0, -1.5, 0.0], jnp.float32)
     steps = jnp.arange(1, horizon + 1, dtype=jnp.float32)
 
@@ -172,9 +185,11 @@ def _descend(
         path = level[..., None] + trend[..., None] * sums + season[..., np.arange(horizon) % m]  # [T, K, N, h]
         truth, mask = (jnp.moveaxis(a, 1, 0)[:, None] for a in (follow, counted))
         e = jnp.where(mask, path - jnp.broadcast_to(truth, path.shape), jnp.float32(0))
+        # pseudo-Huber, as the networks' loss
         error = jnp.sqrt(e * e + jnp.float32(SMOOTH**2)) - jnp.float32(SMOOTH)
         each = error.sum((0, 3)) / jnp.maximum(mask.sum((0, 3)), 1).astype(jnp.float32)
         pull = sum((jnp.square(raw[k] - prior[k]) for k in range(4)), jnp.zeros(shape, jnp.float32))
+        # a sum: series share no parameter, so that one gradient fits them all
         return (each + jnp.float32(1e-3) * pull).sum()
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
@@ -194,6 +209,7 @@ def paths(model: Smoothing, z: np.ndarray, origins: np.ndarray, horizon: int) ->
     level, trend, season = model.level, model.trend, model.season
     kept: dict[int, tuple[np.ndarray, ...]] = {}
     wanted, begun = set(origins.tolist()), np.cumsum(np.isfinite(z), axis=0) > 0
+    # the recursion of `_states`, in float64 and only up to the last origin
     for t in range(int(model.start), int(origins.max()) + 1):
         e = np.where(np.isfinite(z[t]), z[t] - (level + model.phi * trend + season[..., 0]), 0.0)
         new = level + model.phi * trend + model.alpha * e
@@ -205,5 +221,6 @@ def paths(model: Smoothing, z: np.ndarray, origins: np.ndarray, horizon: int) ->
             kept[t] = (level, trend, season)
     sums = np.cumsum(model.phi[..., None] ** np.arange(1, horizon + 1), axis=-1)
     turn = np.arange(horizon) % season.shape[-1]
+    # an origin before the fitted rows has the starting state
     ends = [kept.get(t, (model.level, model.trend, model.season)) for t in origins.tolist()]
     return np.stack([a[..., None] + b[..., None] * sums + s[..., turn] for a, b, s in ends], axis=1)

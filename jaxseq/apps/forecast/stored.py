@@ -1,4 +1,4 @@
-"""What a forecaster's file says of itself: its settings, checked, and the shapes of the arrays that it must hold."""
+"""Check the settings in a forecaster's file, and give the shapes of the arrays that it must hold."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def settings_of(facts: dict[str, Any]) -> tuple[Options, Calendar]:
 
 def model_like(options: Options, facts: dict[str, Any]) -> Model:
     """Return the shapes and dtypes of a saved model."""
+    # the longest series: rows are aligned at their ends
     N, T, h = len(facts["names"]), max(shape[0] for shape in facts["shapes"]), options.horizon
     double, whole, flag = partial(_shape, float), partial(_shape, int), _shape(bool, N)
     K, m = len(smoothing.FORMS), smoothing.season_for(options.seasons, T)
@@ -45,7 +46,9 @@ def model_like(options: Options, facts: dict[str, Any]) -> Model:
     seasonal = linear(options.seasons[:1], facts["lag"])
     members = Members(smooth, linear(options.seasons, 1), linear(options.seasons, 0), seasonal, double(N, h))
     network: Any = combined._nothing()
+    # shapes alone: nothing is drawn or compiled to check a file
     if facts["has_network"]:
+        # future covariates are given for each step of the horizon
         _, P, _, F, S = facts["shapes"][0]
         design = combined.design_of(options, T, P + F * h + S)
         cell, size = find_cell(options.cell), len(design.lags) + design.covariates
@@ -67,6 +70,7 @@ def _check(options: Options, calendar: Calendar, facts: dict[str, Any]) -> None:
     longest = max(shape[0] for shape in facts["shapes"])
     whole = (*counts, options.seed, *options.seasons, *calendar.seasons, *(calendar.open or ()), calendar.shift)
     texts = (options.cell, *facts["names"], *facts["notes"], calendar.frequency or "")
+    # type, not isinstance: True is an int
     right = all(type(n) is int and n >= 0 for n in whole) and all(isinstance(text, str) for text in texts)
     if not (right and max(counts) <= MOST_UNITS and max(options.seasons) <= longest and options.log in (None, 0, 1)):
         raise TypeError("settings that no forecaster has")

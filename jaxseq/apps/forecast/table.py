@@ -38,7 +38,7 @@ class Table(NamedTuple):
       frame: a column is text (dtype object, empty where missing), float64 or datetime64.
       lines: of the file, for each row; positions in a DataFrame.
       separator: of the file's cells; None for what has types.
-      notes: what was understood or left out, one line each.
+      notes: on how the file was read and on lines left out, one line each.
     """
 
     where: str
@@ -55,7 +55,7 @@ class Table(NamedTuple):
         """Return a column.
 
         Raises:
-          InputError: if there is none of this name; the message gives the nearest.
+          InputError: for an unknown column; the message gives the nearest.
         """
         return choose("column", name, {n: n for n in self.frame}) and self.frame[name].to_numpy()
 
@@ -79,6 +79,7 @@ def read_table(source: Path | str | pd.DataFrame) -> Table:
         return _from_frame(source, "the DataFrame")
     path = Path(source)
     raw = unpacked(path)
+    # by its content: a name may end otherwise
     if raw.startswith(b"PAR1"):
         return _from_frame(_parquet(raw, path), str(path))
     text, encoding = decoded(raw, path)
@@ -120,6 +121,7 @@ def _typed(column: pd.Series) -> pd.Series:
         return column.dt.to_timestamp()
     if kind.is_numeric_dtype(column.dtype) and not kind.is_complex_dtype(column.dtype):  # bool is numeric, too
         return pd.Series(column.to_numpy("float64", na_value=np.nan))
+    # a line break within a cell would break the message that shows it
     text = [INNER.sub(" ", _said(cell)) for cell in column.astype(object)]
     return pd.Series(np.where(column.isna(), "", np.array(text, object)), dtype=object)
 
@@ -137,6 +139,7 @@ def _from_text(text: str, where: str, notes: list[str]) -> Table:
     lines = [line for line in text.split("\n") if line.strip() and not _is_comment(line)]
     if not lines:
         raise InputError(f"{where} has comments only; expected a header and rows")
+    # comments are left out first: their commas would count as separators
     separator = separator or _separator("\n".join(lines[:SAMPLE]))
     rows = _rows(text, separator, where, skipped)
     rows = _without_comments(rows, notes)
@@ -145,6 +148,7 @@ def _from_text(text: str, where: str, notes: list[str]) -> Table:
     columns = list(zip(*(row for _, row in body), strict=True)) if body else [()] * len(names)
     empty = [i for i, name in enumerate(names) if not name and not any(cell.strip() for cell in columns[i])]
     kept = [i for i in range(len(names)) if i not in empty]
+    # as pandas names a column without a name, often an index that was written out
     names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     _check_names([names[i] for i in kept], f"{where}, line {head[0]}")
     if not body:
@@ -175,7 +179,7 @@ def _separator(sample: str) -> str:
             best, most = separator, share
         if cuts == ALONE and separator != SPACES and share and len(rows[0]) > 1:
             cuts = separator
-    # Where no header fits, what cuts the first line as well as the others serves to say what is wrong with it.
+    # Where no header fits: a separator that cuts the first line too, so that the message can show its cells.
     return cuts if best == ALONE else best
 
 
@@ -207,6 +211,7 @@ def _rows(text: str, separator: str, where: str, skipped: int) -> list[tuple[int
         text = text[:start] + re.sub(r"\n[^\S\n]*(?=\n)", '\n""', text[start:].rstrip())
     rows: list[tuple[int, list[str]]] = []
     try:
+        # numbers of lines are those of the file
         rows.extend((n + skipped, row) for n, row in _cut(f"{text}\n{end}", separator))
     except csv.Error as error:
         line = rows[-1][0] + 1 if rows else 1
@@ -227,6 +232,7 @@ def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> li
     """Return rows without comments, but for a header that is written as one, as NumPy does."""
     comments = [(n, row) for n, row in rows if _is_comment(row[0])]
     rest = [(n, row) for n, row in rows if not _is_comment(row[0])]
+    # rows without a header: numpy.savetxt writes it as a comment
     if comments and rest and _is_data(rest[0][1]):
         line, head = comments[-1]
         head = [head[0].lstrip("# "), *head[1:]]
@@ -238,7 +244,7 @@ def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> li
 
 
 def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tuple[int, list[str]], list]:
-    """Return the header and the rows under it, of one width; what stands above and below a table is left out."""
+    """Return the header and the rows under it, of one width; text above and below a table is left out."""
     widths = collections.Counter(len(row) for _, row in rows)
     width = widths.most_common(1)[0][0]
     first = next(i for i, (_, row) in enumerate(rows) if len(row) == width)
@@ -249,6 +255,7 @@ def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tu
     if first:
         notes.append(f"{_lines([n for n, _ in rows[:first]])} left out: above the header")
     last = len(body)
+    # remarks below a table have one cell, and are left out; other short rows are faults
     while last and len(body[last - 1][1]) != len(head[1]) and _is_remark(body[last - 1][1]):
         last -= 1
     if last < len(body):
@@ -263,13 +270,14 @@ def _is_remark(row: list[str]) -> bool:
 def _even(head: list[str], body: list, where: str, separator: str) -> list:
     """Return rows as wide as the header; cells beyond it may be empty."""
     width = len(head)
+    # spreadsheets write separators after the last cell
     even = [(n, row[:width] if not any(row[width:]) else row) for n, row in body]
     uneven = [(n, len(row)) for n, row in even if len(row) != width]
     if uneven:
         line, got = uneven[0]
         why = "Mend or remove them"
         if separator == "," and got > width:
-            why = "Where a comma stands before decimals or between thousands, put quotes around the number"
+            why = "Where a comma comes before decimals or between thousands, put quotes around the number"
         elif len(uneven) == 1 and line == body[-1][0]:
             why = "It is the last line: was the file cut off?"
         raise InputError(
@@ -282,15 +290,18 @@ def _even(head: list[str], body: list, where: str, separator: str) -> list:
 def _is_data(row: list[str]) -> bool:
     """Return whether a row is one of values and no header."""
     cells = [cell.strip() for cell in row if cell.strip()]
+    # a header may hold years or dates; a first cell called date is one
     if not cells or cells[0].casefold() in DATE_WORDS:
         return False
     numbers = [cell for cell in cells if is_number(cell)]
+    # whole numbers may be names of columns, such as 1 to 24; decimals hardly
     decimals = 2 * len(numbers) >= len(cells) and not all(n.isdecimal() for n in numbers)
     return is_number(cells[0]) or decimals or any(map(is_date_cell, cells))
 
 
 def _check_header(head: tuple[int, list[str]], where: str) -> None:
     line, cells = head
+    # the wide form of spreadsheets, with a column for each month
     across = [cell for cell in cells[1:] if is_date_cell(cell) or re.fullmatch(r"(1[6-9]|20)\d\d", cell.strip())]
     if len(across) >= 3 and not is_date_cell(cells[0]) and not is_number(cells[0]):
         raise InputError(

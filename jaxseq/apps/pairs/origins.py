@@ -20,7 +20,7 @@ class Origin(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Return the name that messages use."""
         return " and ".join(map(name_of, self.paths))
 
     @property
@@ -45,12 +45,14 @@ def origins(words: str | Path | Sequence[str], source: str, target: str) -> list
     left, found = [str(word) for word in ([words] if isinstance(words, str | Path) else words)], []
     while left:
         word = left.pop(0)
+        # before each word alone: a.de and a.en are one corpus
         if left and (both := _by_language((word, left[0]), source, target)):
             left.pop(0)
             found.append(Origin(tuple(map(_file, both))))
         else:
             found.append(_origin(word, source, target))
     for n, one in enumerate(found):
+        # most likely a slip, which would silently double the weight of these pairs
         if one in found[:n]:
             raise InputError(f"{one.name} is given twice; to see its pairs more often, give other corpora --weights")
     return found
@@ -65,6 +67,7 @@ def _origin(word: str, source: str, target: str) -> Origin:
         both = tuple(part.strip() for part in word.split(","))
         if len(both) != 2 or not all(both):
             raise InputError(f"{word!r}: expected two files with a comma between them, source and target")
+        # the languages in the names decide which is the source; without them the order does
         by_name = _by_language(both, source, target) or both
         return Origin(tuple(map(_file, by_name)))
     sides = [_with_suffix(word, language) for language in (source, target)]
@@ -77,6 +80,7 @@ def _origin(word: str, source: str, target: str) -> Origin:
         if one is None:
             parent = Path(word).parent
             alike = sorted(str(p) for p in parent.glob(f"{Path(word).name}.*")) if parent.is_dir() and word else []
+            # two files with one beginning may be the sides under other languages' names
             if len(alike) < 2:
                 raise
             raise InputError(
@@ -98,6 +102,7 @@ def _by_language(both: Sequence[str], source: str, target: str) -> tuple[str, st
 
 def _with_suffix(prefix: str, language: str) -> Path | None:
     """Return the file whose name is the prefix and a language, or None."""
+    # the plain file first, where both are there
     files = (Path(f"{prefix}.{language}{end}") for end in ("", ".gz"))
     return next((file for file in files if file.is_file()), None)
 

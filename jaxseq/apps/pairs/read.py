@@ -56,7 +56,7 @@ class Reader:
     """The pairs of one corpus, as an iterator that reads the file as it goes.
 
     Fields:
-      notes: what was left out, complete once all is read.
+      notes: on lines that were left out; complete once all lines are read.
     """
 
     def __init__(self, origin: Origin, form: Form = Form()) -> None:  # noqa: B008, a NamedTuple never changes
@@ -86,6 +86,7 @@ class Reader:
             a, b = (f"{path} has {count:,} lines" for path, count in zip(self.origin.paths, counts, strict=True))
             raise InputError(f"{a} and {b}; line n of one must be the translation of line n of the other")
         left_out, first = 0, 0
+        # strict, though the lines were counted: a file may change while it is read
         for line, sides in enumerate(zip(*map(read_lines, self.origin.paths), strict=True), 1):
             source, target = map(_clean, sides)
             if source and target:
@@ -115,6 +116,7 @@ class Reader:
         """Return the text under a key: of the object, of the object in it called translation, or along dots."""
         inner = found.get("translation")
         value = found.get(key, inner.get(key) if isinstance(inner, dict) else None)
+        # a key that has dots itself was found above
         if value is None and "." in key:
             value = found
             for part in key.split("."):
@@ -146,6 +148,7 @@ class Reader:
     def _commas(self) -> Iterator[Located]:
         lines = read_lines(self.origin.paths[0])
         first = next(lines, "")
+        # where a comma comes before decimals, spreadsheets put semicolons between cells
         delimiter = ";" if first.count(";") > first.count(",") else ","
         # with line ends: a cell in quotes may hold some
         reader = csv.reader((f"{line}\n" for line in itertools.chain([first], lines)), delimiter=delimiter, strict=True)
@@ -174,6 +177,7 @@ class Reader:
                 stray, first = stray + 1, first if stray else (number, mark.join(cells))
             elif fault:
                 help_ = BOTH if len(cells) == 1 else "Mend or remove them"
+                # the rest is read as well, so that all such lines are known and can be mended at once
                 wrong = 1 + sum(layout.fault(cells) not in ("", STRAY) for _, cells in rows)
                 self._refuse(number, f"{layout.said}; got {fault}. Lines like it: {wrong}. {help_}")
             else:
@@ -189,6 +193,7 @@ class Reader:
         form, (number, first) = self.form, head[0]
         chosen = (form.source_column or form.source, form.target_column or form.target)
         names = [cell.lower() for cell in first]
+        # the commonest width: a stray row does not decide
         width = collections.Counter(len(cells) for _, cells in head).most_common(1)[0][0]
         asked = bool(form.source_column or form.target_column)
         # a line with the names of both columns is a header; numbers need none
@@ -258,7 +263,7 @@ class _Layout(NamedTuple):
     said: str
 
     def fault(self, cells: Sequence[str]) -> str:
-        """Return what is wrong with a row, `STRAY` for too many columns, or nothing."""
+        """Return the fault of a row, `STRAY` for too many columns, or an empty string."""
         if len(cells) <= max(self.source, self.target):
             return f"{len(cells)} column{'s' * (len(cells) != 1)}"
         if not (cells[self.source] and cells[self.target]):
@@ -269,6 +274,7 @@ class _Layout(NamedTuple):
 
 def _clean(cell: str) -> str:
     """Return a side without white space around it, zero-width characters and line breaks."""
+    # a sentence is one line of whatever is written later
     return INVISIBLE.sub("", cell).strip().replace("\r", " ").replace("\n", " ")
 
 

@@ -63,16 +63,20 @@ def split_numbered(source: np.ndarray, target: np.ndarray, fraction: float, seed
     Raises:
       InputError: if the corpus is too small to hold anything back.
     """
+    # a group is all that must stay together, since pairs share sentences with each other through others
     labels, sizes = np.unique(connected(source, target), return_inverse=True, return_counts=True)[1:]
+    # 8 bytes a group, where a list of Python's integers has 36
     order = array.array("q", range(len(sizes)))
     random.Random(seed).shuffle(order)
     wanted = min(round(len(source) * fraction), HELD_MOST)
+    # large groups come last: one of them may be all that is held back
     small = sizes <= max(1, wanted // 20)
     chosen, count = np.zeros(len(sizes), bool), 0
     shuffled = np.array(order, np.int64)
     for group in np.concatenate([shuffled[small[shuffled]], shuffled[~small[shuffled]]]).tolist():
         if count == wanted:
             break
+        # a group that does not fit is passed over, and a smaller one behind it may fit
         if count + sizes[group] <= wanted:
             chosen[group] = True
             count += int(sizes[group])
@@ -95,6 +99,7 @@ def connected(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     # a graph whose points are the sentences of both sides, and whose edges are the pairs
     N = len(source)
+    # targets are numbered from N on, so that no point is both a source and a target
     edges = coo_matrix((np.ones(N, bool), (source, target + N)), shape=(2 * N, 2 * N))
     groups = connected_components(edges, directed=False)[1][source]
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)

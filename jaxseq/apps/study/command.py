@@ -58,12 +58,13 @@ class Subject:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         given = self.given()
         if self.examples is not None:
             require_at_least(1, ("examples",), self)
         if run is None:
+            # `min` below, since a set has no order and the message should be the same each time
             if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
                     f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
@@ -73,6 +74,7 @@ class Subject:
             return
         if unfit := given.keys() & {"problem", "steps", "hidden", "seed"}:
             raise InputError(f"{run} is trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
+        # a custom cell is named to allow its import
         if self.cell is not None and not is_code(self.cell):
             raise InputError(f"{run} has its own cell; leave out --cell {self.cell}, or the run")
 
@@ -93,6 +95,7 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
         raise InputError(f"cannot write {out}: {out.parent} is not a writable folder; choose another with -o")
     data, notes = gathered(run, subject)
     made = Report(data, full=full)
+    # two studies may write the same page
     with locked(out):
         made.save(out)
     if made.left_out:
@@ -113,10 +116,12 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     if units < 1:
         raise InputError(f"--units must be at least 1; got {units}")
     data, notes = gathered(run, subject, briefly=True)
+    # `Report` checks what a page shows; a terminal shows the same numbers without one
     check_all(data.checks)
     if not 1 <= sequence <= (most := data.parts[0].B):
         raise InputError(f"--sequence must be from 1 to {most}, the sequences that are studied; got {sequence}")
     columns, (colours, blocks) = shutil.get_terminal_size((80, 24)).columns, _terminal()
+    # users count sequences from 1
     text = render(data, width=columns, units=units, example=sequence - 1, colours=colours, blocks=blocks)
     return Shown(facts(data), text, notes)
 
@@ -124,6 +129,7 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
 def _terminal() -> tuple[int, bool]:
     """Return how many colours standard output takes (https://no-color.org), and whether it has block characters."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    # terminals with 24-bit colours say so in COLORTERM
     many = 2**24 if os.environ.get("COLORTERM") in ("truecolor", "24bit") else 256
     try:
         "░█▁".encode(getattr(sys.stdout, "encoding", None) or "ascii")
@@ -156,6 +162,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
             found = of_forecaster(run, subject.series, subject.cell, examples=subject.examples)
         else:
             found = parts.of_forecast(run, subject.rows, subject.cell, examples=subject.examples)
+    # the page shows the command that makes it again
     words = [] if run is None else [str(run)]
     for option, value in subject.given().items():
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]
@@ -164,6 +171,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
         seed=subject.seed, scores=found.scores, briefly=briefly, title_zh=title_zh,
         subtitle_zh=found.subtitle_zh,
     )  # fmt: skip
+    # a view that fails is left out, and the rest of the page is made
     lost = [f"the view {name} of {part.name} failed: {why}" for part in data.parts for name, why in part.failed.items()]
     return data, [*found.notes, *lost]
 
@@ -173,11 +181,11 @@ READS = {
     FORECASTER: ("a forecaster", "series"),
     FORECAST: ("a forecast of the tutorial", "rows"),
 }
-"""What a run of each kind is, and the option that says what it reads."""
+"""The name of each kind of run, and the option that chooses its sequences."""
 
 
 def _check_read(run: Path, kind: str, subject: Subject) -> None:
-    """Refuse what a run of another kind reads."""
+    """Refuse an option that belongs to another kind of run."""
     what, option = READS[kind]
     for other in ("text", "series", "rows"):
         if other != option and other in subject.given():

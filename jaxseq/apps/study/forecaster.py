@@ -33,7 +33,7 @@ def of_forecaster(
     """Return the first network of a forecaster, reading the window before the last row of each of some series.
 
     It is scored by the row that follows each step of the window: the network adds its readout to what the line
-    forecasts, so that its target is what the line leaves of that row. With `examples`, half-lives and saturation are
+    forecasts, so that its target is the line's residual of that row. With `examples`, half-lives and saturation are
     taken over the last windows of so many series.
 
     Raises:
@@ -58,6 +58,7 @@ def of_forecaster(
     if many:
         more = _read(model, many)
         corpus = [Batch(cell.lift(more.inputs), None, more.mask)]
+    # the head has a column for each step of the horizon; the study follows the first, one step ahead
     W, b = params.head.W[:, :1], params.head.b[:1]
     part = Part(
         cell.name, cell, params.cell, cell.lift(seen.inputs), mask=seen.mask, inputs=seen.labels,
@@ -68,7 +69,7 @@ def of_forecaster(
     subtitle = (
         f"forecaster of {', '.join(called)} ({config.data or 'airline'}): the first of {model.options.networks} "
         f"{cell.name} networks, over the {seen.inputs.shape[0]} rows before the last; "
-        "it forecasts what the line leaves of the next row"
+        "it forecasts the line's residual of the next row"
     )
     subtitle_zh = (
         f"{'、'.join(called)}（{config.data or 'airline'}）的预测器：{model.options.networks} 个 {cell.name} "
@@ -79,6 +80,7 @@ def of_forecaster(
 
 def _notes(model: Forecaster, chosen: Sequence[int], called: Sequence[str]) -> list[str]:
     """Return lines on how much of the forecast is the network's."""
+    # the network's weight is the last of the members'
     weights = [f"{100 * model.model.weights[-1, n]:.0f}% of {name}" for n, name in zip(chosen, called, strict=True)]
     notes = [f"the network's weight in the forecast: {', '.join(weights)}; simple forecasts have the rest"]
     if not model.model.stopped:
@@ -100,7 +102,7 @@ class Read(NamedTuple):
       network: the first network's parameters.
       inputs: ``[T, B, D]``.
       mask: bool ``[T, B]``, rows of the series.
-      left: ``[T, B, 1]``, what the line leaves of the next row; 0 where that is not known.
+      left: ``[T, B, 1]``, the line's residual of the next row; 0 where that is not known.
       scored: bool ``[T, B]``, steps whose next row is known.
       labels: ``[B][T]``, dates or row numbers.
       reported: the sum of squared errors of the network's own forecasts of these rows.
@@ -117,20 +119,25 @@ class Read(NamedTuple):
 
 def _read(model: Forecaster, chosen: Sequence[int]) -> Read:
     values, covariates, ends = arrays(model.panel, model.panel, model.options.horizon)
+    # leaves have a leading axis of networks; the mean of several has no gates to look at
     network = jax.tree.map(lambda a: jnp.asarray(a[0]), model.model.network)
     design = combined.design_of(model.options, len(values), covariates.shape[-1])
     z, series, steps = model.model.scaling.forward(values), np.array(chosen), design.window
     ends = ends[series] - 1  # the last row has no next one yet: without a target its gradients are 0
     window = fit.gathered(design, z, covariates, model.model.phase, series, ends)
     line, seen, level = networks.look(design, window)
+    # the row that follows each step of the window, up to the series' last
     after = z[ends + np.arange(2 - steps, 2)[:, None], series]  # [T, B]
+    # the first rows of a window are only looked back at; the cell runs from `reach` on
     begun = np.asarray(window.known).cumsum(0)[design.reach :] > 0
     scored = np.isfinite(after) & begun
+    # forecast one step ahead without the cell, so that `after - base` is what the cell should add
     base = np.asarray(level, float) + np.asarray(line, float) @ np.asarray(network.line[:, 0], float)
     made = np.asarray(networks.forecast(find_cell(model.options.cell), design, network, window), float)[..., 0]
     error = np.where(scored, made - after, 0)
     late = begun.argmax(0)  # where a series begins that is shorter than the window
 
+    # the study expects padding at the end, the network has it at the start
     def turned(a: np.ndarray) -> np.ndarray:
         return np.stack([np.roll(a[:, n], -first, axis=0) for n, first in enumerate(late)], axis=1)
 

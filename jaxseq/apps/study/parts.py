@@ -22,12 +22,12 @@ from jaxseq.apps.text import EOS, PAD, SOS
 from jaxseq.apps.translate import model as translator
 from jaxseq.apps.translate.config import KIND as TRANSLATION, TranslateConfig
 from jaxseq.apps.translate.evaluate import pairs_for
-from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry, AttentionCellParams
+from jaxseq.attention import ATTENTIONS, Attention, AttentionCarry
 from jaxseq.cells import gru
 from jaxseq.errors import InputError
 from jaxseq.losses import mean_squared_error
 from jaxseq.notation import Array, Params
-from jaxseq.seq2seq import Encoded, encoder_cell, source_vectors
+from jaxseq.seq2seq import Encoded, FeedingCarry, encoder_cell, reader_of, source_vectors
 from jaxseq.study import Batch
 from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
@@ -177,6 +177,7 @@ def _layer_inputs(params: Params, config: TranslateConfig, source: Array, mask: 
 
 def _turned(xs: Array, mask: Array) -> Array:
     """Return each row backwards, its padding still at the end."""
+    # below the end of a row any index will do, since the mask hides it
     steps = jnp.arange(mask.shape[0])[:, None]
     return jnp.take_along_axis(xs, jnp.maximum(mask.sum(0)[None] - 1 - steps, 0)[..., None], 0)
 
@@ -184,6 +185,7 @@ def _turned(xs: Array, mask: Array) -> Array:
 def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tuple[Array, Array]]:
     """Return source and target tokens of so many pairs of the run's own data, spread evenly over it, in batches."""
     pairs = _pairs(run, model)
+    # evenly over the corpus, whose parts may differ; unique, where it has fewer pairs
     chosen = [pairs[n] for n in np.unique(np.linspace(0, len(pairs) - 1, min(examples, len(pairs))).astype(int))]
     chosen.sort(key=lambda pair: len(pair[0].tokens))  # rows of one batch are then about as long
     batches = []
@@ -231,8 +233,8 @@ def _decoder(
     weights = seq.weights(seen.outs)
     places, scores = weights.shape[-1], None
     if model.config.model == "translator":
-        if isinstance(params.decoder, AttentionCellParams):  # of one layer, without input feeding
-            scores = _scores(ATTENTIONS[model.config.attention], params.decoder.attention, encoded, seen.carries)
+        attention = reader_of(params.decoder).attention
+        scores = _scores(ATTENTIONS[model.config.attention], attention, encoded, seen.carries)
     else:  # the tutorial's looks at places after the source as well
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return part._replace(
@@ -244,17 +246,26 @@ def _decoder(
 def _scores(
     attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
 ) -> dict[str, Any] | None:
-    """Return the scores of every step and the largest parts of each; None where they are no sums."""
-    before = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
+    """Return the scores of every step and the largest parts of each; None where they are not sums."""
+    old = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
+    before, memory = _of_reader(old), encoded.memory
+    memory = memory[0] if type(memory) is tuple else memory  # of each layer; the lowest reads
     state = before.attention if isinstance(before, AttentionCarry) else ()
     try:
-        found = jax.vmap(lambda state, h: decompose(attention, params, encoded.memory, state, h))(state, before.h)
+        found = jax.vmap(lambda state, h: decompose(attention, params, memory, state, h))(state, before.h)
     except InputError:
         return None
     terms = np.asarray(found.terms)
     units = np.argsort(-np.abs(terms), axis=-1, kind="stable")[..., :most]
     scores = np.where(np.isfinite(found.scores), found.scores, 0)
     return {"scores": scores, "parts": np.take_along_axis(terms, units, -1), "units": units.astype(np.float32)}
+
+
+def _of_reader(carry: Any) -> Any:
+    """Return the carry of the layer that reads, in that of a decoder in layers or with input feeding."""
+    while type(carry) is tuple or isinstance(carry, FeedingCarry):
+        carry = carry[0]
+    return carry
 
 
 def _sentences(run: Path, model: translator.Translator) -> list[str]:
@@ -289,6 +300,7 @@ def of_forecast(
     config = model.config
     found = read_series(config.data, config.date, model.names)
     window, T = config.window, len(found.values)
+    # rows that the seasonal difference and the first window take
     first = model.scaler.lag + window
     if first >= T:
         raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
@@ -297,8 +309,10 @@ def of_forecast(
     at = [row - first for row in chosen]
     cell, params = find_cell(config.cell), jax.tree.map(lambda a: a[0], model.params)
     windows = jnp.asarray(inputs[:, at], jnp.float32)
+    # the target of each step is the next row of the window, and of the last the row after it
     nexts = jnp.concatenate([windows[1:], jnp.asarray(targets[at], jnp.float32)[None]])
     reported = len(at) * float(mean_squared_error(forecasting.predict(cell, params, windows), nexts[-1]))
+    # unique, where fewer windows are there than asked for
     many = np.unique(np.linspace(0, inputs.shape[1] - 1, min(examples or 1, inputs.shape[1])).astype(int))
     corpus = [Batch(cell.lift(jnp.asarray(inputs[:, many], jnp.float32)))] if examples else []
     names = [time.date().isoformat() if hasattr(time, "date") else str(time) for time in times_of(found)]

@@ -14,10 +14,13 @@ from jaxseq.trees import at
 
 SIZES: dict[str, dict[str, int]] = {
     "copy": {"lag": 30, "length": 2, "symbols": 4},
+    "selective_copy": {"lag": 20, "length": 2, "symbols": 4},
     "reverse": {"length": 6, "symbols": 4},
+    "recall": {"pairs": 2, "keys": 4, "values": 4},
     "adding": {"length": 20},
     "anbn": {"largest": 10},
     "warped": {"length": 24, "longest": 3, "symbols": 4},
+    "digits": {"side": 8},
 }
 """The sizes at which a problem is learnt while the user waits."""
 
@@ -53,13 +56,16 @@ def of_problem(
     others = {other: CELLS[other] for other in BASELINES if CELLS[other] is not first and other != called}
     cells = {called: first, **others}
     steps_shown = log_spaced(steps, 12)
+    # Tallec & Ollivier 2018: biases for dependencies as long as the problem's sequences
     chrono = {other: retaining(cell, longest=problem.length) for other, cell in cells.items() if cell in RETAINING}
     found = compare(
         cells, problem, hidden=hidden, steps=steps, seed=(seed,), inits=chrono, snapshot_steps=steps_shown,
         learning_rate=LEARNING_RATE,
     )  # fmt: skip
+    # new sequences: training and the scores draw theirs from other keys of the seed
     batch = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)
     more = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31 + 1), examples) if examples else None
+    # problems without a fixed distance between an input and its use have no lag to mark
     lag = SIZES.get(problem.kind, {}).get("lag")
     parts = []
     for other, one in found.items():

@@ -48,7 +48,9 @@ class Vocabulary:
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
         """Count the tokens of sentences; those seen fewer than `min_count` times are left to UNK."""
+        # tokens of one count stay in the order in which they first appear, so that a vocabulary is the same each time
         counts = collections.Counter(token for sentence in sentences for token in sentence)
+        # text may hold <eos> and the like as words, which would have two numbers
         return cls([t for t, n in counts.most_common() if n >= min_count and t not in SPECIALS])
 
     def __len__(self) -> int:
@@ -74,16 +76,18 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return all tokens, special ones first, as a JSON list."""
+        # indent=0 puts one token on a line
         return json.dumps(self.tokens, ensure_ascii=False, indent=0) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: Path | str = "vocabulary") -> Vocabulary:
-        """Read what `to_json` wrote.
+        """Read the JSON that `to_json` wrote.
 
         Raises:
           InputError: if it is not such a list.
         """
         tokens = parse_json(text, name, "restore it from a copy, or train again")
+        # the special tokens have fixed numbers, which programs have compiled in
         right = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         if not right or tuple(tokens[:4]) != SPECIALS:
             raise InputError(
@@ -105,6 +109,7 @@ def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> np.ndarray:
     longest = max(map(len, rows), default=0)
     if length is not None and longest > length:
         raise InputError(f"pad: a sequence has {longest} tokens, more than the length {length}; cut it or pad further")
+    # time first, as scans over it read it; int32, which programs are compiled for
     out = np.full((longest if length is None else length, len(rows)), PAD, np.int32)
     for column, row in enumerate(rows):
         out[: len(row), column] = row

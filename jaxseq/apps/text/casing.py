@@ -15,6 +15,8 @@ _OPENING = "[\"'“‘„«(\\[¿¡ ]*"
 _SHORT = "|".join(sorted(ABBREVIATIONS))
 _FEW = "{0,60}"
 """As many characters of a word are looked at; without a limit, a word of n brackets and stops takes the cube of n."""
+# In turn: the start of the text; a quote after a comma or colon; a word with a closing mark and a space. The word may
+# not be a listed abbreviation, a single letter other than i (an initial), or have a stop inside (e.g.).
 _BEGINNING = re.compile(
     rf"(?:^|(?<=[,:] [\"“])|(?<![^\s\"“'(\[])(?!(?i:{_SHORT}|[a-hj-z]|\S{_FEW}\.\S{_FEW}\S)\.\s)"
     rf"\S{_FEW}[.!?][\"'”’»)\]]{_FEW} )"
@@ -46,8 +48,10 @@ class Casing(NamedTuple):
                     capital += match[0][0].isupper()
                     small += match[0][0].islower()
                 else:
+                    # only inside a sentence: at its beginning a capital says nothing of the word
                     forms[match[0].lower()][match[0]] += 1
         usual = {word: max(counts, key=lambda form: counts[form]) for word, counts in forms.items()}
+        # sorted, so that a run's file is the same each time
         return cls({word: form for word, form in sorted(usual.items()) if form != word}, capital > small)
 
     def restored(self, text: str) -> str:
@@ -59,7 +63,7 @@ class Casing(NamedTuple):
         return text
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it."""
+        """Return the facts that a run saves."""
         return self._asdict()
 
 

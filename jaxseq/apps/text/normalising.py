@@ -13,6 +13,7 @@ from collections.abc import Callable
 from jaxseq.apps.text.scripts import CJK_MARKS, HAN, JOINERS, KANA
 
 _PUNCTUATION = re.compile(r"\s*((?<!\d)[.,:]|[.,:](?!\d)|[!?;\"()。！？，、；：“”（）…])\s*")
+# NFKC of a whole text would also turn ² into 2 and ™ into TM
 _SHAPES = re.compile(
     "[\ufb00-\ufb06\ufb1d-\ufdff\ufe70-\ufefc\uff02-\uff07\uff0a\uff0b\uff0d-\uff19\uff1c-\uff1e\uff20-\uff5d\uff5f-\uffef]+"
 )
@@ -29,12 +30,13 @@ _NARROW = re.compile(rf"(?<=[{_BEFORE_WIDE}])(?:[!?,;:]+|\.{_NO_NAME})")
 
 
 def plain(sentence: str) -> str:
-    """Lower case, one form of each character (NFKC but for Chinese punctuation), punctuation set apart by spaces.
+    """Return a sentence in lower case (NFKC but for Chinese punctuation), with punctuation set apart by spaces.
 
     Example:
       >>> plain("I'm  fine, thanks."), plain("我很好。")
       ("i'm fine , thanks .", '我很好 。')
     """
+    # NFKC would make ASCII of Chinese punctuation
     folded = "".join(c if c in "，。！？；：（）…" else unicodedata.normalize("NFKC", c) for c in sentence)
     folded = unicodedata.normalize("NFC", folded.replace("’", "'").replace("‘", "'")).lower()
     # single spaces first: the expression tries each place of a run of spaces to the run's end
@@ -42,7 +44,7 @@ def plain(sentence: str) -> str:
 
 
 def tutorial(sentence: str) -> str:
-    """The tutorial's: lower case, strip, combining marks dropped, a space before each of ``.!?``, and nothing more.
+    """Return a sentence as the tutorial has it: lower case, no combining marks, a space before each of ``.!?``.
 
     Example:
       >>> tutorial(" Où êtes-vous? "), tutorial("我很好。")
@@ -80,8 +82,10 @@ def fold(sentence: str, language: str = "") -> str:
     )
     folded = _APOSTROPHE.sub("'", " ".join(composed.split()))
     if _CHINESE.match(language):
+        # without spaces first: a mark after one would not follow a Chinese character
         folded = widened(_BY_WIDE.sub("", folded), language)
     if _CHINESE.match(language) or _JAPANESE.match(language):
+        # in Chinese once more: marks that have become wide may have spaces around them
         folded = _BY_WIDE.sub("", folded)
     return folded
 

@@ -30,6 +30,7 @@ def model_file(side: str) -> str:
 
 def save(path: Path, tokenisers: Mapping[str, Tokeniser]) -> None:
     """Write tokenisers, by the side that each is for, into a folder."""
+    # models first: the JSON holds their sums, and so never names a model that is not there
     for side, tokeniser in tokenisers.items():
         if isinstance(tokeniser, Subwords):
             write_atomic(path / model_file(side), tokeniser.model)
@@ -61,6 +62,7 @@ def _made(facts: dict[str, Any], model: Path) -> Tokeniser:
     fields = {field.name: field.type for field in dataclasses.fields(kind) if field.name not in ("casing", "model")}
     types = {"str": str, "bool": bool, "int": int}
     for name, kind_of in fields.items():
+        # not isinstance, by which True is an int
         if type(given[name]) is not types[str(kind_of)]:
             raise TypeError(f"{name} is {given[name]!r}")
     if given["case"] not in CASES or given.get("by", "words") not in TOKENISERS:
@@ -77,6 +79,7 @@ def _made(facts: dict[str, Any], model: Path) -> Tokeniser:
 def _model(path: Path, digest: str) -> bytes:
     """Return the bytes of a model, which must be those that were written."""
     model = read_bytes(path, "a model of subwords")
+    # before sentencepiece parses the bytes
     if hashlib.sha256(model).hexdigest() != digest:
         raise InputError(f"{path} is not the file that was written")
     check_model(model)

@@ -22,7 +22,7 @@ from jaxseq.apps.text.tokenisers import Texts, Tokeniser, pattern_of
 from jaxseq.errors import InputError
 
 SPACE = "▁"
-"""What a piece has where a word begins."""
+"""The character of a piece where a word begins."""
 MOST_SENTENCES = 1_000_000
 """Sentences that pieces are learnt from; of more, evenly spaced ones, so that memory is bounded."""
 _MANY_CHARACTERS = 1_000
@@ -44,6 +44,7 @@ class Subwords(Tokeniser):
 
     def normal(self, written: str) -> str:
         """Return a sentence as its pieces spell it."""
+        # a text that has ▁ itself would get a space there when pieces are joined
         return super().normal(written).replace(SPACE, "_")
 
     def cut(self, written: str) -> list[str]:
@@ -74,7 +75,7 @@ class Subwords(Tokeniser):
         return dataclasses.replace(self, model=b"")
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it, apart from the model."""
+        """Return the facts that a run saves, apart from the model."""
         return {**super().facts(), "sha256": hashlib.sha256(self.model).hexdigest()}
 
 
@@ -111,6 +112,7 @@ def trained(size: int, texts: Iterable[str], count: int) -> bytes:
     check_installed("--subwords", ["sentencepiece"])
     import sentencepiece
 
+    # evenly spaced: the first million of a corpus may all be of one source
     every = max(1, -(-count // MOST_SENTENCES))
     texts = [text for text in itertools.islice(texts, 0, None, every) if text]
     if not texts:
@@ -130,6 +132,7 @@ def trained(size: int, texts: Iterable[str], count: int) -> bytes:
     except RuntimeError as error:
         raise InputError(
             f"--subwords {size} is too small for this text, which has {characters} different characters, "
+            # sentencepiece's message begins with a place in its source and ends with the reason
             f"each a piece; try --subwords {max(2 * characters, 1000)} ({str(error)[-120:].strip()})"
         ) from error
     return model.getvalue()

@@ -23,14 +23,14 @@ from jaxseq.apps.text.normalising import NORMALISERS, fold, foldings, widened, w
 from jaxseq.apps.text.scripts import CJK_MARKS, HAN, WITHOUT_SPACES, combining
 
 JOINED, SPACED = "￭", "￮"
-"""Tokens that say that there is no space, or one, where that differs from the rule. `fold` leaves neither in a text."""
+"""Tokens for a missing or an added space, where a sentence differs from the rule. `fold` leaves neither in a text."""
 _MARKS = frozenset((JOINED, SPACED))
 
 _CHARS = re.compile(rf"[{HAN}]|\d+(?:[.,:]\d+)+|[^\W{HAN}]+(?:['’][^\W{HAN}]+)*|[^\w\s]")
 
 
 def words(sentence: str) -> list[str]:
-    """Cut at spaces.
+    """Return the words of a sentence that is cut at spaces.
 
     Example:
       >>> words("i am cool  .")
@@ -40,7 +40,7 @@ def words(sentence: str) -> list[str]:
 
 
 def chars(sentence: str) -> list[str]:
-    """Cut into single Chinese characters, whole words and numbers of other scripts, and punctuation marks.
+    """Return single Chinese characters, whole words and numbers of other scripts, and punctuation marks.
 
     Example:
       >>> chars("我有2只猫 。")
@@ -86,7 +86,7 @@ def rule(kind: str, language: str) -> str:
     """Return an expression that finds the spaces between tokens that a sentence does not have."""
     before, after = _OF_LANGUAGE.get(re.split("[-_]", language.lower())[0], (_NOT_BEFORE, _NOT_AFTER))
     around = re.escape(_NOT_AROUND[kind]) + WITHOUT_SPACES + CJK_MARKS + "“”‘’" * (space(language) == "")
-    even = r'(?:[^"]*"[^"]*")*[^"]*$'  # what follows has an even number of straight quotes
+    even = r'(?:[^"]*"[^"]*")*[^"]*$'  # an even number of straight quotes follows
     return (
         rf"(?<=[{re.escape(after)}{around}]) | (?=[{re.escape(before)}{around}])"
         rf'|(?<=") (?=[^"]*"{even})| (?="{even})'  # after an opening quote, before a closing one
@@ -189,7 +189,7 @@ class Tokeniser:
         return dataclasses.replace(self, casing=Casing.learn(fold(one, self.language) for one in sentences))
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run keeps of it, apart from large files."""
+        """Return the facts that a run saves, apart from large files."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "model"}
         return {"kind": self.kind, **values, "casing": self.casing.facts()}
 
@@ -250,6 +250,7 @@ class Words(Tokeniser):
         tokens = [one[0] for one in found]
         if not self.exact or not tokens:
             return tokens
+        # n tokens have n - 1 gaps, so that `found` below is longer by one than the others
         gaps = _expected(tokens, rule(self.kind, self.language))
         marked = tokens[:1]
         for before, after, expected in zip(found, found[1:], gaps, strict=False):
@@ -278,6 +279,7 @@ class Chars(Words):
 def _expected(tokens: Sequence[str], dropped: str) -> list[bool]:
     """Return whether there is a space after each token but the last, by the rule alone."""
     without = {match.start() for match in re.finditer(dropped, " ".join(tokens))}
+    # at: the place of the space after a token, in the tokens joined by spaces
     found, at = [], -1
     for token in tokens[:-1]:
         at += len(token) + 1

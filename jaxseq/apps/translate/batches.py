@@ -45,6 +45,7 @@ def batches(lengths: Sequence[tuple[int, ...]], size: int | None = None) -> Iter
       (5,) [0, 2] 8
       (20,) [1] 8
     """
+    # one size for all groups: each length then has one program
     size = size or size_for(len(lengths))
     groups: dict[tuple[int, ...], list[int]] = {}
     for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):  # in order: such end at like times

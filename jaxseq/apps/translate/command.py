@@ -1,4 +1,4 @@
-"""The command `jaxseq train`: its options, and what it prints."""
+"""The command `jaxseq train`: its options and output."""
 
 from __future__ import annotations
 
@@ -56,16 +56,21 @@ def train(
     defaults = choose("translation preset", preset, PRESETS)
     steps = None
     path = resume or out
+    # the first process alone writes, and so it alone takes the lock
     with joined(parallel) as group, run_folder.writing(path) if group.first else contextlib.nullcontext():
         if resume is not None:
+            # --steps that equals the default was still given
             steps = None if isinstance(config.steps, Default) else config.steps
+            # --steps may differ from the run's, and is left out of the check
             given = dataclasses.replace(config, steps=defaults.steps)
             check_unchanged(given, defaults, f"--resume {resume} goes on with the settings of that run")
             config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
         if not group.first:
+            # without a listener: only the first process shows how training goes
             training.train(config, path, resume=resume is not None, steps=steps, group=group)
             return
         trained = _train(config, path, resume is not None, overwrite, steps, group)
+        # measured with the corpus at hand, which need not be read again
         show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 
 
@@ -79,6 +84,7 @@ def _train(
             config, out, overwrite=overwrite, resume=resume, steps=steps, listener=progress, group=group
         )
     finally:
+        # before an error is printed, which would end up within the bar
         progress.close()
     if not trained.reports:
         raise InputError(
@@ -90,6 +96,7 @@ def _train(
 
 def _report(trained: Trained, scores: Evaluation, examples: Sequence[Translation]) -> Shown:
     """Draw the loss and one attention map, write the run's README, and say how training went."""
+    # matplotlib is imported only where a picture is drawn
     from jaxseq import plots
 
     reports, record, path = trained.reports, trained.record, trained.path
@@ -140,6 +147,7 @@ def _best_loss(trained: Trained) -> float | None:
     """Return the loss of the parameters that were kept."""
     if trained.translator.config.best == "loss":
         return trained.record.best
+    # chosen by BLEU: the record holds its negative, and the loss is in the report of that step
     kept = [r.validation_loss for r in trained.reports if r.step == trained.record.best_step]
     return kept[0] if kept else None
 

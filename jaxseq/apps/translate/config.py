@@ -21,7 +21,7 @@ from jaxseq.optimizers import OPTIMIZERS, SCHEDULES, check_decay
 from jaxseq.seq2seq import Seq2Seq, translator
 
 KIND = "translation"
-"""What config.json calls a run of a translator."""
+"""The kind of run in config.json."""
 SAMPLE_ABOVE = 20_000
 """Target words above which a note advises to sample the softmax."""
 LONGEST = 320
@@ -62,10 +62,10 @@ class TranslateConfig:
     normalise: str = "plain"
     """How text is normalised: plain or tutorial."""
     source_tokens: str = "chars"
-    """What a source token is: chars (each character of a script without spaces, each word of the others), words, or
+    """Kind of source tokens: chars (each character of a script without spaces, each word of the others), words, or
     subwords (pieces of words)."""
     target_tokens: str = "words"
-    """What a target token is."""
+    """Kind of target tokens."""
     subwords: int = 0
     """Pieces of words, learnt from the training part, that are the tokens: at most so many, 0 for none. Of both
     languages, or only of one whose tokens are named subwords."""
@@ -149,8 +149,8 @@ class TranslateConfig:
     plateau_patience: int = 2
     """Reports without improvement before it does."""
     weight_decay: float | None = None
-    """Decoupled weight decay of matrices, never of biases and norms, with adamw, nadamw, lamb or lion. None: what optax
-    has, for all parameters."""
+    """Decoupled weight decay of matrices, never of biases and norms, with adamw, nadamw, lamb or lion. None: optax's
+    own, for all parameters."""
     ema: float = 0.0
     """Decay of a moving average of the parameters, such as 0.999, which is validated, saved and used; 0 for none."""
     average: int = 0
@@ -183,7 +183,7 @@ class TranslateConfig:
     patience: int = 8
     """Reports without improvement before stopping; 0 goes on to the end."""
     best: Literal["loss", "bleu"] = "loss"
-    """By what the best checkpoint is chosen: the validation loss, or BLEU of greedy translations of at most 300 pairs
+    """Criterion of the best checkpoint: the validation loss, or BLEU of greedy translations of at most 300 pairs
     held back."""
     seed: int = 0
     """Of weights, data order, dropout and split."""
@@ -200,22 +200,12 @@ class TranslateConfig:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         positive = (
-            "embedding",
-            "hidden",
-            "layers",
-            "decoder_layers",
-            "steps",
-            "batch",
-            "buckets",
-            "report_every",
-            "min_count",
-            "accumulate",
-            "plateau_patience",
-            "risk_samples",
-        )
+            "embedding", "hidden", "layers", "decoder_layers", "steps", "batch", "buckets", "report_every", "min_count",
+            "accumulate", "plateau_patience", "risk_samples",
+        )  # fmt: skip
         require_at_least(1, positive, self)
         require_at_most(MOST_LAYERS, ("layers", "decoder_layers"), self)
         require_at_most(MOST_UNITS, ("embedding", "hidden"), self)
@@ -227,6 +217,7 @@ class TranslateConfig:
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, "above 0 and finite", self)
         require(self.snapshots == 0 or self.snapshots >= 2, "snapshots", "0, or at least 2", self)
+        # the end of the sentence is a token too
         most = self.longest - 1
         require(2 <= self.max_tokens <= most, "max_tokens", f"at least 2 and at most {most}", self)
         require(len(set(self.columns)) == 2, "columns", "two languages", self)
@@ -236,6 +227,7 @@ class TranslateConfig:
         for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
         self._check_text()
+        # traced for shapes alone: a cell that does not fit is refused before any data are read
         if self.model == "translator":
             check_translates(find_cell(self.cell))
         plain = self.loss == "sentences" or self.model != "translator"
@@ -245,6 +237,7 @@ class TranslateConfig:
         if self.model != "translator":
             require(self.loss != "risk", "loss", "tokens or sentences with the tutorial's models", self)
             require(self.precision == "float32", "precision", "float32 with the tutorial's models", self)
+        # builds the schedule for its checks, and drops it
         schedule(self.forcing, self.forcing_start, self.forcing_end, self.forcing_steps)
         self._check_optimizing()
 
@@ -254,6 +247,7 @@ class TranslateConfig:
         require(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1", self)
         if self.weight_decay is not None:
             check_decay(self.optimizer, self.weight_decay)
+        # both are averages of parameters, of which one is validated and saved
         require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
         require(
             self.best == "loss" or self.validation > 0 or bool(self.dev),
@@ -271,6 +265,7 @@ class TranslateConfig:
         if self.normalise == "tutorial":
             require(not self.subwords, "subwords", "0 with --normalise tutorial", self)
             require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
+        # row n of the one matrix is token n of both languages
         if self.tie == "all" and not self.shared:
             raise InputError(
                 "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "
@@ -283,7 +278,7 @@ class TranslateConfig:
             )
 
     def tokens_of(self, side: str) -> str:
-        """Return what a token of a side, source or target, is: chars, words or subwords."""
+        """Return the kind of tokens of a side, source or target: chars, words or subwords."""
         named = {one: getattr(self, f"{one}_tokens") for one in ("source", "target")}
         return "subwords" if self.subwords and "subwords" not in named.values() else named[side]
 
@@ -301,17 +296,17 @@ class TranslateConfig:
 
     @property
     def name(self) -> str:
-        """What messages call the pairs to train on."""
+        """Return the name that messages use for the pairs to train on."""
         return self.data if isinstance(self.data, str) else " ".join(self.data)
 
     @property
     def form(self) -> Form:
-        """Which languages are wanted of a file, and where they are."""
+        """Return the languages that are read from a file, and where they are in it."""
         return Form(self.source, self.target, self.columns, self.source_column, self.target_column)
 
     @property
     def longest(self) -> int:
-        """Most source tokens that the model reads, the end of the sentence counted."""
+        """Return the most source tokens that the model reads, the end of the sentence counted."""
         return POSITIONS if self.model == "tutorial-attention" else LONGEST
 
     def most_target_tokens(self, source_tokens: int) -> int:
@@ -322,7 +317,7 @@ class TranslateConfig:
 
     @property
     def products(self) -> Any:
-        """Dtype that operands of matrix products are rounded to; None for their own."""
+        """Return the dtype that operands of matrix products are rounded to; None for their own."""
         return None if self.precision == "float32" else jnp.bfloat16
 
     def notes(self, target_words: int) -> list[str]:
@@ -333,6 +328,7 @@ class TranslateConfig:
 
     def build(self, training: bool = False) -> Seq2Seq:
         """Return the model that these settings describe; the one for `training` multiplies in their precision."""
+        # reduced precision pays in training alone: validation and decoding are those of the saved parameters
         config = self if training else dataclasses.replace(self, precision="float32")
         return choose("model", self.model, MODELS)(config)
 
@@ -357,12 +353,12 @@ MODELS = {
 """How each model is built from the settings."""
 
 TOKENS = {"chars": "characters", "words": "words", "subwords": "pieces of words"}
-"""What tokens may be."""
+"""Kinds of tokens, with their plural for messages."""
 _TABLES: dict[str, Mapping[str, object]] = {
     "attention": ATTENTIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
     "normalise": NORMALISERS, "source_tokens": TOKENS, "target_tokens": TOKENS, "model": MODELS,
 }  # fmt: skip
-"""The settings that are names, and what each may be."""
+"""The settings that are names, each with the table of its values."""
 
 _TUTORIAL = TranslateConfig(
     normalise="tutorial",

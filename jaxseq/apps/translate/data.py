@@ -1,4 +1,4 @@
-"""What a translator reads: a file of pairs prepared once, and the token numbers that training takes from it."""
+"""Read, filter, split and number the sentence pairs that a translator is trained on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Corpus:
       validation: the pairs held back; no sentence of theirs, on either side, is in `train`.
       source: how sources are prepared, with the vocabulary of those in `train`.
       target: how targets are prepared, with the vocabulary of those in `train`.
-      notes: what was left out and why, for people.
+      notes: on pairs that were left out, and why.
       test: the pairs that measure the translator after training; none unless asked for.
       weights: how often each pair in `train` is seen, relative to others; None for alike.
     """
@@ -45,9 +45,12 @@ class Corpus:
     weights: np.ndarray | None = None
 
     def digest(self) -> str:
-        """Return what tells this corpus from a changed one: a sum of all pairs in their order."""
-        texts = [[[source.text, target.text] for source, target in part] for part in (self.train, self.validation)]
-        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        """Return a sum of all pairs in their order; a changed corpus has another."""
+        return _sum_of(self.train, self.validation)
+
+    def test_digest(self) -> str:
+        """Return a sum of the pairs for testing in their order."""
+        return _sum_of(self.test)
 
     def numbers(self) -> tuple[Ragged, Ragged]:
         """Return the token numbers of sources and targets to train on, each with EOS at its end."""
@@ -63,8 +66,14 @@ class Corpus:
         return where, pairs
 
 
+def _sum_of(*parts: Sequence[Pair]) -> str:
+    """Return a sum of the texts of pairs, part by part."""
+    texts = [[[source.text, target.text] for source, target in part] for part in parts]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
 def digest_of(source: Vocabulary, target: Vocabulary) -> str:
-    """Return what tells two vocabularies from others of the same size: a sum of all their tokens in order."""
+    """Return a sum of all tokens of two vocabularies in order; others of the same size have another."""
     return hashlib.sha256(json.dumps([source.tokens, target.tokens]).encode()).hexdigest()
 
 
@@ -115,6 +124,7 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
     """
     source, target = unlearnt(given) if given else preparations(config)
     pairs, corpora, notes = read_corpora(config, config.data, source, target)
+    # before the split: a fault in these files is found before anything is learnt
     test: list[Pair] = []
     if config.test:
         test, more = fit_to_read(config, read_sentences(config, config.test, source, target))
@@ -124,12 +134,15 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
         validation, _, more = read_corpora(config, config.dev, source, target)
         notes += [f"--dev: {note}" for note in more]
     elif config.validation:
+        # by the normalised text: a sentence that differs in case or spacing alone is the same
         rows, held = split_rows([(a.text, b.text) for a, b in pairs], config.validation, config.seed)
         validation = [pairs[row] for row in held]
+    # pairs that `split_rows` held back share no sentence with the rest already
     for option, others in (("--dev", validation if config.dev else []), ("--test", test)):
         rows, more = _without_leaks(config, pairs, rows, others, option)
         notes += more
     train = [pairs[row] for row in rows]
+    # from the training part alone, which then cuts the other parts
     source, target, (train, validation, test) = learn(config, source, target, (train, validation, test), given)
     notes += config.notes(len(target.vocabulary))
     return Corpus(train, validation, source, target, notes, test, weights_of(config, corpora[rows]))
@@ -145,6 +158,7 @@ def weights_of(config: TranslateConfig, corpora: np.ndarray) -> np.ndarray | Non
     sizes = np.bincount(corpora, minlength=len(config.weights))
     if not sizes.all():
         raise InputError(f"--weights: no pair is left of corpus {int(np.argmin(sizes)) + 1}; leave it out of --data")
+    # a pair's weight falls with the size of its corpus; times N, so that the mean is 1
     share = np.array(config.weights) / np.sum(config.weights) * len(corpora) / sizes
     return share[corpora]
 
@@ -158,6 +172,7 @@ def read_corpora(
       InputError: as `read_sentences`, or if nothing is left after the filters.
     """
     found = origins(words, config.source, config.target)
+    # --dev and --test are read by this function as well, and have no weights
     if words == config.data:
         config.check_weights(len(found))
     pairs, counts, notes = [], [], []
@@ -175,9 +190,11 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
     """Return the numbers of the pairs that pass the filters, and notes on those that do not."""
     notes, rows = [], list(range(len(pairs)))
     if config.prefix_filter:
+        # its prefixes are English, whichever way is translated
         english = 0 if config.source == "en" else 1
         rows = [row for row in rows if passes_filter((pairs[row][0].text, pairs[row][1].text), english)]
         notes.append(f"{len(pairs) - len(rows)} of {len(pairs)} pairs do not pass the tutorial's filter")
+    # by the tokens before learning: subwords are learnt from the pairs that are kept
     kept = [row for row in rows if max(len(side.tokens) for side in pairs[row]) <= config.max_tokens]
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} pairs are longer than --max-tokens {config.max_tokens} and left out")
@@ -192,8 +209,9 @@ def fit_to_read(config: TranslateConfig, pairs: Sequence[Pair]) -> tuple[list[Pa
     """Return the test pairs whose source the model can read, and a note on the others.
 
     Raises:
-      InputError: if there are none.
+      InputError: if no pair is left.
     """
+    # below, since the end of the sentence is a token as well
     fit = [pair for pair in pairs if len(pair[0].tokens) < config.longest]
     if not fit:
         raise InputError(f"--test: no source has fewer than {config.longest} tokens, the most that the model reads")
@@ -206,6 +224,7 @@ def _without_leaks(
     config: TranslateConfig, pairs: Sequence[Pair], rows: Sequence[int], others: Sequence[Pair], option: str
 ) -> tuple[list[int], list[str]]:
     """Return the rows to train on, and a note on those that share a sentence with other pairs."""
+    # one shared side is enough: the other may be another translation of the same sentence
     held = [{pair[side].text for pair in others} for side in (0, 1)]
     shared = [row for row in rows if any(pairs[row][side].text in held[side] for side in (0, 1))]
     if not shared:
@@ -245,6 +264,8 @@ class Batch(NamedTuple):
 
 def take(data: tuple[Array, Array], rows: Array) -> Batch:
     """Return the batch of those rows of ``(source [S, N], target [T, N])``; a row of -1 is empty."""
+    # the index of an empty row must be a valid one; the row that is read there becomes PAD
     source, targets = (jnp.where(rows >= 0, jnp.take(side, jnp.maximum(rows, 0), axis=1), PAD) for side in data)
+    # teacher forcing: step t reads the target of step t - 1
     first = jnp.full_like(targets[:1], SOS)
     return Batch(source, jnp.concatenate([first, targets[:-1]]), targets)

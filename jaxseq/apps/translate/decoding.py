@@ -54,7 +54,7 @@ class Decoding:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         require_at_least(1, ("beam", "nbest"), self)
         require_at_least(0, ("top_k",), self)
@@ -85,7 +85,7 @@ class Decoding:
 
 
 USUAL = Decoding()
-"""What commands do if nothing is asked for."""
+"""The settings of commands that are given none."""
 
 
 class Written(NamedTuple):
@@ -136,7 +136,9 @@ def write(
     step = _looking(
         [model.step(one, read) for model, one, read in zip(models, params, encoded, strict=True)], source.shape[0]
     )
+    # every translation begins with SOS, which is fed and never written
     carry, start = tuple(read.carry for read in encoded), jnp.full(source.shape[1:], SOS)
+    # the shape says whether there is attention; nothing is computed
     _, (_, weights) = jax.eval_shape(step, carry, start)
     if not weights.shape[-1] and (decoding.coverage_penalty or decoding.unknown == "copy"):
         what = "--coverage-penalty" if decoding.coverage_penalty else "--unknown copy"
@@ -145,13 +147,16 @@ def write(
         "eos": EOS, "pad": PAD, "max_length": longest, "prefix": prefix, "filters": decoding.filters(),
     }  # fmt: skip
     if decoding.sample:
+        # a key from each row's own number: its samples do not depend on the batch it is in
         of_rows = jax.vmap(lambda salt: jax.random.fold_in(jax.random.key(seed), salt))(salts)
 
         def draw(n: Array) -> Written:
             keys = jax.vmap(lambda key: jax.random.fold_in(key, n))(of_rows)
             return _ranked(sample(step, carry, start, key=keys, temperature=decoding.temperature, **options), decoding)
 
+        # each sample has the axis N in front; it goes where the other ways of decoding have it
         return _sorted(_placed(jnp.moveaxis, jax.vmap(draw)(jnp.arange(decoding.nbest)), 0))
+    # greedy search needs no sorting and no copies of the state
     if decoding.beam == 1:
         return _placed(jnp.expand_dims, _ranked(greedy(step, carry, start, **options), decoding))
     found = beam(
@@ -188,18 +193,20 @@ def _looking(steps: Sequence[TokenStep], S: int) -> TokenStep:
 
 def _ranked(done: Any, decoding: Decoding) -> Written:
     """Return one translation of each row with its score, without the axis N."""
+    # Wu et al. 2016, arXiv:1609.08144, section 7, as in beam search, so that scores can be compared
     penalty = ((5 + done.lengths.astype(done.log_probs.dtype)) / 6) ** decoding.length_penalty
     return Written(done.tokens, done.log_probs, done.lengths, done.log_probs.sum(0) / penalty, done.seen)
 
 
 def _placed(move: Callable[..., Array], written: Written, *at: int) -> Written:
-    """Return what `move` makes of each array, given the axis of its translations, N."""
+    """Return translations with each array moved by `move`, which is given the axis N of the array."""
     return Written(*(move(a, *at, axis) for a, axis in zip(written, (2, 2, 1, 1, 2), strict=True)))
 
 
 def _sorted(written: Written) -> Written:
     """Return the translations of each row by falling score."""
     order = jnp.argsort(-written.scores, axis=-1)  # [B, N]
+    # indices are those of one row of the batch: the axis B is mapped, then time if there is one
     of_step = jax.vmap(lambda row, places: row[places])  # of [B, N, ...]
     in_time = jax.vmap(of_step, (0, None))
     tokens, log_probs, lengths, scores, weights = written

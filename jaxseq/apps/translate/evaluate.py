@@ -15,7 +15,7 @@ from jaxseq.apps.translate.data import Corpus, numbered, read_sentences
 from jaxseq.apps.translate.metrics import NAMES, USUAL, Scoring
 from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Pair
-from jaxseq.apps.translate.saving import check_trained_on
+from jaxseq.apps.translate.saving import check_trained_on, test_changed
 from jaxseq.apps.translate.store import prepare
 from jaxseq.apps.translate.validation import validator
 from jaxseq.errors import InputError
@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
       loss: mean over real target tokens, in nats.
       unknown: share of source tokens that the vocabulary lacks.
       examples: random ones, (source, reference, translation).
-      notes: what a reader of the scores should know.
+      notes: on how scores were computed.
     """
 
     data: str
@@ -96,8 +96,11 @@ def evaluate_pairs(
     """Measure a translator on prepared pairs, `where` saying which; return the scores and all translations."""
     metrics, notes = scoring.metrics_for(translator.config.target)  # refused before anything is translated
     done = translator.translate_prepared([source for source, _ in pairs])
+    # references as written: normalised ones would make every score better
     hypotheses, references = [one.text for one in done], [target.written for _, target in pairs]
+    # case aside: a run with --case lower never writes a capital
     same = [ours.lower() == theirs.lower() for ours, theirs in zip(hypotheses, references, strict=True)]
+    # four groups of like length: little padding, at most four programs
     buckets = numbered(translator.source, translator.target, pairs, 4)
     found: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in NAMES for end in ("", "_signature"))
     for name, metric in metrics.items():
@@ -109,6 +112,7 @@ def evaluate_pairs(
         exact=float(np.mean(same)),
         ended=float(np.mean([one.target_tokens[-1] == text.SPECIALS[EOS] for one in done])),
         loss=validator(translator.model, buckets, 64)(translator.params),
+        # a share of all source tokens, so that long sentences count more
         unknown=sum(len(one.unknown) for one in done) / sum(len(source.tokens) for source, _ in pairs),
         examples=[(pairs[i][0].written, references[i], hypotheses[i]) for i in _shown(len(pairs), examples, seed)],
         notes=notes,
@@ -141,16 +145,19 @@ def pairs_for(
     config = translator.config
     if data is not None and not data:
         raise InputError("--data needs a file of pairs, or two parallel ones; leave it out for the pairs held out")
+    # the shipped corpus comes with pairs that no training sees
     if data is None and config.data == "zh-en" and not config.test:
         data = "zh-en-held-out"
     if data is not None:
         return _joined(data), read_sentences(config, data, translator.source, translator.target)
+    differ = ""
     if corpus is None:
         corpus = prepare(config, (translator.source, translator.target))
         if translator.path is not None:
             check_trained_on(translator.path, config, corpus)
+            differ = test_changed(translator.path, corpus)
     where, pairs = corpus.measured()
-    return f"{_joined(config.test or config.dev or config.data)}, pairs {where}", pairs
+    return ", ".join(filter(None, (_joined(config.test or config.dev or config.data), f"pairs {where}", differ))), pairs
 
 
 def _joined(words: str | Sequence[str]) -> str:

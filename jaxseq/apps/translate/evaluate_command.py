@@ -15,7 +15,7 @@ from jaxseq.apps.translate.model import Translator, load
 from jaxseq.errors import InputError
 
 TITLES = {"bleu": "BLEU", "bleu_cased": "BLEU, cased", "chrf": "chrF", "ter": "TER"}
-"""What people call each score."""
+"""The usual name of each score."""
 
 
 def evaluate(
@@ -63,11 +63,14 @@ def _compared(
     names: Sequence[str], translators: Sequence[Translator], data: Sequence[str] | None, examples: int, scoring: Scoring
 ) -> Shown:
     """Return the scores of several runs, and how each differs from the first."""
+    # sacrebleu names systems by these words
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"evaluate: {twice[0]} is given twice; give each run once")
+    # each run prepares the pairs with its own vocabulary
     found = [pairs_for(one, data) for one in translators]
     written = [[(source.written, target.written) for source, target in pairs] for _, pairs in found]
     for name, (where, _), pairs in zip(names, found, written, strict=True):
+        # the bootstrap draws pairs, the same for all systems
         if pairs != written[0]:
             raise InputError(
                 f"runs are compared on the same pairs; {names[0]} has {len(written[0])} of {found[0][0]}, {name} has "
@@ -77,6 +80,7 @@ def _compared(
         evaluate_pairs(one, where, pairs, examples=examples, scoring=scoring)
         for one, (where, pairs) in zip(translators, found, strict=True)
     ]
+    # all runs translate into one language: their pairs are equal
     metrics, notes = scoring.metrics_for(translators[0].config.target)
     systems: list[tuple[str, Sequence[str]]] = [
         (name, [one.text for one in texts]) for name, (_, texts) in zip(names, done, strict=True)

@@ -1,6 +1,6 @@
 """A translator as files that run without this library: `jax.export` programs, weights, vocabularies.
 
-model.json    vocabularies, how text is cut into tokens and joined, and what the programs expect
+model.json    vocabularies, how text is cut into tokens and joined, and the settings of the programs
 weights.npz   the parameters, in the order in which the programs take them
 greedy.bin    encoder and greedy decoding, for any number of sentences of any length
 beam.bin      the same with beam search
@@ -47,7 +47,7 @@ NOTHING = "(?!)"
 
 
 class Exported(NamedTuple):
-    """What was written: the folder, its files with their bytes, the platforms of the programs."""
+    """The written folder, its files with their sizes in bytes, and the platforms of the programs."""
 
     path: Path
     files: dict[str, int]
@@ -75,21 +75,26 @@ def export(
         if name == "gpu":
             raise InputError("--platforms gpu: name the kind, cuda for NVIDIA or rocm for AMD")
         choose("platform", name, dict.fromkeys(KNOWN))
+    # a program without this library has no random keys and no source words to copy
     if decoding.sample or decoding.unknown == "copy":
         raise InputError("export writes greedy and beam search; leave out --sample and --unknown copy")
     path = Path(path)
+    # only an earlier export may be replaced, never another folder
     if path.is_dir() and any(path.iterdir()) and not (overwrite and (path / FACTS).exists()):
         raise InputError(f"{path} is not empty; choose another folder with -o" + _or_overwrite(path))
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; name a folder with -o")
     everyone = (translator, *translator.others)
     params = tuple(one.params for one in everyone)
+    # the file has arrays alone: the program puts the structure back
     leaves, structure = jax.tree.flatten(params)
+    # shapes and dtypes alone are traced: the parameters go into weights.npz, once for both programs
     programs = {}
     for name, how in _decodings(decoding).items():
         run = functools.partial(_translated, translator, how, structure)
         programs[name] = bytes(_for_any_size(run, leaves, translator.config.longest, platforms).serialize())
     arrays = io.BytesIO()
+    # three digits, so that names sort as the programs take the arrays
     named: dict[str, Any] = {f"{n:03}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
     np.savez(arrays, **named)
     facts = _facts(translator, decoding, platforms)
@@ -101,6 +106,7 @@ def export(
         CLIENT: client(),
         README: _readme(facts),
     }
+    # the folder appears whole or not at all
     with locked(path), whole_folder(path) as folder:
         for name, content in contents.items():
             write_atomic(folder / name, content)
@@ -110,6 +116,7 @@ def export(
 def client() -> str:
     """Return the program that the guide shows, which runs an export and needs only JAX."""
     guide = (Path(__file__).parents[2] / "guide" / "translating.md").read_text(encoding="utf-8")
+    # taken from the guide, whose code is tested, so that there is one such program
     return next(block for block in guide.split("```python\n") if "deserialize" in block).split("```")[0]
 
 
@@ -142,11 +149,13 @@ def _for_any_size(
     run: Callable[..., Tree], leaves: Sequence[Array], longest: int, platforms: Sequence[str]
 ) -> exporting.Exported:
     """Return a program for any batch and any source length that the model reads."""
+    # one program for all sizes; a source above the bound is refused when the program is called
     sizes = exporting.symbolic_shape("S, B", constraints=[f"S <= {longest}"])
     types = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     source = jax.ShapeDtypeStruct(sizes, jnp.int32)
     try:
         return exporting.export(jax.jit(run), platforms=platforms)(types, source)
+    # an operation that has no lowering on one of the platforms
     except NotImplementedError as error:
         raise InputError(
             f"this model cannot be lowered for {', '.join(platforms)} ({error}); try --platforms cpu"
@@ -154,13 +163,14 @@ def _for_any_size(
 
 
 def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str]) -> dict[str, Any]:
-    """Return what model.json says."""
+    """Return the contents of model.json."""
     config = translator.config
     return {
         "source": _of(translator.source, config.source, config.normalise),
         "target": _of(translator.target, config.target, config.normalise),
         "pad": PAD, "sos": SOS, "eos": EOS, "unk": UNK,
         "program": list(_decodings(decoding))[-1],
+        # a program compiles for each size, so that the client pads to few
         "lengths": [length for length in LENGTHS if length <= config.longest],
         "decoding": {"beam": decoding.beam, "nbest": decoding.nbest, "length_penalty": decoding.length_penalty,
                      "coverage_penalty": decoding.coverage_penalty, "unknown": decoding.unknown},
@@ -170,9 +180,10 @@ def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str])
 
 
 def _of(preparation: Preparation, language: str, normalise: str) -> dict[str, Any]:
-    """Return what is known of one language's text."""
+    """Return the facts on one language's text."""
     tokeniser = preparation.tokeniser
     restores = tokeniser.case == "restore"
+    # a plain program looks tokens up in the table of capitals, which holds no pieces of words
     of_words = restores and tokeniser.kind != Subwords.kind
     return {
         "language": language, "normalise": normalise, "cut": tokeniser.kind, "lower": tokeniser.case != "keep",

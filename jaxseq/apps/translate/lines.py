@@ -17,8 +17,9 @@ from jaxseq.apps import sentences
 from jaxseq.apps.reading import STANDARD_INPUT, as_they_come, decoded, name_of
 from jaxseq.apps.translate.batches import BATCHES, size_for
 from jaxseq.apps.translate.decoding import USUAL, Decoding
-from jaxseq.apps.translate.model import Translation, Translator, shortened
+from jaxseq.apps.translate.model import Translation, Translator
 from jaxseq.apps.translate.preparation import Sentence
+from jaxseq.errors import quoted
 
 WINDOW = 10 * BATCHES[-1]
 """Lines that are read, translated and written at a time: enough to fill batches of several lengths."""
@@ -69,8 +70,9 @@ def translate_lines(
 def _cut(translator: Translator, text: str, split: bool) -> tuple[list[Sentence], str]:
     """Return the sentences of a line, or none and the problem with one of them."""
     cut = [translator.source.sentence(one) for one in (sentences.split(text) if split else [text])]
+    # a piece without tokens, such as one of zero-width characters, is dropped
     cut = [one for one in cut if one.tokens]
-    why = [f"{shortened(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
+    why = [f"{quoted(one.written)} {translator.unfit(one)}" for one in cut if translator.unfit(one)]
     return ([], why[0]) if why else (cut, "")
 
 
@@ -100,14 +102,16 @@ def _translated(
 def joined(text: str, parts: Sequence[Translation], language: str) -> Translation | None:
     """Return the translations of the sentences of a line as one; None without any.
 
-    Tokens follow each other, attention maps stand along the diagonal of one, scores are summed. Of several translations
+    Tokens are joined, attention maps lie along the diagonal of one, scores are summed. Of several translations
     of each sentence, those of the line are the best of all combinations.
     """
+    # with its own attention map; only the source is the line as it was given
     if len(parts) < 2:
         return parts[0]._replace(source=text) if parts else None
     whole = list(_ranked(parts[0]))
     for part in parts[1:]:
         pairs = ((a, b) for a in whole for b in _ranked(part))
+        # combinations multiply with each sentence, so that they are cut back at each
         count = max(len(whole), 1 + len(part.others))
         whole = sorted((_pair(a, b, language) for a, b in pairs), key=lambda one: -one.score)[:count]
     return whole[0]._replace(source=text, others=[one._replace(source=text) for one in whole[1:]])
@@ -121,6 +125,7 @@ def _ranked(translation: Translation) -> Iterator[Translation]:
 def _pair(a: Translation, b: Translation, language: str) -> Translation:
     """Return two translations as one."""
     weights = np.zeros(np.add(a.weights.shape, b.weights.shape), a.weights.dtype)
+    # blocks on the diagonal: the sentences were translated apart, and neither attends to the other
     weights[: len(a.weights), : a.weights.shape[1]] = a.weights
     weights[len(a.weights) :, a.weights.shape[1] :] = b.weights
     return Translation(
@@ -151,6 +156,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
       InputError: as `reading.decoded`.
     """
     # a thread reads: a blocking read cannot be given up in another way on every platform
+    # bounded: a file that comes faster than it is translated waits in the pipe
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
     source = _reopened(stream)
 
@@ -162,9 +168,11 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
         except BaseException as error:  # raised again where the lines are used
             waiting.put(error)
 
+    # a daemon: a read that is blocked must not keep the process alive
     threading.Thread(target=read, daemon=True).start()
     over = False
     while not over:
+        # waits as long as it takes for the first line of a window, and `WAIT` seconds for each other
         window, item = [], waiting.get()
         while isinstance(item, str):
             window.append(item)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jaxseq.errors import InputError, choose
 
 NAMES = ("bleu", "bleu_cased", "chrf", "ter")
-"""What is computed, each with a signature. The metric bleu is both of the first two."""
+"""The scores, each with a signature. The metric bleu is both of the first two."""
 METRICS = ("bleu", "chrf", "ter")
 TOKENIZE = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores101", "flores200", "spm")
 """Tokenisers of sacrebleu's BLEU."""
@@ -66,6 +66,7 @@ class Scoring:
         made: dict[str, Any] = {}
         if "bleu" in self.metrics:
             try:
+                # lower-cased BLEU compares with systems that write no capitals, cased BLEU measures those too
                 made = {"bleu": BLEU(lowercase=True, tokenize=tokenize), "bleu_cased": BLEU(tokenize=tokenize)}
             except (OSError, RuntimeError, ImportError) as error:  # the model of flores200 is downloaded
                 raise InputError(f"--tokenize {tokenize}: sacrebleu cannot load it ({error}); try another") from error
@@ -78,7 +79,7 @@ class Scoring:
 
 
 USUAL = Scoring()
-"""What commands compute if nothing is asked for."""
+"""The settings of commands that are given none."""
 
 
 def tokenizer_of(language: str) -> tuple[str, list[str]]:
@@ -87,6 +88,7 @@ def tokenizer_of(language: str) -> tuple[str, list[str]]:
     wanted = "zh" if first in _CHINESE else {"ja": "ja-mecab", "ko": "ko-mecab"}.get(first, "13a")
     if missing := _missing(wanted):
         why = f"sacrebleu's tokeniser for {first} needs {' and '.join(missing)}: {_INSTALL[wanted]}"
+        # characters are cut without a dictionary
         return "char", [f"BLEU is over characters; {why}"]
     return wanted, []
 

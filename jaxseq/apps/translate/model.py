@@ -6,7 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,10 @@ from jaxseq.apps.translate.preparation import (
     Sentence,
     load as load_preparations,
 )
-from jaxseq.cells import gru
-from jaxseq.errors import InputError
+from jaxseq.cells import Cell, gru
+from jaxseq.errors import InputError, quoted
 from jaxseq.notation import Params
 from jaxseq.seq2seq import Seq2Seq, encoder_cell, lookup, source_vectors
-
-if TYPE_CHECKING:
-    from jaxseq.study import Keep
 
 
 class Translation(NamedTuple):
@@ -132,7 +129,7 @@ class Translator(NamedTuple):
         """
         for number, sentence in enumerate(sentences, 1):
             if why := self.unfit(sentence):
-                raise InputError(f"sentence {number} ({shortened(sentence.written)}) {why}")
+                raise InputError(f"sentence {number} ({quoted(sentence.written)}) {why}")
 
     def unfit(self, sentence: Sentence) -> str:
         """Return why a sentence cannot be translated, or an empty string if it can."""
@@ -153,6 +150,7 @@ class Translator(NamedTuple):
                 f"--prefix {prefix!r}: the translator cannot write {unknown[0]!r}, which is not in its vocabulary; "
                 "leave it out"
             )
+        # the sentence goes on after a prefix, and so has no end yet
         return self.target.numbers(sentence)[:-1]
 
     def _batch(self, rows: list[list[int]], length: int, decoding: Decoding, begun: list[int]) -> Written:
@@ -167,6 +165,7 @@ class Translator(NamedTuple):
             prefix[: len(begun)] = np.array(begun)[:, None]
         if decoding.sample:  # draws follow from the sentence, and not from its place
             salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in rows], np.uint32)
+        # the seed is an argument of the program: another one compiles nothing
         run = program(tuple(one.model for one in everyone), dataclasses.replace(decoding, seed=0), longest)
         source, seed = text.pad(rows, length), np.uint32(decoding.seed)
         return jax.device_get(run(tuple(one.params for one in everyone), source, prefix, salts, seed))
@@ -178,6 +177,7 @@ class Translator(NamedTuple):
         unknown = self.source.unknown(sentence)
         found = []
         for n in range(written.tokens.shape[2]):
+            # a beam may end with fewer translations than were asked for
             if not (T := int(written.lengths[b, n])):
                 continue
             ids, weights = written.tokens[:T, b, n].tolist(), np.asarray(written.weights[:T, b, n, : len(row)])
@@ -200,17 +200,15 @@ class Translator(NamedTuple):
             ))  # fmt: skip
         return found[0]._replace(others=found[1:])
 
-    def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray], tuple[Keep, ...]]:
-        """Return a sentence's tokens, the gates ``[S, H]`` of the encoder's first layer, and which of them retain.
+    def gates(self, sentence: str) -> tuple[list[str], dict[str, np.ndarray], Cell]:
+        """Return a sentence's tokens, the gates ``[S, H]`` of the encoder's first layer, and its cell.
 
         Raises:
           InputError: for an empty sentence.
         """
-        from jaxseq.study import keeps_of
-
         prepared = self.source.sentence(sentence)
         if not prepared.tokens:
-            raise InputError(f"the sentence {sentence!r} is empty; give text to read")
+            raise InputError(f"the sentence {quoted(sentence)} is empty; give text to read")
         row, params = jnp.array(self.source.numbers(prepared)), self.params
         if self.config.model == "translator":
             cell, encoder = encoder_cell(find_cell(self.config.cell), params), params.encoder[0].forward
@@ -219,12 +217,7 @@ class Translator(NamedTuple):
             cell, encoder, xs = gru, params.encoder, lookup(params.source, row)
         _, seen = trace(cell, encoder, xs)
         gates = {name: np.asarray(values) for name, values in seen.gates._asdict().items()}
-        return [*prepared.tokens, text.SPECIALS[EOS]], gates, keeps_of(cell)
-
-
-def shortened(written: str) -> str:
-    """Return a sentence as a message quotes it."""
-    return repr(written if len(written) <= 40 else written[:40] + "…")
+        return [*prepared.tokens, text.SPECIALS[EOS]], gates, cell
 
 
 def load(path: Path | str, trusted_cell: str | None = None) -> Translator:

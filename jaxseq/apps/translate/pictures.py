@@ -26,6 +26,7 @@ def draw_attention(done: Translation, path: Path) -> list[str]:
     """Draw one attention map; return notes instead where the model has none to show."""
     from jaxseq import plots
 
+    # a note instead of an error: the translation itself is there
     if done.weights.shape[1] == 0:
         return [f"this model has no attention; {path} is not written"]
     plots.save(plots.attention_map(done.weights, done.source_tokens, done.target_tokens), path)
@@ -38,10 +39,11 @@ def draw_gates(translator: Translator, sentence: str, path: Path) -> None:
     Raises:
       InputError: for an empty sentence.
     """
+    # here, so that translating does not import matplotlib
     from jaxseq import plots, study
 
-    tokens, seen, keeps = translator.gates(sentence)
-    order = None
+    tokens, seen, cell = translator.gates(sentence)
+    keeps, order = study.keeps_of(cell), None
     if keeps:  # as on a page, the units that retain longest first
         order = np.asarray(study.by_half_life(study.half_life(keeps[0].of(seen)[:, None]))).tolist()
-    plots.save(study.plot_timelines(seen, steps=tokens, order=order, keeps=keeps), path)
+    plots.save(study.plot_timelines(seen, steps=tokens, order=order, roles=study.roles_of(cell)), path)

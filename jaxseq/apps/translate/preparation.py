@@ -44,6 +44,7 @@ class Preparation(NamedTuple):
 
     def sentence(self, written: str) -> Sentence:
         """Normalise a sentence and cut it into tokens; zero-width characters that mean nothing are dropped."""
+        # `written` stays as it was: scores compare with it
         seen = INVISIBLE.sub("", written)
         return Sentence(written, self.normalise(without_joiners(seen)), self.tokeniser.cut(seen))
 
@@ -72,6 +73,7 @@ def preparations(
     config: TranslateConfig, source: Vocabulary = UNCOUNTED, target: Vocabulary = UNCOUNTED
 ) -> tuple[Preparation, Preparation]:
     """Return how sentences of the source and of the target language are prepared, before anything is learnt."""
+    # of both sides, though tokenisers differ: pairs are compared by this text
     normalise = text.NORMALISERS[config.normalise]
     return (
         Preparation(normalise, _tokeniser(config, "source"), source),
@@ -88,6 +90,7 @@ def _tokeniser(config: TranslateConfig, side: str) -> Tokeniser:
         return Simple(language, case, normalise="tutorial", by=by)
     if by == "subwords":
         return Subwords(language, case, size=config.subwords)
+    # a source is never joined, and needs no tokens about its spaces
     return (Words if by == "words" else Chars)(language, case, exact=side == "target")
 
 
@@ -114,6 +117,7 @@ def learn(
         sides = [[pair[n].written for pair in parts[0]] for n in (0, 1)]
         tokenisers = learnt(config, [source.tokeniser, target.tokeniser], sides)
         given = source._replace(tokeniser=tokenisers[0]), target._replace(tokeniser=tokenisers[1])
+        # before words are counted: pieces are the words of a vocabulary of subwords
         cut = cut_again(parts, (source, target), given)
         vocabularies = _counted(config, cut[0])
         given = given[0]._replace(vocabulary=vocabularies[0]), given[1]._replace(vocabulary=vocabularies[1])
@@ -126,6 +130,7 @@ def cut_again(
     parts: Sequence[Sequence[Pair]], before: tuple[Preparation, Preparation], after: tuple[Preparation, Preparation]
 ) -> list[list[Pair]]:
     """Return pairs with the tokens of those tokenisers that have learnt how to cut."""
+    # learning changes how subwords cut; of the others it changes capitals alone
     changed = [
         isinstance(new.tokeniser, Subwords) and new.tokeniser != old.tokeniser
         for old, new in zip(before, after, strict=True)
@@ -140,12 +145,14 @@ def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]
     """Return the vocabularies of both sides of some pairs, or twice the one that they share."""
     sources, targets = ([pair[n].tokens for pair in pairs] for n in (0, 1))
     if config.shared:
+        # the same vocabulary twice, so that one embedding serves both sides
         return [Vocabulary.build(itertools.chain(sources, targets), config.min_count)] * 2
     return [Vocabulary.build(side, config.min_count) for side in (sources, targets)]
 
 
 def learnt(config: TranslateConfig, tokenisers: Sequence[Tokeniser], sides: Sequence[Texts]) -> Sequence[Tokeniser]:
     """Return tokenisers that have learnt from the sentences of their sides, the same pieces where those are shared."""
+    # one set of pieces, learnt from the sentences of both sides
     if config.shared and all(isinstance(one, Subwords) for one in tokenisers):
         texts = (one.normal(written) for one, side in zip(tokenisers, sides, strict=True) for written in side)
         model = trained(config.subwords, texts, sum(map(len, sides)))
@@ -170,7 +177,7 @@ def save(path: Path, source: Preparation, target: Preparation) -> None:
 
 
 def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]:
-    """Return what `save` wrote into a run folder; of a run of an earlier version, as that version prepared sentences.
+    """Read the preparations that `save` wrote; a run of an earlier version prepares sentences as it did then.
 
     Raises:
       InputError: if a file is missing or damaged.
@@ -178,10 +185,12 @@ def load(path: Path, config: TranslateConfig) -> tuple[Preparation, Preparation]
     sides = []
     for side, name in (("source", SOURCE_VOCABULARY), ("target", TARGET_VOCABULARY)):
         tokeniser = saved.load(path, side)
+        # runs of earlier versions have no such file, and no subwords
         if tokeniser is None and config.subwords:
             raise InputError(f"there is no file {path / saved.FILE}; restore it from a copy, or train again")
         if tokeniser is None:
             by = getattr(config, f"{side}_tokens")
+            # how versions before tokenisers.json cut sentences
             tokeniser = Simple(getattr(config, side), normalise=config.normalise, by=by)
         vocabulary = Vocabulary.from_json(read_text(path / name), path / name)
         sides.append(Preparation(text.NORMALISERS[config.normalise], tokeniser, vocabulary))

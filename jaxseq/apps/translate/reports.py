@@ -45,6 +45,7 @@ def unigram_loss(counts: Array) -> float:
       0.6931
     """
     seen = np.asarray(counts, float)
+    # a token that training never predicts has a finite logarithm
     smoothed = seen + 1
     return float(-(seen * np.log(smoothed / smoothed.sum())).sum() / seen.sum())
 
@@ -61,7 +62,7 @@ def measures(
     compiler: Compiler,
     params: Params,
 ) -> Measure:
-    """Return what a report measures of the parameters that it validates.
+    """Return a function that measures the validated parameters for a report.
 
     ``unigram_loss`` and ``unigram_perplexity`` as a baseline, ``validation_perplexity``, ``learning_rate``,
     ``saturated_states`` and ``saturated_features`` on a batch of the largest bucket, and ``bleu`` where the best
@@ -70,13 +71,14 @@ def measures(
     Args:
       config: of the run.
       model: built from it.
-      corpus: what is trained on.
+      corpus: the pairs that are trained on.
       buckets: of the pairs held back, or of those trained on if no pair is held back.
       unigram: from `unigram_loss`.
       compiler: compiles what is measured in the background.
       params: the parameters, or their shapes.
     """
     saturated = _saturated(config, model, buckets, compiler, params)
+    # built once more from the settings: optax keeps that of the optimizer in a closure
     schedule = SCHEDULES[config.schedule](config.learning_rate, config.warmup, config.steps)
 
     def measure(metrics: Metrics, state: TrainState, params: Params) -> dict[str, float]:
@@ -84,6 +86,7 @@ def measures(
         if metrics.validation_loss is not None:
             found["validation_perplexity"] = perplexity(-metrics.validation_loss, 1)
         found["learning_rate"] = rate_at(schedule, state.opt_state, metrics.step)
+        # one transfer for both
         shares = jax.device_get(saturated(params))
         found["saturated_states"] = float(shares.states)
         if model.features is not None:
@@ -99,6 +102,7 @@ def _saturated(
     config: TranslateConfig, model: Seq2Seq, buckets: Sequence[Bucket], compiler: Compiler, params: Params
 ) -> Callable[[Params], Saturated]:
     """Return ``params -> shares of the decoder that are saturated`` on a batch of the largest bucket."""
+    # one batch: enough to estimate a share, and one more program to compile
     largest = max(buckets, key=lambda bucket: bucket.source.shape[1])
     rows = np.arange(min(config.batch, largest.source.shape[1]), dtype=np.int32)
     data = (jnp.asarray(largest.source[:, rows]), jnp.asarray(largest.target[:, rows]))
@@ -113,6 +117,7 @@ def _saturated(
 def greedy_bleu(translator: Translator, corpus: Corpus) -> float:
     """Return BLEU of greedy translations of the first held-back pairs, at most `BLEU_PAIRS`."""
     pairs = corpus.measured()[1][:BLEU_PAIRS]
+    # greedy: a report should not take longer than the training between two
     done = translator.translate_prepared([source for source, _ in pairs], Decoding(beam=1))
     references = [[target.written for _, target in pairs]]
     return float(bleu_of(translator.config).corpus_score([one.text for one in done], references).score)
@@ -158,9 +163,11 @@ class Watch(Listener):
         """Pass it on, and warn after step `AWAKE` if the loss of the latest steps is not below the unigram's."""
         self.listener.advance(steps, loss)
         before, self.done = self.done, self.done + steps
+        # warned once: a run that is resumed after that step was judged before
         if before >= AWAKE or self.config.loss != "tokens":
             return
         self.latest.append((steps, loss))
+        # the fewest calls that hold `LATEST` steps between them
         while sum(n for n, _ in self.latest) - self.latest[0][0] >= LATEST:
             self.latest.popleft()
         if self.done >= AWAKE and (seen := self._mean()) >= self.unigram:

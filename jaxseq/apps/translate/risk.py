@@ -1,4 +1,4 @@
-"""Minimum-risk training of a translator: sampled translations of each source, and what each loses in BLEU."""
+"""Minimum-risk training of a translator: sampled translations of each source, and the BLEU that each loses."""
 
 from __future__ import annotations
 
@@ -38,12 +38,16 @@ def risk_loss(model: Seq2Seq, config: TranslateConfig, params: Params, batch: Ba
     """
     mask = batch.source != PAD
     encoded = model.encode(params, batch.source, mask)
+    # which candidates are drawn is taken as given: the gradient is that of their probabilities
     tokens, risks = drawn(model, *lax.stop_gradient((params, encoded)), batch.targets, config.risk_samples, key)
     T, N, B = tokens.shape
+    # candidates become rows of one batch, which is decoded once
     flat, repeated = tokens.reshape(T, N * B), _repeated(encoded, N)
+    # teacher forced with the candidates, for the probability of each
     inputs = jnp.concatenate([jnp.full_like(flat[:1], SOS), flat[:-1]])
     nll = token_losses(model, config, params, repeated, Batch(batch.source, inputs, flat))[1]
     log_probs = -jnp.where(flat != PAD, nll, jnp.zeros_like(nll)).sum(0).reshape(N, B)
+    # a translation that was drawn twice is one element of the sum over the sampled space
     return minimum_risk(log_probs, risks, config.risk_sharpness, first_of_equal(tokens))
 
 
@@ -64,6 +68,7 @@ def drawn(model: Seq2Seq, params: Params, encoded: Encoded, targets: Array, coun
         model.step(params, repeated), repeated.carry, jnp.full(count * B, SOS), key=key, eos=EOS, pad=PAD,
         max_length=T, filters=(NEVER,),
     )  # fmt: skip
+    # algorithm 1 of Shen et al. has the reference among the candidates
     own = jnp.concatenate([done.tokens.reshape(T, count, B), targets[:, None].astype(done.tokens.dtype)], axis=1)
     wanted = jnp.broadcast_to(targets[:, None], own.shape)
     return Candidates(own, 1 - sentence_bleu(own, wanted, _words(own), _words(wanted)))
@@ -71,6 +76,7 @@ def drawn(model: Seq2Seq, params: Params, encoded: Encoded, targets: Array, coun
 
 def _words(tokens: Array) -> Array:
     """Return where a row has a word that BLEU counts."""
+    # the end of a sentence is not a word of BLEU
     return (tokens != PAD) & (tokens != EOS)
 
 

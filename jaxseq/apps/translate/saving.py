@@ -41,6 +41,7 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
     """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
     path = Path(out)
     if not (path / run_folder.LAST).exists():
+        # nothing was learnt from the old vocabularies yet
         preparation.save(path, corpus.source, corpus.target)
     elif differ := changed(checkpoint.facts(path / run_folder.LAST), corpus):
         raise InputError(
@@ -51,8 +52,12 @@ def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
 
 
 def facts_of(corpus: Corpus) -> dict[str, Any]:
-    """Return what tells the pairs of a run from changed ones: their sum, and how many are trained on and held back."""
-    return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)]}
+    """Return a sum of a run's pairs, by which changed ones are known, and how many are trained on and held back.
+
+    With pairs for testing also how many these are, and their sum.
+    """
+    tested = {"test": [len(corpus.test), corpus.test_digest()]} if corpus.test else {}
+    return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)], **tested}
 
 
 def changed(facts: Mapping[str, Any], corpus: Corpus) -> str:
@@ -80,6 +85,19 @@ def check_trained_on(path: Path, config: TranslateConfig, corpus: Corpus) -> Non
             f"the pairs of {config.name} are not those that {path} was trained on ({differ}), so that it may have been "
             "trained on those held back now; restore the file, or name pairs with --data"
         )
+
+
+def test_changed(path: Path, corpus: Corpus) -> str:
+    """Return how pairs for testing differ from those of the training; an empty string if they do not.
+
+    A run of jaxseq 0.1 has not saved them.
+    """
+    file = path / run_folder.MODEL
+    with understood(file, run_folder.AGAIN):
+        then, digest = checkpoint.facts(file).get("test", facts_of(corpus).get("test", (0, "")))
+        if digest == corpus.test_digest() or not corpus.test:
+            return ""
+        return f"which are not those of the training, {then:,} then, {len(corpus.test):,} now"
 
 
 def preparations(config: TranslateConfig, path: Path | str) -> tuple[Preparation, Preparation] | None:
@@ -132,7 +150,9 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
             state = checkpoint.load(path / run_folder.LAST, state)
             with understood(path / run_folder.LAST, run_folder.AGAIN):
                 record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
+        # reports after the saved state are made again
         run_folder.rewind(path, int(state.step))
+    # the others wait until the first has read the file, or learn that it could not
     group.meet()
     state = group.devices.put(group.share(state))
     if resume:
@@ -184,6 +204,9 @@ class Saver:
             run_folder.log(self.path, report)
             if self.average:
                 checkpoint.save(self.path / WINDOW, [one for _, one in self.window], steps=[n for n, _ in self.window])
+        # The state comes last. A kill before it repeats the report, from the state of the one before; a state without
+        # its
+        # report would lose that line.
         facts = {"ledger": record._asdict(), "chunk": self.chunk, "step": int(state.step)}
         checkpoint.save(self.path / run_folder.LAST, state, **facts, **self.facts)
 

@@ -59,6 +59,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
             text.pad([side[i] for i in one.filled], n) for side, n in zip((sources, targets), one.lengths, strict=True)
         ]
         found = jax.device_get(run(tuple(each.params for each in everyone), *batch))
+        # the batch is filled up with copies of its last row, which have no place
         for i, log_prob, length in zip(one.places, found.totals, found.lengths, strict=False):
             done[i] = float(log_prob), int(length)
     return [
@@ -70,6 +71,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
 def perplexity(log_prob: float, tokens: int) -> float:
     """Return ``exp(-log_prob / tokens)``, infinite beyond what a number can hold."""
     mean = -log_prob / max(tokens, 1)
+    # exp overflows float64 above 709
     return math.exp(mean) if mean < 700 else math.inf
 
 
@@ -79,6 +81,7 @@ def _scorer(models: tuple[Seq2Seq, ...]) -> Callable[..., Scores]:
 
     @jax.jit
     def run(params: Sequence[Params], source: Array, targets: Array) -> Scores:
+        # step t reads the target of step t - 1
         mask, inputs = source != PAD, jnp.concatenate([jnp.full_like(targets[:1], SOS), targets[:-1]])
         found: list[Any] = []
         for model, one in zip(models, params, strict=True):

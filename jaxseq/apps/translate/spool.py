@@ -32,10 +32,11 @@ class Spool:
       corpora: the number of the corpus that each pair is from.
       leaks: of each pair, 1 if it shares a sentence with --dev, 2 with --test, 3 with both.
       numbers: of each side, its distinct tokens with their order of appearance.
-      notes: what was left out and why.
+      notes: on pairs that were left out, and why.
     """
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        # typed arrays grow as lists do, with 2 to 8 bytes a number instead of some 36
         self.hashes = (array.array("Q"), array.array("Q"))
         self.lengths = [array.array("H"), array.array("H")]
         self.places, self.corpora, self.leaks = array.array("Q"), array.array("H"), array.array("B")
@@ -52,8 +53,10 @@ class Spool:
             known = self.numbers[side]
             self.hashes[side].append(hash_of(sentence.text))
             self.lengths[side].append(len(sentence.tokens))
+            # numbers in the order of appearance: those of the vocabulary are known only after the last pair
             words = array.array("I", [known.setdefault(token, len(known)) for token in sentence.tokens])
             self.files[side].write(words.tobytes())
+        # JSON, since a sentence may hold tabs
         line = (json.dumps([pair[0].written, pair[1].written], ensure_ascii=False) + "\n").encode()
         self.places.append(self.size)
         self.text.write(line)
@@ -63,8 +66,10 @@ class Spool:
 
     def parts(self, config: TranslateConfig) -> tuple[np.ndarray, np.ndarray]:
         """Return bool ``[N]`` twice: which pairs are for training, and which are held back."""
+        # --dev holds its own pairs back
         held = np.zeros(len(self.places), bool)
         if config.validation and not config.dev:
+            # equal texts get equal numbers, without the texts
             sides = [np.unique(np.frombuffer(one, np.uint64), return_inverse=True)[1] for one in self.hashes]
             held = split_numbered(sides[0], sides[1], config.validation, config.seed)
         leaks = np.frombuffer(self.leaks, np.uint8)
@@ -84,6 +89,7 @@ class Spool:
 
     def words(self, side: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield ``(first pair, lengths [n], tokens)`` of blocks of pairs."""
+        # the file is read through another handle
         self.files[side].flush()
         lengths = np.frombuffer(self.lengths[side], self.lengths[side].typecode)
         with open(self.paths[side], "rb") as file:
@@ -93,6 +99,7 @@ class Spool:
 
     def cut_again(self, side: int, train: np.ndarray, way: Preparation) -> None:
         """Write the tokens of the training pairs anew, as a tokeniser that has learnt cuts them; others have none."""
+        # lengths of 0: pairs outside the training part are not cut again
         known, lengths, file = self.numbers[side], array.array("I", bytes(4 * len(self.places))), self.files[side]
         known.clear()
         file.seek(0)
@@ -113,6 +120,7 @@ class Spool:
                 if count:
                     found.setdefault(token, [0, before + place])[0] += count
             before += seen
+        # as `Counter.most_common` orders: by falling count, then by first appearance
         order = sorted(found, key=lambda token: (-found[token][0], found[token][1]))
         return Vocabulary([token for token in order if found[token][0] >= min_count and token not in SPECIALS])
 
@@ -123,6 +131,7 @@ class Spool:
         for at, lengths, tokens in self.words(side):
             tokens = tokens[np.repeat(train[at : at + len(lengths)], lengths)]
             counts += np.bincount(tokens, minlength=size)
+            # the first place of a token within the block, and so within the part once `seen` is added
             which, places = np.unique(tokens, return_index=True)
             first[which] = np.minimum(first[which], seen + places)
             seen += len(tokens)
@@ -133,6 +142,7 @@ class Spool:
         known = list(self.numbers[side])
         for at, lengths, tokens in self.words(side):
             starts = np.concatenate([[0], np.cumsum(lengths)])
+            # rows rise, so that those of a block are one slice
             for row in (rows[np.searchsorted(rows, at) : np.searchsorted(rows, at + len(lengths))] - at).tolist():
                 yield Sentence("", "", [known[n] for n in tokens[starts[row] : starts[row + 1]].tolist()])
 
@@ -142,11 +152,12 @@ class Spool:
         return self.text.readline().decode()
 
     def digest(self, train: np.ndarray, held: np.ndarray) -> str:
-        """Return what tells these pairs, and which are held back, from others."""
+        """Return a sum of the pairs, and of which are held back."""
         found = hashlib.sha256()
         for part in (train, held):
             for side in self.hashes:
                 found.update(np.frombuffer(side, np.uint64)[part].tobytes())
+            # a pair that moves from one part to the other changes the sum
             found.update(b"|")
         return found.hexdigest()
 
@@ -181,8 +192,10 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
       InputError: as `data.prepare`.
     """
     source, target = ways
+    # the files are closed with the block, whatever happens in it
     with contextlib.ExitStack() as stack:
         spool = Spool(folder, stack)
+        # sums of --dev and --test are in memory before training pairs are read, which are then looked at once
         known = [
             [{hash_of(pair[side].text) for pair in pairs} for side in (0, 1)]
             for words, read in ((config.dev, _dev), (config.test, data.read_sentences))
@@ -196,12 +209,14 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
             for written in reader:
                 pair = source.sentence(written.source), target.sentence(written.target)
                 data.check_not_empty(origin, written.line, *pair)
+                # counted before the filters, for the notes
                 total += 1
                 if config.prefix_filter and not passes_filter((pair[0].text, pair[1].text), english):
                     continue
                 passed += 1
                 if max(len(side.tokens) for side in pair) > config.max_tokens:
                     continue
+                # bit 1 for --dev, bit 2 for --test
                 leak = sum(
                     bit * any(hash_of(side.text) in sums for side, sums in zip(pair, one, strict=True))
                     for bit, one in zip((1, 2), known, strict=True)

@@ -44,6 +44,7 @@ def in_steps(config: TranslateConfig, steps_of_an_epoch: float) -> TranslateConf
     if not config.epochs:
         return config
     steps = max(1, math.ceil(config.epochs * steps_of_an_epoch))
+    # a chunk is a divisor of the steps: of 1,501 it would be a single one
     if steps > 5 * CHUNK:
         steps = round(steps / CHUNK) * CHUNK
     return dataclasses.replace(config, steps=steps)
@@ -60,6 +61,7 @@ def fine_tuned(config: TranslateConfig) -> TranslateConfig:
     base, usual = run_folder.read_config(config.init_from, KIND, TranslateConfig, config.cell), TranslateConfig()
     for name in OF_THE_MODEL:
         given, had = getattr(config, name), getattr(base, name)
+        # a value equal to the default counts as not given
         if given not in (had, getattr(usual, name)):
             raise InputError(
                 f"{option(name)} {given}: the run {config.init_from} has {had}, and --init-from keeps its model; "
@@ -86,6 +88,7 @@ def chosen_otherwise(config: TranslateConfig) -> str:
 
 def unknown_share(source: Ragged, target: Ragged) -> str:
     """Return how many training tokens the vocabularies lack, as a sentence; an empty string if they lack none."""
+    # each row has one EOS, which is always known
     shares = [side.count(UNK) / (len(side.tokens) - len(side.lengths)) for side in (source, target)]  # without EOS
     if not any(shares):
         return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class StoredCorpus(Corpus):
 
     Fields:
       sides: token numbers of sources and of targets.
-      sum: what `digest` returns.
+      sum: the result of `digest`.
       shown: training pairs that measure a translator where none are held back.
     """
 
@@ -59,7 +60,7 @@ class StoredCorpus(Corpus):
     shown: Sequence[Pair] = ()
 
     def digest(self) -> str:
-        """Return what tells this corpus from a changed one."""
+        """Return the sum of the corpus that was stored when it was prepared."""
         return self.sum
 
     def numbers(self) -> tuple[Ragged, Ragged]:
@@ -86,6 +87,7 @@ class StoredPairs(Sequence[Any]):
         """Return one pair, or a list of them."""
         if isinstance(row, slice):
             return [self[n] for n in range(*row.indices(len(self)))]
+        # counts negative rows from the end, and raises IndexError past it, which ends a loop over a Sequence
         row = range(len(self))[row]
         return tuple(
             Sentence(" ".join(tokens), " ".join(tokens), tokens)
@@ -115,10 +117,12 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
 def _settings(config: TranslateConfig) -> dict[str, Any]:
     """Return the settings that decide what a prepared folder holds: those of text, before those of the model."""
     names = [field.name for field in dataclasses.fields(config)]
+    # fields before `model` are those of text; weights and the folder's own name change nothing in it
     names = [name for name in names[: names.index("model")] if name not in ("weights", "prepared")]
     found = {name: getattr(config, name) for name in names}
     if config.validation and not config.dev:
         found["seed"] = config.seed
+    # tuples become lists, as they are once meta.json is read
     return json.loads(json.dumps(found))
 
 
@@ -128,6 +132,7 @@ def _settings(config: TranslateConfig) -> dict[str, Any]:
 def _built(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> None:
     """Prepare the pairs into a folder that is there whole or not at all; or wait for another process that does."""
     with locked(folder, wait=True):
+        # another process may have built it while this one waited for the lock
         if (folder / META).exists():
             return
         if folder.is_file() or (folder.is_dir() and contents(folder)):
@@ -149,9 +154,11 @@ def _fill(config: TranslateConfig, scratch: Path, made: Path, given: tuple[Prepa
         for side, (way, name) in enumerate(zip(ways, ("source", "target"), strict=True)):
             _write_numbers(spool.sentences(side, rows), way, made, name)
         _write(made / CORPORA, np.frombuffer(spool.corpora, np.uint16)[rows])
+        # the pairs that are measured are kept as text: numbers lose unknown words
         shown = np.flatnonzero(held) if held.any() else rows[:SHOWN]
         (made / HELD).write_text("".join(spool.written(row) for row in shown.tolist()), encoding="utf-8")
         preparation.save(made, *ways)
+        # meta.json is written last, with the sums of all others: a folder that has it is complete
         files = {path.name: _sum(path) for path in sorted(made.iterdir())}
         meta = {
             "format": FORMAT, "settings": _settings(config), "given": given is not None, "inputs": _inputs(config),
@@ -185,16 +192,19 @@ def _learnt(
 
 def _write_numbers(sentences: Iterator[Sentence], way: Preparation, made: Path, name: str) -> None:
     """Write the token numbers of sentences, and where each begins."""
+    # half the bytes where the vocabulary allows it
     kind, starts = np.uint16 if len(way.vocabulary) < 2**16 else np.uint32, [np.zeros(1, np.int64)]
     with open(made / f"{name}.tokens", "wb") as file:
         more = True
         while more:
-            rows = [way.numbers(one) for one, _ in zip(sentences, range(_BLOCK), strict=False)]
+            # in blocks, so that memory is bounded
+            rows = [way.numbers(one) for one in itertools.islice(sentences, _BLOCK)]
             more = len(rows) == _BLOCK
             flat = Ragged.of(rows)
             file.write(flat.tokens.astype(kind).tobytes())
             starts.append(flat.starts[1:] + starts[-1][-1])
         file.flush()
+        # on disk before meta.json says so
         os.fsync(file.fileno())
     _write(made / f"{name}.starts", np.concatenate(starts))
 
@@ -211,6 +221,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 def _sum(path: Path) -> str:
     """Return the sha256 of a file, which is read in pieces."""
+    # in pieces: the file may be larger than memory
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -234,6 +245,7 @@ def _opened(config: TranslateConfig, folder: Path, given: tuple[Preparation, Pre
     if given and not all(one.same(other) for one, other in zip(ways, given, strict=True)):
         raise InputError(f"{folder} has other vocabularies than the run; give --prepared another folder")
     with understood(folder, CURE):
+        # mapped, so that only the pages of a chunk's pairs are read
         sides = _mapped(folder, "source", source), _mapped(folder, "target", target)
         lines = [parse_json(line, folder / HELD, CURE) for line in read_lines(folder / HELD)]
         shown = [(source.sentence(a), target.sentence(b)) for a, b in lines]
@@ -260,7 +272,7 @@ def _mapped(folder: Path, name: str, way: Preparation) -> Ragged:
 
 
 def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
-    """Return what meta.json says, after checking it, the files next to it, and the files of pairs where they are."""
+    """Read meta.json, and check it, the files next to it, and the files of pairs that are there."""
     damaged = f"{folder} is damaged: {{}}; {CURE}"
     with understood(folder / META, CURE):
         meta = parse_json(read_text(folder / META), folder / META, CURE)
@@ -269,6 +281,7 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
             raise TypeError("names that are not text")
     if meta.get("format") != FORMAT:
         raise InputError(f"{folder} was prepared by another version of jaxseq; give --prepared another folder")
+    # sorted below: the first difference is the same each time
     wanted = _settings(config)
     for name in sorted({*known, *wanted}):
         if known.get(name) != wanted.get(name):
@@ -276,12 +289,14 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
                 f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
                 "give --prepared another folder, or the same settings"
             )
+    # vocabularies of a run, or those of its own pairs: numbers of one mean other words in the other
     if bool(meta.get("given")) != bool(config.init_from):
         whose = "a run that --init-from named" if meta.get("given") else "its own pairs, not those of --init-from"
         raise InputError(f"{folder} has the vocabularies of {whose}; give --prepared another folder")
     for name, digest in sums.items():
         if not (folder / name).is_file() or _sum(folder / name) != digest:
             raise InputError(damaged.format(f"{name} is not what was written"))
+    # the size first, which costs nothing
     for path, size, digest in inputs:  # the pairs may have been prepared elsewhere
         if Path(path).is_file() and (Path(path).stat().st_size != size or _sum(Path(path)) != digest):
             raise InputError(f"{path} has changed since {folder} was prepared; give --prepared another folder")

@@ -28,7 +28,7 @@ def token_losses(
     forced: Array | None = None,
     key: Key | None = None,
 ) -> tuple[Array, Array]:
-    """Return what training minimises of each target token, and its negative log-likelihood, ``[T, B]`` each.
+    """Return the training loss of each target token, and its negative log-likelihood, ``[T, B]`` each.
 
     With `sampled` words both are estimates.
 
@@ -41,16 +41,20 @@ def token_losses(
       forced: as `Seq2Seq.decode` takes it.
       key: for dropout and for the sampled words; None for the whole softmax without dropout.
     """
+    # features, not logits: [T, B, V] is never held at once where the vocabulary is large
     _, (features, weights) = model.decode_features(params, encoded, batch.inputs, forced, key)
     assert model.output is not None
     W, b = model.output(params)
+    # validation has no key, and takes the whole softmax
     if config.sampled and key is not None:
         negatives = losses.draw_negatives(jax.random.fold_in(key, 2), config.sampled, W.shape[-1])
         loss = nll = _product(config, losses.sampled_loss)(features, W, b, batch.targets, negatives)
     else:
+        # product with W and softmax in one function, which takes the vocabulary in blocks where it is large
         whole = partial(losses.output_loss, label_smoothing=config.label_smoothing)
         loss, nll = _product(config, whole)(features, W, b, batch.targets)
     if config.coverage_loss:
+        # in the loss's dtype: strict promotion refuses to mix two
         loss = loss + jnp.asarray(config.coverage_loss, loss.dtype) * coverage_loss(weights).astype(loss.dtype)
     return loss, nll
 

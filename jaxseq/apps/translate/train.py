@@ -47,12 +47,14 @@ from jaxseq.train import (
 def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
     """Return the training loss that `jaxseq.train.chunk` wants."""
     probability = forcing.schedule(config.forcing, config.forcing_start, config.forcing_end, config.forcing_steps)
+    # then nothing is drawn, and `forced` stays None
     always = config.forcing == "constant" and config.forcing_start == 1
 
     def loss(params: Params, data: Any, rows: Array, key: Key, step: Array) -> tuple[Array, tuple[Array, Array]]:
         batch, keys = take(data, rows), jax.random.split(key, 3)
         mask, forced = batch.targets != PAD, None
         if config.loss == "risk":
+            # rows that fill a batch up have no target and no risk
             risk = losses.masked_mean(risk_loss(model, config, params, batch, keys[1]), mask.any(0))
             return risk, (risk, mask.sum())
         if not always:
@@ -123,6 +125,7 @@ def train(
     with run_folder.writing(out) if group.first else contextlib.nullcontext():
         plan = _resumed(config, out, steps, ears, group) if resume else _begun(config, out, overwrite, ears, group)
         config, corpus = plan.config, plan.corpus
+        # each process has read the files itself, and they may differ between machines
         group.check_same("settings or pairs", f"{config} {corpus.digest()}")
         with Compiler() as compiler:
             record, best = _fitted(plan, compiler, ears, group)
@@ -164,6 +167,7 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     config = starting.fine_tuned(config)
     config.check()
     check_seed(config.seed)
+    # all checks of settings come before the corpus is read, which may take minutes
     check_devices(config, group.devices)
     given = params = None
     if config.init_from:
@@ -175,6 +179,7 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
         listener.remark(remark)
     config = starting.in_steps(config, training.steps)
     shapes = shapes_of(config, model, corpus.source.vocabulary, corpus.target.vocabulary)
+    # before the folder is made: a run that cannot train leaves nothing behind
     check_trains(shapes, "take smaller --hidden, --embedding or --layers")
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
@@ -239,12 +244,14 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
     programs = [
         ahead if n == largest else compiler.program(jitted, like, *one, k_train) for n, one in enumerate(shapes)
     ]
+    # the order of batches follows from the seed alone, so that a resumed run passes over the chunks that it has taken
     begun = int(state.step) // plan.chunk
     stream = training.chunks(plan.chunk, config.seed, start=begun, replacement=config.replacement)
     validate = validator(model, held, config.batch, compiler, like.params, devices) if held else None
     measured = measures(config, model, corpus, held or training.some(), unigram, compiler, like.params)
 
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
+        # here a process can still be told that another has failed; in a computation that they share it would wait
         group.meet()
         data, rows = training.taken(bucket, rows)
         return programs[bucket](state, devices.put(data), rows, k_train)
@@ -263,6 +270,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
             adapt=_adapting(config), save=saver, listener=listener, agree=group.any,
         )  # fmt: skip
     except Interrupted as stopped:
+        # None: a traceback of Ctrl-C tells the user nothing
         raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {plan.path}") from None
     return record, saver.best
 

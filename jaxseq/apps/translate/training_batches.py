@@ -22,7 +22,7 @@ from jaxseq.notation import Array
 
 
 class Batches(NamedTuple):
-    """What a training is fed with.
+    """The training pairs in buckets of like length.
 
     Fields:
       source: the sources of all training pairs.
@@ -65,8 +65,9 @@ class Batches(NamedTuple):
         return f"padding {1 - self.real:.0%} of all positions; {len(self.sizes)} buckets: {each}"
 
     def like(self, bucket: int, steps: int) -> tuple[Any, Any]:
-        """Return the shapes of what `taken` returns: what a program is compiled for."""
+        """Return the shapes of the result of `taken`, for which a program is compiled."""
         rows = self.rows[bucket]
+        # the rows of all steps of a chunk side by side
         sides = tuple(jax.ShapeDtypeStruct((length, steps * rows), jnp.int32) for length in self.shapes[bucket])
         return sides, jax.ShapeDtypeStruct((steps, rows), jnp.int32)
 
@@ -140,5 +141,6 @@ def grouped(
 def _rows(config: TranslateConfig, longest: int, multiple: int) -> int:
     rows = config.batch
     if config.batch_tokens:
+        # each device has as many rows
         rows = max(1, config.batch_tokens // longest // multiple) * multiple
     return rows * config.accumulate

@@ -1,4 +1,4 @@
-"""The commands `jaxseq translate`, `score` and `export`: their options, and what they print."""
+"""The commands `jaxseq translate`, `score` and `export`: their options and output."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.apps.translate.export import CLIENT, PLATFORMS, README, export as write_export
 from jaxseq.apps.translate.lines import Line, translate_lines, windows_as_they_come, windows_of
-from jaxseq.apps.translate.model import Translation, Translator, load, shortened, together
+from jaxseq.apps.translate.model import Translation, Translator, load, together
 from jaxseq.apps.translate.pictures import check_pictures, draw_attention, draw_gates
 from jaxseq.apps.translate.scoring import score_pairs, total
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, quoted
 from jaxseq.texts import out, tell
 from jaxseq.train import Interrupted
 
@@ -72,12 +72,14 @@ def translate(
         raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
     decoding.check()
     check_pictures(attention, gates)
+    # of several translations the scores tell them apart
     how = _How(decoding, scores or decoding.nbest > 1, json, attention, gates)
     if text:
         translator = _loaded(run, ensemble, cell)
         for number, sentence in enumerate(text, 1):
+            # in a file a blank line stays blank; an argument without words is a mistake
             if not translator.source.sentence(sentence).tokens:
-                raise InputError(f"sentence {number} ({shortened(sentence)}) is empty; give text to translate")
+                raise InputError(f"sentence {number} ({quoted(sentence)}) is empty; give text to translate")
         done = translate_lines(translator, windows_of(text), decoding, prefix=prefix, split=split)
         _finish(_printed(translator, done, how, set(), as_list=True))
         return
@@ -117,6 +119,7 @@ def score(
     """
     translator = _loaded(run, ensemble, cell)
     where, pairs = pairs_for(translator, data)
+    # left out and counted, since `score_pairs` refuses them
     fit = [pair for pair in pairs if not translator.unfit(pair[0])]
     notes = [f"{len(pairs) - len(fit)} pairs have a source that is too long and are left out"] * (len(fit) < len(pairs))
     if not fit:
@@ -153,7 +156,7 @@ def export(
       out: The folder to write.
       decoding: Settings of the beam search that is exported; greedy decoding is exported with it.
       ensemble: More runs with the same vocabularies; the mean of all their probabilities is used.
-      platforms: What the programs run on: cpu, cuda, rocm or tpu.
+      platforms: Platforms of the programs: cpu, cuda, rocm or tpu.
       cell: The custom cell, module:cell or file.py:cell, that the run was trained with; its code is run.
       overwrite: Replace an export that is there.
       json: Print the result as JSON.
@@ -192,8 +195,9 @@ def _printed(
     for window in windows:
         for note in _notes(window, named):
             tell(note)
-        yield window  # counted before it is seen: who reads it may stop us at once
+        yield window  # counted before it is printed: a reader may close the pipe at once
         for line in window:
+            # of the first line that has a translation, once
             if pictures and line.translation is not None:
                 _draw(translator, line.text, line.translation, how)
                 pictures = False
@@ -203,6 +207,7 @@ def _printed(
                 out(encoding.dumps(_facts(line, how.decoding), ensure_ascii=False))
             else:
                 out(_said(line.translation, how))
+        # a program that sent lines through a pipe waits for these
         sys.stdout.flush()
     if how.json and as_list:
         out(encoding.dumps(facts, indent=2, ensure_ascii=False))
@@ -221,6 +226,7 @@ def _finish(windows: Iterable[list[Line]]) -> int:
             count += len(window)
             failed += [line.number for line in window if line.problem]
     except KeyboardInterrupt:
+        # None: the traceback of Ctrl-C tells the user nothing
         raise Interrupted(f"interrupted; {_lines(count)} translated and written") from None
     if failed:
         which = ", ".join(map(str, failed[:5])) + ", …" * (len(failed) > 5)
@@ -244,10 +250,12 @@ def _converse(translator: Translator, run: Path, how: _How, prefix: str, split: 
 
     config = translator.config
     tell(f"{run} translates from {config.source} to {config.target}; type a sentence and press Enter, end with Ctrl-D")
+    # over the whole conversation, so that each unknown word is named once
     named: set[str] = set()
     try:
         while True:
             try:
+                # without a prompt where output goes to a file
                 line = input(PROMPT if sys.stdout.isatty() else "")
             except UnicodeDecodeError as error:
                 tell(f"that line is not {error.encoding} (at byte {error.start}); type it again")
@@ -283,7 +291,7 @@ def _said(done: Translation | None, how: _How) -> str:
 
 
 def _facts(line: Line, decoding: Decoding) -> dict[str, Any]:
-    """Return what a program wants to know of one line."""
+    """Return the facts on one line, for programs."""
     if line.translation is None:
         return {"source": line.text, "text": "", **({"problem": line.problem} if line.problem else {})}
     facts = line.translation._asdict()

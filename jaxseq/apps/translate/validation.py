@@ -35,14 +35,18 @@ def validator(
     def sums(params: Params, data: Any, rows: Array) -> tuple[Array, Array]:
         taken = take(data, devices.rows(rows))
         mask, nll = taken.targets != PAD, held_losses(model, params, taken)
+        # sums, divided once at the end: a mean of means would count tokens of short batches more
         return jnp.where(mask, nll, jnp.zeros_like(nll)).sum(), mask.sum()
 
     jitted, parts = devices.jit(sums), []
     for bucket in buckets:
         count = bucket.source.shape[1]
+        # the last batch is filled up with empty rows (-1): one shape, one program for each bucket
         rows = np.full(-(-count // batch) * batch, -1, np.int32)
         rows[:count] = np.arange(count)
+        # on the devices once, not at each report
         data = devices.put((bucket.source, bucket.target))
+        # without a compiler, as in evaluation, it is compiled at the first call
         program: Callable[..., Any] = compiler.program(jitted, params, data, rows[:batch]) if compiler else jitted
         parts += [(program, data, row) for row in rows.reshape(-1, batch)]
 

@@ -1,4 +1,4 @@
-"""What layers of every library share: a first carry, one step, and parameters by name."""
+"""Shared parts of the layers of all libraries: a first carry, one step, and parameters by name."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def checked(what: str, cell: Cell, options: Mapping[str, Any]) -> Options:
     check_is_cell(what, cell)
     if "dtype" in options:
         raise InputError(f"{what}: give the dtype when the layer is built, as to the library's own layers")
+    # sorted, so that equal options in another order are equal
     return tuple(sorted(options.items()))
 
 
@@ -54,7 +55,8 @@ def draw(cell: Cell, options: Options, key: Key, input_size: int, hidden_size: A
 
 
 def outline(cell: Cell, options: Options, input_size: int, hidden_size: Any, dtype: Any) -> Params:
-    """Return shapes and dtypes of what `draw` returns."""
+    """Return the shapes and dtypes of the params of `draw`."""
+    # any key: only shapes are looked at
     return jax.eval_shape(lambda: draw(cell, options, jax.random.key(0), input_size, hidden_size, dtype))
 
 
@@ -80,7 +82,7 @@ def cast(tree: Tree, dtype: Any) -> Tree:
 
 
 def input_size(x: Tree) -> int:
-    """Return the features D of an input, whose first leaf they are where it is more than an array."""
+    """Return the features D of an input; of an input with several leaves, those of the first."""
     return jnp.shape(jax.tree.leaves(x)[0])[-1]
 
 
@@ -89,12 +91,12 @@ def start(cell: Cell, params: Params, batch_shape: tuple[int, ...]) -> Carry:
     carry = cell.initial_carry(params, batch_shape)
     if not _needs_time(cell):
         return carry
-    # float32 whatever the params are: bfloat16 cannot count further than 256
+    # float32 whatever the params are: bfloat16 has 8 bits of precision, and 256 + 1 is 256 again
     return Counted(carry, jnp.zeros((*batch_shape, 1), jnp.float32))
 
 
 def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
-    """Return ``(carry, out)`` after one step from what `start` returned.
+    """Return ``(carry, out)`` after one step from the carry of `start`.
 
     An array is lifted to the cell's input: one unit of time after the step before, nothing missing.
 
@@ -102,6 +104,7 @@ def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree
       InputError: if an input or a carry does not fit, as `Cell.step` does.
     """
     own, steps = carry if isinstance(carry, Counted) else (carry, None)
+    # an input with several leaves already holds its own times, and is taken as it is
     if jax.tree_util.all_leaves([x]):
         if steps is None and _needs_time(cell):
             raise InputError(f"{cell.name}: this layer counts its steps; start from the layer's own initial carry")
@@ -112,7 +115,9 @@ def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree
 
 def _ticks(cell: Cell, features: int, dtype: Any) -> Tree:
     """Return by how much each entry of a cell's input grows from one step to the next, ``[features]`` for each leaf."""
+    # at concrete numbers also under a trace, so that `_needs_time` can branch on them
     with jax.ensure_compile_time_eval():
+        # two steps of zeros: an entry that differs between them counts time
         two = cell.lift(jnp.zeros((2, 1, features), dtype))
         return jax.tree.map(lambda a: np.asarray(a[1, 0] - a[0, 0]), two)
 
@@ -122,11 +127,13 @@ def _needs_time(cell: Cell) -> bool:
 
 
 def _lifted(cell: Cell, x: Array, steps: Array | None) -> Tree:
+    # lift takes [T, B, D]: a sequence of one step
     first = jax.tree.map(lambda a: a[0], cell.lift(x[None]))
     if steps is None:
         return first
 
     def later(a: Array, tick: Array) -> Array:
+        # lift began at time 0; this step is `steps` ticks later. steps [B, 1], tick [features], a [B, features]
         return a + jnp.broadcast_to(steps.astype(a.dtype), a.shape) * jnp.broadcast_to(tick, a.shape)
 
     return jax.tree.map(later, first, _ticks(cell, x.shape[-1], x.dtype))

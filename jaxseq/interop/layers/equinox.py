@@ -22,6 +22,7 @@ class EquinoxCell(equinox.Module):
     """
 
     params: Params
+    # static: part of the structure, so that filters and optimizers see the parameters alone
     cell: Cell = equinox.field(static=True)
     input_size: int = equinox.field(static=True)
     hidden_size: Any = equinox.field(static=True)
@@ -29,6 +30,7 @@ class EquinoxCell(equinox.Module):
     def __init__(
         self, cell: Cell, options: Options, input_size: int, hidden_size: Any, dtype: Any = None, *, key: Key
     ) -> None:
+        # the default of equinox: float64 if jax_enable_x64 is set, else float32
         dtype = jax.dtypes.canonicalize_dtype(jnp.float64) if dtype is None else dtype
         self.params = common.draw(cell, options, key, input_size, hidden_size, dtype)
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size

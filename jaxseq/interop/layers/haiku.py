@@ -35,6 +35,7 @@ class HaikuCore(haiku.RNNCore):
         self.cell, self.options, self.hidden_size = cell, options, hidden_size
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.dtype = dtype
+        # by input size, which haiku says only with the first input
         self.outlines: dict[int, Params] = {}
 
     def __call__(self, inputs: Tree, prev_state: Carry) -> tuple[Tree, Carry]:
@@ -52,11 +53,13 @@ class HaikuCore(haiku.RNNCore):
         if self.input_shape is not None:
             params = self._params(self.input_shape[-1])
             return common.start(self.cell, params, (*batch, *self.input_shape[:-1]))
+        # a state that is the same for any parameters can be made before there is an input
         if self.cell.spatial or not self._always_the_same():
             raise InputError(
                 f"as_haiku({self.cell.name}): the first state depends on more than hidden_size, and haiku asks for it "
                 "before there is an input; give input_shape, that of one input without batch axes, such as (D,)"
             )
+        # of any parameters then, such as zeros
         return common.start(self.cell, self._filled(1, 0.0), batch)
 
     def _params(self, input_size: int) -> Params:
@@ -68,6 +71,7 @@ class HaikuCore(haiku.RNNCore):
             return common.by_name(common.draw(self.cell, self.options, key, input_size, self.hidden_size, self.dtype))
 
         def parameter(name: str, a: Any) -> Any:
+            # init is called only for a parameter that is missing
             return haiku.get_parameter(name, a.shape, a.dtype, init=lambda shape, dtype: made()[name])
 
         return common.from_names(like, {name: parameter(name, a) for name, a in common.by_name(like).items()})
@@ -84,6 +88,7 @@ class HaikuCore(haiku.RNNCore):
 
     def _always_the_same(self) -> bool:
         """Return whether the first state is the same for other parameters of another input size."""
+        # array_equal needs numbers, and haiku is usually under jit here
         with jax.ensure_compile_time_eval():
             small, large = (
                 jax.tree.leaves(common.start(self.cell, self._filled(size, float(size)), ())) for size in (1, 2)

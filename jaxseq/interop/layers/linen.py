@@ -39,8 +39,10 @@ class LinenCell(linen.RNNCellBase):
         like = self._outline(common.input_size(inputs))
         shapes = nested(common.by_name(like))
         made: dict[str, Any] = {}
+        # parameters are drawn in init only; in apply they must be there
         if self.is_mutable_collection("params") and not all(self.has_variable("params", name) for name in shapes):
-            # One key for all: what a cell draws together, such as a period and a shift within it, belongs together.
+            # one key for all: parameters that a cell draws together, such as a period and a shift within it, depend on
+            # each other
             made = nested(common.by_name(self._draw(self.make_rng("params"), common.input_size(inputs))))
 
         def first(_: Key, name: str) -> Tree:
@@ -73,6 +75,7 @@ class LinenCell(linen.RNNCellBase):
     @linen.nowrap
     def _outline(self, input_size: int) -> Params:
         sizes = (input_size, self.features, self.param_dtype)
+        # on the class: tracing init for its shapes is not repeated for each module
         if sizes not in self.outlines:
             self.outlines[sizes] = common.outline(self.cell, self.options, *sizes)
         return self.outlines[sizes]
@@ -95,7 +98,7 @@ def linen_class(cell: Cell, options: Options) -> type[LinenCell]:
     """Return the class of a cell's modules, the same one for equal arguments."""
     try:
         found = _CLASSES.get((cell, options))
-    except TypeError:  # an option that has no hash, such as an array
+    except TypeError:  # an unhashable option, such as an array
         return _new_class(cell, options)
     if found is None:
         found = _CLASSES[cell, options] = _new_class(cell, options)

@@ -32,12 +32,14 @@ class NnxCell(nnx.RNNCellBase):
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
+        # a Cell is a NamedTuple of functions: nnx must not look for arrays in it
         self.cell = nnx.static(cell)
         self.in_features = in_features
         self.hidden_features = hidden_features
         self.dtype = dtype
         self.param_dtype = param_dtype
         made = common.draw(cell, options, rngs.params(), in_features, hidden_features, param_dtype)
+        # each leaf its own Param, so that filters, optimizers and checkpoints of nnx see W, U and b
         self.params = nnx.data(jax.tree.map(nnx.Param, made))
 
     def __call__(self, carry: Carry, inputs: Tree) -> tuple[Carry, Tree]:
@@ -52,6 +54,7 @@ class NnxCell(nnx.RNNCellBase):
         carry = common.start(self.cell, common.cast(self.to_params(), self.dtype), tuple(input_shape[:-1]))
         if carry_init is None:
             return carry
+        # Rngs have a stream for each purpose; a single stream is taken as it is
         stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
         return jax.tree.map(lambda a: carry_init(stream(), a.shape, a.dtype), carry)
 

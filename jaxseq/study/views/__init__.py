@@ -1,4 +1,4 @@
-"""The views of a study: what the page shows, each in files of its own, in the order of `ORDER`.
+"""The views of a study, each in files of its own, shown on the page in the order of `ORDER`.
 
 A view NAME is
 
@@ -7,7 +7,7 @@ A view NAME is
                ``gather(seen) -> (data or None, checks)``, and where there is something to say
                ``text(subject, data, screen) -> lines`` of the terminal, ``facts(subject, data) -> dict`` for programs,
                ``across(subjects) -> checks`` of all parts together,
-               ``lean(data) -> data or None``, what is left of it in a page that is too large;
+               ``lean(data) -> data or None``, its form in a page that is too large;
                ``SLOW = True`` where it runs the cell many times, so that the terminal does without it,
                ``WHOLE = True`` where all layers of a stack have the same data, which are gathered once
 ``NAME.js``    ``VIEWS.NAME = { draw(body, data), … }``, with what else the page asks of it

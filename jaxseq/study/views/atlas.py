@@ -1,4 +1,4 @@
-"""What the loss owes to each unit of each gate: its change when that one is held."""
+"""The loss' dependence on each unit of each gate: its change when that one is held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELD = 100_000_000_000
 """Most floating-point operations that an atlas may take; above, a page has none."""
 
 VALUES = (0.0, 1.0, "mean")
-"""What the units are held at."""
+"""Values that the units are held at."""
 
 
 class Changes(NamedTuple):
@@ -25,7 +25,7 @@ class Changes(NamedTuple):
 
     Fields:
       gates: their names.
-      values: what their units are held at.
+      values: that their units are held at.
       change: of the loss of all sequences together; NaN where a change has no result.
     """
 
@@ -37,6 +37,7 @@ class Changes(NamedTuple):
 def gather(seen: Seen) -> tuple[Changes | None, list[Check]]:
     """Return the change of the loss with each unit of each gate of the layer held; nothing where that takes long."""
     part = seen.part
+    # one picture has one number of columns
     widths = {a.shape[-1] for a in seen.gates.values()}
     runs = sum(a.shape[-1] for a in seen.gates.values()) * len(VALUES)
     if seen.subject.outcome is None or runs * part.forward() > HELD or len(widths) != 1:

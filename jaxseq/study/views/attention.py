@@ -37,7 +37,7 @@ class Looks(NamedTuple):
 
 
 def gather(seen: Seen) -> tuple[Looks | None, list[Check]]:
-    """Return the weights with what follows from them; nothing where the part reads no source."""
+    """Return the weights, their entropy and coverage; nothing where the part reads no source."""
     part = seen.part
     if part.weights is None:
         return None, []

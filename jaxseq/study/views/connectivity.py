@@ -41,7 +41,9 @@ def gather(seen: Seen) -> tuple[Connected | None, list[Check]]:
         return run.through(connectivity, losses=lambda carry, outs: part.losses(outs), steps=steps)
 
     found = look(part.params, part.xs)
+    # [S, T, B] to [B, S, T]
     data = Connected(steps, np.moveaxis(np.asarray(found.norms), 2, 0))
+    # the check scales an input, which needs a single array
     if not isinstance(part.xs, jax.Array):
         return data, []
     return data, [inputs_by_differences(lambda outs: part.losses(outs)[steps[-1]], part.run, found.products[-1])]

@@ -1,4 +1,4 @@
-"""What was kept of each input: the summands of a state, and those of what is predicted."""
+"""The share of each input that was kept: the summands of a state, and those of a prediction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
     Fields:
       steps: of the predictions.
-      said: what each input adds to the logit of the likeliest word, or to the first value; None where the cell or its
+      said: the part of each input in the logit of the likeliest word, or to the first value; None where the cell or its
         readout cannot be decomposed.
     """
 
@@ -42,6 +42,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
     part, subject, keep = seen.part, seen.subject, seen.keep
     if keep is None or keep.leaf not in subject.carries:
         return None, []
+    # the last real step of each row: the sum with the most parts
     last = (jnp.asarray(subject.lengths) - 1)[None]
     run = part.run
     look = jax.jit(
@@ -49,6 +50,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
     )
     error = look(run.params, run.xs)
     checks = [Check("parts", float(error), 1e-5)]
+    # a span for each input, states [T, B, H] of each, h and c in two parts
     small = subject.T**2 * subject.B * subject.H * 4 <= SPANS
     if subject.outcome is None or part.head is None or part.cell not in (lstm, gru) or not small:
         return Kept([], None), checks
@@ -58,7 +60,7 @@ def gather(seen: Seen) -> tuple[Kept | None, list[Check]]:
 
 
 def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return what each input adds to what is said, ``[B, S, T]``, and how far the two parts are from the state."""
+    """Return the part of each input in a prediction, ``[B, S, T]``, and how far span + rest is from the state."""
     part, subject = seen.part, seen.subject
     assert part.head is not None and subject.outcome is not None
     W = part.head[0]
@@ -75,8 +77,10 @@ def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
             sums = jnp.where(jnp.asarray(seen.mask)[..., None], found.span["h"] + found.rest["h"], 0)
             return (found.span["h"][steps] * columns).sum(-1), sums
 
+        # span t is input t alone
         spans = jnp.broadcast_to(jnp.eye(subject.T, dtype=bool)[:, :, None], (subject.T, subject.T, subject.B))
         said, sums = jax.lax.map(of, spans, batch_size=16)
+        # any span will do: span + rest is the state for each
         return said, sums[-1]
 
     said, sums = look(part.params, part.xs)

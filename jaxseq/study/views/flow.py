@@ -12,7 +12,7 @@ from jaxseq.notation import Array, Tree
 from jaxseq.study._lags import Lags, Verdict, lags, verdicts
 from jaxseq.study.checks import Check, gradient_by_differences
 from jaxseq.study.gradients import Flow, flow, triangle
-from jaxseq.study.part import Part, layer_of
+from jaxseq.study.part import Part, layer_of, own_name
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, fit, folded, row
 
@@ -47,6 +47,7 @@ def gather(seen: Seen) -> tuple[Gradients | None, list[Check]]:
     if seen.subject.outcome is None:
         return None, []
     steps = losses_of(part)
+    # one backward pass gives the gradients of all layers: gathered by the first of them
     if "flow" not in seen.shared:
         seen.shared["flow"] = _of_all_layers(part, seen.leaves, steps)
     found, by_lag, corners = seen.shared["flow"]
@@ -54,6 +55,7 @@ def gather(seen: Seen) -> tuple[Gradients | None, list[Check]]:
         leaf,
         {name: np.asarray(a) for name, a in found.norms.items() if layer_of(name) == layer},
         {name: verdicts(one) for name, one in by_lag.items() if layer_of(name) == layer},
+        # [S, T, B] to [B, S, T]: the page draws one sequence at a time
         np.moveaxis(np.asarray(corners[leaf]), 2, 0),
         steps,
     )
@@ -65,6 +67,7 @@ def _of_all_layers(part: Part, leaves: list[str], steps: list[int]) -> tuple[Flo
 
     @jax.jit
     def look(params: Any, xs: Tree) -> tuple[Flow, dict[str, Lags], dict[str, Array]]:
+        # params and xs are arguments of the program: as constants they would be compiled into it
         run = part.run._replace(params=params, xs=xs)
         found = run.through(flow, loss=part.loss)
         each = run.through(triangle, losses=lambda carry, outs: part.losses(outs), steps=steps)
@@ -76,8 +79,11 @@ def _of_all_layers(part: Part, leaves: list[str], steps: list[int]) -> tuple[Flo
 
 def losses_of(part: Part) -> list[int]:
     """Return the steps whose loss is looked at by itself: those that count, or some of them, the last included."""
+    # a step without a scored loss in any row has no gradient to show
     steps = np.flatnonzero(np.asarray(part.counted()).any(-1))
+    # a backward pass costs about two forward ones, and the forward is done once more: 3 in all
     most = int(min(len(steps), TRIANGLE, max(2, BACKWARD // (3 * part.forward()))))
+    # evenly from the last one: the last loss has the longest past
     return steps[np.unique(np.linspace(len(steps) - 1, 0, most).round().astype(int))].tolist()
 
 
@@ -93,10 +99,11 @@ def text(subject: Subject, data: Gradients | None, screen: Screen) -> list[str]:
     lines = []
     for leaf, norms in data.norms.items():
         seen = norms[: subject.lengths[screen.example], screen.example]
+        # a norm of 0 has no logarithm; 1e-30 is below all that float32 gradients show
         along = fit(np.log10(np.maximum(seen, 1e-30)), screen.columns)
         low, high = along.min(), along.max()
         bars = "".join(screen.bars[int(v * 7.999)] * screen.each for v in (along - low) / max(high - low, 1e-9))
-        lines += [f"  |dL/d{leaf}|, logarithmic from {10**low:.2g} to {10**high:.2g}", row("", bars)]
+        lines += [f"  |dL/d{own_name(leaf)}|, logarithmic from {10**low:.2g} to {10**high:.2g}", row("", bars)]
     for leaf, rows in data.lags.items():
         lines += folded(_said(leaf, rows[screen.example]), screen.width, "  ")
     return lines
@@ -107,7 +114,7 @@ def _said(leaf: str, one: Verdict) -> str:
         return ""
     word = "within a factor of 10" if one.word == "steady" else one.word
     return (
-        f"gradient of one loss: |dL/d{leaf}| times {math.exp(one.slope):.3g} for each step further back "
+        f"gradient of one loss: |dL/d{own_name(leaf)}| times {math.exp(one.slope):.3g} for each step further back "
         f"({math.exp(one.lowest):.3g} to {math.exp(one.highest):.3g} over {one.losses} losses), for up to {one.span} "
         f"steps: {word}"
     )

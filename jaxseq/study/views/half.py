@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseq.study.checks import Check, known_half_lives
 from jaxseq.study.memory import outlasting
+from jaxseq.study.part import own_name
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
@@ -40,6 +41,7 @@ def gather(seen: Seen) -> tuple[Half | None, list[Check]]:
     """Return the half-lives; nothing where no gate retains."""
     if seen.keep is None:
         return None, []
+    # over the whole corpus, not the sequences on the page: a half-life needs many steps
     found, lag = seen.corpus.half_lives[seen.keep.gate], seen.part.lag
     steps, censored, longest = np.asarray(found.half_life), np.asarray(found.censored), int(found.longest)
     data = Half(
@@ -50,12 +52,12 @@ def gather(seen: Seen) -> tuple[Half | None, list[Check]]:
 
 
 def across(_: Sequence[Subject]) -> list[Check]:
-    """Return how far half-lives that are known are from what they must be."""
+    """Return the errors of half-lives that are known in closed form."""
     return [known_half_lives()]
 
 
 def text(subject: Subject, half: Half | None, screen: Screen) -> list[str]:
-    """Return the shortest and the longest half-life, how many are longer than what was seen, and than the lag."""
+    """Return the shortest and the longest half-life, how many outlast the longest sequence, and the lag."""
     if half is None:
         return folded(_without_gate(subject), screen.width, "  ")
     lives = zip(half.life, half.censored, strict=True)
@@ -77,8 +79,8 @@ def _without_gate(subject: Subject) -> str:
         return "no gate retains, so there is no half-life"
     leaves, (smallest, largest), (low, high) = subject.retained
     return (
-        f"no gate retains; each step multiplies {', '.join(leaves)} by the same map, with eigenvalues of modulus "
-        f"{smallest:.3g} to {largest:.3g}: half-lives of {low:.3g} to {high:.3g} steps"
+        f"no gate retains; each step multiplies {', '.join(map(own_name, leaves))} by the same map, with eigenvalues "
+        f"of modulus {smallest:.3g} to {largest:.3g}: half-lives of {low:.3g} to {high:.3g} steps"
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxseq._unroll import unroll
 from jaxseq.study.checks import Check, jacobian_by_differences
 from jaxseq.study.jacobian import LIMIT, decimals, lyapunov, spectrum, step_jacobians
+from jaxseq.study.live import reads_source
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 
@@ -46,11 +47,12 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
     """Return spectra at all real steps of the first sequence or some; nothing where one would take long."""
     part = seen.part
     real = int(seen.mask[:, 0].sum())
-    rows = seen.subject.B if part.weights is not None else 1  # a source has all its rows
+    rows = seen.subject.B if reads_source(part.cell) else 1  # a source has all its rows
     some = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, rows, axis=axis), tree)  # noqa: E731
     xs = jax.tree.map(lambda a: a[:real], some(part.xs, 1))
     start = part.cell.initial_carry(part.params, (rows,)) if part.carry is None else some(part.carry, 0)
     size = sum(a[0].size for a in jax.tree.leaves(start))
+    # eigenvalues of S matrices cost S N^3; their memory is S N^2 numbers of 4 bytes for each row
     count = int(min(real, EIGENVALUES // size**3, LIMIT // (4 * rows * size**2)))
     if count < 1:
         return None, []
@@ -59,11 +61,15 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
     @jax.jit
     def look(params: Any, start: Any, xs: Any) -> tuple:
         matrices = step_jacobians(part.cell, params, xs, start, at=steps.tolist())[:, 0]
+        # three: enough to see whether any direction grows, and cheap
         exponents = lyapunov(part.cell, params, xs, start, count=3).exponents[0]
+        # the state before the last shown step, at which the Jacobian is checked by differences
         before = unroll(part.cell, params, jax.tree.map(lambda a: a[: steps[-1]], xs), start)[0] if steps[-1] else start
         return spectrum(matrices), exponents, matrices[-1], before
 
+    # spectra, exponents and the check's Jacobian from one program
     found, exponents, last, before = look(part.params, start, xs)
+    # the page draws real and imaginary parts apart: JSON has no complex numbers
     values = np.asarray(found.eigenvalues)
     data = Spectra(
         steps.tolist(),

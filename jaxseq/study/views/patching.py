@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.study.checks import Check
+from jaxseq.study.live import reads_source
 from jaxseq.study.patches import patching
 from jaxseq.study.subject import Seen
 
@@ -39,13 +40,14 @@ class Patched(NamedTuple):
 def gather(seen: Seen) -> tuple[Patched | None, list[Check]]:
     """Return the changes of the loss; nothing for one sequence, a part that reads a source, or without predictions."""
     part, subject = seen.part, seen.subject
-    if subject.outcome is None or subject.B < 2 or part.weights is not None:
+    if subject.outcome is None or subject.B < 2 or reads_source(part.cell):
         return None, []
     names = [*subject.carries, *(name for name in subject.gates if name not in subject.carries)]
     count = int(min(subject.T, WORK // (part.forward() * max(1, len(names)))))
     if count < 2:
         return None, []
     steps = np.unique(np.linspace(0, subject.T - 1, count).round().astype(int)).tolist()
+    # sequence b gets the values of b + 1: every sequence is patched, in one program
     turned = lambda tree, axis: jax.tree.map(lambda a: jnp.roll(a, -1, axis), tree)  # noqa: E731
 
     @jax.jit

@@ -46,6 +46,7 @@ def gather(seen: Seen) -> tuple[Snapshots | None, list[Check]]:
     @jax.jit
     def look(kept: Any, xs: Tree) -> tuple[Array, dict[str, Array], dict[str, Array]]:
         def one(model: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+            # where more than params changed, such as the inputs of a decoder, the whole part is made again
             if part.remade is not None:
                 then = part.remade(model)
             else:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from jaxseq.study.checks import Check
+from jaxseq.study.part import said_of
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 from jaxseq.study.views.half import over
@@ -33,9 +34,10 @@ class Saturations(NamedTuple):
 
 
 def gather(seen: Seen) -> tuple[Saturations | None, list[Check]]:
-    """Return how each gate between 0 and 1 is used over the corpus; nothing where there is none."""
+    """Return how each gate between 0 and 1 is used over the corpus; nothing without such a gate."""
     gates = {}
     for name in seen.between:
+        # histograms of all units together: one of each would not be readable
         share, counts = seen.corpus.saturation[name], np.asarray(seen.corpus.histograms[name]).sum(1)
         histogram = (counts / max(1, counts.sum())).astype(np.float32)
         gates[name] = GateUse(np.asarray(share.closed), np.asarray(share.open), histogram)
@@ -46,7 +48,7 @@ def text(subject: Subject, found: Saturations | None, screen: Screen) -> list[st
     """Return the mean shares of each gate."""
     if found is None:
         return []
-    ends = [f"{name} {np.mean(use.closed):.0%}, {np.mean(use.open):.0%}" for name, use in found.gates.items()]
+    ends = [f"{said_of(name)} {np.mean(use.closed):.0%}, {np.mean(use.open):.0%}" for name, use in found.gates.items()]
     return folded(f"saturation, below 0.1 and above 0.9: {'; '.join(ends)} ({over(subject)})", screen.width, "  ")
 
 

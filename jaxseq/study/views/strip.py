@@ -1,4 +1,4 @@
-"""The sequence: what goes in, what is predicted, and what each step costs."""
+"""The sequence: its inputs, its predictions, and the loss of each step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Strip(NamedTuple):
 def gather(seen: Seen) -> tuple[Strip, list[Check]]:
     """Return the input, and how far the losses of the steps are from the loss that the model's own code reports."""
     part, outcome = seen.part, seen.subject.outcome
+    # the columns of an embedding are not curves that a reader could follow
     drawn = part.cell.takes_array and not part.cell.spatial and part.xs.shape[-1] <= COLUMNS
+    # the page's losses are those that the model reports, or the page is about something else
     checks = [] if outcome is None or part.reported is None else [summed(jnp.asarray(outcome.losses), part.reported)]
     return Strip(np.asarray(part.xs) if drawn else None), checks
 

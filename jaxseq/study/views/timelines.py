@@ -6,13 +6,14 @@ import numpy as np
 
 from jaxseq.study._drawing import label_of
 from jaxseq.study.checks import Check, finite
+from jaxseq.study.part import own_name, said_of
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import KINDS, Screen, fit, painted, row
 from jaxseq.study.views import NOTHING, Nothing
 
 
 def gather(seen: Seen) -> tuple[Nothing, list[Check]]:
-    """Return the share of gates and states that are not finite; what is drawn every part has."""
+    """Return the share of gates and states that are not finite; every part has the drawn data."""
     return NOTHING, [finite((seen.subject.gates, seen.subject.carries))]
 
 
@@ -22,7 +23,8 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
     chosen = [subject.order[n] for n in np.unique(np.linspace(0, H - 1, min(screen.units, H)).round().astype(int))]
     half, lines = subject.views.get("half"), []
     for gate, values in subject.gates.items():
-        drawn = np.tanh(values[:T, b]) if gate.rpartition(".")[2] == "a" else values[:T, b]
+        # a pre-activation has no bounds: tanh brings it to the scale of the others
+        drawn = np.tanh(values[:T, b]) if own_name(gate) == "a" else values[:T, b]
         signed = gate in subject.signed
         keeps = subject.keep is not None and subject.keep.gate == gate
         lines.append(_title(subject, gate, keeps))
@@ -39,5 +41,5 @@ def text(subject: Subject, _: Nothing, screen: Screen) -> list[str]:
 def _title(subject: Subject, gate: str, keeps: bool) -> str:
     if keeps and subject.keep is not None:
         ends = "0 retains, 1 overwrites" if subject.keep.inverted else "1 retains, 0 forgets"
-        return f"  {gate}  {ends}; half-life at the right"
-    return f"  {label_of(gate, [subject.keep] if subject.keep else [])}"
+        return f"  {said_of(gate)}  {ends}; half-life at the right"
+    return f"  {label_of(gate, subject.roles)}"

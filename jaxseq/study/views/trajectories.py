@@ -13,7 +13,8 @@ from jaxseq.errors import InputError
 from jaxseq.study._fixed_points import KINDS_OF_POINTS, fixed_points
 from jaxseq.study._trajectories import Components, project, trajectories
 from jaxseq.study.checks import Check
-from jaxseq.study.live import row_of
+from jaxseq.study.live import reads_source, row_of
+from jaxseq.study.part import Part
 from jaxseq.study.subject import Seen
 
 SLOW = WHOLE = True
@@ -87,15 +88,11 @@ def gather(seen: Seen) -> tuple[Paths, list[Check]]:
 
 def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
     part, subject, N = seen.part, seen.subject, components.mean.shape[0]
+    # a QR of a [2N, N] matrix for each start and step is most of the work
     if (work := 4 * STARTS * POLISH * N**3) > WORK:
         raise InputError(f"a search with {N} numbers of state takes {work:.1g} operations, more than {WORK:.1g}")
-    if part.weights is not None:  # the source that it reads belongs to a row
-        part = part._replace(
-            cell=row_of(part.cell, slice(0, 1)),
-            xs=jax.tree.map(lambda a: a[:, :1], part.xs),
-            carry=None if part.carry is None else jax.tree.map(lambda a: a[:1], part.carry),
-            mask=None if part.mask is None else part.mask[:, :1],
-        )
+    if reads_source(part.cell):  # which belongs to a row
+        part = _first_row(part)
     held, x = _held(seen)
 
     @jax.jit
@@ -105,6 +102,7 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
 
     found = jax.tree.map(np.asarray, look(part.params, part.xs, x))
     real = found.real
+    # of a complex pair the real part spans the plane's first direction
     first = found.eigenvectors[real][:, :, 0].real
     data = Points(
         held=held, at=np.asarray(project(components, found.states[real])),
@@ -113,8 +111,19 @@ def _settled(seen: Seen, components: Components) -> tuple[Points, list[Check]]:
         speeds=found.speed[real], sizes=np.abs(found.eigenvalues[real][:, 0]), angles=found.angle[real],
         found=found.found[real].tolist(), starts=min(STARTS, int(seen.mask.sum()) + subject.B), total=int(found.total),
     )  # fmt: skip
+    # speed is half the squared length of a step
     moved = np.sqrt(2 * found.speed[real & found.fixed])
     return data, [Check("fixed", float(moved.max(initial=0)), 1e-4)]
+
+
+def _first_row(part: Part) -> Part:
+    """Return the part as it reads its first row, without an axis for the batch."""
+    return part._replace(
+        cell=row_of(part.cell, 0),
+        xs=jax.tree.map(lambda a: a[:, 0], part.xs),
+        carry=None if part.carry is None else jax.tree.map(lambda a: a[0], part.carry),
+        mask=None if part.mask is None else part.mask[:, 0],
+    )
 
 
 def _held(seen: Seen) -> tuple[str, Any]:
@@ -122,6 +131,7 @@ def _held(seen: Seen) -> tuple[str, Any]:
     part, subject = seen.part, seen.subject
     if part.cell.takes_array and (subject.outcome is None or subject.outcome.kind == "value") and not part.swaps:
         words = [word for row, n in zip(subject.inputs, subject.lengths, strict=True) for word in row[:n]]
+        # labels that are all different, such as dates, are not words: the mean is held
         if subject.outcome is not None or len(set(words)) == len(words):
             mask = jnp.asarray(seen.mask)[..., None]
             return "", jnp.mean(part.xs, (0, 1), where=jnp.broadcast_to(mask, part.xs.shape))

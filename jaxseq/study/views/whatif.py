@@ -9,20 +9,21 @@ import jax
 import numpy as np
 
 from jaxseq.study.checks import Check
+from jaxseq.study.part import said_of
 from jaxseq.study.subject import Seen, Subject
 from jaxseq.study.terminal import Screen, folded
 from jaxseq.study.views import NOTHING, Nothing
 from jaxseq.study.whatif import held_gates
 
 ENDS = (0.0, 1.0)
-"""What whole gates are held at."""
+"""Values that whole gates are held at."""
 
 
 class Held(NamedTuple):
     """Whole gates held.
 
     Fields:
-      values: what all units of a gate are held at.
+      values: that all units of a gate are held at.
       change: of the loss of all sequences together, for each of these values; NaN where a change has no result.
     """
 
@@ -36,6 +37,7 @@ def gather(seen: Seen) -> tuple[Held | Nothing, list[Check]]:
     A page holds gates itself: it has what it needs in `Subject.live`, and proves it when it is opened.
     """
     part, gates = seen.part, list(seen.subject.gates)
+    # the page holds gates live; only a terminal needs numbers computed before
     if not seen.briefly or seen.subject.outcome is None:
         return NOTHING, []
     options: dict[str, Any] = {"loss": part.loss, "values": ENDS, "gates": gates}
@@ -48,7 +50,7 @@ def text(_: Subject, data: Held | Nothing, screen: Screen) -> list[str]:
     if not isinstance(data, Held) or not data.change:
         return []
     said = [
-        f"{gate} := {value:g} {f'{by:+.3g}' if math.isfinite(by) else 'undefined'}"
+        f"{said_of(gate)} := {value:g} {f'{by:+.3g}' if math.isfinite(by) else 'undefined'}"
         for gate, effects in data.change.items()
         for value, by in zip(data.values, map(float, effects), strict=True)
     ]

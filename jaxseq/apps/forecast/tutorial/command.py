@@ -1,4 +1,4 @@
-"""The command `jaxseq forecast --preset tutorial-gru`: its options, and what it prints."""
+"""The command `jaxseq forecast --preset tutorial-gru`: its options and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jaxseq.files import results, write_atomic
 from jaxseq.train import Metrics
 
 HORIZON = 12
-"""Steps that a saved run goes on by, where none are asked for."""
+"""Steps that a saved run forecasts by default."""
 
 
 def forecast(
@@ -51,12 +51,14 @@ def forecast(
       overwrite: Replace the run that is there.
       json: Print the result as JSON.
     """
+    # of the preset that was chosen: options equal to its values count as not given
     defaults = choose("forecast preset", preset, PRESETS)
     if run is None:
         show(_trained(config, out, overwrite), json)
         return
     same_data = dataclasses.replace(config, data=defaults.data)  # a run may go on with other data
     check_unchanged(same_data, defaults, f"--run {run} forecasts with the settings of that run")
+    # --data left out: the run's own
     data = None if config.data == TutorialConfig.data else config.data
     show(continued(run, data, horizon, config.cell), json)
 
@@ -65,9 +67,11 @@ def _trained(config: TutorialConfig, out: Path, overwrite: bool) -> Shown:
     """Train with a progress bar, and write the run."""
     config.check()
     data = prepare(config)
+    # an absolute path: the run is used from other folders
     config = dataclasses.replace(config, data=from_anywhere(config.data))
     progress = Progress(config.epochs, counted="values")
     try:
+        # an error or Ctrl-C within leaves the old run as it was
         with run_folder.building(out, KIND, config, overwrite=overwrite) as folder:
             result = training.train(config, data, progress)
             training.write(result, folder)
@@ -112,6 +116,7 @@ def _losses(config: TutorialConfig, result: Forecast, every: list[Metrics]) -> l
     """Return lines on the losses; in the tutorial's units, next to its figures and those of naive forecasts."""
     scaler, test, cell = result.data.scaler, result.comparison.test_loss, config.cell
     last = next((r.loss for r in every if r.step == EPOCH), None)
+    # the tutorial's figures are in units of the range, and mean nothing in others
     if config.scaling != "minmax" or scaler.log or scaler.lag or last is None:
         return [f"test loss (scaled): {test:.4f}"]
     low, high = scaler.mean[0], scaler.mean[0] + scaler.std[0]

@@ -53,27 +53,31 @@ def compare(model: Forecaster, data: Prepared) -> Comparison:
     """Forecast the test part by every means, one step ahead and free-running."""
     values, split, name = data.series.values, data.split, model.config.cell
     train, actual = values[:split], values[split:]
+    # at least three rows of training for each weight of the autoregression
     found = _simple(data, min(model.config.window, (split - data.scaler.lag) // 3))
     ours = {ONE_STEP: model.one_step(values, split), FREE: model.free_running(train, len(actual))}
     table = []
     for mode in (ONE_STEP, FREE):
         for kind, by_mode in found.items():
             table.append(_row(kind, mode, actual, by_mode[mode], train, data.season))
+        # the mean of several forecasts is better than one: both are shown
         alone = [scores.rmse(actual, one) for one in ours[mode]]
         row = _row(name, mode, actual, ours[mode].mean(0), train, data.season)
         table.append(row._replace(rmse_alone=float(np.mean(alone)), rmse_spread=float(np.std(alone))))
     lines = {f"{name}, {mode}": ours[mode].mean(0) for mode in ours}
+    # one simple forecast in the picture, so that the networks' errors have a size to be seen against
     lines["seasonal naive"] = found["seasonal naive"][FREE]
     return Comparison(table, lines, _test_loss(model, data))
 
 
 def _simple(data: Prepared, order: int) -> dict[str, dict[str, np.ndarray]]:
-    """Return what needs no network, by name and mode; the autoregression looks back `order` steps."""
+    """Return the forecasts that need no network, by name and mode; the autoregression looks back `order` steps."""
     values, split, season, scaler = data.series.values, data.split, data.season, data.scaler
     train, steps, lag = values[:split], len(values) - split, scaler.lag
     weights = series.fit_autoregression(scaler.forward(train), order)
     scaled, _ = series.windows(scaler.forward(values), order)
     ahead = series.autoregress(weights, np.moveaxis(scaled[:, split - lag - order :], 0, 1))
+    # one copy, in the loop that rolls out the networks too
     free = run_on(scaler, train, order, steps, lambda w: series.autoregress(weights, w[:, :, 0])[:, None], 1)[0]
     return {
         "naive": {ONE_STEP: values[split - 1 : -1], FREE: _repeated(train, steps, 1)},
@@ -86,13 +90,14 @@ def _simple(data: Prepared, order: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _repeated(train: np.ndarray, steps: int, season: int) -> np.ndarray:
-    """Return the naive forecast ``[steps, D]`` of what follows: the value one season before."""
+    """Return the naive forecast ``[steps, D]`` after the training part: the value one season before."""
     return simple.seasonal_naive(train, np.array([len(train) - 1]), steps, season)[0].T
 
 
 def _test_loss(model: Forecaster, data: Prepared) -> float:
     window = model.config.window
     inputs, targets = series.windows(data.scaler.forward(data.series.values), window)
+    # the window whose target is the first row of the test part
     first = data.split - data.scaler.lag - window
     return float(np.mean((model.next(inputs[:, first:]) - targets[first:]) ** 2))
 
@@ -106,12 +111,14 @@ def naive_losses(data: Prepared, window: int) -> dict[str, tuple[float, float]]:
     found = {}
     for name, lag in (("the last value repeated", 1), ("the value a season before", data.season)):
         error = np.square(scaled[lag:] - scaled[:-lag])
+        # the network's first target has a whole window before it
         begin = max(window, lag) - lag
         found[name] = (float(error[begin : split - lag].mean()), float(error[split - lag :].mean()))
     return found
 
 
 def _row(name: str, mode: str, actual: np.ndarray, forecast: np.ndarray, train: np.ndarray, season: int) -> Row:
+    # MASE is of one series: each column has its own scale, and these have a mean
     scaled = [scores.mase(*column, season) for column in zip(actual.T, forecast.T, train.T, strict=True)]
     return Row(name, mode, scores.rmse(actual, forecast), scores.mae(actual, forecast), float(np.mean(scaled)))
 

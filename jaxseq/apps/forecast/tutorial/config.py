@@ -10,7 +10,7 @@ from jaxseq.errors import choose
 from jaxseq.train import optimizer
 
 KIND = "forecast"
-"""What config.json calls a run of these forecasters."""
+"""The kind of run in config.json."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TutorialConfig:
         """Check every setting.
 
         Raises:
-          InputError: naming the setting, what it may be and what it is.
+          InputError: naming the setting, its allowed values and its value.
         """
         check_seed(self.seed)
         require_at_least(1, ("window", "hidden", "epochs", "seeds"), self)
@@ -65,7 +65,9 @@ class TutorialConfig:
         require(0 < self.test < 1, "test", "above 0 and below 1, a share of the rows", self)
         require_at_least(0, ("season",), self)
         choose("scaling", self.scaling, dict.fromkeys(("standard", "minmax")))
+        # with one input: how many there are is known only from the data
         check_reads_series(find_cell(self.cell), 1, self.hidden)
+        # built for its checks, and dropped
         optimizer(self.optimizer, self.learning_rate)
 
 

@@ -1,4 +1,4 @@
-"""What a forecaster reads: a series with its season, split into a training and a test part, and scaled."""
+"""Read a series with its season, split it into a training and a test part, and scale it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Series(NamedTuple):
     season: int
 
     def digest(self) -> str:
-        """Return what tells this series from a changed one: a sum of its values."""
+        """Return a sum of the values; a changed series has another."""
         return hashlib.sha256(np.ascontiguousarray(self.values).tobytes()).hexdigest()
 
 
@@ -38,6 +38,7 @@ def read_series(data: str, date: str | None = None, columns: Sequence[str] = ())
     panel = read(datasets.find(data), date=date, target=tuple(columns))
     first = panel.series[0]
     for one in panel.series:
+        # columns of one file may begin and end in different rows
         here = None if one.stamps is None else (one.stamps[0], len(one.stamps))
         there = None if first.stamps is None else (first.stamps[0], len(first.stamps))
         if here != there or len(one.values) != len(first.values) or np.isnan(one.values).any():
@@ -46,6 +47,7 @@ def read_series(data: str, date: str | None = None, columns: Sequence[str] = ())
                 "leave out --preset, or choose other columns with --columns"
             )
     dates = None if first.stamps is None else list(first.stamps.to_pydatetime())
+    # [T, D]: the tutorial's network reads all columns at each step
     values = np.stack([one.values for one in panel.series], axis=1)
     return Series(tuple(one.name for one in panel.series), dates, values, panel.calendar.seasons[0])
 

@@ -39,6 +39,7 @@ def init(key: Key, config: TutorialConfig, features: int) -> ForecasterParams:
     if not config.torch_init:
         params = cell.init(k_cell, features, config.hidden)
         return ForecasterParams(params, Affine.init(k_head, cell.output_size(params, features), features, jnp.float32))
+    # torch draws all biases alike, without the 1 that our LSTM adds to its forget gate
     draw, options = uniform(config.hidden**-0.5), {"forget_bias": 0.0} if config.cell == "lstm" else {}
     params = cell.init(k_cell, features, config.hidden, kernel=draw, recurrent=draw, bias=draw, **options)
     W, b = draw(k_head, (config.hidden, features), jnp.float32), draw(k_bias, (features,), jnp.float32)
@@ -48,6 +49,7 @@ def init(key: Key, config: TutorialConfig, features: int) -> ForecasterParams:
 def predict(cell: Cell, params: ForecasterParams, windows: Array) -> Array:
     """Return the value ``[N, D]`` that follows each window of ``windows [length, N, D]``."""
     _, outs = unroll(cell, params.cell, windows)
+    # only the last step forecasts; those before it warm the state up
     return params.head(outs[-1])
 
 
@@ -61,6 +63,7 @@ class Forecaster(NamedTuple):
 
     def next(self, windows: np.ndarray) -> np.ndarray:
         """Return scaled forecasts ``[seeds, N, D]`` of scaled windows ``[length, N, D]``, or one set for each seed."""
+        # free-running, each network has its own forecasts in its windows
         axis = 0 if windows.ndim == 4 else None
         return np.asarray(
             _predict_all(find_cell(self.config.cell), axis)(self.params, jnp.asarray(windows, jnp.float32)), float
@@ -70,11 +73,12 @@ class Forecaster(NamedTuple):
         """Return ``[seeds, T - start, D]``: each value from ``start`` on forecast from the true ones before it."""
         scaled, lag = self.scaler.forward(values), self.scaler.lag
         inputs, _ = series.windows(scaled, self.config.window)
+        # the window whose target is row `start`
         first = start - lag - self.config.window
         return self.scaler.inverse(self.next(inputs[:, first:]), values[start - lag : len(values) - lag])
 
     def free_running(self, values: np.ndarray, steps: int) -> np.ndarray:
-        """Return ``[seeds, steps, D]``: what follows `values`, each forecast fed back as if it had been seen."""
+        """Return ``[seeds, steps, D]``: forecasts after `values`, each fed back as if it had been seen."""
         return run_on(self.scaler, values, self.config.window, steps, self.next, self.config.seeds)
 
 
@@ -84,10 +88,12 @@ def run_on(
     """Return `steps` forecasts ``[copies, steps, D]`` after values; `step` maps ``[copies, window, 1, D]`` windows."""
     if len(values) < scaler.lag + window:
         raise InputError(f"{scaler.lag + window} rows are needed to go on from (season and window); got {len(values)}")
+    # each network goes its own way from the same rows
     scaled = np.repeat(scaler.forward(values)[None, -window:], copies, axis=0)  # [copies, window, D]
     known = np.repeat(values[None], copies, axis=0)
     for _ in range(steps):
         new = step(scaled[:, -window:, None])  # [copies, 1, D]
+        # the value one lag before the one that is forecast, itself perhaps a forecast
         before = known[:, -scaler.lag] if scaler.lag else known[:, -1]
         known = np.concatenate([known, scaler.inverse(new[:, 0], before)[:, None]], axis=1)
         scaled = np.concatenate([scaled, new], axis=1)
@@ -119,6 +125,7 @@ def _loaded(path: Path, config: TutorialConfig, facts: dict[str, Any]) -> Foreca
         raise TypeError("names that are not text, or a lag that is not a whole number")
     features = len(facts["names"])
     keys = jax.random.split(jax.random.key(0), config.seeds)
+    # shapes alone: the file must match them before anything is used
     like = {
         "params": jax.eval_shape(jax.vmap(lambda key: init(key, config, features)), keys),
         "scaling": {name: jax.ShapeDtypeStruct((features,), np.dtype(float)) for name in ("mean", "std")},
@@ -131,7 +138,7 @@ def _loaded(path: Path, config: TutorialConfig, facts: dict[str, Any]) -> Foreca
 def forecast_on(
     path: Path | str, data: str | None, horizon: int, trusted_cell: str | None = None
 ) -> tuple[Series, np.ndarray]:
-    """Go on from the end of `data` (by default what the run was trained on) with a saved run.
+    """Go on from the end of `data` (by default the run's own data) with a saved run.
 
     Returns:
       The series, and ``[horizon, D]`` forecasts, the mean over seeds.
@@ -145,6 +152,7 @@ def forecast_on(
     model = load(path, trusted_cell)
     found = read_series(data or model.config.data, model.config.date, model.names)
     facts = checkpoint.facts(Path(path) / run_folder.MODEL)
+    # runs of earlier versions have no sum
     if data is None and facts.get("series", found.digest()) != found.digest():
         raise InputError(
             f"{model.config.data} has changed since {path} was trained on it: {facts['rows']} rows then, "

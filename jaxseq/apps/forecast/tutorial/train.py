@@ -29,7 +29,7 @@ SIDE_BY_SIDE = TrainState(0, 0, None)  # type: ignore[arg-type]  # axes, where a
 
 
 class Fitted(NamedTuple):
-    """Networks trained together, and how that went.
+    """Networks trained together, and the record of training.
 
     Fields:
       params: with a leading axis of seeds.
@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """The outcome of a forecast: the data, how training went, the networks, and what they are compared with."""
+    """The outcome of a forecast: data, record of training, networks, and the forecasts they are compared with."""
 
     data: Prepared
     fitted: Fitted
@@ -93,16 +93,19 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
       NonFiniteError: if the loss or the parameters stop being finite.
       Interrupted: after Ctrl-C.
     """
+    # scaled in float64, trained in float32 whatever JAX's default is
     inputs, targets = (jnp.asarray(a, jnp.float32) for a in series.windows(scaled, config.window))
     data, step = (inputs, targets), optimizer(config.optimizer, config.learning_rate)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     state = jax.vmap(lambda key: TrainState.create(init(key, config, inputs.shape[-1]), step))(keys)
+    # vmap gave each network a step of its own; they take all steps together
     state = state._replace(step=jnp.int32(0))
     rows = np.zeros((order.chunk_length(config.epochs, config.epochs, CHUNK), 1), np.int32)  # a batch is all there is
     together = jax.vmap(chunk(_loss_of(config), step), in_axes=(SIDE_BY_SIDE, None, None, None),
                         out_axes=(SIDE_BY_SIDE, 1))  # fmt: skip
     listener.compiling(1)
     begun = time.perf_counter()
+    # compiled before the clock starts, so that seconds are those of training
     program = jax.jit(together).lower(state, data, rows, keys[0]).compile()
     compile_seconds = time.perf_counter() - begun
     listener.compiled(compile_seconds)
@@ -118,11 +121,13 @@ def fit_all(config: TutorialConfig, scaled: np.ndarray, listener: Listener) -> F
             state, run, itertools.repeat((0, rows)), steps=config.epochs, report_every=config.epochs, listener=listener
         )
     except Interrupted as stopped:
+        # None: a traceback of Ctrl-C tells the user nothing
         raise Interrupted(f"{stopped}; nothing is saved") from None
     except NonFiniteError:
         raise NonFiniteError(
             "the training loss or the parameters became infinite or NaN; try a lower --learning-rate"
         ) from None
+    # [epochs, seeds]: chunks follow each other in time
     curve, norms = (np.concatenate([getattr(steps, name) for steps in seen]) for name in ("loss", "gradient_norm"))
     return Fitted(state.params, curve, norms, targets.size * config.seeds, record.elapsed, compile_seconds)
 
@@ -143,5 +148,6 @@ def reports(fitted: Fitted, every: int = 10) -> list[Metrics]:
     Values that are forecast count as tokens: ``tokens_per_second`` are values a second, all seeds together.
     """
     loss, norm, epochs = fitted.losses.mean(1), fitted.gradient_norms.mean(1), len(fitted.losses)
+    # the whole training is timed once, and its time is shared out evenly
     rate, pace = fitted.forecasts * epochs / fitted.seconds, fitted.seconds / epochs
     return [Metrics(e, float(loss[e]), None, rate, float(norm[e]), pace * e) for e in range(0, epochs, every)]

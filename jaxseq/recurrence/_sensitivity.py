@@ -1,0 +1,260 @@
+"""The derivative of a carry by the parameters, carried forward in time: real-time recurrent learning.
+
+The sensitivity S of a carry h by parameters p follows the step, ``S' = A S + I``, where A is the derivative of the step
+by the old carry and I that by the parameters. A gradient g of a loss by the carry then gives ``g S`` by the parameters.
+
+Most entries of S are zero if units do not mix: a parameter acts on the state of its own unit alone. So the numbers of a
+carry are put into groups, read off the jaxpr of a step (`_structure.joined`), such that each parameter acts on one
+group; S has for each parameter as many entries as the largest group has numbers, K. It is an array ``[K, *shape]`` for
+each array of params and each row of a batch. K is 1 for an IndRNN, 2 for an LSTM with vectors as recurrent weights
+and, where a matrix mixes all units, the size of the carry: then S is complete.
+
+One cotangent seeds a number of every group at once, so that K products with the transposed derivative give A and I.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.errors import InputError
+from jaxseq.notation import Array, Carry, Tree, wide
+from jaxseq.recurrence._scan import restart
+from jaxseq.recurrence._structure import joined, own
+
+Step = Callable[[list[Array], Carry, Tree], tuple[Carry, Tree]]
+"""``(arrays to differentiate by, carry, what a step is given) -> (carry, out)``."""
+
+
+class Sensitivities(NamedTuple):
+    """Derivatives of a carry, each ``[*B, K, *shape]``.
+
+    Fields:
+      params: for each array of params; None for one that the carry does not depend on.
+      first: for each leaf of the carry that a sequence began with; none if that is not asked for.
+      initial: for each leaf of the carry that a reset goes back to; none if that is not asked for.
+    """
+
+    params: list[Array | None]
+    first: list[Array]
+    initial: list[Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Groups:
+    """Which numbers of a carry an entry of an array acts on, as places ``[K, ...]`` that broadcast to its shape.
+
+    Fields:
+      count: how many numbers n a row of the carry has.
+      members: the numbers of each group ``[N, K]``; n where a group is smaller.
+      params: places of the entries of each array of params; None for one that the carry does not depend on.
+      carry: places of the entries of each leaf of the carry.
+    """
+
+    count: int
+    members: np.ndarray
+    params: list[np.ndarray | None]
+    carry: list[np.ndarray]
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """A number of every group, and the next of every group: bool ``[K, n]``."""
+        return np.stack([np.isin(np.arange(self.count), column) for column in self.members.T])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Forward:
+    """A step whose carry is differentiated forward in time.
+
+    Fields:
+      step: the step, of a batch or of one row.
+      rows: how many batch axes there are.
+      groups: of its carry.
+      cut: whether A keeps of each product with a weight only what a unit adds to itself.
+    """
+
+    step: Step
+    rows: int
+    groups: Groups
+    cut: bool
+
+    def carry_of(self, params: list[Array], old: Carry, floats: list[Array], given: Tree) -> list[Array]:
+        """Return the floating leaves of the new carry."""
+        return floats_of(self.step(params, with_floats(old, floats), given)[0])
+
+    def fresh(self, carry: Carry, params: Sequence[Array], *, first: bool, initial: bool, at: str) -> Sensitivities:
+        """Return the sensitivities of a first carry; `at` says whether it is the "first" or an "initial" one."""
+        leaves, K = floats_of(carry), self.groups.members.shape[1]
+        batch = leaves[0].shape[: self.rows]
+        zeros = [
+            None if place is None else jnp.zeros((*batch, K, *a.shape), wide(a.dtype))
+            for a, place in zip(params, self.groups.params, strict=True)
+        ]
+        one, none = [], []
+        number = 0
+        for a, place in zip(leaves, self.groups.carry, strict=True):
+            size = math.prod(a.shape[self.rows :])
+            own = np.arange(number, number + size).reshape(a.shape[self.rows :]) == place
+            one.append(jnp.broadcast_to(jnp.asarray(own, wide(a.dtype)), (*batch, *own.shape)))
+            none.append(jnp.zeros_like(one[-1]))
+            number += size
+        chosen = {True: one, False: none}
+        return Sensitivities(zeros, chosen[at == "first"] if first else [], chosen[at == "initial"] if initial else [])
+
+    def moved(self, params: list[Array], old: Carry, known: Sensitivities, given: Tree) -> Sensitivities:
+        """Return the sensitivities after a step: ``A S + I``."""
+
+        def row(old: Carry, known: Sensitivities, given: Tree) -> Sensitivities:
+            floats = floats_of(old)
+            new, by_params = jax.vjp(lambda params: self.carry_of(params, old, floats, given), params)
+            run = lambda floats: self.carry_of(params, old, floats, given)  # noqa: E731
+            by_carry = jax.vjp(own(run, products=True) if self.cut else run, floats)[1]
+            seeds = _parted(jnp.asarray(self.groups.seeds), new)
+            A = _flat(jax.vmap(by_carry)(seeds)[0], 1)
+            pushed = self._each(lambda S, place: _pushed(A, place, S), known)
+            (I,) = jax.vmap(by_params)(seeds)  # noqa: E741, of every parameter, since each is in one group
+            total = [None if S is None else S + i.astype(S.dtype) for S, i in zip(pushed.params, I, strict=True)]
+            return pushed._replace(params=total)
+
+        return self._over_rows(row)(old, known, given)
+
+    def contracted(self, known: Sensitivities, gradient: list[Array]) -> Sensitivities:
+        """Return a gradient by the carry times S, for each row: a gradient by what S is the derivative by."""
+
+        def row(known: Sensitivities, gradient: list[Array]) -> Sensitivities:
+            g = _flat(gradient, 0)
+            return self._each(lambda S, place: _pushed(g[None], place, S)[0], known)
+
+        return self._over_rows(row)(known, gradient)
+
+    def restarted(self, begins: Array | None, carry: Carry, params: Sequence[Array], known: Sensitivities) -> Any:
+        """Return those of the carry that a reset goes back to where a sequence begins, and `known` elsewhere."""
+        if begins is None:
+            return known
+        asked = {"first": bool(known.first), "initial": bool(known.initial)}
+        return restart(begins, self.fresh(carry, params, **asked, at="initial"), known)
+
+    def summed(self, by_rows: Sensitivities) -> list[Array | None]:
+        """Return the gradients by params, summed over the rows."""
+        return [None if a is None else a.sum(axis=tuple(range(self.rows))) for a in by_rows.params]
+
+    def _each(self, function: Callable[[Array, np.ndarray], Array], known: Sensitivities) -> Sensitivities:
+        """Return ``function(S, places)`` for every array."""
+        pairs = zip(known.params, self.groups.params, strict=True)
+        of = [None if S is None or place is None else function(S, place) for S, place in pairs]
+        places = self.groups.carry
+        return Sensitivities(of, list(map(function, known.first, places)), list(map(function, known.initial, places)))
+
+    def _over_rows(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        for _ in range(self.rows):
+            function = jax.vmap(function)
+        return function
+
+    def check_size(self, name: str, carry: Carry, params: Sequence[Array], largest: int) -> None:
+        """Refuse sensitivities that are too large; the number of rows may be a symbol, which is not counted."""
+        K = self.groups.members.shape[1]
+        rows = math.prod(n for n in floats_of(carry)[0].shape[: self.rows] if isinstance(n, int))
+        sizes = [
+            math.prod(a.shape) * jnp.dtype(wide(a.dtype)).itemsize
+            for a, place in zip(params, self.groups.params, strict=True)
+            if place is not None
+        ]
+        if (asked := rows * K * sum(sizes)) > largest:
+            raise InputError(
+                f"{name}: the sensitivities of the carry would take {asked} bytes, more than largest = {largest}: "
+                f"{rows} rows, {K} numbers for each parameter. Use a cell whose units do not mix, snap=1, or deferred; "
+                "or raise largest"
+            )
+
+
+def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows: int, snap: int | None) -> Forward:
+    """Return a step with the groups of its carry.
+
+    Args:
+      step: of a batch or of one row.
+      params: the arrays to differentiate by.
+      carry: before a step, every leaf ``[*B, ...]``.
+      given: of one step, every leaf ``[*B, ...]``; only shapes are read.
+      rows: how many axes B stands for.
+      snap: 1 for groups of what a parameter acts on in one step; None for those of what it ever acts on.
+    """
+    if snap not in (None, 1):
+        raise InputError(f"snap must be None, for the exact sensitivities, or 1, for SnAp-1; got {snap!r}")
+    without = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[rows:], a.dtype), tree)  # noqa: E731
+    draft = Forward(step, rows, Groups(0, np.zeros((0, 0), int), [], []), snap == 1)
+    found: list[Any] = []
+
+    def look(params: list[Array], old: Carry, given: Tree) -> None:
+        floats = floats_of(old)
+        run = lambda floats: draft.carry_of(params, old, floats, given)  # noqa: E731
+
+        def pushed(dfloats: list[Array], dparams: list[Array]) -> list[Array]:
+            by_params = lambda params: draft.carry_of(params, old, floats, given)  # noqa: E731
+            moved = jax.jvp(by_params, (params,), (dparams,))[1]
+            by_carry = own(run, products=True) if draft.cut else run
+            return list(map(jnp.add, moved, jax.jvp(by_carry, (floats,), (dfloats,))[1]))
+
+        found.append(_groups(*joined(pushed, floats, params), floats))
+
+    kinds = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in params]
+    jax.eval_shape(look, kinds, without(carry), without(given))
+    return dataclasses.replace(draft, groups=found[0])
+
+
+def _groups(ids: np.ndarray, of_params: list[np.ndarray], floats: list[Array]) -> Groups:
+    names, group, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    place = np.arange(len(ids)) - (np.cumsum(counts) - counts)[group[order]]
+    members = np.full((len(names), int(counts.max())), len(ids))
+    members[group[order], place] = order
+
+    def places(of: np.ndarray) -> np.ndarray:
+        for axis in range(of.ndim):  # an axis along which all are alike needs one entry: the columns of a matrix W
+            if (of == of.take([0], axis)).all():
+                of = of.take([0], axis)
+        return np.moveaxis(members[of], -1, 0)
+
+    # an entry that does not act on the carry has zeros in any group
+    params = [places(np.searchsorted(names, of.clip(0))) if (of >= 0).any() else None for of in of_params]
+    ends = np.cumsum([math.prod(a.shape) for a in floats])[:-1]
+    carry = [places(g.reshape(a.shape)) for g, a in zip(np.split(group, ends), floats, strict=True)]
+    return Groups(len(ids), members, params, carry)
+
+
+def _pushed(A: Array, places: np.ndarray, S: Array) -> Array:
+    """Return ``A[:, places] S``: from ``A [J, n + 1]`` and ``S [K, *shape]`` to ``[J, *shape]``."""
+    if places.size == len(places):  # one group: a product of matrices
+        return jnp.tensordot(A[:, places.ravel()].astype(S.dtype), S, 1)
+    return (A[:, places].astype(S.dtype) * S[None]).sum(axis=1)
+
+
+def floats_of(tree: Tree) -> list[Any]:
+    """Return the floating leaves of a tree."""
+    return [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.floating)]
+
+
+def with_floats(tree: Tree, floats: Sequence[Any]) -> Tree:
+    """Return a tree with other floating leaves."""
+    rest = iter(floats)
+    return jax.tree.map(lambda a: next(rest) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def _flat(leaves: Sequence[Array], lead: int) -> Array:
+    """Return leaves as one vector behind `lead` axes, with a zero at its end: the place of a missing number."""
+    flat = [a.reshape(*a.shape[:lead], -1).astype(wide(a.dtype)) for a in leaves]
+    dtype = max((a.dtype for a in flat), key=lambda dtype: jnp.finfo(dtype).bits)
+    flat.append(jnp.zeros((*leaves[0].shape[:lead], 1), dtype))
+    return jnp.concatenate([a.astype(dtype) for a in flat], axis=-1)
+
+
+def _parted(seeds: Array, like: Sequence[Array]) -> list[Array]:
+    """Return ``seeds [K, n]`` as a carry's leaves ``[K, ...]``."""
+    ends = np.cumsum([math.prod(a.shape) for a in like])[:-1]
+    parts = jnp.split(seeds, ends, axis=-1)
+    return [part.reshape(-1, *a.shape).astype(a.dtype) for part, a in zip(parts, like, strict=True)]
