@@ -44,6 +44,12 @@ def test_the_other_laws_of_a_recurrence(cell: Cell, law: str) -> None:
     check_cell(cell, hidden_size=H, laws=[law], recurrences={"chunked": by(2)})
 
 
+@pytest.mark.parametrize("law", ["explicit mesh", "export"])
+def test_several_writes_on_a_mesh_and_exported(law: str) -> None:
+    """Of which the weights have two axes to be joined in rows and in columns; deltaproduct has two that erase."""
+    check_cell(CELLS["deltaproduct"], hidden_size=H, laws=[law], recurrences={"chunked": by(2)})
+
+
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("cell", MATRIX, ids=name)
 def test_resets_are_the_loop_of_reinforcement_learning(cell: Cell, reverse: bool) -> None:

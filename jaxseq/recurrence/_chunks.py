@@ -178,8 +178,8 @@ def _pairs(
         factor, k = same if factor is None else factor * same, k * begun.last[..., None, :]
     weights = weights if factor is None else weights * factor
     weights = jnp.where(allowed.reshape((1,) * (weights.ndim - 4) + allowed.shape), weights, jnp.zeros_like(weights))
-    C, X, _, R = weights.shape[-4:]
-    return weights.reshape(*weights.shape[:-4], C * X, C * R), _flat(x), _flat(k)
+    weights = weights.reshape(*weights.shape[:-2], -1)  # pair by pair: on an Explicit mesh both at once are refused
+    return _flat(weights), _flat(x), _flat(k)
 
 
 def _decayed(x: Array, k: Array, decay: Array, *, early: bool) -> tuple[Array, Array, Array]:
