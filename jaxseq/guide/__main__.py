@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxseq.errors import InputError
 from jaxseq.guide import FOLDER, pages
+from jaxseq.texts import out, tell
 
 USAGE = "python -m jaxseq.guide, or python -m jaxseq.guide build FOLDER"
 
@@ -15,18 +16,19 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match list(arguments):
             case []:
-                print(f"{FOLDER}:")
+                out(f"{FOLDER}:")
                 for name, title in pages().items():
-                    print(f"  {name + '.md':<18} {title}")
+                    out(f"  {name + '.md':<18} {title}")
             case ["build", folder]:
                 from jaxseq.guide._api import build
 
                 built = build(Path(folder))
-                print(f"{built.modules} modules, {built.names} public names: {Path(folder) / 'index.html'}")
+                out(f"{built.modules} modules, {built.names} public names: {Path(folder) / 'index.html'}")
             case _:
                 raise InputError(f"expected {USAGE}; got {' '.join(arguments)!r}")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():  # a fault of the reference each
+            tell(line, "error: ")
         return 2
     return 0
 
