@@ -18,7 +18,7 @@ from jaxseq.bench.timing import interleave, median
 from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import InputError, choose
 from jaxseq.problems import Problem
-from jaxseq.recurrence import RECURRENCES
+from jaxseq.recurrence import RECURRENCES, Recurrence
 
 LENGTHS, QUICK_LENGTHS = (64, 256, 1024, 4096), (64,)
 DEFAULTS = ("lstm", "gru", "rnn", "min_gru", "lru", "s5", "rg_lru", "mlstm", "gla", "deltanet")
@@ -26,6 +26,8 @@ RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates; each cell is shown at the one with the least final loss on seeds of its own."""
 CHOOSING = (1000,)
 """Seeds that choose the rate, and are not reported."""
+TIMED = tuple(name for name in RECURRENCES if name != "forward")
+"""Recurrences whose cost is shown; `forward` takes minutes where units mix: name it with cells whose units do not."""
 LEARNT = 0.1
 """A problem is learnt where the loss has come to this share of that of an output which does not look back."""
 
@@ -51,6 +53,7 @@ def sequence(
     cells: tuple[str, ...] = DEFAULTS,
     names: tuple[Name, ...] = ("copy", "selective_copy", "adding", "recall", "parity", "digits"),
     lengths: tuple[int, ...] = (),
+    recurrences: tuple[str, ...] = TIMED,
     hidden: int = 64,
     steps: int = 0,
     seeds: tuple[int, ...] = (0, 1, 2),
@@ -58,7 +61,7 @@ def sequence(
 ) -> int:
     """Train cells on problems of several lengths; time training under each recurrence, and a stream.
 
-    A row is a cell on a problem of T steps: the share of scored steps that are right on 512 new rows (over the seeds:
+    A row is a cell on a problem of T steps: the share of scored steps that are right on 256 new rows (over the seeds:
     mean and standard deviation), and the training steps until the loss was a tenth of that of an output which does not
     look back. Costs are of value and gradient, B = 8, for each recurrence that takes the cell; of a stream, of one
     jitted step with B = 1.
@@ -70,6 +73,7 @@ def sequence(
       cells: By name.
       names: Problems.
       lengths: T.
+      recurrences: Of the costs; all but forward by default.
       hidden: H.
       steps: Of training; 0: 2000, or 100 with --quick.
       seeds: Reported ones; a rate is chosen on others.
@@ -77,13 +81,14 @@ def sequence(
     """
     lengths = lengths or (QUICK_LENGTHS if output.quick else LENGTHS)
     every = [choose("cell", name, CELLS) for name in cells]
-    report = Report("sequence", output, unit="us")
+    runs = {name: choose("recurrence", name, RECURRENCES) for name in recurrences}
+    report, took, memory = Report("sequence", output, unit="us"), list[dict[str, Any]](), list[dict[str, Any]]()
     for cell in every:
         for T in lengths:
-            samples = _costs(report, cell, T, hidden)
-            samples["stream"] = [_stream(cell, hidden)]
-            report.add(f"{cell.name}, T {T}", samples, cell=cell.name, T=T)
-    print(_costs_table(report))
+            times, mib = _costs(report, cell, runs, T, hidden)
+            took.append(report.add(f"{cell.name}, T {T}", {**times, "stream": [_stream(cell, hidden)]}))
+            memory.append(report.add(f"{cell.name}, T {T}, MiB of training", mib))
+    print(f"{_by_recurrence('us a step', took)}\n\n{_by_recurrence('', memory)}\n")
     lines = []
     for name in names if learn else ():
         for T in lengths:
@@ -115,7 +120,8 @@ def _learn(cell: Cell, problem: Problem, hidden: int, steps: int, seeds: tuple[i
     rate = min(RATES, key=final)
     found = trained(seeds, rate)
     losses = np.asarray(found.losses)
-    accuracy = [_accuracy(cell, problem, jax.tree.map(lambda a, n=n: a[n], found.params)) for n in range(len(seeds))]
+    score = lambda params: problems.evaluate(cell, problem, params).accuracy  # noqa: E731
+    accuracy = np.asarray(jax.jit(jax.vmap(score))(found.params))
     first = [_first_below(row, LEARNT * problem.baseline) for row in losses]
     return {
         "cell": cell.name, "problem": problem.name, "T": problem.length, "rate": rate,
@@ -132,37 +138,28 @@ def _first_below(losses: np.ndarray, bound: float, over: int = 20) -> int | None
     return int(below[0]) + over if len(below) else None
 
 
-def _accuracy(cell: Cell, problem: Problem, params: Any, rows: int = 512, at_once: int = 64) -> float:
-    """Return the share of scored steps that are right, on new rows."""
-
-    @jax.jit
-    def one(params: Any, key: jax.Array) -> jax.Array:
-        batch = problem.draw(key, at_once)
-        return problem.accuracy(problems.outputs(cell, params, batch), batch)
-
-    keys = jax.random.split(jax.random.key(2**31), rows // at_once)
-    return float(np.mean([one(params, key) for key in keys]))
-
-
 # ---------------------------------------------------------------------------------------------- what it costs
 
 
-def _costs(report: Report, cell: Cell, T: int, hidden: int, batch: int = 8) -> dict[str, list[float]]:
-    """Return microseconds a step of the sequence by recurrence, and note the memory of each in the same row."""
+def _costs(
+    report: Report, cell: Cell, runs: dict[str, Recurrence], T: int, hidden: int, batch: int = 8
+) -> tuple[dict, dict]:
+    """Return microseconds a step of the sequence, and MiB of temporary memory, by recurrence."""
     params = cell.init(jax.random.key(0), hidden, hidden)
     xs = jax.random.normal(jax.random.key(1), (T, batch, hidden))
-    programs = {}
-    for name, compiled in _compiled(report, cell, params, xs):
-        programs[name] = lambda compiled=compiled: compiled(params, xs)
-        mib = inspect(compiled).temporary
-        report.add(f"{cell.name}, T {T}, {name}, MiB", {"mib": [] if mib is None else [mib / 2**20]})
-    found = interleave(programs, 3 if report.output.quick else 5)
-    return {name: [ms * 1e3 / T for ms in samples] for name, samples in found.items()}
+    programs = dict(_compiled(report, cell, runs, params, xs))
+    planned = {name: inspect(compiled).temporary for name, compiled in programs.items()}
+    calls = {name: lambda compiled=compiled: compiled(params, xs) for name, compiled in programs.items()}
+    found = interleave(calls, 3 if report.output.quick else 5)
+    times = {name: [ms * 1e3 / T for ms in samples] for name, samples in found.items()}
+    return times, {name: [size / 2**20] for name, size in planned.items() if size is not None}
 
 
-def _compiled(report: Report, cell: Cell, params: Any, xs: jax.Array) -> Iterator[tuple[str, Any]]:
+def _compiled(
+    report: Report, cell: Cell, runs: dict[str, Recurrence], params: Any, xs: jax.Array
+) -> Iterator[tuple[str, Any]]:
     """Yield value and gradient under each recurrence that takes the cell."""
-    for name, run in RECURRENCES.items():
+    for name, run in runs.items():
 
         def loss(params: Any, xs: jax.Array, run: Any = run) -> jax.Array:
             return (unroll(cell, params, xs, recurrence=run)[1] ** 2).mean()
@@ -181,14 +178,8 @@ def _stream(cell: Cell, hidden: int) -> float:
     return median(interleave({"stream": lambda: step(params, carry, x)}, 3)["stream"]) * 1e3
 
 
-def _costs_table(report: Report) -> str:
-    rows = [row for row in report.rows if "T" in row and "problem" not in row]
+def _by_recurrence(head: str, rows: list[dict[str, Any]]) -> str:
+    """Return rows as a table with a column for each recurrence."""
     names = list(dict.fromkeys(name for row in rows for name in row["samples"]))
-    lines = [[row["name"], *(median(row["samples"][n]) if n in row["samples"] else "-" for n in names)] for row in rows]
-    memory = {row["name"]: row["samples"]["mib"] for row in report.rows if "mib" in row["samples"]}
-    mib = [[row["name"], *(_first(memory.get(f"{row['name']}, {n}, MiB")) for n in names)] for row in rows]
-    return f"{table(['us a step', *names], lines)}\n\n{table(['MiB of training', *names], mib)}\n"
-
-
-def _first(values: list[float] | None) -> float | str:
-    return values[0] if values else "-"
+    cells = [[median(row["samples"][n]) if n in row["samples"] else "-" for n in names] for row in rows]
+    return table([head, *names], [[row["name"], *line] for row, line in zip(rows, cells, strict=True)])

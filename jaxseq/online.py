@@ -19,7 +19,6 @@ Neural Computation 1(2).
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._forward import LARGEST
 from jaxseq.recurrence._scan import restart
-from jaxseq.recurrence._sensitivity import Forward, Sensitivities, floats_of, forward_of, with_floats
+from jaxseq.recurrence._sensitivity import Forward, Groups, Sensitivities, floats_of, forward_of, with_floats
 from jaxseq.trees import shapes
 
 
@@ -117,27 +116,23 @@ def step(
     begun = jax.vjp(lambda p: floats_of(cell.initial_carry(with_floats(params, p), batch)), leaves)[1]
     after = State(carry, learner.moved(leaves, old, known, x))
 
-    # of the learner only its groups are needed from here on; its step would keep traced values alive
-    finish = functools.partial(_gradient, dataclasses.replace(learner, step=_no_step))
+    # the groups alone: the step of the learner would keep traced values alive
+    finish = functools.partial(_gradient, learner.groups)
     return after, out, jax.tree_util.Partial(finish, pull, begun, known, initial, params)
 
 
 def _gradient(
-    learner: Forward, pull: Any, begun: Any, known: Sensitivities, initial: Carry, params: Params, by_out: Tree
+    groups: Groups, pull: Any, begun: Any, known: Sensitivities, initial: Carry, params: Params, by_out: Tree
 ) -> Params:
     """Return the gradient by params for that by an output."""
     direct, by_carry = pull(by_out)
-    through = learner.contracted(known, by_carry)
+    through = groups.contracted(known, by_carry)
     # of params on which the first carry depends; most cells begin with zeros
     by_initial = [g.astype(a.dtype) for g, a in zip(through.initial, floats_of(initial), strict=True)]
     (by_first,) = begun(by_initial)
-    parts = zip(direct, by_first, learner.summed(through), strict=True)
+    parts = zip(direct, by_first, groups.summed(through), strict=True)
     total = [d + f if s is None else d + f + s.astype(d.dtype) for d, f, s in parts]
     return with_floats(jax.tree.map(jnp.zeros_like, params), total)
-
-
-def _no_step(params: list[Array], carry: Carry, given: Tree) -> tuple[Carry, Tree]:
-    raise NotImplementedError
 
 
 def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[Forward, Carry, Tree]:

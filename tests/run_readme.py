@@ -14,9 +14,14 @@ GUIDE = ("start", "idea", "gates", "custom")
 OTHERS = ("flax", "haiku", "equinox", "keras", "torch")
 
 
+def fences(text: str) -> list[tuple[str, str]]:
+    """Return the language and the text of each fenced block of a Markdown text, in order."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def blocks(text: str, language: str) -> list[str]:
-    """Return the fenced blocks of a Markdown text that are in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    """Return the fenced blocks that are in this language."""
+    return [block for of, block in fences(text) if of == language]
 
 
 def printed(block: str) -> list[str]:

@@ -193,9 +193,12 @@ def test_several_writes_in_a_step(early: bool) -> None:
     assert_close("several", got, want)
 
 
-@pytest.mark.parametrize("cell", [gla, mlstm, deltanet, retention], ids=name)
-def test_memories_are_kept_once_a_chunk(cell: Cell) -> None:
-    """As the compiler plans value and gradient: T memories and more by scan, and less than half of that in chunks."""
+@pytest.mark.parametrize(("cell", "share"), [(gla, 1.5), (mlstm, 2), (deltanet, 2), (retention, 2)], ids=str)
+def test_memories_are_kept_once_a_chunk(cell: Cell, share: float) -> None:
+    """As the compiler plans value and gradient: T memories and more by scan, and less than half of that in chunks.
+
+    GLA has decays of single features, whose products within a chunk are kept as well.
+    """
     T, H = 512, 64
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 4, H))
     xs = jax.ShapeDtypeStruct((T, 4), jnp.float32)
@@ -209,7 +212,7 @@ def test_memories_are_kept_once_a_chunk(cell: Cell) -> None:
         jax.jit(gradient(how)).lower(params, xs).compile().memory_analysis().temp_size_in_bytes
         for how in (scan, by(64))
     )
-    assert stepwise > every > 1.5 * chunks, (stepwise, every, chunks)  # by the version of XLA 1.7 to 3
+    assert stepwise > every > share * chunks, (stepwise, every, chunks)
     traced = str(jax.make_jaxpr(gradient(by(64)))(params, xs))
     assert "length=8" in traced and f"length={T}" not in traced
     assert not any(f"[{T},{','.join(map(str, a.shape))}]" in traced for a in jax.tree.leaves(memory) if a.ndim > 1)

@@ -22,16 +22,12 @@ ELSEWHERE = ("benchmarking.md", "forecasting.md", "translating.md", "studying.md
 """Pages whose code needs a run or takes long: their tests are next to those of what they describe."""
 
 
-def fences(text):
-    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_the_code_of_a_page_prints_what_it_says(page, as_users_have_it, tmp_path, monkeypatch):
     """From the first block to the last in one program; a block of text after one is all that it prints."""
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")
-    names, found = {}, fences(PAGES[page])
+    names, found = {}, run_readme.fences(PAGES[page])
     for number, (language, block) in enumerate(found):
         if language != "python":
             continue
@@ -49,7 +45,7 @@ def test_every_page_with_code_is_run():
 
 def test_the_chinese_page_has_the_same_code_equations_and_numbers():
     english, chinese = PAGES["gates.md"], PAGES["gates.zh.md"]
-    assert fences(english) == fences(chinese)
+    assert run_readme.fences(english) == run_readme.fences(chinese)
     equation = r"^\| `(.+?)` \|"
     assert re.findall(equation, english, re.MULTILINE) == re.findall(equation, chinese, re.MULTILINE)
 

@@ -18,6 +18,7 @@ from jaxseq.experiments.base import VERDICTS, judge
 from jaxseq.experiments.blocks import BLOCK, stability
 from jaxseq.experiments.page import page_of
 from jaxseq.files import cannot_write, write_atomic
+from jaxseq.inputs import parse_json, read_bytes
 from jaxseq.texts import tell
 
 ALL = "all"
@@ -72,11 +73,11 @@ def earlier(path: Path, settings: Any) -> list[dict[str, Any]]:
     A file that is missing, is damaged, or is of other settings or versions gives none.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(read_bytes(path), path)
         blocks = [facts, *facts["blocks"]]
         same = json.loads(json.dumps(settings._asdict())) == facts["settings"]  # tuples are lists in the file
         return blocks if same and facts["machine"]["versions"] == machine()["versions"] else []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return []
 
 

@@ -185,17 +185,17 @@ def _gradients(
         # of the outputs: by params at this step, and by the carry before it, on which params acted at all earlier ones
         pull = jax.vjp(lambda params, floats: both(params, old, floats, (x, real)), params, floats_of(old))[1]
         direct, by_carry = pull(gradient)
-        total = _plus(forward, total, direct, forward.contracted(known, by_carry))
+        total = _plus(forward, total, direct, forward.groups.contracted(known, by_carry))
         moved = forward.moved(params, old, known, (x, real))
         return (forward.step(params, old, (x, real))[0], moved, total), None
 
     zeros = [jnp.zeros_like(widened(a)) for a in params]
-    by_row = jax.eval_shape(forward.contracted, known, floats_of(first))
+    by_row = jax.eval_shape(forward.groups.contracted, known, floats_of(first))
     nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (by_row.first, by_row.initial))
     (_, known, total), _ = over_time(
         step, (first, known, (zeros, *nothing)), (xs, mask, resets, outs), reverse=how.reverse
     )
-    by_params, *by_starts = _plus(forward, total, [None] * len(params), forward.contracted(known, last))
+    by_params, *by_starts = _plus(forward, total, [None] * len(params), forward.groups.contracted(known, last))
     return by_params, [_like(tree, g) for tree, g in zip(carries, by_starts, strict=True)]
 
 
@@ -203,7 +203,7 @@ def _plus(forward: Forward, total: tuple, direct: list[Array | None], by_rows: S
     """Return the sum of gradients so far with those of a step."""
     params = [
         sum((g.astype(t.dtype) for g in more if g is not None), start=t)
-        for t, *more in zip(total[0], direct, forward.summed(by_rows), strict=True)
+        for t, *more in zip(total[0], direct, forward.groups.summed(by_rows), strict=True)
     ]
     return params, *(list(map(jnp.add, a, b)) for a, b in zip(total[1:], by_rows[1:], strict=True))
 

@@ -51,12 +51,14 @@ class Groups:
     """Which numbers of a carry an entry of an array acts on, as places ``[K, ...]`` that broadcast to its shape.
 
     Fields:
+      rows: how many batch axes a carry has.
       count: how many numbers n a row of the carry has.
       members: the numbers of each group ``[N, K]``; n where a group is smaller.
       params: places of the entries of each array of params; None for one that the carry does not depend on.
       carry: places of the entries of each leaf of the carry.
     """
 
+    rows: int
     count: int
     members: np.ndarray
     params: list[np.ndarray | None]
@@ -67,6 +69,32 @@ class Groups:
         """A number of every group, and the next of every group: bool ``[K, n]``."""
         return np.stack([np.isin(np.arange(self.count), column) for column in self.members.T])
 
+    def contracted(self, known: Sensitivities, gradient: list[Array]) -> Sensitivities:
+        """Return a gradient by the carry times S, for each row: a gradient by what S is the derivative by."""
+
+        def row(known: Sensitivities, gradient: list[Array]) -> Sensitivities:
+            g = _flat(gradient, 0)
+            return self.each(lambda S, place: _pushed(g[None], place, S)[0], known)
+
+        return self.over_rows(row)(known, gradient)
+
+    def summed(self, by_rows: Sensitivities) -> list[Array | None]:
+        """Return the gradients by params, summed over the rows."""
+        return [None if a is None else a.sum(axis=tuple(range(self.rows))) for a in by_rows.params]
+
+    def each(self, function: Callable[[Array, np.ndarray], Array], known: Sensitivities) -> Sensitivities:
+        """Return ``function(S, places)`` for every array."""
+        pairs = zip(known.params, self.params, strict=True)
+        of = [None if S is None or place is None else function(S, place) for S, place in pairs]
+        places = self.carry
+        return Sensitivities(of, list(map(function, known.first, places)), list(map(function, known.initial, places)))
+
+    def over_rows(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of one row as one of all."""
+        for _ in range(self.rows):
+            function = jax.vmap(function)
+        return function
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Forward:
@@ -74,24 +102,22 @@ class Forward:
 
     Fields:
       step: the step, of a batch or of one row.
-      rows: how many batch axes there are.
       groups: of its carry.
       cut: whether A keeps of each product with a weight only what a unit adds to itself.
     """
 
     step: Step
-    rows: int
     groups: Groups
     cut: bool
 
     def carry_of(self, params: list[Array], old: Carry, floats: list[Array], given: Tree) -> list[Array]:
         """Return the floating leaves of the new carry."""
-        return floats_of(self.step(params, with_floats(old, floats), given)[0])
+        return _carry_of(self.step, params, old, floats, given)
 
     def fresh(self, carry: Carry, params: Sequence[Array], *, first: bool, initial: bool, at: str) -> Sensitivities:
         """Return the sensitivities of a first carry; `at` says whether it is the "first" or an "initial" one."""
         leaves, K = floats_of(carry), self.groups.members.shape[1]
-        batch = leaves[0].shape[: self.rows]
+        batch = leaves[0].shape[: self.groups.rows]
         zeros = [
             None if place is None else jnp.zeros((*batch, K, *a.shape), wide(a.dtype))
             for a, place in zip(params, self.groups.params, strict=True)
@@ -99,8 +125,8 @@ class Forward:
         one, none = [], []
         number = 0
         for a, place in zip(leaves, self.groups.carry, strict=True):
-            size = math.prod(a.shape[self.rows :])
-            own = np.arange(number, number + size).reshape(a.shape[self.rows :]) == place
+            size = math.prod(a.shape[self.groups.rows :])
+            own = np.arange(number, number + size).reshape(a.shape[self.groups.rows :]) == place
             one.append(jnp.broadcast_to(jnp.asarray(own, wide(a.dtype)), (*batch, *own.shape)))
             none.append(jnp.zeros_like(one[-1]))
             number += size
@@ -117,21 +143,12 @@ class Forward:
             by_carry = jax.vjp(own(run, products=True) if self.cut else run, floats)[1]
             seeds = _parted(jnp.asarray(self.groups.seeds), new)
             A = _flat(jax.vmap(by_carry)(seeds)[0], 1)
-            pushed = self._each(lambda S, place: _pushed(A, place, S), known)
+            pushed = self.groups.each(lambda S, place: _pushed(A, place, S), known)
             (I,) = jax.vmap(by_params)(seeds)  # noqa: E741, of every parameter, since each is in one group
             total = [None if S is None else S + i.astype(S.dtype) for S, i in zip(pushed.params, I, strict=True)]
             return pushed._replace(params=total)
 
-        return self._over_rows(row)(old, known, given)
-
-    def contracted(self, known: Sensitivities, gradient: list[Array]) -> Sensitivities:
-        """Return a gradient by the carry times S, for each row: a gradient by what S is the derivative by."""
-
-        def row(known: Sensitivities, gradient: list[Array]) -> Sensitivities:
-            g = _flat(gradient, 0)
-            return self._each(lambda S, place: _pushed(g[None], place, S)[0], known)
-
-        return self._over_rows(row)(known, gradient)
+        return self.groups.over_rows(row)(old, known, given)
 
     def restarted(self, begins: Array | None, carry: Carry, params: Sequence[Array], known: Sensitivities) -> Any:
         """Return those of the carry that a reset goes back to where a sequence begins, and `known` elsewhere."""
@@ -140,26 +157,10 @@ class Forward:
         asked = {"first": bool(known.first), "initial": bool(known.initial)}
         return restart(begins, self.fresh(carry, params, **asked, at="initial"), known)
 
-    def summed(self, by_rows: Sensitivities) -> list[Array | None]:
-        """Return the gradients by params, summed over the rows."""
-        return [None if a is None else a.sum(axis=tuple(range(self.rows))) for a in by_rows.params]
-
-    def _each(self, function: Callable[[Array, np.ndarray], Array], known: Sensitivities) -> Sensitivities:
-        """Return ``function(S, places)`` for every array."""
-        pairs = zip(known.params, self.groups.params, strict=True)
-        of = [None if S is None or place is None else function(S, place) for S, place in pairs]
-        places = self.groups.carry
-        return Sensitivities(of, list(map(function, known.first, places)), list(map(function, known.initial, places)))
-
-    def _over_rows(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        for _ in range(self.rows):
-            function = jax.vmap(function)
-        return function
-
     def check_size(self, name: str, carry: Carry, params: Sequence[Array], largest: int) -> None:
         """Refuse sensitivities that are too large; the number of rows may be a symbol, which is not counted."""
         K = self.groups.members.shape[1]
-        rows = math.prod(n for n in floats_of(carry)[0].shape[: self.rows] if isinstance(n, int))
+        rows = math.prod(n for n in floats_of(carry)[0].shape[: self.groups.rows] if isinstance(n, int))
         sizes = [
             math.prod(a.shape) * jnp.dtype(wide(a.dtype)).itemsize
             for a, place in zip(params, self.groups.params, strict=True)
@@ -187,27 +188,30 @@ def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows:
     if snap not in (None, 1):
         raise InputError(f"snap must be None, for the exact sensitivities, or 1, for SnAp-1; got {snap!r}")
     without = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[rows:], a.dtype), tree)  # noqa: E731
-    draft = Forward(step, rows, Groups(0, np.zeros((0, 0), int), [], []), snap == 1)
-    found: list[Any] = []
+    found: list[Groups] = []
 
     def look(params: list[Array], old: Carry, given: Tree) -> None:
         floats = floats_of(old)
-        run = lambda floats: draft.carry_of(params, old, floats, given)  # noqa: E731
+        run = lambda floats: _carry_of(step, params, old, floats, given)  # noqa: E731
 
         def pushed(dfloats: list[Array], dparams: list[Array]) -> list[Array]:
-            by_params = lambda params: draft.carry_of(params, old, floats, given)  # noqa: E731
+            by_params = lambda params: _carry_of(step, params, old, floats, given)  # noqa: E731
             moved = jax.jvp(by_params, (params,), (dparams,))[1]
-            by_carry = own(run, products=True) if draft.cut else run
+            by_carry = own(run, products=True) if snap == 1 else run
             return list(map(jnp.add, moved, jax.jvp(by_carry, (floats,), (dfloats,))[1]))
 
-        found.append(_groups(*joined(pushed, floats, params), floats))
+        found.append(_groups(rows, *joined(pushed, floats, params), floats))
 
     kinds = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in params]
     jax.eval_shape(look, kinds, without(carry), without(given))
-    return dataclasses.replace(draft, groups=found[0])
+    return Forward(step, found[0], snap == 1)
 
 
-def _groups(ids: np.ndarray, of_params: list[np.ndarray], floats: list[Array]) -> Groups:
+def _carry_of(step: Step, params: list[Array], old: Carry, floats: list[Array], given: Tree) -> list[Array]:
+    return floats_of(step(params, with_floats(old, floats), given)[0])
+
+
+def _groups(rows: int, ids: np.ndarray, of_params: list[np.ndarray], floats: list[Array]) -> Groups:
     names, group, counts = np.unique(ids, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
     place = np.arange(len(ids)) - (np.cumsum(counts) - counts)[group[order]]
@@ -224,7 +228,7 @@ def _groups(ids: np.ndarray, of_params: list[np.ndarray], floats: list[Array]) -
     params = [places(np.searchsorted(names, of.clip(0))) if (of >= 0).any() else None for of in of_params]
     ends = np.cumsum([math.prod(a.shape) for a in floats])[:-1]
     carry = [places(g.reshape(a.shape)) for g, a in zip(np.split(group, ends), floats, strict=True)]
-    return Groups(len(ids), members, params, carry)
+    return Groups(rows, len(ids), members, params, carry)
 
 
 def _pushed(A: Array, places: np.ndarray, S: Array) -> Array:

@@ -21,7 +21,7 @@ from jaxseq.interventions import hold_at, intervene
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.seq2seq._decoder import feeding
 from jaxseq.study._saturation import ranges_in, ranges_of
-from jaxseq.study.look import EQUAL, Look, Numbers, exact, holdable, look, numbers_at, numbers_for
+from jaxseq.study.look import EQUAL, Look, Numbers, exact, holdable, look, numbers_at, numbers_for, uneven
 from jaxseq.study.memory import keeps_seen
 from jaxseq.study.timelines import h_of
 from jaxseq.trees import named_leaves
@@ -219,11 +219,6 @@ def _real(a: Array) -> bool:
     return jnp.issubdtype(a.dtype, jnp.floating)
 
 
-def _along(a: Array) -> Array:
-    """Return a direction in which no two numbers move alike."""
-    return jnp.sin(1 + jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape) if _real(a) else jnp.zeros_like(a)
-
-
 def _effects(cell: Cell, leaf: str, names: list[str], values: dict[str, Array], step: tuple) -> dict[str, Effects]:
     params, carry, wx, uh = step
     leaves, structure = jax.tree.flatten(carry)
@@ -240,7 +235,7 @@ def _effects(cell: Cell, leaf: str, names: list[str], values: dict[str, Array], 
             return named_leaves(new)[leaf], shown if isinstance(shown, jax.Array) and _real(shown) else None
 
         old = leaves[place]
-        (new, _), (_, slope) = jax.jvp(after, (old,), (_along(old),))
+        (new, _), (_, slope) = jax.jvp(after, (old,), (uneven(old),))
         # the old part erased: what is new then was written
         return Effects(after(jnp.zeros_like(old))[0], new, slope)
 
@@ -270,7 +265,7 @@ def _slopes(cell: Cell, names: list[str], params: Params, carry: Carry, wx: Tree
             return {name: a for name, a in named.items() if _real(a)}
 
         olds = [leaves[n] for n in moving]
-        return jax.jvp(gates, (olds,), ([_along(old) for old in olds],))[1]
+        return jax.jvp(gates, (olds,), ([uneven(old) for old in olds],))[1]
 
     # first all gates as they are, then each at 0 in turn
     rows = jnp.concatenate([jnp.ones((1, len(names))), 1 - jnp.eye(len(names))])

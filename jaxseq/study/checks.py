@@ -16,6 +16,7 @@ from jaxseq.cells._recipe import join, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study.gradients import Flow, Nudged, no_nudges, nudged
+from jaxseq.study.look import in_float64
 from jaxseq.study.memory import half_life
 from jaxseq.study.whatif import what_if
 from jaxseq.trees import named_leaves
@@ -125,14 +126,9 @@ def _precisely() -> Iterator[None]:
 
 def _widened(run: Run) -> Run:
     """Return a run in float64, with what its cell holds, such as a source."""
-    wide = lambda tree: jax.tree.map(_wide, tree)  # noqa: E731
+    wide = lambda tree: jax.tree.map(in_float64, tree)  # noqa: E731
     static, arrays = split(run.cell)
     return Run(join(static, wide(arrays)), wide(run.params), wide(run.xs), wide(run.carry), run.mask)
-
-
-def _wide(a: Any) -> Array:
-    a = jnp.asarray(a)
-    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
 
 def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back: int = 4) -> Check:

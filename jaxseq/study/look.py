@@ -124,7 +124,7 @@ def numbers_near(
             raise InputError(
                 f"{cell.name}: the purpose of its gates is found from its own numbers; call this outside jit"
             )
-        own = jax.tree.map(_in_float64, like())
+        own = jax.tree.map(in_float64, like())
         return own._replace(carry=noisy(jax.random.key(seed), own.carry))
 
     shapes = jax.eval_shape(like)  # in the dtypes of the run
@@ -175,7 +175,7 @@ def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, siz
     # what the cell holds, such as a source, is of the run as well: any numbers where its own are not known within jit
     traced = [isinstance(a, jax.core.Tracer) for a in arrays]
     held = [
-        _any(rng, size, a.shape, a.dtype) if unknown else _in_float64(a)
+        _any(rng, size, a.shape, a.dtype) if unknown else in_float64(a)
         for a, unknown in zip(arrays, traced, strict=True)
     ]
     made = Numbers(static, held, any_of(0.5, like.params), any_of(size, like.carry), any_of(size, like.x))
@@ -197,7 +197,13 @@ def _any(rng: np.random.Generator, scale: float, shape: tuple[int, ...], dtype: 
     return rng.normal(0, scale, shape).astype(wide)
 
 
-def _in_float64(a: Any) -> Array:
+def uneven(a: Array) -> Array:
+    """Return a direction for an array in which no two numbers move alike."""
+    return jnp.sin(1 + jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)
+
+
+def in_float64(a: Any) -> Array:
+    """Return an array with float64 instead of another floating type; others stay as they are."""
     a = jnp.asarray(a)
     return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
@@ -212,7 +218,7 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
         for n, leaf in enumerate(named_leaves(carry)):
             still = held(cell, holdable(cell, leaf, params, carry, wx, uh))
             # entries that differ, so that a product with a matrix cannot look like one with a gate
-            along = jnp.sin(1 + jnp.arange(leaves[n].size, dtype=leaves[n].dtype)).reshape(leaves[n].shape)
+            along = uneven(leaves[n])
 
             def new(old: Array, n: int = n, still: Cell = still) -> Array:
                 whole = jax.tree.unflatten(structure, [*leaves[:n], old, *leaves[n + 1 :]])

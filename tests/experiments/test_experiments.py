@@ -16,7 +16,7 @@ from jaxseq.apps import datasets, series
 from jaxseq.attention import additive
 from jaxseq.cells import lstm, min_gru, rnn
 from jaxseq.cells._lstm import LSTMParams
-from jaxseq.experiments import EXPERIMENTS, data, training
+from jaxseq.experiments import EXPERIMENTS, data, report, training
 from jaxseq.experiments._ablation import held_out
 from jaxseq.experiments._attention import fixed, reversal
 from jaxseq.experiments._chrono import forgetting_times, from_uniform
@@ -330,3 +330,9 @@ def test_a_network_that_integrates_has_a_line_and_one_that_leaks_has_none() -> N
     found = line(rnn, two._replace(W=20 * two.W), batch, settings)
     assert found.number == 2 and found.extent > 0.5 and found.graded < 0.9
     assert leaking.extent < 0.2 and leaking.one_slow == 0 and leaking.tracks < 0.9
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\xff", "{}", '{"blocks": 1}'])
+def test_a_damaged_file_of_an_earlier_run_is_run_again(tmp_path, text):
+    (tmp_path / "spectrum.json").write_bytes(text.encode("latin-1"))
+    assert report.earlier(tmp_path / "spectrum.json", EXPERIMENTS["spectrum"].quick) == []

@@ -22,6 +22,17 @@ function svg(tag, attributes, text) {
   return node;
 }
 
+// An empty chart, which readers of the screen are told by its label.
+function emptyChart(wide, tall, label) {
+  return svg("svg", {
+    class: "chart",
+    viewBox: `0 0 ${wide} ${tall}`,
+    height: tall,
+    role: "img",
+    "aria-label": label,
+  });
+}
+
 // "f^1_t = σ ( a )": words become identifiers, x^y_z gets marks, what is neither letter nor digit an operator. A long
 // equation is in pieces, between which a line may end.
 function math(text) {
@@ -313,13 +324,7 @@ function chart(into, o) {
     low = Math.max(low, high * 1e-12);
     if (high / low < 10) [low, high] = [low / 3, high * 3];
   } else if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
-  const root = svg("svg", {
-    class: "chart",
-    viewBox: `0 0 ${wide} ${tall}`,
-    height: tall,
-    role: "img",
-    "aria-label": o.label,
-  });
+  const root = emptyChart(wide, tall, o.label);
   const x = (v) =>
     LEFT +
     (o.across ? (v + 0.5) / (o.x[1] - o.x[0] + 1) : (v - o.x[0]) / (o.x[1] - o.x[0] || 1)) * (wide - LEFT - RIGHT);
@@ -425,13 +430,7 @@ function cloud(into, o) {
     side = Math.min(wide - LEFT - RIGHT, o.height || 210);
   const tall = side + 34,
     w = o.square ? side : wide - LEFT - RIGHT;
-  const root = svg("svg", {
-    class: "chart",
-    viewBox: `0 0 ${wide} ${tall}`,
-    height: tall,
-    role: "img",
-    "aria-label": o.label,
-  });
+  const root = emptyChart(wide, tall, o.label);
   const x = (v) => LEFT + ((v - o.x[0]) / (o.x[1] - o.x[0])) * w,
     y = (v) => 4 + ((o.y[1] - v) / (o.y[1] - o.y[0])) * side;
   root.append(svg("rect", { x: LEFT, y: 4, width: w, height: side, fill: "none", stroke: "var(--rule)" }));

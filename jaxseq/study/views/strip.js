@@ -8,13 +8,7 @@ VIEWS.strip = {
     const wide = Math.max(120, body.clientWidth),
       each = (wide - LEFT - RIGHT) / n;
     const row = (name, text, ink, strong) => {
-      const root = svg("svg", {
-        class: "chart",
-        viewBox: `0 0 ${wide} 18`,
-        height: 18,
-        role: "img",
-        "aria-label": `${name}: ${over(n, text).join(" ")}`,
-      });
+      const root = emptyChart(wide, 18, `${name}: ${over(n, text).join(" ")}`);
       root.append(svg("text", { x: LEFT - 5, y: 13, "text-anchor": "end" }, name));
       let free = LEFT - 20;
       const size = (word) => Array.from(word).reduce((w, ch) => w + (ch.codePointAt(0) > 0x2e00 ? 12 : 7), 0);
