@@ -218,17 +218,18 @@ def test_memories_are_kept_once_a_chunk(cell: Cell, share: float) -> None:
     assert not any(f"[{T},{','.join(map(str, a.shape))}]" in traced for a in jax.tree.leaves(memory) if a.ndim > 1)
 
 
-@pytest.mark.parametrize("cell", ONE_OF_EACH, ids=name)
+@pytest.mark.parametrize("cell", MATRIX, ids=name)
 def test_a_long_stream_in_float32(cell: Cell) -> None:
-    """10,000 steps, each alone and in chunks: apart by less than 1e-5 of the largest output."""
+    """10,000 steps, each alone and in chunks: apart by less than 5e-5 of the largest output."""
     params = cell.init(jax.random.key(0), 3, 8)
     xs = jax.random.normal(jax.random.key(1), (10_000, 3), jnp.float32)
     (end, outs), (last, steps) = (
-        jax.jit(lambda how=how: unroll(cell, params, xs, recurrence=how))() for how in (by(64), scan)
+        jax.jit(lambda params, xs, how=how: unroll(cell, params, xs, recurrence=how))(params, xs)
+        for how in (by(64), scan)
     )
-    assert float(jnp.abs(outs - steps).max() / jnp.abs(steps).max()) < 1e-5
+    assert float(jnp.abs(outs - steps).max() / jnp.abs(steps).max()) < 5e-5
     for got, want in zip(jax.tree.leaves(end), jax.tree.leaves(last), strict=True):
-        assert float(jnp.abs(got - want).max() / jnp.abs(want).max()) < 1e-5
+        assert float(jnp.abs(got - want).max() / jnp.abs(want).max()) < 5e-5
 
 
 @pytest.mark.parametrize("cell", ONE_OF_EACH, ids=name)

