@@ -27,7 +27,7 @@ from jaxseq.cells._recipe import join, kept, split
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.placement import wherever
-from jaxseq.recurrence import Recurrence, deferred, over_features
+from jaxseq.recurrence import RECURRENCES, Recurrence, deferred, over_features
 from jaxseq.recurrence._scan import fresh_carry
 from jaxseq.trees import step_shapes
 
@@ -88,7 +88,7 @@ def unroll(
     if not callable(recurrence):
         raise InputError(
             f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
-            "By name: jaxseq.recurrence.RECURRENCES['scan']"
+            f"By name: jaxseq.RECURRENCES['scan']; there are {', '.join(RECURRENCES)}"
         )
     mask, resets = (a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in (mask, resets))
     return _run(cell, (recurrence, reverse), (params, xs, carry, mask, resets))

@@ -358,7 +358,7 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--prefix-filter", r"no pair is left of 72: .*Loosen the filter"),
         (GOOD, "--max-tokens 2", r"no pair is left of 72: 72 pairs are longer than --max-tokens 2"),
         ("Hi.\t你好。\nHi.\t您好。", "", r"too small to split: 2 pairs.*--validation 0"),
-        (GOOD, "--target cn", r"expected a header line that names zh and cn, or --columns with both"),
+        (GOOD, "--target cn", r"expected a header line that names zh and cn; got none"),
         (GOOD, "--source en", r"--target must be another language than source; got en"),
         (GOOD, "--hidden 0", r"--hidden must be at least 1; got 0"),
         (GOOD, "--batch -3", r"--batch must be at least 1; got -3"),

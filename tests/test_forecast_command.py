@@ -288,7 +288,7 @@ def test_the_verdict_compares_in_per_cent_or_in_multiples(ours, theirs, told):
     [
         (np.inf, 0, "the gru network was of no use: its weight went to the simple forecasts."),
         (0.98, 3, "the gru network took 2.0% off the error; its weight is 20% among 7 forecasts."),
-        (1.02, 3, "the gru network added 2.0% to the error, too little to leave it out; its weight"),
+        (1.02, 3, "the gru network makes the error 2.0% larger; up to 3% it stays; its weight"),
         (1.0001, 3, "the gru network did not change the error; its weight"),
         (0.98, 0, "the network's line alone, before its gru had learned, took 2.0% off the error; its weight"),
     ],

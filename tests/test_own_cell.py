@@ -91,7 +91,7 @@ def test_a_translator_with_a_cell_of_ones_own(mine, capsys) -> None:
         ("nosuch", "unknown cell 'nosuch'"),
         ("nofile.py:cell", r"cannot import nofile.py \(FileNotFoundError: there is no file"),
         ("no.such.module:cell", r"cannot import no.such.module \(ModuleNotFoundError"),
-        ("mycell.py:leakey", "unknown cell in mycell.py 'leakey': did you mean 'leaky'"),
+        ("mycell.py:leakey", r"unknown cell in mycell.py 'leakey': did you mean 'leaky'\? known: leaky$"),
         ("mycell.py:equations", "expected a Cell, such as jaxseq.cells.lstm; got function"),
         ("broken.py:cell", r"cannot import broken.py \(SyntaxError"),
     ],

@@ -297,8 +297,8 @@ def test_other_dtypes():
         unroll(lstm, params, xs.astype(jnp.bfloat16))
 
 
-IN_FLOAT32 = """rg_lru lru s5 s4d hgrn mamba linoss_im linoss_imex mega_ema longhorn retention gla hgrn2 linear_transformer
-fast_weight deltanet gated_deltanet deltaproduct mamba2 rwkv4 rwkv6 rwkv7""".split()
+IN_FLOAT32 = """rg_lru lru s5 s4d hgrn mamba linoss_im linoss_imex mega_ema longhorn retention gla hgrn2
+linear_transformer fast_weight deltanet gated_deltanet deltaproduct mamba2 rwkv4 rwkv6 rwkv7""".split()
 
 
 @pytest.mark.parametrize("name", IN_FLOAT32)

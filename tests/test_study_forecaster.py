@@ -60,7 +60,7 @@ def test_a_forecaster_is_studied(run, capsys, tmp_path):
     facts = json.loads(shown.out)
     assert facts["bytes"] == len(out.read_bytes()) < report.LIMIT and all(check["ok"] for check in facts["checks"])
     assert "loss" in {check["id"] for check in facts["checks"]}
-    assert "the network's weight in the forecast: 0% of 北, 0% of new; simple forecasts have the rest" in shown.err
+    assert "weight in the forecast of the next rows: 0% of 北, 0% of new; simple forecasts have the rest" in shown.err
     text = out.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
     (part,) = data["parts"]
@@ -86,6 +86,16 @@ def test_what_the_part_reads_is_what_the_forecaster_reads(run):
     actual = z[59, 0]
     error = np.asarray(part.predict(outs) - part.targets)[-1, 0, 0]
     np.testing.assert_allclose(error, forecast - actual, atol=2e-5)
+
+
+def test_a_network_that_is_not_used_is_said_to_be(run, monkeypatch):
+    """Training may stop at once, with a readout of 0: the gates of such a page are those that were drawn."""
+    idle = run[1]._replace(model=run[1].model._replace(stopped=np.array(0)))
+    assert "stopped at once" not in of_forecaster(run[0], ["new"]).subtitle
+    monkeypatch.setattr("jaxseq.apps.study.forecaster.load", lambda *_: idle)
+    studied = of_forecaster(run[0], ["new"])
+    assert "the readout is 0, and the cell adds nothing to the line: the gates below" in studied.subtitle
+    assert "读出层为 0" in studied.subtitle_zh and any("stopped at once" in note for note in studied.notes)
 
 
 def test_a_forecaster_is_inspected(run, capsys, monkeypatch):

@@ -36,8 +36,11 @@ def find_cell(name: str) -> Cell:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     except Exception as error:
         raise InputError(f"--cell {name}: cannot import {place} ({type(error).__name__}: {error})") from error
-    choose(f"cell in {place}", attribute, vars(module))
-    cell = getattr(module, attribute)
+    cell = getattr(module, attribute, None)
+    if cell is None:
+        choose(
+            f"cell in {place}", attribute, {name: one for name, one in vars(module).items() if isinstance(one, Cell)}
+        )
     if not isinstance(cell, Cell):
         raise InputError(f"--cell {name}: expected a Cell, such as jaxseq.cells.lstm; got {type(cell).__name__}")
     return cell

@@ -31,8 +31,11 @@ class Progress(Listener):
 
     def compiling(self, programs: int) -> None:
         """Say that compilation of so many programs began."""
-        self.bar.set_description(f"compiling… ({programs} program{'s' * (programs != 1)})")
+        what = f"{programs} program{'s' * (programs != 1)}"
+        self.bar.set_description(f"compiling… ({what})")
         self.bar.refresh()
+        if not self.drawn:
+            tell(f"compiling {what} for {self.steps:,} steps …", "")
 
     def compiled(self, seconds: float) -> None:
         """Start the clock: rates leave compilation out."""

@@ -19,7 +19,7 @@ from jaxseq.cells._checks import check_step, input_size_of
 from jaxseq.cells._eager import compiled_if_eager
 from jaxseq.cells._inputs import as_it_is, lift_step
 from jaxseq.cells._recipe import Made, Recipe, join, split
-from jaxseq.errors import InputError
+from jaxseq.errors import InputError, Registry
 from jaxseq.notation import Array, Key, Params, Tree, widened
 from jaxseq.placement import wherever
 from jaxseq.trees import shapes
@@ -210,12 +210,10 @@ def _step(cell: Cell, options: tuple[()], data: tuple[Tree, Tree, Tree]) -> tupl
     return wherever(run, params, carry, x, arrays, first=(0, 0, None), batch=batch)
 
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "none": lambda a: a,
-}
+ACTIVATIONS: Registry[Callable[[Array], Array]] = Registry(
+    "activation",
+    {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu, "none": lambda a: a},
+)
 
 
 def affine(x: Array, W: Array, b: Array) -> Array:
@@ -235,6 +233,9 @@ def activate(a: Array, names: str) -> list[Array]:
     Sigmoids and tanhs are one tanh over the whole block, since ``sigmoid(a) = (1 + tanh(a / 2)) / 2``: one loop that a
     CPU vectorises, instead of G loops that it does not. (A sigmoid is then exact to the dtype's epsilon, not relative
     to its own size: below 6e-8 it is 0 in float32.)
+
+    Raises:
+      UnknownNameError: for a name other than ``sigmoid``, ``tanh``, ``relu`` and ``none``.
 
     Example:
       >>> i, g = activate(jnp.zeros((2, 6)), "sigmoid tanh")

@@ -12,6 +12,10 @@ Outputs, carries and gradients equal theirs, in their precision. Dropout is not 
 converted: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 TESTED: dict[str, str] = {
     "torch": "2.13.0",
     "flax": "0.12.8",
@@ -20,3 +24,13 @@ TESTED: dict[str, str] = {
     "keras": "3.15.1",
 }
 """The versions that the tests compare with, by the package's name; another series of one gives a warning."""
+
+if TYPE_CHECKING:
+    from jaxseq.interop import equinox, files, flax, haiku, keras, torch  # noqa: F401
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Return the module of one library, imported at its first use: ``jaxseq.interop.torch``."""
+        if name in ("equinox", "files", "flax", "haiku", "keras", "torch"):
+            return importlib.import_module(f"jaxseq.interop.{name}")
+        raise AttributeError(f"module 'jaxseq.interop' has no attribute {name!r}")

@@ -8,6 +8,7 @@ import torch
 from agreement import agree
 from torch import nn
 
+import jaxseq
 from jaxseq import Bidirectional, InputError, bidirectional, layers, stack, unroll
 from jaxseq.cells import gru, gru_cho, lstm, rnn, rnn_relu
 from jaxseq.interop.torch import from_torch, to_arrays, to_torch
@@ -175,3 +176,9 @@ def test_what_torch_has_not_is_refused() -> None:
     flat = (*params[0], params[1])
     got, want = to_arrays(nested, params), to_arrays(stack(lstm, lstm, lstm), flat)
     assert list(got) == list(want) and all((got[name] == want[name]).all() for name in want)
+
+
+def test_the_module_of_a_library_is_an_attribute() -> None:
+    assert jaxseq.interop.torch.from_torch is from_torch
+    with pytest.raises(AttributeError, match=r"'jaxseq.interop' has no attribute 'tensorflow'"):
+        jaxseq.interop.tensorflow  # noqa: B018

@@ -17,6 +17,7 @@ from jaxseq.apps.forecast import (
     scores,
     simple,
 )
+from jaxseq.apps.forecast.combined import HARM
 from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of, phases
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.scaling import Scaling
@@ -315,7 +316,7 @@ def _of_network(result: Backtest) -> str:
     if abs(off) < 0.05:
         how = "did not change the error"
     elif off < 0:
-        how = f"added {-off:.1f}% to the error, too little to leave it out"
+        how = f"makes the error {-off:.1f}% larger; up to {100 * (HARM - 1):.0f}% it stays"
     else:
         how = f"took {off:.1f}% off the error"
     return f"{where} {what} {how}; its weight is {share:.0f}% among {model.rmse.shape[0]} forecasts."

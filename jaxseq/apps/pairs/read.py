@@ -218,9 +218,9 @@ class Reader:
             if language not in form.columns:
                 self._refuse(
                     number,
-                    f"a header line that names {form.source} and {form.target}, or --columns with both (it has "
-                    f"{', '.join(form.columns)}); got neither. Say which language comes first, such as --columns "
-                    f"{form.source} {form.target}; or {HINT}",
+                    f"a header line that names {form.source} and {form.target}; got none. Say which language is in the "
+                    f"first column and which in the second, such as --columns {form.source} {form.target} (by default "
+                    f"{' '.join(form.columns)}); or {HINT}",
                 )
         return self._by_order(head, mark)
 

@@ -25,6 +25,7 @@ from jaxseq.study.part import Part, check_numbers
 
 USUAL = 3
 """Series that are studied where none is named, the first ones."""
+UNUSED = "training was stopped at once: the readout is 0, and the cell adds nothing to the line"
 
 
 def of_forecaster(
@@ -75,6 +76,9 @@ def of_forecaster(
         f"{'、'.join(called)}（{config.data or 'airline'}）的预测器：{model.options.networks} 个 {cell.name} "
         f"网络中的第一个，最后一行之前的 {seen.inputs.shape[0]} 行；它预测直线对下一行未能解释的部分"
     )
+    if not model.model.stopped:
+        subtitle = f"{subtitle}. {UNUSED[0].upper()}{UNUSED[1:]}: the gates below are those of its first parameters"
+        subtitle_zh += "。训练在开始时就停止：读出层为 0，网络对直线没有任何修正，以下门值来自初始参数"
     return Studied([part], subtitle, _notes(model, chosen, called), subtitle_zh=subtitle_zh)
 
 
@@ -82,9 +86,12 @@ def _notes(model: Forecaster, chosen: Sequence[int], called: Sequence[str]) -> l
     """Return lines on how much of the forecast is the network's."""
     # the network's weight is the last of the members'
     weights = [f"{100 * model.model.weights[-1, n]:.0f}% of {name}" for n, name in zip(chosen, called, strict=True)]
-    notes = [f"the network's weight in the forecast: {', '.join(weights)}; simple forecasts have the rest"]
+    notes = [
+        f"the network's weight in the forecast of the next rows: {', '.join(weights)}; simple forecasts have the rest "
+        "(a backtest is fitted to fewer rows, with weights of its own)"
+    ]
     if not model.model.stopped:
-        notes.append("training was stopped at once: the readout is 0, and the cell adds nothing to the line")
+        notes.append(UNUSED)
     return notes
 
 

@@ -59,7 +59,7 @@ class Batches(NamedTuple):
     def summary(self) -> str:
         """Return one line about the buckets, and how much of them is padding."""
         each = ", ".join(
-            f"{size:,} of {s}+{t} tokens, {rows} a step"
+            f"{size:,} pairs of up to {s} + {t} tokens, {rows} a step"
             for size, (s, t), rows in zip(self.sizes, self.shapes, self.rows, strict=True)
         )
         return f"padding {1 - self.real:.0%} of all positions; {len(self.sizes)} buckets: {each}"

@@ -38,7 +38,8 @@ VIEWS.atlas = {
       value = a.values[row % a.values.length];
     const own = Array.from(floats(p.outcome.losses)).reduce((x, y) => x + y, 0),
       change = floats(a.change)[most];
-    if (!Number.isFinite(change)) return null;
+    // a network that is not used, such as one whose readout is 0, has no unit that matters
+    if (!Number.isFinite(change) || say3(own) === say3(own + change)) return null;
     return T(
       "atlas.says",
       ownName(a.gates[Math.floor(row / a.values.length)]),
