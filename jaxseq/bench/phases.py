@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.bench import peers
-from jaxseq.bench.output import Report, table
+from jaxseq.bench.output import Report, Table
 from jaxseq.bench.peers import PEERS, Layer
 from jaxseq.bench.program import inspect
 from jaxseq.bench.systems import OURS, Case
@@ -98,7 +98,7 @@ def in_sequence(layers: Sequence[Layer]) -> Layer:
     return Layer(outs, [layer.weights for layer in layers], lambda g: g, layers[0].time)
 
 
-def show_phases(rows: Sequence[dict[str, Any]]) -> str:
+def show_phases(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the table: milliseconds of each phase, their sum next to ours, and counts of the compiled program."""
     head = ["", *(f"{phase} ms" for phase in PHASES), "sum", "sum / ours", "operations", "fusions", "loops"]
     lines: list[list[Any]] = []
@@ -111,4 +111,4 @@ def show_phases(rows: Sequence[dict[str, Any]]) -> str:
             program = row["programs"][name]
             counts = [program[of] for of in ("operations", "fusions", "loops")]
             lines.append(["  " + name, *each, f"{median(samples[name]):.0f}", beside, *counts])
-    return table(head, lines)
+    return Table(head, lines)

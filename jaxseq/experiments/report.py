@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxseq.bench.timing import machine
+from jaxseq.bench.timing import machine, sentence
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS, judge
@@ -177,12 +177,8 @@ def table(every: list[dict[str, Any]]) -> str:
 
 def made(facts: dict[str, Any]) -> str:
     """Return the machine and the versions of a run, in words."""
-    at = facts["machine"]
-    versions = ", ".join(f"{name} {at['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
     settings = "quick" if facts["quick"] else "full"
-    return (
-        f"{settings} settings; {at['cpu']}, {at['cores']} cores; Python {at['python']}, {versions}; {at['date'][:10]}"
-    )
+    return f"{settings} settings; {sentence(facts['machine'], ('jax', 'jaxlib', 'numpy'))}"
 
 
 def picture(one: Experiment, found: Found) -> bytes:
