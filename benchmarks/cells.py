@@ -33,6 +33,7 @@ def cells(
     names: Positional[tuple[str, ...]] = (),
     output: OmitArgPrefixes[Output] = USUAL,
     learn: bool = False,
+    compared: bool = False,
     shape: Shape | None = None,
     rounds: int = 0,
     pause: float = 0.02,
@@ -63,6 +64,7 @@ def cells(
       names: Cells; all by default.
       output: Where to.
       learn: Train each cell instead of timing it; exit with 1 if one misses the bound.
+      compared: Only cells that torchrecurrent has.
       shape: B T D H to time; 32 50 64 64 by default, 8 20 32 32 with --quick.
       rounds: Samples of each; 0: 15, or 3 with --quick.
       pause: Seconds of rest between torch and JAX.
@@ -75,7 +77,7 @@ def cells(
     unknown = sorted(set(names) - set(CELLS))
     if unknown:
         raise SystemExit(f"there is no cell {unknown[0]!r}; `python -m jaxseq cells` lists all")
-    chosen = {name: CELLS[name] for name in names or CELLS}
+    chosen = {name: CELLS[name] for name in names or CELLS if name in THEIRS or not compared}
     report = Report("cells", output, unit="s" if learn else "ms")
     if learn:
         _learn(report, chosen, hidden, batch, steps or (20 if output.quick else 2000))

@@ -1,4 +1,4 @@
-"""Cells whose memory is a matrix: value and gradient by the step and in chunks, and what each keeps."""
+"""Cells whose memory is a matrix: value and gradient step by step and in chunks, with the memory of both."""
 
 from __future__ import annotations
 

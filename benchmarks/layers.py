@@ -62,9 +62,9 @@ def layers(
     """
     report = Report("layers", output)
     report.say(
-        "One layer in float32, with equal weights and inputs in all libraries. forward: outputs only; gradient: value and "
-        "gradient of sum(h²) with respect to parameters and inputs; train: one step of SGD. The floor is the time of the "
-        "layer's matrix products alone."
+        "One layer in float32, with equal weights and inputs in all libraries. forward: outputs only; gradient: value "
+        "and gradient of sum(h²) with respect to parameters and inputs; train: one step of SGD. The floor is the time of "
+        "the layer's matrix products alone."
     )
     rounds = rounds or (5 if output.quick else 15)
     for cell, shape in itertools.product(cells, shapes or (QUICK if output.quick else SHAPES)):
@@ -143,7 +143,8 @@ def _means(rows: list[dict[str, Any]], modes: tuple[Way, ...]) -> list[tuple[str
 
 
 def _show_means(means: list[tuple[str, dict[str, Any]]], modes: tuple[Way, ...]) -> Table:
-    return Table(["their time / ours", *modes, "all", "quiet"], [[name, *(m or "-" for m in of.values())] for name, of in means])
+    lines = [[name, *(m or "-" for m in of.values())] for name, of in means]
+    return Table(["their time / ours", *modes, "all", "quiet"], lines)
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

@@ -13,16 +13,16 @@ from jaxseq.errors import InputError
 from jaxseq.inputs import parse_json, read_bytes
 
 PAGE = (
-    "layers --modes forward gradient train --rounds 5 --shapes 1 100 128 128 32 50 128 128 64 50 512 512",
-    "train --hidden 256 --rounds 5",
-    "cells --rounds 3",
+    "layers --modes gradient --rounds 5 --shapes 1 100 128 128 32 50 128 128 64 50 512 512",
+    "train --hidden 256 --steps 4 --rounds 5",
+    "cells --compared --rounds 3",
     "compile --repeats 3",
-    "memory --shapes 64 100 256 256 --lengths 64 1024",
+    "memory --shapes 64 100 256 256 --lengths 1024",
     "scaling --rounds 3 --compiles 1",
-    "chunked --batches 8 --rounds 3",
-    "newton gru rnn cornn --lengths 100 1000 10000 --samples 3",
+    "chunked --cells deltanet gla mlstm retention mamba2 rwkv7 --batches 8 --rounds 3",
+    "newton gru rnn --lengths 1000 10000 --samples 3",
     "sequence --no-learn --lengths 256 --recurrences deferred scan checkpointed associative chunked",
-    "decode",
+    "decode --sentences 128 --rounds 3",
 )
 """Arguments of `python -m benchmarks`, chosen to take about ten minutes of two cores together."""
 

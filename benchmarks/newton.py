@@ -1,4 +1,4 @@
-"""Newton's method over time: how many rounds each cell needs, how deep that is, and what it costs."""
+"""Newton's method over time: the rounds, depth and cost of each cell."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def newton_(
         raise SystemExit(f"there is no cell {unknown[0]!r}; `python -m jaxseq cells` lists all")
     report = Report("newton", output)
     report.say(
-        f"Value and gradient on the adding problem, B = {batch}, H = {hidden}, with params as drawn and as trained. The "
-        "depth is 2 log2 T products for each round and the steps of the loop that ran after the last round."
+        f"Value and gradient on the adding problem, B = {batch}, H = {hidden}, with params as drawn and as trained. "
+        "The depth is 2 log2 T products for each round and the steps of the loop that ran after the last round."
     )
     on_gpu = jax.default_backend() == "gpu"
     if not on_gpu:

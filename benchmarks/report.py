@@ -15,8 +15,8 @@ from jaxseq.inputs import parse_json, read_bytes
 
 HEAD = """# Measurements
 
-These commands make this page again, in about ten minutes of two idle cores. The first runs the benchmarks below, each in a
-process of its own, and writes one JSON file for each. The second prints the page.
+These commands make this page again, in about ten minutes of two idle cores. The first runs the benchmarks below, each
+in a process of its own, and writes one JSON file for each. The second prints the page.
 
 ```sh
 pip install ".[bench]"                                               # torch and the other libraries; Python 3.11
@@ -24,9 +24,9 @@ python -m benchmarks measure results
 python -m benchmarks report results > jaxseq/guide/measurements.md
 ```
 
-Times are medians. A ratio is a ratio of medians with its 95% interval, by bootstrap over rounds: above 1 the other library
-takes longer. [Benchmarking](benchmarking.md) says how times are taken. The quality of translations and of forecasts is in
-[translating](translating.md#figures) and [forecasting](forecasting.md#figures)."""
+Times are medians. A ratio is a ratio of medians with its 95% interval, by bootstrap over rounds: above 1 the other
+library takes longer. [Benchmarking](benchmarking.md) says how times are taken. The quality of translations and of
+forecasts is in [translating](translating.md#figures) and [forecasting](forecasting.md#figures)."""
 
 
 def report(folder: Positional[Path]) -> int:

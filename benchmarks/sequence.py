@@ -1,4 +1,4 @@
-"""Which cell for which sequences: what it learns at which length, and what it costs to train and to stream."""
+"""Cells on sequences of several lengths: accuracy, and the cost of training and of streaming."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def sequence(
     runs = {name: choose("recurrence", name, RECURRENCES) for name in recurrences}
     report, took, memory = Report("sequence", output, unit="us"), list[dict[str, Any]](), list[dict[str, Any]]()
     report.say(
-        f"Value and gradient of a layer under each recurrence that takes the cell, B = 8, D = H = {hidden}; stream: one "
-        "jitted step with B = 1."
+        f"Value and gradient of a layer under each recurrence that takes the cell, B = 8, D = H = {hidden}; stream: "
+        "one jitted step with B = 1."
     )
     for cell in every:
         for T in lengths:
@@ -109,7 +109,7 @@ def sequence(
     return report.finish()
 
 
-# ---------------------------------------------------------------------------------------------- what it learns
+# ---------------------------------------------------------------------------------------------- accuracy
 
 
 def _learn(cell: Cell, problem: Problem, hidden: int, steps: int, seeds: tuple[int, ...]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _first_below(losses: np.ndarray, bound: float, over: int = 20) -> int | None
     return int(below[0]) + over if len(below) else None
 
 
-# ---------------------------------------------------------------------------------------------- what it costs
+# ---------------------------------------------------------------------------------------------- cost
 
 
 def _costs(

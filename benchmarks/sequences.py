@@ -69,7 +69,7 @@ COMMON = TranslateConfig(
     report_every=500,
 )
 """Location attention sees where it looked one step before, so that the next place follows from the last one. Additive
-attention finds a place by what the encoder says about it, and has to learn to count first; a sum has few places, which
+attention finds a place by the encoder's output there, and has to learn to count first; a sum has few places, which
 it tells apart. The pairs are exact: nothing is dropped and no label smoothed. Sums are few and repeat themselves, so
 that no pairs are split off by target. Steps and attention were settled on seed 10, to take at most two minutes on two
 cores."""

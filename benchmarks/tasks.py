@@ -101,7 +101,7 @@ def outputs(cell: Cell, params: Any, xs: jax.Array) -> jax.Array:
 def is_affine(cell: Cell) -> bool:
     """Whether a cell's outputs are an affine function of all its inputs: such a cell cannot multiply two of them.
 
-    Tried between two inputs, with params some way off from `init`, where what bends may not bend yet.
+    Tested between two inputs, with params away from `init`, where a nonlinearity may still be linear.
     """
     leaves, tree = jax.tree.flatten(cell.init(jax.random.key(0), 2, 8))
     keys = jax.random.split(jax.random.key(1), len(leaves))

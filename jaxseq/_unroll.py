@@ -96,7 +96,7 @@ def unroll(
 
 @compiled_if_eager
 def _run(cell: Cell, options: tuple[Recurrence, bool], data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
-    """Check and prepare the arguments of `unroll`, and return what the recurrence gives for them."""
+    """Check and prepare the arguments of `unroll`, and run the recurrence."""
     (recurrence, reverse), (params, xs, carry, mask, resets) = options, data
     name = f"unroll({cell.name})"
     check_params(name, cell.params_type, params)
@@ -218,10 +218,10 @@ def trace(
 
 @dataclasses.dataclass(frozen=True)
 class Showing:
-    """The equations of a cell, with what they name and the new carry in the output.
+    """The equations of a cell, with the gates and the new carry in the output.
 
     Fields:
-      shows: the cell. A recurrence that has no carry of every step knows by it that they are asked for.
+      shows: the cell. A recurrence that does not compute the carry of every step sees by it that they are wanted.
     """
 
     shows: Cell

@@ -125,7 +125,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def settle(path: Path | str) -> None:
-    """Finish or remove what is left of a killed process that wrote `path`; the caller holds its lock.
+    """Finish or remove the remains of a killed process that wrote `path`; the caller holds its lock.
 
     Raises:
       InputError: if a folder that is whole cannot be moved to its place.

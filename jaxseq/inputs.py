@@ -1,4 +1,4 @@
-"""Reading what users name or others wrote: bytes up to a limit, JSON up to a depth. Every fault is an InputError."""
+"""Reading files that users name or others wrote: bytes up to a limit, JSON up to a depth; faults raise InputError."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ as an ArithmeticError, and UnicodeDecodeError, as a ValueError."""
 
 
 def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) -> bytes:
-    """Return a file's bytes; `expected` says in messages what the file should be.
+    """Return a file's bytes; `expected` names the right kind of file in messages.
 
     A pipe is read up to `most` bytes.
 

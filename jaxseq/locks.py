@@ -83,7 +83,7 @@ def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
 
 
 def recover(path: Path | str) -> None:
-    """Finish or remove what a killed process left of `path`; nothing if none did, or if a process is writing it."""
+    """Finish or remove the remains of a killed process at `path`, unless a process is writing it now."""
     if unsettled(Path(os.path.realpath(path))):
         with contextlib.suppress(InputError), locked(path):
             pass

@@ -22,7 +22,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
-"""Most times that a state is moved: each may move what is computed from it, leaf by leaf."""
+"""Most times that a state is moved: each move may move values computed from it, leaf by leaf."""
 
 
 def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:

@@ -90,7 +90,7 @@ def test_each_picture_of_a_page_has_a_command_on_it():
     """A block of code or commands on the page names the file that it writes."""
     for page, text in {**PAGES, "the README": (ROOT / "README.md").read_text(encoding="utf-8")}.items():
         code = "\n".join(block for _, block in run_readme.fences(text))
-        for picture in re.findall(r"[\w/.-]+\.(?:png|svg)(?=[\")])", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
+        for picture in re.findall(r'(?:!\[.*?\]\(|<img src=")([^)"]+)', text):
             assert Path(picture).name in code, f"{page}: {picture}"
 
 

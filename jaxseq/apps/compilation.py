@@ -1,6 +1,6 @@
 """Compiled programs kept between starts of the command line: the second start of a training need not compile.
 
-JAX's own persistent cache, in a folder that only its owner can enter, since what lies there is run. Only the commands
+JAX's own persistent cache, in a folder that only its owner can enter, since its files are executed. Only the commands
 turn it on; importing jaxseq changes no setting. One folder for each type of processor: a home directory may be shared.
 A command that finds more than `MOST` bytes there removes the programs that were not used for longest.
 """

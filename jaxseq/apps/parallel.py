@@ -237,7 +237,7 @@ def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
 
 def _connect(config: ParallelConfig) -> None:
     found = config.coordinator == AUTO
-    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs what it cannot do
+    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs its failures
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,

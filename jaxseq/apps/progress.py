@@ -48,7 +48,7 @@ class Progress(Listener):
         self.bar.update(steps)
 
     def report(self, metrics: Metrics) -> None:
-        """Show what was measured from now on, or print it."""
+        """Show the measurements in the progress bar, or print them."""
         measured = measured_of(metrics)
         if self.drawn:
             self.shown.update(measured)

@@ -29,7 +29,7 @@ def option(name: str) -> str:
 
 
 def require(right: bool, name: str, wanted: str, config: object) -> None:
-    """Refuse a setting that is not right; `wanted` says what it must be.
+    """Refuse a setting that is not right; `wanted` names the allowed values.
 
     Raises:
       InputError: naming the setting, its allowed values and its value.

@@ -54,7 +54,7 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a benchmark wrote.
+    """Return the file of a benchmark.
 
     Raises:
       InputError: if there is no such file, or it was not written by a benchmark.

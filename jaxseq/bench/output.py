@@ -67,7 +67,8 @@ class Report:
 
     def __init__(self, benchmark: str, output: Output, unit: str = "ms") -> None:
         self.output, self.missed, self.said = output, list[str](), set[str]()
-        self.facts: dict[str, Any] = {"benchmark": benchmark, "quick": output.quick, "unit": unit, "rows": [], "shown": []}
+        self.facts: dict[str, Any] = {"benchmark": benchmark, "quick": output.quick, "unit": unit}
+        self.facts |= {"rows": [], "shown": []}
         print(sentence(machine()))
 
     @property

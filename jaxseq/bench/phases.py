@@ -26,7 +26,7 @@ IN_SEQUENCE = f"{OURS} one after the other"
 
 
 def took(make: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what `make` returns, awaited, and the milliseconds that it took."""
+    """Return the awaited result of `make`, and the milliseconds that it took."""
     begun = time.perf_counter()
     made = jax.block_until_ready(make())
     return made, (time.perf_counter() - begun) * 1e3

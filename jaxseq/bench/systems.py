@@ -169,7 +169,7 @@ def _in_torch(
 
 
 def _agrees(name: str, got: Callable[[], Any], want: Any, say: Callable[[str], None]) -> bool:
-    """Return whether a layer computes what ours does; say why it is left out if it does not, or fails."""
+    """Return whether a layer agrees with ours; if it does not, or fails, say why it is left out."""
     try:
         peers.check(name, got(), want)
     except AssertionError as error:

@@ -84,7 +84,7 @@ def interleave(
       warmup: rounds before those, dropped.
       pause: seconds of rest when torch follows JAX or the other way round.
       at_least: milliseconds in a sample; a shorter thunk is called as often as that takes.
-      may_compile: time what compiles in every call as well, such as a loop over a new function outside of jit.
+      may_compile: allow thunks that compile in every call, such as a loop over a new function outside of jit.
 
     Raises:
       CompiledWhileTimedError: if a program is compiled after the warm-up, and may not be.

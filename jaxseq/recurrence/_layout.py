@@ -75,7 +75,7 @@ class Layout:
         return [_taken(whole, block) for block in self.blocks]
 
     def unpack(self, packed: Sequence[Array], like: Carry) -> Carry:
-        """Return what `pack` packed, in the shapes and dtypes of a carry ``[T, B, ...]``."""
+        """Return a packed carry in the shapes and dtypes of a carry ``[T, B, ...]``: the inverse of `pack`."""
         leaves, structure = jax.tree.flatten(like)
         lead = leaves[0].shape[: 1 + self.rows]
         order = np.concatenate([block.ravel() for block in self.blocks])

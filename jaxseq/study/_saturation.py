@@ -115,7 +115,7 @@ def saturation_of(
 
 
 def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
-    """Return what `ranges_of` does, of steps that were looked at with large inputs."""
+    """Return the ranges, as `ranges_of`, from steps that were looked at with large inputs."""
     return {name: _range(gate) for name, gate in seen.gates.items()}
 
 

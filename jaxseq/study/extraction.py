@@ -5,7 +5,7 @@ suffixes, read on from the one and from the other. At first the only suffix is t
 classes, accepted and not. Where states of one class disagree, since after a symbol they are in different classes, a
 suffix that tells these apart, with the symbol before it, joins the set, and the class is split. When no class disagrees
 any more, classes are states of an automaton. It is then compared with the network on new words; where they differ, the
-states along these words are looked at as well, and splitting goes on. How states lie in space is not used: noise in
+states along these words are looked at as well, and splitting goes on. Distances between states are not used: noise in
 them does no harm, and `Extraction.separation` says how far the classes are clusters.
 
 References: Angluin 1987, "Learning regular sets from queries and counterexamples", Information and Computation 75 (sets
@@ -46,7 +46,7 @@ class Extraction(NamedTuple):
         network is not, or not nearly, an automaton of so few states on these words.
       disagreement: the share of transitions of all states looked at that are not those of their class.
       agreement: ``[longest + 1]``: the share of new words of each length about which automaton and network agree. Half
-        of the words are uniform, half avoid what can no longer be accepted.
+        of the words are uniform, half avoid prefixes that can no longer be accepted.
       states: ``[N, F]``, the network's states that were looked at: all numbers of the carry.
       classes: int ``[N]``: the automaton's state after the words that led to them.
       separation: the share of these states that are nearest to the mean of their own class.
@@ -94,7 +94,7 @@ def extract_automaton(
       length: of the random words whose states are looked at, next to all shorter words up to some hundred.
       words: how many of them.
       longest: the length up to which automaton and network are compared; twice `length` by default.
-      tolerance: the share of a class' states that may disagree with the others about what follows. Above 0 it passes
+      tolerance: the share of a class' states that may disagree with the others about later decisions. Above 0 it passes
         over rare mistakes of a network, and over states of the automaton that few words reach.
       most: classes from which on nothing is split.
       rounds: how often new words are looked at that automaton and network disagree about.

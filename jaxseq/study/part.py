@@ -74,7 +74,7 @@ class Part(NamedTuple):
 
     @property
     def run(self) -> Run:
-        """What `unroll` takes."""
+        """The arguments of `unroll`."""
         return Run(self.cell, self.params, self.xs, self.carry, self.mask)
 
     def real(self) -> Array:

@@ -71,7 +71,7 @@ def patching(
     whole: bool = False,
     together: int = 64,
 ) -> Patching:
-    """Put values of one run into another, one step and one unit at a time, and see what that does.
+    """Put values of one run into another, one step and one unit at a time, and measure the effect.
 
     Each is a run of its own over all T steps, and `together` run side by side, each with its outputs in memory a few
     times. There are S runs for each unit of each state and gate: choose steps, names or `whole` where that is many.

@@ -78,7 +78,7 @@ def check_cell(
 
     Raises:
       AssertionError: naming the law, the cell, the smallest D and H at which it fails, and there the worst
-        difference with its two numbers, or what was raised.
+        difference with its two numbers, or the exception.
       InputError: if a law is unknown.
 
     Example:

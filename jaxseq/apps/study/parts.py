@@ -44,7 +44,7 @@ class Studied(NamedTuple):
 
     Fields:
       parts: the cells as they read some sequences.
-      subtitle: what the model is, what it was trained on and what it reads.
+      subtitle: the model, its training data and its input, in words.
       notes: remarks for the user.
       scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same problem.
       subtitle_zh: in Chinese.
@@ -154,7 +154,7 @@ def _encoder(
         return parts
 
     def read(n: int) -> list[Batch]:
-        """Return what part n reads of the corpus."""
+        """Return the batches that part n reads."""
         layer, backwards = divmod(n, 2)  # of the tutorial's encoder there is one part
         return [Batch(_turned(xs[layer], there) if backwards else xs[layer], None, there) for xs, there in theirs]
 
@@ -211,7 +211,7 @@ def _teacher_forced(model: translator.Translator, source: Array, targets: Array)
 def _decoder(
     model: translator.Translator, done: list[translator.Translation], source: Array, mask: Array, labels: Any
 ) -> Part:
-    """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
+    """Return the decoder, fed with its own translations, each step scored by the probability of its token."""
     params, seq = model.params, model.model
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
@@ -305,7 +305,7 @@ def of_forecast(
     if first >= T:
         raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
     chosen = _rows(rows, first, T) if rows is not None else sorted({first, (first + T - 1) // 2, T - 1})
-    inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], what follows each
+    inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], next rows
     at = [row - first for row in chosen]
     cell, params = find_cell(config.cell), jax.tree.map(lambda a: a[0], model.params)
     windows = jnp.asarray(inputs[:, at], jnp.float32)

@@ -103,7 +103,7 @@ def widened(text: str, language: str) -> str:
 
 
 def foldings(language: str) -> list[tuple[str, str]]:
-    """Return substitutions, pattern and replacement in order, that do of `fold` what is likely to be met."""
+    """Return substitutions, pattern and replacement in order, for the common cases of `fold`."""
     found = [(_APOSTROPHE.pattern, "'")]
     if _CHINESE.match(language) or _JAPANESE.match(language):
         found.append((_BY_WIDE.pattern, ""))
@@ -111,7 +111,7 @@ def foldings(language: str) -> list[tuple[str, str]]:
 
 
 def widenings(language: str) -> list[tuple[str, str]]:
-    """Return substitutions that do what `widened` does with a single mark."""
+    """Return the substitutions of `widened` for single marks."""
     if not _CHINESE.match(language):
         return []
     after = rf"(?<=[{_BEFORE_WIDE}])"
