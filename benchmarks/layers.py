@@ -63,8 +63,8 @@ def layers(
     report = Report("layers", output)
     report.say(
         "One layer in float32, with equal weights and inputs in all libraries. forward: outputs only; gradient: value "
-        "and gradient of sum(h²) with respect to parameters and inputs; train: one step of SGD. The floor is the time of "
-        "the layer's matrix products alone."
+        "and gradient of sum(h²) with respect to parameters and inputs; train: one step of SGD. The floor is the time "
+        "of the layer's matrix products alone."
     )
     rounds = rounds or (5 if output.quick else 15)
     for cell, shape in itertools.product(cells, shapes or (QUICK if output.quick else SHAPES)):

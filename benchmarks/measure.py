@@ -13,13 +13,13 @@ from jaxseq.errors import InputError
 from jaxseq.inputs import parse_json, read_bytes
 
 PAGE = (
-    "layers --modes gradient --rounds 5 --shapes 1 100 128 128 32 50 128 128 64 50 512 512",
+    "layers --modes gradient --rounds 5 --shapes 1 100 128 128 64 50 512 512",
     "train --hidden 256 --steps 4 --rounds 5",
     "cells --compared --rounds 3",
     "compile --repeats 3",
     "memory --shapes 64 100 256 256 --lengths 1024",
     "scaling --rounds 3 --compiles 1",
-    "chunked --cells deltanet gla mlstm retention mamba2 rwkv7 --batches 8 --rounds 3",
+    "chunked --cells deltanet gla mlstm mamba2 --batches 8 --rounds 3",
     "newton gru rnn --lengths 1000 10000 --samples 3",
     "sequence --no-learn --lengths 256 --recurrences deferred scan checkpointed associative chunked",
     "decode --sentences 128 --rounds 3",
