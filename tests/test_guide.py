@@ -78,12 +78,13 @@ def test_every_page_is_in_the_list():
 
 
 def test_measurements_are_the_output_of_the_commands_on_the_page():
-    """The page is printed by `benchmarks report`: its head, then a section for each command of `benchmarks measure`."""
+    """The page is printed by `benchmarks report`: its head, then sections, each for a command of `benchmarks measure`."""
     text = PAGES["measurements.md"]
     assert text.startswith(f"{HEAD}\n")
-    commands = re.findall(r"^```sh\npython -m benchmarks (.+)\n```$", text, re.MULTILINE)
-    assert commands == [*PAGE]
-    assert len(re.findall(r"^\|---", text, re.MULTILINE)) >= len(PAGE)
+    sections = text.removeprefix(HEAD).split("\n## ")[1:]
+    commands = [re.match(r"\w+\n\n```sh\npython -m benchmarks (.+)\n```\n", section)[1] for section in sections]
+    assert commands and {*commands} <= {*PAGE} and len({*commands}) == len(commands)
+    assert all("\n|---" in section for section in sections)
 
 
 def test_each_picture_of_a_page_has_a_command_on_it():
