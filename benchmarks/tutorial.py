@@ -79,7 +79,7 @@ def numbered(corpus: Corpus) -> list[tuple[list[int], list[int]]]:
 def _torch_losses(
     torch_models: Any, config: TranslateConfig, corpus: Corpus, model: str, every: int
 ) -> list[tuple[float, float]]:
-    """Train in torch; return mean loss and elapsed seconds every so many iterations."""
+    """Train in torch; return mean loss and elapsed seconds every `every` iterations."""
     torch = torch_models.torch
     torch.manual_seed(config.seed)
     draw, pairs = random.Random(config.seed), numbered(corpus)

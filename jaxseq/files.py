@@ -212,7 +212,7 @@ def _move(temporary: Path, path: Path) -> None:
         except OSError:
             if before.exists():
                 os.replace(before, path)
-                shutil.rmtree(temporary, ignore_errors=True)  # the caller is told that nothing changed
+                shutil.rmtree(temporary, ignore_errors=True)  # the caller learns that nothing changed
             raise
     sync(path.parent)
 

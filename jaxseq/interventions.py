@@ -1,6 +1,6 @@
 """Changing gates from outside: any named quantity of any cell's step is held, scaled or replaced, where it is computed.
 
-One wrapper serves ablation, study and regularisation; no cell knows of it.
+One wrapper serves ablation, study and regularisation; cells do not know it.
 `gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and who uses it, so that a
 changed value can be put in its place, and all that depends on it is computed from the changed one.
 

@@ -1,4 +1,4 @@
-"""A lock on a file or folder that is written: one process at a time, and the next one is told who holds it.
+"""A lock on a file or folder that is written: one process at a time; an error names the process that holds it.
 
 The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
 next to the written one, ``.NAME.jaxseq-lock``, which says who holds it.
@@ -69,7 +69,7 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
-    """Have this thread's code know that it holds a lock; then let go of it."""
+    """Mark in this thread that its code holds the lock, until the block ends."""
     token = _held.set(_held.get() | {path})
     try:
         yield

@@ -127,7 +127,7 @@ def any_on_mesh(a: Array) -> Array:
 def rows_of(table: Array, indices: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
 
-    On an Explicit mesh a gather must be told where its result belongs.
+    On an Explicit mesh a gather needs the place of its result.
     """
     if any(spec := _spec(indices)):
         return table.at[indices].get(mode="clip", out_sharding=PartitionSpec(*spec, None))

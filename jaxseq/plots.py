@@ -24,7 +24,7 @@ from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 from jaxseq.texts import printable
 
 LONGEST = 80
-"""Characters of the longest text that stands alone in a figure; of a longer one its two ends are drawn."""
+"""Most characters of a separate text in a figure; the middle of a longer one is left out."""
 PAD = "<pad>"
 """The token that fills sentences up; not drawn."""
 
@@ -313,7 +313,7 @@ def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) 
 
 
 def dress_texts(texts: Iterable[Text]) -> None:
-    """Set texts that stand alone in fonts that have their characters."""
+    """Set separate texts in fonts that have their characters."""
     for text in texts:
         shown, font = _readable(shortened(text.get_text(), LONGEST), {})
         text.set_text(shown)

@@ -154,7 +154,7 @@ class Noise(NamedTuple):
     """An input and the random numbers of its step.
 
     Fields:
-      x: ``[T, B, D]``, or whatever the cell takes.
+      x: ``[T, B, D]``, or another input of the cell.
       masks: ``[T, B, H]`` for each thing that is dropped, in a tuple.
     """
 

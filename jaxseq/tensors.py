@@ -140,7 +140,7 @@ _STORAGES = {
 
 
 SHARED = 4
-"""Tensors of a torch file may have so many times its bytes: some share a buffer, as tied weights do."""
+"""Tensors of a torch file may have this many times its bytes: some share a buffer, as tied weights do."""
 
 
 class _View(NamedTuple):

@@ -251,7 +251,7 @@ def fit(
         `jaxseq.optimizers.on_plateau`.
       save: ``(state, record, metrics, is_best)``; metrics are None between two reports, after Ctrl-C.
       listener: its callbacks.
-      agree: whether to stop, given whether this process was told to; several processes must return the same. Called
+      agree: whether to stop, given whether this process wants to; several processes must return the same. Called
         after each chunk.
 
     Raises:

@@ -78,7 +78,7 @@ def test_every_page_is_in_the_list():
 
 
 def test_measurements_are_the_output_of_the_commands_on_the_page():
-    """The page is printed by `benchmarks report`: its head, then sections, each for a command of `benchmarks measure`."""
+    """The page is printed by `benchmarks report`: its head, then sections for commands of `benchmarks measure`."""
     text = PAGES["measurements.md"]
     assert text.startswith(f"{HEAD}\n")
     sections = text.removeprefix(HEAD).split("\n## ")[1:]

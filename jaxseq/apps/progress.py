@@ -30,7 +30,7 @@ class Progress(Listener):
         self.bar.n = self.bar.initial = done
 
     def compiling(self, programs: int) -> None:
-        """Say that compilation of so many programs began."""
+        """Report that the compilation of `programs` programs began."""
         self.bar.set_description(f"compiling… ({programs} program{'s' * (programs != 1)})")
         self.bar.refresh()
 
@@ -41,7 +41,7 @@ class Progress(Listener):
         self.bar.unpause()
 
     def advance(self, steps: int, loss: float) -> None:
-        """Show so many steps more, and the loss."""
+        """Advance the bar by `steps` steps, and show the loss."""
         self.shown["loss"] = f"{loss:.3f}"
         # `update` draws, at most ten times a second
         self.bar.set_postfix(self.shown, refresh=False)

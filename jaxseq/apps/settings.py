@@ -12,7 +12,7 @@ from jaxseq.errors import InputError
 MOST_LAYERS = 64
 """Layers, at most: each is traced and compiled by itself."""
 MOST_UNITS = 2**14
-"""Features of an embedding or a hidden state, at most: a matrix of so many rows and columns has 1 GB."""
+"""Features of an embedding or a hidden state, at most: a matrix of this many rows and columns has 1 GB."""
 MOST = 2**31 - 1
 """The largest count that is read: steps and the like are int32."""
 SEEDS = 2**32

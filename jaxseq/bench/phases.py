@@ -70,7 +70,7 @@ def measure_phases(
 
 
 def _built(case: Case, depth: int, against: Iterable[str], report: Report) -> tuple[dict[str, Layer], jax.Array]:
-    """Return value and gradient of so many layers, by system, and their inputs."""
+    """Return value and gradient of `depth` layers, by system, and their inputs."""
     B, T, D, H = case.shape
     params, xs = peers.setup(case.cell, case.shape, case.dtype)
     names = [name for name in against if name in PEERS]

@@ -100,7 +100,7 @@ class InJax:
 
 
 class InTorch:
-    """A layer in torch, which is eager whatever is asked for."""
+    """A layer in torch, which is always eager."""
 
     def __init__(self, module: TorchModule) -> None:
         self.module = module

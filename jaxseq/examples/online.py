@@ -22,7 +22,7 @@ PERIOD = 6
 
 
 class Learning(NamedTuple):
-    """All that there is of the past: nothing of it grows with the stream."""
+    """The state between two steps; its size does not grow with the stream."""
 
     params: Any
     moments: Any

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHANCE, RIGHT = 0.6, 0.9
-"""The share of steps told right below which a cell guesses, and that above which it has learnt parity."""
+"""The share of correct steps below which a cell guesses, and that above which it has learnt parity."""
 LONGER = 4
 """Length of the test words over that of training."""
 
@@ -83,7 +83,7 @@ class Settings(NamedTuple):
 
 
 def right_at(cell: Cell, params: ModelParams, length: int, start: int) -> Array:
-    """Return the share of steps told right from step `start` on, in 256 new words of that length: ``[]``."""
+    """Return the share of correct steps from step `start` on, in 256 new words of that length: ``[]``."""
     problem = problems.parity(length)
     batch = problem.draw(jax.random.key(2**31), 256)
     right = problem.right(outputs(cell, params, batch), batch.targets)[start:].astype(jnp.float32)
@@ -121,7 +121,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, shares: dict[str, tuple[np.ndarray, np.ndarray]], settings: Settings) -> None:
-    """Draw the share told right of each cell, a dot for each seed, at both lengths."""
+    """Draw the share of correct steps of each cell, a dot for each seed, at both lengths."""
     for n, ax in enumerate(figure.subplots(1, 2, sharey=True)):
         for at, both in enumerate(shares.values()):
             draw_seeds(ax, at, both[n])
@@ -131,7 +131,7 @@ def draw(figure: Figure, shares: dict[str, tuple[np.ndarray, np.ndarray]], setti
         ax.set_title(f"words of {length} symbols{'' if n else ', as in training'}", fontsize="medium")
         ax.grid(alpha=0.3, axis="y")
         if n == 0:
-            ax.set_ylabel("share of steps told right (dotted: chance)")
+            ax.set_ylabel("share of correct steps (dotted: chance)")
 
 
 parity = Experiment(

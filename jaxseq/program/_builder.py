@@ -1,6 +1,6 @@
 """A graph of operations that is simplified as it is built: equal ones are one, constants are folded.
 
-A *named* operation computes a gate. Nothing looks through it, nothing is merged with it: whoever holds the gate at a
+A *named* operation computes a gate. Nothing looks through it, nothing is merged with it: code that holds the gate at a
 value must change everything that is computed from it, and nothing else.
 """
 

@@ -34,7 +34,7 @@ PRODUCTS = ("dot_general", "rounded_product")
 """Names of the primitives that are matrix products; the second is that of `jaxseq.mixed`."""
 
 LARGER = 4
-"""A product waits if its operand is at most so many times larger than its weight or its result. That of the score of
+"""A product waits if its operand is at most this many times larger than its weight or its result. That of the score of
 additive attention, ``tanh(...) v``, would write ``[B, S, A]`` at every step to spare a gradient ``[A]``."""
 
 

@@ -151,7 +151,7 @@ def layout_of(
     if jacobian != "full" and found[-1].largest > largest:
         raise InputError(
             f"newton({cell.name}): a step mixes {found[-1].largest} numbers of its carry other than by products with "
-            f"weights, and the Jacobian of so many, for each row and step, is taken only with jacobian='full'. "
+            f"weights, and a Jacobian of this size, for each row and step, is taken only with jacobian='full'. "
             "Use deferred"
         )
     return found[-1]

@@ -21,7 +21,7 @@ from jaxseq.notation import Array
 from jaxseq.recurrence._scan import added
 
 SMALL = 4
-"""Blocks of so many numbers at most are multiplied entry by entry."""
+"""Blocks of at most this many numbers are multiplied entry by entry."""
 
 Entries = list[list[Array]]
 """The entries of small blocks, each ``[T, B, N]``."""

@@ -241,7 +241,7 @@ def _needed(jaxpr: Any) -> list[Any]:
 
 
 def _connected(count: int, edges: list[np.ndarray]) -> np.ndarray:
-    """Return for each of so many numbers the least one that it is connected with."""
+    """Return for each of `count` numbers the least one that it is connected with."""
     least = np.arange(count)
     if not edges:
         return least

@@ -182,7 +182,7 @@ def _without(free: Mapping[str, Any], held: Mapping[str, Any], candidates: list[
 
 
 def _scaled(values: np.ndarray) -> bool:
-    """Return whether values under `SCALES`, those as they are at last, are so many times these."""
+    """Return whether values under `SCALES`, unscaled last, are multiples of these by the scales."""
     times = np.asarray(SCALES).reshape(1, -1, *[1] * (values.ndim - 2))
     return _same(values[:, :-1], times * values[:, -1:])
 

@@ -41,7 +41,7 @@ class Extraction(NamedTuple):
 
     Fields:
       automaton: the minimal one, of the classes and the transitions of most states of each class.
-      suffixes: that classes are told apart by, as numbers of symbols.
+      suffixes: the suffixes that separate the classes, as numbers of symbols.
       stable: whether no class disagrees by more than the tolerance. False says that `most` classes were not enough: the
         network is not, or not nearly, an automaton of so few states on these words.
       disagreement: the share of transitions of all states looked at that are not those of their class.

@@ -78,7 +78,7 @@ class Corpus(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A part, or one layer of it, as its page holds it. Every view may use it; a view's own data are in `views`.
+    """The data of a part, or of one of its layers, on the page. All views share it; a view's own data are in `views`.
 
     Fields:
       name: of the part, with the number of the layer where there are several.
@@ -108,7 +108,7 @@ class Subject(NamedTuple):
       lines: the cell's equations.
       why: see live.
       why_text: the error, in a line.
-      views: by name the data of each view, None where the part has nothing of it.
+      views: the data of each view by name; None where the part has no data for it.
       failed: by name the error of each view that could not be made.
     """
 

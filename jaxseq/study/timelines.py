@@ -31,7 +31,7 @@ def gates_of(
     """Return every named quantity of every step by name, each ``[T, B, H]``, zero at padded steps.
 
     Names are those of the cell's gates, with the layer before them in a stack: ``"f"``, ``"0.f"``. A cell without
-    gates has its pre-activation, or whatever it names.
+    gates has its pre-activation, or the values that it names.
 
     Example:
       >>> import jax, jax.numpy as jnp

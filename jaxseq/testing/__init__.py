@@ -65,7 +65,7 @@ def check_cell(
     seed: int = 0,
     laws: Iterable[str] | None = None,
 ) -> None:
-    """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
+    """Assert that a cell obeys the laws, under any configuration of jax; float64 is turned on meanwhile.
 
     Args:
       cell: a Cell whose params and carry are trees of floating arrays; its input is made by ``cell.lift``.

@@ -34,7 +34,7 @@ def of_forecaster(
 
     It is scored by the row that follows each step of the window: the network adds its readout to the forecast of the
     line, so its target is the line's residual of that row. With `examples`, half-lives and saturation are
-    taken over the last windows of so many series.
+    taken over the last windows of this many series.
 
     Raises:
       InputError: if the run cannot be loaded, has no network or its parameters are not numbers; for an unknown series

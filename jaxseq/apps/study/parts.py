@@ -80,7 +80,7 @@ def of_translator(
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
     Each layer of the encoder is a part, once for each direction. With `examples`, half-lives and saturation are taken
-    over so many sentences of its data.
+    over this many sentences of its data.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
@@ -183,7 +183,7 @@ def _turned(xs: Array, mask: Array) -> Array:
 
 
 def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tuple[Array, Array]]:
-    """Return source and target tokens of so many pairs of the run's own data, spread evenly over it, in batches."""
+    """Return source and target tokens of this many pairs of the run's own data, spread evenly over it, in batches."""
     pairs = _pairs(run, model)
     # evenly over the corpus, whose parts may differ; unique, where it has fewer pairs
     chosen = [pairs[n] for n in np.unique(np.linspace(0, len(pairs) - 1, min(examples, len(pairs))).astype(int))]
@@ -290,7 +290,7 @@ def of_forecast(
 ) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
 
-    With `examples`, half-lives and saturation are taken over so many windows, spread evenly over the series.
+    With `examples`, half-lives and saturation are taken over this many windows, spread evenly over the series.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.

@@ -251,7 +251,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
     measured = measures(config, model, corpus, held or training.some(), unigram, compiler, like.params)
 
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
-        # here a process can still be told that another has failed; in a computation that they share it would wait
+        # here a process can still learn that another has failed; in a shared computation it would wait
         group.meet()
         data, rows = training.taken(bucket, rows)
         return programs[bucket](state, devices.put(data), rows, k_train)

@@ -31,7 +31,7 @@ class Spectra(NamedTuple):
       real: of the eigenvalues.
       imag: see real.
       lyapunov: the largest exponents, nats a step.
-      decimals: of them that so many steps support.
+      decimals: the number of their decimals that the steps support.
     """
 
     steps: Annotated[list[int], "S:T"]
