@@ -43,7 +43,7 @@ def adding(T: int) -> Task:
     """Return the adding problem: each of T steps brings a number in [0, 1) and a mark; add the two marked numbers.
 
     One mark is in each half. A third input is always 1, for cells without a bias. The loss is the squared error after
-    the last step; who always says 1 is wrong by the variance, 1/6.
+    the last step; an output that is always 1 has the variance as its loss, 1/6.
 
     Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", experiment 4, with marks of 0 and 1 as in later
     work.

@@ -7,7 +7,8 @@ renames; a process that is killed between them leaves the new folder, complete, 
     .run.x1y2z3w4.jaxseq-part/made      whole: `settle` moves it to run
     .run.x1y2z3w4.jaxseq-part/before    the old run, on its way out
 
-A temporary name does not tell whether its process is alive; who removes it holds the lock (`jaxseq.locks`).
+A temporary name does not tell whether its process is alive; the lock does (`jaxseq.locks`), and must be held to remove
+it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A lock on a file or folder that is written: one process at a time; an error names the process that holds it.
 
 The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
-next to the written one, ``.NAME.jaxseq-lock``, which says who holds it.
+next to the written one, ``.NAME.jaxseq-lock``, which names the process that holds it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def recover(path: Path | str) -> None:
 
 
 def _taken(file: Path, path: Path | str, wait: bool) -> int:
-    """Return the open file whose lock is held, with a line in it on who holds it."""
+    """Return the open file whose lock is held, with a line in it that names this process."""
     while True:
         number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -63,7 +63,7 @@ def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
 
 
 def _private(folder: Path) -> bool:
-    """Return whether only its owner, who we are, can write into a folder; where that can be asked."""
+    """Return whether only the user of this process can write into a folder, where the system says so."""
     if not hasattr(os, "getuid"):
         return True
     found = folder.stat()

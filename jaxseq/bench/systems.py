@@ -119,7 +119,7 @@ class InTorch:
 
 
 def systems(case: Case, against: Iterable[str], say: Callable[[str], None]) -> dict[str, System]:
-    """Return ours, in each recurrence, and those of `against` that are here and compute the same; say who is not.
+    """Return ours, in each recurrence, and those of `against` that are here and compute the same; say which are not.
 
     Outputs, value and gradients are compared before anything is timed; torchrecurrent's layer, whose weights are its
     own, is only run.
