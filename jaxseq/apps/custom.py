@@ -1,4 +1,4 @@
-"""Which cell an application runs: one of the catalogue by name, or a custom cell by where its code is."""
+"""The cell of an application: one of the catalogue by name, or a custom cell by the place of its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where data comes from: files that the package ships, and corpora fetched from their publishers into a cache."""
+"""Sources of data: files that the package ships, and corpora fetched from their publishers into a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command line's help writes the values of options: ``PATH``, where tyro writes ``{None}|PATH``."""
+"""The values of options in the help of the command line: ``PATH``, where tyro writes ``{None}|PATH``."""
 
 from __future__ import annotations
 

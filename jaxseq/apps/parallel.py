@@ -1,4 +1,4 @@
-"""Several devices, and several processes that train as one: of these the first writes files and prints.
+"""Several devices, and several processes that train as one; the first process writes files and prints.
 
 All processes run the same steps, and meet before each computation that they share (`ProcessGroup.meet`). One that has
 failed says so at the next meeting, and all others then fail with one sentence, where they would otherwise wait for it.

@@ -1,4 +1,4 @@
-"""How training goes, on standard error: a progress bar where that is a terminal, a line a report where it is not."""
+"""The progress of training on standard error: a progress bar at a terminal, else a line for each report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the state settles: fixed and slow points of a step with a held input, and the linear map around each.
+"""Fixed and slow points of a step with a held input, where the state settles, and the linear map around each.
 
 A point is slow where the speed ``q(h) = |F(h) - h|^2 / 2`` is small, F one step of the cell with its input held. From
 states that a run visited q is lowered by Adam and then by Levenberg and Marquardt's damped Gauss-Newton steps on

@@ -1,4 +1,4 @@
-"""Where a unit is highest and lowest over a corpus, and which hidden states are like a given one.
+"""Contexts in which a unit is highest and lowest over a corpus, and the hidden states nearest to a given one.
 
 Both take values ``[T, B, H]`` of any number of sequences, as `jaxseq.trace` and `jaxseq.study.gates_of` return them,
 and give rows and steps, with which to look up the text.

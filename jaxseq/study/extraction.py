@@ -1,4 +1,4 @@
-"""Is it a finite automaton? The states of a network that decides about words, gathered into those of an automaton.
+"""A finite automaton from a network that decides about words: its states, gathered into those of the automaton.
 
 States are classed by their future: two are of one class while the network decides alike after each of a set of
 suffixes, read on from the one and from the other. At first the only suffix is the empty one, so that there are two

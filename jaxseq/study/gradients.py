@@ -1,4 +1,4 @@
-"""Gradients through time: how much of a loss each state of the past still moves, from one backward pass.
+"""Gradients through time: the derivative of a loss by every earlier state, from one backward pass.
 
 Zeros are added to the carry of every step, where it is computed, so that all later values depend on them (an LSTM's h_t
 depends on the zeros of c_t). The loss' derivative by those zeros is its derivative by the states: ``dL/dh_t`` and

@@ -1,4 +1,4 @@
-"""How long a cell remembers: the gate that retains, the half-life of each unit, and the share left at the end.
+"""The memory of a cell: the gate that retains, the half-life of each unit, and the share left at the end.
 
 Where the new state is ``k * old + written``, k is the gate that retains: f of an LSTM, z of a GRU here, and one minus
 the update gate in other libraries. `keep_of` does not use names. It holds a cell's gates at their values and

@@ -1,4 +1,4 @@
-"""Activation patching: which state or gate, of which unit, carries the difference of two inputs, and when.
+"""Activation patching: the states and gates, units and steps that carry the difference of two inputs.
 
 Run A reads one input, run B another. Run A is repeated with one thing changed: at step t a state or gate, whole or one
 unit of it, gets the value that it had in run B at that step. All later steps follow from the changed one. An effect

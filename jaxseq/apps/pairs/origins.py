@@ -1,4 +1,4 @@
-"""Which files the words of `--data` mean: tables of pairs, JSON lines, or a file for each language."""
+"""The files behind the words of `--data`: tables of pairs, JSON lines, or a file for each language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How text is normalised before it is cut into tokens.
+"""Normalisation of text before it is cut into tokens.
 
 `fold` keeps spelling, case and spaces: it makes one form of characters that look alike. `plain` returns the text by
 which sentences are compared, in small letters, with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.

@@ -1,4 +1,4 @@
-"""Sequences of like length translated or scored together, in batches of few sizes: each size and length is a program.
+"""Sequences of similar length, translated or scored in batches of few sizes: each size and length is a program.
 
 Which batch a sequence is in never changes its result. So both may be chosen for the time that compiling takes.
 """

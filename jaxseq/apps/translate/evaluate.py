@@ -1,4 +1,4 @@
-"""How well a translator does on pairs that it was not trained on."""
+"""Scores of a translator on pairs that it was not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a translator prepares sentences of its two languages: text, tokens, numbers; learnt once and kept in its run."""
+"""The preparation of sentences of two languages for a translator: text, tokens, numbers; learnt once, kept in its run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How likely a translator finds given translations: the log-probability of each, teacher forced."""
+"""The log-probability of given translations by a translator, teacher forced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of pairs: token numbers, in memory or on disk, of which the device gets those of one chunk at a time."""
+"""Batches of pairs: token numbers, in memory or on disk; the device gets those of one chunk at a time."""
 
 from __future__ import annotations
 

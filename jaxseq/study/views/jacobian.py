@@ -1,4 +1,4 @@
-"""How one step stretches a small change of the state."""
+"""The stretch of a small change of the state by one step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the state moves, in its principal components, and where it settles while the input is held."""
+"""The path of the state in its principal components, and the points where it settles with a held input."""
 
 from __future__ import annotations
 
