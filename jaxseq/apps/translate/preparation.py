@@ -1,4 +1,4 @@
-"""The preparation of sentences of two languages for a translator: text, tokens, numbers; learnt once, kept in its run."""
+"""The preparation of sentences for a translator: text, tokens, numbers, in two languages; learnt once, kept in a run."""
 
 from __future__ import annotations
 
