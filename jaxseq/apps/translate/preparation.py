@@ -1,4 +1,4 @@
-"""The preparation of sentences for a translator: text, tokens, numbers, in two languages; learnt once, kept in a run."""
+"""The preparation of sentences for a translator: text, tokens, numbers, in two languages; learnt once, kept in runs."""
 
 from __future__ import annotations
 
