@@ -37,7 +37,7 @@ def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 12
         command = [sys.executable, "-c", code]
         times = [milliseconds(lambda c=command: subprocess.run(c, check=True)) for _ in range(repeats + 1)]
         report.add(name, {"process": times[1:]})  # the first one reads files from disk
-    lines = [[row["name"], f"{median(row['samples']['process']):.0f}"] for row in report.rows]
+    lines = [[row["name"], median(row["samples"]["process"])] for row in report.rows]
     report.show(Table(["a new process", "ms"], lines))
     lines = []
     for cell in ("lstm", "gru"):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxseq import __version__
 from jaxseq.bench.timing import machine, sentence
 
 
@@ -113,7 +114,9 @@ class Report:
     def finish(self) -> int:
         """Write the file, say which bounds were missed, and return the exit status: 1 if any."""
         if self.output.json is not None:
-            self.facts |= {"machine": machine(), "command": command()}
+            at = machine()
+            at["versions"] = {"jaxseq": __version__, **at["versions"]}  # known where jaxseq is not installed as well
+            self.facts |= {"machine": at, "command": command()}
             self.output.json.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         for message in self.missed:
             print(f"missed: {message}", file=sys.stderr)
