@@ -49,7 +49,7 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def check_free(path: Path | str, *, overwrite: bool = False) -> None:
-    """Check that a run may be made at `path`, without touching what is there.
+    """Check that a run may be made at `path`, without touching any file there.
 
     Raises:
       InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
