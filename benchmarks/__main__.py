@@ -20,6 +20,7 @@ from benchmarks.compile import compile_
 from benchmarks.decode import decode
 from benchmarks.forecast import forecast
 from benchmarks.layers import layers
+from benchmarks.measure import measure
 from benchmarks.memory import memory
 from benchmarks.newton import newton_
 from benchmarks.report import report
@@ -35,7 +36,7 @@ COMMANDS = {
     "layers": layers, "tutorial": tutorial, "train": train, "decode": decode, "scaling": scaling, "memory": memory,
     "compile": compile_, "cells": cells, "compare": configure(PositionalRequiredArgs)(compare),
     "forecast": forecast, "beam": beam, "tasks": tasks, "report": report, "sequence": sequence,
-    "newton": newton_, "chunked": chunked,
+    "newton": newton_, "chunked": chunked, "measure": measure,
 }  # fmt: skip
 
 

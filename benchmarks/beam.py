@@ -12,7 +12,7 @@ from jaxseq.apps.translate.config import PRESETS
 from jaxseq.apps.translate.decoding import Decoding
 from jaxseq.apps.translate.evaluate import bleu_of, pairs_for
 from jaxseq.apps.translate.model import load
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.timing import interleave, median, noise
 
 
@@ -76,6 +76,6 @@ def beam(
         row = report.add(name, {"jaxseq": each}, bleu=bleu.score, length_ratio=bleu.sys_len / bleu.ref_len)
         report.warn(noise(name, each))
         lines.append([name, row["bleu"], row["length_ratio"], f"{1e3 / median(each):.0f}"])
-    print(f"{len(texts)} sentences: {where}; {score.get_signature()}\n")
-    print(table(["", "BLEU", "length / reference", "sentences a second"], lines))
+    report.say(f"{len(texts)} sentences: {where}; {score.get_signature()}")
+    report.show(Table(["", "BLEU", "length / reference", "sentences a second"], lines))
     return report.finish()

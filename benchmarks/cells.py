@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from benchmarks import tasks
 from benchmarks.layers import Shape
 from jaxseq import unroll
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.peers import PICTURE
 from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq.bench.torch_layer import THEIRS, torchrecurrent_layer
@@ -33,6 +33,7 @@ def cells(
     names: Positional[tuple[str, ...]] = (),
     output: OmitArgPrefixes[Output] = USUAL,
     learn: bool = False,
+    compared: bool = False,
     shape: Shape | None = None,
     rounds: int = 0,
     pause: float = 0.02,
@@ -51,7 +52,7 @@ def cells(
     in its inputs cannot multiply, and has the copy problem instead (3 of 4 symbols, after 4 blanks), and an IndRNN has
     two layers. Every cell has the same steps of Adam on fresh sequences, gradients clipped at norm 1, the learning rate
     falling to 0 from 0.01, and if it misses the bound anew from 0.1; all its parameters are trained. The bound is a
-    tenth of the loss of who remembers nothing: 1/6, and log 4.
+    tenth of the loss of a memoryless predictor: 1/6, and log 4.
 
     Example: python -m benchmarks cells lstm mgu --quick
 
@@ -63,6 +64,7 @@ def cells(
       names: Cells; all by default.
       output: Where to.
       learn: Train each cell instead of timing it; exit with 1 if one misses the bound.
+      compared: Only cells that torchrecurrent has.
       shape: B T D H to time; 32 50 64 64 by default, 8 20 32 32 with --quick.
       rounds: Samples of each; 0: 15, or 3 with --quick.
       pause: Seconds of rest between torch and JAX.
@@ -75,7 +77,7 @@ def cells(
     unknown = sorted(set(names) - set(CELLS))
     if unknown:
         raise SystemExit(f"there is no cell {unknown[0]!r}; `python -m jaxseq cells` lists all")
-    chosen = {name: CELLS[name] for name in names or CELLS}
+    chosen = {name: CELLS[name] for name in names or CELLS if name in THEIRS or not compared}
     report = Report("cells", output, unit="s" if learn else "ms")
     if learn:
         _learn(report, chosen, hidden, batch, steps or (20 if output.quick else 2000))
@@ -89,9 +91,7 @@ def cells(
 def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pause: float) -> None:
     """Fill and print the table of times, a row as it comes."""
     (B, T, D, H), lines = shape, []
-    print(
-        f"value and gradient, B, T, D, H = {B}, {T}, {D}, {H}; a step is one of {T}; ratio: torchrecurrent / jaxseq\n"
-    )
+    report.say(f"Value and gradient, B, T, D, H = {B}, {T}, {D}, {H}; a step is one of {T}.")
     for name, cell in chosen.items():
         xs = jax.random.normal(jax.random.key(1), (T, B, *PICTURE[: cell.spatial], D), jnp.float32)
         params = cell.init(jax.random.key(0), D, H)
@@ -111,18 +111,19 @@ def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pa
             line[4:] = f"{median(samples['torchrecurrent']) * 1e3 / T:.1f}", row["ratio"]
         lines.append(line)
         print(f"{len(lines)} of {len(chosen)}", name, *line[3:], file=sys.stderr, flush=True)
-    head = ["cell", "parameters", "compile s", "us a step", "torchrecurrent", "ratio"]
-    print(table(head, lines))
+    head = ["cell", "parameters", "compile s", "µs a step", "torchrecurrent µs a step", "torchrecurrent / jaxseq"]
+    report.show(Table(head, lines))
 
 
 def _hold(report: Report, at_least: float | None, at_least_each: float | None) -> None:
-    """Print what the ratios come to, and hold them against their bounds."""
+    """Print the mean of the ratios and the lowest, and hold both against their bounds."""
     rows = [row for row in report.rows if "ratio" in row]
     mean, slowest = None, None
     if rows:
         mean = geometric_mean([(row["samples"]["torchrecurrent"], row["samples"]["jaxseq"]) for row in rows])
         slowest = min(rows, key=lambda row: row["ratio"].value)
-        print(f"\ngeometric mean of {len(rows)} ratios {mean}, the lowest {slowest['ratio']} ({slowest['name']})")
+        lowest = f"the lowest is {slowest['ratio']} ({slowest['name']})"
+        report.say(f"The geometric mean of {len(rows)} ratios is {mean}; {lowest}.")
     what = "torchrecurrent / jaxseq"
     report.at_least(f"geometric mean of {what}", mean.value if mean else None, at_least)
     report.at_least(
@@ -164,7 +165,7 @@ def _theirs(cell: Cell, shape: Shape, xs: jax.Array, say: Callable[[str], None])
 def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, steps: int) -> None:
     """Train every cell, a row as it comes, and hold its loss against the bound."""
     settings = f"H {hidden}, batch {batch}, {steps} steps, Adam from {RATES[0]:g}, else from {RATES[1]:g}"
-    print(f"{settings}; the bound is {PART:g} of the loss without a memory\n")
+    report.say(f"{settings}; the bound is {PART:g} of the loss of a memoryless predictor.")
     lines = []
     for name, cell in chosen.items():
         layers = LAYERS.get(name, 1)
@@ -187,6 +188,6 @@ def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, ste
         print(f"{len(lines)} of {len(chosen)}", *lines[-1], file=sys.stderr, flush=True)
         if not report.output.quick:
             report.at_most(f"loss of {name} in the {task.name} problem", losses[rate], bound)
-    print(table(["cell", "layers", "task", "loss", "bound", "below", "rate", "seconds"], lines))
+    report.show(Table(["cell", "layers", "task", "loss", "bound", "below", "learning rate", "s"], lines))
     below = sum(line[5] == "yes" for line in lines)
-    print(f"\n{below} of {len(lines)} cells below the bound")
+    report.say(f"{below} of {len(lines)} cells below the bound")

@@ -1,4 +1,4 @@
-"""Cells whose memory is a matrix: value and gradient by the step and in chunks, and what each keeps."""
+"""Cells whose memory is a matrix: value and gradient step by step and in chunks, with the memory of both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tyro.conf import OmitArgPrefixes
 
 from jaxseq import unroll
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.timing import interleave, median, noise, ratio
 from jaxseq.cells import CELLS, MemoryEquations
 from jaxseq.recurrence import EXACT, associative, chunked as in_chunks
@@ -46,6 +46,7 @@ def chunked(
     """
     report = Report("chunked", output)
     rounds, steps = rounds or (3 if output.quick else 9), min(steps, 128) if output.quick else steps
+    report.say("Value and gradient of sum(h²) with respect to parameters and inputs, one head, D = H.")
     lines: list[list[Any]] = []
     for name in cells:
         for B in batches:
@@ -58,7 +59,8 @@ def chunked(
             report.at_least(f"{row['name']}: {against[0]} / chunks of {sizes[0]}", gain.value, at_least)
             lines.append([row["name"], str(gain), *(f"{median(samples[w]):.1f} ({mib[w]:.0f})" for w in programs)])
     heads = [*against, *(f"chunks of {size}" for size in sizes)]
-    print(table([f"T = {steps}, H = {head}", "ratio", *(f"{which}: ms (MiB)" for which in heads)], lines))
+    first = f"{against[0]} / chunks of {sizes[0]}"
+    report.show(Table([f"T = {steps}, H = {head}", first, *(f"{which} ms (MiB)" for which in heads)], lines))
     return report.finish()
 
 

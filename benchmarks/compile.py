@@ -1,4 +1,4 @@
-"""What happens before the first result: import, trace, lower, compile, the first call; and after it."""
+"""Times before the first result (import, trace, lower, compile, the first call) and after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes
 
 from benchmarks.layers import Shape
 from jaxseq.bench import peers
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.peers import Layer
 from jaxseq.bench.phases import phases, took
 from jaxseq.bench.timing import median, milliseconds
@@ -32,12 +32,13 @@ def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 12
     """
     report = Report("compile", output)
     repeats = repeats or (2 if output.quick else 5)
+    report.say(f"Value and gradient of one layer, each phase from empty caches; medians of {repeats}.")
     for name, code in IMPORTS.items():
         command = [sys.executable, "-c", code]
         times = [milliseconds(lambda c=command: subprocess.run(c, check=True)) for _ in range(repeats + 1)]
         report.add(name, {"process": times[1:]})  # the first one reads files from disk
-    lines = [[row["name"], f"{median(row['samples']['process']):.0f}"] for row in report.rows]
-    print(table(["a new process", "ms"], lines) + "\n")
+    lines = [[row["name"], median(row["samples"]["process"])] for row in report.rows]
+    report.show(Table(["a new process", "ms"], lines))
     lines = []
     for cell in ("lstm", "gru"):
         params, xs = peers.setup(CELLS[cell], shape)
@@ -53,7 +54,7 @@ def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 12
         for name, of in measured.items():
             report.add(f"{cell} {name}", of)
             lines.append([f"{cell} {name}", *(median(of[phase]) for phase in PHASES)])
-    print(table([f"B, T, D, H = {', '.join(map(str, shape))}; ms", *PHASES], lines))
+    report.show(Table([f"B, T, D, H = {', '.join(map(str, shape))}", *(f"{phase} ms" for phase in PHASES)], lines))
     return report.finish()
 
 

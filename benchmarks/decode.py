@@ -13,7 +13,7 @@ from jaxseq.apps.text import detokenise
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import POSITIONS, PRESETS
 from jaxseq.apps.translate.decoding import Decoding
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.timing import interleave, median, noise, ratio
 
 
@@ -43,6 +43,7 @@ def decode(
     from benchmarks import torch_models  # torch is needed, and says so
 
     report = Report("decode", output, unit="ms per sentence")
+    report.say("Greedy translation with the tutorial's attention model, from text to text; equal weights in both.")
     sentences, rounds = sentences or (64 if output.quick else 512), rounds or (3 if output.quick else 7)
     steps = iterations or (200 if output.quick else 1000)
     config = dataclasses.replace(PRESETS["tutorial-attention"], data=data, steps=steps, report_every=steps)
@@ -70,7 +71,8 @@ def decode(
     report.warn(noise(f"{row['name']}, torch", samples["torch"]))
     times = ratio(samples["torch"], samples["jaxseq"])
     rates = [f"{1e3 / median(samples[name]):.0f}" for name in ("jaxseq", "torch")]
-    print(table(["sentences a second", "jaxseq", "torch", "torch / jaxseq time"], [[row["name"], *rates, times]]))
-    print("all words equal")
+    head = ["", "jaxseq sentences a second", "torch sentences a second", "torch / jaxseq time"]
+    report.show(Table(head, [[row["name"], *rates, times]]))
+    report.say("All translations have the same words.")
     report.at_least("torch / jaxseq", times.value, at_least)
     return report.finish()

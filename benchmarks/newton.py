@@ -1,4 +1,4 @@
-"""Newton's method over time: how many rounds each cell needs, how deep that is, and what it costs."""
+"""Newton's method over time: the rounds, depth and cost of each cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from benchmarks import tasks
 from jaxseq import unroll
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.program import inspect
 from jaxseq.bench.timing import interleave, median
 from jaxseq.cells import CELLS, Cell
@@ -23,7 +23,7 @@ from jaxseq.recurrence import Solution, deferred, newton_solution
 NAMES = ("lstm", "gru", "rnn", "lem", "cornn", "para_lstm", "para_gru")
 LENGTHS, QUICK_LENGTHS = (100, 1_000, 10_000, 100_000), (100, 1_000)
 TRAINED = tasks.adding(50)
-"""What cells are trained on before their rounds are counted again."""
+"""The problem on which cells are trained before their rounds are counted again."""
 
 
 def newton_(
@@ -42,7 +42,7 @@ def newton_(
     """Count the rounds of Newton's method for cells as they are drawn and trained, and time it next to deferred.
 
     The inputs are those of the adding problem over T steps. The depth is 2 log2 T products for each round, next to the
-    T steps of a loop; "loop" are the steps that were left to a loop after the last round. Memory is the temporary
+    T steps of a loop; "loop steps" were left to a loop after the last round. Memory is the temporary
     memory of value and gradient as the compiler plans it; times are of value and gradient, in float32.
 
     Example: python -m benchmarks newton --quick
@@ -64,9 +64,13 @@ def newton_(
     if unknown:
         raise SystemExit(f"there is no cell {unknown[0]!r}; `python -m jaxseq cells` lists all")
     report = Report("newton", output)
+    report.say(
+        f"Value and gradient on the adding problem, B = {batch}, H = {hidden}, with params as drawn and as trained. "
+        "The depth is 2 log2 T products for each round and the steps of the loop that ran after the last round."
+    )
     on_gpu = jax.default_backend() == "gpu"
     if not on_gpu:
-        print(f"no GPU: times are this CPU's, up to T = {timed}; those of a GPU are skipped\n")
+        report.say(f"There is no GPU: times are those of this CPU, up to T = {timed}.")
     options: dict[str, Any] = {"rounds": rounds, "damping": damping, "jacobian": jacobian}
     lines = []
     for name in names or NAMES:
@@ -76,8 +80,8 @@ def newton_(
                 row = _row(report, name, how, params, T, batch, options, few)
                 lines.append(_line(row))
                 print(*lines[-1], file=sys.stderr, flush=True)
-    head = ["cell", "params", "T", "rounds", "loop", "residual", "block", "depth / T", "MiB", "MiB deferred"]
-    print("\n" + table([*head, "ms", "ms deferred"], lines))
+    head = ["cell", "params", "T", "rounds", "loop steps", "residual", "block", "depth / T"]
+    report.show(Table([*head, "newton MiB", "deferred MiB", "newton ms", "deferred ms"], lines))
     _rule(report)
     return report.finish()
 
@@ -129,16 +133,16 @@ def _line(row: dict[str, Any]) -> list[Any]:
 def _rule(report: Report) -> None:
     """Print from which depth on, as a share of T, newton took less time than deferred."""
     timed = [row for row in report.rows if row["samples"]]
-    print(f"\nnewton was faster than deferred in {sum(map(_won, timed))} of {len(timed)} rows that were timed")
+    report.say(f"newton was faster than deferred in {sum(map(_won, timed))} of {len(timed)} rows that were timed.")
     if not any(map(_won, timed)):
         return
     shares = np.array([row["depth"] / row["T"] for row in timed])
     won = np.array([*map(_won, timed)])
-    # the share that tells best: below it newton is taken to win
+    # the share that separates best: below it newton is taken to win
     cuts = np.unique(np.concatenate([[0.0], shares + 1e-9]))
     right = [(won == (shares < cut)).mean() for cut in cuts]
     best = float(cuts[int(np.argmax(right))])
-    print(f"depth / T below {best:.2g} says which in {max(right):.0%} of them")
+    report.say(f"In {max(right):.0%} of these rows newton was faster exactly where depth / T is below {best:.2g}.")
     report.facts |= {"share": best, "right": float(max(right)), "won": int(won.sum())}
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks and experiments wrote, as one page of Markdown: no figure of a page is typed by hand."""
+"""The results of benchmarks and experiments as one page of Markdown: no figure of the page is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,36 +6,57 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tyro.conf import Positional
 
+from jaxseq.bench.timing import sentence
 from jaxseq.errors import InputError
 from jaxseq.experiments.report import stability, table
 from jaxseq.inputs import parse_json, read_bytes
 
+HEAD = """# Measurements
+
+These commands make this page again, in about ten minutes of two idle cores. The first runs the benchmarks below, each
+in a process of its own, and writes one JSON file for each. The second prints the page.
+
+```sh
+pip install ".[bench]"                                               # torch and the other libraries; Python 3.11
+python -m benchmarks measure results
+python -m benchmarks report results > jaxseq/guide/measurements.md
+```
+
+Times are medians. A ratio is a ratio of medians with its 95% interval, by bootstrap over rounds: above 1 the other
+library takes longer. [Benchmarking](benchmarking.md) says how times are taken. The quality of translations and of
+forecasts is in [translating](translating.md#figures) and [forecasting](forecasting.md#figures)."""
+
 
 def report(folder: Positional[Path]) -> int:
-    """Print the JSON files of a folder as Markdown: a table for each benchmark, one for all experiments.
+    """Print the JSON files of a folder as Markdown: the tables of each benchmark, one table for all experiments.
 
-    Example: python -m benchmarks report results > measurements.md
+    Benchmarks come in the order in which they ran.
+
+    Example: python -m benchmarks report results > jaxseq/guide/measurements.md
 
     Args:
-      folder: Where ``--json`` of benchmarks and ``--out`` of ``jaxseq experiment`` wrote; folders in it count as well.
+      folder: Where ``--json`` of benchmarks and ``--out`` of ``jaxseq experiment`` wrote; subfolders count as well.
 
     Raises:
-      InputError: if no file there is one of them, or a file cannot be read.
+      InputError: if the folder has no such file, or a file cannot be read.
     """
     found = [(path, parse_json(read_bytes(path), path)) for path in sorted(folder.rglob("*.json"))]
-    benchmarks = [(path, facts) for path, facts in found if isinstance(facts, dict) and "benchmark" in facts]
-    experiments = [facts for _, facts in found if isinstance(facts, dict) and "verdict" in facts and "claim" in facts]
+    known = [(path, facts) for path, facts in found if isinstance(facts, dict)]
+    benchmarks = [(path, facts) for path, facts in known if {"benchmark", "shown", "machine", "command"} <= {*facts}]
+    experiments = [facts for _, facts in known if {"verdict", "claim"} <= {*facts}]
     if not benchmarks and not experiments:
         raise InputError(
             f"{folder} has no results: expected files that `python -m benchmarks NAME --json FILE` or `jaxseq "
             f"experiment NAME --out FOLDER` wrote; got {len(found)} other JSON files"
         )
-    print("# Measurements")
-    for path, facts in benchmarks:
-        print("\n".join(["", f"## {facts['benchmark']} ({path.stem})", "", *_section(facts)]))
+    print(HEAD)
+    machines = {sentence(facts["machine"]) for _, facts in benchmarks}
+    if len(machines) == 1:
+        print(f"\n{machines.pop()}.")
+    for path, facts in sorted(benchmarks, key=lambda one: one[1]["machine"]["date"]):
+        print("\n".join(["", f"## {path.stem}", "", *_section(facts, with_machine=len(machines) > 1)]))
     if experiments:
         print(f"\n## Experiments\n\n{table(experiments)}")
         if any(one.get("blocks") for one in experiments):
@@ -43,43 +64,18 @@ def report(folder: Positional[Path]) -> int:
     return 0
 
 
-def _section(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield the command, the machine, and rows of medians, with quartiles where there are three samples or more."""
-    machine, rows = facts["machine"], facts["rows"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    if "command" in facts:
-        yield from ("```sh", facts["command"], "```", "")
-    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['platform']}; {versions}; {machine['date'][:10]}."
+def _section(facts: dict[str, Any], *, with_machine: bool) -> Iterator[str]:
+    """Yield the command, the machine where the files are of several, and everything that the command printed."""
+    yield from ("```sh", facts["command"], "```")
+    if with_machine:
+        yield from ("", f"{sentence(facts['machine'])}.")
     if facts["quick"]:
-        yield "Few rounds and small sizes (`--quick`): a look, no result."
-    systems = list(dict.fromkeys(system for row in rows for system in row["samples"]))
-    others = list(dict.fromkeys(key for row in rows for key, value in row.items() if _is_short(key, value)))
-    yield from ("", f"In {facts['unit']}, less is better: the median, and the quartiles of all samples.", "")
-    yield _line(["", *systems, *(name.replace("_", " ") for name in others)])
-    yield _line(["---"] * (1 + len(systems) + len(others)))
-    for row in rows:
-        samples = [_samples(row["samples"].get(system, [])) for system in systems]
-        yield _line([row["name"], *samples, *(_value(row.get(name, "")) for name in others)])
+        yield from ("", "Few rounds and small sizes (`--quick`): a look, not a result.")
+    for shown in facts["shown"]:
+        yield from ("", *([shown] if isinstance(shown, str) else _markdown(shown)))
 
 
-def _is_short(key: str, value: Any) -> bool:
-    """Return whether a fact of a row fits into a column: a number or a word."""
-    short = isinstance(value, int | float) or (isinstance(value, str) and len(value) < 40)
-    return short and key not in ("name", "samples")
-
-
-def _samples(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    if len(values) < 3:
-        return " / ".join(_value(value) for value in values)
-    low, middle, high = (_value(float(v)) for v in np.percentile(values, [25, 50, 75]))
-    return f"{middle} [{low}, {high}]"
-
-
-def _value(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+def _markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose first row is its head."""
+    lines = [f"| {' | '.join(cell.strip().replace('|', '/') for cell in row)} |" for row in rows]
+    yield from (lines[0], "|---" * len(rows[0]) + "|", *lines[1:])

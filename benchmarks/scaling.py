@@ -12,7 +12,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from jaxseq import unroll
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.timing import interleave, median, noise
 from jaxseq.cells import CELLS, stack
 from jaxseq.recurrence import EXACT
@@ -75,10 +75,11 @@ def scaling(
             slopes = [_slope(sizes[at], of[at]) for of in zip(*measured, strict=True)]
             lines.append([f"  {which} over {axis}", *slopes])
             report.facts[f"{which} over {axis}"] = slopes
-    print(f"{cell}, {recurrence}, base {base}\n\n" + table(["", "ms", "temporary MiB", "compile ms"], lines))
+    report.say(f"{cell}, {recurrence}, base {', '.join(f'{name} = {size}' for name, size in base.items())}")
+    report.show(Table(["", "ms", "temporary MiB", "compile ms"], lines))
     compiling = [median(row["samples"]["compile"]) for row in report.rows if row["axis"] == "T"]
     growth = compiling[-1] / compiling[0]
-    print(f"\ncompile time of the longest T over that of the shortest: {growth:.2f}")
+    report.say(f"Compile time of the longest T over that of the shortest: {growth:.2f}")
     report.at_most("growth of compile time with T", growth, compile_growth)
     if plot is not None:
         _plot(report.rows, plot)

@@ -1,7 +1,8 @@
-"""Which cell for which sequences: what it learns at which length, and what it costs to train and to stream."""
+"""Cells on sequences of several lengths: accuracy, and the cost of training and of streaming."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from jaxseq import problems, unroll
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.program import inspect
 from jaxseq.bench.timing import interleave, median
 from jaxseq.cells import CELLS, Cell
@@ -83,12 +84,17 @@ def sequence(
     every = [choose("cell", name, CELLS) for name in cells]
     runs = {name: choose("recurrence", name, RECURRENCES) for name in recurrences}
     report, took, memory = Report("sequence", output, unit="us"), list[dict[str, Any]](), list[dict[str, Any]]()
+    report.say(
+        f"Value and gradient of a layer under each recurrence that takes the cell, B = 8, D = H = {hidden}; stream: "
+        "one jitted step with B = 1."
+    )
     for cell in every:
         for T in lengths:
             times, mib = _costs(report, cell, runs, T, hidden)
             took.append(report.add(f"{cell.name}, T {T}", {**times, "stream": [_stream(cell, hidden)]}))
             memory.append(report.add(f"{cell.name}, T {T}, MiB of training", mib))
-    print(f"{_by_recurrence('us a step', took)}\n\n{_by_recurrence('', memory)}\n")
+    report.show(_by_recurrence("µs", took))
+    report.show(_by_recurrence("MiB", memory))
     lines = []
     for name in names if learn else ():
         for T in lengths:
@@ -97,13 +103,13 @@ def sequence(
                 report.add(f"{cell.name}, {name}, T {T}", {"seconds": [row.pop("seconds")]}, **row)
                 accuracy = f"{row['accuracy']:.3f} ± {row['spread']:.3f}"
                 lines.append([name, T, cell.name, accuracy, row["learnt"], f"{row['rate']:g}"])
-                print(*lines[-1], flush=True)
+                print(*lines[-1], file=sys.stderr, flush=True)
     if lines:
-        print("\n" + table(["problem", "T", "cell", "accuracy", "steps to learn", "rate"], lines))
+        report.show(Table(["problem", "T", "cell", "accuracy", "steps to learn", "learning rate"], lines))
     return report.finish()
 
 
-# ---------------------------------------------------------------------------------------------- what it learns
+# ---------------------------------------------------------------------------------------------- accuracy
 
 
 def _learn(cell: Cell, problem: Problem, hidden: int, steps: int, seeds: tuple[int, ...]) -> dict[str, Any]:
@@ -138,7 +144,7 @@ def _first_below(losses: np.ndarray, bound: float, over: int = 20) -> int | None
     return int(below[0]) + over if len(below) else None
 
 
-# ---------------------------------------------------------------------------------------------- what it costs
+# ---------------------------------------------------------------------------------------------- cost
 
 
 def _costs(
@@ -178,8 +184,9 @@ def _stream(cell: Cell, hidden: int) -> float:
     return median(interleave({"stream": lambda: step(params, carry, x)}, 3)["stream"]) * 1e3
 
 
-def _by_recurrence(head: str, rows: list[dict[str, Any]]) -> str:
+def _by_recurrence(unit: str, rows: list[dict[str, Any]]) -> Table:
     """Return rows as a table with a column for each recurrence."""
     names = list(dict.fromkeys(name for row in rows for name in row["samples"]))
     cells = [[median(row["samples"][n]) if n in row["samples"] else "-" for n in names] for row in rows]
-    return table([head, *names], [[row["name"], *line] for row, line in zip(rows, cells, strict=True)])
+    head = ["of a step of the sequence" if unit == "µs" else "of training", *(f"{name} {unit}" for name in names)]
+    return Table(head, [[row["name"], *line] for row, line in zip(rows, cells, strict=True)])

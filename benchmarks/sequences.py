@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.apps.translate.decoding import Decoding
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 
 NUMBERS, LONGEST, LARGEST = 50, 25, 999
 """Sequences have 1 to 25 numbers from 0 to 49, each one token; terms of a sum are from 0 to 999, in digits."""
@@ -69,7 +69,7 @@ COMMON = TranslateConfig(
     report_every=500,
 )
 """Location attention sees where it looked one step before, so that the next place follows from the last one. Additive
-attention finds a place by what the encoder says about it, and has to learn to count first; a sum has few places, which
+attention finds a place by the encoder's output there, and has to learn to count first; a sum has few places, which
 it tells apart. The pairs are exact: nothing is dropped and no label smoothed. Sums are few and repeat themselves, so
 that no pairs are split off by target. Steps and attention were settled on seed 10, to take at most two minutes on two
 cores."""
@@ -103,7 +103,7 @@ def tasks(
             report.add(f"{name}, seed {seed}", {"jaxseq": [seconds]}, exact=share, bleu=bleu, steps=config.steps)
             report.at_least(f"{name}, seed {seed}: exact", share, at_least)
             lines.append([name, seed, config.attention, config.steps, f"{share:.1%}", f"{bleu:.2f}", f"{seconds:.0f}"])
-    print(table(["task", "seed", "attention", "steps", "exact", "BLEU", "seconds"], lines))
+    report.show(Table(["task", "seed", "attention", "steps", "exact", "BLEU", "s"], lines))
     return report.finish()
 
 

@@ -43,7 +43,7 @@ def adding(T: int) -> Task:
     """Return the adding problem: each of T steps brings a number in [0, 1) and a mark; add the two marked numbers.
 
     One mark is in each half. A third input is always 1, for cells without a bias. The loss is the squared error after
-    the last step; who always says 1 is wrong by the variance, 1/6.
+    the last step; an output that is always 1 has the variance as its loss, 1/6.
 
     Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", experiment 4, with marks of 0 and 1 as in later
     work.
@@ -64,10 +64,10 @@ def adding(T: int) -> Task:
 
 
 def copying(symbols: int, length: int, wait: int) -> Task:
-    """Return the copy problem: see so many symbols, wait, and say them in order when asked.
+    """Return the copy problem: see some symbols, wait, and output them in order at a signal.
 
     The inputs are one-hot: the symbols, a blank, and a mark that asks, for as many steps as there were symbols. The
-    loss is the mean cross entropy while asked, in nats; who has forgotten guesses, ``log(symbols)``.
+    loss is the mean cross entropy at these last steps, in nats; that of a guess is ``log(symbols)``.
 
     Reference: Hochreiter & Schmidhuber 1997, after which Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent
     neural networks", arXiv:1511.06464, section 5.1.
@@ -101,7 +101,7 @@ def outputs(cell: Cell, params: Any, xs: jax.Array) -> jax.Array:
 def is_affine(cell: Cell) -> bool:
     """Whether a cell's outputs are an affine function of all its inputs: such a cell cannot multiply two of them.
 
-    Tried between two inputs, with params some way off from `init`, where what bends may not bend yet.
+    Tested between two inputs, with params away from `init`, where a nonlinearity may still be linear.
     """
     leaves, tree = jax.tree.flatten(cell.init(jax.random.key(0), 2, 8))
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -113,7 +113,7 @@ def is_affine(cell: Cell) -> bool:
 
 
 def trainer(cell: Cell, task: Task, *, hidden: int, batch: int, steps: int) -> Callable[[float], Any]:
-    """Return a jitted function from the learning rate to ``(loss, params)`` after so many steps of Adam.
+    """Return a jitted function from the learning rate to ``(loss, params)`` after `steps` steps of Adam.
 
     The loss is that of sequences held out, the params are the cell's.
 

@@ -1,4 +1,4 @@
-"""What torch runs: the tutorial's translators, and our translator, batched.
+"""The models in torch: the tutorial's translators, and our translator, batched.
 
 Only imported where torch is wanted.
 """
@@ -149,7 +149,7 @@ class Translator(nn.Module):
         return F.dropout(a, self.rate, self.training)
 
     def forward(self, source: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits ``[T, B, V]``; what does not depend on the state is outside the loop."""
+        """Return logits ``[T, B, V]``; products that do not depend on the state are outside the loop."""
         lengths = (source != PAD).sum(0)
         packed = nn.utils.rnn.pack_padded_sequence(self.drop(self.source(source)), lengths, enforce_sorted=False)
         outs, last = self.encoder(packed)

@@ -17,7 +17,7 @@ from jaxseq.apps.text import PAD
 from jaxseq.apps.translate.config import PRESETS
 from jaxseq.apps.translate.data import Corpus, numbered, prepare
 from jaxseq.apps.translate.train import loss_of
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 from jaxseq.bench.timing import geometric_mean, interleave, median, noise, ratio
 from jaxseq.train import TrainState, chunk, optimizer
 
@@ -56,6 +56,7 @@ def train(
     config = dataclasses.replace(PRESETS["default"], data=data, batch=batch)
     corpus = prepare(config)
     buckets = numbered(corpus.source, corpus.target, corpus.train, config.buckets)
+    report.say("Train steps of the default translator, real target tokens a second, for each bucket of lengths.")
     lines: list[list[Any]] = []
     for H in hidden or ((64,) if output.quick else (256, 512)):
         sized = dataclasses.replace(config, embedding=H, hidden=H)
@@ -70,9 +71,10 @@ def train(
             rates = [f"{1e6 / median(of):.0f}" for of in samples.values()]
             lines.append([row["name"], *rates, *(ratio(samples[n], samples["jaxseq"]) for n in list(samples)[1:])])
     others = ["torch", "torch.compile"][: 1 + torch_compile]
-    print(table(["target tokens a second", "jaxseq", *others, *(f"{n} / jaxseq time" for n in others)], lines))
+    heads = [*(f"{name} tokens a second" for name in ("jaxseq", *others)), *(f"{n} / jaxseq time" for n in others)]
+    report.show(Table(["lengths of source and target", *heads], lines))
     mean = geometric_mean([(row["samples"]["torch"], row["samples"]["jaxseq"]) for row in report.rows])
-    print(f"\ngeometric mean {mean}")
+    report.say(f"The geometric mean of torch / jaxseq is {mean}.")
     report.at_least("geometric mean of torch / jaxseq", mean.value, at_least)
     return report.finish()
 

@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes
 from jaxseq.apps.translate import train as translate
 from jaxseq.apps.translate.config import PRESETS, TranslateConfig
 from jaxseq.apps.translate.data import Corpus
-from jaxseq.bench.output import USUAL, Output, Report, table
+from jaxseq.bench.output import USUAL, Output, Report, Table
 
 
 def tutorial(
@@ -51,11 +51,11 @@ def tutorial(
         trained = translate.train(config, Path(folder) / "run")
     theirs = _torch_losses(torch_models, config, trained.corpus, model, every)
     vocabularies = f"{len(trained.corpus.source.vocabulary)} and {len(trained.corpus.target.vocabulary)} tokens"
-    print(f"tutorial-{model} on {data}: {len(trained.corpus.train)} pairs, {vocabularies}\n")
+    report.say(f"tutorial-{model} on {data}: {len(trained.corpus.train)} pairs, {vocabularies}")
     lines: list[list[Any]] = []
     for ours, (loss, seconds) in zip(trained.reports, theirs, strict=False):
         lines.append([ours.step, f"{ours.loss:.4f}", ours.elapsed, f"{loss:.4f}", seconds])
-    print(table(["iteration", "jaxseq loss", "seconds", "torch loss", "seconds"], lines))
+    report.show(Table(["iteration", "jaxseq loss", "jaxseq s", "torch loss", "torch s"], lines))
     ends = [[report.elapsed for report in trained.reports], [seconds for _, seconds in theirs]]
     each = [list(np.diff([0.0, *end]) * 1e3 / every) for end in ends]
     row = report.add(
@@ -66,7 +66,7 @@ def tutorial(
     ms, torch_ms = (end[-1] * 1e3 / iterations for end in ends)
     row["ratio"] = torch_ms / ms
     compiled = f"compiled in {trained.compile_seconds:.1f} s"
-    print(f"\njaxseq {ms:.2f} ms an iteration, {compiled}; torch {torch_ms:.2f} ms; ratio {row['ratio']:.2f}")
+    report.say(f"jaxseq {ms:.2f} ms an iteration, {compiled}; torch {torch_ms:.2f} ms; ratio {row['ratio']:.2f}")
     report.at_least("torch / jaxseq", row["ratio"], at_least)
     return report.finish()
 
@@ -79,7 +79,7 @@ def numbered(corpus: Corpus) -> list[tuple[list[int], list[int]]]:
 def _torch_losses(
     torch_models: Any, config: TranslateConfig, corpus: Corpus, model: str, every: int
 ) -> list[tuple[float, float]]:
-    """Train in torch; return mean loss and elapsed seconds every so many iterations."""
+    """Train in torch; return mean loss and elapsed seconds every `every` iterations."""
     torch = torch_models.torch
     torch.manual_seed(config.seed)
     draw, pairs = random.Random(config.seed), numbered(corpus)

@@ -1,7 +1,7 @@
 """Build the shipped corpus from the pairs in pairs/: drop repeats, hold a part out that has no near-duplicate.
 
 ``python data/build.py`` writes zh-en.tsv and zh-en-held-out.tsv next to itself, the same bytes every time;
-``python data/build.py --check`` says whether they are those files, and ``--statistics`` prints what they contain.
+``python data/build.py --check`` says whether they are up to date, and ``--statistics`` prints counts of their content.
 
 Two pairs are near-duplicates if their English or their Chinese sides are: equal once case, punctuation and
 contractions are taken away, or with an edit similarity of at least `ALIKE` (1 - distance / longer length; words of
@@ -163,7 +163,7 @@ def main() -> int:
         return 0
     if "--check" in sys.argv[1:]:
         wrong = [name for name, text in files.items() if (HERE / name).read_text(encoding="utf-8") != text]
-        print(f"differs from what build.py writes: {', '.join(wrong)}" if wrong else "as built")
+        print(f"out of date: {', '.join(wrong)}" if wrong else "as built")
         return bool(wrong)
     for name, text in files.items():
         (HERE / name).write_text(text, encoding="utf-8", newline="\n")

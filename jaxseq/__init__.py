@@ -7,7 +7,7 @@ imported when they are first used, as ``jaxseq.study`` or ``from jaxseq import s
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxseq import _starting, attention, cells, losses, recurrence  # noqa: F401, the first before what takes a second
+from jaxseq import _starting, attention, cells, losses, recurrence  # noqa: F401, _starting first: others are slow
 from jaxseq._layers import Bidirectional, bidirectional, init_bidirectional, init_layers, layers
 from jaxseq._unroll import Trace, length_mask, trace, unroll
 from jaxseq.attention import ATTENTIONS

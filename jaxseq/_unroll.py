@@ -96,7 +96,7 @@ def unroll(
 
 @compiled_if_eager
 def _run(cell: Cell, options: tuple[Recurrence, bool], data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
-    """Check and prepare the arguments of `unroll`, and return what the recurrence gives for them."""
+    """Check and prepare the arguments of `unroll`, and run the recurrence."""
     (recurrence, reverse), (params, xs, carry, mask, resets) = options, data
     name = f"unroll({cell.name})"
     check_params(name, cell.params_type, params)
@@ -133,7 +133,7 @@ def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, 
         params: Params, xs: Tree, carry: Carry | None, mask: Array | None, resets: Array | None, arrays: list[Array]
     ) -> tuple[Carry, Tree]:
         cell = join(static, arrays)
-        if carry is None:  # made here, where a call of numbers is compiled: leaf by leaf it would take a third of it
+        if carry is None:  # made in the compiled call: leaf by leaf it takes a third of the call's time
             carry = fresh_carry(cell, params, xs)
         if mask is not None:  # zeroed, not only held later: the gradient of a discarded NaN would still be NaN
             xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
@@ -218,10 +218,10 @@ def trace(
 
 @dataclasses.dataclass(frozen=True)
 class Showing:
-    """The equations of a cell, with what they name and the new carry in the output.
+    """The equations of a cell, with the gates and the new carry in the output.
 
     Fields:
-      shows: the cell. A recurrence that has no carry of every step knows by it that they are asked for.
+      shows: the cell. A recurrence that does not compute the carry of every step sees by it that they are wanted.
     """
 
     shows: Cell

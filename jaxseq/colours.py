@@ -1,6 +1,6 @@
 """Colours of figures, of the study's page and of the terminal: the same everywhere.
 
-Colour maps are made of even steps of lightness, and are told apart by readers who see few colours.
+Colour maps have even steps of lightness, so that colour-blind readers can read them.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ class Devices:
         return self.count
 
     def rows(self, rows: Array) -> Array:
-        """Return row numbers ``[B]``, spread over the devices; in a jitted function what is taken by them follows.
+        """Return row numbers ``[B]``, spread over the devices; in a jitted function the rows they take are spread too.
 
-        B need not divide by the number of devices: XLA fills up the last ones.
+        B need not be a multiple of the number of devices: XLA fills up the last ones.
         """
         return rows if self.by_rows is None else lax.with_sharding_constraint(rows, self.by_rows)
 

@@ -34,7 +34,7 @@ def quoted(value: object) -> str:
 
 
 def shortened(text: str, most: int = MOST_QUOTED) -> str:
-    """Return a text of at most so many characters: of a longer one its two ends."""
+    """Return a text of at most this many characters; the middle of a longer one is left out."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
 
 

@@ -7,7 +7,8 @@ renames; a process that is killed between them leaves the new folder, complete, 
     .run.x1y2z3w4.jaxseq-part/made      whole: `settle` moves it to run
     .run.x1y2z3w4.jaxseq-part/before    the old run, on its way out
 
-A temporary name does not tell whether its process is alive; who removes it holds the lock (`jaxseq.locks`).
+A temporary name does not tell whether its process is alive; the lock does (`jaxseq.locks`), and must be held to remove
+it.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def settle(path: Path | str) -> None:
-    """Finish or remove what is left of a killed process that wrote `path`; the caller holds its lock.
+    """Finish or remove the remains of a killed process that wrote `path`; the caller holds its lock.
 
     Raises:
       InputError: if a folder that is whole cannot be moved to its place.
@@ -212,7 +213,7 @@ def _move(temporary: Path, path: Path) -> None:
         except OSError:
             if before.exists():
                 os.replace(before, path)
-                shutil.rmtree(temporary, ignore_errors=True)  # the caller is told that nothing changed
+                shutil.rmtree(temporary, ignore_errors=True)  # the caller learns that nothing changed
             raise
     sync(path.parent)
 

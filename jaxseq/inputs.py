@@ -1,4 +1,4 @@
-"""Reading what users name or others wrote: bytes up to a limit, JSON up to a depth. Every fault is an InputError."""
+"""Reading files that users name or others wrote: bytes up to a limit, JSON up to a depth; faults raise InputError."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST = 2**30
 DEEPEST = 32
 """Most levels of lists and objects in JSON; our own files have at most 6."""
 EXPANSION, EXPANSION_FROM = 250, 2**26
-"""A packed file may not grow by a larger factor than this, once it is beyond so many bytes. Text grows by 3 to 20."""
+"""A packed file may not grow by a larger factor than this, once it is beyond this many bytes. Text grows by 3 to 20."""
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError,
     TypeError, ValueError, struct.error,
@@ -28,7 +28,7 @@ as an ArithmeticError, and UnicodeDecodeError, as a ValueError."""
 
 
 def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) -> bytes:
-    """Return a file's bytes; `expected` says in messages what the file should be.
+    """Return a file's bytes; `expected` names the right kind of file in messages.
 
     A pipe is read up to `most` bytes.
 
@@ -56,7 +56,7 @@ def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) 
 
 
 def read_up_to(file: IO[bytes] | GzipFile, most: int) -> bytes:
-    """Return the rest of a file, at most so many bytes, in pieces: ``read(most)`` would allocate `most` bytes first."""
+    """Return the rest of a file, at most `most` bytes, in pieces: ``read(most)`` would allocate all of them first."""
     pieces, left = [], most
     while left and (piece := file.read(min(left, _PIECE))):
         pieces.append(piece)

@@ -1,7 +1,7 @@
 """Changing gates from outside: any named quantity of any cell's step is held, scaled or replaced, where it is computed.
 
-One wrapper serves ablation, study and regularisation; no cell knows of it.
-`gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and who uses it, so that a
+One wrapper serves ablation, study and regularisation; cells do not know it.
+`gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and used, so that a
 changed value can be put in its place, and all that depends on it is computed from the changed one.
 
 A step does not know its number. For changes at chosen steps, which steps these are travels with the input:
@@ -219,7 +219,7 @@ def intervene_at(cell: Cell, changes: Mapping[str, Change] | None = None) -> Cel
         if not wanted:
             raise InputError(f"intervene_at({cell.name}): nothing is changed; give changes, or values to at_steps")
         if isinstance(at, Mapping) and (missing := [name for name in wanted if name not in at]):
-            raise InputError(f"intervene_at({cell.name}): at_steps was not told at which steps {missing[0]} is changed")
+            raise InputError(f"intervene_at({cell.name}): at_steps did not get the steps of {missing[0]}")
         parts = {name: at[name] if isinstance(at, Mapping) else at for name in wanted}
         there = {name: _where(change, parts[name], name) for name, change in wanted.items()}
         return altered(cell, there, params, carry, wx, uh)

@@ -36,7 +36,7 @@ def inside(eqn: JaxprEqn) -> list[Jaxpr]:
 
 CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
          "checkpoint", "remat", "remat2", "custom_lin")  # fmt: skip
-"""Primitives that call a jaxpr; what they say of derivatives is left out."""
+"""Primitives that call a jaxpr; their rules for derivatives are ignored."""
 
 
 def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:

@@ -1,7 +1,7 @@
-"""A lock on a file or folder that is written: one process at a time, and the next one is told who holds it.
+"""A lock on a file or folder that is written: one process at a time; an error names the process that holds it.
 
 The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
-next to the written one, ``.NAME.jaxseq-lock``, which says who holds it.
+next to the written one, ``.NAME.jaxseq-lock``, which names the process that holds it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
-    """Have this thread's code know that it holds a lock; then let go of it."""
+    """Mark in this thread that its code holds the lock, until the block ends."""
     token = _held.set(_held.get() | {path})
     try:
         yield
@@ -83,14 +83,14 @@ def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
 
 
 def recover(path: Path | str) -> None:
-    """Finish or remove what a killed process left of `path`; nothing if none did, or if a process is writing it."""
+    """Finish or remove the remains of a killed process at `path`, unless a process is writing it now."""
     if unsettled(Path(os.path.realpath(path))):
         with contextlib.suppress(InputError), locked(path):
             pass
 
 
 def _taken(file: Path, path: Path | str, wait: bool) -> int:
-    """Return the open file whose lock is held, with a line in it on who holds it."""
+    """Return the open file whose lock is held, with a line in it that names this process."""
     while True:
         number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:

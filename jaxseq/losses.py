@@ -134,7 +134,7 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
 
         loss = log(e^s_t + (1 / N) sum_j [k_j != t] e^s_kj / q_kj) - s_t        s = features W + b
 
-    The sum inside the logarithm is right on average, whatever words are drawn from; its logarithm is too low by half of
+    The sum inside the logarithm is right on average for any distribution of words; its logarithm is too low by half of
     its relative variance, which falls as 1 / N. A step costs N + 1 columns of W instead of V. Validate and report with
     `output_loss`.
 

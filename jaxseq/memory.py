@@ -1,4 +1,4 @@
-"""How much memory there is, so that a size that cannot fit is refused before anything is computed."""
+"""The free memory, so that a size that cannot fit is refused before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Learning from a stream, an update at every step if wanted, in memory that does not grow with the stream.
+"""Learning from a stream, with an update at any step, in memory that does not grow with the stream.
 
 A step carries the sensitivity of the carry by the parameters along with the carry (real-time recurrent learning, as in
-`jaxseq.recurrence.forward`). The gradient of a loss at this step by the output then gives at once the gradient by the
-parameters, through all the steps before::
+`jaxseq.recurrence.forward`). From the gradient of a loss at this step by the output it gives the gradient by the
+parameters, through all steps before::
 
     state = online.start(cell, params, x)
     while True:
         state, out, gradient = online.step(cell, params, state, x)
         grads = gradient(jax.grad(loss)(out))
-        params = ...                                    # or not: gradients of several steps may be added up
+        params = ...                                    # or later: gradients of several steps may be added up
 
-With the parameters held, the sum over steps is the gradient of the whole sequence. If they change on the way, the
-sensitivities are those by the parameters as they were at each step.
+While the parameters stay the same, the sum over steps is the gradient of the whole sequence. If they change on the way,
+the sensitivities are those by the parameters as they were at each step.
 
 Reference: Williams & Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks",
 Neural Computation 1(2).
@@ -37,7 +37,7 @@ from jaxseq.trees import shapes
 
 
 class State(NamedTuple):
-    """What goes from step to step.
+    """The state between two steps.
 
     Fields:
       carry: the cell's.
@@ -54,13 +54,13 @@ def start(cell: Cell, params: Params, x: Tree, *, snap: int | None = None, large
     Args:
       cell: a Cell.
       params: its parameters.
-      x: the input of one step ``[B, D]``, of which only the shape is read.
+      x: the input of one step ``[B, D]``; only its shape is read.
       snap: 1 for SnAp-1, as in `jaxseq.recurrence.forward`; the same at every step.
-      largest: most bytes of sensitivities.
+      largest: the largest number of bytes of sensitivities.
 
     Raises:
-      InputError: if the sensitivities take more than `largest` bytes, or snap is neither None nor 1;
-        or x does not fit the params.
+      InputError: if the sensitivities take more than `largest` bytes, snap is neither None nor 1, or x does not fit the
+        params.
     """
     check_is_cell("online.start", cell)
     learner, carry, _ = _learner(cell, params, x, snap)
@@ -77,10 +77,10 @@ def step(
     Args:
       cell: a Cell.
       params: its parameters.
-      state: of `start`, or of the step before.
+      state: from `start`, or from the step before.
       x: ``[B, D]``.
       begins: bool ``[B]``, True where a new sequence begins with this step.
-      snap: as `start` was given it.
+      snap: as it was given to `start`.
 
     Returns:
       ``(state, out [B, H], gradient)``: ``gradient(g)`` takes the gradient of a loss by `out` and returns that by
@@ -116,7 +116,7 @@ def step(
     begun = jax.vjp(lambda p: floats_of(cell.initial_carry(with_floats(params, p), batch)), leaves)[1]
     after = State(carry, learner.moved(leaves, old, known, x))
 
-    # the groups alone: the step of the learner would keep traced values alive
+    # only the groups: the learner's step would keep traced values alive
     finish = functools.partial(_gradient, learner.groups)
     return after, out, jax.tree_util.Partial(finish, pull, begun, known, initial, params)
 
@@ -127,7 +127,7 @@ def _gradient(
     """Return the gradient by params for that by an output."""
     direct, by_carry = pull(by_out)
     through = groups.contracted(known, by_carry)
-    # of params on which the first carry depends; most cells begin with zeros
+    # for params on which the first carry depends; most cells begin with zeros
     by_initial = [g.astype(a.dtype) for g, a in zip(through.initial, floats_of(initial), strict=True)]
     (by_first,) = begun(by_initial)
     parts = zip(direct, by_first, groups.summed(through), strict=True)

@@ -22,7 +22,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
-"""Most times that a state is moved: each may move what is computed from it, leaf by leaf."""
+"""Most times that a state is moved: each move may move values computed from it, leaf by leaf."""
 
 
 def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
@@ -127,7 +127,7 @@ def any_on_mesh(a: Array) -> Array:
 def rows_of(table: Array, indices: Array) -> Array:
     """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
 
-    On an Explicit mesh a gather must be told where its result belongs.
+    On an Explicit mesh a gather needs the place of its result.
     """
     if any(spec := _spec(indices)):
         return table.at[indices].get(mode="clip", out_sharding=PartitionSpec(*spec, None))

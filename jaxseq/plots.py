@@ -24,7 +24,7 @@ from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 from jaxseq.texts import printable
 
 LONGEST = 80
-"""Characters of the longest text that stands alone in a figure; of a longer one its two ends are drawn."""
+"""Most characters of a separate text in a figure; the middle of a longer one is left out."""
 PAD = "<pad>"
 """The token that fills sentences up; not drawn."""
 
@@ -73,7 +73,7 @@ def forecast(
 ) -> Axes:
     """Draw a series ``[T]``, the place where its test part begins, and forecasts of that part ``[T - split]``.
 
-    `name` is what was measured, in any script.
+    `name` labels the values, in any script.
 
     Raises:
       InputError: if lengths do not fit, or no test part is left.
@@ -301,7 +301,7 @@ def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:
 
 
 Readable = tuple[str, FontProperties | None]
-"""What is shown for a word, and in which font; None is the current one."""
+"""The text shown for a word, and its font; None is the current font."""
 
 
 def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) -> None:
@@ -313,7 +313,7 @@ def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) 
 
 
 def dress_texts(texts: Iterable[Text]) -> None:
-    """Set texts that stand alone in fonts that have their characters."""
+    """Set separate texts in fonts that have their characters."""
     for text in texts:
         shown, font = _readable(shortened(text.get_text(), LONGEST), {})
         text.set_text(shown)
@@ -321,7 +321,7 @@ def dress_texts(texts: Iterable[Text]) -> None:
 
 
 def _readable(word: str, numbers: dict[str, str]) -> Readable:
-    """Return what to show for a word and in which font: where none has it, its pinyin, or its number in `numbers`."""
+    """Return the text and font of a word: where no font has it, its pinyin, or its number in `numbers`."""
     word, has = printable(word), characters(default_font())
     if codes(word) <= has:
         return word, None
@@ -342,7 +342,7 @@ def _dress(text: Text, font: FontProperties | None) -> None:
 
 
 def _legend(numbers: Mapping[str, str], a_line: int = 4) -> str:
-    """Return what the numbers stand for; as code points, since the words themselves cannot be drawn."""
+    """Return the words of the numbers as code points, since the words themselves cannot be drawn."""
     said = [f"{number} = {' '.join(f'U+{ord(c):04X}' for c in word)}" for word, number in numbers.items()]
     return "\n".join("    ".join(said[n : n + a_line]) for n in range(0, len(said), a_line))
 

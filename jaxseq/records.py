@@ -109,10 +109,10 @@ class Listener:
         """Called first, with the steps in all and those taken before."""
 
     def compiling(self, programs: int) -> None:
-        """Called when the compilation of so many programs begins."""
+        """Called when compilation begins, with the number of programs."""
 
     def compiled(self, seconds: float) -> None:
-        """Called when training can begin, having waited so many seconds for compilation."""
+        """Called when training can begin, with the seconds that it waited for compilation."""
 
     def advance(self, steps: int, loss: float) -> None:
         """Called after each chunk of steps."""

@@ -154,7 +154,7 @@ class Noise(NamedTuple):
     """An input and the random numbers of its step.
 
     Fields:
-      x: ``[T, B, D]``, or whatever the cell takes.
+      x: ``[T, B, D]``, or another input of the cell.
       masks: ``[T, B, H]`` for each thing that is dropped, in a tuple.
     """
 
@@ -214,7 +214,7 @@ def draw_recurrent_dropout(key: Key, rate: float, cell: Cell, params: Params, xs
 
 @made
 def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
-    """Return the Cell whose units at random keep what they held: ``h' = keep * h + (1 - keep) * new h``.
+    """Return the Cell whose units keep their old value at random: ``h' = keep * h + (1 - keep) * new h``.
 
     It takes `Noise` of `draw_zoneout`; with x alone, for evaluation, each unit keeps the share `rate` of its old
     value, which is the expectation. The output is not zoned out where it is more than h; where the output is the h of

@@ -17,7 +17,7 @@ ORDER = 4
 
 
 def minimum_risk(log_probs: Array, risks: Array, sharpness: float = 0.005, counted: Array | None = None) -> Array:
-    """Return the expected risk of each source, ``[B]``, over N candidates of it.
+    """Return the expected risk of each source, ``[B]``, over its N candidates.
 
         sum_n Q_n risk_n        Q_n = P_n ** sharpness / sum_m P_m ** sharpness
 

@@ -22,6 +22,6 @@ def find(name: str) -> Path:
     """Return the path of a shipped file, named with or without its suffix.
 
     Raises:
-      InputError: if no such file is shipped; the message lists what is.
+      InputError: if no such file is shipped; the message lists all shipped files.
     """
     return choose("shipped data", name, files())

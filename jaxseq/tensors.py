@@ -140,7 +140,7 @@ _STORAGES = {
 
 
 SHARED = 4
-"""Tensors of a torch file may have so many times its bytes: some share a buffer, as tied weights do."""
+"""Tensors of a torch file may have this many times its bytes: some share a buffer, as tied weights do."""
 
 
 class _View(NamedTuple):
@@ -222,7 +222,7 @@ def _tensors_of(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
 
 
 def _unpickled(raw: bytes) -> Any:
-    """Return what a pickle of `_TorchPickle` holds; its steps are read once before any is taken."""
+    """Return the contents of a pickle of `_TorchPickle`; all its steps are checked before the first is taken."""
     for code, argument, _ in pickletools.genops(raw):
         # the place of a remembered object is allocated up to its number
         if "PUT" in code.name and isinstance(argument, int) and not 0 <= argument <= len(raw):

@@ -36,7 +36,7 @@ from jaxseq.trees import leaves_by_path
 
 
 class Loss(Protocol):
-    """What a model minimises: ``(params, data, rows, key, step) -> (minimised, (reported, tokens))``."""
+    """The loss of a model: ``(params, data, rows, key, step) -> (minimised, (reported, tokens))``."""
 
     def __call__(self, params: Params, data: Tree, rows: Array, key: Key, step: Array, /) -> tuple[Array, tuple]:
         """Return the loss of one batch.
@@ -95,7 +95,7 @@ class TrainState(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What each step of a chunk measured, ``[K]``: loss, global gradient norm before clipping, tokens.
+    """Measurements of each step of a chunk, ``[K]``: loss, global gradient norm before clipping, tokens.
 
     Loss and norm are ``[K, N]`` where N models are trained side by side.
     """
@@ -114,7 +114,7 @@ def averaged(ema: Params, params: Params, step: Array, decay: float) -> Params:
     """Return the moving average ``d ema + (1 - d) params`` with ``d = min(decay, (1 - 1 / step) ** (1 + 6.94))``.
 
     After the first step it is the parameters; then it looks back over a tenth of the steps so far, until `decay` is
-    less than that. Averages of all steps would hold what a model was before it had learnt anything.
+    less than that. An average of all steps would contain the model before it had learnt anything.
 
     Args:
       ema: the average so far.
@@ -251,7 +251,7 @@ def fit(
         `jaxseq.optimizers.on_plateau`.
       save: ``(state, record, metrics, is_best)``; metrics are None between two reports, after Ctrl-C.
       listener: its callbacks.
-      agree: whether to stop, given whether this process was told to; several processes must return the same. Called
+      agree: whether to stop, given whether this process wants to; several processes must return the same. Called
         after each chunk.
 
     Raises:

@@ -20,7 +20,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # NotImpleme
 
 @contextlib.contextmanager
 def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
-    """Open an archive after checking what it says of itself: kinds of packing, names, sizes in all.
+    """Open an archive after checking its directory: kinds of packing, names, total size.
 
     Raises:
       InputError: if it is damaged, encrypted, packed in another way than deflate, has a name twice, or would grow to
@@ -41,7 +41,7 @@ def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
 
 
 def _check(members: list[zipfile.ZipInfo], most: int, name: Path | str) -> None:
-    """Check what an archive says of its files, as `checked_zip` promises."""
+    """Check the directory of an archive, as `checked_zip` promises."""
     if sum(one.file_size for one in members) > most:
         raise InputError(f"{name} grows to more than {most:,} bytes when it is unpacked; unpack it yourself")
     if len(members) > MOST_MEMBERS or len({one.filename for one in members}) < len(members):

@@ -1,6 +1,6 @@
 """A real browser, driven over WebDriver's own protocol with nothing but the standard library.
 
-It takes the README's picture, of a page that ``jaxseq study --cell lstm --task copy -o report.html`` wrote:
+It takes the README's picture, of a page that ``jaxseq study --cell lstm --problem copy -o report.html`` wrote:
 ``python tests/browser.py report.html data/pictures/study.png``.
 """
 

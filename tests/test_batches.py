@@ -288,7 +288,7 @@ def test_what_a_prepared_folder_refuses(config, tmp_path) -> None:
     store.prepare(config)  # prepared elsewhere
     raw = (folder / "source.tokens").read_bytes()
     (folder / "source.tokens").write_bytes(raw[:-2] + b"\7\0")
-    refuses(r"is damaged: source\.tokens is not what was written; remove the folder")
+    refuses(r"is damaged: source\.tokens has changed since it was written; remove the folder")
     (folder / "meta.json").write_text("[" * 100_000)
     refuses(r"meta\.json is damaged")
     (folder / "meta.json").write_text(json.dumps({"format": 9, "settings": {}, "files": {}, "inputs": []}))

@@ -1,18 +1,25 @@
 """What the benchmarks compute from times, and what they refuse. No time is a test."""
 
+import functools
 import importlib.util
+import inspect
 import json
 import random
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import sequences, tasks
-from benchmarks.__main__ import main
+from benchmarks import measure, sequences, tasks
+from benchmarks.__main__ import COMMANDS, main
 from jaxseq.bench.compare import compare
-from jaxseq.bench.timing import CompiledWhileTimedError, compilations, geometric_mean, interleave, noise, ratio
+from jaxseq.bench.output import Output, Report, Table
+from jaxseq.bench.timing import CompiledWhileTimedError, Ratio, compilations, geometric_mean, interleave, noise, ratio
 from jaxseq.bench.torch_layer import THEIRS
 from jaxseq.cells import CELLS
 
@@ -155,35 +162,95 @@ def test_a_translator_is_trained_on_sequences(monkeypatch):
     assert 0 <= share <= 1 and 0 <= bleu <= 100 and seconds > 0 and config.steps == config.report_every == 2
 
 
-def test_a_report_has_every_figure_of_the_files(tmp_path, capsys):
-    """Medians and quartiles of known samples, facts as columns, the machine, the command; no other file counts."""
-    row = {
-        "name": "row | one",
-        "samples": {"jaxseq": [1.0, 2.0, 4.0, 5.0, 1234.5], "torch": [7.0]},
-        "mib": 1500,
-        "at": [1],
-    }
-    machine = {
-        "cpu": "a CPU",
-        "cores": 2,
-        "platform": "cpu",
-        "versions": {"jax": "0.10.2"},
-        "date": "2026-11-30T01:02:03",
-    }
-    facts = {
-        "benchmark": "layers",
-        "quick": True,
-        "unit": "ms",
-        "rows": [row],
-        "machine": machine,
-        "command": "a b",
-    }
+MACHINE = {
+    "cpu": "a CPU",
+    "cores": 2,
+    "devices": ["cpu"],
+    "python": "3.11.7",
+    "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
+    "date": "2026-11-30T01:02:03",
+}
+
+
+def result(benchmark, date, shown, **facts):
+    machine = {**MACHINE, "date": date, **facts.pop("machine", {})}
+    facts = {"quick": False, "command": f"a {benchmark}", **facts}
+    return json.dumps({"benchmark": benchmark, "machine": machine, "rows": [], "shown": shown, **facts})
+
+
+def test_a_report_has_the_tables_that_the_benchmarks_printed(tmp_path, capsys):
+    """Each under its command, in the order of the runs; the machine once; no other file counts."""
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "one.json").write_text(json.dumps(facts))
+    table = [["cell | one", "ms"], ["  lstm", "1.20"], ["gru", ""]]
+    (tmp_path / "deep" / "late.json").write_text(result("layers", "2026-11-30T02", ["A sentence.", table], quick=True))
+    (tmp_path / "soon.json").write_text(result("memory", "2026-11-30T01", [[["MiB"], ["3"]]]))
     (tmp_path / "config.json").write_text(json.dumps({"kind": "translate"}))
     assert main(["report", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "| row / one | 4 [2, 5] | 7 | 1,500 |" in said and "|  | jaxseq | torch | mib |" in said
-    assert "a CPU, 2 cores, cpu; jax 0.10.2; 2026-11-30." in said and "a b" in said and "no result" in said
-    (tmp_path / "deep" / "one.json").unlink()
+    head, soon, late = capsys.readouterr().out.split("\n## ")
+    assert "a CPU, 2 cores, cpu; Python 3.11.7, jax 0.10.2, numpy 2.4.6; 2026-11-30." in head
+    assert soon == "soon\n\n```sh\na memory\n```\n\n| MiB |\n|---|\n| 3 |\n"
+    rows = "| cell / one | ms |\n|---|---|\n| lstm | 1.20 |\n| gru |  |\n"
+    assert "a layers" in late and "a look, not a result" in late and late.endswith(f"\n\nA sentence.\n\n{rows}")
+
+    (tmp_path / "soon.json").write_text(result("memory", "2026-11-30T01", [], machine={"cores": 8}))
+    assert main(["report", str(tmp_path)]) == 0
+    head, soon, late = capsys.readouterr().out.split("\n## ")
+    assert "a CPU" not in head and "a CPU, 8 cores" in soon and "a CPU, 2 cores" in late
+
+    (tmp_path / "deep" / "late.json").unlink()
+    (tmp_path / "soon.json").unlink()
     assert main(["report", str(tmp_path)]) == 2 and "got 1 other JSON files" in capsys.readouterr().err
+
+
+def test_a_benchmark_keeps_what_it_prints(tmp_path, capsys, monkeypatch):
+    """The file has the tables as they were printed, and the command without the file's own name."""
+    monkeypatch.setattr("sys.argv", ["benchmarks", "memory", "--quick", "--json", "a b.json", "--cells", "gru"])
+    report = Report("memory", Output(json=tmp_path / "file.json"))
+    report.show(Table(["row", "ms", "ratio"], [["lstm", 1234.5, Ratio(2.0, 1.5, 2.5)], ["gru", 0.0123, "-"]]))
+    report.say("A sentence.")
+    assert report.finish() == 0
+    facts = json.loads((tmp_path / "file.json").read_text())
+    rows = [["row", "ms", "ratio"], ["lstm", "1,234", "2.00 [1.50, 2.50]"], ["gru", "0.0123", "-"]]
+    assert facts["shown"] == [rows, "A sentence."]
+    assert facts["command"] == "python -m benchmarks memory --quick --cells gru"
+    aligned = ["row       ms              ratio", "lstm   1,234  2.00 [1.50, 2.50]", "gru   0.0123                  -"]
+    assert "\n".join(aligned) in capsys.readouterr().out
+
+
+def test_the_page_of_measurements_is_run_again(tmp_path, monkeypatch):
+    """Each command once, with a file for each; a file of the same command is kept, and a failure ends the run."""
+    calls, status = [], [0]
+
+    def run(command, **_):
+        assert command[:3] == [sys.executable, "-m", "benchmarks"] and command[-2] == "--json"
+        calls.append(" ".join(command[3:-2]))
+        file = Path(command[-1])
+        file.write_text(json.dumps({"command": f"python -m benchmarks {calls[-1]}"}))
+        return subprocess.CompletedProcess(command, status[0])
+
+    monkeypatch.setattr(measure.subprocess, "run", run)
+    folder = tmp_path / "results"
+    assert main(["measure", str(folder)]) == 0 and calls == [*measure.PAGE]
+    assert len([*folder.iterdir()]) == len(measure.PAGE)
+    assert main(["measure", str(folder)]) == 0 and len(calls) == len(measure.PAGE)
+    next(iter(folder.iterdir())).write_text("{}")
+    status[0] = 1
+    assert main(["measure", str(folder)]) == 2 and len(calls) == len(measure.PAGE) + 1
+
+
+@pytest.mark.parametrize("arguments", measure.PAGE)
+def test_options_of_the_page_are_known(arguments, monkeypatch):
+    """The command line is read by tyro as it is when the benchmark runs, which is left out here."""
+    name, *_ = words = shlex.split(arguments)
+    given = {}
+    real = COMMANDS[name]
+
+    @functools.wraps(real)
+    def stub(*args, **options):
+        given.update(inspect.signature(real).bind(*args, **options).arguments)
+        return 0
+
+    monkeypatch.setitem(COMMANDS, name, stub)
+    assert main(words) == 0 and not given["output"].quick
+    with pytest.raises(SystemExit):
+        main([*words, "--no-such-option"])

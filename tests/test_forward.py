@@ -138,7 +138,7 @@ def test_laws_without_a_derivative_by_inputs(law: str) -> None:
 def test_what_is_refused() -> None:
     params, xs, _ = draw(Subject(gru, 3, 4), 3, (2,))
     run = lambda how: lambda p, xs: unroll(gru, p, xs, recurrence=how)[1].sum()  # noqa: E731
-    with pytest.raises(InputError, match=r"forward\(gru\): the derivative by xs was asked for.*Use deferred"):
+    with pytest.raises(InputError, match=r"forward\(gru\): has no derivative by xs.*Use deferred"):
         jax.grad(run(forward), 1)(params, xs)
     with pytest.raises(InputError, match=r"would take 6400 bytes, more than largest = 5000: 2 rows, 4 numbers"):
         jax.grad(run(partial(forward, largest=5000)))(params, xs)

@@ -12,6 +12,8 @@ import pytest
 import run_readme
 
 import jaxseq
+from benchmarks.measure import PAGE
+from benchmarks.report import HEAD
 from jaxseq import guide
 from jaxseq.cells import CELLS
 
@@ -36,6 +38,8 @@ def test_the_code_of_a_page_prints_what_it_says(page, as_users_have_it, tmp_path
         after, text = found[number + 1] if number + 1 < len(found) else ("", "")
         assert after != "text" or said.getvalue() == text
         assert all(line in said.getvalue() for line in run_readme.printed(block))
+    for saved in re.findall(r'savefig\("(.+?)"', PAGES[page]):
+        assert (tmp_path / saved).exists(), saved
 
 
 def test_every_page_with_code_is_run():
@@ -71,6 +75,24 @@ def test_what_a_page_names_is_there(page):
 def test_every_page_is_in_the_list():
     listed = re.findall(r"\]\((\w[\w.-]*\.md)\)", PAGES["README.md"])
     assert {*listed, "README.md"} == {*PAGES}
+
+
+def test_measurements_are_the_output_of_the_commands_on_the_page():
+    """The page is printed by `benchmarks report`: its head, then sections for commands of `benchmarks measure`."""
+    text = PAGES["measurements.md"]
+    assert text.startswith(f"{HEAD}\n")
+    sections = text.removeprefix(HEAD).split("\n## ")[1:]
+    commands = [re.match(r"\w+\n\n```sh\npython -m benchmarks (.+)\n```\n", section)[1] for section in sections]
+    assert commands and {*commands} <= {*PAGE} and len({*commands}) == len(commands)
+    assert all("\n|---" in section for section in sections)
+
+
+def test_each_picture_of_a_page_has_a_command_on_it():
+    """A block of code or commands on the page names the file that it writes."""
+    for page, text in {**PAGES, "the README": (ROOT / "README.md").read_text(encoding="utf-8")}.items():
+        code = "\n".join(block for _, block in run_readme.fences(text))
+        for picture in re.findall(r'(?:!\[.*?\]\(|<img src=")([^)"]+)', text):
+            assert Path(picture).name in code, f"{page}: {picture}"
 
 
 def test_names_of_the_tables_of_other_libraries_are_there():

@@ -65,7 +65,7 @@ def bench(
       recurrence: deferred, scan, checkpointed, associative, newton, chunked; the first is the one that others are
         compared with.
       dtype: float32, float64, bfloat16 or float16, of params and inputs.
-      devices: Shard the batch over so many.
+      devices: Shard the batch over this many.
       rounds: Samples of each; 15, or 5 with --quick.
       quick: Few samples and a small layer: a look, no result.
       json: Write samples and facts here, for compare.

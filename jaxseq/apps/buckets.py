@@ -1,4 +1,4 @@
-"""Groups of pairs of like length, cut so that the least is padded."""
+"""Groups of pairs of similar length, cut for the least padding."""
 
 from __future__ import annotations
 

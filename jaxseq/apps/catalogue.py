@@ -184,7 +184,7 @@ def equations(name: str | None) -> str:
 
 
 def _code(module: Any) -> str:
-    """Return the source of a cell's file, without what `page` shows of it already and without its imports."""
+    """Return the source of a cell's file, without its imports and the parts that `page` already shows."""
     tree = ast.parse(source := inspect.getsource(module))
     # body[0] is the docstring, which `page` prints as the equations
     shown = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]

@@ -1,6 +1,6 @@
 """Compiled programs kept between starts of the command line: the second start of a training need not compile.
 
-JAX's own persistent cache, in a folder that only its owner can enter, since what lies there is run. Only the commands
+JAX's own persistent cache, in a folder that only its owner can enter, since its files are executed. Only the commands
 turn it on; importing jaxseq changes no setting. One folder for each type of processor: a home directory may be shared.
 A command that finds more than `MOST` bytes there removes the programs that were not used for longest.
 """
@@ -63,7 +63,7 @@ def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
 
 
 def _private(folder: Path) -> bool:
-    """Return whether only its owner, who we are, can write into a folder; where that can be asked."""
+    """Return whether only the user of this process can write into a folder, where the system says so."""
     if not hasattr(os, "getuid"):
         return True
     found = folder.stat()

@@ -16,7 +16,7 @@ from jaxseq.trees import leaves_by_path
 def convert(
     file: Path, library: str, layer: str, out: Path, *, prefix: str | None = None, overwrite: bool = False
 ) -> Shown:
-    """Convert a file; say on standard error what is in it, before anything can fail.
+    """Convert a file; print its contents on standard error first, before anything can fail.
 
     Raises:
       InputError: if it cannot be read, is not such a layer, or if `out` is there and must not be replaced.

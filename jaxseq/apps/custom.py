@@ -1,4 +1,4 @@
-"""Which cell an application runs: one of the catalogue by name, or a custom cell by where its code is."""
+"""The cell of an application: one of the catalogue by name, or a custom cell by the place of its code."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_translates(cell: Cell) -> None:
 
     Raises:
       InputError: if its input is more than an array, its input terms are not packed in one, or its carry is not of
-        leaves ``[B, H]`` with an h, which is what the decoder asks with and starts from.
+        leaves ``[B, H]`` with an h: the decoder's query and first state.
     """
     model = translator(cell)
 

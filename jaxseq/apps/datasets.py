@@ -1,4 +1,4 @@
-"""Where data comes from: files that the package ships, and corpora fetched from their publishers into a cache."""
+"""Sources of data: files that the package ships, and corpora fetched from their publishers into a cache."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def get(name: str, sha256: str | None = None) -> CachedCorpus:
     sum obtained is recorded. `sha256` pins one, that of the archive or that of the text.
 
     Raises:
-      InputError: if it cannot be downloaded or is not what it should be; the message gives the address and the way
-        by hand. The cache is then as it was before.
+      InputError: if it cannot be downloaded or fails the checks; the message gives the address and the steps by hand.
+        The cache is then as it was before.
     """
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
@@ -135,7 +135,7 @@ def add(name: str, path: Path | str, sha256: str | None = None) -> CachedCorpus:
     """Put a file that was downloaded by hand, the archive or the text in it, into the cache, after the same checks.
 
     Raises:
-      InputError: if it cannot be read or is not what it should be.
+      InputError: if it cannot be read or fails the checks.
     """
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)

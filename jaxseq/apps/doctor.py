@@ -135,7 +135,7 @@ def _version(package: str) -> str | None:
 
 
 def _extras() -> dict[str, str]:
-    """Return for each extra of the package what of it is installed, and how to add the rest."""
+    """Return for each extra of the package its installed packages, and how to add the rest."""
     from packaging.requirements import Requirement  # which matplotlib brings
 
     try:

@@ -38,8 +38,8 @@ def experiment(
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.
-      blocks: Repeat with other seeds, so many times in all, and print whether the verdicts agree.
-      resume: Do not run again what NAME.json in the folder already has with equal settings and versions, such as after
+      blocks: Number of runs, each with other seeds; with several, print whether the verdicts agree.
+      resume: Keep the blocks that NAME.json in the folder already has with equal settings and versions, such as after
         an interruption.
       json: Print as JSON.
     """

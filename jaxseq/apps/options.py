@@ -1,4 +1,4 @@
-"""How the command line's help writes the values of options: ``PATH``, where tyro writes ``{None}|PATH``."""
+"""The values of options in the help of the command line: ``PATH``, where tyro writes ``{None}|PATH``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def registry() -> Any:
 
 
 def readable(metavar: str) -> str:
-    """Return how a help writes a value: None goes without saying, several of a kind are one and dots.
+    """Return a value as the help shows it: None is left out, several values are the first and dots.
 
     Example:
       >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}")

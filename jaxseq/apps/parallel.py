@@ -1,4 +1,4 @@
-"""Several devices, and several processes that train as one: of these the first writes files and prints.
+"""Several devices, and several processes that train as one; the first process writes files and prints.
 
 All processes run the same steps, and meet before each computation that they share (`ProcessGroup.meet`). One that has
 failed says so at the next meeting, and all others then fail with one sentence, where they would otherwise wait for it.
@@ -237,7 +237,7 @@ def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
 
 def _connect(config: ParallelConfig) -> None:
     found = config.coordinator == AUTO
-    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs what it cannot do
+    jax.config.update("jax_enable_preemption_service", False)  # `failing_together` does this; it logs its failures
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,

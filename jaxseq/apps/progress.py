@@ -1,4 +1,4 @@
-"""How training goes, on standard error: a progress bar where that is a terminal, a line a report where it is not."""
+"""The progress of training on standard error: a progress bar at a terminal, else a line for each report."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Progress(Listener):
         self.bar.n = self.bar.initial = done
 
     def compiling(self, programs: int) -> None:
-        """Say that compilation of so many programs began."""
-        what = f"{programs} program{'s' * (programs != 1)}"
-        self.bar.set_description(f"compiling… ({what})")
+        """Report that the compilation of `programs` programs began."""
+        said = f"{programs} program{'s' * (programs != 1)}"
+        self.bar.set_description(f"compiling… ({said})")
         self.bar.refresh()
         if not self.drawn:
-            tell(f"compiling {what} for {self.steps:,} steps …", "")
+            tell(f"compiling {said} for {self.steps:,} steps …", "")
 
     def compiled(self, seconds: float) -> None:
         """Start the clock: rates leave compilation out."""
@@ -44,14 +44,14 @@ class Progress(Listener):
         self.bar.unpause()
 
     def advance(self, steps: int, loss: float) -> None:
-        """Show so many steps more, and the loss."""
+        """Advance the bar by `steps` steps, and show the loss."""
         self.shown["loss"] = f"{loss:.3f}"
         # `update` draws, at most ten times a second
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update(steps)
 
     def report(self, metrics: Metrics) -> None:
-        """Show what was measured from now on, or print it."""
+        """Show the measurements in the progress bar, or print them."""
         measured = measured_of(metrics)
         if self.drawn:
             self.shown.update(measured)

@@ -1,4 +1,4 @@
-"""Reading files that users name: text and lines, or a message that says what is wrong with the file.
+"""Reading files that users name: text and lines, or a message that names the fault of the file.
 
 Text is UTF-8, plain or compressed by gzip (the name ends in .gz). Lines are read one at a time, in bounded memory.
 """
@@ -95,7 +95,7 @@ def name_of(path: Path | str) -> str:
 
 
 def decoded(raws: Iterable[bytes | str], name: str) -> Iterator[str]:
-    """Yield lines of bytes as text, without line ends and byte order mark; `name` is what messages call the source.
+    """Yield lines of bytes as text, without line ends and byte order mark; messages name the source `name`.
 
     Raises:
       InputError: naming the line that is binary, not UTF-8 or too long.
@@ -131,7 +131,7 @@ def _text(raw: bytes, number: int, offset: int, name: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.end == len(raw) > LONGEST_LINE:  # a character that the limit cut: the length is what is wrong
+        if error.end == len(raw) > LONGEST_LINE:  # the limit cut a character: the fault is the length
             return raw[: error.start].decode("utf-8")
         raise InputError(
             f"{name}, line {number}: not UTF-8 (byte {raw[error.start]:#04x} at offset {offset + error.start}); "

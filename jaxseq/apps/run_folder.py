@@ -1,6 +1,6 @@
 """A run folder: everything that a training leaves behind, in files that other tools can read.
 
-config.json          what was asked for, as resolved, with the kind of run and the version of jaxseq
+config.json          the settings, defaults included, with the kind of run and the version of jaxseq
 model.safetensors    the best parameters
 last.safetensors     the latest state of training, with the optimizer's, to resume from
 metrics.jsonl        a line per report
@@ -37,19 +37,19 @@ C = TypeVar("C")
 
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Hold the lock of a run that is written or made; what killed processes left of it is finished or removed first.
+    """Hold the lock of a run that is written or made; remains of killed processes are finished or removed first.
 
     Raises:
       InputError: if another process is writing it, as `jaxseq.locks.locked`.
     """
     with locked(path):
-        if _is_run(Path(path)):  # any other folder may hold what others are writing
+        if _is_run(Path(path)):  # in any other folder, other processes may be writing
             tidy(Path(path))
         yield
 
 
 def check_free(path: Path | str, *, overwrite: bool = False) -> None:
-    """Check that a run may be made at `path`, without touching what is there.
+    """Check that a run may be made at `path`, without touching any file there.
 
     Raises:
       InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
@@ -107,7 +107,7 @@ def _is_run(path: Path) -> bool:
 
 
 def kind_of(path: Path | str) -> str:
-    """Return what kind of run a folder is.
+    """Return the kind of run in a folder.
 
     Raises:
       InputError: if there is no run, or its config.json is damaged.
@@ -142,7 +142,7 @@ def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
 def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str | None = None) -> C:
     """Return the config of a run as the dataclass `config`.
 
-    A missing setting has its default: a setting that is added later must have as its default what runs did before.
+    A missing setting has its default: the default of a setting that is added later must be the earlier behaviour.
 
     A run may name code: a custom cell. Nothing is imported because a file says so; the caller must name the same code
     in `trusted_cell`.
@@ -227,6 +227,6 @@ def metrics(path: Path | str) -> list[Metrics]:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop reports of steps after `step`: what a kill left behind between writing a report and saving its state."""
+    """Drop reports of steps after `step`: a kill between writing a report and saving its state leaves them."""
     lines = [report.line() + "\n" for report in metrics(path) if report.step <= step]
     write_atomic(path / METRICS, "".join(lines))

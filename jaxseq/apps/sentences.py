@@ -1,4 +1,4 @@
-"""A line of text cut into its sentences, and sentences joined into a line again. Knows no model and no vocabulary.
+"""A line of text cut into its sentences, and sentences joined into a line again, without a model or vocabulary.
 
 A sentence ends at one of ``。！？`` and their like anywhere, and at one of ``.!?…`` before a space. Marks and closing
 quotes that follow belong to it. Where a full stop may be part of a word, the text is left whole: two sentences in one

@@ -28,7 +28,7 @@ class Scaler(NamedTuple):
 
     Fields, all from the training part alone:
       log: whether the logarithm was taken.
-      lag: differences are taken against the value so many steps before; 0 for none.
+      lag: differences are taken against the value this many steps before; 0 for none.
       mean: ``[D]``, subtracted: the mean, or the smallest value.
       std: ``[D]``, divided by: the standard deviation, or the range.
     """

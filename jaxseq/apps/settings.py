@@ -12,7 +12,7 @@ from jaxseq.errors import InputError
 MOST_LAYERS = 64
 """Layers, at most: each is traced and compiled by itself."""
 MOST_UNITS = 2**14
-"""Features of an embedding or a hidden state, at most: a matrix of so many rows and columns has 1 GB."""
+"""Features of an embedding or a hidden state, at most: a matrix of this many rows and columns has 1 GB."""
 MOST = 2**31 - 1
 """The largest count that is read: steps and the like are int32."""
 SEEDS = 2**32
@@ -29,7 +29,7 @@ def option(name: str) -> str:
 
 
 def require(right: bool, name: str, wanted: str, config: object) -> None:
-    """Refuse a setting that is not right; `wanted` says what it must be.
+    """Refuse a setting that is not right; `wanted` names the allowed values.
 
     Raises:
       InputError: naming the setting, its allowed values and its value.

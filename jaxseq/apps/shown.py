@@ -1,4 +1,4 @@
-"""Print the result of a command: as text for people, or the same facts as JSON for programs."""
+"""Print the result of a command: as text, or the same facts as JSON for programs."""
 
 from __future__ import annotations
 

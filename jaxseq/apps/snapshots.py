@@ -1,8 +1,8 @@
 """Parameters kept on the way of a training, in its run folder: ``snapshots/step-00000100.safetensors`` and so on.
 
 The steps are even on a logarithmic scale, since most happens early, each rounded up to the next end of a chunk of steps
-that are one program. A training that goes on after it was stopped takes the same steps again, so that what it writes
-again is the same.
+that are one program. A training that goes on after it was stopped takes the same steps again, so the files that it
+writes again are the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The two translators of the tutorial that this package grew from, as they are, to compare others with.
+"""The two translators of the tutorial that this package grew from, unchanged, for comparison.
 
 `plain`: the encoder's last state is all the decoder knows. `attentive`: weights over the source's positions, computed
 from the last word and the hidden state, without a look at the source (see `jaxseq.attention.positional`). Weights are

@@ -97,7 +97,7 @@ class Attention(Made):
       attend: ``(params, memory, state, query [B, Q]) -> (state, (context [B, K], weights [B, S]))``.
       name: for error messages and the command line.
       initial_state: ``(params, memory) -> state`` before the first query; every leaf is ``[B, ...]``.
-      reference: who published the equations, when and where.
+      reference: the publication of the equations.
       recipe: the call that made it; see `jaxseq.cells.made`.
 
     Example:

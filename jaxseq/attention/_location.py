@@ -35,7 +35,7 @@ class LocationParams(NamedTuple):
 
 
 def slide(filters: Array, weights: Array) -> Array:
-    """Return what ``filters [r, k]`` see centred at each position of ``weights [B, S]``: ``[B, S, k]``."""
+    """Convolve ``weights [B, S]`` with ``filters [r, k]``, each centred at its position: ``[B, S, k]``."""
     rows = weights.reshape(-1, weights.shape[-1], 1)
     seen = lax.conv_general_dilated(rows, filters[:, None], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
     return seen.reshape(*weights.shape, filters.shape[-1])

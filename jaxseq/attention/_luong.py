@@ -58,7 +58,7 @@ def matches(keys: Array, query: Array) -> Array:
 
 
 def dot_init(key: Key, query_size: int, value_size: int, units: int, **options: Any) -> Params:
-    """Return no parameters, whatever the options; sizes that cannot be compared are refused."""
+    """Return no parameters, for any options; sizes that cannot be compared are refused."""
     if value_size % query_size:
         raise InputError(
             f"dot attention: the source's features must be as many as the query's, or a multiple; got {value_size} and "

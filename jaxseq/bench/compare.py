@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jaxseq.bench.output import table
+from jaxseq.bench.output import Table
 from jaxseq.bench.timing import geometric_mean, median, ratio
 from jaxseq.errors import InputError
 
@@ -42,9 +42,9 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
             lines.append([name, system, median(samples), median(new), ratio(samples, new, paired=False)])
     if not lines:
         raise InputError(f"{before} and {after} have no row in common: was the same measured in both?")
-    print(table(["", "", before.stem, after.stem, "before / after"], lines))
+    print(Table(["", "", before.stem, after.stem, "before / after"], lines))
     means = {system: geometric_mean(of, paired=False) for system, of in pairs.items()}
-    print("\n" + table(["geometric mean", "before / after"], [[s, m] for s, m in means.items()]))
+    print(f"\n{Table(['geometric mean', 'before / after'], [*means.items()])}")
     held = means.get("jaxseq")
     if at_least is None or (held is not None and held.value >= at_least):
         return 0
@@ -54,7 +54,7 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a benchmark wrote.
+    """Return the file of a benchmark.
 
     Raises:
       InputError: if there is no such file, or it was not written by a benchmark.

@@ -10,8 +10,7 @@ import jax
 
 from jaxseq import trace
 from jaxseq.bench import peers
-from jaxseq.bench.measure import milliseconds_of
-from jaxseq.bench.output import Report, table
+from jaxseq.bench.output import Report, Table
 from jaxseq.bench.systems import OURS, Case, System
 from jaxseq.bench.timing import Thunk, compilations, interleave, median, ratio
 from jaxseq.recurrence import RECURRENCES
@@ -68,7 +67,7 @@ def _compiled(run: Thunk) -> float:
         return compiled() / CALLS
 
 
-def show_eager(rows: Sequence[dict[str, Any]]) -> str:
+def show_eager(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the table: eager and jitted milliseconds of each system, and their ratios."""
     lines: list[list[Any]] = []
     for row in rows:
@@ -79,6 +78,6 @@ def show_eager(rows: Sequence[dict[str, Any]]) -> str:
             eager, jitted = samples[f"{name} eager"], samples[f"{name} jitted"]
             own = ratio(eager, samples[f"{OURS} eager"]) if not name.startswith(OURS) else ""
             torch = name.startswith("torch")
-            line = ["  " + name, milliseconds_of(eager), "-" if torch else milliseconds_of(jitted)]
+            line = ["  " + name, median(eager), "-" if torch else median(jitted)]
             lines.append([*line, "-" if torch else ratio(eager, jitted), own, f"{row['compiled'][f'{name} eager']:g}"])
-    return table(["", "eager ms", "jitted ms", "eager / jitted", "eager / ours", "programs compiled a call"], lines)
+    return Table(["", "eager ms", "jitted ms", "eager / jitted", "eager / ours", "programs compiled a call"], lines)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxseq.bench import peers
 from jaxseq.bench.floor import floor
-from jaxseq.bench.output import Report, table
+from jaxseq.bench.output import Report, Table
 from jaxseq.bench.peers import STEPS
 from jaxseq.bench.products import products
 from jaxseq.bench.program import page_faults
@@ -79,7 +79,7 @@ def rate(row: dict[str, Any], name: str) -> float:
 HEAD = ("ms", "time / ours", "of the floor", "GFLOP/s", "page faults", "temporary MiB")
 
 
-def show(rows: Sequence[dict[str, Any]]) -> str:
+def show(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the table: a block for each row, its systems by time."""
     lines: list[list[Any]] = []
     for row in rows:
@@ -87,7 +87,7 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
         lines += [[""] * (1 + len(HEAD))] * bool(lines) + [[row["name"], *[""] * len(HEAD)]]
         for name in sorted(samples, key=lambda name: (name != OURS, median(samples[name]))):
             mark = "~ " if name in row["noisy"] else "  "
-            line = [mark + name, milliseconds_of(samples[name])]
+            line = [mark + name, median(samples[name])]
             line.append("" if name == OURS else ratio(samples[name], samples[OURS]))
             line += [_said(share(row, name), "{:.0%}") if name != FLOOR else "", _said(rate(row, name), "{:.0f}")]
             program = row["programs"].get(name) or {}
@@ -95,12 +95,7 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
             line.append(_said(row["faults"].get(name), "{:.0f}"))
             line.append(_said(None if temporary is None else temporary / 2**20, "{:.1f}"))
             lines.append(line)
-    return table(["", *HEAD], lines)
-
-
-def milliseconds_of(samples: Sequence[float]) -> str:
-    """Return the median with three digits that say something: 0.0853, 12.3."""
-    return f"{median(samples):#.3g}".rstrip(".")
+    return Table(["", *HEAD], lines)
 
 
 def _said(value: float | None, form: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxseq.bench.output import Report, table
+from jaxseq.bench.output import Report, Table
 from jaxseq.bench.systems import Case, System
 
 MODES = ("forward", "gradient")
@@ -26,7 +26,7 @@ def measure_memory(case: Case, found: Mapping[str, System], report: Report) -> d
     return report.add(f"{case} memory", samples, programs=programs, **facts)
 
 
-def show_memory(rows: Sequence[dict[str, Any]]) -> str:
+def show_memory(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the table: temporary MiB and operations of each system."""
     lines: list[list[Any]] = []
     for row in rows:
@@ -40,4 +40,4 @@ def show_memory(rows: Sequence[dict[str, Any]]) -> str:
                 *(f"{samples[key][0]:.2f}" if key in samples else "-" for key in keys),
                 *(programs[key]["operations"] if key in programs else "-" for key in keys),
             ])  # fmt: skip
-    return table(["temporary MiB", *MODES, "operations forward", "gradient"], lines)
+    return Table(["temporary MiB", *MODES, "operations forward", "gradient"], lines)

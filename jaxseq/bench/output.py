@@ -1,4 +1,4 @@
-"""Output of every benchmark: an aligned table, a JSON file with every sample, and whether a bound was missed."""
+"""Output of every benchmark: tables, a JSON file with them and with every sample, and whether a bound was missed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxseq.bench.timing import machine
+from jaxseq import __version__
+from jaxseq.bench.timing import machine, sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +28,49 @@ USUAL = Output()
 """The defaults."""
 
 
+class Table(NamedTuple):
+    """A table to print: the ``head`` of each column, with its unit, and ``rows`` of numbers, texts and ratios."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def texts(self) -> list[list[str]]:
+        """Return the head and the rows as text."""
+        return [[*self.head], *([digits(c) if isinstance(c, float) else str(c) for c in row] for row in self.rows)]
+
+    def __str__(self) -> str:
+        """Return aligned lines: the first column to the left, all others to the right."""
+        cells = self.texts()
+        widths = [max(len(row[k]) for row in cells) for k in range(len(self.head))]
+        lines = (
+            "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in cells
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def digits(value: float) -> str:
+    """Return a number in three digits, or with all digits before the point.
+
+    Example:
+      >>> digits(0.08531), digits(12.345), digits(1234.5)
+      ('0.0853', '12.3', '1,234')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
 class Report:
     """Rows of samples as they come, and in the end the file, the bounds that were missed and the exit status.
 
-    A row has a name, ``samples`` by system (milliseconds, or whatever ``unit`` says; less is better), and facts.
+    A row has a name, ``samples`` by system (milliseconds, or whatever ``unit`` says; less is better), and facts. The
+    file also has the tables and sentences that were printed, in order: `python -m benchmarks report` prints them again.
     """
 
     def __init__(self, benchmark: str, output: Output, unit: str = "ms") -> None:
         self.output, self.missed, self.said = output, list[str](), set[str]()
-        self.facts: dict[str, Any] = {"benchmark": benchmark, "quick": output.quick, "unit": unit, "rows": []}
-        print(headline())
+        self.facts: dict[str, Any] = {"benchmark": benchmark, "quick": output.quick, "unit": unit}
+        self.facts |= {"rows": [], "shown": []}
+        print(sentence(machine()))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -47,6 +81,16 @@ class Report:
         """Keep and return a row of samples and facts."""
         self.rows.append({"name": name, "samples": samples, **facts})
         return self.rows[-1]
+
+    def show(self, table: Table) -> None:
+        """Print a table, and keep it for the file."""
+        self.facts["shown"].append(table.texts())
+        print(f"\n{table}")
+
+    def say(self, text: str) -> None:
+        """Print a sentence about the tables, and keep it for the file."""
+        self.facts["shown"].append(text)
+        print(f"\n{text}")
 
     def warn(self, message: str | None) -> None:
         """Say something on standard error, once, unless there is nothing to say."""
@@ -70,7 +114,9 @@ class Report:
     def finish(self) -> int:
         """Write the file, say which bounds were missed, and return the exit status: 1 if any."""
         if self.output.json is not None:
-            self.facts |= {"machine": machine(), "command": command()}
+            at = machine()
+            at["versions"] = {"jaxseq": __version__, **at["versions"]}  # known where jaxseq is not installed as well
+            self.facts |= {"machine": at, "command": command()}
             self.output.json.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         for message in self.missed:
             print(f"missed: {message}", file=sys.stderr)
@@ -78,24 +124,7 @@ class Report:
 
 
 def command() -> str:
-    """Return the command line that runs, as a user would type it."""
-    program, arguments = sys.argv[0], sys.argv[1:]
+    """Return the command line that runs, as a user would type it, without the name of the file that it writes."""
+    program, given = sys.argv[0], sys.argv[1:]
+    arguments = [one for before, one in zip(["", *given], given, strict=False) if "--json" not in (one, before)]
     return f"{'python -m benchmarks' if 'benchmarks' in program else 'jaxseq'} {shlex.join(arguments)}"
-
-
-def headline() -> str:
-    """Return one line about the machine."""
-    facts = machine()
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['platform']}\n{versions}\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as aligned text: the first column to the left, all others to the right."""
-    cells = [list(head)] + [[f"{c:.2f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
-    lines = (
-        "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    )
-    return "\n".join(line.rstrip() for line in lines)

@@ -264,7 +264,7 @@ where it lacks the cell."""
 def layers(
     cell: Cell, params: Any, xs: jax.Array, say: Callable[[str], None], names: Iterable[str] = tuple(PEERS)
 ) -> dict[str, Layer]:
-    """Return the layer of every peer that is installed and has the cell; `say` who is left out, and why."""
+    """Return the layer of every peer that is installed and has the cell; `say` which are left out, and why."""
     found = {}
     for name in names:
         try:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.bench import peers
-from jaxseq.bench.output import Report, table
+from jaxseq.bench.output import Report, Table
 from jaxseq.bench.peers import PEERS, Layer
 from jaxseq.bench.program import inspect
 from jaxseq.bench.systems import OURS, Case
@@ -26,7 +26,7 @@ IN_SEQUENCE = f"{OURS} one after the other"
 
 
 def took(make: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what `make` returns, awaited, and the milliseconds that it took."""
+    """Return the awaited result of `make`, and the milliseconds that it took."""
     begun = time.perf_counter()
     made = jax.block_until_ready(make())
     return made, (time.perf_counter() - begun) * 1e3
@@ -70,7 +70,7 @@ def measure_phases(
 
 
 def _built(case: Case, depth: int, against: Iterable[str], report: Report) -> tuple[dict[str, Layer], jax.Array]:
-    """Return value and gradient of so many layers, by system, and their inputs."""
+    """Return value and gradient of `depth` layers, by system, and their inputs."""
     B, T, D, H = case.shape
     params, xs = peers.setup(case.cell, case.shape, case.dtype)
     names = [name for name in against if name in PEERS]
@@ -98,7 +98,7 @@ def in_sequence(layers: Sequence[Layer]) -> Layer:
     return Layer(outs, [layer.weights for layer in layers], lambda g: g, layers[0].time)
 
 
-def show_phases(rows: Sequence[dict[str, Any]]) -> str:
+def show_phases(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the table: milliseconds of each phase, their sum next to ours, and counts of the compiled program."""
     head = ["", *(f"{phase} ms" for phase in PHASES), "sum", "sum / ours", "operations", "fusions", "loops"]
     lines: list[list[Any]] = []
@@ -111,4 +111,4 @@ def show_phases(rows: Sequence[dict[str, Any]]) -> str:
             program = row["programs"][name]
             counts = [program[of] for of in ("operations", "fusions", "loops")]
             lines.append(["  " + name, *each, f"{median(samples[name]):.0f}", beside, *counts])
-    return table(head, lines)
+    return Table(head, lines)

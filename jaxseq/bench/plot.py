@@ -18,7 +18,7 @@ from jaxseq.bench.systems import OURS
 from jaxseq.bench.timing import median, ratio
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255", "#44AA99", "#555555")
-"""Colours that readers who do not see red and green apart can tell from each other; after Wong 2011, "Points of view:
+"""Colours that readers who do not see red and green apart can distinguish; after Wong 2011, "Points of view:
 color blindness", Nature Methods 8, page 441, and Tol's "muted" scheme."""
 MARKS = "os^vD<>PXh"
 BOTTOM = "0.75"

@@ -52,8 +52,8 @@ def bench(cases: Sequence[Case], modes: Sequence[str], against: Sequence[str], r
                 _measured(shaped, mode, names, rounds, report)
             )
     shows = {"timed": show, "eager": show_eager, "compile": show_phases, "memory": show_memory}
-    for n, (kind, of) in enumerate(rows.items()):
-        print("\n" * (n > 0) + shows[kind](of))
+    for kind, of in rows.items():
+        report.show(shows[kind](of))
 
 
 def _measured(case: Case, mode: str, names: list[str], rounds: int, report: Report) -> list[dict[str, Any]]:

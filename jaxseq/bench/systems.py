@@ -100,7 +100,7 @@ class InJax:
 
 
 class InTorch:
-    """A layer in torch, which is eager whatever is asked for."""
+    """A layer in torch, which is always eager."""
 
     def __init__(self, module: TorchModule) -> None:
         self.module = module
@@ -119,7 +119,7 @@ class InTorch:
 
 
 def systems(case: Case, against: Iterable[str], say: Callable[[str], None]) -> dict[str, System]:
-    """Return ours, in each recurrence, and those of `against` that are here and compute the same; say who is not.
+    """Return ours, in each recurrence, and those of `against` that are here and compute the same; say which are not.
 
     Outputs, value and gradients are compared before anything is timed; torchrecurrent's layer, whose weights are its
     own, is only run.
@@ -169,7 +169,7 @@ def _in_torch(
 
 
 def _agrees(name: str, got: Callable[[], Any], want: Any, say: Callable[[str], None]) -> bool:
-    """Return whether a layer computes what ours does; say why it is left out if it does not, or fails."""
+    """Return whether a layer agrees with ours; if it does not, or fails, say why it is left out."""
     try:
         peers.check(name, got(), want)
     except AssertionError as error:

@@ -84,7 +84,7 @@ def interleave(
       warmup: rounds before those, dropped.
       pause: seconds of rest when torch follows JAX or the other way round.
       at_least: milliseconds in a sample; a shorter thunk is called as often as that takes.
-      may_compile: time what compiles in every call as well, such as a loop over a new function outside of jit.
+      may_compile: allow thunks that compile in every call, such as a loop over a new function outside of jit.
 
     Raises:
       CompiledWhileTimedError: if a program is compiled after the warm-up, and may not be.
@@ -185,7 +185,7 @@ def cores() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """Return what a reader of the numbers wants to know of where they come from."""
+    """Return the facts that timings depend on: processor, cores, devices, versions, load, date."""
     versions = {}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -204,6 +204,13 @@ def machine() -> dict[str, Any]:
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def sentence(at: Mapping[str, Any], libraries: Sequence[str] = LIBRARIES) -> str:
+    """Return the facts of `machine` as one line: processor, cores, devices, versions of the libraries named, date."""
+    versions = {"Python": at["python"], **{name: at["versions"][name] for name in libraries if name in at["versions"]}}
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{at['cpu']}, {at['cores']} cores, {', '.join(at['devices'])}; {listed}; {at['date'][:10]}"
 
 
 def _cpu() -> str:

@@ -233,7 +233,7 @@ def beam(
         return State(length, carry, slots.tokens, alive, coverage, ended, trail)
 
     state = lax.while_loop(more, one, settled(one, _first(step, carry, start, S, max_length, size)))
-    # what has not ended at max_length takes the places that are left
+    # hypotheses that have not ended at max_length take the remaining places
     slots, tokens, log_probs = (a[-1] for a in state.trail[:3])
     scores = penalties.score(state.alive, jnp.int32(max_length), state.coverage)
     scores = jnp.where(state.alive > -jnp.inf, scores, -jnp.inf)

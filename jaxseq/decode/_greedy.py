@@ -156,7 +156,7 @@ def _generate(
         log_p = jax.nn.log_softmax(widened(logits)).astype(logits.dtype)
         log_prob = jnp.take_along_axis(log_p, token[:, None], axis=-1)[:, 0]
 
-        # a row that has ended keeps what `empty` holds: PAD, and zeros
+        # a row that has ended keeps the values of `empty`: PAD, and zeros
         def put(into: Array, row: Array) -> Array:
             shown = alive.reshape(alive.shape + (1,) * (row.ndim - 1))
             return into.at[t].set(jnp.where(shown, row, into[t]))

@@ -114,7 +114,7 @@ def checked(
 
 
 def _shown(returned: Any, batch: tuple[int, ...]) -> tuple[Array, Tree]:
-    """Return ``(logits, seen)`` of what a step returned."""
+    """Return ``(logits, seen)`` from the result of a step."""
     shown = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
     if not (isinstance(shown, tuple) and len(shown) == 2 and hasattr(shown[0], "shape")):
         raise InputError(

@@ -3,7 +3,7 @@
     python -m jaxseq.examples.char_lm
 
 A step of training takes the next 16 characters. Gradients end where a chunk begins (truncated backpropagation: the
-carry is an argument of the step), but the state goes on, and with it what the model read long before.
+carry is an argument of the step), but the state goes on, and with it the text that the model read long before.
 """
 
 import jax

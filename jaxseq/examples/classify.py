@@ -35,7 +35,7 @@ def pad(rows: list[list[str]], vocabulary: list[str]) -> tuple[np.ndarray, np.nd
 
 
 def summary(kind: str, params: tuple, words: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Return what the label is read from, ``[B, 2H]``."""
+    """Return the features for the label, ``[B, 2H]``."""
     embedded, mask = params[0][words], length_mask(lengths, len(words))
     if kind == "bag of words":
         return jnp.sum(embedded, axis=0, where=mask[..., None])

@@ -3,7 +3,7 @@
     python -m jaxseq.examples.ensemble
 
 `train` is written for one network. `jax.vmap` makes it one for any number of them, each with weights, data and learning
-rate of its own: what is a matrix product for one is a batched product for all.
+rate of its own: a matrix product of one network is a batched product of all.
 """
 
 import time

@@ -48,7 +48,7 @@ def loss_of(model: Classifier, xs: jax.Array) -> jax.Array:
 
 
 def main(steps: int = 200) -> dict[str, float]:
-    """Train, compare with `unroll`, and return what is printed."""
+    """Train, compare with `unroll`, and return the printed numbers."""
     model = Classifier(2, 16, key=jax.random.key(0))
     optimizer = optax.adam(0.02)
     state = optimizer.init(eqx.filter(model, eqx.is_array))

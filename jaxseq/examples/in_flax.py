@@ -3,7 +3,7 @@
     python -m jaxseq.examples.in_flax
 
 `as_nnx` and `as_linen` make a layer that is used as flax's own LSTMCell is: flax runs it over time, keeps its
-parameters and trains them. The task is to say at the end of a sequence what its first input was.
+parameters and trains them. The task is to name, at the end of a sequence, its first input.
 """
 
 import jax
@@ -49,7 +49,7 @@ def train_nnx(xs: jax.Array, steps: int) -> tuple[Recall, list[float]]:
 
 
 def main(steps: int = 300) -> dict[str, float]:
-    """Train by nnx, move the weights to linen and to `unroll`, and return what is printed."""
+    """Train by nnx, move the weights to linen and to `unroll`, and return the printed numbers."""
     xs = jax.random.normal(jax.random.key(1), (32, 6, INPUTS))
     model, losses = train_nnx(xs, steps)
     outs = model.rnn(xs)

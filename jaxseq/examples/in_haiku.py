@@ -38,7 +38,7 @@ def ages(starts: jax.Array) -> jax.Array:
 
 
 def main(steps: int = 300) -> dict[str, float]:
-    """Train, compare with `unroll`, and return what is printed."""
+    """Train, compare with `unroll`, and return the printed numbers."""
     xs = jnp.ones((20, 16, 1))
     starts = jax.random.bernoulli(jax.random.key(1), 0.15, xs.shape[:2]).at[0].set(True)
     model: Any = hk.without_apply_rng(hk.transform(network))

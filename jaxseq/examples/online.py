@@ -2,8 +2,8 @@
 
     python -m jaxseq.examples.online
 
-A number comes with a mark, four others follow, and then the first is asked for. Only at that step is there a loss, so
-that what to keep in between must be learned through five steps. `jaxseq.online` carries the derivative of the state by
+A number comes with a mark, four others follow, and then the network must output the first. Only that step has a loss,
+so the network must learn through five steps to keep the number. `jaxseq.online` carries the derivative of the state by
 the parameters along with the state. Without it, each update sees one step: truncated backpropagation of length 1.
 """
 
@@ -22,7 +22,7 @@ PERIOD = 6
 
 
 class Learning(NamedTuple):
-    """All that there is of the past: nothing of it grows with the stream."""
+    """The state between two steps; its size does not grow with the stream."""
 
     params: Any
     moments: Any

@@ -57,7 +57,7 @@ def train(run: Run) -> tuple[Run, jax.Array]:
 
 
 def main(steps: int = 50) -> dict[str, float]:
-    """Train, save, restore, train both on, and return what is printed."""
+    """Train, save, restore, train both on, and return the printed numbers."""
     run = start()
     for _ in range(steps):
         run, before = train(run)

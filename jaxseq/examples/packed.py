@@ -59,7 +59,7 @@ def difference(got: Any, want: Any) -> float:
 
 
 def main(count: int = 16, T: int = 96, hidden: int = 64) -> dict[str, float]:
-    """Run the documents packed and alone, and return what is printed."""
+    """Run the documents packed and alone, and return the printed numbers."""
     documents = sentences(count)
     keys = jax.random.split(jax.random.key(0))
     params = (lstm.init(keys[0], ASCII, hidden), Affine.init(keys[1], hidden, ASCII, jnp.float32))

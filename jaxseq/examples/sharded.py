@@ -3,8 +3,8 @@
     python -m jaxseq.examples.sharded
 
 The mesh is 4 x 2. The batch is cut in 4 (data parallel); W, U and the biases are cut in 2 by their columns, and the
-readout by its rows (tensor parallel). The axes of the mesh are Auto: from where parameters and data are put, XLA works
-out where everything else goes and what must be sent. No line of the model is different.
+readout by its rows (tensor parallel). The axes of the mesh are Auto: from the places of parameters and data, XLA works
+out the places of everything else and the data to send. No line of the model is different.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ def several(params: Any, xs: jax.Array, steps: int) -> tuple[Any, jax.Array]:
 
 
 def main(steps: int = 50) -> dict[str, float]:
-    """Train on one device and on all, and return what is printed."""
+    """Train on one device and on all, and return the printed numbers."""
     xs = jnp.cumsum(0.1 * jax.random.normal(jax.random.key(1), (20, 32, INPUTS)), axis=0)
     alone, loss = several(start(), xs, steps)
 

@@ -42,7 +42,7 @@ def addresses(carry: Any) -> set[int]:
 
 
 def main(steps: int = 2000, eager_steps: int = 50, inputs: int = 16, hidden: int = 64) -> dict[str, float]:
-    """Time both ways, compare with `unroll`, and return what is printed."""
+    """Time both ways, compare with `unroll`, and return the printed numbers."""
     params = lstm.init(jax.random.key(0), inputs, hidden)
     xs = np.random.default_rng(0).standard_normal((steps, 1, inputs), np.float32)  # NumPy, as it comes from outside
     stream(step, params, xs[:2])  # compiles

@@ -1,20 +1,20 @@
 """Each part of an LSTM left out and the rest trained anew (Greff et al. 2015).
 
 The vanilla LSTM (with peepholes) and its eight variants, which differ from it by one change each, are trained on two
-problems. The paper's are streams of data in which every step is labelled or predicted, and the past must give way to
-what is new; so are these: symbols warped in time (output at each step the symbol before), and the letters of English
+problems. The paper's problems are streams of data in which every step is labelled or predicted, and new inputs replace
+old ones. So are these: symbols warped in time (output at each step the symbol before), and the letters of English
 sentences (predict the next). Each variant is trained at the learning rate that suits it (`training.learn`), as in the
 paper.
 
-The loss that counts is on held-out streams that are several times as long as the windows of training (letters of
-sentences apart, or newly drawn symbols), read from start to end without a reset, at the steps beyond the length of
-training: a c that only adds up, or that an output passes on unbounded, has the time to grow beyond all that was seen
-in training. The loss at the first steps, as many as a window of training has, is shown as well.
+The judged loss is on held-out streams several times as long as the windows of training (letters of separate sentences,
+or newly drawn symbols), read from start to end without a reset, at the steps beyond the length of training. There a c
+that only adds up, or that an output passes on unbounded, has time to grow beyond all values of training. The loss at
+the first steps, as many as a window of training has, is shown as well.
 
 Judged on each problem, seed by seed: without the forget gate (NFG), and without the output activation (NOAF), the loss
 is above the vanilla LSTM's, so they matter; and above that of the worst other variant, on average over the seeds, so
 they matter most. A seed in which the vanilla LSTM has learnt nothing (`training.told`) does not count for either side.
-The losses of all are shown.
+The losses of all variants are shown.
 """
 
 from __future__ import annotations

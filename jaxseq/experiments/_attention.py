@@ -1,13 +1,13 @@
 """Sentence length with and without attention, and the map of a reversal (Bahdanau, Cho & Bengio 2015).
 
-Two translators learn to say a sentence of random symbols backwards, of lengths up to `longest`: the default one with
-additive attention, and the same whose decoder gets one vector at each step instead, the encoder's last states.
+Two translators learn to reverse sentences of random symbols, of lengths up to `longest`: the default translator with
+additive attention, and the same with a decoder that gets one vector at each step, the encoder's last states.
 
-Judged, seed by seed: at the longest trained length the share of tokens said right is larger with attention than
-without, and so it is at twice that length (figure 2: the network that searches, trained up to 30 words, stays above the
-one that does not, also beyond); from a quarter of the longest trained length to all of it, less is lost with attention
-than without; and at the longest trained length each row of the map has its largest weight on the anti-diagonal,
-``weights[t]`` at S - 1 - t, in at least 95% of steps.
+Judged, seed by seed: at the longest trained length the share of correct tokens is larger with attention than without,
+and so it is at twice that length (figure 2: the network that searches, trained up to 30 words, stays above the one that
+does not, also beyond); between a quarter of the longest trained length and all of it, the share falls less with
+attention than without; and at the longest trained length each row of the map has its largest weight on the
+anti-diagonal, ``weights[t]`` at S - 1 - t, in at least 95% of steps.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a decoder without attention knows of a source: ``values [B, 1, 2H]``, one vector; its mask ``[B, 1]``."""
+    """The source of a decoder without attention: ``values [B, 1, 2H]``, one vector; its mask ``[B, 1]``."""
 
     keys: Array
     values: Array

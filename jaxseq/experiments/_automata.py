@@ -1,12 +1,12 @@
-"""Automata: what an automaton read off a trained network is (Weiss, Goldberg & Yahav 2018; Giles et al. 1992).
+"""Automata extracted from trained networks (Weiss, Goldberg & Yahav 2018; Giles et al. 1992).
 
-GRUs learn to tell after each symbol whether a word is of one of Tomita's seven languages. An automaton is then
-extracted from each (`study.extract_automaton`) and compared with the known minimal one. A seed's share is that of the
-seven languages for which the two are equal, state by state.
+GRUs learn to say after each symbol whether a word belongs to one of Tomita's seven languages. An automaton is then
+extracted from each network (`study.extract_automaton`) and compared with the known minimal one. A seed's share is that
+of the seven languages for which the two are equal, state by state.
 
 Judged, seed by seed: the share is above one half; the network's decisions at twice to four times the length of training
-are those of the extracted automaton in more than 99% of words. How many of the seven are equal, and how many states
-the automata have for each language, is shown as well. Each language is learnt at the rate that suits it.
+are those of the extracted automaton in more than 99% of words. The number of equal automata and the number of their
+states for each language are shown as well. Each language is learnt at the rate that suits it.
 """
 
 from __future__ import annotations

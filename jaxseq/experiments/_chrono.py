@@ -1,13 +1,13 @@
 """Chrono initialisation against a forget bias of 1 (Tallec & Ollivier 2018).
 
-A test of the code: the forgetting times ``1 / (1 - f)`` of fresh LSTMs that see nothing are uniform on [2, T_max] by
+A test of the code: the forgetting times ``1 / (1 - f)`` of fresh LSTMs without inputs are uniform on [2, T_max] by
 construction, so that over the units of all seeds the Kolmogorov-Smirnov statistic ``sqrt(n) sup |F_n - F|`` is below
 1.95, as it is in 99.9% of draws.
 
 Judged, seed by seed: the mean loss over the last tenth of training is lower than that of the same LSTM with a forget
 bias of 1, on the copy problem and on symbols warped in time, each at the learning rate that suits it
-(`training.learn`); where neither has learnt anything (`training.told`), that seed tells nothing. T_max is 3/2 of what
-is to be bridged, as in the paper's copy problem, and twice the longest warp.
+(`training.learn`). A seed in which neither has learnt anything (`training.told`) does not count. T_max is 3/2 of the
+lag on the copy problem, as in the paper, and twice the longest warp.
 """
 
 from __future__ import annotations

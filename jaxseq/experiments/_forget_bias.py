@@ -1,9 +1,9 @@
 """The forget gate's bias at the start of training, and learning over long lags (Gers 2000, Jozefowicz 2015).
 
-LSTMs that differ in the bias alone are trained on the adding and the copy problem, each at the learning rate that suits
+LSTMs that differ only in the bias are trained on the adding and the copy problem, each at the learning rate that suits
 it (`training.learn`). The one that learns sooner has the lower mean loss over the whole training. Judged: that loss is
-lower with a bias of 1 than with 0, and with 2 than with 0, seed by seed; where neither of the two has learnt anything
-by the end (`training.told`), that seed tells nothing. Whether 2 is better than 1 is not claimed, but shown.
+lower with a bias of 1 than with 0, and with 2 than with 0, seed by seed. A seed in which neither of the two has learnt
+anything by the end (`training.told`) does not count. The comparison of 2 with 1 is shown, without a claim.
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@ An LSTM translator on the shipped corpus and an LSTM forecaster on the shipped s
 stored at steps spaced evenly in log time. At each, the forget gates of the encoder (forwards; held-back sentences) or
 of the forecaster (all training windows) are looked at.
 
-Weights that grow spread gates to both sides, whatever the task: of gates that start at 0.5 some end above 0.9 in any
-case. So two starts are compared, at which opening and spreading differ. Judged on each data set, seed by seed:
+Growing weights spread gates to both sides in any task: some of the gates that start at 0.5 always end above 0.9. So two
+starts are compared, at which opening and spreading differ. Judged on each data set, seed by seed:
 
     from f = 0.5 (bias 0)         the mean rises, and at the end more gates are above 0.9 than below 0.1: both are
                                   even where gates only spread
     from f = 0.9 (bias log 9)     the share above 0.9 grows: about half are above it at the start, and stay half where
                                   gates only spread
 
-The mean from f = 0.9 is shown as well. Karpathy et al. saw gates of trained networks above 0.9, not what opened them.
+The mean from f = 0.9 is shown as well. Karpathy et al. saw gates of trained networks above 0.9, without their cause.
 """
 
 from __future__ import annotations

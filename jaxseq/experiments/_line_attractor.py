@@ -1,11 +1,11 @@
 """A line attractor in networks that integrate evidence (Maheswaranathan et al. 2019).
 
-Networks read texts of words for and against, and tell at the end which side prevailed (`problems.valence`). Then they
-read new texts, each followed by as many neutral words as the longest text has words: the mean of the neutral words is
-held as the input, and the state settles. Where it ends are the slow points, of which `study.fixed_points` gives speed
-and linear dynamics. A point counts where a step moves it by less than the states' spread over the length of a text.
-The source finds its points by descent on the speed instead; on a line that is not exactly still, descent slides
-along it to a few points.
+Networks read texts of words for and against, and name at the end the side that prevailed (`problems.valence`). Then
+they read new texts, each followed by as many neutral words as the longest text has words: the mean of the neutral words
+is held as the input, and the state settles. Its last places are the slow points; `study.fixed_points` gives their speed
+and linear dynamics. A point counts where a step moves it by less than the states' spread over the length of a text. The
+source finds its points by descent on the speed instead; on a line that is not exactly still, descent slides along it to
+a few points.
 
     along a line      the share of the points' variance along their first principal component is above 0.9
     not one point     the points' spread along it is more than half that of the states
@@ -15,7 +15,7 @@ along it to a few points.
     it integrates     the states' position on that line correlates with the sum of the words' weights so far, more than
                       in the same network untrained, on Fisher's scale
 
-Each is judged for LSTM, GRU and tanh network, seed by seed. A seed that has not learnt the task does not tell
+Each is judged for LSTM, GRU and tanh network, seed by seed. A seed that has not learnt the task does not count
 (`training.told`).
 """
 
@@ -56,7 +56,7 @@ class Settings(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What is found of one network; rows of points that do not count are NaN.
+    """The measurements of one network; rows of points that do not count are NaN.
 
     Fields:
       points: ``[M, 2]``, in the first two principal components of the points.
@@ -82,7 +82,7 @@ class Line(NamedTuple):
 
 
 def line(cell: Cell, params: Params, batch: Batch, settings: Settings) -> Line:
-    """Return the slow points of a network and what they say; `params` are the cell's."""
+    """Return the slow points of a network and their measurements; `params` are the cell's."""
     neutral = jnp.asarray([weight == 0 for weight in problems.VALENCES], batch.xs.dtype)
     held = neutral / neutral.sum()
     carry, seen = trace(cell, params, batch.xs, mask=batch.mask)

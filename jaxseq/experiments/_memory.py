@@ -3,8 +3,8 @@
 Tanh network, IRNN, GRU and LSTM, with about as many parameters each, are trained on the adding and the copy problem at
 rising lengths, at each from the start. A length is *learnt* if the loss over the last tenth of training is below a
 tenth of the baseline, the loss of a memoryless predictor. A cell's *reach* is the largest length up to which all were
-learnt. The shortest length needs hardly any memory: where it was not learnt the budget was too small to tell, and the
-reach is NaN.
+learnt. The shortest length needs hardly any memory: where it was not learnt, the training was too short, and the reach
+is NaN.
 
 Each starts as its papers have it: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
 from the identity, LSTM and GRU with a bias of 1 on the gate that retains. Each is trained at the learning rate that

@@ -1,16 +1,17 @@
 """Parity by linear and by gated cells, and at longer words (Grazzi et al. 2024; Sarrof, Veitsman & Hahn 2024).
 
-Cells learn to tell after each symbol whether the ones so far are even, on words of `length` symbols, and are tested at
-the second half of words four times as long. A cell that is linear in its state with eigenvalues from 0 to 1 cannot flip
-its state at a one; with eigenvalues from -1 to 1 it can. Two linear cells have both forms, with the same parameters:
+Cells learn to say after each symbol whether the number of ones so far is even, on words of `length` symbols, and are
+tested at the second half of words four times as long. A cell that is linear in its state with eigenvalues from 0 to 1
+cannot flip its state at a one; with eigenvalues from -1 to 1 it can. Two linear cells have both forms, with the same
+parameters:
 
     min_gru    h' = (1 - z) h + z n           negative: h' = (1 - 2z) h + z n       diagonal, from -1 to 1
     deltanet   S' = S + beta k^T (v - k S)    negative: 2 beta instead of beta      along k, 1 - 2 beta
 
-which are the changes that Grazzi et al. made to Mamba (2 A - I) and to DeltaNet. LSTM and GRU are not linear in their
-state; the tanh network is shown as well. Chance is 0.5.
+Grazzi et al. made these changes to Mamba (2 A - I) and to DeltaNet. LSTM and GRU are not linear in their state; the
+tanh network is shown as well. Chance is 0.5.
 
-Judged, seed by seed, is the share of steps told right at the longer words: with eigenvalues from 0 to 1 it is below
+Judged, seed by seed, is the share of correct steps on the longer words: with eigenvalues from 0 to 1 it is below
 0.6; with negative ones it is above that, and above 0.9; that of LSTM and GRU is above 0.9. Each cell learns at the rate
 that suits it.
 """
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHANCE, RIGHT = 0.6, 0.9
-"""The share of steps told right below which a cell guesses, and that above which it has learnt parity."""
+"""The share of correct steps below which a cell guesses, and that above which it has learnt parity."""
 LONGER = 4
 """Length of the test words over that of training."""
 
@@ -82,7 +83,7 @@ class Settings(NamedTuple):
 
 
 def right_at(cell: Cell, params: ModelParams, length: int, start: int) -> Array:
-    """Return the share of steps told right from step `start` on, in 256 new words of that length: ``[]``."""
+    """Return the share of correct steps from step `start` on, in 256 new words of that length: ``[]``."""
     problem = problems.parity(length)
     batch = problem.draw(jax.random.key(2**31), 256)
     right = problem.right(outputs(cell, params, batch), batch.targets)[start:].astype(jnp.float32)
@@ -120,7 +121,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, shares: dict[str, tuple[np.ndarray, np.ndarray]], settings: Settings) -> None:
-    """Draw the share told right of each cell, a dot for each seed, at both lengths."""
+    """Draw the share of correct steps of each cell, a dot for each seed, at both lengths."""
     for n, ax in enumerate(figure.subplots(1, 2, sharey=True)):
         for at, both in enumerate(shares.values()):
             draw_seeds(ax, at, both[n])
@@ -130,7 +131,7 @@ def draw(figure: Figure, shares: dict[str, tuple[np.ndarray, np.ndarray]], setti
         ax.set_title(f"words of {length} symbols{'' if n else ', as in training'}", fontsize="medium")
         ax.grid(alpha=0.3, axis="y")
         if n == 0:
-            ax.set_ylabel("share of steps told right (dotted: chance)")
+            ax.set_ylabel("share of correct steps (dotted: chance)")
 
 
 parity = Experiment(

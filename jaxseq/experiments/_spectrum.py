@@ -1,4 +1,4 @@
-"""Where the eigenvalues of a step's Jacobian lie, and what random-matrix theory says of it (Can et al. 2020).
+"""The eigenvalues of a step's Jacobian, and their region by random-matrix theory (Can et al. 2020).
 
 Networks with random Gaussian recurrent weights of variance ``gain^2 / H``, run on small random inputs. With every block
 of the weights independent, the law of the Jacobian follows from the gates' values at that step: lambda is inside the
@@ -123,7 +123,7 @@ def density(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, gain: 
 
 
 class Cloud(NamedTuple):
-    """One Jacobian's eigenvalues, the law's parts, and what is measured of them.
+    """One Jacobian's eigenvalues, the law's parts, and the measurements of both.
 
     `slow` is the share near 1, `inside` the share in the predicted region, `end` how many widths the rightmost is from
     the edge, above 0 outside.
@@ -192,7 +192,7 @@ def draw(figure: Figure, clouds: dict[tuple[str, float], list[Cloud]], settings:
         ax.plot([1], [0], "+", color="black")
         ax.set(aspect="equal", xlim=(left, right), ylim=(-high, high))
         ax.set_title(f"{name}, bias {bias:g}: {first.slow:.0%} near 1", fontsize="medium")
-    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, what is kept for ever)")
+    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, kept for ever)")
     figure.supylabel("imaginary part")
 
 

@@ -8,9 +8,9 @@ orthogonal matrix, so that its spectral radius and its largest singular value ar
 Tests of the code, for they are theorems: the gradient is below the bound at every lag, for every rho; for rho below 1
 it is gone (below 1e-3) at the longest lag, where the bound is.
 
-Judged: for rho above 1 the gradient grows (which the paper says may happen, and only there); LSTM and GRU whose gate
-starts to retain, with a bias of 1 and with one of 5, carry further than the tanh network of rho below 1. A gate of
-sigmoid(1) = 0.73 alone would leave 0.73^k of a gradient, far less than 0.9^k; the paths through h add to it or not.
+Judged: for rho above 1 the gradient grows (by the paper it may grow there, and only there); LSTM and GRU whose gate
+starts to retain, with a bias of 1 and with one of 5, carry the gradient further than the tanh network of rho below 1. A
+gate of sigmoid(1) = 0.73 alone would leave 0.73^k of a gradient, far less than 0.9^k; paths through h may add to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an experiment is, and the one rule by which a claim of a paper is judged.
+"""Experiments: their type, and the one rule by which a claim of a paper is judged.
 
 An experiment states a claim with its source, measures each part of it for each seed, and turns it into a *margin*: one
 number for each seed, above 0 where that seed agrees with the claim (`above`, `below`, `more`, `less`, `further`,
@@ -13,7 +13,7 @@ The p-values of the parts of a claim are corrected for their number (Holm 1979).
     reproduced      the corrected p-value is at most 0.05 and the margin is above 0
     not reproduced  the corrected p-value is at most 0.05 and the margin is below 0
     inconclusive    otherwise; also where fewer than 5 seeds were run or a margin is NaN: a seed in which no network
-                    learnt anything does not say which learns more (`Row.where`)
+                    learnt anything cannot be compared (`Row.where`)
 
 A claim is reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. Where the
 source worked with far more data or training (`Experiment.scale`), "not reproduced" reads "not at this scale".
@@ -43,7 +43,7 @@ NOT_AT_THIS_SCALE = "not at this scale"
 HOLDS, FAILS = "holds", "fails"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, HOLDS, FAILS)
 LEVEL = 0.05
-"""The largest corrected p-value that concludes something."""
+"""The largest corrected p-value for a conclusion."""
 
 
 class Row(NamedTuple):
@@ -74,7 +74,7 @@ class Row(NamedTuple):
         return of_order(self.margins) if self.kind == "order" else of_mean(self.margins)
 
     def where(self, told: Any) -> Row:
-        """Return the row with NaN for the margins of seeds that tell nothing; `told` is bool ``[seeds]``."""
+        """Return the row with NaN for the margins of seeds that do not count: False in `told`, bool ``[seeds]``."""
         told = np.broadcast_to(told, len(self.margins))
         return self._replace(margins=tuple(m if t else math.nan for m, t in zip(self.margins, told, strict=True)))
 
@@ -150,7 +150,7 @@ def overall(verdicts: Sequence[str]) -> str:
       >>> overall(["reproduced", "holds"]), overall(["reproduced", "fails"])
       ('reproduced', 'inconclusive')
     """
-    if FAILS in verdicts:  # the code is wrong: its measurements say nothing
+    if FAILS in verdicts:  # the code is wrong, and so are its measurements
         return INCONCLUSIVE
     judged = [v for v in verdicts if v and v != HOLDS]
     for worst in (NOT_REPRODUCED, INCONCLUSIVE):

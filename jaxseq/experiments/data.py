@@ -62,7 +62,7 @@ def _padded(rows: list[list[int]]) -> np.ndarray:
 
 
 def airline(window: int = 12, season: int = 12, held: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows ``[window, N, 1]`` of the airline series and what follows each, ``[N, 1]``; the end is held back.
+    """Return windows ``[window, N, 1]`` of the airline series and their next values, ``[N, 1]``; the end is held back.
 
     A value is the growth against the same month of the year before, standardised.
     """

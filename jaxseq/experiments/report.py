@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxseq.bench.timing import machine
+from jaxseq.bench.timing import machine, sentence
 from jaxseq.errors import InputError, choose
 from jaxseq.experiments import EXPERIMENTS, Experiment, Found
 from jaxseq.experiments.base import VERDICTS, judge
@@ -25,7 +25,7 @@ ALL = "all"
 
 
 class Result(NamedTuple):
-    """What the experiments found: `facts` for programs, `text` for people."""
+    """The results of experiments: `facts` for programs, `text` for readers."""
 
     facts: Any
     text: str
@@ -34,12 +34,12 @@ class Result(NamedTuple):
 def experiment(
     name: str, out: Path, *, quick: bool = False, markdown: bool = False, blocks: int = 1, resume: bool = False
 ) -> Result:
-    """Run one experiment, or all, and write what each found into the folder `out`.
+    """Run one experiment, or all, and write the results into the folder `out`.
 
-    That is ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``. With
-    several `blocks` each experiment is repeated with other seeds, as many again; figure and page are of the first
-    block, the JSON file has all, and a table shows how far the verdicts agree. With `resume` the blocks that the folder
-    already has, of equal settings and versions, are not run again.
+    The results are ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``.
+    With several `blocks` each experiment is repeated with as many other seeds. Figure and page are of the first block,
+    the JSON file has all blocks, and a table shows how far the verdicts agree. With `resume`, blocks that the folder
+    already has with equal settings and versions are not run again.
 
     Raises:
       InputError: if there is no such experiment, `blocks` is below 1, or the folder cannot be written.
@@ -49,7 +49,7 @@ def experiment(
         raise InputError(f"experiment: blocks must be at least 1; got {blocks}")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # found out now, not after an hour
+        tempfile.TemporaryFile(dir=out).close()  # fails now, not after an hour
     except OSError as error:
         raise cannot_write(out, error) from error
     every = []
@@ -68,9 +68,9 @@ def experiment(
 
 
 def earlier(path: Path, settings: Any) -> list[dict[str, Any]]:
-    """Return the blocks of an earlier run, the first from `settings.first` on, if its settings and versions are these.
+    """Return the blocks of an earlier run that begins at `settings.first`, with equal settings and versions.
 
-    A file that is missing, is damaged, or is of other settings or versions gives none.
+    A file that is missing or damaged, or has other settings or versions, gives no blocks.
     """
     try:
         facts = parse_json(read_bytes(path), path)
@@ -82,7 +82,7 @@ def earlier(path: Path, settings: Any) -> list[dict[str, Any]]:
 
 
 def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
-    """Run one block of seeds and return its facts; that of the experiment's own seeds writes figure and page."""
+    """Run one block of seeds and return its facts; the first block also writes figure and page."""
     tell(f"{one.name}: {settings.seeds} seeds from {settings.first} ...")
     begun, busy = time.perf_counter(), time.process_time()
     found = one.run(settings)
@@ -104,7 +104,7 @@ def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) 
                 studied = page_of(f"{one.name}: {verdict}", one.claim, command, found.networks[:networks])
                 studied.save(path := out / f"{one.name}.html")
                 return str(path)
-            except InputError as error:  # no reason to lose the verdict
+            except InputError as error:  # the verdict is kept
                 about = f"of all {networks} networks" if networks > 1 else f"of {one.name}"
                 tell(f"{one.name}: no study page {about}: {error}")
     return None
@@ -115,7 +115,7 @@ def _command(one: Experiment, quick: bool, out: Path) -> str:
 
 
 def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: float) -> dict[str, Any]:
-    """Return all that is known of a run, as JSON has it; what is not a number is null."""
+    """Return the facts of a run for JSON, where NaN and infinities are null."""
 
     def numbers(values: tuple[float, ...]) -> list[float | None]:
         return [v if math.isfinite(v) else None for v in values]
@@ -139,7 +139,7 @@ def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: 
 
 
 def page(facts: dict[str, Any]) -> str:
-    """Return a run in words: claim, source, table, verdict, and where to look further."""
+    """Return a run as text: claim, source, table, verdict, and where to look further."""
     rows = [("quantity", "claimed", "measured", "margin [95% interval], effect", "p (Holm)", "verdict")]
     rows += [
         (row["what"], row["claimed"], row["measured"], row["evidence"], _p(row["p"]), row["verdict"])
@@ -177,12 +177,8 @@ def table(every: list[dict[str, Any]]) -> str:
 
 def made(facts: dict[str, Any]) -> str:
     """Return the machine and the versions of a run, in words."""
-    at = facts["machine"]
-    versions = ", ".join(f"{name} {at['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
     settings = "quick" if facts["quick"] else "full"
-    return (
-        f"{settings} settings; {at['cpu']}, {at['cores']} cores; Python {at['python']}, {versions}; {at['date'][:10]}"
-    )
+    return f"{settings} settings; {sentence(facts['machine'], ('jax', 'jaxlib', 'numpy'))}"
 
 
 def picture(one: Experiment, found: Found) -> bytes:

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import bdtr, stdtr, stdtrit  # the binomial and Student's distribution; scipy comes with jax
 
 FEWEST = 5
-"""Seeds below which nothing is concluded."""
+"""Least number of seeds for a conclusion."""
 CONFIDENCE = 0.95
-"""Of the intervals."""
+"""Level of the intervals."""
 
 
 class Tested(NamedTuple):

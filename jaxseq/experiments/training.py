@@ -1,4 +1,4 @@
-"""Many networks trained at once: what the experiments that train have in common."""
+"""Many networks trained at once: the shared code of the experiments that train."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ work that none is left to do. One program alone leaves a thread free, and progra
 
 
 def one_by_one(program: Callable[..., Tree], *args: Any) -> Tree:
-    """Return ``program(*args)``, computed while no other thread is in here: for programs with matrix decompositions."""
+    """Return ``program(*args)``, one thread at a time: for programs with matrix decompositions."""
     with DECOMPOSING:
         return jax.block_until_ready(program(*args))
 
@@ -120,9 +120,9 @@ def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
 """The learning rates that every cell and every variant may choose from."""
 APART = 1000
-"""Added to the first seed it gives the first of those on which a rate is chosen; no verdict looks at them."""
+"""First seed on which a rate is chosen, less the first seed of the verdict; no verdict uses these seeds."""
 CHOOSING = 3
-"""Seeds on which a rate is chosen. With one, its luck is shared by all networks of a verdict."""
+"""Number of seeds on which a rate is chosen. With one, its luck would be shared by all networks of a verdict."""
 FIRST_SEED = 100
 """Where the seeds of a verdict begin. Those below, and from 5000 on, served to design the experiments."""
 
@@ -189,11 +189,11 @@ def network(name: str, cell: Cell, problem: Problem, learnt: Learnt) -> Network:
 
 
 SOMETHING = 0.9
-"""The share of the baseline below which something was learnt."""
+"""A network has learnt something if its loss is below this share of the baseline."""
 
 
 def told(baseline: float, *losses: Any) -> np.ndarray:
-    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that comparing them says anything.
+    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that they can be compared.
 
     Where none has, the budget was too small to say which comes further.
     """

@@ -29,7 +29,7 @@ MODULES = (
     "jaxseq.interop.keras", "jaxseq.interop.files", "jaxseq.program", "jaxseq.problems", "jaxseq.study", "jaxseq.plots",
     "jaxseq.errors", "jaxseq.notation",
 )  # fmt: skip
-"""What research code imports. The applications are used from the command line, and described in the guide."""
+"""The modules that research code imports. The applications are used from the command line; the guide describes them."""
 
 
 class Built(NamedTuple):
@@ -72,7 +72,7 @@ def build(folder: Path) -> Built:
 
 
 def _told(name: str) -> Any:
-    """Return a module that says what is public: pdoc takes only what ``__all__`` names from private modules."""
+    """Return a module with ``__all__``: pdoc takes from private modules only the names in it."""
     module: Any = importlib.import_module(name)
     for lazy in {*getattr(module, "__all__", ())} - {*vars(module)}:
         setattr(module, lazy, getattr(module, lazy))  # pdoc looks in the module's dictionary
@@ -138,7 +138,7 @@ def _described(member: Any) -> None:
 
 
 def _undocumented(names: list[Any]) -> Iterator[str]:
-    """Yield what has no docstring; fields of tuples are described by their class."""
+    """Yield the names without a docstring; fields of tuples are described by their class."""
     for member in names:
         in_a_tuple = "." in member.qualname and (member.kind == "variable" or member.name == "__init__")
         if not member.docstring.strip() and not in_a_tuple:

@@ -169,7 +169,7 @@ def _described(facts: Mapping[str, Any], path: Path | str) -> Found:
 
 
 def describe(cell: Any, params: Params) -> str:
-    """Return how to run what `load` returns: the call, with the functions of `jaxseq`."""
+    """Return the call of `jaxseq` that runs the result of `load`, as text."""
     if type(cell) is tuple:
         return "jaxseq.layers(cell, params, xs)"
     return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, xs)"

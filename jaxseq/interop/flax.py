@@ -271,7 +271,7 @@ CLASSES = {
 }
 """The name of linen's class, by that of our cell."""
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
-"""What linen's class is called with to be that cell of ours."""
+"""Arguments of linen's class that make it the same cell as ours."""
 
 
 def from_nnx(module: Any) -> Found:

@@ -271,7 +271,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gru": {"reset_after": True},
     "gru_cho": {"reset_after": False},
 }
-"""What keras' class is called with to be that cell of ours."""
+"""Arguments of keras' class that make it the same cell as ours."""
 
 
 def _make(cell: Cell, params: Params, use_bias: bool) -> Any:

@@ -115,7 +115,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
     # shapes do not tell: rnn and rnn_relu have the same
     if isinstance(source, Mapping):
         if layer is None:
-            raise InputError(f"from_torch: a state dict does not say what it is of; give layer: {', '.join(LAYOUTS)}")
+            raise InputError(f"from_torch: a state dict does not name its layer; give layer: {', '.join(LAYOUTS)}")
         return from_arrays(source, layer, prefix)
     return from_arrays(source.state_dict(), _kind(source))
 

@@ -68,7 +68,7 @@ class Automaton(NamedTuple):
         table = np.array([[place[int(q)] for q in self.transitions[p]] for p in reached])
         classes = np.asarray(self.accepting, bool)[reached].astype(int)
         while True:
-            # a state's own class and those of its successors: states of different rows are told apart
+            # a state's own class and those of its successors: states with different rows are in different classes
             rows = np.concatenate([classes[:, None], classes[table]], axis=1)
             finer = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
             if finer.max() == classes.max() or len(np.unique(finer)) == len(np.unique(classes)):

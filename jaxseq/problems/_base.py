@@ -47,7 +47,7 @@ class Problem(NamedTuple):
       right: ``(outputs, targets) -> bool [T, B]``: the likeliest symbol is the target, or the error is below 0.04.
       baseline: the mean loss at the scored steps of the best output that does not look back.
       symbols: names of the inputs, one character each; empty where an input is a number.
-      reference: who posed it first.
+      reference: the source that posed it first.
     """
 
     name: str

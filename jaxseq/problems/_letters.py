@@ -17,7 +17,7 @@ from jaxseq.notation import Key
 from jaxseq.problems._base import Batch, Problem, likeliest
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz ."
-"""The characters that are told apart, lower case alone; all others become spaces."""
+"""The symbols: lower-case characters; all others become spaces."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Selective copy and associative recall: what is stored depends on the input, not on the step."""
+"""Selective copy and associative recall: the input, not the step, decides which symbols to store."""
 
 from __future__ import annotations
 

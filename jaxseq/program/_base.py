@@ -1,4 +1,4 @@
-"""What a program is, how it is made of a cell, and its evaluation by NumPy."""
+"""Programs: their type, how one is made from a cell, and its evaluation by NumPy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Op(NamedTuple):
       output: the number of the value it makes.
       shape: of that value.
       name: of the gate that the value is; "" for all others.
-      attributes: what else the operation needs, such as the axes of a sum.
+      attributes: further arguments of the operation, such as the axes of a sum.
     """
 
     op: str
@@ -122,7 +122,7 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
       params: its parameters, or their shapes.
       carry: the state before the step, with any batch axes, or its shapes.
       x: the input of the step, or its shapes.
-      terms: x is what ``cell.input_terms`` returns for it.
+      terms: whether x is already the result of ``cell.input_terms``.
 
     Raises:
       InputError: as ``cell.step``, and where the step needs a primitive that is not among the operations of a program,
@@ -177,7 +177,7 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
 def _finished(
     cell: str, inputs: Sequence[Input], b: Builder, named: Sequence[dict[str, int]], data: tuple[np.ndarray, ...]
 ) -> Program:
-    """Return the program of a graph: what its outputs need, numbered anew."""
+    """Return the program of a graph: the nodes that its outputs need, numbered anew."""
     number = {n: n for n in range(len(inputs))}
     ops: list[Op] = []
     for n in needed(b, [n for names in named for n in names.values()]):

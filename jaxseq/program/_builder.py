@@ -1,6 +1,6 @@
 """A graph of operations that is simplified as it is built: equal ones are one, constants are folded.
 
-A *named* operation computes a gate. Nothing looks through it, nothing is merged with it: whoever holds the gate at a
+A *named* operation computes a gate. Nothing looks through it, nothing is merged with it: code that holds the gate at a
 value must change everything that is computed from it, and nothing else.
 """
 
@@ -58,7 +58,7 @@ class Builder:
         return self.known[key]
 
     def emit(self, op: str, *inputs: int, **attributes: Any) -> int:
-        """Add an operation, or return what computes the same already."""
+        """Add an operation, or return a node that already computes the same."""
         attributes = {name: frozen(value) for name, value in attributes.items()}
         known = [self.value(n) for n in inputs]
         if all(value is not None for value in known):
@@ -78,7 +78,7 @@ class Builder:
         return self._add(node._replace(name=name) if plain else Node("copy", (n,), node.shape, (), name))
 
     def value(self, n: int) -> np.ndarray | None:
-        """Return what a node is, where that is known."""
+        """Return the value of a node, where it is known."""
         node = self.nodes[n]
         if node.name:
             return None
@@ -111,7 +111,7 @@ class Builder:
         return self.known[node]
 
     def _elementwise(self, op: str, inputs: tuple[int, ...]) -> int:
-        """Add an operation number by number; what is the same for all numbers is computed once."""
+        """Add an elementwise operation; values that are the same for all numbers are computed once."""
         shape = np.broadcast_shapes(*(self.nodes[n].shape for n in inputs))  # JAX leaves axes of length 1 as they are
         inputs = tuple(
             n if self.nodes[n].shape in ((), shape) else self.emit("broadcast", n, shape=shape, axes=range(len(shape)))
@@ -126,7 +126,7 @@ class Builder:
         return self._add(Node(op, inputs, shape, ())) if simpler is None else simpler
 
     def _simpler(self, op: str, inputs: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
-        """Return what computes the same as an operation number by number, of fewer operations; None if nothing does."""
+        """Return a simpler node that computes the same as an elementwise operation; None if there is none."""
         a, b = inputs[0], inputs[-1]
         if op == "copy":
             return a
@@ -198,7 +198,7 @@ class Builder:
         return n if self.nodes[n].shape == shape else self.emit("broadcast", n, shape=shape, axes=())
 
     def _moved(self, op: str, inputs: tuple[int, ...], attributes: Mapping[str, Any]) -> int | None:
-        """Return what is the same as a change of shape, where it is simpler; None where it is not."""
+        """Return a simpler node that equals a change of shape; None if there is none."""
         node = self.nodes[inputs[0]]
         shape = self._shape(op, inputs, attributes)
         if op in ("reshape", "transpose", "broadcast", "slice") and (one := self.single(inputs[0])) is not None:

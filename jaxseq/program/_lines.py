@@ -85,7 +85,7 @@ HELPERS = {
     "softplus": "softplus = lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))",
     "rsqrt": "rsqrt = lambda a: 1 / np.sqrt(a)",
 }
-"""What `CODE` calls that NumPy has not."""
+"""Functions of `CODE` that NumPy does not have."""
 
 
 class Equations:
@@ -125,7 +125,7 @@ class Equations:
         return op is not None and op.op == "dot" and self.moves[n]
 
     def inside(self, n: int) -> Iterator[int]:
-        """Yield the values of a line's expression, itself first, those that are lines only as what is looked at."""
+        """Yield the values of a line's expression, itself first; the search ends at values that are lines."""
         waiting = list(self._inputs(n))
         yield n
         while waiting:
@@ -227,7 +227,7 @@ class Equations:
         return None
 
     def _pieces(self) -> dict[int, tuple[int, str]]:
-        """Return what is cut from inputs: the input, and the gate or leaf that needs the piece. W_f is that of f."""
+        """Return for each piece cut from an input: the input, and the gate or leaf that needs it. W_f is that of f."""
         found: dict[int, tuple[int, str]] = {}
         gates = self.program.gates.values()
         for line in sorted(self.lines, key=lambda line: line.value not in gates):
@@ -257,8 +257,8 @@ class Writer:
     """Writes expressions in a style.
 
     Args:
-      equations: what is written.
-      style: how.
+      equations: the equations to write.
+      style: their style.
       leaf: the text of a value that is not written out; None asks for its expression.
     """
 
@@ -326,7 +326,7 @@ class Writer:
         return (f"{called} ( {inner} )" if self.style is TEXT else f"{called}{self._grouped(inner)}"), 4
 
     def _sum(self, n: int) -> str:
-        """Return a sum: products first, parameters last, what is subtracted after what is not."""
+        """Return a sum: products first, parameters last, subtracted terms after the others."""
         eq = self.equations
 
         def order(item: tuple[int, int]) -> int:

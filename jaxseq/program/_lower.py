@@ -27,7 +27,7 @@ class Lowering:
 
     Fields:
       b: the graph.
-      cell: what error messages call the cell.
+      cell: the name of the cell in error messages.
     """
 
     def __init__(self, b: Builder, cell: str) -> None:
@@ -92,7 +92,7 @@ def _aval(v: Any) -> Any:
 
 
 def _jit(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int | list[int]:
-    """Write out what a compiled function computes; the exponential of a matrix is one operation."""
+    """Write out a compiled function; the exponential of a matrix is one operation."""
     if eqn.params.get("name") == "expm":
         return low.b.emit("expm", inputs[0])
     return low.closed(eqn.params["jaxpr"], inputs)
@@ -112,7 +112,7 @@ def _div(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Convert numbers: precision is left out, truth values and whole numbers are what they are."""
+    """Convert numbers: changes of precision are left out."""
     old, new = _aval(eqn.invars[0]).dtype, _aval(eqn.outvars[0]).dtype
     if jnp.issubdtype(new, jnp.bool_) and not jnp.issubdtype(old, jnp.bool_):
         return low.b.emit("ne", inputs[0], low.b.constant(0.0))
@@ -226,7 +226,7 @@ def _rev(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Read an array at places that are known: where each number comes from is what the primitive makes of 0, 1, 2."""
+    """Read an array at known places, which are found by applying the primitive to the numbers 0, 1, 2, ...."""
     known = [low.b.value(n) for n in inputs[1:]]
     if any(value is None for value in known):
         raise low.unsupported(f"the primitive {eqn.primitive.name!r} at places that are not known before the step")
@@ -242,7 +242,7 @@ def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _written(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Write into an array at places that are known: each number is one of the old array or of what is written."""
+    """Write into an array at known places: each number is one of the old array or of the updates."""
     first, updates = (0, 1) if eqn.primitive.name == "dynamic_update_slice" else (0, 2)
     known = {n: low.b.value(inputs[n]) for n in range(len(inputs)) if n not in (first, updates)}
     if any(value is None for value in known.values()):
@@ -323,7 +323,7 @@ def _scan(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
     if p["length"] > UNROLLED:
         raise low.unsupported(f"a scan of more than {UNROLLED} steps")
     inner, rank = p["jaxpr"].jaxpr, lambda v: len(_aval(v).shape)
-    # what has an axis less inside than outside runs over the steps; the params that count them differ between versions
+    # values with one axis less inside than outside run over the steps; the params that count them depend on the version
     moves = sum(rank(v) == rank(w) for v, w in zip(eqn.outvars, inner.outvars, strict=True))
     end = sum(rank(v) == rank(w) for v, w in zip(eqn.invars, inner.invars, strict=True))
     fixed = end - moves
@@ -365,4 +365,4 @@ RULES: dict[str, Rule] = {
     "argmin": _argmax, "cumsum": _cumulative, "cumprod": _cumulative, "conv_general_dilated": _conv, "scan": _scan,
     "cond": _cond,
 }  # fmt: skip
-"""What each primitive is; those that a program calls as JAX does are not here."""
+"""The lowering of each primitive; those with the same name in a program and in JAX are not here."""

@@ -1,6 +1,6 @@
 """Slices moved to the weights: of a packed product ``h U`` that is cut into gates, each gate is its own ``h U_f``.
 
-Only what is used through slices alone is taken apart, so that nothing is computed twice.
+Only values that are used through slices alone are taken apart, so that nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
         return tuple(len(range(*one)) for one in zip(*self, strict=True))
 
     def only(self, axes: Sequence[int]) -> Piece:
-        """Return what it takes along some axes."""
+        """Return the piece restricted to some axes."""
         return Piece(*(tuple(one[n] for n in axes) for one in self))
 
 
@@ -152,7 +152,7 @@ class Rebuilt:
         return None
 
     def _concatenated(self, node: Node, piece: Piece) -> int | None:
-        """Return what a slice takes of each of the arrays that are joined."""
+        """Slice each of the joined arrays, and join the parts."""
         axis = dict(node.attributes)["axis"]
         if piece.stride[axis] != 1:
             return None

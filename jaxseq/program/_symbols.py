@@ -13,7 +13,7 @@ GREEK = set(
 
 
 def symbol(name: str, style: Style, *more: str) -> str:
-    r"""Return a name with the layer above it, and marks below it: what follows an underscore, then those given.
+    r"""Return a name with the layer above it, and marks below it: the text after an underscore, then `more`.
 
     The layers of a stack are counted from 1. In Python, where a name is a word, they are marks as well, from 0 as in
     the names of parameters.

@@ -24,8 +24,8 @@ RECURRENCES: Registry[Recurrence] = Registry(
     },
 )
 """Every recurrence by name. All compute the same values. `associative` takes only cells whose carry is linear, unit by
-unit, `newton` those whose carry is of floating numbers, `chunked` those that state a memory which is a matrix;
-`clipped` changes the gradient of the carry, and `forward` has no gradient by the inputs."""
+unit; `newton` only those with a carry of floating numbers; `chunked` only those whose memory is a matrix. `clipped`
+changes the gradient of the carry, and `forward` has no gradient by the inputs."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}

@@ -1,21 +1,21 @@
-"""Parallel in time, for cells whose state is linear: all T steps in about 2 log2 T rounds instead of T.
+"""Linear cells in parallel over time: all T steps in about 2 log2 T rounds instead of T.
 
-A cell that says ``linear="elementwise"`` has a new carry that is affine in the old one, each unit of its own past only,
-``new = A old + b``; two such steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours
+In a cell with ``linear="elementwise"`` each unit's new carry is an affine function of its own old one,
+``new = A old + b``. Two such steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours
 in a tree. A and b are read off the cell's own three functions, for any such cell: b is the new carry of a carry of
-zeros, and a column of A is the derivative by one leaf of the carry, for all its units at once, since none sees another.
+zeros, and a column of A is the derivative by one leaf of the carry, for all units at once, since none sees another.
 With L leaves of one shape (a complex state has two) A is an L x L matrix for each unit. Outputs are then computed from
 all the carries at once. Where a step is padding, A is the identity and b is 0.
 
-Leaves of different shapes are taken not to see each other: elementwise means that for them. A cell with a
-matrix between its units (``linear="matrix"``) would need A of H x H, and products of H^3: that is not done here.
+Leaves of different shapes are assumed not to see each other: elementwise means that for them. A cell with a matrix
+between its units (``linear="matrix"``) would need A of H x H and products of H^3, and is refused.
 
-It is meant for accelerators, with T in the thousands and batches that leave them idle; nothing was measured on one.
+This is meant for accelerators, with T in the thousands and batches that leave them idle; nothing was measured on one.
 It does some L^2 times the work on the carry, writes A and the carry of every step, and keeps much of that for the
-backward pass. On a CPU it pays only where steps are so small that a loop's own cost rules: T = 4096, B = 1, H = 64 on
-2 shared cores took, in milliseconds (least of 30 runs, each with much noise; forward, with gradient), a minLSTM 10.3
-and 14.8 by scan, 2.6 and 8.2 here; an LRU, with L = 2, 4.0 and 15.1 by scan, 9.7 and 55.5 here. With B = 32 the
-minLSTM's forward pass took 752 here and 213 by `deferred`.
+backward pass. On a CPU it is faster only for steps so small that the cost of the loop itself dominates. T = 4096,
+B = 1, H = 64 on 2 shared cores, in milliseconds (least of 30 noisy runs; forward, with gradient): a minLSTM 10.3 and
+14.8 by scan, 2.6 and 8.2 here; an LRU, with L = 2, 4.0 and 15.1 by scan, 9.7 and 55.5 here. With B = 32 the minLSTM's
+forward pass took 752 here and 213 by `deferred`.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: lis
 
 
 def _join(early: tuple[Matrix, list[Array]], late: tuple[Matrix, list[Array]]) -> tuple[Matrix, list[Array]]:
-    """Return the one step that does what two do."""
+    """Return the one step that is equal to two."""
     (A1, b1), (A2, b2) = early, late
     # late after early: A2 (A1 old + b1) + b2 = (A2 A1) old + (A2 b1 + b2), elementwise over [.., B, H]
     A = [{k: added([a * A1[j][k] for j, a in row.items()]) for k in row} for row in A2]

@@ -1,10 +1,10 @@
-"""Chunked: for cells whose memory is a matrix, C steps at once as products of matrices, and a loop over chunks only.
+"""Cells whose memory is a matrix, C steps at once as products of matrices: the loop is over chunks only.
 
-A step of such a cell is three passes over a matrix ``[K, V]`` that is larger than all else, and the derivative of a
-loop over T steps keeps T of them. What a step writes and reads does not depend on the memory, which the cell states
-once (`jaxseq.cells.MemoryEquations`; its step is made of the same statement). From it C steps are made into products of
-``[C, K]``, ``[C, V]`` and ``[C, C]`` (see `_chunks`), as many operations as before if C is near K and V, but those that
-a machine is good at; and T / C memories are kept.
+A step of such a cell makes three passes over a matrix ``[K, V]`` that is larger than all else, and the derivative of a
+loop over T steps stores T of them. Keys, values, decays and queries of a step do not depend on the memory. The cell
+states them once (`jaxseq.cells.MemoryEquations`), and its step is made of the same statement. From it C steps become
+products of ``[C, K]``, ``[C, V]`` and ``[C, C]`` (see `_chunks`). These are about as many operations if C is near K and
+V, processors do them faster, and only T / C memories are stored.
 
 Value and gradient with respect to params and inputs at T = 1024, H = 64, B = 1, in milliseconds of processor time on 2
 busy cores, by `deferred` and here: deltanet 35.5 and 5.2, GLA 46.0 and 3.9, mLSTM 41.9 and 3.9, retention 15.2 and 5.0,
@@ -33,7 +33,7 @@ from jaxseq.recurrence._deferred import deferred, in_bulk
 from jaxseq.recurrence._scan import hold, over_features, over_time, reset_carry, scan
 
 SIZE = 64
-"""Steps in a chunk: products of C x C and C x K are alike for the usual heads of 64."""
+"""Steps in a chunk: products of C x C and C x K then cost the same for the usual heads of 64."""
 
 
 def chunked(
@@ -49,10 +49,10 @@ def chunked(
 ) -> tuple[Carry, Tree]:
     """Run `cell`, whose memory is a matrix, over ``xs [T, B, D]`` as `scan` does, C steps at a time.
 
-    A trace, which keeps the memory of every step, is run by `deferred`.
+    `deferred` runs a trace, which keeps the memory of every step.
 
     Args:
-      size: C, a power of two. Another is given as ``recurrence=functools.partial(chunked, size=32)``.
+      size: C, a power of two; give it as ``recurrence=functools.partial(chunked, size=32)``.
 
     Raises:
       InputError: if the cell does not state its memory, or size is not a power of two.
@@ -97,7 +97,7 @@ def _run(
     resets: Array | None,
     size: int,
 ) -> tuple[Carry, Tree]:
-    """Return ``(carry, outs)``; in between all is ``[G, B, C, ...]``, G chunks of C steps."""
+    """Return ``(carry, outs)``; all arrays in between are ``[G, B, C, ...]``, G chunks of C steps."""
     T, *batch = jax.tree.leaves(xs)[0].shape[:-1]
     cut = partial(jax.tree.map, partial(_cut, size=size, batch=len(batch)))
     whole = partial(jax.tree.map, partial(_whole, T=T, batch=len(batch)))
@@ -118,15 +118,15 @@ def _stated(cell: Cell) -> MemoryEquations:
         return cell.equations
     names = [name for name, other in CELLS.items() if isinstance(other.equations, MemoryEquations)]
     raise InputError(
-        f"chunked({cell.name}): needs a cell that states what it writes to a matrix and reads from it "
-        f"(jaxseq.cells.MemoryEquations), and is not wrapped in one that changes it: {', '.join(names)}. Use deferred"
+        f"chunked({cell.name}): needs a cell whose memory is a matrix (jaxseq.cells.MemoryEquations), without a "
+        f"wrapper that changes it; expected one of {', '.join(names)}. Use deferred"
     )
 
 
 def _rest(
     laws: Mapping[str, Larger | Latest], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the carry but for the memory: before each step, ``[T, B, ...]``, and after the last."""
+    """Return the carry without the memory: before each step, ``[T, B, ...]``, and after the last."""
     old, last = {}, {}
     for name, law in laws.items():
         first, begin = getattr(carry, name), None if initial is None else getattr(initial, name)
@@ -137,27 +137,27 @@ def _rest(
 def _states(
     law: Larger | Latest, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
-    """Return a state before each step and after the last. All are maxima of what was and what came, and so join."""
+    """Return a state before each step and after the last; each step takes a maximum, and two such steps are one."""
     shift, floor = law if isinstance(law, Larger) else (jnp.full_like(law.value, -jnp.inf), law.value)
     never = jnp.full_like(floor, -jnp.inf)
     if mask is not None:
         real = over_features(mask, floor)
         shift, floor = jnp.where(real, shift, jnp.zeros_like(shift)), jnp.where(real, floor, never)
     if begin is not None:
-        assert resets is not None  # an initial carry is given with them alone
+        assert resets is not None  # an initial carry is given only with resets
         begins, begin = over_features(resets, floor), jnp.broadcast_to(begin[None], floor.shape)
         floor, shift = jnp.where(begins, jnp.maximum(shift + begin, floor), floor), jnp.where(begins, never, shift)
     if isinstance(shift.shape[0], int):
         shift, floor = lax.associative_scan(_join, (shift, floor))
         new = jnp.maximum(shift + first[None], floor)
-    else:  # in a program exported for any T: a tree has as many rounds as T asks for
+    else:  # in a program exported for any T: the depth of a tree would depend on T
         new = over_time(lambda state, at: 2 * (Larger(*at).of(state),), first, (shift, floor), reverse=False)[1]
     old = jnp.concatenate([first[None], new[:-1]])
     return old if begin is None else jnp.where(begins, begin, old), new[-1]
 
 
 def _join(early: tuple[Array, Array], late: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Return shift and floor of the one step that does what two do."""
+    """Return shift and floor of the one step that is equal to two."""
     return early[0] + late[0], jnp.maximum(early[1] + late[0], late[1])
 
 
@@ -170,7 +170,7 @@ def _recalled(
     resets: Array | None,
     batch: int,
 ) -> tuple[Tree, Tree]:
-    """Return the memory after all chunks, and what each step reads, ``[G, B, C, V]``."""
+    """Return the memory after all chunks, and the value that each step reads, ``[G, B, C, V]``."""
     parts = equations.pack(carry) if access.turn is not None else (equations.pack(carry),)
     memory = _one(equations, access, carry)
     begin = memory if initial is None else _one(equations, access, initial)
@@ -179,7 +179,7 @@ def _recalled(
     steps, heads = (access.query.shape[0], access.query.shape[1 + batch]), access.query.ndim - batch - 3
 
     def rows_first(a: Array) -> Array:
-        """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; what is the same in all steps is repeated."""
+        """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; constants of all steps are repeated."""
         a = jnp.moveaxis(widened(a), 1 + batch, -2)
         return jnp.broadcast_to(a, (steps[0], *a.shape[1:-2], steps[1], a.shape[-1]))
 
@@ -204,7 +204,7 @@ def _one(equations: MemoryEquations, access: Access, carry: Carry) -> Array:
 
 
 def _apart(a: Array, like: Tree) -> Tree:
-    """Return the values of a memory or of what was read, which are side by side, each by itself and in its dtype."""
+    """Split the values of a memory, or of a read, which are side by side, each into its own dtype."""
     leaves, structure = jax.tree.flatten(like)
     ends = [sum(leaf.shape[-1] for leaf in leaves[:n]) for n in range(1, len(leaves))]
     return jax.tree.unflatten(structure, jnp.split(a.astype(leaves[0].dtype), ends, axis=-1))
@@ -216,7 +216,7 @@ def _joined(value: Tree) -> Array:
 
 
 def _idle(access: Access, mask: Array) -> Access:
-    """Return what steps do that change nothing where they are padding."""
+    """Return the access with padded steps that change nothing."""
 
     def held(a: Array) -> Array:
         return jnp.where(over_features(mask, a), a, jnp.zeros_like(a))

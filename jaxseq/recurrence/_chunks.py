@@ -1,21 +1,21 @@
-"""What C steps in a row do to a memory, as products of matrices: the chunkwise form of every `Access`.
+"""The effect of C steps in a row on a memory, as products of matrices: the chunkwise form of every `Access`.
 
-Number the writes of a chunk in their order; u_j is what the jth adds for its key, its value less what was there. With
-a_(j,i) the product of the decays after write j up to write i,
+Number the writes of a chunk in their order. u_j is the vector that write j adds for its key: its value less the value
+that was there. With a_(j,i) the product of the decays after write j up to write i,
 
     S_i = a_(0,i)^T * S_0 + sum_(j <= i) (a_(j,i) * key_j)^T u_j
     u_i = value_i - erase_i S_(i-1)               so that  (I + L) U = V - E S_0,   U = X V - X E S_0
 
 where ``L_ij = (erase_i * a_(j,i)) key_j^T`` below the diagonal, ``E_i = erase_i * a_(0,i)``, and X is the inverse: the
-WY form of the delta rule (arXiv:2406.06484, section 3.2; with decays arXiv:2412.06464, section 3.3). What is read is
+WY form of the delta rule (arXiv:2406.06484, section 3.2; with decays arXiv:2412.06464, section 3.3). A step reads
 ``query_i S_i``, the first line again. L, X, ``X V`` and ``X E`` are computed for all chunks at once; a loop over chunks
-passes S_0 on, and makes U of it.
+passes S_0 on, and makes U from it.
 
-Decays are never divided by each other: ``a_(0,i) / a_(0,j)`` is 0 / 0 where a chunk forgets all. A chunk is halved
-again and again instead. For j in the first half and i in the second, a_(j,i) is what is left of j at the middle times
-what is left of the middle at i. Both are products of decays, so that what reads and the keys are multiplied by no more
-than 1: exact for any decays, 0 included, with half the products of a C x C matrix, and without a weight for each pair
-of steps and each feature, which the secondary chunks of arXiv:2312.06635 (section 4.3) need.
+Decays are never divided by each other: ``a_(0,i) / a_(0,j)`` is 0 / 0 where a chunk forgets all. Instead a chunk is
+halved again and again. For j in the first half and i in the second, a_(j,i) is the decay from j to the middle times the
+decay from the middle to i. Both are products of decays, so queries and keys are multiplied by at most 1. This is exact
+for any decays, 0 included. It takes half the products of a C x C matrix, and needs no weight for each pair of steps and
+each feature, as the secondary chunks of arXiv:2312.06635 (section 4.3) do.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Pieces(NamedTuple):
 
     Fields:
       same: ``[G, B, C, C]``, whether two steps of a chunk are of one sequence.
-      first: ``[G, B, C, 1]``, whether a step is of the sequence that was under way before the chunk.
-      last: ``[G, B, C, 1]``, whether it is of the one that is under way after it.
+      first: ``[G, B, C, 1]``, whether a step belongs to the sequence that began before the chunk.
+      last: ``[G, B, C, 1]``, whether it belongs to the sequence of the last step of the chunk.
     """
 
     same: Array
@@ -63,7 +63,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
       access: ``query [G, B, C, K]``, values ``[G, B, C, V]`` and so on, C a power of two; B are any axes.
       memory: ``[B, K, V]`` before the first chunk.
       initial: ``[B, K, V]`` at the beginning of a sequence.
-      begun: where sequences begin, None if none does.
+      begun: where sequences begin; None if no sequence begins.
       early: whether a query reads the memory before its step.
     """
     log, turn, query, (key, value, erase) = *access[2:], access.query[..., None, :], _stacked(access.writes)
@@ -81,7 +81,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
         before = np.tril(np.ones((C * R, C * R), bool), -1).reshape(C, R, C, R)
         others, start, _ = _pairs(e, k, log, begun, before)
         X = inverse(others)
-        assert erase is not None  # it is where e comes from
+        assert erase is not None  # e was made from it
         added, known, grown = X @ _flat(value), X @ _of_sources(start, erase, log, turn, begun), None
 
     def chunk(S: Array, at: tuple) -> tuple[Array, tuple[Array, Array | None]]:
@@ -98,7 +98,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
 
 
 def _stacked(writes: tuple[Write, ...]) -> tuple[Array, Array, Array | None]:
-    """Return keys, values and what they erase of several writes, ``[G, B, C, R, ...]``; what is missing is 0."""
+    """Return keys, values and erasures of several writes, ``[G, B, C, R, ...]``; a missing one is 0."""
     key = jnp.stack([w.key for w in writes], axis=-2)
     like = next(w.value for w in writes if w.value is not None)
     value = jnp.stack([jnp.zeros_like(like) if w.value is None else w.value for w in writes], axis=-2)
@@ -108,7 +108,7 @@ def _stacked(writes: tuple[Write, ...]) -> tuple[Array, Array, Array | None]:
 
 
 class _End(NamedTuple):
-    """What is left of a memory after a chunk; the fields have no axis C, and are None where nothing is done.
+    """The change of a memory over a chunk. The fields have no axis C, and are None where they change nothing.
 
     Fields:
       log: of the decays of the whole chunk, ``[G, B, K]``.
@@ -123,12 +123,12 @@ class _End(NamedTuple):
     since: tuple[Array | None, Array | None]
 
     def kept(self, S: Array) -> Array:
-        """Return what is left of the memory before the chunk, but for turns."""
+        """Return the memory before the chunk after all decays, without turns."""
         S = S if self.first is None else self.first[..., None] * S
         return S if self.log is None else jnp.exp(self.log)[..., None] * S
 
     def of(self, S: Array, initial: Array) -> Array:
-        """Return the memory after the chunk, from what is left and was written without turns."""
+        """Return the memory after the chunk, from its decayed and written parts without turns."""
         S = _after(S, None, self.turn)
         return S if self.first is None else S + (1 - self.first)[..., None] * _after(initial, *self.since)
 
@@ -140,7 +140,7 @@ def _after(S: Array, log: Array | None, turn: Array | None) -> Array:
 
 
 def _ends(log: Array | None, turn: Array | None, begun: Pieces | None) -> _End:
-    """Return what each chunk does to the memory before it and, where sequences begin, to the initial one."""
+    """Return the effect of each chunk on the memory before it and, where sequences begin, on the initial one."""
     whole = [None if a is None else jnp.sum(a, axis=-2) for a in (log, turn)]
     if begun is None:
         return _End(whole[0], whole[1], None, (None, None))
@@ -151,14 +151,14 @@ def _ends(log: Array | None, turn: Array | None, begun: Pieces | None) -> _End:
 def _pairs(
     x: Array, k: Array, log: Array | None, begun: Pieces | None, allowed: np.ndarray, *, early: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Return what x reads of what was written with k, of the memory before the chunk, and what is left of k after it.
+    """Return the weights of x on writes with k and on the memory before the chunk, and the decayed k at its end.
 
     Args:
-      x: ``[G, B, C, X, K]``, what reads.
+      x: ``[G, B, C, X, K]``, the queries, or the erasures, which also read.
       k: ``[G, B, C, R, K]``, the keys.
       log: logarithms of decays, ``[G, B, C, K]`` or ``[G, B, C, 1]``.
       begun: where sequences begin.
-      allowed: bool ``[C, X, C, R]``, whether i reads what j has written.
+      allowed: bool ``[C, X, C, R]``, whether i reads the write j.
       early: whether x reads before the decays of its step.
 
     Returns:
@@ -185,8 +185,8 @@ def _pairs(
 def _decayed(x: Array, k: Array, decay: Array, *, early: bool) -> tuple[Array, Array, Array]:
     """Return weights ``[..., C, X, C, R]``, 0 for j after i, ``x_i * a_(0,i)`` and ``k_j * a_(j,C)``.
 
-    In blocks of h steps, which are joined in pairs: what reads, as of the beginning of its block; keys, as they are at
-    the end of theirs; and the decay over each block.
+    Blocks of h steps are joined in pairs. A block has x, decayed from the beginning of the block; k, decayed to its
+    end; and the decay over all of it.
     """
     rows = x.shape[:-3]
     x, k, decay = (jnp.expand_dims(a, len(rows) + 1) for a in (x, k, decay))
@@ -220,8 +220,8 @@ def _times(x: Array, decay: Array) -> Array:
 @_times.defjvp
 def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, decay), (dx, ddecay) = primals, tangents
-    # Repeated by halves, whose transpose is a sum of slices. Of a sum over an axis in the middle XLA for CPU makes a
-    # call of its own: 2.0 ms where this takes 0.4, of [16, 8, 8, 8, 64] floats on one core.
+    # Repeated by halves, whose transpose is a sum of slices. XLA for CPU makes a separate call for a sum over an axis
+    # in the middle: 2.0 ms where this takes 0.4, for [16, 8, 8, 8, 64] floats on one core.
     spread = ddecay[..., None, :]
     while spread.shape[-3] < x.shape[-3]:
         spread = jnp.concatenate([spread, spread], axis=-3)
@@ -229,17 +229,17 @@ def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) 
 
 
 def _in_frame(x: Array, turn: Array | None, *, early: bool = False) -> Array:
-    """Return ``[G, B, C, X, K]`` turned back by all turns since the chunk began, in which a memory does not turn."""
+    """Return ``[G, B, C, X, K]`` turned back by all turns since the chunk began: the memory does not turn then."""
     return x if turn is None else turned(x, -_since(turn, early=early)[..., None, :])
 
 
 def _of_sources(
     reading: Array, x: Array, log: Array | None, turn: Array | None, begun: Pieces | None, *, early: bool = False
 ) -> Array:
-    """Return what reads the memory before the chunk, ``[G, B, C X, K]``, and next to it what reads the initial one.
+    """Return the weights on the memory before the chunk, ``[G, B, C X, K]``, and next to them those on the initial one.
 
     Args:
-      reading: of the memory before the chunk, as if no sequence began in it.
+      reading: weights on the memory before the chunk, as if no sequence began in it.
       x: ``[G, B, C, X, K]``, without decays and turns.
       log: logarithms of decays.
       turn: angles.
@@ -257,7 +257,7 @@ def _of_sources(
 
 
 def _sources(S: Array, initial: Array, begun: Pieces | None) -> Array:
-    """Return the memories that are read so, one above the other."""
+    """Return the two memories that these weights read, one above the other."""
     return S if begun is None else jnp.concatenate([S, jnp.broadcast_to(initial, S.shape)], axis=-2)
 
 
@@ -283,9 +283,9 @@ def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 
 
 def _inverse(L: Array) -> Array:
-    """Return what `inverse` does, half by half: products, as accurate as forward substitution.
+    """Return the inverse by halves: products that are as accurate as forward substitution.
 
-    A sum of powers of L would need fewer, but these grow where keys repeat, and cancel.
+    A sum of powers of L would need fewer products, but the powers grow where keys repeat, and then cancel.
     """
     n = L.shape[-1]
     if n == 1:

@@ -34,7 +34,7 @@ PRODUCTS = ("dot_general", "rounded_product")
 """Names of the primitives that are matrix products; the second is that of `jaxseq.mixed`."""
 
 LARGER = 4
-"""A product waits if its operand is at most so many times larger than its weight or its result. That of the score of
+"""A product waits if its operand is at most this many times larger than its weight or its result. That of the score of
 additive attention, ``tanh(...) v``, would write ``[B, S, A]`` at every step to spare a gradient ``[A]``."""
 
 
@@ -237,7 +237,7 @@ class _Program:
                 self.late.append(_weighted(op, self.alone))
 
     def _cut(self) -> None:
-        """Find the products that may wait, and add up what is only added."""
+        """Find the products that may wait, and the values that are only added to each other."""
         # result of each product that waits: its operand, weight and function
         sides = {op.outputs[0]: s for op in self.late if (s := _operand_and_weight(op, self.alone)) is not None}
         self.operands = list(dict.fromkeys(a for a, _, _ in sides.values()))

@@ -1,10 +1,10 @@
 """Deferred scan: the default. Weight gradients wait until the loop is over, and are then single large matrix products.
 
-JAX's own transpose of a scan adds to the gradient of every weight at each step, and stores what the derivative of each
-gate needs. Here nothing of any cell's derivative is written down either, but JAX is told the order of the work, by a
-`jax.custom_jvp` whose tangent rule is made of the cell's own three functions:
+JAX's own transpose of a scan adds to the gradient of every weight at each step, and stores the values that the
+derivative of each gate needs. Here no cell's derivative is written by hand either. A `jax.custom_jvp` changes the order
+of the work; its tangent rule is made of the cell's own three functions:
 
-1. the primal loop keeps the old carry, and of the equations what `_cuts` says: for an LSTM the sum ``x W + b + h U``;
+1. the primal loop stores the old carry and the values that `_cuts` chooses: for an LSTM the sum ``x W + b + h U``;
 2. tangents of parameters and inputs enter these values of all T at once: ``olds dU``, ``xs dW``, and so for every
    product with a weight inside the equations. Transposed, each is one product over ``[T * B]`` after the loop;
 3. the rest is a *linear* scan over the carry's tangent, which JAX transposes by itself into the backward loop.
@@ -81,7 +81,7 @@ def deferred(
 
 
 class _Kept(NamedTuple):
-    """What the primal loop leaves for the derivative, stacked over time.
+    """The values of the primal loop that the derivative needs, stacked over time.
 
     Fields:
       old: the carry before each step, after a reset.
@@ -232,7 +232,7 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
 
 
 def in_bulk(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
-    """Return ``function(bound, data)``, with products of data and what bound decides in the order of `_products`."""
+    """Return ``function(bound, data)``; products of data with weights made of bound have the order of `_products`."""
     from jaxseq.recurrence._cuts import staged
 
     before, after = staged(function, bound, data)

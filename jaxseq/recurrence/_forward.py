@@ -1,9 +1,9 @@
-"""Scan with its gradient carried forward in time: nothing is stored for the T steps of a sequence.
+"""Scan with a gradient that is carried forward in time: nothing is stored for the T steps of a sequence.
 
 The backward pass is a second scan in the direction of the first. It carries the sensitivity of the carry by the
-parameters (`_sensitivity`), and at each step contracts it with the gradient of the outputs there; so the memory of a
-gradient does not grow with T, apart from inputs and outputs. For a cell whose units do not mix, the sensitivity has
-as many numbers as the parameters, or K times as many, for K numbers of state in a unit; for others H times as many.
+parameters (`_sensitivity`) and contracts it at each step with the gradient of the outputs. So the memory of a gradient
+does not grow with T, apart from inputs and outputs. For a cell whose units do not mix, the sensitivity has K times as
+many numbers as the parameters, where a unit has K numbers of state; for other cells H times as many.
 
 References: Williams & Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks",
 Neural Computation 1(2); Menick et al. 2020, "A practical sparse approximation for real time recurrent learning"
@@ -29,7 +29,7 @@ from jaxseq.recurrence._sensitivity import Forward, Sensitivities, floats_of, fo
 from jaxseq.trees import step_shapes
 
 LARGEST = 2**30
-"""Bytes that the sensitivities may take unless another limit is given."""
+"""Default limit of the bytes of sensitivities."""
 
 
 def forward(
@@ -47,19 +47,18 @@ def forward(
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a gradient that is carried forward in time.
 
     The gradient by params and the first carry is that of `scan`. There is no derivative by xs, which needs memory for
-    T steps, and no forward mode. A custom cell whose functions close over traced values is run by `scan`, and so is
-    every cell on an Explicit mesh and inside `jax.shard_map`. Options are given as
-    ``recurrence=functools.partial(forward, snap=1)``.
+    T steps, and no forward mode. `scan` runs custom cells whose functions close over traced values, and all cells on an
+    Explicit mesh and inside `jax.shard_map`. Give options as ``recurrence=functools.partial(forward, snap=1)``.
 
     Args:
-      snap: 1 keeps of the sensitivities only those of the units on which a parameter acts within one step (SnAp-1,
-        Menick et al. 2020, section 3): an approximation, except for cells whose units do not mix. With two or more
-        numbers of state in a unit all of them are kept.
-      largest: most bytes of sensitivities.
+      snap: 1 keeps only the sensitivities of the units on which a parameter acts within one step (SnAp-1, Menick et al.
+        2020, section 3): an approximation, except for cells whose units do not mix. All numbers of state of such a unit
+        are kept.
+      largest: the largest number of bytes of sensitivities.
 
     Raises:
-      InputError: if a derivative by xs is asked for, the sensitivities take more than `largest` bytes, or snap is
-        neither None nor 1.
+      InputError: if a derivative by xs is wanted, the sensitivities take more than `largest` bytes, or snap is neither
+        None nor 1.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,7 +71,7 @@ def forward(
     """
     if snap not in (None, 1):
         raise InputError(f"forward: snap must be None, for the exact gradient, or 1, for SnAp-1; got {snap!r}")
-    # custom_vjp gives no derivative by a value that is closed over: it would be a leaked tracer
+    # custom_vjp gives no derivative by a closed-over value, which would be a leaked tracer
     if on_mesh() or closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # arrays in a cell's recipe are differentiated as well
@@ -81,7 +80,7 @@ def forward(
 
 
 class _How(NamedTuple):
-    """What is static: the cell without its arrays, the direction and the options."""
+    """The static arguments: the cell without its arrays, the direction and the options."""
 
     static: Any
     reverse: bool
@@ -118,7 +117,7 @@ def _stepped(cell: Cell, params: Params, old: Carry, given: tuple[Tree, Array | 
 
 
 def _kept(how: _How, *given: Tree) -> tuple[tuple[Carry, Tree], tuple]:
-    """Return the result, and what the backward pass needs: the arguments, and by which of them it differentiates."""
+    """Return the result and the residuals: the arguments, and marks of those that are differentiated."""
     is_primal = lambda a: hasattr(a, "perturbed")  # noqa: E731
     values = jax.tree.map(lambda a: a.value, given, is_leaf=is_primal)
     # None or an empty tuple for each leaf: residuals are trees of arrays, and their structure is static
@@ -130,8 +129,8 @@ def _kept(how: _How, *given: Tree) -> tuple[tuple[Carry, Tree], tuple]:
     if () in of_xs:
         name = getattr(how.static, "name", "cell")
         raise InputError(
-            f"forward({name}): the derivative by xs was asked for, and in memory that does not grow with T there is "
-            "only that by params and the first carry. Use deferred or checkpointed, or jax.lax.stop_gradient(xs)"
+            f"forward({name}): has no derivative by xs, which would need memory for all T steps; expected derivatives "
+            "by params and the first carry only. Use deferred or checkpointed, or jax.lax.stop_gradient(xs)"
         )
     return _run(how, *values), (values, of_bound, () in of_carry, () in of_initial)
 
@@ -182,7 +181,7 @@ def _gradients(
         x, real, begins, gradient = at_t
         old = restart(begins, initial, old)
         known = forward.restarted(begins, old, params, known)
-        # of the outputs: by params at this step, and by the carry before it, on which params acted at all earlier ones
+        # gradient of the outputs by params at this step, and by the carry before it, which all earlier steps made
         pull = jax.vjp(lambda params, floats: both(params, old, floats, (x, real)), params, floats_of(old))[1]
         direct, by_carry = pull(gradient)
         total = _plus(forward, total, direct, forward.groups.contracted(known, by_carry))

@@ -75,7 +75,7 @@ class Layout:
         return [_taken(whole, block) for block in self.blocks]
 
     def unpack(self, packed: Sequence[Array], like: Carry) -> Carry:
-        """Return what `pack` packed, in the shapes and dtypes of a carry ``[T, B, ...]``."""
+        """Return a packed carry in the shapes and dtypes of a carry ``[T, B, ...]``: the inverse of `pack`."""
         leaves, structure = jax.tree.flatten(like)
         lead = leaves[0].shape[: 1 + self.rows]
         order = np.concatenate([block.ravel() for block in self.blocks])
@@ -151,7 +151,7 @@ def layout_of(
     if jacobian != "full" and found[-1].largest > largest:
         raise InputError(
             f"newton({cell.name}): a step mixes {found[-1].largest} numbers of its carry other than by products with "
-            f"weights, and the Jacobian of so many, for each row and step, is taken only with jacobian='full'. "
+            f"weights, and a Jacobian of this size, for each row and step, is taken only with jacobian='full'. "
             "Use deferred"
         )
     return found[-1]

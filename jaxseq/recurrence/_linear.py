@@ -21,7 +21,7 @@ from jaxseq.notation import Array
 from jaxseq.recurrence._scan import added
 
 SMALL = 4
-"""Blocks of so many numbers at most are multiplied entry by entry."""
+"""Blocks of at most this many numbers are multiplied entry by entry."""
 
 Entries = list[list[Array]]
 """The entries of small blocks, each ``[T, B, N]``."""
@@ -48,7 +48,7 @@ def _columns(a: Array) -> list[Array]:
 
 
 def _join(early: tuple, late: tuple) -> tuple:
-    """Return the one step that does what two do."""
+    """Return the one step that is equal to two."""
     (A1, b1), (A2, b2) = early, late
     if isinstance(A1, list):
         A = [[added([a * A1[j][k] for j, a in enumerate(row)]) for k in range(len(row))] for row in A2]
@@ -75,7 +75,7 @@ def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
     of_b = (damping / (1 + damping))[None, ..., None, None]
     of_a = of_b[..., None]
     turned = _turned(A)
-    first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # what is before it is known: y = 0
+    first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # the y before it is known: 0
     old = jnp.where(first.reshape(-1, *[1] * (A.ndim - 1)), jnp.zeros_like(A), A)
     elements = (
         (1 - of_a) * old,
@@ -85,7 +85,7 @@ def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
         of_a * _times(turned, A),
     )
     _, mean, spread, _, _ = lax.associative_scan(_filtered, elements, reverse=reverse)
-    # what the next step says of this one: E_t = P_t A' (A' P_t A'^T + 1)^-1 with A' of the step after
+    # the information of the next step about this one: E_t = P_t A' (A' P_t A'^T + 1)^-1 with A' of the step after
     later = _later(A, reverse), _later(b, reverse)
     predicted = _times(_times(later[0], spread), _turned(later[0])) + identity
     back = _turned(_solved(predicted, _times(later[0], spread)))
@@ -140,6 +140,6 @@ def _turned(a: Array) -> Array:
 
 
 def _later(a: Array, reverse: bool) -> Array:
-    """Return at each step what belongs to the one after it, zeros at the last."""
+    """Return at each step the entry of the step after it, zeros at the last."""
     none = jnp.zeros_like(a[:1])
     return jnp.concatenate([none, a[:-1]] if reverse else [a[1:], none])

@@ -18,17 +18,17 @@ from jaxseq.recurrence._linear import affine_scan, apply, smoothed
 from jaxseq.recurrence._scan import hold, over_features
 
 UNITS, FEW_UNITS = 16, 2
-"""States agree with their step up to so many units in the last place, relative to 1 or to their size; the second number
-is that of dtypes of 16 bits, whose unit is 1/128."""
+"""Largest difference of a state from the result of its step, in units in the last place, relative to the larger of 1
+and its size; the second number is for dtypes of 16 bits, whose unit is 1/128."""
 
 
 class Limits(NamedTuple):
-    """When rounds end, and what they solve.
+    """When rounds end, and how their linear system is damped.
 
     Fields:
-      rounds: most of them.
-      tolerance: how far a state may be from what its step gives, None for `UNITS`.
-      damping: of the linear system where a state is off by 1 or more, less where all are nearer; 0 for none.
+      rounds: the largest number of rounds.
+      tolerance: the largest difference of a state from the result of its step; None for `UNITS`.
+      damping: of the linear system while a state is off by 1 or more, and less once all are nearer; 0 for none.
     """
 
     rounds: int
@@ -37,13 +37,13 @@ class Limits(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round begins with.
+    """The state of the iteration between two rounds.
 
     Fields:
       states: the guess, ``[T, B, ...]``.
-      kept: ``[T, B]``, the steps from the first one on that agree.
-      rounds: how many there were.
-      grew: ``[B]``, whether the last one added to them.
+      kept: ``[T, B]``, True for the first steps, up to the first that does not agree.
+      rounds: the number of rounds so far.
+      grew: ``[B]``, whether the last round made more steps agree.
     """
 
     states: Carry
@@ -53,7 +53,7 @@ class Round(NamedTuple):
 
 
 def olds_of(states: Carry, first: Carry, reverse: bool) -> Carry:
-    """Return the carry before each step, of those after it and the first one."""
+    """Return the carry before each step, from the carries after each step and the first one."""
 
     def moved(after: Array, first: Array) -> Array:
         return jnp.concatenate([after[1:], first[None]] if reverse else [first[None], after[:-1]])
@@ -74,7 +74,7 @@ def solved(
     """Return the carry after each step, with the number of rounds, that of steps taken one by one, and the residual.
 
     Args:
-      news: ``(olds [T, B, ...]) -> news``, what every step makes of the carry before it.
+      news: ``(olds [T, B, ...]) -> news``, the carry after every step from that before it.
       step: ``(old, place) -> new``, one of these steps.
       carry: before the first step.
       guess: the states to begin with, ``[T, B, ...]``.
@@ -85,7 +85,7 @@ def solved(
     olds, rows = partial(olds_of, first=carry, reverse=reverse), layout.rows
 
     def known(states: Carry, kept: Array) -> Array:
-        """Return ``[T, B]``: whether this state, and every one before it, is what its step gives, or was so before."""
+        """Return ``[T, B]``: whether this state and all before it equal the results of their steps, now or earlier."""
         within = distance(states, news(olds(states)), rows, limits.tolerance) <= 1
         return _from_the_first(within | kept, reverse)
 
@@ -108,7 +108,7 @@ def solved(
 
 
 def distance(states: Carry, new: Carry, rows: int, tolerance: float | None) -> Array:
-    """Return ``[T, B]``: how many tolerances states are from what their step gives; NaN where that is not finite."""
+    """Return ``[T, B]``: the distance of states from the results of their steps, in tolerances; NaN if not finite."""
 
     def of(a: Array, b: Array) -> Array:
         apart = abs(a - b) / (jnp.maximum(abs(b), 1) * _allowed(a.dtype, tolerance))
@@ -124,7 +124,7 @@ def _allowed(dtype: jnp.dtype, tolerance: float | None) -> float:
 
 
 def _from_the_first(each: Array, reverse: bool) -> Array:
-    """Return ``[T, B]``: whether it holds at this step and at all before it."""
+    """Return ``[T, B]``: whether `each` is True at this step and at all steps before it."""
     return lax.cumprod(each.astype(jnp.int32), axis=0, reverse=reverse) > 0
 
 
@@ -140,9 +140,9 @@ def _nearer(
         largest = functools.reduce(jnp.maximum, [abs(b).max(axis=(0, -2, -1), initial=0) for b in gap])
         fading = damping * jnp.where(largest < 1, largest, jnp.ones_like(largest))
         change = layout.unpack(smoothed(A, gap, fading, reverse=reverse), states)
-        exact = olds_of(kept, jnp.ones_like(kept[0]), reverse)  # the state before is right, and so is what it gives
+        exact = olds_of(kept, jnp.ones_like(kept[0]), reverse)  # a step from an exact state is exact
         whole = jax.tree.map(lambda n, h, y: jnp.where(over_features(exact, n), n, h + y), new, states, change)
-    else:  # what the step gives and A y, instead of h + y: exact where y is 0, however far off h was
+    else:  # F(h) + A y and not h + y: exact where y is 0, however far off h was
         change = affine_scan(A, gap, reverse=reverse)
         before = olds_of(change, [jnp.zeros_like(c[0]) for c in change], reverse)
         whole = jax.tree.map(jnp.add, new, layout.unpack(apply(A, before), states))
@@ -154,14 +154,14 @@ def _nearer(
 
 
 def one_of(tree: Tree, place: Array) -> Tree:
-    """Return what is at a traced place of the first axis."""
+    """Return the entry at a traced place of the first axis."""
     return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, place, keepdims=False), tree)
 
 
 def _one_by_one(
     step: Callable[[Carry, Array], Carry], carry: Carry, found: Round, reverse: bool
 ) -> tuple[Carry, Array]:
-    """Return the states, those that the rounds did not reach computed one after the other, and how many these are."""
+    """Compute the states that the rounds did not reach one by one; return all states, and the number of these."""
     T = found.kept.shape[0]
     reached = found.kept.sum(axis=0, dtype=jnp.int32).min(initial=T)
 

@@ -87,7 +87,7 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
 
 
 def over_time_ahead(step: Callable[..., Any], carry: Carry, xs: tuple, *, reverse: bool) -> tuple[Carry, Tree]:
-    """Return what `over_time` does; ``xs[0]`` of a step is read at the end of the step before.
+    """Run a loop as `over_time` does, with ``xs[0]`` of each step read at the end of the step before.
 
     XLA for CPU fuses a read out of a sequence with the operations on it, and may then not vectorise the result.
     """

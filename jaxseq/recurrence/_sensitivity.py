@@ -4,12 +4,12 @@ The sensitivity S of a carry h by parameters p follows the step, ``S' = A S + I`
 by the old carry and I that by the parameters. A gradient g of a loss by the carry then gives ``g S`` by the parameters.
 
 Most entries of S are zero if units do not mix: a parameter acts on the state of its own unit alone. So the numbers of a
-carry are put into groups, read off the jaxpr of a step (`_structure.joined`), such that each parameter acts on one
-group; S has for each parameter as many entries as the largest group has numbers, K. It is an array ``[K, *shape]`` for
-each array of params and each row of a batch. K is 1 for an IndRNN, 2 for an LSTM with vectors as recurrent weights
-and, where a matrix mixes all units, the size of the carry: then S is complete.
+carry are put into groups such that each parameter acts on one group; `_structure.joined` reads them off the jaxpr of a
+step. S has K entries for each parameter, the size of the largest group: an array ``[K, *shape]`` for each array of
+params and each row of a batch. K is 1 for an IndRNN, 2 for an LSTM with vectors as recurrent weights, and the size of
+the carry where a matrix mixes all units: then S is complete.
 
-One cotangent seeds a number of every group at once, so that K products with the transposed derivative give A and I.
+One cotangent seeds one number of every group, so that K products with the transposed derivative give A and I.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jaxseq.recurrence._scan import restart
 from jaxseq.recurrence._structure import joined, own
 
 Step = Callable[[list[Array], Carry, Tree], tuple[Carry, Tree]]
-"""``(arrays to differentiate by, carry, what a step is given) -> (carry, out)``."""
+"""``(arrays to differentiate by, carry, other arguments of a step) -> (carry, out)``."""
 
 
 class Sensitivities(NamedTuple):
@@ -37,8 +37,8 @@ class Sensitivities(NamedTuple):
 
     Fields:
       params: for each array of params; None for one that the carry does not depend on.
-      first: for each leaf of the carry that a sequence began with; none if that is not asked for.
-      initial: for each leaf of the carry that a reset goes back to; none if that is not asked for.
+      first: for each leaf of the carry that a sequence began with; empty if it is not wanted.
+      initial: for each leaf of the carry that a reset goes back to; empty if it is not wanted.
     """
 
     params: list[Array | None]
@@ -48,11 +48,11 @@ class Sensitivities(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Groups:
-    """Which numbers of a carry an entry of an array acts on, as places ``[K, ...]`` that broadcast to its shape.
+    """The numbers of a carry on which each entry of an array acts, as places ``[K, ...]`` that broadcast to its shape.
 
     Fields:
-      rows: how many batch axes a carry has.
-      count: how many numbers n a row of the carry has.
+      rows: the number of batch axes of a carry.
+      count: n, the numbers in a row of the carry.
       members: the numbers of each group ``[N, K]``; n where a group is smaller.
       params: places of the entries of each array of params; None for one that the carry does not depend on.
       carry: places of the entries of each leaf of the carry.
@@ -66,11 +66,11 @@ class Groups:
 
     @property
     def seeds(self) -> np.ndarray:
-        """A number of every group, and the next of every group: bool ``[K, n]``."""
+        """Bool ``[K, n]``: row k marks the kth number of every group."""
         return np.stack([np.isin(np.arange(self.count), column) for column in self.members.T])
 
     def contracted(self, known: Sensitivities, gradient: list[Array]) -> Sensitivities:
-        """Return a gradient by the carry times S, for each row: a gradient by what S is the derivative by."""
+        """Return the gradient by the carry times S, for each row: the gradient by the params and first carries of S."""
 
         def row(known: Sensitivities, gradient: list[Array]) -> Sensitivities:
             g = _flat(gradient, 0)
@@ -103,7 +103,7 @@ class Forward:
     Fields:
       step: the step, of a batch or of one row.
       groups: of its carry.
-      cut: whether A keeps of each product with a weight only what a unit adds to itself.
+      cut: whether A has, of each product with a weight, only the effect of a unit on itself.
     """
 
     step: Step
@@ -183,7 +183,7 @@ def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows:
       carry: before a step, every leaf ``[*B, ...]``.
       given: of one step, every leaf ``[*B, ...]``; only shapes are read.
       rows: how many axes B stands for.
-      snap: 1 for groups of what a parameter acts on in one step; None for those of what it ever acts on.
+      snap: 1 for groups of the numbers on which a parameter acts within one step; None for those on which it ever acts.
     """
     if snap not in (None, 1):
         raise InputError(f"snap must be None, for the exact sensitivities, or 1, for SnAp-1; got {snap!r}")

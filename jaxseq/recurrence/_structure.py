@@ -1,13 +1,14 @@
-"""Which numbers of a carry a step mixes, read off the jaxpr of its derivative; and the step with that mixing cut.
+"""The numbers of a carry that a step mixes, read off the jaxpr of its derivative; and the step with that mixing cut.
 
-`blocks` follows every number of the tangent of a carry through the operations of ``jax.jvp`` of a step. What is moved
-(sliced, packed, reshaped) or computed element by element keeps its numbers apart; a product or a sum over an axis joins
-those that it adds up. The numbers that come to depend on each other are a block, so that the Jacobian of the step is
-block diagonal: one block of all numbers for a cell with a matrix U, one of two numbers (h, c) for each unit of an LSTM
-whose recurrent weights are vectors, one of each column of the state of a delta rule.
+`blocks` follows every number of the tangent of a carry through the operations of ``jax.jvp`` of a step. Operations that
+move numbers (slice, pack, reshape) or work element by element keep them apart. A product or a sum over an axis joins
+the numbers that it adds up. Numbers that depend on each other are a block, so the Jacobian of the step is block
+diagonal: one block of all numbers for a cell with a matrix U, one of two numbers (h, c) for each unit of an LSTM whose
+recurrent weights are vectors, one for each column of the state of a delta rule.
 
-`own` is the same step with a cheaper derivative: a product ``x W`` with ``W [K, G K]``, the layout of packed gates,
-keeps the diagonals of its G blocks or nothing, and every other mixing operation nothing. Its blocks are then small.
+`own` is the same step with a cheaper derivative. For a product ``x W`` with ``W [K, G K]``, the layout of packed gates,
+the derivative has the diagonals of the G blocks or nothing; for every other mixing operation it is 0. Its blocks are
+then small.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CALLS = frozenset("jit pjit closed_call core_call custom_jvp_call custom_vjp_cal
 """Primitives that call a jaxpr once."""
 
 Labels = np.ndarray
-"""Of every entry of an array, one of the numbers of the carry that it depends on; -1 where it depends on none."""
+"""For every entry of an array, a number of the carry on which it depends; -1 where it depends on none."""
 
 
 def _broadcast(labels: Labels, eqn: Any) -> Labels:
@@ -66,15 +67,15 @@ MOVES: dict[str, Callable[[Labels, Any], Labels | list[Labels]]] = {
     "slice": _cut,
     "split": _split,
 }
-"""What primitives of one operand that move entries do to their labels."""
+"""The labels of the results of primitives of one operand that move entries."""
 
 
 def blocks(step: Callable[[Carry], Carry], carry: Carry, rows: int) -> list[np.ndarray]:
     """Return the blocks of the Jacobian of ``step(carry)``, those of one size in an array ``[blocks, size]``.
 
     Args:
-      step: a function of the carry alone; rows of a batch are taken not to see each other.
-      carry: what it is given, or shapes and dtypes, which must be numbers; every leaf ``[B, ...]``.
+      step: a function of the carry alone, in which rows of a batch are assumed not to see each other.
+      carry: its argument, or shapes and dtypes, which must be numbers; every leaf ``[B, ...]``.
       rows: how many axes B stands for.
 
     Returns:
@@ -171,7 +172,7 @@ class _Follow:
         return [self._mixed(labels, shape) for shape in shapes]
 
     def join(self, parts: Sequence[Labels]) -> Labels:
-        """Return labels of what depends on all of the parts, which are of one shape."""
+        """Return the labels of an array that depends on all of the parts, which have one shape."""
         one = parts[0]
         for other in parts[1:]:
             both = (one >= 0) & (other >= 0) & (one != other)
@@ -184,7 +185,7 @@ class _Follow:
         return self.join([np.broadcast_to(a, shape) for a in _known(labels)])
 
     def _over(self, labels: Labels, axes: Sequence[int]) -> Labels:
-        """Return the labels of what adds up some axes."""
+        """Return the labels of a sum over some axes."""
         rest = [n for n in range(labels.ndim) if n not in axes]
         flat = labels.transpose([*axes, *rest]).reshape(-1, *(labels.shape[n] for n in rest))
         return self.join(list(flat)) if len(flat) else np.full(flat.shape[1:], -1)
@@ -240,7 +241,7 @@ def _needed(jaxpr: Any) -> list[Any]:
 
 
 def _connected(count: int, edges: list[np.ndarray]) -> np.ndarray:
-    """Return for each of so many numbers the least one that it is connected with."""
+    """Return for each of `count` numbers the least one that it is connected with."""
     least = np.arange(count)
     if not edges:
         return least
@@ -264,11 +265,11 @@ def _by_size(least: np.ndarray) -> list[np.ndarray]:
 
 
 def own(step: Callable[[Carry], Carry], *, products: bool) -> Callable[[Carry], Carry]:
-    """Return the same function, of whose derivative operations that mix keep nothing.
+    """Return the same function with a derivative that is 0 for operations that mix units.
 
     Args:
       step: a function of the carry alone.
-      products: keep of each product what a unit adds to itself.
+      products: whether products keep, in the derivative, the effect of each unit on itself.
     """
     rule = partial(_of_its_own, products)
 

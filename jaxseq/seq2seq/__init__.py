@@ -1,4 +1,4 @@
-"""Encoder-decoders: what one is (`Seq2Seq`), and the one that translates by default (`translator`)."""
+"""Encoder-decoders: the type (`Seq2Seq`), and the one that translates by default (`translator`)."""
 
 from jaxseq.affine import Affine
 from jaxseq.seq2seq._base import Encoded, Readout, Seq2Seq, check_source, lookup

@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
     """A source, ready to be decoded: data alone, every leaf ``[B, ...]``, so that its rows can be repeated.
 
     Fields:
-      memory: what the decoder reads at each step; None where it reads nothing.
+      memory: the values that the decoder reads at each step; None where it reads nothing.
       carry: the decoder's first.
     """
 
@@ -167,7 +167,7 @@ class Seq2Seq(NamedTuple):
         key: Key | None,
         finish: Callable[..., Array],
     ) -> tuple[Carry, tuple[Array, Array]]:
-        """Return what `finish`, the readout or its first half, gives for a whole target."""
+        """Decode a whole target, and apply `finish`: the readout or its first half."""
         if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise InputError(f"decode: inputs must be int [T, B], time first; got {inputs.dtype} {inputs.shape}")
         if forced is not None and (forced.shape != inputs.shape or forced.dtype != jnp.bool_):

@@ -58,7 +58,7 @@ def saturation(
 
 
 def _states(carry: Tree) -> list[Array]:
-    """Return every h in a carry, by that name at whatever depth."""
+    """Return every leaf of a carry that is named h, at any depth."""
     if not isinstance(carry, tuple):
         return []
     fields: tuple[Any, ...] = getattr(carry, "_fields", ())

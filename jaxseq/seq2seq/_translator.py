@@ -35,7 +35,7 @@ from jaxseq.seq2seq._decoder import (
 SMALL = 0.1
 """Standard deviation of embeddings at first: rows of unit variance would saturate the gates."""
 TIES = ("none", "target", "all")
-"""What may be tied: nothing, target embedding and output matrix, or the source embedding as well."""
+"""Embeddings to tie: none, target embedding and output matrix, or the source embedding as well."""
 
 
 class Bias(NamedTuple):
@@ -258,7 +258,7 @@ class _Translator(NamedTuple):
         if key is None or not self.dropout or self.decoder_layers == 1:
             return drop(key, self.dropout, y)
         H, K = params.bridge[0][0].b.shape[0], reader_of(params.decoder).C.shape[0]
-        sizes = [H + K, *[H] * (self.decoder_layers - 2)]  # of what each layer but the last passes up
+        sizes = [H + K, *[H] * (self.decoder_layers - 2)]  # sizes of the outputs of all layers but the last
         k_y, *k_above = jax.random.split(key, self.decoder_layers)
         keep = [
             keep_mask(k, self.dropout, (*y.shape[:-1], size), y.dtype) for k, size in zip(k_above, sizes, strict=True)

@@ -1,8 +1,8 @@
-"""Which input made this output: gradients of each step's loss by each step's input, and integrated gradients.
+"""The inputs behind an output: gradients of each step's loss by each step's input, and integrated gradients.
 
 A row of `connectivity` is one backward pass from the loss of one step to all inputs: the derivative with everything
 else held. `integrated_gradients` averages the gradient on the way from a baseline to the inputs, so that the
-attributions add up to the change of the loss; how far they do not is returned with them.
+attributions add up to the change of the loss; it also returns the error of this sum.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def connectivity(
     Args:
       cell: any Cell.
       params: its parameters.
-      xs: ``[T, B, D]``, or what the cell takes; differentiated by its x, not by its times.
+      xs: ``[T, B, D]``, or another input of the cell; differentiated by its x, not by its times.
       carry: the state to start from, or None.
       losses: ``(carry, outs) -> [T, B]`` (or ``[T]``) of the results of `unroll`: the loss of each step, or any number
         of interest such as one logit.
@@ -129,7 +129,7 @@ def integrated_gradients(
     Args:
       cell: any Cell.
       params: its parameters.
-      xs: ``[T, B, D]``, or what the cell takes; attributed is its x.
+      xs: ``[T, B, D]``, or another input of the cell; its x gets the attributions.
       carry: the state to start from, or None; the same for the baseline.
       loss: ``(carry, outs) -> []`` or ``[B]`` of the results of `unroll`; a row's must depend on that row only.
       mask: bool ``[T, B]``.

@@ -1,8 +1,8 @@
 """Retention without a gate: parts of the carry that every step multiplies by the same linear map.
 
-A linear recurrent unit's state is ``s' = lambda * s + what is written``, with eigenvalues that are parameters: it
-retains, though no gate decides how much. The map is found as gates are (`jaxseq.study.memory`), by differentiation: it
-is a derivative of the new state by the old one, gates held, that is the same for any state and input.
+A linear recurrent unit's state is ``s' = lambda * s + written``, with eigenvalues that are parameters: it retains,
+though no gate decides how much. The map is found as gates are (`jaxseq.study.memory`), by differentiation: it is a
+derivative of the new state by the old one, gates held, that is the same for any state and input.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Contextual(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A gate, or what goes into one, in three parts: of the span, of the rest, of the bias."""
+    """A gate or its pre-activation in three parts: of the span, of the rest, of the bias."""
 
     span: Array
     rest: Array
@@ -133,7 +133,7 @@ def contextual(
 
 
 def _parts(wx: Array, beta: Array, gamma: Array, b: Array, inside: Array) -> Split:
-    """Return what goes into the gates: the input belongs to the span within it, and to the rest outside."""
+    """Return the pre-activations of the gates: inputs within the span belong to it, others to the rest."""
     nothing = jnp.zeros_like(wx)
     return Split(
         beta + jnp.where(inside, wx, nothing), gamma + jnp.where(inside, nothing, wx), jnp.broadcast_to(b, wx.shape)

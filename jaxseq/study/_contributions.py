@@ -1,11 +1,11 @@
-"""A retained state as an exact sum: how much of it each earlier step wrote, and how much is left of the start.
+"""A retained state as an exact sum: the part that each earlier step wrote, and the part left of the start.
 
 Where ``state = k * old + written`` with a gate k that retains, the state after step t is a sum:
 
     state_t  =  k_1 ... k_t * state_0  +  sum over s <= t of  k_(s+1) ... k_t * written_s
 
-It says which step wrote the numbers that are there. The gates and the written values depend on earlier steps as well,
-through the rest of the state. That is not counted here; `jaxseq.study.connectivity` counts it.
+The sum shows which step wrote the numbers of the state. The gates and the written values depend on earlier steps as
+well, through the rest of the state. That is not counted here; `jaxseq.study.connectivity` counts it.
 """
 
 from __future__ import annotations

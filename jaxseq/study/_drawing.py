@@ -1,4 +1,4 @@
-"""What the figures of a study share: axes, heat maps, one row of a batch, logarithmic axes that say where they are cut.
+"""Parts that the figures of a study share: axes, heat maps, one row of a batch, labelled cuts of logarithmic axes.
 
 Time goes across and units go down. A colour map says one thing: "gate" from 0 to 1, "signed" around 0, "size" upwards
 from 0. matplotlib is imported when the first figure is drawn.
@@ -124,7 +124,7 @@ def undrawn(name: str, values: np.ndarray) -> str:
 
 
 def label_of(name: str, roles: Mapping[str, str] | None) -> str:
-    """Return what a gate is called: ``"f  retain"``, in a stack ``"layer 1: f  retain"``; without roles its name.
+    """Return the label of a gate: ``"f  retain"``, in a stack ``"layer 1: f  retain"``; without roles its name.
 
     `roles` are those of `roles_of`. A letter says nothing: an MGU's f overwrites, and so does a LEM's r.
     """

@@ -1,4 +1,4 @@
-"""Where the state settles: fixed and slow points of a step with a held input, and the linear map around each.
+"""Fixed and slow points of a step with a held input, where the state settles, and the linear map around each.
 
 A point is slow where the speed ``q(h) = |F(h) - h|^2 / 2`` is small, F one step of the cell with its input held. From
 states that a run visited q is lowered by Adam and then by Levenberg and Marquardt's damped Gauss-Newton steps on
@@ -27,7 +27,7 @@ from jaxseq.study.whatif import real_of
 from jaxseq.trees import at
 
 KINDS_OF_POINTS = ("stable", "line attractor", "centre", "saddle", "unstable")
-"""What `FixedPoints.kind` counts: no eigenvalue on or outside the unit circle; none outside and some at 1; none outside
+"""Kinds, by `FixedPoints.kind`: no eigenvalue on or outside the unit circle; none outside and some at 1; none outside
 and some elsewhere on the circle; some outside; all outside."""
 
 
@@ -94,7 +94,7 @@ def fixed_points(
       xs: ``[T, B, D]``, whose visited states, that of the start included, are where the search begins; T may be 0.
       carry: the states to start from, or None.
       mask: bool ``[T, B]``; states of padded steps are not used.
-      x: the input to hold, ``[D]`` or what the cell takes for one step of one row; zeros by default.
+      x: the input to hold, ``[D]`` or another input of one step of one row; zeros by default.
       count: how many states to begin at, drawn without replacement.
       noise: standard deviation of normal noise added to them.
       seed: of the draw and the noise.

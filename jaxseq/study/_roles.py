@@ -136,7 +136,7 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _showing(effects: Mapping[str, Effects]) -> list[str]:
-    """Return the gates that scale what is seen of a part of the carry, and leave that part as it is."""
+    """Return the gates that scale the visible output of a part of the carry, and do not change that part."""
     found = []
     for name, (_, new, slope) in effects.items():
         # a slope of 0 is scaled by any factor, and says nothing
@@ -182,7 +182,7 @@ def _without(free: Mapping[str, Any], held: Mapping[str, Any], candidates: list[
 
 
 def _scaled(values: np.ndarray) -> bool:
-    """Return whether values under `SCALES`, those as they are at last, are so many times these."""
+    """Return whether values under `SCALES`, unscaled last, are multiples of these by the scales."""
     times = np.asarray(SCALES).reshape(1, -1, *[1] * (values.ndim - 2))
     return _same(values[:, :-1], times * values[:, -1:])
 
@@ -236,7 +236,7 @@ def _effects(cell: Cell, leaf: str, names: list[str], values: dict[str, Array], 
 
         old = leaves[place]
         (new, _), (_, slope) = jax.jvp(after, (old,), (uneven(old),))
-        # the old part erased: what is new then was written
+        # the old part erased: the new part is then the written one
         return Effects(after(jnp.zeros_like(old))[0], new, slope)
 
     # rows[n, s]: the factors of all gates, s applied to gate n only; the last one is the step as it is

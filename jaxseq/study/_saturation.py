@@ -1,4 +1,4 @@
-"""How often gates are closed or open, unit by unit: fractions of steps below 0.1 and above 0.9, and histograms.
+"""Closed and open gates, unit by unit: fractions of steps below 0.1 and above 0.9, and histograms.
 
 A unit whose forget gate is above 0.9 nearly always is a memory; one whose gates are below 0.1 is switched off; one
 that is neither is graded. Quantities that do not lie between 0 and 1, a candidate or a pre-activation, are found by
@@ -115,7 +115,7 @@ def saturation_of(
 
 
 def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
-    """Return what `ranges_of` does, of steps that were looked at with large inputs."""
+    """Return the ranges, as `ranges_of`, from steps that were looked at with large inputs."""
     return {name: _range(gate) for name, gate in seen.gates.items()}
 
 

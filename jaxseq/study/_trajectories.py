@@ -1,4 +1,4 @@
-"""How the state moves: the states of many sequences in their principal components.
+"""Movement of the state: the states of many sequences in their principal components.
 
 The state of a row is one vector of N numbers, as in `jaxseq.study.jacobian`: the leaves of the carry one after the
 other (`parts`).

@@ -1,4 +1,4 @@
-"""Where an attention looked: entropy of each row, coverage of each column, and the summands of a score.
+"""Attention maps in numbers: entropy of each row, coverage of each column, and the summands of a score.
 
 All take the weights of a run, ``[T, B, S]``: `Attended.weights` of `jaxseq.attention.with_attention`, which are exactly
 0 on padding. `decompose` opens one step: an additive attention's score is a sum over its A hidden units, a product's

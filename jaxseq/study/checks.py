@@ -125,7 +125,7 @@ def _precisely() -> Iterator[None]:
 
 
 def _widened(run: Run) -> Run:
-    """Return a run in float64, with what its cell holds, such as a source."""
+    """Return a run in float64, with the arrays that its cell holds, such as a source."""
     wide = lambda tree: jax.tree.map(in_float64, tree)  # noqa: E731
     static, arrays = split(run.cell)
     return Run(join(static, wide(arrays)), wide(run.params), wide(run.xs), wide(run.carry), run.mask)
@@ -160,7 +160,7 @@ def gradient_by_differences(loss: Loss, run: Run, seen: Flow, leaf: str, *, back
 
 
 def inputs_by_differences(losses: Callable[[Tree], Array], run: Run, products: Array) -> Check:
-    """Return how far gradients times inputs are from what scaling an input does to the losses of one step, in float64.
+    """Return the error of gradients times inputs as the effect of scaling an input on the losses of a step, in float64.
 
     Args:
       losses: ``outs -> [B]``.

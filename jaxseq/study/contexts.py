@@ -1,4 +1,4 @@
-"""Where a unit is highest and lowest over a corpus, and which hidden states are like a given one.
+"""Contexts in which a unit is highest and lowest over a corpus, and the hidden states nearest to a given one.
 
 Both take values ``[T, B, H]`` of any number of sequences, as `jaxseq.trace` and `jaxseq.study.gates_of` return them,
 and give rows and steps, with which to look up the text.
@@ -24,7 +24,7 @@ class Places(NamedTuple):
 
     Fields:
       rows: int ``[H, N]``, which sequence; -1 where there are fewer real steps than were asked for.
-      steps: int ``[H, N]``, which step of it.
+      steps: int ``[H, N]``, the step in that row.
       values: ``[H, N]``, the unit there; NaN beyond the last such place.
       windows: ``[H, N, before + 1 + after]``, the unit at the steps around it; NaN beyond the sequence.
     """
@@ -47,7 +47,7 @@ class Neighbours(NamedTuple):
 
     Fields:
       rows: which sequence.
-      steps: which step of it.
+      steps: the step in that row.
       distances: from the query.
     """
 

@@ -303,7 +303,7 @@ class _Script:
         return f"{name}_all" if n in self.equations.names else name
 
     def _terms(self, n: int) -> list[Term]:
-        """Return what a line adds up; nothing where it is not a sum."""
+        """Return the terms of a line that is a sum; nothing for another line."""
         op = self.equations.op(n)
         if op is None or op.op not in (*SUM, "dot"):
             return []
@@ -335,5 +335,5 @@ def _read_off(cell: Cell, params: Params, xs: Tree, carry: Carry, unit: int, why
     ours = {name: a for name, a in named.items() if a.ndim == 3}
     _check_unit(unit, max((a.shape[-1] for a in ours.values()), default=0))
     lines = [Line(n, "", float(a[0, 0, unit])) for n, a in ours.items() if a.shape[-1] > unit]
-    note = f"The lines are what {cell.name} names, as the run had it: {why}."
+    note = f"The lines are the values that {cell.name} names, as the run had them: {why}."
     return Explanation(tuple(lines), None, lines[-1].value if lines else float("nan"), note)

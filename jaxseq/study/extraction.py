@@ -1,11 +1,11 @@
-"""Is it a finite automaton? The states of a network that decides about words, gathered into those of an automaton.
+"""A finite automaton from a network that decides about words: its states, gathered into those of the automaton.
 
 States are classed by their future: two are of one class while the network decides alike after each of a set of
 suffixes, read on from the one and from the other. At first the only suffix is the empty one, so that there are two
 classes, accepted and not. Where states of one class disagree, since after a symbol they are in different classes, a
 suffix that tells these apart, with the symbol before it, joins the set, and the class is split. When no class disagrees
 any more, classes are states of an automaton. It is then compared with the network on new words; where they differ, the
-states along these words are looked at as well, and splitting goes on. How states lie in space is not used: noise in
+states along these words are looked at as well, and splitting goes on. Distances between states are not used: noise in
 them does no harm, and `Extraction.separation` says how far the classes are clusters.
 
 References: Angluin 1987, "Learning regular sets from queries and counterexamples", Information and Computation 75 (sets
@@ -41,12 +41,12 @@ class Extraction(NamedTuple):
 
     Fields:
       automaton: the minimal one, of the classes and the transitions of most states of each class.
-      suffixes: that classes are told apart by, as numbers of symbols.
+      suffixes: the suffixes that separate the classes, as numbers of symbols.
       stable: whether no class disagrees by more than the tolerance. False says that `most` classes were not enough: the
         network is not, or not nearly, an automaton of so few states on these words.
       disagreement: the share of transitions of all states looked at that are not those of their class.
       agreement: ``[longest + 1]``: the share of new words of each length about which automaton and network agree. Half
-        of the words are uniform, half avoid what can no longer be accepted.
+        of the words are uniform, half avoid prefixes that can no longer be accepted.
       states: ``[N, F]``, the network's states that were looked at: all numbers of the carry.
       classes: int ``[N]``: the automaton's state after the words that led to them.
       separation: the share of these states that are nearest to the mean of their own class.
@@ -94,7 +94,7 @@ def extract_automaton(
       length: of the random words whose states are looked at, next to all shorter words up to some hundred.
       words: how many of them.
       longest: the length up to which automaton and network are compared; twice `length` by default.
-      tolerance: the share of a class' states that may disagree with the others about what follows. Above 0 it passes
+      tolerance: the share of a class' states that may disagree with the others about later decisions. Above 0 it passes
         over rare mistakes of a network, and over states of the automaton that few words reach.
       most: classes from which on nothing is split.
       rounds: how often new words are looked at that automaton and network disagree about.

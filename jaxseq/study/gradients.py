@@ -1,7 +1,7 @@
-"""Gradients through time: how much of a loss each state of the past still moves, from one backward pass.
+"""Gradients through time: the derivative of a loss by every earlier state, from one backward pass.
 
-Zeros are added to the carry of every step, where it is computed, so that all that is made of it sees them (an LSTM's
-h_t sees what is added to c_t). The loss' derivative by those zeros is its derivative by the states: ``dL/dh_t`` and
+Zeros are added to the carry of every step, where it is computed, so that all later values depend on them (an LSTM's h_t
+depends on the zeros of c_t). The loss' derivative by those zeros is its derivative by the states: ``dL/dh_t`` and
 ``dL/dc_t`` for all t at once.
 """
 

@@ -23,7 +23,7 @@ def render(
     colours: int = 0,
     blocks: bool = True,
 ) -> str:
-    """Return what `jaxseq.study.collect` gathered as text, at most `width` columns wide.
+    """Return the data of `jaxseq.study.collect` as text, at most `width` columns wide.
 
     Args:
       data: from `collect`.

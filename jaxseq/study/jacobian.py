@@ -143,7 +143,7 @@ def products(jacobians: Array, span: int) -> Array:
     """Return the Jacobians over `span` steps, ``J_(t+span-1) ... J_t`` for each t: ``[T - span + 1, B, N, N]``.
 
     With ``span = T`` that is one, of the whole path. The largest singular value of each is the most by which a change
-    of the state can have grown after so many steps, and the bound on a gradient that goes back through them. Memory is
+    of the state can have grown after these steps, and the bound on a gradient that goes back through them. Memory is
     twice that of the Jacobians.
 
     Raises:
@@ -267,7 +267,7 @@ def lyapunov(
 
 
 def decimals(steps: int) -> int:
-    """Return how many decimals of a finite-time Lyapunov exponent so many steps support, 1 at least.
+    """Return the number of decimals of a finite-time Lyapunov exponent that some steps support, at least 1.
 
     Measuring the state in other units, by a change of basis with condition number e, moves ``ln s_i / T`` by up to 1/T:
     digits below 1/T say more about the basis than about the path.

@@ -1,8 +1,8 @@
 """One step of any cell on random numbers, from which the purpose of its gates follows.
 
-The purpose of a gate cannot be read off its name. Its equations tell it: an identity between two quantities that holds
-to 1e-9 on random numbers in float64 holds always. `jaxseq.study.memory` finds the gate that retains in
-this way, `jaxseq.study.timelines` the one that shows, `jaxseq.study.saturation` what lies between 0 and 1.
+The purpose of a gate cannot be read off its name. It follows from the equations: an identity between two quantities
+that holds to 1e-9 on random numbers in float64 holds always. In this way `jaxseq.study.memory` finds the gate that
+retains, `jaxseq.study.timelines` the one that shows, and `jaxseq.study.saturation` the quantities between 0 and 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZES = 3, 5
 
 
 class Drawn(NamedTuple):
-    """What one step takes: params, an input ``[B, D]`` and the carry before it."""
+    """The arguments of one step: params, an input ``[B, D]`` and the carry before it."""
 
     params: Params
     x: Tree
@@ -172,7 +172,7 @@ def _numbers(cell: Cell, like: Drawn, drawn: Callable[[], Drawn], seed: int, siz
         return jax.tree.map(lambda a: _any(rng, scale, (draws, *a.shape), a.dtype), tree)
 
     static, arrays = split(cell)
-    # what the cell holds, such as a source, is of the run as well: any numbers where its own are not known within jit
+    # arrays in the cell, such as a source, belong to the run: random numbers where they are not known within jit
     traced = [isinstance(a, jax.core.Tracer) for a in arrays]
     held = [
         _any(rng, size, a.shape, a.dtype) if unknown else in_float64(a)
@@ -234,7 +234,7 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
 
 
 def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None) -> Numbers:
-    """Return `numbers_at`, or for a cell that cannot be made from sizes alone `numbers_near` what it runs on."""
+    """Return `numbers_at`, or for a cell that cannot be made from sizes alone `numbers_near` the run."""
     try:
         return numbers_at(cell)
     except InputError:
@@ -244,7 +244,7 @@ def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
 def look_for(
     cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, size: float = 0.5, draws: int = 1
 ) -> Look:
-    """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` what it runs on."""
+    """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` the run."""
     try:
         return look_at(cell, size=size, draws=draws)
     except InputError:

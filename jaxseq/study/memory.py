@@ -1,12 +1,12 @@
-"""How long a cell remembers: which of its gates retains, the half-life of each unit, and what survives to the end.
+"""The memory of a cell: the gate that retains, the half-life of each unit, and the share left at the end.
 
-Where the new state is ``k * old + what is written``, k is the gate that retains: f of an LSTM, z of a GRU here, and
-one minus the update gate elsewhere. `keep_of` does not go by names. It holds a cell's gates at their values and
+Where the new state is ``k * old + written``, k is the gate that retains: f of an LSTM, z of a GRU here, and one minus
+the update gate in other libraries. `keep_of` does not use names. It holds a cell's gates at their values and
 differentiates the new state along a random direction of the old: a gate that retains is the ratio of the two, unit by
 unit. Everything else here takes that gate's values ``[T, B, H]``, from `jaxseq.study.gates_of`.
 
-With the gates of every step known, what a unit retains of its state over the steps t+1 ... T is their product, and a
-unit whose gate were always at its geometric mean k~ would have lost half of what it holds after ln(1/2) / ln k~ steps.
+The share of its state that a unit retains over the steps t+1 ... T is the product of the gates of these steps. A unit
+whose gate were always at its geometric mean k~ would have lost half of its state after ln(1/2) / ln k~ steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Keep(NamedTuple):
     inverted: bool = False
 
     def of(self, gates: Mapping[str, Any]) -> Any:
-        """Return what retains, 1 keeping and 0 erasing, of gates by name (those of `gates_of`)."""
+        """Return the gate that retains, 1 keeping and 0 erasing, from gates by name (those of `gates_of`)."""
         gate = choose("gate", self.gate, gates)
         return 1 - gate if self.inverted else gate
 
@@ -100,7 +100,7 @@ def keep_of(cell: Cell, seed: int = 0) -> Keep | None:
 
 
 def keeps_in(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, seed: int = 0) -> tuple[Keep, ...]:
-    """Return what `keeps_of` does, for a cell whose init needs more than sizes, such as one that reads a source.
+    """Return the gates as `keeps_of`, for a cell whose init needs more than sizes, such as one that reads a source.
 
     Only the sizes of params, carry and ``xs [T, B, D]`` are used, so that it works within jit, unless a cell gives NaN
     with any numbers but its own.
@@ -116,7 +116,7 @@ def half_life(keep: Array, mask: Array | None = None) -> HalfLife:
 
     Args:
       keep: ``[T, B, H]``, the values of the gate that retains. A gate above 1 loses nothing; one below 0, which flips
-        the sign of what it retains, gives NaN.
+        the sign of the state, gives NaN.
       mask: bool ``[T, B]``, True where a step is real.
 
     Example:
@@ -217,7 +217,7 @@ def survival(keep: Array, mask: Array | None = None) -> Array:
 
 
 def keeps_seen(seen: Look) -> tuple[Keep, ...]:
-    """Return what `keeps_of` does, of a step that was looked at."""
+    """Return the gates as `keeps_of`, from a step that was looked at."""
     return tuple(keep for leaf, ratio in seen.ratios.items() for keep in _matching(leaf, ratio, seen.gates))
 
 

@@ -74,7 +74,7 @@ class Part(NamedTuple):
 
     @property
     def run(self) -> Run:
-        """What `unroll` takes."""
+        """The arguments of `unroll`."""
         return Run(self.cell, self.params, self.xs, self.carry, self.mask)
 
     def real(self) -> Array:
@@ -116,7 +116,7 @@ def layer_of(name: str) -> str:
 
 
 def said_of(name: str) -> str:
-    """Return a gate or a part of the carry as a reader is told it: the layers of a stack are counted from 1.
+    """Return the name of a gate or a part of the carry for readers: the layers of a stack are counted from 1.
 
     Example:
       >>> said_of("f"), said_of("0.r"), said_of("0.1.f"), said_of("h.0")

@@ -1,4 +1,4 @@
-"""Activation patching: which state or gate, of which unit, carries the difference of two inputs, and when.
+"""Activation patching: the states and gates, units and steps that carry the difference of two inputs.
 
 Run A reads one input, run B another. Run A is repeated with one thing changed: at step t a state or gate, whole or one
 unit of it, gets the value that it had in run B at that step. All later steps follow from the changed one. An effect
@@ -71,7 +71,7 @@ def patching(
     whole: bool = False,
     together: int = 64,
 ) -> Patching:
-    """Put values of one run into another, one step and one unit at a time, and see what that does.
+    """Put values of one run into another, one step and one unit at a time, and measure the effect.
 
     Each is a run of its own over all T steps, and `together` run side by side, each with its outputs in memory a few
     times. There are S runs for each unit of each state and gate: choose steps, names or `whole` where that is many.

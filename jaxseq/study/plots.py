@@ -1,6 +1,6 @@
 """Figures of a study for papers: ``plot_...(data, ax=None) -> Axes``, to be written with `jaxseq.plots.save`.
 
-They take what the functions of `jaxseq.study` return, NumPy or JAX arrays, and draw one `row` of a batch where there
+They take the results of the functions of `jaxseq.study`, NumPy or JAX arrays, and draw one `row` of a batch where there
 are rows; arrays of one row alone are taken as well. Gates are drawn as they are, 0 closed and 1 open, as on the page
 and in the terminal, and with `roles` their labels say what they do. matplotlib is imported when the first is drawn.
 Labels in any script, Chinese among them, are set in a font that has them.
@@ -65,7 +65,7 @@ def plot_timelines(
 
 
 def plot_pinned(values: Mapping[str, Any], ax: Axes | None = None, *, ghosts: Mapping[str, Any] | None = None) -> Axes:
-    """Draw lines over time by name, each ``[T]``: units pinned, or what a clamp changes with `ghosts` of before."""
+    """Draw lines over time by name, each ``[T]``: pinned units, or clamped ones with `ghosts` of before."""
     ax = axes_for(ax, (7, 3))
     for n, (name, line) in enumerate(values.items()):
         ax.plot(np.asarray(line), color=ink(n), label=name)
@@ -129,8 +129,8 @@ def plot_saturation(
 ) -> Axes:
     """Draw each gate's units as points: the fraction of steps closed across, the fraction open up.
 
-    A point at the upper left is a unit whose gate is always open, at the lower right always closed; what is not a gate
-    (None) is left out. With `roles` of `roles_of` the legend says what each gate does.
+    A point at the upper left is a unit whose gate is always open, at the lower right always closed; quantities that
+    are not gates (None) are left out. With `roles` of `roles_of` the legend says what each gate does.
     """
     ax = axes_for(ax, (4.2, 4.2))
     for n, (name, both) in enumerate(seen.items()):

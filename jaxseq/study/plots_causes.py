@@ -1,6 +1,6 @@
 """Figures of patching, probes, contexts, neighbours and automata: ``plot_...(data, ax=None) -> Axes``.
 
-They draw what the functions of the same names return; see `jaxseq.study.plots` for the others.
+They draw the results of the functions of the same names; see `jaxseq.study.plots` for the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Figures of where the state settles, how it moves, and which input made an output or a state.
+"""Figures of fixed points, paths of the state, and the inputs behind an output or a state.
 
-As in `jaxseq.study.plots`: ``plot_...(data, ax=None) -> Axes``, each of what the function of the same name returns.
+As in `jaxseq.study.plots`: ``plot_...(data, ax=None) -> Axes``, each for the result of the function of the same name.
 They draw one row of a batch where there are rows, the first by default.
 """
 

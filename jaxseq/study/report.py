@@ -1,6 +1,6 @@
 """The page of a study: one HTML file that works without a network, with all numbers inside.
 
-`collect` (in `jaxseq.study.collect`) gathers what the page shows; `page` makes the text of the file. Every float array
+`collect` (in `jaxseq.study.collect`) gathers the content; `page` makes the text of the file. Every float array
 is base64 of float32 in a JSON script tag; tokens are text in that JSON and reach the page through textContent alone.
 """
 

@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
 
 class Retained(NamedTuple):
-    """What a layer without a gate that retains multiplies by one map at each step, such as an LRU's lambda.
+    """The parts of a layer that one map multiplies at each step, without a gate that retains, such as an LRU's.
 
     Fields:
       leaves: the parts of the carry.
@@ -78,7 +78,7 @@ class Corpus(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A part, or one layer of it, as its page holds it. Every view may use it; a view's own data are in `views`.
+    """The data of a part, or of one of its layers, on the page. All views share it; a view's own data are in `views`.
 
     Fields:
       name: of the part, with the number of the layer where there are several.
@@ -101,14 +101,14 @@ class Subject(NamedTuple):
       keep: the gate that retains, and its part of the carry.
       retained: the parts that are retained without a gate, where no gate retains.
       pooled: over how much half-lives and saturation are taken.
-      roles: what each gate was found to do, one of `ROLES`.
+      roles: the role that was found for each gate, one of `ROLES`.
       show: how the part of the carry that is retained is shown, where it is.
       outcome: of a part that predicts.
-      live: what runs the cell again, or the part that has it; None where `why` says why not.
+      live: the data to run the cell again, or the part that has them; None where `why` gives the reason.
       lines: the cell's equations.
       why: see live.
       why_text: the error, in a line.
-      views: by name the data of each view, None where the part has nothing of it.
+      views: the data of each view by name; None where the part has no data for it.
       failed: by name the error of each view that could not be made.
     """
 
@@ -156,7 +156,7 @@ class Seen(NamedTuple):
       corpus: half-lives and saturation of all layers.
       leaves: the part of the carry of each layer that is shown first: the one that a gate retains.
       leaf: that of this layer.
-      shared: by name what a view has computed of all layers at once.
+      shared: results that a view has computed for all layers at once, by name.
       briefly: whether the views that run the cell many times are left out.
       score: ``(loss, accuracy)`` on data that the part was not trained on, where there is one.
     """
@@ -203,7 +203,7 @@ class Layer(NamedTuple):
 def look(
     part: Part, *, before: int = 0, briefly: bool = False, score: tuple[float, float | None] | None = None
 ) -> list[Seen]:
-    """Run a part, and return what the views of each of its layers are gathered from.
+    """Run a part, and return for each of its layers the data from which views are gathered.
 
     Args:
       part: the part.
@@ -250,7 +250,7 @@ def look(
 
 
 def _whole(part: Part, seen: Trace) -> dict[str, Any]:
-    """Return what all layers of a part have in common: its sequences, predictions and program."""
+    """Return the common data of all layers of a part: its sequences, predictions and program."""
     T, B = jax.tree.leaves(part.xs)[0].shape[:2]
     return {
         "cell": part.cell.name, "T": T, "B": B, "first": 0, "lengths": np.asarray(part.real()).sum(0).tolist(),
@@ -290,7 +290,7 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
 
 
 def _moving(layer: Layer) -> np.ndarray:
-    """Return what units are told alike by: their states, or where these are not one number each, their gates."""
+    """Return the values by which units are compared: states, or gates where a unit has not one number of state."""
     kept = layer.carries or layer.gates
     values = np.asarray(kept.get(layer.leaf, next(iter(kept.values()))))
     return np.where(np.isfinite(values), values, 0)

@@ -59,7 +59,7 @@ def row(name: str, body: str, note: str = "") -> str:
 
 
 def fit(values: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many values, means of neighbours where there are more."""
+    """Return at most this many values, means of neighbours where there are more."""
     if len(values) <= most:
         return values
     # edges of nearly equal spans that cover all values: no step is skipped
@@ -68,7 +68,7 @@ def fit(values: np.ndarray, most: int) -> np.ndarray:
 
 
 def painted(share: Sequence[float] | np.ndarray, kind: str, each: int, screen: Screen) -> str:
-    """Return values of 0 to 1 as shades, or as full blocks in the colours of the page, each so many columns wide."""
+    """Return values of 0 to 1 as shades, or as full blocks in the colours of the page, each this many columns wide."""
     # NaN is drawn as 0; the study names undefined numbers elsewhere
     levels = np.clip(np.nan_to_num(np.asarray(share)), 0, 1)
     if not screen.colours:
@@ -120,7 +120,7 @@ def folded(text: str, width: int, margin: str = "") -> list[str]:
 
 
 def _pieces(word: str, width: int) -> list[str]:
-    """Return a word in pieces of at most so many columns."""
+    """Return a word in pieces of at most this many columns."""
     pieces = [""]
     for c in word:
         if _wide(pieces[-1] + c) > width:

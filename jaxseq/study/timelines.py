@@ -1,9 +1,9 @@
-"""What a cell did at every step: its gates by name, and the ledger of its state, retained + written = new.
+"""A cell at every step: its gates by name, and the ledger of its state, retained + written = new.
 
 The ledger of an LSTM is its two equations with their numbers, ``f * c`` retained and ``i * g`` written, added up to the
-new c, squashed by tanh and shown through o. No cell's equations are here. What is written is what the cell itself
-computes with its gates held at their values and the old state set to zero; so the sum is an identity of the cell, and
-how far it is from the state that the run had is returned with it.
+new c, squashed by tanh and shown through o. No cell's equations are here. The written part is the new state that the
+cell itself computes with its gates held at their values and the old state set to zero. So the sum is an identity of the
+cell, and its distance from the state that the run had is returned with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def gates_of(
     """Return every named quantity of every step by name, each ``[T, B, H]``, zero at padded steps.
 
     Names are those of the cell's gates, with the layer before them in a stack: ``"f"``, ``"0.f"``. A cell without
-    gates has its pre-activation, or whatever it names.
+    gates has its pre-activation, or the values that it names.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -73,8 +73,8 @@ class Ledger(NamedTuple):
     """The account of one part of the carry, each ``[T, B, H]``, zero at padded steps.
 
     Fields:
-      kept: what was retained of the old state, ``f * c``.
-      written: what was written, ``i * g``.
+      kept: the part retained of the old state, ``f * c``.
+      written: the written part, ``i * g``.
       new: the new state, as the run had it.
       squashed: ``tanh(c)``; None where h is not a gate times the squashed state, or the squashed state.
       shown: ``o * squashed``; h as the run had it where there is no such equation.
@@ -98,7 +98,7 @@ def ledger(
     mask: Array | None = None,
     keep: Keep | None = None,
 ) -> Ledger | None:
-    """Return what was retained, written and shown at each step; None for a cell none of whose gates retains.
+    """Return the retained, written and shown parts of each step; None for a cell without a gate that retains.
 
     Args:
       cell: a Cell.
@@ -269,7 +269,7 @@ def h_of(leaf: str, new: dict, out: Tree) -> Tree:
 
 
 def show_seen(seen: Look, leaf: str) -> Show | None:
-    """Return what `show_of` does, of a step that was looked at."""
+    """Return the gate as `show_of`, from a step that was looked at."""
     state, h = seen.new[leaf], h_of(leaf, seen.new, seen.out)
     if h is None or h.shape != state.shape:
         return None

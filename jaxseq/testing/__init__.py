@@ -65,7 +65,7 @@ def check_cell(
     seed: int = 0,
     laws: Iterable[str] | None = None,
 ) -> None:
-    """Assert that a cell obeys the laws, whatever jax is configured to; float64 is turned on meanwhile.
+    """Assert that a cell obeys the laws, under any configuration of jax; float64 is turned on meanwhile.
 
     Args:
       cell: a Cell whose params and carry are trees of floating arrays; its input is made by ``cell.lift``.
@@ -78,7 +78,7 @@ def check_cell(
 
     Raises:
       AssertionError: naming the law, the cell, the smallest D and H at which it fails, and there the worst
-        difference with its two numbers, or what was raised.
+        difference with its two numbers, or the exception.
       InputError: if a law is unknown.
 
     Example:

@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` (or what the cell takes)."""
+    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` or another input."""
 
     params: Params
     xs: Tree

@@ -272,7 +272,7 @@ def law_forward_mode(s: Subject) -> None:
 
 
 def law_trace(s: Subject) -> None:
-    """trace returns what unroll returns; its carries are those after each step, zero where padded."""
+    """trace returns the result of unroll; its carries are those after each step, zero where padded."""
     problem, mask = draw(s, 4, (2,)), holes(4, (2,))
     for name, recurrence in s.recurrences.items():
 

@@ -41,7 +41,7 @@ def law_eager(s: Subject) -> None:
 
 
 def _traced(cell: Cell, recurrence: Recurrence, *problem: Tree) -> list[Array]:
-    """Return what `trace` gives and has a derivative: gates may be of any type."""
+    """Return the floating results of `trace`: gates may be of any type."""
     seen = jax.tree.leaves(trace(cell, *problem, recurrence=recurrence))
     return [a for a in seen if jnp.issubdtype(a.dtype, jnp.floating)]
 

@@ -144,7 +144,7 @@ def test_what_torch_has_not_is_refused() -> None:
     with pytest.raises(InputError, match="expected a torch"):
         from_torch(nn.Linear(2, 3))
     state = a_module(nn.GRU, D, H, num_layers=2).state_dict()
-    with pytest.raises(InputError, match="does not say what it is of; give layer: rnn"):
+    with pytest.raises(InputError, match="does not name its layer; give layer: rnn"):
         from_torch(state)
     with pytest.raises(InputError, match="torch has no layer 'gpu': did you mean 'gru'"):
         from_torch(state, "gpu")

@@ -1,4 +1,4 @@
-"""Which files the words of `--data` mean: tables of pairs, JSON lines, or a file for each language."""
+"""The files behind the words of `--data`: tables of pairs, JSON lines, or a file for each language."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def origins(words: str | Path | Sequence[str], source: str, target: str) -> list
     """Return the corpora that words mean, in their order.
 
     A word is a file, a data set's name, ``-`` for standard input, two files with a comma between them (source, target),
-    or what the names of two files begin with, which end with the languages: ``data/train`` for ``data/train.de`` and
-    ``data/train.en``. Two words that are such files are one corpus. Each file may end with ``.gz`` as well.
+    or the common beginning of the names of two files that end with the languages: ``data/train`` for ``data/train.de``
+    and ``data/train.en``. Two words that are such files are one corpus. Each file may end with ``.gz`` as well.
 
     Raises:
       InputError: for a word that means nothing, the same corpus twice, or standard input twice.

@@ -116,7 +116,7 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     if units < 1:
         raise InputError(f"--units must be at least 1; got {units}")
     data, notes = gathered(run, subject, briefly=True)
-    # `Report` checks what a page shows; a terminal shows the same numbers without one
+    # `Report` checks the numbers of a page; a terminal shows the same numbers without one
     check_all(data.checks)
     if not 1 <= sequence <= (most := data.parts[0].B):
         raise InputError(f"--sequence must be from 1 to {most}, the sequences that are studied; got {sequence}")
@@ -141,7 +141,7 @@ def _terminal() -> tuple[int, bool]:
 def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[Study, list[str]]:
     """Return the data that `collect` gathers of a run, or of small models trained on the spot, and notes for the user.
 
-    `briefly` leaves out what runs the cell for each unit and each snapshot.
+    `briefly` leaves out the views that run the cell for each unit and each snapshot.
 
     Raises:
       InputError: if there is nothing to study.
@@ -201,7 +201,7 @@ def study_command(
 ) -> None:
     """Look inside a run: every gate, gradient, half-life and what-if, in one page that needs no network.
 
-    Without a run, a small model is trained first, together with those it can be compared with.
+    Without a run, a small model is trained first, together with baseline cells for comparison.
 
     Example: jaxseq study --cell lstm --problem copy
 

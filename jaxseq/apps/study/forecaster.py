@@ -33,9 +33,9 @@ def of_forecaster(
 ) -> Studied:
     """Return the first network of a forecaster, reading the window before the last row of each of some series.
 
-    It is scored by the row that follows each step of the window: the network adds its readout to what the line
-    forecasts, so that its target is the line's residual of that row. With `examples`, half-lives and saturation are
-    taken over the last windows of so many series.
+    It is scored by the row that follows each step of the window: the network adds its readout to the forecast of the
+    line, so its target is the line's residual of that row. With `examples`, half-lives and saturation are
+    taken over the last windows of this many series.
 
     Raises:
       InputError: if the run cannot be loaded, has no network or its parameters are not numbers; for an unknown series
@@ -138,7 +138,7 @@ def _read(model: Forecaster, chosen: Sequence[int]) -> Read:
     # the first rows of a window are only looked back at; the cell runs from `reach` on
     begun = np.asarray(window.known).cumsum(0)[design.reach :] > 0
     scored = np.isfinite(after) & begun
-    # forecast one step ahead without the cell, so that `after - base` is what the cell should add
+    # forecast one step ahead without the cell: the target of the cell is `after - base`
     base = np.asarray(level, float) + np.asarray(line, float) @ np.asarray(network.line[:, 0], float)
     made = np.asarray(networks.forecast(find_cell(model.options.cell), design, network, window), float)[..., 0]
     error = np.where(scored, made - after, 0)

@@ -44,7 +44,7 @@ class Studied(NamedTuple):
 
     Fields:
       parts: the cells as they read some sequences.
-      subtitle: what the model is, what it was trained on and what it reads.
+      subtitle: the model, its training data and its input, in words.
       notes: remarks for the user.
       scores: ``(loss, accuracy)`` of each part on new data, where they are models for the same problem.
       subtitle_zh: in Chinese.
@@ -80,7 +80,7 @@ def of_translator(
     """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
 
     Each layer of the encoder is a part, once for each direction. With `examples`, half-lives and saturation are taken
-    over so many sentences of its data.
+    over this many sentences of its data.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; for an empty sentence, one that is too
@@ -154,7 +154,7 @@ def _encoder(
         return parts
 
     def read(n: int) -> list[Batch]:
-        """Return what part n reads of the corpus."""
+        """Return the batches that part n reads."""
         layer, backwards = divmod(n, 2)  # of the tutorial's encoder there is one part
         return [Batch(_turned(xs[layer], there) if backwards else xs[layer], None, there) for xs, there in theirs]
 
@@ -183,7 +183,7 @@ def _turned(xs: Array, mask: Array) -> Array:
 
 
 def _corpus(run: Path, model: translator.Translator, examples: int) -> list[tuple[Array, Array]]:
-    """Return source and target tokens of so many pairs of the run's own data, spread evenly over it, in batches."""
+    """Return source and target tokens of this many pairs of the run's own data, spread evenly over it, in batches."""
     pairs = _pairs(run, model)
     # evenly over the corpus, whose parts may differ; unique, where it has fewer pairs
     chosen = [pairs[n] for n in np.unique(np.linspace(0, len(pairs) - 1, min(examples, len(pairs))).astype(int))]
@@ -211,7 +211,7 @@ def _teacher_forced(model: translator.Translator, source: Array, targets: Array)
 def _decoder(
     model: translator.Translator, done: list[translator.Translation], source: Array, mask: Array, labels: Any
 ) -> Part:
-    """Return the decoder, fed with its own translations, each step scored by how sure it was of what it wrote."""
+    """Return the decoder, fed with its own translations, each step scored by the probability of its token."""
     params, seq = model.params, model.model
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
@@ -290,7 +290,7 @@ def of_forecast(
 ) -> Studied:
     """Return the first network of a forecast, reading the windows before some rows of its series.
 
-    With `examples`, half-lives and saturation are taken over so many windows, spread evenly over the series.
+    With `examples`, half-lives and saturation are taken over this many windows, spread evenly over the series.
 
     Raises:
       InputError: if the run cannot be loaded or its parameters are not numbers; if a row has no window before it.
@@ -305,7 +305,7 @@ def of_forecast(
     if first >= T:
         raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
     chosen = _rows(rows, first, T) if rows is not None else sorted({first, (first + T - 1) // 2, T - 1})
-    inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], what follows each
+    inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], next rows
     at = [row - first for row in chosen]
     cell, params = find_cell(config.cell), jax.tree.map(lambda a: a[0], model.params)
     windows = jnp.asarray(inputs[:, at], jnp.float32)

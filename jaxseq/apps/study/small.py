@@ -45,7 +45,7 @@ def of_problem(
 ) -> Studied:
     """Train a cell and the baselines on a problem, and return them reading three new sequences.
 
-    With `examples`, half-lives and saturation are taken over so many other new sequences.
+    With `examples`, half-lives and saturation are taken over this many other new sequences.
 
     Raises:
       InputError: if there is no such cell, or it does not read such sequences.

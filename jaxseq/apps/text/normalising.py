@@ -1,4 +1,4 @@
-"""How text is normalised before it is cut into tokens.
+"""Normalisation of text before it is cut into tokens.
 
 `fold` keeps spelling, case and spaces: it makes one form of characters that look alike. `plain` returns the text by
 which sentences are compared, in small letters, with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.
@@ -103,7 +103,7 @@ def widened(text: str, language: str) -> str:
 
 
 def foldings(language: str) -> list[tuple[str, str]]:
-    """Return substitutions, pattern and replacement in order, that do of `fold` what is likely to be met."""
+    """Return substitutions, pattern and replacement in order, for the common cases of `fold`."""
     found = [(_APOSTROPHE.pattern, "'")]
     if _CHINESE.match(language) or _JAPANESE.match(language):
         found.append((_BY_WIDE.pattern, ""))
@@ -111,7 +111,7 @@ def foldings(language: str) -> list[tuple[str, str]]:
 
 
 def widenings(language: str) -> list[tuple[str, str]]:
-    """Return substitutions that do what `widened` does with a single mark."""
+    """Return the substitutions of `widened` for single marks."""
     if not _CHINESE.match(language):
         return []
     after = rf"(?<=[{_BEFORE_WIDE}])"

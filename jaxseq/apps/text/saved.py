@@ -1,4 +1,4 @@
-"""Tokenisers in a run folder: one JSON file, and a file for each model of subwords. They are read with suspicion."""
+"""Tokenisers in a run folder: one JSON file, and a file for each model of subwords, all checked as they are read."""
 
 from __future__ import annotations
 

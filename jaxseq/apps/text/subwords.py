@@ -26,7 +26,7 @@ SPACE = "▁"
 MOST_SENTENCES = 1_000_000
 """Sentences that pieces are learnt from; of more, evenly spaced ones, so that memory is bounded."""
 _MANY_CHARACTERS = 1_000
-"""Above so many different characters, the rarest, 0.05% of the text, are left out: each would be a piece."""
+"""Above this many different characters, the rarest, 0.05% of the text, are left out: each would be a piece."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -175,7 +175,7 @@ class Tokeniser:
         return self.casing.restored(text) if self.case == "restore" else text
 
     def finding(self) -> Sequence[tuple[str, str]]:
-        """Return the substitutions that do in a plain program what `normal` does, apart from case."""
+        """Return substitutions with which a plain program does the work of `normal`, apart from case."""
         return foldings(self.language)
 
     def pattern(self) -> str:

@@ -1,4 +1,4 @@
-"""Sequences of like length translated or scored together, in batches of few sizes: each size and length is a program.
+"""Sequences of similar length, translated or scored in batches of few sizes: each size and length is a program.
 
 Which batch a sequence is in never changes its result. So both may be chosen for the time that compiling takes.
 """
@@ -15,7 +15,7 @@ LENGTHS = (5, POSITIONS, 20, 40, 80, 160, LONGEST)
 BATCHES = (1, 8, 64)
 """Batch sizes that programs are compiled for."""
 LONG, ROWS_OF_LONG = 80, 8
-"""Of sequences beyond so many tokens, so many are in a batch: attention maps grow with the square."""
+"""Batches of sequences longer than the first number have at most the second: attention maps grow with the square."""
 
 
 class Together(NamedTuple):
@@ -58,7 +58,7 @@ def batches(lengths: Sequence[tuple[int, ...]], size: int | None = None) -> Iter
 
 
 def size_for(count: int) -> int:
-    """Return the smallest batch size that holds so many sequences, or the largest."""
+    """Return the smallest batch size that holds this many sequences, or the largest."""
     return next((size for size in BATCHES if size >= count), BATCHES[-1])
 
 

@@ -67,7 +67,7 @@ class TranslateConfig:
     target_tokens: str = "words"
     """Kind of target tokens."""
     subwords: int = 0
-    """Pieces of words, learnt from the training part, that are the tokens: at most so many, 0 for none. Of both
+    """Pieces of words, learnt from the training part, that are the tokens: at most this many, 0 for none. Of both
     languages, or only of one whose tokens are named subwords."""
     shared: bool = False
     """One vocabulary, and one set of pieces, for both languages."""
@@ -128,7 +128,7 @@ class TranslateConfig:
     batch: int = 32
     """Pairs in a step."""
     accumulate: int = 1
-    """Batches in a step: its gradient is that of a batch so many times as large, in the memory of one."""
+    """Batches in a step: its gradient is that of one batch this many times as large, in the memory of one."""
     batch_tokens: int = 0
     """Instead, tokens of the longer side in a step, padding counted, so that steps of long pairs have fewer; 0 for
     none."""
@@ -154,7 +154,7 @@ class TranslateConfig:
     ema: float = 0.0
     """Decay of a moving average of the parameters, such as 0.999, which is validated, saved and used; 0 for none."""
     average: int = 0
-    """Validate, save and use the mean of the parameters at so many last reports; 0 for those of the last alone."""
+    """Validate, save and use the mean of the parameters at the last N reports; 0 uses those of the last report."""
     clip: float = 1.0
     """Largest global gradient norm; 0 for no clipping."""
     label_smoothing: float = 0.1
@@ -179,7 +179,7 @@ class TranslateConfig:
     report_every: int = 500
     """Steps between reports, validation and checkpoints."""
     snapshots: int = 0
-    """Parameters kept in the run folder at so many steps, evenly on a logarithmic scale; 0 for none."""
+    """Parameters kept in the run folder at this many steps, evenly on a logarithmic scale; 0 for none."""
     patience: int = 8
     """Reports without improvement before stopping; 0 goes on to the end."""
     best: Literal["loss", "bleu"] = "loss"

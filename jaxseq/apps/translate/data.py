@@ -92,7 +92,7 @@ def read_sentences(
 def _sentences(
     config: TranslateConfig, origin: Origin, source: Preparation, target: Preparation
 ) -> tuple[list[Pair], list[str]]:
-    """Return the prepared pairs of a corpus, and notes on what was left out."""
+    """Return the prepared pairs of a corpus, and notes on the pairs left out."""
     pairs, reader = [], Reader(origin, config.form)
     for written in reader:
         a, b = source.sentence(written.source), target.sentence(written.target)

@@ -1,4 +1,4 @@
-"""How a translation is chosen: the settings of decoding, and the program that decodes a batch by them."""
+"""The choice of a translation: the settings of decoding, and the program that decodes a batch by them."""
 
 from __future__ import annotations
 

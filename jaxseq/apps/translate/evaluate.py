@@ -1,4 +1,4 @@
-"""How well a translator does on pairs that it was not trained on."""
+"""Scores of a translator on pairs that it was not trained on."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def evaluate(
     """Measure a translator on files of pairs, on the shipped held-out part, or on the run's own validation part.
 
     Without `data`: the held-out part that comes with the shipped corpus, if trained on that; else the pairs that
-    training held back; else, where none were, the training pairs, and the result says so. `corpus` is what was
-    trained on, where it is at hand; else it is read again. `scoring` says which metrics are computed.
+    training held back; else, where none were, the training pairs, and the result says so. `corpus` is the training
+    corpus, if it is in memory; else it is read again. `scoring` says which metrics are computed.
 
     Returns:
       The scores, and the translations of their examples.
@@ -136,7 +136,7 @@ def pairs_for(
 ) -> tuple[str, Sequence[Pair]]:
     """Return which pairs a translator is measured on, and these, prepared; see `evaluate`.
 
-    Words of `data` mean what they mean in training: two files that end with the languages are one corpus.
+    Words of `data` are read as in training: two files that end with the languages are one corpus.
 
     Raises:
       InputError: if there are no words, as `data.read_sentences`, or if the pairs that a run was trained on have

@@ -40,7 +40,7 @@ from jaxseq.notation import Array, Tree
 
 FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "translate.py"
 PLATFORMS = ("cpu", "cuda")
-"""For what programs are lowered by default: the same file runs on either."""
+"""Platforms for which programs are lowered by default: the same file runs on either."""
 KNOWN = (*PLATFORMS, "rocm", "tpu")
 NOTHING = "(?!)"
 """A regular expression that matches nowhere."""
@@ -139,7 +139,7 @@ def _decodings(decoding: Decoding) -> dict[str, Decoding]:
 def _translated(
     translator: Translator, decoding: Decoding, structure: Any, leaves: Sequence[Array], source: Array
 ) -> dict[str, Array]:
-    """Return by name what a program answers; see the guide."""
+    """Return the results of a program by name; see the guide."""
     longest = translator.config.most_target_tokens(source.shape[0])
     models = [one.model for one in (translator, *translator.others)]
     return write(models, decoding, longest, jax.tree.unflatten(structure, leaves), source)._asdict()

@@ -73,7 +73,7 @@ class Scoring:
         if "chrf" in self.metrics:
             made["chrf"] = CHRF(lowercase=True)
         if "ter" in self.metrics:
-            wide = _first(language) in (*_CHINESE, "ja")  # then characters are what is edited
+            wide = _first(language) in (*_CHINESE, "ja")  # then TER counts edits of characters
             made["ter"] = TER(normalized=wide, asian_support=wide)
         return made, notes if "bleu" in self.metrics else []
 

@@ -40,8 +40,8 @@ class Translation(NamedTuple):
     Fields:
       source: as it was given.
       text: the translation.
-      source_tokens: what the encoder read, `<eos>` at the end, `<unk>` for unknown ones.
-      target_tokens: what the decoder wrote, with `<eos>` if it ended the sentence.
+      source_tokens: the tokens that the encoder read, `<eos>` at the end, `<unk>` for unknown ones.
+      target_tokens: the tokens that the decoder wrote, with `<eos>` if it ended the sentence.
       weights: attention, ``[target, source]`` (``[target, 0]`` for a model without).
       log_prob: of the whole translation, in nats.
       unknown: source tokens that the vocabulary lacks.

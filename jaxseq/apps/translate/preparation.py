@@ -1,4 +1,4 @@
-"""How a translator prepares sentences of its two languages: text, tokens, numbers; learnt once and kept in its run."""
+"""The preparation of sentences for a translator: text, tokens, numbers, in two languages; learnt once, kept in runs."""
 
 from __future__ import annotations
 

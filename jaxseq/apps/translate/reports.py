@@ -71,10 +71,10 @@ def measures(
     Args:
       config: of the run.
       model: built from it.
-      corpus: the pairs that are trained on.
+      corpus: the training pairs.
       buckets: of the pairs held back, or of those trained on if no pair is held back.
       unigram: from `unigram_loss`.
-      compiler: compiles what is measured in the background.
+      compiler: compiles the measurements in the background.
       params: the parameters, or their shapes.
     """
     saturated = _saturated(config, model, buckets, compiler, params)

@@ -1,4 +1,4 @@
-"""The run folder of a translator in training: how it begins, is found again, goes on, and what each report saves."""
+"""The run folder of a translator in training: beginning it, finding it again, going on, and saving at each report."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateC
 
 
 def patient(record: Record, patience: int) -> Record:
-    """Return the record of a run that is to go further: one that had stopped early gets its patience anew."""
+    """Return the record of a run that goes further: one that had stopped early gets its patience anew."""
     return record._replace(stale=0) if 0 < patience <= record.stale else record
 
 
 def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[TrainState, Record]:
-    """Return the state and the record that training starts from: the new state, or what the run saved last."""
+    """Return the state and the record that training starts from: the new state, or the last one that the run saved."""
     record, group = Record(), saver.group
     if resume and group.first:
         if (path / run_folder.LAST).exists():
@@ -161,10 +161,10 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
 
 
 class Saver:
-    """Saves what training comes to at each report, and keeps the best parameters, `best`, at hand."""
+    """Saves the state of training at each report, and keeps the best parameters in memory, as `best`."""
 
     def __init__(self, path: Path, corpus: Corpus, config: TranslateConfig, chunk: int, group: ProcessGroup) -> None:
-        """Take the run folder, what is trained on, the settings, the steps of a chunk, and the processes."""
+        """Take the run folder, the corpus, the settings, the steps of a chunk, and the processes."""
         self.path, self.facts, self.average, self.chunk = path, facts_of(corpus), config.average, chunk
         self.group = group
         self.words = digest_of(corpus.source.vocabulary, corpus.target.vocabulary)

@@ -1,4 +1,4 @@
-"""How likely a translator finds given translations: the log-probability of each, teacher forced."""
+"""The log-probability of given translations by a translator, teacher forced."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
 
 
 def perplexity(log_prob: float, tokens: int) -> float:
-    """Return ``exp(-log_prob / tokens)``, infinite beyond what a number can hold."""
+    """Return ``exp(-log_prob / tokens)``, infinite beyond the largest float64."""
     mean = -log_prob / max(tokens, 1)
     # exp overflows float64 above 709
     return math.exp(mean) if mean < 700 else math.inf

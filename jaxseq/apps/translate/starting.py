@@ -1,4 +1,4 @@
-"""How long a training is to go on, and the run that it starts from, if it fine-tunes one."""
+"""The length of a training, and the run that it starts from, if it fine-tunes one."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
 
 
 def _settings(config: TranslateConfig) -> dict[str, Any]:
-    """Return the settings that decide what a prepared folder holds: those of text, before those of the model."""
+    """Return the settings that decide the content of a prepared folder: those of text, before those of the model."""
     names = [field.name for field in dataclasses.fields(config)]
     # fields before `model` are those of text; weights and the folder's own name change nothing in it
     names = [name for name in names[: names.index("model")] if name not in ("weights", "prepared")]
@@ -295,7 +295,7 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} has the vocabularies of {whose}; give --prepared another folder")
     for name, digest in sums.items():
         if not (folder / name).is_file() or _sum(folder / name) != digest:
-            raise InputError(damaged.format(f"{name} is not what was written"))
+            raise InputError(damaged.format(f"{name} has changed since it was written"))
     # the size first, which costs nothing
     for path, size, digest in inputs:  # the pairs may have been prepared elsewhere
         if Path(path).is_file() and (Path(path).stat().st_size != size or _sum(Path(path)) != digest):

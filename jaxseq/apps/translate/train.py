@@ -59,7 +59,7 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
             return risk, (risk, mask.sum())
         if not always:
             forced = forcing.draw(keys[2], probability(step), batch.inputs.shape, config.forcing_per)
-            forced = forced | ~mask  # nobody reads what a model writes after the end
+            forced = forced | ~mask  # tokens after the end are not used
         encoded = model.encode(params, batch.source, batch.source != PAD, keys[0])
         if config.loss == "sentences":
             _, (logits, _) = model.decode(params, encoded, batch.inputs, forced, keys[1])
@@ -79,7 +79,7 @@ class Trained(NamedTuple):
     Fields:
       path: the run folder.
       translator: with the best parameters.
-      corpus: what it was trained on.
+      corpus: the training corpus.
       reports: every line of the run's metrics.
       record: the best loss, and how long training took.
       compile_seconds: for which training waited for compilation.
@@ -129,24 +129,24 @@ def train(
         group.check_same("settings or pairs", f"{config} {corpus.digest()}")
         with Compiler() as compiler:
             record, best = _fitted(plan, compiler, ears, group)
-        if best is None:  # what was resumed had its best step behind it
+        if best is None:  # a resumed run whose best step was before
             best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
         translator = Translator(config, plan.model, best, corpus.source, corpus.target)
         return Trained(plan.path, translator, corpus, run_folder.metrics(plan.path), record, compiler.waited)
 
 
 class _Plan(NamedTuple):
-    """A training that can begin: all that could be refused was accepted.
+    """A training whose settings have been checked, ready to begin.
 
     Fields:
       config: the settings, with the steps in all.
       model: built from them.
-      corpus: what to train on.
+      corpus: the training corpus.
       batches: of its pairs.
       path: the run folder.
       chunk: steps in one jitted chunk.
       params: to start from, of a run that is fine-tuned; None draws them.
-      resume: whether the run folder holds what to go on with.
+      resume: whether the run folder has a state from which to go on.
       extended: whether a run goes on beyond the steps that it was begun for.
     """
 
@@ -214,7 +214,7 @@ def _resumed(
 
 
 def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessGroup) -> tuple[Record, Params | None]:
-    """Train, and return what is remembered and the best parameters, if they were found now."""
+    """Train; return the record, and the best parameters if they were found in this call."""
     config, model, corpus, devices, training = plan.config, plan.model, plan.corpus, group.devices, plan.batches
     held = numbered(corpus.source, corpus.target, corpus.validation, config.buckets)
     counts = training.target_counts(len(corpus.target.vocabulary))
@@ -251,7 +251,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
     measured = measures(config, model, corpus, held or training.some(), unigram, compiler, like.params)
 
     def run(state: TrainState, bucket: int, rows: np.ndarray) -> tuple[TrainState, Steps]:
-        # here a process can still be told that another has failed; in a computation that they share it would wait
+        # here a process can still learn that another has failed; in a shared computation it would wait
         group.meet()
         data, rows = training.taken(bucket, rows)
         return programs[bucket](state, devices.put(data), rows, k_train)
@@ -284,7 +284,7 @@ def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
 
 
 def _adapting(config: TranslateConfig) -> Callable[[Any, int], Any]:
-    """Return what changes the optimizer's state after a report: nothing but with the schedule plateau."""
+    """Return the change of the optimizer's state after a report; only the schedule plateau has one."""
     if config.schedule == "plateau":
         return on_plateau(config.plateau_patience, config.plateau_factor)
     return lambda opt_state, _: opt_state

@@ -1,4 +1,4 @@
-"""Batches of pairs: token numbers, in memory or on disk, of which the device gets those of one chunk at a time."""
+"""Batches of pairs: token numbers, in memory or on disk; the device gets those of one chunk at a time."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Batches(NamedTuple):
         return jnp.asarray(counts.astype(np.int32))
 
     def some(self, most: int = 256) -> list[Bucket]:
-        """Return at most so many pairs of each bucket, to measure a model on."""
+        """Return at most this many pairs of each bucket, to measure a model on."""
         found = []
         for members, (s, t) in zip(self.members, self.shapes, strict=True):
             pairs = members[:most].astype(np.int64)

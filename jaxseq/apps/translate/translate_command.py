@@ -43,7 +43,7 @@ def translate(
     cell: str | None = None,
     json: bool = False,
 ) -> None:
-    """Translate sentences: arguments, a file's lines, standard input's, or what you type at a prompt.
+    """Translate sentences: arguments, lines of a file or of standard input, or lines typed at a prompt.
 
     Each line gives one line, in order; a blank one stays blank. Several sentences in a line are translated apart.
 

@@ -1,6 +1,6 @@
 "use strict";
-// What views have in common: reading out, captions, boxes, heat maps of units over time.
-// ---- reading out what the pointer is on ----
+// Functions that views share: reading out, captions, boxes, heat maps of units over time.
+// ---- reading out the value under the pointer ----
 function read(...pieces) {
   byId("read").textContent = pieces.filter(Boolean).join("   ");
 }
@@ -18,7 +18,7 @@ const readGate = (g) => (t, u) => read(stepAt(t), gateLine(part(), state.e, g, t
 
 // ---- views ----
 const VIEWS = {};
-const memory = {}; // what forms were left at
+const memory = {}; // the last values of forms
 function caption(name, right) {
   return el("div", { class: "cap" }, el("span", {}, name), right || "");
 }
@@ -74,7 +74,7 @@ const timeNames = (p = part()) => ({
 const leafName = (leaf) =>
   `${said(leaf)}  ${T(TEXTS.en[`leaf.${ownName(leaf)}`] ? `leaf.${ownName(leaf)}` : "leaf.other")}`;
 
-// Why a layer without a gate that retains has no ledger and no half-life, or what it retains without a gate.
+// Why a layer without a gate that retains has no ledger and no half-life, or the parts it retains without a gate.
 function withoutGate(id, p) {
   const r = p.retained,
     steps = (v) => (v === null ? "∞" : say3(v));

@@ -33,7 +33,7 @@ function emptyChart(wide, tall, label) {
   });
 }
 
-// "f^1_t = σ ( a )": words become identifiers, x^y_z gets marks, what is neither letter nor digit an operator. A long
+// "f^1_t = σ ( a )": words become identifiers, x^y_z gets marks, any other character is an operator. A long
 // equation is in pieces, between which a line may end.
 function math(text) {
   const make = (tag, ...inside) => {
@@ -110,7 +110,7 @@ function colourOf(map, share) {
 
 const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
 
-// A heat map: value(row, column) between low and high; what is not a finite number is left empty.
+// A heat map: value(row, column) between low and high; values that are not finite are left empty.
 // {rows, columns, value, map, low, high, label, hover(row, column), pick(row, column), row, column (marked), height,
 // rowNames, columnNames, columnNumbers: those are written that have the room}
 function heat(into, o) {

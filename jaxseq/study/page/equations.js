@@ -30,7 +30,7 @@ const bare = (words) =>
     .replaceAll(" ", "")
     .replaceAll("⊙", "·");
 function halves(line, leaf) {
-  // what is kept of a state and what is written, in words
+  // the kept and the written part of a state, in words
   const words = line ? line.form.split(" + ") : [],
     whole = (w) => w.split("(").length === w.split(")").length;
   if (words.length < 2 || !words.every(whole)) return ["", ""];

@@ -40,7 +40,7 @@ function shifted(node, { x, y }) {
   return group;
 }
 function copied(chart) {
-  // what the style sheet says of its texts is written to each
+  // the styles of texts are written to each of them
   const group = svg("g", {}),
     copy = chart.cloneNode(true),
     now = chart.querySelectorAll("text");

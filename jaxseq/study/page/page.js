@@ -1,6 +1,6 @@
 "use strict";
 // The self-check, the tools, keys, and the frame that the views stand in.
-// ---- the self-check: what Python found, and this page's cell against JAX ----
+// ---- the self-check: the checks of Python, and this page's cell against JAX ----
 let checked = null; // the numbers do not change
 function check() {
   if (!checked) checked = DATA.parts.filter((p) => p.live).map(proof);
@@ -161,7 +161,7 @@ function drawView(id) {
   });
 }
 function missing(id) {
-  // why a view has nothing to show, and what there is instead
+  // the reason why a view has nothing to show, and its substitute
   const [text, ...values] = VIEWS[id].none ? VIEWS[id].none(part()) : [`${id}.none`];
   return [text, partName(part().name), ...values];
 }
@@ -177,7 +177,7 @@ function drawInto(body, id) {
     note(body, "failed", String(error));
   }
 }
-// What this run shows, in the words of the views that have something to say; the first four.
+// The findings of this run, in the words of its views; the first four.
 const SENTENCES = 4;
 function summary() {
   const said = ORDER.filter((id) => VIEWS[id].says && has(id))

@@ -1,5 +1,5 @@
 "use strict";
-// What is chosen, kept in the address; what the data hold; the cell run here.
+// The user's choices, kept in the address; the data; the cell run here.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
 // The layers of a stack run the same program: the first of them holds it.
@@ -141,7 +141,7 @@ function change(values) {
   });
 }
 
-// ---- what the data hold ----
+// ---- the data ----
 const part = () => DATA.parts[state.p];
 const steps = () => part().lengths[state.e];
 const say3 = (v) => say(v, 3);
@@ -179,7 +179,7 @@ function said(name) {
   return layer ? T("of_layer", layer, own) : own;
 }
 function gateName(g, p = part()) {
-  const role = p.roles[g]; // what it was found to do; its letter alone says little
+  const role = p.roles[g]; // found from numbers; its letter alone says little
   return role ? `${said(g)}  ${T(`role.${role}`)}` : said(g);
 }
 const gateOf = (role, p = part()) => Object.keys(p.roles).find((g) => p.roles[g] === role && heldGates(p).includes(g));
@@ -216,7 +216,7 @@ function ledgerOf(u, p = part(), e = state.e) {
   return { kept, written: now.map((v, t) => v - kept[t]), now };
 }
 function survivalOf(p = part(), e = state.e) {
-  // [T][H], what is left at the end of what a unit held after each step
+  // [T][H], the share of a unit's state after each step that is left at the end
   const n = p.lengths[e],
     left = over(n, () => new Float64Array(p.H).fill(1));
   for (let t = n - 2; t >= 0; t--) for (let u = 0; u < p.H; u++) left[t][u] = left[t + 1][u] * keepAt(t + 1, u, p, e);

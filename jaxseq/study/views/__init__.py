@@ -10,11 +10,11 @@ A view NAME is
                ``lean(data) -> data or None``, its form in a page that is too large;
                ``SLOW = True`` where it runs the cell many times, so that the terminal does without it,
                ``WHOLE = True`` where all layers of a stack have the same data, which are gathered once
-``NAME.js``    ``VIEWS.NAME = { draw(body, data), … }``, with what else the page asks of it
+``NAME.js``    ``VIEWS.NAME = { draw(body, data), … }``, and further functions that the page calls
 ``NAME.json``  its texts, each in English and Chinese: at least ``NAME``, its title, and ``NAME.how``
 =============  ==================================================================================================
 
-and one line of `ORDER`. A view without data, whose drawing is made of what every part has, gathers `NOTHING`.
+and one line of `ORDER`. A view that is drawn from the common data of every part gathers `NOTHING`.
 """
 
 from __future__ import annotations

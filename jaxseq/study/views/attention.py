@@ -1,4 +1,4 @@
-"""Where in its source a part looked at each step."""
+"""The places of the source that a part looked at, at each step."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ VIEWS.compare = {
       label: T("training_loss"),
     });
     function relative(p) {
-      // what is left of the gradient of the last loss, at each step before
+      // the part of the gradient of the last loss that is left at each step before
       const f = p.views.flow,
         S = f.steps.length,
         norm = (s, t) => floats(f.triangle)[(e * S + s) * f.triangle.shape[2] + t];

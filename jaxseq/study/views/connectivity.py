@@ -1,4 +1,4 @@
-"""Which input each loss depends on: the gradient of the loss of each step by the input of each step."""
+"""The inputs of each loss: the gradient of the loss of each step by the input of each step."""
 
 from __future__ import annotations
 

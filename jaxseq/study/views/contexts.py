@@ -1,4 +1,4 @@
-"""Where a unit is highest and lowest, over all sequences that are here."""
+"""Contexts in which a unit is highest and lowest, over all sequences of the page."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 "use strict";
-// The summands of the state at step t: what each step before wrote, times the gates since.
+// The summands of the state at step t: the value that each step before wrote, times the gates since.
 function partsOf(t, u, p = part(), e = state.e) {
   // [t + 2], the start's first
   const { written } = ledgerOf(u, p, e),

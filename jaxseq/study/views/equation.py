@@ -8,5 +8,5 @@ from jaxseq.study.views import NOTHING, Nothing
 
 
 def gather(_: Seen) -> tuple[Nothing, list[Check]]:
-    """Return nothing: the page has what it needs in `Subject.live` and `Subject.lines`."""
+    """Return nothing: the page draws it from `Subject.live` and `Subject.lines`."""
     return NOTHING, []

@@ -1,4 +1,4 @@
-"""How much the loss would change with the state at each step."""
+"""The derivative of the loss by the state at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long each unit remembers: its half-life, from the geometric mean of the gate that retains."""
+"""The half-life of each unit, from the geometric mean of the gate that retains."""
 
 from __future__ import annotations
 

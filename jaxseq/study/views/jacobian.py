@@ -1,4 +1,4 @@
-"""How one step stretches a small change of the state."""
+"""The stretch of a small change of the state by one step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Spectra(NamedTuple):
       real: of the eigenvalues.
       imag: see real.
       lyapunov: the largest exponents, nats a step.
-      decimals: of them that so many steps support.
+      decimals: the number of their decimals that the steps support.
     """
 
     steps: Annotated[list[int], "S:T"]

@@ -1,4 +1,4 @@
-"""What carries the difference between two sequences: values of the one put into the run of the other."""
+"""The states and gates that carry the difference between two sequences, by putting values of one run into the other."""
 
 from __future__ import annotations
 

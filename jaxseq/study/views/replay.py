@@ -20,7 +20,7 @@ SLOW = True
 
 
 class Snapshots(NamedTuple):
-    """What was seen at each snapshot.
+    """The measurements of each snapshot.
 
     Fields:
       steps: of training.

@@ -1,4 +1,4 @@
-"""How often each gate is shut or wide open."""
+"""The share of steps in which each gate is shut or wide open."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ COLUMNS = 3
 
 
 class Strip(NamedTuple):
-    """What is drawn of the input.
+    """The parts of the input that are drawn.
 
     Fields:
       xs: the input; None where it has too many columns.

@@ -1,4 +1,4 @@
-"""How the state moves, in its principal components, and where it settles while the input is held."""
+"""The path of the state in its principal components, and the points where it settles with a held input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Points(NamedTuple):
       fixed: whether the step leaves the point where it is; else it is slow.
       speeds: half the squared length of its step.
       sizes: of the first eigenvalue.
-      angles: of it.
+      angles: of the rotation.
       found: how many of the starts came there.
       starts: how many there were.
       total: how many distinct points were found; those after the first are not shown.

@@ -34,7 +34,7 @@ class Held(NamedTuple):
 def gather(seen: Seen) -> tuple[Held | Nothing, list[Check]]:
     """Return the change of the loss with each whole gate held, for a terminal.
 
-    A page holds gates itself: it has what it needs in `Subject.live`, and proves it when it is opened.
+    A page holds gates itself, with `Subject.live`, and checks its arithmetic when it is opened.
     """
     part, gates = seen.part, list(seen.subject.gates)
     # the page holds gates live; only a terminal needs numbers computed before
@@ -46,7 +46,7 @@ def gather(seen: Seen) -> tuple[Held | Nothing, list[Check]]:
 
 
 def text(_: Subject, data: Held | Nothing, screen: Screen) -> list[str]:
-    """Return what holding each whole gate does to the loss; a change without a result is undefined."""
+    """Return the change of the loss when each whole gate is held; a change without a result is undefined."""
     if not isinstance(data, Held) or not data.change:
         return []
     said = [
