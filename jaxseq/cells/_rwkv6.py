@@ -27,7 +27,7 @@ the first four. The carry holds S and the last input, zeros before the first ste
 from 0 to 1. lambda_d grows from -6 to -1 over the units, so that they forget at different rates.
 
 Reference: Peng, Goldstein, Anthony, Albalak, Alcaide, Biderman, Cheah, Du et al. 2024, "Eagle and Finch: RWKV with
-matrix-valued states and dynamic recurrence", COLM, arXiv:2404.05892, section 4.
+matrix-valued states and dynamic recurrence", COLM, arXiv:2404.05892, section 4.2.
 """
 
 from __future__ import annotations
@@ -162,6 +162,6 @@ def unpack(S: Array, rest: Mapping[str, Array]) -> RWKVCarry:
 rwkv6 = Cell(
     init, initial_carry, the_input, no_hidden_terms,
     MemoryEquations(access, out, last_input, pack, unpack, early=True), "rwkv6", RWKV6Params,
-    'Peng et al. 2024, "Eagle and Finch: RWKV with matrix-valued states", arXiv:2404.05892, section 4',
+    'Peng et al. 2024, "Eagle and Finch: RWKV with matrix-valued states", arXiv:2404.05892, section 4.2',
 )  # fmt: skip
 """The time mixing of RWKV-6 as a Cell."""
