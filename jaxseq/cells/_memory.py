@@ -58,15 +58,21 @@ class Access(NamedTuple):
         Batch axes along which it does not vary may have length 1.
       turn: angles ``[B, K/2]`` by which the features k and K/2 + k are turned; None turns nothing. With it a memory is
         a pair, of the first K/2 features and of the others.
+      momentum: logarithms ``[B, 1]``, at most 0, of how much of what the last step added this one adds again; None for
+        a memory without. With it a memory is a pair, of itself and of what was added last; there is one write, which
+        erases what it reads before the decay, and one rate of decay.
     """
 
     query: Array
     writes: tuple[Write, ...]
     log_decay: Array | None = None
     turn: Array | None = None
+    momentum: Array | None = None
 
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
         """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
+        if self.momentum is not None:
+            return self._pushed(self.momentum, *memory, early=early)
         # one after the other, and not side by side: to put halves together would take as long as all else
         halves: tuple[Tree, ...] = memory if self.turn is not None else (memory,)
         before = halves
@@ -94,6 +100,15 @@ class Access(NamedTuple):
             )
         found = _read(self.query, before if early else halves)
         return halves if self.turn is not None else halves[0], found
+
+    def _pushed(self, momentum: Array, memory: Array, added: Array, *, early: bool) -> tuple[Tree, Array]:
+        """Return what `take` does with momentum: it is written to what is added, and that to the memory."""
+        ((key, value, erase),) = self.writes
+        change = value if erase is None else value - read(erase, memory)
+        added = jnp.exp(momentum)[..., None] * added + outer(key, change)
+        new = memory if self.log_decay is None else jnp.exp(self.log_decay)[..., None] * memory
+        new = new + added
+        return (new, added), read(self.query, memory if early else new)
 
 
 def _read(q: Array, halves: tuple[Tree, ...]) -> Tree:
