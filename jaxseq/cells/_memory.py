@@ -8,6 +8,7 @@ the input; the recurrence is one and the same. In a step, vectors being rows,
     S <- S + key^T (value - erase S)               write, once or several times; erase corrects what S has already
     read = query S
 
+or, with momentum, S <- exp(log_decay) * S + A, where A, what is added, is exp(momentum) of the last A and the write.
 None of these vectors depends on S, so that many steps can be taken at once as products of matrices
 (`jaxseq.recurrence.chunked`). Whatever else is in the carry may only be the largest of what it was, shifted, and a new
 value (`Larger`, the stabiliser of exponential gates), or that value (`Latest`, the last input): both are known for all
@@ -219,8 +220,8 @@ class MemoryEquations:
       access: ``(params, wx, rest) -> (Access, gates)``: all that a paper says of a step.
       out: ``(params, read, gates, wx, rest) -> out``; what was read, in the dtype of wx, by default.
       rest: ``(params, wx) -> {field: Larger or Latest}`` of the carry's other fields, if it has any.
-      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, and with turns a pair of such trees;
-        ``carry.S`` by default.
+      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, with turns a pair of such trees, and
+        with momentum a pair of such arrays; ``carry.S`` by default.
       unpack: ``(memory, {field: array}) -> carry``, the way back.
       seen: ``(gates, memory) -> gates``, for gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.

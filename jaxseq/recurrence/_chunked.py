@@ -233,8 +233,7 @@ def _idle(access: Access, mask: Array) -> Access:
         return None if a is None else held(a)
 
     writes = tuple(Write(held(w.key), w.value, held_if(w.erase)) for w in access.writes)
-    logs = {name: held_if(getattr(access, name)) for name in ("log_decay", "turn", "momentum")}
-    return access._replace(writes=writes, **logs)
+    return Access(access.query, writes, *map(held_if, (access.log_decay, access.turn, access.momentum)))
 
 
 def _cut(a: Array, *, size: int, batch: int) -> Array:

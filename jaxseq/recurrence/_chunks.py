@@ -66,7 +66,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
       begun: where sequences begin, None if none does.
       early: whether a query reads the memory before its step.
     """
-    log, turn, query, (key, value, erase) = *access[2:], access.query[..., None, :], _stacked(access.writes)
+    (log, turn), query, (key, value, erase) = access[2:4], access.query[..., None, :], _stacked(access.writes)
     x = _in_frame(query, turn, early=early)
     k, e = _in_frame(key, turn), None if erase is None else _in_frame(erase, turn)
     C, R = key.shape[-3:-1]
