@@ -30,6 +30,7 @@ COMPUTED: dict[str, Callable[..., Value]] = {
     "cumsum": lambda a: np.cumsum(a, axis=-1),
     "sum": np.sum, "across": lambda a: a.sum(axis=-1)[None], "mean": np.mean, "var": np.var,
     "rows": lambda a: a.reshape(math.isqrt(a.size), -1),
+    "flat": lambda a: a.reshape(1, -1),
     "first": lambda a: a[:1],
     "queue": lambda a, last: np.concatenate([a[1:], last]),
     "roll": lambda a: np.roll(a, 1, axis=-1),

@@ -1,5 +1,6 @@
 """Matrix memories in chunks equal the step, at every corner; what they keep, how far float32 drifts, who has them."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,14 +10,27 @@ import pytest
 from reference import RESETS, episodes
 
 from jaxseq import InputError, mixed, unroll
-from jaxseq.cells import CELLS, Access, Cell, MemoryEquations, Rest, Write, deltanet, gla, lstm, mlstm, retention
+from jaxseq.cells import (
+    CELLS,
+    Access,
+    Cell,
+    MemoryEquations,
+    Rest,
+    Write,
+    deltanet,
+    gla,
+    lstm,
+    mlstm,
+    retention,
+    titans,
+)
 from jaxseq.recurrence import RECURRENCES, chunked, scan
 from jaxseq.recurrence._chunks import inverse
 from jaxseq.regularisers import zoneout
 from jaxseq.testing import Subject, assert_close, check_cell, differentiate, draw, holes
 
 MATRIX = [cell for cell in CELLS.values() if isinstance(cell.equations, MemoryEquations)]
-ONE_OF_EACH = [gla, deltanet, mlstm, retention]  # decays by feature; erasing; a stabiliser; turns
+ONE_OF_EACH = [gla, deltanet, mlstm, retention, titans]  # decays by feature; erasing; a stabiliser; turns; momentum
 H = 6  # which heads divide, and halves of keys
 
 
@@ -97,7 +111,7 @@ def test_second_derivatives_and_vmap(cell: Cell) -> None:
     assert_close(cell.name, curved(by(4)), curved(scan))
 
 
-@pytest.mark.parametrize("cell", [deltanet, retention, mlstm], ids=name)
+@pytest.mark.parametrize("cell", [deltanet, retention, mlstm, titans], ids=name)
 def test_a_reset_goes_back_to_a_first_state_that_is_learnt(cell: Cell) -> None:
     """A memory that is not empty, whose decays and turns begin where its sequence does."""
     start = cell.initial_carry
@@ -164,6 +178,28 @@ def test_turns_between_resets(early: bool) -> None:
     check_cell(cell, hidden_size=H, laws=["recurrences", "resets"], recurrences={"chunked": by(4)})
 
 
+def only_momentum(params, wx, rest):
+    """Nothing is erased, and nothing decays; with forgotten momentum at some steps."""
+    access, gates = titans.equations.access(params, wx, rest)
+    ((key, value, _),) = access.writes
+    momentum = jnp.where(access.momentum > -0.5, access.momentum, -jnp.inf)
+    return access._replace(writes=(Write(key, value),), log_decay=None, momentum=momentum), gates
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after", "before"])
+@pytest.mark.parametrize("access", [titans.equations.access, only_momentum], ids=["erases", "adds"])
+def test_momentum_between_resets(access, early: bool) -> None:
+    """Of a query before a step and after it, of what is erased or not, of several heads, of a first state not zero."""
+    statement = dataclasses.replace(titans.equations, access=access, early=early)
+    start = titans.initial_carry
+    cell = titans.replace(
+        init=functools.partial(titans.init, heads=2),
+        equations=statement,
+        initial_carry=lambda p, batch=(): jax.tree.map(lambda a: a + 0.3, start(p, batch)),
+    )
+    check_cell(cell, hidden_size=H, laws=["recurrences", "resets"], recurrences={"chunked": by(4)})
+
+
 def several_writes(params, wx, rest):
     """Two writes that erase and one that does not, and decays by feature."""
     q, k, v, a = jnp.tanh(wx.q), jnp.tanh(wx.k), wx.v, wx.a
@@ -193,7 +229,9 @@ def test_several_writes_in_a_step(early: bool) -> None:
     assert_close("several", got, want)
 
 
-@pytest.mark.parametrize(("cell", "share"), [(gla, 1.5), (mlstm, 2), (deltanet, 2), (retention, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("cell", "share"), [(gla, 1.5), (mlstm, 2), (deltanet, 2), (retention, 2), (titans, 2)], ids=str
+)
 def test_memories_are_kept_once_a_chunk(cell: Cell, share: float) -> None:
     """As the compiler plans value and gradient: T memories and more by scan, and less than half of that in chunks.
 

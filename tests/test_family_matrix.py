@@ -20,9 +20,13 @@ from jaxseq.cells import (
     mamba2,
     rwkv6,
     rwkv7,
+    titans,
+    ttt_linear,
 )
 from jaxseq.cells._linear_transformer import NormalisedMemory
 from jaxseq.cells._rwkv6 import RWKVCarry
+from jaxseq.cells._titans import TitansCarry
+from jaxseq.cells._ttt_linear import TTTLinearCarry
 from jaxseq.recurrence import chunked, scan
 from jaxseq.testing import Subject, draw
 
@@ -270,7 +274,86 @@ def test_rwkv7(heads: int) -> None:
     check_against(rwkv7, step, sizes=SIZES, options={"heads": heads, "rank": 2})
 
 
+@HEADS
+def test_ttt_linear(heads: int) -> None:
+    def step(p, k, x):
+        K = 6 // heads
+        q, key, v = per_head(heads, *np.split(x @ p.W, 3))
+        eta = sigmoid(x @ p.W_eta + p.b_eta) / K
+        S, c, out = k.S.copy(), k.c.copy(), np.empty((heads, K))
+        for n in range(heads):
+            y = key[n] @ S[n] + c[n]
+            size = np.sqrt(y.var() + 1e-6)
+            normal = (y - y.mean()) / size
+            jacobian = (np.eye(K) - 1 / K - np.outer(normal, normal) / K) / size  # of normal, by y
+            answer = key[n] + p.g[n] * normal + p.b[n]
+            slope = jacobian @ np.diag(p.g[n]) @ (answer - v[n])
+            S[n] -= eta[n] * np.outer(key[n], slope)
+            c[n] -= eta[n] * slope
+            z = q[n] @ S[n] + c[n]
+            out[n] = q[n] + p.g[n] * (z - z.mean()) / np.sqrt(z.var() + 1e-6) + p.b[n]
+        return TTTLinearCarry(S, c), out.reshape(-1)
+
+    check_against(ttt_linear, step, sizes=SIZES, options={"heads": heads})
+
+
+def test_ttt_linear_descends_the_gradient_of_its_loss() -> None:
+    """JAX's own gradient of ``|f(k) - v|^2 / 2`` by the weights and biases of the model."""
+    params, xs, carry = draw(Subject(ttt_linear, 3, 4), 1, ())
+    new, _, gates = ttt_linear.advance(params, carry, ttt_linear.input_terms(params, xs[0]))
+
+    def loss(model):
+        y = (gates.k[:, None] @ model.S)[:, 0] + model.c
+        normal = (y - y.mean(-1, keepdims=True)) / jnp.sqrt(y.var(-1, keepdims=True) + 1e-6)
+        return ((gates.k + params.g * normal + params.b - gates.v) ** 2).sum() / 2
+
+    slopes = jax.grad(loss)(carry)
+    np.testing.assert_allclose(new.S, carry.S - gates.eta[..., None] * slopes.S, atol=1e-13)
+    np.testing.assert_allclose(new.c, carry.c - gates.eta * slopes.c, atol=1e-13)
+
+
+def test_ttt_linear_starts_from_weights_that_are_trained() -> None:
+    params, xs, _ = draw(Subject(ttt_linear, 3, 4), 5, (2,))
+    start = ttt_linear.initial_carry(params, (2,))
+    np.testing.assert_array_equal(start.S, jnp.broadcast_to(params.S_0, start.S.shape))
+    np.testing.assert_array_equal(start.c, jnp.broadcast_to(params.c_0, start.c.shape))
+    slopes = jax.grad(lambda params: unroll(ttt_linear, params, xs)[1].sum())(params)
+    assert float(jnp.abs(slopes.S_0).max()) > 1e-3 and float(jnp.abs(slopes.c_0).max()) > 1e-3
+
+
+@HEADS
+def test_titans(heads: int) -> None:
+    def step(p, k, x):
+        N = heads
+        q, key, v = (silu(a) for a in per_head(N, *np.split(x @ p.W, 3)))
+        q, key = unit(q), unit(key)
+        alpha, eta, theta = np.split(sigmoid(x @ p.W_gates + p.b), 3)
+        M, S = np.empty_like(k.M), np.empty_like(k.S)
+        for n in range(N):  # as the paper has it, whose memory is value by key
+            slope = 2 * np.outer(k.M[n].T @ key[n] - v[n], key[n])
+            S[n] = (eta[n] * k.S[n].T - theta[n] * slope).T
+            M[n] = (1 - alpha[n]) * k.M[n] + S[n]
+        return TitansCarry(M, S), np.concatenate([q[n] @ M[n] for n in range(N)])
+
+    check_against(titans, step, sizes=SIZES, options={"heads": heads})
+
+
+def test_titans_surprise_is_the_gradient_of_its_loss() -> None:
+    params, xs, carry = draw(Subject(titans, 3, 4), 1, ())
+    new, _, gates = titans.advance(params, carry, titans.input_terms(params, xs[0]))
+    slope = jax.grad(lambda M: (((gates.k[:, None] @ M)[:, 0] - gates.v) ** 2).sum())(carry.M)
+    np.testing.assert_allclose(new.S, gates.eta[..., None] * carry.S - gates.theta[..., None] * slope, atol=1e-13)
+
+
+def test_titans_starts_without_forgetting_much() -> None:
+    params = titans.init(jax.random.key(0), 3, 4, heads=2, dtype=jnp.float64)
+    gates = titans.advance(params, titans.initial_carry(params), titans.input_terms(params, jnp.zeros(3)))[2]
+    np.testing.assert_allclose(gates.alpha, sigmoid(-4.0))
+    np.testing.assert_allclose(jnp.stack([gates.eta, gates.theta]), 0.5)
+
+
 OF_HEADS = "linear_transformer mamba2 gated_deltanet deltaproduct fast_weight hgrn2 rwkv6 rwkv7".split()
+OF_HEADS += ["ttt_linear", "titans"]
 
 
 @pytest.mark.parametrize("name", OF_HEADS)
@@ -279,7 +362,7 @@ def test_heads_have_to_divide_the_hidden_size(name: str) -> None:
         CELLS[name].init(jax.random.key(0), 3, 5, heads=2)
 
 
-@pytest.mark.parametrize("name", ["mamba2", "rwkv7"])
+@pytest.mark.parametrize("name", ["mamba2", "rwkv7", "titans"])
 def test_a_stream_is_the_whole_fed_in_chunks(name: str) -> None:
     """Step by step with a state of constant size, last input included, as one call in chunks."""
     cell = CELLS[name]
@@ -292,3 +375,25 @@ def test_a_stream_is_the_whole_fed_in_chunks(name: str) -> None:
     np.testing.assert_allclose(whole, jnp.stack(outs), atol=1e-12)
     for got, want in zip(jax.tree.leaves(end), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-12)
+
+
+def test_heads_by_vmap_are_the_heads_of_a_cell() -> None:
+    """A cell of one head, over params with a leading axis of heads, is the same as one whose params have all of them.
+
+    Without a gate a gated DeltaNet is a DeltaNet, which takes one head.
+    """
+    N, K = 2, 3
+    params, xs, _ = draw(Subject(gated_deltanet.replace(init=of_heads(gated_deltanet, N)), 4, N * K), 7, (2,))
+    want = unroll(gated_deltanet, params._replace(log_rate=jnp.full((N,), -1e4)), xs)[1]
+    of_head = lambda W, count: jnp.moveaxis(W.reshape(4, count, N, -1), 2, 0).reshape(N, 4, -1)  # noqa: E731
+    v, _, beta = jnp.split(params.W_v, [N * K, N * K + N], axis=-1)
+    each = deltanet.init(jax.random.key(0), 4, K, dtype=jnp.float64)
+    each = each._replace(W=of_head(params.W, 2), W_v=jnp.concatenate([of_head(v, 1), of_head(beta, 1)], axis=-1))
+    carry, outs = jax.vmap(lambda one: unroll(deltanet, one, xs))(each)
+    assert carry.S.shape == (N, 2, K, K)
+    np.testing.assert_allclose(jnp.concatenate(outs, axis=-1), want, atol=1e-12)
+
+
+def of_heads(cell, heads):
+    """The init of a cell with so many heads."""
+    return lambda *args, **options: cell.init(*args, **options, heads=heads)

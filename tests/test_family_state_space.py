@@ -8,7 +8,7 @@ from reference import check_against, sigmoid
 from scipy.linalg import expm
 
 from jaxseq import InputError, unroll
-from jaxseq.cells import linoss_im, linoss_imex, mamba, mega_ema, s4d, s5
+from jaxseq.cells import ffm, linoss_im, linoss_imex, mamba, mega_ema, s4d, s5
 from jaxseq.cells._linoss import LinOSSCarry
 from jaxseq.cells._lru import ComplexCarry
 from jaxseq.cells._parts import Hidden
@@ -155,3 +155,42 @@ def test_mega_ema_without_damping_is_a_moving_average() -> None:
     alpha = sigmoid(np.asarray(params.alpha_hat))[:, 0]
     t = np.arange(1, T + 1)[:, None]
     np.testing.assert_allclose(outs, (1 - (1 - alpha) ** t) * np.asarray(params.W).sum(0), atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_size": 3, "context_size": 2}], ids=["defaults", "sizes"])
+def test_ffm(options) -> None:
+    """Trace by trace and context by context, in complex numbers, as the authors' code has it."""
+
+    def step(p, k, x):
+        M, N, H = len(p.alpha), len(p.omega), len(p.b_z)
+        v, a_w, a_o, r = np.split(p.W.T @ x + p.b, [M, 2 * M, 2 * M + H])
+        s = np.zeros((M, N), complex)
+        for m in range(M):
+            for n in range(N):
+                gamma = np.exp(-abs(p.alpha[m]) + 1j * p.omega[n])
+                s[m, n] = gamma * (k.re[m, n] + 1j * k.im[m, n]) + sigmoid(a_w[m]) * v[m]
+        of_re, of_im = np.split(p.C, 2)
+        z = s.real.ravel() @ of_re - s.imag.ravel() @ of_im + p.b_z
+        normal = (z - z.mean()) / np.sqrt(z.var() + 1e-5)
+        return ComplexCarry(s.real, s.imag), sigmoid(a_o) * normal + (1 - sigmoid(a_o)) * r
+
+    check_against(ffm, step, options=options)
+
+
+def test_ffm_keeps_what_it_saw_and_how_long_ago() -> None:
+    """A single input fades by traces and turns by contexts: after t steps by ``exp(-alpha t)`` and ``omega t``."""
+    params = ffm.init(jax.random.key(0), 3, 5, memory_size=4, context_size=3, dtype=jnp.float64)
+    xs = jnp.zeros((T, 3)).at[0].set(jnp.asarray([1.0, -2.0, 0.5]))
+    first, last = (unroll(ffm, params, xs[:n], recurrence=scan)[0] for n in (1, T))
+    assert not np.any(first.im), "the phase tells the age"
+    gamma = np.exp((T - 1) * (-np.asarray(params.alpha)[:, None] + 1j * np.asarray(params.omega)))
+    np.testing.assert_allclose(last.re + 1j * last.im, gamma * first.re, atol=1e-14)
+
+
+def test_ffm_starts_with_the_authors_rates_and_periods() -> None:
+    params = ffm.init(jax.random.key(0), 2, 3, max_period=200.0, dtype=jnp.float64)
+    rates, periods = np.asarray(params.alpha), 2 * np.pi / np.asarray(params.omega)
+    assert (rates.shape, periods.shape) == ((32,), (4,))
+    np.testing.assert_allclose(np.exp(-200 * rates[-1]), 0.01)
+    np.testing.assert_allclose(np.diff(rates), (rates[-1] - 0.67) / 31)
+    np.testing.assert_allclose(periods, [1, 1 + 199 / 3, 1 + 398 / 3, 200])

@@ -23,6 +23,7 @@ from jaxseq.cells._esn import esn as esn
 from jaxseq.cells._exp_rnn import exp_rnn as exp_rnn, modrelu_rnn as modrelu_rnn
 from jaxseq.cells._fast_rnn import fast_grnn as fast_grnn, fast_rnn as fast_rnn
 from jaxseq.cells._fast_weight import fast_weight as fast_weight
+from jaxseq.cells._ffm import ffm as ffm
 from jaxseq.cells._gated_deltanet import gated_deltanet as gated_deltanet
 from jaxseq.cells._gla import gla as gla
 from jaxseq.cells._gru import GRUCarry as GRUCarry, GRUGates as GRUGates, GRUParams as GRUParams, gru as gru
@@ -143,6 +144,8 @@ from jaxseq.cells._stack import Dropped as Dropped, drop_between as drop_between
 from jaxseq.cells._star import star as star
 from jaxseq.cells._strongly_typed import t_gru as t_gru, t_lstm as t_lstm, t_rnn as t_rnn
 from jaxseq.cells._tau_gru import tau_gru as tau_gru
+from jaxseq.cells._titans import titans as titans
+from jaxseq.cells._ttt_linear import ttt_linear as ttt_linear
 from jaxseq.cells._ugrnn import ugrnn as ugrnn
 from jaxseq.cells._unicornn import unicornn as unicornn
 from jaxseq.errors import Registry

@@ -17,12 +17,12 @@ In each of N heads, with K = H / N units, for n = 2 writes in a step:
 and so on for more. A factor ``1 - beta k^T k`` of the transition is a reflection where beta is 2, and a product of two
 reflections is a rotation: n = 1 counts modulo 2, as its eigenvalues are from -1 to 1, and n = 2 modulo any number. The
 gated form, in which S decays before the first write, is not this cell. S is the transpose of the paper's. The short
-convolutions and the norm are the layer's.
+convolutions, with the silu of v, and the norm are the layer's.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``writes=2`` (n).
 
 Reference: Siems, Carstensen, Zela, Hutter, Pontil & Grazzi 2025, "DeltaProduct: improving state-tracking in linear RNNs
-via Householder products", NeurIPS, arXiv:2502.10297, section 3.
+via Householder products", NeurIPS, arXiv:2502.10297.
 """
 
 from __future__ import annotations

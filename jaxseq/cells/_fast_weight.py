@@ -14,13 +14,13 @@ In each of N heads, with K = H / N units:
     o = q S'                               output
 
 Schmidhuber's programmer adds outer products to the fast weights; with beta = 1 and no error it would be this cell's
-(Schlag, section 3). A key that sums to 1 makes what is read an average of what was written. 1e-6 is added since an
+(as Schlag shows). A key that sums to 1 makes what is read an average of what was written. 1e-6 is added since an
 input of padding is zero. S is the transpose of the papers'. W packs q k, ``W_v`` v beta; one head by default
 (``heads=1``, a divisor of H); nu of the DPFP is 1.
 
 Reference: Schlag, Irie & Schmidhuber 2021, "Linear transformers are secretly fast weight programmers", ICML,
-arXiv:2102.11174, sections 4.2 and 5; Schmidhuber 1992, "Learning to control fast-weight memories: an alternative to
-dynamic recurrent networks", Neural Computation 4(1).
+arXiv:2102.11174: its delta rule, and the feature map DPFP; Schmidhuber 1992, "Learning to control fast-weight memories:
+an alternative to dynamic recurrent networks", Neural Computation 4(1).
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ In each of N heads, with K = H / N units:
     unit(a) = a / sqrt(a a^T + 1e-6)                           of length 1
 
 ``S' = alpha (1 - beta k^T k) S + beta k^T v``, whose S is the transpose of the paper's. With alpha = 1 it is the delta
-rule; with an error of v alone, Mamba-2. The gate's form is Mamba-2's. The short convolutions, the output gate and the
-norm are the layer's. W packs q k, ``W_v`` v alpha beta; one head by default (``heads=1``, a divisor of H).
+rule; with an error of v alone, Mamba-2. The gate's form is Mamba-2's. The short convolutions, with the silu of v, the
+output gate, the norm and the scale 1 / sqrt(K) of queries are the layer's. W packs q k, ``W_v`` v alpha beta; one head
+by default (``heads=1``, a divisor of H).
 
 Reference: Yang, Kautz & Hatamizadeh 2024, "Gated delta networks: improving Mamba2 with delta rule", ICLR 2025,
-arXiv:2412.06464, section 3.
+arXiv:2412.06464, section 3.1, eq. 10.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n. A
 matrix of low rank R gives alpha; the root keeps it close to 1. W packs W_q, W_k, W_v and W_r; W_r and W_a are the
 paper's W^1 and W^2. The other gate of the paper's layer (on the output, after a norm), its many heads and the scale of
-its scores are not part of the recurrence.
+its scores are not part of the recurrence. Several heads are `jax.vmap` over params with a leading axis.
 
 `init` takes ``key_size`` (K, by default H / 2, as in the paper) and ``rank=16`` (R).
 

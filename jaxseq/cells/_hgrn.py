@@ -10,7 +10,8 @@
 The input gate is 1 - f. In the paper gamma grows from layer to layer, as a cumulative sum over layers of a softmax, and
 begins with 0 in the lowest: so each layer forgets more slowly than the one below. A cell is one layer, and has a bound
 of its own: `init` takes ``lower_bound=0.5``, above 0 and below 1, with which gamma begins; give a higher one to a
-higher layer. The norm and the linear layer after y belong to the block. The authors' code has W_g and W_f of low rank.
+higher layer. The norm and the linear layer after y belong to the block. In the authors' code for language W_g and W_f
+are of low rank.
 
 ``W [D, 3H]`` and ``b [3H]`` pack re, im and f. The carry has s as its real and imaginary part. theta begins as
 ``10000^(-2 j / H)`` for unit j, as in the authors' code.
@@ -18,7 +19,7 @@ higher layer. The norm and the linear layer after y belong to the block. The aut
 With bfloat16 params the state is float32.
 
 Reference: Qin, Yang & Zhong 2023, "Hierarchically gated recurrent neural network for sequence modeling", NeurIPS,
-arXiv:2311.04823, section 3.2.
+arXiv:2311.04823.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def equations(
 
 hgrn = Cell(
     init, initial_carry, input_terms, no_hidden_terms, equations, "hgrn", HGRNParams,
-    'Qin, Yang & Zhong 2023, "Hierarchically gated recurrent neural network", arXiv:2311.04823, section 3.2',
+    'Qin, Yang & Zhong 2023, "Hierarchically gated recurrent neural network", arXiv:2311.04823',
     linear="elementwise",
 )  # fmt: skip
 """The recurrence of HGRN as a Cell."""

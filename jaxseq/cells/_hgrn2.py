@@ -11,12 +11,12 @@ In each of N heads, with K = H / N units:
 
 Where the HGRN has ``h' = f * h + (1 - f) * i``, the product is an outer one. In the paper l is learnt for all layers
 together, growing from 0 in the first; here each cell learns its own. The norm and the matrix after o are the layer's.
-The activations are those of the authors' code. W packs f v q.
+The activations are the defaults of the authors' code; its language models have no silu of v. W packs f v q.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``least=0.1``, from which gamma starts.
 
 Reference: Qin, Yang, Sun, Shen, Li, Sun & Zhong 2024, "HGRN2: gated linear RNNs with state expansion", COLM,
-arXiv:2404.07904, section 3.2.
+arXiv:2404.07904.
 """
 
 from __future__ import annotations

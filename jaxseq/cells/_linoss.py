@@ -20,7 +20,7 @@ B and C uniform up to 1 over the root of their rows.
 
 With bfloat16 params the state is float32.
 
-Reference: Rusch & Rus 2024, "Oscillatory state-space models", arXiv:2410.03943, section 2.
+Reference: Rusch & Rus 2024, "Oscillatory state-space models", arXiv:2410.03943, sections 2 and 2.3, eqs. 1-6.
 """
 
 from __future__ import annotations

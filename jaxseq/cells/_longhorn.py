@@ -11,11 +11,12 @@
 S' is the minimum of ``|S' - S|^2 + sum_h beta_h (k S'_h - v_h)^2``, in which the matrix ``k^T k`` of the solution is
 replaced by its diagonal, so that each number of the state decays by itself, always to between 0 and 1 of it. That decay
 differs for every key feature and unit: no step is a product of matrices, and the cell has no chunked form; it has the
-associative one. The short convolution and the gate are the layer's. W packs q k, ``W_v`` v beta. S is the transpose of
-the paper's. `init` takes ``state_size=16`` (K).
+associative one. The short convolution and the gate are the layer's, and so is a multiple of v that the authors' code
+adds to o; its W_beta is of low rank and has a bias. W packs q k, ``W_v`` v beta. S is the transpose of the paper's.
+`init` takes ``state_size=16`` (K).
 
 Reference: Liu, Wang, Wu, Feng, Stone & Liu 2024, "Longhorn: state space models are amortized online learners",
-arXiv:2407.14207, section 3.
+arXiv:2407.14207.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Linear recurrent unit: a complex diagonal recurrence, inside the unit disk by its parametrisation.
 
-    lambda = exp(-exp(log_nu) + i exp(log_theta))      eigenvalues, |lambda| < 1 (section 3.3)
+    lambda = exp(-exp(log_nu) + i exp(log_theta))      eigenvalues, |lambda| < 1
     gamma = exp(log_gamma)                             input's scale, learned
-    s' = lambda * s + gamma * (x B)                    state, complex [B, N]; |lambda| retains (section 3.4)
+    s' = lambda * s + gamma * (x B)                    state, complex [B, N]; |lambda| retains
     y  = Re(s' C) + x D                                output
 
 The carry has s as its real and imaginary part, and B, C are kept as pairs of real matrices, so that every array is
@@ -18,7 +18,7 @@ With bfloat16 params the state is float32: over steps 900 to 1,000 of random inp
 that of the same params in float64; kept in bfloat16 it was 4%.
 
 Reference: Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu & De 2023, "Resurrecting recurrent neural networks for long
-sequences", arXiv:2303.06349, section 3 and appendix A.
+sequences", arXiv:2303.06349, section 3: its stable exponential parametrization and its normalization.
 """
 
 from __future__ import annotations

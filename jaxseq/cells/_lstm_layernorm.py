@@ -23,13 +23,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxseq.cells._base import Cell, activate
 from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
-from jaxseq.cells._parts import hidden_product
+from jaxseq.cells._parts import hidden_product, standardised
 from jaxseq.initializers import constant, zeros
 from jaxseq.notation import Array
 
@@ -60,8 +59,7 @@ init = init_of(
 
 def layer_norm(z: Array, gain: Array, shift: Array) -> Array:
     """Return z with mean 0 and variance 1 over its last axis, times gain, plus shift."""
-    z = z - z.mean(axis=-1, keepdims=True)
-    z = z * jax.lax.rsqrt(jnp.square(z).mean(axis=-1, keepdims=True) + EPSILON)
+    z = standardised(z, EPSILON)
     return z * jnp.broadcast_to(gain, z.shape) + jnp.broadcast_to(shift, z.shape)
 
 

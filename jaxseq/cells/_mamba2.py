@@ -18,7 +18,7 @@ o are the layer's. The blocks of W are packed in the order v delta, those of ``W
 starts uniform from 1 to 16, the step size for x = 0 log-uniform from 0.001 to 0.1, and d at 1.
 
 Reference: Dao & Gu 2024, "Transformers are SSMs: generalized models and efficient algorithms through structured state
-space duality", ICML, arXiv:2405.21060, sections 2.1, 5 and 7.1.
+space duality", ICML, arXiv:2405.21060: its state space with one decay for each head (SSD).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ the input; the recurrence is one and the same. In a step, vectors being rows,
     S <- S + key^T (value - erase S)               write, once or several times; erase corrects what S has already
     read = query S
 
+or, with momentum, S <- exp(log_decay) * S + A, where A, what is added, is exp(momentum) of the last A and the write.
 None of these vectors depends on S, so that many steps can be taken at once as products of matrices
 (`jaxseq.recurrence.chunked`). Whatever else is in the carry may only be the largest of what it was, shifted, and a new
 value (`Larger`, the stabiliser of exponential gates), or that value (`Latest`, the last input): both are known for all
@@ -58,15 +59,21 @@ class Access(NamedTuple):
         Batch axes along which it does not vary may have length 1.
       turn: angles ``[B, K/2]`` by which the features k and K/2 + k are turned; None turns nothing. With it a memory is
         a pair, of the first K/2 features and of the others.
+      momentum: logarithms ``[B, 1]``, at most 0, of how much of what the last step added this one adds again; None for
+        a memory without. With it a memory is a pair, of itself and of what was added last; there is one write, which
+        erases what it reads before the decay, and one rate of decay.
     """
 
     query: Array
     writes: tuple[Write, ...]
     log_decay: Array | None = None
     turn: Array | None = None
+    momentum: Array | None = None
 
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
         """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
+        if self.momentum is not None:
+            return self._pushed(self.momentum, *memory, early=early)
         # one after the other, and not side by side: to put halves together would take as long as all else
         halves: tuple[Tree, ...] = memory if self.turn is not None else (memory,)
         before = halves
@@ -94,6 +101,15 @@ class Access(NamedTuple):
             )
         found = _read(self.query, before if early else halves)
         return halves if self.turn is not None else halves[0], found
+
+    def _pushed(self, momentum: Array, memory: Array, added: Array, *, early: bool) -> tuple[Tree, Array]:
+        """Return what `take` does with momentum: it is written to what is added, and that to the memory."""
+        ((key, value, erase),) = self.writes
+        change = value if erase is None else value - read(erase, memory)
+        added = jnp.exp(momentum)[..., None] * added + outer(key, change)
+        new = memory if self.log_decay is None else jnp.exp(self.log_decay)[..., None] * memory
+        new = new + added
+        return (new, added), read(self.query, memory if early else new)
 
 
 def _read(q: Array, halves: tuple[Tree, ...]) -> Tree:
@@ -204,8 +220,8 @@ class MemoryEquations:
       access: ``(params, wx, rest) -> (Access, gates)``: all that a paper says of a step.
       out: ``(params, read, gates, wx, rest) -> out``; what was read, in the dtype of wx, by default.
       rest: ``(params, wx) -> {field: Larger or Latest}`` of the carry's other fields, if it has any.
-      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, and with turns a pair of such trees;
-        ``carry.S`` by default.
+      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, with turns a pair of such trees, and
+        with momentum a pair of such arrays; ``carry.S`` by default.
       unpack: ``(memory, {field: array}) -> carry``, the way back.
       seen: ``(gates, memory) -> gates``, for gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.

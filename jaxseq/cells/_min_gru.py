@@ -7,8 +7,8 @@
 The blocks are packed in the order z n. There is no U, so no matrix product in the loop. The paper's appendix
 has a form that is trained in log space, whose candidate is positive; this is the plain one of its main text.
 
-Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3
-(minGRU).
+Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201: its
+minGRU.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ def equations(params: MinGRUParams, carry: Hidden, wx: Array, uh: tuple[()]) -> 
 
 min_gru = Cell(
     init, initial_carry, input_affine, no_hidden_terms, equations, "min_gru", MinGRUParams,
-    'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3', linear="elementwise",
+    'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201', linear="elementwise",
 )  # fmt: skip
 """The minGRU."""

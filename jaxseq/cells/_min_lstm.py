@@ -11,7 +11,8 @@ The shares add up to 1. We compute ``f_share = sigmoid(log f - log i)``, which i
 gates are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its
 candidate positive; this is the sequential version, which does not need that.
 
-Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3.2.
+Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201: its
+minLSTM.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def equations(params: MinLSTMParams, carry: Hidden, wx: Array, uh: Tree) -> tupl
 
 min_lstm = Cell(
     init, initial_carry, input_affine, no_hidden_terms, equations, "min_lstm", MinLSTMParams,
-    'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201, section 3.2',
+    'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201',
     linear="elementwise",
 )  # fmt: skip
 """The minLSTM as a Cell."""

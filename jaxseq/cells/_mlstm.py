@@ -19,7 +19,8 @@ Vectors are rows here, columns in the paper, and C is the transpose of the paper
 as in the sLSTM. Without it i would be exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the
 numbers is another. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it
 they are not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default
-(``heads=1``, a divisor of H). `init` adds ``forget_bias=3.0`` to the forget gates' biases, as in the authors' code.
+(``heads=1``, a divisor of H). As in the authors' code the root divides b_k as well, which eq. 23 leaves out of it, and
+`init` adds ``forget_bias=3.0`` to the forget gates' biases (there 3 to 6 over the heads).
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.

@@ -1,6 +1,6 @@
 """Mogrifier LSTM: before each step the input and the state gate each other, in turn, for several rounds.
 
-With 5 rounds (eqs. 1 and 2), odd ones of the input, even ones of the state:
+With 5 rounds, odd ones of the input, even ones of the state:
 
     x_1 = 2 sigmoid(h Q_1) * x
     h_2 = 2 sigmoid(x_1 R_2) * h
@@ -17,9 +17,9 @@ With 5 rounds (eqs. 1 and 2), odd ones of the input, even ones of the state:
 The 2 leaves x and h as they are, on average, where Q and R are near 0. Then follows an LSTM, on x^ and h^. No product
 can be taken before the loop, since x^ depends on h. `init` takes ``rounds=5``, as in the paper's best models; with
 fewer there are fewer lines above, with 1 only that of x. The paper may write Q and R as products of two matrices of low
-rank, which is left out. Blocks are packed in the order i f g o.
+rank, and the authors' code adds a bias in each round; both are left out. Blocks are packed in the order i f g o.
 
-Reference: Melis, Kocisky & Blunsom 2020, "Mogrifier LSTM", ICLR, arXiv:1909.01792, section 2.
+Reference: Melis, Kocisky & Blunsom 2020, "Mogrifier LSTM", ICLR, arXiv:1909.01792.
 """
 
 from __future__ import annotations
@@ -112,6 +112,6 @@ def equations(
 
 mogrifier_lstm = Cell(
     init, initial_carry, input_terms, no_hidden_terms, equations, "mogrifier_lstm", MogrifierLSTMParams,
-    'Melis, Kocisky & Blunsom 2020, "Mogrifier LSTM", ICLR, arXiv:1909.01792, section 2',
+    'Melis, Kocisky & Blunsom 2020, "Mogrifier LSTM", ICLR, arXiv:1909.01792',
 )  # fmt: skip
 """The Mogrifier LSTM as a Cell."""

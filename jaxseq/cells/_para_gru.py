@@ -10,7 +10,7 @@ diagonal, and `jaxseq.recurrence.newton` computes all steps at once. As in the p
 The paper also cuts W into heads, which is left out. Blocks are packed in the order r z n.
 
 Reference: Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs for large language models",
-ICLR, arXiv:2510.21450, section 3.
+ICLR, arXiv:2510.21450.
 """
 
 from __future__ import annotations
@@ -68,6 +68,6 @@ def equations(params: ParaGRUParams, carry: Hidden, wx: Array, uh: Array) -> tup
 
 para_gru = Cell(
     init, initial_carry, input_affine, hidden_terms, equations, "para_gru", ParaGRUParams,
-    'Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs", ICLR, arXiv:2510.21450, section 3',
+    'Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs", ICLR, arXiv:2510.21450',
 )  # fmt: skip
 """The GRU of ParaRNN as a Cell."""

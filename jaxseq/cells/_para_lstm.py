@@ -11,7 +11,7 @@ next layer's W. The Jacobian of a step then has one block of 2 x 2 for each unit
 computes all steps at once. The paper also cuts W into heads, which is left out. Blocks are packed in the order f g o.
 
 Reference: Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs for large language models",
-ICLR, arXiv:2510.21450, section 3; the coupled gate is that of Greff et al. 2015, arXiv:1503.04069.
+ICLR, arXiv:2510.21450; the coupled gate is that of Greff et al. 2015, arXiv:1503.04069.
 """
 
 from __future__ import annotations
@@ -74,6 +74,6 @@ def equations(params: ParaLSTMParams, carry: LSTMCarry, wx: Array, uh: Array) ->
 
 para_lstm = Cell(
     init, initial_carry, input_affine, hidden_terms, equations, "para_lstm", ParaLSTMParams,
-    'Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs", ICLR, arXiv:2510.21450, section 3',
+    'Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs", ICLR, arXiv:2510.21450',
 )  # fmt: skip
 """The LSTM of ParaRNN as a Cell."""

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import jax
+import jax.numpy as jnp
+
 from jaxseq.cells._base import affine, zeros_for
 from jaxseq.notation import Array
 
@@ -76,6 +79,12 @@ def input_affine(params: HasAffine, x: Array) -> Array:
 def hidden_product(params: HasRecurrent, carry: HasHidden) -> Array:
     """Return ``h U``, ``[B, G*H]``: the `hidden_terms` of most cells."""
     return carry.h @ params.U
+
+
+def standardised(a: Array, epsilon: float) -> Array:
+    """Return a with mean 0 and variance 1 over its last axis; `epsilon` is added to the variance."""
+    a = a - jnp.mean(a, axis=-1, keepdims=True)
+    return a * jax.lax.rsqrt(jnp.mean(a**2, axis=-1, keepdims=True) + epsilon)
 
 
 def no_hidden_terms(params: object, carry: object) -> tuple[()]:

@@ -11,7 +11,7 @@ attention without a softmax. K complex features are the paper's 2 K real ones, w
 has S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
 ``gamma [1]`` and ``theta [K]`` are parameters; the paper keeps both fixed: to follow it, leave them out of the
 optimizer. Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to
-the recurrence.
+the recurrence; several heads are `jax.vmap` over params with a leading axis.
 
 `init` takes ``key_size`` (K, H / 2 by default, so that a query is about as wide as a value) and ``gamma=31/32``, the
 paper's first head (1 - 2^-5); theta starts at 10000^(-k / K) for k from 0 to K - 1.

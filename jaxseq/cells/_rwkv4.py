@@ -26,7 +26,7 @@ u = log(0.3), about as the authors' code does, which spreads mu and log_w evenly
 With bfloat16 params a, b and p are float32.
 
 Reference: Peng, Alcaide, Anthony et al. 2023, "RWKV: reinventing RNNs for the transformer era", arXiv:2305.13048,
-section 3 (time mixing) and its appendix on the recurrent form and its numerical stability.
+sections 3.1.1 to 3.1.3 (time mixing, eqs. 11-13, 16, 17) and appendix D (the recurrent form, which does not overflow).
 """
 
 from __future__ import annotations

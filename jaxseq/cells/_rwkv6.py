@@ -27,7 +27,7 @@ the first four. The carry holds S and the last input, zeros before the first ste
 from 0 to 1. lambda_d grows from -6 to -1 over the units, so that they forget at different rates.
 
 Reference: Peng, Goldstein, Anthony, Albalak, Alcaide, Biderman, Cheah, Du et al. 2024, "Eagle and Finch: RWKV with
-matrix-valued states and dynamic recurrence", COLM, arXiv:2404.05892, section 4.
+matrix-valued states and dynamic recurrence", COLM, arXiv:2404.05892, section 4.2.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import jax.numpy as jnp
 from jaxseq.cells._base import Cell, blocks, zeros_for
 from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._memory import Access, Latest, MemoryEquations, Rest, Write, empty, heads, merged
-from jaxseq.cells._parts import no_hidden_terms
+from jaxseq.cells._parts import no_hidden_terms, standardised
 from jaxseq.initializers import constant, uniform
 from jaxseq.notation import Array, Key, widened
 
@@ -123,8 +123,7 @@ def mixed_with_last(x: Array, last: Array, share: Array) -> Array:
 
 def normalised(a: Array, scale: Array, shift: Array) -> Array:
     """Return ``a [B, N, K]`` as ``[B, H]``, head by head with mean 0 and variance 1, scaled and shifted."""
-    centred = a - jnp.mean(a, axis=-1, keepdims=True)
-    a = merged(centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 6.4e-4))
+    a = merged(standardised(a, 6.4e-4))
     return a * jnp.broadcast_to(scale, a.shape) + jnp.broadcast_to(shift, a.shape)
 
 
@@ -162,6 +161,6 @@ def unpack(S: Array, rest: Mapping[str, Array]) -> RWKVCarry:
 rwkv6 = Cell(
     init, initial_carry, the_input, no_hidden_terms,
     MemoryEquations(access, out, last_input, pack, unpack, early=True), "rwkv6", RWKV6Params,
-    'Peng et al. 2024, "Eagle and Finch: RWKV with matrix-valued states", arXiv:2404.05892, section 4',
+    'Peng et al. 2024, "Eagle and Finch: RWKV with matrix-valued states", arXiv:2404.05892, section 4.2',
 )  # fmt: skip
 """The time mixing of RWKV-6 as a Cell."""

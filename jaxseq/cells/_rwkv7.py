@@ -26,11 +26,12 @@ S is the transpose of the paper's. W_o, which follows, and the value that higher
 layers'. The blocks of W are packed in the order r k v, of mu r w k v a g, of lambda w a, of A and B w a g. The carry
 holds S and the last input, zeros before the first step.
 
-`init` takes ``heads=1`` (N, a divisor of H) and ``rank=32`` (R) of the products A B. As in the authors' code xi starts
-at 0.85 and alpha at 1; the shares mu are uniform from 0 to 1, and the sigmoid's lambda_w grows from -6 to -1.
+`init` takes ``heads=1`` (N, a divisor of H) and ``rank=32`` (R) of the products A B. xi starts at 0.85 and alpha at 1;
+lambda_w grows from -6 to -1 over the units, and mu is uniform from 0 to 1. The authors' code spreads all of them a
+little over units, and over layers; its xi is about 0.71.
 
 Reference: Peng, Zhang, Goldstein, Alcaide, Du, Hou, Lin, Liu et al. 2025, "RWKV-7 Goose with expressive dynamic state
-evolution", COLM, arXiv:2503.14456, section 4.1.
+evolution", COLM, arXiv:2503.14456: its time mixing.
 """
 
 from __future__ import annotations
@@ -133,6 +134,6 @@ def out(params: RWKV7Params, read: Array, gates: RWKV7Gates, wx: Array, rest: Re
 rwkv7 = Cell(
     init, initial_carry, the_input, no_hidden_terms, MemoryEquations(access, out, last_input, pack, unpack), "rwkv7",
     RWKV7Params,
-    'Peng et al. 2025, "RWKV-7 Goose with expressive dynamic state evolution", arXiv:2503.14456, section 4.1',
+    'Peng et al. 2025, "RWKV-7 Goose with expressive dynamic state evolution", arXiv:2503.14456, time mixing',
 )  # fmt: skip
 """The time mixing of RWKV-7 as a Cell."""

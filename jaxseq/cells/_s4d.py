@@ -20,7 +20,7 @@ uniform. A begins with the real part -1/2 and, for n = 0 ... N - 1, the frequenc
 With bfloat16 params the state is float32.
 
 Reference: Gu, Gupta, Goel & Re 2022, "On the parameterization and initialization of diagonal state space models",
-NeurIPS, arXiv:2206.11893, sections 3 and 4.
+NeurIPS, arXiv:2206.11893: its parameterization, and section 4 (S4D-Inv and S4D-Lin).
 """
 
 from __future__ import annotations

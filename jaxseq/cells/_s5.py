@@ -16,14 +16,14 @@ left to the caller.
 
 `init` takes ``state_size`` (N, H by default) and ``step_min=0.001, step_max=0.1``, between which log Delta is uniform,
 one for each unit. Lambda starts at the eigenvalues of HiPPO-N, the normal part of HiPPO-LegS of 2N units (real parts
--1/2), and B and C as random matrices (variances 1 / D and 1 / 2N) in the basis of its eigenvectors (one block, as in
-section 3.2).
+-1/2), and B and C as random matrices (variances 1 / D and 1 / 2N) in the basis of its eigenvectors, as one block
+(the paper may have several).
 
 With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.3% (root mean square) from
 that of the same params in float64; kept in bfloat16 it was 33%.
 
 Reference: Smith, Warrington & Linderman 2023, "Simplified state space layers for sequence modeling",
-arXiv:2208.04933, section 3.
+arXiv:2208.04933.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.recurrence._checkpointed import all_real
 from jaxseq.recurrence._chunks import pieces, recall
 from jaxseq.recurrence._deferred import deferred, in_bulk
+from jaxseq.recurrence._momentum import recall_with_momentum
 from jaxseq.recurrence._scan import hold, over_features, over_time, reset_carry, scan
 
 SIZE = 64
@@ -171,12 +172,14 @@ def _recalled(
     batch: int,
 ) -> tuple[Tree, Tree]:
     """Return the memory after all chunks, and the value that each step reads, ``[G, B, C, V]``."""
-    parts = equations.pack(carry) if access.turn is not None else (equations.pack(carry),)
+    pair = access.turn is not None or access.momentum is not None
+    parts = equations.pack(carry) if pair else (equations.pack(carry),)
     memory = _one(equations, access, carry)
     begin = memory if initial is None else _one(equations, access, initial)
     access = access if mask is None else _idle(access, mask)
     writes = tuple(w._replace(value=None if w.value is None else _joined(w.value)) for w in access.writes)
     steps, heads = (access.query.shape[0], access.query.shape[1 + batch]), access.query.ndim - batch - 3
+    same_heads = lambda a: a.reshape(*a.shape[:-1], *[1] * heads, steps[1])  # noqa: E731, [G, B, C]: for all heads
 
     def rows_first(a: Array) -> Array:
         """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; constants of all steps are repeated."""
@@ -185,21 +188,26 @@ def _recalled(
 
     begun = None
     if resets is not None:
-        begun = pieces(resets.reshape(*resets.shape[:-1], *[1] * heads, steps[1]), widened(memory).dtype)
+        begun = pieces(same_heads(resets), widened(memory).dtype)
     chunks = jax.tree.map(rows_first, access._replace(writes=writes))
-    memory, found = recall(chunks, widened(memory), widened(begin), begun, early=equations.early)
+    given = chunks, widened(memory), widened(begin), begun
+    if access.momentum is None:
+        memory, found = recall(*given, early=equations.early)
+    else:
+        real = None if mask is None else same_heads(mask).astype(given[1].dtype)
+        memory, found = recall_with_momentum(*given, real, early=equations.early)
     found = jnp.moveaxis(found, -2, 1 + batch)
     if mask is not None:  # a padded step writes nothing, and may read nothing: no sum of keys to divide by
         found = jnp.where(over_features(mask, found), found, jnp.ones_like(found))
-    rows = jnp.split(memory, 2, axis=-2) if access.turn is not None else [memory]
+    rows = jnp.split(memory, 2, axis=-2) if pair else [memory]
     ends = tuple(_apart(row, part) for row, part in zip(rows, parts, strict=True))
-    return ends if access.turn is not None else ends[0], _apart(found, parts[0])
+    return ends if pair else ends[0], _apart(found, parts[0])
 
 
 def _one(equations: MemoryEquations, access: Access, carry: Carry) -> Array:
     """Return the memory in a carry as one array ``[B, K, V]``."""
     memory = equations.pack(carry)
-    halves = memory if access.turn is not None else (memory,)
+    halves = (memory,) if access.turn is None and access.momentum is None else memory
     return jnp.concatenate([_joined(half) for half in halves], axis=-2)
 
 
@@ -225,7 +233,7 @@ def _idle(access: Access, mask: Array) -> Access:
         return None if a is None else held(a)
 
     writes = tuple(Write(held(w.key), w.value, held_if(w.erase)) for w in access.writes)
-    return access._replace(writes=writes, log_decay=held_if(access.log_decay), turn=held_if(access.turn))
+    return Access(access.query, writes, *map(held_if, (access.log_decay, access.turn, access.momentum)))
 
 
 def _cut(a: Array, *, size: int, batch: int) -> Array:

@@ -66,7 +66,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
       begun: where sequences begin; None if no sequence begins.
       early: whether a query reads the memory before its step.
     """
-    log, turn, query, (key, value, erase) = *access[2:], access.query[..., None, :], _stacked(access.writes)
+    (log, turn), query, (key, value, erase) = access[2:4], access.query[..., None, :], _stacked(access.writes)
     x = _in_frame(query, turn, early=early)
     k, e = _in_frame(key, turn), None if erase is None else _in_frame(erase, turn)
     C, R = key.shape[-3:-1]
@@ -202,6 +202,25 @@ def _decayed(x: Array, k: Array, decay: Array, *, early: bool) -> tuple[Array, A
         decay = a1 * a2
     weights, x, k = (jnp.squeeze(a, len(rows)) for a in (weights, x, k))
     return weights, x, k
+
+
+def products(log: Array, begun: Pieces | None, *, early: bool = False) -> tuple[Array, Array]:
+    """Return products of numbers after step j up to step i, ``[G, B, C, C]``, and since the chunk began, ``[G, B, C]``.
+
+    Args:
+      log: their logarithms, ``[G, B, C, 1]``.
+      begun: where sequences begin: products from before to after that are 0.
+      early: whether they go up to the step before i; the diagonal is then 0.
+    """
+    one = jnp.ones_like(log)[..., None]
+    factor, since, _ = _decayed(one, one, jnp.exp(log), early=early)
+    factor = jnp.tril(factor[..., :, 0, :, 0], -1 if early else 0)
+    return factor if begun is None else factor * begun.same, since[..., 0, 0]
+
+
+def products_since(log: Array, begun: Pieces, *, early: bool = False) -> Array:
+    """Return products of numbers since the sequence or the chunk began, ``[G, B, C]``, from logarithms as above."""
+    return jnp.exp(_since(log, begun, early=early))[..., 0]
 
 
 def _in_pairs(a: Array, axis: int) -> tuple[Array, Array]:
