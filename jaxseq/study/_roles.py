@@ -30,7 +30,8 @@ ROLES = ("retain", "overwrite", "write", "show", "candidate", "reset", "pre-acti
 """The roles of quantities.
 
 ==================  ================================================================================================
-``retain``          a part of the new state is the gate times the old one, plus a written part
+``retain``          a part of the new state is the gate times the old one, plus a written part; the old one may turn,
+                    as a complex number does
 ``overwrite``       the same, of one minus the gate
 ``write``           it scales the written part, and is not negative
 ``show``            it scales the output of the state, and leaves the state as it is
@@ -116,7 +117,8 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
         effects, slopes = jax.tree.map(np.asarray, _looker(numbers.static)(*numbers[1:]))
     # in this order, `| found` last: an earlier role wins, so that a gate that retains is not also said to write
     keeps = keeps_seen(seen)
-    found = {keep.gate: "overwrite" if keep.inverted else "retain" for keep in reversed(keeps)}
+    found = dict.fromkeys(_turning(seen), "retain")
+    found |= {keep.gate: "overwrite" if keep.inverted else "retain" for keep in reversed(keeps)}
     for of in effects.values():
         found = dict.fromkeys(_showing(of), "show") | found
     # parts that a gate retains; of a cell without one, all parts
@@ -133,6 +135,24 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
         if np.isrealobj(gate) and name not in found and any(_same(of(gate), a) for a in results for of in SQUASHES):
             found[name] = "pre-activation"
     return {name: found[name] for name in seen.gates if name in found}
+
+
+def _turning(seen: Look) -> list[str]:
+    """Return the gates that a part of the carry is retained by as it turns: they times numbers that stay the same.
+
+    Such as ``f * exp(i theta) * s``, whose real part is ``f * cos(theta)`` times the old real part, less of the other.
+    """
+    found = []
+    for ratio in seen.ratios.values():
+        for name, gate in seen.gates.items():
+            if gate.shape != ratio.shape or not np.issubdtype(gate.dtype, np.floating) or not (gate > EQUAL).all():
+                continue
+            turned = ratio / gate
+            # draws and rows come first: over rows the gate is another, and what it multiplies is not
+            moves = np.abs(gate - gate[:, :1]).max() > EQUAL
+            if moves and np.abs(turned).min() > EQUAL and _same(turned, turned[:, :1]):
+                found.append(name)
+    return found
 
 
 def _showing(effects: Mapping[str, Effects]) -> list[str]:

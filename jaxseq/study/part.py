@@ -77,6 +77,11 @@ class Part(NamedTuple):
         """What `unroll` takes."""
         return Run(self.cell, self.params, self.xs, self.carry, self.mask)
 
+    def start(self) -> Carry:
+        """Return the state to start from, the cell's own where there is none."""
+        rows = jax.tree.leaves(self.xs)[0].shape[1:-1]  # and places
+        return self.cell.initial_carry(self.params, rows) if self.carry is None else self.carry
+
     def real(self) -> Array:
         """Return bool ``[T, B]``, the mask or all True."""
         return jnp.ones(jax.tree.leaves(self.xs)[0].shape[:2], bool) if self.mask is None else jnp.asarray(self.mask)

@@ -1,5 +1,6 @@
 "use strict";
-const STABLE = ["stable", "line attractor", "centre"];
+const STABLE = ["stable", "line attractor", "centre"],
+  LENGTH = 0.08; // of half an eigenvector, as a share of the picture
 VIEWS.trajectories = {
   draw(body, { points, shares, settled, why }) {
     const p = part(),
@@ -30,12 +31,19 @@ VIEWS.trajectories = {
       faint: e !== state.e,
     }));
     const shown = found.map((at, m) => m).filter((m) => inside(found[m]));
-    const size = 0.12 * (x[1] - x[0]);
     for (const m of shown) {
-      // the direction of the first eigenvector
+      // the direction of the first eigenvector, as long as a share of the picture, and within it
       const way = [floats(settled.ways)[m * K], K > 1 ? floats(settled.ways)[m * K + 1] : 0],
-        length = Math.hypot(...way) || 1;
-      const end = (sign) => found[m].map((c, k) => c + (sign * size * way[k]) / length);
+        length = Math.hypot(way[0] / (x[1] - x[0]), way[1] / (y[1] - y[0])) || 1;
+      const room = (sign) =>
+        [x, y].map((axis, k) => {
+          const by = sign * way[k];
+          return by ? (axis[by > 0 ? 1 : 0] - found[m][k]) / by : Infinity;
+        });
+      const end = (sign) => {
+        const far = Math.min(LENGTH / length, ...room(sign));
+        return found[m].map((c, k) => c + sign * far * way[k]);
+      };
       paths.push({ points: [end(-1), end(1)], ink: INKS[1], width: 1, faint: true });
     }
     const here = rows[state.e],
@@ -101,7 +109,7 @@ VIEWS.trajectories = {
     body.append(
       table(
         [T("point"), "|λ₁|", "|F(h) − h|", T("starts")],
-        over(Math.min(5, found.length), (m) => [
+        over(found.length, (m) => [
           T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"),
           say(floats(settled.sizes)[m]),
           say3(Math.sqrt(2 * floats(settled.speeds)[m])),
@@ -117,6 +125,7 @@ VIEWS.trajectories = {
       settled.starts,
       settled.total,
       found.length - shown.length,
+      found.length,
     );
   },
   rank: 7,
