@@ -39,9 +39,10 @@ VIEWS.atlas = {
     const own = Array.from(floats(p.outcome.losses)).reduce((x, y) => x + y, 0),
       change = floats(a.change)[most];
     if (!Number.isFinite(change)) return null;
+    const gate = a.gates[Math.floor(row / a.values.length)];
     return T(
-      "atlas.says",
-      ownName(a.gates[Math.floor(row / a.values.length)]),
+      layered(gate)[0] ? "atlas.says_layer" : "atlas.says",
+      ownName(gate),
       unitNo(u),
       value === "mean" ? T("its_mean") : value,
       say3(own),

@@ -47,6 +47,7 @@ VIEWS.jacobian = {
       pick: pickTime,
       leave: rest,
     });
+    noteLayers(body);
     note(
       body,
       "lyapunov",

@@ -91,6 +91,7 @@ VIEWS.trajectories = {
             : describe(shown[n - dots.length]),
         ),
     });
+    noteLayers(body);
     function describe(m) {
       const kind = T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"),
         angle = floats(settled.angles)[m];
