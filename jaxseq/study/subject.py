@@ -320,7 +320,8 @@ def _moving(layer: Layer) -> np.ndarray:
 
 
 def _retained(part: Part, layer: Layer) -> Retained | None:
-    found = constant_map(part.cell, part.params, part.xs, leaves=list(layer.carries))
+    states = [*layer.carries, *(name for name in layer.others if name not in layer.gates)]
+    found = constant_map(part.cell, part.params, part.xs, leaves=states)
     if found is None:
         return None
     ends = [(float(a.min()), float(a.max())) for a in (found.moduli, found.half_lives)]

@@ -29,6 +29,7 @@ WANT = {
     "rnn_relu": {"a": "pre-activation"},  # twice the input is twice the state, and no candidate
     "intersection_rnn": {"z": "retain", "n": "candidate"},  # z_y and n_y are of the output alone
     "lru": {"re": "candidate", "im": "candidate"},
+    "hgrn": {"c_re": "candidate", "c_im": "candidate", "f": "retain", "g": "show"},  # f exp(i theta) times the old one
 }
 """Each as its paper's equations have it."""
 
