@@ -179,7 +179,7 @@ def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Lo
         part = written[:, -1:] - written[:, :1]
         if not np.isfinite(written).all() or not np.abs(part).max(initial=0) > EQUAL:
             continue
-        if not _scaled(written - written[:, :1]):
+        if not _scaled(written - written[:, :1]) or _withheld(part, written[:, :1]):
             continue
         # factors of one product change the written part alike
         same = next((names for other, names in summands if _same(part, other)), None)
@@ -193,6 +193,11 @@ def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Lo
             writes = name not in signed if signed else bounded
             found[name] = "write" if writes else "candidate"
     return found
+
+
+def _withheld(part: np.ndarray, rest: np.ndarray) -> bool:
+    """Return whether a gate's summand takes everywhere from what is written without it, as in ``(1 - o) * m`` does."""
+    return bool(np.abs(rest).max(initial=0) > EQUAL) and bool((part * rest <= 0).all())
 
 
 def _without(free: Mapping[str, Any], held: Mapping[str, Any], candidates: list[str]) -> bool:
