@@ -46,6 +46,7 @@ class Part(NamedTuple):
         that gave them, by these names.
       reported: the loss of these sequences, all scored steps added up, as the model's own code computes it.
       corpus: more sequences, over which half-lives and saturation are taken; by default those of xs.
+      own: whether the targets are what the model itself said, such as its translation: none of them is wrong then.
       lag: the steps over which something must be remembered; by default those of the longest sequence.
     """
 
@@ -71,6 +72,7 @@ class Part(NamedTuple):
     reported: float | None = None
     corpus: Sequence[Batch] = ()
     lag: int | None = None
+    own: bool = False
 
     @property
     def run(self) -> Run:

@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
       predictions: values; None for words.
       ids: of the likeliest words; None for values.
       shares: their probabilities.
+      own: whether the targets are what the model itself said.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Outcome(NamedTuple):
     predictions: Annotated[np.ndarray | None, "T B V"]
     ids: Annotated[np.ndarray | None, "T B K"]
     shares: Annotated[np.ndarray | None, "T B K"]
+    own: bool
 
 
 class Retained(NamedTuple):
@@ -336,7 +338,7 @@ def _outcome(part: Part, outs: Any) -> Outcome | None:
     losses = np.asarray(part.losses(outs))
     if not part.words:
         # without words there are numbers: no softmax
-        return Outcome("value", targets, scored, losses, np.asarray(said), None, None)
+        return Outcome("value", targets, scored, losses, np.asarray(said), None, None, part.own)
     # the page needs the likeliest words alone: V may be thousands
     shares, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
-    return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares))
+    return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares), part.own)

@@ -12,11 +12,12 @@ VIEWS.trajectories = {
       ? over(settled.kinds.length, (m) => [floats(settled.at)[m * K], K > 1 ? floats(settled.at)[m * K + 1] : 0])
       : [];
     const every = rows.flat();
+    const ends = [0, 1].map((axis) => every.map((at) => at[axis])).map((all) => [Math.min(...all), Math.max(...all)]),
+      widest = Math.max(...ends.map(([low, high]) => high - low));
     const bounds = (axis) => {
-      const all = every.map((at) => at[axis]),
-        low = Math.min(...all),
-        high = Math.max(...all),
-        room = 0.08 * (high - low) || 0.5;
+      // a component that does not vary is drawn to the scale of the other: its digits are those of rounding
+      const [low, high] = ends[axis],
+        room = high - low > 1e-4 * widest ? 0.08 * (high - low) : widest / 2 || 0.5;
       return [low - room, high + room];
     };
     const x = bounds(0),
