@@ -84,7 +84,7 @@ function withoutGate(id, p) {
   const r = p.retained,
     steps = (v) => (v === null ? "∞" : say3(v));
   return r
-    ? [`${id}.constant`, r.leaves.map(ownName).join(", "), ...r.moduli.map(say3), ...r.half_lives.map(steps)]
+    ? [`${id}.constant`, r.leaves.map(ownName).join(T("comma")), ...r.moduli.map(say3), ...r.half_lives.map(steps)]
     : [`${id}.none`];
 }
 

@@ -25,7 +25,9 @@ VIEWS.whatif = {
       ["shut_out", "show"],
       ["reset_one", "reset"],
     ])
-      if (gateOf(role)) presets.push([id, { gate: gateOf(role), unit: null, value: 1 }]);
+      // a query, say, shows as an output gate does, and is not open at 1
+      if (gateOf(role) && !p.signed.includes(gateOf(role)))
+        presets.push([id, { gate: gateOf(role), unit: null, value: 1 }]);
     body.append(
       el(
         "div",
