@@ -186,7 +186,7 @@ def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Lo
         summands.append((part, [name])) if same is None else same.append(name)
     found: dict[str, str] = {}
     for _, names in summands:
-        signed = [name for name in names if seen.gates[name].min() < 0]
+        signed = [name for name in names if seen.gates[name].min() < -EQUAL]  # a 0 may be rounded
         for name in names:
             bounded = ranges[name] == (0.0, 1.0)
             # i * g: g is signed and the candidate, i writes. Without a signed factor, a gate between 0 and 1 writes

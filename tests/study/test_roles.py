@@ -22,6 +22,7 @@ WANT = {
     "mgu": {"f": "overwrite", "n": "candidate"},
     "lightru": {"n": "candidate", "f": "overwrite"},
     "lem": {"s": "overwrite", "r": "overwrite", "n_c": "candidate", "n_h": "candidate"},  # y' = (1 - r) y + r n
+    "on_lstm": {"g": "candidate", "o": "show", "f_hat": "retain", "i_hat": "write"},
     "lstm_mc": {"m": "candidate"},  # c' = (1 - o) m: what o shows has left the state
     "janet": {"f": "retain", "w": "write", "g": "candidate"},
     "cfn": {"i": "write", "g": "candidate"},  # retains tanh(h), which is no gate times h
