@@ -35,6 +35,8 @@ def untrained(name: str) -> Part:
     ids = jax.random.randint(key, (T, B), 0, len(WORDS))
     inputs = [[WORDS[n] for n in row] for row in np.asarray(ids).T]
     xs = jax.nn.one_hot(ids, len(WORDS))
+    if name == "lstm_mc":
+        xs = xs + 1  # mass flows in at each step: an empty state, which is divided by its sum, has no derivative
     if cell.spatial:
         places = (2, 2)[: cell.spatial]
         xs = jnp.broadcast_to(xs.reshape(T, B, *[1] * len(places), -1), (T, B, *places, len(WORDS)))

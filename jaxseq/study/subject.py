@@ -246,7 +246,7 @@ def look(
             "gates": layer.gates, "carries": layer.carries, "others": layer.others,
             "ranges": {name: ranges[name] for name in layer.gates},
             "signed": [name for name in layer.gates if ranges[name] != (0.0, 1.0)],
-            "start": {name: np.reshape(a, (-1, H)) for name, a in start.items() if name in layer.carries} or None,
+            "start": {name: np.asarray(a).reshape(-1, H) for name, a in start.items() if name in layer.carries} or None,
             "keep": keep, "retained": None if keep else _retained(part, layer),
             "roles": {name: role for name, role in roles.items() if name in layer.gates},
             "show": show_seen(numbers, keep.leaf) if keep else None,
@@ -287,7 +287,7 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
             continue
         # quantities of other sizes, such as attention weights [T, B, S], have no unit to be drawn for
         ours, kept = (
-            {name: np.reshape(a, (T, B, H)) for name, a in tree.items() if math.prod(a.shape[2:]) == H}
+            {name: np.asarray(a).reshape(T, B, H) for name, a in tree.items() if math.prod(a.shape[2:]) == H}
             for tree in (gates, states)
         )
         others = {name: list(a.shape[2:]) for name, a in {**states, **gates}.items() if name not in {**ours, **kept}}

@@ -126,8 +126,8 @@ VIEWS.trajectories = {
       settled.held ? `“${settled.held}”` : T("mean_input"),
       settled.starts,
       settled.total,
-      found.length - shown.length,
       found.length,
+      found.length - shown.length,
     );
   },
   rank: 7,
