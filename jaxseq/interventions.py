@@ -266,12 +266,14 @@ def _where(change: Change, at: Array, name: str) -> Change:
 
     def changed(old: Array, gate: Callable[[str], Array]) -> Array:
         new = change(old, gate)
-        if new.shape != old.shape or at.ndim != old.ndim or at.shape[-1] not in (1, old.shape[-1]):
+        # a gate of several axes, such as those of heads, has them between its rows and its units
+        there = at.reshape(*at.shape[:-1], *[1] * (old.ndim - at.ndim), at.shape[-1])
+        if new.shape != old.shape or there.ndim != old.ndim or at.shape[-1] not in (1, old.shape[-1]):
             raise InputError(
                 f"intervene_at: {name} has the shape {old.shape} in a step; got a value of the shape {new.shape}, to "
                 f"be put where at, of the shape {at.shape}, is not 0"
             )
-        return jnp.where(jnp.broadcast_to(at != 0, old.shape), new, old)
+        return jnp.where(jnp.broadcast_to(there != 0, old.shape), new, old)
 
     return changed
 

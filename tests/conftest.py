@@ -89,7 +89,7 @@ EVERY_NTH = {
     "test_every_attention_trains_and_translates": 6,
     "test_what_runs_cells": 4,
     "test_every_cell_obeys": 6,
-    "test_cells_in_javascript_equal_jax": 4,
+    "test_the_page_runs_the_cell_as_jax_does": 16,
     "test_every_init_checks_sizes_and_options_and_shows_them": 4,
 }
 

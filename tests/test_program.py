@@ -234,6 +234,17 @@ def test_latex_is_what_the_papers_have(name):
         assert text == f"\\begin{{align}}\n{wanted}\n\\end{{align}}"
 
 
+def test_greek_letters_are_letters_small_and_capital():
+    assert symbol("Delta", TEX, "t") == r"\Delta_{t}" and symbol("0.beta", TEX) == r"\beta^{(1)}"
+    assert r"h_{t} &= A_{\mathrm{bar},t} \odot h_{t-1} + \Delta_{t} \odot u_{t} \odot B_{t}" in latex(CELLS["mamba"])
+
+
+def test_a_source_has_its_names_and_a_mask_of_scores_infinity():
+    text = align(program(*(one := case("attention"))[:4]))
+    assert r"\mathrm{keys}" in text and r"\mathrm{values}" in text and r"-\infty" in text and "38" not in text
+    assert [given.name for given in program(*one[:4]).inputs if given.kind == "data"] == ["keys", "values", "mask"]
+
+
 def test_what_a_program_cannot_say_is_named():
     """The primitive and the cell, where a step sorts, looks up a place that it computed, or draws."""
     for what, change in {

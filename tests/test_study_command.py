@@ -113,6 +113,7 @@ def test_a_translator_is_studied(runs, capsys, tmp_path):
     assert decoder["views"]["attention"]["source"][0] == encoder["inputs"][0] and decoder["live"] is not None
     assert decoder["views"]["attention"]["parts"]["shape"][-1] == 4 and decoder["views"]["flow"] is not None
     assert encoder["live"] is not None and encoder["cell"] == "gru" and encoder["lengths"] == [5, 2]
+    assert decoder["outcome"]["own"] and encoder["outcome"] is None  # none of the words that it wrote is wrong
     checked = {(check["id"], check["part"]) for check in data["checks"]}
     assert {("attention_sum", "decoder"), ("ledger", "encoder"), ("loss", "decoder")} <= checked
 

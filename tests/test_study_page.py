@@ -213,31 +213,34 @@ def test_the_page_runs_stacks_attention_and_times_and_says_what_it_cannot():
     """With a gate of one unit held, in the second row; a cell that sorts is shown without what-if."""
     key = jax.random.key(1)
     layers = stack(with_attention(CELLS["gru"], additive), CELLS["lstm"])
-    clockwork = CELLS["clockwork"].with_(periods=(1, 2, 4))
+    clockwork, heads = CELLS["clockwork"].with_(periods=(1, 2, 4)), CELLS["gated_deltanet"]
     parts = [
         reads(layers),
         Part("times", clockwork, clockwork.init(key, 2, 3), clockwork.lift(normal(key, 4, 2, 2))),
+        Part("heads", heads, heads.init(key, 2, 6, heads=2), normal(key, 4, 2, 2)),
         Part("sorts", sorted_cell(), CELLS["rnn"].init(key, 2, 3), normal(key, 4, 2, 2)),
     ]
-    gates = ["0.z", "n"]
+    one_unit = hold_at({1: 0.25})
+    # of a gate of two heads of three units each, unit 4 is the second one of the second head
+    holds = {"0.z": (1, one_unit), "n": (1, one_unit), "v": (4, lambda old, gate: old.at[..., 1, 1].set(0.25))}
     made = [shown(one) for one in parts]
     found = page_code(
         [one for one, _ in made],
-        f"const gates = {json.dumps(gates)};"
-        """console.log(JSON.stringify(DATA.parts.slice(0, 2).map((p, k) => {
-          const clamps = [{ gate: gates[k], unit: 1, value: 0.25 }], list = (o) => Object.fromEntries(
+        f"const holds = {json.dumps([[gate, unit] for gate, (unit, _) in holds.items()])};"
+        """console.log(JSON.stringify(DATA.parts.slice(0, 3).map((p, k) => {
+          const clamps = [{ gate: holds[k][0], unit: holds[k][1], value: 0.25 }], list = (o) => Object.fromEntries(
             Object.entries(o).map(([n, a]) => [n, Array.from(a)]));
           return { plain: list(plainRun(p, 1).carry), held: list(rerun(p, 1, clamps).carry), can: heldGates(p) };
         })));""",
     )
-    for one, gate, got, (_, seen) in zip(parts, gates, found, made, strict=False):
+    for one, (gate, (_, hold)), got, (_, seen) in zip(parts, holds.items(), found, made, strict=False):
         assert gate in got["can"]
-        changed = intervene(one.cell, {gate: hold_at({1: 0.25})})
+        changed = intervene(one.cell, {gate: hold})
         held = jax.jit(lambda params, xs, cell=changed: trace(cell, params, xs)[1])(one.params, one.xs)
         for name, carries in (("plain", seen.carries), ("held", held.carries)):
             for leaf, values in named_leaves(carries).items():
                 np.testing.assert_allclose(got[name][leaf], np.ravel(values[:, 1]), atol=1e-5, err_msg=f"{name} {leaf}")
-    last = made[2][0]
+    last = made[3][0]
     assert (last["live"], last["why"]) == (None, "program") and "the primitive 'sort'" in last["why_text"]
     assert [kind for kind, *_ in made[0][0]["live"].program["inputs"]].count("wx") == 1
 

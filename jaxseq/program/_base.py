@@ -14,7 +14,7 @@ import numpy as np
 from jaxseq.cells import Cell
 from jaxseq.cells._checks import check_is_cell, check_step
 from jaxseq.cells._inputs import lift_step
-from jaxseq.cells._recipe import join, split
+from jaxseq.cells._recipe import is_made, join, split
 from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.program._builder import Builder
@@ -142,10 +142,11 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
     static, arrays = split(cell)
     b, given = Builder(), (params, carry, x, arrays)
     kinds = ("params", "carry", "wx" if terms else "x", "data")
+    named_given = (*map(named_leaves, given[:3]), dict(zip(_names_of_held(cell), arrays, strict=True)))
     inputs = [
         Input(kind, name, np.shape(leaf) if jnp.isscalar(leaf) else tuple(leaf.shape))
-        for kind, tree in zip(kinds, given, strict=True)
-        for name, leaf in named_leaves(tree).items()
+        for kind, leaves in zip(kinds, named_given, strict=True)
+        for name, leaf in leaves.items()
     ]
     nodes = [b.input(f"{one.kind} {one.name}", one.shape) for one in inputs]
     low = Lowering(b, cell.name)
@@ -172,6 +173,24 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
     where = iter(rebuilt.outputs)
     named = [dict(zip(named_leaves(tree), where, strict=False)) for tree in shapes]
     return _finished(cell.name, inputs, rebuilt.b, named, tuple(np.asarray(a, np.float64) for a in arrays))
+
+
+def _names_of_held(cell: Cell) -> list[str]:
+    """Return the names of the arrays that a cell holds: of a source "keys" and so on, of others their numbers."""
+    found: list[str] = []
+
+    def visit(value: Any) -> None:
+        # in the order of `split`
+        if is_made(value):
+            given = (value.recipe.args, dict(value.recipe.options))
+            for path, leaf in jax.tree_util.tree_flatten_with_path(given, is_leaf=is_made)[0]:
+                if isinstance(leaf, jax.Array | np.ndarray):
+                    found.append(getattr(path[-1], "name", ""))
+                else:
+                    visit(leaf)
+
+    visit(cell)
+    return [name if name and found.count(name) == 1 else str(n) for n, name in enumerate(found)]
 
 
 def _finished(

@@ -248,7 +248,7 @@ class Equations:
     def input_name(self, n: int) -> str:
         """Return the name of an input: "U", "h", "x"; "0.U" in a stack."""
         kind, name, _ = self.program.inputs[n]
-        if kind == "data":
+        if kind == "data" and name.isdigit():
             return f"m{name}"
         return name or {"wx": "z"}.get(kind, kind)
 
@@ -355,11 +355,15 @@ def _range(op: Op, style: Style) -> str:
     return rf"_{{[{cut}]}}" if style is TEX else f"_[{cut}]"
 
 
+LARGEST = 3.4e38
+
+
 def number(value: float | list, style: Style) -> str:
     """Return a constant."""
     if isinstance(value, list):
         return r"\mathbf{k}" if style is TEX else "k"
-    if not math.isfinite(value):
+    # a mask of scores has the largest number that float32 holds
+    if not math.isfinite(value) or (style is not CODE and abs(value) >= LARGEST):
         word = r"\infty" if style is TEX else "∞" if style is TEXT else "np.inf"
         return "np.nan" if math.isnan(value) else f"-{word}" if value < 0 else word
     if style is CODE:

@@ -8,8 +8,10 @@ import re
 from jaxseq.program._lines import CODE, TEX, TEXT, Equations, Style
 
 GREEK = set(
-    "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
+    "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split()
 )
+"""Words that LaTeX writes as letters; a page does as well, in draw.js."""
 
 
 def symbol(name: str, style: Style, *more: str) -> str:

@@ -15,7 +15,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.study._saturation import Saturation, histogram, ranges_in, saturation
 from jaxseq.study.memory import HalfLife, Keep, half_life, keeps_in, pooled_half_life
-from jaxseq.study.timelines import gates_of
+from jaxseq.study.timelines import gates_of, units_of
 from jaxseq.study.whatif import real_of
 
 
@@ -80,7 +80,9 @@ def pooled(cell: Cell, params: Params, batches: Iterable[Batch], *, gates: Seque
     between: list[str] = []
 
     def seen_by(cell: Cell, params: Params, batch: Batch) -> tuple[dict, dict, dict, Array]:
-        named = gates_of(cell, params, batch.xs, batch.carry, mask=batch.mask)
+        # several axes, such as those of heads, are units as well
+        found = gates_of(cell, params, batch.xs, batch.carry, mask=batch.mask)
+        named = {name: units_of(a) for name, a in found.items()}
         real = real_of(cell, batch.xs, batch.mask)
         lives = {keep.gate: half_life(keep.of(named), real) for keep in keeps}
         ends = {name: saturation(named[name], real) for name in between}

@@ -30,7 +30,8 @@ ROLES = ("retain", "overwrite", "write", "show", "candidate", "reset", "pre-acti
 """The roles of quantities.
 
 ==================  ================================================================================================
-``retain``          a part of the new state is the gate times the old one, plus a written part
+``retain``          a part of the new state is the gate times the old one, plus a written part; the old one may turn,
+                    as a complex number does
 ``overwrite``       the same, of one minus the gate
 ``write``           it scales the written part, and is not negative
 ``show``            it scales the output of the state, and leaves the state as it is
@@ -116,7 +117,8 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
         effects, slopes = jax.tree.map(np.asarray, _looker(numbers.static)(*numbers[1:]))
     # in this order, `| found` last: an earlier role wins, so that a gate that retains is not also said to write
     keeps = keeps_seen(seen)
-    found = {keep.gate: "overwrite" if keep.inverted else "retain" for keep in reversed(keeps)}
+    found = dict.fromkeys(_turning(seen), "retain")
+    found |= {keep.gate: "overwrite" if keep.inverted else "retain" for keep in reversed(keeps)}
     for of in effects.values():
         found = dict.fromkeys(_showing(of), "show") | found
     # parts that a gate retains; of a cell without one, all parts
@@ -133,6 +135,24 @@ def _roles(numbers: Numbers, ranges: Mapping[str, Any]) -> dict[str, str]:
         if np.isrealobj(gate) and name not in found and any(_same(of(gate), a) for a in results for of in SQUASHES):
             found[name] = "pre-activation"
     return {name: found[name] for name in seen.gates if name in found}
+
+
+def _turning(seen: Look) -> list[str]:
+    """Return the gates that a part of the carry is retained by as it turns: they times numbers that stay the same.
+
+    Such as ``f * exp(i theta) * s``, whose real part is ``f * cos(theta)`` times the old real part, less of the other.
+    """
+    found = []
+    for ratio in seen.ratios.values():
+        for name, gate in seen.gates.items():
+            if gate.shape != ratio.shape or not np.issubdtype(gate.dtype, np.floating) or not (gate > EQUAL).all():
+                continue
+            turned = ratio / gate
+            # draws and rows come first: over rows the gate is another, and what it multiplies is not
+            moves = np.abs(gate - gate[:, :1]).max() > EQUAL
+            if moves and np.abs(turned).min() > EQUAL and _same(turned, turned[:, :1]):
+                found.append(name)
+    return found
 
 
 def _showing(effects: Mapping[str, Effects]) -> list[str]:
@@ -159,20 +179,25 @@ def _writing(effects: Mapping[str, Effects], ranges: Mapping[str, Any], seen: Lo
         part = written[:, -1:] - written[:, :1]
         if not np.isfinite(written).all() or not np.abs(part).max(initial=0) > EQUAL:
             continue
-        if not _scaled(written - written[:, :1]):
+        if not _scaled(written - written[:, :1]) or _withheld(part, written[:, :1]):
             continue
         # factors of one product change the written part alike
         same = next((names for other, names in summands if _same(part, other)), None)
         summands.append((part, [name])) if same is None else same.append(name)
     found: dict[str, str] = {}
     for _, names in summands:
-        signed = [name for name in names if seen.gates[name].min() < 0]
+        signed = [name for name in names if seen.gates[name].min() < -EQUAL]  # a 0 may be rounded
         for name in names:
             bounded = ranges[name] == (0.0, 1.0)
             # i * g: g is signed and the candidate, i writes. Without a signed factor, a gate between 0 and 1 writes
             writes = name not in signed if signed else bounded
             found[name] = "write" if writes else "candidate"
     return found
+
+
+def _withheld(part: np.ndarray, rest: np.ndarray) -> bool:
+    """Return whether a gate's summand takes everywhere from what is written without it, as in ``(1 - o) * m`` does."""
+    return bool(np.abs(rest).max(initial=0) > EQUAL) and bool((part * rest <= 0).all())
 
 
 def _without(free: Mapping[str, Any], held: Mapping[str, Any], candidates: list[str]) -> bool:

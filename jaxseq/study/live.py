@@ -102,7 +102,7 @@ def _live(part: Part, seen: Any) -> tuple[Live, list[dict[str, Any]]]:
     # an embedding of hundreds of numbers makes a page large: its input terms are then kept instead of x and W
     small = sum(a[0, 0].size for a in jax.tree.leaves(part.xs)) <= FEATURES
     xs = part.xs if small else cell.input_terms(params, part.xs)
-    start = cell.initial_carry(params, (B,)) if part.carry is None else part.carry
+    start = part.start()
     rows = [row_of(cell, row) for row in range(B)]
     reads = any(row is not cell for row in rows)
     made = [program(rows[e], params, at(start, e), at(xs, 0, e), terms=not small) for e in range(B if reads else 1)]

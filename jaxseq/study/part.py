@@ -46,6 +46,7 @@ class Part(NamedTuple):
         that gave them, by these names.
       reported: the loss of these sequences, all scored steps added up, as the model's own code computes it.
       corpus: more sequences, over which half-lives and saturation are taken; by default those of xs.
+      own: whether the targets are what the model itself said, such as its translation: none of them is wrong then.
       lag: the steps over which something must be remembered; by default those of the longest sequence.
     """
 
@@ -71,11 +72,17 @@ class Part(NamedTuple):
     reported: float | None = None
     corpus: Sequence[Batch] = ()
     lag: int | None = None
+    own: bool = False
 
     @property
     def run(self) -> Run:
         """The arguments of `unroll`."""
         return Run(self.cell, self.params, self.xs, self.carry, self.mask)
+
+    def start(self) -> Carry:
+        """Return the state to start from, the cell's own where there is none."""
+        rows = jax.tree.leaves(self.xs)[0].shape[1:-1]  # and places
+        return self.cell.initial_carry(self.params, rows) if self.carry is None else self.carry
 
     def real(self) -> Array:
         """Return bool ``[T, B]``, the mask or all True."""

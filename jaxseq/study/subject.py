@@ -5,6 +5,8 @@ A stack has a subject for each of its layers: the units of one have nothing to d
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -39,6 +41,7 @@ class Outcome(NamedTuple):
       predictions: values; None for words.
       ids: of the likeliest words; None for values.
       shares: their probabilities.
+      own: whether the targets are what the model itself said.
     """
 
     kind: str
@@ -48,6 +51,7 @@ class Outcome(NamedTuple):
     predictions: Annotated[np.ndarray | None, "T B V"]
     ids: Annotated[np.ndarray | None, "T B K"]
     shares: Annotated[np.ndarray | None, "T B K"]
+    own: bool
 
 
 class Retained(NamedTuple):
@@ -93,8 +97,9 @@ class Subject(NamedTuple):
       lengths: real steps of each sequence.
       inputs: a label for each input.
       words: names of the logits.
-      gates: by name; those of one number for each unit.
+      gates: by name; those of one number for each unit. Several axes, such as those of heads or places, are one here.
       carries: the states, likewise.
+      others: the gates and states of another size than that, which are not shown, with their sizes.
       ranges: of each gate, the least and the most that it can be, or None.
       signed: gates that are not between 0 and 1.
       start: the state before the first step, None for the cell's own.
@@ -126,6 +131,7 @@ class Subject(NamedTuple):
     words: list[str]
     gates: Annotated[dict[str, np.ndarray], "T B H"]
     carries: Annotated[dict[str, np.ndarray], "T B H"]
+    others: dict[str, list[int]]
     ranges: dict[str, tuple[float, float] | None]
     signed: list[str]
     start: Annotated[dict[str, np.ndarray] | None, "B H"]
@@ -188,6 +194,7 @@ class Layer(NamedTuple):
       named: every named quantity.
       gates: by name, those that are one number for each unit, ``[T, B, H]``.
       carries: the same of parts of the carry.
+      others: the sizes of all others.
       keep: the gate that retains, or None.
       leaf: the part of the carry that is shown first, the one that is retained or else the first.
     """
@@ -196,6 +203,7 @@ class Layer(NamedTuple):
     named: dict[str, Array]
     gates: dict[str, np.ndarray]
     carries: dict[str, np.ndarray]
+    others: dict[str, list[int]]
     keep: Keep | None
     leaf: str
 
@@ -235,9 +243,10 @@ def look(
             **whole, "name": f"{part.name}, layer {n + 1}" if len(layers) > 1 else part.name,
             "H": H, "units": list(range(H)), "order": np.asarray(order).tolist(),
             "alike": by_likeness(_moving(layer), mask).tolist(),
-            "gates": layer.gates, "carries": layer.carries, "ranges": {name: ranges[name] for name in layer.gates},
+            "gates": layer.gates, "carries": layer.carries, "others": layer.others,
+            "ranges": {name: ranges[name] for name in layer.gates},
             "signed": [name for name in layer.gates if ranges[name] != (0.0, 1.0)],
-            "start": {name: np.asarray(a) for name, a in start.items() if name in layer.carries} or None,
+            "start": {name: np.asarray(a).reshape(-1, H) for name, a in start.items() if name in layer.carries} or None,
             "keep": keep, "retained": None if keep else _retained(part, layer),
             "roles": {name: role for name, role in roles.items() if name in layer.gates},
             "show": show_seen(numbers, keep.leaf) if keep else None,
@@ -272,21 +281,37 @@ def _layers(part: Part, named: dict[str, Array], carries: dict[str, Array]) -> l
         gates, states = (
             {name: a for name, a in tree.items() if not layer or layer_of(name) == layer} for tree in (named, carries)
         )
-        widths = [a.shape[-1] for a in (*gates.values(), *states.values()) if a.ndim == 3]
-        if not widths:
+        mine = [keep for keep in keeps if keep.gate in gates]
+        H = _units([a.shape[2:] for a in (*gates.values(), *states.values())], [gates[k.gate].shape[2:] for k in mine])
+        if not H:
             continue
-        # the commonest width is that of units; a gate of one number for the layer has another
-        H = max(set(widths), key=widths.count)
-        # quantities of other shapes, such as attention weights [T, B, S], have no unit to be drawn for
+        # quantities of other sizes, such as attention weights [T, B, S], have no unit to be drawn for
         ours, kept = (
-            {name: np.asarray(a) for name, a in tree.items() if a.shape == (T, B, H)} for tree in (gates, states)
+            {name: np.asarray(a).reshape(T, B, H) for name, a in tree.items() if math.prod(a.shape[2:]) == H}
+            for tree in (gates, states)
         )
-        mine = [keep for keep in keeps if keep.gate in ours]
+        others = {name: list(a.shape[2:]) for name, a in {**states, **gates}.items() if name not in {**ours, **kept}}
+        mine = [keep for keep in mine if keep.gate in ours]
         keep = next(iter(sorted(mine, key=lambda keep: keep.leaf not in kept)), None)  # stable: the first one
-        found.append(Layer(H, gates, ours, kept, keep, keep.leaf if keep else next(iter(states or carries))))
+        leaf = keep.leaf if keep else next(iter(states or carries))
+        found.append(Layer(H, gates, ours, kept, others, keep, leaf))
     if not found:
         raise InputError(f"study: {part.cell.name} has no gate and no state of one number a unit, so there is no page")
     return found
+
+
+def _units(shapes: Sequence[tuple[int, ...]], keeping: Sequence[tuple[int, ...]]) -> int:
+    """Return how many units a layer has, by the shapes of its quantities without time and batch; 0 without any.
+
+    It is the commonest size of those with the fewest axes: gates of heads and places have more, a memory more again. A
+    gate of one number for the layer has another size. But where all gates that retain have another, it is theirs.
+    """
+    fewest = min((len(shape) for shape in shapes if shape), default=0)
+    sizes = [math.prod(shape) for shape in shapes if shape and len(shape) == fewest]
+    # of several that are as common the first one
+    H = max(sizes, key=sizes.count, default=0)
+    kept = [math.prod(shape) for shape in keeping]
+    return kept[0] if kept and H not in kept else H
 
 
 def _moving(layer: Layer) -> np.ndarray:
@@ -297,7 +322,8 @@ def _moving(layer: Layer) -> np.ndarray:
 
 
 def _retained(part: Part, layer: Layer) -> Retained | None:
-    found = constant_map(part.cell, part.params, part.xs, leaves=list(layer.carries))
+    states = [*layer.carries, *(name for name in layer.others if name not in layer.gates)]
+    found = constant_map(part.cell, part.params, part.xs, leaves=states)
     if found is None:
         return None
     ends = [(float(a.min()), float(a.max())) for a in (found.moduli, found.half_lives)]
@@ -312,7 +338,7 @@ def _outcome(part: Part, outs: Any) -> Outcome | None:
     losses = np.asarray(part.losses(outs))
     if not part.words:
         # without words there are numbers: no softmax
-        return Outcome("value", targets, scored, losses, np.asarray(said), None, None)
+        return Outcome("value", targets, scored, losses, np.asarray(said), None, None, part.own)
     # the page needs the likeliest words alone: V may be thousands
     shares, ids = jax.lax.top_k(jax.nn.softmax(said), min(TOP, said.shape[-1]))
-    return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares))
+    return Outcome("class", targets, scored, losses, None, np.asarray(ids), np.asarray(shares), part.own)

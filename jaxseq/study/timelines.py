@@ -43,6 +43,17 @@ def gates_of(
     return named_leaves(trace(cell, params, xs, carry, mask=mask)[1].gates)
 
 
+def units_of(gate: Array) -> Array:
+    """Return a gate ``[T, B, ...]`` with one axis for all its numbers of a step, such as those of several heads.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> units_of(jnp.ones((7, 2, 4, 5))).shape
+      (7, 2, 20)
+    """
+    return gate.reshape(*gate.shape[:2], -1)
+
+
 class Show(NamedTuple):
     """How a part of the carry is shown: ``h = gate * squash(leaf)``.
 

@@ -12,6 +12,7 @@ undefined, neither large nor small, and `Effect.undefined` and `Atlas.undefined`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ def atlas(
       mask: bool ``[T, B]``.
       loss: ``(carry, outs) -> []`` of the results of `unroll`.
       gates: names of gates, or of states; all gates by default.
-      units: numbers; all by default.
+      units: numbers; all by default. Those of a gate of several axes are counted row by row.
       values: numbers, and "mean" for the unit's own mean over real steps and rows.
       together: runs at a time.
 
@@ -192,7 +193,8 @@ def atlas(
     losses: dict[str, Array] = {}
     unused: dict[str, None] = {}
     for name, gate in chosen.items():
-        H = gate.shape[-1]
+        # units are counted along all axes of a gate, such as those of heads
+        H = math.prod(gate.shape[real.ndim :])
         of = jnp.arange(H) if units is None else jnp.asarray(units)
         if units is not None and not all(0 <= u < H for u in units):
             raise InputError(f"atlas({cell.name}): {name} has the units 0 to {H - 1}; got {list(units)}")
@@ -204,10 +206,13 @@ def atlas(
         # [V, units]: "mean" is another number for each unit
         at = jnp.stack([mean if isinstance(v, str) else jnp.full(of.shape, v, gate.dtype) for v in values])
 
-        def one(given: tuple[Array, Array], name: str = name) -> tuple[Array, Array | None]:
+        def one(
+            given: tuple[Array, Array], name: str = name, shape: tuple[int, ...] = gate.shape[real.ndim :]
+        ) -> tuple[Array, Array | None]:
             unit, value = given
             # unit and value are traced: all runs of a gate share one program
-            end, outs = unroll(intervene(open_cell, {name: _one_unit(unit, value)}), params, xs, carry, mask=mask)
+            changed = intervene(open_cell, {name: _one_unit(unit, value, shape)})
+            end, outs = unroll(changed, params, xs, carry, mask=mask)
             by = None if loss is None or base is None else loss(end, outs) - base
             return moved_in_all(seen.outs, outs, real), by
 
@@ -287,12 +292,13 @@ def _with(cell: Cell, changes: Mapping[str, Any], *, timed: bool) -> Cell:
     return (intervene_at if timed else intervene)(showing_states(cell), made)
 
 
-def _one_unit(unit: Array, value: Array) -> Callable[[Array, Callable[[str], Array]], Array]:
-    """Return the change that holds one unit, whose number may be traced."""
+def _one_unit(unit: Array, value: Array, shape: tuple[int, ...]) -> Callable[[Array, Callable[[str], Array]], Array]:
+    """Return the change that holds one unit of a gate of this shape, whose number may be traced."""
 
     def change(old: Array, gate: Callable[[str], Array]) -> Array:
         # by comparison and not by index: the unit's number may be traced and batched by vmap
-        here = jnp.broadcast_to(jnp.arange(old.shape[-1]) == unit, old.shape)
+        numbers = jnp.arange(math.prod(shape)).reshape(shape)
+        here = jnp.broadcast_to(numbers == unit, old.shape)
         return jnp.where(here, jnp.full_like(old, value), old)
 
     return change
@@ -316,6 +322,7 @@ def real_of(cell: Cell, xs: Tree, mask: Array | None) -> Array:
 
 def _mean(gate: Array, real: Array) -> Array:
     """Return each unit's mean over real steps and rows, ``[H]``."""
+    gate = gate.reshape(*real.shape, -1)
     # real steps weigh 1, padding 0
     weights = jnp.broadcast_to(over_features(real, gate), gate.shape).astype(gate.dtype)
     over = tuple(range(gate.ndim - 1))

@@ -22,6 +22,8 @@ WANT = {
     "mgu": {"f": "overwrite", "n": "candidate"},
     "lightru": {"n": "candidate", "f": "overwrite"},
     "lem": {"s": "overwrite", "r": "overwrite", "n_c": "candidate", "n_h": "candidate"},  # y' = (1 - r) y + r n
+    "on_lstm": {"g": "candidate", "o": "show", "f_hat": "retain", "i_hat": "write"},
+    "lstm_mc": {"m": "candidate"},  # c' = (1 - o) m: what o shows has left the state
     "janet": {"f": "retain", "w": "write", "g": "candidate"},
     "cfn": {"i": "write", "g": "candidate"},  # retains tanh(h), which is no gate times h
     "slstm": {"i": "write", "f": "retain", "g": "candidate", "o": "show"},  # i is an exponential, and beyond 1
@@ -29,6 +31,7 @@ WANT = {
     "rnn_relu": {"a": "pre-activation"},  # twice the input is twice the state, and no candidate
     "intersection_rnn": {"z": "retain", "n": "candidate"},  # z_y and n_y are of the output alone
     "lru": {"re": "candidate", "im": "candidate"},
+    "hgrn": {"c_re": "candidate", "c_im": "candidate", "f": "retain", "g": "show"},  # f exp(i theta) times the old one
 }
 """Each as its paper's equations have it."""
 

@@ -96,7 +96,7 @@ def of_translator(
     source = _padded(read)
     mask = source != PAD
     labels = [d.source_tokens for d in done]
-    pairs = "  ".join(f"{d.source} → {d.text}" for d in done)
+    pairs = "; ".join(f"{d.source} → {d.text}" for d in done)
     config = model.config
     kind = config.cell if config.model == "translator" else config.model
     subtitle = f"translator {config.source} → {config.target}, {kind}, trained on {config.name}: {pairs}"
@@ -239,7 +239,7 @@ def _decoder(
         labels = [[*row, *[text.SPECIALS[PAD]] * (places - len(row))] for row in labels]
     return part._replace(
         weights=weights if places else None, source=labels if places else (), scores=scores,
-        reported=-sum(d.log_prob for d in done), remade=made,
+        reported=-sum(d.log_prob for d in done), remade=made, own=True,
     )  # fmt: skip
 
 

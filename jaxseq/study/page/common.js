@@ -25,6 +25,11 @@ function caption(name, right) {
 function note(body, id, ...values) {
   body.append(el("p", { class: "small" }, T(id, ...values)));
 }
+// Of a part that is one layer of a stack: a view that is of all of them says so.
+const noteLayers = (body) => {
+  const { gates, carries } = part();
+  if (Object.keys({ ...gates, ...carries }).some((name) => layered(name)[0])) note(body, "all_layers");
+};
 const pickTime = (t) => change({ t });
 function boxes(body, count, kind = "pair") {
   // laid out before anything is drawn into them, so that their widths are known
@@ -79,7 +84,7 @@ function withoutGate(id, p) {
   const r = p.retained,
     steps = (v) => (v === null ? "∞" : say3(v));
   return r
-    ? [`${id}.constant`, r.leaves.map(ownName).join(", "), ...r.moduli.map(say3), ...r.half_lives.map(steps)]
+    ? [`${id}.constant`, r.leaves.map(ownName).join(T("comma")), ...r.moduli.map(say3), ...r.half_lives.map(steps)]
     : [`${id}.none`];
 }
 

@@ -33,6 +33,13 @@ function emptyChart(wide, tall, label) {
   });
 }
 
+const GREEK = Object.fromEntries(
+  [
+    "alpha α beta β gamma γ delta δ epsilon ε zeta ζ eta η theta θ kappa κ lambda λ mu μ nu ν xi ξ rho ρ sigma σ tau τ",
+    "phi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω",
+  ].flatMap((line) => line.match(/\S+ \S+/g).map((pair) => pair.split(" "))),
+);
+
 // "f^1_t = σ ( a )": words become identifiers, x^y_z gets marks, any other character is an operator. A long
 // equation is in pieces, between which a line may end.
 function math(text) {
@@ -41,7 +48,8 @@ function math(text) {
     node.append(...inside);
     return node;
   };
-  const atom = (word) => make(/^[0-9.]+$/.test(word) ? "mn" : /^\p{L}/u.test(word) ? "mi" : "mo", word);
+  const atom = (word) =>
+    make(/^[0-9.]+$/.test(word) ? "mn" : /^\p{L}/u.test(word) ? "mi" : "mo", GREEK[word] ?? word);
   const operator = (word, around) => {
     const node = make("mo", word);
     for (const side of ["lspace", "rspace"]) node.setAttribute(side, around);

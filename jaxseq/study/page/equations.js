@@ -51,8 +51,13 @@ function filled(text, values, u) {
     .replace(/ (\)|\])/g, "$1")
     .replace(/(\p{L}) \(/gu, "$1(");
 }
+// A line's name, without the mark of a state unless a gate has the same name, as an LRU's re and im.
+function nameOf(p, name) {
+  const own = name.replace("'", "");
+  return said(own !== name && p.gates[own] ? name : own);
+}
 function lineText(p, line, values, u) {
-  const name = `${said(line.name.replace("'", ""))}[${unitNo(u, p)}]`,
+  const name = `${nameOf(p, line.name)}[${unitNo(u, p)}]`,
     v = say(numberOf(values, line.value, u)),
     numbers = filled(line.numbers, values, u);
   return numbers.length > LONG || numbers === v ? `${name} = ${v}` : `${name} = ${numbers} = ${v}`;

@@ -294,7 +294,7 @@ function runStep(ready, given, held = {}) {
     for (const { unit, value: at } of held[n]) {
       const other = at.of === undefined ? null : valueOf(at.of);
       for (let u = 0; u < out.length; u++)
-        if (unit === null || u % ready.shapes[n].at(-1) === unit)
+        if (unit === null || u === unit)
           out[u] = other ? 1 - other[u] : typeof at === "number" ? at : at[u];
     }
     return out;

@@ -40,9 +40,10 @@ VIEWS.atlas = {
       change = floats(a.change)[most];
     // a network that is not used, such as one whose readout is 0, has no unit that matters
     if (!Number.isFinite(change) || say3(own) === say3(own + change)) return null;
+    const gate = a.gates[Math.floor(row / a.values.length)];
     return T(
-      "atlas.says",
-      ownName(a.gates[Math.floor(row / a.values.length)]),
+      layered(gate)[0] ? "atlas.says_layer" : "atlas.says",
+      ownName(gate),
       unitNo(u),
       value === "mean" ? T("its_mean") : value,
       say3(own),

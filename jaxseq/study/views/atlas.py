@@ -37,16 +37,16 @@ class Changes(NamedTuple):
 def gather(seen: Seen) -> tuple[Changes | None, list[Check]]:
     """Return the change of the loss with each unit of each gate of the layer held; nothing where that takes long."""
     part = seen.part
-    # one picture has one number of columns
-    widths = {a.shape[-1] for a in seen.gates.values()}
-    runs = sum(a.shape[-1] for a in seen.gates.values()) * len(VALUES)
-    if seen.subject.outcome is None or runs * part.forward() > HELD or len(widths) != 1:
+    # one picture has one number of columns: gates of another size than the units are not in it
+    shown = list(seen.subject.gates)
+    runs = len(shown) * seen.subject.H * len(VALUES)
+    if seen.subject.outcome is None or runs * part.forward() > HELD or not shown:
         return None, []
-    options: dict[str, Any] = {"loss": part.loss, "values": VALUES, "gates": list(seen.gates)}
+    options: dict[str, Any] = {"loss": part.loss, "values": VALUES, "gates": shown}
     found = jax.jit(lambda params: part.run._replace(params=params).through(atlas, **options))(part.params)
     if not found.loss:
         return None, []
-    gates = [name for name in seen.gates if name in found.loss]
+    gates = [name for name in shown if name in found.loss]
     data = Changes(gates, list(VALUES), np.stack([np.asarray(found.loss[name]) for name in gates]))
     return data, [own_values(part.loss, part.run, gates), undefined(data.change)]
 

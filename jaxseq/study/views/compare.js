@@ -77,6 +77,7 @@ VIEWS.compare = {
         );
       else gates[n].append(caption(partName(p.name)), el("p", { class: "small" }, T("no_keep")));
       const leaf = mainLeaf(p);
+      if (!leaf) return; // more than one number for each unit
       unitsOverTime(
         states[n],
         T("colon", partName(p.name), leafName(leaf)),

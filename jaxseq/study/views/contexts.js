@@ -22,7 +22,7 @@ VIEWS.contexts = {
       `${e + 1}, ${stepNo(t)}`,
     ];
     const [a, b] = boxes(body, 2, "twin"),
-      head = [`${said(leaf)}[${unitNo(u)}]`, T("context"), T("where")];
+      head = [`${ownName(leaf)}[${unitNo(u)}]`, T("context"), T("where")];
     a.append(caption(T("highest")), table(head, every.slice(0, MOST).map(line)));
     b.append(caption(T("lowest")), table(head, every.slice(-MOST).reverse().map(line)));
     note(body, "contexts_over", every.length, p.B);

@@ -81,6 +81,7 @@ VIEWS.contributions = {
       p.outcome.kind === "class"
         ? `${stepNo(data.steps[k])} ${isolated(p.words[p.outcome.ids[data.steps[k]][e][0]])}`
         : String(stepNo(data.steps[k]));
+    note(body, "adds_how");
     body.append(caption(T("adds_to_prediction"), scaleBar(MAPS.signed, say3(-high), say3(high))));
     heat(body, {
       rows: shown.length,

@@ -35,7 +35,16 @@ VIEWS.equation = {
     for (const l of p.lines) {
       const box = el("div", {}),
         mine = values[l.value].length === p.H;
-      box.append(el("div", { class: "eq" }, math(`${l.shown} = ${shortEnough(l) ? l.form : "…"}`)));
+      box.append(
+        shortEnough(l)
+          ? el("div", { class: "eq" }, math(`${l.shown} = ${l.form}`))
+          : el(
+              "details",
+              { class: "eq" },
+              el("summary", {}, math(`${l.shown} = …`)),
+              el("div", {}, math(`${l.shown} = ${l.form}`)),
+            ),
+      );
       grid.append(box);
       if (!mine) continue;
       box.append(el("p", { class: "num" }, lineText(p, l, values, u)));

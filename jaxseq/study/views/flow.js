@@ -1,5 +1,7 @@
 "use strict";
 const factor = (v) => (v === null ? "0" : say3(Math.exp(v))); // of nats; JSON has no -Infinity
+// The largest exponent as a factor, with no digit that the steps do not support.
+const allowed = (j) => say(Math.exp(floats(j.lyapunov)[0]), j.decimals + 1);
 VIEWS.flow = {
   draw(body, f) {
     const p = part(),
@@ -24,7 +26,7 @@ VIEWS.flow = {
           T(v.word),
         );
     }
-    if (p.views.jacobian && state.e === 0) note(body, "slope.most", factor(floats(p.views.jacobian.lyapunov)[0]));
+    if (p.views.jacobian && state.e === 0) note(body, "slope.most", allowed(p.views.jacobian));
     if (!f.triangle) return;
     const a = f.triangle,
       v = floats(a),
@@ -64,7 +66,7 @@ VIEWS.flow = {
       leave: rest,
       hover: (r, t) =>
         read(
-          `‖∂L[${f.steps[rows[r]]}] / ∂${ownName(f.leaf)}[${t}]‖`,
+          `‖∂L[${stepNo(f.steps[rows[r]])}] / ∂${ownName(f.leaf)}[${stepNo(t)}]‖`,
           t > f.steps[rows[r]] ? T("later") : say(norm(rows[r], t)),
         ),
     });

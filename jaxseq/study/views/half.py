@@ -76,7 +76,7 @@ def over(subject: Subject) -> str:
 
 def _without_gate(subject: Subject) -> str:
     if subject.retained is None:
-        return "no gate retains, so there is no half-life"
+        return "no gate retains a part of the state as it is, so there is no half-life"
     leaves, (smallest, largest), (low, high) = subject.retained
     return (
         f"no gate retains; each step multiplies {', '.join(map(own_name, leaves))} by the same map, with eigenvalues "

@@ -15,7 +15,7 @@ VIEWS.jacobian = {
       im = floats(j.imag),
       points = over(size, (k) => [re[near * size + k], im[near * size + k]]);
     const far = Math.max(1.15, ...points.map(([x, y]) => Math.max(Math.abs(x), Math.abs(y)))) * 1.05;
-    a.append(caption(T("eigenvalues", t)));
+    a.append(caption(T("eigenvalues", stepNo(t))));
     cloud(a, {
       points,
       x: [-far, far],
@@ -23,7 +23,7 @@ VIEWS.jacobian = {
       circle: true,
       square: true,
       height: 180,
-      label: T("eigenvalues", t),
+      label: T("eigenvalues", stepNo(t)),
       xName: "Re λ",
       yName: "Im λ",
       leave: rest,
@@ -39,6 +39,7 @@ VIEWS.jacobian = {
       low: 0,
       series,
       x: [0, j.steps[count - 1]],
+      xName: (s) => say(stepNo(s)),
       across: true,
       mark: t,
       height: 165,
@@ -46,6 +47,7 @@ VIEWS.jacobian = {
       pick: pickTime,
       leave: rest,
     });
+    noteLayers(body);
     note(
       body,
       "lyapunov",

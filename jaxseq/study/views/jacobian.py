@@ -50,7 +50,7 @@ def gather(seen: Seen) -> tuple[Spectra | None, list[Check]]:
     rows = seen.subject.B if reads_source(part.cell) else 1  # a source has all its rows
     some = lambda tree, axis: jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, rows, axis=axis), tree)  # noqa: E731
     xs = jax.tree.map(lambda a: a[:real], some(part.xs, 1))
-    start = part.cell.initial_carry(part.params, (rows,)) if part.carry is None else some(part.carry, 0)
+    start = some(part.start(), 0)
     size = sum(a[0].size for a in jax.tree.leaves(start))
     # eigenvalues of S matrices cost S N^3; their memory is S N^2 numbers of 4 bytes for each row
     count = int(min(real, EIGENVALUES // size**3, LIMIT // (4 * rows * size**2)))
@@ -93,9 +93,10 @@ def text(_: Subject, data: Spectra | None, screen: Screen) -> list[str]:
     if data is None:
         return []
     low, high, first = data.radius.min(), data.radius.max(), float(data.lyapunov[0])
+    factor = f"{math.exp(first):.{data.decimals + 1}g}"  # with no digit that the steps do not support
     said = (
         f"spectral radius of a step {low:.3g} to {high:.3g}, largest Lyapunov exponent of sequence 1 "
-        f"{first:.{data.decimals}f}: no gradient grows for long by more than {math.exp(first):.3g} a step"
+        f"{first:.{data.decimals}f}: no gradient grows for long by more than {factor} a step"
     )
     return folded(said, screen.width, "  ")
 

@@ -43,5 +43,6 @@ VIEWS.patching = {
         ),
     });
     note(body, "patch_losses", say(own), say(theirs), columns.length, n);
+    if (Math.abs(whole) <= 1e-6) note(body, "patch_same");
   },
 };

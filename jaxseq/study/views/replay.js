@@ -44,7 +44,7 @@ VIEWS.replay = {
     const names = Object.keys(r.histograms),
       places = boxes(body, names.length + 1, "triple");
     if (!names.length) {
-      note(body, "timelines.none", partName(p.name));
+      note(body, "saturation.none", partName(p.name));
       return;
     }
     for (const g of names) {

@@ -14,6 +14,7 @@ from jaxseq.study._replay import along
 from jaxseq.study._saturation import histogram
 from jaxseq.study.checks import Check
 from jaxseq.study.subject import Seen
+from jaxseq.study.timelines import units_of
 from jaxseq.trees import named_leaves
 
 SLOW = True
@@ -53,11 +54,9 @@ def gather(seen: Seen) -> tuple[Snapshots | None, list[Check]]:
                 params, predict = model
                 then = part._replace(params=params, predict=predict, xs=xs)
             _, run = then.run.through(trace)
-            found = named_leaves(run.gates)
-            counts = {name: histogram(found[name], real).sum(1) for name in names}
-            means = {
-                name: found[name].mean(where=jnp.broadcast_to(real[..., None], found[name].shape)) for name in names
-            }
+            found = {name: units_of(a) for name, a in named_leaves(run.gates).items() if name in names}
+            counts = {name: histogram(a, real).sum(1) for name, a in found.items()}
+            means = {name: a.mean(where=jnp.broadcast_to(real[..., None], a.shape)) for name, a in found.items()}
             loss = jnp.zeros(()) if seen.subject.outcome is None else then.losses(run.outs).sum()
             return loss, counts, means
 

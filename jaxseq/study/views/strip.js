@@ -75,7 +75,7 @@ VIEWS.strip = {
       const best = (t) => p.words[p.outcome.ids[t][e][0]];
       const shares = (k) => at(p.outcome.shares, state.t, k);
       const right = (t) => p.outcome.ids[t][e][0] === p.outcome.targets[t][e];
-      row(T("expected"), (t) => (p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·"));
+      row(T(p.outcome.own ? "written_by" : "expected"), (t) => (p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·"));
       row(
         T("predicted"),
         (t) => (p.outcome.scored[t][e] ? best(t) : "·"),
@@ -124,6 +124,7 @@ VIEWS.strip = {
     const scored = over(p.B, (e) => scoredOf(p, e).map((t) => [t, e])).flat(),
       mean = scored.reduce((sum, [t, e]) => sum + floats(o.losses)[t * p.B + e], 0) / Math.max(1, scored.length);
     if (o.kind === "value") return T("strip.says_values", scored.length, say3(mean));
+    if (o.own) return T("strip.says_own", scored.length, say3(mean));
     return T(
       "strip.says",
       scored.filter(([t, e]) => o.ids[t][e][0] === o.targets[t][e]).length,

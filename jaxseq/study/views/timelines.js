@@ -6,6 +6,8 @@ VIEWS.timelines = {
       count = Object.keys(p.gates).length + Object.keys(p.carries).length,
       free = boxes(body, count, count % 4 ? "pair" : "triple");
     if (!Object.keys(p.gates).length) note(body, "timelines.none", partName(p.name));
+    const others = Object.entries(p.others).map(([name, shape]) => `${said(name)} (${shape.join(" × ") || 1})`);
+    if (others.length) note(body, "timelines.others", p.H, others.join(T("comma")));
     for (const [g, values] of Object.entries(p.gates))
       unitsOverTime(free.shift(), gateName(g), values, p.ranges[g], readGate(g));
     for (const [leaf, values] of Object.entries(p.carries)) {

@@ -1,5 +1,6 @@
 "use strict";
-const STABLE = ["stable", "line attractor", "centre"];
+const STABLE = ["stable", "line attractor", "centre"],
+  LENGTH = 0.08; // of half an eigenvector, as a share of the picture
 VIEWS.trajectories = {
   draw(body, { points, shares, settled, why }) {
     const p = part(),
@@ -11,11 +12,12 @@ VIEWS.trajectories = {
       ? over(settled.kinds.length, (m) => [floats(settled.at)[m * K], K > 1 ? floats(settled.at)[m * K + 1] : 0])
       : [];
     const every = rows.flat();
+    const ends = [0, 1].map((axis) => every.map((at) => at[axis])).map((all) => [Math.min(...all), Math.max(...all)]),
+      widest = Math.max(...ends.map(([low, high]) => high - low));
     const bounds = (axis) => {
-      const all = every.map((at) => at[axis]),
-        low = Math.min(...all),
-        high = Math.max(...all),
-        room = 0.08 * (high - low) || 0.5;
+      // a component that does not vary is drawn to the scale of the other: its digits are those of rounding
+      const [low, high] = ends[axis],
+        room = high - low > 1e-4 * widest ? 0.08 * (high - low) : widest / 2 || 0.5;
       return [low - room, high + room];
     };
     const x = bounds(0),
@@ -30,12 +32,19 @@ VIEWS.trajectories = {
       faint: e !== state.e,
     }));
     const shown = found.map((at, m) => m).filter((m) => inside(found[m]));
-    const size = 0.12 * (x[1] - x[0]);
     for (const m of shown) {
-      // the direction of the first eigenvector
+      // the direction of the first eigenvector, as long as a share of the picture, and within it
       const way = [floats(settled.ways)[m * K], K > 1 ? floats(settled.ways)[m * K + 1] : 0],
-        length = Math.hypot(...way) || 1;
-      const end = (sign) => found[m].map((c, k) => c + (sign * size * way[k]) / length);
+        length = Math.hypot(way[0] / (x[1] - x[0]), way[1] / (y[1] - y[0])) || 1;
+      const room = (sign) =>
+        [x, y].map((axis, k) => {
+          const by = sign * way[k];
+          return by ? (axis[by > 0 ? 1 : 0] - found[m][k]) / by : Infinity;
+        });
+      const end = (sign) => {
+        const far = Math.min(LENGTH / length, ...room(sign));
+        return found[m].map((c, k) => c + sign * far * way[k]);
+      };
       paths.push({ points: [end(-1), end(1)], ink: INKS[1], width: 1, faint: true });
     }
     const here = rows[state.e],
@@ -83,6 +92,7 @@ VIEWS.trajectories = {
             : describe(shown[n - dots.length]),
         ),
     });
+    noteLayers(body);
     function describe(m) {
       const kind = T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"),
         angle = floats(settled.angles)[m];
@@ -101,7 +111,7 @@ VIEWS.trajectories = {
     body.append(
       table(
         [T("point"), "|λ₁|", "|F(h) − h|", T("starts")],
-        over(Math.min(5, found.length), (m) => [
+        over(found.length, (m) => [
           T(settled.fixed[m] ? `kind.${settled.kinds[m]}` : "slow_point"),
           say(floats(settled.sizes)[m]),
           say3(Math.sqrt(2 * floats(settled.speeds)[m])),
@@ -116,6 +126,7 @@ VIEWS.trajectories = {
       settled.held ? `“${settled.held}”` : T("mean_input"),
       settled.starts,
       settled.total,
+      found.length,
       found.length - shown.length,
     );
   },

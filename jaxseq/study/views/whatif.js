@@ -25,7 +25,9 @@ VIEWS.whatif = {
       ["shut_out", "show"],
       ["reset_one", "reset"],
     ])
-      if (gateOf(role)) presets.push([id, { gate: gateOf(role), unit: null, value: 1 }]);
+      // a query, say, shows as an output gate does, and is not open at 1
+      if (gateOf(role) && !p.signed.includes(gateOf(role)))
+        presets.push([id, { gate: gateOf(role), unit: null, value: 1 }]);
     body.append(
       el(
         "div",
@@ -147,7 +149,7 @@ VIEWS.whatif = {
     ];
     if (state.swap)
       active.push([
-        `“${label(state.swap[0])}” → “${p.live.labels[state.swap[1]]}” (t ${state.swap[0]})`,
+        `“${label(state.swap[0])}” → “${p.live.labels[state.swap[1]]}” (t ${stepNo(state.swap[0])})`,
         () => change({ swap: null }),
       ]);
     body.append(
@@ -187,14 +189,15 @@ VIEWS.whatif = {
           T("predictions_differ", differs.length, over(n, (t) => t).filter((t) => p.outcome.scored[t][e]).length),
           differs
             .slice(0, 14)
-            .map((t) => el("bdi", {}, `  t ${t}: ${p.words[best(base, t)]} → ${p.words[best(changed, t)]};`)),
+            .map((t) => el("bdi", {}, `  t ${stepNo(t)}: ${p.words[best(base, t)]} → ${p.words[best(changed, t)]};`)),
         ),
       );
     }
-    const leaf = mainLeaf(p),
+    // the state of the unit; a gate where the state is more than one number for each unit
+    const [kind, name] = mainLeaf(p) ? ["carry", mainLeaf(p)] : ["gates", mainGate(p)],
       panels = [];
-    const unitOf = (run) => over(n, (t) => run.carry[leaf][t * p.H + state.u]);
-    panels.push([`${said(leaf)}[${unitNo(state.u)}]`, unitOf(base), unitOf(changed)]);
+    const unitOf = (run) => over(n, (t) => run[kind][name][t * p.H + state.u]);
+    panels.push([`${said(name)}[${unitNo(state.u)}]`, unitOf(base), unitOf(changed)]);
     if (base.losses)
       panels.push([
         T("loss_per_step"),
@@ -203,9 +206,9 @@ VIEWS.whatif = {
       ]);
     else
       panels.push([
-        `‖${ownName(leaf)}‖`,
+        `‖${ownName(name)}‖`,
         ...[base, changed].map((run) =>
-          over(n, (t) => Math.hypot(...run.carry[leaf].subarray(t * p.H, t * p.H + p.H))),
+          over(n, (t) => Math.hypot(...run[kind][name].subarray(t * p.H, t * p.H + p.H))),
         ),
       ]);
     if (base.said && p.outcome?.kind === "value")
