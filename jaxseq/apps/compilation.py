@@ -51,7 +51,8 @@ def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
     JAX can do this itself where the package filelock is installed, at each program that it writes; another process may
     be reading here, to which a file that is gone is a program to compile.
     """
-    files = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+    with os.scandir(folder) as found:  # half the time of `Path`, which counts: every command does this
+        files = [(Path(file.path), file.stat()) for file in found if file.is_file()]
     total = sum(about.st_size for _, about in files)
     if total <= most:
         return

@@ -21,12 +21,14 @@ from typing import Any, TypeVar
 from jaxseq import __version__
 from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError, nearest, quoted
-from jaxseq.files import append, contents, tidy, whole_folder, write_atomic
+from jaxseq.files import LOCK, PART, append, contents, hidden, tidy, whole_folder, write_atomic
 from jaxseq.inputs import parse_json, read_bytes, understood
 from jaxseq.locks import locked, recover
 from jaxseq.train import Metrics
 
 CONFIG, MODEL, LAST, METRICS = "config.json", "model.safetensors", "last.safetensors", "metrics.jsonl"
+UNFINISHED = "unfinished"
+"""The folder within a run in which the next one is prepared."""
 
 AGAIN = "restore it from a copy, or train again"
 LARGEST_CONFIG = 2**24
@@ -55,12 +57,14 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
       InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
     """
     path = Path(path)
-    if not path.exists() or (path.is_dir() and not contents(path)):
+    begun = (path / UNFINISHED / CONFIG).exists()
+    free = not path.exists() or (path.is_dir() and all(_is_unfinished(one) for one in contents(path)))
+    if free and not begun:
         return
-    if not _is_run(path):
+    if not free and not _is_run(path):
         raise InputError(f"{path} exists and is not a run; choose another name with --out")
     if not overwrite:
-        go_on = f" go on with it by --resume {path}," if (path / LAST).exists() else ""
+        go_on = f" go on with it by --resume {path}," if begun or (path / LAST).exists() else ""
         raise InputError(
             f"the run {path} exists; choose another name with --out,{go_on} or replace it with --overwrite"
         )
@@ -95,6 +99,13 @@ def write_config(path: Path, kind: str, config: Any) -> None:
     """
     about = {"kind": kind, "jaxseq": __version__, "config": dataclasses.asdict(config)}
     write_atomic(path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Return whether a path within a run is the folder of the next one, or was left by a process that made it."""
+    return path.name == UNFINISHED or (
+        path.name.startswith(f"{hidden(Path(UNFINISHED))}.") and path.suffix in (PART, LOCK)
+    )
 
 
 def _is_run(path: Path) -> bool:

@@ -13,11 +13,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jaxseq import InputError, cli
 from jaxseq.apps import datasets, run_folder, sentences
-from jaxseq.apps.forecast import panel
+from jaxseq.apps.forecast import panel, table
 from jaxseq.apps.forecast.cells import is_number
 from jaxseq.apps.pairs.split import connected, split_numbered
 from jaxseq.apps.text import plain
@@ -246,12 +247,43 @@ def test_a_long_cell_is_not_a_number():
     assert is_number(" -1 234.5e3 % ") and not is_number("1" + " " * 10**6 + "x")
 
 
+def wide(columns: int, cells: tuple[str, ...]) -> str:
+    """Return a table of dates and so many columns, each with these cells."""
+    rows = "".join(f"2020-01-{day:02}{f',{cell}' * columns}\n" for day, cell in enumerate(cells, 1))
+    return f"date,{','.join(f'c{n}' for n in range(columns))}\n{rows}"
+
+
 def test_a_table_of_many_columns(tmp_path):
-    """20,000 columns of two rows, in less than 1 GB."""
-    names = ",".join(f"c{n}" for n in range(20_000))
+    """As many as are allowed, in less than 1 GB; one more is refused before any is looked at."""
     path = tmp_path / "a.csv"
-    path.write_text(f"date,{names}\n2020-01-01{',1' * 20_000}\n2020-01-02{',2' * 20_000}\n")
-    assert len(panel.read(path).series) == 20_000
+    path.write_text(wide(table.MOST_COLUMNS - 1, ("1", "2")))
+    assert len(panel.read(path).series) == table.MOST_COLUMNS - 1
+    path.write_text(wide(table.MOST_COLUMNS, ("1", "2")))
+    said = r"has 10,001 columns; at most 10,000 are read\. Write a row for each time and series instead.*--id"
+    for source in (path, pd.DataFrame(np.ones((2, 10_001)))):
+        with pytest.raises(InputError, match=said):
+            panel.read(source)
+
+
+@pytest.mark.parametrize("cells", [("", ""), ("x", "y"), ("2020-01-01", "2020-01-02")])
+def test_a_message_names_some_of_many_columns(tmp_path, cells):
+    path = tmp_path / "a.csv"
+    path.write_text(wide(3000, cells))
+    with pytest.raises(InputError, match=r"no column of numbers to forecast: .* and 2,98[01] others") as refused:
+        panel.read(path)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_parquet_file_of_repetitions(tmp_path):
+    """160 MB of zeros in some hundreds of bytes; and one text 100,000 times, which is held once."""
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"y": np.zeros(2 * 10**7)}).to_parquet(path, compression="zstd")
+    assert path.stat().st_size < MOST
+    with pytest.raises(InputError, match="holds more than"):
+        panel.read(path)
+    pd.DataFrame({"y": ["12\n5", None] * 50_000}).to_parquet(path)
+    cells = table.read_table(path).cells["y"]
+    assert cells[:2].tolist() == ["12 5", ""] and len({id(cell) for cell in cells}) == 2
 
 
 def test_work_and_memory_of_a_wide_table_grow_as_its_columns(tmp_path):

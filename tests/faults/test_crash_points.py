@@ -20,8 +20,9 @@ import pytest
 
 from jaxseq import checkpoint, cli
 from jaxseq.apps import datasets, run_folder
-from jaxseq.apps.forecast import classical
+from jaxseq.apps.forecast import classical, fit as fitting
 from jaxseq.apps.forecast.config import ForecastConfig
+from jaxseq.apps.forecast.fit import REPORTS
 from jaxseq.apps.study import command as studying
 from jaxseq.cells import gru
 from jaxseq.files import LOCK, PART
@@ -144,18 +145,97 @@ def test_study(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def sales(tmp_path_factory):
-    """Two forecasts of one series, in the folders old and new."""
-    folder, rng = tmp_path_factory.mktemp("forecasts"), np.random.default_rng(0)
+    """A folder with a file of one series."""
+    folder = tmp_path_factory.mktemp("forecasts")
+    (folder / "sales.csv").write_text(rows_of_sales())
+    return folder
+
+
+def rows_of_sales() -> str:
+    rng = np.random.default_rng(0)
     rows = [
         f"{2015 + n // 12}-{n % 12 + 1:02},{200 + n + 30 * np.sin(n / 2) + 5 * rng.normal():.3f}" for n in range(60)
     ]
-    (folder / "sales.csv").write_text("\n".join(["month,sales", *rows]))
-    return folder
+    return "\n".join(["month,sales", *rows])
 
 
 def forecasting(folder: Path, horizon: int, out: str = "run") -> list[str]:
     given = ["--networks", "0", "--origins", "2", "--horizon", str(horizon), "--out", str(folder / out), "--overwrite"]
     return ["forecast", "--data", str(folder.parent / "sales.csv"), *given]
+
+
+def small_networks(folder: Path, seed: int = 0) -> list[str]:
+    """Return a forecast that trains, in four trainings."""
+    given = "--networks 1 --hidden 2 --origins 2 --horizon 2".split()
+    data, out = str(folder.parent / "sales.csv"), str(folder / "run")
+    return ["forecast", "--data", data, *given, "--seed", str(seed), "--out", out, "--overwrite"]
+
+
+def gone_on(folder: Path) -> None:
+    """Bring a forecast that was killed to its end, as a user would."""
+    begun = (folder / "run" / run_folder.UNFINISHED / run_folder.CONFIG).exists()
+    command = ["forecast", "--resume", str(folder / "run")] if begun else small_networks(folder)
+    assert cli.main(command) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(sales, in_every_thread_of_a_module):
+    """What a forecast with networks leaves, and the calls by which it is written."""
+    folder = sales / "networks"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical, "usable", lambda *_: ((), ""))
+        calls = crash.run(folder, 0, lambda: cli.main(small_networks(folder))).calls
+    return folder, held(folder), calls
+
+
+def test_a_forecast_that_is_killed_in_training_goes_on(trained, monkeypatch, capsys):
+    """It ends with the bits of one that was not killed, and trains no report again that was saved."""
+    folder, new, calls = trained
+    monkeypatch.setattr(classical, "usable", lambda *_: ((), ""))
+    saves = [n for n, call in enumerate(calls, 1) if call.startswith("replace run/unfinished/.training")]
+    assert len(saves) in (3 * REPORTS, 4 * REPORTS)  # the second of a fit is left out where networks are of no use
+    advanced, reports = fitting._advanced, []
+    monkeypatch.setattr(fitting, "_advanced", lambda *given: reports.append(1) or advanced(*given))
+    made = next(n for n, call in enumerate(calls, 1) if call.startswith("open run/.unfinished"))
+    wanted = [1, made, saves[0], saves[REPORTS], saves[-1] + 1, len(calls)]
+    for at in range(1, len(calls) + 1) if LONG else wanted:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        assert crash.run(folder, at, lambda: cli.main(small_networks(folder))).killed
+        with run_folder.writing(folder / "run"):
+            pass
+        whole, saved = held(folder) == new, sum(n < at for n in saves)
+        reports.clear()
+        if not whole:
+            gone_on(folder)
+            assert len(reports) == len(saves) - saved, calls[at - 1]
+        assert held(folder) == new, calls[at - 1]
+    said(capsys, f"forecast with networks: {len(calls)} calls, all resumed")
+
+
+def test_a_forecast_goes_on_with_its_own_rows_and_settings(trained, monkeypatch, capsys):
+    folder, new, calls = trained
+    monkeypatch.setattr(classical, "usable", lambda *_: ((), ""))
+    run, at = str(folder / "run"), next(n for n, call in enumerate(calls, 1) if "training-2" in call)
+    assert crash.run(folder, at, lambda: cli.main(small_networks(folder, 1))).killed
+    with run_folder.writing(run):
+        pass
+    assert held_in(held(folder), "run/").keys() > held_in(new, "run/").keys()  # the old run stays
+    for command, text in {
+        ("--data", str(folder.parent / "sales.csv"), "--out", run): "go on with it by --resume",
+        ("--resume", run, "--seed", "3"): "goes on with the settings of that run; leave out --seed",
+        ("--resume", str(folder)): "has no forecast that was stopped on its way",
+    }.items():
+        status, error = told(["forecast", *command], capsys)
+        assert status == 2 and text in error
+    rows = (folder.parent / "sales.csv").read_text()
+    (folder.parent / "sales.csv").write_text(rows.replace("2015-03,", "2015-03,1"))
+    status, error = told(["forecast", "--resume", run], capsys)
+    (folder.parent / "sales.csv").write_text(rows)
+    assert status == 2 and "the rows are not those that" in error
+    assert cli.main(["forecast", "--resume", run]) == 0
+    assert held(folder).keys() == new.keys() and held(folder) != new  # with another seed
 
 
 def test_forecast(sales, monkeypatch, capsys):
@@ -185,7 +265,9 @@ REPLACES = """
 import os, sys
 import crash
 from jaxseq.apps import run_folder
+from jaxseq.apps.forecast import classical, fit as fitting
 from jaxseq.apps.forecast.config import ForecastConfig
+from jaxseq.apps.forecast.fit import REPORTS
 with crash.watched(crash.Crash(sys.argv[1], int(sys.argv[2]), lambda: os._exit(137))):
     run_folder.create(sys.argv[1] + "/run", "x", ForecastConfig(seed=2), overwrite=True)
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 import jaxseq
 from jaxseq import inputs, tensors
 from jaxseq.apps import compilation, reading, run_folder, settings
+from jaxseq.apps.forecast import table
 
 TESTS = Path(__file__).parents[1]
 PAGE = (Path(jaxseq.__file__).parent / "guide" / "security.md").read_text(encoding="utf-8")
@@ -31,6 +32,7 @@ def test_the_limits_of_the_page_are_those_of_the_code():
     assert (inputs.EXPANSION, inputs.EXPANSION_FROM, inputs.DEEPEST) == (250, 2**26, 32)
     assert gib == compilation.MOST and "at most 1 GiB is\nkept" in PAGE
     assert (reading.LONGEST_LINE, settings.MOST_LAYERS, settings.MOST_UNITS) == (2**20, 64, 16_384)
+    assert table.MOST_COLUMNS == 10_000 and "| columns of a table | 10,000 |" in PAGE
     assert "1 GiB; files of arrays 64 GiB, `config.json` 16 MiB" in PAGE and "250 times its size, above 64 MiB" in PAGE
     assert "| 32 levels |" in PAGE and "| 1 MiB |" in PAGE and "| 64, 16,384 |" in PAGE
 

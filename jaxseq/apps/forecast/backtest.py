@@ -18,6 +18,7 @@ from jaxseq.apps.forecast import (
     simple,
 )
 from jaxseq.apps.forecast.combined import HARM
+from jaxseq.apps.forecast.fit import Saving
 from jaxseq.apps.forecast.forecaster import Forecaster, arrays, options_for, panel_of, phases
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.scaling import Scaling
@@ -127,6 +128,7 @@ def backtest(
     seed: int = 0,
     log: bool | None = None,
     classical: Sequence[str] = (),
+    saver: Saving | None = None,
 ) -> Backtest:
     """Fit to all but the last rows, and forecast these from rolling origins; nothing is fitted again in between.
 
@@ -142,6 +144,7 @@ def backtest(
       seed: as `fit` takes it.
       log: as `fit` takes it.
       classical: models of statsforecast to compare with, such as ``AutoETS``.
+      saver: as `fit` takes it.
 
     Raises:
       InputError: as `fit`, or if too few rows are left to fit to.
@@ -166,7 +169,7 @@ def backtest(
     options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, early, horizon)
     cut = len(values) - held
-    model = combined.fit(values[:cut], covariates[:cut], options, phases(early))
+    model = combined.fit(values[:cut], covariates[:cut], options, phases(early), saver)
     # from the last row that was fitted to, up to the last with a whole horizon after it
     at = combined.origins_between(cut - 1, len(values) - horizon - 1, origins)
     found = combined.forecast(model, options, values, covariates, at, cut)

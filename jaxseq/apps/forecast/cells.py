@@ -78,11 +78,12 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
         separated by semicolons: there the point may separate thousands.
     """
     # most files have numbers as programs write them, and one call reads them all
-    values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
+    values = pd.to_numeric(cells, errors="coerce").astype(np.float64, copy=False)
     odd = np.flatnonzero(np.isnan(values))
     missing = np.zeros(len(cells), bool)
-    missing[odd] = [cell.casefold() in MISSING for cell in cells[odd]]
-    odd = odd[~missing[odd]]
+    if len(odd):
+        missing[odd] = [cell.casefold() in MISSING for cell in cells[odd]]
+        odd = odd[~missing[odd]]
     there = len(cells) - int(missing.sum())
     if not len(odd) and (plain or not there):
         return Numbers({".": values}, None, odd, float(there > 0), frozenset(), False)

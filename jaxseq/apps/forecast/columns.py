@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast.cells import MISSING, Numbers, numbers
-from jaxseq.apps.forecast.dates import kind, text_of
+from jaxseq.apps.forecast.dates import is_date, may_be_dates, text_of
 from jaxseq.apps.forecast.forms import DATE_WORDS
 from jaxseq.apps.forecast.sentinels import declared, marked, suspected
-from jaxseq.apps.forecast.table import Table
+from jaxseq.apps.forecast.table import Table, some
 from jaxseq.errors import InputError, quoted
 
 ROW_NAMES = frozenset("index id row no no. nr n num number instant rownames rowid obs t step # 序号 编号".split())
 """Names of columns that number the rows, in lower case."""
 CATEGORIES = 10
 """Categories of text that become columns of 0 and 1; more are refused."""
+
+SHOWN = 20
+"""Columns that are left out and are named, at most."""
 
 
 class Columns(NamedTuple):
@@ -58,14 +61,14 @@ class Reader:
     def read(self, name: str) -> Numbers:
         """Return the readings of a column of text."""
         if name not in self.found:
-            self.found[name] = numbers(self.table.frame[name].to_numpy(), self.plain)
+            self.found[name] = numbers(self.table.cells[name], self.plain)
         return self.found[name]
 
     def is_numbers(self, name: str) -> bool:
         """Return whether a column is one of numbers, if with mistakes."""
         if self.table.is_text(name):
             return self.read(name).is_meant
-        return self.table.frame[name].dtype.kind == "f"
+        return self.table.cells[name].dtype.kind == "f"
 
     def values(self, name: str) -> np.ndarray:
         """Return a column's numbers, float64, NaN where missing.
@@ -74,9 +77,10 @@ class Reader:
           InputError: for a cell that is not a number, an infinite one, two units, and where a comma may come before
             decimals or between thousands.
         """
-        values = self._of_text(name) if self.table.is_text(name) else self.table.frame[name].to_numpy(np.float64)
+        values = cells = self.table.cells[name]
         if self.table.is_text(name):
-            self.notes += marked(name, self.table.frame[name].to_numpy(), values)
+            values = self._of_text(name)
+            self.notes += marked(name, cells, values)
         values, notes = declared(name, values, self.missing)
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
@@ -88,7 +92,7 @@ class Reader:
         return values
 
     def _of_text(self, name: str) -> np.ndarray:
-        table, reading, cells = self.table, self.read(name), self.table.frame[name].to_numpy()
+        table, reading, cells = self.table, self.read(name), self.table.cells[name]
         if not reading.values:
             row = int(reading.unread[0])
             raise InputError(
@@ -119,7 +123,7 @@ class Reader:
     @functools.cached_property
     def _mark(self) -> str | None:
         """Return the mark before decimals that all the columns have which show it, if they agree."""
-        text = [name for name in self.table.frame if self.table.is_text(name)]
+        text = [name for name in self.table.cells if self.table.is_text(name)]
         marks = {m for name in text if self.read(name).marked and self.is_numbers(name) for m in self.read(name).values}
         return marks.pop() if len(marks) == 1 else None
 
@@ -155,12 +159,12 @@ def roles(
     if twice is not None:
         raise InputError(f"column {twice!r} is named twice; a column is a date, an id, a target or one covariate")
     taken = {*used, *target}
-    free = [name for name in table.frame if name not in taken]
+    free = [name for name in table.cells if name not in taken]
     # of named targets as well as others, so that one message can say all
     reasons = {name: _reason(table, reader, name) for name in free}
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
-        shown = "; ".join(f"{name} ({why})" for name, why in reasons.items()) or (
+        shown = some([f"{name} ({why})" for name, why in reasons.items()], SHOWN, "; ") or (
             "every other column is an id or a covariate" if len(used) > len(dates) else "the file has dates alone"
         )
         raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
@@ -171,22 +175,21 @@ def roles(
             raise InputError(f"{table.where}: with --id-columns each column is a series; {text!r} is {reasons[text]}")
     targets = {*found}
     left = [f"{name} ({reasons[name] or 'not named as a target'})" for name in free if name not in targets]
-    notes = (f"left out: {', '.join(left)}",) if left else ()
+    notes = (f"left out: {some(left, SHOWN)}",) if left else ()
     return Columns(dates, id, found, tuple(past), tuple(future), tuple(static)), notes
 
 
 def _reason(table: Table, reader: Reader, name: str) -> str | None:
     """Return why a column cannot be a target unless it is named, or None."""
-    if table.frame[name].dtype.kind == "M":
+    if table.is_dates(name):
         return "dates"
     cells = text_of(table, name)
     first = next((cell for cell in cells if cell.casefold() not in MISSING), None)
     if first is None:
         return "empty"
     if not reader.is_numbers(name):
-        found = kind(table, name)
-        return "dates" if found == "date" else f"text, such as {first[:30]!r}"
-    if name.casefold() in DATE_WORDS and kind(table, name) is not None:
+        return "dates" if is_date(table, name) else f"text, such as {first[:30]!r}"
+    if name.casefold() in DATE_WORDS and may_be_dates(table, name):
         return "dates"
     if name.startswith("Unnamed:") or name.casefold() in ROW_NAMES:
         values = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy()
@@ -202,14 +205,14 @@ def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.n
     Raises:
       InputError: for text of more than `CATEGORIES` categories, and as `Reader.values`.
     """
-    columns, notes = [np.zeros((len(table.frame), 0))], []
+    columns, notes = [np.zeros((len(table.lines), 0))], []
     for name in names:
-        if table.frame[name].dtype.kind == "M":
+        if table.is_dates(name):
             raise InputError(f"{table.where}: column {name!r} holds dates; a covariate holds numbers or categories")
         if reader.is_numbers(name):
             columns.append(reader.values(name)[:, None])
             continue
-        cells = table.frame[name].to_numpy()
+        cells = table.cells[name]
         categories = sorted({cell for cell in cells if cell.casefold() not in MISSING})
         if not 0 < len(categories) <= CATEGORIES:
             raise InputError(

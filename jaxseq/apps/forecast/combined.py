@@ -120,10 +120,14 @@ def origins_between(first: int, last: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(first, max(first, last), most).round().astype(int))
 
 
-def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray) -> Model:
+def fit(
+    values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.ndarray,
+    saver: training.Saving | None = None,
+) -> Model:  # fmt: skip
     """Fit the model to training rows ``values [T, N]`` (NaN where missing) and ``covariates [T, N, C]``.
 
-    `phase` ``[N]``: how many rows of the calendar each series ends after the first series.
+    `phase` ``[N]``: how many rows of the calendar each series ends after the first series. `saver` is given the state
+    of both trainings.
 
     Raises:
       InputError: if training on all rows diverges.
@@ -150,7 +154,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     rmse, gain, stopped, point = np.concatenate([single, np.full_like(single[:1], np.inf)]), np.inf, 0, base
     design = design_of(options, T, covariates.shape[-1])
     if options.networks:
-        every = _trained(options, design, z, covariates, phase, inner)
+        every = _trained(options, design, z, covariates, phase, inner, saver)
         # early stopping by the whole combination; report 0 is the line alone, before any training
         for report in range(training.REPORTS + 1):
             path = _network_paths(options, design, _at(every, report), z, covariates, phase, origins)
@@ -175,7 +179,7 @@ def fit(values: np.ndarray, covariates: np.ndarray, options: Options, phase: np.
     network = _nothing()
     if gain < np.inf:
         # trained anew on all rows, and stopped at the report that validation chose
-        network = _at(_trained(options, design, z, covariates, phase, T), stopped)
+        network = _at(_trained(options, design, z, covariates, phase, T, saver), stopped)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network)):
             raise InputError(
                 f"the networks' parameters became infinite or NaN in training with --cell {options.cell} and --seed "
@@ -192,7 +196,8 @@ def _nothing() -> Network:
 
 
 def _trained(
-    options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, cut: int
+    options: Options, design: Design, z: np.ndarray, covariates: np.ndarray, phase: np.ndarray, cut: int,
+    saver: training.Saving | None,
 ) -> Network:  # fmt: skip
     """Return the networks at every report, trained on rows before `cut`."""
     # rows from the cut on are NaN, so that nothing of them can reach training
@@ -201,7 +206,7 @@ def _trained(
     known = int(np.isfinite(z).sum())
     plan = training.plan(known, options.networks)
     rows = training.rows_of(design, past, covariates, phase)
-    return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed)
+    return training.train(find_cell(options.cell), design, plan, rows, line, cut, options.seed, saver)
 
 
 def _at(every: Network, report: int) -> Network:

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.custom import is_code
+from jaxseq.apps.forecast import unfinished
 from jaxseq.apps.forecast.config import DEFAULT, KIND, ForecastConfig
 from jaxseq.apps.forecast.run import Outcome, as_csv, carry_out, future, go_on, prepare, write
 from jaxseq.apps.forecast.tutorial import command as tutorial
@@ -38,6 +39,7 @@ def forecast(
     preset: str = "default",
     out: Path = Path("runs/forecast"),
     run: Path | None = None,
+    resume: Path | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -54,11 +56,14 @@ def forecast(
 
     Example: jaxseq forecast --run runs/forecast --data newer.csv
 
+    Example: jaxseq forecast --resume runs/forecast
+
     Args:
       config: Settings.
       preset: default, or the tutorial's forecasters, tutorial-lstm or tutorial-gru, which have options of their own.
       out: Run folder to write.
       run: A saved run to forecast with, from its own last row or that of --data; prints CSV.
+      resume: Run folder whose forecast was stopped on its way; goes on exactly as if it had not been.
       overwrite: Replace the run that is there, once the new one is complete.
       json: Print the result as JSON.
     """
@@ -66,12 +71,23 @@ def forecast(
     if run is not None:
         show(_continued(run, config), json)
         return
-    # every check that needs the data comes before the folder is made
-    work = prepare(config)
-    with run_folder.building(out, KIND, config.resolved(work.panel, work.horizon), overwrite=overwrite) as folder:
-        outcome = carry_out(work)
-        write(outcome, folder)
-        shown = _report(outcome, folder, out)
+    out = resume or out
+    with run_folder.writing(out):
+        if resume is not None:
+            check_unchanged(config, DEFAULT, f"--resume {resume} goes on with the settings of that run")
+            config = unfinished.config_of(resume, config.cell)
+        else:
+            run_folder.check_free(out, overwrite=overwrite)
+        # every check that needs the data comes before the folder is made
+        work = prepare(config)
+        settings = config.resolved(work.panel, work.horizon)
+        with (
+            unfinished.saving(out, config, work.panel, resume=resume is not None) as saver,
+            run_folder.building(out, KIND, settings, overwrite=True) as folder,
+        ):
+            outcome = carry_out(work, saver)
+            write(outcome, folder)
+            shown = _report(outcome, folder, out)
     show(shown, json)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -49,10 +51,10 @@ def find(
     Raises:
       InputError: if a named column is missing, or one that must be dates by its name is not understood.
     """
-    free = [name for name in table.frame if name not in taken]
+    free = [name for name in table.cells if name not in taken]
     for name in (date, time):
         if name is not None:
-            table.column(name)
+            table.check_has(name)
     if date is None:
         date = _found(table, free, date_format is not None)
         # a column called year is a date by itself only where no month goes with it
@@ -68,21 +70,20 @@ def find(
 def _found(table: Table, free: list[str], has_format: bool) -> str | None:
     if "ds" in free:  # Nixtla's name
         return "ds"
-    kinds = {name: kind(table, name) for name in free}
-    sure = [name for name in free if kinds[name] == "date"]
+    sure = [name for name in free if is_date(table, name)]
     # of several columns of dates, one that is called so
     named = [name for name in sure if name.casefold() in DATE_WORDS]
     if sure:
         return (named or sure)[0]
     for name in free:
-        if kinds[name] == "digits" and name.casefold() in DATE_WORDS:
+        if name.casefold() in DATE_WORDS and _is_digits(table, name):
             return name
     # digits without a name for dates: the first column, if it rises at one step, as 2001, 2002 ...
-    if len(free) > 1 and kinds[free[0]] == "digits" and _rises(_read(text_of(table, free[0]), table.at, free[0])):
+    if len(free) > 1 and _is_digits(table, free[0]) and _rises(_read(text_of(table, free[0]), table.at, free[0])):
         return free[0]
     strange = [n for n in free if n.casefold() in DATE_WORDS and not _parts_named(n) and table.is_text(n)]
     for name in strange:
-        cells = table.column(name)
+        cells = table.cells[name]
         if has_format:
             return name
         # an error only where the column is not one of numbers, which may be called day or year
@@ -94,25 +95,34 @@ def _found(table: Table, free: list[str], has_format: bool) -> str | None:
     return None
 
 
-def kind(table: Table, name: str) -> str | None:
-    """Return ``date`` for a column that can be nothing else, ``digits`` for one that may be numbers too, or None."""
-    if not table.is_text(name) and table.frame[name].dtype.kind == "M":
-        return "date"
-    cells = [cell for cell in text_of(table, name) if cell][:SAMPLE]
-    if not cells:
-        return None
+def is_date(table: Table, name: str) -> bool:
+    """Return whether a column can be nothing else than dates."""
+    if not table.is_text(name):
+        return table.is_dates(name)
+    cells = [*itertools.islice(filter(None, table.cells[name]), SAMPLE)]
+    # 01.2015 is a month, and is a number
+    if all(cell.replace(".", "", 1).isdigit() for cell in cells):
+        return False
     # more than half: a column of dates may have mistakes, which are named when it is read
-    fits = sum(map(forms.is_date_cell, cells))
-    # 01.2015 is a month, and is a number.
-    if 2 * fits > len(cells) and not all(cell.replace(".", "", 1).isdigit() for cell in cells):
-        return "date"
+    return 2 * sum(map(forms.is_date_cell, cells)) > len(cells)
+
+
+def may_be_dates(table: Table, name: str) -> bool:
+    """Return whether a column can be read as dates, though perhaps as numbers as well."""
+    return is_date(table, name) or _is_digits(table, name)
+
+
+def _is_digits(table: Table, name: str) -> bool:
+    """Return whether every cell has a form of dates that numbers may have too."""
     cells = [cell for cell in text_of(table, name) if cell]
+    if not cells:
+        return False
     for form in [*forms.DIGITS, "month-year", "year-month"]:
         if all(forms.FORMS[form].match(cell) for cell in cells[:SAMPLE]):
             found = forms.match(form, cells)
             if found is not None and not len(forms.instants(form, found).wrong):
-                return "digits"
-    return None
+                return True
+    return False
 
 
 def _parts_named(name: str) -> bool:
@@ -136,7 +146,7 @@ def _time(table: Table, date: str, free: list[str]) -> str | None:
     """Return the column of times of day that goes with a column of dates, if there is one."""
     first = next((cell for cell in text_of(table, date) if cell), "")
     # the date has its time already
-    if ":" in first or table.frame[date].dtype.kind == "M":
+    if ":" in first or table.is_dates(date):
         return None
     for name in free:
         cells = [cell for cell in text_of(table, name)[:SAMPLE] if cell]
@@ -149,10 +159,13 @@ def _time(table: Table, date: str, free: list[str]) -> str | None:
 
 def text_of(table: Table, name: str) -> np.ndarray:
     """Return a column as text, dtype object; whole numbers without a point."""
-    column = table.frame[name]
+    column = table.cells[name]
+    if isinstance(column, pd.DatetimeIndex):
+        return np.where(column.isna(), "", column.astype(str).to_numpy(object))
     if column.dtype.kind == "f":
-        return np.array(["" if np.isnan(v) else f"{v:.0f}" if v == np.floor(v) else repr(v) for v in column], object)
-    return column.to_numpy() if column.dtype == object else column.astype(str).fillna("").to_numpy(object)
+        shown = ("" if math.isnan(v) else f"{v:.0f}" if v.is_integer() else repr(v) for v in column.tolist())
+        return np.array([*shown], object)
+    return column
 
 
 def read(table: Table, columns: tuple[str, ...], date_format: str | None = None) -> Dates:
@@ -162,7 +175,7 @@ def read(table: Table, columns: tuple[str, ...], date_format: str | None = None)
       InputError: for a cell that is not a date, and where two readings fit; the message gives both.
     """
     name = columns[0]
-    if len(columns) == 1 and table.frame[name].dtype.kind == "M":
+    if len(columns) == 1 and table.is_dates(name):
         return _typed(table, name)
     cells = _joined(table, columns)
     empty = np.flatnonzero(cells == "")
@@ -177,22 +190,23 @@ def read(table: Table, columns: tuple[str, ...], date_format: str | None = None)
 
 
 def _typed(table: Table, name: str) -> Dates:
-    column = table.frame[name]
+    column = table.cells[name]
+    assert isinstance(column, pd.DatetimeIndex)
     missing = np.flatnonzero(column.isna())
     if len(missing):
         raise InputError(f"{table.at(int(missing[0]))}: column {name!r} has no date; rows like it: {len(missing)}")
-    years = column.dt.year
+    years = column.year
     wrong = np.flatnonzero((years < forms.EARLIEST) | (years > forms.LATEST))
     if len(wrong):
         raise InputError(
             f"{table.at(int(wrong[0]))}: column {name!r} has the year {years[wrong[0]]}; rows like it: {len(wrong)}. "
             f"Years {forms.EARLIEST} to {forms.LATEST} are read; correct or remove them"
         )
-    if column.dt.tz is None:
+    if column.tz is None:
         return Dates(column.to_numpy("M8[us]"), ())
     # the time that clocks showed, from which `_placed` tells whether days are meant
-    local = column.dt.tz_localize(None).to_numpy("M8[us]")
-    return _placed(local, column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("M8[us]"), [])
+    local = column.tz_localize(None).to_numpy("M8[us]")
+    return _placed(local, column.tz_convert("UTC").tz_localize(None).to_numpy("M8[us]"), [])
 
 
 def _joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:

@@ -47,24 +47,32 @@ def unpacked(path: Path) -> bytes:
         above `EXPANSION`, beyond `EXPANSION_FROM` bytes.
     """
     if path.is_file() and path.stat().st_size > LARGEST:
-        raise InputError(_too_large(path, LARGEST))
+        raise too_large(path, LARGEST)
     raw = read_bytes(path, EXPECTED)
     # by its content: a name may lack .gz
     if raw[:2] != b"\x1f\x8b":
         return raw
-    most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
+    most = most_unpacked(raw)
     try:
         # one byte more than is allowed shows that there is more, without unpacking it
         raw = read_up_to(gzip.GzipFile(fileobj=io.BytesIO(raw)), most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
     if len(raw) > most:
-        raise InputError(_too_large(path, most))
+        raise too_large(path, most)
     return raw
 
 
-def _too_large(path: Path, most: int) -> str:
-    return f"{path} holds more than {most / 2**30:g} GiB; aggregate the rows first (hours instead of seconds, say)"
+def most_unpacked(raw: bytes) -> int:
+    """Return how many bytes the contents of a packed file may take."""
+    return min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
+
+
+def too_large(path: Path, most: int) -> InputError:
+    """Return the message for a file that holds more than `most` bytes."""
+    return InputError(
+        f"{path} holds more than {most:,} bytes; aggregate the rows first (hours instead of seconds, say)"
+    )
 
 
 def decoded(raw: bytes, path: Path) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -132,27 +132,82 @@ def plan(windows: int, networks: int) -> Plan:
     return Plan(steps, int(np.clip(windows // 4, 16, 128)), networks, 3e-3)
 
 
-def train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, cut: int, seed: int) -> Network:
+class State(NamedTuple):
+    """Networks in training, side by side; leaves ``[networks, ...]``.
+
+    Fields:
+      trained: their parameters but for the line's: ``(cell, head)``.
+      optimiser: its state.
+      kept: `trained` after each report, leaves ``[REPORTS, networks, ...]``, 0 where it is to come.
+    """
+
+    trained: tuple
+    optimiser: optax.OptState
+    kept: tuple
+
+
+class Saving(Protocol):
+    """What saves the state of a training, for one that goes on."""
+
+    def started(self, state: State) -> tuple[State, int]:
+        """Return the state to start from, and how many reports were made."""
+
+    def save(self, state: State, done: int) -> None:
+        """Save the state after so many reports."""
+
+
+def train(
+    cell: Cell, design: Design, plan: Plan, rows: Rows, line: np.ndarray, cut: int, seed: int,
+    saver: Saving | None = None,
+) -> Network:  # fmt: skip
     """Return every report's networks, leaves ``[REPORTS, networks, ...]``: training may be stopped at any of them.
 
-    Only rows before `cut` are trained on.
+    Only rows before `cut` are trained on. A `saver` is given the state at each report, and may have one to go on from.
     """
     # named, so that a user's default generator does not change the forecast
     key = jax.random.key(seed, impl="threefry2x32")
-    return _train(cell, design, plan, rows, jnp.asarray(line, jnp.float32), jnp.int32(cut), key)
+    kept_line = jnp.asarray(line, jnp.float32)
+    state, done = _begun(cell, design, plan, kept_line, key), 0
+    if saver is not None:
+        state, done = saver.started(state)
+    for report in range(done, REPORTS):
+        state = _advanced(cell, design, plan, rows, kept_line, jnp.int32(cut), state, key, jnp.int32(report))
+        if saver is not None:
+            saver.save(state, report + 1)
+    return Network(jnp.broadcast_to(kept_line, (REPORTS, plan.networks, *line.shape)), *state.kept)
+
+
+def _optimiser(plan: Plan) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(optax.cosine_decay_schedule(plan.rate, plan.steps), weight_decay=1e-3),
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut: Array, key: Key) -> Network:
+def _begun(cell: Cell, design: Design, plan: Plan, line: Array, key: Key) -> State:
+    """Return the state before the first step."""
+
+    def one(key: Key) -> tuple[tuple, optax.OptState]:
+        start = networks.init(jax.random.split(key)[0], cell, design, line)
+        # the line stays as least squares made it
+        trained = (start.cell, start.head)
+        return trained, _optimiser(plan).init(trained)
+
+    trained, state = jax.vmap(one)(jax.random.split(key, plan.networks))
+    return State(trained, state, jax.tree.map(lambda a: jnp.zeros((REPORTS, *a.shape), a.dtype), trained))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _advanced(
+    cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut: Array, state: State, key: Key, report: Array
+) -> State:
+    """Return the state after one more report, the number of which is given."""
     # rows that a series must have before a step counts: its level needs them
     least = jnp.minimum(jnp.int32(design.level + 2), cut // 4)
     lengths = jnp.maximum(cut - rows.first - least - 1, 1).astype(jnp.float32)
     # each window is as likely as any other, whichever series it is of
     chances = jnp.log(lengths)
-    optimise = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(optax.cosine_decay_schedule(plan.rate, plan.steps), weight_decay=1e-3),
-    )
     ahead = jnp.arange(1, design.horizon + 1, dtype=jnp.int32)
     # the first half warms the cell up from its zero state and is not trained on
     late = jnp.arange(design.window) >= design.window // 2
@@ -179,25 +234,15 @@ def _train(cell: Cell, design: Design, plan: Plan, rows: Rows, line: Array, cut:
         error = jnp.sqrt(e * e + jnp.float32(SMOOTH**2)) - jnp.float32(SMOOTH)
         return error.sum() / jnp.maximum(counted.sum(), 1).astype(jnp.float32)
 
-    def one(key: Key) -> Network:
-        k_init, k_steps = jax.random.split(key)
-        start = networks.init(k_init, cell, design, line)
+    def one(trained: tuple, state: optax.OptState, key: Key) -> tuple[tuple, optax.OptState]:
+        keys = jax.random.split(jax.random.split(key)[1], (REPORTS, plan.steps // REPORTS))[report]
 
         def step(carry: tuple, key: Key) -> tuple[tuple, None]:
             trained, state = carry
-            updates, state = optimise.update(jax.grad(loss)(trained, key), state, trained)
+            updates, state = _optimiser(plan).update(jax.grad(loss)(trained, key), state, trained)
             return (optax.apply_updates(trained, updates), state), None
 
-        def report(carry: tuple, keys: Key) -> tuple[tuple, tuple]:
-            carry, _ = lax.scan(step, carry, keys)
-            return carry, carry[0]
+        return lax.scan(step, (trained, state), keys)[0]
 
-        # the line stays as least squares made it
-        trained = (start.cell, start.head)
-        keys = jax.random.split(k_steps, (REPORTS, plan.steps // REPORTS))
-        _, kept = lax.scan(report, (trained, optimise.init(trained)), keys)
-        return Network(jnp.broadcast_to(line, (REPORTS, *line.shape)), *kept)
-
-    every = jax.vmap(one)(jax.random.split(key, plan.networks))
-    # vmap puts networks first; callers pick a report
-    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), every)
+    trained, optimiser = jax.vmap(one)(state.trained, state.optimiser, jax.random.split(key, plan.networks))
+    return State(trained, optimiser, jax.tree.map(lambda all, a: all.at[report].set(a), state.kept, trained))

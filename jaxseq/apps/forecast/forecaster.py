@@ -24,6 +24,7 @@ from jaxseq.apps.custom import check_reads_series, find_cell, is_code
 from jaxseq.apps.forecast import combined, stored
 from jaxseq.apps.forecast.calendar import Calendar
 from jaxseq.apps.forecast.combined import Model, Options
+from jaxseq.apps.forecast.fit import Saving
 from jaxseq.apps.forecast.panel import Panel, Series, read
 from jaxseq.apps.settings import check_seed
 from jaxseq.errors import InputError
@@ -170,6 +171,7 @@ def fit(
     networks: int = 5,
     seed: int = 0,
     log: bool | None = None,
+    saver: Saving | None = None,
 ) -> Forecaster:
     """Fit a forecaster of one series or many.
 
@@ -183,6 +185,7 @@ def fit(
       networks: how many are trained side by side and averaged; 0 for the simple forecasts alone.
       seed: of the networks.
       log: take logarithms where values allow it; None: where a test on the training rows asks for it.
+      saver: is given the state of trainings at each report.
 
     Raises:
       InputError: if a series is constant, infinite, empty or too short, or a setting is out of range.
@@ -190,7 +193,7 @@ def fit(
     panel = panel_of(data, season)
     options = options_for(panel, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, panel, horizon)
-    return Forecaster(options, panel, combined.fit(values, covariates, options, phases(panel)))
+    return Forecaster(options, panel, combined.fit(values, covariates, options, phases(panel), saver))
 
 
 def options_for(

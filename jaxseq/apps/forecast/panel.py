@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from jaxseq.apps.forecast.calendar import Calendar, infer, on_calendar
 from jaxseq.apps.forecast.cells import MISSING
 from jaxseq.apps.forecast.columns import Columns, Reader, covariates, roles
 from jaxseq.apps.forecast.rows import Rows, check_distinct, missing_note, ordered, without_totals
-from jaxseq.apps.forecast.table import Table, read_table
+from jaxseq.apps.forecast.table import Table, read_table, some
 from jaxseq.errors import InputError
 
 THINNEST = 0.5
@@ -98,12 +99,12 @@ def read(
     """
     table = read_table(source)
     # the long format of Nixtla's libraries
-    if id is None and {"unique_id", "ds"} <= set(table.frame):
-        id, target = "unique_id", target or (("y",) if "y" in table.frame else ())
+    if id is None and {"unique_id", "ds"} <= set(table.cells):
+        id, target = "unique_id", target or (("y",) if "y" in table.cells else ())
     # looked up at once: a mistyped name is reported before dates are read
     named = [*target, *([] if id is None else [id]), *past, *future, *static]
     for name in named:
-        table.column(name)
+        table.check_has(name)
     found = stamps_of.find(table, date, time, named, date_format)
     # a line of totals has no date, and would make the column one of mixed forms
     table = without_totals(table, found) if found else table
@@ -121,7 +122,7 @@ def read(
 def _groups(table: Table, id: str | None) -> tuple[np.ndarray, list[str]]:
     """Return the series of each row, as a place in the list of ids."""
     if id is None:
-        return np.zeros(len(table.frame), np.int64), [""]
+        return np.zeros(len(table.lines), np.int64), [""]
     cells = stamps_of.text_of(table, id)
     # NA and None are names, such as Namibia's code
     empty = [i for i, cell in enumerate(cells) if cell.casefold() in MISSING - {"na", "none"}]
@@ -175,6 +176,8 @@ def _cut(
 ) -> tuple[tuple[Series, ...], list[str]]:  # fmt: skip
     """Return each id's and target's series from its first value to its last, and lines on what that leaves out."""
     columns, series, notes, filled_cells, ends = rows.columns, [], [], 0, []
+    # many series have the same rows, and a slice of an index takes longer than all else
+    stretch = functools.cache(lambda first, last: None if grid is None else grid[first:last])
     # rows are sorted by series, so that each is one slice
     bounds = np.searchsorted(codes, np.arange(len(rows.ids) + 1))
     names = len(columns.target)
@@ -204,33 +207,31 @@ def _cut(
             future, holes = _known(whole[first:, names + sizes[0] :], last - first)
             filled_cells += holes_past + holes
             ends += [name] * (first > 0 or (last < len(whole) and not sizes[1]))
-            stamps = None if grid is None else grid[at[0] + first : at[0] + last]
+            stamps = stretch(int(at[0]) + first, int(at[0]) + last)
             series.append(Series(name, stamps, whole[first:last, n].copy(), past, future, static[code]))
     if not series:
-        raise InputError(f"{rows.table.where}: no value in {', '.join(columns.target)}; a forecast needs some")
+        raise InputError(f"{rows.table.where}: no value in {some(columns.target)}; a forecast needs some")
     if ends:
-        notes.append(f"rows without a value left out at the start or end of {_some(ends)}")
+        notes.append(f"rows without a value left out at the start or end of {some(ends)}")
     if filled_cells:
         notes.append(f"covariates: {filled_cells} missing values, filled with the one before")
     return tuple(series), notes
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
-
-
 def _carried(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Return covariates with the last value in every hole, the first value before it; and how many holes."""
-    holes = int(np.isnan(values).sum())
+    holes = int(np.isnan(values).sum()) if values.size else 0
     # forwards first, so that no value is filled from a later one, except before the first
     return (pd.DataFrame(values).ffill().bfill().to_numpy() if holes else values.copy()), holes
 
 
 def _known(values: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
     """Return covariates known ahead, up to the first row under the target's last that lacks one."""
+    if not values.shape[1]:
+        return values[:rows].copy(), 0
     ahead = np.isnan(values[rows:]).any(1)
     length = rows + (int(ahead.argmax()) if ahead.any() else len(ahead))
-    return _carried(values[: length if values.shape[1] else rows])
+    return _carried(values[:length])
 
 
 def _static(rows: Rows, reader: Reader) -> tuple[np.ndarray, tuple[str, ...]]:

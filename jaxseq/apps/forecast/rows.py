@@ -108,7 +108,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
 def _ids(rows: Rows) -> list[tuple[str, int]]:
     """Return columns that make the rows distinct together with the stamp, of the fewest values first, and how many."""
     found = []
-    for name in rows.table.frame:
+    for name in rows.table.cells:
         if name in rows.columns.dates:
             continue
         codes, distinct = pd.factorize(text_of(rows.table, name))

@@ -14,6 +14,7 @@ from jaxseq.apps import datasets, run_folder
 from jaxseq.apps.forecast import classical
 from jaxseq.apps.forecast.backtest import Backtest, backtest
 from jaxseq.apps.forecast.config import KIND, ForecastConfig
+from jaxseq.apps.forecast.fit import Saving
 from jaxseq.apps.forecast.forecaster import Forecaster, Prediction, fit, load, options_for
 from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.sentinels import LOOKS_LIKE
@@ -89,13 +90,13 @@ def prepare(config: ForecastConfig) -> Work:
     return Work(config, panel, horizon, models, tuple(notes))
 
 
-def carry_out(work: Work) -> Outcome:
-    """Backtest, fit to all rows, and forecast what follows.
+def carry_out(work: Work, saver: Saving | None = None) -> Outcome:
+    """Backtest, fit to all rows, and forecast what follows; `saver` is given the state of trainings.
 
     Raises:
       InputError: as `backtest`.
     """
-    config, settings = work.config, _fitting(work.config)
+    config, settings = work.config, {**_fitting(work.config), "saver": saver}
     say(f"backtest: {config.networks} networks on {len(work.panel.series)} series …")
     tested = backtest(work.panel, work.horizon, origins=config.origins, classical=work.classical, **settings)
     say("fitting to all rows …")

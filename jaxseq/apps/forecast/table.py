@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
+import gc
 import importlib.util
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast.cells import MISSING, is_number
-from jaxseq.apps.forecast.encoding import decoded, unpacked
+from jaxseq.apps.forecast.encoding import decoded, most_unpacked, too_large, unpacked
 from jaxseq.apps.forecast.forms import DATE_WORDS, is_date_cell
 from jaxseq.errors import InputError, choose
 
@@ -27,7 +29,9 @@ SPACES = " "
 ALONE = "\x1f"
 """A separator that no file has: one column."""
 SAMPLE = 200
-"""Lines from which the separator is found."""
+"""Lines from which the separator is found, and cells of a row by which it is a header or one of values."""
+MOST_COLUMNS = 10_000
+"""Columns of the widest table: each costs time, and wider ones have a long form."""
 
 
 class Table(NamedTuple):
@@ -35,14 +39,14 @@ class Table(NamedTuple):
 
     Fields:
       where: the file's path, or ``the DataFrame``.
-      frame: a column is text (dtype object, empty where missing), float64 or datetime64.
+      cells: by column, text (dtype object, empty where missing), float64, or a DatetimeIndex.
       lines: of the file, for each row; positions in a DataFrame.
       separator: of the file's cells; None for what has types.
       notes: on how the file was read and on lines left out, one line each.
     """
 
     where: str
-    frame: pd.DataFrame
+    cells: dict[str, np.ndarray | pd.DatetimeIndex]
     lines: np.ndarray
     separator: str | None
     notes: tuple[str, ...]
@@ -51,22 +55,26 @@ class Table(NamedTuple):
         """Return where a row is, for messages."""
         return f"{self.where}, {'row' if self.separator is None else 'line'} {self.lines[row]}"
 
-    def column(self, name: str) -> np.ndarray:
-        """Return a column.
+    def check_has(self, name: str) -> None:
+        """Check that there is a column.
 
         Raises:
           InputError: for an unknown column; the message gives the nearest.
         """
-        return choose("column", name, {n: n for n in self.frame}) and self.frame[name].to_numpy()
+        choose("column", name, dict.fromkeys(self.cells))
 
     def rows(self, kept: np.ndarray, *notes: str) -> Table:
         """Return the table with these rows alone."""
-        frame = self.frame.iloc[kept].reset_index(drop=True)
-        return self._replace(frame=frame, lines=self.lines[kept], notes=(*self.notes, *notes))
+        cells = {name: column[kept] for name, column in self.cells.items()}
+        return self._replace(cells=cells, lines=self.lines[kept], notes=(*self.notes, *notes))
 
     def is_text(self, name: str) -> bool:
         """Return whether a column's cells are text."""
-        return self.frame[name].dtype == object
+        return self.cells[name].dtype == object
+
+    def is_dates(self, name: str) -> bool:
+        """Return whether a column came typed as dates."""
+        return isinstance(self.cells[name], pd.DatetimeIndex)
 
 
 def read_table(source: Path | str | pd.DataFrame) -> Table:
@@ -84,17 +92,48 @@ def read_table(source: Path | str | pd.DataFrame) -> Table:
         return _from_frame(_parquet(raw, path), str(path))
     text, encoding = decoded(raw, path)
     notes = [] if encoding.startswith("utf-8") else [f"read as {encoding} text"]
-    return _from_text(text, str(path), notes)
+    with _uncollected():
+        return _from_text(text, str(path), notes)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause Python's search for cycles: rows have none, and it would walk through all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError(f"{path} is a Parquet file, which pandas reads with pyarrow: pip install pyarrow")
     try:
-        return pd.read_parquet(io.BytesIO(raw))
+        size, text = _promised(raw)
+        # a text that is repeated is held once: a few kilobytes can hold gigabytes of repetitions
+        frame = None if size > most_unpacked(raw) else pd.read_parquet(io.BytesIO(raw), read_dictionary=text)
     except Exception as error:  # pyarrow's own exceptions have no common base
         why = INNER.sub(" ", str(error)).strip()[:150]
         raise InputError(f"{path} is a damaged Parquet file ({why}); write it again") from error
+    if frame is None:
+        raise too_large(path, most_unpacked(raw))
+    return frame
+
+
+def _promised(raw: bytes) -> tuple[int, list[str]]:
+    """Return how many bytes a Parquet file says that its cells take, 8 a cell or more, and its columns of text."""
+    from pyarrow import parquet, types
+
+    file = parquet.ParquetFile(io.BytesIO(raw))
+    about = file.metadata
+    groups = [about.row_group(n) for n in range(about.num_row_groups)]
+    chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
+    size = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
+    text = (types.is_string, types.is_large_string, types.is_binary)
+    return size, [field.name for field in file.schema_arrow if any(kind(field.type) for kind in text)]
 
 
 def _from_frame(frame: pd.DataFrame, where: str) -> Table:
@@ -103,32 +142,34 @@ def _from_frame(frame: pd.DataFrame, where: str) -> Table:
     index = frame.index
     plain = index.names == [None] and pd.api.types.is_integer_dtype(index.dtype)  # row numbers, and no column
     frame = frame if plain else frame.reset_index(allow_duplicates=True)
+    _check_width(len(frame.columns), where)
     names = [_clean(str(name)) for name in frame.columns]
     _check_names(names, where)
     if frame.empty:
         raise InputError(f"{where} has no rows; expected a row for each time step")
     typed = {name: _typed(frame.iloc[:, i]) for i, name in enumerate(names)}
-    return Table(where, pd.DataFrame(typed), np.arange(len(frame)), None, ())
+    return Table(where, typed, np.arange(len(frame)), None, ())
 
 
-def _typed(column: pd.Series) -> pd.Series:
-    """Return a column as text, float64 or datetime64."""
+def _typed(column: pd.Series) -> np.ndarray | pd.DatetimeIndex:
+    """Return a column as text, float64 or a DatetimeIndex."""
     kind = pd.api.types
-    column = column.reset_index(drop=True)
     if kind.is_datetime64_any_dtype(column.dtype) and not str(column.dtype).startswith("date32"):  # Arrow's is a day
-        return column
+        return pd.DatetimeIndex(column)
     if isinstance(column.dtype, pd.PeriodDtype):
-        return column.dt.to_timestamp()
+        return pd.DatetimeIndex(column.dt.to_timestamp())
     if kind.is_numeric_dtype(column.dtype) and not kind.is_complex_dtype(column.dtype):  # bool is numeric, too
-        return pd.Series(column.to_numpy("float64", na_value=np.nan))
+        return column.to_numpy("float64", na_value=np.nan)
+    if isinstance(column.dtype, pd.CategoricalDtype):  # each distinct text once; the code of a missing cell is -1
+        return np.append(_as_text(column.cat.categories), "")[column.cat.codes]
+    return np.where(column.isna(), "", _as_text(column))
+
+
+def _as_text(cells: pd.Series | pd.Index) -> np.ndarray:
+    """Return cells as text; older Parquet files have text as bytes."""
+    text = [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in cells.astype(object)]
     # a line break within a cell would break the message that shows it
-    text = [INNER.sub(" ", _said(cell)) for cell in column.astype(object)]
-    return pd.Series(np.where(column.isna(), "", np.array(text, object)), dtype=object)
-
-
-def _said(cell: object) -> str:
-    """Return a cell as text; older Parquet files have text as bytes."""
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+    return np.array([INNER.sub(" ", cell) for cell in text], object)
 
 
 INNER = re.compile(r"\s+")
@@ -136,25 +177,25 @@ INNER = re.compile(r"\s+")
 
 def _from_text(text: str, where: str, notes: list[str]) -> Table:
     separator, text, skipped = _directive(text)
-    lines = [line for line in text.split("\n") if line.strip() and not _is_comment(line)]
-    if not lines:
-        raise InputError(f"{where} has comments only; expected a header and rows")
     # comments are left out first: their commas would count as separators
-    separator = separator or _separator("\n".join(lines[:SAMPLE]))
+    lines = (line for line in text.split("\n") if line.strip() and not _is_comment(line))
+    sample = [*itertools.islice(lines, SAMPLE)]
+    if not sample:
+        raise InputError(f"{where} has comments only; expected a header and rows")
+    separator = separator or _separator("\n".join(sample))
     rows = _rows(text, separator, where, skipped)
     rows = _without_comments(rows, notes)
     head, body = _shape(rows, where, separator, notes)
     names = [_clean(name) for name in head[1]]
     columns = list(zip(*(row for _, row in body), strict=True)) if body else [()] * len(names)
-    empty = [i for i, name in enumerate(names) if not name and not any(cell.strip() for cell in columns[i])]
-    kept = [i for i in range(len(names)) if i not in empty]
+    kept = [i for i, name in enumerate(names) if name or any(cell.strip() for cell in columns[i])]
     # as pandas names a column without a name, often an index that was written out
     names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     _check_names([names[i] for i in kept], f"{where}, line {head[0]}")
     if not body:
         raise InputError(f"{where} has a header and no rows; expected a row for each time step")
-    frame = pd.DataFrame({names[i]: pd.Series([c.strip() for c in columns[i]], dtype=object) for i in kept})
-    return Table(where, frame, np.array([n for n, _ in body]), separator, tuple(notes))
+    cells = {names[i]: np.array([*map(str.strip, columns[i])], object) for i in kept}
+    return Table(where, cells, np.array([n for n, _ in body]), separator, tuple(notes))
 
 
 def _directive(text: str) -> tuple[str | None, str, int]:
@@ -231,7 +272,7 @@ def _is_comment(cell: str) -> bool:
 def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
     """Return rows without comments, but for a header that is written as one, as NumPy does."""
     comments = [(n, row) for n, row in rows if _is_comment(row[0])]
-    rest = [(n, row) for n, row in rows if not _is_comment(row[0])]
+    rest = [(n, row) for n, row in rows if not _is_comment(row[0])] if comments else rows
     # rows without a header: numpy.savetxt writes it as a comment
     if comments and rest and _is_data(rest[0][1]):
         line, head = comments[-1]
@@ -251,6 +292,7 @@ def _shape(rows: list, where: str, separator: str, notes: list[str]) -> tuple[tu
     if first and _is_data(rows[first][1]):  # then the header is above, and of another width
         first = 0
     head, body = rows[first], rows[first + 1 :]
+    _check_width(len(head[1]), where)
     _check_header(head, where)
     if first:
         notes.append(f"{_lines([n for n, _ in rows[:first]])} left out: above the header")
@@ -270,6 +312,8 @@ def _is_remark(row: list[str]) -> bool:
 def _even(head: list[str], body: list, where: str, separator: str) -> list:
     """Return rows as wide as the header; cells beyond it may be empty."""
     width = len(head)
+    if all(len(row) == width for _, row in body):
+        return body
     # spreadsheets write separators after the last cell
     even = [(n, row[:width] if not any(row[width:]) else row) for n, row in body]
     uneven = [(n, len(row)) for n, row in even if len(row) != width]
@@ -289,7 +333,7 @@ def _even(head: list[str], body: list, where: str, separator: str) -> list:
 
 def _is_data(row: list[str]) -> bool:
     """Return whether a row is one of values and no header."""
-    cells = [cell.strip() for cell in row if cell.strip()]
+    cells = [cell.strip() for cell in row[:SAMPLE] if cell.strip()]
     # a header may hold years or dates; a first cell called date is one
     if not cells or cells[0].casefold() in DATE_WORDS:
         return False
@@ -302,7 +346,7 @@ def _is_data(row: list[str]) -> bool:
 def _check_header(head: tuple[int, list[str]], where: str) -> None:
     line, cells = head
     # the wide form of spreadsheets, with a column for each month
-    across = [cell for cell in cells[1:] if is_date_cell(cell) or re.fullmatch(r"(1[6-9]|20)\d\d", cell.strip())]
+    across = [cell for cell in cells[1:SAMPLE] if is_date_cell(cell) or re.fullmatch(r"(1[6-9]|20)\d\d", cell.strip())]
     if len(across) >= 3 and not is_date_cell(cells[0]) and not is_number(cells[0]):
         raise InputError(
             f"{where}, line {line}: dates run across the header ({across[0]}, {across[1]}, ...), one series a row; "
@@ -316,6 +360,14 @@ def _check_header(head: tuple[int, list[str]], where: str) -> None:
         )
 
 
+def _check_width(columns: int, where: str) -> None:
+    if columns > MOST_COLUMNS:
+        raise InputError(
+            f"{where} has {columns:,} columns; at most {MOST_COLUMNS:,} are read. Write a row for each time and series "
+            "instead, and say which column names the series: --id"
+        )
+
+
 def _check_names(names: list[str], where: str) -> None:
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
@@ -324,6 +376,11 @@ def _check_names(names: list[str], where: str) -> None:
 
 def _clean(name: str) -> str:
     return INNER.sub(" ", name).strip()
+
+
+def some(names: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """Return the first of some names, and how many there are besides."""
+    return between.join(names[:most]) + (f"{between}and {len(names) - most:,} others" if len(names) > most else "")
 
 
 def _lines(numbers: list[int]) -> str:
