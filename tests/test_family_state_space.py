@@ -181,7 +181,7 @@ def test_ffm_keeps_what_it_saw_and_how_long_ago() -> None:
     """A single input fades by traces and turns by contexts: after t steps by ``exp(-alpha t)`` and ``omega t``."""
     params = ffm.init(jax.random.key(0), 3, 5, memory_size=4, context_size=3, dtype=jnp.float64)
     xs = jnp.zeros((T, 3)).at[0].set(jnp.asarray([1.0, -2.0, 0.5]))
-    first, last = (unroll(ffm, params, xs[:n], recurrence=scan)[0] for n in (1, T))
+    first, last = (jax.tree.map(np.asarray, unroll(ffm, params, xs[:n], recurrence=scan)[0]) for n in (1, T))
     assert not np.any(first.im), "the phase tells the age"
     gamma = np.exp((T - 1) * (-np.asarray(params.alpha)[:, None] + 1j * np.asarray(params.omega)))
     np.testing.assert_allclose(last.re + 1j * last.im, gamma * first.re, atol=1e-14)

@@ -11,6 +11,9 @@ Then all is as in `_chunks`, where G takes the place of D: the u of a chunk solv
 chunks passes M_0 and S_0 on. D and H are made as there, by halves and without divisions. A padded step adds nothing to
 the memory: its column of D is 0. Where sequences begin in a chunk, entries of D and H from before to after it are 0,
 and later steps start from the initial memory.
+
+Value and gradient of `titans` at T = 1024, H = 64 took, in milliseconds of processor time on 2 busy cores, 131 by
+`deferred` and 26 so with B = 1, 983 and 309 with B = 8, and planned 35 and 16, 273 and 130 MiB.
 """
 
 from __future__ import annotations
