@@ -112,6 +112,7 @@ def test_the_reference_is_built_without_a_fault(tmp_path, as_users_have_it):
     code = f"from pathlib import Path; from jaxseq.guide._api import build; print(build(Path({str(tmp_path)!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # it sets __all__
     assert done.returncode == 0, done.stderr
+    assert not re.search(r"jaxlib|>function</span>", (tmp_path / "jaxseq.html").read_text(encoding="utf-8"))
     assert "c' = f * c + i * g" in (tmp_path / "jaxseq" / "cells.html").read_text(encoding="utf-8")
 
 

@@ -61,7 +61,7 @@ def build(folder: Path) -> Built:
         for name, page in pages.items():
             file = folder / f"{name.replace('.', '/')}.html"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(render.html_module(page, pages), encoding="utf-8")
+            file.write_text(_public_names(render.html_module(page, pages)), encoding="utf-8")
         (folder / "index.html").write_text(render.html_index(pages), encoding="utf-8")
         (folder / "search.js").write_text(render.search_index(pages), encoding="utf-8")
     faults = [*_undocumented(names), *_leading_nowhere([*pages.values(), *names])]
@@ -69,6 +69,18 @@ def build(folder: Path) -> Built:
     if faults:
         raise InputError(f"{pdoc.__name__}: {len(faults)} faults:\n" + "\n".join(faults))
     return Built(len(pages), len(names))
+
+
+def _public_names(html: str) -> str:
+    """Return a page with ``jax.Array`` for that class' own, private path, and functions by their names alone."""
+    dot = '<span class="o">.</span>'
+    private = dot.join(f'<span class="n">{name}</span>' for name in ("jax", "jaxlib", "_jax", "Array"))
+    public = f'<span class="n">jax</span>{dot}<span class="n">Array</span>'
+    html = re.sub(r"&lt;function (\w+)&gt;", r"\1", html.replace(private, public))
+    less, name, more = (
+        f'<span class="{kind}">{text}</span>' for kind, text in zip("ono", ("&lt;", r"\w+", "&gt;"), strict=True)
+    )
+    return re.sub(f'{less}<span class="n">function</span> ({name}){more}', r"\1", html)  # a default
 
 
 def _told(name: str) -> Any:
