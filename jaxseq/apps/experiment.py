@@ -34,7 +34,7 @@ def experiment(
     Args:
       name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open, automata,
         parity, line-attractor; or all.
-      quick: Smaller networks and shorter training: about two minutes of a processor each.
+      quick: Smaller networks and shorter training: half a minute to seven minutes of a processor each.
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.

@@ -275,7 +275,7 @@ class Experiment(NamedTuple):
       source: the papers that make it.
       run: ``(settings) -> Found``; settings are a NamedTuple of numbers, `seeds` and `first` (seed) among them.
       full: the settings of the whole experiment.
-      quick: settings that take about two minutes of a processor.
+      quick: settings that take half a minute to seven minutes of a processor.
       look: a command whose page shows such a network from inside.
       scale: the source's data and training, where this experiment has far less; empty elsewhere.
     """
