@@ -354,4 +354,4 @@ def test_the_guides_code_runs_and_its_options_exist(capsys):
     assert "0.025" in said and said.rstrip().endswith("No network was asked for.")
     named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]*)", guide)}
     settings = {field.name for field in dataclasses.fields(ForecastConfig)}
-    assert named and named <= settings | {"run", "overwrite"}
+    assert named and named <= settings | {"run", "overwrite", "resume"}

@@ -210,7 +210,8 @@ def sentence(at: Mapping[str, Any], libraries: Sequence[str] = LIBRARIES) -> str
     """Return the facts of `machine` as one line: processor, cores, devices, versions of the libraries named, date."""
     versions = {"Python": at["python"], **{name: at["versions"][name] for name in libraries if name in at["versions"]}}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{at['cpu']}, {at['cores']} core{'s' * (at['cores'] != 1)}, {', '.join(at['devices'])}; {listed}; {at['date'][:10]}"
+    count = f"{at['cores']} core{'s' * (at['cores'] != 1)}"
+    return f"{at['cpu']}, {count}, {', '.join(at['devices'])}; {listed}; {at['date'][:10]}"
 
 
 def _cpu() -> str:

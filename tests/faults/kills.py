@@ -52,6 +52,7 @@ def once(command: list[str], after: float | None) -> int | None:
     if child == 0:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         os._exit(cli.main(command))
     end = None if after is None else time.monotonic() + after
     while True:
@@ -62,12 +63,12 @@ def once(command: list[str], after: float | None) -> int | None:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return None
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def main(name: str, kills: int, seconds: float) -> None:
     folder = Path(tempfile.mkdtemp())
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    os.environ["JAXSEQ_CACHE"] = str(folder / "cache")  # with what was compiled
     command, resume = (training if name == "train" else forecasting)(folder)
     whole = state if name == "train" else held
     run, draw = folder / "work" / "run", random.Random(0)
@@ -84,9 +85,7 @@ def main(name: str, kills: int, seconds: float) -> None:
         while status is None:
             there = (run / run_folder.CONFIG).exists() or (run / run_folder.UNFINISHED).exists()
             # after four kills it is let go, so that runs come to their end
-            status = once(
-                resume if there and saved < 1000 else command, draw.uniform(0, lasts) if moments < 4 else None
-            )
+            status = once(resume if there else command, draw.uniform(0, lasts) if moments < 4 else None)
             moments += status is None
             with run_folder.writing(run):  # what a next command does first
                 now = steps_of(run) if run.exists() else 0
@@ -98,8 +97,8 @@ def main(name: str, kills: int, seconds: float) -> None:
         assert status == 0, status
         assert whole(run) == wanted, f"the bits of run {runs} are others, after {moments} kills"
         killed, runs = killed + moments, runs + 1
-    counts = f"{killed} kills in {runs} runs of {lasts:.1f} s, {left} of them with something saved"
-    print(f"{name}: {counts}; all ended with the bits of a run that was not killed")
+        counts = f"{killed} kills in {runs} runs of {lasts:.1f} s, {left} with something saved"
+        print(f"{name}: {counts}; all ended with the bits of a run that was not killed", flush=True)
     shutil.rmtree(folder)
 
 
