@@ -85,7 +85,10 @@ def main(name: str, kills: int, seconds: float) -> None:
         while status is None:
             there = (run / run_folder.CONFIG).exists() or (run / run_folder.UNFINISHED).exists()
             # after four kills it is let go, so that runs come to their end
+            begun = time.monotonic()
             status = once(resume if there else command, draw.uniform(0, lasts) if moments < 4 else None)
+            if not there and status == 0:  # a whole run: other work on the machine may have ended
+                lasts = time.monotonic() - begun
             moments += status is None
             with run_folder.writing(run):  # what a next command does first
                 now = steps_of(run) if run.exists() else 0
