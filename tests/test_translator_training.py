@@ -445,7 +445,7 @@ def test_in_a_log_file_each_report_is_a_line(capsys):
     progress.close()
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.splitlines() == [
-        "compiling 3 programs for 3,000 steps …",
+        "jaxseq: compiling 3 programs for 3,000 steps …",
         "step 1000 of 3000  loss 3.210  validation 3.125  unigram 5.61  12,346 tokens/s",
         "jaxseq: something to read",
         "step 1500 of 3000  loss 3.000  999 tokens/s",

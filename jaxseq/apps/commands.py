@@ -64,7 +64,8 @@ def cells(name: Positional[str | None] = None, markdown: bool = False, latex: bo
         return
     listed = catalogue.table if markdown else catalogue.listing
     text = listed().rstrip() if name is None else catalogue.page(name)
-    rows = [catalogue.entry(cell)._asdict() for cell in CELLS.values() if name in (None, cell.name)]
+    shown = [cell for cell in CELLS.values() if name in (None, cell.name)] if json else []
+    rows = [{**catalogue.entry(cell)._asdict(), "parameters": catalogue.formula(cell)} for cell in shown]
     show(Shown(rows, text), json)
 
 

@@ -35,7 +35,7 @@ class Progress(Listener):
         self.bar.set_description(f"compiling… ({said})")
         self.bar.refresh()
         if not self.drawn:
-            tell(f"compiling {said} for {self.steps:,} steps …", "")
+            self.remark(f"compiling {said} for {self.steps:,} steps …")
 
     def compiled(self, seconds: float) -> None:
         """Start the clock: rates leave compilation out."""

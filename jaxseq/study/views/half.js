@@ -64,7 +64,10 @@ VIEWS.half = {
       pick: (r, t) => change({ t, u: rows[r] }),
       leave: rest,
       hover: (r, t) =>
-        read(`${T("unit")} ${unitNo(rows[r])}`, `∏ ${keepName(p)}[${stepNo(t + 1)} … ${stepNo(n - 1)}] = ${say(left[t][rows[r]])}`),
+        read(
+          `${T("unit")} ${unitNo(rows[r])}`,
+          `∏ ${keepName(p)}[${stepNo(t + 1)} … ${stepNo(n - 1)}] = ${say(left[t][rows[r]])}`,
+        ),
     });
     note(body, "half_pooled", p.pooled.sequences, p.pooled.steps, h.longest, h.outlast, h.of, h.lag);
     note(body, "half_of", unitNo(state.u), name(state.u), say(floats(h.mean)[state.u]));

@@ -75,7 +75,9 @@ VIEWS.strip = {
       const best = (t) => p.words[p.outcome.ids[t][e][0]];
       const shares = (k) => at(p.outcome.shares, state.t, k);
       const right = (t) => p.outcome.ids[t][e][0] === p.outcome.targets[t][e];
-      row(T(p.outcome.own ? "written_by" : "expected"), (t) => (p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·"));
+      row(T(p.outcome.own ? "written_by" : "expected"), (t) =>
+        p.outcome.scored[t][e] ? p.words[p.outcome.targets[t][e]] : "·",
+      );
       row(
         T("predicted"),
         (t) => (p.outcome.scored[t][e] ? best(t) : "·"),
