@@ -195,7 +195,7 @@ def test_what_cannot_be_patched_is_refused(options, message) -> None:
         ([0], {"z": jnp.ones((5, 2, 4))}, {}, r"z has the shape \(2, 5\) in a step; got a value of the shape \(2, 4\)"),
         ([0], {}, {}, "nothing is changed"),
         ([0], {"z": jnp.ones((5, 2, 5))}, {"z": hold_at(0.0)}, "z has both values and a change"),
-        ({"r": [0]}, {}, {"z": hold_at(0.0)}, "not told at which steps z is changed"),
+        ({"r": [0]}, {}, {"z": hold_at(0.0)}, "at_steps did not get the steps of z"),
     ],
 )
 def test_steps_that_cannot_be_are_refused(at, values, changes, message) -> None:
