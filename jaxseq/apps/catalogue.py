@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxseq.cells import CELLS, Cell
+from jaxseq.cells._init import takes
 from jaxseq.errors import InputError, choose
 from jaxseq.initializers import zeros
 from jaxseq.notation import Params
@@ -75,7 +76,7 @@ def entry(cell: Cell) -> Entry:
 
 def _params(cell: Cell, D: int, H: int) -> Params:
     """Return the shapes of a cell's params, all of which zeros have too: they are traced in a third of the time."""
-    draws = {name: zeros for name in ("kernel", "recurrent") if name in inspect.signature(cell.init).parameters}
+    draws = {name: zeros for name in ("kernel", "recurrent") if takes(cell.init, name)}
     return jax.eval_shape(lambda key: cell.init(key, D, H, **draws), jax.random.key(0))
 
 
