@@ -6,6 +6,7 @@ Results go to standard output, progress and errors to standard error.
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import os
 import re
@@ -25,6 +26,8 @@ FAILED, INTERRUPTED = 2, 130
 ABOUT = """Recurrent cells from scratch in JAX: forecast a series, train a translator, look inside.
 
 Example: jaxseq train && jaxseq translate runs/translate "她在看书。"
+
+Options and more examples of a command: jaxseq COMMAND --help
 """
 
 
@@ -121,10 +124,22 @@ def _run(args: list[str]) -> None:
     table = commands(_preset(args), *args[:1])
     if args and not args[0].startswith("-"):
         choose("command", args[0], table)
+    else:
+        table = {name: _in_a_line(command) for name, command in table.items()}
     with warnings.catch_warnings(), registry():
         warnings.showwarning = _warn
         keep_compiled()
         subcommand_cli_from_dict(table, prog="jaxseq", description=ABOUT, args=args or ["--help"])
+
+
+def _in_a_line(command: Callable[..., None]) -> Callable[[], None]:
+    """Return a command as the list of all shows it: with the first sentence of its help."""
+
+    def listed() -> None: ...
+
+    whole = getattr(command, "func", command).__doc__  # of a partial
+    listed.__doc__ = inspect.cleandoc(whole or "").partition("\n\n")[0]
+    return listed
 
 
 def _preset(args: Sequence[str]) -> str:

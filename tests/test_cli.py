@@ -278,7 +278,16 @@ def test_version_help_and_doctor(folder, capsys):
         assert f"Example: jaxseq {command}" in shown
         undescribed = re.findall(r"(--[\w-]+) [A-Z]+\s+\(default", shown)
         assert not undescribed
+        assert not re.search(r"\(default:\s+(\)|''|None)", shown)  # (default: none)
     assert json.loads(jaxseq("doctor", "--json", cwd=folder).stdout)["jaxseq"] == __version__
+
+
+def test_the_list_of_commands_gives_each_the_first_sentence_of_its_help(capsys):
+    shown = re.sub(r"[│\s]+", " ", helped(capsys))
+    for name, command in cli.commands().items():
+        first = inspect.getdoc(getattr(command, "func", command)).partition("\n\n")[0]
+        assert f"• {name} {' '.join(first.split())}" in shown
+    assert shown.count("Example: ") == 1
 
 
 def test_a_help_names_the_values_of_an_option_in_a_word(capsys):

@@ -1,4 +1,4 @@
-"""The values of options in the help of the command line: ``PATH``, where tyro writes ``{None}|PATH``."""
+"""Options in the help of the command line: ``PATH (default: none)``, where tyro writes ``{None}|PATH (default: )``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def registry() -> Any:
-    """Return tyro's registry, as a context, in which helps name the values of an option in one short word."""
+    """Return tyro's registry, as a context, in which helps name the values and an empty default in one short word."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
     made, within = ConstructorRegistry(), False
@@ -24,7 +24,11 @@ def registry() -> Any:
             within = False
         if not isinstance(spec, PrimitiveConstructorSpec):
             return spec
-        return dataclasses.replace(spec, metavar=readable(spec.metavar))
+
+        def default(value: Any) -> list[str]:
+            return ["none"] if value is None or value in ("", ()) else spec.str_from_instance(value)
+
+        return dataclasses.replace(spec, metavar=readable(spec.metavar), str_from_instance=default)
 
     made.primitive_rule(short)
     return made

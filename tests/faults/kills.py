@@ -2,7 +2,8 @@
 
 For good, by SIGKILL: each time the command runs in a fork of this process, which imports everything and computes
 nothing, so that Python starts once. Ends after so many kills, or seconds of the clock. What is saved never grows less,
-and the end has the bits of a run that was not killed. Every start draws its moment over the time of a whole run.
+and the end has the bits of a run that was not killed. Every start draws its moment over the processor time of a whole
+run, which other work on the machine does not change as it does the time of the clock.
 """
 
 import os
@@ -46,23 +47,33 @@ def steps_of(run: Path) -> int:
     return sum(checkpoint.facts(file)["done"] for file in run.glob("unfinished/training-*.safetensors"))
 
 
-def once(command: list[str], after: float | None) -> int | None:
-    """Run a command in a fork, and kill it after so many seconds; return its status, None if it was killed."""
+def processor_time(process: int) -> float:
+    """Return the seconds of a processor that all threads of a process have taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def once(command: list[str], after: float | None) -> tuple[int | None, float]:
+    """Run a command in a fork, and kill it once it has taken so many seconds of a processor.
+
+    Returns its status, None if it was killed, and the seconds that it took.
+    """
     child = os.fork()
     if child == 0:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         os._exit(cli.main(command))
-    end = None if after is None else time.monotonic() + after
+    took = 0.0
     while True:
-        done, status = os.waitpid(child, os.WNOHANG)
+        done, status, used = os.wait4(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
-        if end is not None and time.monotonic() > end:
+            return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        took = processor_time(child)
+        if after is not None and took > after:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return None
+            return None, took
         time.sleep(0.01)
 
 
@@ -74,9 +85,8 @@ def main(name: str, kills: int, seconds: float) -> None:
     run, draw = folder / "work" / "run", random.Random(0)
     for _ in range(2):  # the second loads what the first has compiled
         shutil.rmtree(folder / "work", ignore_errors=True)
-        begun = time.monotonic()
-        assert once(command, None) == 0
-        lasts = time.monotonic() - begun
+        status, lasts = once(command, None)
+        assert status == 0
     wanted, end = whole(run), time.monotonic() + seconds
     killed = runs = left = 0
     while killed < kills and time.monotonic() < end:
@@ -85,10 +95,7 @@ def main(name: str, kills: int, seconds: float) -> None:
         while status is None:
             there = (run / run_folder.CONFIG).exists() or (run / run_folder.UNFINISHED).exists()
             # after four kills it is let go, so that runs come to their end
-            begun = time.monotonic()
-            status = once(resume if there else command, draw.uniform(0, lasts) if moments < 4 else None)
-            if not there and status == 0:  # a whole run: other work on the machine may have ended
-                lasts = time.monotonic() - begun
+            status, _ = once(resume if there else command, draw.uniform(0, lasts) if moments < 4 else None)
             moments += status is None
             with run_folder.writing(run):  # what a next command does first
                 now = steps_of(run) if run.exists() else 0
@@ -100,7 +107,7 @@ def main(name: str, kills: int, seconds: float) -> None:
         assert status == 0, status
         assert whole(run) == wanted, f"the bits of run {runs} are others, after {moments} kills"
         killed, runs = killed + moments, runs + 1
-        counts = f"{killed} kills in {runs} runs of {lasts:.1f} s, {left} with something saved"
+        counts = f"{killed} kills in {runs} runs of {lasts:.1f} s of a processor, {left} with something saved"
         print(f"{name}: {counts}; all ended with the bits of a run that was not killed", flush=True)
     shutil.rmtree(folder)
 
