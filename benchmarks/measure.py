@@ -12,19 +12,21 @@ from tyro.conf import Positional
 from jaxseq.errors import InputError
 from jaxseq.inputs import parse_json, read_bytes
 
-PAGE = (
-    "layers --modes gradient --rounds 5 --shapes 1 100 128 128 64 50 512 512",
-    "train --hidden 256 --steps 4 --rounds 5",
-    "cells --compared --rounds 3",
-    "compile --repeats 3",
-    "memory --shapes 64 100 256 256 --lengths 1024",
-    "scaling --rounds 3 --compiles 1",
-    "chunked --cells deltanet gla mlstm mamba2 --batches 8 --rounds 3",
-    "newton gru rnn --lengths 1000 10000 --samples 3",
-    "sequence --no-learn --lengths 256 --recurrences deferred scan checkpointed associative chunked",
-    "decode --sentences 128 --rounds 3",
-)
-"""Arguments of `python -m benchmarks`, chosen to take about ten minutes of two cores together."""
+PAGE = {
+    "layers": "layers --modes gradient --rounds 5 --shapes 1 100 128 128 64 50 512 512",
+    "train": "train --hidden 256 --steps 4 --rounds 5",
+    "cells": "cells --compared --rounds 3",
+    "compile": "compile --repeats 3",
+    "memory": "memory --shapes 64 100 256 256 --lengths 1024",
+    "scaling": "scaling --rounds 3 --compiles 1",
+    "chunked": "chunked --cells deltanet gla mlstm mamba2 --batches 8 --rounds 3",
+    "newton": "newton gru rnn --lengths 1000 10000 --samples 3",
+    "sequence": "sequence --no-learn --lengths 256 --recurrences deferred scan checkpointed associative chunked",
+    "decode": "decode --sentences 128 --rounds 3",
+    "learning": "sequence --no-costs --cells lstm gru min_gru lru s5 mlstm gla deltanet --lengths 64 --steps 1000 "
+    "--names copy selective_copy recall parity",
+}
+"""Arguments of `python -m benchmarks` by section: about ten minutes of two cores, and an hour for the last."""
 
 
 def measure(folder: Positional[Path]) -> int:
@@ -41,8 +43,8 @@ def measure(folder: Positional[Path]) -> int:
       InputError: if a benchmark failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for arguments in PAGE:
-        file = folder / f"{arguments.split()[0]}.json"
+    for section, arguments in PAGE.items():
+        file = folder / f"{section}.json"
         command = f"python -m benchmarks {arguments}"
         if file.exists() and parse_json(read_bytes(file), file).get("command") == command:
             print(f"{command}: kept {file}", file=sys.stderr, flush=True)

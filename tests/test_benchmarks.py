@@ -230,7 +230,7 @@ def test_the_page_of_measurements_is_run_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(measure.subprocess, "run", run)
     folder = tmp_path / "results"
-    assert main(["measure", str(folder)]) == 0 and calls == [*measure.PAGE]
+    assert main(["measure", str(folder)]) == 0 and calls == [*measure.PAGE.values()]
     assert len([*folder.iterdir()]) == len(measure.PAGE)
     assert main(["measure", str(folder)]) == 0 and len(calls) == len(measure.PAGE)
     next(iter(folder.iterdir())).write_text("{}")
@@ -238,7 +238,7 @@ def test_the_page_of_measurements_is_run_again(tmp_path, monkeypatch):
     assert main(["measure", str(folder)]) == 2 and len(calls) == len(measure.PAGE) + 1
 
 
-@pytest.mark.parametrize("arguments", measure.PAGE)
+@pytest.mark.parametrize("arguments", measure.PAGE.values())
 def test_options_of_the_page_are_known(arguments, monkeypatch):
     """The command line is read by tyro as it is when the benchmark runs, which is left out here."""
     name, *_ = words = shlex.split(arguments)
