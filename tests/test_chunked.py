@@ -307,6 +307,8 @@ def test_memories_are_kept_once_a_chunk(cell: Cell, share: float) -> None:
 def test_a_long_stream_in_float32(cell: Cell) -> None:
     """10,000 steps, each alone and in chunks: apart by less than 5e-5 of the largest output."""
     params = cell.init(jax.random.key(0), 3, 8)
+    if cell is mlstm_block:  # its gates begin with zeros: nothing would depend on the stabiliser
+        params = params._replace(W_if=0.3 * jax.random.normal(jax.random.key(2), params.W_if.shape, jnp.float32))
     xs = jax.random.normal(jax.random.key(1), (10_000, 3), jnp.float32)
     (end, outs), (last, steps) = (
         jax.jit(lambda params, xs, how=how: unroll(cell, params, xs, recurrence=how))(params, xs)

@@ -76,7 +76,7 @@ def test_slstm_block(heads: int) -> None:
     """Figure 9, and section 2.2 without the stabiliser: c, n and m are compared as what they stand for."""
 
     def step(p, k, x):
-        N, D = heads, 4
+        N = heads
         x_hat = norm(x) * p.gain_x
         w = silu(convolved(p.V, p.b_w, k.past, x_hat))
         a_i, a_f = np.split(by_blocks(w, p.W_if), 2, axis=-1)
