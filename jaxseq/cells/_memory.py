@@ -195,12 +195,12 @@ def turned(a: Array, angle: Array, axis: int = -1) -> Array:
 
 def heads(a: Array, count: int) -> Array:
     """Return ``[..., N * K]`` as ``[..., N, K]``."""
-    return a.reshape(*a.shape[:-1], count, -1)
+    return a.reshape(*a.shape[:-1], count, a.shape[-1] // count)  # not -1, which T = 0 leaves open
 
 
 def merged(a: Array) -> Array:
     """Return ``[..., N, V]`` as ``[..., N * V]``."""
-    return a.reshape(*a.shape[:-2], -1)
+    return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
 
 
 def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:

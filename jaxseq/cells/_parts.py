@@ -114,4 +114,4 @@ def blockwise(a: Array, W: Array) -> Array:
     """Return ``a [B, P * Q]`` times the block-diagonal matrix of P blocks ``W [P, Q, R]``: ``[B, P, R]``."""
     if W.shape[0] == 1:  # a matrix, whose gradient waits in the order that a CPU computes fastest
         return (a @ W[0])[..., None, :]
-    return jnp.einsum("...pq,pqr->...pr", a.reshape(*a.shape[:-1], W.shape[0], -1), W)
+    return jnp.einsum("...pq,pqr->...pr", a.reshape(*a.shape[:-1], *W.shape[:2]), W)
