@@ -225,8 +225,8 @@ def test_a_window_between_resets(size: int) -> None:
 
     def initial_carry(params, batch_shape=()):
         start = gla.initial_carry(params, batch_shape).S
-        shifted = lambda *shape: 0.3 * jnp.tanh(params.W[1, 1]) + jnp.zeros(shape)  # noqa: E731
-        return Windowed(start, shifted(*batch_shape, 5, H), shifted(*batch_shape, H))
+        rows = jnp.broadcast_to(jnp.cos(jnp.arange(5 * H, dtype=start.dtype)).reshape(5, H), (*batch_shape, 5, H))
+        return Windowed(start, params.W[1, 1] * rows, params.W[1, 2] * rows[..., 0, :])
 
     statement = MemoryEquations(
         gla.equations.access,

@@ -115,7 +115,7 @@ init = init_of(
 
 
 def initial_carry(params: SLSTMBlockParams, batch_shape: tuple[int, ...] = ()) -> SLSTMBlockCarry:
-    """Return zeros."""
+    """Return a state of zeros, each ``[*batch_shape, N, K]``, and no inputs, zeros ``[*batch_shape, 3, D]``."""
     N, K, _ = params.U.shape
     h, c, n, m = (zeros_for(params.b, (*batch_shape, N), K) for _ in range(4))
     return SLSTMBlockCarry(h, c, n, m, zeros_for(params.b, (*batch_shape, params.V.shape[0] - 1), N * K))
