@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 from docstring_notation import Equation, Node, Unreadable, constants, read
 
 Value = Any
@@ -22,6 +23,7 @@ COMPUTED: dict[str, Callable[..., Value]] = {
     "tanh": np.tanh, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sign": np.sign, "conj": np.conj,
     "Re": np.real, "Im": np.imag,
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "erf": scipy.special.erf,
     "softplus": lambda a: np.log1p(np.exp(a)),
     "relu": lambda a: np.maximum(a, 0),
     "silu": lambda a: a / (1 + np.exp(-a)),

@@ -31,7 +31,7 @@ TOKEN = re.compile(
 )
 BINARY = [["<", ">", "<=", ">="], ["+", "-"], ["*", "/", "mod"], ["**", "@"]]  # the loosest first
 WORDS = {"mod", "where", "otherwise"}
-FUNCTIONS = {*"tanh exp log sqrt sign conj Re Im sigmoid softplus relu silu max min softmax cumsum".split()}
+FUNCTIONS = {*"tanh exp erf log sqrt sign conj Re Im sigmoid softplus relu silu max min softmax cumsum".split()}
 FUNCTIONS |= {*"sum across mean var above expm rows flat first queue roll".split()}
 """Across is the row of the sums of a matrix's rows, above the part of a matrix above its diagonal, expm the matrix
 exponential, Re and Im the real and imaginary part; rows makes a square matrix of a vector, flat a vector of a matrix;

@@ -26,11 +26,12 @@ TERMS = {
     "H^3": lambda D, H: H**3,
     "D H": lambda D, H: D * H,
     "H^2": lambda D, H: H**2,
+    "D^2": lambda D, H: D**2,
     "D": lambda D, H: D,
     "H": lambda D, H: H,
     "": lambda D, H: 1,
 }
-# Twelve equations for seven unknowns, so that a formula that fits all of them fits by more than chance. No D equals an
+# Twelve equations for eight unknowns, so that a formula that fits all of them fits by more than chance. No D equals an
 # H, H/2 or 2H: `_shape` names the axes by their sizes.
 SIZES = [(D, H) for D in (7, 11, 13) for H in (20, 40, 60, 80)]
 

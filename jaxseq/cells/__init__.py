@@ -95,6 +95,7 @@ from jaxseq.cells._memory import (
     Memory as Memory,
     MemoryEquations as MemoryEquations,
     Rest as Rest,
+    Window as Window,
     Write as Write,
 )
 from jaxseq.cells._mgu import mgu as mgu, mgu1 as mgu1, mgu2 as mgu2, mgu3 as mgu3
@@ -103,6 +104,7 @@ from jaxseq.cells._min_lstm import min_lstm as min_lstm
 from jaxseq.cells._minimal_rnn import minimal_rnn as minimal_rnn
 from jaxseq.cells._miru import miru as miru, miru1 as miru1
 from jaxseq.cells._mlstm import mlstm as mlstm
+from jaxseq.cells._mlstm_block import mlstm_block as mlstm_block
 from jaxseq.cells._mogrifier_lstm import mogrifier_lstm as mogrifier_lstm
 from jaxseq.cells._mut import mut1 as mut1, mut2 as mut2, mut3 as mut3
 from jaxseq.cells._nas import nas as nas
@@ -139,6 +141,7 @@ from jaxseq.cells._scrn import scrn as scrn
 from jaxseq.cells._sgrn import sgrn as sgrn
 from jaxseq.cells._sgu import dsgu as dsgu, sgu as sgu
 from jaxseq.cells._slstm import slstm as slstm
+from jaxseq.cells._slstm_block import slstm_block as slstm_block
 from jaxseq.cells._sru import sru as sru, sru_2017 as sru_2017
 from jaxseq.cells._stack import Dropped as Dropped, drop_between as drop_between, stack as stack
 from jaxseq.cells._star import star as star

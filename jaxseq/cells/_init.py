@@ -35,21 +35,23 @@ class Size(NamedTuple):
       option: its name, such as ``"projection"``.
       default: its value if it is not given; None for H.
       part: with None as default, which part of H, rounded down but at least 1: 2 for a half.
-      divides: "H" if H must be a multiple of it, "into" if in addition the letter is H over the option.
+      divides: "H" if H must be a multiple of it, "into" if in addition the letter is H over the option; for D instead
+        of H, "D" and "into D".
     """
 
     option: str
     default: int | None = None
     part: int = 1
-    divides: Literal["", "H", "into"] = ""
+    divides: Literal["", "H", "into", "D", "into D"] = ""
 
-    def of(self, name: str, H: int, given: Any) -> int:
-        """Return the letter's size for hidden size H and the option as it was given."""
+    def of(self, name: str, D: int, H: int, given: Any) -> int:
+        """Return the letter's size for input size D, hidden size H and the option as it was given."""
         size = max(1, H // self.part) if given is None else given
         check_sizes(name, **{self.option: size})
-        if self.divides and H % size:
-            raise InputError(f"{name}: {self.option} must divide the hidden size {H}; got {size}")
-        return H // size if self.divides == "into" else size
+        which, whole = ("input", D) if self.divides.endswith("D") else ("hidden", H)
+        if self.divides and whole % size:
+            raise InputError(f"{name}: {self.option} must divide the {which} size {whole}; got {size}")
+        return whole // size if self.divides.startswith("into") else size
 
 
 def init_of(
@@ -138,7 +140,7 @@ class InitOf(Generic[P]):
         given = {p.name: p.default for p in self.__signature__.parameters.values() if p.kind is p.KEYWORD_ONLY}
         given |= options
         letters = {"D": input_size, "H": hidden_size}
-        letters |= {letter: size.of(name, hidden_size, given[size.option]) for letter, size in self.sizes}
+        letters |= {letter: size.of(name, input_size, hidden_size, given[size.option]) for letter, size in self.sizes}
         by_name = {"W": given["kernel"], "V": given["kernel"], "U": given["recurrent"], "b": given["bias"]}
         made, widths = {}, {}
         for k, (field, shape) in zip(jax.random.split(key, len(self.shapes)), self.shapes, strict=True):

@@ -11,8 +11,8 @@ the input; the recurrence is one and the same. In a step, vectors being rows,
 or, with momentum, S <- exp(log_decay) * S + A, where A, what is added, is exp(momentum) of the last A and the write.
 None of these vectors depends on S, so that many steps can be taken at once as products of matrices
 (`jaxseq.recurrence.chunked`). Whatever else is in the carry may only be the largest of what it was, shifted, and a new
-value (`Larger`, the stabiliser of exponential gates), or that value (`Latest`, the last input): both are known for all
-steps before the memory is.
+value (`Larger`, the stabiliser of exponential gates), that value (`Latest`, the last input), or the last few of such
+values (`Window`, the inputs of a convolution over time): all are known for all steps before the memory is.
 """
 
 from __future__ import annotations
@@ -142,11 +142,33 @@ class Latest(NamedTuple):
         return self.value
 
 
+class Window(NamedTuple):
+    """A state ``[B, W, H]``, the values of the last W steps, the latest last: rows move up, and the last is the value.
+
+    Fields:
+      value: ``[B, H]``.
+    """
+
+    value: Array
+
+    def of(self, state: Array) -> Array:
+        """Return the new state."""
+        return jnp.concatenate([state[..., 1:, :], self.value[..., None, :]], axis=-2)
+
+
+Law = Larger | Latest | Window
+"""How a field of the carry that is not the memory becomes what it is after a step."""
+
+
 class Rest(NamedTuple):
     """The carry but for the memory, before and after a step, by the names of its fields."""
 
     old: Mapping[str, Array]
     new: Mapping[str, Array]
+
+    def __or__(self, other: Rest) -> Rest:
+        """Return the fields of both."""
+        return Rest({**self.old, **other.old}, {**self.new, **other.new})
 
 
 def outer(k: Array, v: Array) -> Array:
@@ -173,12 +195,12 @@ def turned(a: Array, angle: Array, axis: int = -1) -> Array:
 
 def heads(a: Array, count: int) -> Array:
     """Return ``[..., N * K]`` as ``[..., N, K]``."""
-    return a.reshape(*a.shape[:-1], count, -1)
+    return a.reshape(*a.shape[:-1], count, a.shape[-1] // count)  # not -1, which T = 0 leaves open
 
 
 def merged(a: Array) -> Array:
     """Return ``[..., N, V]`` as ``[..., N * V]``."""
-    return a.reshape(*a.shape[:-2], -1)
+    return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
 
 
 def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:
@@ -187,9 +209,14 @@ def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:
     return wide_zeros_for(b, (*batch_shape, *axes), last)
 
 
-def _nothing(params: Params, wx: Tree) -> dict[str, Larger | Latest]:
+def _nothing(params: Params, wx: Tree) -> dict[str, Law]:
     """Return no other fields: the carry is the memory alone."""
     return {}
+
+
+def _unmixed(params: Params, wx: Tree, past: Rest) -> Tree:
+    """Return the input terms: they are of one step."""
+    return wx
 
 
 def _plain(params: Params, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
@@ -219,21 +246,27 @@ class MemoryEquations:
     Fields:
       access: ``(params, wx, rest) -> (Access, gates)``: all that a paper says of a step.
       out: ``(params, read, gates, wx, rest) -> out``; what was read, in the dtype of wx, by default.
-      rest: ``(params, wx) -> {field: Larger or Latest}`` of the carry's other fields, if it has any.
+      rest: ``(params, wx) -> {field: law}`` of the carry's other fields, if it has any; a law is `Larger`, `Latest` or
+        `Window`.
       pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, with turns a pair of such trees, and
         with momentum a pair of such arrays; ``carry.S`` by default.
       unpack: ``(memory, {field: array}) -> carry``, the way back.
       seen: ``(gates, memory) -> gates``, for gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.
+      past: ``(params, wx) -> {field: law}`` of fields that `mixed` needs, such as the `Window` of a convolution.
+      mixed: ``(params, wx, past) -> wx``: input terms of this step and the last ones made into those that `rest`,
+        `access` and `out` get.
     """
 
     access: Callable[[Params, Any, Rest], tuple[Access, Any]]
     out: Callable[..., Any] = _plain
-    rest: Callable[[Params, Any], Mapping[str, Larger | Latest]] = _nothing
+    rest: Callable[[Params, Any], Mapping[str, Law]] = _nothing
     pack: Callable[[Any], Tree] = _memory_of
     unpack: Callable[[Any, Mapping[str, Array]], Any] = _as_memory
     seen: Callable[[Any, Any], Any] = _unchanged
     early: bool = False
+    past: Callable[[Params, Any], Mapping[str, Law]] = _nothing
+    mixed: Callable[[Params, Any, Rest], Any] = _unmixed
 
     def __post_init__(self) -> None:
         # where the paper's equations are: a cell shows the docstring and the code of that module
@@ -241,10 +274,16 @@ class MemoryEquations:
 
     def __call__(self, params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
         """Return ``(carry, out, gates)`` of one step."""
-        laws = self.rest(params, wx)
-        old = {name: getattr(carry, name) for name in laws}
-        rest = Rest(old, {name: law.of(old[name]) for name, law in laws.items()})
+        past = _followed(self.past(params, wx), carry)
+        wx = self.mixed(params, wx, past)
+        rest = past | _followed(self.rest(params, wx), carry)
         access, gates = self.access(params, wx, rest)
         memory, found = access.take(self.pack(carry), early=self.early)
         gates = self.seen(gates, self.pack(carry))
         return self.unpack(memory, rest.new), self.out(params, found, gates, wx, rest), gates
+
+
+def _followed(laws: Mapping[str, Law], carry: Carry) -> Rest:
+    """Return the fields of a carry that have laws, before and after a step."""
+    old = {name: getattr(carry, name) for name in laws}
+    return Rest(old, {name: law.of(old[name]) for name, law in laws.items()})

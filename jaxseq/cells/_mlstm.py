@@ -29,7 +29,7 @@ long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -91,29 +91,52 @@ def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
     return affine(x, params.W, params.b), affine(x, params.W_if, params.b_if)
 
 
-def rest(params: MLSTMParams, wx: Tree) -> dict[str, Larger]:
-    """Return the stabiliser's equation."""
-    log_i, a_f = blocks(wx[1], 2)
+def stabiliser(a_if: Array) -> dict[str, Larger]:
+    """Return the stabiliser's equation, of the gates' logits ``[B, 2N]``."""
+    log_i, a_f = blocks(a_if, 2)
     return {"m": Larger(jax.nn.log_sigmoid(a_f), log_i)}
 
 
-def access(params: MLSTMParams, wx: Tree, rest: Rest) -> tuple[Access, MLSTMGates]:
-    """Return what a step does to C and n ``[B, N, K, K + 1]``, and the gates: the equations."""
-    *qkv, a_o = blocks(wx[0], 4)
-    log_i, a_f = blocks(wx[1], 2)
+def stored(qkv: Sequence[Array], a_if: Array, rest: Rest) -> tuple[Access, dict[str, Array]]:
+    """Return what a step does to C and n ``[B, N, K, K + 1]``, and its gates by name: the equations.
+
+    Args:
+      qkv: query, key before its root, and value, each ``[B, H]``.
+      a_if: the gates' logits, ``[B, 2N]``.
+      rest: the stabiliser.
+    """
+    log_i, a_f = blocks(a_if, 2)
     q, k, v = (heads(a, log_i.shape[-1]) for a in qkv)
     k = k / math.sqrt(k.shape[-1])
     log_f = jax.nn.log_sigmoid(a_f)
     stable = log_f + rest.old["m"] - rest.new["m"]
-    i, f, o = jnp.exp(log_i - rest.new["m"]), jnp.exp(stable), jax.nn.sigmoid(a_o)
+    i, f = jnp.exp(log_i - rest.new["m"]), jnp.exp(stable)
     write = Write(i[..., None] * k, (v, jnp.ones_like(v[..., :1])))
-    return Access(q, (write,), stable[..., None]), MLSTMGates(i, f, o, q, k, v, log_f, log_i)
+    return Access(q, (write,), stable[..., None]), {
+        "i": i, "f": f, "q": q, "k": k, "v": v, "log_f": log_f, "log_i": log_i
+    }  # fmt: skip
+
+
+def retrieved(read: tuple[Array, Array], rest: Rest) -> Array:
+    """Return what was read divided by its normaliser, ``[B, N, K]``."""
+    return read[0] / jnp.maximum(jnp.abs(read[1]), jnp.exp(-rest.new["m"])[..., None])
+
+
+def rest(params: MLSTMParams, wx: Tree) -> dict[str, Larger]:
+    """Return the equation of m."""
+    return stabiliser(wx[1])
+
+
+def access(params: MLSTMParams, wx: Tree, rest: Rest) -> tuple[Access, MLSTMGates]:
+    """Return what a step does to C and n, and the gates."""
+    *qkv, a_o = blocks(wx[0], 4)
+    access, gates = stored(qkv, wx[1], rest)
+    return access, MLSTMGates(o=jax.nn.sigmoid(a_o), **gates)
 
 
 def out(params: MLSTMParams, read: tuple[Array, Array], gates: MLSTMGates, wx: Tree, rest: Rest) -> Array:
-    """Return ``h [B, H]``, what was read divided by its normaliser, and shown."""
-    divisor = jnp.maximum(jnp.abs(read[1]), jnp.exp(-rest.new["m"])[..., None])
-    return gates.o * merged(read[0] / divisor)
+    """Return ``h [B, H]``, what was retrieved, and shown."""
+    return gates.o * merged(retrieved(read, rest))
 
 
 def pack(carry: MLSTMCarry) -> tuple[Array, Array]:

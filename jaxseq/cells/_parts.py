@@ -90,3 +90,28 @@ def standardised(a: Array, epsilon: float) -> Array:
 def no_hidden_terms(params: object, carry: object) -> tuple[()]:
     """Return nothing: the `hidden_terms` of a cell without a matrix product in its loop."""
     return ()
+
+
+def scaled(a: Array, gain: Array) -> Array:
+    """Return ``a [..., H]`` times a gain ``[H]``."""
+    return a * jnp.broadcast_to(gain, a.shape)
+
+
+def over_window(V: Array, b: Array, past: Array, now: Array) -> Array:
+    """Return the causal convolution of window W, unit by unit, of ``now [B, H]`` and ``past [B, W - 1, H]`` before it.
+
+    Args:
+      V: ``[W, H]``, the weights of this step last.
+      b: ``[H]``.
+      past: the last steps, the latest last.
+      now: this step.
+    """
+    earlier = jnp.sum(jnp.broadcast_to(V[:-1], past.shape) * past, axis=-2)
+    return earlier + scaled(now, V[-1]) + jnp.broadcast_to(b, now.shape)
+
+
+def blockwise(a: Array, W: Array) -> Array:
+    """Return ``a [B, P * Q]`` times the block-diagonal matrix of P blocks ``W [P, Q, R]``: ``[B, P, R]``."""
+    if W.shape[0] == 1:  # a matrix, whose gradient waits in the order that a CPU computes fastest
+        return (a @ W[0])[..., None, :]
+    return jnp.einsum("...pq,pqr->...pr", a.reshape(*a.shape[:-1], *W.shape[:2]), W)

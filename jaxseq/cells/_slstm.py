@@ -65,9 +65,9 @@ init = init_of(SLSTMParams, forget=1, W="D 4H", U="H 4H", b="4H")
 initial_carry = zeros_carry(SLSTMCarry)
 
 
-def equations(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> tuple[SLSTMCarry, Array, SLSTMGates]:
-    """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
-    a, H = wx + uh, carry.c.shape[-1]
+def stepped(carry: SLSTMCarry, a: Array) -> tuple[SLSTMCarry, Array, SLSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step, given ``a [B, 4H]`` (i f g o): the equations."""
+    H = carry.c.shape[-1]
     log_i, log_f = a[..., :H], jax.nn.log_sigmoid(a[..., H : 2 * H])
     g, o = activate(a[..., 2 * H :], "tanh sigmoid")
     m = jnp.where(carry.n == 0, log_i, jnp.maximum(log_f + carry.m, log_i))
@@ -76,6 +76,11 @@ def equations(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> t
     n = f * carry.n + i
     h = o * (c / n)
     return SLSTMCarry(h, c, n, m), h, SLSTMGates(i, f, g, o, log_f, log_i)
+
+
+def equations(params: SLSTMParams, carry: SLSTMCarry, wx: Array, uh: Array) -> tuple[SLSTMCarry, Array, SLSTMGates]:
+    """Return ``(carry, h [B, H], gates)`` of one step."""
+    return stepped(carry, wx + uh)
 
 
 slstm = Cell(

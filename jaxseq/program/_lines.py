@@ -75,6 +75,7 @@ _NUMPY = {
 }  # fmt: skip
 _CODE = {
     **{op: f"np.{op}" for op in UNARY if op not in ("neg", "copy")}, **_NUMPY, "softplus": "softplus", "rsqrt": "rsqrt",
+    "erfc": "erfc",
     "not": "1 - ", "round": "np.round",
 }  # fmt: skip
 CODE = Style("*", "@", _CODE, None, lambda a, b: f"{a} ** {b}", lambda a: f"np.abs({a})")
@@ -84,6 +85,7 @@ HELPERS = {
     "sigmoid": "sigmoid = lambda a: (1 + np.tanh(a / 2)) / 2",
     "softplus": "softplus = lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))",
     "rsqrt": "rsqrt = lambda a: 1 / np.sqrt(a)",
+    "erfc": "import math\nerfc = np.vectorize(math.erfc)",
 }
 """Functions of `CODE` that NumPy does not have."""
 

@@ -135,6 +135,10 @@ def _square(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     return low.b.emit("mul", inputs[0], inputs[0])
 
 
+def _erf(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
+    return low.b.emit("sub", low.b.constant(1.0), low.b.emit("erfc", inputs[0]))
+
+
 def _exp2(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
     return low.b.emit("pow", low.b.constant(2.0), inputs[0])
 
@@ -352,7 +356,7 @@ def _cond(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
 
 RULES: dict[str, Rule] = {
     "jit": _jit, "pjit": _jit, "div": _div, "convert_element_type": _converted, "not": _not, "and": _not, "or": _not,
-    "xor": _not, "integer_pow": _integer_pow, "square": _square, "exp2": _exp2,
+    "xor": _not, "integer_pow": _integer_pow, "square": _square, "erf": _erf, "exp2": _exp2,
     "log2": _log_of_base(2.0), "log10": _log_of_base(10.0), "clamp": _clamp,
     "select_n": _select_n, "round": _round, "stop_gradient": _same, "copy": _same, "copy_p": _same,
     "optimization_barrier": _same, "reduce_precision": _same, "pvary": _same, "reshape": _reshape,

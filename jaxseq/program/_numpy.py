@@ -5,6 +5,7 @@ Numbers are float64 throughout; a truth value is 1 or 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ UNARY: dict[str, Callable[[Values], Values]] = {
     "cosh": np.cosh,
     "tanh": np.tanh,
     "logistic": lambda a: (1 + np.tanh(a / 2)) / 2,
+    "erfc": np.vectorize(math.erfc, otypes=[np.float64]),
     "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
     "abs": np.abs,
     "sign": np.sign,

@@ -15,7 +15,7 @@ elapsed time, in turns.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseq.cells import CELLS, Cell
-from jaxseq.cells._memory import Access, Larger, Latest, MemoryEquations, Rest, Write
+from jaxseq.cells._memory import Access, Larger, Latest, Law, MemoryEquations, Rest, Window, Write
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.recurrence._checkpointed import all_real
@@ -103,14 +103,23 @@ def _run(
     cut = partial(jax.tree.map, partial(_cut, size=size, batch=len(batch)))
     whole = partial(jax.tree.map, partial(_whole, T=T, batch=len(batch)))
     inputs = cut(xs)
-    terms = in_bulk(cell.input_terms, params, inputs)(params, inputs)
-    laws = equations.rest(params, terms)
-    old, last = _rest(whole(laws), carry, initial, mask, resets)
-    rest = Rest(cut(old), {name: law.of(cut(old[name])) for name, law in laws.items()})
-    given = terms, rest
-    access, gates = in_bulk(lambda params, given: equations.access(params, *given), params, given)(params, given)
+
+    def each(function: Callable[..., Tree], *given: Tree) -> Tree:
+        return in_bulk(lambda params, given: function(params, *given), params, given)(params, given)
+
+    def followed(laws: Mapping[str, Law]) -> tuple[Rest, dict[str, Array]]:
+        old, last = _rest(whole(laws), carry, initial, mask, resets)
+        old = cut(old)
+        return Rest(old, {name: law.of(old[name]) for name, law in laws.items()}), last
+
+    terms = each(cell.input_terms, inputs)
+    past, passed = followed(equations.past(params, terms))
+    terms = each(equations.mixed, terms, past) if passed else terms
+    rest, last = followed(equations.rest(params, terms))
+    rest = past | rest
+    access, gates = each(equations.access, terms, rest)
     memory, found = _recalled(equations, access, carry, initial, cut(mask), cut(resets), len(batch))
-    return equations.unpack(memory, last), whole(equations.out(params, found, gates, terms, rest))
+    return equations.unpack(memory, passed | last), whole(each(equations.out, found, gates, terms, rest))
 
 
 def _stated(cell: Cell) -> MemoryEquations:
@@ -125,7 +134,7 @@ def _stated(cell: Cell) -> MemoryEquations:
 
 
 def _rest(
-    laws: Mapping[str, Larger | Latest], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
+    laws: Mapping[str, Law], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the carry without the memory: before each step, ``[T, B, ...]``, and after the last."""
     old, last = {}, {}
@@ -136,9 +145,13 @@ def _rest(
 
 
 def _states(
-    law: Larger | Latest, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
+    law: Law, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
     """Return a state before each step and after the last; each step takes a maximum, and two such steps are one."""
+    if isinstance(law, Window):
+        return _windows(law, first, begin, mask, resets)
+    if isinstance(law, Latest) and mask is None and begin is None:  # nothing to skip: the values themselves
+        return jnp.concatenate([first[None], law.value[:-1]]), law.value[-1]
     shift, floor = law if isinstance(law, Larger) else (jnp.full_like(law.value, -jnp.inf), law.value)
     never = jnp.full_like(floor, -jnp.inf)
     if mask is not None:
@@ -155,6 +168,20 @@ def _states(
         new = over_time(lambda state, at: 2 * (Larger(*at).of(state),), first, (shift, floor), reverse=False)[1]
     old = jnp.concatenate([first[None], new[:-1]])
     return old if begin is None else jnp.where(begins, begin, old), new[-1]
+
+
+def _windows(
+    law: Window, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
+) -> tuple[Array, Array]:
+    """Return the windows before each step and after the last: each row is the latest of what the row after it was."""
+    value, olds, lasts = law.value, list[Array](), list[Array]()
+    for n in reversed(range(first.shape[-2])):
+        value, last = _states(
+            Latest(value), first[..., n, :], None if begin is None else begin[..., n, :], mask, resets
+        )
+        olds.append(value)
+        lasts.append(last)
+    return jnp.stack(olds[::-1], axis=-2), jnp.stack(lasts[::-1], axis=-2)
 
 
 def _join(early: tuple[Array, Array], late: tuple[Array, Array]) -> tuple[Array, Array]:

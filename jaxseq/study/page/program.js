@@ -8,6 +8,24 @@ const OPS = (() => {
       by = a - low;
     return by === 0.5 ? low + Math.abs(low % 2) : Math.round(a);
   };
+  // The complement of the error function: 1 less its series, whose terms are positive, or a continued fraction.
+  const erfc = (a) => {
+    if (a < 0) return 2 - erfc(-a);
+    if (a > 27) return 0;
+    const bell = Math.exp(-a * a) / Math.sqrt(Math.PI);
+    if (a < 2.5) {
+      let term = a,
+        sum = a;
+      for (let n = 1; term > 1e-17 * sum; n++) {
+        term *= (2 * a * a) / (2 * n + 1);
+        sum += term;
+      }
+      return 1 - 2 * bell * sum;
+    }
+    let fraction = a;
+    for (let n = 60; n > 0; n--) fraction = a + n / 2 / fraction;
+    return bell / fraction;
+  };
   const unary = {
     neg: (a) => -a,
     exp: Math.exp,
@@ -27,6 +45,7 @@ const OPS = (() => {
     cosh: Math.cosh,
     tanh: Math.tanh,
     logistic: sigmoid,
+    erfc,
     softplus: (a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a))),
     abs: Math.abs,
     sign: Math.sign,
