@@ -295,9 +295,10 @@ def phases(panel: Panel) -> np.ndarray:
     lasts = [series.stamps[-1] for series in panel.series if series.stamps is not None]
     if len(lasts) < len(panel.series):
         return np.zeros(len(panel.series), int)
-    earliest = min(lasts).to_datetime64()
-    each = {last: len(panel.calendar.between(earliest, last.to_datetime64())) for last in set(lasts)}
-    return np.array([each[last] - each[lasts[0]] for last in lasts])
+    ends = pd.DatetimeIndex(lasts).to_numpy("M8[us]")
+    # listed once for all: there may be as many ends as series
+    places = np.searchsorted(panel.calendar.between(ends.min(), ends.max()).to_numpy("M8[us]"), ends, "right")
+    return places - places[0]
 
 
 def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -185,6 +185,8 @@ def _from_text(text: str, where: str, notes: list[str]) -> Table:
     separator = separator or _separator("\n".join(sample))
     rows = _rows(text, separator, where, skipped)
     rows = _without_comments(rows, notes)
+    if not rows:
+        raise InputError(f"{where} has comments or empty cells only; expected a header and rows")
     head, body = _shape(rows, where, separator, notes)
     names = [_clean(name) for name in head[1]]
     columns = list(zip(*(row for _, row in body), strict=True)) if body else [()] * len(names)
