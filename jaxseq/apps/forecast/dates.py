@@ -144,15 +144,14 @@ def _parts(table: Table, free: list[str]) -> tuple[str, ...]:
 
 def _time(table: Table, date: str, free: list[str]) -> str | None:
     """Return the column of times of day that goes with a column of dates, if there is one."""
-    first = next((cell for cell in text_of(table, date) if cell), "")
     # the date has its time already
-    if ":" in first or table.is_dates(date):
+    if table.is_dates(date) or ":" in next((cell for cell in text_of(table, date) if cell), ""):
         return None
     for name in free:
         cells = [cell for cell in text_of(table, name)[:SAMPLE] if cell]
         if cells and all(forms.TIME.fullmatch(cell) for cell in cells):
             return name
-        if name.casefold() in PARTS[3] and all(cell.isdigit() and int(cell) <= 24 for cell in cells):
+        if name.casefold() in PARTS[3] and all(re.fullmatch("[0-9]{1,2}", cell) and int(cell) <= 24 for cell in cells):
             return name
     return None
 

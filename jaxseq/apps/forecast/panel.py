@@ -149,7 +149,7 @@ def _assembled(
             raise InputError(f"{table.where} has no column of dates, so no --frequency; name it with --date")
         calendar, grid = Calendar(None, tuple(sorted(seasons)) or (1,)), None
         # without dates each series counts its own rows
-        places = np.concatenate([np.arange((rows.codes == code).sum()) for code in range(len(rows.ids))])
+        places = np.concatenate([np.arange(count) for count in np.bincount(rows.codes)])
     else:
         check_distinct(rows, order)
         # one calendar for all series: a short one alone may not show it

@@ -47,6 +47,8 @@ class Rows(NamedTuple):
 
 def without_totals(table: Table, dates: tuple[str, ...]) -> Table:
     """Return the table without rows of totals or remarks below it."""
+    if table.is_dates(dates[0]):
+        return table
     cells = text_of(table, dates[0])
     last = len(cells)
     # from the end: a total within the table is a mistake that reading the dates will report

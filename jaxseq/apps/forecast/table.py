@@ -6,7 +6,6 @@ import collections
 import contextlib
 import csv
 import gc
-import importlib.util
 import io
 import itertools
 import re
@@ -18,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast.cells import MISSING, is_number
-from jaxseq.apps.forecast.encoding import decoded, most_unpacked, too_large, unpacked
+from jaxseq.apps.forecast.encoding import decoded, unpacked
 from jaxseq.apps.forecast.forms import DATE_WORDS, is_date_cell
+from jaxseq.apps.forecast.parquet import read_parquet
 from jaxseq.errors import InputError, choose
 
 SEPARATORS = ("\t", ";", "|", ",")
@@ -89,7 +89,7 @@ def read_table(source: Path | str | pd.DataFrame) -> Table:
     raw = unpacked(path)
     # by its content: a name may end otherwise
     if raw.startswith(b"PAR1"):
-        return _from_frame(_parquet(raw, path), str(path))
+        return _from_frame(read_parquet(raw, path), str(path))
     text, encoding = decoded(raw, path)
     notes = [] if encoding.startswith("utf-8") else [f"read as {encoding} text"]
     with _uncollected():
@@ -106,34 +106,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise InputError(f"{path} is a Parquet file, which pandas reads with pyarrow: pip install pyarrow")
-    try:
-        size, text = _promised(raw)
-        # a text that is repeated is held once: a few kilobytes can hold gigabytes of repetitions
-        frame = None if size > most_unpacked(raw) else pd.read_parquet(io.BytesIO(raw), read_dictionary=text)
-    except Exception as error:  # pyarrow's own exceptions have no common base
-        why = INNER.sub(" ", str(error)).strip()[:150]
-        raise InputError(f"{path} is a damaged Parquet file ({why}); write it again") from error
-    if frame is None:
-        raise too_large(path, most_unpacked(raw))
-    return frame
-
-
-def _promised(raw: bytes) -> tuple[int, list[str]]:
-    """Return how many bytes a Parquet file says that its cells take, 8 a cell or more, and its columns of text."""
-    from pyarrow import parquet, types
-
-    file = parquet.ParquetFile(io.BytesIO(raw))
-    about = file.metadata
-    groups = [about.row_group(n) for n in range(about.num_row_groups)]
-    chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
-    size = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
-    text = (types.is_string, types.is_large_string, types.is_binary)
-    return size, [field.name for field in file.schema_arrow if any(kind(field.type) for kind in text)]
 
 
 def _from_frame(frame: pd.DataFrame, where: str) -> Table:
