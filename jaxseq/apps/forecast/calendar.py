@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxseq.apps.forecast.steps import DAY, MONDAY, WEEK, length, listed, parts, shown, slots
+from jaxseq.apps.forecast.steps import DAY, MONDAY, WEEK, are_among, length, listed, parts, shown, slots
 from jaxseq.errors import InputError
 
 SPARSE = 0.5
@@ -77,7 +77,8 @@ class Calendar(NamedTuple):
         """Return the stamps from `first` to `last`, both included."""
         shift = self._shift()
         start, end = (pd.Timestamp(t).as_unit("us") - shift for t in (first, last))
-        return self._kept(listed(start, end, str(self.frequency))) + shift
+        stamps = self._kept(listed(start, end, str(self.frequency)))
+        return stamps + shift if self.shift else stamps
 
     def _shift(self) -> pd.Timedelta:
         # in nanoseconds, stamps after 2262 would not fit
@@ -151,7 +152,7 @@ def on_calendar(stamps: np.ndarray, calendar: Calendar) -> Inferred:
     if calendar.frequency is None:
         raise InputError("these rows have dates, and those before had none; leave the column of dates out")
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
-    off = stamps[~np.isin(stamps, due)]
+    off = stamps[~are_among(stamps, due)]
     if not len(off) and (len(stamps) == 1 or len(stamps) >= SPARSE * len(due)):
         return Inferred(calendar, stamps, ())
     found = infer(stamps, None, calendar.seasons)
@@ -177,7 +178,7 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
                 f"unknown --frequency {frequency}; expected a name of pandas: s, min, 15min, h, D, B, W-SUN, MS, ME, "
                 "QS, QE, YS, YE"
             ) from error
-    off = stamps[~np.isin(stamps, due)]
+    off = stamps[~are_among(stamps, due)]
     if len(off):
         raise InputError(
             f"--frequency {frequency} has no row at {shown(off[0])}; such rows: {len(off)} of {len(stamps)}"
@@ -207,7 +208,7 @@ def _months(stamps: np.ndarray) -> Inferred | None:
     # the first or last working day: the day of the month changes, and so does the step in days
     for name in ("BMS", "BME") if step == 1 else ():
         due = listed(starts[0], ends[-1], name).to_numpy("M8[us]")
-        if np.isin(stamps, due).all():
+        if are_among(stamps, due).all():
             return Inferred(Calendar(name), stamps, ())
     return None
 
@@ -237,7 +238,7 @@ def _fixed(stamps: np.ndarray) -> Inferred | None:
         return None
     calendar = _closed(stamps, step)
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
-    if np.isin(stamps, due).sum() < SPARSE * len(due):
+    if are_among(stamps, due).sum() < SPARSE * len(due):
         return None
     return Inferred(calendar, stamps, notes)
 

@@ -221,14 +221,18 @@ def _joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:
 
 def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str) -> Dates:
     try:
+        if "%" not in form:  # pandas has words for formats that it finds itself, cell by cell
+            raise ValueError("it has no %")
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, errors="coerce", utc="%z" in form)
     except (ValueError, LookupError, TypeError, ArithmeticError, re.error) as error:
         raise InputError(f"--date-format {form} is not a date format ({error}); for example %Y-%m-%d %H:%M") from error
     wrong = np.flatnonzero(stamps.isna() | (stamps.dt.year < forms.EARLIEST) | (stamps.dt.year > forms.LATEST))
     if len(wrong):
+        # pandas before 3 reads formats as nanoseconds, which begin and end in these years
+        years = "1678 to 2261" if stamps.dt.unit == "ns" else f"{forms.EARLIEST} to {forms.LATEST}"
         raise InputError(
             f"{at(int(wrong[0]))}: {quoted(cells[wrong[0]])} in column {name} is not a date of the form {form}; "
-            f"cells like it: {len(wrong)}. Years {forms.EARLIEST} to {forms.LATEST} are read"
+            f"cells like it: {len(wrong)}. Years {years} are read"
         )
     return Dates((stamps.dt.tz_localize(None) if "%z" in form else stamps).to_numpy("M8[us]"), ())
 

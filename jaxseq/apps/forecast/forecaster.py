@@ -295,7 +295,7 @@ def phases(panel: Panel) -> np.ndarray:
     lasts = [series.stamps[-1] for series in panel.series if series.stamps is not None]
     if len(lasts) < len(panel.series):
         return np.zeros(len(panel.series), int)
-    ends = pd.DatetimeIndex(lasts).to_numpy("M8[us]")
+    ends = np.array([last.to_datetime64() for last in lasts], "M8[us]")
     # listed once for all: there may be as many ends as series
     places = np.searchsorted(panel.calendar.between(ends.min(), ends.max()).to_numpy("M8[us]"), ends, "right")
     return places - places[0]

@@ -76,6 +76,14 @@ DIGITS = {
 }
 """Forms of digits alone: a number may look the same, so that the column's name or its steps decide."""
 FORMS = {name: re.compile(rf"^{form}$", re.M) for name, form in (SEPARATED | DIGITS).items()}
+_ANY = "|".join(
+    # one pattern cannot have two groups of one name
+    re.sub(r"\(\?P([<=])(\w+)", rf"(?P\1\2_{n}", form)
+    for n, (name, form) in enumerate(SEPARATED.items())
+    if name != "month in words"
+)
+SURE = re.compile(rf"^(?:{_ANY})$", re.M)
+"""All of `SEPARATED` but a word and a number, whose word must be a month."""
 TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?")
 """A time of day."""
 
@@ -83,7 +91,7 @@ TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?
 def is_date_cell(cell: str) -> bool:
     """Return whether a cell has one of the forms that no number has."""
     text = cell.strip()
-    return any(FORMS[name].match(text) for name in SEPARATED if name != "month in words") or _is_month(text)
+    return SURE.match(text) is not None or _is_month(text)
 
 
 def _is_month(text: str) -> bool:

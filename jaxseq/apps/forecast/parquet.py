@@ -19,7 +19,9 @@ longer where it is text, of which each distinct one is held once, or another obj
 
 
 def read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
-    """Return the columns of a Parquet file but those of lists and records; `path` is its name in messages.
+    """Return the table of a Parquet file, where lists and records are the name of their type alone.
+
+    `path` is its name in messages.
 
     Raises:
       InputError: if it is damaged, or says that its cells grow by a factor above `EXPANSION`, beyond `EXPANSION_FROM`
@@ -29,9 +31,12 @@ def read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is a Parquet file, which pandas reads with pyarrow: pip install pyarrow")
     most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
     try:
-        size, flat, text = _promised(raw)
+        size, flat, text, nested = _promised(raw)
         frame = None if size > most else pd.read_parquet(io.BytesIO(raw), columns=flat, read_dictionary=text)
-        size = 0 if frame is None else sum(_characters(frame[name]) for name in text)
+        if frame is not None:
+            size = sum(_characters(frame[name]) for name in text if name in frame)
+            one = np.zeros(len(frame), np.int8)
+            frame = frame.assign(**{n: pd.Categorical.from_codes(one, [kind]) for n, kind in nested.items()})
     except Exception as error:  # pyarrow's own exceptions have no common base
         why = " ".join(str(error).split())[:150]
         raise InputError(f"{path} is a damaged Parquet file ({why}); write it again") from error
@@ -40,15 +45,18 @@ def read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
     return frame
 
 
-def _promised(raw: bytes) -> tuple[int, list[str], list[str]]:
-    """Return how many bytes the cells of a file's single values take as it says, these columns, and those of text.
+def _promised(raw: bytes) -> tuple[int, list[str], list[str], dict[str, str]]:
+    """Return how many bytes a file says that its cells take, its columns of single values, and those of them with text.
 
-    Of text, each distinct one is held once: a few kilobytes can hold gigabytes of repetitions.
+    Of text, each distinct one is held once: a few kilobytes can hold gigabytes of repetitions. The last is the types of
+    columns of lists and records, which are not read.
     """
     from pyarrow import parquet, types
 
     file = parquet.ParquetFile(io.BytesIO(raw))
-    flat = {field.name: field.type for field in file.schema_arrow if not types.is_nested(field.type)}
+    every = {field.name: field.type for field in file.schema_arrow}
+    flat = {name: kind for name, kind in every.items() if not types.is_nested(kind)}
+    nested = {name: str(kind) for name, kind in every.items() if name not in flat}
     kinds = {column.path: column for column in map(file.schema.column, range(len(file.schema.names)))}
     text = [n for n, kind in flat.items() if kinds[n].physical_type == "BYTE_ARRAY" and not types.is_decimal(kind)]
     plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_timestamp)
@@ -63,7 +71,7 @@ def _promised(raw: bytes) -> tuple[int, list[str], list[str]]:
         for chunk in chunks
         if chunk.path_in_schema in flat
     )
-    return sum(sizes), [*flat], text
+    return sum(sizes) + TEXT * file.metadata.num_rows * len(nested), [*flat], text, nested
 
 
 def _characters(column: pd.Series) -> int:

@@ -26,12 +26,12 @@ def listed(first: np.datetime64 | pd.Timestamp, last: np.datetime64 | pd.Timesta
     offset, offsets = pd.tseries.frequencies.to_offset(frequency), pd.offsets
     # weeks and working days have an even grid under them, which is listed in a hundredth of pandas' time
     if type(offset) is offsets.Week and offset.weekday is not None:
-        return _even(offset.rollforward(start), end, pd.Timedelta(7 * offset.n, "D"), frequency)
+        return _even(offset.rollforward(start), end, offset.n * WEEK, frequency)
     if offset == offsets.BusinessDay(offset.n):
-        days = _even(start, end, pd.Timedelta(1, "D"), frequency)
+        days = _even(start, end, DAY, frequency)
         return days[days.dayofweek < 5][:: offset.n]
     if isinstance(offset, offsets.Tick | offsets.Day):
-        return _even(start, end, pd.Timedelta(offset), frequency)
+        return _even(start, end, pd.Timedelta(offset).to_timedelta64().astype("m8[us]"), frequency)
     try:
         most = start + MOST_UNEVEN * offset
     except (OverflowError, ValueError):  # pandas' OutOfBoundsDatetime is a ValueError: beyond all dates
@@ -41,10 +41,11 @@ def listed(first: np.datetime64 | pd.Timestamp, last: np.datetime64 | pd.Timesta
     return pd.date_range(start, end, freq=offset, unit="us")
 
 
-def _even(start: pd.Timestamp, end: pd.Timestamp, step: pd.Timedelta, frequency: str) -> pd.DatetimeIndex:
-    if (end - start) / step > MOST_STEPS:
+def _even(start: pd.Timestamp, end: pd.Timestamp, step: np.timedelta64, frequency: str) -> pd.DatetimeIndex:
+    first, last = (t.to_datetime64().astype("M8[us]") for t in (start, end))
+    if (last - first) // step > MOST_STEPS:
         raise _too_many(start, end, MOST_STEPS, frequency)
-    return pd.date_range(start, end, freq=step, unit="us")
+    return pd.DatetimeIndex(np.arange(first, last + np.timedelta64(1, "us"), step))
 
 
 def _too_many(start: pd.Timestamp, end: pd.Timestamp, most: int, frequency: str) -> InputError:
@@ -52,6 +53,16 @@ def _too_many(start: pd.Timestamp, end: pd.Timestamp, most: int, frequency: str)
         f"from {shown(start)} to {shown(end)} there are more than {most:,} steps of {frequency}; correct the dates, or "
         "give a longer --frequency"
     )
+
+
+def are_among(stamps: np.ndarray, due: np.ndarray) -> np.ndarray:
+    """Return bool ``[T]``, which stamps are among those of ``due [D]``, which rise.
+
+    As `np.isin`, which hashes stamps of even steps to the same places and takes the square of their number.
+    """
+    if not len(due):
+        return np.zeros(len(stamps), bool)
+    return due[np.minimum(np.searchsorted(due, stamps), len(due) - 1)] == stamps
 
 
 def shown(stamp: np.datetime64 | pd.Timestamp) -> str:
