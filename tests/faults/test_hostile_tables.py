@@ -12,7 +12,7 @@ from jaxseq import InputError
 from jaxseq.apps.forecast import calendar, encoding, forms, panel
 from jaxseq.apps.forecast.calendar import Calendar
 from jaxseq.apps.forecast.cells import numbers
-from jaxseq.apps.forecast.forecaster import phases
+from jaxseq.apps.forecast.forecaster import arrays, phases
 from jaxseq.apps.forecast.panel import Panel, Series
 from jaxseq.apps.forecast.steps import are_among, listed
 
@@ -256,3 +256,13 @@ def test_cells_that_become_objects_count_as_128_bytes(parquet, kind):
     of = {"date32": pa.date32(), "time": pa.time64("us"), "decimal": pa.decimal128(20, 2)}[kind]
     with pytest.raises(InputError, match="holds more than 67,108,864 bytes"):
         parquet(y=pa.nulls(600_000, of))
+
+
+def test_panels_for_which_there_is_no_memory(monkeypatch):
+    """Two series of 60 rows and a covariate known ahead, at each of 5 steps: 8 bytes for each value, 24 a covariate."""
+    monkeypatch.setattr("jaxseq.memory.available_bytes", lambda: 15_000)
+    one = Series("a", None, np.arange(60.0), np.zeros((60, 0)), np.ones((60, 1)), np.zeros(0))
+    both = Panel((one, one), Calendar())
+    assert arrays(both, both, 4)[1].shape == (60, 2, 4)
+    with pytest.raises(InputError, match=r"2 series of 60 rows, each with 5 covariates, take 15,360 bytes of memory"):
+        arrays(both, both, 5)

@@ -29,6 +29,7 @@ from jaxseq.apps.forecast.panel import Panel, Series, read
 from jaxseq.apps.settings import check_seed
 from jaxseq.errors import InputError
 from jaxseq.inputs import understood
+from jaxseq.memory import check_free
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """The largest value of a series lies between these."""
@@ -270,6 +271,12 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
     ends = np.array([o + len(s.values) - 1 for o, s in zip(offsets, panel.series, strict=True)])
     T, first = int(ends.max()) + 1, panel.series[0]
     P, F, S = first.past.shape[1], first.future.shape[1], len(first.static)
+    # three times: covariates are scaled, and gathered for each step, before they are put in their place
+    check_free(
+        8 * T * len(ends) * (1 + 3 * (P + F * horizon + S)),
+        f"{len(ends):,} series of {T:,} rows, each with {P + F * horizon + S:,} covariates,",
+        "forecast fewer steps (--horizon), or take fewer --future columns or series",
+    )
     values = np.full((T, len(ends)), np.nan)
     covariates = np.zeros((T, len(ends), P + F * horizon + S))
     statics = np.stack([s.static for s in trained.series])
