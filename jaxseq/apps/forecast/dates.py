@@ -311,7 +311,9 @@ def _clearest(whole: dict[str, Instants], cells: list[str], at: Callable[[int], 
 
 def density(stamps: np.ndarray) -> float:
     """Return the share of steps of the commonest length, from the first stamp to the last, that have a row."""
-    stamps = np.unique(stamps)
+    # np.unique hashes, and stamps of even steps to the same places
+    stamps = np.sort(stamps)
+    stamps = np.concatenate([stamps[:1], stamps[1:][stamps[1:] != stamps[:-1]]])
     if len(stamps) < 2:
         return 1.0
     months = stamps.astype("M8[M]")

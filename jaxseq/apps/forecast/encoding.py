@@ -14,7 +14,7 @@ from jaxseq.errors import InputError
 from jaxseq.inputs import LARGEST, read_bytes, read_up_to
 
 EXPECTED = "a table as CSV, TSV or Parquet"
-EXPANSION, EXPANSION_FROM = 25, 2**22
+EXPANSION, EXPANSION_FROM = 25, 2**21
 """A packed text may not grow by a larger factor than this, once it is beyond this many bytes. Tables grow by 3 to 20,
 and take the time and the memory of their rows, however small they were packed."""
 SIGNATURES = {

@@ -144,7 +144,7 @@ def _as_text(cells: pd.Series | pd.Index) -> np.ndarray:
     return np.array([INNER.sub(" ", cell) for cell in text], object)
 
 
-INNER = re.compile(r"\s+")
+INNER, COMMENT = re.compile(r"\s+"), re.compile(r"#\s*[^\s,;|]")
 
 
 def _from_text(text: str, where: str, notes: list[str]) -> Table:
@@ -240,13 +240,15 @@ def _rows(text: str, separator: str, where: str, skipped: int) -> list[tuple[int
 
 def _is_comment(cell: str) -> bool:
     """Return whether a line begins a comment; a column may be named ``#`` alone."""
-    return cell.startswith("#") and re.match(r"#\s*[^\s,;|]", cell) is not None
+    return cell.startswith("#") and COMMENT.match(cell) is not None
 
 
 def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
     """Return rows without comments, but for a header that is written as one, as NumPy does."""
-    comments = [(n, row) for n, row in rows if _is_comment(row[0])]
-    rest = [(n, row) for n, row in rows if not _is_comment(row[0])] if comments else rows
+    comments: list[tuple[int, list[str]]] = []
+    rest: list[tuple[int, list[str]]] = []
+    for n, row in rows:
+        (comments if _is_comment(row[0]) else rest).append((n, row))
     # rows without a header: numpy.savetxt writes it as a comment
     if comments and rest and _is_data(rest[0][1]):
         line, head = comments[-1]
