@@ -37,9 +37,15 @@ def check_trains(params: Tree, cure: str) -> None:
       InputError: if not, with the bytes asked for, the bytes that are free, and `cure`.
     """
     asked = COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    check_free(asked, "parameters, gradients and the optimizer's state", cure)
+
+
+def check_free(asked: int, what: str, cure: str) -> None:
+    """Check that there is memory for so many bytes; `what` takes them.
+
+    Raises:
+      InputError: if not, with the bytes asked for, the bytes that are free, and `cure`.
+    """
     there = available_bytes()
     if there and asked > there:
-        raise InputError(
-            f"parameters, gradients and the optimizer's state take {asked:,} bytes of memory, and {there:,} are free; "
-            f"{cure}"
-        )
+        raise InputError(f"{what} take {asked:,} bytes of memory, and {there:,} are free; {cure}")

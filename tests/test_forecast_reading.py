@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from jaxseq import InputError, shipped
-from jaxseq.apps.forecast import table as tables
+from jaxseq.apps.forecast import parquet
 from jaxseq.apps.forecast.panel import read
 
 WORDS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -269,7 +269,7 @@ def test_frames_of_every_type():
 
 def test_parquet_needs_pyarrow(file, monkeypatch):
     path = file(b"PAR1....", "a.parquet")
-    monkeypatch.setattr(tables.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="a Parquet file, which pandas reads with pyarrow: pip install pyarrow"):
         read(path)
 

@@ -251,6 +251,20 @@ def test_squared_error_in_javascript_is_the_mean_over_columns():
     assert node("console.log(lossOf(given.y, given.target, false))", given) == pytest.approx(13 / 3)
 
 
+@needs_node
+def test_a_noun_after_a_count_is_singular_after_1():
+    code = (PAGE / "state.js").read_text(encoding="utf-8")
+    text = re.search(r"const T = .*?\n};\n", code, re.S)[0]
+    said = "console.log(JSON.stringify(given.values.map((v) => T('over', ...v))))"
+    texts = {"en": {"over": "over {0 long word|long words} of {1}"}, "zh": {}}
+    given = {"values": [[1, "{0}"], ["1", 2], [0, 3], [2, 1]]}
+    begun = f"const TEXTS = {json.dumps(texts)}, state = {{ lang: 'en' }};"
+    # a value is put in as it is, whatever it looks like
+    assert node(begun + text + said, given) == [
+        "over 1 long word of {0}", "over 1 long word of 2", "over 0 long words of 3", "over 2 long words of 1",
+    ]  # fmt: skip
+
+
 def held_in(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
 
@@ -716,6 +730,7 @@ def test_every_text_is_there_in_both_languages():
     texts = report.texts()
     assert set(texts["en"]) == set(texts["zh"])
     for name, text in texts["en"].items():
-        assert re.findall(r"\{\d\}", text) == sorted(re.findall(r"\{\d\}", texts["en"][name]))
-        assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", texts["zh"][name])), name
+        values = re.findall(r"\{(\d)(?: [^|}]+\|[^|}]+)?\}", text)
+        assert values == sorted(values) and len(values) == text.count("{") == text.count("}"), name
+        assert values == sorted(re.findall(r"\{(\d)\}", texts["zh"][name])), name
     assert {f"thin.{name}" for name, _ in thin.THINNINGS} <= set(texts["en"])

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from jaxseq import problems, study
-from jaxseq.cells import lstm
-from jaxseq.study import report, thin, views
+from jaxseq._unroll import unroll
+from jaxseq.cells import lstm, rnn
+from jaxseq.study import inspect, report, thin, views
 from jaxseq.study.axes import axes_of, take
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import collect
+from jaxseq.study.subject import look
+from jaxseq.study.views import trajectories
 
 pytestmark = pytest.mark.xdist_group("study views")  # what is collected is made once
 
@@ -134,6 +137,26 @@ def test_one_view_that_fails_stops_no_other(part, monkeypatch):
     assert (lost["id"], lost["error"], lost["stops"]) == ("views", 1, False)
     check_all(made.checks)
     assert "not a number" in report.page(made)
+
+
+@pytest.mark.parametrize(("T", "H"), [(1, 6), (4, 1)])
+def test_a_state_that_is_alone_or_one_number_has_one_component(T, H):
+    """Of one state, which is the mean, at 0; of one number a state, that number without its mean, and its sign."""
+    params = rnn.init(jax.random.key(0), 3, H)
+    one = study.Part("rnn", rnn, params, jnp.ones((T, 1, 3), jnp.float32), inputs=[list("abcd")[:T]])
+    states = np.asarray(unroll(rnn, params, one.xs)[1])
+    want = states - states.mean() if H == 1 else np.zeros((1, 1, 1))
+    paths, _ = trajectories.gather(look(one)[0])
+    np.testing.assert_allclose(paths.points, want, atol=1e-6)
+    assert paths.points.shape == (T, 1, 1) and paths.settled is not None
+
+
+def test_one_sequence_of_one_step():
+    """No view fails, and nouns are singular."""
+    params = lstm.init(jax.random.key(0), 3, 6)
+    found = collect([study.Part("lstm", lstm, params, jnp.ones((1, 1, 3), jnp.float32), inputs=[["a"]])], title="one")
+    assert not found.parts[0].failed
+    assert "(over 1 sequence, 1 step)" in inspect.render(found)
 
 
 def test_views_show_what_the_functions_of_the_study_return(found, part):

@@ -10,15 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from jaxseq.apps.forecast.steps import DAY, MONDAY, WEEK, are_among, length, listed, parts, shown, slots
 from jaxseq.errors import InputError
 
-DAY, WEEK = np.timedelta64(1, "D").astype("m8[us]"), np.timedelta64(7, "D").astype("m8[us]")
-# weeks are counted from here, the first Monday of Unix time
-MONDAY = np.datetime64("1970-01-05", "us")
 SPARSE = 0.5
 """Where fewer of the rows that are due are there, the rows are called irregular."""
-MOST_STEPS = 10**7
-"""Steps of a calendar that are listed, at most: 80 MB, and 19 years of minutes."""
 EMPTIEST = 200
 """More steps than this for each row are never due: a week has 168 hours."""
 RARE = 0.25
@@ -79,58 +75,27 @@ class Calendar(NamedTuple):
 
     def between(self, first: np.datetime64, last: np.datetime64) -> pd.DatetimeIndex:
         """Return the stamps from `first` to `last`, both included."""
-        check_length(first, last, str(self.frequency))
         shift = self._shift()
         start, end = (pd.Timestamp(t).as_unit("us") - shift for t in (first, last))
-        return self._kept(pd.date_range(start, end, freq=self.frequency, unit="us")) + shift
+        stamps = self._kept(listed(start, end, str(self.frequency)))
+        return stamps + shift if self.shift else stamps
 
     def _shift(self) -> pd.Timedelta:
         # in nanoseconds, stamps after 2262 would not fit
         return pd.Timedelta(np.timedelta64(self.shift, "D")).as_unit("us")
 
     def _slots(self) -> int:
-        return int(WEEK // _length(str(self.frequency)))
+        return int(WEEK // length(str(self.frequency)))
 
     def _kept(self, stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
         if self.open is None:
             return stamps
-        return stamps[np.isin(slots(stamps.to_numpy("M8[us]"), _length(str(self.frequency))), self.open)]
-
-
-def check_length(first: np.datetime64, last: np.datetime64, frequency: str) -> None:
-    """Check that at most `MOST_STEPS` of a fixed length lie between two stamps, before they are listed.
-
-    Raises:
-      InputError: if there are more.
-    """
-    step = pd.tseries.frequencies.to_offset(frequency)
-    if isinstance(step, pd.tseries.offsets.Tick) and (last - first) / pd.Timedelta(step).to_timedelta64() > MOST_STEPS:
-        raise InputError(
-            f"from {_shown(first)} to {_shown(last)} there are more than {MOST_STEPS:,} steps of {frequency}; correct "
-            "the dates, or give a longer --frequency"
-        )
-
-
-def slots(stamps: np.ndarray, step: np.timedelta64) -> np.ndarray:
-    """Return which step of its week, from Monday 00:00 on, each stamp is in."""
-    return ((stamps - MONDAY) % WEEK) // step
-
-
-def _length(frequency: str) -> np.timedelta64:
-    """Return the length of a fixed step of days or less."""
-    count, base = _parts(frequency)
-    return np.array([count]).astype(f"m8[{'m' if base == 'min' else base}]").astype("m8[us]")[0]
-
-
-def _parts(frequency: str) -> tuple[int, str]:
-    """Return 15 and ``min`` of ``15min``, 1 and ``W`` of ``W-SUN``."""
-    base = frequency.lstrip("0123456789")
-    return int(frequency[: len(frequency) - len(base)] or 1), base.partition("-")[0]
+        return stamps[np.isin(slots(stamps.to_numpy("M8[us]"), length(str(self.frequency))), self.open)]
 
 
 def _words(frequency: str) -> str:
     """Return ``monthly (MS)`` for ``MS``."""
-    count, base = _parts(frequency)
+    count, base = parts(frequency)
     words = {"MS": "monthly", "ME": "monthly", "BMS": "monthly", "BME": "monthly", "QS": "quarterly", "QE": "quarterly",
              "YS": "yearly", "YE": "yearly", "W": "weekly", "D": "daily", "B": "working days", "h": "hourly",
              "min": "every minute", "s": "every second"}  # fmt: skip
@@ -169,7 +134,7 @@ def infer(stamps: np.ndarray, frequency: str | None = None, seasons: Sequence[in
     if frequency is not None:
         found = Inferred(_given(stamps, frequency), stamps, ())
     elif len(stamps) < 2:
-        raise InputError(f"there is 1 date ({_shown(stamps[0])}), and no step; give more rows, or --frequency")
+        raise InputError(f"there is 1 date ({shown(stamps[0])}), and no step; give more rows, or --frequency")
     else:
         found = _months(stamps) or _fixed(stamps) or _by_period(stamps) or _refuse(stamps)
     calendar = found.calendar
@@ -187,12 +152,12 @@ def on_calendar(stamps: np.ndarray, calendar: Calendar) -> Inferred:
     if calendar.frequency is None:
         raise InputError("these rows have dates, and those before had none; leave the column of dates out")
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
-    off = stamps[~np.isin(stamps, due)]
+    off = stamps[~are_among(stamps, due)]
     if not len(off) and (len(stamps) == 1 or len(stamps) >= SPARSE * len(due)):
         return Inferred(calendar, stamps, ())
     found = infer(stamps, None, calendar.seasons)
     if found.calendar._replace(open=None) != calendar._replace(open=None):
-        where = f"; there is no row at {_shown(off[0])}" if len(off) else ""
+        where = f"; there is no row at {shown(off[0])}" if len(off) else ""
         raise InputError(f"expected rows that go on {calendar}; got {found.calendar}{where}")
     return found._replace(calendar=calendar)
 
@@ -201,9 +166,11 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # older names, such as H and M, still have a meaning for some pandas
         try:
-            name = pd.tseries.frequencies.to_offset(frequency).freqstr
-            check_length(stamps[0], stamps[-1], name)
-            due = pd.date_range(stamps[0], stamps[-1], freq=name, unit="us").to_numpy("M8[us]")
+            offset = pd.tseries.frequencies.to_offset(frequency)
+            if offset.n < 1:
+                raise ValueError("a step back in time, or none")
+            name = offset.freqstr
+            due = listed(stamps[0], stamps[-1], name).to_numpy("M8[us]")
         except InputError:
             raise
         except (ValueError, AttributeError, TypeError, ArithmeticError) as error:
@@ -211,10 +178,10 @@ def _given(stamps: np.ndarray, frequency: str) -> Calendar:
                 f"unknown --frequency {frequency}; expected a name of pandas: s, min, 15min, h, D, B, W-SUN, MS, ME, "
                 "QS, QE, YS, YE"
             ) from error
-    off = stamps[~np.isin(stamps, due)]
+    off = stamps[~are_among(stamps, due)]
     if len(off):
         raise InputError(
-            f"--frequency {frequency} has no row at {_shown(off[0])}; such rows: {len(off)} of {len(stamps)}"
+            f"--frequency {frequency} has no row at {shown(off[0])}; such rows: {len(off)} of {len(stamps)}"
         )
     return Calendar(name)
 
@@ -240,8 +207,8 @@ def _months(stamps: np.ndarray) -> Inferred | None:
         return Inferred(Calendar(_name_of_months(step, month, "E")), stamps, ())
     # the first or last working day: the day of the month changes, and so does the step in days
     for name in ("BMS", "BME") if step == 1 else ():
-        due = pd.date_range(starts[0], ends[-1], freq=name, unit="us").to_numpy("M8[us]")
-        if np.isin(stamps, due).all():
+        due = listed(starts[0], ends[-1], name).to_numpy("M8[us]")
+        if are_among(stamps, due).all():
             return Inferred(Calendar(name), stamps, ())
     return None
 
@@ -271,7 +238,7 @@ def _fixed(stamps: np.ndarray) -> Inferred | None:
         return None
     calendar = _closed(stamps, step)
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
-    if np.isin(stamps, due).sum() < SPARSE * len(due):
+    if are_among(stamps, due).sum() < SPARSE * len(due):
         return None
     return Inferred(calendar, stamps, notes)
 
@@ -308,7 +275,7 @@ def _closed(stamps: np.ndarray, step: np.timedelta64) -> Calendar:
         return Calendar(name)
     many, week = int(period // step), int(WEEK // step)
     seen = np.bincount(slots(stamps, step) % many, minlength=many)
-    every = pd.date_range(stamps[0], stamps[-1], freq=name, unit="us").to_numpy("M8[us]")
+    every = listed(stamps[0], stamps[-1], name).to_numpy("M8[us]")
     rate = seen / np.maximum(1, np.bincount(slots(every, step) % many, minlength=many))
     # relative to the hours that are usually there, so that a series with many holes is not taken for closed
     usual = float(np.median(rate[rate > 0]))
@@ -317,7 +284,7 @@ def _closed(stamps: np.ndarray, step: np.timedelta64) -> Calendar:
         return Calendar(name)
     if name == "D" and opened.tolist() == [0, 1, 2, 3, 4]:
         return Calendar("B")
-    return Calendar(name, open=tuple(n for n in range(week) if n % many in set(opened.tolist())))
+    return Calendar(name, open=tuple(np.flatnonzero(np.isin(np.arange(week) % many, opened)).tolist()))
 
 
 def _by_period(stamps: np.ndarray) -> Inferred | None:
@@ -340,23 +307,17 @@ def _refuse(stamps: np.ndarray) -> Inferred:
     first = np.flatnonzero(np.diff(stamps) != steps[order[0]])[0]
     raise InputError(
         f"the rows have no one step: {seen}{' and others' if len(steps) > 3 else ''}, the first change after "
-        f"{_shown(stamps[first])}. Aggregate them to days or hours (pandas: frame.resample('D').mean()), or say "
+        f"{shown(stamps[first])}. Aggregate them to days or hours (pandas: frame.resample('D').mean()), or say "
         "--frequency D to have the rows between filled"
     )
 
 
 def _duration(step: np.timedelta64) -> str:
     seconds = step / np.timedelta64(1, "s")
-    for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length:
-            return f"{seconds / length:.4g} {name}{'' if seconds == length else 's'}"
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{seconds / size:.4g} {name}{'' if seconds == size else 's'}"
     return f"{seconds:g} s"
-
-
-def _shown(stamp: np.datetime64) -> str:
-    """Return a stamp without the parts that are zero."""
-    text = str(stamp.astype("M8[s]")).replace("T", " ")
-    return text.removesuffix(":00").removesuffix(" 00:00")
 
 
 def _commonest(steps: np.ndarray) -> int:
@@ -367,13 +328,13 @@ def _commonest(steps: np.ndarray) -> int:
 def _seasons(calendar: Calendar) -> tuple[int, ...]:
     """Return the rows of a day, a week and a year, whichever are seasons of a calendar."""
     name = str(calendar.frequency)
-    many, base = _parts(name)
+    many, base = parts(name)
     year = {"MS": 12, "ME": 12, "BMS": 12, "BME": 12, "QS": 4, "QE": 4, "W": 52, "B": 5}
     if base in year:
         return (year[base] // many,) if year[base] % many == 0 else (1,)
-    if base in ("YS", "YE"):
+    if base not in ("D", "h", "min", "s", "ms", "us"):  # years, and whatever else pandas knows
         return (1,)
-    step = _length(name)
+    step = length(name)
     if step > DAY:
         whole = round(365 / (step / DAY)), 365 / (step / DAY)
         return (whole[0],) if math.isclose(*whole, rel_tol=0.01) else (1,)

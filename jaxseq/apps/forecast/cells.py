@@ -77,6 +77,9 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
       plain: 1.234 is 1.234 where every cell is a number as programs write them. Not so in a file whose cells are
         separated by semicolons: there the point may separate thousands.
     """
+    # a long cell is not a number, and would be taken apart again and again
+    long = np.fromiter(map(len, cells), int, len(cells)) > LONGEST_NUMBER
+    cells = np.where(long, "long", cells) if long.any() else cells
     # most files have numbers as programs write them, and one call reads them all
     values = pd.to_numeric(cells, errors="coerce").astype(np.float64, copy=False)
     odd = np.flatnonzero(np.isnan(values))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast.cells import MISSING, Numbers, numbers
-from jaxseq.apps.forecast.dates import is_date, may_be_dates, text_of
+from jaxseq.apps.forecast.dates import is_date, may_be_dates
 from jaxseq.apps.forecast.forms import DATE_WORDS
 from jaxseq.apps.forecast.sentinels import declared, marked, suspected
 from jaxseq.apps.forecast.table import Table, some
@@ -183,8 +183,11 @@ def _reason(table: Table, reader: Reader, name: str) -> str | None:
     """Return why a column cannot be a target unless it is named, or None."""
     if table.is_dates(name):
         return "dates"
-    cells = text_of(table, name)
-    first = next((cell for cell in cells if cell.casefold() not in MISSING), None)
+    cells = table.cells[name]
+    if table.is_text(name):
+        first = next((cell for cell in cells if cell.casefold() not in MISSING), None)
+    else:
+        first = None if np.isnan(cells).all() else ""
     if first is None:
         return "empty"
     if not reader.is_numbers(name):

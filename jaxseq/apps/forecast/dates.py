@@ -144,15 +144,14 @@ def _parts(table: Table, free: list[str]) -> tuple[str, ...]:
 
 def _time(table: Table, date: str, free: list[str]) -> str | None:
     """Return the column of times of day that goes with a column of dates, if there is one."""
-    first = next((cell for cell in text_of(table, date) if cell), "")
     # the date has its time already
-    if ":" in first or table.is_dates(date):
+    if table.is_dates(date) or ":" in next((cell for cell in text_of(table, date) if cell), ""):
         return None
     for name in free:
         cells = [cell for cell in text_of(table, name)[:SAMPLE] if cell]
         if cells and all(forms.TIME.fullmatch(cell) for cell in cells):
             return name
-        if name.casefold() in PARTS[3] and all(cell.isdigit() and int(cell) <= 24 for cell in cells):
+        if name.casefold() in PARTS[3] and all(re.fullmatch("[0-9]{1,2}", cell) and int(cell) <= 24 for cell in cells):
             return name
     return None
 
@@ -222,14 +221,18 @@ def _joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:
 
 def _by_format(cells: np.ndarray, form: str, at: Callable[[int], str], name: str) -> Dates:
     try:
+        if "%" not in form:  # pandas has words for formats that it finds itself, cell by cell
+            raise ValueError("it has no %")
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, errors="coerce", utc="%z" in form)
     except (ValueError, LookupError, TypeError, ArithmeticError, re.error) as error:
         raise InputError(f"--date-format {form} is not a date format ({error}); for example %Y-%m-%d %H:%M") from error
     wrong = np.flatnonzero(stamps.isna() | (stamps.dt.year < forms.EARLIEST) | (stamps.dt.year > forms.LATEST))
     if len(wrong):
+        # pandas before 3 reads formats as nanoseconds, which begin and end in these years
+        years = "1678 to 2261" if stamps.dt.unit == "ns" else f"{forms.EARLIEST} to {forms.LATEST}"
         raise InputError(
             f"{at(int(wrong[0]))}: {quoted(cells[wrong[0]])} in column {name} is not a date of the form {form}; "
-            f"cells like it: {len(wrong)}. Years {forms.EARLIEST} to {forms.LATEST} are read"
+            f"cells like it: {len(wrong)}. Years {years} are read"
         )
     return Dates((stamps.dt.tz_localize(None) if "%z" in form else stamps).to_numpy("M8[us]"), ())
 
@@ -308,7 +311,9 @@ def _clearest(whole: dict[str, Instants], cells: list[str], at: Callable[[int], 
 
 def density(stamps: np.ndarray) -> float:
     """Return the share of steps of the commonest length, from the first stamp to the last, that have a row."""
-    stamps = np.unique(stamps)
+    # np.unique hashes, and stamps of even steps to the same places
+    stamps = np.sort(stamps)
+    stamps = np.concatenate([stamps[:1], stamps[1:][stamps[1:] != stamps[:-1]]])
     if len(stamps) < 2:
         return 1.0
     months = stamps.astype("M8[M]")

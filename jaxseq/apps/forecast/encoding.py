@@ -11,9 +11,12 @@ from pathlib import Path
 
 from jaxseq.apps.reading import INVISIBLE
 from jaxseq.errors import InputError
-from jaxseq.inputs import EXPANSION, EXPANSION_FROM, LARGEST, read_bytes, read_up_to
+from jaxseq.inputs import LARGEST, read_bytes, read_up_to
 
 EXPECTED = "a table as CSV, TSV or Parquet"
+EXPANSION, EXPANSION_FROM = 25, 2**21
+"""A packed text may not grow by a larger factor than this, once it is beyond this many bytes. Tables grow by 3 to 20,
+and take the time and the memory of their rows, however small they were packed."""
 SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
@@ -52,26 +55,21 @@ def unpacked(path: Path) -> bytes:
     # by its content: a name may lack .gz
     if raw[:2] != b"\x1f\x8b":
         return raw
-    most = most_unpacked(raw)
+    most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
     try:
         # one byte more than is allowed shows that there is more, without unpacking it
         raw = read_up_to(gzip.GzipFile(fileobj=io.BytesIO(raw)), most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
     if len(raw) > most:
-        raise too_large(path, most)
+        raise too_large(path, most, "unpack it first if it is meant (gunzip), or ")
     return raw
 
 
-def most_unpacked(raw: bytes) -> int:
-    """Return how many bytes the contents of a packed file may take."""
-    return min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
-
-
-def too_large(path: Path, most: int) -> InputError:
-    """Return the message for a file that holds more than `most` bytes."""
+def too_large(path: Path, most: int, cure: str = "") -> InputError:
+    """Return the message for a file that holds more than `most` bytes; another `cure` comes first."""
     return InputError(
-        f"{path} holds more than {most:,} bytes; aggregate the rows first (hours instead of seconds, say)"
+        f"{path} holds more than {most:,} bytes; {cure}aggregate the rows first (hours instead of seconds, say)"
     )
 
 

@@ -29,6 +29,7 @@ from jaxseq.apps.forecast.panel import Panel, Series, read
 from jaxseq.apps.settings import check_seed
 from jaxseq.errors import InputError
 from jaxseq.inputs import understood
+from jaxseq.memory import check_free
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """The largest value of a series lies between these."""
@@ -270,6 +271,12 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
     ends = np.array([o + len(s.values) - 1 for o, s in zip(offsets, panel.series, strict=True)])
     T, first = int(ends.max()) + 1, panel.series[0]
     P, F, S = first.past.shape[1], first.future.shape[1], len(first.static)
+    # three times: covariates are scaled, and gathered for each step, before they are put in their place
+    check_free(
+        8 * T * len(ends) * (1 + 3 * (P + F * horizon + S)),
+        f"{len(ends):,} series of {T:,} rows, each with {P + F * horizon + S:,} covariates,",
+        "forecast fewer steps (--horizon), or take fewer --future columns or series",
+    )
     values = np.full((T, len(ends)), np.nan)
     covariates = np.zeros((T, len(ends), P + F * horizon + S))
     statics = np.stack([s.static for s in trained.series])
@@ -295,9 +302,10 @@ def phases(panel: Panel) -> np.ndarray:
     lasts = [series.stamps[-1] for series in panel.series if series.stamps is not None]
     if len(lasts) < len(panel.series):
         return np.zeros(len(panel.series), int)
-    earliest = min(lasts).to_datetime64()
-    each = {last: len(panel.calendar.between(earliest, last.to_datetime64())) for last in set(lasts)}
-    return np.array([each[last] - each[lasts[0]] for last in lasts])
+    ends = np.array([last.to_datetime64() for last in lasts], "M8[us]")
+    # listed once for all: there may be as many ends as series
+    places = np.searchsorted(panel.calendar.between(ends.min(), ends.max()).to_numpy("M8[us]"), ends, "right")
+    return places - places[0]
 
 
 def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:

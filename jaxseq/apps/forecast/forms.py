@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -68,13 +69,21 @@ DIGITS = {
     "year to hour, compact": r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?P<H>\d{2})",
     "year to minute, compact": r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?P<H>\d{2})(?P<M>\d{2})",
     "year to second, compact": r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})",
-    "seconds since 1970": r"(?P<e>\d{9,10})(?P<f>\.\d+)?",
+    "seconds since 1970": r"(?P<e>\d{9,10})(?P<f>\.\d{1,18})?",
     "milliseconds since 1970": r"(?P<e3>\d{12,13})" + _DIGITS,
     "microseconds since 1970": r"(?P<e6>\d{15,16})" + _DIGITS,
     "nanoseconds since 1970": r"(?P<e9>\d{18,19})" + _DIGITS,
 }
 """Forms of digits alone: a number may look the same, so that the column's name or its steps decide."""
 FORMS = {name: re.compile(rf"^{form}$", re.M) for name, form in (SEPARATED | DIGITS).items()}
+_ANY = "|".join(
+    # one pattern cannot have two groups of one name
+    re.sub(r"\(\?P([<=])(\w+)", rf"(?P\1\2_{n}", form)
+    for n, (name, form) in enumerate(SEPARATED.items())
+    if name != "month in words"
+)
+SURE = re.compile(rf"^(?:{_ANY})$", re.M)
+"""All of `SEPARATED` but a word and a number, whose word must be a month."""
 TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?")
 """A time of day."""
 
@@ -82,7 +91,7 @@ TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp]\.?[Mm]\.?)?
 def is_date_cell(cell: str) -> bool:
     """Return whether a cell has one of the forms that no number has."""
     text = cell.strip()
-    return any(FORMS[name].match(text) for name in SEPARATED if name != "month in words") or _is_month(text)
+    return SURE.match(text) is not None or _is_month(text)
 
 
 def _is_month(text: str) -> bool:
@@ -116,9 +125,11 @@ def instants(form: str, found: list[tuple[str, ...]]) -> Instants:
     """Return the instants of matched cells."""
     names = FORMS[form].groupindex
     columns = dict(zip(names, (np.array(column) for column in _columns(found, list(names.values()))), strict=True))
-    for power, key in enumerate(("e", "e3", "e6", "e9")):
+    for key, times, over in (("e", 10**6, 1), ("e3", 1000, 1), ("e6", 1, 1), ("e9", 1, 1000)):
         if key in columns:
-            return _epoch(columns[key], 10**6, 1000**power, columns)
+            # unsigned: 19 digits may be above the largest int64, and still nanoseconds of the year 2500
+            micro = (columns[key].astype(np.uint64) * np.uint64(times) // np.uint64(over)).astype(np.int64)
+            return _epoch(micro, columns)
     year, month, day, wrong = _dates(columns, len(found))
     # other years may overflow datetime64, and are reported as wrong
     within = (year >= EARLIEST) & (year <= LATEST)
@@ -137,22 +148,21 @@ def instants(form: str, found: list[tuple[str, ...]]) -> Instants:
     return Instants(local - away, local, np.flatnonzero(wrong | bad | mixed), offsets)
 
 
-def _columns(found: list, groups: list[int]) -> list[tuple[str, ...]]:
+def _columns(found: list, groups: list[int]) -> list[Sequence[str]]:
     if found and isinstance(found[0], str):  # a form of one group
         return [tuple(found)]
-    every = list(zip(*found, strict=True))
-    return [every[group - 1] for group in groups]
+    # group by group: zip(*found) would make an iterator for each row
+    return [[*map(operator.itemgetter(group - 1), found)] for group in groups]
 
 
 def _integers(column: np.ndarray, empty: int = 0) -> np.ndarray:
     return np.where(column == "", str(empty), column).astype(np.int64)
 
 
-def _epoch(column: np.ndarray, second: int, parts: int, columns: dict[str, np.ndarray]) -> Instants:
-    count = column.astype(np.int64)
-    micro = count * second // parts
+def _epoch(micro: np.ndarray, columns: dict[str, np.ndarray]) -> Instants:
     if "f" in columns:
-        micro = micro + np.round(np.where(columns["f"] == "", "0", columns["f"]).astype(float) * second).astype(int)
+        fraction = np.where(columns["f"] == "", "0", columns["f"]).astype(float)
+        micro = micro + np.round(fraction * 10**6).astype(np.int64)
     stamps = micro.astype("M8[us]")
     return Instants(stamps, stamps, np.zeros(0, int), None)
 

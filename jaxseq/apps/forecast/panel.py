@@ -14,9 +14,13 @@ from jaxseq.apps.forecast.calendar import Calendar, infer, on_calendar
 from jaxseq.apps.forecast.cells import MISSING
 from jaxseq.apps.forecast.columns import Columns, Reader, covariates, roles
 from jaxseq.apps.forecast.rows import Rows, check_distinct, missing_note, ordered, without_totals
+from jaxseq.apps.forecast.steps import are_among
 from jaxseq.apps.forecast.table import Table, read_table, some
 from jaxseq.errors import InputError
 
+FILLED, ROOM = 31, 10**6
+"""Rows that are due for each row that is there, at most, since they take memory: a month has 31 days; and as many
+cells in addition."""
 THINNEST = 0.5
 """A series of a panel with fewer of the rows that are due by the panel's calendar is refused."""
 
@@ -149,7 +153,7 @@ def _assembled(
             raise InputError(f"{table.where} has no column of dates, so no --frequency; name it with --date")
         calendar, grid = Calendar(None, tuple(sorted(seasons)) or (1,)), None
         # without dates each series counts its own rows
-        places = np.concatenate([np.arange((rows.codes == code).sum()) for code in range(len(rows.ids))])
+        places = np.concatenate([np.arange(count) for count in np.bincount(rows.codes)])
     else:
         check_distinct(rows, order)
         # one calendar for all series: a short one alone may not show it
@@ -159,7 +163,7 @@ def _assembled(
         grid = calendar.between(inferred.stamps[0], inferred.stamps[-1])
         places = np.searchsorted(grid.to_numpy("M8[us]"), moved)
         # a few rows in closed hours do not open them
-        on = np.isin(moved, grid.to_numpy("M8[us]"))
+        on = are_among(moved, grid.to_numpy("M8[us]"))
         if not on.all():
             first = table.at(int(np.flatnonzero(~on)[0]))
             notes.append(f"left out: {(~on).sum()} rows in hours or days that are closed otherwise, the first {first}")
@@ -186,14 +190,21 @@ def _cut(
         if not len(at):
             notes.append(f"left out: series {id!r}, which has no row in opening hours")
             continue
-        # rows that are due and missing become NaN
-        whole = np.full((at[-1] - at[0] + 1, placed.shape[1]), np.nan)
-        whole[at - at[0]] = placed[bounds[code] : bounds[code + 1]]
-        if columns.id is not None and len(at) < THINNEST * len(whole):
+        due = int(at[-1] - at[0]) + 1
+        if columns.id is not None and len(at) < THINNEST * due:
             raise InputError(
-                f"{rows.table.where}: series {id!r} has {len(at)} of the {len(whole)} rows due by the calendar of all; "
+                f"{rows.table.where}: series {id!r} has {len(at)} of the {due} rows due by the calendar of all; "
                 "forecast series of different steps apart"
             )
+        # only a frequency that was given may leave so many rows to be filled
+        if due > FILLED * len(at) + ROOM / placed.shape[1]:
+            raise InputError(
+                f"{rows.table.where} has {len(at):,} of the {due:,} rows due by --frequency; give a longer one, or "
+                "leave it out"
+            )
+        # rows that are due and missing become NaN
+        whole = np.full((due, placed.shape[1]), np.nan)
+        whole[at - at[0]] = placed[bounds[code] : bounds[code + 1]]
         for n, target in enumerate(columns.target):
             name = target if columns.id is None else id if names == 1 else f"{id} {target}"
             # from the first value to the last: holes at the ends are not to be forecast

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxseq.apps.forecast.calendar import DAY, Calendar
+from jaxseq.apps.forecast.calendar import Calendar
 from jaxseq.apps.forecast.columns import Columns
 from jaxseq.apps.forecast.dates import text_of
 from jaxseq.apps.forecast.forms import is_date_cell
+from jaxseq.apps.forecast.steps import DAY, shown
 from jaxseq.apps.forecast.table import Table
 from jaxseq.errors import InputError
 
@@ -46,6 +47,8 @@ class Rows(NamedTuple):
 
 def without_totals(table: Table, dates: tuple[str, ...]) -> Table:
     """Return the table without rows of totals or remarks below it."""
+    if table.is_dates(dates[0]):
+        return table
     cells = text_of(table, dates[0])
     last = len(cells)
     # from the end: a total within the table is a mistake that reading the dates will report
@@ -88,7 +91,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
     if not len(again):
         return
     first, row = (int(order[again[0] + k]) for k in (0, 1))
-    stamp = _shown(stamps[again[0]])
+    stamp = shown(stamps[again[0]])
     where = f"{table.at(row)}: {stamp} is there twice (first in {table.at(first).rpartition(', ')[2]})"
     if rows.columns.id is None:
         ids = _ids(rows)
@@ -99,7 +102,8 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
                 f"say --id {name}"
             )
     # rows less than a day apart: a daily Sunday at midnight has nothing to do with clocks
-    if clocks_change(stamps[again]) and (np.diff(np.unique(stamps)) < DAY).any():
+    apart = np.diff(np.sort(stamps))
+    if ((apart > np.timedelta64(0, "us")) & (apart < DAY)).any() and clocks_change(stamps[again]):
         raise InputError(f"{where}: an hour comes twice where clocks go back, so these are local times; {CURE}")
     series = "" if rows.columns.id is None else f" in series {rows.ids[codes[again[0]]]!r}"
     raise InputError(f"{where}{series}; repeated dates: {len(again)}. Keep one row for each date, or add them up")
@@ -108,16 +112,14 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
 def _ids(rows: Rows) -> list[tuple[str, int]]:
     """Return columns that make the rows distinct together with the stamp, of the fewest values first, and how many."""
     found = []
+    stamps = pd.factorize(rows.stamps)[0]
     for name in rows.table.cells:
         if name in rows.columns.dates:
             continue
         codes, distinct = pd.factorize(text_of(rows.table, name))
-        # A column of numbers with a value for nearly every row is a measurement.
-        if 2 <= len(distinct) <= len(codes) / 2:
-            pairs = pd.DataFrame({"code": codes, "stamp": rows.stamps})
-            # an id must make each stamp unique
-            if not pairs.duplicated().any():
-                found.append((name, len(distinct)))
+        # A column of numbers with a value for nearly every row is a measurement. An id makes each stamp unique.
+        if 2 <= len(distinct) <= len(codes) / 2 and len(pd.unique(stamps * len(distinct) + codes)) == len(codes):
+            found.append((name, len(distinct)))
     return sorted(found, key=lambda pair: pair[1])
 
 
@@ -139,16 +141,11 @@ def missing_note(series: Sequence[Series], calendar: Calendar, filling: str) -> 
     one = next(s for s in series if s.name in short)
     rows = short[one.name]
     stamps = None if one.stamps is None else one.stamps.to_numpy("M8[us]")[rows]
-    places = [f"row {row}" for row in rows] if stamps is None else [_shown(stamp) for stamp in stamps]
-    shown = ", ".join(places[:4]) + (", ..." if len(places) > 4 else "")
-    notes = [f"{one.name}: {total} of {len(one.values)} values missing ({shown}): {filling}"]
+    first = [f"row {row}" for row in rows[:4]] if stamps is None else [shown(stamp) for stamp in stamps[:4]]
+    places = ", ".join(first) + (", ..." if len(rows) > 4 else "")
+    notes = [f"{one.name}: {total} of {len(one.values)} values missing ({places}): {filling}"]
     # a calendar of days has no hour that could be missing
     within_days = calendar.frequency is not None and calendar.frequency.endswith(("h", "min"))
     if stamps is not None and within_days and clocks_change(stamps):
         notes.append(f"an hour is missing where clocks go forward, so these are local times: {CURE} cures it")
     return notes
-
-
-def _shown(stamp: np.datetime64) -> str:
-    text = str(stamp.astype("M8[s]")).replace("T", " ")
-    return text.removesuffix(":00").removesuffix(" 00:00")

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import csv
 import gc
-import importlib.util
 import io
 import itertools
 import re
@@ -18,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from jaxseq.apps.forecast.cells import MISSING, is_number
-from jaxseq.apps.forecast.encoding import decoded, most_unpacked, too_large, unpacked
+from jaxseq.apps.forecast.encoding import decoded, unpacked
 from jaxseq.apps.forecast.forms import DATE_WORDS, is_date_cell
+from jaxseq.apps.forecast.parquet import read_parquet
 from jaxseq.errors import InputError, choose
 
 SEPARATORS = ("\t", ";", "|", ",")
@@ -89,7 +89,7 @@ def read_table(source: Path | str | pd.DataFrame) -> Table:
     raw = unpacked(path)
     # by its content: a name may end otherwise
     if raw.startswith(b"PAR1"):
-        return _from_frame(_parquet(raw, path), str(path))
+        return _from_frame(read_parquet(raw, path), str(path))
     text, encoding = decoded(raw, path)
     notes = [] if encoding.startswith("utf-8") else [f"read as {encoding} text"]
     with _uncollected():
@@ -106,34 +106,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise InputError(f"{path} is a Parquet file, which pandas reads with pyarrow: pip install pyarrow")
-    try:
-        size, text = _promised(raw)
-        # a text that is repeated is held once: a few kilobytes can hold gigabytes of repetitions
-        frame = None if size > most_unpacked(raw) else pd.read_parquet(io.BytesIO(raw), read_dictionary=text)
-    except Exception as error:  # pyarrow's own exceptions have no common base
-        why = INNER.sub(" ", str(error)).strip()[:150]
-        raise InputError(f"{path} is a damaged Parquet file ({why}); write it again") from error
-    if frame is None:
-        raise too_large(path, most_unpacked(raw))
-    return frame
-
-
-def _promised(raw: bytes) -> tuple[int, list[str]]:
-    """Return how many bytes a Parquet file says that its cells take, 8 a cell or more, and its columns of text."""
-    from pyarrow import parquet, types
-
-    file = parquet.ParquetFile(io.BytesIO(raw))
-    about = file.metadata
-    groups = [about.row_group(n) for n in range(about.num_row_groups)]
-    chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
-    size = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
-    text = (types.is_string, types.is_large_string, types.is_binary)
-    return size, [field.name for field in file.schema_arrow if any(kind(field.type) for kind in text)]
 
 
 def _from_frame(frame: pd.DataFrame, where: str) -> Table:
@@ -172,7 +144,7 @@ def _as_text(cells: pd.Series | pd.Index) -> np.ndarray:
     return np.array([INNER.sub(" ", cell) for cell in text], object)
 
 
-INNER = re.compile(r"\s+")
+INNER, COMMENT = re.compile(r"\s+"), re.compile(r"#\s*[^\s,;|]")
 
 
 def _from_text(text: str, where: str, notes: list[str]) -> Table:
@@ -185,6 +157,8 @@ def _from_text(text: str, where: str, notes: list[str]) -> Table:
     separator = separator or _separator("\n".join(sample))
     rows = _rows(text, separator, where, skipped)
     rows = _without_comments(rows, notes)
+    if not rows:
+        raise InputError(f"{where} has comments or empty cells only; expected a header and rows")
     head, body = _shape(rows, where, separator, notes)
     names = [_clean(name) for name in head[1]]
     columns = list(zip(*(row for _, row in body), strict=True)) if body else [()] * len(names)
@@ -266,13 +240,15 @@ def _rows(text: str, separator: str, where: str, skipped: int) -> list[tuple[int
 
 def _is_comment(cell: str) -> bool:
     """Return whether a line begins a comment; a column may be named ``#`` alone."""
-    return cell.startswith("#") and re.match(r"#\s*[^\s,;|]", cell) is not None
+    return cell.startswith("#") and COMMENT.match(cell) is not None
 
 
 def _without_comments(rows: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
     """Return rows without comments, but for a header that is written as one, as NumPy does."""
-    comments = [(n, row) for n, row in rows if _is_comment(row[0])]
-    rest = [(n, row) for n, row in rows if not _is_comment(row[0])] if comments else rows
+    comments: list[tuple[int, list[str]]] = []
+    rest: list[tuple[int, list[str]]] = []
+    for n, row in rows:
+        (comments if _is_comment(row[0]) else rest).append((n, row))
     # rows without a header: numpy.savetxt writes it as a comment
     if comments and rest and _is_data(rest[0][1]):
         line, head = comments[-1]

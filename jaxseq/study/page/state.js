@@ -145,11 +145,13 @@ function change(values) {
 const part = () => DATA.parts[state.p];
 const steps = () => part().lengths[state.e];
 const say3 = (v) => say(v, 3);
+// {0} is a value; {0 step|steps} a count with its noun, the first form after 1
 const T = (id, ...values) => {
-  let text = TEXTS[state.lang][id] ?? TEXTS.en[id] ?? id;
-  values.forEach((v, n) => {
-    text = text.replaceAll(`{${n}}`, () => v);
-  });
+  const text = (TEXTS[state.lang][id] ?? TEXTS.en[id] ?? id).replace(
+    /\{(\d)(?: ([^|}]+)\|([^}]+))?\}/g,
+    (whole, n, one, many) =>
+      n in values ? (one ? `${values[n]} ${Number(values[n]) === 1 ? one : many}` : values[n]) : whole,
+  );
   // between Chinese and Latin there is a space, whichever of the two is put in
   return state.lang === "zh"
     ? text.replace(/(\p{Script=Han})(?=[A-Za-z0-9])|([A-Za-z0-9])(?=\p{Script=Han})/gu, "$1$2 ")

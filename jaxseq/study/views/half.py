@@ -71,7 +71,8 @@ def text(subject: Subject, half: Half | None, screen: Screen) -> list[str]:
 
 def over(subject: Subject) -> str:
     """Return how much half-lives and saturation are taken over."""
-    return f"over {subject.pooled.sequences} sequences, {subject.pooled.steps} steps"
+    sequences, steps = subject.pooled.sequences, subject.pooled.steps
+    return f"over {sequences} sequence{'s' * (sequences != 1)}, {steps} step{'s' * (steps != 1)}"
 
 
 def _without_gate(subject: Subject) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Annotated, Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from jaxseq.errors import InputError
 from jaxseq.study._fixed_points import KINDS_OF_POINTS, fixed_points
-from jaxseq.study._trajectories import Components, project, trajectories
+from jaxseq.study._trajectories import Components, project, trajectories, vectors
 from jaxseq.study.checks import Check
+from jaxseq.study.gradients import rows_of
 from jaxseq.study.live import reads_source, row_of
 from jaxseq.study.part import Part
 from jaxseq.study.subject import Seen
@@ -60,7 +62,7 @@ class Paths(NamedTuple):
     """The states of all sequences.
 
     Fields:
-      points: in principal components.
+      points: in K principal components: 2, or 1 of one state alone or of states of one number.
       shares: of the variance, along each of them.
       settled: where the state settles; None where `why` says why it was not looked for.
       why: see settled.
@@ -75,7 +77,12 @@ class Paths(NamedTuple):
 def gather(seen: Seen) -> tuple[Paths, list[Check]]:
     """Return the paths of the state, and its fixed points, with the largest step away from one that is called fixed."""
     run = seen.part.run
-    look = jax.jit(lambda params, xs: run._replace(params=params, xs=xs).through(trajectories, count=2))
+    *states, N = jax.eval_shape(
+        lambda carries: vectors(run.cell, carries, rows_of(run.cell, run.xs)), seen.run.carries
+    ).shape
+    # there are as many components as states, and as numbers in one, at most
+    count = min(2, math.prod(states), N)
+    look = jax.jit(lambda params, xs: run._replace(params=params, xs=xs).through(trajectories, count=count))
     found = look(run.params, run.xs)
     shares = np.asarray(found.components.shares)
     try:
