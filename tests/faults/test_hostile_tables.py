@@ -212,7 +212,7 @@ def test_long_cells_are_not_numbers():
     assert found.unread.tolist() == [2, 3] and found.share == 0.5
 
 
-def test_a_packed_table_may_grow_25_times(tmp_path):
+def test_a_small_packed_table_may_grow_25_times(tmp_path):
     path, draw = tmp_path / "a.csv.gz", np.random.default_rng(0)
     text = b"y\n" + b"\n".join(b"%d" % n for n in draw.integers(0, 10**9, 250_000))
     path.write_bytes(gzip.compress(text, 1))
@@ -220,6 +220,19 @@ def test_a_packed_table_may_grow_25_times(tmp_path):
     path.write_bytes(gzip.compress(b"y\n" + b"1\n" * (encoding.EXPANSION_FROM // 2)))
     with pytest.raises(InputError, match=r"holds more than 2,097,152 bytes; unpack it first if it is meant \(gunzip\)"):
         panel.read(path)
+
+
+def test_a_large_packed_table_may_grow_by_more(tmp_path, monkeypatch):
+    """A long table of shops that sell little is packed to a thirtieth."""
+    path = tmp_path / "a.csv.gz"
+    rows = (f"shop_{n // 1000:04},2020-01-{n % 28 + 1:02},{(n * 7919 % 1000 == 0) * n}\n" for n in range(10**5))
+    text = "".join(rows).encode()
+    path.write_bytes(gzip.compress(text))
+    assert len(text) > encoding.SMALL_EXPANSION * path.stat().st_size and len(text) > encoding.EXPANSION_FROM
+    with pytest.raises(InputError, match="gunzip"):
+        encoding.unpacked(path)
+    monkeypatch.setattr(encoding, "SMALL", path.stat().st_size)
+    assert encoding.unpacked(path) == text
 
 
 @pytest.fixture

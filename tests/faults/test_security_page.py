@@ -34,7 +34,8 @@ def test_the_limits_of_the_page_are_those_of_the_code():
     assert (reading.LONGEST_LINE, settings.MOST_LAYERS, settings.MOST_UNITS) == (2**20, 64, 16_384)
     assert table.MOST_COLUMNS == 10_000 and "| columns of a table | 10,000 |" in PAGE
     assert "1 GiB; files of arrays 64 GiB, `config.json` 16 MiB" in PAGE and "250 times its size, above 64 MiB" in PAGE
-    assert (encoding.EXPANSION, encoding.EXPANSION_FROM) == (25, 2**21) and "| 25 times its size, above 2 MiB |" in PAGE
+    assert (encoding.SMALL, encoding.SMALL_EXPANSION, encoding.EXPANSION_FROM) == (2**20, 25, 2**21)
+    assert "(gzip) below 1 MiB | 25 times its size, above 2 MiB |" in PAGE
     assert (parquet.NUMBER, parquet.TEXT, parquet.OBJECT) == (8, 32, 128)
     assert "8 bytes a number or stamp, 32 a text, 128 another cell" in PAGE
     assert (steps.MOST_STEPS, steps.MOST_UNEVEN, panel.FILLED, panel.ROOM) == (10**7, 30_000, 31, 10**6)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from jaxseq.apps.reading import INVISIBLE
 from jaxseq.errors import InputError
-from jaxseq.inputs import LARGEST, read_bytes, read_up_to
+from jaxseq.inputs import EXPANSION, LARGEST, read_bytes, read_up_to
 
 EXPECTED = "a table as CSV, TSV or Parquet"
-EXPANSION, EXPANSION_FROM = 25, 2**21
-"""A packed text may not grow by a larger factor than this, once it is beyond this many bytes. Tables grow by 3 to 20,
-and take the time and the memory of their rows, however small they were packed."""
+SMALL, SMALL_EXPANSION, EXPANSION_FROM = 2**20, 25, 2**21
+"""A packed text of fewer bytes than the first may grow by this factor, once it is beyond the last. Tables grow by 3 to
+20, a long one with many zeros by more, and take the time and the memory of their rows, however small they were."""
 SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
@@ -47,7 +47,7 @@ def unpacked(path: Path) -> bytes:
 
     Raises:
       InputError: if the file cannot be read, is a device, is damaged, is larger than `LARGEST`, or grows by a factor
-        above `EXPANSION`, beyond `EXPANSION_FROM` bytes.
+        above `EXPANSION`, if it is small `SMALL_EXPANSION`, beyond `EXPANSION_FROM` bytes.
     """
     if path.is_file() and path.stat().st_size > LARGEST:
         raise too_large(path, LARGEST)
@@ -55,7 +55,8 @@ def unpacked(path: Path) -> bytes:
     # by its content: a name may lack .gz
     if raw[:2] != b"\x1f\x8b":
         return raw
-    most = min(LARGEST, max(EXPANSION_FROM, EXPANSION * len(raw)))
+    factor = SMALL_EXPANSION if len(raw) < SMALL else EXPANSION
+    most = min(LARGEST, max(EXPANSION_FROM, factor * len(raw)))
     try:
         # one byte more than is allowed shows that there is more, without unpacking it
         raw = read_up_to(gzip.GzipFile(fileobj=io.BytesIO(raw)), most + 1)
