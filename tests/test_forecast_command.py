@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import inspect
 import json
 import re
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.forecast import forecast as measurement
 from jaxseq import InputError, cli, fonts
 from jaxseq.apps import run_folder
 from jaxseq.apps.forecast import classical, combined, picture, report
@@ -353,5 +355,6 @@ def test_the_guides_code_runs_and_its_options_exist(capsys):
     said = capsys.readouterr().out
     assert "0.025" in said and said.rstrip().endswith("No network was asked for.")
     named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]*)", guide)}
+    measured = set(inspect.signature(measurement).parameters)  # in the table of figures
     settings = {field.name for field in dataclasses.fields(ForecastConfig)}
-    assert named and named <= settings | {"run", "overwrite", "resume"}
+    assert named and named <= settings | measured | {"run", "overwrite", "resume"}
