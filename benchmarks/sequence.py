@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from jaxseq import problems, unroll
-from jaxseq.bench.output import USUAL, Output, Report, Table
+from jaxseq.bench.output import USUAL, Output, Report, Table, command
 from jaxseq.bench.program import inspect
 from jaxseq.bench.timing import interleave, median
 from jaxseq.cells import CELLS, Cell
@@ -29,6 +30,8 @@ CHOOSING = (1000,)
 """Seeds that choose the rate, and are not reported."""
 TIMED = tuple(name for name in RECURRENCES if name != "forward")
 """Recurrences whose cost is shown; `forward` takes minutes where units mix: name it with cells whose units do not."""
+ROW = ("command", "row", "seconds")
+"""What a kept row has besides its facts."""
 LEARNT = 0.1
 """A problem is learnt where the loss has come to this share of that of an output which does not look back."""
 
@@ -88,30 +91,50 @@ def sequence(
     report = Report("sequence", output, unit="us")
     if costs:
         _show_costs(report, every, runs, lengths, hidden)
-    lines = []
-    for name in names if learn else ():
-        for T in lengths:
-            for cell in every:
-                row = _learn(cell, _problem(name, T), hidden, steps or (100 if output.quick else 2000), seeds)
-                report.add(f"{cell.name}, {name}, T {T}", {"seconds": [row.pop("seconds")]}, **row)
-                accuracy = f"{row['accuracy']:.3f} ± {row['spread']:.3f}"
-                lines.append(
-                    [name, T, cell.name, f"{row['constant']:.3f}", accuracy, row["learnt"], f"{row['rate']:g}"]
-                )
-                print(*lines[-1], file=sys.stderr, flush=True)
-    if lines:
-        report.say(
-            f"Learning, H = {hidden}, batches of 16: the share of scored steps that are right on 256 new rows, as mean "
-            f"and standard deviation over {len(seeds)} seeds; the best constant output; steps until the loss was a "
-            "tenth of that of an output which does not look back. Of three learning rates, the one that another seed "
-            "learns best with."
-        )
-        head = ["problem", "T", "cell", "constant output", "accuracy", "steps to learn", "learning rate"]
-        report.show(Table(head, lines))
+    if learn:
+        steps = steps or (100 if output.quick else 2000)
+        _show_learning(report, every, [(name, T) for name in names for T in lengths], hidden, steps, seeds)
     return report.finish()
 
 
 # ---------------------------------------------------------------------------------------------- accuracy
+
+
+def _show_learning(
+    report: Report, cells: list[Cell], asked: list[tuple[Name, int]], hidden: int, steps: int, seeds: tuple[int, ...]
+) -> None:
+    """Show what cells learn. Rows that a stopped run of the same command has left in ``FILE.rows`` are kept."""
+    part = None if report.output.json is None else report.output.json.with_suffix(".rows")
+    kept = (
+        {}
+        if part is None or not part.exists()
+        else {row["row"]: row for row in map(json.loads, part.read_text().splitlines())}
+    )
+    lines = []
+    for name, T in asked:
+        for cell in cells:
+            title = f"{cell.name}, {name}, T {T}"
+            row = kept.get(title, {})
+            if row.get("command") != command():
+                row = {"command": command(), "row": title, **_learn(cell, _problem(name, T), hidden, steps, seeds)}
+                if part is not None:
+                    with part.open("a") as file:
+                        print(json.dumps(row), file=file)
+                jax.clear_caches()  # thousands of compiled programs would take all the mappings of a process
+            report.add(title, {"seconds": [row["seconds"]]}, **{k: row[k] for k in row if k not in ROW})
+            accuracy = f"{row['accuracy']:.3f} ± {row['spread']:.3f}"
+            lines.append([name, T, cell.name, f"{row['constant']:.3f}", accuracy, row["learnt"], f"{row['rate']:g}"])
+            print(*lines[-1], file=sys.stderr, flush=True)
+    report.say(
+        f"Learning, H = {hidden}, {steps} steps with batches of 16: the share of scored steps that are right on 256 "
+        f"new rows, as mean and standard deviation over {len(seeds)} seeds; the best constant output; steps until the "
+        "loss was a tenth of that of an output which does not look back. Of three learning rates, the one that another "
+        "seed learns best with."
+    )
+    head = ["problem", "T", "cell", "constant output", "accuracy", "steps to learn", "learning rate"]
+    report.show(Table(head, lines))
+    if part is not None:
+        part.unlink(missing_ok=True)
 
 
 def _learn(cell: Cell, problem: Problem, hidden: int, steps: int, seeds: tuple[int, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import measure, sequences, tasks
+from benchmarks import measure, sequence, sequences, tasks
 from benchmarks.__main__ import COMMANDS, main
 from jaxseq.bench.compare import compare
 from jaxseq.bench.output import Output, Report, Table
@@ -254,3 +254,32 @@ def test_options_of_the_page_are_known(arguments, monkeypatch):
     assert main(words) == 0 and not given["output"].quick
     with pytest.raises(SystemExit):
         main([*words, "--no-such-option"])
+
+
+def test_a_learning_that_was_stopped_goes_on_with_the_next_row(tmp_path, monkeypatch):
+    learnt = []
+
+    def learn(cell, problem, *_):
+        if len(learnt) == 3:
+            raise KeyboardInterrupt
+        learnt.append((cell.name, problem.kind))
+        return {"accuracy": 0.5, "spread": 0.0, "constant": 0.1, "learnt": "never", "rate": 1e-3, "seconds": 1.0}
+
+    monkeypatch.setattr(sequence, "_learn", learn)
+    file = tmp_path / "a.json"
+
+    def run(steps: int) -> int:
+        words = f"sequence --no-costs --cells rnn gru --names copy recall --lengths 64 --steps {steps} --json {file}"
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *words.split()])
+        return main(words.split())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(7)
+    assert learnt == [("rnn", "copy"), ("gru", "copy"), ("rnn", "recall")] and not file.exists()
+    learnt.clear()
+    assert run(7) == 0 and learnt == [("gru", "recall")]
+    assert len(json.loads(file.read_text())["rows"]) == 4 and [*tmp_path.iterdir()] == [file]
+    learnt.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(8)  # another command: nothing is kept
+    assert learnt == [("rnn", "copy"), ("gru", "copy"), ("rnn", "recall")]
