@@ -12,6 +12,8 @@ from jaxseq.errors import shortened
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
 """Control characters but tabs and line ends, marks that turn the direction of text round, halves of surrogate pairs."""
+COLOUR = re.compile("(\x1b\\[(?:0|38;5;[0-9]{1,3}|38;2;[0-9]{1,3};[0-9]{1,3};[0-9]{1,3})m)")
+"""A sequence that colours the text after it, or ends a colour: all that a terminal is sent on purpose."""
 LONGEST_WORD = 400
 """Characters of the longest word in a message; of a longer one its two ends are shown."""
 _LONG = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
@@ -19,14 +21,19 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
 
 
-def printable(text: object) -> str:
+def printable(text: object, *, coloured: bool = False) -> str:
     r"""Return a text for a terminal: control characters as ``\u001b``, which is also how JSON writes them.
+
+    A text that is `coloured` keeps its colours.
 
     Example:
       >>> printable("a\x1b[31mb")
       'a\\u001b[31mb'
     """
-    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
+    # the odd pieces are colours
+    pieces = COLOUR.split(str(text)) if coloured else [str(text)]
+    pieces[::2] = [CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", piece) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def csv_cell(text: str) -> str:
@@ -43,9 +50,9 @@ def csv_cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def out(text: object = "") -> None:
-    """Print a result to standard output."""
-    print(printable(text))
+def out(text: object = "", *, coloured: bool = False) -> None:
+    """Print a result to standard output; one that is `coloured` keeps its colours."""
+    print(printable(text, coloured=coloured))
 
 
 def tell(text: object, prefix: str = "jaxseq: ") -> None:

@@ -136,3 +136,11 @@ def test_leaky_by_its_closed_form(mine, as_users_have_it) -> None:
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 2, 3))
     carry = cell.initial_carry(params, (4,))._replace(h=jnp.ones((4, 3)))
     np.testing.assert_array_equal(cell.step(params, carry, jnp.ones((4, 2)))[1], np.full((4, 3), 0.5))
+
+
+def test_the_laws_of_devices_hold_where_there_is_one():
+    """As on most laptops; the other tests have eight."""
+    program = "from jaxseq.cells import gru; from jaxseq.testing import check_cell; "
+    program += "check_cell(gru, laws=['explicit mesh', 'auto mesh', 'shard_map'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

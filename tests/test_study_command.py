@@ -316,6 +316,16 @@ def test_colours_only_where_they_are_wanted(forecast, monkeypatch):
             assert studying._terminal()[0] == 0
 
 
+def test_inspect_prints_its_colours_to_a_terminal(runs, monkeypatch, capsys):
+    """Through all of the command, which makes other control characters visible."""
+    for name, value in [("NO_COLOR", ""), ("TERM", "xterm-256color"), ("COLORTERM", "")]:
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert cli.main(["inspect", str(runs / "forecast"), "--units", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b[38;5;" in said and "\\u001b" not in said
+
+
 @pytest.mark.parametrize("colours", [256, 2**24])
 def test_colours_are_those_of_the_page(forecast, colours):
     text = inspect.render(forecast, colours=colours, width=80)

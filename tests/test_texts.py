@@ -35,6 +35,14 @@ def test_control_characters_are_shown_and_not_sent(capsys):
     assert not set(got.out + got.err) & set("\x1b\x07\x9b\r\u202e")
 
 
+def test_a_coloured_text_keeps_its_colours_alone(capsys):
+    ours = "\x1b[38;5;54m█\x1b[0m\x1b[38;2;1;22;255m█\x1b[0m"
+    show(Shown({}, f"{ours}{HOSTILE}", coloured=True), as_json=False)
+    assert capsys.readouterr().out == f"{ours}{printable(HOSTILE)}\n"
+    show(Shown({}, ours), as_json=False)
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_a_word_of_a_thousand_characters_is_cut(capsys):
     tell("a " + "x" * 1000 + " b")
     assert capsys.readouterr().err == f"jaxseq: a {'x' * 200}…{'x' * 199} b\n"

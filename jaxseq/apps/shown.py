@@ -10,11 +10,12 @@ from jaxseq.texts import out, tell
 
 
 class Shown(NamedTuple):
-    """A result: `facts` for programs, `text` for people, `notes` for standard error."""
+    """A result: `facts` for programs, `text` for people, `coloured` for some terminals, `notes` for standard error."""
 
     facts: Any
     text: str
     notes: Sequence[str] = ()
+    coloured: bool = False
 
 
 def show(shown: Shown, as_json: bool) -> None:
@@ -22,4 +23,7 @@ def show(shown: Shown, as_json: bool) -> None:
     for note in shown.notes:
         tell(note)
     # str for paths and dates; no escapes, so that Chinese can be read
-    out(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str) if as_json else shown.text)
+    if as_json:
+        out(json.dumps(shown.facts, indent=2, ensure_ascii=False, default=str))
+    else:
+        out(shown.text, coloured=shown.coloured)

@@ -70,7 +70,7 @@ def check_cell(
     Args:
       cell: a Cell whose params and carry are trees of floating arrays; its input is made by ``cell.lift``.
       input_size: D. Laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another. Those
-        of devices use B = 1 to 8, as many as there are devices, and a multiple of H.
+        of devices use B = 2 to 8, as many as there are devices, and a multiple of H.
       hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
       recurrences: the recurrences to drive the cell by, by name.
       seed: of the random params, carry and inputs.

@@ -143,14 +143,14 @@ def _by_column(count: int, a: Array) -> PartitionSpec:
 
 def unrolled(subject: Subject, recurrence: Recurrence, layout: str) -> Problem:
     """Return `unroll` of a cell as a problem: a carry is given for "both", mask and resets where rows are spread."""
-    n, (_, columns) = device_count(), LAYOUTS[layout](device_count())
+    # a row for each device at least, and hidden units that divide; of one row, JAX forgets that it is sharded
+    rows, (_, columns) = max(2, device_count()), LAYOUTS[layout](device_count())
     wide = subject._replace(hidden_size=jax.tree.map(lambda H: H * columns, subject.hidden_size))
-    # a row for each device at least, and hidden units that divide
-    params, xs, carry = draw(wide, 2, (n,))
+    params, xs, carry = draw(wide, 2, (rows,))
     run = partial(unroll, subject.cell, recurrence=recurrence)
     if layout == "units":
         return Problem(run, params, (xs,), (), (1,), (0, 1))
-    marks = holes(2, (n,)), jnp.roll(holes(2, (n,)), 1, 1)
+    marks = holes(2, (rows,)), jnp.roll(holes(2, (rows,)), 1, 1)
     if layout == "rows":
         marked = lambda params, xs, mask, resets: run(params, xs, mask=mask, resets=resets)  # noqa: E731
         return Problem(marked, params, (xs,), marks, (1, 1, 1), (0, 1))

@@ -123,7 +123,7 @@ def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int
     columns, (colours, blocks) = shutil.get_terminal_size((80, 24)).columns, _terminal()
     # users count sequences from 1
     text = render(data, width=columns, units=units, example=sequence - 1, colours=colours, blocks=blocks)
-    return Shown(facts(data), text, notes)
+    return Shown(facts(data), text, notes, coloured=colours > 0)
 
 
 def _terminal() -> tuple[int, bool]:
