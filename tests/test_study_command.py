@@ -22,7 +22,7 @@ from jaxseq.apps.translate import model as translator, train as translation
 from jaxseq.apps.translate.config import TranslateConfig
 from jaxseq.cells import lstm
 from jaxseq.errors import InputError
-from jaxseq.study import inspect, report, terminal, thin
+from jaxseq.study import inspect, report, terminal
 from jaxseq.study.collect import collect
 from jaxseq.study.subject import look
 from jaxseq.study.views import trajectories
@@ -448,20 +448,13 @@ def test_a_page_over_the_limit_says_what_is_left_out(forecast, tmp_path, monkeyp
     monkeypatch.setattr(report, "LIMIT", whole - 1)
     assert cli.main(["study"]) == 0
     said = capsys.readouterr().err
-    assert "left out to keep the page below 2 MB: " in said and "all examples but the first" in said
-    assert "--full keeps all" in said and len((tmp_path / "report.html").read_bytes()) < whole
+    assert f"left out to keep the page at 2 MB (whole: {whole / 1e6:.1f} MB with --full): " in said
+    assert "all examples but the first" in said and len((tmp_path / "report.html").read_bytes()) < whole
     assert cli.main(["study", "--full", "-o", "full.html"]) == 0
     assert capsys.readouterr().err == "" and len((tmp_path / "full.html").read_bytes()) == whole
     monkeypatch.setattr(report, "LIMIT", 1000)
     (tmp_path / "report.html").unlink()
     assert "over the limit" in refused(capsys, "study") and not (tmp_path / "report.html").exists()
-
-
-def test_the_first_part_that_can_be_run_again_keeps_its_weights_longest(forecast):
-    """Of a translator, that is the encoder: the decoder, which comes first, reads through attention."""
-    lives = (None, "reads"), (1, ""), (2, "")
-    left = dict(thin.THINNINGS)["others"]([forecast.parts[0]._replace(live=live, why=why) for live, why in lives])
-    assert [part.live for part in left] == [None, 1, None] and left[2].why == "thinned"
 
 
 def test_functions_say_which_gate_there_is_not_and_what_a_jacobian_would_take():

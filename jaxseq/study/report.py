@@ -20,7 +20,7 @@ from jaxseq.errors import InputError
 from jaxseq.files import write_atomic
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import Study
-from jaxseq.study.thin import THINNINGS
+from jaxseq.study.thin import Thinning, fitted, without
 from jaxseq.study.views import ORDER
 
 LIMIT = 2_000_000
@@ -41,36 +41,31 @@ def page(data: Study, *, full: bool = False) -> str:
     return _thinned(data, full)[0]
 
 
-def _thinned(data: Study, full: bool) -> tuple[str, list[str]]:
-    """Return the page, and the names of things left out of it."""
+def _thinned(data: Study, full: bool) -> tuple[str, list[str], int]:
+    """Return the page, the names of things left out of it, and the bytes that it would have with them."""
     # before any text is made: a page whose numbers contradict each other must not exist
     check_all(data.checks)
-    left_out: list[str] = []
-    text = _assembled(data, left_out)
-    for name, thin in () if full else THINNINGS:
-        if len(text.encode()) <= LIMIT:
-            break
-        parts = thin(data.parts)
-        # nothing to leave out of this kind: not named as left out
-        if all(new is old for new, old in zip(parts, data.parts, strict=True)):
-            continue
-        data = data._replace(parts=parts)
-        left_out.append(name)
-        text = _assembled(data, left_out)
-    size = len(text.encode())
-    if size > LIMIT and not full:
+    text = _assembled(data, [])
+    whole = len(text.encode())
+    if full or whole <= LIMIT:
+        return text, [], whole
+    # sizes are those of the file as it is written
+    made = lambda parts, left: _assembled(data._replace(parts=parts), left)  # noqa: E731
+    left = fitted(data.parts, lambda parts, left: len(made(parts, left).encode()) <= LIMIT)
+    text = made(without(data.parts, left), left)
+    if (size := len(text.encode())) > LIMIT:
         raise InputError(
-            f"study: the page is {size / 1e6:.1f} MB, over the limit of {LIMIT / 1e6:g} MB even with {len(THINNINGS)} "
+            f"study: the page is {size / 1e6:.1f} MB, over the limit of {LIMIT / 1e6:g} MB even with {len(left)} "
             "things left out; study fewer or shorter sequences, or keep all with --full"
         )
     words = texts()["en"]
-    return text, [words[f"thin.{name}"] for name in left_out]
+    return text, [words[f"thin.{one.kind}"].replace("{0}", one.of) for one in left], whole
 
 
 class Report:
     """A study as a page: `text` is the page, `save` writes it, and a notebook shows it.
 
-    `left_out` names the things left out to keep it below `LIMIT`.
+    `left_out` names the things left out to keep it at `LIMIT` bytes; `whole` is the bytes that it has with them.
 
     Example:
       >>> import jax
@@ -85,7 +80,7 @@ class Report:
 
     def __init__(self, data: Study, *, full: bool = False) -> None:
         self.data = data
-        self.text, self.left_out = _thinned(data, full)
+        self.text, self.left_out, self.whole = _thinned(data, full)
 
     def save(self, path: Path | str) -> None:
         """Write the page, whole or not at all."""
@@ -100,7 +95,7 @@ class Report:
         )
 
 
-def _assembled(data: Study, left_out: list[str]) -> str:
+def _assembled(data: Study, left_out: list[Thinning]) -> str:
     words, maps = texts(), colour_maps()
     scripts = [_file(f"page/{name}") for name in SCRIPTS]
     scripts += [f"{{\n{_file(f'views/{name}.js')}}}" for name in ORDER]  # in blocks: their names stay local
@@ -111,7 +106,9 @@ def _assembled(data: Study, left_out: list[str]) -> str:
         "css": _file("page/page.css"),
         "static": static(data, maps),
         "texts": in_script(words),
-        "data": in_script({**data._asdict(), "order": ORDER, "maps": maps, "thinned": left_out}),
+        "data": in_script(
+            {**data._asdict(), "order": ORDER, "maps": maps, "thinned": [[one.kind, one.of] for one in left_out]}
+        ),
         "script": "\n".join([*scripts, _file("page/page.js")]),
     }
     first, *rest = _file("page/template.html").split("{{")

@@ -61,11 +61,14 @@ def test_layers_share_one_program_that_runs_all_of_them(found) -> None:
     alone, below, above = page.parts
     assert alone.live.program and below.live.program and above.live == Same(1)
     assert set(below.live.program["gates"]) == {*below.gates, *above.gates}
-    first = dict(thin.THINNINGS)["examples"](page.parts)
+    left = thin.thinnings(page.parts)
+    (examples,) = [one for one in left if one.kind == "examples"]
+    first = examples.thin(page.parts)
     assert first[2].live == Same(1) and first[1].live.x[0].shape[1] == 1
-    assert [one.live for one in dict(thin.THINNINGS)["others"](page.parts)][1:] == [None, None]
-    kept = dict(thin.THINNINGS)["others"]([below, above._replace(live=Same(0))])
-    assert kept[0].live and kept[1].live == Same(0)
+    # weights that layers share go together, under the name of their stack
+    both, first = [one for one in left if one.kind == "weights"]
+    assert (both.of, first.of) == ("both", alone.name)
+    assert [one.live for one in both.thin(page.parts)] == [alone.live, None, None]
 
 
 def test_the_terminal_names_each_layers_held_gates(found) -> None:

@@ -125,6 +125,64 @@ def test_a_thin_page_shows_the_same_numbers_in_other_places(found, monkeypatch):
     assert first.B == 1 and first.live.x[0].shape[:2] == (8, 1) and len(first.inputs) == 1
 
 
+@pytest.fixture(scope="module")
+def several(found):
+    """A page of three parts whose weights are most of it, those of the first the largest, as of a translator."""
+
+    def heavy(part, name, numbers):
+        weights = [np.random.default_rng(0).normal(size=numbers), *part.live.weights]  # base64 takes 16/3 bytes of each
+        return part._replace(name=name, live=part.live._replace(weights=weights))
+
+    sizes = {"decoder": 400_000, "encoder": 100_000, "encoder, backwards": 120_000}
+    return found._replace(parts=[heavy(found.parts[0], name, numbers) for name, numbers in sizes.items()])
+
+
+@pytest.mark.parametrize(
+    ("limit", "live", "left"),
+    [
+        # in each case what goes: the largest of the others first, the first part's last
+        (3_400_000, [1, 1, 0], ["encoder, backwards"]),
+        (2_800_000, [1, 0, 0], ["encoder, backwards", "encoder"]),
+        # the first part's do not fit at all: the others' do, and so does everything else
+        (2_000_000, [0, 1, 1], ["decoder"]),
+    ],
+)
+def test_a_page_over_the_limit_is_thinned_no_further_than_it_must(several, monkeypatch, limit, live, left):
+    monkeypatch.setattr(report, "LIMIT", limit)
+    made = report.Report(several)
+    size = len(made.text.encode())
+    assert 0.6 * limit < size <= limit < made.whole == len(report.page(several, full=True).encode())
+    parts = json.loads(re.search(r'id="data">(.*?)</script>', made.text, re.S)[1])["parts"]
+    assert [part["live"] is not None for part in parts] == [bool(one) for one in live]
+    assert all((part["why"] == "thinned") == (part["live"] is None) for part in parts)
+    assert made.left_out == [f"the weights of {name}, so that its what-if is off" for name in left]
+    assert all(part["B"] == 3 and part["views"]["atlas"] for part in parts)
+
+
+def test_nothing_that_a_thin_page_leaves_out_would_fit(several, monkeypatch):
+    """Over limits of all sizes: with any one of the things put back the page would be too large, or could not run."""
+    monkeypatch.setattr(thin, "UNITS", 4)
+    monkeypatch.setattr(thin, "STEPS", 5)
+    size = lambda left: len(  # noqa: E731
+        report._assembled(several._replace(parts=thin.without(several.parts, left)), left).encode()
+    )
+    weights = [one for one in thin.thinnings(several.parts) if one.kind == "weights"]
+    for limit in (size([]) - 1, size(weights), size(weights) - 1, size(weights) - 10_000, size(weights) - 20_000):
+        left = thin.fitted(several.parts, lambda _, left, limit=limit: size(left) <= limit)
+        assert left and size(left) <= limit
+        cut = any(one.kind in thin.NEED_NO_WEIGHTS for one in left)
+        for one in left:
+            more = size([other for other in left if other is not one])
+            assert more > limit or (one.kind == "weights" and cut), (limit, one.kind, one.of)
+
+
+def test_the_first_part_that_can_be_run_keeps_its_weights_longest_in_a_thin_page(several):
+    """The first part on the page may be one that cannot be run again."""
+    alone = several.parts[0]._replace(live=None, why="program")
+    weights = [one.of for one in thin.thinnings([alone, *several.parts[1:]]) if one.kind == "weights"]
+    assert weights == ["encoder, backwards", "encoder"]
+
+
 def test_one_view_that_fails_stops_no_other(part, monkeypatch):
     def broken(seen):
         raise FloatingPointError("not a number\nand more")

@@ -26,7 +26,7 @@ from jaxseq.locks import locked
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import Study, collect
 from jaxseq.study.inspect import facts, render
-from jaxseq.study.report import Report
+from jaxseq.study.report import LIMIT, Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,8 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
     with locked(out):
         made.save(out)
     if made.left_out:
-        notes = [*notes, f"left out to keep the page below 2 MB: {'; '.join(made.left_out)}. --full keeps all"]
+        sizes = f"{LIMIT / 1e6:g} MB (whole: {made.whole / 1e6:.1f} MB with --full)"
+        notes = [*notes, f"left out to keep the page at {sizes}: {'; '.join(made.left_out)}"]
     size = len(made.text.encode())
     about = {"out": str(out), "bytes": size, "left_out": made.left_out, "checks": data.checks}
     checks = sum(check["ok"] for check in data.checks)

@@ -73,7 +73,8 @@ function footer() {
     ),
   );
   for (const id of absent()) node.append(el("p", { class: "small" }, T("colon", T(id), T(...missing(id)))));
-  for (const id of DATA.thinned) node.append(el("p", { class: "small" }, T("thinned", T(`thin.${id}`))));
+  for (const [kind, of] of DATA.thinned)
+    node.append(el("p", { class: "small" }, T("thinned", T(`thin.${kind}`, partName(of)))));
   const about = DATA.about;
   node.append(
     el(
