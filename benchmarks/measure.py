@@ -23,10 +23,10 @@ PAGE = {
     "newton": "newton gru rnn --lengths 1000 10000 --samples 3",
     "sequence": "sequence --no-learn --lengths 256 --recurrences deferred scan checkpointed associative chunked",
     "decode": "decode --sentences 128 --rounds 3",
-    "learning": "sequence --no-costs --cells lstm gru min_gru lru s5 mlstm gla deltanet --lengths 64 --steps 1000 "
-    "--names copy selective_copy recall parity",
+    "learning": "sequence --no-costs --cells lstm gru lru s5 deltanet --lengths 64 --steps 1000 "
+    "--names selective_copy recall parity",
 }
-"""Arguments of `python -m benchmarks` by section: about ten minutes of two cores, and an hour for the last."""
+"""Arguments of `python -m benchmarks` by section: about ten minutes of two cores, and twenty for the last."""
 
 
 def measure(folder: Positional[Path]) -> int:
