@@ -29,7 +29,7 @@ def listed(first: np.datetime64 | pd.Timestamp, last: np.datetime64 | pd.Timesta
         return _even(offset.rollforward(start), end, offset.n * WEEK, frequency)
     if offset == offsets.BusinessDay(offset.n):
         days = _even(start, end, DAY, frequency)
-        return days[days.dayofweek < 5][:: offset.n]
+        return days[days.day_of_week < 5][:: offset.n]
     if isinstance(offset, offsets.Tick | offsets.Day):
         return _even(start, end, pd.Timedelta(offset).to_timedelta64().astype("m8[us]"), frequency)
     try:
