@@ -105,17 +105,14 @@ def _show_learning(
 ) -> None:
     """Show what cells learn. Rows that a stopped run of the same command has left in ``FILE.rows`` are kept."""
     part = None if report.output.json is None else report.output.json.with_suffix(".rows")
-    kept = (
-        {}
-        if part is None or not part.exists()
-        else {row["row"]: row for row in map(json.loads, part.read_text().splitlines())}
-    )
+    before = part.read_text().splitlines() if part is not None and part.exists() else ()
+    kept = {row["row"]: row for row in map(json.loads, before) if row["command"] == command()}
     lines = []
     for name, T in asked:
         for cell in cells:
             title = f"{cell.name}, {name}, T {T}"
-            row = kept.get(title, {})
-            if row.get("command") != command():
+            row = kept.get(title)
+            if row is None:
                 row = {"command": command(), "row": title, **_learn(cell, _problem(name, T), hidden, steps, seeds)}
                 if part is not None:
                     with part.open("a") as file:

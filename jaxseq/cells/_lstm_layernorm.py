@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxseq.cells._base import Cell, activate
 from jaxseq.cells._init import init_of
 from jaxseq.cells._lstm import LSTMCarry, LSTMGates, initial_carry
-from jaxseq.cells._parts import hidden_product, standardised
+from jaxseq.cells._parts import hidden_product, scaled, standardised
 from jaxseq.initializers import constant, zeros
 from jaxseq.notation import Array
 
@@ -60,7 +60,7 @@ init = init_of(
 def layer_norm(z: Array, gain: Array, shift: Array) -> Array:
     """Return z with mean 0 and variance 1 over its last axis, times gain, plus shift."""
     z = standardised(z, EPSILON)
-    return z * jnp.broadcast_to(gain, z.shape) + jnp.broadcast_to(shift, z.shape)
+    return scaled(z, gain) + jnp.broadcast_to(shift, z.shape)
 
 
 def input_terms(params: LayerNormLSTMParams, x: Array) -> Array:

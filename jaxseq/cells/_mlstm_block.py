@@ -47,7 +47,7 @@ import jax.numpy as jnp
 from jaxseq.cells._base import Cell, affine, blocks, zeros_for
 from jaxseq.cells._init import Size, init_of
 from jaxseq.cells._memory import Access, Larger, MemoryEquations, Rest, Window, merged
-from jaxseq.cells._mlstm import retrieved, stabiliser, stored
+from jaxseq.cells._mlstm import pack, retrieved, stabiliser, stored
 from jaxseq.cells._parts import blockwise, no_hidden_terms, over_window, scaled, standardised
 from jaxseq.initializers import constant, uniform, zeros
 from jaxseq.notation import Array
@@ -171,11 +171,6 @@ def out(params: MLSTMBlockParams, read: tuple[Array, Array], gates: MLSTMBlockGa
     """Return ``y [B, D]``: what was retrieved, normed head by head, and the skip, shown, projected down, added to x."""
     h = scaled(merged(standardised(retrieved(read, rest), EPSILON)), params.gain_h)
     return wx.x + ((h + scaled(wx.w, params.skip)) * wx.z) @ params.W_down
-
-
-def pack(carry: MLSTMBlockCarry) -> tuple[Array, Array]:
-    """Return C and n as matrices with the same keys."""
-    return carry.C, carry.n[..., None]
 
 
 def unpack(memory: tuple[Array, Array], rest: Mapping[str, Array]) -> MLSTMBlockCarry:
