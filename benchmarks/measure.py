@@ -26,7 +26,7 @@ PAGE = {
     "learning": "sequence --no-costs --cells lstm gru lru s5 deltanet --lengths 64 --steps 1000 "
     "--names selective_copy recall parity",
 }
-"""Arguments of `python -m benchmarks` by section: about ten minutes of two cores, and twenty for the last."""
+"""Arguments of `python -m benchmarks` by section: about ten minutes of two cores, and twenty for `learning`."""
 
 
 def measure(folder: Positional[Path]) -> int:

@@ -15,8 +15,8 @@ from jaxseq.inputs import parse_json, read_bytes
 
 HEAD = """# Measurements
 
-These commands make this page again, in about ten minutes of two idle cores and twenty for the last section. The first
-runs the benchmarks below, each in a process of its own, and writes one JSON file for each. The second prints the page.
+These commands make this page again, in about ten minutes of two idle cores and twenty for `learning`. The first runs
+the benchmarks below, each in a process of its own, and writes one JSON file for each. The second prints the page.
 
 ```sh
 pip install ".[bench]"                                               # torch and the other libraries; Python 3.11
