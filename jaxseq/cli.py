@@ -5,11 +5,12 @@ Results go to standard output, progress and errors to standard error.
 
 from __future__ import annotations
 
-import functools
+import importlib
 import inspect
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
@@ -81,34 +82,37 @@ def _out_of_memory(error: BaseException) -> str:
     )
 
 
-def commands(preset: str = "default", asked: str = "") -> dict[str, Callable[..., None]]:
-    """Return every command by name; a preset, of the command `asked`, decides the defaults of its options and help."""
-    # here, since they need the extra `apps`
-    from jaxseq.apps import commands as small
-    from jaxseq.apps.bench import bench
-    from jaxseq.apps.experiment import experiment
-    from jaxseq.apps.forecast import command as forecasting
-    from jaxseq.apps.study import command as studying
-    from jaxseq.apps.translate import command as translation, evaluate_command as measuring, translate_command as using
+COMMANDS = {
+    "train": "translate.command:command",
+    "translate": "translate.translate_command:translate",
+    "evaluate": "translate.evaluate_command:evaluate",
+    "score": "translate.translate_command:score",
+    "export": "translate.translate_command:export",
+    "forecast": "forecast.command:command",
+    "data": "commands:data",
+    "cells": "commands:cells",
+    "convert": "commands:convert",
+    "study": "study.command:study_command",
+    "inspect": "study.command:inspect_command",
+    "experiment": "experiment:experiment",
+    "bench": "bench:bench",
+    "doctor": "commands:doctor",
+}
+"""The function of each command, in a module of `jaxseq.apps`, imported when it is asked for."""
+WITH_PRESETS = ("train", "forecast")
+"""Commands whose defaults a preset decides: their function takes its name and returns the command."""
 
-    presets = {"train": [*translation.PRESETS], "forecast": [*forecasting.PRESETS]}
-    choose("preset", preset, dict.fromkeys(presets.get(asked, [*presets["train"], *presets["forecast"]])))
-    return {
-        "train": _with_preset(translation.train, translation.PRESETS, preset),
-        "translate": using.translate,
-        "evaluate": measuring.evaluate,
-        "score": using.score,
-        "export": using.export,
-        "forecast": forecasting.command(preset),
-        "data": small.data,
-        "cells": small.cells,
-        "convert": small.convert,
-        "study": studying.study_command,
-        "inspect": studying.inspect_command,
-        "experiment": experiment,
-        "bench": bench,
-        "doctor": small.doctor,
-    }
+
+def command(name: str, preset: str = "default") -> Callable[..., None]:
+    """Return the function of a command; `preset` decides the defaults of one that has presets.
+
+    Raises:
+      InputError: if the preset is unknown.
+    """
+    module, _, function = COMMANDS[name].partition(":")
+    # here, since the applications need the extra `apps`
+    found = getattr(importlib.import_module(f"jaxseq.apps.{module}"), function)
+    return found(preset) if name in WITH_PRESETS else found
 
 
 def _run(args: list[str]) -> None:
@@ -116,20 +120,23 @@ def _run(args: list[str]) -> None:
         out(f"jaxseq {__version__}")
         return
     check_installed(__name__)
-    from tyro.extras import subcommand_cli_from_dict
+    import tyro
 
     from jaxseq.apps.compilation import keep_compiled
     from jaxseq.apps.options import registry
 
-    table = commands(_preset(args), *args[:1])
-    if args and not args[0].startswith("-"):
-        choose("command", args[0], table)
-    else:
-        table = {name: _in_a_line(command) for name, command in table.items()}
     with warnings.catch_warnings(), registry():
         warnings.showwarning = _warn
+        if not args or args[0].startswith("-"):
+            table = {name: _in_a_line(command(name)) for name in COMMANDS}
+            tyro.extras.subcommand_cli_from_dict(table, prog="jaxseq", description=ABOUT, args=args or ["--help"])
+            return
+        name, *given = args
+        choose("command", name, COMMANDS)
+        if name in WITH_PRESETS and given and not given[0].startswith("-"):
+            raise InputError(f"{name} reads a file with --data: jaxseq {name} --data {shlex.join(given)}")
         keep_compiled()
-        subcommand_cli_from_dict(table, prog="jaxseq", description=ABOUT, args=args or ["--help"])
+        tyro.cli(command(name, _preset(given)), prog=f"jaxseq {name}", args=given)
 
 
 def _in_a_line(command: Callable[..., None]) -> Callable[[], None]:
@@ -150,11 +157,6 @@ def _preset(args: Sequence[str]) -> str:
         if given == "--preset" and at + 1 < len(args):
             return args[at + 1]
     return "default"
-
-
-def _with_preset(command: Callable[..., None], presets: dict, preset: str) -> Callable[..., None]:
-    """Return a command whose settings default to those of a preset; one of another command leaves it as it is."""
-    return functools.partial(command, config=presets.get(preset, presets["default"]))
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

@@ -199,8 +199,9 @@ def test_averages_a_plateau_and_accumulated_parts_are_those_of_one_device(alone,
 def test_other_processes_than_the_first_print_and_write_nothing(alone, tmp_path, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(command, "joined", lambda _: contextlib.nullcontext(ProcessGroup(index=1)))
-    monkeypatch.setattr(command.training, "train", lambda *args, **options: called.append((args, options)))
-    command.train(alone[0], out=tmp_path / "run")
+    monkeypatch.setattr(command.trainer, "train", lambda *args, **options: called.append((args, options)))
+    groups = {name: command._part(alone[0], group) for name, group in command.GROUPS.items()}
+    command.train(**groups, out=tmp_path / "run")
     assert called[0][0] == (alone[0], tmp_path / "run") and not called[0][1]["group"].first
     assert capsys.readouterr() == ("", "") and not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""Options in the help of the command line: ``PATH (default: none)``, where tyro writes ``{None}|PATH (default: )``."""
+"""Options of the command line: their help, ``PATH (default: none)`` instead of ``{None}|PATH (default: )``; numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import dataclasses
 import re
 from typing import Any
 
+from jaxseq.errors import quoted
+
+NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
+"""Kinds of numbers, by tyro's name."""
+
 
 def registry() -> Any:
-    """Return tyro's registry, as a context, in which helps name the values and an empty default in one short word."""
+    """Return tyro's registry, as a context, for short helps and errors of numbers."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
     made, within = ConstructorRegistry(), False
@@ -28,7 +33,18 @@ def registry() -> Any:
         def default(value: Any) -> list[str]:
             return ["none"] if value is None or value in ("", ()) else spec.str_from_instance(value)
 
-        return dataclasses.replace(spec, metavar=readable(spec.metavar), str_from_instance=default)
+        def value(args: list[str]) -> Any:
+            try:
+                return spec.instance_from_str(args)
+            except ValueError as error:
+                # Python's own messages speak of literals and bases
+                if (kind := NUMBERS.get(spec.metavar.removeprefix("{None}|"))) is None:
+                    raise
+                raise ValueError(f"expected {kind}; got {quoted(args[0])}") from error
+
+        return dataclasses.replace(
+            spec, metavar=readable(spec.metavar), str_from_instance=default, instance_from_str=value
+        )
 
     made.primitive_rule(short)
     return made

@@ -28,6 +28,7 @@ CONTINUED = ("data", "horizon", "levels")
 
 def command(preset: str) -> Callable[..., None]:
     """Return the command, or the tutorial's for its presets, with the defaults of the preset."""
+    choose("preset", preset, dict.fromkeys(PRESETS))
     # the tutorial's forecasters have other options, and so another command
     if preset in TUTORIALS:
         return functools.partial(tutorial.forecast, config=TUTORIALS[preset])
@@ -67,7 +68,6 @@ def forecast(
       overwrite: Replace the run that is there, once the new one is complete.
       json: Print the result as JSON.
     """
-    choose("forecast preset", preset, dict.fromkeys(PRESETS))
     if run is not None:
         show(_continued(run, config), json)
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import OmitArgPrefixes
 
@@ -14,10 +16,18 @@ from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
 from jaxseq.apps.progress import Progress
 from jaxseq.apps.settings import Default, check_unchanged
 from jaxseq.apps.shown import Shown, show
-from jaxseq.apps.translate import train as training
+from jaxseq.apps.translate import train as trainer
 from jaxseq.apps.translate.config import KIND, PRESETS, TranslateConfig
 from jaxseq.apps.translate.evaluate import Evaluation, evaluate as measure
 from jaxseq.apps.translate.evaluate_command import said
+from jaxseq.apps.translate.fields import (
+    DataSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    ReportSettings,
+    TextSettings,
+    TrainingSettings,
+)
 from jaxseq.apps.translate.model import Translation
 from jaxseq.apps.translate.pictures import draw_attention
 from jaxseq.apps.translate.train import Trained
@@ -25,14 +35,36 @@ from jaxseq.errors import InputError, choose
 from jaxseq.files import results, write_atomic
 from jaxseq.train import Metrics
 
+GROUPS = {
+    "data": DataSettings, "text": TextSettings, "model": ModelSettings, "training": TrainingSettings,
+    "objective": ObjectiveSettings, "reports": ReportSettings,
+}  # fmt: skip
+"""Groups of settings by the argument of `train`."""
+
+
+def command(preset: str) -> Callable[..., None]:
+    """Return the command with the defaults of the preset."""
+    config = choose("preset", preset, PRESETS)
+    return functools.partial(train, **{name: _part(config, group) for name, group in GROUPS.items()})
+
+
+def _part(config: TranslateConfig, group: type) -> Any:
+    """Return the settings of a group."""
+    return group(**{field.name: getattr(config, field.name) for field in dataclasses.fields(group)})
+
 
 def train(
-    config: OmitArgPrefixes[TranslateConfig] = PRESETS["default"],
+    data: OmitArgPrefixes[DataSettings],
+    text: OmitArgPrefixes[TextSettings],
+    model: OmitArgPrefixes[ModelSettings],
+    training: OmitArgPrefixes[TrainingSettings],
+    objective: OmitArgPrefixes[ObjectiveSettings],
+    reports: OmitArgPrefixes[ReportSettings],
+    parallel: OmitArgPrefixes[ParallelConfig] = ParallelConfig(),  # noqa: B008, frozen
     preset: str = "default",
     out: Path = Path("runs/translate"),
     resume: Path | None = None,
     overwrite: bool = False,
-    parallel: OmitArgPrefixes[ParallelConfig] = ParallelConfig(),  # noqa: B008, frozen
     json: bool = False,
 ) -> None:
     """Train a translator and measure it on held-out sentences.
@@ -44,15 +76,22 @@ def train(
     Example: jaxseq train --preset tutorial-attention --data cmn-eng --out runs/tutorial
 
     Args:
-      config: Settings.
+      data: Pairs to train and measure on, and where they are in a file.
+      text: Normalising, tokens and vocabularies.
+      model: The network: its cell, attention and sizes.
+      training: Steps, batches and the optimizer.
+      objective: The loss, regularisation and teacher forcing.
+      reports: Reports, checkpoints and stopping.
+      parallel: Several devices and processes.
       preset: default, tutorial-plain or tutorial-attention; options given with it override it.
       out: Run folder to write.
       resume: Run folder to go on with, exactly as if it had not stopped. Other settings are read from it; --steps can
         be raised.
       overwrite: Replace the run that is there.
-      parallel: Several devices and processes.
       json: Print the result as JSON.
     """
+    groups = (data, text, model, training, objective, reports)
+    config = TranslateConfig(**{name: value for group in groups for name, value in vars(group).items()})
     defaults = choose("translation preset", preset, PRESETS)
     steps = None
     path = resume or out
@@ -67,7 +106,7 @@ def train(
             config = run_folder.read_config(resume, KIND, TranslateConfig, config.cell)
         if not group.first:
             # without a listener: only the first process shows how training goes
-            training.train(config, path, resume=resume is not None, steps=steps, group=group)
+            trainer.train(config, path, resume=resume is not None, steps=steps, group=group)
             return
         trained = _train(config, path, resume is not None, overwrite, steps, group)
         # measured with the corpus at hand, which need not be read again
@@ -80,7 +119,7 @@ def _train(
     """Train with a progress bar, or in a log file a line for each report."""
     progress = Progress()
     try:
-        trained = training.train(
+        trained = trainer.train(
             config, out, overwrite=overwrite, resume=resume, steps=steps, listener=progress, group=group
         )
     finally:
