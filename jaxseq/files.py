@@ -232,11 +232,24 @@ def hidden(path: Path) -> str:
     return f".{path.name.encode()[:150].decode('utf-8', 'ignore')}"
 
 
+def check_place(path: Path, option: str) -> None:
+    """Check, before anything takes time, that the folder of a file is there and can be written.
+
+    Raises:
+      InputError: naming the option with which another is chosen.
+    """
+    if not os.access(path.parent, os.W_OK) or not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: {path.parent} is not a writable folder; choose another with {option}")
+
+
 def cannot_write(path: Path | str, error: OSError) -> InputError:
     """Return the message for a path that cannot be written."""
+    cure = "free some space or choose a folder that you may write to"
+    if isinstance(error, FileNotFoundError):
+        cure = f"make the folder {Path(path).parent}, or choose another"
     return InputError(
         f"cannot write {path}: {error.strerror or error}. Nothing that was there before is lost; "
-        "free some space or choose a folder that you may write to, and run the command again"
+        f"{cure}, and run the command again"
     )
 
 

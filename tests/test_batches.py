@@ -137,7 +137,7 @@ def test_a_chunk_holds_its_pairs_and_padding(config) -> None:
     real = sum(len(a.tokens) + len(b.tokens) + 2 for a, b in corpus.train)
     whole = sum(len(m) * sum(shape) for m, shape in zip(made.members, made.shapes, strict=True))
     assert made.real == real / whole > 0.75
-    assert f"padding {1 - real / whole:.0%} of all positions; 3 buckets: " in made.summary()
+    assert f"pairs in 3 buckets, {1 - real / whole:.0%} of their positions padding: " in made.summary()
     counts = np.bincount([n for _, b in corpus.train for n in corpus.target.numbers(b)])
     np.testing.assert_array_equal(made.target_counts(len(corpus.target.vocabulary)), counts)
 

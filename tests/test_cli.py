@@ -1,5 +1,6 @@
 """The command line, from outside: subprocesses that train, translate, forecast, are killed and go on."""
 
+import dataclasses
 import inspect
 import io
 import json
@@ -20,6 +21,8 @@ from jaxseq import __version__, checkpoint, cli
 from jaxseq.apps import compilation, run_folder
 from jaxseq.apps.forecast.tutorial.config import TutorialConfig
 from jaxseq.apps.options import readable
+from jaxseq.apps.translate.command import GROUPS
+from jaxseq.apps.translate.config import TranslateConfig
 
 SUBJECTS = {"我": "I", "你": "you", "他": "he", "她": "she", "我们": "we", "他们": "they"}
 VERBS = {"看": "see", "听": "hear", "喜欢": "like", "找": "look for"}
@@ -308,6 +311,14 @@ def test_every_command_is_a_function_of_a_module_with_its_help():
         assert described == set(inspect.signature(function).parameters)
 
 
+def test_the_options_of_train_are_in_groups(capsys):
+    """Which together are all settings, each once."""
+    groups = [set(names) for names in ([f.name for f in dataclasses.fields(group)] for group in GROUPS.values())]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == len(dataclasses.fields(TranslateConfig))
+    shown = helped(capsys, "train")
+    assert all(f" {name} options " in shown for name in GROUPS)
+
+
 def test_a_preset_shows_its_own_defaults(capsys):
     shown = helped(capsys, "train", "--preset", "tutorial-attention")
     assert re.search(r"--steps INT\s+Train steps in all. \(default: 20000\)", shown)
@@ -426,7 +437,15 @@ def test_forecasts_that_cannot_be(tmp_path, monkeypatch, capsys, content, option
     [
         (["trane"], r"unknown command 'trane': did you mean 'train'\? known: bench, cells, convert"),
         (["translate", "nowhere", "我"], r"nowhere is not a run: there is no file .*config.json"),
+        (
+            ["translate", "我看书。"],
+            r"there is no run '我看书。'; name the run, then the text: jaxseq transl",
+        ),
+        (["translate", "nowhere", "我", "--attention", "a/b.png"], r"a is not a writable folder.* with --attention"),
+        (["translate", "nowhere", "我", "--gates", "b.gif"], r"unknown picture format 'gif'"),
         (["evaluate", "nowhere"], r"nowhere is not a run"),
+        (["forecast", "my sales.csv"], r"forecast reads a file with --data: jaxseq forecast --data 'my sales.csv'$"),
+        (["train", "a.tsv", "--steps", "3"], r"train reads a file with --data: jaxseq train --data a.tsv --steps 3$"),
         (["train", "--resume", "nowhere"], r"nowhere is not a run"),
         (["train", "--data", "nope.tsv"], r"there is no file 'nope.tsv'"),
         (["train", "--data", "zh-ne"], r"did you mean 'zh-en'"),
@@ -441,12 +460,21 @@ def test_commands_that_cannot_be(tmp_path, monkeypatch, capsys, args, message):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [(["train", "--stepz", "4"], "--steps INT"), (["train", "--steps", "four"], "--steps"), (["evaluate"], "PATH")],
+    [
+        (["train", "--stepz", "4"], "--steps INT"),
+        (["train", "--steps", "four"], "Error parsing --steps: expected a whole number; got 'four'"),
+        (["translate", "run", "--temperature", "x"], "Error parsing --temperature: expected a number; got 'x'"),
+        (["forecast", "--horizon", "1.5"], "Error parsing --horizon: expected a whole number; got '1.5'"),
+        (["evaluate"], "PATH"),
+    ],
 )
 def test_options_that_cannot_be(capsys, args, message):
+    """The error names the help of that command, and options of no other."""
     with pytest.raises(SystemExit) as stopped:
         cli.main(args)
-    assert stopped.value.code == cli.FAILED and message in capsys.readouterr().err
+    shown = re.sub(r"[│\s]+", " ", capsys.readouterr().err)
+    assert stopped.value.code == cli.FAILED and message in shown
+    assert re.findall(r"jaxseq (?:\w+ )?--help", shown) == [f"jaxseq {args[0]} --help"]
 
 
 def swapped(raw: bytes, a: str, b: str) -> bytes:

@@ -180,6 +180,17 @@ def test_series_that_end_in_different_months_have_their_own_phase():
     assert phases(read(pd.concat(frames))).tolist() == [0, 5]
 
 
+def test_a_season_that_the_backtest_leaves_out_is_named():
+    """The whole series holds two seasons, the part before the last quarter does not."""
+    rng = np.random.default_rng(0)
+    fast = {"networks": 0, "origins": 1}
+    short, long = (backtest(rng.normal(size=(n, 1)), 3, season=12, **fast) for n in (30, 40))
+    assert short.notes == (
+        "season 12: the backtest leaves it out, since 22 rows before the test part hold fewer than two",
+    )
+    assert short.forecaster.options.seasons == (1,) and long.forecaster.options.seasons == (12,) and not long.notes
+
+
 def test_a_forecast_without_a_number_is_named():
     from jaxseq.apps.forecast.backtest import _complete
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -93,6 +93,7 @@ def compare(
     steps: int,
     seed: Sequence[int] = (0,),
     inits: Mapping[str, Init] | None = None,
+    began: Callable[[str], object] = lambda name: None,
     **options: Any,
 ) -> dict[str, Compared]:
     """Train several cells on the same problem, data and seeds, with about as many parameters each.
@@ -104,6 +105,7 @@ def compare(
       steps: of each training.
       seed: one or several.
       inits: ``(key, input_size, hidden_size) -> params`` instead of a cell's own, by the cell's name.
+      began: called with the name of each cell before it is trained, such as to show progress.
       options: of `train`.
 
     Example:
@@ -117,6 +119,7 @@ def compare(
     found: dict[str, Compared] = {}
     count = None
     for name, cell in cells.items():
+        began(name)
         H = hidden if count is None else matched_hidden(cell, problem, count)
         size = count_params(cell, problem, H)
         count = size if count is None else count

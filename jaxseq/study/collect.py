@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +42,7 @@ def collect(
     briefly: bool = False,
     title_zh: str = "",
     subtitle_zh: str = "",
+    began: Callable[[str], object] = lambda name: None,
 ) -> Study:
     """Return all that a page shows, arrays as they are.
 
@@ -58,6 +59,7 @@ def collect(
       briefly: without views that run the cell many times, such as once for each unit and each snapshot.
       title_zh: the title in Chinese; as in English without one.
       subtitle_zh: likewise.
+      began: called with the name of each part before it is looked into, such as to show progress.
 
     Raises:
       InputError: if a part's parameters are not all numbers, or it has nothing to look at.
@@ -67,6 +69,7 @@ def collect(
     shown: list[Subject] = []
     checks: list[dict[str, Any]] = []
     for n, part in enumerate(parts):
+        began(part.name)
         # before any run: NaN in a weight makes every view fail in its own way
         check_numbers(part.name, part.params)
         layers = look(part, before=len(shown), briefly=briefly, score=scores[n] if scores else None)

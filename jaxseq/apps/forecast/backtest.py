@@ -74,7 +74,7 @@ class Backtest(NamedTuple):
       paths: forecasts ``[O, N, h]`` by name.
       quantiles: ``[O, N, h, Q]`` at `LEVELS`.
       table: scores, series by series.
-      notes: forecasts that were left out, one line each.
+      notes: seasons and forecasts that were left out, one line each.
     """
 
     forecaster: Forecaster
@@ -152,7 +152,7 @@ def backtest(
     panel = panel_of(data, season)
     if not 0 < test < 1 or origins < 1:
         raise InputError(f"test must be above 0 and below 1, origins at least 1; got {test} and {origins}")
-    options_for(panel, horizon, season, cell, hidden, networks, seed, log)  # refuses before the series are cut
+    whole = options_for(panel, horizon, season, cell, hidden, networks, seed, log)  # refuses before the series are cut
     shortest = min(len(series.values) for series in panel.series)
     # one origin needs a whole horizon of rows after it
     held = max(horizon, round(test * shortest))
@@ -169,6 +169,8 @@ def backtest(
     options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, early, horizon)
     cut = len(values) - held
+    lost = [f"season {s}: the backtest leaves it out, since {cut} rows before the test part hold fewer than two"
+            for s in whole.seasons if s not in options.seasons]  # fmt: skip
     model = combined.fit(values[:cut], covariates[:cut], options, phases(early), saver)
     # from the last row that was fitted to, up to the last with a whole horizon after it
     at = combined.origins_between(cut - 1, len(values) - horizon - 1, origins)
@@ -183,7 +185,7 @@ def backtest(
     names = tuple(series.name for series in panel.series)
     table = _table(names, values[:cut], actual, paths, quantiles, options.seasons[0], at)
     return Backtest(Forecaster(options, early, model), names, at, *_times(panel, values, at, horizon), actual, paths,
-                    quantiles, table, notes)  # fmt: skip
+                    quantiles, table, (*lost, *notes))  # fmt: skip
 
 
 def _complete(paths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -22,6 +22,7 @@ from jaxseq.apps.study import parts, small
 from jaxseq.apps.study.forecaster import of_forecaster
 from jaxseq.apps.translate.config import KIND as TRANSLATION
 from jaxseq.errors import InputError
+from jaxseq.files import check_place
 from jaxseq.locks import locked
 from jaxseq.study.checks import check_all
 from jaxseq.study.collect import Study, collect
@@ -91,9 +92,9 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
     """
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file with -o, such as {out / 'report.html'}")
-    if not os.access(out.parent, os.W_OK):  # before anything takes time
-        raise InputError(f"cannot write {out}: {out.parent} is not a writable folder; choose another with -o")
+    check_place(out, "-o")
     data, notes = gathered(run, subject)
+    say("drawing and checking the page …")
     made = Report(data, full=full)
     # two studies may write the same page
     with locked(out):
@@ -151,7 +152,6 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
     if run is None:
         name, problem = subject.cell or "lstm", small.problem_of(subject.problem or "copy")
         sizes = {"hidden": subject.hidden, "steps": subject.steps, "seed": subject.seed}
-        say(f"training {name} and the baselines on {problem.name}, {subject.steps} steps each; then a look inside …")
         found = small.of_problem(name, problem, **sizes, examples=subject.examples)
         title, title_zh = f"{name} on {problem.name}", f"{problem.name} 任务上的 {name}"
     else:
@@ -170,7 +170,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
     data = collect(
         found.parts, title=title, subtitle=found.subtitle, command=shlex.join(["jaxseq", "study", *words]),
         seed=subject.seed, scores=found.scores, briefly=briefly, title_zh=title_zh,
-        subtitle_zh=found.subtitle_zh,
+        subtitle_zh=found.subtitle_zh, began=lambda part: say(f"looking inside {part} …"),
     )  # fmt: skip
     # a view that fails is left out, and the rest of the page is made
     lost = [f"the view {name} of {part.name} failed: {why}" for part in data.parts for name, why in part.failed.items()]

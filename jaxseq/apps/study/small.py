@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 
 from jaxseq.apps.custom import check_reads_series, find_cell, is_code
+from jaxseq.apps.progress import say
 from jaxseq.apps.study.parts import Studied
-from jaxseq.cells import CELLS
+from jaxseq.cells import CELLS, Cell
 from jaxseq.errors import choose
 from jaxseq.problems import PROBLEMS, RETAINING, Problem, compare, retaining
 from jaxseq.study import Batch, log_spaced, part_of
@@ -40,12 +41,8 @@ def problem_of(name: str) -> Problem:
     return choose("problem", name, PROBLEMS)(**SIZES[name])
 
 
-def of_problem(
-    name: str, problem: Problem, *, hidden: int, steps: int, seed: int, examples: int | None = None
-) -> Studied:
-    """Train a cell and the baselines on a problem, and return them reading three new sequences.
-
-    With `examples`, half-lives and saturation are taken over this many other new sequences.
+def cells_for(name: str, problem: Problem, hidden: int) -> dict[str, Cell]:
+    """Return the cell of a name and the baselines that it is compared with, itself first.
 
     Raises:
       InputError: if there is no such cell, or it does not read such sequences.
@@ -54,13 +51,28 @@ def of_problem(
     check_reads_series(first, problem.input_size, hidden)
     called = name.rpartition(":")[2] if is_code(name) else first.name
     others = {other: CELLS[other] for other in BASELINES if CELLS[other] is not first and other != called}
-    cells = {called: first, **others}
+    return {called: first, **others}
+
+
+def of_problem(
+    name: str, problem: Problem, *, hidden: int, steps: int, seed: int, examples: int | None = None
+) -> Studied:
+    """Train a cell and the baselines on a problem, and return them reading three new sequences.
+
+    With `examples`, half-lives and saturation are taken over this many other new sequences.
+
+    Raises:
+      InputError: as `cells_for`.
+    """
+    cells = cells_for(name, problem, hidden)
+    called = next(iter(cells))
     steps_shown = log_spaced(steps, 12)
     # Tallec & Ollivier 2018: biases for dependencies as long as the problem's sequences
     chrono = {other: retaining(cell, longest=problem.length) for other, cell in cells.items() if cell in RETAINING}
     found = compare(
         cells, problem, hidden=hidden, steps=steps, seed=(seed,), inits=chrono, snapshot_steps=steps_shown,
         learning_rate=LEARNING_RATE,
+        began=lambda cell: say(f"training {cell} on {problem.name}, {steps} steps …"),
     )  # fmt: skip
     # new sequences: training and the scores draw theirs from other keys of the seed
     batch = problem.draw(jax.random.fold_in(jax.random.key(seed), 2**31), 3)

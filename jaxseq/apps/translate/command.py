@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes
 
 from jaxseq.apps import run_folder
 from jaxseq.apps.parallel import ParallelConfig, ProcessGroup, joined
-from jaxseq.apps.progress import Progress
+from jaxseq.apps.progress import Progress, say
 from jaxseq.apps.settings import Default, check_unchanged
 from jaxseq.apps.shown import Shown, show
 from jaxseq.apps.translate import train as trainer
@@ -109,6 +109,7 @@ def train(
             trainer.train(config, path, resume=resume is not None, steps=steps, group=group)
             return
         trained = _train(config, path, resume is not None, overwrite, steps, group)
+        say("translating the test sentences …")
         # measured with the corpus at hand, which need not be read again
         show(_report(trained, *measure(trained.translator, corpus=trained.corpus)), json)
 

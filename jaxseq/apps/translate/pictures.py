@@ -7,19 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from jaxseq.apps.translate.model import Translation, Translator
+from jaxseq.files import check_place
 
 
-def check_pictures(*paths: Path | None) -> None:
-    """Check that pictures of these names can be drawn, before anything takes time.
+def check_pictures(**options: Path | None) -> None:
+    """Check that the pictures of these options can be written, before anything takes time.
 
     Raises:
-      InputError: if a name does not end like a kind of picture.
+      InputError: if a name does not end like a kind of picture, or its folder cannot be written.
     """
-    if given := [path for path in paths if path is not None]:
-        from jaxseq import plots
+    for option, path in options.items():
+        if path is not None:
+            from jaxseq import plots
 
-        for path in given:
             plots.picture_format(path)
+            check_place(path, f"--{option}")
 
 
 def draw_attention(done: Translation, path: Path) -> list[str]:

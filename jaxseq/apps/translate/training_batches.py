@@ -58,11 +58,14 @@ class Batches(NamedTuple):
 
     def summary(self) -> str:
         """Return one line about the buckets, and how much of them is padding."""
-        each = ", ".join(
-            f"{size:,} pairs of up to {s} + {t} tokens, {rows} a step"
+        each = "; ".join(
+            f"{size:,} of up to {s} + {t} tokens, {rows} a step"
             for size, (s, t), rows in zip(self.sizes, self.shapes, self.rows, strict=True)
         )
-        return f"padding {1 - self.real:.0%} of all positions; {len(self.sizes)} buckets: {each}"
+        count = f"{len(self.sizes)} bucket{'s' * (len(self.sizes) > 1)}"
+        return (
+            f"training on {sum(self.sizes):,} pairs in {count}, {1 - self.real:.0%} of their positions padding: {each}"
+        )
 
     def like(self, bucket: int, steps: int) -> tuple[Any, Any]:
         """Return the shapes of the result of `taken`, for which a program is compiled."""

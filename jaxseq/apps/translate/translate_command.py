@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jaxseq.apps.reading import read_lines
 from jaxseq.apps.shown import Shown, show
+from jaxseq.apps.text import SPECIALS
 from jaxseq.apps.translate.decoding import USUAL, Decoding
 from jaxseq.apps.translate.evaluate import pairs_for
 from jaxseq.apps.translate.export import CLIENT, PLATFORMS, README, export as write_export
@@ -25,6 +26,7 @@ from jaxseq.texts import out, tell
 from jaxseq.train import Interrupted
 
 PROMPT = "> "
+EXAMPLE = 'jaxseq translate runs/translate "她在看书。"'
 NAMED = 50
 """Unknown words that one message names at most; --json tells those of each line."""
 
@@ -71,7 +73,9 @@ def translate(
     if text and file is not None:
         raise InputError(f"translate: give sentences as arguments or in --file {file}, not both")
     decoding.check()
-    check_pictures(attention, gates)
+    check_pictures(attention=attention, gates=gates)
+    if not text and file is None and not run.exists():
+        raise InputError(f"there is no run {quoted(str(run))}; name the run, then the text: {EXAMPLE}")
     # of several translations the scores tell them apart
     how = _How(decoding, scores or decoding.nbest > 1, json, attention, gates)
     if text:
@@ -278,7 +282,16 @@ def _notes(window: Sequence[Line], named: set[str]) -> list[str]:
         named.update(new)
         more = f", and {len(new) - NAMED} more" * (len(new) > NAMED)
         notes.append(f"unknown, read as <unk>: {' '.join(new[:NAMED])}{more}")
+    if guessed := [line.number for line in window if line.translation and _is_guessed(line.translation)]:
+        more = f" and {len(guessed) - 1} more" * (len(guessed) > 1)
+        notes.append(f"line {guessed[0]}{more}: no word is known, so the translation is a guess")
     return notes
+
+
+def _is_guessed(done: Translation) -> bool:
+    """Return whether the model read nothing but unknown tokens and punctuation."""
+    read = "".join(token for token in done.source_tokens if token not in SPECIALS)
+    return bool(done.unknown) and not any(map(str.isalnum, read))
 
 
 def _said(done: Translation | None, how: _How) -> str:
