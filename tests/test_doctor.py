@@ -13,6 +13,8 @@ from jaxseq.apps import doctor
 
 REQUIRES = [
     "jax>=0.10.0",
+    "tyro>=1; extra == 'apps'",
+    "tyro>=1; extra == 'test'",  # as an extra that brings another is written down
     "pytest>=8.3; extra == 'test'",
     "no-such-package==1; python_version >= '3' and extra == 'test'",
     "torch==2; python_version < '3' and extra == 'bench'",
@@ -102,12 +104,13 @@ def test_a_backend_that_does_not_start_is_a_warning(monkeypatch):
 
 
 def test_extras_say_what_is_here_and_how_to_add_the_rest(monkeypatch, versions):
-    versions["pytest"] = "8.4.0"
+    versions.update(pytest="8.4.0", tyro="1.2")
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: REQUIRES)
     assert doctor.report()["extras"] == {
-        "test": 'pytest 8.4.0; no-such-package missing: pip install "jaxseq[test]"',
+        "apps": "tyro 1.2",
+        "test": 'pytest 8.4.0; not installed: no-such-package; pip install "jaxseq[test]"',
         "bench": "nothing to add on this Python",
-        "lint": 'ruff-that-is-not-here missing: pip install "jaxseq[lint]"',
+        "lint": 'not installed: ruff-that-is-not-here; pip install "jaxseq[lint]"',
     }
 
 
@@ -122,7 +125,7 @@ def test_a_checkout_that_is_not_installed_has_no_extras(monkeypatch):
 def test_render_aligns_and_leaves_nothing_out():
     facts = {
         "jaxseq": "1.0", "versions": {"jax": "0.12", "safetensors": "missing"}, "devices": ["a", "b"],
-        "Chinese fonts": [], "extras": {"lint": "ruff missing"}, "warnings": ["one", "two"],
+        "Chinese fonts": [], "extras": {"lint": "ruff missing"}, "warnings": ["one", "two " * 30],
     }  # fmt: skip
     lines = doctor.render(facts).split("\n")
     assert lines == [
@@ -133,7 +136,8 @@ def test_render_aligns_and_leaves_nothing_out():
         "Chinese fonts  none",
         "[lint]         ruff missing",
         "! one",
-        "! two",
+        "! " + " ".join(["two"] * 24),
+        "  " + " ".join(["two"] * 6),
     ]
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from jaxseq import __version__
 CORE = ("jax", "jaxlib", "optax", "numpy", "matplotlib", "safetensors")
 SLOW_JAXLIB = "0.11.1"
 WRONG_JAXLIB = "0.10."
+APPS = "apps"
+WIDTH = 100
+"""Characters of a line, after which the next one begins."""
 HUGE_PAGES = "glibc.malloc.hugetlb"
 
 
@@ -83,8 +87,15 @@ def render(facts: dict[str, Any]) -> str:
         elif name != "warnings":
             rows.append((name, (", ".join(value) or "none") if isinstance(value, list) else str(value)))
     width = max((len(name) for name, _ in rows), default=0)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    return "\n".join([*lines, *([f"! {warning}" for warning in facts["warnings"]] or ["no warnings"])])
+    lines = [line for name, value in rows for line in _wrapped(f"{name:<{width}}  ", value)]
+    warnings = [line for warning in facts["warnings"] for line in _wrapped("! ", warning)]
+    return "\n".join([*lines, *(warnings or ["no warnings"])])
+
+
+def _wrapped(label: str, value: str) -> list[str]:
+    """Return a value as lines after its label; the further ones are indented."""
+    room = {"initial_indent": label, "subsequent_indent": " " * len(label)}
+    return textwrap.wrap(value, WIDTH, break_long_words=False, break_on_hyphens=False, **room) or [label.rstrip()]
 
 
 def _machine(warnings: list[str]) -> dict[str, Any]:
@@ -145,10 +156,12 @@ def _extras() -> dict[str, str]:
     said = {}
     for extra in dict.fromkeys(re.findall(r"extra == ['\"]([\w.-]+)['\"]", " ".join(map(str, requirements)))):
         here = [r for r in requirements if r.marker and _only_in(r, extra)]
-        found = {r.name: _version(r.name) for r in here}
+        # the other extras bring the packages of apps as well; those of the command line are not listed again
+        shared = extra != APPS and [r.name for r in requirements if r.marker and _only_in(r, APPS)]
+        found = {r.name: _version(r.name) for r in here if not shared or r.name not in shared}
         have = ", ".join(f"{name} {version}" for name, version in found.items() if version)
         lack = ", ".join(name for name, version in found.items() if not version)
-        parts = [have, f'{lack} missing: pip install "jaxseq[{extra}]"' if lack else ""]
+        parts = [have, f'not installed: {lack}; pip install "jaxseq[{extra}]"' if lack else ""]
         said[extra] = "; ".join(filter(None, parts)) or "nothing to add on this Python"
     return said
 
