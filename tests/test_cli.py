@@ -76,7 +76,9 @@ def test_train_leaves_a_complete_run(trained, folder):
     shown = (folder / "stdout.txt").read_text()
     assert re.search(r"step +60 +loss \d+\.\d+ +validation \d", shown) and "BLEU" in shown
     assert (trained / "attention.png").read_bytes().startswith(b"\x89PNG")
-    assert "| hidden | 8 |" in (trained / "README.md").read_text(encoding="utf-8")
+    card = (trained / "README.md").read_text(encoding="utf-8")  # the main settings, and those that were given
+    assert all(f"| {row} |\n" in card for row in ("hidden | 8", "report_every | 20", "buckets | 1", "cell | gru"))
+    assert "| clip |" not in card and f"lists all {len(dataclasses.fields(TranslateConfig))}" in card
 
 
 def test_translate_by_argument_file_and_standard_input(trained, folder):

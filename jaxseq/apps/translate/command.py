@@ -40,6 +40,11 @@ GROUPS = {
     "objective": ObjectiveSettings, "reports": ReportSettings,
 }  # fmt: skip
 """Groups of settings by the argument of `train`."""
+ON_CARD = (
+    "data", "source", "target", "cell", "attention", "layers", "embedding", "hidden", "dropout", "steps", "batch",
+    "optimizer", "learning_rate", "seed",
+)  # fmt: skip
+"""Settings that a run's README always names; others only where they are not the default."""
 
 
 def command(preset: str) -> Callable[..., None]:
@@ -195,7 +200,9 @@ def _best_loss(trained: Trained) -> float | None:
 def _card(trained: Trained, scores: Evaluation) -> str:
     config, best = trained.translator.config, _best_loss(trained)
     loss = "unknown" if best is None else f"{best:.4f}"
-    settings = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items())
+    every, usual = dataclasses.asdict(config), dataclasses.asdict(PRESETS["default"])
+    shown = {name: value for name, value in every.items() if name in ON_CARD or value != usual[name]}
+    settings = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     return f"""# Translator {config.source} → {config.target}
 
 Trained by jaxseq on `{config.name}`: {len(trained.corpus.train)} pairs, {len(trained.corpus.validation)} held back for
@@ -212,4 +219,6 @@ It knows the sentences it was trained on and their like; words that it never saw
 | setting | value |
 |---|---|
 {settings}
+
+All others have their defaults; `{run_folder.CONFIG}` lists all {len(every)}.
 """
