@@ -75,7 +75,10 @@ VIEWS.compare = {
           p,
           90,
         );
-      else gates[n].append(caption(partName(p.name)), el("p", { class: "small" }, T("no_keep")));
+      else {
+        gates[n].className = "top";
+        gates[n].append(caption(partName(p.name)), el("p", { class: "small" }, T("no_keep")));
+      }
       const leaf = mainLeaf(p);
       if (!leaf) return; // more than one number for each unit
       unitsOverTime(
