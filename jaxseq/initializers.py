@@ -245,7 +245,7 @@ def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the zero-order hold ``exp(step A)`` and ``A^-1 (exp(step A) - 1) B``, in float64.
+    """Return the zero-order hold of a system A, B: ``exp(step A)`` and ``A^-1 (exp(step A) - 1) B``, in float64.
 
     Both are blocks of the exponential of ``[[A, B], [0, 0]]``: the step is halved until it is small, the series summed,
     and the result squared as many times.
