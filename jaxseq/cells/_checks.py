@@ -161,7 +161,7 @@ def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | 
     """Check that xs is not a carry or None, as in the argument order of version 0.1."""
     swapped = xs is None
     if carry is not None and isinstance(xs, tuple):
-        # a source, as given to `reading`, has these as well
+        # the batch axes, which a source bound by `reading` must have too
         batch = next((a.shape[:-1] for a in jax.tree.leaves(carry)), ())
         wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch), shapes(params))
         here, there = (str(jax.tree.structure(tree)) == str(jax.tree.structure(wanted)) for tree in (xs, carry))
