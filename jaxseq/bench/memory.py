@@ -12,7 +12,7 @@ MODES = ("forward", "gradient")
 
 
 def measure_memory(case: Case, found: Mapping[str, System], report: Report) -> dict[str, Any]:
-    """Keep and return the temporary bytes of every compiled program; samples are named ``"NAME forward"`` and so on."""
+    """Record and return each compiled program's temporary bytes, in samples named ``"NAME forward"`` and so on."""
     samples, programs = {}, {}
     for name, system in found.items():
         for mode in MODES:
