@@ -88,7 +88,7 @@ def unroll(
     if not callable(recurrence):
         raise InputError(
             f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
-            f"By name: jaxseq.RECURRENCES['scan']; there are {', '.join(RECURRENCES)}"
+            f"By name: jaxseq.RECURRENCES['scan']; known: {', '.join(RECURRENCES)}"
         )
     mask, resets = (a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in (mask, resets))
     return _run(cell, (recurrence, reverse), (params, xs, carry, mask, resets))

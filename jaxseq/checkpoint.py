@@ -57,7 +57,7 @@ def load(path: Path | str, like: Tree, *, as_numpy: bool = False) -> Tree:
     wanted = leaves_by_path(like)
     if missing := sorted(set(wanted) ^ set(tensors)):
         raise InputError(
-            f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, the first is "
+            f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, first in "
             f"{missing[0]!r}. Use it with the config.json that was written with it"
         )
     for name, want in wanted.items():

@@ -77,8 +77,8 @@ def _out_of_memory(error: BaseException) -> str:
     asked = re.search(r"allocat\w* ([\d.,]+ ?[KMGTPE]?i?B(?:ytes)?)", str(error), re.IGNORECASE)
     there = available_bytes()
     return (
-        f"there is not enough memory{f': {asked[1]} are asked for' if asked else ''}"
-        f"{f'; {there:,} bytes are free' if there else ''}. Take smaller sizes, such as --hidden or --batch"
+        f"there is not enough memory{f': {asked[1]} are requested' if asked else ''}"
+        f"{f'; {there:,} bytes are free' if there else ''}. Use smaller sizes, such as --hidden or --batch"
     )
 
 

@@ -86,7 +86,7 @@ def kind_of_file(path: Path | str) -> str:
     return next((name for name, is_such in kinds.items() if is_such(mode)), "a file")
 
 
-def parse_json(text: str | bytes, name: Path | str, cure: str = "mend it") -> Any:
+def parse_json(text: str | bytes, name: Path | str, cure: str = "fix it") -> Any:
     """Return the value of a JSON text; messages name the source `name` and end with `cure`.
 
     Raises:

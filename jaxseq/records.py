@@ -125,7 +125,7 @@ class Listener:
 
 
 class Since:
-    """Accumulates the measurements of the steps since the last report."""
+    """The measurements of the steps since the last report, accumulated."""
 
     def __init__(self, pending: Pending | None = None) -> None:
         """Start empty, or with the pending sums of a training that was stopped."""

@@ -66,7 +66,7 @@ def from_safetensors(raw: bytes, name: Path | str) -> Tensors:
         for key, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             start, end = entry["data_offsets"]
             if entry["dtype"] not in DTYPES:
-                raise InputError(f"{name}: {quoted(key)} is {quoted(entry['dtype'])}; read are {', '.join(DTYPES)}")
+                raise InputError(f"{name}: {quoted(key)} is {quoted(entry['dtype'])}; supported: {', '.join(DTYPES)}")
             dtype, shape = np.dtype(DTYPES[entry["dtype"]]), _shape(entry["shape"])
             if start != filled or end - start != math.prod(shape) * dtype.itemsize or end > len(data):
                 raise ValueError(f"the array {quoted(key)} is not where its shape says")
@@ -74,7 +74,7 @@ def from_safetensors(raw: bytes, name: Path | str) -> Tensors:
             arrays[key] = np.frombuffer(data[start:end], dtype).reshape(shape).copy()
             filled = end
         if filled != len(data):
-            raise ValueError(f"{len(data) - filled} bytes that are of no array")
+            raise ValueError(f"{len(data) - filled} bytes that belong to no array")
     return Tensors(arrays, metadata)
 
 
@@ -176,7 +176,7 @@ class _TorchPickle(pickle.Unpickler):
         """Return dtype and name of a buffer, of ``("storage", kind, name, device, count)``."""
         kind, name, key, *_ = pid
         if kind != "storage" or not isinstance(key, str):
-            raise TypeError("a reference to something else than a buffer")
+            raise TypeError("a reference to something other than a buffer")
         return np.dtype(_STORAGES[name]), key
 
 
@@ -227,7 +227,7 @@ def _unpickled(raw: bytes) -> Any:
     for code, argument, _ in pickletools.genops(raw):
         # the unpickler allocates its memo up to the largest index
         if "PUT" in code.name and isinstance(argument, int) and not 0 <= argument <= len(raw):
-            raise ValueError("a pickle that remembers more than it holds")
+            raise ValueError("a pickle with a memo index beyond its size")
     return _TorchPickle(io.BytesIO(raw)).load()
 
 
@@ -254,7 +254,7 @@ def _strided(buffer: np.ndarray, view: _View, shape: tuple[int, ...]) -> np.ndar
     """Return a view of a buffer; it must lie entirely inside the buffer."""
     steps = _shape(view.stride)
     if len(steps) != len(shape) or type(view.offset) is not int or view.offset < 0:
-        raise ValueError("a tensor with other strides than sizes")
+        raise ValueError("a tensor whose strides and sizes differ in number")
     last = view.offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
     if math.prod(shape) and last >= len(buffer):
         raise ValueError("a tensor beyond the end of its buffer")

@@ -1,4 +1,4 @@
-"""Coverage attention: additive, and also sees how much weight each source position got in earlier steps.
+"""Coverage attention: additive attention that also sees each source position's total weight in earlier steps.
 
     c_j = sum of the weights a_j of all steps before           (10), zeros at first
     e_j = v . tanh(s W + h_j U + c_j w + b)                    (11) weights = softmax(e) over the source

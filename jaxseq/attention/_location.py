@@ -1,4 +1,4 @@
-"""Location-sensitive attention: additive, and also sees the weights of the previous step.
+"""Location-sensitive attention: additive attention that also sees the weights of the previous step.
 
     f_j = sum_m F_m a_{j + m - (r - 1) / 2}                    (8) a = the weights of the step before, zero outside
     e_j = v . tanh(s W + h_j U + f_j L + b)                    (9) weights = softmax(e) over the source

@@ -284,7 +284,7 @@ def layers(
 def failed(name: str, error: Exception) -> str:
     """Return one line on why a peer that should have worked is left out."""
     first = (str(error).splitlines() or [""])[0]
-    return f"{name} is left out, it fails: {type(error).__name__}: {first[:200]}"
+    return f"{name} is left out, since it fails: {type(error).__name__}: {first[:200]}"
 
 
 def want(layer: Layer, xs: jax.Array) -> tuple[Any, ...]:

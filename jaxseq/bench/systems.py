@@ -173,7 +173,7 @@ def _agrees(name: str, got: Callable[[], Any], want: Any, say: Callable[[str], N
     try:
         peers.check(name, got(), want)
     except AssertionError as error:
-        say(f"{name} is left out, it does not compute the same: {error}")
+        say(f"{name} is left out, since it computes something else: {error}")
         return False
     except Exception as error:  # whatever another library raises, for a dtype that it does not take
         say(peers.failed(name, error))

@@ -1,4 +1,4 @@
-"""Timing that is robust on a noisy machine: interleaved rounds, intervals of ratios, and detected compilations."""
+"""Timing that is robust on a noisy machine: interleaved rounds, intervals of ratios, no unnoticed compilation."""
 
 from __future__ import annotations
 

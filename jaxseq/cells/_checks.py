@@ -169,7 +169,7 @@ def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | 
     if swapped:
         raise InputError(
             f"{name}: got {'None' if xs is None else 'a carry'} where xs belongs; the order is (cell, params, xs, "
-            "carry=None): the carry comes after xs, and only where there is one"
+            "carry=None): the carry comes after xs, and only if there is one"
         )
 
 

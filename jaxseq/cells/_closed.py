@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @kept
 def is_closed(value: Any) -> bool:
-    """Return whether a cell is identified by its hash, since none of its functions is a closure.
+    """Return whether a cell is identified by its hash: that is so if none of its functions is a closure.
 
     A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
     """

@@ -1,4 +1,4 @@
-"""Generating token sequences from any token step function: greedy, sampled or by beam search. Model-independent.
+"""Generating token sequences from any token step function: greedy, sampled or by beam search. Works with any model.
 
 A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, where `seen` is any pytree of
 ``[B, ...]`` to record at each step, such as attention weights.

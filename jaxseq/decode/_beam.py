@@ -363,7 +363,7 @@ def _source_length(penalties: Penalties, step: TokenStep, carry: Carry, start: A
     shown = jax.tree.leaves(jax.eval_shape(lambda *row: penalties.attention(step(*row)[1][1]), carry, start))
     if len(shown) != 1 or shown[0].shape[:-1] != batch or not jnp.issubdtype(shown[0].dtype, jnp.floating):
         raise InputError(
-            f"beam: the coverage penalty needs attention weights [*{batch}, S]; the step shows "
+            f"beam: the coverage penalty needs attention weights [*{batch}, S]; the step returns "
             f"{[f'{a.dtype} {a.shape}' for a in shown]}. Say where they are: attention=lambda seen: ..."
         )
     mask = penalties.source_mask

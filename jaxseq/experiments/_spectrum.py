@@ -193,7 +193,7 @@ def draw(figure: Figure, clouds: dict[tuple[str, float], list[Cloud]], settings:
         ax.plot([1], [0], "+", color="black")
         ax.set(aspect="equal", xlim=(left, right), ylim=(-high, high))
         ax.set_title(f"{name}, bias {bias:g}: {first.slow:.0%} near 1", fontsize="medium")
-    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, kept for ever)")
+    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, kept forever)")
     figure.supylabel("imaginary part")
 
 

@@ -238,7 +238,7 @@ def layout(library: str, layouts: Mapping[str, Layout], layer: str) -> Layout:
     """
     if layer not in layouts:
         raise InputError(
-            f"{library} has no layer {layer!r}: {nearest(layer, layouts)}ours that it has: {', '.join(layouts)}"
+            f"{library} has no layer {layer!r}: {nearest(layer, layouts)}our cells that it has: {', '.join(layouts)}"
         )
     return layouts[layer]
 
@@ -253,7 +253,7 @@ def one_dtype(what: str, params: Params) -> Params:
     """Return params, checked to share a dtype."""
     dtypes = {str(a.dtype) for a in jax.tree.leaves(params)}
     if len(dtypes) > 1:
-        raise InputError(f"{what}: the arrays are of several dtypes, {' and '.join(sorted(dtypes))}; make them one")
+        raise InputError(f"{what}: the arrays are of several dtypes, {' and '.join(sorted(dtypes))}; cast them to one")
     return params
 
 

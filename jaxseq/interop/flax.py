@@ -143,7 +143,7 @@ def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> st
     given = known.get(getattr(module, name))
     if given not in wanted:
         raise InputError(
-            f"{what}: {type(module).__name__} has {name}={getattr(module, name)}, our cells {' or '.join(wanted)}"
+            f"{what}: {type(module).__name__} has {name}={getattr(module, name)}, our cells have {' or '.join(wanted)}"
         )
     return wanted[given]
 

@@ -189,7 +189,8 @@ def _one(cell: Any) -> Found:
     for name, known in wanted.items():
         if getattr(cell, name) not in known.values():
             raise InputError(
-                f"from_keras: {cell.name} has {name}={getattr(cell, name).__name__}, our cells {' or '.join(known)}"
+                f"from_keras: {cell.name} has {name}={getattr(cell, name).__name__}, "
+                f"our cells have {' or '.join(known)}"
             )
     if isinstance(cell, kl.SimpleRNNCell):
         kind = "rnn" if cell.activation is activations.tanh else "rnn_relu"

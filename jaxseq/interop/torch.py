@@ -192,11 +192,11 @@ def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
     for k, (one, own) in enumerate(found):
         both = isinstance(own, Bidirectional)
         if one != found[0][0] or both != isinstance(found[0][1], Bidirectional):
-            raise InputError("to_torch: torch's layers are all of one kind; convert unlike ones each by itself")
+            raise InputError("to_torch: torch's layers are all of one kind; convert different ones separately")
         for p, suffix in zip(own if both else (own,), ("", "_reverse"), strict=False):
             # torch's layers share one hidden_size; ours need not
             if p.U.shape != (found[0][1].forward if both else found[0][1]).U.shape:
-                raise InputError("to_torch: torch's layers all have one hidden size; convert unlike ones by themselves")
+                raise InputError("to_torch: torch's layers all have one hidden size; convert different ones separately")
             arrays |= {f"{name}_l{k}{suffix}": a for name, a in written("to_torch", LAYOUTS, one, p)[1].items()}
     return arrays
 
