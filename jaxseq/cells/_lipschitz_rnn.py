@@ -9,8 +9,10 @@
 
 beta takes each matrix from symmetric (0) to antisymmetric (1), and gamma is its damping: together they bound the
 Lipschitz constant and keep the system stable. U is packed in the order A B (the paper's M_A and M_W): one matrix
-product at each step. ``.with_`` takes epsilon (0.3 by default; above 0), beta_A and beta_B (0.75; 0 to 1), gamma_A and
-gamma_B (0.01; at least 0).
+product at each step.
+
+``.with_`` takes epsilon (0.3 by default; above 0), beta_A and beta_B (0.75; 0 to 1), gamma_A and gamma_B (0.01; at
+least 0).
 
 The paper gives the ODE, and integrates by forward Euler, as here, or by a second-order Runge-Kutta method; its readout
 D belongs to the model. `init` draws U orthogonal, as for other cells; the paper draws it from a narrow normal.
