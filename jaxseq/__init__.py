@@ -1,7 +1,7 @@
 """Recurrent cells written from scratch, as pure functions, in JAX.
 
 The cells and the functions that run them are here. The heavier parts (`study`, `testing`, `train`, `plots`, ...) are
-imported when they are first used, as ``jaxseq.study`` or ``from jaxseq import study``.
+imported on first use, as ``jaxseq.study`` or ``from jaxseq import study``.
 """
 
 import importlib
@@ -45,14 +45,14 @@ __all__ = [
 if TYPE_CHECKING:
     from jaxseq import decode, seq2seq
     from jaxseq.precision import mixed
-else:  # to a type checker this would give jaxseq any attribute
+else:  # hidden from type checkers: to them, jaxseq would otherwise have every attribute
     _ON_DEMAND = frozenset(
         "checkpoint decode forcing initializers interop interventions online optimizers order plots problems "
         "regularisers seq2seq study testing train".split()
     )
 
     def __getattr__(name: str) -> Any:
-        """Return a heavier part of the library, imported at its first use."""
+        """Return a lazily imported submodule."""
         if name in _ON_DEMAND:
             return importlib.import_module(f"jaxseq.{name}")
         if name == "mixed":

@@ -1,4 +1,4 @@
-"""Layers that run over the whole sequence, one after the other: both directions, and several of them."""
+"""Whole-sequence layers: a bidirectional layer, and stacks whose layers run one after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.recurrence import Recurrence, deferred
 
 
 class Bidirectional(NamedTuple):
-    """Params, or carries, of the two directions."""
+    """The params or the carries of both directions."""
 
     forward: Tree
     backward: Tree
@@ -27,10 +27,10 @@ def init_bidirectional(key: Key, cell: Cell, input_size: int, hidden_size: Any, 
 
     Args:
       key: consumed; each direction is drawn by itself.
-      cell: of both directions.
+      cell: the cell of both directions.
       input_size: D.
       hidden_size: H, as the cell's init takes it.
-      options: of the cell's init.
+      options: passed to the cell's init.
     """
     check_is_cell("init_bidirectional(key, cell, ...)", cell)
     ahead, behind = jax.random.split(key)
@@ -49,11 +49,11 @@ def bidirectional(
     resets: Array | None = None,
     recurrence: Recurrence = deferred,
 ) -> tuple[Bidirectional, Tree]:
-    """Run a cell forwards and, with other parameters, backwards.
+    """Run a cell forwards and, with separate parameters, backwards.
 
     Returns:
       ``(carry, outs)``: both final carries (the backward one has seen the whole sequence when it reaches the first
-      step), and outputs ``[T, B, 2H]``, forward half first. Arguments as `unroll`.
+      step), and outputs ``[T, B, 2H]``, forward half first. Arguments as for `unroll`.
 
     Reference: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
 
@@ -76,7 +76,7 @@ def bidirectional(
     options: dict[str, Any] = {"mask": mask, "resets": resets, "recurrence": recurrence}
     there, ahead = unroll(cell, params.forward, xs, start.forward, **options)
     back, behind = unroll(cell, params.backward, xs, start.backward, reverse=True, **options)
-    # reverse=True leaves outs[t] at t, so that no flip is needed: [T, B, 2H]
+    # reverse=True leaves outs[t] at t, so no flip is needed: [T, B, 2H]
     outs = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ahead, behind)
     return Bidirectional(there, back), outs
 
@@ -90,15 +90,15 @@ def init_layers(
     both_ways: bool | tuple[bool, ...] = True,
     **options: Any,
 ) -> tuple[Params, ...]:
-    """Return params for `layers`, those of a layer that runs both ways as `Bidirectional`. Consumes `key`.
+    """Return params for `layers`; a bidirectional layer's are a `Bidirectional`. Consumes `key`.
 
     Args:
       key: consumed.
       cells: the layers, the lowest first.
-      input_size: D of the lowest layer; each other gets the outputs of the one below it.
+      input_size: D of the lowest layer; every other layer reads the outputs of the one below.
       hidden_size: H of each direction, one for all layers or a tuple with one for each.
       both_ways: whether a layer runs in both directions, one for all layers or a tuple with one for each.
-      options: of every cell's init.
+      options: passed to every cell's init.
 
     Raises:
       InputError: if a tuple does not have one entry for each cell.
@@ -132,10 +132,10 @@ def layers(
     resets: Array | None = None,
     recurrence: Recurrence = deferred,
 ) -> tuple[tuple[Carry, ...], Tree]:
-    """Run layers one after the other, each over the whole sequence: those whose params are `Bidirectional` both ways.
+    """Run layers one after the other, each over the whole sequence; `Bidirectional` params run a layer both ways.
 
-    The output of a bidirectional layer at a step depends on all steps, so that such layers cannot be a `stack`. Params
-    and carry are tuples, the lowest layer first; arguments otherwise as `unroll`.
+    A bidirectional layer's output at a step depends on all steps, so such layers cannot form a `stack`. Params
+    and carry are tuples, the lowest layer first; other arguments are as for `unroll`.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -1,6 +1,6 @@
-"""Ctrl-C while the command line is being imported, before `cli.main` can catch it: one sentence, as later.
+"""Handle Ctrl-C while the command line is being imported, before `cli.main` can: one line, no traceback.
 
-Only the process of the command is changed, until `main` begins; importing jaxseq from Python changes no signal.
+Only the command's own process is affected, until `main` begins; importing jaxseq from Python changes no signal.
 """
 
 import os
@@ -17,13 +17,13 @@ def _is_command() -> bool:
 
 
 def _interrupted(number: int, frame: object) -> None:
-    """End the process, in which nothing has begun."""
+    """Exit with status 130; nothing has started yet."""
     os.write(2, b"jaxseq: interrupted\n")
     os._exit(130)
 
 
 def over() -> None:
-    """Give Ctrl-C back its usual meaning: from here on, `cli.main` catches it."""
+    """Restore the default handling of Ctrl-C: from here on, `cli.main` catches it."""
     if signal.getsignal(signal.SIGINT) is _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

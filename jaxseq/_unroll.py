@@ -1,4 +1,4 @@
-"""Cells over time: `unroll`, `trace` (with every gate of every step) and the mask of lengths."""
+"""Running cells over time: `unroll`, `trace` (every gate of every step) and `length_mask`."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def unroll(
     Args:
       cell: a Cell.
       params: its parameters; outputs have their dtype.
-      xs: ``[T, B, D]`` with any number of batch axes, none included (``[T, D]``). A cell that takes more than an array
+      xs: ``[T, B, D]`` with any number of batch axes, including none (``[T, D]``). A cell that takes more than an array
         (time stamps, missing values) lifts it with ``cell.lift``.
       carry: the state to start from; ``cell.initial_carry`` by default.
-      mask: bool ``[T, B]`` (without the places of a cell that works on pictures), True where a step is real; see
-        `length_mask`. A padded step holds the carry and outputs zeros, whatever xs has there, NaN included; a row
-        without any real step returns its initial carry.
-      resets: bool ``[T, B]``, True where a step begins a new sequence: an episode of reinforcement learning, or one of
-        several documents in a row. The carry is then ``cell.initial_carry`` before that step, padded or not. With
-        `reverse` the same marks cut the row into the same pieces, each run from its last step to its first.
-      reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Since padding holds, a
-        padded batch needs no flipping.
-      recurrence: how to run it: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at once),
-        `associative` for cells that are linear in their state, and `chunked` for those whose memory is a matrix; all
-        give the same.
+      mask: bool ``[T, B]`` (without the spatial axes of a convolutional cell), True where a step is real; see
+        `length_mask`. A padded step holds the carry and outputs zeros, whatever xs contains there, even NaN; a row
+        without real steps returns its initial carry.
+      resets: bool ``[T, B]``, True where a step begins a new sequence: an episode in reinforcement learning, or one of
+        several documents packed in a row. The carry is then ``cell.initial_carry`` before that step, padded or not.
+        With `reverse` the same resets cut the row into the same pieces, each run from its last step to its first.
+      reverse: run from the last step to the first; ``outs[t]`` still belongs to ``xs[t]``. Padded steps hold the carry,
+        so a padded batch needs no flipping.
+      recurrence: how to run the cell: `jaxseq.recurrence.deferred`, `scan`, `checkpointed`, `newton` (all steps at
+        once), `associative` for cells that are linear in their state, or `chunked` for those whose memory is a matrix;
+        all compute the same values.
 
     Returns:
-      ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Feeding a sequence in pieces
-      and passing the carry on equals feeding it whole.
+      ``(carry, outs)``: the state after the last step, and the outputs ``[T, B, H]``. Running a sequence in pieces,
+      passing the carry on, equals running it whole.
 
     Raises:
-      InputError: if features, axes, dtypes, mask, resets or carry do not fit.
+      InputError: if features, axes, dtypes, mask, resets or carry do not match.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -88,7 +88,7 @@ def unroll(
     if not callable(recurrence):
         raise InputError(
             f"unroll({cell.name}): recurrence must be a function, such as jaxseq.recurrence.scan; got {recurrence!r}. "
-            f"By name: jaxseq.RECURRENCES['scan']; there are {', '.join(RECURRENCES)}"
+            f"By name: jaxseq.RECURRENCES['scan']; known: {', '.join(RECURRENCES)}"
         )
     mask, resets = (a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in (mask, resets))
     return _run(cell, (recurrence, reverse), (params, xs, carry, mask, resets))
@@ -120,22 +120,24 @@ def _run(cell: Cell, options: tuple[Recurrence, bool], data: tuple[Tree, ...]) -
         check_mask(name, mask, steps)
     if resets is not None:
         check_mask(name, resets, steps, "resets", "a step begins a new sequence")
-        if reverse:  # a piece is entered at its last step, the one before the next piece begins
+        if reverse:  # in reverse, a piece is entered at its last step, the one before the next piece begins
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
     return _drive(cell, recurrence, reverse, (params, xs, carry, mask, resets))
 
 
 def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, ...]) -> tuple[Carry, Tree]:
     params, *rest = data
-    static, arrays = split(cell)  # where arrays are moved, all are arguments: nothing may be closed over
+    # `wherever` moves only its arguments, so arrays that the cell closes over become arguments
+    static, arrays = split(cell)
 
     def run(
         params: Params, xs: Tree, carry: Carry | None, mask: Array | None, resets: Array | None, arrays: list[Array]
     ) -> tuple[Carry, Tree]:
         cell = join(static, arrays)
-        if carry is None:  # made in the compiled call: leaf by leaf it takes a third of the call's time
+        if carry is None:  # made in the compiled call: made eagerly, leaf by leaf, it takes a third of the call's time
             carry = fresh_carry(cell, params, xs)
-        if mask is not None:  # zeroed, not only held later: the gradient of a discarded NaN would still be NaN
+        # zeroed here, though the carry is held later: the gradient of a discarded NaN would still be NaN
+        if mask is not None:
             xs = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.zeros_like(x)), xs)
         return recurrence(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
@@ -145,14 +147,14 @@ def _drive(cell: Cell, recurrence: Recurrence, reverse: bool, data: tuple[Tree, 
 
 
 def length_mask(lengths: Array, T: int) -> Array:
-    """Return the mask ``[T, B]`` of rows with these numbers of real steps: True at the first ``lengths[b]`` of T.
+    """Return the mask ``[T, B]`` of rows with these lengths: True at the first ``lengths[b]`` of T steps.
 
     Args:
-      lengths: int ``[B]``, with any number of batch axes, none included.
-      T: time steps of the padded batch.
+      lengths: int ``[B]``, with any number of batch axes, including none.
+      T: number of time steps of the padded batch.
 
     Raises:
-      InputError: if lengths are not whole numbers, or one that is known is not from 0 to T.
+      InputError: if lengths are not integers, or a known (untraced) length is not from 0 to T.
 
     Example:
       >>> import jax.numpy as jnp
@@ -212,7 +214,7 @@ def trace(
       ((7, 2, 5), (7, 2, 5))
     """
     check_is_cell("trace", cell)
-    # gates are outputs of the same equations; those that `unroll` does not show, XLA removes there
+    # gates are outputs of the same equations; under plain `unroll` they are unused and XLA removes them
     return unroll(_showing(cell), params, xs, carry, mask=mask, resets=resets, reverse=reverse, recurrence=recurrence)
 
 
@@ -221,7 +223,7 @@ class Showing:
     """The equations of a cell, with the gates and the new carry in the output.
 
     Fields:
-      shows: the cell. A recurrence that does not compute the carry of every step sees by it that they are wanted.
+      shows: the cell. It tells a recurrence that would skip the carries of inner steps that they are wanted.
     """
 
     shows: Cell
@@ -234,7 +236,7 @@ class Showing:
 
 @made
 def showing(cell: Cell) -> Cell:
-    """Return the cell with its gates and its carry moved into the output, a `Trace`: the same equations, seen."""
+    """Return the cell with a `Trace` as its output: the same equations, with gates and carry shown."""
     return cell.replace(equations=Showing(cell))
 
 

@@ -1,4 +1,4 @@
-"""The affine layer ``x W + b`` as parameters that can be called."""
+"""The affine layer ``x W + b``: a NamedTuple of parameters that can be called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxseq.notation import Array, Key
 
 
 class Affine(NamedTuple):
-    """``W [D, N]`` and ``b [N]`` of ``x W + b``."""
+    """Parameters ``W [D, N]`` and ``b [N]`` of ``x W + b``."""
 
     W: Array
     b: Array

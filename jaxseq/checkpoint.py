@@ -21,8 +21,8 @@ from jaxseq.tensors import LARGEST, from_safetensors
 from jaxseq.trees import leaves_by_path
 
 FORMAT = 2
-"""Version of a file's layout; a reader refuses a newer one. In format 1, which is read too, the checksum is of the
-arrays alone; since 2 it is of facts, dtypes and shapes as well."""
+"""Version of the file layout; newer versions are refused. Format 1, which is still read, has a checksum of the arrays
+alone; since format 2 it covers facts, dtypes and shapes too."""
 
 
 def save(path: Path | str, tree: Tree, **facts: Any) -> None:
@@ -40,15 +40,15 @@ def save(path: Path | str, tree: Tree, **facts: Any) -> None:
       >>> folder.cleanup()
     """
     tensors = {name: np.asarray(leaf, order="C") for name, leaf in leaves_by_path(tree).items()}
-    facts = json.loads(json.dumps(facts))  # as they are read: tuples become lists
+    facts = json.loads(json.dumps(facts))  # the checksum is of facts as they will be read back: JSON makes tuples lists
     about = {"format": FORMAT, "sha256": _digest(tensors, facts), "facts": facts}
     write_atomic(path, save_tensors(tensors, metadata={"jaxseq": json.dumps(about)}))
 
 
 def load(path: Path | str, like: Tree, *, as_numpy: bool = False) -> Tree:
-    """Read the pytree that `save` wrote; `like` gives its structure, shapes and dtypes (arrays or their shapes).
+    """Return the pytree that `save` wrote; `like` gives its structure, shapes and dtypes (arrays or their shapes).
 
-    `as_numpy` gives NumPy arrays: jax as it comes would make float32 of a float64 array.
+    `as_numpy` returns NumPy arrays: JAX would by default make a float64 array float32.
 
     Raises:
       InputError: if the file is missing, truncated, altered, of a newer version, or of another architecture.
@@ -57,7 +57,7 @@ def load(path: Path | str, like: Tree, *, as_numpy: bool = False) -> Tree:
     wanted = leaves_by_path(like)
     if missing := sorted(set(wanted) ^ set(tensors)):
         raise InputError(
-            f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, the first is "
+            f"{path} holds another architecture: it and the model differ in {len(missing)} arrays, first in "
             f"{missing[0]!r}. Use it with the config.json that was written with it"
         )
     for name, want in wanted.items():
@@ -73,16 +73,16 @@ def load(path: Path | str, like: Tree, *, as_numpy: bool = False) -> Tree:
 
 
 def facts(path: Path | str) -> dict[str, Any]:
-    """Return the facts that were saved with a file; errors as `load`."""
+    """Return the facts saved with a file; raises as `load` does."""
     return _read(Path(path))[1]["facts"]
 
 
 def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) -> str:
-    """Return the sum of arrays and facts; of arrays alone, without dtypes and shapes, as format 1 has it, for None."""
+    """Return the checksum of arrays and facts; with None, of the arrays' bytes alone, as in format 1."""
     digest = hashlib.sha256()
     if facts is not None:
         digest.update(json.dumps(facts, sort_keys=True).encode())
-    # by name, so that the order of writing does not matter
+    # sorted by name, so the order of writing does not matter
     for name in sorted(tensors):
         about = f"{name}\0{tensors[name].dtype}{tensors[name].shape}\0" if facts is not None else name
         digest.update(about.encode("utf-8", "surrogatepass"))
@@ -91,7 +91,7 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None) 
 
 
 AGAIN = "restore it from a copy, or train again with --overwrite"
-"""The cure in messages about a damaged checkpoint."""
+"""The advice in messages about a damaged checkpoint."""
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The command line: a table of commands, and the messages of one that fails.
+"""The command line: a table of commands, and the messages printed when one fails.
 
 Results go to standard output, progress and errors to standard error.
 """
@@ -36,13 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Chinese still shows the rest
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot encode Chinese still shows the rest
     try:
         if argv is None:
             _starting.over()
         return _status(args)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        if argv is None:  # the process ends; a further Ctrl-C would interrupt only its cleaning up
+        if argv is None:  # the process is ending; another Ctrl-C would only interrupt its cleanup
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         _failed(str(stopped) or "interrupted")
         return INTERRUPTED
@@ -58,7 +58,7 @@ def _status(args: list[str]) -> int:
         _run(args)
     except MissingPackageError:
         return _failed(f"the command line needs more packages: {INSTALL}")
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of our output, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (InputError, OSError) as error:
@@ -66,19 +66,19 @@ def _status(args: list[str]) -> int:
     except MemoryError as error:
         return _failed(_out_of_memory(error))
     except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):  # so JAX calls a device or a machine without memory left
+        if "RESOURCE_EXHAUSTED" not in str(error):  # JAX's status for a device or machine that is out of memory
             raise
         return _failed(_out_of_memory(error))
     return 0
 
 
 def _out_of_memory(error: BaseException) -> str:
-    """Return the message for an array that memory has no room for."""
+    """Return the message for an array that does not fit in memory."""
     asked = re.search(r"allocat\w* ([\d.,]+ ?[KMGTPE]?i?B(?:ytes)?)", str(error), re.IGNORECASE)
     there = available_bytes()
     return (
-        f"there is not enough memory{f': {asked[1]} are asked for' if asked else ''}"
-        f"{f'; {there:,} bytes are free' if there else ''}. Take smaller sizes, such as --hidden or --batch"
+        f"there is not enough memory{f': {asked[1]} are requested' if asked else ''}"
+        f"{f'; {there:,} bytes are free' if there else ''}. Use smaller sizes, such as --hidden or --batch"
     )
 
 
@@ -98,19 +98,19 @@ COMMANDS = {
     "bench": "bench:bench",
     "doctor": "commands:doctor",
 }
-"""The function of each command, in a module of `jaxseq.apps`, imported when it is asked for."""
+"""The function of each command, in a module of `jaxseq.apps` that is imported when the command is run."""
 WITH_PRESETS = ("train", "forecast")
-"""Commands whose defaults a preset decides: their function takes its name and returns the command."""
+"""Commands whose defaults a preset decides: the function takes the preset's name and returns the command."""
 
 
 def command(name: str, preset: str = "default") -> Callable[..., None]:
-    """Return the function of a command; `preset` decides the defaults of one that has presets.
+    """Return the function of a command; for one with presets, `preset` decides its defaults.
 
     Raises:
       InputError: if the preset is unknown.
     """
     module, _, function = COMMANDS[name].partition(":")
-    # here, since the applications need the extra `apps`
+    # imported here, since the applications need the extra `apps`
     found = getattr(importlib.import_module(f"jaxseq.apps.{module}"), function)
     return found(preset) if name in WITH_PRESETS else found
 
@@ -140,7 +140,7 @@ def _run(args: list[str]) -> None:
 
 
 def _in_a_line(command: Callable[..., None]) -> Callable[[], None]:
-    """Return a command as the list of all shows it: with the first sentence of its help."""
+    """Return a command as the list of commands shows it: with the first sentence of its help."""
 
     def listed() -> None: ...
 
@@ -150,7 +150,7 @@ def _in_a_line(command: Callable[..., None]) -> Callable[[], None]:
 
 
 def _preset(args: Sequence[str]) -> str:
-    """Return the preset that is asked for: options are parsed only after it has given them their defaults."""
+    """Return the preset among the arguments, found before they are parsed since it sets the options' defaults."""
     for at, given in enumerate(args):
         if given.startswith("--preset="):
             return given.partition("=")[2]

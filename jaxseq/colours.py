@@ -1,6 +1,6 @@
-"""Colours of figures, of the study's page and of the terminal: the same everywhere.
+"""Colours shared by figures, the study's page and the terminal.
 
-Colour maps have even steps of lightness, so that colour-blind readers can read them.
+Colour maps have even steps of lightness, so colour-blind readers can read them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 INKS = ("#0072b2", "#b34700", "#00734f", "#8a3b78", "#6b5d00")
-"""Of lines and bars, in their order: those of the page on light paper."""
+"""Colours of lines and bars, in order: those of the page's light theme."""
 
 
 @functools.cache
@@ -27,10 +27,10 @@ def colour_map(kind: str) -> Any:
 
 
 def colour_maps(count: int = 64) -> dict[str, list[str]]:
-    """Return three colour maps as hex colours, each with one meaning wherever it is seen.
+    """Return three colour maps as hex colours, each with one meaning everywhere.
 
-    `gate` is viridis, 0 or closed dark, 1 or open yellow. `signed` goes from blue by way of white to orange, and `size`
-    from white to purple; both are made here in OKLab, their lightness in a line.
+    `gate` is viridis, 0 or closed dark, 1 or open yellow. `signed` goes from blue through white to orange, and `size`
+    from white to purple; both are made here in OKLab, with linear lightness.
 
     Reference: Smith & van der Walt 2015 (viridis); Ottosson 2020, "A perceptual color space" (OKLab).
     """

@@ -1,7 +1,7 @@
-"""The rows of each batch spread over devices; parameters, optimizer state and data are whole on every one of them.
+"""Data parallelism: each batch's rows are sharded over devices; parameters, optimizer state and data are replicated.
 
-One program runs on all devices (GSPMD): XLA computes each row where it is, and sums losses and gradients over all. The
-mean over the real tokens of the batch, and everything drawn at random, are thus those of one device; only the order of
+One program runs on all devices (GSPMD): XLA computes each row on its device, and sums losses and gradients over all of
+them. The mean over the batch's real tokens, and all random draws, are thus the same as on one device; only the order of
 the sums differs, which changes the last digits.
 """
 
@@ -20,9 +20,9 @@ from jaxseq.notation import Array, Tree
 
 
 class Devices:
-    """Devices that share the rows of each batch; without any, the one where JAX computes by default.
+    """Devices that share the rows of each batch; by default only JAX's default device.
 
-    Those of other processes, which `jax.distributed` connects, may be among them: every process then runs the same
+    Devices of other processes connected by `jax.distributed` may be among them: every process then runs the same
     program on the same arguments.
 
     Example:
@@ -33,7 +33,7 @@ class Devices:
     """
 
     def __init__(self, devices: Sequence[jax.Device] = ()) -> None:
-        """Take the devices, in the order of the rows that they get."""
+        """Take the devices, in the order in which they get rows."""
         self.whole: NamedSharding | None = None
         self.by_rows: NamedSharding | None = None
         self.count = max(len(devices), 1)
@@ -45,30 +45,30 @@ class Devices:
         return self.count
 
     def rows(self, rows: Array) -> Array:
-        """Return row numbers ``[B]``, spread over the devices; in a jitted function the rows they take are spread too.
+        """Return row numbers ``[B]``, sharded over the devices, as are the rows they index in a jitted function.
 
-        B need not be a multiple of the number of devices: XLA fills up the last ones.
+        B need not be a multiple of the number of devices: XLA pads the last ones.
         """
         return rows if self.by_rows is None else lax.with_sharding_constraint(rows, self.by_rows)
 
     def jit(self, function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
-        """Return `jax.jit` of a function whose arguments and results are whole on each device."""
+        """Return `jax.jit` of a function whose arguments and results are replicated on every device."""
         if self.whole is not None:
             options |= {"in_shardings": self.whole, "out_shardings": self.whole}
         return jax.jit(function, **options)
 
     def put(self, tree: Tree) -> Tree:
-        """Return a tree of arrays, whole on each device; in several processes all must give the same."""
+        """Return a tree of arrays, replicated on every device; all processes must pass the same values."""
         if self.whole is None:
             return jax.tree.map(jnp.asarray, tree)
         whole = self.whole
-        host = jax.tree.map(np.asarray, tree)  # `device_put` would compare the processes' arrays, each time
+        host = jax.tree.map(np.asarray, tree)  # `device_put` would compare the arrays of all processes on every call
         return jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, whole, lambda index: a[index]), host)
 
     def local(self, tree: Tree) -> Tree:
-        """Return a tree that is whole on each device as one that this process alone can compute with."""
+        """Return a replicated tree as arrays that this process alone can compute with."""
         return tree if self.whole is None else jax.tree.map(np.asarray, tree)
 
 
 ONE = Devices()
-"""The device where JAX computes by default."""
+"""JAX's default device."""

@@ -1,4 +1,4 @@
-"""Dropout as data: masks are drawn outside the loop and multiplied inside, so that steps hold no random numbers."""
+"""Dropout as data: masks are drawn outside the loop and multiplied inside, so steps draw no random numbers."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def keep_mask(key: Key, rate: float, shape: Any, dtype: Any) -> Array:
 
 
 def drop(key: Key | None, rate: float, x: Array) -> Array:
-    """Return x with units dropped; x itself without a key (None, evaluation) or at rate 0. Consumes `key`."""
+    """Return x with units dropped, or x itself if the key is None (evaluation) or the rate 0. Consumes `key`."""
     return x if key is None or rate == 0 else x * keep_mask(key, rate, x.shape, x.dtype)

@@ -1,4 +1,4 @@
-"""The exception for invalid user input, how its messages are made, and registries that use them."""
+"""The exception for invalid user input, helpers for its messages, and registries that raise it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ T = TypeVar("T")
 class InputError(ValueError):
     """Input that cannot be used: a file, an option, an array of the wrong shape.
 
-    The message names the fault and its place, the expected and the given value, and the cure. The command line prints
-    it without a traceback and exits with status 2.
+    The message names the fault and where it is, the expected and the given value, and the remedy. The command line
+    prints it without a traceback and exits with status 2.
     """
 
 
 MOST_QUOTED = 60
-"""Characters of a value that a message quotes; of a longer one its two ends."""
+"""Characters of a value that a message quotes; only the two ends of a longer one are shown."""
 
 
 def quoted(value: object) -> str:
-    """Return a value as a message quotes it: its repr, cut in the middle where it is longer than `MOST_QUOTED`.
+    """Return a value as a message quotes it: its repr, cut in the middle if longer than `MOST_QUOTED`.
 
     Example:
       >>> quoted("abc"), len(quoted("a" * 1000))
       ("'abc'", 60)
     """
-    if isinstance(value, str) and len(value) > 2 * MOST_QUOTED:  # not to write out a megabyte first
+    if isinstance(value, str) and len(value) > 2 * MOST_QUOTED:  # cut first: repr would write out a megabyte
         value = value[:MOST_QUOTED] + value[-MOST_QUOTED:]
     return shortened(repr(value))
 
@@ -40,17 +40,17 @@ def shortened(text: str, most: int = MOST_QUOTED) -> str:
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
     """Return a hint such as ``"did you mean 'lstm'? "`` or an empty string when nothing is near."""
-    if len(name) > MOST_QUOTED:  # comparing takes the product of lengths, and no name is so long
+    if len(name) > MOST_QUOTED:  # comparing costs the product of the lengths, and no name is that long
         return ""
     close = difflib.get_close_matches(name, [one for one in known if len(one) <= MOST_QUOTED], n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? " if close else ""
 
 
 def choose(kind: str, name: str, table: Mapping[str, T], listed_by: str = "") -> T:
-    """Return ``table[name]``; `listed_by` is the command that lists the table, for one too long for a message.
+    """Return ``table[name]``; `listed_by` is the command that lists a table too long for a message.
 
     Raises:
-      InputError: if the name is unknown; the message gives the nearest name and all of them.
+      InputError: if the name is unknown; the message gives the nearest name and the known ones.
 
     Example:
       >>> choose("cell", "lstm", {"lstm": 1, "gru": 2})
@@ -64,7 +64,7 @@ def choose(kind: str, name: str, table: Mapping[str, T], listed_by: str = "") ->
 class UnknownNameError(InputError, KeyError):
     """A name that a registry does not have: an `InputError` for users, a KeyError for ``except KeyError``."""
 
-    __str__ = Exception.__str__  # a KeyError's puts the message in quotes
+    __str__ = Exception.__str__  # KeyError's own __str__ puts the message in quotes
 
 
 class Registry(dict[str, T]):

@@ -1,14 +1,14 @@
-"""Writing files and folders so that a crash, a full disk or a kill never leaves half of one behind.
+"""Atomic writes of files and folders: a crash, a full disk or a kill never leaves half of one behind.
 
-Everything is built under a temporary name and renamed when it is whole. A folder that replaces another takes two
+Everything is built under a temporary name and renamed when it is complete. A folder that replaces another takes two
 renames; a process that is killed between them leaves the new folder, complete, for `settle` to move::
 
     .run.x1y2z3w4.jaxseq-part/making    being built: `settle` removes it
     .run.x1y2z3w4.jaxseq-part/made      whole: `settle` moves it to run
     .run.x1y2z3w4.jaxseq-part/before    the old run, on its way out
 
-A temporary name does not tell whether its process is alive; the lock does (`jaxseq.locks`), and must be held to remove
-it.
+A temporary name does not tell whether its process is alive; the lock does (`jaxseq.locks`). Hold it to remove a
+temporary file.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from jaxseq.errors import InputError
 
 PART, LOCK = ".jaxseq-part", ".jaxseq-lock"
-"""How the names of temporary files and folders end, and those of locks."""
+"""The suffixes of temporary files and folders, and of locks."""
 OWN = ".."
-"""How temporary names and the lock begin that are within the folder they are for; no other name gives it."""
+"""The prefix of temporary names and of the lock inside the folder that they belong to; no other path yields it."""
 MAKING, MADE, MOVING, BEFORE = "making", "made", "moving", "before"
 
 
@@ -40,9 +40,9 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
 
 
 def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
-    """Replace a file and others that describe it, which a kill never leaves next to a first file that is not theirs.
+    """Replace a file and others that describe it; a kill never leaves those next to a file they do not describe.
 
-    All are written aside before any is renamed; the old others are removed before the first is renamed.
+    All are written aside before any is renamed; the old describing files are removed before the first rename.
 
     Raises:
       InputError: if one cannot be written; unless a rename fails, the old files are then untouched.
@@ -61,7 +61,7 @@ def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
             os.chmod(file.name, 0o666 & ~_umask())
         for path in others:
             path.unlink(missing_ok=True)
-            sync(path.parent)  # before the first is renamed, also on the disk
+            sync(path.parent)  # on disk as well, before the first rename
         for path in paths:
             os.replace(aside[path], path)
             sync(path.parent)
@@ -73,7 +73,7 @@ def write_together(contents: Mapping[Path | str, bytes | str]) -> None:
 
 
 def append(path: Path | str, text: str) -> None:
-    """Add text to the end of a file, and sync it, and the name of a new one.
+    """Append text to a file, and sync it; sync the folder as well if the file is new.
 
     Raises:
       InputError: if it cannot be written.
@@ -92,10 +92,10 @@ def append(path: Path | str, text: str) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Make a folder under a temporary name, which takes the place of `path` when the block ends without an error.
+    """Make a folder under a temporary name; it replaces `path` when the block ends without an error.
 
-    Until then nothing that was there is touched, and after an error nothing new is left. An empty folder that was there
-    stays and is filled: it may be a mount, or the folder that the user is in. The caller holds the lock of `path`.
+    Until then nothing at `path` is touched, and after an error nothing new is left. An existing empty folder is kept
+    and filled: it may be a mount, or the user's working directory. The caller holds the lock of `path`.
 
     Raises:
       InputError: if it cannot be written.
@@ -116,9 +116,9 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         raise
     try:
         for folder, _, names in os.walk(new, topdown=False):
-            for name in (*names, ""):  # the files, which libraries write without a sync, then the folder itself
+            for name in (*names, ""):  # first the files, which libraries write without a sync, then the folder itself
                 sync(os.path.join(folder, name))
-        os.replace(new, temporary / MADE)  # from here on a kill, or Ctrl-C, leaves it to `settle`
+        os.replace(new, temporary / MADE)  # after a kill or Ctrl-C from here on, `settle` finishes the move
         _move(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -126,10 +126,10 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def settle(path: Path | str) -> None:
-    """Finish or remove the remains of a killed process that wrote `path`; the caller holds its lock.
+    """Finish or remove what a killed process left of writing `path`; the caller holds its lock.
 
     Raises:
-      InputError: if a folder that is whole cannot be moved to its place.
+      InputError: if a complete folder cannot be moved to its place.
     """
     path = Path(os.path.realpath(path))
     for part in unsettled(path):
@@ -141,7 +141,7 @@ def settle(path: Path | str) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove the temporary files in a folder and in those within it; the caller holds the lock of all of them."""
+    """Remove the temporary files in a folder and its subfolders; the caller holds the lock of all of them."""
     with contextlib.suppress(OSError):
         for place in [folder, *(one for one in folder.iterdir() if one.is_dir())]:
             for part in place.iterdir():
@@ -150,7 +150,7 @@ def tidy(folder: Path) -> None:
 
 
 def unsettled(path: Path) -> list[Path]:
-    """Return the temporary files and folders of writing `path`, those of killed processes among them."""
+    """Return the temporary files and folders for `path`, including those of killed processes."""
     found = []
     for place, prefix in {path: OWN, path.parent: f"{hidden(path)}."}.items():
         ours = re.compile(f"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(PART)}")
@@ -170,15 +170,15 @@ def results(folder: Path) -> list[str]:
 
 
 def place_for(path: Path) -> Path:
-    """Return the folder for temporary files of `path` and for its lock: next to it, or in it where that cannot be."""
+    """Return the folder for temporary files and the lock of `path`: its parent, or else `path` itself."""
     if path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK)):
         return path
     return path.parent
 
 
 def sync(path: Path | str) -> None:
-    """Make the bytes of a file, or the names in a folder, outlast a loss of power, where the system can."""
-    with contextlib.suppress(OSError):  # Windows opens no folder
+    """Sync the bytes of a file, or the names in a folder, to disk, where the system can."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
@@ -187,9 +187,9 @@ def sync(path: Path | str) -> None:
 
 
 def _move(temporary: Path, path: Path) -> None:
-    """Move a folder that is whole to `path`, whichever of the renames were done before; nothing where none is whole.
+    """Move a complete folder to `path`, resuming after the renames already done; do nothing if none is complete.
 
-    Each is made sure before the next: after a loss of power it is known which were done.
+    Each rename is synced before the next, so after a loss of power it is known which were done.
     """
     made, before = temporary / MADE, temporary / BEFORE
     sync(temporary)
@@ -219,7 +219,7 @@ def _move(temporary: Path, path: Path) -> None:
 
 
 def _remove(part: Path) -> None:
-    """Remove a temporary file or folder, as far as that can be done."""
+    """Remove a temporary file or folder as far as possible."""
     if part.is_dir() and not part.is_symlink():
         shutil.rmtree(part, ignore_errors=True)
         return
@@ -228,15 +228,15 @@ def _remove(part: Path) -> None:
 
 
 def hidden(path: Path) -> str:
-    """Return how hidden names that belong to `path` begin; whole names have at most 255 bytes."""
+    """Return the prefix of hidden names that belong to `path`; full names have at most 255 bytes."""
     return f".{path.name.encode()[:150].decode('utf-8', 'ignore')}"
 
 
 def check_place(path: Path, option: str) -> None:
-    """Check, before anything takes time, that the folder of a file is there and can be written.
+    """Check, before any slow work, that a file's folder exists and is writable.
 
     Raises:
-      InputError: naming the option with which another is chosen.
+      InputError: naming the option that chooses another.
     """
     if not os.access(path.parent, os.W_OK) or not path.parent.is_dir():
         raise InputError(f"cannot write {path}: {path.parent} is not a writable folder; choose another with {option}")
@@ -254,7 +254,7 @@ def cannot_write(path: Path | str, error: OSError) -> InputError:
 
 
 def _umask() -> int:
-    """Return the process's file mask; temporary files are made private, finished ones need not be."""
+    """Return the process's umask; temporary files are private, finished ones need not be."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
-"""Installed fonts, and which of them has the characters of a text: a figure in Chinese needs one that does.
+"""Finding an installed font that has the characters of a text, as figures with Chinese need.
 
-The extra `apps` brings a font for Chinese (Noto Sans SC, from the package pylopdf-fonts-zh-cn), so that a figure shows
-it on a machine that has none. Where it is missing too, Chinese can be shown in `pinyin`.
+The extra `apps` brings a font for Chinese (Noto Sans SC, from the package pylopdf-fonts-zh-cn), so figures show Chinese
+on a machine without such a font. Where that is missing too, Chinese can be shown in `pinyin`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 
 PACKAGES = tuple(f"pylopdf_fonts_{language}" for language in ("zh_cn", "zh_tw", "jp", "ko", "th", "hi", "he", "ar"))
-"""Packages of the index that hold nothing but Noto fonts of one language, under the SIL Open Font License."""
+"""Packages on PyPI that contain only Noto fonts of one language, under the SIL Open Font License."""
 
 
 def font_for(text: str) -> FontProperties | None:
-    """Return an installed font that has every character of `text`: the current one if it does.
+    """Return an installed font that has every character of `text`, preferably the current one.
 
     Without such a font it returns None and warns, once for each script, with the packages to install.
 
@@ -67,12 +67,12 @@ _PUNCTUATION = str.maketrans("。，、！？：；（）“”‘’《》", '.
 
 
 def default_font() -> str:
-    """Return the file of the font that matplotlib draws in."""
+    """Return the file of matplotlib's current font."""
     return str(font_manager.findfont(FontProperties(family=mpl.rcParams["font.family"])))
 
 
 def _fonts() -> list[font_manager.FontEntry]:
-    """Return installed fonts, upright and regular first, without those that draw a box for every character."""
+    """Return installed fonts, upright and regular first, except those that draw a box for every character."""
     real = (f for f in font_manager.fontManager.ttflist if "lastresort" not in f.name.replace(" ", "").lower())
     return sorted(real, key=lambda f: (f.style != "normal", str(f.weight) not in ("400", "normal"), f.name))
 
@@ -80,7 +80,7 @@ def _fonts() -> list[font_manager.FontEntry]:
 def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
     """Yield the fonts that have all these characters."""
     found = False
-    for notice in (lambda: None, _notice_packaged_fonts, _notice_new_fonts):  # the slowest last
+    for notice in (lambda: None, _notice_packaged_fonts, _notice_new_fonts):  # slowest to read, so last
         notice()
         for font in _fonts():
             if needed <= characters(font.fname):
@@ -92,7 +92,7 @@ def _fonts_with(needed: frozenset[int]) -> Iterator[font_manager.FontEntry]:
 
 @functools.cache  # once in a process
 def _notice_packaged_fonts() -> None:
-    """Add the fonts of installed `PACKAGES`, which no system lists."""
+    """Add the fonts of installed `PACKAGES`, which are not system fonts."""
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -103,7 +103,7 @@ def _notice_packaged_fonts() -> None:
 
 @functools.cache  # once in a process
 def _notice_new_fonts() -> None:
-    """Add fonts that were installed since matplotlib wrote down its list, which it never looks over again."""
+    """Add fonts installed since matplotlib cached its font list, which it never refreshes."""
     known = {os.path.realpath(font.fname) for font in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if os.path.realpath(path) not in known:
@@ -121,12 +121,12 @@ def characters(file: str) -> frozenset[int]:
 
 
 def codes(text: str) -> frozenset[int]:
-    """Return the code points that need a glyph: not spaces, nor marks that cannot be seen."""
+    """Return the code points that need a glyph: spaces and invisible marks do not."""
     return frozenset(ord(c) for c in text if unicodedata.category(c) not in ("Zs", "Cc", "Cf"))
 
 
 def _script(code: int) -> str:
-    """Return CJK for a wide character, else the first word of its name, for most its script: THAI, ARABIC."""
+    """Return CJK for a wide character, else the first word of its name, usually its script: THAI, ARABIC."""
     if unicodedata.east_asian_width(chr(code)) in "WF":
         return "CJK"
     return unicodedata.name(chr(code), "unnamed").split()[0]

@@ -1,4 +1,4 @@
-"""Teacher forcing as data: which decoder steps are fed the true previous token, and how often as training goes on."""
+"""Teacher forcing as data: which decoder steps are fed the true previous token, and the schedule of how often."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxseq.errors import InputError, choose
 from jaxseq.notation import Array, Key
 
 Schedule = Callable[[Array], Array]
-"""``step -> probability`` with which a token of the target is fed, both scalars."""
+"""``step -> probability`` of feeding the target's token, both scalars."""
 
 
 def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) -> Schedule:
@@ -53,15 +53,15 @@ def schedule(kind: str, start: float = 1.0, end: float = 0.0, steps: int = 1) ->
 
 
 def _rate(half: float) -> float:
-    """Return the k at which ``k / (k + exp(s / k))`` is one half where s = half: the root of ``k ln k = half``."""
+    """Return the k for which ``k / (k + exp(s / k))`` is 1/2 at s = half: the root of ``k ln k = half``."""
     k = half
-    for _ in range(50):  # Newton; convex and increasing, so that it converges from above
+    for _ in range(50):  # Newton's method: the function is convex and increasing, so it converges from above
         k -= (k * math.log(k) - half) / (math.log(k) + 1)
     return k
 
 
 def draw(key: Key, probability: Array, shape: tuple[int, ...], per: str = "step") -> Array:
-    """Return bool ``[T, B]``, True where the true token is fed: drawn for each ``step`` or once a ``sequence``.
+    """Return bool ``[T, B]``, True where the true token is fed: drawn for each ``step`` or once per ``sequence``.
 
     Consumes `key`. `shape` is ``(T, B)``.
 

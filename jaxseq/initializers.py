@@ -15,14 +15,14 @@ from jaxseq.notation import Array, Key
 
 
 class Initializer(Protocol):
-    """How a weight is drawn: ``(key, shape, dtype) -> array``."""
+    """An initializer: ``(key, shape, dtype) -> array``."""
 
     def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any, /) -> Array:
         """Return an array of this shape. Consumes `key`."""
 
 
 class ByName:
-    """An initializer without options, printed and pickled by its name."""
+    """An initializer without options; it prints and pickles by name."""
 
     __name__: str
 
@@ -49,7 +49,7 @@ def glorot(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 
 @ByName
 def lecun(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw normal numbers, cut off at two standard deviations, with variance 1 / fan in (LeCun et al. 1998)."""
+    """Draw from a normal truncated at two standard deviations, with variance 1 / fan in (LeCun et al. 1998)."""
     return jax.nn.initializers.lecun_normal()(key, shape, dtype)
 
 
@@ -68,9 +68,9 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 @ByName
 def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a matrix with orthonormal rows or columns (Saxe et al. 2014), drawn in float32 for bfloat16."""
-    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # QR has no half-precision form
+    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # QR is not implemented in half precision
 
-    # Under vmap one matrix after another: on two cores two batched QRs at once wait for each other's threads forever.
+    # Under vmap one matrix after another: on two cores, two concurrent batched QRs deadlock.
     @jax.custom_batching.sequential_vmap
     def draw(key: Key) -> Array:
         return jax.nn.initializers.orthogonal()(key, shape, wide)
@@ -78,13 +78,13 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     return draw(key).astype(dtype)
 
 
-# Initializers with options are frozen dataclasses, named like the functions that they are called as: they compare, can
-# be pickled inside a cell's init, and print as they were written.
+# Initializers with options are frozen dataclasses in lower case, since they are called like functions: they compare
+# equal, pickle inside a cell's init, and print as they were written.
 
 
 @dataclasses.dataclass(frozen=True)
 class constant:  # noqa: N801
-    """Return an array of one value. `key` is not used."""
+    """Return an array filled with `value`. `key` is not used."""
 
     value: float
 
@@ -108,7 +108,7 @@ class uniform:  # noqa: N801
 
 @dataclasses.dataclass(frozen=True)
 class identity:  # noqa: N801
-    """Return `scale` times the identity: with relu and scale 1 an IRNN, which begins by remembering.
+    """Return `scale` times the identity: with relu and scale 1 this is the IRNN, whose state initially persists.
 
     Reference: Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
     arXiv:1504.00941, sections 2 and 3 (0.01 where long memory is not wanted).
@@ -128,15 +128,15 @@ class identity:  # noqa: N801
 
 @dataclasses.dataclass(frozen=True)
 class chrono:  # noqa: N801
-    """Draw a bias whose gates forget over 1 to `longest` steps: for ``init(..., bias=chrono(100))``.
+    """Draw biases whose gates forget over 1 to `longest` steps: ``init(..., bias=chrono(100))``.
 
     The gate that retains (f, or z in a GRU) gets ``log u`` with u uniform in ``[1, longest - 1]``, the input gate i
-    minus that, all others 0. A retaining gate of bias b, left alone, keeps a value for ``1 / (1 - sigmoid(b)) = 1 + u``
-    steps. For a cell with a forget bias, pass ``forget_bias=0.0`` as well.
+    minus that, all others 0. With bias b alone, a retaining gate keeps a value for ``1 / (1 - sigmoid(b)) = 1 + u``
+    steps. For a cell with a forget bias, also pass ``forget_bias=0.0``.
 
     Args:
-      longest: T_max, the longest dependency that is expected, in steps; above 2.
-      blocks: names of the bias' blocks in their order; ``"r z n"`` for a GRU.
+      longest: T_max, the longest expected dependency, in steps; above 2.
+      blocks: names of the bias's blocks in order; ``"r z n"`` for a GRU.
 
     Reference: Tallec & Ollivier 2018, "Can recurrent neural networks warp time?", arXiv:1804.11188, eq. 16.
 
@@ -163,7 +163,7 @@ class chrono:  # noqa: N801
     def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array of this shape."""
         names = self.blocks.split()
-        # [H], the same u for both gates, so that i = 1 - f at first
+        # [H], the same u for both gates, so i = 1 - f at initialisation
         b = jnp.log(jax.random.uniform(key, (shape[-1] // len(names),), dtype, 1.0, self.longest - 1))
         signs = {"f": b, "z": b, "i": -b}
         return jnp.concatenate([signs.get(name, jnp.zeros_like(b)) for name in names])
@@ -173,9 +173,9 @@ class chrono:  # noqa: N801
 class spectral_radius:  # noqa: N801
     """Draw a square matrix whose largest eigenvalue has the absolute value `rho` (echo states).
 
-    The matrix that `draw` returns is divided by its spectral radius. That is found by Gelfand's formula, the limit of
-    ``|M^k|^(1/k)``, at k = 2^24 by squaring 24 times: matrix products only, since not every accelerator computes the
-    eigenvalues of a matrix without symmetry. The error is about log(H) / k, below a float32's epsilon.
+    The matrix that `draw` returns is scaled by `rho` over its spectral radius, which Gelfand's formula gives as the
+    limit of ``|M^k|^(1/k)``; k = 2^24 takes 24 squarings. Only matrix products are used, since not every accelerator
+    computes the eigenvalues of a nonsymmetric matrix. The error is about log(H) / k, below a float32's epsilon.
     """
 
     rho: float
@@ -198,8 +198,8 @@ class spectral_radius:  # noqa: N801
 class ring:  # noqa: N801
     """Draw complex eigenvalues ``exp(-exp(a) + i exp(b))``, uniform on a ring of the unit disk.
 
-    The result is ``[2, N]``, the rows a and b: moduli between r_min and r_max, phases between 0 and max_phase; each
-    part of the ring gets a share equal to its area (Orvieto et al. 2023, arXiv:2303.06349, lemma 3.2).
+    The result is ``[2, N]``, the rows a and b: moduli between r_min and r_max, phases between 0 and max_phase, uniform
+    by area (Orvieto et al. 2023, arXiv:2303.06349, lemma 3.2).
     """
 
     r_min: float = 0.0
@@ -208,7 +208,8 @@ class ring:  # noqa: N801
 
     def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array of this shape."""
-        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # a modulus next to 1 is 1 in bfloat16
+        # in float32: a modulus close to 1 rounds to 1 in bfloat16
+        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
         area, turn = jax.random.uniform(key, shape, wide, minval=float(jnp.finfo(wide).eps))
         a = jnp.log(-0.5 * jnp.log(area * (self.r_max**2 - self.r_min**2) + self.r_min**2))
         return jnp.stack([a, jnp.log(self.max_phase * turn)]).astype(dtype)
@@ -224,7 +225,7 @@ def packed(init: Initializer, key: Key, shape: tuple[int, ...], gates: int, dtyp
 
 
 def legendre_window(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return A ``[d, d]`` and B ``[d]`` of ``theta dm/dt = A m + B u``, the memory of the last theta of a signal.
+    """Return A ``[d, d]`` and B ``[d]`` of ``theta dm/dt = A m + B u``, the memory of a signal's last theta.
 
     m holds the coefficients of u in the first d = order Legendre polynomials, shifted to the window: ``u(t - s)`` is
     about ``sum_i m_i P_i(2 s / theta - 1)`` (Voelker, Kajic & Eliasmith 2019, section 2; HiPPO-LegT of Gu et al. 2020).
@@ -235,7 +236,7 @@ def legendre_window(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return A ``[N, N]`` and B ``[N]`` of ``dm/dt = A m / t + B u / t``, the memory of all of a signal: HiPPO-LegS.
+    """Return A ``[N, N]`` and B ``[N]`` of ``dm/dt = A m / t + B u / t``, the memory of the whole signal: HiPPO-LegS.
 
     Reference: Gu, Dao, Ermon, Rudra & Re 2020, arXiv:2008.07669, theorem 2.
     """
@@ -244,10 +245,10 @@ def legendre_scaled(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zero_order_hold(A: np.ndarray, B: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``exp(step A)``, and the effect of a constant input meanwhile, ``A^-1 (exp(step A) - 1) B``, in float64.
+    """Return the zero-order hold of a system A, B: ``exp(step A)`` and ``A^-1 (exp(step A) - 1) B``, in float64.
 
-    Both are blocks of the exponential of the matrix ``[[A, B], [0, 0]]``, computed by its series after halving the step
-    until it is small, then squared as many times.
+    Both are blocks of the exponential of ``[[A, B], [0, 0]]``: the step is halved until it is small, the series summed,
+    and the result squared as many times.
     """
     d = A.shape[0]
     M = np.zeros((d + 1, d + 1))

@@ -1,4 +1,4 @@
-"""Reading files that users name or others wrote: bytes up to a limit, JSON up to a depth; faults raise InputError."""
+"""Reading untrusted files: bytes up to a limit, JSON up to a depth; faults raise InputError."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import IO, Any
 from jaxseq.errors import InputError, quoted, shortened
 
 LARGEST = 2**30
-"""Bytes of a file above which it is refused, where nothing else is said."""
+"""The default size limit of a file, in bytes; larger files are refused."""
 DEEPEST = 32
-"""Most levels of lists and objects in JSON; our own files have at most 6."""
+"""Largest nesting depth of lists and objects in JSON; our own files have at most 6."""
 EXPANSION, EXPANSION_FROM = 250, 2**26
-"""A packed file may not grow by a larger factor than this, once it is beyond this many bytes. Text grows by 3 to 20."""
+"""A compressed file may not expand by a larger factor than this, once beyond this many bytes. Text expands by 3 to 20.
+"""
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError,
     TypeError, ValueError, struct.error,
 )  # fmt: skip
-"""Errors that contents of an unexpected type or size raise in code that takes them apart; OverflowError is among them,
-as an ArithmeticError, and UnicodeDecodeError, as a ValueError."""
+"""Errors that parsing raises on contents of an unexpected type or size; ArithmeticError includes OverflowError, and
+ValueError includes UnicodeDecodeError."""
 
 
 def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) -> bytes:
@@ -46,7 +47,7 @@ def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) 
             raw = read_up_to(file, most + 1)
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}; check the path") from error
-    except (OSError, ValueError) as error:  # a ValueError for a path with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: the path has a zero byte
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -56,7 +57,7 @@ def read_bytes(path: Path | str, expected: str = "a file", most: int = LARGEST) 
 
 
 def read_up_to(file: IO[bytes] | GzipFile, most: int) -> bytes:
-    """Return the rest of a file, at most `most` bytes, in pieces: ``read(most)`` would allocate all of them first."""
+    """Return the rest of a file, at most `most` bytes, in pieces: ``read(most)`` would allocate all at once."""
     pieces, left = [], most
     while left and (piece := file.read(min(left, _PIECE))):
         pieces.append(piece)
@@ -75,7 +76,7 @@ def kind_of_file(path: Path | str) -> str:
     """Return the kind of a path: ``a file``, ``a folder``, ``a named pipe``, ``a device`` or ``a socket``.
 
     Raises:
-      OSError: if there is nothing.
+      OSError: if nothing is there.
     """
     mode = Path(path).stat().st_mode
     kinds = {
@@ -85,8 +86,8 @@ def kind_of_file(path: Path | str) -> str:
     return next((name for name, is_such in kinds.items() if is_such(mode)), "a file")
 
 
-def parse_json(text: str | bytes, name: Path | str, cure: str = "mend it") -> Any:
-    """Return the value that JSON holds; messages name the source by `name`, and end with `cure`.
+def parse_json(text: str | bytes, name: Path | str, cure: str = "fix it") -> Any:
+    """Return the value of a JSON text; messages name the source `name` and end with `cure`.
 
     Raises:
       InputError: if it is not JSON, not UTF-8, or deeper than `DEEPEST`.
@@ -99,7 +100,7 @@ def parse_json(text: str | bytes, name: Path | str, cure: str = "mend it") -> An
         value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is damaged: not JSON ({_said(error)}); {cure}") from error
-    # level by level and not by recursion: a hostile depth must not reach Python's own limit
+    # level by level instead of recursively: a hostile depth must not reach Python's recursion limit
     level = [value]
     for _ in range(DEEPEST + 1):
         level = [inner for one in level if isinstance(one, dict | list) for inner in _inner(one)]
@@ -114,7 +115,7 @@ def _inner(value: dict[str, Any] | list[Any]) -> Any:
 
 @contextlib.contextmanager
 def understood(name: Path | str, cure: str) -> Iterator[None]:
-    """Turn the errors of `FAULTS` that taking apart a file's contents raises into the message that it is damaged.
+    """Turn `FAULTS` raised in the block into an InputError that says the file is damaged.
 
     Raises:
       InputError: with the file, the fault and the `cure`; an InputError passes unchanged.

@@ -1,10 +1,10 @@
-"""Changing gates from outside: any named quantity of any cell's step is held, scaled or replaced, where it is computed.
+"""Interventions on gates: hold, scale or replace any named quantity of a cell's step where it is computed.
 
-One wrapper serves ablation, study and regularisation; cells do not know it.
-`gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and used, so that a
-changed value can be put in its place, and all that depends on it is computed from the changed one.
+One wrapper serves ablation, study and regularisation; cells do not know of it.
+`gates` returns the quantities of a step by name. Its jaxpr shows where each is computed and used, so a changed value
+can be substituted, and everything that depends on it is recomputed.
 
-A step does not know its number. For changes at chosen steps, which steps these are travels with the input:
+A step does not know its index. For changes at chosen steps, the choice travels with the input:
 ``unroll(intervene_at(lstm, {"f": hold_at(1.0)}), params, at_steps(lstm, xs, [3, 4]))``.
 """
 
@@ -29,7 +29,8 @@ from jaxseq.placement import varying_as
 from jaxseq.trees import named_leaves
 
 Change = Callable[[Array, Callable[[str], Array]], Array]
-"""``(value, gate) -> value``: the value that replaces a gate's; ``gate(name)`` is another gate of the same step."""
+"""``(value, gate) -> value``: the value that replaces the gate's; ``gate(name)`` returns another gate of the same step.
+"""
 
 
 @made
@@ -38,11 +39,11 @@ def intervene(cell: Cell, changes: Mapping[str, Change]) -> Cell:
 
     Args:
       cell: any Cell.
-      changes: by the gate's name, which is a field of the cell's gates (``"f"``; in a stack ``"0.f"``, layer first).
+      changes: a function for each gate name, a field of the cell's gates (``"f"``; in a stack ``"0.f"``, layer first).
 
     Raises:
-      InputError: when it is first run, if a gate has no such name, if the change alters shape or dtype, if two
-        changes need each other, or if nothing in the step uses the gate, so that changing it would change nothing.
+      InputError: when first run, if no gate has that name, a change alters shape or dtype, two changes depend on each
+        other, or nothing in the step uses the gate, so changing it would have no effect.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -67,7 +68,7 @@ def clamp(cell: Cell, **values: Any) -> Cell:
     """Return the cell with gates held at values: ``clamp(lstm, f=1.0)`` never forgets.
 
     Args:
-      cell: a Cell of one layer; for a stack, which has dots in its gates' names, use `intervene` with `hold_at`.
+      cell: a Cell of one layer; for a stack, whose gate names contain dots, use `intervene` with `hold_at`.
       values: for each gate a number, an array that broadcasts to ``[B, H]``, or ``{unit: number}`` to hold some units.
 
     Raises:
@@ -89,7 +90,7 @@ def clamp(cell: Cell, **values: Any) -> Cell:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Hold(Made):
-    """The change that puts a value in a gate's place, made by `hold_at`.
+    """The change that replaces a gate by a value, made by `hold_at`.
 
     Fields:
       value: a number, an array that broadcasts to ``[B, H]``, or ``{unit: number}``.
@@ -99,10 +100,10 @@ class Hold(Made):
 
     value: Any
     name: str
-    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy made with other fields has no recipe
 
     def __call__(self, old: Array, gate: Callable[[str], Array]) -> Array:
-        """Return the gate with the value in its place."""
+        """Return the gate replaced by the value."""
         if not isinstance(self.value, Mapping):
             new = jnp.asarray(self.value, old.dtype)
             fits = all(n in (1, o) for n, o in zip(new.shape[::-1], old.shape[::-1], strict=False))
@@ -121,7 +122,7 @@ class Hold(Made):
 
 @made
 def hold_at(value: Any, name: str = "gate") -> Hold:
-    """Return the change that puts a value in a gate's place; see `clamp` for the kinds of values."""
+    """Return the change that replaces a gate by a value; see `clamp` for the kinds of values."""
     return Hold(value, name)
 
 
@@ -134,8 +135,8 @@ class Scheduled(NamedTuple):
     Fields:
       x: the cell's own input, ``[T, B, D]``.
       at: ``[T, B, 1]``, or ``[T, B, H]`` for each unit: 1 where the changes apply, 0 elsewhere; or a dict of these by
-        the gate's name.
-      values: by the gate's name, ``[T, B, H]``: the values that replace it at each step, such as those of another run.
+        gate name.
+      values: ``[T, B, H]`` by gate name: replacements at each step, such as the values of another run.
     """
 
     x: Tree
@@ -144,7 +145,7 @@ class Scheduled(NamedTuple):
 
     @property
     def checked(self) -> Tree:
-        """The part whose features and dtype are those of the cell's input; values have the dtypes of gates."""
+        """The part with the features and dtype of the cell's input; `values` have the gates' dtypes."""
         return self.x
 
 
@@ -154,14 +155,14 @@ def at_steps(
     at: Array | Sequence[int] | Mapping[str, Any],
     values: Mapping[str, Array] | None = None,
 ) -> Scheduled:
-    """Return xs with the steps at which gates are changed, for a cell of `intervene_at`.
+    """Return xs marked with the steps at which gates are changed, for a cell of `intervene_at`.
 
     Args:
       cell: the Cell that reads xs.
       xs: ``[T, B, D]``.
-      at: numbers of steps; or bool ``[T]``, ``[T, B]`` or, for each unit, ``[T, B, H]`` (axes of length 1 are
-        broadcast); or a mapping of these by the gate's name.
-      values: by the gate's name, ``[T, B, H]``; each gate in it gets its values at the chosen steps.
+      at: step indices; or bool ``[T]``, ``[T, B]`` or, for each unit, ``[T, B, H]`` (axes of length 1 are
+        broadcast); or a mapping of these by gate name.
+      values: ``[T, B, H]`` by gate name; each of these gates gets its values at the chosen steps.
 
     Raises:
       InputError: if a step is out of range, or the shapes do not fit.
@@ -192,12 +193,12 @@ def at_steps(
 def intervene_at(cell: Cell, changes: Mapping[str, Change] | None = None) -> Cell:
     """Return the cell with gates changed at chosen steps; its input is `Scheduled`, which `at_steps` makes.
 
-    Gates for which the input has values get these, and those in `changes` are changed as by `intervene`. Where no step
-    is chosen, and at padded steps, the cell is as it was. Gradients reach the values.
+    Gates with values in the input take those, and gates in `changes` are changed as by `intervene`. At all other steps,
+    and at padded ones, the cell is unchanged. Gradients flow to the values.
 
     Raises:
-      InputError: as `intervene`, when it is first run; if nothing is changed, a gate is changed in two ways, or the
-        input does not say at which steps a gate is changed.
+      InputError: when first run, as `intervene`; also if nothing is changed, a gate is changed in two ways, or the
+        input does not give the steps at which a gate is changed.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -235,7 +236,7 @@ def _chosen(cell: Cell, at: Any, rows: tuple[int, ...], dtype: Any) -> Array:
     """Return 1 at the chosen steps and 0 elsewhere, ``[T, B, 1 or H]``, in the dtype of xs."""
     T = rows[0]
     known = at if isinstance(at, jax.Array) else np.asarray(at)
-    if known.size == 0 and known.ndim < 2:  # an empty list has no dtype to tell numbers from bools
+    if known.size == 0 and known.ndim < 2:  # an empty list has no dtype that tells indices from bools
         known = np.zeros(T, bool)
     if jnp.issubdtype(known.dtype, jnp.integer) and known.ndim < 2:
         if not isinstance(known, jax.core.Tracer) and (wrong := [int(s) for s in np.ravel(known) if not 0 <= s < T]):
@@ -257,16 +258,16 @@ def _chosen(cell: Cell, at: Any, rows: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _put(value: Array) -> Change:
-    """Return the change that puts a value of its own shape in a gate's place."""
+    """Return the change that replaces a gate by a value of the same shape."""
     return lambda old, gate: jnp.asarray(value, old.dtype)
 
 
 def _where(change: Change, at: Array, name: str) -> Change:
-    """Return the change that is made only where `at`, which broadcasts to the gate, is not 0."""
+    """Return the change applied only where `at`, which broadcasts to the gate, is not 0."""
 
     def changed(old: Array, gate: Callable[[str], Array]) -> Array:
         new = change(old, gate)
-        # a gate of several axes, such as those of heads, has them between its rows and its units
+        # extra axes of a gate, such as heads, are between its rows and its units
         there = at.reshape(*at.shape[:-1], *[1] * (old.ndim - at.ndim), at.shape[-1])
         if new.shape != old.shape or there.ndim != old.ndim or at.shape[-1] not in (1, old.shape[-1]):
             raise InputError(
@@ -289,7 +290,7 @@ def altered(
     places = dict(zip(names, closed.jaxpr.outvars[first:], strict=True))
     for name in changes:
         choose(f"gate of {cell.name}", name, places)
-        # a gate that no equation reads, and that is no other output, could be changed without any effect: an error
+        # changing a gate that no equation reads, and that is not also another output, would have no effect: an error
         uses = sum(places[name] is v for eqn in closed.jaxpr.eqns for v in eqn.invars)
         shown = sum(place is places[name] for place in closed.jaxpr.outvars)
         if not uses and shown < 2:
@@ -299,7 +300,7 @@ def altered(
             )
     run = _Evaluation(closed, jax.tree.leaves((params, carry, wx, uh)), places, changes, cell.name)
     for eqn in closed.jaxpr.eqns:
-        run.value(eqn.outvars[0])  # in their order, so that recursion on unknown values never goes deep
+        run.value(eqn.outvars[0])  # in order, so recursion into values not yet computed never goes deep
     return jax.tree.unflatten(structure, [run.value(v) for v in closed.jaxpr.outvars])
 
 
@@ -317,7 +318,7 @@ class _Evaluation:
         self.waiting = {places[name]: (name, change) for name, change in changes.items()}
 
     def gate(self, name: str) -> Array:
-        """Return a gate of this step, changed if it is to be."""
+        """Return a gate of this step, after its change if it has one."""
         return self.value(choose(f"gate of {self.cell}", name, self.places))
 
     def value(self, v: Any) -> Any:

@@ -13,7 +13,7 @@ Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
 
 
 def result(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """Return the values of an equation's outputs, computed under the mesh that was set where it was traced."""
+    """Return the values of an equation's outputs, computed under the mesh it was traced under."""
     with eqn.ctx.manager:
         out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return list(out) if eqn.primitive.multiple_results else [out]
@@ -40,7 +40,7 @@ CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_v
 
 
 def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
-    """Return the one jaxpr that an equation of `CALLS` calls; None where there is not one."""
+    """Return the single jaxpr that an equation of `CALLS` calls, or None."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if isinstance(eqn.params.get(name), ClosedJaxpr | Jaxpr):
             return eqn.params[name]
@@ -49,17 +49,17 @@ def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
 
 
 def evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule, seen: Sequence[bool] | None = None) -> list[Any]:
-    """Return the outputs of a jaxpr, some of its equations changed by a rule.
+    """Return the outputs of a jaxpr evaluated with some equations changed by a rule.
 
-    Jaxprs that jit, scan, while, cond and checkpoint call are evaluated by the rule as well, and so is the value of a
-    function with a derivative of its own (`jax.custom_jvp`, `jax.custom_vjp`); that derivative is left as it is.
+    The rule also applies inside jit, scan, while, cond and checkpoint, and to the value of a function with a custom
+    derivative (`jax.custom_jvp`, `jax.custom_vjp`); the derivative is left as it is.
 
     Args:
       closed: the jaxpr.
       args: the values of its inputs.
       rule: the change of an equation.
-      seen: for each input whether the rule is asked about the equations that depend on it; all by default. An
-        equation that depends on none of them is left as it is, with everything that it calls.
+      seen: for each input, whether the rule sees the equations that depend on it; all by default. An equation that
+        depends on no seen input is left as it is, with everything that it calls.
     """
     jaxpr = closed.jaxpr
     known: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*closed.consts, *args], strict=True))
@@ -85,7 +85,7 @@ def _rewritten_inside(eqn: JaxprEqn, rule: Rule) -> JaxprEqn:
             return jax.make_jaxpr(run)(*param.in_avals)
         if isinstance(param, Jaxpr):
             return rewritten(ClosedJaxpr(param, ())).jaxpr
-        # a NamedTuple, such as the dimension numbers of a gather, holds no jaxpr and must keep its type
+        # a NamedTuple, such as a gather's dimension numbers, contains no jaxpr and must keep its type
         return tuple(map(rewritten, param)) if type(param) is tuple else param
 
     return eqn.replace(params={name: rewritten(param) for name, param in eqn.params.items()})

@@ -1,6 +1,6 @@
-"""A lock on a file or folder that is written: one process at a time; an error names the process that holds it.
+"""A lock on a file or folder being written: one process at a time; the error names the process that holds it.
 
-The lock is the operating system's (flock), so that it ends with its process, however that ends. It is held on a file
+The lock is the operating system's (flock), so it ends with its process, however that ends. It is held on a file
 next to the written one, ``.NAME.jaxseq-lock``, which names the process that holds it.
 """
 
@@ -30,13 +30,13 @@ _held: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar("held", 
 
 @contextlib.contextmanager
 def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a file or folder that need not exist; first settle the remains of a killed process.
+    """Hold the lock of a file or folder, which need not exist; first clean up after a killed process.
 
-    Within the block it may be taken again. Folders above `path` are made, and removed at the end if they are empty.
+    The lock is reentrant. Parent folders of `path` are made, and removed at the end if they are empty.
     Where the file system has no locks, a warning says so.
 
     Args:
-      path: that will be written.
+      path: the file or folder that will be written.
       wait: whether to wait for another process that holds the lock.
 
     Raises:
@@ -63,13 +63,13 @@ def locked(path: Path | str, *, wait: bool = False) -> Iterator[None]:
             yield
     finally:
         for folder in missing:
-            with contextlib.suppress(OSError):  # one that holds something stays
+            with contextlib.suppress(OSError):  # not empty: it stays
                 folder.rmdir()
 
 
 @contextlib.contextmanager
 def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
-    """Mark in this thread that its code holds the lock, until the block ends."""
+    """Record, until the block ends, that this thread holds the lock."""
     token = _held.set(_held.get() | {path})
     try:
         yield
@@ -77,20 +77,20 @@ def _holding(path: Path, file: Path, number: int) -> Iterator[None]:
         _held.reset(token)
         try:
             with contextlib.suppress(OSError):
-                file.unlink()  # while it is held: a process that waits for it sees that, and makes a new one
+                file.unlink()  # removed while held: a waiting process sees that the file is gone, and makes a new one
         finally:
             os.close(number)
 
 
 def recover(path: Path | str) -> None:
-    """Finish or remove the remains of a killed process at `path`, unless a process is writing it now."""
+    """Finish or remove what a killed process left at `path`, unless a process is writing it now."""
     if unsettled(Path(os.path.realpath(path))):
         with contextlib.suppress(InputError), locked(path):
             pass
 
 
 def _taken(file: Path, path: Path | str, wait: bool) -> int:
-    """Return the open file whose lock is held, with a line in it that names this process."""
+    """Return the open, locked file, in which a line names this process."""
     while True:
         number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -110,7 +110,7 @@ def _taken(file: Path, path: Path | str, wait: bool) -> int:
         except BaseException:
             os.close(number)
             raise
-        os.close(number)  # whoever held the lock has removed its file
+        os.close(number)  # the previous holder has removed its file
 
 
 def _lock(number: int, path: Path | str, wait: bool) -> None:
@@ -129,7 +129,7 @@ def _lock(number: int, path: Path | str, wait: bool) -> None:
 
 
 def _is(number: int, file: Path) -> bool:
-    """Return whether an open file is still the one of that name."""
+    """Return whether an open file is still the file at its path."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(file))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Losses over padded batches, and how they are reduced: the one place where a mask meets a loss.
 
-A loss has the dtype of its arguments; every sum in it is taken in float32 at least, since bfloat16 counts to 256 and no
-further.
+A loss has the dtype of its arguments; its sums are taken in at least float32, since bfloat16 counts exactly only to
+256.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from jaxseq.tokens import check_tokens
 def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
     """Return the loss of each token in nats, ``[T, B]``, of ``logits [T, B, V]`` and integer ``targets [T, B]``.
 
-    Targets that are traced are not checked: one above V - 1 has the loss NaN, -1 is the last, as in NumPy.
+    Traced targets are not checked: one above V - 1 has the loss NaN, and -1 is the last token, as in NumPy.
 
     With `label_smoothing` e the target distribution is ``(1 - e) one_hot + e / V`` (Szegedy et al. 2016,
     arXiv:1512.00567, section 7); 0 gives the negative log-likelihood.
 
     Raises:
-      InputError: if targets are known, and one is not from 0 to V - 1.
+      InputError: if targets are known (not traced), and one is not from 0 to V - 1.
 
     Example:
       >>> round(float(cross_entropy(jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), int))[0, 0]), 4)  # ln 4
@@ -38,8 +38,8 @@ def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -
 
 
 def _smoothed(logits: Array, targets: Array, label_smoothing: float) -> tuple[Array, Array]:
-    """Return the loss with label smoothing, and without, of wide logits."""
-    # log p is never written out: [T, B, V] is by far the largest array of a training
+    """Return the loss with and without label smoothing, of float32 or wider logits."""
+    # log p is never materialised: [T, B, V] is by far the largest array in training
     whole = jax.nn.logsumexp(logits, axis=-1)
     nll = whole - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     if label_smoothing == 0:
@@ -48,18 +48,19 @@ def _smoothed(logits: Array, targets: Array, label_smoothing: float) -> tuple[Ar
 
 
 BLOCK = 1 << 21
-"""Logits that `output_loss` holds at once: 8 MB in float32."""
+"""Number of logits that `output_loss` holds at once: 8 MB in float32."""
 WHOLE_BELOW = 4096
-"""Words below which it holds all of them. Value and gradient of 960 positions of 192 features on 2 cores, whole and in
-blocks: 12.7 and 16.4 ms with 1,500 words, 112 and 90 ms with 8,000, where blocks need 15 MB instead of 61."""
+"""Vocabulary size below which it holds all logits. Value and gradient of 960 positions of 192 features on 2 cores,
+whole and in blocks: 12.7 and 16.4 ms with 1,500 words, 112 and 90 ms with 8,000, where blocks need 15 MB instead of 61.
+"""
 
 
 def output_loss(
     features: Array, W: Array, b: Array, targets: Array, label_smoothing: float = 0.0, block: int | None = None
 ) -> tuple[Array, Array]:
-    """Return `cross_entropy` of ``features W + b``, with label smoothing and without, ``[T, B]`` each.
+    """Return `cross_entropy` of ``features W + b`` with and without label smoothing, ``[T, B]`` each.
 
-    With a large vocabulary the steps are taken in blocks, whose logits are computed again for the gradient, so that
+    With a large vocabulary the steps are processed in blocks, whose logits are recomputed for the gradient, so
     ``[T, B, V]`` is never held.
 
     Args:
@@ -68,10 +69,11 @@ def output_loss(
       b: ``[V]``.
       targets: int ``[T, B]``.
       label_smoothing: as in `cross_entropy`.
-      block: steps in a block, T for one; None for blocks of some 2 million logits, or one below 4096 words.
+      block: steps in a block; T gives a single block. None: about 2 million logits per block, or a single block below
+        4096 words.
 
     Raises:
-      InputError: if targets are known, and one is not from 0 to V - 1.
+      InputError: if targets are known (not traced), and one is not from 0 to V - 1.
 
     Example:
       >>> losses, nll = output_loss(jnp.ones((5, 2, 3)), jnp.ones((3, 4)), jnp.ones(4), jnp.zeros((5, 2), int), block=2)
@@ -105,17 +107,17 @@ def output_loss(
 
 
 class Negatives(NamedTuple):
-    """Words drawn as wrong answers: int ``ids [N]``, and ``log_q [N]``, the log of their probabilities to be drawn."""
+    """Words drawn as negatives: int ``ids [N]``, and ``log_q [N]``, the log-probabilities of drawing them."""
 
     ids: Array
     log_q: Array
 
 
 def draw_negatives(key: Key, count: int, size: int) -> Negatives:
-    """Draw `count` words of `size`, with replacement, from Zipf's law: word k with about 1 / (k + 1). Consumes `key`.
+    """Draw `count` of `size` words with replacement, by Zipf's law: word k with about 1 / (k + 1). Consumes `key`.
 
-    The probability is ``log((k + 2) / (k + 1)) / log(size + 1)``, that of a vocabulary in which common words come
-    first. In another order `sampled_loss` is as right and more noisy.
+    The probability is ``log((k + 2) / (k + 1)) / log(size + 1)``, which suits a vocabulary sorted by frequency. In
+    another order `sampled_loss` is just as correct, but noisier.
 
     Example:
       >>> negatives = draw_negatives(jax.random.key(0), 1000, 50)
@@ -130,13 +132,13 @@ def draw_negatives(key: Key, count: int, size: int) -> Negatives:
 
 
 def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives: Negatives) -> Array:
-    """Return the cross entropy with the softmax's sum estimated from drawn words, ``[T, B]``.
+    """Return the cross entropy ``[T, B]`` with the softmax's sum estimated from drawn words.
 
         loss = log(e^s_t + (1 / N) sum_j [k_j != t] e^s_kj / q_kj) - s_t        s = features W + b
 
-    The sum inside the logarithm is right on average for any distribution of words; its logarithm is too low by half of
-    its relative variance, which falls as 1 / N. A step costs N + 1 columns of W instead of V. Validate and report with
-    `output_loss`.
+    The sum inside the logarithm is unbiased for any distribution of words; its logarithm is too low by half of the
+    sum's relative variance, which falls as 1 / N. A step costs N + 1 columns of W instead of V. Validate and report
+    with `output_loss`.
 
     Args:
       features: ``[T, B, F]``.
@@ -149,7 +151,7 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
     translation", arXiv:1412.2007, section 3.1 (the importance sampling of Bengio & Senecal 2008, here with Zipf's law).
 
     Raises:
-      InputError: if targets are known, and one is not from 0 to V - 1.
+      InputError: if targets are known (not traced), and one is not from 0 to V - 1.
     """
     check_tokens("sampled_loss: targets", targets, W.shape[-1])
     ids, log_q = negatives
@@ -167,9 +169,9 @@ def sampled_loss(features: Array, W: Array, b: Array, targets: Array, negatives:
 
 
 def masked_mean(losses: Array, mask: Array) -> Array:
-    """Return the mean of the losses where the mask is True: over tokens, so that each real token weighs the same.
+    """Return the mean of the losses where the mask is True: over tokens, so each real token weighs the same.
 
-    Zero where nothing is real. A loss on padding never matters, NaN included.
+    Zero if the mask is all False. A loss on padding never matters, even NaN.
 
     Example:
       >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
@@ -181,15 +183,15 @@ def masked_mean(losses: Array, mask: Array) -> Array:
 
 
 def _over(losses: Array, count: Array, axis: int | None) -> Array:
-    """Return the sum of wide losses over a count."""
+    """Return the sum of float32 or wider losses divided by a count."""
     return losses.sum(axis) / jnp.maximum(count, 1).astype(losses.dtype)
 
 
 def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
-    """Return bool ``[T, B]``: True up to and with the step at which a free-running row itself predicts `eos`.
+    """Return bool ``[T, B]``: True up to and including the step at which a free-running row predicts `eos`.
 
-    Rows under teacher forcing (``forced [T, B]``) go on to the end. This is where the tutorial's program leaves its
-    loop over target positions.
+    Rows under teacher forcing (``forced [T, B]``) go on to the end. There the tutorial's program leaves its loop over
+    target positions.
 
     Example:
       >>> logits = jnp.eye(3)[jnp.array([0, 2, 1])][:, None]  # its likeliest tokens are 0, 2, 1
@@ -197,14 +199,14 @@ def until_own_eos(logits: Array, forced: Array, eos: int) -> Array:
       [True, True, False]
     """
     ended = ((jnp.argmax(logits, axis=-1) == eos) & ~forced).astype(jnp.int32)
-    return jnp.cumsum(ended, axis=0) - ended == 0  # none before this step
+    return jnp.cumsum(ended, axis=0) - ended == 0  # no eos before this step
 
 
 def per_sentence(losses: Array, counted: Array, mask: Array) -> tuple[Array, Array]:
-    """Return the number that the tutorial minimises and the one that it reports, of losses ``[T, B]``.
+    """Return the loss that the tutorial minimises and the one that it reports, from losses ``[T, B]``.
 
     It minimises a sentence's sum over `counted` steps, and reports that sum divided by the target's full length
-    (``mask [T, B]``), also where a free-running row stopped early. Both are averaged over rows.
+    (``mask [T, B]``), even where a free-running row stopped early. Both are averaged over rows.
 
     Example:
       >>> counted = jnp.array([[True], [False]])

@@ -1,4 +1,4 @@
-"""The free memory, so that a size that cannot fit is refused before anything is computed."""
+"""Checks of free memory: a size that cannot fit is refused before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxseq.notation import Tree
 
 
 def available_bytes() -> int:
-    """Return the bytes that are free where JAX computes: on its device, or of the machine; 0 if that is not known."""
+    """Return the free bytes of JAX's device, or of the machine; 0 if unknown."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
@@ -27,24 +27,24 @@ def available_bytes() -> int:
 
 
 COPIES = 4
-"""Arrays of each parameter's size in training: itself, its gradient, two moments of the optimizer."""
+"""Arrays per parameter in training: itself, its gradient, two optimizer moments."""
 
 
 def check_trains(params: Tree, cure: str) -> None:
-    """Check that there is memory for training parameters (arrays or their shapes), apart from the activations.
+    """Check that there is memory to train these parameters (arrays or their shapes), activations not counted.
 
     Raises:
-      InputError: if not, with the bytes asked for, the bytes that are free, and `cure`.
+      InputError: if not, with the bytes needed, the bytes free, and `cure`.
     """
     asked = COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     check_free(asked, "parameters, gradients and the optimizer's state", cure)
 
 
 def check_free(asked: int, what: str, cure: str) -> None:
-    """Check that there is memory for so many bytes; `what` takes them.
+    """Check that so many bytes of memory are free; `what` names what needs them.
 
     Raises:
-      InputError: if not, with the bytes asked for, the bytes that are free, and `cure`.
+      InputError: if not, with the bytes needed, the bytes free, and `cure`.
     """
     there = available_bytes()
     if there and asked > there:

@@ -3,7 +3,7 @@
 | letter | meaning                                                            |
 |--------|--------------------------------------------------------------------|
 | T      | time steps of a sequence; time is always the leading axis          |
-| B      | batch; stands for any number of leading axes, none included        |
+| B      | batch; any number of leading axes, including none                  |
 | D      | input features                                                     |
 | H      | hidden units                                                       |
 | G      | gates packed in one block: 4 in an LSTM, 3 in a GRU                |
@@ -31,16 +31,16 @@ Key = jax.Array
 Tree = Any
 """A pytree of arrays."""
 Params = Any
-"""A NamedTuple of arrays, or for a stack a tuple of such: where the cell is any, so are they."""
+"""A NamedTuple of arrays, or for a stack a tuple of these; Any, since the type depends on the cell."""
 Carry = Any
-"""A NamedTuple of arrays ``[B, ...]``, or for a stack a tuple of such. Most have a leaf ``h``; see `jaxseq cells`."""
+"""A NamedTuple of arrays ``[B, ...]``, or for a stack a tuple of these. Most have a leaf ``h``; see `jaxseq cells`."""
 
 
 def wide(dtype: Any) -> Any:
-    """Return a dtype that counts exactly: float32, or the one given if that is wider. bfloat16 counts to 256."""
+    """Return float32, or the given dtype if it is wider, for exact counts: bfloat16 counts only to 256."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def widened(a: Array) -> Array:
-    """Return an array in `wide` of its dtype."""
+    """Return an array cast to `wide` of its dtype."""
     return a.astype(wide(a.dtype))

@@ -1,8 +1,8 @@
-"""Learning from a stream, with an update at any step, in memory that does not grow with the stream.
+"""Online learning from a stream: an update at any step, in memory that does not grow with the stream.
 
-A step carries the sensitivity of the carry by the parameters along with the carry (real-time recurrent learning, as in
-`jaxseq.recurrence.forward`). From the gradient of a loss at this step by the output it gives the gradient by the
-parameters, through all steps before::
+A step propagates the sensitivities of the carry to the parameters along with the carry (real-time recurrent learning,
+as in `jaxseq.recurrence.forward`). They turn the gradient of this step's loss with respect to the output into that with
+respect to the parameters, through all steps before::
 
     state = online.start(cell, params, x)
     while True:
@@ -11,7 +11,7 @@ parameters, through all steps before::
         params = ...                                    # or later: gradients of several steps may be added up
 
 While the parameters stay the same, the sum over steps is the gradient of the whole sequence. If they change on the way,
-the sensitivities are those by the parameters as they were at each step.
+each step's sensitivities are to the parameters as they were at that step.
 
 Reference: Williams & Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks",
 Neural Computation 1(2).
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
     Fields:
       carry: the cell's.
-      known: the derivatives of the carry by the parameters, each ``[*B, K, *shape]``.
+      known: the derivatives of the carry with respect to the parameters, each ``[*B, K, *shape]``.
     """
 
     carry: Carry
@@ -80,11 +80,12 @@ def step(
       state: from `start`, or from the step before.
       x: ``[B, D]``.
       begins: bool ``[B]``, True where a new sequence begins with this step.
-      snap: as it was given to `start`.
+      snap: as given to `start`.
 
     Returns:
-      ``(state, out [B, H], gradient)``: ``gradient(g)`` takes the gradient of a loss by `out` and returns that by
-      params, through this step and all before it. It is a pytree, which a jitted function may return.
+      ``(state, out [B, H], gradient)``: ``gradient(g)`` takes the gradient of a loss with respect to `out` and returns
+      that with respect to params, through this step and all before it. It is a pytree, which a jitted function may
+      return.
 
     Raises:
       InputError: if x does not fit the params, or the state is not one of this cell, for this batch and snap.
@@ -116,7 +117,7 @@ def step(
     begun = jax.vjp(lambda p: floats_of(cell.initial_carry(with_floats(params, p), batch)), leaves)[1]
     after = State(carry, learner.moved(leaves, old, known, x))
 
-    # only the groups: the learner's step would keep traced values alive
+    # keep the groups alone: the learner's step would keep traced values alive
     finish = functools.partial(_gradient, learner.groups)
     return after, out, jax.tree_util.Partial(finish, pull, begun, known, initial, params)
 
@@ -124,10 +125,10 @@ def step(
 def _gradient(
     groups: Groups, pull: Any, begun: Any, known: Sensitivities, initial: Carry, params: Params, by_out: Tree
 ) -> Params:
-    """Return the gradient by params for that by an output."""
+    """Return the gradient with respect to params, given that with respect to an output."""
     direct, by_carry = pull(by_out)
     through = groups.contracted(known, by_carry)
-    # for params on which the first carry depends; most cells begin with zeros
+    # for params that the initial carry depends on; most cells begin with zeros
     by_initial = [g.astype(a.dtype) for g, a in zip(through.initial, floats_of(initial), strict=True)]
     (by_first,) = begun(by_initial)
     parts = zip(direct, by_first, groups.summed(through), strict=True)
@@ -136,7 +137,7 @@ def _gradient(
 
 
 def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[Forward, Carry, Tree]:
-    """Return the cell's step with its groups, the carry that a sequence begins with, and x as the cell takes it."""
+    """Return the cell's step with its groups, the initial carry, and x as the cell takes it."""
     x = lift_step(cell, jax.tree.map(jnp.asarray, x))
     leaf = jax.tree.leaves(x)[0]
 

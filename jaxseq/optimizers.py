@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedules by name, and a learning rate that falls when training stops getting better."""
+"""Optimizers and learning rate schedules by name, and a learning rate that drops on a plateau."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
 }
-"""Each is called with a learning rate, a number or a function of the step."""
+"""Each is called with a learning rate: a number or a function of the step."""
 DECAYING = ("adamw", "lamb", "lion", "nadamw")
-"""Optimizers with weight decay of their own, decoupled from the gradient (Loshchilov & Hutter 2019,
+"""Optimizers with built-in weight decay, decoupled from the gradient (Loshchilov & Hutter 2019,
 arXiv:1711.05101)."""
 
 
@@ -40,7 +40,7 @@ def _inverse_sqrt(rate: float, warmup: int, steps: int) -> optax.Schedule:
     rise = max(warmup, 1)
 
     def schedule(count: Any) -> Any:
-        step = jnp.asarray(count + 1, jnp.float32)  # theirs begins with 1
+        step = jnp.asarray(count + 1, jnp.float32)  # the paper's first step is 1
         return rate * jnp.minimum(step / rise, jnp.sqrt(rise / step))
 
     return schedule
@@ -60,20 +60,20 @@ SCHEDULES: dict[str, Callable[[float, int, int], optax.Schedule]] = {
     "inverse-sqrt": _inverse_sqrt,
     "plateau": _constant,
 }
-"""Each is called with the highest rate, the steps of the warm-up and the steps in all. ``plateau`` is constant here;
-`on_plateau` lowers the scale that the optimizer multiplies it with."""
+"""Each is called with the peak rate, the warm-up steps and the total steps. ``plateau`` is constant here; `on_plateau`
+lowers the scale by which the optimizer multiplies it."""
 DEPENDS_ON_STEPS = ("cosine",)
-"""Schedules that another number of steps in all would change from the first step."""
+"""Schedules that depend on the total number of steps from the first step on."""
 
 
 class Scaled(NamedTuple):
-    """The state of `scaled`: the number, float32 ``[]``, that every update is multiplied with."""
+    """The state of `scaled`: the factor of every update, float32 ``[]``."""
 
     plateau_scale: Array
 
 
 def scaled() -> optax.GradientTransformation:
-    """Return a transformation that multiplies updates with the number in its state, 1 until `rescaled` changes it."""
+    """Return a transformation that multiplies updates by the scale in its state, 1 until `rescaled` changes it."""
 
     def init(params: Params) -> Scaled:
         return Scaled(jnp.ones((), jnp.float32))
@@ -85,17 +85,17 @@ def scaled() -> optax.GradientTransformation:
 
 
 def rescaled(opt_state: Tree, factor: float) -> Tree:
-    """Return an optimizer's state with the number of `scaled` in it multiplied by `factor`."""
+    """Return an optimizer's state with the scale of `scaled` multiplied by `factor`."""
     return optax.tree.set(opt_state, plateau_scale=scale_of(opt_state) * jnp.asarray(factor, jnp.float32))
 
 
 def scale_of(opt_state: Tree) -> Array:
-    """Return the number of `scaled` in an optimizer's state, float32 ``[]``, or 1 without one."""
+    """Return the scale of `scaled` in an optimizer's state, float32 ``[]``, or 1 without one."""
     return optax.tree.get(opt_state, "plateau_scale", jnp.ones((), jnp.float32))
 
 
 def matrices(params: Params) -> Tree:
-    """Return True for each parameter that weight decay is for: those of two axes or more, so no bias, gain or shift."""
+    """Return True for each parameter to decay: those with two or more axes, so no bias, gain or shift."""
     return jax.tree.map(lambda a: a.ndim >= 2, params)
 
 
@@ -113,12 +113,12 @@ def optimizer(
 
     Args:
       name: one of `OPTIMIZERS`.
-      rate: the highest learning rate.
+      rate: the peak learning rate.
       schedule: one of `SCHEDULES`.
       warmup: steps over which the rate rises from 0.
-      steps: in all, which ``cosine`` needs.
+      steps: the total number of steps, which ``cosine`` needs.
       clip: the largest global gradient norm; 0 for no clipping.
-      weight_decay: of `matrices`, with an optimizer of `DECAYING`; None for optax's default, which decays every
+      weight_decay: applied to `matrices`, by an optimizer in `DECAYING`; None for optax's default, which decays every
         parameter.
 
     Raises:
@@ -137,7 +137,7 @@ def optimizer(
         build = partial(build, weight_decay=weight_decay, mask=matrices)
     rates = choose("learning rate schedule", schedule, SCHEDULES)(rate, warmup, steps)
     constant = schedule in ("constant", "plateau") and warmup == 0
-    # before the optimizer: its moments see clipped gradients
+    # clip before the optimizer, whose moments then see clipped gradients
     parts = [optax.clip_by_global_norm(clip)] if clip else []
     parts.append(build(rate if constant else rates))
     if schedule == "plateau":
@@ -149,7 +149,7 @@ def check_decay(name: str, weight_decay: float) -> None:
     """Check that an optimizer can decay weights by this much.
 
     Raises:
-      InputError: if the optimizer has no weight decay, or the number is negative or not finite.
+      InputError: if the optimizer has no weight decay, or the value is negative or not finite.
     """
     if name not in DECAYING:
         raise InputError(
@@ -163,7 +163,7 @@ def on_plateau(patience: int, factor: float) -> Callable[[Tree, int], Tree]:
     """Return ``(opt_state, stale) -> opt_state``, which lowers the rate after each `patience` reports without progress.
 
     Args:
-      patience: reports without a better result, counted by ``stale``, before the rate is multiplied with `factor`.
+      patience: reports without improvement, counted by ``stale``, before the rate is multiplied by `factor`.
       factor: between 0 and 1.
 
     Example:
@@ -180,5 +180,5 @@ def on_plateau(patience: int, factor: float) -> Callable[[Tree, int], Tree]:
 
 
 def rate_at(schedule: optax.Schedule, opt_state: Tree, step: int) -> float:
-    """Return the learning rate of the step after `step`, the scale of a plateau included."""
+    """Return the learning rate of the step after `step`, including the plateau's scale."""
     return float(schedule(step)) * float(scale_of(opt_state))

@@ -1,6 +1,6 @@
-"""The order in which training sees its data: a pure function of a seed and of how far training has come.
+"""The order in which training sees its data: a pure function of the seed and the number of chunks run.
 
-Nothing needs to be stored for an exact resume but the number of chunks that were run.
+An exact resume needs only that number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def chunk_length(steps: int, report_every: int, most: int) -> int:
-    """Return how many train steps to run in one jitted chunk: the largest divisor of both that is at most `most`.
+    """Return the steps per jitted chunk: the largest common divisor of `steps` and `report_every` up to `most`.
 
     Chunks of one length mean one compiled program for each data shape.
 
@@ -34,21 +34,21 @@ def chunks(
     replacement: bool = False,
     weights: Sequence[np.ndarray] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield ``(bucket, rows int32 [steps, batch])`` for ever, from chunk number `start` on.
+    """Yield ``(bucket, rows int32 [steps, batch])`` forever, from chunk number `start` on.
 
-    Every bucket gets chunks in proportion to its number of examples, evenly spread. Within a bucket the examples come
-    in one random permutation after another, so that each is seen once before any is seen twice; with `replacement`
+    Every bucket gets chunks in proportion to its number of examples, evenly interleaved. Within a bucket the examples
+    come in one random permutation after another, so that each is seen once before any is seen twice; with `replacement`
     each row is drawn anew.
 
     Args:
       sizes: examples in each bucket.
       batch: examples in a step, one number or one for each bucket.
       steps: steps in a chunk.
-      seed: of the order.
-      start: chunks that were run before.
+      seed: of the random order.
+      start: chunks already run.
       replacement: draw each row anew.
-      weights: of each bucket float ``[size]``, how often an example is seen relative to others. One pass then holds an
-        example as many times as its weight, rounded down or up at random, and buckets count by their weights.
+      weights: float ``[size]`` for each bucket, how often an example is seen relative to others. One pass then contains
+        an example as many times as its weight, rounded down or up at random, and a bucket's share is its total weight.
 
     Example:
       >>> stream = chunks([3], batch=3, steps=1, seed=0)
@@ -57,7 +57,7 @@ def chunks(
     """
     rows = [batch] * len(sizes) if isinstance(batch, int) else list(batch)
     loads: list[float] = list(sizes) if weights is None else [float(w.sum()) for w in weights]
-    if len(set(rows)) > 1:  # a bucket of small batches needs more chunks for as many examples
+    if len(set(rows)) > 1:  # a bucket with small batches needs more chunks for the same number of examples
         loads = [load / count for load, count in zip(loads, rows, strict=True)]
     total, taken, number = sum(loads), [0] * len(sizes), 0
     passes = [_Passes(size, (seed, b), None if weights is None else weights[b]) for b, size in enumerate(sizes)]
@@ -72,7 +72,7 @@ def chunks(
 
 
 class _Passes:
-    """The passes over one bucket. The last one is kept: the chunks of a pass come one after the other."""
+    """The passes over one bucket. The latest pass is cached: its chunks are asked for one after the other."""
 
     def __init__(self, size: int, seed: tuple[int, ...], weights: np.ndarray | None) -> None:
         self.size, self.seed = size, seed
@@ -101,13 +101,13 @@ class _Passes:
             generator = np.random.default_rng((*self.seed, epoch))
             if self.sums is None:
                 order = generator.permutation(self.size)
-            else:  # equally spaced points over the sums of the weights: each weight is rounded down or up
+            else:  # equally spaced points on the cumulative weights: each weight is rounded down or up
                 order = generator.permutation(self._at((generator.random() + np.arange(self.length)) / self.length))
             self.last = epoch, order.astype(np.int32)
         return self.last[1]
 
     def _at(self, shares: np.ndarray) -> np.ndarray:
-        """Return the examples at which the sums of the weights reach shares, from 0 to 1, of their total."""
+        """Return the examples at which the cumulative weights reach these shares, from 0 to 1, of the total."""
         assert self.sums is not None
         found = np.searchsorted(self.sums, shares * self.sums[-1], side="right")
         return np.minimum(found, self.size - 1)  # rounding may reach the very end

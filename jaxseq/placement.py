@@ -1,11 +1,10 @@
-"""Where arrays live: on a mesh, the types of arrays say over which of its axes they are sharded or vary.
+"""Sharding in types: on some meshes an array's type says which axes it is sharded over or varies over.
 
-That is so on an Explicit mesh and inside `jax.shard_map`, and it asks for two things. A loop must return its state in
-the type in which it took it: zeros made on the spot are the same everywhere, results of sharded inputs are not.
-`settled` moves the state, before the loop, to where the steps will leave it. And on an Explicit mesh the place
-of a result must follow from the places of its operands, which it does where rows alone are sharded, but not for a
-product with a sharded matrix: `wherever` then lets XLA find the places, as it does on an Auto mesh. Without a mesh, or
-on an Auto one, nothing is done.
+That is so on an Explicit mesh and inside `jax.shard_map`, and it has two consequences. A loop must return its state in
+the type that it was given: fresh zeros are replicated, results of sharded inputs are not. Before the loop, `settled`
+moves the state to where the steps will leave it. And on an Explicit mesh a result's sharding must follow from that of
+its operands, which it does if only rows are sharded, but not for a product with a sharded matrix: `wherever` then lets
+XLA choose the sharding, as on an Auto mesh. Without a mesh, or on an Auto one, nothing is done.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
 
 ROUNDS = 4
-"""Most times that a state is moved: each move may move values computed from it, leaf by leaf."""
+"""Largest number of times a state is moved: moving one leaf may require moving another that is computed from it."""
 
 
 def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
-    """Return `state` in the type that ``step(state, *others)`` returns it in.
+    """Return `state` with the type that ``step(state, *others)`` returns.
 
     Args:
-      step: returns the new state; only its types are looked at.
+      step: returns the new state; it is traced only for types.
       state: before the first step.
       others: the other arguments of a step.
     """
@@ -44,25 +43,24 @@ def settled(step: Callable[..., Tree], state: Tree, *others: Tree) -> Tree:
 
 
 def on_mesh() -> bool:
-    """Return whether the types of arrays say where they are: on an Explicit mesh, or inside `jax.shard_map`."""
+    """Return whether array types carry sharding: on an Explicit mesh, or inside `jax.shard_map`."""
     return not jax.sharding.get_abstract_mesh().empty
 
 
 def wherever(
     function: Callable[..., Any], params: Tree, *data: Tree, first: Sequence[int | None], batch: tuple[int, ...]
 ) -> Any:
-    """Return ``function(params, *data)``, wherever on an Explicit mesh the arrays are.
+    """Return ``function(params, *data)``, however its arrays are sharded on an Explicit mesh.
 
-    The rows of all data are moved to where those of the first sharded ones are. If nothing else is sharded, the type of
-    every result follows. If params or features are sharded as well, the function runs as on an Auto mesh, and its
-    results are sharded as they would be if params and features were whole, by rows alone: a matrix that is sharded by
-    columns can then follow on them.
+    All data are resharded by rows like the first sharded data. If nothing else is sharded, the type of every result
+    follows. If params or features are sharded too, the function runs as on an Auto mesh, and its results are sharded by
+    rows alone, as if params and features were replicated: a column-sharded matrix can then be applied to them.
 
     Args:
-      function: to run; it must be given every array of the mesh that it uses.
+      function: the function to run; every array of the mesh that it uses must be an argument.
       params: arrays without rows.
-      data: trees of arrays with rows; of a leaf without them, nothing is moved.
-      first: for each of `data` the axis where its batch axes begin; None if it is not known.
+      data: trees of arrays with rows; leaves without rows are not moved.
+      first: for each of `data` the axis where its batch axes begin; None if unknown.
       batch: the shape of the batch axes.
 
     Raises:
@@ -71,7 +69,7 @@ def wherever(
     mesh = _explicit_mesh((params, data))
     if mesh is None:
         return function(params, *data)
-    if jax.sharding.get_abstract_mesh().empty:  # the arrays know their mesh, and jax.set_mesh was not called
+    if jax.sharding.get_abstract_mesh().empty:  # the arrays have a mesh, but jax.set_mesh was not called
         with jax.sharding.use_abstract_mesh(mesh):
             return wherever(function, params, *data, first=first, batch=batch)
     places = zip(data, first, strict=True)
@@ -100,10 +98,10 @@ def wherever(
 
 
 def beside(tree: Tree, like: Tree, batch: tuple[int, ...], like_first: int = 0) -> Tree:
-    """Return a tree, whose leaves are ``[*batch, ...]``, with its rows where those of another are.
+    """Return a tree of leaves ``[*batch, ...]`` with its rows sharded like those of another.
 
     Args:
-      tree: to move on an Explicit mesh; elsewhere it stays as it is.
+      tree: moved on an Explicit mesh; otherwise unchanged.
       like: a tree of arrays with these batch axes.
       batch: their shape.
       like_first: the axis of `like` where they begin.
@@ -112,10 +110,10 @@ def beside(tree: Tree, like: Tree, batch: tuple[int, ...], like_first: int = 0) 
 
 
 def any_on_mesh(a: Array) -> Array:
-    """Return whether any entry is True; in a `jax.shard_map` of some axes, whether one is on any device of these.
+    """Return whether any entry is True; in a `jax.shard_map` over some axes, whether one is on any device along them.
 
-    XLA spreads the other axes, and its exchanges may be among all devices: in a loop that ends on one of them before it
-    does on others, these would wait for ever. Where all axes are in the map there are no such exchanges.
+    XLA partitions the other axes, and its collectives may involve all devices: if a loop ended on one device before the
+    others, these would wait forever. If the map is over all axes, there are no such collectives.
     """
     mesh, found = jax.sharding.get_abstract_mesh(), a.any()
     axes = tuple(sorted(_varying(jax.typeof(a))))
@@ -125,9 +123,9 @@ def any_on_mesh(a: Array) -> Array:
 
 
 def rows_of(table: Array, indices: Array) -> Array:
-    """Return the rows ``[..., E]`` of ``table [V, E]``, sharded as the indices; one out of range is the nearest.
+    """Return the rows ``[..., E]`` of ``table [V, E]``, sharded like the indices; indices out of range are clipped.
 
-    On an Explicit mesh a gather needs the place of its result.
+    On an Explicit mesh a gather must be told its result's sharding.
     """
     if any(spec := _spec(indices)):
         return table.at[indices].get(mode="clip", out_sharding=PartitionSpec(*spec, None))
@@ -135,12 +133,12 @@ def rows_of(table: Array, indices: Array) -> Array:
 
 
 def room(T: int, row: jax.ShapeDtypeStruct, value: float = 0) -> Array:
-    """Return ``[T, *row.shape]`` filled with a value, each step where the row is."""
+    """Return ``[T, *row.shape]`` filled with a value, each step sharded like the row."""
     return _moved(jnp.full((T, *row.shape), value, row.dtype), PartitionSpec(None, *_spec(row)))
 
 
 def _explicit_mesh(tree: Tree) -> Any:
-    """Return the mesh, its Explicit axes in use: the one that is set, or else that of the arrays; None without one."""
+    """Return the mesh that is set, or else that of the arrays, if it has Explicit axes; otherwise None."""
     meshes = [jax.sharding.get_abstract_mesh()]
     if meshes[0].empty:
         meshes = [jax.typeof(a).sharding.mesh for a in jax.tree.leaves(tree) if any(_spec(a))]
@@ -191,14 +189,14 @@ def _with_rows(tree: Tree, first: int | None, rows: tuple[Any, ...], batch: tupl
 
 
 def _whole_but(axes: frozenset[str], tree: Tree) -> Tree:
-    """Return a tree whose arrays are sharded over these axes at most."""
+    """Return a tree whose arrays are sharded over at most these axes."""
     return jax.tree.map(
         lambda a: _moved(a, PartitionSpec(*(_kept(entry, axes.__contains__) for entry in _spec(a)))), tree
     )
 
 
 def _kept(entry: Any, keep: Callable[[str], bool]) -> Any:
-    """Return an entry of a PartitionSpec with those of its axes that are to be kept."""
+    """Return an entry of a PartitionSpec restricted to these axes."""
     if isinstance(entry, tuple):
         return tuple(filter(keep, entry)) or None
     return entry if entry is not None and keep(entry) else None
@@ -227,5 +225,5 @@ def _vary(a: jax.Array, axes: frozenset[str]) -> jax.Array:
 
 def _varying(kind: jax.ShapeDtypeStruct | jax.core.AbstractValue) -> frozenset[str]:
     """Return the axes of a mesh over which an array inside `jax.shard_map` varies."""
-    manual = getattr(kind, "manual_axis_type", None)  # jax 0.10 on; `vma` before and for some types
+    manual = getattr(kind, "manual_axis_type", None)  # since jax 0.10; `vma` before that, and for some types
     return manual.varying if manual is not None else getattr(kind, "vma", None) or frozenset()

@@ -1,4 +1,4 @@
-"""Plots: ``(data, ax=None) -> Axes``. They know NumPy arrays and matplotlib, and choose no backend."""
+"""Plots: ``(data, ax=None) -> Axes``. They take NumPy arrays, draw with matplotlib, and choose no backend."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from jaxseq.fonts import characters, codes, default_font, font_for, pinyin
 from jaxseq.texts import printable
 
 LONGEST = 80
-"""Most characters of a separate text in a figure; the middle of a longer one is left out."""
+"""Largest number of characters of a separate text in a figure; the middle of a longer one is left out."""
 PAD = "<pad>"
-"""The token that fills sentences up; not drawn."""
+"""The padding token; not drawn."""
 
 
 def loss_curve(
@@ -35,7 +35,7 @@ def loss_curve(
     validation: Sequence[float | None] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw training loss, and validation loss where there is one (None or NaN: not measured).
+    """Draw the training loss, and the validation loss where it was measured (else None or NaN).
 
     The scale is logarithmic where the losses are positive and span more than a factor of four.
 
@@ -71,7 +71,7 @@ def forecast(
     *,
     name: str | None = None,
 ) -> Axes:
-    """Draw a series ``[T]``, the place where its test part begins, and forecasts of that part ``[T - split]``.
+    """Draw a series ``[T]``, the start of its test part, and forecasts of that part ``[T - split]``.
 
     `name` labels the values, in any script.
 
@@ -105,8 +105,8 @@ def forecast(
 def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw attention ``[target, source]``, 0 to 1: source words on top, target words down the side.
 
-    ``<pad>`` is not drawn, nor its weights. Chinese that no installed font has is written in pinyin; other words that
-    none has, and Chinese where pypinyin is not installed, are numbered, and a legend below gives their code points.
+    ``<pad>`` and its weights are not drawn. Chinese that no installed font covers is written in pinyin; other words
+    without a font, and Chinese if pypinyin is not installed, are numbered, and a legend below gives their code points.
 
     Raises:
       InputError: if the weights do not have a row for each target word and a column for each source word.
@@ -126,7 +126,7 @@ def attention_map(weights: np.ndarray, source: Sequence[str], target: Sequence[s
     side = 0.09 * max(_width(text) for text, _ in at_side)
     ax = axes_of(ax, (1.5 + side + column * len(source), 1.2 + 0.36 * len(target)))
     image = ax.imshow(weights[np.ix_(down, across)], vmin=0, vmax=1, cmap=colour_map("size"), aspect="auto")
-    ax.xaxis.tick_top()  # before the words: each side of an axis has labels of its own
+    ax.xaxis.tick_top()  # before the words: each side of an axis has its own labels
     _name_cells(ax.xaxis, on_top, turned)
     _name_cells(ax.yaxis, at_side)
     ax.tick_params(length=0)
@@ -145,14 +145,14 @@ def gates(
     labels: Mapping[str, str] | None = None,
     signed: Collection[str] = (),
 ) -> Axes:
-    """Draw gates ``{name: [T, H]}`` as heat maps under each other in one Axes: time across, units down.
+    """Draw gates ``{name: [T, H]}`` as heat maps stacked in one Axes: time across, units down.
 
     Gates are 0 (closed, erase) to 1 (open, keep) on one colour map, candidates -1 to 1 on another that is white at
-    0; the pre-activation ``a`` of a plain RNN, and any quantity that goes beyond 1, is drawn as its tanh. `steps`
-    labels the time axis, `unit_order` says which units are drawn and in which order (the same in
-    every gate), and their numbers are on the right. `labels` are by default the names:
-    a letter does not say what a gate does, which `jaxseq.study.roles_of` finds. Quantities with a negative value, and
-    those named in `signed`, are drawn as candidates. The Axes holds one image per gate, in order.
+    0; the pre-activation ``a`` of a plain RNN, and any quantity beyond 1, is drawn as its tanh. `steps` labels the time
+    axis; `unit_order` gives the units to draw, in order (the same in every gate), and their numbers are on the right.
+    `labels` default to the names; since a letter does not say what a gate does, `jaxseq.study.roles_of` finds better
+    ones. Quantities with a negative value, and those named in `signed`, are drawn as candidates. The Axes holds one
+    image per gate, in order.
 
     Raises:
       InputError: if the arrays are not ``[T, H]`` of one shape, or `steps` or `unit_order` do not fit them.
@@ -201,13 +201,14 @@ def gates(
 def save(drawn: Axes | Figure, path: Path | str) -> None:
     """Write a figure, or the one that an Axes is in: PNG, PDF or SVG by the name's suffix, whole or not at all.
 
-    The figure is closed afterwards, so that drawing many holds no memory.
+    The figure is closed afterwards, so drawing many does not accumulate memory.
 
     Raises:
-      InputError: for another suffix, or where it cannot be written.
+      InputError: for another suffix, or if it cannot be written.
     """
     kind = picture_format(path)
-    figure: Any = drawn if isinstance(drawn, Figure) else drawn.figure.figure  # of a subfigure, the whole
+    # for a subfigure, the figure that contains it
+    figure: Any = drawn if isinstance(drawn, Figure) else drawn.figure.figure
     _without_mathematics(figure)
     into = io.BytesIO()
     figure.savefig(into, format=kind, dpi=150, bbox_inches="tight")
@@ -216,7 +217,7 @@ def save(drawn: Axes | Figure, path: Path | str) -> None:
 
 
 def _without_mathematics(figure: Figure) -> None:
-    """Show every text as it is written, dollars too, but for the numbers that matplotlib itself puts at an axis."""
+    """Show every text literally, dollars too, except the tick numbers that matplotlib itself formats."""
     numbers: set[Any] = set()
     for axis in figure.findobj(Axis):
         numbers.add(axis.offsetText)
@@ -228,7 +229,7 @@ def _without_mathematics(figure: Figure) -> None:
 
 
 def picture_format(path: Path | str) -> str:
-    """Return png, pdf or svg, as the suffix of `path` says.
+    """Return png, pdf or svg, from the suffix of `path`.
 
     Raises:
       InputError: for another suffix or none.
@@ -245,11 +246,11 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 FEW = 3
-"""Decades of a logarithmic axis up to which 1, 2 and 5 of each have a tick; of more decades, only powers of ten."""
+"""Decades of a logarithmic axis up to which 1, 2 and 5 have a tick; with more decades, only powers of ten."""
 
 
 def log_axis(axis: Axis) -> None:
-    """Make an axis logarithmic once its data are drawn; all logarithmic axes look like this one, on the page as well.
+    """Make an axis logarithmic once its data are drawn; the page's logarithmic axes look the same.
 
     Ticks are at 1, 2 and 5 of each decade or at powers of ten, written out from 0.01 to 1000.
     """
@@ -266,7 +267,7 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power(value: float) -> str:
-    """Return a tick of a logarithmic axis: ``"0.01"``, ``"500"``, ``"10⁻⁶"``.
+    """Return the label of a logarithmic tick: ``"0.01"``, ``"500"``, ``"10⁻⁶"``.
 
     Example:
       >>> power(0.05), power(1000.0), power(1e-6), power(2e7)
@@ -281,7 +282,7 @@ def power(value: float) -> str:
 
 
 def _number_units(ax: Axes, order: Sequence[int], blocks: int) -> None:
-    """Put the numbers of units, as many as have room, at their rows in each block."""
+    """Put as many unit numbers as fit at their rows in each block."""
     N, most = len(order), max(2, 40 // blocks)
     shown = np.unique(np.linspace(0, N - 1, min(N, most)).round().astype(int))
     side = ax.secondary_yaxis("right")
@@ -301,7 +302,7 @@ def _gate(ax: Axes, values: np.ndarray, row: int, signed: bool) -> Any:
 
 
 Readable = tuple[str, FontProperties | None]
-"""The text shown for a word, and its font; None is the current font."""
+"""The text shown for a word, and its font; None means the current font."""
 
 
 def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) -> None:
@@ -313,7 +314,7 @@ def _name_cells(axis: Axis, readable: Sequence[Readable], turned: bool = False) 
 
 
 def dress_texts(texts: Iterable[Text]) -> None:
-    """Set separate texts in fonts that have their characters."""
+    """Set each text in a font that has its characters."""
     for text in texts:
         shown, font = _readable(shortened(text.get_text(), LONGEST), {})
         text.set_text(shown)
@@ -321,7 +322,7 @@ def dress_texts(texts: Iterable[Text]) -> None:
 
 
 def _readable(word: str, numbers: dict[str, str]) -> Readable:
-    """Return the text and font of a word: where no font has it, its pinyin, or its number in `numbers`."""
+    """Return the text and font of a word; if no font covers it, its pinyin or its number in `numbers`."""
     word, has = printable(word), characters(default_font())
     if codes(word) <= has:
         return word, None
@@ -335,20 +336,20 @@ def _readable(word: str, numbers: dict[str, str]) -> Readable:
 
 
 def _dress(text: Text, font: FontProperties | None) -> None:
-    text.set_parse_math(False)  # a dollar is a dollar
+    text.set_parse_math(False)  # a literal dollar, not mathtext
     if font is not None:
         font.set_size(text.get_fontsize())
         text.set_fontproperties(font)
 
 
 def _legend(numbers: Mapping[str, str], a_line: int = 4) -> str:
-    """Return the words of the numbers as code points, since the words themselves cannot be drawn."""
+    """Return the legend of numbered words as code points, since the words themselves cannot be drawn."""
     said = [f"{number} = {' '.join(f'U+{ord(c):04X}' for c in word)}" for word, number in numbers.items()]
     return "\n".join("    ".join(said[n : n + a_line]) for n in range(0, len(said), a_line))
 
 
 def _column(words: Sequence[str]) -> tuple[float, bool]:
-    """Return the inches that a column needs, and whether its words are turned: long ones of narrow letters are."""
+    """Return a column's width in inches, and whether its words are rotated: long ones of narrow letters are."""
     longest = max(map(_width, words))
     turned = longest > 5 and not any(map(_is_wide, words))
     return (0.45 if turned else max(0.45, 0.12 + 0.09 * longest)), turned

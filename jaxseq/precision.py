@@ -1,13 +1,13 @@
-"""Mixed precision: the matrix products of a cell in half precision, everything else in that of its parameters.
+"""Mixed precision: a cell's matrix products in half precision, everything else in the parameters' precision.
 
-A product rounds both operands to bfloat16, multiplies, and adds up in float32, as matrix units of accelerators do.
+A product rounds both operands to bfloat16, multiplies, and accumulates in float32, as accelerators' matrix units do.
 Parameters, the carry, the equations between gates and all gradients stay in float32. The products are
-found in the jaxprs of a cell's functions, so that no cell knows of them.
+found in the jaxprs of a cell's functions, so no cell knows of this.
 
 `product_p` is such a product. It takes and returns float32, is bilinear, and its transposes are products of the
-same kind: those of a backward pass round the cotangent and the other operand to bfloat16, and return the sums as they
-are. (With two casts and `jax.lax.dot_general` instead, JAX's transpose multiplies in float32, and rounds the gradients
-of weights to bfloat16.)
+same kind: in the backward pass they round the cotangent and the other operand to bfloat16, and return float32 sums.
+(With two casts and `jax.lax.dot_general` instead, JAX's transpose multiplies in float32, and rounds the gradients of
+weights to bfloat16.)
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ PRODUCTS = (lax.dot_general_p, lax.conv_general_dilated_p)
 def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
     """Return the cell with its matrix products in half precision, summed in float32.
 
-    Every product and convolution that sees the input or the carry rounds its operands to `products`. A product of
+    Every product and convolution that depends on the input or the carry rounds its operands to `products`. A product of
     parameters alone, which makes a weight (the exponential of `exp_rnn`), is left as it is. Parameters, carry, outputs
     and gradients keep their dtype. Derivatives are those of the cell, with products rounded in the same way: finite
-    differences, which see the steps of the rounding, do not equal them. Evaluation may run the cell itself.
+    differences, which see the jumps of the rounding, do not match them. Evaluation may run the original cell.
 
     Args:
       cell: a Cell, a stack, one with attention or a wrapped one, with float32 parameters.
-      products: the dtype of the operands. float16 has no number above 65504, and gradients below 6e-8 vanish in it:
-        scale the loss, which bfloat16 does not need.
+      products: the dtype of the operands. float16 overflows above 65504, and gradients below 6e-8 vanish in it: scale
+        the loss, which bfloat16 does not need.
 
     Raises:
       InputError: if `products` is not a floating dtype of at most 16 bits.
@@ -73,10 +73,10 @@ def mixed(cell: Cell, products: Any = jnp.bfloat16) -> Cell:
 
 
 def mixed_function(function: Callable[..., Any], products: Any = jnp.bfloat16) -> Callable[..., Any]:
-    """Return ``function(params, *data)`` with its matrix products in half precision, as `mixed` has those of a cell.
+    """Return ``function(params, *data)`` with its matrix products in half precision, as `mixed` does for a cell.
 
-    For functions other than cells: a layer, a loss. Arguments are trees of arrays; a loop in the function that has a
-    derivative of its own, such as that of `unroll`, must be of a mixed cell already.
+    For functions other than cells: a layer, a loss. Arguments are trees of arrays; a loop in the function with a custom
+    derivative, such as that of `unroll`, must run a cell that is already mixed.
 
     Raises:
       InputError: if `products` is not a floating dtype of at most 16 bits.
@@ -108,7 +108,7 @@ def _rounded(function: Callable[..., Any], dtype: Any) -> Callable[..., Any]:
 
 
 def _round(eqn: JaxprEqn, values: Sequence[Any], dtype: Any) -> list[Any] | None:
-    """Return a product's result by `product_p`; None for other equations and operands that are not wider."""
+    """Return a product's result by `product_p`; None for other equations, and if no operand is wider."""
     floating = all(jnp.issubdtype(v.dtype, jnp.floating) for v in values)
     if eqn.primitive not in PRODUCTS or not floating or any(jnp.finfo(v.dtype).bits <= 16 for v in values):
         return None
@@ -116,19 +116,19 @@ def _round(eqn: JaxprEqn, values: Sequence[Any], dtype: Any) -> list[Any] | None
 
 
 product_p = Primitive("rounded_product")
-"""A matrix product of rounded factors, summed in float32: one primitive, so that a rewritten jaxpr can find it."""
+"""A matrix product of rounded operands, summed in float32: one primitive, so a rewritten jaxpr can find it."""
 
 
 def _product(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:
-    """Return the product of the rounded operands; it is added up in the dtype of the operands as they came."""
+    """Return the product of the rounded operands, accumulated in their original dtype."""
     params |= {"precision": None, "preferred_element_type": params["preferred_element_type"] or x.dtype}
     return of.bind(x.astype(dtype), y.astype(dtype), **params)
 
 
 def _emulated(x: Array, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:
-    """Return the same number by a product in the operands' own dtype, for a CPU and outside of compiled functions.
+    """Return the same values by a product in the operands' own dtype, for CPU and outside compiled functions.
 
-    XLA for CPU has not every product of bfloat16 (jaxlib 0.10: "Unsupported element type for DotThunk"), and where it
+    XLA for CPU lacks some bfloat16 products (jaxlib 0.10: "Unsupported element type for DotThunk"), and where it
     converts operands back by itself it may drop the rounding.
     """
     rounded = partial(lax.reduce_precision, exponent_bits=jnp.finfo(dtype).nexp, mantissa_bits=jnp.finfo(dtype).nmant)
@@ -140,7 +140,7 @@ def _abstract(x: Any, y: Any, *, of: Primitive, dtype: Any, **params: Any) -> An
 
 
 def _left(g: Array, x: Any, y: Array, *, of: Primitive, dtype: Any, **params: Any) -> Array:
-    """Return the cotangent of x, of which only the type is known: JAX's own transpose, with its products rounded."""
+    """Return the cotangent of x, whose type alone is known: JAX's own transpose, with its products rounded."""
     back = lambda g, y: jax.linear_transpose(lambda x: of.bind(x, y, **params), x.aval)(g)[0]  # noqa: E731
     return _rounded(lambda _, *data: back(*data), dtype)((), g, y)
 

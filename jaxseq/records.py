@@ -1,4 +1,4 @@
-"""The numbers of a training: its reports, its memory between them, and its listeners."""
+"""Training records: reports, the state kept between them, and listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Pending(NamedTuple):
-    """The steps since the last report, of a training that was stopped between two; `Metrics` is their mean."""
+    """Sums over the steps since the last report, if training stopped between two; `Metrics` has their means."""
 
     losses: list[Any]
     norms: list[Any]
@@ -21,14 +21,14 @@ class Pending(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The memory of `fit`, saved with every checkpoint.
+    """The state of `fit` apart from the model's, saved with every checkpoint.
 
     Fields:
-      best: the lowest number that `fit` judges by, the validation loss as a rule; infinite before the first report.
-      best_step: where that was.
-      stale: reports since then.
-      elapsed: seconds of training up to the last report, compilation left out.
-      pending: steps since the last report, where training was stopped between reports.
+      best: the lowest number that `fit` judged by, by default the validation loss; infinite before the first report.
+      best_step: the step of `best`.
+      stale: reports since `best`.
+      elapsed: seconds of training up to the last report, without compilation.
+      pending: sums since the last report, if training stopped between reports.
     """
 
     best: float = math.inf
@@ -39,7 +39,7 @@ class Record(NamedTuple):
 
     @staticmethod
     def of(facts: Mapping[str, Any]) -> Record:
-        """Return the record that was saved in JSON by ``_asdict``.
+        """Return the record saved as JSON of ``_asdict``.
 
         Raises:
           TypeError: if a field is unknown or of another type.
@@ -56,10 +56,10 @@ class Metrics(NamedTuple):
     Fields:
       step: steps taken.
       loss: mean training loss since the last report.
-      validation_loss: of the held-back part, or None without one.
-      tokens_per_second: since the last report; compilation, validation and saving left out.
+      validation_loss: loss on the validation part, or None without one.
+      tokens_per_second: since the last report, without compilation, validation and saving.
       gradient_norm: mean since the last report, before clipping.
-      elapsed: seconds of training, compilation left out.
+      elapsed: seconds of training, without compilation.
       more: other measurements, by name.
     """
 
@@ -72,12 +72,12 @@ class Metrics(NamedTuple):
     more: Mapping[str, float] = MappingProxyType({})
 
     def flat(self) -> dict[str, Any]:
-        """Return all numbers by name, those in `more` among them."""
+        """Return all numbers by name, including those in `more`."""
         own = {name: value for name, value in self._asdict().items() if name != "more"}
         return {**own, **self.more}
 
     def line(self) -> str:
-        """Return a line of JSON, which knows neither NaN nor infinity: null means either."""
+        """Return a line of JSON, with null for NaN and infinity, which JSON lacks."""
         return json.dumps({name: v if _is_number(v) else None for name, v in self.flat().items()}, allow_nan=False)
 
     @staticmethod
@@ -106,13 +106,13 @@ class Listener:
     """Callbacks for training events; the CLI's subclass draws a progress bar. Each method may be overridden."""
 
     def started(self, steps: int, done: int) -> None:
-        """Called first, with the steps in all and those taken before."""
+        """Called first, with the total steps and those already taken."""
 
     def compiling(self, programs: int) -> None:
         """Called when compilation begins, with the number of programs."""
 
     def compiled(self, seconds: float) -> None:
-        """Called when training can begin, with the seconds that it waited for compilation."""
+        """Called when training can begin, with the seconds spent waiting for compilation."""
 
     def advance(self, steps: int, loss: float) -> None:
         """Called after each chunk of steps."""
@@ -125,16 +125,16 @@ class Listener:
 
 
 class Since:
-    """The measurements of the steps since the last report."""
+    """The measurements of the steps since the last report, accumulated."""
 
     def __init__(self, pending: Pending | None = None) -> None:
-        """Begin with nothing, or with the steps of a training that was stopped."""
+        """Start empty, or with the pending sums of a training that was stopped."""
         losses, norms, self.tokens, self.busy = pending or Pending([], [], 0.0, 0.0)
         self.losses: list[Any] = [losses] if losses else []
         self.norms: list[Any] = [norms] if norms else []
 
     def add(self, loss: np.ndarray, norm: np.ndarray, tokens: float, seconds: float) -> None:
-        """Count a chunk of steps."""
+        """Add a chunk of steps."""
         self.losses.append(loss)
         self.norms.append(norm)
         self.tokens += tokens
@@ -151,12 +151,12 @@ class Since:
 
 
 def _joined(parts: list[Any]) -> np.ndarray:
-    """Return the numbers of all parts in the dtype of the last; the first may come from JSON, which has none."""
+    """Return the parts concatenated in the last one's dtype; the first may come from JSON, which has no dtypes."""
     return np.concatenate([np.asarray(part, parts[-1].dtype) for part in parts])
 
 
 def judged_by_loss(metrics: Metrics) -> float:
-    """Return the validation loss, or without one the training loss: the lower the better."""
+    """Return the validation loss, or the training loss without one: the lower the better."""
     return metrics.loss if metrics.validation_loss is None else metrics.validation_loss
 
 

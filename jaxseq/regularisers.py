@@ -1,9 +1,9 @@
-"""Regularisers of recurrent networks, each around a Cell or on its arguments; no cell knows of any of them.
+"""Regularisers of recurrent networks; each wraps a Cell or changes its arguments, and no cell knows of them.
 
 Random numbers are drawn outside the loop, from a key that the caller gives, and enter as data, never as params: bound
-to the cell where one mask serves a whole sequence, with x where each step has its own. A step stays a pure function,
-and every recurrence works through it. Evaluation runs the plain cell or x, and then computes the expectation over the
-masks, exactly as the papers do (for dropout, whose kept units are scaled up, that is the network without masks).
+to the cell if one mask serves a whole sequence, alongside x if each step has its own. A step stays a pure function, so
+every recurrence works. Evaluation runs the plain cell or x, and uses the expectation of the masks, as the papers do
+(for dropout, whose kept units are scaled up, that is the network without masks).
 
 | where the mask enters                     | drawn        | function                                            |
 |-------------------------------------------|--------------|-----------------------------------------------------|
@@ -12,7 +12,7 @@ masks, exactly as the papers do (for dropout, whose kept units are scaled up, th
 | h on its way into U                       | per sequence | `variational`       Gal & Ghahramani 2016           |
 | entries of U                              | per sequence | `drop_weights`      Merity, Keskar & Socher 2018    |
 | the candidate                             | per step     | `recurrent_dropout` Semeniuta, Severyn & Barth 2016 |
-| the carry, which is then kept as it was   | per step     | `zoneout`           Krueger et al. 2017             |
+| the carry, which then keeps its old value | per step     | `zoneout`           Krueger et al. 2017             |
 
 `activation_penalty` and `change_penalty` are terms of a loss. Clipping the gradient of the carry is a recurrence:
 `jaxseq.recurrence.clipped`. Dropout between layers is `jaxseq.cells.drop_between`.
@@ -51,7 +51,7 @@ def drop_inputs(key: Key, rate: float, xs: Array) -> Array:
 
 
 def drop_words(key: Key, rate: float, table: Array) -> Array:
-    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero wherever it occurs.
+    """Return an embedding ``table [V, E]`` with whole rows dropped: a dropped word is zero at every occurrence.
 
     Consumes `key`. Reference: Gal & Ghahramani 2016, arXiv:1512.05287, section 4.2.
 
@@ -64,7 +64,7 @@ def drop_words(key: Key, rate: float, table: Array) -> Array:
 def drop_weights(key: Key, rate: float, params: Params) -> Params:
     """Return params with entries of every recurrent matrix dropped: each field whose name begins with U.
 
-    Consumes `key`. The dropped entries are the same at every step of the sequence and for all of its batch.
+    Consumes `key`. The dropped entries are the same at every step and for the whole batch.
 
     Reference: Merity, Keskar & Socher 2018, "Regularizing and optimizing LSTM language models", arXiv:1708.02182,
     section 2 (DropConnect of Wan et al. 2013 on the hidden-to-hidden weights).
@@ -92,19 +92,19 @@ def drop_weights(key: Key, rate: float, params: Params) -> Params:
 
 @made
 def variational(cell: Cell, keep: Array) -> Cell:
-    """Return the Cell whose h is dropped on its way into U: the same units at every step of a sequence.
+    """Return the Cell with h dropped on its way into U: the same units at every step of a sequence.
 
-    The params are the cell's own, and evaluation runs the cell itself. A path of h around the matrix product
+    The params are the cell's own, and evaluation runs the original cell. A path of h around the matrix product
     (``z * h`` in a GRU) is not dropped, nor is a product inside the equations (``(r * h) U_n`` in `gru_cho`).
 
     Args:
-      cell: a Cell whose carry has an h; in a stack, each layer is made variational by itself.
+      cell: a Cell whose carry has an h; in a stack, make each layer variational separately.
       keep: ``[B, H]``, the factor of h, drawn for each batch by `draw_variational`.
 
     Reference: Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7, with weights tied.
 
     Raises:
-      InputError: when it is run, if the carry has no h, or one of another shape than the mask.
+      InputError: when run, if the carry has no h, or its shape differs from the mask's.
 
     Example:
       >>> from jaxseq import unroll
@@ -118,7 +118,7 @@ def variational(cell: Cell, keep: Array) -> Cell:
     def hidden_terms(params: Params, carry: Carry) -> Tree:
         _check_own_h(cell, carry)
         shape = carry.h.shape
-        if keep.shape != shape[len(shape) - keep.ndim :]:  # the h of all T at once has an axis more
+        if keep.shape != shape[len(shape) - keep.ndim :]:  # the h of all T steps at once has one more axis
             raise InputError(
                 f"variational: the mask must be {shape}, as the h of {cell.name}; got {keep.shape}. Draw it for this "
                 f"batch: draw_variational(key, rate, cell, params, {shape[:-1]})"
@@ -143,7 +143,7 @@ def draw_variational(key: Key, rate: float, cell: Cell, params: Params, batch_sh
 
 def _check_own_h(cell: Cell, carry: Carry) -> None:
     check_has_h("variational", cell, carry)
-    if "h" not in carry._fields:  # an attention's state is in the carry, and h is further in
+    if "h" not in carry._fields:  # the carry contains an attention's state, and h is nested deeper
         raise InputError(
             f"variational: the h of {cell.name} is that of the cell inside; make that one variational: "
             "with_attention(variational(cell, keep), attention)"
@@ -155,7 +155,7 @@ class Noise(NamedTuple):
 
     Fields:
       x: ``[T, B, D]``, or another input of the cell.
-      masks: ``[T, B, H]`` for each thing that is dropped, in a tuple.
+      masks: a tuple of masks ``[T, B, H]``, one for each thing that is dropped.
     """
 
     x: Tree
@@ -168,10 +168,10 @@ def _beside(x: Tree) -> tuple[Tree, tuple[Array, ...] | None]:
 
 @made
 def recurrent_dropout(cell: Cell, gate: str = "g") -> Cell:
-    """Return the Cell whose candidate is dropped before it is written: ``c' = f * c + i * d(g)``.
+    """Return the Cell with its candidate dropped before it is written: ``c' = f * c + i * d(g)``.
 
-    It takes `Noise` of `draw_recurrent_dropout`, or x for evaluation. `gate` is the candidate's name among the cell's
-    gates: g in an LSTM, n in a GRU.
+    Its input is `Noise` from `draw_recurrent_dropout`, or x for evaluation. `gate` is the candidate's name among the
+    cell's gates: g in an LSTM, n in a GRU.
 
     Reference: Semeniuta, Severyn & Barth 2016, "Recurrent dropout without memory loss", arXiv:1603.05118, eqs. 8, 9.
 
@@ -214,21 +214,21 @@ def draw_recurrent_dropout(key: Key, rate: float, cell: Cell, params: Params, xs
 
 @made
 def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
-    """Return the Cell whose units keep their old value at random: ``h' = keep * h + (1 - keep) * new h``.
+    """Return the Cell with units that keep their old value at random: ``h' = keep * h + (1 - keep) * new h``.
 
-    It takes `Noise` of `draw_zoneout`; with x alone, for evaluation, each unit keeps the share `rate` of its old
-    value, which is the expectation. The output is not zoned out where it is more than h; where the output is the h of
-    the carry, as in an LSTM or a GRU, so is it.
+    Its input is `Noise` from `draw_zoneout`; with x alone, for evaluation, each unit keeps the share `rate` of its old
+    value, which is the expectation. An output that is the carry's h, as in an LSTM or a GRU, is zoned out too; any
+    other output is not.
 
     Args:
       cell: a Cell of one layer, whose carry is a NamedTuple.
-      rate: the probability of keeping, for every leaf of the carry, or by its name: ``{"h": 0.05, "c": 0.5}``.
+      rate: the probability of keeping the old value, for every leaf of the carry or by name: ``{"h": 0.05, "c": 0.5}``.
 
     Reference: Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations",
     arXiv:1606.01305, section 3.
 
     Raises:
-      InputError: if a rate is not in [0, 1]; when first run, if the carry has no leaf of a name.
+      InputError: if a rate is not in [0, 1]; when first run, if the carry has no leaf of that name.
 
     Example:
       >>> from jaxseq import unroll
@@ -281,12 +281,12 @@ def draw_zoneout(key: Key, cell: Cell, params: Params, xs: Tree) -> Noise:
 
 
 def _carries(cell: Cell, params: Params, xs: Tree) -> Carry:
-    """Return the shapes of a carry for each step of ``xs [T, B, D]``, or for the one of ``x [B, D]``."""
+    """Return the shapes of a carry for each step of ``xs [T, B, D]``, or for the one step of ``x [B, D]``."""
     return jax.eval_shape(lambda p: cell.initial_carry(p, jax.tree.leaves(xs)[0].shape[:-1]), params)
 
 
 def activation_penalty(outs: Array, mask: Array | None = None) -> Array:
-    """Return the mean square of ``outs [T, B, H]`` over real steps, to be scaled and added to a loss: AR.
+    """Return activation regularisation (AR), to be scaled: the mean square of ``outs [T, B, H]`` over real steps.
 
     Reference: Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs",
     arXiv:1708.01009, section 2 (they take dropped-out outputs).
@@ -295,10 +295,10 @@ def activation_penalty(outs: Array, mask: Array | None = None) -> Array:
 
 
 def change_penalty(outs: Array, mask: Array | None = None) -> Array:
-    """Return the mean square of ``outs[t + 1] - outs[t]`` where both steps are real: temporal AR, or TAR.
+    """Return temporal AR (TAR): the mean square of ``outs[t + 1] - outs[t]`` where both steps are real.
 
-    Reference: Merity, McCann & Socher 2017, arXiv:1708.01009, section 2 (they take outputs that are not dropped).
-    A sequence of one step has no change, and a penalty of 0.
+    Reference: Merity, McCann & Socher 2017, arXiv:1708.01009, section 2 (they take outputs without dropout). A sequence
+    of one step has a penalty of 0.
     """
     both = None if mask is None else mask[1:] & mask[:-1]
     return _mean_square(outs[1:] - outs[:-1], both)

@@ -1,6 +1,6 @@
-"""Minimum-risk training: the expected risk over sampled translations, and sentence BLEU of token numbers.
+"""Minimum-risk training: the expected risk over sampled translations, and sentence BLEU on token ids.
 
-Both are pure functions of arrays, so that a whole training step stays inside one jit. Reference: Shen et al. 2016,
+Both are pure functions of arrays, so a whole training step fits in one jit. Reference: Shen et al. 2016,
 "Minimum risk training for neural machine translation", arXiv:1512.02433.
 """
 
@@ -13,7 +13,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, widened
 
 ORDER = 4
-"""Longest n-grams that BLEU counts."""
+"""The largest n of the n-grams that BLEU counts."""
 
 
 def minimum_risk(log_probs: Array, risks: Array, sharpness: float = 0.005, counted: Array | None = None) -> Array:
@@ -24,9 +24,9 @@ def minimum_risk(log_probs: Array, risks: Array, sharpness: float = 0.005, count
     Its gradient raises the probability of candidates with less risk than Q expects, and lowers that of the others.
 
     Args:
-      log_probs: ``[N, B]``, of each whole candidate under the model; the result is differentiated by them.
+      log_probs: ``[N, B]``, of each whole candidate under the model; gradients flow through these.
       risks: ``[N, B]``, for example ``1 - sentence_bleu(...)``.
-      sharpness: alpha of the paper; 1 for the model's own probabilities, towards 0 all candidates weigh the same.
+      sharpness: the paper's alpha; 1 gives the model's own probabilities, towards 0 all candidates weigh the same.
       counted: bool ``[N, B]``, which candidates are in the set, such as `first_of_equal`; all by default. The result is
         0 for a source without any.
 
@@ -58,9 +58,9 @@ def minimum_risk(log_probs: Array, risks: Array, sharpness: float = 0.005, count
 
 
 def first_of_equal(tokens: Array) -> Array:
-    """Return bool ``[N, B]``: True for the first of those of N candidates ``[T, N, B]`` that are the same tokens.
+    """Return bool ``[N, B]``: True for each first occurrence among N candidates ``[T, N, B]`` of tokens.
 
-    Minimum risk is over a set, in which a candidate that was drawn twice is there once.
+    Minimum risk is defined over a set, in which a candidate drawn twice counts once.
 
     Example:
       >>> first_of_equal(jnp.array([[[5], [6], [5]]]))[:, 0].tolist()
@@ -75,15 +75,15 @@ def first_of_equal(tokens: Array) -> Array:
 def sentence_bleu(tokens: Array, references: Array, mask: Array, reference_mask: Array) -> Array:
     """Return the BLEU of each sentence, float32 ``[B]`` from 0 to 1, smoothed as in sacrebleu's `sentence_bleu`.
 
-    A precision without a match counts as ``1 / (2^k total)``, k being the number of such orders so far, and orders that
-    are longer than the sentence are left out (Chen & Cherry 2014, method 3, "exp"; effective order). A sentence
-    without any match has 0. Not differentiable.
+    A precision without matches counts as ``1 / (2^k total)``, where k is the number of such orders so far, and orders
+    longer than the sentence are left out (Chen & Cherry 2014, method 3, "exp"; effective order). A sentence without any
+    match has 0. Not differentiable.
 
     Args:
-      tokens: int ``[T, B]``; any number of batch axes, none included.
-      references: int ``[R, B]``, one for each.
-      mask: bool ``[T, B]``, True for a sentence's tokens; a False is followed by no True.
-      reference_mask: the same of the references.
+      tokens: int ``[T, B]``; any number of batch axes, including none.
+      references: int ``[R, B]``, one for each sentence.
+      mask: bool ``[T, B]``, True for a sentence's tokens; no True may follow a False.
+      reference_mask: the same for the references.
 
     Raises:
       InputError: if a mask is not bool of the shape of its tokens.
@@ -98,7 +98,7 @@ def sentence_bleu(tokens: Array, references: Array, mask: Array, reference_mask:
             raise InputError(f"sentence_bleu: {name} must be bool {side.shape}; got {real.dtype} {real.shape}")
     T = tokens.shape[0]
     ours, theirs = mask.sum(0, dtype=jnp.int32), reference_mask.sum(0, dtype=jnp.int32)
-    # [i, j]: the n-grams that begin at i and at j are the same; an n-gram grows by the pair n places further on
+    # [i, j]: the n-grams that begin at i and at j are equal; to extend them, compare the tokens n places further on
     own = (tokens[:, None] == tokens[None]) & mask[:, None] & mask[None]
     other = (tokens[:, None] == references[None].astype(tokens.dtype)) & mask[:, None] & reference_mask[None]
     so_far = jnp.tril(jnp.ones((T, T), bool)).reshape(T, T, *(1,) * (tokens.ndim - 1))
@@ -123,6 +123,6 @@ def sentence_bleu(tokens: Array, references: Array, mask: Array, reference_mask:
 
 
 def _moved(same: Array, n: int) -> Array:
-    """Return a table ``[T, R, B]`` moved by n places up both of its first axes, False entering."""
+    """Return a table ``[T, R, B]`` shifted up by n places on both of its first axes, padded with False."""
     rest = [(0, 0)] * (same.ndim - 2)
     return jnp.pad(same[n:, n:], [(0, min(n, same.shape[0])), (0, min(n, same.shape[1])), *rest])

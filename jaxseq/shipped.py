@@ -12,7 +12,7 @@ SUFFIXES = (".tsv", ".txt", ".csv")
 
 
 def files() -> dict[str, Path]:
-    """Return the shipped files, each by its name and by its name without suffix."""
+    """Return the shipped files by name, each with and without its suffix."""
     folder = next((f for f in (PACKAGE / "_data", PACKAGE.parent / "data") if f.is_dir()), None)
     found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder else []
     return {path.stem: path for path in found} | {path.name: path for path in found}

@@ -1,7 +1,7 @@
-"""Arrays in files of others: safetensors, npz and torch's. Sizes are checked before memory is taken; no code is run.
+"""Readers of untrusted array files: safetensors, npz and torch. Sizes are checked before allocation; no code is run.
 
-Each reader knows its format's few parts and refuses all else. A torch file holds a pickle, which is a program: the only
-names that it may use here are those of `_TorchPickle`, none of which is torch's.
+Each reader accepts the few parts of its format and refuses all else. A torch file contains a pickle, which is a
+program: it may use only the names in `_TorchPickle`, which all refer to our own replacements.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from jaxseq.inputs import DEEPEST, EXPANSION_FROM, parse_json, understood
 from jaxseq.zips import checked_zip, member
 
 LARGEST = 2**36
-"""Bytes of the largest file of arrays that is read."""
+"""Size limit of a file of arrays, in bytes."""
 LARGEST_HEADER = 2**26
-"""Bytes of the largest header of safetensors, and of the largest pickle of a torch file: both only name arrays."""
+"""Size limit of a safetensors header and of a torch file's pickle, in bytes: both only describe arrays."""
 MOST_NUMBERS = 2**34
-"""Numbers in one array, at most."""
+"""Largest number of elements in one array."""
 DTYPES = {
     "BF16": jnp.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
     "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
     "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 }  # fmt: skip
-"""safetensors' names of dtypes."""
+"""The dtype names of safetensors."""
 CURE = "restore it from a copy, or write it again"
 
 
@@ -66,20 +66,20 @@ def from_safetensors(raw: bytes, name: Path | str) -> Tensors:
         for key, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             start, end = entry["data_offsets"]
             if entry["dtype"] not in DTYPES:
-                raise InputError(f"{name}: {quoted(key)} is {quoted(entry['dtype'])}; read are {', '.join(DTYPES)}")
+                raise InputError(f"{name}: {quoted(key)} is {quoted(entry['dtype'])}; supported: {', '.join(DTYPES)}")
             dtype, shape = np.dtype(DTYPES[entry["dtype"]]), _shape(entry["shape"])
             if start != filled or end - start != math.prod(shape) * dtype.itemsize or end > len(data):
                 raise ValueError(f"the array {quoted(key)} is not where its shape says")
-            # a copy, so that arrays can be written to and the file's bytes are let go
+            # a copy, so that arrays are writable and the file's bytes are freed
             arrays[key] = np.frombuffer(data[start:end], dtype).reshape(shape).copy()
             filled = end
         if filled != len(data):
-            raise ValueError(f"{len(data) - filled} bytes that are of no array")
+            raise ValueError(f"{len(data) - filled} bytes that belong to no array")
     return Tensors(arrays, metadata)
 
 
 def _shape(sizes: Any) -> tuple[int, ...]:
-    """Return the sizes of an array, which must be whole numbers of a few axes."""
+    """Return an array's shape, which must be a few whole numbers."""
     if not all(type(size) is int and size >= 0 for size in sizes) or len(sizes) > 8:
         raise TypeError(f"a shape of {quoted(sizes)}")
     if math.prod(sizes) > MOST_NUMBERS or any(size > MOST_NUMBERS for size in sizes):
@@ -95,14 +95,15 @@ _NPY_FIELDS = {
     "fortran_order": "(?P<fortran_order>True|False)",
     "shape": r"\((?P<shape>[\d, ]*)\)",
 }
-"""The three entries of a npy header. NumPy's own reader evaluates it as a literal of Python, which can be anything."""
+"""The three entries of a npy header. NumPy's own reader evaluates the header as an arbitrary Python literal."""
 
 
 def from_npz(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
-    """Return the arrays of a npz file's bytes: numbers alone, never objects.
+    """Return the arrays of a npz file's bytes: numeric arrays only, never objects.
 
     Raises:
-      InputError: if it is damaged, packed with more than deflate, grows too much, or holds anything but plain arrays.
+      InputError: if it is damaged, compressed by other than deflate, expands too much, or contains anything but plain
+        arrays.
     """
     with understood(name, CURE), checked_zip(raw, name) as archive:
         return {one.filename.removesuffix(".npy"): _npy(member(archive, one)) for one in archive.infolist()}
@@ -136,15 +137,15 @@ _STORAGES = {
     "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8,
     "ByteStorage": np.uint8, "BoolStorage": np.bool_,
 }  # fmt: skip
-"""torch's names of the kinds of its buffers."""
+"""torch's storage type names."""
 
 
 SHARED = 4
-"""Tensors of a torch file may have this many times its bytes: some share a buffer, as tied weights do."""
+"""A torch file's tensors may total this many times its bytes: some share a buffer, as tied weights do."""
 
 
 class _View(NamedTuple):
-    """A tensor in a torch file: a view of a buffer, ``storage`` being (dtype, name of the buffer)."""
+    """A tensor in a torch file: a view of a buffer; ``storage`` is (dtype, buffer name)."""
 
     storage: Any
     offset: Any
@@ -153,13 +154,13 @@ class _View(NamedTuple):
 
 
 class _TorchPickle(pickle.Unpickler):
-    """Reads the pickle of a state dict; every name in it is one of these few or refused."""
+    """Unpickler for a state dict; every name in it must be one of these few."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return our replacement of a name."""
         if module == "torch" and name in _STORAGES:
             return name
-        known = {  # made anew for each name, since a pickle can set attributes of the objects it is given
+        known = {  # a new object for each name, since a pickle can set attributes of the objects it is given
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: _View(
@@ -175,18 +176,18 @@ class _TorchPickle(pickle.Unpickler):
         """Return dtype and name of a buffer, of ``("storage", kind, name, device, count)``."""
         kind, name, key, *_ = pid
         if kind != "storage" or not isinstance(key, str):
-            raise TypeError("a reference to something else than a buffer")
+            raise TypeError("a reference to something other than a buffer")
         return np.dtype(_STORAGES[name]), key
 
 
 def from_torch(raw: bytes, name: Path | str) -> dict[str, np.ndarray]:
     """Return the arrays of the bytes that ``torch.save(module.state_dict())`` wrote; torch is not needed.
 
-    Nested dicts have their keys joined by "/"; whatever is not a tensor is left out.
+    Keys of nested dicts are joined by "/"; anything that is not a tensor is left out.
 
     Raises:
-      InputError: if it is damaged, older than torch 1.6, names anything but tensors, or has tensors of more than
-        `SHARED` times its size.
+      InputError: if it is damaged, older than torch 1.6, names anything but tensors, or has tensors that total more
+        than `SHARED` times its size.
     """
     if not raw.startswith(b"PK"):
         raise InputError(
@@ -222,16 +223,16 @@ def _tensors_of(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
 
 
 def _unpickled(raw: bytes) -> Any:
-    """Return the contents of a pickle of `_TorchPickle`; all its steps are checked before the first is taken."""
+    """Return the contents of a pickle read by `_TorchPickle`; all opcodes are checked before the first is run."""
     for code, argument, _ in pickletools.genops(raw):
-        # the place of a remembered object is allocated up to its number
+        # the unpickler allocates its memo up to the largest index
         if "PUT" in code.name and isinstance(argument, int) and not 0 <= argument <= len(raw):
-            raise ValueError("a pickle that remembers more than it holds")
+            raise ValueError("a pickle with a memo index beyond its size")
     return _TorchPickle(io.BytesIO(raw)).load()
 
 
 def _leaves(tree: Any, most: int) -> dict[str, _View]:
-    """Return the tensors of nested dicts by their keys joined by "/"; dicts may hold each other, in a circle too."""
+    """Return the tensors of nested dicts, keys joined by "/"; dicts may be nested, even in a cycle."""
     found: dict[str, _View] = {}
     level, seen = {"": tree}, 0
     for _ in range(DEEPEST):
@@ -250,10 +251,10 @@ def _leaves(tree: Any, most: int) -> dict[str, _View]:
 
 
 def _strided(buffer: np.ndarray, view: _View, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a view of a buffer, inside which all of it must lie."""
+    """Return a view of a buffer; it must lie entirely inside the buffer."""
     steps = _shape(view.stride)
     if len(steps) != len(shape) or type(view.offset) is not int or view.offset < 0:
-        raise ValueError("a tensor with other strides than sizes")
+        raise ValueError("a tensor whose strides and sizes differ in number")
     last = view.offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
     if math.prod(shape) and last >= len(buffer):
         raise ValueError("a tensor beyond the end of its buffer")

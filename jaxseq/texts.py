@@ -1,4 +1,4 @@
-"""Text that was read, made safe for where it is shown: a terminal or a table; `plots.dress_texts` does so for figures.
+"""Untrusted text made safe to show in a terminal or a table; `plots.dress_texts` does so for figures.
 
 A file can hold anything: an escape sequence that rewrites the terminal's title, a cell that a spreadsheet computes.
 """
@@ -11,33 +11,33 @@ import sys
 from jaxseq.errors import shortened
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
-"""Control characters but tabs and line ends, marks that turn the direction of text round, halves of surrogate pairs."""
+"""Control characters except tabs and line ends, bidirectional marks, and lone surrogates."""
 COLOUR = re.compile("(\x1b\\[(?:0|38;5;[0-9]{1,3}|38;2;[0-9]{1,3};[0-9]{1,3};[0-9]{1,3})m)")
-"""A sequence that colours the text after it, or ends a colour: all that a terminal is sent on purpose."""
+"""An escape sequence that starts or ends a colour: the only kind sent to a terminal on purpose."""
 LONGEST_WORD = 400
-"""Characters of the longest word in a message; of a longer one its two ends are shown."""
+"""Characters of the longest word in a message; only the two ends of a longer one are shown."""
 _LONG = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
 
 
 def printable(text: object, *, coloured: bool = False) -> str:
-    r"""Return a text for a terminal: control characters as ``\u001b``, which is also how JSON writes them.
+    r"""Return a text for a terminal, with control characters escaped as in JSON: ``\u001b``.
 
-    A text that is `coloured` keeps its colours.
+    If `coloured`, it keeps its colours.
 
     Example:
       >>> printable("a\x1b[31mb")
       'a\\u001b[31mb'
     """
-    # the odd pieces are colours
+    # odd pieces are colour sequences
     pieces = COLOUR.split(str(text)) if coloured else [str(text)]
     pieces[::2] = [CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", piece) for piece in pieces[::2]]
     return "".join(pieces)
 
 
 def csv_cell(text: str) -> str:
-    """Return a text for a cell of CSV: `printable`, and with an apostrophe first where it would be a formula.
+    """Return a text for a CSV cell: `printable`, with a leading apostrophe if it would be a formula.
 
     Spreadsheets compute cells that begin with ``= + - @``, and show one with an apostrophe as text
     (https://owasp.org/www-community/attacks/CSV_Injection).
@@ -51,7 +51,7 @@ def csv_cell(text: str) -> str:
 
 
 def out(text: object = "", *, coloured: bool = False) -> None:
-    """Print a result to standard output; one that is `coloured` keeps its colours."""
+    """Print a result to standard output; if `coloured`, it keeps its colours."""
     print(printable(text, coloured=coloured))
 
 

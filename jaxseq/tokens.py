@@ -11,15 +11,15 @@ from jaxseq.errors import InputError
 
 
 def check_tokens(name: str, tokens: Any, size: int) -> None:
-    """Check that every token id is from 0 to ``size - 1``. Ids that are traced have no values yet, and pass.
+    """Check that every token id is from 0 to ``size - 1``. Traced ids have no values yet, and pass.
 
     Raises:
-      InputError: naming the first id that is not, its place, and the size.
+      InputError: naming the first id out of range, its place, and the size.
     """
     if isinstance(tokens, jax.core.Tracer) or not isinstance(size, int):
         return
     if isinstance(tokens, jax.Array) and not tokens.is_fully_addressable:
-        return  # no process knows all of them
+        return  # sharded over processes: none has all of them
     ids = np.asarray(jax.device_get(tokens))
     wrong = (ids < 0) | (ids >= size)
     if wrong.any():

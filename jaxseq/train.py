@@ -1,6 +1,6 @@
 """Training: jitted chunks of steps, and the loop around them that reports, validates, saves and stops; for any model.
 
-A `Loss` takes the batch out of the data, which stay on the device.
+A `Loss` selects the batch from the data, which stay on the device.
 Randomness is ``fold_in(key(seed), step)`` and the data order a function of the seed (`jaxseq.order`), so that
 `TrainState` and `Record` are all there is to save.
 """
@@ -42,26 +42,26 @@ class Loss(Protocol):
         """Return the loss of one batch.
 
         Args:
-          params: of the model; the loss is differentiated by them.
-          data: everything there is to train on, on the device.
-          rows: int ``[B]``, which rows of the data make up the batch.
+          params: of the model; the loss is differentiated with respect to them.
+          data: the whole training set, on the device.
+          rows: int ``[B]``, the rows of the data in the batch.
           key: consumed.
           step: int, the number of steps taken.
 
         Returns:
-          ``(minimised [], (reported [], tokens []))``: the number whose gradient is taken, the number that reports show
-          (without label smoothing, for example), and how many tokens it covers.
+          ``(minimised [], (reported [], tokens []))``: the loss that is differentiated, the loss that reports show
+          (without label smoothing, for example), and the number of tokens that it covers.
         """
 
 
 class TrainState(NamedTuple):
-    """All that training changes.
+    """Everything that training updates.
 
     Fields:
       params: the parameters whose gradient is taken.
       opt_state: the optimizer's state.
       step: the number of steps taken, int32 ``[]``.
-      ema: the moving average of params, in a training that keeps one; else None.
+      ema: the moving average of params, or None if training keeps none.
     """
 
     params: Params
@@ -79,8 +79,8 @@ class TrainState(NamedTuple):
         """Return the state before the first step; with `ema`, training keeps a moving average of the parameters.
 
         Raises:
-          InputError: if two parameters are one array, which no step that donates its state can take. (Each would also
-            get its own gradient, and they would be tied no longer.)
+          InputError: if two parameters are the same array, which a step that donates its state cannot take. (Each would
+            also get its own gradient, so they would no longer be tied.)
         """
         names: dict[int, str] = {}
         for name, leaf in leaves_by_path(params).items():
@@ -90,14 +90,14 @@ class TrainState(NamedTuple):
                     f"TrainState.create: params{first} and params{name} are the same array. Keep one of them, and let "
                     "the model use it in both places; or give the other a copy, jnp.copy, to train them apart"
                 )
-        copy = jax.tree.map(jnp.copy, params) if ema else None  # a state that is donated holds no array twice
+        copy = jax.tree.map(jnp.copy, params) if ema else None  # a donated state must not contain an array twice
         return TrainState(params, optimizer.init(params), jnp.int32(0), copy)
 
 
 class Steps(NamedTuple):
     """Measurements of each step of a chunk, ``[K]``: loss, global gradient norm before clipping, tokens.
 
-    Loss and norm are ``[K, N]`` where N models are trained side by side.
+    Loss and norm are ``[K, N]`` if N models are trained side by side.
     """
 
     loss: Array
@@ -106,21 +106,21 @@ class Steps(NamedTuple):
 
 
 WARM = 6.94
-"""The exponent of `averaged` for early steps: the average then looks back over a tenth of all steps so far (standard
-deviation of the weights' place in time; Karras et al. 2024, arXiv:2312.02696, section 3.1)."""
+"""The exponent of `averaged` for early steps: the average's window, the standard deviation of its weights over time, is
+then a tenth of all steps so far (Karras et al. 2024, arXiv:2312.02696, section 3.1)."""
 
 
 def averaged(ema: Params, params: Params, step: Array, decay: float) -> Params:
     """Return the moving average ``d ema + (1 - d) params`` with ``d = min(decay, (1 - 1 / step) ** (1 + 6.94))``.
 
-    After the first step it is the parameters; then it looks back over a tenth of the steps so far, until `decay` is
-    less than that. An average of all steps would contain the model before it had learnt anything.
+    After the first step it equals the parameters; then it looks back over a tenth of the steps so far, until `decay` is
+    the smaller. An average of all steps would include the model before it had learnt anything.
 
     Args:
       ema: the average so far.
-      params: after the step.
+      params: the parameters after the step.
       step: int ``[]``, the number of steps taken, this one included.
-      decay: below 1, as 0.999.
+      decay: below 1, such as 0.999.
     """
 
     def one(old: Array, new: Array) -> Array:
@@ -144,12 +144,12 @@ def chunk(
 
     Args:
       loss: of one batch.
-      optimizer: from `jaxseq.optimizers.optimizer`, or any of optax.
+      optimizer: from `jaxseq.optimizers.optimizer`, or any optax optimizer.
       ema: decay of the moving average, for a state that has one; see `averaged`.
-      accumulate: parts that the B rows of a step are cut into, one after the other in memory.
-      by_tokens: whether a part counts by its tokens, as it must where the loss is a mean over tokens, or as much as
-        every other, as where the loss is a mean over rows.
-      devices: over which the rows of each step, or of each part, are spread.
+      accumulate: parts that the B rows of a step are cut into and processed one after the other, to save memory.
+      by_tokens: whether parts are weighted by their tokens, as they must be if the loss is a mean over tokens, or
+        equally, as if it is a mean over rows.
+      devices: the devices over which the rows of each step, or of each part, are sharded.
     """
 
     def spread(params: Params, data: Tree, rows: Array, key: Key, step: Array) -> tuple[Array, tuple]:
@@ -161,7 +161,8 @@ def chunk(
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Steps]:
             step_key = jax.random.fold_in(key, state.step)
             grads, (reported, tokens) = gradient(state.params, data, rows, step_key, state.step)
-            # every gradient before any update: XLA else copies weights that it would update while they are still read
+            # all gradients before any update: otherwise XLA copies weights that it would update while they are still
+            # read
             grads = lax.optimization_barrier(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params, step = optax.apply_updates(state.params, updates), state.step + 1
@@ -187,7 +188,7 @@ def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[...,
         def part(number: Array, rows: Array) -> tuple[tuple[Params, Array], Array, Array]:
             grads, (reported, tokens) = whole(params, data, rows, jax.random.fold_in(key, number), step)
             weight = tokens if by_tokens else jnp.ones_like(tokens)
-            # a mean times the number that it is over: the sum of these is that of the whole batch
+            # a mean times its count: these add up to the sum over the whole batch
             return jax.tree.map(lambda a: a * weight.astype(a.dtype), (grads, reported)), weight, tokens
 
         def add(total: Tree, given: tuple[Array, Array]) -> tuple[Tree, None]:
@@ -204,7 +205,7 @@ def _gradient_in_parts(loss: Loss, parts: int, by_tokens: bool) -> Callable[...,
 
 
 class NonFiniteError(InputError):
-    """Loss, gradient or parameters became NaN or infinite; the last good checkpoint stays."""
+    """Loss, gradient or parameters became NaN or infinite; the last good checkpoint is kept."""
 
 
 class Interrupted(Exception):  # noqa: N818, an ending and no error
@@ -239,18 +240,18 @@ def fit(
       state: where to start; donated.
       run: ``(state, bucket, rows) -> (state, Steps)``, from `chunk`.
       chunks: of rows, from `jaxseq.order.chunks`.
-      steps: in all, those in `state` included.
+      steps: the total, including those in `state`.
       report_every: steps between reports; a report validates and saves.
-      record: of an earlier part of this training.
+      record: from an earlier part of this training.
       patience: reports without improvement before stopping.
       candidate: the parameters that a report validates; called once for each report.
-      validate: the loss of params on data that are not trained on.
+      validate: returns the loss of params on held-out data.
       measure: ``(metrics, state, candidate) -> more numbers by name``, the metrics' field `more`.
-      judge: the number of a report by which the best is chosen, the lower the better.
+      judge: returns the number of a report by which the best is chosen; lower is better.
       adapt: ``(opt_state, reports without improvement) -> opt_state`` after each report, as from
         `jaxseq.optimizers.on_plateau`.
-      save: ``(state, record, metrics, is_best)``; metrics are None between two reports, after Ctrl-C.
-      listener: its callbacks.
+      save: ``(state, record, metrics, is_best)``; metrics are None after Ctrl-C between two reports.
+      listener: callbacks for training events.
       agree: whether to stop, given whether this process wants to; several processes must return the same. Called
         after each chunk.
 
@@ -265,9 +266,9 @@ def fit(
             bucket, rows = next(chunks)
             begun = time.perf_counter()
             state, seen = run(state, bucket, rows)
-            # one transfer for a chunk of steps: reading each loss by itself would wait for the device each time
+            # one transfer for a chunk of steps: reading each loss separately would wait for the device each time
             seen = jax.device_get(seen)
-            # before anything is saved: the last good checkpoint stays
+            # before anything is saved, so the last good checkpoint is kept
             _check_finite(seen, done, saved)
             since.add(seen.loss, seen.gradient_norm, float(seen.tokens.sum()), time.perf_counter() - begun)
             done += len(rows)

@@ -23,7 +23,7 @@ def named_leaves(tree: Tree, separator: str = ".") -> dict[str, Any]:
 
 
 def leaves_by_path(tree: Tree) -> dict[str, Any]:
-    """Return the leaves of a tree by the path that Python takes to them: ``".cell.U"``, ``"[0]['f']"``.
+    """Return the leaves of a tree by their path as a Python expression: ``".cell.U"``, ``"[0]['f']"``.
 
     Example:
       >>> leaves_by_path(({"f": 1},))
@@ -38,7 +38,7 @@ def at(tree: Tree, *where: Any) -> Tree:
 
 
 def shapes(tree: Tree) -> Tree:
-    """Return the shapes and dtypes of a tree's arrays, without the places on a mesh that their types may have."""
+    """Return the shapes and dtypes of a tree's arrays, without the sharding in their types."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
 
 
@@ -56,5 +56,5 @@ def noisy(key: Key, tree: Tree) -> Tree:
 
 
 def numpy_generator(key: Key) -> np.random.Generator:
-    """Return NumPy's generator, seeded by a key: drawing with JAX would compile a program for each shape."""
+    """Return a NumPy generator seeded by a key: drawing with JAX would compile a program for each shape."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))

@@ -13,17 +13,17 @@ from jaxseq.errors import InputError, quoted
 from jaxseq.inputs import EXPANSION, EXPANSION_FROM, FAULTS
 
 MOST_MEMBERS = 2**16
-"""Files in an archive, at most."""
+"""Largest number of files in an archive."""
 _KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)  # NotImplementedError is a RuntimeError
 
 
 @contextlib.contextmanager
 def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
-    """Open an archive after checking its directory: kinds of packing, names, total size.
+    """Open an archive after checking its directory: compression methods, names, total size.
 
     Raises:
-      InputError: if it is damaged, encrypted, packed in another way than deflate, has a name twice, or would grow to
+      InputError: if it is damaged, encrypted, compressed by other than deflate, has a name twice, or would expand to
         more than `EXPANSION` times its size and `EXPANSION_FROM` bytes.
     """
     try:
@@ -41,7 +41,7 @@ def checked_zip(raw: bytes, name: Path | str) -> Iterator[zipfile.ZipFile]:
 
 
 def _check(members: list[zipfile.ZipInfo], most: int, name: Path | str) -> None:
-    """Check the directory of an archive, as `checked_zip` promises."""
+    """Check the directory of an archive for `checked_zip`."""
     if sum(one.file_size for one in members) > most:
         raise InputError(f"{name} grows to more than {most:,} bytes when it is unpacked; unpack it yourself")
     if len(members) > MOST_MEMBERS or len({one.filename for one in members}) < len(members):

@@ -326,7 +326,7 @@ def test_what_does_not_fit_is_refused():
     for wrong, message in [
         ({"n_best": 3}, r"n_best must be from 1 to size; got n_best 3 and size 2"),
         ({"coverage_penalty": -1.0}, r"must not be negative; got -1"),
-        ({"coverage_penalty": 1.0}, r"needs attention weights .* the step shows \[\]"),
+        ({"coverage_penalty": 1.0}, r"needs attention weights .* the step returns \[\]"),
         ({"prefix": np.zeros((4, 1), int)}, r"P at most max_length = 3.*got int64 \(4, 1\)"),
         ({"prefix": np.array([[6]])}, r"prefix: a token id must be from 0 to 5"),
         ({"filters": (forbid(6),)}, r"forbid: a token id must be from 0 to 5"),

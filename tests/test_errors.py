@@ -101,7 +101,7 @@ def loop(carry, tokens):
         (lambda: with_attention(stack(gru, gru), additive), r"expected one layer.*got stack\(gru, gru\)"),
         (lambda: unroll("lstm", params, xs), r"cell must be a Cell.*got 'lstm'. By name: jaxseq.cells.CELLS"),
         (lambda: trace("lstm", params, xs), r"trace: cell must be a Cell"),
-        (lambda: unroll(gru, params, xs, recurrence="scan"), r"a function.*got 'scan'.*there are scan, .*newton"),
+        (lambda: unroll(gru, params, xs, recurrence="scan"), r"a function.*got 'scan'.*known: scan, .*newton"),
         (lambda: activate(xs, "sigmoid tahn"), r"unknown activation 'tahn': did you mean 'tanh'\? known: none, relu, "),
         (lambda: unroll(gru, params, xs.tolist()), r"x must be an array \[T, B, D\]; got list. Convert it: jnp"),
         (lambda: unroll(gru, params, None), r"got None where xs belongs; the order is \(cell, params, xs, car"),

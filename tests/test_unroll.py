@@ -623,7 +623,7 @@ STACKED = stack(lstm, gru)
 )
 def test_the_old_order_is_told_in_one_sentence(cell, run):
     params, xs, carry = draw(Subject(cell), T, (B,))
-    said = r"the order is \(cell, params, xs, carry=None\): the carry comes after xs, and only where there is one$"
+    said = r"the order is \(cell, params, xs, carry=None\): the carry comes after xs, and only if there is one$"
     with pytest.raises(InputError, match=rf"unroll\({re.escape(cell.name)}.*\): got None where xs belongs; {said}"):
         run(cell, params, None, xs)
     with pytest.raises(InputError, match=rf"unroll\({re.escape(cell.name)}.*\): got a carry where xs belongs; {said}"):

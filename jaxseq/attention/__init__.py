@@ -1,4 +1,4 @@
-"""Attention: where in a source to look, given a query. One `Attention` value for each, whose file is its equations."""
+"""Attention: where in a source to look, given a query. Each module defines one `Attention`, or a family."""
 
 from jaxseq.attention._additive import AdditiveParams, additive
 from jaxseq.attention._base import (
@@ -50,11 +50,11 @@ ATTENTIONS: Registry[Attention] = Registry("attention", {
         positional,
     )
 })  # fmt: skip
-"""Every attention by name; other options of one are ``attention.with_(...)``."""
+"""Every attention by name; use ``attention.with_(...)`` for other options."""
 
 for _name, _attention in ATTENTIONS.items():
     _known = f"attention {_name}"  # no cell has such a name
-    if _attention.recipe is None:  # the call of one with options is its recipe already
+    if _attention.recipe is None:  # a variant's call is its recipe already
         object.__setattr__(_attention, "recipe", Recipe(registered, (_known,)))
     REGISTERED[_known] = _attention
 

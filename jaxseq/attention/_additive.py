@@ -1,4 +1,4 @@
-"""Additive attention, the default: a query and a source position are added up in a hidden layer.
+"""Additive attention, the default: a hidden layer adds projections of the query and of a source position.
 
     e_j = v . tanh(s W + h_j U)        weights = softmax(e) over the source
 

@@ -1,12 +1,12 @@
 """Attention: where in a source to look, given a query. Every attention returns its weights.
 
-An `Attention` is a value of pure functions. Arrays that depend on the source alone are computed once for a sentence and
-returned as a `Memory`; each query then reads it. Weights are ``[B, S]``, exactly 0 on padding, and sum to 1 over the
-real source positions (to less where an attention says so); a source without any real position gives weights and
-context of zeros.
+An `Attention` is a value made of pure functions. Arrays that depend on the source alone are computed once per sentence
+and returned as a `Memory`, which each query then reads. Weights are ``[B, S]``, exactly 0 on padding, and sum to 1 over
+the real source positions (or to less where an attention's docstring says so); a source without real positions gives
+weights and a context of zeros.
 
-Most attentions look at the query and the source and nothing else. Those that want to know where they looked before have
-a state, a tree of arrays ``[B, ...]``, passed from query to query; the state of the others is an empty tuple.
+Most attentions look only at the query and the source. Those that use where they looked before have a state, a tree of
+arrays ``[B, ...]``, passed from query to query; the state of the others is an empty tuple.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ P = TypeVar("P")
 
 
 class Memory(NamedTuple):
-    """A source, made ready for reading.
+    """A source prepared for reading.
 
     Fields:
-      keys: compared with the query, ``[B, S, A]`` (an attention without keys has ``[B, S, 0]``).
-      values: read by the weights, ``[B, S, K]``, zero on padding.
+      keys: ``[B, S, A]``, compared with the query (``[B, S, 0]`` for an attention without keys).
+      values: ``[B, S, K]``, averaged by the weights, zero on padding.
       mask: bool ``[B, S]``.
     """
 
@@ -42,22 +42,22 @@ class Memory(NamedTuple):
 
 
 class AttentionInit(Protocol):
-    """How params are made: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``."""
+    """Makes params: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``."""
 
     def __call__(self, key: Key, query_size: int, value_size: int, units: int, /, *args: Any, **options: Any) -> Params:
         """Return params for Q = query_size, K = value_size, A = units. Consumes `key`."""
 
 
 class Remember(Protocol):
-    """How a source is made ready for reading: ``(params, values, mask=None) -> memory``."""
+    """Prepares a source for reading: ``(params, values, mask=None) -> memory``."""
 
     def __call__(self, params: Any, values: Array, mask: Array | None = None, /) -> Any:
-        """Return a `Memory`, or a NamedTuple with its fields and more, every leaf ``[B, ...]``.
+        """Return a `Memory`, or a NamedTuple with its fields and others, every leaf ``[B, ...]``.
 
         Args:
-          params: the attention's.
-          values: the source ``[S, B, K]``, time first as every sequence.
-          mask: bool ``[S, B]``, True where a position is real; None where all are.
+          params: the attention's parameters.
+          values: the source ``[S, B, K]``, time-major like every sequence.
+          mask: bool ``[S, B]``, True where a position is real; None if all are.
         """
 
 
@@ -69,35 +69,36 @@ class InitialState(Protocol):
 
 
 class Attend(Protocol):
-    """How a query reads a source: ``(params, memory, state, query) -> (state, (context, weights))``."""
+    """Reads a source with a query: ``(params, memory, state, query) -> (state, (context, weights))``."""
 
     def __call__(self, params: Any, memory: Any, state: Any, query: Array, /) -> tuple[Any, tuple[Array, Array]]:
         """Return the new state, and ``(context [B, K], weights [B, S])`` of a ``query [B, Q]``.
 
         Args:
-          params: the attention's.
+          params: the attention's parameters.
           memory: from `Remember`.
-          state: that of the query before, of the same type as the new one.
-          query: to compare the source with.
+          state: the state after the previous query, of the same type as the new one.
+          query: ``[B, Q]``, compared with the source.
         """
 
 
 def no_state(params: Params, memory: Any) -> Tree:
-    """Return an empty tuple: the state of an attention that looks at nothing but query and source."""
+    """Return an empty tuple: the state of an attention that looks only at the query and the source."""
     return ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Attention(Made):
-    """An attention as a value of pure functions, compared and pickled by name or by the call that made it.
+    """An attention: a value made of pure functions, compared and pickled by name or by the call that made it.
 
     Fields:
       init: ``(key, query_size, value_size, units, *, dtype=float32, ...) -> params``; consumes `key`.
-      remember: ``(params, values [S, B, K], mask [S, B] or None) -> Memory`` (or a tuple of its own with these fields).
+      remember: ``(params, values [S, B, K], mask [S, B] or None) -> Memory`` (or a custom NamedTuple with these
+        fields).
       attend: ``(params, memory, state, query [B, Q]) -> (state, (context [B, K], weights [B, S]))``.
       name: for error messages and the command line.
       initial_state: ``(params, memory) -> state`` before the first query; every leaf is ``[B, ...]``.
-      reference: the publication of the equations.
+      reference: the publication with the equations.
       recipe: the call that made it; see `jaxseq.cells.made`.
 
     Example:
@@ -118,7 +119,7 @@ class Attention(Made):
     name: str = "attention"
     initial_state: InitialState = no_state
     reference: str = ""
-    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy made with other fields has no recipe
 
     def __repr__(self) -> str:
         return f"<Attention {self.name}>"
@@ -130,14 +131,14 @@ class Attention(Made):
 def init_of(params_type: Callable[..., P], **shapes: str) -> InitOf[P]:
     """Return an ``init(key, query_size, value_size, units, *, dtype=float32, kernel, bias)`` for given shapes.
 
-    A shape is written in the letters Q, K and A: ``W="Q+K A"`` is a matrix. An axis written _ has length 1; it is there
-    for the initializer alone and then dropped: ``v="A _"`` is a vector, drawn as the column that it multiplies as.
-    Parameters whose names begin with b are drawn by `bias` (zeros), all others by `kernel` (Glorot uniform). The key is
-    split into one for each parameter, in their order.
+    A shape is written in the letters Q, K and A: ``W="Q+K A"`` is a matrix. An axis written _ has length 1; only the
+    initializer sees it, and it is then dropped: ``v="A _"`` is a vector drawn like the column of a matrix. Parameters
+    whose names begin with b are drawn by `bias` (zeros), all others by `kernel` (Glorot uniform). The key is split into
+    one for each parameter, in order.
 
     Args:
       params_type: called with the parameters, by name.
-      shapes: of every parameter.
+      shapes: the shape of every parameter.
 
     Example:
       >>> class DotParams(NamedTuple):
@@ -179,7 +180,7 @@ class InitOf(Generic[P]):
         for k, (name, text) in zip(jax.random.split(key, len(self.shapes)), self.shapes, strict=True):
             axes = text.split()
             shape = tuple(sum(letters[a] if a in letters else int(a) for a in axis.split("+")) for axis in axes)
-            # the axis "_" of length 1 gives a vector the fan-in and fan-out of the matrix that it is
+            # the axis "_" of length 1 gives a vector the fan-in and fan-out of a one-column matrix
             drawn = (bias if name.startswith("b") else kernel)(k, shape, dtype)
             made[name] = drawn.squeeze([n for n, axis in enumerate(axes) if axis == "_"])
         return self.params_type(**made)
@@ -199,7 +200,7 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
 def batch_first(values: Array, mask: Array | None) -> tuple[Array, Array]:
     """Return ``values [B, S, K]``, zero on padding, and ``mask [B, S]`` of a time-major source."""
     if mask is None:
-        mask = jnp.ones_like(values[..., 0], bool)  # made of values: it has their place on a mesh
+        mask = jnp.ones_like(values[..., 0], bool)  # made from values, so it is sharded like them
     check_mask("attention", mask, values.shape[:-1])
     # a weight of exactly 0 times NaN would be NaN
     values = jnp.where(mask[..., None], values, jnp.zeros_like(values))
@@ -228,5 +229,5 @@ def softmax_of(score: Callable[[Any, Any, Array], Array]) -> Attend:
 
 
 def over_source(a: Array) -> Array:
-    """Return ``[B, 1, A]`` of ``[B, A]``: the same for every source position."""
+    """Return ``[B, A]`` as ``[B, 1, A]``, to broadcast over source positions."""
     return a[..., None, :]

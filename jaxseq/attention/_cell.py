@@ -1,10 +1,10 @@
-"""A cell that reads a source at each step, as a Cell like any other.
+"""Cells with attention: a Cell that reads a source at each step.
 
     s, (c, a) = attend(memory, s, h)      the old h is the query, s the attention's state
     z = x W + c C + b                     the context enters as more input
 
-The source is data and not a parameter: `reading` binds it to the cell, so that a gradient with respect to params is one
-of weights alone. The attention's state, where it has one, is part of the carry, so that everything which drives a cell
+The source is data and not a parameter: `reading` binds it to the cell, so a gradient with respect to params contains
+weights alone. The attention's state, if it has one, is part of the carry, so everything that drives a cell
 (recurrences, greedy decoding, sampling) passes it on.
 
 Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A.2.2 (C, C_z, C_r, here packed).
@@ -33,9 +33,9 @@ class AttentionCellParams(NamedTuple):
     """Parameters of `with_attention`.
 
     Fields:
-      cell: the cell's own.
-      attention: the attention's own.
-      C: ``[K, G*H]``, through which the context enters the input terms.
+      cell: the wrapped cell's parameters.
+      attention: the attention's parameters.
+      C: ``[K, G*H]``, the matrix that adds the context to the input terms.
     """
 
     cell: Params
@@ -44,7 +44,7 @@ class AttentionCellParams(NamedTuple):
 
 
 class AttentionCarry(NamedTuple):
-    """The carry where the attention has a state: the ``cell``'s own, and the ``attention``'s; `h` is the cell's."""
+    """The carry if the attention has a state: the ``cell``'s carry and the ``attention``'s state; `h` is the cell's."""
 
     cell: Carry
     attention: Tree
@@ -64,16 +64,16 @@ class Attended(NamedTuple):
 
 
 def first_carry(attention: Attention, params: Params, memory: Any, carry: Carry) -> Carry:
-    """Return the carry of a cell with attention before its first step, given the cell's own.
+    """Return the initial carry of a cell with attention, given the wrapped cell's.
 
-    It is the cell's own where the attention has no state, an `AttentionCarry` where it has one. A source without batch
-    axes is read by every row.
+    If the attention has no state it is the wrapped cell's carry, otherwise an `AttentionCarry`. Every row reads a
+    source without batch axes.
 
     Args:
-      attention: which one.
+      attention: the attention.
       params: the attention's.
-      memory: the source.
-      carry: the cell's own.
+      memory: the prepared source.
+      carry: the wrapped cell's carry.
 
     Raises:
       InputError: if the source is for another batch than the carry.
@@ -101,16 +101,16 @@ def _upwards(out: Attended) -> Array:
 
 @made
 def with_attention(cell: Cell, attention: Attention) -> Cell:
-    """Return the Cell that reads a source at each step: its old h is the query, the context enters as ``z + c C``.
+    """Return the Cell that reads a source at each step, with its old h as the query; the context enters as ``z + c C``.
 
-    ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters. ``remember(params, source,
-    mask)`` makes a source ``[S, B, K]`` ready, and `reading` gives it to the cell. A layer above it in a stack gets
-    ``[h; context]``. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here packed).
+    ``init(key, input_size, hidden_size, value_size=K, units=A)`` builds the parameters.
+    ``remember(params, source, mask)`` prepares a source ``[S, B, K]``, and `reading` binds it to the cell. In a stack
+    the layer above reads ``[h; context]``. Reference: Bahdanau et al. 2015, appendix A.2.2 (C, C_z, C_r, here packed).
 
     Raises:
-      InputError: for a stack (let the attention cell be one of its layers) or a cell that reads already; from init, for
-        a cell whose input or input terms are more than an array, or whose carry has no h; when it is run without a
-        source.
+      InputError: for a stack (make the cell with attention one of its layers) or a cell that already has attention;
+        from init, for a cell whose input or input terms are more than an array, or whose carry has no h; when run
+        without a source.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -148,11 +148,11 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     ) -> AttentionCellParams:
         kcell, katt, kC = jax.random.split(key, 3)
 
-        def by(init: Callable[..., Any]) -> dict[str, Any]:  # an init of users may draw by a rule of its own
+        def by(init: Callable[..., Any]) -> dict[str, Any]:  # a user's init may have its own drawing rule
             return {"kernel": kernel} if takes(init, "kernel") else {}
 
         own = cell.init(kcell, input_size, hidden_size, **by(cell.init), **options)
-        # shapes alone: h's size is the query's, and that of the input terms is C's
+        # only for shapes: h has the query's size, the input terms have C's columns
         carry = jax.eval_shape(cell.initial_carry, own)
         check_has_h("with_attention", cell, carry)
         dtype = jax.tree.leaves(own)[0].dtype
@@ -185,7 +185,7 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
     def equations(params: Params, carry: Carry, wx: Array, uh: Tree) -> tuple[Carry, Attended, Tree]:
         params, memory = with_source(name, params)
         own, state = _parted(carry)
-        # the old h asks, since the context is an input of the new one
+        # the old h is the query, since the new h depends on the context
         state, (context, weights) = attention.attend(params.attention, memory, state, own.h)
         # the context enters where the input does: the cell's own equations need no change
         own, out, named = cell.equations(params.cell, own, wx + context @ params.C, uh)
@@ -212,19 +212,19 @@ def with_attention(cell: Cell, attention: Attention) -> Cell:
 
 @made
 def reading(cell: Cell, memory: Any) -> Cell:
-    """Return the cell with a source to read: `with_attention`'s, a stack that has such layers, or one of these wrapped.
+    """Return a cell bound to a source: one made by `with_attention`, a stack with such layers, or a wrapper of these.
 
     The memory is data of the cell, not a parameter. It may be traced: gradients with respect to the source, `vmap` over
-    sources and every recurrence work through it. Call it inside the function that is compiled, and ``cell.remember``
-    inside the one that is differentiated, since an attention may have parameters for the source.
+    sources and every recurrence work through it. Call it inside the compiled function, and ``cell.remember`` inside the
+    differentiated one, since an attention may have parameters for the source.
 
     Args:
-      cell: a Cell that reads.
+      cell: a Cell with attention.
       memory: from ``cell.remember(params, source, mask)``; for a stack a tuple with a memory for each layer, None for
-        those that do not read.
+        those without attention.
 
     Raises:
-      InputError: if the cell reads nothing, or the memory is not one.
+      InputError: if the cell has no attention, or `memory` is not a memory.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -269,7 +269,7 @@ def reading(cell: Cell, memory: Any) -> Cell:
 
 
 def _check_memory(cell: Cell, memory: Any) -> None:
-    """Check that a memory is one that ``cell.remember`` could have returned."""
+    """Check that a memory has the form that ``cell.remember`` returns."""
     if cell.layers:
         wanted = [layer.remember is not None for layer in cell.layers]
         if type(memory) is not tuple or [one is not None for one in memory] != wanted:
@@ -288,7 +288,7 @@ def _check_memory(cell: Cell, memory: Any) -> None:
 
 
 def with_source(name: str, params: Params) -> Sourced:
-    """Return params with the source that a step needs.
+    """Return params with the memory that a step needs.
 
     Raises:
       InputError: if there is no source.

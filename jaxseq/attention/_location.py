@@ -1,10 +1,10 @@
-"""Location-sensitive attention: additive, with a look at where the attention was one step before.
+"""Location-sensitive attention: additive attention that also sees the weights of the previous step.
 
     f_j = sum_m F_m a_{j + m - (r - 1) / 2}                    (8) a = the weights of the step before, zero outside
     e_j = v . tanh(s W + h_j U + f_j L + b)                    (9) weights = softmax(e) over the source
 
-F holds k filters of width r, slid over the old weights as torch's convolutions are (not flipped). Before the first step
-the old weights are zeros, which the paper leaves open. Our U, L are the paper's V, U; our v is its w.
+F holds k filters of width r, applied as a cross-correlation (not flipped), as in torch. The weights before the first
+step are zeros; the paper does not specify them. Our U, L are the paper's V, U; our v is its w.
 
 Reference: Chorowski, Bahdanau, Serdyuk, Cho & Bengio 2015, "Attention-based models for speech recognition",
 arXiv:1506.07503, section 2.1, eqs. 8-9.
@@ -47,7 +47,7 @@ def nowhere(params: LocationParams, memory: Memory) -> Array:
 
 
 def attend(params: LocationParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Return the weights as the state of the next step, and context and weights."""
+    """Return the weights as the next state, the context and the weights."""
     hidden = over_source(affine(query, params.W, params.b)) + memory.keys + slide(params.F, state) @ params.L
     weights = masked_softmax(jnp.tanh(hidden) @ params.v, memory.mask)
     return weights, (read(weights, memory.values), weights)
@@ -57,10 +57,10 @@ def attend(params: LocationParams, memory: Memory, state: Array, query: Array) -
 def location_of(filters: int = 10, width: int = 31) -> Attention:
     """Return location-sensitive attention with k = `filters` filters of r = `width` positions.
 
-    The paper has 10 filters of 201 frames of speech, 31 is of a size for words.
+    The paper has 10 filters of 201 speech frames; 31 positions suit words.
 
     Raises:
-      InputError: if filters is below 1, or width not an odd number.
+      InputError: if filters is below 1, or width is not odd.
 
     Example:
       >>> import jax

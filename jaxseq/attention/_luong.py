@@ -11,13 +11,13 @@
     local-p      p = S sigmoid(v . tanh(s Wp))               (9), "predictive alignment"
                  weights = softmax(e) over |j - p| <= D, times exp(-(j - p)^2 / (2 (D / 2)^2))   (10)
 
-The local ones score by `general`. Positions j and steps t count from 0, and S is the number of real positions. Where no
-position is in the window (local-m, D steps after the end of the source), weights and context are zeros; the weights of
-local-p sum to less than 1, as in the paper.
+The local ones score by `general`. Positions j and steps t count from 0, and S is the number of real positions. If no
+position is in the window (local-m, more than D steps past the source's end), weights and context are zeros; the weights
+of local-p sum to less than 1, as in the paper.
 
-The paper attends with the new hidden state; `with_attention` with the old one, as Bahdanau et al. A source with K = n Q
-features, such as both directions of an encoder, is compared by `dot` with the query n times: the scores of the n parts
-add up. `concat` is `additive` with W and U in one matrix, and so drawn as one.
+The paper attends with the new hidden state; `with_attention` with the old one, as Bahdanau et al. If a source has K = n
+Q features, such as both directions of an encoder, `dot` compares each of its n parts with the query and adds up the
+scores. `concat` is `additive` with W and U in one matrix, drawn as a whole.
 
 Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation",
 arXiv:1508.04025, sections 3.1 and 3.2; Vaswani et al. 2017, "Attention is all you need", arXiv:1706.03762.
@@ -45,7 +45,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Key, Params, Tree, wide
 
 WINDOW = 10
-"""D of the local attentions: how far from the centre they look, on either side (Luong et al., section 4.2)."""
+"""D of the local attentions: the positions seen on either side of the centre (Luong et al., section 4.2)."""
 LUONG = "Luong, Pham & Manning 2015, arXiv:1508.04025, section 3"
 
 
@@ -58,7 +58,7 @@ def matches(keys: Array, query: Array) -> Array:
 
 
 def dot_init(key: Key, query_size: int, value_size: int, units: int, **options: Any) -> Params:
-    """Return no parameters, for any options; sizes that cannot be compared are refused."""
+    """Return no parameters, whatever the options; refuse sizes that cannot be compared."""
     if value_size % query_size:
         raise InputError(
             f"dot attention: the source's features must be as many as the query's, or a multiple; got {value_size} and "
@@ -74,7 +74,7 @@ def dot_remember(params: Params, values: Array, mask: Array | None = None) -> Me
 
 
 def dot_score(params: Params, memory: Memory, query: Array) -> Array:
-    """Return ``s . h_j``, of every Q features of h_j."""
+    """Return ``s . h_j``, summed over the parts of Q features of h_j."""
     return matches(memory.keys, jnp.concatenate([query] * (memory.keys.shape[-1] // query.shape[-1]), axis=-1))
 
 
@@ -93,7 +93,7 @@ scaled_dot = Attention(
     "scaled_dot",
     reference="Vaswani et al. 2017, arXiv:1706.03762",
 )
-"""The same over the root of the number of products: ``e_j = s . h_j / sqrt(K)``, of unit variance where they are."""
+"""Dot product over sqrt(K): ``e_j = s . h_j / sqrt(K)``, of unit variance if s and h_j have it."""
 
 
 # --- with parameters -------------------------------------------------------------------------------------------------
@@ -105,11 +105,11 @@ class GeneralParams(NamedTuple):
     W: Array
 
 
-general_init = init_of(GeneralParams, W="Q K")  # units have no meaning here
+general_init = init_of(GeneralParams, W="Q K")  # `units` is unused here
 
 
 def general_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None = None) -> Memory:
-    """Return the memory whose keys are ``W h_j``, computed once a sentence."""
+    """Return the memory whose keys are ``W h_j``, computed once per sentence."""
     values, mask = batch_first(values, mask)
     return Memory(values @ params.W.T, values, mask)
 
@@ -145,14 +145,14 @@ def concat_score(params: ConcatParams, memory: Memory, query: Array) -> Array:
 
 
 concat = Attention(concat_init, concat_remember, softmax_of(concat_score), "concat", reference=LUONG)
-"""Query and source position side by side through a hidden layer: ``e_j = v . tanh([s; h_j] W)``."""
+"""A hidden layer on the concatenated query and source position: ``e_j = v . tanh([s; h_j] W)``."""
 
 
 # --- local -----------------------------------------------------------------------------------------------------------
 
 
 class LocalMemory(NamedTuple):
-    """`Memory`, and ``places``, int ``[B, S]``: how many real positions come before each."""
+    """`Memory`, with ``places``, int ``[B, S]``: the number of real positions before each."""
 
     keys: Array
     values: Array
@@ -163,7 +163,7 @@ class LocalMemory(NamedTuple):
 def local_remember(params: GeneralParams | LocalParams, values: Array, mask: Array | None = None) -> LocalMemory:
     """Return the memory of `general`, with places."""
     memory = general_remember(params, values, mask)
-    # counted over real positions, so that padding between or before them moves no window
+    # counted over real positions, so padding before or between them does not shift the window
     return LocalMemory(*memory, jnp.cumsum(memory.mask, axis=-1, dtype=jnp.int32) - 1)
 
 
@@ -174,14 +174,14 @@ def distances(memory: LocalMemory, centre: Array) -> Array:
 
 
 def first_step(params: GeneralParams, memory: LocalMemory) -> Array:
-    """Return the number of the first step, 0 for every row: ``[B]``, float32 at least."""
+    """Return the step number 0 for every row: ``[B]``, in at least float32."""
     # a bfloat16 counter would stop at 256
     return jnp.zeros(memory.mask.shape[:-1], wide(memory.values.dtype))
 
 
 @made
 def local_m_of(window: int = WINDOW) -> Attention:
-    """Return local-m: attention within `window` positions of the one that has the step's own number.
+    """Return local-m: attention within `window` positions of the position with the step's number.
 
     Raises:
       InputError: if window is below 1.
@@ -218,7 +218,7 @@ local_init = init_of(LocalParams, W="Q K", Wp="Q A", v="A _")
 
 @made
 def local_p_of(window: int = WINDOW) -> Attention:
-    """Return local-p: attention within `window` positions of one that is predicted from the query, most near it.
+    """Return local-p: attention within `window` positions of a position predicted from the query, strongest near it.
 
     Raises:
       InputError: if window is below 1.
@@ -230,7 +230,7 @@ def local_p_of(window: int = WINDOW) -> Attention:
     check_window("local_p", window)
 
     def attend(params: LocalParams, memory: LocalMemory, state: Tree, query: Array) -> tuple[Tree, tuple]:
-        # eq. 9: p = S sigmoid(v . tanh(W_p s)), with S the row's real positions
+        # eq. 9: p = S sigmoid(v . tanh(W_p s)), where S is the row's number of real positions
         share = jax.nn.sigmoid(jnp.tanh(query @ params.Wp) @ params.v).astype(wide(query.dtype))
         away = distances(memory, memory.mask.sum(-1).astype(share.dtype) * share)
         align = masked_softmax(matches(memory.keys, query), memory.mask & (jnp.abs(away) <= window))
@@ -248,7 +248,7 @@ def check_window(name: str, window: int) -> None:
 
 
 local_m = local_m_of()
-"""Local attention around the step's own number, D = 10 positions to either side (``with_(window=)`` for others)."""
+"""Local attention around the step's number, D = 10 positions to either side (``with_(window=)`` for others)."""
 
 local_p = local_p_of()
 """Local attention around a predicted position, D = 10 positions to either side (``with_(window=)`` for others)."""

@@ -1,4 +1,4 @@
-"""Monotonic attention: at each step walk on from where the last one stopped, and stop at j with probability p_j.
+"""Monotonic attention: each step walks on from where the last one stopped, and stops at j with probability p_j.
 
     e_j = g (v / |v|) . tanh(s W + h_j U + b) + r              section 2.4
     p_j = sigmoid(e_j)                                         (12)
@@ -9,11 +9,11 @@ Expected form, for training: a_j = the probability of stopping at j, given the a
     a_j = p_j q_j                                              (14)
 
 Hard decoding, ``monotonic.with_(hard=True)``: stop at the first j, from the last one stopped at, with p_j > 1/2:
-equations 13 and 14 with p of 0 and 1, so that the same parameters serve both. The walk begins at the first real
+equations 13 and 14 with p of 0 or 1, so both forms share their parameters. The walk begins at the first real
 position. It may run off the end: the weights then sum to less than 1 from there on (hard: they are zeros).
 
-The recurrence over j is run as an associative scan: exact, without the quotient of the paper's appendix C.1. The
-paper's noise on e in training, which drives p towards 0 and 1 and so both forms together, is left out.
+The recurrence over j runs as an associative scan: exact, without the quotient of the paper's appendix C.1. The paper
+adds noise to e in training, which drives p towards 0 and 1 and so makes the two forms agree; it is left out.
 
 Reference: Raffel, Luong, Liu, Weiss & Eck 2017, "Online and linear-time attention by enforcing monotonic alignments",
 arXiv:1704.00784, sections 2.2 to 2.4, eqs. 11-14 and algorithm 1.
@@ -46,7 +46,7 @@ class MonotonicParams(NamedTuple):
 def _with_scalars(W: Array, U: Array, b: Array, v: Array) -> MonotonicParams:
     """Return parameters with g = 1 / sqrt(A) and r = -1.
 
-    This r makes the first steps of training look further (sigmoid(-1) = 0.27: some four positions); lower it for long
+    This r makes the walk go further early in training (sigmoid(-1) = 0.27: about four positions); lower it for long
     sources: ``params._replace(r=...)``.
     """
     return MonotonicParams(W, U, b, v, jnp.asarray(v.shape[0] ** -0.5, v.dtype), jnp.asarray(-1, v.dtype))
@@ -58,12 +58,12 @@ init = init_of(_with_scalars, W="Q A", U="K A", b="A", v="A _")
 def energy(params: MonotonicParams, memory: Memory, query: Array) -> Array:
     """Return ``e [B, S]``."""
     hidden = jnp.tanh(over_source(affine(query, params.W, params.b)) + memory.keys)
-    # v's length is g, a parameter of its own: section 2.4's weight normalisation
+    # the length of v is the separate parameter g: weight normalisation, section 2.4
     return hidden @ (params.v * (params.g / jnp.linalg.norm(params.v))) + params.r
 
 
 def expected(p: Array, before: Array) -> Array:
-    """Return the probability of stopping at each position, ``[B, S]``, given p and the same of the step before.
+    """Return the probability of stopping at each position, ``[B, S]``, given p and the previous step's result.
 
     Example:
       >>> expected(jnp.array([0.5, 0.5, 0.5]), jnp.array([1.0, 0.0, 0.0])).tolist()
@@ -83,7 +83,7 @@ def at_the_start(params: MonotonicParams, memory: Memory) -> Array:
 
 @made
 def monotonic_of(hard: bool = False) -> Attention:
-    """Return monotonic attention in its expected form, or as it decodes."""
+    """Return monotonic attention in its expected form, or, if `hard`, in its decoding form."""
 
     def attend(params: MonotonicParams, memory: Memory, state: Array, query: Array) -> tuple[Array, tuple]:
         e = energy(params, memory, query)
@@ -98,5 +98,5 @@ def monotonic_of(hard: bool = False) -> Attention:
 monotonic = monotonic_of()
 """Monotonic attention in its expected form: the probability of stopping at each position.
 
-``monotonic.with_(hard=True)`` stops at one position, or at none, as it decodes. It takes the parameters that the
-expected form was trained with; its own gradients do not say where to stop."""
+``monotonic.with_(hard=True)``, for decoding, stops at one position or at none. It takes the parameters trained with the
+expected form; its own gradients do not teach where to stop."""

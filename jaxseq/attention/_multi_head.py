@@ -1,10 +1,10 @@
-"""Multi-head attention, one query at each step: several scaled dot products, each in a projection of its own.
+"""Multi-head attention, one query at each step: several scaled dot products, each with its own projections.
 
     a_i = softmax(s W_i . h_j U_i / sqrt(d)) over the source       for heads i = 1 ... N
     head_i = sum_j a_ij h_j V_i                                    (1)
     context = [head_1; ...; head_N] O                              section 3.2.2
 
-A = N d (`units`) is the width of all heads together. The context has the size K of the source's features, as with
+A = N d (`units`) is the total width of all heads. The context has the size K of the source's features, as with
 every other attention. Projections of the source are computed once for each sentence; there are no biases, as in the
 paper (torch has them by default). The weights shown are the mean over heads.
 
@@ -25,7 +25,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Tree
 
 HEADS = 8
-"""Heads, as in the paper; with `units` that 8 does not divide, the largest of 4, 2 and 1 that does."""
+"""Number of heads, as in the paper; if it does not divide `units`, the largest of 4, 2 and 1 that does."""
 
 
 class MultiHeadParams(NamedTuple):
@@ -45,8 +45,8 @@ def remember(params: MultiHeadParams, values: Array, mask: Array | None = None) 
 
 
 def attend(params: MultiHeadParams, memory: Memory, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
-    """Return the empty state, and context and weights averaged over heads."""
-    # scaled once here instead of each score: [B, N, d] is smaller than [B, N, S]
+    """Return the empty state, the context, and the weights averaged over heads."""
+    # scale the query instead of the scores: [B, N, d] is smaller than [B, N, S]
     queries = jnp.einsum("...q,qnd->...nd", query, params.W) * params.W.shape[-1] ** -0.5
     weights = masked_softmax(jnp.einsum("...snd,...nd->...ns", memory.keys, queries), memory.mask[..., None, :])
     heads = jnp.einsum("...ns,...snd->...nd", weights, memory.values)

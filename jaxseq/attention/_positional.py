@@ -1,8 +1,8 @@
-"""Attention over positions, blind to the source: a well-known tutorial's, as something to compare `additive` with.
+"""Attention over positions that ignores the source: a well-known tutorial's, as a baseline for `additive`.
 
     weights = softmax(s W + b)        over `units` positions in all
 
-It never looks at the encoder outputs and does not mask padding, which gets weight, and reads as zeros.
+It never looks at the encoder outputs, and does not mask padding, which gets weight but contributes zeros.
 
 Reference: Robertson, "NLP from scratch: translation with a sequence to sequence network and attention", pytorch.org.
 """
@@ -31,7 +31,7 @@ init = init_of(PositionalParams, W="Q A", b="A")
 
 
 def remember(params: PositionalParams, values: Array, mask: Array | None = None) -> Memory:
-    """Return the memory, padded to the length that the parameters are for."""
+    """Return the memory, padded to the A positions of the parameters."""
     length, S = params.b.shape[0], values.shape[0]
     if length < S:
         raise InputError(
@@ -45,10 +45,10 @@ def remember(params: PositionalParams, values: Array, mask: Array | None = None)
 
 
 def attend(params: PositionalParams, memory: Memory, state: Tree, query: Array) -> tuple[Tree, tuple[Array, Array]]:
-    """Return the empty state, and context and weights."""
+    """Return the empty state, the context and the weights."""
     weights = jax.nn.softmax(affine(query, params.W, params.b))  # no mask: padding gets weight, and is zero
     return state, (read(weights, memory.values), weights)
 
 
 positional = Attention(init, remember, attend, "positional", reference="Robertson, pytorch.org/tutorials")
-"""Attention over positions, blind to the source: ``weights = softmax(query W + b)``, `units` positions in all."""
+"""Attention over positions that ignores the source: ``weights = softmax(query W + b)`` over `units` positions."""

@@ -1,4 +1,4 @@
 """The measuring core of `jaxseq bench` and of the suites in `benchmarks/`.
 
-Interleaved rounds, ratios with bootstrapped intervals, a counter of compilations, the same layer in other libraries.
+Interleaved rounds, ratios with bootstrapped intervals, a compilation counter, and the same layer in other libraries.
 """

@@ -1,4 +1,4 @@
-"""Compare two files of one benchmark, of another commit, machine or version."""
+"""Compare two files of one benchmark, from different commits, machines or versions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SAME = ("cpu", "cores", "devices", "platform", "XLA_FLAGS")
 
 
 def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: float | None = None) -> int:
-    """Print before over after (above 1: less in the second file) for every row and system that both files have.
+    """Print the ratio before / after (above 1: less in the second file) for every row and system in both files.
 
     Example: python -m benchmarks compare before.json after.json --systems jaxseq --at-least 0.97
 
     Args:
       before: JSON of one run.
       after: JSON of another.
-      systems: Which, for example jaxseq torch; all by default.
+      systems: Systems to compare, for example jaxseq torch; all by default.
       at_least: Return 1 if the geometric mean of jaxseq's own ratios is below this: slower than before.
 
     Raises:
-      InputError: if a file is not one of a benchmark, or if they have no row in common.
+      InputError: if a file is not from a benchmark, or the files have no row in common.
     """
     files = [_read(path) for path in (before, after)]
     _warn(files)
@@ -54,7 +54,7 @@ def compare(before: Path, after: Path, systems: tuple[str, ...] = (), at_least: 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the file of a benchmark.
+    """Return the contents of a benchmark file.
 
     Raises:
       InputError: if there is no such file, or it was not written by a benchmark.
@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _warn(files: list[dict[str, Any]]) -> None:
-    """Say where the two runs were not alike."""
+    """Print the differences between the conditions of the two runs."""
     if files[0]["benchmark"] != files[1]["benchmark"]:
         print(f"! {files[0]['benchmark']} is compared with {files[1]['benchmark']}", file=sys.stderr)
     machines = [file.get("machine", {}) for file in files]

@@ -1,4 +1,4 @@
-"""Calls outside of jit: the cost in a notebook or a loop of reinforcement learning, against the jitted call."""
+"""Calls outside jit, as in a notebook or a reinforcement learning loop, compared with the jitted call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.bench.timing import Thunk, compilations, interleave, median, ratio
 from jaxseq.recurrence import RECURRENCES
 
 SHAPE = (1, 10, 64, 64)
-"""Small, so that it is Python that is timed."""
+"""A small shape, so that Python's overhead dominates."""
 CALLS = 3
 
 
@@ -25,8 +25,8 @@ def measure_eager(
 ) -> list[dict[str, Any]]:
     """Time eager and jitted calls, forward and gradient, of every system, and our `trace` and `step`.
 
-    The samples of a row are named ``"NAME eager"`` and ``"NAME jitted"``; ``compiled`` says for each eager one how many
-    programs a call compiles, after the first.
+    The samples of a row are named ``"NAME eager"`` and ``"NAME jitted"``; ``compiled`` gives for each eager one the
+    number of programs compiled per call, after the first.
     """
     rows = []
     for mode in ("forward", "gradient"):
@@ -43,7 +43,7 @@ def measure_eager(
 
 
 def _others(case: Case) -> dict[str, Thunk]:
-    """Return the thunks of our `trace` and of one step, eager and jitted."""
+    """Return thunks of our `trace` and of one step, eager and jitted."""
     cell, (params, xs) = case.cell, peers.setup(case.cell, case.shape, case.dtype)
     run = lambda p, xs: trace(cell, p, xs, recurrence=RECURRENCES[case.recurrences[0]])  # noqa: E731
     carry = cell.initial_carry(params, xs.shape[1 : 2 + cell.spatial])
@@ -59,7 +59,7 @@ def _others(case: Case) -> dict[str, Thunk]:
 
 
 def _compiled(run: Thunk) -> float:
-    """Return how many programs a call compiles, once it was called."""
+    """Return the number of programs that a second call compiles."""
     jax.block_until_ready(run())
     with compilations() as compiled:
         for _ in range(CALLS):

@@ -1,8 +1,8 @@
-"""The floor of a layer's time: its matrix products alone, measured on this machine, each as it is done quickest.
+"""The floor of a layer's time: its matrix products alone, measured on this machine, each in its fastest form.
 
-Activations, gradients of biases, copies and the loop's own overhead come on top, so that no layer built on these
-products is faster; below some 0.1 ms a call it is the time to start programs that counts. Operands lie in memory as the
-product wants them: to bring them there is the layer's work.
+Activations, bias gradients, copies and loop overhead come on top, so no layer built on these products is faster; below
+about 0.1 ms per call the time to launch programs dominates. Operands already have the layout that the product prefers:
+producing it is the layer's work.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from jaxseq.bench.products import Product
 from jaxseq.bench.timing import milliseconds
 
 FORMS = {"as written": (False, False), "right turned": (False, True), "exchanged": (True, False)}
-"""``x W``; ``x W`` with W stored as its transpose; ``Wᵀ xᵀ``, where the weight is on the left. Each gives the same
-numbers, at rates that differ by a factor of up to nine on a CPU. A left operand that is contracted over its first axis
-is never the best there."""
+"""``x W``; ``x W`` with W stored transposed; ``Wᵀ xᵀ``, with the weight on the left. All give the same numbers, at
+rates that differ by a factor of up to nine on a CPU. Contracting a left operand over its first axis is never the
+fastest there."""
 NEVER = 123.456
-"""A number that no product's first entry equals; compared when it runs, so that the compiler cannot reorder."""
+"""A number that no product's first entry equals; comparing with it at run time keeps the compiler from reordering."""
 TRIES, LONG = 3, 2.0
-"""Samples of each form, and milliseconds that one takes at least: a shorter call is repeated."""
+"""Samples of each form, and the minimum milliseconds of one: shorter calls are repeated."""
 
 
 def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[], Any]:
-    """Return a thunk that runs the products in one jit, each in its best form; those of a step one after the other."""
+    """Return a thunk that runs the products in one jit, each in its fastest form; a step's products run in sequence."""
     forms = [best_form(product, jnp.dtype(dtype).name) for product in products]
     operands = [_operands(product, form, dtype) for product, form in zip(products, forms, strict=True)]
 
@@ -37,7 +37,7 @@ def floor(products: Sequence[Product], dtype: Any = jnp.float32) -> Callable[[],
         made: list[jax.Array] = []
         for product, form, of in zip(products, forms, operands, strict=True):
             one = functools.partial(_run, product, form)
-            if made:  # one after the other, as in a layer: a backward loop cannot run alongside the forward one
+            if made:  # in sequence, as in a layer: a backward loop cannot run alongside the forward one
                 made.append(lax.cond(made[-1][0, 0, 0] != NEVER, one, functools.partial(_zeros_of, one), of))
             else:
                 made.append(one(of))
@@ -55,7 +55,7 @@ def _zeros_of(function: Callable[[Any], Any], operands: Any) -> jax.Array:
 
 @functools.lru_cache(maxsize=256)
 def best_form(product: Product, dtype: str) -> str:
-    """Return the name of the form in which a product takes least time here, the least of a few calls of each."""
+    """Return the name of a product's fastest form here, by the minimum over a few calls."""
     took = {}
     for form in FORMS:
         operands = _operands(product, form, dtype)
@@ -68,7 +68,7 @@ def best_form(product: Product, dtype: str) -> str:
 
 
 def _operands(product: Product, form: str, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """Return random left and right operands; a chain of T products neither grows nor vanishes soon."""
+    """Return random left and right operands, scaled so that a chain of T products neither explodes nor vanishes."""
     exchanged, turned = FORMS[form]
     m, k, n, b = product.rows, product.inner, product.columns, product.batch
     if exchanged:
@@ -81,11 +81,11 @@ def _operands(product: Product, form: str, dtype: Any) -> tuple[jax.Array, jax.A
 
 
 def _run(product: Product, form: str, operands: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Return the last of a product's results; each reads the one before, so that none is left out or done early."""
+    """Return the last of a product's results; each depends on the previous one, so none is skipped or reordered."""
     exchanged, turned = FORMS[form]
 
     def dot(left: jax.Array, right: jax.Array) -> jax.Array:
-        if product.batch == 1:  # as a layer writes it
+        if product.batch == 1:  # writes its result, as a layer does
             return lax.dot_general(left[0], right[0], (((1,), (1 if turned else 0,)), ((), ())))[None]
         return lax.dot_general(left, right, (((2,), (2 if turned else 1,)), ((0,), (0,))))
 
@@ -96,7 +96,7 @@ def _run(product: Product, form: str, operands: tuple[jax.Array, jax.Array]) -> 
 
     def step(varying: jax.Array, _: None) -> tuple[jax.Array, None]:
         made = dot(fixed, varying) if exchanged else dot(varying, fixed)
-        size = min(product.inner, product.columns)  # fewer columns than it took: the rest stays
+        size = min(product.inner, product.columns)  # fewer columns than the operand has: the rest is kept
         return lax.dynamic_update_slice(varying, lax.slice_in_dim(made, 0, size, axis=axis), (0, 0, 0)), None
 
     return lax.scan(step, varying, length=product.times)[0]
@@ -104,12 +104,12 @@ def _run(product: Product, form: str, operands: tuple[jax.Array, jax.Array]) -> 
 
 @functools.lru_cache(maxsize=8)
 def machine_rate(dtype: str, largest: int = 4096, patience: float = 200.0) -> float:
-    """Return the GFLOP/s of a large square product here, the best of several sizes.
+    """Return the best GFLOP/s of large square products of several sizes here.
 
     Args:
       dtype: name of the operands' dtype.
       largest: rows of the largest product tried.
-      patience: milliseconds; no product is tried that would take longer, by the time of the one before.
+      patience: milliseconds; products that would take longer, judging by the previous size, are not tried.
     """
     best, size = 0.0, 512
     while size <= largest:

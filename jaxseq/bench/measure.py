@@ -17,16 +17,16 @@ from jaxseq.errors import InputError
 
 TIMED = ("forward", "gradient", "train")
 FLOOR = "floor"
-"""The name under which the products alone are timed."""
+"""The name of the timing of the products alone."""
 
 
 def measure(
     case: Case, found: dict[str, System], mode: str, rounds: int, report: Report, *, pause: float = 0.02
 ) -> dict[str, Any]:
-    """Time all systems in a mode, and the floor, in turns; keep and return the row.
+    """Time all systems in a mode, and the floor, in interleaved rounds; record and return the row.
 
-    A row has ``samples`` (milliseconds of a call; of a step where the mode is train), ``flops`` of the products, and
-    for each system its page ``faults`` a call, its temporary ``bytes`` and the counts of its program.
+    A row has ``samples`` (milliseconds per call, or per step in the mode train), ``flops`` of the products, and for
+    each system its page ``faults`` per call, its temporary ``bytes`` and the counts of its program.
 
     Raises:
       CompiledWhileTimedError: if a program was compiled in a timed round.
@@ -35,7 +35,7 @@ def measure(
     thunks = {name: system.thunk(mode) for name, system in found.items()}
     samples = interleave({**thunks, **({FLOOR: bottom} if bottom else {})}, rounds, pause=pause)
     per = STEPS if mode == "train" else 1
-    # a call in the mode train takes STEPS steps; the floor is one of a single step
+    # a call in the mode train takes STEPS steps; the floor is of a single step
     samples = {name: of if name == FLOOR else [ms / per for ms in of] for name, of in samples.items()}
     programs = {name: system.program(mode) for name, system in found.items()}
     row = report.add(
@@ -51,7 +51,7 @@ def measure(
 
 
 def _floor(case: Case, mode: str, report: Report) -> tuple[int | None, Any]:
-    """Return the FLOPs of the products, and the thunk that runs them alone; None where unknown."""
+    """Return the FLOPs of the products, and a thunk that runs them alone; None if unknown."""
     params, xs = peers.setup(case.cell, case.shape, case.dtype)
     try:
         needed = products(case.cell, params, xs, gradient=mode != "forward")
@@ -66,13 +66,13 @@ def _floor(case: Case, mode: str, report: Report) -> tuple[int | None, Any]:
 
 
 def share(row: dict[str, Any], name: str) -> float | None:
-    """Return the floor's time over a system's: 1 is a layer that does its products and nothing else."""
+    """Return the floor's time over a system's: 1 means a layer that does nothing but its products."""
     samples = row["samples"]
     return median(samples[FLOOR]) / median(samples[name]) if FLOOR in samples else None
 
 
 def rate(row: dict[str, Any], name: str) -> float:
-    """Return a system's GFLOP/s, counting its products alone; NaN where their FLOPs are not known."""
+    """Return a system's GFLOP/s, counting its products alone; NaN if their FLOPs are unknown."""
     return (row["flops"] or float("nan")) / median(row["samples"][name]) / 1e6
 
 
@@ -80,7 +80,7 @@ HEAD = ("ms", "time / ours", "of the floor", "GFLOP/s", "page faults", "temporar
 
 
 def show(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return the table: a block for each row, its systems by time."""
+    """Return the table: a block for each row, with its systems sorted by time."""
     lines: list[list[Any]] = []
     for row in rows:
         samples = row["samples"]

@@ -12,13 +12,13 @@ MODES = ("forward", "gradient")
 
 
 def measure_memory(case: Case, found: Mapping[str, System], report: Report) -> dict[str, Any]:
-    """Keep and return the temporary bytes of every compiled program; samples are named ``"NAME forward"`` and so on."""
+    """Record and return each compiled program's temporary bytes, in samples named ``"NAME forward"`` and so on."""
     samples, programs = {}, {}
     for name, system in found.items():
         for mode in MODES:
             program = system.program(mode)
             if program is None or program.temporary is None:
-                report.warn(f"how much memory {name} takes is not known: it has no program of XLA's that says so")
+                report.warn(f"the memory that {name} takes is unknown: it has no XLA program that reports it")
                 continue
             samples[f"{name} {mode}"] = [program.temporary / 2**20]
             programs[f"{name} {mode}"] = program._asdict()

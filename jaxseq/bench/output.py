@@ -1,4 +1,4 @@
-"""Output of every benchmark: tables, a JSON file with them and with every sample, and whether a bound was missed."""
+"""Output of every benchmark: tables, a JSON file with them and all samples, and the bounds that were missed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Output:
     """Options that all benchmarks have."""
 
     quick: bool = False
-    """Few rounds and small sizes: a look, no result."""
+    """Few rounds and small sizes, for a quick look; not a measurement."""
     json: Path | None = None
     """Write samples and facts here, for `jaxseq bench compare`."""
 
@@ -60,9 +60,9 @@ def digits(value: float) -> str:
 
 
 class Report:
-    """Rows of samples as they come, and in the end the file, the bounds that were missed and the exit status.
+    """Collects rows of samples; at the end writes the file, reports missed bounds, and returns the exit status.
 
-    A row has a name, ``samples`` by system (milliseconds, or whatever ``unit`` says; less is better), and facts. The
+    A row has a name, ``samples`` by system (milliseconds, or in ``unit``; less is better), and facts. The
     file also has the tables and sentences that were printed, in order: `python -m benchmarks report` prints them again.
     """
 
@@ -78,44 +78,44 @@ class Report:
         return self.facts["rows"]
 
     def add(self, name: str, samples: dict[str, list[float]], **facts: Any) -> dict[str, Any]:
-        """Keep and return a row of samples and facts."""
+        """Record and return a row of samples and facts."""
         self.rows.append({"name": name, "samples": samples, **facts})
         return self.rows[-1]
 
     def show(self, table: Table) -> None:
-        """Print a table, and keep it for the file."""
+        """Print a table, and record it for the file."""
         self.facts["shown"].append(table.texts())
         print(f"\n{table}")
 
     def say(self, text: str) -> None:
-        """Print a sentence about the tables, and keep it for the file."""
+        """Print a sentence about the tables, and record it for the file."""
         self.facts["shown"].append(text)
         print(f"\n{text}")
 
     def warn(self, message: str | None) -> None:
-        """Say something on standard error, once, unless there is nothing to say."""
+        """Print a nonempty text on standard error, once."""
         if message and message not in self.said:
             self.said.add(message)
             print(f"! {message}", file=sys.stderr, flush=True)
 
     def at_least(self, what: str, value: float | None, bound: float | None) -> None:
-        """Hold a value against a bound from below: None as bound misses nothing, None as value misses any bound."""
+        """Check a value against a lower bound; without a bound nothing is missed, without a value any bound is."""
         if bound is not None and value is None:
             self.missed.append(f"there is no {what} to hold against {bound:g}")
-        # "not >=" and not "<": NaN misses the bound
+        # "not >=" instead of "<", so NaN misses the bound
         elif bound is not None and value is not None and not value >= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at least {bound:g}")
 
     def at_most(self, what: str, value: float, bound: float | None) -> None:
-        """Hold a value against a bound from above; without a bound (None) nothing is missed."""
+        """Check a value against an upper bound; without a bound (None) nothing is missed."""
         if bound is not None and not value <= bound:
             self.missed.append(f"{what} is {value:.3f}, the bound is at most {bound:g}")
 
     def finish(self) -> int:
-        """Write the file, say which bounds were missed, and return the exit status: 1 if any."""
+        """Write the file, report the bounds that were missed, and return the exit status: 1 if any."""
         if self.output.json is not None:
             at = machine()
-            at["versions"] = {"jaxseq": __version__, **at["versions"]}  # known where jaxseq is not installed as well
+            at["versions"] = {"jaxseq": __version__, **at["versions"]}  # works without an installed jaxseq too
             self.facts |= {"machine": at, "command": command()}
             self.output.json.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         for message in self.missed:
@@ -124,7 +124,7 @@ class Report:
 
 
 def command() -> str:
-    """Return the command line that runs, as a user would type it, without the name of the file that it writes."""
+    """Return the current command line as a user would type it, without the name of the output file."""
     program, given = sys.argv[0], sys.argv[1:]
     arguments = [one for before, one in zip(["", *given], given, strict=False) if "--json" not in (one, before)]
     return f"{'python -m benchmarks' if 'benchmarks' in program else 'jaxseq'} {shlex.join(arguments)}"

@@ -1,4 +1,4 @@
-"""The same layer in other libraries on JAX: our weights in their layout, and their gradients back in ours.
+"""The same layer in other JAX libraries: our weights in their layout, and their gradients converted back.
 
 `jaxseq.interop` converts the weights; its derivative, transposed, converts gradients.
 """
@@ -22,18 +22,18 @@ from jaxseq.recurrence import Recurrence, deferred
 RTOL = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 """Largest difference from ours, as a share of the largest entry, by dtype."""
 PICTURE = (4, 4)
-"""Rows and columns for cells that work on pictures, instead of each vector."""
+"""Rows and columns of pictures for convolutional cells."""
 STEPS, RATE = 10, 1e-7
-"""Of gradient descent in one jit; the rate is so low that nothing ends far from where it began."""
+"""Steps of gradient descent in one jit, and a rate so low that the weights hardly move."""
 
 
 class Layer(NamedTuple):
-    """A layer in JAX, ready to be differentiated and jitted.
+    """A layer in JAX that can be differentiated and jitted.
 
     Fields:
       outs: ``(weights, xs) -> outs [T, B, H]``, both in the library's own layout.
-      weights: ours, converted.
-      back: the library's gradients as our params; None for a leaf that it lacks.
+      weights: our weights, converted.
+      back: converts the library's gradients to our params; None for a leaf that it lacks.
       time: the time axis of its xs and outs.
     """
 
@@ -59,30 +59,30 @@ class Layer(NamedTuple):
 
         def step(both: Any, _: None) -> tuple[Any, None]:
             grads = jax.grad(self.loss, argnums=(0, 1))(*both)
-            # inputs are updated as well, or XLA could remove their gradient
+            # inputs are updated too, or XLA could remove their gradient
             return jax.tree.map(lambda a, g: a - RATE * g, both, grads), None
 
         return jax.jit(lambda both: lax.scan(step, both, length=STEPS)[0], donate_argnums=0)
 
 
 def setup(cell: Cell, shape: tuple[int, int, int, int], dtype: Any = jnp.float32) -> tuple[Any, jax.Array]:
-    """Return params, with biases b that are not zero, and inputs ``[T, B, D]``, of a shape ``(B, T, D, H)``."""
+    """Return params with nonzero biases b, and inputs ``[T, B, D]``, for a shape ``(B, T, D, H)``."""
     B, T, D, H = shape
     params = cell.init(jax.random.key(0), D, H, dtype=dtype)
     if hasattr(params, "b"):
-        # biases begin as zeros, which would hide a library that drops or swaps them
+        # zero biases would hide a library that drops or swaps them
         params = params._replace(b=params.b + 0.1 * jax.random.normal(jax.random.key(1), params.b.shape, dtype))
     return params, jax.random.normal(jax.random.key(2), (T, B, *PICTURE[: cell.spatial], D), dtype)
 
 
 def ours(cell: Cell, params: Any, recurrence: Recurrence = deferred) -> Layer:
-    """Return our layer, with one of our recurrences."""
+    """Return our layer with one of our recurrences."""
     run = lambda p, xs: cell.features(unroll(cell, p, xs, recurrence=recurrence)[1])  # noqa: E731
     return Layer(run, params, lambda g: g)
 
 
 def textbook(cell: Cell, params: Any, xs: jax.Array) -> Layer:
-    """Return the layer as one writes it at a first go: `lax.scan` over the equations, or over ``cell.step``."""
+    """Return the naive layer: `lax.scan` over the equations, or over ``cell.step``."""
     batch = xs.shape[1 : 2 + cell.spatial]
     zero = lambda p: jnp.zeros((*batch, p.U.shape[0]), xs.dtype)  # noqa: E731
 
@@ -113,7 +113,7 @@ def textbook(cell: Cell, params: Any, xs: jax.Array) -> Layer:
 
 
 def back_by(to: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
-    """Return the function from a library's gradients to ours, `to` being the conversion of params to its weights."""
+    """Return the function from a library's gradients to ours, given the conversion `to` of params to its weights."""
     # the conversion is linear in params, so its transpose takes gradients the other way
     return lambda gradients: jax.vjp(to, params)[1](gradients)[0]
 
@@ -144,7 +144,7 @@ def nnx(cell: Cell, params: Any, xs: jax.Array, optimized: bool = False) -> Laye
 
     graph, weights, rest = split(params)
     zero = jnp.zeros((xs.shape[1], params.U.shape[0]), xs.dtype)
-    start = (zero, zero) if cell == CELLS["lstm"] else zero  # given, since to draw zeros it would want a key
+    start = (zero, zero) if cell == CELLS["lstm"] else zero  # passed, since the layer needs a key even to draw zeros
 
     def back(gradients: Any) -> Any:
         ours = back_by(lambda p: split(p)[1], params)(gradients)
@@ -154,7 +154,7 @@ def nnx(cell: Cell, params: Any, xs: jax.Array, optimized: bool = False) -> Laye
 
 
 def haiku(cell: Cell, params: Any, xs: jax.Array) -> Layer:
-    """Return haiku's `dynamic_unroll` of a core; its LSTM adds 1 to the forget gate by itself."""
+    """Return haiku's `dynamic_unroll` of a core; its LSTM itself adds 1 to the forget gate."""
     import haiku as hk
 
     from jaxseq.interop.haiku import to_haiku
@@ -193,7 +193,7 @@ def equinox(cell: Cell, params: Any, xs: jax.Array) -> Layer:
 
 def keras(cell: Cell, params: Any, xs: jax.Array) -> Layer:
     """Return keras' layer on its JAX backend; batch first."""
-    os.environ.setdefault("KERAS_BACKEND", "jax")  # read when keras is imported first
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # read at the first import of keras
     import keras
 
     from jaxseq.interop.keras import to_arrays, to_keras
@@ -221,7 +221,7 @@ def cudnn(cell: Cell, params: Any, xs: jax.Array) -> Layer:
     (D, H), B, T = (params.W.shape[0], params.U.shape[0]), xs.shape[1], xs.shape[0]
     zero, lengths = jnp.zeros((1, B, H), xs.dtype), jnp.full(B, T, jnp.int32)
     like = jax.ShapeDtypeStruct((rnn.get_num_params_in_lstm(D, H, 1, False),), xs.dtype)
-    # cuDNN keeps all weights in one vector; cutting it up only moves numbers, so the transpose of that packs them
+    # cuDNN has all weights in one vector; splitting it only moves numbers, so its transpose packs them
     pack = jax.linear_transpose(lambda w: rnn.unpack_lstm_weights(w, D, H, 1, False), like)
 
     def to(params: Any) -> Any:
@@ -236,7 +236,7 @@ def cudnn(cell: Cell, params: Any, xs: jax.Array) -> Layer:
 
 
 def _optimized(build: Callable[..., Layer]) -> Callable[[Cell, Any, jax.Array], Layer]:
-    """Return the builder of flax's OptimizedLSTMCell, another program with the same weights."""
+    """Return the builder of flax's OptimizedLSTMCell, a different program with the same weights."""
 
     def optimized(cell: Cell, params: Any, xs: jax.Array) -> Layer:
         if cell != CELLS["lstm"]:
@@ -257,14 +257,14 @@ PEERS: dict[str, Callable[[Cell, Any, jax.Array], Layer]] = {
     "keras": keras,
     "cudnn": cudnn,
 }
-"""The peers in JAX: how to build a layer. A builder raises ImportError where the library is missing, and InputError
-where it lacks the cell."""
+"""Builders of the peers' layers in JAX. A builder raises ImportError if the library is missing, and InputError if it
+lacks the cell."""
 
 
 def layers(
     cell: Cell, params: Any, xs: jax.Array, say: Callable[[str], None], names: Iterable[str] = tuple(PEERS)
 ) -> dict[str, Layer]:
-    """Return the layer of every peer that is installed and has the cell; `say` which are left out, and why."""
+    """Return the layer of every installed peer that has the cell; report those left out, and why, by `say`."""
     found = {}
     for name in names:
         try:
@@ -276,15 +276,15 @@ def layers(
         except InputError as error:
             if "optimized" not in name:
                 say(f"{name} is left out for {cell.name}: {error}")
-        except Exception as error:  # whatever another library raises, for a dtype that it does not take
+        except Exception as error:  # any error of another library, such as for a dtype that it does not support
             say(failed(name, error))
     return found
 
 
 def failed(name: str, error: Exception) -> str:
-    """Return one line that says why a peer is left out which should have worked."""
+    """Return one line on why a peer that should have worked is left out."""
     first = (str(error).splitlines() or [""])[0]
-    return f"{name} is left out, it fails: {type(error).__name__}: {first[:200]}"
+    return f"{name} is left out, since it fails: {type(error).__name__}: {first[:200]}"
 
 
 def want(layer: Layer, xs: jax.Array) -> tuple[Any, ...]:
@@ -297,7 +297,7 @@ def want(layer: Layer, xs: jax.Array) -> tuple[Any, ...]:
 
 
 def check(name: str, got: tuple[Any, ...], want: tuple[Any, ...]) -> None:
-    """Compare the results of two systems, as `want` returns them; leaves of None are passed over.
+    """Compare the results of two systems, as `want` returns them; None leaves are skipped.
 
     Raises:
       AssertionError: naming the difference: another dtype, shape or number, and by how much.
@@ -314,7 +314,7 @@ def check(name: str, got: tuple[Any, ...], want: tuple[Any, ...]) -> None:
             a, b = np.asarray(a), np.asarray(b)
             assert a.shape == b.shape, f"{name}: {what}{path} is {a.shape}, ours {b.shape}"
             assert a.dtype == b.dtype, f"{name}: {what}{path} is {a.dtype}, ours {b.dtype}"
-            # NumPy reduces bfloat16 in bfloat16: compared in float32 at least
+            # NumPy reduces bfloat16 in bfloat16, so compare in at least float32
             rtol, wide = RTOL[str(b.dtype)], np.result_type(b.dtype, np.float32)
             error = np.abs(a.astype(wide) - b.astype(wide)).max() / np.abs(b.astype(wide)).max()
             assert error <= rtol, f"{name}: {what}{path} differs from ours by {error:.1e} of the largest entry"

@@ -1,4 +1,4 @@
-"""Time until the first result of a jitted function: trace, lower, compile; of one layer and of a stack."""
+"""Time to the first result of a jitted function: trace, lower and compile, for one layer and for a stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jaxseq.recurrence import RECURRENCES
 PHASES = ("trace", "lower", "compile")
 DEPTH = 4
 IN_SEQUENCE = f"{OURS} one after the other"
-"""Our layers, each with a loop of its own, as the peers have them; the other way is a stack, with one loop."""
+"""Our layers, each with its own loop, like the peers'; the alternative is a stack, with one loop."""
 
 
 def took(make: Callable[[], Any]) -> tuple[Any, float]:
@@ -34,7 +34,7 @@ def took(make: Callable[[], Any]) -> tuple[Any, float]:
 
 def phases(layer: Layer, xs: jax.Array) -> tuple[Any, dict[str, float]]:
     """Return the compiled value and gradient of a layer, and the milliseconds of each phase, from empty caches."""
-    # or the second round would find the program of the first
+    # otherwise the second round would reuse the first round's program
     jax.clear_caches()
     traced, trace = took(lambda: layer.gradient().trace(layer.weights, xs))
     lowered, lower = took(traced.lower)
@@ -45,10 +45,10 @@ def phases(layer: Layer, xs: jax.Array) -> tuple[Any, dict[str, float]]:
 def measure_phases(
     case: Case, against: Iterable[str], rounds: int, report: Report, depths: Sequence[int] = (1, DEPTH)
 ) -> list[dict[str, Any]]:
-    """Time the phases of value and gradient of one layer and of several, ours and the peers' in JAX, in turns.
+    """Time the phases of value and gradient of one layer and of several, ours and the JAX peers', interleaved.
 
     The samples of a row are named ``"NAME trace"`` and so on, and ``"NAME"`` for their sum; ``programs`` has the counts
-    of the compiled programs. A first round, which imports modules and fills caches other than JAX's, is dropped.
+    of the compiled programs. The first round, which imports modules and fills caches other than JAX's, is dropped.
     """
     rows = []
     for depth in depths:
@@ -90,7 +90,7 @@ def _built(case: Case, depth: int, against: Iterable[str], report: Report) -> tu
 
 
 def in_sequence(layers: Sequence[Layer]) -> Layer:
-    """Return layers one after the other as one."""
+    """Return layers run one after the other as one layer."""
 
     def outs(weights: Any, xs: jax.Array) -> jax.Array:
         return functools.reduce(lambda xs, of: of[0].outs(of[1], xs), zip(layers, weights, strict=True), xs)

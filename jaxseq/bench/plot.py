@@ -1,4 +1,4 @@
-"""The picture of a benchmark: how much longer others take, with intervals, and a roofline of the rates reached."""
+"""The figure of a benchmark: time relative to ours, with intervals, and a roofline of the rates reached."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from jaxseq.bench.systems import OURS
 from jaxseq.bench.timing import median, ratio
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255", "#44AA99", "#555555")
-"""Colours that readers who do not see red and green apart can distinguish; after Wong 2011, "Points of view:
+"""Colours that red-green colour-blind readers can distinguish; after Wong 2011, "Points of view:
 color blindness", Nature Methods 8, page 441, and Tol's "muted" scheme."""
 MARKS = "os^vD<>PXh"
 BOTTOM = "0.75"
-"""The grey of the floor."""
+"""The floor's grey."""
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -35,7 +35,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
     looks = {name: (COLOURS[n % len(COLOURS)], MARKS[n % len(MARKS)]) for n, name in enumerate(names)}
     count = sum(len(row["samples"]) for row in timed)
     figure = Figure(figsize=(12, max(4.0, 1.5 + 0.2 * count)), layout="constrained")
-    FigureCanvasAgg(figure)  # whatever backend is set: nothing is shown
+    FigureCanvasAgg(figure)  # independent of the backend, since nothing is shown
     bars, roofline = figure.subplots(1, 2)
     _bars(bars, timed, looks)
     _roofline(roofline, timed, looks)
@@ -52,7 +52,7 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], looks: dict[str, tuple[str
         for name in sorted((n for n in samples if n != OURS), key=lambda n: median(samples[n])):
             of = ratio(samples[name], samples[OURS])
             axes.barh(at, of.value - 1, left=1, height=0.8, color=looks[name][0] if name in looks else BOTTOM)
-            if of.low == of.low:  # one sample has no interval
+            if of.low == of.low:  # a single sample has no interval
                 spread = [[of.value - of.low], [of.high - of.value]]
                 axes.errorbar(of.value, at, xerr=spread, color="black", capsize=2, linewidth=1)
             axes.annotate(f"{of.value:.2f}", (max(of.value, of.high), at), (4, 0), textcoords="offset points",
@@ -62,7 +62,7 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], looks: dict[str, tuple[str
         at += 1
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(ticks, [row["name"].replace(") ", ")\n") for row in rows], fontsize="small")
-    axes.set(xscale="log", xlim=(None, axes.get_xlim()[1] * 1.3))  # the numbers need room
+    axes.set(xscale="log", xlim=(None, axes.get_xlim()[1] * 1.3))  # leave room for the numbers
     axes.set_xlabel(f"time / {OURS}'s: right of the line is slower")
     _plain_ticks(axes.xaxis)
     axes.margins(y=0.01)
@@ -93,7 +93,7 @@ def _roofline(axes: Axes, rows: Sequence[dict[str, Any]], looks: dict[str, tuple
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Write 1, 2, 5, 10 at a logarithmic axis."""
+    """Label a logarithmic axis at 1, 2, 5, 10."""
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())

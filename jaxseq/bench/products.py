@@ -1,7 +1,7 @@
-"""Matrix products that a layer must do, found in the jaxprs of its cell: their sizes, number and cost.
+"""The matrix products of a layer, found in its cell's jaxprs: sizes, number and cost.
 
-A product with x, ``x W``, is done once for all T steps; one with the carry, ``h U``, once in each step. Products of
-parameters alone are left out: they can be done before the loop.
+A product with x, ``x W``, is computed once for all T steps; one with the carry, ``h U``, once per step. Products of
+parameters alone are left out: they can be computed before the loop.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from jaxseq.trees import shapes, step_shapes
 
 
 class Product(NamedTuple):
-    """``[rows, inner] x [inner, columns]``, done `times` times one after the other.
+    """``[rows, inner] x [inner, columns]``, computed `times` times in sequence.
 
     Fields:
-      rows: of the operand that varies from step to step.
+      rows: rows of the operand that varies from step to step.
       inner: the axis that is summed.
-      columns: of the other operand.
+      columns: columns of the other operand.
       weight: whether that other operand depends on parameters alone.
-      batch: how many such products are one.
-      times: 1 for all steps at once, T for one in each step.
+      batch: number of such products in one batched product.
+      times: 1 for all steps at once, T for one per step.
     """
 
     rows: int
@@ -40,11 +40,11 @@ class Product(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Return how many multiplications and additions it takes, in all its times."""
+        """Return the number of multiplications and additions in total."""
         return 2 * self.times * self.batch * self.rows * self.inner * self.columns
 
     def backward(self) -> tuple[Product, Product]:
-        """Return the two products of its derivative: the gradient of the rows, and that of the other operand.
+        """Return the two products of its derivative: the gradients of the rows and of the other operand.
 
         The gradient of a weight is one product over the rows of all steps, since it is a sum.
         """
@@ -59,10 +59,10 @@ def products(cell: Cell, params: Any, xs: Any, *, gradient: bool = False) -> lis
     """Return the products of a layer's forward pass, or of value and gradient with respect to params and inputs.
 
     Args:
-      cell: any Cell that reads no source.
+      cell: any Cell without attention.
       params: its params, or their shapes.
       xs: its inputs ``[T, B, D]``, or their shapes.
-      gradient: with those of the backward pass, which are two more for each.
+      gradient: include the backward pass, which has two more for each.
 
     Raises:
       InputError: if the cell convolves: its work is not in matrix products.
@@ -94,13 +94,13 @@ def _found(function: Any, params: Any, *varying: Any) -> list[Product]:
 
 
 def _walk(jaxpr: Jaxpr, varies: Sequence[bool]) -> Iterator[Product]:
-    """Yield the products that see a varying input, also those inside jit, scan and functions with own derivatives."""
+    """Yield the products that see a varying input, also inside jit, scan and functions with custom derivatives."""
     known = {var for var, yes in zip(jaxpr.invars, varies, strict=True) if yes}
     for eqn in jaxpr.eqns:
         flags = [not isinstance(var, Literal) and var in known for var in eqn.invars]
         if not any(flags):
             continue
-        # whatever is computed from a varying value varies
+        # anything computed from a varying value varies
         known.update(eqn.outvars)
         if eqn.primitive.name == "dot_general":
             yield _product(eqn, flags)

@@ -1,4 +1,4 @@
-"""Measures of a compiled program without a clock: its temporary memory, its operations, and page faults."""
+"""Measures of a compiled program other than time: temporary memory, operations, and page faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 from jaxseq.bench.timing import Thunk
 
 BOOKKEEPING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
-"""Instructions of HLO at which nothing runs."""
+"""HLO instructions that execute nothing."""
 HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?[\w.-]+ = .*? ([a-z][\w-]*)\(")
 ENTERED = re.compile(r"(?:body|condition|to_apply|true_computation|false_computation)=%?([\w.-]+)")
@@ -21,9 +21,9 @@ class Program(NamedTuple):
     """A compiled program in numbers.
 
     Fields:
-      temporary: bytes of temporary memory; None where the backend does not say.
-      operations: instructions that run something: kernels, library calls, copies; those of a loop's body count once.
-      fusions: how many of them are fusions.
+      temporary: bytes of temporary memory; None if the backend does not report it.
+      operations: instructions that execute something: kernels, library calls, copies; a loop's body counts once.
+      fusions: the number of fusions among them.
       loops: while loops.
     """
 
@@ -49,8 +49,8 @@ def inspect(compiled: Any) -> Program:
 def count(hlo: str) -> tuple[int, int, int]:
     """Return ``(operations, fusions, loops)`` of a compiled module's text.
 
-    Only the entry and the computations that it enters (bodies and conditions of loops, branches, calls) are read: all
-    operations inside of a fusion are one kernel.
+    Only the entry computation and those that it enters (loop bodies and conditions, branches, calls) are read: all
+    operations inside a fusion are one kernel.
     """
     lines: dict[str, list[str]] = {}
     entry = here = ""
@@ -81,10 +81,9 @@ def count(hlo: str) -> tuple[int, int, int]:
 
 
 def page_faults(run: Thunk, calls: int = 3) -> float | None:
-    """Return how many pages of memory the process asks the kernel for in a call: large temporaries cost time there.
+    """Return the page faults of a call; for large temporaries they take noticeable time.
 
-    The minor faults of `getrusage`, of all threads, after one call that is not counted; None where the platform does
-    not count them.
+    The minor faults of `getrusage`, of all threads, after one uncounted call; None if the platform does not count them.
     """
     try:
         import resource

@@ -1,4 +1,4 @@
-"""A whole benchmark: every case in every mode, the tables, the file and the picture."""
+"""A whole benchmark: every case in every mode, the tables, the file and the figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxseq.recurrence import EXACT
 
 MODES = (*TIMED, "eager", "compile", "memory")
 SHAPES: dict[str, tuple[int, int, int, int]] = {"eager": EAGER_SHAPE}
-"""The shape of a mode where none is asked for, if it is not `SHAPE`."""
+"""Default shapes of modes that differ from `SHAPE`."""
 SHAPE = (32, 50, 128, 128)
 FAMILIES: dict[str, tuple[str, ...]] = {
     "scan": ("plain scan",),
@@ -30,13 +30,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "all": (*PEERS, *TORCH),
     "none": (),
 }
-"""The peers by the names that options take."""
+"""The peers, by the names that options take."""
 
 
 def bench(cases: Sequence[Case], modes: Sequence[str], against: Sequence[str], rounds: int, report: Report) -> None:
     """Measure every case in every mode; print a table for each kind of mode.
 
-    A case whose shape is None gets that of each mode.
+    A case without a shape gets each mode's default.
 
     Raises:
       CompiledWhileTimedError: if a program was compiled in a timed round.
@@ -70,7 +70,7 @@ def _measured(case: Case, mode: str, names: list[str], rounds: int, report: Repo
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture of the timed rows."""
+    """Write the figure of the timed rows."""
     from jaxseq.bench.plot import picture
 
     picture(report.rows, path)

@@ -1,4 +1,4 @@
-"""Systems that are timed, each under one name: a layer of a cell, shape and dtype, ours or a peer's, in each mode."""
+"""The systems to time, by name: a layer for a cell, shape and dtype, ours or a peer's, in each mode."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from jaxseq.recurrence import RECURRENCES
 Shape = tuple[int, int, int, int]
 """``(B, T, D, H)``."""
 OURS = "jaxseq"
-"""The name of our layer in its first recurrence; in others it is followed by theirs."""
+"""The name of our layer with its first recurrence; other recurrences append their name."""
 
 
 class Case(NamedTuple):
     """A case to measure.
 
     Fields:
-      cell: any Cell that reads no source.
+      cell: any Cell without attention.
       shape: B, T, D, H.
-      dtype: of params and inputs.
-      recurrences: of ours by name, the first the one that others are compared with.
-      devices: over how many the batch is sharded.
+      dtype: dtype of params and inputs.
+      recurrences: our recurrences by name; others are compared with the first.
+      devices: number of devices over which the batch is sharded.
     """
 
     cell: Cell
@@ -52,7 +52,7 @@ class System(Protocol):
     """One layer under one name."""
 
     def thunk(self, mode: str) -> Thunk:
-        """Return the timed call of the mode forward, gradient or train; train goes on from its last state."""
+        """Return the timed call of the mode forward, gradient or train; train continues from its last state."""
 
     def eager(self, mode: str) -> Thunk:
         """Return the same, forward or gradient, without jit."""
@@ -65,7 +65,7 @@ class InJax:
     """A layer in JAX with its inputs, jitted once for each mode."""
 
     def __init__(self, layer: Layer, xs: jax.Array, place: Callable[..., Any]) -> None:
-        """Take a layer and our inputs ``[T, B, D]``; `place` puts a tree, of which an axis is the batch, on devices."""
+        """Take a layer and our inputs ``[T, B, D]``; `place` puts a tree, sharded along an axis, on devices."""
         self.layer = layer
         self.weights = place(layer.weights, None)
         self.xs = place(jnp.moveaxis(xs, 0, layer.time), 1 - layer.time)
@@ -86,7 +86,7 @@ class InJax:
         return lambda: run(weights, xs)
 
     def eager(self, mode: str) -> Thunk:
-        """Return the call as one writes it outside of jit."""
+        """Return the eager call."""
         layer, weights, xs = self.layer, self.weights, self.xs
         if mode == "forward":
             return lambda: layer.outs(weights, xs)
@@ -119,10 +119,10 @@ class InTorch:
 
 
 def systems(case: Case, against: Iterable[str], say: Callable[[str], None]) -> dict[str, System]:
-    """Return ours, in each recurrence, and those of `against` that are here and compute the same; say which are not.
+    """Return ours with each recurrence, and the peers in `against` that are installed and agree; report the others.
 
-    Outputs, value and gradients are compared before anything is timed; torchrecurrent's layer, whose weights are its
-    own, is only run.
+    Outputs, value and gradients are compared before anything is timed; torchrecurrent's layer, which has its own
+    weights, is only run.
 
     Raises:
       InputError: if the cell cannot be run, or its value or gradients are not finite.
@@ -169,11 +169,11 @@ def _in_torch(
 
 
 def _agrees(name: str, got: Callable[[], Any], want: Any, say: Callable[[str], None]) -> bool:
-    """Return whether a layer agrees with ours; if it does not, or fails, say why it is left out."""
+    """Return whether a layer agrees with ours; if it does not, or fails, report why it is left out."""
     try:
         peers.check(name, got(), want)
     except AssertionError as error:
-        say(f"{name} is left out, it does not compute the same: {error}")
+        say(f"{name} is left out, since it computes something else: {error}")
         return False
     except Exception as error:  # whatever another library raises, for a dtype that it does not take
         say(peers.failed(name, error))

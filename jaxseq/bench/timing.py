@@ -1,4 +1,4 @@
-"""Timing that withstands a noisy machine: interleaved rounds, intervals of ratios, no compilation unnoticed."""
+"""Timing that is robust on a noisy machine: interleaved rounds, intervals of ratios, no unnoticed compilation."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Thunk = Callable[[], Any]
 
 
 class CompiledWhileTimedError(RuntimeError):
-    """A timed region compiled a program: its times would be those of the compiler."""
+    """A timed region compiled a program, so its times would include the compiler's."""
 
 
 class _Counter:
-    """How many programs this process has compiled since it began to count."""
+    """Number of programs that this process has compiled since counting began."""
 
     def __init__(self) -> None:
         self.count, self.listening = 0, False
 
     def start(self) -> None:
-        """Listen to JAX; once, since listeners are for the whole process."""
+        """Register a JAX listener once, since listeners are process-wide."""
         if not self.listening:
             jax.monitoring.register_event_duration_secs_listener(self._heard)
             self.listening = True
@@ -49,14 +49,14 @@ _counter = _Counter()
 
 @contextlib.contextmanager
 def compilations() -> Iterator[Callable[[], int]]:
-    """Give a function that says how many programs were compiled since the block began."""
+    """Yield a function that returns the number of programs compiled since the block began."""
     _counter.start()
     before = _counter.count
     yield lambda: _counter.count - before
 
 
 def milliseconds(run: Thunk, calls: int = 1) -> float:
-    """Return the milliseconds that one call takes, its results awaited."""
+    """Return the milliseconds of one call, including waiting for its results."""
     begun = time.perf_counter()
     # awaited in each call: JAX returns before its work is done
     for _ in range(calls):
@@ -73,17 +73,17 @@ def interleave(
     at_least: float = 5.0,
     may_compile: bool = False,
 ) -> dict[str, list[float]]:
-    """Return for each thunk the milliseconds of a call, one sample a round.
+    """Return for each thunk the milliseconds per call, one sample per round.
 
-    The thunks take turns, so that a machine's moods meet all alike; their order is turned by one from round to round,
-    so that none always follows the same other.
+    The thunks take turns, so the machine's fluctuations affect all equally; their order rotates by one each round, so
+    none always follows the same other.
 
     Args:
-      thunks: by name; a name that begins with "torch" runs in torch.
+      thunks: thunks by name; names that begin with "torch" run in torch.
       rounds: samples of each.
       warmup: rounds before those, dropped.
-      pause: seconds of rest when torch follows JAX or the other way round.
-      at_least: milliseconds in a sample; a shorter thunk is called as often as that takes.
+      pause: seconds to wait between torch and JAX.
+      at_least: minimum milliseconds of a sample; a shorter thunk is called repeatedly.
       may_compile: allow thunks that compile in every call, such as a loop over a new function outside of jit.
 
     Raises:
@@ -147,8 +147,9 @@ def ratio(above: Sequence[float], below: Sequence[float], *, paired: bool = True
     Args:
       above: samples of the numerator.
       below: samples of the denominator.
-      paired: the samples are of the same rounds, so rounds are drawn; else each side is drawn by itself.
-      draws: of the bootstrap.
+      paired: the samples come from the same rounds, so rounds are resampled; otherwise each side is resampled
+        separately.
+      draws: number of bootstrap samples.
     """
     return geometric_mean([(above, below)], paired=paired, draws=draws)
 
@@ -163,7 +164,7 @@ def geometric_mean(
     rng, total = np.random.default_rng(0), np.zeros(draws)
     for above, below in pairs:
         a, b = np.asarray(above, float), np.asarray(below, float)
-        # paired: the same rounds on both sides, so that a slow round of the machine counts for both
+        # paired: the same rounds on both sides, so a slow round counts for both
         drawn = rng.integers(len(a), size=(draws, len(a)))
         other = drawn if paired and len(a) == len(b) else rng.integers(len(b), size=(draws, len(b)))
         total += np.log(np.median(a[drawn], axis=1) / np.median(b[other], axis=1))
@@ -172,7 +173,7 @@ def geometric_mean(
 
 
 def noise(what: str, samples: Sequence[float]) -> str | None:
-    """Return a warning where the reference's samples are too far apart to compare with."""
+    """Return a warning if the reference's samples vary too much to compare with."""
     share = spread(samples) / median(samples)
     if share <= NOISY:
         return None
@@ -180,7 +181,7 @@ def noise(what: str, samples: Sequence[float]) -> str | None:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -58,15 +58,15 @@ THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "ugrnn": ("UGRNN", {}),
     "unicornn": ("UnICORNN", {}),
 }
-"""Our cells that torchrecurrent 0.2.5 has: its layer, and options that make it the same cell.
+"""Our cells that torchrecurrent 0.2.5 also has: its layer, and the options that make it the same cell.
 
 Where its equations differ from the paper's in a bias or a term (our parity tests say where) they are timed as they are.
-Its MCLSTM is another cell than ours, and its recurrent highway network cannot be imported.
+Its MCLSTM is a different cell, and its recurrent highway network cannot be imported.
 """
 
 
 def import_torch() -> Any:
-    """Return the module torch, with as many threads as this process has cores.
+    """Return the torch module, set to one thread per core of this process.
 
     Raises:
       ImportError: if it is not installed.
@@ -79,7 +79,7 @@ def import_torch() -> Any:
 
 
 class TorchModule:
-    """A recurrent module of torch and its inputs; on the GPU where torch has one."""
+    """A recurrent torch module and its inputs, on the GPU if torch has one."""
 
     def __init__(self, module: Any, xs: jax.Array) -> None:
         """Take a module and our inputs ``[T, B, D]``, whose dtype both will have."""
@@ -87,7 +87,7 @@ class TorchModule:
         self.device = self.torch.device("cuda" if self.torch.cuda.is_available() else "cpu")
         self.dtype = xs.dtype
         self.module = module.to(self.device, getattr(self.torch, str(xs.dtype)))
-        wide = np.array(xs.astype(np.result_type(xs.dtype, np.float32)))  # NumPy gives torch no bfloat16
+        wide = np.array(xs.astype(np.result_type(xs.dtype, np.float32)))  # NumPy cannot pass bfloat16 to torch
         self.xs = self.torch.from_numpy(wide).to(self.device, getattr(self.torch, str(xs.dtype))).requires_grad_()
 
     def forward(self) -> Any:
@@ -120,7 +120,7 @@ class TorchModule:
         return run
 
     def _awaited(self, result: Any) -> Any:
-        """Return a result when it is computed: torch's calls on a GPU return before that."""
+        """Return a result once it is computed: torch's GPU calls return earlier."""
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
         return result
@@ -153,7 +153,7 @@ class TorchLayer(TorchModule):
 
 
 def torchrecurrent_layer(cell: Cell, shape: tuple[int, int, int, int], xs: jax.Array) -> TorchModule:
-    """Return torchrecurrent's layer of the same cell, with weights as it draws them.
+    """Return torchrecurrent's layer of the same cell, with its own random weights.
 
     Raises:
       ImportError: if it is not installed.
@@ -174,4 +174,4 @@ TORCH: dict[str, Callable[..., TorchModule]] = {
     "torch": lambda cell, shape, params, xs: TorchLayer(cell, params, xs),
     "torchrecurrent": lambda cell, shape, params, xs: torchrecurrent_layer(cell, shape, xs),
 }
-"""How the layers in torch are built: ``(cell, shape, params, xs)``; errors as those of `jaxseq.bench.peers.PEERS`."""
+"""Builders of torch layers: ``(cell, shape, params, xs)``; errors are as in `jaxseq.bench.peers.PEERS`."""

@@ -1,6 +1,6 @@
 """Recurrent cells, each a `Cell` value whose file reads like the paper's equations.
 
-The imports are the one list of cells: `CELLS` follows from them, and the catalogue from it.
+The imports below are the only list of cells: `CELLS` is derived from them, and the catalogue from `CELLS`.
 """
 
 from jaxseq.cells._antisymmetric_rnn import (

@@ -10,8 +10,8 @@
                               h' = h + epsilon * z * n
 
 Every eigenvalue of M has the real part -gamma; gamma keeps the discrete step stable. The gate shares M with the
-candidate, so that this holds for the gated form too. W and b of the gated form are packed in the order z h. Only the
-antisymmetric part of U has an effect.
+candidate, so this holds for the gated form too. W and b of the gated form are packed in the order z h. Only the
+antisymmetric part of U matters.
 
 ``.with_`` takes epsilon (0.3 by default; above 0) and gamma (0.01; at least 0). The paper searches both between 0.001
 and 1:

@@ -6,7 +6,7 @@
     f = sigmoid(p - q)                        forget gate: retain (1 keeps, 0 erases)
     h' = i * p + f * h
 
-W and U have one block each. b is ours; torchrecurrent has a second bias, on q.
+W and U have one block each. The paper has no b; torchrecurrent has a second bias, on q.
 
 Reference: Zhang, Xiong, Su, Lin & Zhang 2018, "Simplifying neural machine translation with addition-subtraction
 twin-gated recurrent networks", EMNLP 2018, arXiv:1810.12546, section 3.

@@ -5,10 +5,10 @@
     n = tanh   (x W_n + r * (h U_n) + b_n)         candidate
     h' = (1 - u) * h + u * n
 
-The score a, usually between 0 and 1 and from an attention over the steps, is part of the input, `Scored`; an array has
-a = 1. A step of score 0 keeps the state; with all scores 1 this is the GRU, whose z is 1 - u. The blocks are packed in
-the order r u n. This is the paper's text; the authors' code resets before the product, and takes 1 - (1 - a) u~ where
-the text has a (1 - u~), for a gate u~ that retains.
+The score a, usually an attention weight between 0 and 1, is part of the input, `Scored`; a plain array has a = 1. A
+step of score 0 keeps the state; with all scores 1 this is the GRU, whose z is 1 - u. The blocks are packed in the order
+r u n. This follows the paper's text; the authors' code resets before the product, and has 1 - (1 - a) u~ instead of a
+(1 - u~), for a gate u~ that retains.
 
 Reference: Zhou et al. 2019, "Deep interest evolution network for click-through rate prediction", arXiv:1809.03672,
 section "Interest evolving layer".

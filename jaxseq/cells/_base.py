@@ -1,7 +1,7 @@
-"""What a recurrent cell is: three functions that read like a paper's equations; everything else is derived.
+"""The `Cell`: three functions that read like a paper's equations; everything else is derived from them.
 
-A gated cell is affine in its input, affine in its hidden state, and then equations between gates. Each part is one
-function; stepping, unrolling, tracing and every faster way to run the cell are derived from the three.
+A gated cell applies an affine map to its input, another to its hidden state, and then equations between gates. Each
+part is one function; stepping, unrolling, tracing and every faster way to run the cell are derived from the three.
 """
 
 from __future__ import annotations
@@ -27,79 +27,78 @@ from jaxseq.trees import shapes
 P = TypeVar("P")
 """Params of a cell, a NamedTuple of arrays."""
 K = TypeVar("K")
-"""Its carry, a NamedTuple of arrays ``[B, ...]``."""
+"""Carry of a cell, a NamedTuple of arrays ``[B, ...]``."""
 O = TypeVar("O")  # noqa: E741, the letter of an output
-"""Its output, mostly an array ``[B, H]``."""
+"""Output of a cell, usually an array ``[B, H]``."""
 G = TypeVar("G")
-"""Its gates, a NamedTuple of arrays ``[B, ...]``."""
+"""Gates of a cell, a NamedTuple of arrays ``[B, ...]``."""
 P_out = TypeVar("P_out", covariant=True)
 P_in = TypeVar("P_in", contravariant=True)
 K_out = TypeVar("K_out", covariant=True)
 
 
 class Init(Protocol[P_out]):
-    """How params are made: ``(key, input_size, hidden_size, *, dtype=float32, ...) -> params``; consumes `key`."""
+    """Makes params: ``(key, input_size, hidden_size, *, dtype=float32, ...) -> params``; consumes `key`."""
 
     def __call__(self, key: Key, input_size: int, hidden_size: Any, /, *args: Any, **options: Any) -> P_out:
         """Return params for D = input_size, H = hidden_size (for a stack also a tuple, one size for each layer)."""
 
 
 class InitialCarry(Protocol[P_in, K_out]):
-    """How the state before the first step is made: ``(params, batch_shape=()) -> carry``."""
+    """Makes the state before the first step: ``(params, batch_shape=()) -> carry``."""
 
     def __call__(self, params: P_in, batch_shape: tuple[int, ...] = (), /) -> K_out:
         """Return the carry, each leaf ``[*batch_shape, ...]``."""
 
 
 class Sourced(NamedTuple):
-    """Params of a cell that reads a source, with the memory that it reads: see `jaxseq.attention.reading`."""
+    """Params of a cell that attends to a source, and the memory it reads: see `jaxseq.attention.reading`."""
 
     params: Params
     memory: Tree
 
 
 def unsourced(params: Params) -> Params:
-    """Return the params alone, whether or not a source is with them."""
+    """Return the params without a source, if one is attached."""
     return params.params if isinstance(params, Sourced) else params
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Cell(Made, Generic[P, K, O, G]):
-    """A recurrent cell as a value of pure functions, to be passed around like a number.
+    """A recurrent cell: a value made of pure functions.
 
     Fields:
       init: ``(key, input_size, hidden_size, *, dtype=float32, ...) -> params``; consumes `key`.
-      initial_carry: ``(params, batch_shape=()) -> carry``, zeros unless the paper says otherwise; in the dtype of the
-        params, or in float32 where that is wider and the state decays slowly.
-      input_terms: ``(params, x) -> wx``, the part affine in the input, ``x W + b``. Never sees the carry, and takes
-        any leading axes, so that it may run for all T at once.
+      initial_carry: ``(params, batch_shape=()) -> carry``, zeros unless the paper says otherwise; in the params' dtype,
+        or in float32 if that is wider and the state decays slowly.
+      input_terms: ``(params, x) -> wx``, the part affine in the input, ``x W + b``. Never sees the carry, and takes any
+        leading axes, so it can run for all T at once.
       hidden_terms: ``(params, carry) -> uh``, the part affine in the hidden state, ``h U``: the matrix product that
         every step needs.
       equations: ``(params, carry, wx, uh) -> (carry, out, gates)``, the paper's equations. ``gates`` is a NamedTuple of
         every named quantity of the step; unused gates cost nothing, since XLA removes them.
-      name: what error messages call the cell.
-      params_type: the NamedTuple that `init` returns (for a stack a tuple, one for each layer), to refuse another
-        cell's params; None takes any.
+      name: the cell's name in error messages.
+      params_type: the NamedTuple that `init` returns (for a stack a tuple, one for each layer), used to refuse another
+        cell's params; None accepts any.
       reference: authors, year and place of the publication.
-      linear: "elementwise" where the new carry is an affine function of the old one and each unit depends on its own
-        past only, "matrix" where it is affine but mixes units, "" where it is not affine. Linear cells can be run in
-        parallel over time.
-      spatial: how many of x's batch axes, counted from the features, are places that the cell mixes: 2 for pictures
-        ``[B, rows, columns, D]``. A mask has no such axes.
+      linear: "elementwise" if the new carry is affine in the old one, each unit depending only on its own past;
+        "matrix" if it is affine but mixes units; "" if it is not affine. Linear cells can run in parallel over time.
+      spatial: number of spatial axes of x, just before the features: 2 for pictures ``[B, rows, columns, D]``. Masks
+        lack these axes.
       lift: ``(xs [T, B, D]) -> the cell's input``, for a cell whose input is more than an array, such as
-        `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array themselves, and refuse
-        the input of another cell.
+        `jaxseq.cells.spaced`: steps one unit of time apart. `unroll` and `step` lift an array automatically, and refuse
+        another cell's input.
       layers: the cells of a stack, the lowest first; empty for a single cell.
-      features: ``out -> array [B, F]``, the part of the output that the layer above gets, where the output is more
-        than an array.
-      remember: ``(params, values [S, B, K], mask=None) -> memory``, for a cell that reads a source; None for the
-        others. With values None the source is empty: it has one position, which is padding.
-      recipe: the call that made the cell, by which it is compared and pickled; see `jaxseq.cells.made`.
+      features: ``out -> array [B, F]``, the part of the output that the layer above reads, if the output is not a
+        single array.
+      remember: ``(params, values [S, B, K], mask=None) -> memory``, for a cell that attends to a source; None for
+        others. If values is None the source is empty: a single padding position.
+      recipe: the call that made the cell, used to compare and pickle it; see `jaxseq.cells.made`.
 
     Cells are equal if they were made by the same call, or have the same functions. They can be pickled if these
-    functions can, and printed by ``help(cell)``, which shows the equations. There vectors are rows, ``x W`` is a matrix
-    product, ``*`` and ``/`` act element by element, and ``h'`` is the new h. A line that begins with the name of a cell
-    and a colon is of that cell alone, as are the deeper lines below it, and replaces a line that the cells share.
+    functions can. ``help(cell)`` shows the equations. There vectors are rows, ``x W`` is a matrix product, ``*`` and
+    ``/`` act element by element, and ``h'`` is the new h. A line that begins with a cell's name and a colon, and the
+    more indented lines below it, apply to that cell alone, and replace a shared line.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -124,17 +123,17 @@ class Cell(Made, Generic[P, K, O, G]):
     layers: tuple[Cell[Any, Any, Any, Any], ...] = ()
     features: Callable[[Any], Array] = as_it_is
     remember: Callable[..., Any] | None = None
-    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy with other fields has none
+    recipe: Recipe | None = dataclasses.field(default=None, init=False)  # a copy made with other fields has no recipe
 
     def __post_init__(self) -> None:
-        # help(lstm) shows an object's own docstring: that of the file with its equations
+        # help(lstm) shows an instance's own docstring: that of the module with the equations
         source = sys.modules.get(getattr(self.equations, "__module__", ""))
         object.__setattr__(self, "__doc__", getattr(source, "__doc__", None) or Cell.__doc__)
 
     def step(self, params: P, carry: K, x: Tree) -> tuple[K, O]:
         """Take one step: ``(params, carry, x [B, D]) -> (carry, out [B, H])``.
 
-        A cell that takes more than an array lifts an array x: one unit of time since the last step, nothing missing.
+        A cell that takes more than an array lifts an array x: one unit of time has passed, and nothing is missing.
 
         Raises:
           InputError: if x or the carry does not fit the params (features, batch axes, dtype, another cell's carry), or
@@ -143,7 +142,7 @@ class Cell(Made, Generic[P, K, O, G]):
         return _step(self, (), (params, carry, x))
 
     def advance(self, params: P, carry: K, wx: Tree) -> tuple[K, O, G]:
-        """Take the recurrent half of a step, given the input terms: what a recurrence does in its loop."""
+        """Take the recurrent half of a step, given the input terms: the body of a recurrence's loop."""
         return self.equations(params, carry, wx, self.hidden_terms(params, carry))
 
     @property
@@ -152,11 +151,11 @@ class Cell(Made, Generic[P, K, O, G]):
         return self.lift is as_it_is
 
     def output_size(self, params: P, input_size: int | None = None) -> int:
-        """Return how many features the cell passes on to a layer above: H for most. Nothing is computed.
+        """Return the number of features passed to the layer above: H for most cells. Nothing is computed.
 
         Args:
-          params: the cell's.
-          input_size: D, for params without a matrix W from which it could be read.
+          params: the cell's parameters.
+          input_size: D, for params without a matrix W that shows it.
 
         Raises:
           InputError: if D is needed, or the output is not one array.
@@ -170,8 +169,8 @@ class Cell(Made, Generic[P, K, O, G]):
         """Return ``(carry, out, gates)`` of a step without batch axes, as shapes and dtypes. Nothing is computed.
 
         Args:
-          params: the cell's, or their shapes.
-          input_size: D, for params without a matrix W from which it could be read.
+          params: the cell's parameters, or their shapes.
+          input_size: D, for params without a matrix W that shows it.
 
         Raises:
           InputError: if D is needed.
@@ -195,7 +194,7 @@ class Cell(Made, Generic[P, K, O, G]):
 
 @compiled_if_eager
 def _step(cell: Cell, options: tuple[()], data: tuple[Tree, Tree, Tree]) -> tuple[Tree, Tree]:
-    """Check the arguments of `Cell.step`, and take it."""
+    """Check the arguments of `Cell.step`, and take the step."""
     params, carry, x = data
     x = lift_step(cell, jax.tree.map(jnp.asarray, x))
     check_step(cell, params, carry, x)
@@ -223,16 +222,16 @@ def affine(x: Array, W: Array, b: Array) -> Array:
 
 
 def blocks(a: Array, count: int) -> list[Array]:
-    """Cut the packed last axis ``[..., count * H]`` into `count` arrays ``[..., H]``, one for each gate."""
+    """Split the packed last axis ``[..., count * H]`` into `count` arrays ``[..., H]``, one for each gate."""
     return jnp.split(a, count, axis=-1)
 
 
 def activate(a: Array, names: str) -> list[Array]:
-    """Cut ``a [..., G*H]`` into G gates and apply to each the activation that `names` gives for it, in order.
+    """Split ``a [..., G*H]`` into G gates and apply to each its activation from `names`, in order.
 
-    Sigmoids and tanhs are one tanh over the whole block, since ``sigmoid(a) = (1 + tanh(a / 2)) / 2``: one loop that a
-    CPU vectorises, instead of G loops that it does not. (A sigmoid is then exact to the dtype's epsilon, not relative
-    to its own size: below 6e-8 it is 0 in float32.)
+    Sigmoids and tanhs are one tanh over the whole block, since ``sigmoid(a) = (1 + tanh(a / 2)) / 2``: one loop that
+    vectorises on a CPU, instead of G loops that do not. (A sigmoid's absolute error is then the dtype's epsilon; it is
+    not a relative error: below 6e-8 it is 0 in float32.)
 
     Raises:
       UnknownNameError: for a name other than ``sigmoid``, ``tanh``, ``relu`` and ``none``.
@@ -258,9 +257,9 @@ def zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
 
 
 def wide_zeros_for(b: Array, batch_shape: tuple[int, ...], size: int) -> Array:
-    """Return zeros as `zeros_for`, but in float32 at least.
+    """Return zeros like `zeros_for`, but in at least float32.
 
-    This is the state of a cell that forgets slowly: where a step changes a number by less than 1/256 of it, a state in
-    bfloat16 does not change at all.
+    For the state of a cell that forgets slowly: a step that changes a number by less than 1/256 of it would not change
+    a bfloat16 state at all.
     """
     return widened(zeros_for(b, batch_shape, size))

@@ -10,12 +10,12 @@
            c = sigmoid (x W_c + h U_c + b_c)
 
 Without input a unit with a <= 1 relaxes to 0; with a > 1 it has two stable states, +-h* with h* = tanh(a h*), and stays
-in the one whose sign it has. In `brc` u_a and u_c are vectors: a unit sees only itself, and there is no matrix product
-in the loop. In `nbrc` U_a and U_c are matrices: units modulate each other's feedback.
+in the one with its sign. In `brc` u_a and u_c are vectors: a unit sees only itself, and the loop has no matrix product.
+In `nbrc` U_a and U_c are matrices: units modulate each other's feedback.
 
 The paper writes U for the input's matrices and w or W for the recurrent ones, and has no biases. Blocks are packed in
-the order a c n, as in torchrecurrent, whose second biases are added to the first. init draws u_a and u_c of `brc` from
-[-1, 1).
+the order a c n, as in torchrecurrent, which adds second biases to the first. init draws u_a and u_c of `brc` from [-1,
+1).
 
 Reference: Vecoven, Ernst & Drion 2021, "A bio-inspired bistable recurrent cell allows for long-lasting memory",
 PLOS ONE 16(6), e0252676; arXiv:2006.05252.

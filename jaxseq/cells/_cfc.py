@@ -6,11 +6,11 @@
     s = sigmoid(-f * dt)                    gate: 1 shows g, 0 shows k; 1/2 at dt = 0
     h' = s * g + (1 - s) * k
 
-dt is the time since the last step, t in the paper: the input is `Spaced`, and an array has dt = 1. In the paper's
-letters the state h is x, the input x is I, and k is h. f, g and k are networks there, which may share their first
-layers (a backbone); here each is one layer, as in the authors' code with ``backbone_layers=0``, so that a step is one
-matrix product. That code has ``sigmoid(t * f_1 + f_2)`` with two layers instead of ``-f``. W, U and b are packed in the
-order f g k.
+dt is the time since the last step, t in the paper: the input is `Spaced`, and a plain array has dt = 1. In the paper's
+letters the state h is x, the input x is I, and k is h. There f, g and k are networks that may share their first layers
+(a backbone); here each is one layer, as in the authors' code with ``backbone_layers=0``, so a step is one matrix
+product. That code has ``sigmoid(t * f_1 + f_2)`` with two layers instead of ``-f``. W, U and b are packed in the order
+f g k.
 
 Reference: Hasani, Lechner, Amini, Liebenwein, Ray, Tschaikowski, Teschl & Rus 2022, "Closed-form continuous-time neural
 networks", Nature Machine Intelligence 4, arXiv:2106.13898.

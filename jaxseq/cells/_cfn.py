@@ -5,10 +5,9 @@
     i = sigmoid(x W_i + h U_i + b_i)          input gate: write
     g = tanh(x W_g)                           content: the input alone
 
-W is packed in the order f i g, U and b in the order f i; the paper's letters of the gates are theta and eta. There is
-no bias under the tanh of the input: with x = 0 every unit shrinks at every step, ``|h'| < |tanh h|``, and there is no
-attractor but zero. torchrecurrent has such a bias, and so does not have this property. `init` adds ``forget_bias=1.0``
-to b_f.
+W is packed in the order f i g, U and b in the order f i; the paper calls the gates theta and eta. There is no bias
+inside the tanh of the input: with x = 0 every unit shrinks at every step, ``|h'| < |tanh h|``, and zero is the only
+attractor. torchrecurrent has such a bias, and so lacks this property. `init` adds ``forget_bias=1.0`` to b_f.
 
 Reference: Laurent & von Brecht 2016, "A recurrent neural network without chaos", ICLR 2017, arXiv:1612.06212.
 """
@@ -34,7 +33,7 @@ class CFNParams(NamedTuple):
 
 
 class CFNGates(NamedTuple):
-    """Forget (retain) and input (write) gate and what the input writes, each ``[B, H]``."""
+    """Forget (retain) and input (write) gate, and the written content, each ``[B, H]``."""
 
     f: Array
     i: Array

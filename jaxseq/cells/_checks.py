@@ -1,4 +1,4 @@
-"""Errors that a user can act on, raised at trace time before anything deep inside jax is reached."""
+"""Argument checks that raise actionable errors at trace time, before JAX raises deeper ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def input_size_of(params: Params) -> int | None:
-    """Return D, read from the first input matrix ``W [D, G*H]`` in params; None where no matrix has that name."""
+    """Return D, read from the first input matrix ``W [D, G*H]`` in params; None if there is no such matrix."""
     if (W := getattr(params, "W", None)) is not None:
         return W.shape[-2]  # a convolution's is [rows, columns, D, G*H]
     return input_size_of(params[0]) if isinstance(params, tuple) and params else None
@@ -43,14 +43,14 @@ def params_dtype(name: str, params: Params) -> Any:
 def check_is_cell(name: str, cell: Any) -> None:
     """Check that `cell` is a Cell, and not a name or a module."""
     if not (hasattr(cell, "input_terms") and hasattr(cell, "advance")) or isinstance(cell, type):
-        got = type(cell).__name__ if len(repr(cell)) > 100 else repr(cell)  # not the numbers of an array
+        got = type(cell).__name__ if len(repr(cell)) > 100 else repr(cell)  # an array's repr would print its numbers
         raise InputError(
             f"{name}: cell must be a Cell, such as jaxseq.cells.lstm; got {got}. By name: jaxseq.cells.CELLS['lstm']"
         )
 
 
 def check_params(name: str, wanted: Any, params: Params) -> None:
-    """Check that params are of the type that the cell's init returns. Others may fit in shape and give nonsense."""
+    """Check that params have the type that the cell's init returns. Others may fit in shape but compute nonsense."""
     if wanted is None:
         return
     layers = wanted if isinstance(wanted, tuple) else ()
@@ -67,7 +67,7 @@ def check_params(name: str, wanted: Any, params: Params) -> None:
 def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
     """Check dtype and features of x, whose axes are ``"[B, D]"`` for one step, ``"[T, B, D]"`` for a sequence."""
     dtype = params_dtype(name, params)
-    x = getattr(x, "checked", x)  # an input may hold values of gates, whose dtypes are not that of x
+    x = getattr(x, "checked", x)  # an input may carry values of gates, whose dtypes differ from that of x
     if isinstance(x, list) or not jax.tree.leaves(x):
         raise InputError(
             f"{name}: x must be an array {axes}; got {type(x).__name__}. Convert it: jnp.asarray(x, jnp.{dtype})"
@@ -101,7 +101,7 @@ def check_inputs(name: str, params: Params, x: Tree, axes: str) -> None:
 
 
 def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
-    """Check that carry is what ``cell.initial_carry(params, batch_shape)`` would be, except for its values."""
+    """Check that carry has the structure, shapes and dtypes of ``cell.initial_carry(params, batch_shape)``."""
     wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), shapes(params))
     advice = f"start from {cell.name}.initial_carry(params, {batch_shape})"
     if getattr(carry, "dtype", None) == jnp.bool_:
@@ -121,7 +121,7 @@ def check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int
 
 
 def check_step_returns(name: str, cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
-    """Check that a step of a cell of one's own returns ``(carry, out, gates)`` with a carry like the one it took."""
+    """Check that a custom cell's step returns ``(carry, out, gates)`` with a carry like the one it took."""
     step = jax.eval_shape(lambda p, k, x: cell.advance(p, k, cell.input_terms(p, x)), *map(shapes, (params, carry, x)))
     if not isinstance(step, tuple) or len(step) != 3:
         raise InputError(f"{name}: equations must return (carry, out, gates); got {_outline(step)}")
@@ -141,7 +141,7 @@ def check_step_returns(name: str, cell: Cell, params: Params, carry: Carry, x: T
 
 
 def check_has_h(name: str, cell: Cell, carry: Carry) -> None:
-    """Check that a cell's carry has an h, which not all have; `name` says who needs it."""
+    """Check that a cell's carry has an h, which not all have; `name` names the caller in the message."""
     if getattr(carry, "h", None) is None:
         raise InputError(
             f"{name}: needs a cell whose carry has an h, as that of gru or lstm; the carry of {cell.name} is "
@@ -158,17 +158,18 @@ def check_step(cell: Cell, params: Params, carry: Carry, x: Tree) -> None:
 
 
 def check_order(name: str, cell: Cell, params: Params, xs: Tree, carry: Carry | None) -> None:
-    """Check that the carry, or None, was not given where xs belongs: the order of version 0.1."""
+    """Check that xs is not a carry or None, as in the argument order of version 0.1."""
     swapped = xs is None
     if carry is not None and isinstance(xs, tuple):
-        batch = next((a.shape[:-1] for a in jax.tree.leaves(carry)), ())  # a source that is read has these as well
+        # the batch axes, which a source bound by `reading` must have too
+        batch = next((a.shape[:-1] for a in jax.tree.leaves(carry)), ())
         wanted = jax.eval_shape(lambda p: cell.initial_carry(p, batch), shapes(params))
         here, there = (str(jax.tree.structure(tree)) == str(jax.tree.structure(wanted)) for tree in (xs, carry))
         swapped = here and not there
     if swapped:
         raise InputError(
             f"{name}: got {'None' if xs is None else 'a carry'} where xs belongs; the order is (cell, params, xs, "
-            "carry=None): the carry comes after xs, and only where there is one"
+            "carry=None): the carry comes after xs, and only if there is one"
         )
 
 

@@ -4,12 +4,12 @@
     h' = n where round(t) mod P = 0, else h   P: the period of the unit's module
 
 t is the number of the step. Modules are in the order of their periods; a unit sees units of its own period and of
-longer ones: of U the blocks from a shorter to a longer period are held at zero. H need not be a multiple of the number
-of modules: the first units belong to the first module and so on, as evenly as possible. The paper skips the products of
-modules that hold, which a dense product here does not. In bfloat16 whole numbers above 256 are no longer exact: take t
-modulo the longest period. The input is `Stamped`; an array is stamped 0, 1, 2, ...
+longer ones: the blocks of U from a shorter to a longer period are held at zero. H need not be a multiple of the number
+of modules: units are split among them in order, as evenly as possible. The paper skips the products of modules that
+hold; the dense product here does not. Whole numbers above 256 are inexact in bfloat16: take t modulo the longest
+period. The input is `Stamped`; a plain array is stamped 0, 1, 2, ...
 
-``.with_`` takes periods ((1, 2, 4, 8) by default), one for each module: whole numbers of steps, rising.
+``.with_`` takes periods ((1, 2, 4, 8) by default), one for each module: whole numbers of steps, in increasing order.
 
     >>> from jaxseq.cells import clockwork
     >>> cell = clockwork.with_(periods=(1, 3))
@@ -61,7 +61,7 @@ def input_terms(params: ClockworkParams, x: Stamped) -> Stamped:
 
 @made
 def _clockwork(periods: Sequence[int] = (1, 2, 4, 8)) -> Cell[ClockworkParams, Hidden, Array, ClockworkGates]:
-    """Return the cell with one module for each of `periods`, in whole steps and rising."""
+    """Return the cell with one module for each of `periods`, increasing whole numbers of steps."""
     periods = tuple(periods) if isinstance(periods, Sequence | np.ndarray) else (periods,)
     check_sizes("clockwork.with_", **{f"periods[{k}]": period for k, period in enumerate(periods)})
     if not periods or any(b <= a for a, b in itertools.pairwise(periods)):

@@ -1,6 +1,6 @@
-"""What a cell's functions see besides their arguments: whether it may change, and whether it is traced.
+"""What a cell's functions read besides their arguments: whether it can change, and whether it is traced.
 
-A program that was compiled for a cell may serve again only if nothing that its functions see can change.
+A compiled program may be reused for a cell only if nothing that its functions read can change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @kept
 def is_closed(value: Any) -> bool:
-    """Return whether a cell is identified by its hash: none of its functions is a closure.
+    """Return whether a cell is identified by its hash: that is so if none of its functions is a closure.
 
     A closure (a lambda that sees a variable, for example) may hold a traced value, which must not outlive its trace.
     """
@@ -43,14 +43,14 @@ def is_closed(value: Any) -> bool:
 
 
 def closes_over_traced(cell: Cell, params: Params, carry: Carry, x: Tree) -> bool:
-    """Return whether a step of the cell uses a traced value that is neither an argument nor in the cell's recipe.
+    """Return whether a step uses a traced value that is neither an argument nor in the cell's recipe.
 
-    That is so where a function of a custom cell is a closure, made inside the function that is differentiated.
+    That happens if a function of a custom cell is a closure, made inside the function that is differentiated.
 
     Args:
       cell: the cell.
       params: its parameters.
-      carry: before a step.
+      carry: the carry before a step.
       x: the input of one step, or its shapes and dtypes.
     """
     if is_closed(cell):
@@ -66,7 +66,7 @@ def closes_over_traced(cell: Cell, params: Params, carry: Carry, x: Tree) -> boo
 
 
 TRUSTED = frozenset({"jax", "jaxlib", "jaxseq", "numpy", "ml_dtypes", "optax"}) | sys.stdlib_module_names
-"""Packages whose functions and modules are taken to stay as they are."""
+"""Packages whose functions and modules are assumed not to change."""
 
 IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
 
@@ -75,18 +75,18 @@ _Jitted = type(jax.jit(len))
 
 
 class _NotFollowedError(Exception):
-    """A function reads something that may change unseen."""
+    """Raised if a function reads something that can change unnoticed."""
 
 
 def globals_read(value: Any) -> tuple[Any, ...] | None:
-    """Return what a cell's functions read from outside, to be compared with what they read later.
+    """Return what a cell's functions read from outside, for comparison with what they read later.
 
-    A global number may be set to another, a helper be defined again, a module be loaded again, as in a notebook: what
-    was compiled before then serves no more. Followed are the code and defaults of functions, what they read from their
-    module, and from there functions, modules, classes, numbers and tuples.
+    In a notebook a global number may be reassigned, a helper redefined or a module reloaded: a program compiled earlier
+    is then stale. This follows the code and defaults of functions, what they read from their module, and from there
+    functions, modules, classes, numbers and tuples.
 
     Returns:
-      A hashable tuple, or None where a function reads something else: an array, a list, an object with attributes.
+      A hashable tuple, or None if a function reads anything else: an array, a list, an object with attributes.
     """
     found: dict[tuple[int, str], Any] = {}
     try:
@@ -99,7 +99,7 @@ def globals_read(value: Any) -> tuple[Any, ...] | None:
 
 
 def _look(function: types.FunctionType | functools.partial, found: dict[tuple[int, str], Any]) -> None:
-    """Add what a function is, and what it reads."""
+    """Add a function's code, and what it reads."""
     place = (id(function), "")
     if place in found:
         return
@@ -117,10 +117,10 @@ def _look(function: types.FunctionType | functools.partial, found: dict[tuple[in
 
 
 def _read(place: tuple[int, str], value: Any, names: tuple[str, ...], found: dict[tuple[int, str], Any]) -> None:
-    """Add a value that was read, and what is read from it; `names` are the attributes that the function asks for."""
+    """Add a value that was read, and what is read from it; `names` are the attributes that the function reads."""
     found[place] = exact(value)
     if isinstance(value, types.ModuleType | type):
-        if (asked := (id(value), " ".join(names))) in found:  # others may ask it for other names
+        if (asked := (id(value), " ".join(names))) in found:  # another function may read other names from it
             return
         found[asked] = None
         package = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
@@ -138,18 +138,18 @@ def _read(place: tuple[int, str], value: Any, names: tuple[str, ...], found: dic
 
 
 def _is_trusted(value: Any) -> bool:
-    """Return whether a function, or another value, is from a package that is taken to stay as it is."""
+    """Return whether a function, or another value, is from a package that is assumed not to change."""
     return (getattr(value, "__module__", None) or "").partition(".")[0] in TRUSTED
 
 
 def is_of_users(cell: Any) -> bool:
-    """Return whether a cell has a function that is not this package's."""
+    """Return whether a cell has a function from outside this package."""
     return bool(_parts_of_users(cell))
 
 
 @kept
 def _parts_of_users(value: Any) -> tuple[types.FunctionType | functools.partial, ...]:
-    """Return the functions in a cell, or another value, that are not this package's, and what is a partial call."""
+    """Return the functions in a cell or another value that are from outside this package, and its partial calls."""
     if isinstance(value, Made):
         parts = value._fields() if value.recipe is None else (value.recipe.factory, *value.recipe.identity()[2])
         return _parts_of_users(parts)
@@ -164,6 +164,6 @@ def _parts_of_users(value: Any) -> tuple[types.FunctionType | functools.partial,
 
 
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """Return the names of globals (and attributes) in a function and those defined in it."""
+    """Return the names of globals and attributes in a function and in functions nested in it."""
     inner = [_names(const) for const in code.co_consts if isinstance(const, types.CodeType)]
     return sum(inner, code.co_names)

@@ -6,8 +6,8 @@
     h' = z * h + (1 - z) * n                       eq. 8
 
 x is ``[B, rows, columns, D]``, h ``[B, rows, columns, H]``, and the filters are `window` by `window` (an option of
-`init`, 3 by default). The paper's z is 1 - ours, the same with W_z, U_z and b_z negated: here z retains as in the other
-cells. The paper omits biases; b adds one per gate. The input blocks are packed in the order r z n.
+`init`, 3 by default). The paper's z is 1 minus ours, which only negates W_z, U_z and b_z: here z retains, as in the
+other cells. The paper omits biases; b adds one per gate. The input blocks are packed in the order r z n.
 
 Reference: Ballas, Yao, Pal & Courville 2016, "Delving deeper into convolutional networks for learning video
 representations", ICLR, arXiv:1511.06432, section 3.1, eqs. 5-8.
@@ -51,9 +51,9 @@ init = init_of(
 def convolve(x: Array, W: Array) -> Array:
     """Return ``[..., rows, columns, N]`` for ``x [..., rows, columns, D]`` and filters ``W [w, w, D, N]``.
 
-    The picture is padded with zeros and keeps its size; as usual in this field it is a correlation.
+    The picture is zero-padded and keeps its size; as usual in deep learning, this is a cross-correlation.
     """
-    rows_first = jnp.moveaxis(x, -4, 0) if x.ndim > 4 else x  # rows on devices can be merged with time only so
+    rows_first = jnp.moveaxis(x, -4, 0) if x.ndim > 4 else x  # sharded rows can be merged with time only in this order
     out = jax.lax.conv_general_dilated(
         rows_first.reshape(-1, *x.shape[-3:]), W, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )

@@ -8,9 +8,9 @@
     h' = o * tanh(c')
 
 x is ``[B, rows, columns, D]``, h and c ``[B, rows, columns, H]``; the filters are `window` by `window` (an option of
-`init`, 3 by default). The paper's peepholes have a weight for each place and channel, which ties the parameters to one
-size of picture; here all places share one for each channel. keras' ConvLSTM2D has none: p = 0, as `init` has it. The
-blocks are packed in the order i f g o, the peepholes i f o.
+`init`, 3 by default). The paper's peepholes have a weight for each pixel and channel, which ties the parameters to one
+picture size; here all pixels share one per channel. keras's ConvLSTM2D has none: p = 0, as after `init`. The blocks are
+packed in the order i f g o, the peepholes i f o.
 
 Reference: Shi, Chen, Wang, Yeung, Wong & Woo 2015, "Convolutional LSTM network: a machine learning approach for
 precipitation nowcasting", NeurIPS, arXiv:1506.04214, eq. 3.

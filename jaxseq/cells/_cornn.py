@@ -7,11 +7,11 @@
 
 This is the ODE ``h'' = tanh(h U + h' U_z + x W + b) - gamma h - epsilon h'``, with the new velocity in the second line
 (an implicit-explicit step). gamma is the frequency, epsilon the damping: without the tanh and without damping the step
-is symplectic, and ``gamma h^2 + z^2 - gamma dt h z`` never changes. Of the two forms of the damping in the paper
-this takes the explicit one (its n-bar = n - 1), as the authors' code and torchrecurrent do.
+is symplectic, and ``gamma h^2 + z^2 - gamma dt h z`` never changes. The paper has two forms of the damping; this is the
+explicit one (its n-bar = n - 1), as in the authors' code and torchrecurrent.
 
-``.with_`` takes dt (0.3 by default; above 0), gamma (1) and epsilon (1), both at least 0. The paper searches them for
-each task, and takes a smaller dt than ours for sequences of many hundred steps.
+``.with_`` takes dt (0.3 by default; above 0), gamma (1) and epsilon (1), both at least 0. The paper tunes them for each
+task, and uses a smaller dt than ours for sequences of many hundred steps.
 
     >>> from jaxseq.cells import cornn
     >>> cell = cornn.with_(dt=0.05, gamma=2.7)
@@ -50,7 +50,7 @@ class CoRNNCarry(NamedTuple):
 
 
 class CoRNNGates(NamedTuple):
-    """The driving force ``n = tanh(...)`` and the whole acceleration, each ``[B, H]``."""
+    """The driving force ``n = tanh(...)`` and the total acceleration, each ``[B, H]``."""
 
     n: Array
     acceleration: Array

@@ -9,18 +9,18 @@
     o  = q S'                                    output
     unit(a) = a / sqrt(a a^T + 1e-6)             of length 1
 
-so that where beta = 1 the value stored for k is replaced by v, and nothing else changes:
-``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. 1e-6 is added to |a|^2 since padding is
-zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs q and k, ``W_v [D, H + 1]`` packs
-v and beta; there are no biases.
+With beta = 1 the value stored for k is replaced by v, and nothing else changes:
+``S' = (1 - beta k^T k) S + beta k^T v`` is affine in S, and mixes its rows. 1e-6 is added to |a|^2 since padded inputs
+are zero. S is the transpose of the papers', whose states are columns. ``W [D, 2K]`` packs q and k, ``W_v [D, H + 1]``
+packs v and beta; there are no biases.
 
-The rule is Schlag's, whose keys are made positive by a feature map and sum to 1; silu and the Euclidean norm, with
-which an eigenvalue of the transition is never outside 0 to 1, are Yang's. The short convolutions, with the silu of v,
-many heads and norm of Yang's layer are not part of the recurrence; several heads are `jax.vmap` over params with a
-leading axis. `init` takes ``key_size`` (K, H by default).
+The rule is Schlag's, whose keys are made positive by a feature map and sum to 1; silu and the Euclidean norm, which
+keeps the transition's eigenvalues from 0 to 1, are Yang's. The short convolutions, the silu of v, the many heads and
+the norm of Yang's layer are not part of the recurrence; several heads are `jax.vmap` over params with a leading axis.
+`init` takes ``key_size`` (K, H by default).
 
-With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.3% (root mean square) from
-that of the same params in float64; kept in bfloat16 it was 3%.
+With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it differs from the float64 state by
+0.3% (root mean square); kept in bfloat16, by 3%.
 
 Reference: Schlag, Irie & Schmidhuber 2021, "Linear transformers are secretly fast weight programmers",
 arXiv:2102.11174; Yang, Wang, Zhang, Shen & Kim 2024, "Parallelizing linear transformers with the delta rule over
@@ -90,7 +90,7 @@ def input_terms(params: DeltaNetParams, x: Array) -> tuple[Array, Array]:
 
 
 def access(params: DeltaNetParams, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, DeltaNetGates]:
-    """Return what a step does to the memory, and q, k, v and beta: the equations."""
+    """Return a step's access to the memory, and q, k, v and beta: the equations."""
     a, b = map(widened, wx)
     q, k = (unit(part) for part in jnp.split(jax.nn.silu(a), 2, axis=-1))
     v, beta = b[..., :-1], jax.nn.sigmoid(b[..., -1:])
@@ -98,7 +98,7 @@ def access(params: DeltaNetParams, wx: tuple[Array, Array], rest: Rest) -> tuple
 
 
 def with_error(gates: DeltaNetGates, S: Array) -> DeltaNetGates:
-    """Return the gates with the error of the memory before the step."""
+    """Return the gates, including the error of the memory before the step."""
     return gates._replace(error=gates.v - read(gates.k, S))
 
 

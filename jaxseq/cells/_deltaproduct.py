@@ -1,4 +1,4 @@
-"""DeltaProduct: several steps of the delta rule for each input, so that a step's transition is a product.
+"""DeltaProduct: several steps of the delta rule for each input, whose transitions multiply.
 
 In each of N heads, with K = H / N units, for n = 2 writes in a step:
 
@@ -14,10 +14,10 @@ In each of N heads, with K = H / N units, for n = 2 writes in a step:
     o = q S'                                         output
     unit(a) = a / sqrt(a a^T + 1e-6)                 of length 1
 
-and so on for more. A factor ``1 - beta k^T k`` of the transition is a reflection where beta is 2, and a product of two
-reflections is a rotation: n = 1 counts modulo 2, as its eigenvalues are from -1 to 1, and n = 2 modulo any number. The
-gated form, in which S decays before the first write, is not this cell. S is the transpose of the paper's. The short
-convolutions, with the silu of v, and the norm are the layer's.
+More writes continue in the same way. A factor ``1 - beta k^T k`` of the transition is a reflection where beta is 2, and
+a product of two reflections is a rotation: n = 1 can count modulo 2, as its eigenvalues are from -1 to 1, and n = 2
+modulo any number. The gated form, in which S decays before the first write, is not this cell. S is the transpose of the
+paper's. The short convolutions, the silu of v and the norm belong to the paper's layer, not to this cell.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``writes=2`` (n).
 
@@ -94,12 +94,12 @@ def initial_carry(params: DeltaProductParams, batch_shape: tuple[int, ...] = ())
 
 
 def input_terms(params: DeltaProductParams, x: Array) -> tuple[Array, ...]:
-    """Return the products for q, k, v and beta, ``[B, H]``, twice ``[B, n H]``, and ``[B, n N]``."""
+    """Return the products for q ``[B, H]``, k and v ``[B, n H]``, and beta ``[B, n N]``."""
     return tuple(x @ W for W in params)
 
 
 def access(params: DeltaProductParams, wx: tuple[Array, ...], rest: Rest) -> tuple[Access, DeltaProductGates]:
-    """Return what a step does to the memory, and the gates: the equations."""
+    """Return a step's access to the memory, and the gates: the equations."""
     n = writes_of(params)
     N = params.W_beta.shape[-1] // n
     a_q, *others = map(widened, wx)
@@ -107,13 +107,13 @@ def access(params: DeltaProductParams, wx: tuple[Array, ...], rest: Rest) -> tup
     q, k = unit(by_head(jax.nn.silu(a_q), N)), [unit(jax.nn.silu(a)) for a in a_k]
     beta = [2 * jax.nn.sigmoid(a) for a in a_beta]
     writes = tuple(Write(k, b * v, erase=b * k) for k, v, b in zip(k, a_v, beta, strict=True))
-    # side by side; jnp.stack is an operation of its own, which a program has not
+    # side by side; not by jnp.stack, an operation that `jaxseq.program` lacks
     every = (jnp.concatenate([jnp.expand_dims(a, -3) for a in part], axis=-3) for part in (k, a_v, beta))
     return Access(q, writes), DeltaProductGates(q, *every)
 
 
 def out(params: DeltaProductParams, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, ``[B, H]``."""
+    """Return the read values, ``[B, H]``."""
     return merged(read).astype(wx[0].dtype)
 
 

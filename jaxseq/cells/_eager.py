@@ -1,6 +1,6 @@
-"""Eager calls of a cell, compiled: a program is kept for each cell and each shape of its arguments.
+"""Compiled eager calls of a cell: a program is cached for each cell and each shape of its arguments.
 
-Outside of `jax.jit` JAX runs one operation after the other, and compiles a loop anew at every call.
+Outside `jax.jit`, JAX runs one operation after the other, and compiles a loop again at every call.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from jaxseq.notation import Array, Tree
 
 
 def compiled_if_eager(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate ``run(cell, options, data)``: a call that no `jax.jit` surrounds is compiled once, with its derivatives.
+    """Decorate ``run(cell, options, data)``: a call outside `jax.jit` is compiled once, with its derivatives.
 
-    It also takes the checks, which look at shapes and dtypes, out of every call but the first. What the functions of a
-    custom cell read from their module is compared as well, so that a changed constant is not missed. A cell with a
-    closure, which may hold a traced value, runs as it is.
+    The checks, which look at shapes and dtypes, then run only in the first call. What a custom cell's functions read
+    from their module is compared too, so a changed constant is noticed. A cell with a closure, which may hold a traced
+    value, is not cached.
 
     Args:
-      run: pure; `cell` is a Cell, `options` a tuple of static values, `data` a tree of arrays.
+      run: a pure function of `cell`, a Cell; `options`, a tuple of static values; and `data`, a tree of arrays.
     """
 
     @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -40,7 +40,7 @@ def compiled_if_eager(run: Callable[..., Any]) -> Callable[..., Any]:
         if _may_be_kept(cell) and is_closed(options) and all(map(_is_known, jax.tree.leaves((arrays, data)))):
             read = globals_read((cell, options))
             if read is not None and is_hashable(options):
-                with contextlib.suppress(InputError):  # raised again below, without what jax adds about its own frames
+                with contextlib.suppress(InputError):  # raised again below, without JAX's note about its own frames
                     return compiled(static, options, read, arrays, data)
         return run(cell, options, data)
 
@@ -49,14 +49,14 @@ def compiled_if_eager(run: Callable[..., Any]) -> Callable[..., Any]:
 
 @kept
 def _may_be_kept(cell: Any) -> bool:
-    """Return whether a program may be kept for a cell: nothing in it changes, and its static part has a hash."""
+    """Return whether a program may be cached for a cell: nothing in it changes, and its static part is hashable."""
     return is_closed(cell) and is_hashable(data_of(cell)[0])
 
 
 def _is_known(a: Any) -> bool:
-    """Return whether a value is an array of known numbers: one that is differentiated or mapped, not compiled for, is.
+    """Return whether a value is a concrete array, possibly under `jax.grad` or `jax.vmap`, but not `jax.jit`.
 
-    What a tracer of jax.grad or jax.vmap wraps is in its `primal` or `val`; those of jax.jit wrap no array.
+    A tracer of jax.grad or jax.vmap wraps its value in `primal` or `val`; those of jax.jit wrap no array.
     """
     if isinstance(a, jax.core.Tracer):
         return _is_known(getattr(a, "primal", getattr(a, "val", None)))

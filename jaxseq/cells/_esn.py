@@ -4,12 +4,12 @@
     h' = (1 - leak) * h + leak * n            a leak of 1 writes, of 0 retains
 
 `init` draws W uniformly from [-1, 1) and U normal, scaled to the spectral radius 0.9 (``recurrent=spectral_radius(r)``
-for another): inputs of long ago then fade, and the state is an echo of the recent ones. A step has gradients like any
-other cell's; for an echo state network keep W, U and b from the optimizer (``jax.lax.stop_gradient(params)``) and fit
-a readout to the outputs, for example by least squares. ``.with_`` takes leak (0.3 by default; above 0, at most 1).
+for another): old inputs then fade, and the state is an echo of recent ones. A step has gradients like any other cell's;
+for an echo state network do not train W, U and b (``jax.lax.stop_gradient(params)``) but fit a readout to the outputs,
+for example by least squares. ``.with_`` takes leak (0.3 by default; above 0, at most 1).
 
 In Jaeger et al. 2007 the leak and the gain of the nonlinearity are two numbers; here they are one, as in Lukosevicius
-2012, "A practical guide to applying echo state networks", section 3. No feedback from outputs.
+2012, "A practical guide to applying echo state networks", section 3. Outputs are not fed back.
 
 Reference: Jaeger 2001, "The echo state approach to analysing and training recurrent neural networks", GMD report 148;
 leaky units: Jaeger, Lukosevicius, Popovici & Siewert 2007, "Optimization and applications of echo state networks with

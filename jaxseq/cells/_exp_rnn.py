@@ -7,16 +7,15 @@
     exp_rnn:  S = above(A)                   A above its diagonal, zeros elsewhere
               U = expm(S - S^T)              matrix exponential: orthogonal for any A
 
-Norms neither grow nor shrink through U, and for b = 0 modReLU is the identity. Only the entries of A above the diagonal
-have an effect, so any optimizer may train A.
+U preserves norms, and for b = 0 modReLU is the identity. Only the entries of A above the diagonal matter, so any
+optimizer may train A.
 
 The exponential is the same at every step. `unroll` under jit computes it once: the compiler moves it out of the loop,
 and the default recurrence computes its gradient after the loop (value and gradient of T, B, H = 100, 32, 128 take 5 ms
 on a CPU; one exponential takes 0.3 ms and its gradient 1 ms). The gradient of plain `scan` computes it at every step,
-and so does each call of ``step``: there use `modrelu_rnn`, the same equations with U given, with
-``materialise(params)``.
+as does each call of ``step``: use `modrelu_rnn` there, the same equations with a given U, with ``materialise(params)``.
 
-`init` draws A as Henaff, Szlam & LeCun 2016 (arXiv:1602.06662): rotations of pairs of units by angles uniform in
+`init` draws A as in Henaff, Szlam & LeCun 2016 (arXiv:1602.06662): rotations of pairs of units by angles uniform in
 [-pi, pi).
 
 Reference: Lezcano-Casado & Martinez-Rubio 2019, "Cheap orthogonal constraints in neural networks: a simple
@@ -71,14 +70,14 @@ def rotations(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def orthogonal_matrix(A: Array) -> Array:
     """Return ``exp(S - S^T)``, with S the part of ``A [H, H]`` above the diagonal; in float32 for bfloat16."""
-    from jax.scipy.linalg import expm  # slow to import, and no other cell needs it
+    from jax.scipy.linalg import expm  # imported here: slow, and no other cell needs it
 
     S = jnp.triu(A, 1).astype(A.dtype if jnp.finfo(A.dtype).bits >= 32 else jnp.float32)
     return expm(S - S.T).astype(A.dtype)
 
 
 def materialise(params: ExpRNNParams) -> ModReLURNNParams:
-    """Return the params of `modrelu_rnn` that computes the same as `exp_rnn` with `params`, without the exponential.
+    """Return the params with which `modrelu_rnn` computes what `exp_rnn` does with `params`, without the exponential.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -124,4 +123,4 @@ modrelu_rnn = Cell(
     input_terms, hidden_product, equations, "modrelu_rnn", ModReLURNNParams,
     'Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent neural networks", arXiv:1511.06464, eq. 8',
 )  # fmt: skip
-"""The real network with modReLU as a Cell; U is orthogonal as `init` draws it or `materialise` returns it."""
+"""The real network with modReLU as a Cell; `init` and `materialise` both return an orthogonal U."""

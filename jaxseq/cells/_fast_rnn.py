@@ -7,9 +7,9 @@
                 n = tanh   (x W + h U + b_n)          candidate, which shares both matrices
                 h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * n + z * h
 
-alpha, beta, zeta and nu are single trained numbers; the sigmoid keeps their effect in (0, 1), as the paper demands.
-`init` starts them where the authors' library does: alpha -3, beta 3 (little is written at first), zeta 1, nu -4. The
-low-rank, sparse and quantised forms of W and U are left out. FastGRNN's b is packed in the order z n.
+alpha, beta, zeta and nu are trained scalars; the sigmoid keeps their effect in (0, 1), as the paper requires. `init`
+starts them as the authors' library does: alpha -3, beta 3 (little is written at first), zeta 1, nu -4. The low-rank,
+sparse and quantised forms of W and U are left out. FastGRNN's b is packed in the order z n.
 
 torchrecurrent follows the equations, but starts alpha and beta at 3 and -3 (almost nothing is retained), and its
 FastGRNN has a tanh for the gate by default.

@@ -13,9 +13,9 @@ In each of N heads, with K = H / N units:
     S' = S + beta * k^T error              fast weights, 2 K x K
     o = q S'                               output
 
-Schmidhuber's programmer adds outer products to the fast weights; with beta = 1 and no error it would be this cell's
-(as Schlag shows). A key that sums to 1 makes what is read an average of what was written. 1e-6 is added since an
-input of padding is zero. S is the transpose of the papers'. W packs q k, ``W_v`` v beta; one head by default
+Schmidhuber's programmer adds outer products to the fast weights; this cell with beta = 1 and v instead of the error
+does the same (as Schlag shows). Since a key sums to 1, the output is an average of what was written. 1e-6 is added
+since padded inputs are zero. S is the transpose of the papers'. W packs q k, ``W_v`` v beta; one head by default
 (``heads=1``, a divisor of H); nu of the DPFP is 1.
 
 Reference: Schlag, Irie & Schmidhuber 2021, "Linear transformers are secretly fast weight programmers", ICML,
@@ -82,7 +82,7 @@ def features(a: Array) -> Array:
 
 
 def access(params: FastWeightParams, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, FastWeightGates]:
-    """Return what a step does to the fast weights, and the gates: the equations."""
+    """Return a step's access to the fast weights, and the gates: the equations."""
     a, c = map(widened, wx)
     N, _ = shape(params)
     q, k = (features(heads(part, N)) for part in jnp.split(a, 2, axis=-1))
@@ -92,12 +92,12 @@ def access(params: FastWeightParams, wx: tuple[Array, Array], rest: Rest) -> tup
 
 
 def with_error(gates: FastWeightGates, S: Array) -> FastWeightGates:
-    """Return the gates with the error of the fast weights before the step."""
+    """Return the gates, including the error of the fast weights before the step."""
     return gates._replace(error=gates.v - read(gates.k, S))
 
 
 def out(params: FastWeightParams, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, ``[B, H]``."""
+    """Return the read values, ``[B, H]``."""
     return merged(read).astype(wx[0].dtype)
 
 

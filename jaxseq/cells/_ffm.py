@@ -10,15 +10,15 @@
     h = o * norm(z) + (1 - o) * r                  output
     norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)
 
-Each trace is written to all of its N contexts, which turn with different periods: from their phases follows how long
-ago something was, from their sizes that it fades. The output is that of the authors' code in torch; their code in JAX
-has ``norm(o * z)``. The carry has s as its real and imaginary part, and ``C [2S, H]``, with S = M N, has C's real part
+Each trace is written to all of its N contexts, which rotate with different periods: the phases show how long ago
+something happened, the magnitudes how far it has faded. The output follows the authors' torch code; their JAX code has
+``norm(o * z)``. The carry has s as its real and imaginary part, and ``C [2S, H]``, with S = M N, has C's real part
 above its imaginary part (the authors' code reads the imaginary part with another sign). Blocks of W and b are packed in
 the order v w o r.
 
-`init` takes ``memory_size=32`` (M), ``context_size=4`` (N) and ``max_period=1024``. As in the authors' code alpha grows
-evenly from log(100) / max_period, with which a hundredth is left after so many steps, to 0.67; the periods
-``2 pi / omega`` grow evenly from 1 to max_period.
+`init` takes ``memory_size=32`` (M), ``context_size=4`` (N) and ``max_period=1024``. As in the authors' code, alpha is
+evenly spaced from log(100) / max_period, which leaves 1/100 after max_period steps, to 0.67; the periods
+``2 pi / omega`` are evenly spaced from 1 to max_period.
 
 With bfloat16 params the state is float32.
 
@@ -43,7 +43,7 @@ from jaxseq.initializers import Initializer, glorot
 from jaxseq.notation import Array, Key, Tree, widened
 
 FASTEST = 0.67
-"""The largest alpha at first: a trace that is halved at each step."""
+"""The largest initial alpha: such a trace is halved at each step."""
 
 
 class FFMParams(NamedTuple):
@@ -61,7 +61,7 @@ class FFMParams(NamedTuple):
 
 
 class FFMGates(NamedTuple):
-    """Input of the traces, input gate (write), ``[B, M]``; what is read, output gate, passed input, ``[B, H]``."""
+    """Input of the traces and input gate (write), ``[B, M]``; read value, output gate, passed input, ``[B, H]``."""
 
     v: Array
     w: Array

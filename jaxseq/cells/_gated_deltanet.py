@@ -1,4 +1,4 @@
-"""Gated DeltaNet: the delta rule on a memory that decays, so that it can be emptied at once as well as key by key.
+"""Gated DeltaNet: the delta rule on a memory that decays, so it can be cleared at once or key by key.
 
 In each of N heads, with K = H / N units:
 
@@ -12,10 +12,10 @@ In each of N heads, with K = H / N units:
     o = q S'                                                   output
     unit(a) = a / sqrt(a a^T + 1e-6)                           of length 1
 
-``S' = alpha (1 - beta k^T k) S + beta k^T v``, whose S is the transpose of the paper's. With alpha = 1 it is the delta
-rule; with an error of v alone, Mamba-2. The gate's form is Mamba-2's. The short convolutions, with the silu of v, the
-output gate, the norm and the scale 1 / sqrt(K) of queries are the layer's. W packs q k, ``W_v`` v alpha beta; one head
-by default (``heads=1``, a divisor of H).
+``S' = alpha (1 - beta k^T k) S + beta k^T v``, where S is the transpose of the paper's. With alpha = 1 this is the
+delta rule; with v alone as the error, Mamba-2. The gate has Mamba-2's form. The short convolutions, the silu of v, the
+output gate, the norm and the queries' scale 1 / sqrt(K) belong to the paper's layer, not to this cell. W packs q k,
+``W_v`` v alpha beta; one head by default (``heads=1``, a divisor of H).
 
 Reference: Yang, Kautz & Hatamizadeh 2024, "Gated delta networks: improving Mamba2 with delta rule", ICLR 2025,
 arXiv:2412.06464, section 3.1, eq. 10.
@@ -75,7 +75,7 @@ def input_terms(params: GatedDeltaNetParams, x: Array) -> tuple[Array, Array]:
 
 
 def access(params: GatedDeltaNetParams, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, GatedDeltaNetGates]:
-    """Return what a step does to the memory, and the gates: the equations."""
+    """Return a step's access to the memory, and the gates: the equations."""
     a, c = map(widened, wx)
     N = params.b.shape[0]
     q, k = (unit(heads(part, N)) for part in jnp.split(jax.nn.silu(a), 2, axis=-1))
@@ -88,12 +88,12 @@ def access(params: GatedDeltaNetParams, wx: tuple[Array, Array], rest: Rest) -> 
 
 
 def with_error(gates: GatedDeltaNetGates, S: Array) -> GatedDeltaNetGates:
-    """Return the gates with the error of the memory before the step."""
+    """Return the gates, including the error of the memory before the step."""
     return gates._replace(error=gates.v - gates.alpha * read(gates.k, S))
 
 
 def out(params: GatedDeltaNetParams, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, ``[B, H]``."""
+    """Return the read values, ``[B, H]``."""
     return merged(read).astype(wx[0].dtype)
 
 

@@ -7,15 +7,15 @@
     S' = alpha^T * S + k^T v                     memory [B, K, H]
     o  = q S'                                    output
 
-which over a sequence is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n. A
-matrix of low rank R gives alpha; the root keeps it close to 1. W packs W_q, W_k, W_v and W_r; W_r and W_a are the
+Over a sequence this is ``o_n = sum_(m <= n) (q_n * a_n) (k_m / a_m)^T v_m`` with a_n the product of alpha up to n. A
+matrix of low rank R produces alpha; the root keeps it close to 1. W packs W_q, W_k, W_v and W_r; W_r and W_a are the
 paper's W^1 and W^2. The other gate of the paper's layer (on the output, after a norm), its many heads and the scale of
 its scores are not part of the recurrence. Several heads are `jax.vmap` over params with a leading axis.
 
 `init` takes ``key_size`` (K, by default H / 2, as in the paper) and ``rank=16`` (R).
 
-With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.1% (root mean square) from
-that of the same params in float64; kept in bfloat16 it was 0.9%.
+With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it differs from the float64 state by
+0.1% (root mean square); kept in bfloat16, by 0.9%.
 
 Reference: Yang, Wang, Shen, Panda & Kim 2024, "Gated linear attention transformers with hardware-efficient training",
 arXiv:2312.06635, section 4.
@@ -91,14 +91,14 @@ def initial_carry(params: GLAParams, batch_shape: tuple[int, ...] = ()) -> Memor
 
 
 def input_terms(params: GLAParams, x: Array) -> GLATerms:
-    """Return q, k, v and the logits of alpha: everything that needs a matrix."""
+    """Return q, k, v and the logits of alpha: all the matrix products."""
     R, K = params.W_a.shape
     q, k, v, low = jnp.split(x @ params.W, [K, 2 * K, params.W.shape[-1] - R], axis=-1)
     return GLATerms(q, k, v, affine(low, params.W_a, params.b))
 
 
 def access(params: GLAParams, wx: GLATerms, rest: Rest) -> tuple[Access, GLAGates]:
-    """Return what a step does to the memory, and the gates: the equations."""
+    """Return a step's access to the memory, and the gates: the equations."""
     q, k, v, a = map(widened, wx)
     log_alpha = jax.nn.log_sigmoid(a) / ROOT
     return Access(q, (Write(k, v),), log_alpha), GLAGates(q, k, v, jnp.exp(log_alpha))

@@ -5,8 +5,8 @@
     n = tanh   (x W_n + b_n + r * (h U_n + b_hn))  candidate
     h' = (1 - z) * n + z * h
 
-The three blocks are packed side by side in the order r z n. The candidate has a second bias, b_hn, since the reset
-gate scales it; the other gates' two biases of torch are added into one.
+The three blocks are packed side by side in the order r z n. The candidate has a second bias, b_hn, since the reset gate
+scales it; torch's two biases of each other gate are summed into one.
 
 Reference: the form of Cho et al. 2014 is `gru_cho`; resetting after the product is variant "v1" of the first
 preprint, arXiv:1406.1078v1, and what cuDNN computes.

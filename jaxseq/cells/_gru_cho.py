@@ -6,7 +6,7 @@
     h' = z * h + (1 - z) * n                  (eq. 7)
 
 The input blocks are packed in the order r z n. Only U_r and U_z act on h itself; U_n acts on r * h, inside the
-equations, and so is a separate parameter. The paper leaves biases out; b adds one per gate.
+equations, so it is a separate parameter. The paper leaves out biases; b adds one per gate.
 
 Reference: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical machine
 translation", arXiv:1406.1078v3, section 2.3.

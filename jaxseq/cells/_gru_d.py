@@ -11,10 +11,10 @@
     last' = m * x + (1 - m) * last
 
 The input is `Observed`: x, the mask m (1 where x was observed, 0 where it is missing) and delta, the time since each
-feature was last observed (0 at the first step). x may be anything where m is 0, NaN included; an array x has m = 1 and
-delta = 1. `last`, the last value observed, is in the carry; before the first observation it is the mean. `mean` is a
-parameter that init sets to 0: set it to that of the training data, ``params._replace(mean=...)``. The paper does not
-train it. z is as in the paper, 1 - z of `gru`. Blocks are packed in the order r z n; init sets w_x = 0.1.
+feature was last observed (0 at the first step). x may be anything where m is 0, even NaN; a plain array x has m = 1 and
+delta = 1. `last`, the last observed value, is in the carry; before the first observation it is the mean. `mean` is a
+parameter that init sets to 0: set it to the training data's mean, ``params._replace(mean=...)``. The paper does not
+train it. z is as in the paper: 1 minus the z of `gru`. Blocks are packed in the order r z n; init sets w_x = 0.1.
 
 Reference: Che, Purushotham, Cho, Sontag & Liu 2018, "Recurrent neural networks for multivariate time series with
 missing values", Scientific Reports 8, 6085; arXiv:1606.01865, section 2.3.

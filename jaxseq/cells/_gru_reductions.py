@@ -7,7 +7,7 @@
     gru2:  r = sigmoid(h U_r)          z = sigmoid(h U_z)          no input, no bias
     gru3:  r = sigmoid(b_r)            z = sigmoid(b_z)            the same at every step
 
-U and b_rz are packed in the order r z. Note that z writes, as in the paper; z of `gru` and `gru_cho` retains.
+U and b_rz are packed in the order r z. Here z writes, as in the paper; the z of `gru` and `gru_cho` retains.
 
 Reference: Dey & Salem 2017, "Gate-variants of gated recurrent unit (GRU) neural networks", arXiv:1701.05923.
 """

@@ -1,4 +1,4 @@
-"""Hierarchically gated recurrent unit (HGRN): a complex state that turns, with a forget gate above a bound.
+"""Hierarchically gated recurrent unit (HGRN): a rotating complex state, with a lower bound on the forget gate.
 
     c = silu(x W_re + b_re) + i silu(x W_im + b_im)         input, complex
     gamma = sigmoid(Gamma)                                  lower bound of the forget gate
@@ -7,13 +7,12 @@
     s' = f * exp(i theta) * s + (1 - f) * c                 state, complex [B, H]
     y = g * (Re(s'), Im(s'))                                output [B, 2H]
 
-The input gate is 1 - f. In the paper gamma grows from layer to layer, as a cumulative sum over layers of a softmax, and
-begins with 0 in the lowest: so each layer forgets more slowly than the one below. A cell is one layer, and has a bound
-of its own: `init` takes ``lower_bound=0.5``, above 0 and below 1, with which gamma begins; give a higher one to a
-higher layer. The norm and the linear layer after y belong to the block. In the authors' code for language W_g and W_f
-are of low rank.
+The input gate is 1 - f. In the paper gamma grows from layer to layer, from 0 in the lowest, as a cumulative sum of a
+softmax over layers, so each layer forgets more slowly than the one below. A cell is one layer with its own bound:
+`init` takes gamma's initial value, ``lower_bound=0.5``, above 0 and below 1; give a higher layer a higher one. The norm
+and the linear layer after y belong to the block. In the authors' language-model code W_g and W_f have low rank.
 
-``W [D, 3H]`` and ``b [3H]`` pack re, im and f. The carry has s as its real and imaginary part. theta begins as
+``W [D, 3H]`` and ``b [3H]`` pack re, im and f. The carry has s as its real and imaginary part. theta starts at
 ``10000^(-2 j / H)`` for unit j, as in the authors' code.
 
 With bfloat16 params the state is float32.

@@ -1,4 +1,4 @@
-"""HGRN2: a gated linear recurrence whose state is expanded to a matrix by its forget gate, without more parameters.
+"""HGRN2: a gated linear recurrence whose forget gate expands the state to a matrix without extra parameters.
 
 In each of N heads, with K = H / N units:
 
@@ -9,9 +9,10 @@ In each of N heads, with K = H / N units:
     S' = f^T * S + (1 - f)^T v             state; the key is what the gate forgets
     o = q S'                               output
 
-Where the HGRN has ``h' = f * h + (1 - f) * i``, the product is an outer one. In the paper l is learnt for all layers
-together, growing from 0 in the first; here each cell learns its own. The norm and the matrix after o are the layer's.
-The activations are the defaults of the authors' code; its language models have no silu of v. W packs f v q.
+The product ``(1 - f) * i`` of the HGRN is an outer product here. In the paper l is learnt jointly for all layers,
+growing from 0 in the first; here each cell learns its own. The norm and the matrix after o belong to the paper's layer,
+not to this cell. The activations are the defaults of the authors' code; its language models have no silu of v. W packs
+f v q.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``least=0.1``, from which gamma starts.
 
@@ -83,7 +84,7 @@ def input_terms(params: HGRN2Params, x: Array) -> Array:
 
 
 def access(params: HGRN2Params, wx: Array, rest: Rest) -> tuple[Access, HGRN2Gates]:
-    """Return what a step does to the state, and the gates: the equations."""
+    """Return a step's access to the state, and the gates: the equations."""
     a_f, a_v, a_q = (by_head(a, params.gamma.shape[0]) for a in blocks(widened(wx), 3))
     least = jnp.broadcast_to(jax.nn.sigmoid(widened(params.gamma)), a_f.shape)
     f, v, q = least + (1 - least) * jax.nn.sigmoid(a_f), jax.nn.silu(a_v), jax.nn.silu(a_q)
@@ -91,7 +92,7 @@ def access(params: HGRN2Params, wx: Array, rest: Rest) -> tuple[Access, HGRN2Gat
 
 
 def out(params: HGRN2Params, read: Array, gates: Tree, wx: Array, rest: Rest) -> Array:
-    """Return what was read, ``[B, H]``."""
+    """Return the read values, ``[B, H]``."""
     return merged(read).astype(wx.dtype)
 
 

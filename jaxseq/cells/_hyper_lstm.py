@@ -11,10 +11,10 @@ For each gate y of the main one, three short vectors of N numbers, and from them
     i, f, o = sigmoid(a_i, a_f, a_o),  g = tanh(a_g)                      write, retain, show; candidate
     c' = f * c + i * g,   h' = o * tanh(c')
 
-As printed in the paper, the embeddings come from the small state of the step before, h^; the authors' code, and others
-after it, use h^' of the same step. The layer norms that the paper puts on each a^_y, on each a_y and on c' are left
-out. `init` takes ``hyper`` (M; a quarter of H by default) and ``embedding`` (N; 4), and draws Z near 0 with e = 1,
-S_h = S_x = 1 / N and S_b = 0, so that the cell begins close to an LSTM (the paper, with layer norm, has 0.1 / N). The
+As printed in the paper, the embeddings come from the small state of the previous step, h^; the authors' code, and
+others after it, use h^' of the same step. The layer norms that the paper puts on each a^_y, on each a_y and on c' are
+left out. `init` takes ``hyper`` (M; a quarter of H by default) and ``embedding`` (N; 4), and draws Z near 0 with e = 1,
+S_h = S_x = 1 / N and S_b = 0, so the cell starts close to an LSTM (the paper, with layer norm, has 0.1 / N). The
 blocks are packed in the order i f g o, those of Z and S first by h x b.
 
 Reference: Ha, Dai & Le 2016, "HyperNetworks", arXiv:1609.09106, appendix A.2.2.
@@ -76,7 +76,7 @@ class HyperLSTMGates(NamedTuple):
 
 
 def near_zero(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw normal numbers of deviation 0.01."""
+    """Draw from a normal with standard deviation 0.01."""
     return 0.01 * normal(key, shape, dtype)
 
 

@@ -6,11 +6,11 @@
     indrnn_tanh:  h' = tanh(a)
 
 u is one weight for each unit instead of a matrix U; units are mixed by the next layer's W. `indrnn` has the paper's
-relu, `indrnn_tanh` has tanh (the default of torchrecurrent, which has a second bias that is added to b).
+relu, `indrnn_tanh` has tanh (the default of torchrecurrent, which adds a second bias to b).
 
-`init` draws u uniformly from [0, 1) as the paper does for short memories; for T steps back the last layer of the paper
-starts within ``[eps^(1/T), 2^(1/T)]``. The paper also clips ``|u| <= 2^(1/T)`` while training, which is left to the
-training loop.
+`init` draws u uniformly from [0, 1) as the paper does for short memories; for a memory of T steps the paper's last
+layer starts within ``[eps^(1/T), 2^(1/T)]``. The paper also clips ``|u| <= 2^(1/T)`` while training, which is left to
+the training loop.
 
 Reference: Li, Li, Cook, Zhu & Gao 2018, "Independently recurrent neural network (IndRNN): building a longer and deeper
 RNN", arXiv:1803.04831, section 3.

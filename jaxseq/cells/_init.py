@@ -1,4 +1,4 @@
-"""How a cell's params are made: `init_of` for params given by their shapes, `checked_init` for those that are computed.
+"""Making a cell's `init`: `init_of` from the parameters' shapes, `checked_init` from a hand-written function.
 
 Both check sizes and options, name the nearest option for an unknown one, and show every option in
 ``inspect.signature(cell.init)``.
@@ -25,18 +25,18 @@ from jaxseq.notation import Array, Key
 P = TypeVar("P")
 
 Shape = str | tuple[str, Initializer]
-"""A shape in letters, or that and the initializer of its values."""
+"""A shape in letters, or a pair of it and an initializer."""
 
 
 class Size(NamedTuple):
     """A letter of shapes, besides D and H, that an option of `init` sets.
 
     Fields:
-      option: its name, such as ``"projection"``.
-      default: its value if it is not given; None for H.
-      part: with None as default, which part of H, rounded down but at least 1: 2 for a half.
-      divides: "H" if H must be a multiple of it, "into" if in addition the letter is H over the option; for D instead
-        of H, "D" and "into D".
+      option: the option's name, such as ``"projection"``.
+      default: the option's default; None for H.
+      part: if default is None, the divisor of H, rounded down but at least 1: 2 for half of H.
+      divides: "H" if H must be a multiple of the option, "into" if the letter then is H divided by it; "D" and "into D"
+        for D instead of H.
     """
 
     option: str
@@ -45,7 +45,7 @@ class Size(NamedTuple):
     divides: Literal["", "H", "into", "D", "into D"] = ""
 
     def of(self, name: str, D: int, H: int, given: Any) -> int:
-        """Return the letter's size for input size D, hidden size H and the option as it was given."""
+        """Return the letter's size for input size D, hidden size H and the given option."""
         size = max(1, H // self.part) if given is None else given
         check_sizes(name, **{self.option: size})
         which, whole = ("input", D) if self.divides.endswith("D") else ("hidden", H)
@@ -67,17 +67,17 @@ def init_of(
 
     A shape is written in the letters of `jaxseq.notation`: ``W="D 4H"`` is a matrix of D rows and four blocks of H
     columns, each block drawn separately. Parameters whose names begin with W or V are drawn by `kernel` (Glorot
-    uniform), with U by `recurrent` (orthogonal), with b by `bias` (zeros); any other brings its initializer:
+    uniform), with U by `recurrent` (orthogonal), with b by `bias` (zeros); any other needs its own initializer:
     ``p=("3H", uniform(0.1))``. The key is split into one for each parameter, in the order of `shapes`.
 
     Args:
       params_type: the NamedTuple to build, with a field for each of `shapes`.
-      forget: which block of b is the forget gate's; init then takes ``forget_bias=1.0``, which is added there.
+      forget: the forget gate's block of b; init then takes ``forget_bias=1.0``, which is added to it.
       added: other options that are added to blocks of biases: ``{"output_bias": (-3.0, "b[1]")}`` has the default -3
         and adds to the second block of b; several blocks are separated by spaces.
       sizes: letters other than D and H, each an option of init: ``{"P": Size("projection", part=2)}``.
-      whole: names of matrices, separated by spaces, that are drawn as a whole and not block by block.
-      shapes: of every parameter. A last axis may be a sum, ``"D 4H+2M"``.
+      whole: names of matrices, separated by spaces, that are drawn as a whole instead of block by block.
+      shapes: the shape of every parameter. A last axis may be a sum, ``"D 4H+2M"``.
 
     Raises:
       InputError: if params_type has other fields than `shapes`, or a shape cannot be read.
@@ -107,15 +107,15 @@ def init_of(
 
 @dataclasses.dataclass(frozen=True)
 class InitOf(Generic[P]):
-    """What `init_of` returns: a function that can be pickled and compared.
+    """An init made by `init_of`: a function that can be pickled and compared.
 
     Fields:
-      params_type: the NamedTuple that is built.
+      params_type: the NamedTuple to build.
       added: options that are added to blocks of biases: default and blocks, by name.
       sizes: options that set a letter, by letter.
       whole: fields that are drawn as a whole.
-      shapes: of every parameter, by name.
-      defaults: other initializers than Glorot, orthogonal and zeros; see `drawn_by`.
+      shapes: the shape of every parameter, by name.
+      defaults: initializers that replace Glorot, orthogonal and zeros; see `drawn_by`.
     """
 
     params_type: Callable[..., P]
@@ -162,7 +162,7 @@ class InitOf(Generic[P]):
         options = [_option("dtype", jnp.float32, "Any")]
         options += [_option(name, draw, "Initializer") for name, draw in draws.items()]
         options += [_option(name, default, "float") for name, (default, _) in self.added]
-        by_option = {size.option: size for _, size in self.sizes}  # two letters may be of one option
+        by_option = {size.option: size for _, size in self.sizes}  # two letters may share one option
         options += [
             _option(size.option, size.default, "int | None" if size.default is None else "int")
             for size in by_option.values()
@@ -174,8 +174,8 @@ def checked_init(name: str, inner: InitOf[Any] | None = None) -> Callable[[Calla
     """Decorate a hand-written ``init(key, input_size, hidden_size, *, ...)``: sizes and options are checked first.
 
     Args:
-      name: the cell's, for messages.
-      inner: the init that is called with the options in ``**options``; they are shown in the signature as well.
+      name: the cell's name, for messages.
+      inner: the init that receives ``**options``; its options are shown in the signature too.
 
     Example:
       >>> @checked_init("mine")
@@ -201,13 +201,13 @@ def checked_init(name: str, inner: InitOf[Any] | None = None) -> Callable[[Calla
 
 
 def takes(init: Callable[..., Any], option: str) -> bool:
-    """Return whether an init has an option of this name, or passes on whatever it is given."""
+    """Return whether an init has an option of this name, or takes any ``**options``."""
     parameters = inspect.signature(init).parameters
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def passing_on(init: Callable[..., Any], *to: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of an ``init(key, ..., **options)`` with the options of those it passes them on to."""
+    """Return the signature of an ``init(key, ..., **options)``, with the options of the inits it passes them to."""
     own = inspect.signature(init)
     parameters = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
     for other in to:
@@ -253,7 +253,7 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf, *, ab
     """Check that a number is from `low` to `high`, or, with `above`, above `low`. Traced numbers pass.
 
     Raises:
-      InputError: saying which range.
+      InputError: naming the range.
     """
     if isinstance(value, jax.core.Tracer):
         return

@@ -1,7 +1,7 @@
-"""Inputs that are more than an array: their types, and the lifts that make them of an array ``[..., D]``.
+"""Inputs that are more than an array: their types, and the lifts that make them from an array ``[..., D]``.
 
-A cell says by its `lift` which type it takes. A time stamp and a time difference are different types, so that one is
-never read as the other.
+A cell's `lift` determines the type it takes. Time stamps and time differences are different types, so one is never read
+as the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Stamped(NamedTuple):
-    """An input ``x [B, D]`` and the time at which it came, ``t [B, 1]``, in the unit of the cell's parameters."""
+    """An input ``x [B, D]`` and its time stamp ``t [B, 1]``, in the unit of the cell's parameters."""
 
     x: Array
     t: Array
@@ -51,7 +51,7 @@ class Observed(NamedTuple):
 
 
 class Inflow(NamedTuple):
-    """Auxiliary input ``x [B, D]``, which only steers the gates, and incoming mass ``mass [B, 1]``."""
+    """Auxiliary input ``x [B, D]``, which only affects the gates, and incoming mass ``mass [B, 1]``."""
 
     x: Array
     mass: Array
@@ -61,15 +61,15 @@ INPUTS = (Stamped, Spaced, Scored, Observed, Inflow)
 
 
 def as_it_is(xs: Array) -> Tree:
-    """Return xs: the `lift` of a cell whose input is one array."""
+    """Return xs unchanged: the `lift` of a cell whose input is one array."""
     return xs
 
 
 def stamped(xs: Array) -> Stamped:
     """Return ``xs [T, B, D]`` with the time stamps 0, 1, 2, ...
 
-    The stamps begin at 0 in every call. A sequence that is fed in pieces needs its own:
-    ``Stamped(piece, t)`` with t going on where the last piece ended.
+    The stamps begin at 0 in every call. A sequence run in pieces needs explicit ones: ``Stamped(piece, t)`` with t
+    continuing from the last piece.
     """
     t = jnp.arange(xs.shape[0], dtype=xs.dtype).reshape(-1, *[1] * (xs.ndim - 1))
     return Stamped(xs, jnp.broadcast_to(t, (*xs.shape[:-1], 1)))
@@ -91,7 +91,7 @@ def complete(xs: Array) -> Observed:
 
 
 def inflow(xs: Array) -> Inflow:
-    """Return ``xs [..., D]`` as auxiliary input, with the first feature as the mass that comes in."""
+    """Return ``xs [..., D]`` as auxiliary input, with the first feature as the incoming mass."""
     return Inflow(xs, xs[..., :1])
 
 
@@ -125,7 +125,7 @@ def check_input_type(name: str, cell: Cell[Any, Any, Any, Any], x: Tree) -> None
 
 
 def _check_axes(name: str, x: Tree) -> None:
-    """Check that what comes with x has its axes: a `t [T, B]` would else be spread over units where B is H."""
+    """Check that the fields next to x have its axes: if B is H, a `t [T, B]` would otherwise broadcast over units."""
     steps, features = jnp.shape(x.x)[:-1], jnp.shape(x.x)[-1:] if isinstance(x, Observed) else (1,)
     for field, value in zip(x._fields[1:], x[1:], strict=True):
         if jnp.shape(value) != (*steps, *features):
@@ -137,7 +137,7 @@ def _check_axes(name: str, x: Tree) -> None:
 
 
 def lift_sequence(cell: Cell[Any, Any, Any, Any], xs: Tree) -> Tree:
-    """Return the input of a sequence for an array ``xs [T, B, D]``; what is not an array is returned as it is."""
+    """Return the input of a sequence for an array ``xs [T, B, D]``; return anything else unchanged."""
     if _carries_another(xs, input_type(cell.lift)):
         return xs._replace(x=lift_sequence(cell, xs.x))
     if cell.takes_array or not isinstance(xs, jax.Array | np.ndarray):
@@ -146,7 +146,7 @@ def lift_sequence(cell: Cell[Any, Any, Any, Any], xs: Tree) -> Tree:
 
 
 def lift_step(cell: Cell[Any, Any, Any, Any], x: Tree) -> Tree:
-    """Return the input of one step for an array ``x [B, D]``; what is not an array is returned as it is.
+    """Return the input of one step for an array ``x [B, D]``; return anything else unchanged.
 
     Raises:
       InputError: if the cell needs a time stamp, which an array does not have.

@@ -9,9 +9,9 @@
 
 The blocks are packed in the order z_y z n_y n; the paper's letters are g^y, g^h, y^in and h^in. The paper adds
 constants to the biases of both gates, here ``forget_bias=1.0`` of `init`. It has x itself instead of ``x P``, which
-takes as many features as there are hidden units; P begins as the identity (its first rows or columns where D is not H),
-and with it the equations are the paper's. The cell is made for stacks: one layer has no use for a gate over depth.
-torchrecurrent takes D = H only, packs n_y n z_y z, has two biases that are added, and no constants.
+requires D = H; P starts as the identity (its first rows or columns if D is not H), which gives the paper's equations.
+The cell is meant for stacks: a single layer has no use for a gate over depth. torchrecurrent takes D = H only, packs
+n_y n z_y z, adds two biases, and has no constants.
 
 Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,
 arXiv:1611.09913 (+RNN).
@@ -49,7 +49,7 @@ class IntersectionRNNGates(NamedTuple):
 
 
 def straight(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return ones on the diagonal, zeros elsewhere, of a matrix that need not be square. `key` is not used."""
+    """Return an identity matrix that need not be square. `key` is not used."""
     rows, columns = shape
     return jnp.eye(rows, columns, dtype=dtype)
 

@@ -7,8 +7,8 @@
     h' = f * h + w * g                      (c_t, and h_t = c_t)
 
 Blocks are packed in the order f g. `init` adds ``forget_bias=1.0`` to the forget gate's block; the paper draws it by
-the chrono initialisation, ``log(U[1, T - 1])``. beta is a constant of the paper's; in torchrecurrent it is learned,
-and the state is two arrays, h and c, which are equal from the first step on.
+the chrono initialisation, ``log(U[1, T - 1])``. beta is a constant in the paper; in torchrecurrent it is learned, and
+the state is two arrays, h and c, equal from the first step on.
 
 Reference: van der Westhuizen & Lasenby 2018, "The unreasonable effectiveness of the forget gate", arXiv:1804.04849,
 the equations of JANET.
@@ -24,7 +24,7 @@ from jaxseq.cells._parts import Hidden, hidden_product, input_affine, zeros_carr
 from jaxseq.notation import Array
 
 BETA = 1.0
-"""How far the gate must close before the write does."""
+"""beta: how far the forget gate must close before the write does."""
 
 
 class JANETParams(NamedTuple):

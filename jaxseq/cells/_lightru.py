@@ -4,8 +4,8 @@
     f = sigmoid(x W_f + h U_f + b_f)        gate: write (1 takes the candidate, 0 keeps the state)
     h' = (1 - f) * h + f * n
 
-The paper calls f a forget gate; it forgets where it is 1. The input blocks are packed in the order n f, as in
-torchrecurrent, which has a second bias in f that is added to the first.
+The paper calls f a forget gate; 1 forgets. The input blocks are packed in the order n f, as in torchrecurrent, which
+adds a second bias in f.
 
 Reference: Ye, Zhang, Liu, Li, Chang & Zheng 2024, "Light recurrent unit: towards an interpretable recurrent neural
 network for modeling long-range dependency", Electronics 13(16), 3204.

@@ -5,9 +5,9 @@
     h' = z * h + (1 - z) * n
 
 The blocks are packed in the order z n. The paper normalises ``x W_z`` and ``x W_n`` over the batch before it adds the
-hidden terms, and so needs no b. Batch normalisation is left out here, since a step of a Cell sees one row only. It
-keeps the rectified state from growing without bound; without it, scale the inputs and U instead. torchrecurrent leaves
-it out too, and has two biases that are added.
+hidden terms, and so needs no b. Batch normalisation is left out here, since a Cell's step treats rows independently. It
+keeps the rectified state bounded; without it, scale the inputs and U. torchrecurrent leaves it out too, and adds two
+biases.
 
 Reference: Ravanelli, Brakel, Omologo & Bengio 2018, "Light gated recurrent units for speech recognition", IEEE
 Transactions on Emerging Topics in Computational Intelligence 2(2), arXiv:1803.10225, section III.

@@ -10,10 +10,10 @@ In each of N heads, with K = H / N units:
     z' = z + k                             normaliser; eq. 19
     o = q S' / (q z'^T)                    output; eq. 20
 
-which over a sequence is ``o_n = sum_(m <= n) (q_n k_m^T) v_m / sum_(m <= n) (q_n k_m^T)``, an average of the values.
-Nothing is ever forgotten: both sums grow with time, and are float32 where params are bfloat16. The biases are those of
-the authors' code; the residual and the network around eq. 20 are the layer's. The blocks of W and b are packed in the
-order q k v; one head by default (``heads=1``, a divisor of H).
+Over a sequence this is ``o_n = sum_(m <= n) (q_n k_m^T) v_m / sum_(m <= n) (q_n k_m^T)``, an average of the values.
+Nothing is ever forgotten: both sums grow with time, and are float32 if params are bfloat16. The biases are those of the
+authors' code; the residual and the network around eq. 20 belong to the paper's layer, not to this cell. The blocks of W
+and b are packed in the order q k v; one head by default (``heads=1``, a divisor of H).
 
 Reference: Katharopoulos, Vyas, Pappas & Fleuret 2020, "Transformers are RNNs: fast autoregressive transformers with
 linear attention", ICML, arXiv:2006.16236, section 3.4, eqs. 16-20, with the feature map of eq. 7.
@@ -80,7 +80,7 @@ def positive(a: Array) -> Array:
 
 
 def access(params: LinearTransformerParams, wx: Array, rest: Rest) -> tuple[Access, AttentionGates]:
-    """Return what a step does to S and z, ``[B, N, K, K + 1]``, and q, k and v: the equations."""
+    """Return a step's access to S and z, ``[B, N, K, K + 1]``, and q, k and v: the equations."""
     q, k, v = (heads(widened(a), params.b.shape[0] // 3) for a in blocks(wx, 3))
     q, k = positive(q), positive(k)
     return Access(q, (Write(k, (v, jnp.ones_like(v[..., :1]))),)), AttentionGates(q, k, v)
@@ -94,7 +94,7 @@ def out(
 
 
 def pack(carry: NormalisedMemory) -> tuple[Array, Array]:
-    """Return S and z as matrices with the same keys."""
+    """Return S and z as matrices that share their keys."""
     return carry.S, carry.z[..., None]
 
 

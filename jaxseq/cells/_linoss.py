@@ -7,16 +7,16 @@
     h' = h + Delta * z'                                                  position (the paper's y)
     y = h' C + x D                                                       output (the paper's x)
 
-This is the system ``h'' = -A h + x B``. `linoss_im` takes implicit steps, which dissipate: the eigenvalues of a step
-have the modulus ``1 / sqrt(1 + Delta^2 A)``. `linoss_imex` takes implicit-explicit ones, which are symplectic: with
+This is the system ``h'' = -A h + x B``. `linoss_im` takes implicit steps, which dissipate energy: a step's eigenvalues
+have modulus ``1 / sqrt(1 + Delta^2 A)``. `linoss_imex` takes implicit-explicit steps, which are symplectic: with
 ``Delta^2 A < 4`` the modulus is 1, and ``A h^2 + z^2 - Delta A h z`` never changes without input.
 
-``W [D, N + H]`` packs B and D, all that acts on x. The paper's D is a vector, since its layers are as wide as their
+``W [D, N + H]`` packs B and D, which act on x. The paper's D is a vector, since its layers are as wide as their
 input; the authors' code has complex B and C, two such systems that share A. The activation and gated linear unit after
 y belong to the block.
 
-`init` takes ``state_size`` (N, H by default). A begins uniform between 0 and 1, Delta as the sigmoid of such numbers,
-B and C uniform up to 1 over the root of their rows.
+`init` takes ``state_size`` (N, H by default). A starts uniform between 0 and 1, Delta as the sigmoid of such numbers, B
+and C uniform within 1 / sqrt(rows).
 
 With bfloat16 params the state is float32.
 
@@ -61,7 +61,7 @@ class LinOSSTerms(NamedTuple):
 
 
 def by_rows(key: Key, shape: tuple[int, ...], dtype: object) -> Array:
-    """Draw uniformly between -1 and 1 over the root of the number of rows. Consumes `key`."""
+    """Draw uniformly from -1 / sqrt(rows) to 1 / sqrt(rows). Consumes `key`."""
     return uniform(shape[0] ** -0.5)(key, shape, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Lipschitz network: an Euler step of an ODE, linear plus tanh, whose matrices have a stated symmetry.
+"""Lipschitz network: an Euler step of an ODE, linear plus tanh, whose matrices have a prescribed symmetry.
 
     S(M; beta, gamma) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
     A = S(U_A; beta_A, gamma_A)
@@ -7,13 +7,15 @@
     n = tanh(x W + h B + b)
     h' = h + epsilon * (linear + n)
 
-beta turns each matrix from symmetric (0) to antisymmetric (1), gamma is its damping: both together bound the Lipschitz
-constant and keep the system stable. U is packed in the order A B (the paper's M_A and M_W): one matrix product at each
-step. ``.with_`` takes epsilon (0.3 by default; above 0), beta_A and beta_B (0.75; 0 to 1), gamma_A and gamma_B (0.01;
-at least 0).
+beta takes each matrix from symmetric (0) to antisymmetric (1), and gamma is its damping: together they bound the
+Lipschitz constant and keep the system stable. U is packed in the order A B (the paper's M_A and M_W): one matrix
+product at each step.
 
-The paper gives the ODE, and integrates by forward Euler, as here, or by a Runge-Kutta method of order 2; its readout
-D is the model's. `init` leaves U orthogonal as everywhere; the paper draws normal numbers of a small deviation.
+``.with_`` takes epsilon (0.3 by default; above 0), beta_A and beta_B (0.75; 0 to 1), gamma_A and gamma_B (0.01; at
+least 0).
+
+The paper gives the ODE, and integrates by forward Euler, as here, or by a second-order Runge-Kutta method; its readout
+D belongs to the model. `init` draws U orthogonal, as for other cells; the paper draws it from a narrow normal.
 
 Reference: Erichson, Azencot, Queiruga, Hodgkinson & Mahoney 2021, "Lipschitz recurrent neural networks",
 arXiv:2006.12070, section 3.
@@ -41,7 +43,7 @@ class LipschitzRNNParams(NamedTuple):
 
 
 class LipschitzRNNGates(NamedTuple):
-    """The linear change ``h A`` and the other, ``tanh(...)``, each ``[B, H]``."""
+    """The linear change ``h A`` and the nonlinear one, ``tanh(...)``, each ``[B, H]``."""
 
     linear: Array
     n: Array

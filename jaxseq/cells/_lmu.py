@@ -5,7 +5,7 @@
     h' = tanh(x W_x + h W_h + m' W_m)          state
 
 A and B discretise the system ``theta dm/dt = A m + B u`` (`jaxseq.initializers.legendre_window`) by zero-order hold
-over one step. Here states are rows, so that ``A [d, d]`` is the transpose of the paper's. Both are parameters; the
+over one step. Here states are rows, so ``A [d, d]`` is the transpose of the paper's. Both are parameters; the
 paper keeps them fixed in its experiments: to follow it, leave A and B out of the optimizer. ``W [D, H + 1]`` packs W_x
 and e_x, ``U [H, H + 1]`` packs W_h and e_h. There are no biases.
 

@@ -1,4 +1,4 @@
-"""Longhorn: a state that solves, at every step, a regression of the value on the key, near to what it was.
+"""Longhorn: at every step the state solves a regression of the value on the key, while staying close to its old value.
 
     q = x W_q                                      query [B, K]
     k = x W_k                                      key [B, K]
@@ -8,12 +8,12 @@
     S' = (1 - (k^2)^T delta) * S + k^T (delta * v)     state [B, K, H]
     o = q S'                                       output
 
-S' is the minimum of ``|S' - S|^2 + sum_h beta_h (k S'_h - v_h)^2``, in which the matrix ``k^T k`` of the solution is
-replaced by its diagonal, so that each number of the state decays by itself, always to between 0 and 1 of it. That decay
-differs for every key feature and unit: no step is a product of matrices, and the cell has no chunked form; it has the
-associative one. The short convolution and the gate are the layer's, and so is a multiple of v that the authors' code
-adds to o; its W_beta is of low rank and has a bias. W packs q k, ``W_v`` v beta. S is the transpose of the paper's.
-`init` takes ``state_size=16`` (K).
+S' minimises ``|S' - S|^2 + sum_h beta_h (k S'_h - v_h)^2``, in which the matrix ``k^T k`` of the solution is
+replaced by its diagonal, so each entry of the state decays separately, by a factor between 0 and 1. The decay differs
+for every key feature and unit: steps are not matrix products, so the cell has no chunked form, but it has the
+associative one. The short convolution, the gate, and the multiple of v that the authors' code adds to o belong to the
+paper's layer, not to this cell; that code's W_beta has low rank and a bias. W packs q k, ``W_v`` v beta. S is the
+transpose of the paper's. `init` takes ``state_size=16`` (K).
 
 Reference: Liu, Wang, Wu, Feng, Stone & Liu 2024, "Longhorn: state space models are amortized online learners",
 arXiv:2407.14207.

@@ -7,7 +7,7 @@
     c' = f * c + i * g
     h' = o * tanh(c')
 
-The four blocks are packed side by side in the order i f g o. There is one bias, where torch has two that are added.
+The four blocks are packed side by side in the order i f g o. There is one bias; torch adds two.
 `init` adds ``forget_bias=1.0`` to the forget gate's block of b (Jozefowicz et al. 2015; torch has 0): the equations
 contain no hidden constant.
 

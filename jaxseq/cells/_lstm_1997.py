@@ -1,4 +1,4 @@
-"""Long short-term memory as first published: no forget gate, a cell only adds up its inputs.
+"""Long short-term memory as first published: no forget gate; a cell only accumulates its inputs.
 
     i = sigmoid(x W_i + h U_i + b_i)            input gate, y^in: write
     g = 4 sigmoid(x W_g + h U_g + b_g) - 2      squashed input, in [-2, 2]
@@ -8,9 +8,9 @@
 
 The two squashing functions are the paper's (g and h of its appendix A.1): ``4 sigmoid(a) - 2 = 2 tanh(a / 2)`` and
 ``2 sigmoid(c) - 1 = tanh(c / 2)``. torchrecurrent's OriginalLSTM has tanh for both; it is this cell with W_g, U_g, b_g
-and c of twice the size. Blocks are packed in the order i g o. In the paper any unit may feed any other, the gates too,
-and a block of cells may share its gates; here, as in its successors, cells feed everything and each has its own gates.
-Its learning rule cuts the gradient at the gates; ours is the whole gradient.
+and c of twice the size. Blocks are packed in the order i g o. In the paper any unit, even a gate, may feed any other,
+and a block of cells may share its gates; here, as in later LSTMs, cells feed everything and each has its own gates. The
+paper's learning rule cuts the gradient at the gates; ours is the full gradient.
 
 Reference: Hochreiter & Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), section 4 and appendix A.1.
 """

@@ -10,10 +10,10 @@
 
     LN(z; gain, shift) = (z - mean(z)) / sqrt(var(z) + 1e-5) * gain + shift
 
-Blocks are packed in the order i f g o (the paper's: f i o g). The paper's formula has no epsilon; 1e-5 under the root
-is torch's, and lets H be 1. Its gain is called alpha and its shift beta in LN's definition, while the text on
-initialisation has them the other way round: here gains begin at 1 and shifts at 0. TensorFlow's
-LayerNormBasicLSTMCell is another cell: it normalises each gate separately, after the sum.
+Blocks are packed in the order i f g o (the paper's: f i o g). The paper's formula has no epsilon; the 1e-5 under the
+root is torch's, and allows H = 1. The definition of LN calls the gain alpha and the shift beta, while the text on
+initialisation swaps them: here gains start at 1 and shifts at 0. TensorFlow's LayerNormBasicLSTMCell is a different
+cell: it normalises each gate separately, after the sum.
 
 Reference: Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, supplementary material (the equations of
 the layer-normalised LSTM).
@@ -64,7 +64,7 @@ def layer_norm(z: Array, gain: Array, shift: Array) -> Array:
 
 
 def input_terms(params: LayerNormLSTMParams, x: Array) -> Array:
-    """Return ``LN(x W) + b``, ``[B, 4H]``: depends on x only, but is not affine in x."""
+    """Return ``LN(x W) + b``, ``[B, 4H]``: a function of x only, but not affine in x."""
     a = layer_norm(x @ params.W, params.gain_x, params.shift_x)
     return a + jnp.broadcast_to(params.b, a.shape)
 

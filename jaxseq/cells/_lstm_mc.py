@@ -10,14 +10,14 @@ With the mass (a number) and the auxiliary input x of this step, which are the i
     c' = (1 - o) * m                                  eq. 3
     h = o * m                                         the outgoing mass; eq. 4
 
-Every i and every row of R add up to 1, so that sum(c') + sum(h) = sum(c) + mass at every step. (The paper's R is the
-transpose, with columns adding up to 1; its most general form, redistribution that depends on time, is this one.) The
-blocks are packed in the order i o R, R as H blocks, row after row. Where a state is empty, c~ is 0; the authors add a
-small constant to the norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so that cells hold their
-mass at first.
+Every i and every row of R add up to 1, so sum(c') + sum(h) = sum(c) + mass at every step. (The paper's R is the
+transpose, with columns adding up to 1; this is its most general form, in which redistribution depends on time.) The
+blocks are packed in the order i o R, R as H blocks, row after row. If a state is empty, c~ is 0; the authors add a
+small constant to the norm. `init` adds ``output_bias=-3.0`` to the output gate's block of b, so cells initially retain
+their mass.
 
-torchrecurrent's MCLSTM is a different cell, a "memory controller" LSTM. An array x as input is both x and, by its first
-feature, the mass.
+torchrecurrent's MCLSTM is a different cell, a "memory controller" LSTM. For a plain array x, the first feature is also
+the mass.
 
 Reference: Hoedt, Kratzert, Klotz, Halmich, Holzleitner, Nearing, Hochreiter & Klambauer 2021, "MC-LSTM:
 mass-conserving LSTM", ICML, arXiv:2101.05186, section 2.

@@ -10,7 +10,7 @@
 
 Input blocks are packed in the order m i f g o, those of m (``U_m``) and of b in the order i f g o: m has no bias.
 torchrecurrent adds biases to both factors of m. The authors' first code (MATLAB) has no tanh on the candidate, and
-``tanh(c' * o + b)`` as output; their second, with weight normalisation, has these equations.
+outputs ``tanh(c' * o + b)``; their second, with weight normalisation, has the equations above.
 
 Reference: Krause, Lu, Murray & Renals 2016, "Multiplicative LSTM for sequence modelling", arXiv:1609.07959.
 """

@@ -20,9 +20,9 @@ And outside again:
 
     h' = o * tanh(c')
 
-Blocks are packed in the order i f g o, inside too. The paper leaves the activations open; those of its experiments, and
-of the TensorFlow implementation after it, have the identity for the outer candidate only. With the inner LSTM replaced
-by addition, c' = i * g + f * c, this is an LSTM.
+Blocks are packed in the order i f g o, inside too. The paper leaves the activations open; in its experiments, and in a
+later TensorFlow implementation, only the outer candidate has the identity. With the inner LSTM replaced by addition, c'
+= i * g + f * c, this is an LSTM.
 
 `init` adds ``forget_bias=1.0`` to the outer forget gate and to the inner one.
 

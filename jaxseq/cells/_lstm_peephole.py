@@ -44,7 +44,7 @@ init = init_of(
 
 
 def hidden_terms(params: Params, carry: LSTMCarry) -> Array:
-    """Return ``h U``, ``[B, G*H]``, with ``p * c`` added to the gates in front that have peepholes to the old c."""
+    """Return ``h U``, ``[B, G*H]``, with ``p * c`` added to the leading gates, which have peepholes to the old c."""
     uh = carry.h @ params.U
     H, seen = carry.c.shape[-1], params.p.shape[0]
     pc = jnp.concatenate([carry.c] * (seen // H), axis=-1)

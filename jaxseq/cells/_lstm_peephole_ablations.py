@@ -22,9 +22,9 @@ The change of each variant, and the order of its blocks:
                 o = sigmoid(x W_o + h U_o + p_o * c' + ifo R_o + b_o)
                 ifo' = (i, f, o)          full gate recurrence: each is fed all three; blocks i f g o
 
-The eighth, NP, no peepholes, is `lstm` itself. As there, i writes, f retains (1 keeps, 0 erases), o shows. A gate that
-is left out has no parameters; its trace shows its value, 1 or 1 - i. The gates before the first step are 0 in lstm_fgr;
-the paper does not say.
+The eighth, NP (no peepholes), is `lstm` itself. As there, i writes, f retains (1 keeps, 0 erases), o shows. A gate that
+is left out has no parameters; its trace shows its value, 1 or 1 - i. In lstm_fgr the gates before the first step are 0;
+the paper does not specify them.
 
 Reference: Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber 2015, "LSTM: a search space odyssey",
 arXiv:1503.04069, the list of variants; full gate recurrence comes from the LSTM of 1997.
@@ -61,7 +61,7 @@ class NoOutputGateParams(NamedTuple):
 class FullGateRecurrenceParams(NamedTuple):
     """``W [D, 4H]``, ``U [H, 4H]``, ``b [4H]`` (i f g o); peepholes ``p [2H]`` of the old c (i f), ``p_o [H]``.
 
-    ``R [3H, 3H]`` (i f o) is from the gates before, in the same order.
+    ``R [3H, 3H]`` (i f o) maps the last step's gates, in the same order.
     """
 
     W: Array
@@ -174,7 +174,7 @@ def _variant(
     terms: Callable[[Params, Tree], Tree] = hidden_terms,
     **more: Any,  # shapes
 ) -> Cell:
-    """Return the Cell whose blocks are in this order, with peepholes to those of i, f and o that are among them."""
+    """Return the Cell whose blocks are in this order, with peepholes for those among i, f and o."""
     names = order.split()
     G, old = len(names), sum(n in "if" for n in names)
     if "o" in names:

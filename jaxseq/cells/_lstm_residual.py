@@ -9,7 +9,7 @@
     r = x W_r                                       shortcut, r for residual; W_h in the paper
     h' = o * (m + r)
 
-Input blocks are packed in the order i f g o r; the shortcut has no bias. Where x has H features the paper also has the
+Input blocks are packed in the order i f g o r; the shortcut has no bias. If x has H features, the paper also allows the
 identity instead of W_r. Peepholes are vectors, as in `lstm_peephole` and in torchrecurrent.
 
 Reference: Kim, El-Khamy & Lee 2017, "Residual LSTM: design of a deep recurrent architecture for distant speech

@@ -41,7 +41,7 @@ class WMCLSTMParams(NamedTuple):
 
 
 class WMCLSTMGates(NamedTuple):
-    """Input (write), forget (retain), candidate, output gate, and what the memory adds to i, f, o, each ``[B, H]``."""
+    """Input (write), forget (retain), candidate, output gate, and what c adds to i, f, o, each ``[B, H]``."""
 
     i: Array
     f: Array

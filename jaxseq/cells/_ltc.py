@@ -8,8 +8,8 @@ over the time dt since the last step, by the paper's fused solver: N steps, each
 
 f opens a conductance towards A: it both drives a unit and shortens its time constant, which stays between
 ``tau / (1 + tau)`` and tau, and h never leaves the range of its start, 0 and A (theorems 1 and 2; both hold exactly for
-the solver). ``1 / tau`` is softplus of the parameter `leak`, and so is positive whatever an optimizer does; the paper
-has tau itself. `init` starts with tau = 20, in the unit of dt: with a shorter one the past is forgotten before it is
+the solver). ``1 / tau`` is softplus of the parameter `leak`, and so stays positive during training; the paper has tau
+itself. `init` starts with tau = 20, in the unit of dt: with a shorter one the past is forgotten before it can be
 learnt. ``h U`` is computed in each of the N steps: the first is the cell's hidden term, the others are inside the
 equations. The input is `Spaced`; an array has dt = 1. ``.with_`` takes unfolds (N, 6 by default; at least 1).
 
@@ -36,7 +36,7 @@ from jaxseq.notation import Array
 
 
 class LTCParams(NamedTuple):
-    """``W [D, H]``, ``U [H, H]``, ``b [H]``, ``A [H]`` (where f drives to), ``leak [H]`` (softplus: 1 / tau)."""
+    """``W [D, H]``, ``U [H, H]``, ``b [H]``, ``A [H]`` (f drives h to it), ``leak [H]`` (softplus: 1 / tau)."""
 
     W: Array
     U: Array

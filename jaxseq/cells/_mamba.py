@@ -1,4 +1,4 @@
-"""Selective state space (S6), the recurrence of Mamba: the input chooses how long a step is, what it writes and reads.
+"""Selective state space (S6), the recurrence of Mamba: the input sets the step's length and what is written and read.
 
     u = x W_u                                 input, one number for each unit
     Delta = softplus(x W_r W_Delta + b)       step: 0 retains, a long one forgets and writes; through a low rank R
@@ -10,14 +10,14 @@
     y = (h' C^T)^T + skip * u                 output (eq. 2b)
 
 B is discretised by Euler's rule, ``Delta B``, as in the authors' code; a zero-order hold, the paper's eq. 4, would have
-``(A_bar - 1) / A * B``. Each unit is a state-space model of its own with N states. The skip is the paper's D. In the
+``(A_bar - 1) / A * B``. Each unit is its own state-space model with N states. The skip is the paper's D. In the
 paper the input is as wide as the state and u = x: W_u is the linear layer before the recurrence in its block, and the
 other matrices act on x directly (with D = H and W_u the identity the equations are those of its algorithm 2). The
-block's short convolution and silu before, and its gate after, are not part of the cell.
+block's short convolution and silu before the cell, and its gate after it, are not part of it.
 
 ``W [D, H + R + 2N]`` packs u, r (the paper's low-rank projection for Delta), B and C. `init` takes ``state_size=16``
 (N), ``rank=1`` (R, as in algorithm 2; the authors' code takes D / 16) and ``step_min=0.001, step_max=0.1``, between
-which Delta begins, uniform in its logarithm. A begins as -1, -2, ... -N for each unit (S4D-Real, section 3.6).
+which Delta starts log-uniform. A starts as -1, -2, ... -N for each unit (S4D-Real, section 3.6).
 
 With bfloat16 params the state is float32.
 
@@ -108,7 +108,7 @@ def initial_carry(params: MambaParams, batch_shape: tuple[int, ...] = ()) -> Hid
 
 
 def input_terms(params: MambaParams, x: Array) -> MambaTerms:
-    """Return u, the logits of Delta, B and C: everything that needs a matrix."""
+    """Return u, the logits of Delta, B and C: all the matrix products of x."""
     H, N = params.log_decay.shape
     u, r, B, C = jnp.split(x @ params.W, [H, params.W.shape[-1] - 2 * N, params.W.shape[-1] - N], axis=-1)
     return MambaTerms(u, affine(r, params.W_Delta, params.b), B, C)

@@ -1,4 +1,4 @@
-"""Mamba-2's state space (SSD): each head's memory decays at one rate, which the input sets by its step size.
+"""Mamba-2's state space (SSD): each head's memory decays at a single rate, which the input controls by its step size.
 
 In each of N heads, with P = H / N units; keys and queries of K features are shared by all heads:
 
@@ -10,9 +10,10 @@ In each of N heads, with P = H / N units; keys and queries of K features are sha
     S' = a * S + delta * k^T v                 state
     o = q S' + d * v                           output
 
-which over a sequence is ``o_n = sum_(m <= n) (q_n k_m^T) a_n ... a_(m+1) delta_m v_m + d v_n``: attention without a
-softmax, with a mask of decays. The short convolution and the activation before v, k and q, the gate and the norm after
-o are the layer's. The blocks of W are packed in the order v delta, those of ``W_kq`` k q.
+Over a sequence this is ``o_n = sum_(m <= n) (q_n k_m^T) a_n ... a_(m+1) delta_m v_m + d v_n``: attention without a
+softmax, with a mask of decays. The short convolution and the activation before v, k and q, and the gate and the norm
+after o belong to the paper's layer, not to this cell. The blocks of W are packed in the order v delta, those of
+``W_kq`` k q.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``state_size`` (K, H by default). As in the authors' code the rate
 starts uniform from 1 to 16, the step size for x = 0 log-uniform from 0.001 to 0.1, and d at 1.
@@ -58,7 +59,7 @@ class Mamba2Gates(NamedTuple):
 
 
 def log_rates(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw logarithms of numbers that are uniform from 1 to 16."""
+    """Draw logarithms of uniform numbers from 1 to 16."""
     return jnp.log(jax.random.uniform(key, shape, jnp.float32, 1.0, 16.0)).astype(dtype)
 
 
@@ -86,7 +87,7 @@ def input_terms(params: Mamba2Params, x: Array) -> tuple[Array, Array]:
 
 
 def access(params: Mamba2Params, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, Mamba2Gates]:
-    """Return what a step does to the state, and the gates: the equations."""
+    """Return a step's access to the state, and the gates: the equations."""
     a, kq = map(widened, wx)
     N = params.b.shape[0]
     v, (k, q) = heads(a[..., :-N], N), jnp.split(kq, 2, axis=-1)
@@ -98,7 +99,7 @@ def access(params: Mamba2Params, wx: tuple[Array, Array], rest: Rest) -> tuple[A
 
 
 def out(params: Mamba2Params, read: Array, gates: Mamba2Gates, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, and the input past it, ``[B, H]``."""
+    """Return the read values plus the skipped input, ``[B, H]``."""
     past = jnp.broadcast_to(widened(params.d)[:, None], gates.v.shape) * gates.v
     return merged(read + past).astype(wx[0].dtype)
 

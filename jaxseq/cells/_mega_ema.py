@@ -8,11 +8,12 @@
 
 With delta = 1 and beta = 1 a unit's states are plain exponential moving averages of u, ``alpha u + (1 - alpha) h``. In
 the paper the input is as wide as the state and u = x: W is the linear layer between two of its layers. The authors'
-code also adds a multiple of x to y and applies silu, which is left to the caller, as is the attention that the paper
-puts on top of it.
+code also adds a multiple of x to y and applies silu; that is left to the caller, as is the paper's attention on top of
+it.
 
-`init` takes ``state_size=16`` (N, the paper's h). As in the authors' code alpha_hat and delta_hat are drawn with a
-deviation of 0.2, beta is 1 and -1 in turn with a deviation of 0.02, and eta has the deviation 1 / sqrt(N).
+`init` takes ``state_size=16`` (N, the paper's h). As in the authors' code alpha_hat and delta_hat are drawn with
+standard deviation 0.2, beta alternates between 1 and -1 with standard deviation 0.02, and eta has standard deviation 1
+/ sqrt(N).
 
 With bfloat16 params the state is float32.
 
@@ -52,7 +53,7 @@ class MegaEMAGates(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class deviating:  # noqa: N801
-    """Draw normal numbers of a deviation, for N columns divided by its root if `by_columns`."""
+    """Draw from a normal with this standard deviation, divided by sqrt(N) for N columns if `by_columns`."""
 
     deviation: float
     by_columns: bool = False
@@ -64,7 +65,7 @@ class deviating:  # noqa: N801
 
 
 def in_turn(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return 1 and -1 in turn along each row, with a deviation of 0.02. Consumes `key`."""
+    """Return alternating 1 and -1 along each row, with standard deviation 0.02. Consumes `key`."""
     signs = 1 - 2 * (jnp.arange(shape[-1]) % 2).astype(dtype)
     return jnp.broadcast_to(signs, shape) + 0.02 * jax.random.normal(key, shape, dtype)
 

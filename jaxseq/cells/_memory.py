@@ -1,18 +1,18 @@
-"""Memories that are matrices: a cell states once what a step writes and reads, and every way to run it follows.
+"""Matrix memories: a cell states once what a step writes and reads, and every way to run it follows.
 
 A memory ``S [B, K, V]`` maps keys to values. Such cells differ in how they make keys, values, decays and queries from
-the input; the recurrence is one and the same. In a step, vectors being rows,
+the input; the recurrence is the same. In a step, with vectors as rows,
 
     S <- exp(log_decay)^T * S                      retain, each key feature at its own rate or all at one
     S <- R(turn) S                                 turn pairs of key features
     S <- S + key^T (value - erase S)               write, once or several times; erase corrects what S has already
     read = query S
 
-or, with momentum, S <- exp(log_decay) * S + A, where A, what is added, is exp(momentum) of the last A and the write.
-None of these vectors depends on S, so that many steps can be taken at once as products of matrices
-(`jaxseq.recurrence.chunked`). Whatever else is in the carry may only be the largest of what it was, shifted, and a new
-value (`Larger`, the stabiliser of exponential gates), that value (`Latest`, the last input), or the last few of such
-values (`Window`, the inputs of a convolution over time): all are known for all steps before the memory is.
+or, with momentum, S <- exp(log_decay) * S + A, where the addition A is exp(momentum) times the last A, plus the write.
+None of these vectors depends on S, so many steps can be taken at once as matrix products (`jaxseq.recurrence.chunked`).
+Any other field of the carry may only be a maximum of its shifted old value and a new one (`Larger`, the stabiliser of
+exponential gates), the new value itself (`Latest`, the last input), or the last few of them (`Window`, the inputs of a
+convolution over time): these are known for all steps before the memory is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Write(NamedTuple):
 
     Fields:
       key: ``[B, K]``.
-      value: ``[B, V]``, for a memory in several parts a tree like it; None for zeros.
+      value: ``[B, V]``, or a tree like the memory's if it has several parts; None for zeros.
       erase: ``[B, K]``, such as ``beta * key`` of a delta rule; None erases nothing.
     """
 
@@ -50,18 +50,18 @@ class Write(NamedTuple):
 
 
 class Access(NamedTuple):
-    """What one step does to a memory ``S [B, K, V]`` and reads from it. B are any leading axes, heads among them.
+    """One step's access to a memory ``S [B, K, V]``: writes, decay and query. B is any leading axes, also heads.
 
     Fields:
-      query: ``[B, K]``, of what is read.
-      writes: in their order.
-      log_decay: logarithms of the decays, ``[B, K]``, or ``[B, 1]`` for one rate; each at most 0. None retains all.
-        Batch axes along which it does not vary may have length 1.
-      turn: angles ``[B, K/2]`` by which the features k and K/2 + k are turned; None turns nothing. With it a memory is
-        a pair, of the first K/2 features and of the others.
-      momentum: logarithms ``[B, 1]``, at most 0, of how much of what the last step added this one adds again; None for
-        a memory without. With it a memory is a pair, of itself and of what was added last; there is one write, which
-        erases what it reads before the decay, and one rate of decay.
+      query: ``[B, K]``, with which the memory is read.
+      writes: the writes, in order.
+      log_decay: logarithms of the decays, ``[B, K]``, or ``[B, 1]`` for a single rate; each at most 0. None retains
+        everything. Batch axes may have length 1 to broadcast.
+      turn: angles ``[B, K/2]`` of the rotation of features k and K/2 + k; None rotates nothing. With it a memory is a
+        pair: the first K/2 features and the rest.
+      momentum: logarithms ``[B, 1]``, at most 0, of the share of the last step's addition that is added again; None for
+        no momentum. With it a memory is a pair, itself and the last addition; there is one write, which erases what it
+        reads before the decay, and a single decay rate.
     """
 
     query: Array
@@ -71,10 +71,10 @@ class Access(NamedTuple):
     momentum: Array | None = None
 
     def take(self, memory: Tree, *, early: bool = False) -> tuple[Tree, Tree]:
-        """Return ``(memory, read)`` after this step; `early` reads what was there before it."""
+        """Return ``(memory, read)`` after this step; with `early`, read from the memory before it."""
         if self.momentum is not None:
             return self._pushed(self.momentum, *memory, early=early)
-        # one after the other, and not side by side: to put halves together would take as long as all else
+        # the halves one after the other: concatenating them would take as long as everything else
         halves: tuple[Tree, ...] = memory if self.turn is not None else (memory,)
         before = halves
         if self.log_decay is not None:
@@ -103,7 +103,7 @@ class Access(NamedTuple):
         return halves if self.turn is not None else halves[0], found
 
     def _pushed(self, momentum: Array, memory: Array, added: Array, *, early: bool) -> tuple[Tree, Array]:
-        """Return what `take` does with momentum: it is written to what is added, and that to the memory."""
+        """Return what `take` returns with momentum: the write goes into the addition, and that into the memory."""
         ((key, value, erase),) = self.writes
         change = value if erase is None else value - read(erase, memory)
         added = jnp.exp(momentum)[..., None] * added + outer(key, change)
@@ -113,7 +113,7 @@ class Access(NamedTuple):
 
 
 def _read(q: Array, halves: tuple[Tree, ...]) -> Tree:
-    """Return what a query reads, the sum of what its parts read of the parts of a memory."""
+    """Return the value that a query reads: the sum over the parts of a memory."""
     parts = [
         jax.tree.map(lambda S, q=q: read(q, S), half)
         for q, half in zip(jnp.split(q, len(halves), axis=-1), halves, strict=True)
@@ -133,7 +133,7 @@ class Larger(NamedTuple):
 
 
 class Latest(NamedTuple):
-    """A state that becomes the value, whatever it was."""
+    """A state that becomes the value, regardless of its old value."""
 
     value: Array
 
@@ -143,7 +143,7 @@ class Latest(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A state ``[B, W, H]``, the values of the last W steps, the latest last: rows move up, and the last is the value.
+    """A state ``[B, W, H]`` of the last W values, latest last: each step shifts the rows up and appends the value.
 
     Fields:
       value: ``[B, H]``.
@@ -157,17 +157,17 @@ class Window(NamedTuple):
 
 
 Law = Larger | Latest | Window
-"""How a field of the carry that is not the memory becomes what it is after a step."""
+"""The update rule of a field of the carry other than the memory."""
 
 
 class Rest(NamedTuple):
-    """The carry but for the memory, before and after a step, by the names of its fields."""
+    """The carry's fields except the memory, before and after a step, by name."""
 
     old: Mapping[str, Array]
     new: Mapping[str, Array]
 
     def __or__(self, other: Rest) -> Rest:
-        """Return the fields of both."""
+        """Return the fields of `before` and `after`."""
         return Rest({**self.old, **other.old}, {**self.new, **other.new})
 
 
@@ -187,7 +187,7 @@ def unit(a: Array) -> Array:
 
 
 def turned(a: Array, angle: Array, axis: int = -1) -> Array:
-    """Return a with each pair of features, one of either half of an axis, turned by an angle."""
+    """Return a with each pair of features, one from each half of an axis, rotated by an angle."""
     top, bottom = jnp.split(a, 2, axis=axis)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.concatenate([cos * top - sin * bottom, sin * top + cos * bottom], axis=axis)
@@ -195,7 +195,7 @@ def turned(a: Array, angle: Array, axis: int = -1) -> Array:
 
 def heads(a: Array, count: int) -> Array:
     """Return ``[..., N * K]`` as ``[..., N, K]``."""
-    return a.reshape(*a.shape[:-1], count, a.shape[-1] // count)  # not -1, which T = 0 leaves open
+    return a.reshape(*a.shape[:-1], count, a.shape[-1] // count)  # sizes instead of -1, which is ambiguous for T = 0
 
 
 def merged(a: Array) -> Array:
@@ -204,23 +204,23 @@ def merged(a: Array) -> Array:
 
 
 def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:
-    """Return a memory of zeros ``[*batch_shape, *sizes]``, in float32 at least: it decays slowly."""
+    """Return a memory of zeros ``[*batch_shape, *sizes]``, in at least float32, since it decays slowly."""
     *axes, last = sizes
     return wide_zeros_for(b, (*batch_shape, *axes), last)
 
 
 def _nothing(params: Params, wx: Tree) -> dict[str, Law]:
-    """Return no other fields: the carry is the memory alone."""
+    """Return no laws: the carry is the memory alone."""
     return {}
 
 
 def _unmixed(params: Params, wx: Tree, past: Rest) -> Tree:
-    """Return the input terms: they are of one step."""
+    """Return the input terms unchanged: they need no earlier steps."""
     return wx
 
 
 def _plain(params: Params, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, in the dtype of the input terms."""
+    """Return the read values in the dtype of the input terms."""
     return read.astype(jax.tree.leaves(wx)[0].dtype)
 
 
@@ -235,27 +235,27 @@ def _as_memory(S: Array, rest: Mapping[str, Array]) -> Memory:
 
 
 def _unchanged(gates: Tree, memory: Tree) -> Tree:
-    """Return the gates: none is read from the memory."""
+    """Return the gates unchanged: none is read from the memory."""
     return gates
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryEquations:
-    """The `equations` of a cell whose carry is a memory, made of its statement; a cell without `hidden_terms`.
+    """The `equations` of a cell whose carry is a memory, derived from `access`; such a cell has no `hidden_terms`.
 
     Fields:
-      access: ``(params, wx, rest) -> (Access, gates)``: all that a paper says of a step.
-      out: ``(params, read, gates, wx, rest) -> out``; what was read, in the dtype of wx, by default.
-      rest: ``(params, wx) -> {field: law}`` of the carry's other fields, if it has any; a law is `Larger`, `Latest` or
+      access: ``(params, wx, rest) -> (Access, gates)``: the paper's equations of a step.
+      out: ``(params, read, gates, wx, rest) -> out``; by default the read values in the dtype of wx.
+      rest: ``(params, wx) -> {field: law}`` for the carry's other fields, if any; a law is `Larger`, `Latest` or
         `Window`.
-      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K, with turns a pair of such trees, and
-        with momentum a pair of such arrays; ``carry.S`` by default.
-      unpack: ``(memory, {field: array}) -> carry``, the way back.
-      seen: ``(gates, memory) -> gates``, for gates that are read from the memory before the step.
+      pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K (a pair of such trees with turns, a pair
+        of such arrays with momentum); ``carry.S`` by default.
+      unpack: ``(memory, {field: array}) -> carry``, the inverse of `pack`.
+      seen: ``(gates, memory) -> gates``, adds the gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.
-      past: ``(params, wx) -> {field: law}`` of fields that `mixed` needs, such as the `Window` of a convolution.
-      mixed: ``(params, wx, past) -> wx``: input terms of this step and the last ones made into those that `rest`,
-        `access` and `out` get.
+      past: ``(params, wx) -> {field: law}`` for fields that `mixed` needs, such as the `Window` of a convolution.
+      mixed: ``(params, wx, past) -> wx``: combines this step's input terms with earlier ones, for `rest`, `access` and
+        `out`.
     """
 
     access: Callable[[Params, Any, Rest], tuple[Access, Any]]
@@ -269,7 +269,7 @@ class MemoryEquations:
     mixed: Callable[[Params, Any, Rest], Any] = _unmixed
 
     def __post_init__(self) -> None:
-        # where the paper's equations are: a cell shows the docstring and the code of that module
+        # the module with the paper's equations: a cell shows its docstring and code
         object.__setattr__(self, "__module__", self.access.__module__)
 
     def __call__(self, params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Tree, Tree]:
@@ -284,6 +284,6 @@ class MemoryEquations:
 
 
 def _followed(laws: Mapping[str, Law], carry: Carry) -> Rest:
-    """Return the fields of a carry that have laws, before and after a step."""
+    """Return the carry's fields that have laws, before and after a step."""
     old = {name: getattr(carry, name) for name in laws}
     return Rest(old, {name: law.of(old[name]) for name, law in laws.items()})

@@ -10,8 +10,8 @@ mgu packs W and b in the order f n. The simplifications reduce the gate only:
     mgu2:  f = sigmoid(h U_f)                 no input, no bias
     mgu3:  f = sigmoid(b_f)                   the same at every step
 
-Zhou et al. call f a forget gate; its 1 forgets, while 1 of an LSTM's forget gate retains. mgu is `gru_cho`
-with the reset gate r = f and the update gate z = 1 - f. torchrecurrent has mgu, with two biases that are added.
+Zhou et al. call f a forget gate; here 1 forgets, while in an LSTM 1 retains. mgu is `gru_cho` with the reset gate r = f
+and the update gate z = 1 - f. torchrecurrent has mgu, and adds two biases.
 
 Reference: Zhou, Wu, Zhang & Zhou 2016, "Minimal gated unit for recurrent neural networks", arXiv:1603.09420, section 3
 (mgu); Heck & Salem 2017, "Simplified minimal gated unit variations for recurrent neural networks", arXiv:1701.03452
@@ -87,7 +87,7 @@ def equations(params: MGUParams, carry: Hidden, wx: Array, uh: Array) -> tuple[H
 def gates_without_input(
     params: MGUParams | MGU1Params | MGU2Params, carry: Hidden, wx_n: Array, a_f: Array
 ) -> tuple[Hidden, Array, MGUGates]:
-    """Return ``(carry, h [B, H], gates)`` of one step, given what goes into the gate."""
+    """Return ``(carry, h [B, H], gates)`` of one step, given the gate's pre-activation."""
     (f,) = activate(a_f, "sigmoid")
     n = jnp.tanh(wx_n + (f * carry.h) @ params.U_n)
     h = (1 - f) * carry.h + f * n

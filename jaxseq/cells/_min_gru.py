@@ -1,11 +1,11 @@
-"""minGRU: a GRU whose gate and candidate see only the input: it is affine in its state and can be scanned.
+"""minGRU: a GRU whose gate and candidate see only the input, so it is affine in its state and can be scanned.
 
     z = sigmoid(x W_z + b_z)                  update gate: write (1 takes the candidate, 0 keeps the old state)
     n = x W_n + b_n                           candidate
     h' = (1 - z) * h + z * n
 
-The blocks are packed in the order z n. There is no U, so no matrix product in the loop. The paper's appendix
-has a form that is trained in log space, whose candidate is positive; this is the plain one of its main text.
+The blocks are packed in the order z n. There is no U, so no matrix product in the loop. The paper's appendix has a form
+trained in log space, with a positive candidate; this is the plain form of its main text.
 
 Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201: its
 minGRU.

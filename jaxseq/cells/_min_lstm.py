@@ -7,9 +7,9 @@
     i_share = i / (f + i)
     h' = f_share * h + i_share * g
 
-The shares add up to 1. We compute ``f_share = sigmoid(log f - log i)``, which is equal and stays accurate where both
-gates are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its
-candidate positive; this is the sequential version, which does not need that.
+The shares add up to 1. We compute the equal ``f_share = sigmoid(log f - log i)``, which stays accurate if both gates
+are near zero. The blocks are packed in the order f i g. The paper's parallel version in log space makes its candidate
+positive; this is the sequential version, which does not need that.
 
 Reference: Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", arXiv:2410.01201: its
 minLSTM.

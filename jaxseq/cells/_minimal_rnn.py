@@ -4,9 +4,9 @@
     u = sigmoid(h U + z U_z + b_u)           update gate: retain (1 keeps the old state, 0 writes z)
     h' = u * h + (1 - u) * z
 
-z and ``z U_z`` depend on x alone, and so are input terms: one product for all T, and one in the loop.
+z and ``z U_z`` depend on x alone, so they are input terms: ``h U`` is the only product in the loop.
 
-The paper leaves the network Phi that makes z from x open, and takes a fully connected layer with tanh.
+The paper leaves open the network Phi that computes z from x, and uses a fully connected layer with tanh.
 
 Reference: Chen 2017, "MinimalRNN: toward more interpretable and trainable recurrent neural networks",
 arXiv:1711.06788, section 3.

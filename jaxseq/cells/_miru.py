@@ -8,8 +8,8 @@
     miru:   n = tanh(x W + (reset * h) U + b)        with a constant for a reset gate
 
 `miru` is MiRU-2, the smallest; `miru1` is MiRU-1. The constants are chosen by hand, not learned (retain is lambda in
-the paper, reset is beta). ``.with_`` takes retain (0.5 by default; 0 to 1), and of `miru` also reset (0.5; 0 to 1).
-With a reset of 1 MiRU-2 is a leaky Elman network.
+the paper, reset is beta). ``.with_`` takes retain (0.5 by default; 0 to 1), and for `miru` also reset (0.5; 0 to 1).
+With reset = 1, MiRU-2 is a leaky Elman network.
 
 Reference: Zyarah & Kudithipudi 2025, "Minion gated recurrent unit for continual learning", arXiv:2503.06175;
 Neurocomputing 673 (2026), 132847.

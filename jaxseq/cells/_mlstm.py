@@ -1,4 +1,4 @@
-"""mLSTM, the xLSTM with matrix memory: keys and values are stored, queries read them, gates see only the input.
+"""mLSTM, the xLSTM with matrix memory: it stores keys and values, queries read them, and gates see only the input.
 
 In each of N heads, with K = H / N units, and gates that are one number for each head:
 
@@ -15,12 +15,12 @@ In each of N heads, with K = H / N units, and gates that are one number for each
     n' = f * n + i * k                                 normaliser; eq. 20
     h = o * (q C') / max(|q n'^T|, exp(-m'))           eq. 21
 
-Vectors are rows here, columns in the paper, and C is the transpose of the paper's. C and n are kept divided by exp(m)
-as in the sLSTM. Without it i would be exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range of the
-numbers is another. h is an output and not part of the carry. Without m, C and n would be affine in their past; with it
-they are not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default
-(``heads=1``, a divisor of H). As in the authors' code the root divides b_k as well, which eq. 23 leaves out of it, and
-`init` adds ``forget_bias=3.0`` to the forget gates' biases (there 3 to 6 over the heads).
+Vectors are rows here, columns in the paper, and C is the transpose of the paper's. C and n are stored divided by
+exp(m), as in the sLSTM. Without m, i would be exp(log_i), f exp(log_f) and the divisor max(|q n'^T|, 1): only the range
+of the numbers differs. h is an output and not part of the carry. Without m, C and n would be affine in their past; with
+it they are not. The blocks of W are packed in the order q k v o, those of ``W_if`` are i f; one head by default
+(``heads=1``, a divisor of H). As in the authors' code, the root also divides b_k, unlike in eq. 23, and `init` adds
+``forget_bias=3.0`` to the forget gates' biases (there 3 to 6 over the heads).
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.3, eqs. 19-27.
@@ -92,13 +92,13 @@ def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
 
 
 def stabiliser(a_if: Array) -> dict[str, Larger]:
-    """Return the stabiliser's equation, of the gates' logits ``[B, 2N]``."""
+    """Return the stabiliser's law, given the gates' logits ``[B, 2N]``."""
     log_i, a_f = blocks(a_if, 2)
     return {"m": Larger(jax.nn.log_sigmoid(a_f), log_i)}
 
 
 def stored(qkv: Sequence[Array], a_if: Array, rest: Rest) -> tuple[Access, dict[str, Array]]:
-    """Return what a step does to C and n ``[B, N, K, K + 1]``, and its gates by name: the equations.
+    """Return a step's access to C and n ``[B, N, K, K + 1]``, and its gates by name: the equations.
 
     Args:
       qkv: query, key before its root, and value, each ``[B, H]``.
@@ -118,29 +118,29 @@ def stored(qkv: Sequence[Array], a_if: Array, rest: Rest) -> tuple[Access, dict[
 
 
 def retrieved(read: tuple[Array, Array], rest: Rest) -> Array:
-    """Return what was read divided by its normaliser, ``[B, N, K]``."""
+    """Return the read values divided by the normaliser, ``[B, N, K]``."""
     return read[0] / jnp.maximum(jnp.abs(read[1]), jnp.exp(-rest.new["m"])[..., None])
 
 
 def rest(params: MLSTMParams, wx: Tree) -> dict[str, Larger]:
-    """Return the equation of m."""
+    """Return the law of m."""
     return stabiliser(wx[1])
 
 
 def access(params: MLSTMParams, wx: Tree, rest: Rest) -> tuple[Access, MLSTMGates]:
-    """Return what a step does to C and n, and the gates."""
+    """Return a step's access to C and n, and the gates."""
     *qkv, a_o = blocks(wx[0], 4)
     access, gates = stored(qkv, wx[1], rest)
     return access, MLSTMGates(o=jax.nn.sigmoid(a_o), **gates)
 
 
 def out(params: MLSTMParams, read: tuple[Array, Array], gates: MLSTMGates, wx: Tree, rest: Rest) -> Array:
-    """Return ``h [B, H]``, what was retrieved, and shown."""
+    """Return ``h [B, H]``: the retrieved values times the output gate."""
     return gates.o * merged(retrieved(read, rest))
 
 
 def pack(carry: MLSTMCarry) -> tuple[Array, Array]:
-    """Return C and n as matrices with the same keys."""
+    """Return C and n as matrices that share their keys."""
     return carry.C, carry.n[..., None]
 
 

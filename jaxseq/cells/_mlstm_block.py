@@ -22,15 +22,15 @@ With D features of the input and of the output, and H units in between, in N hea
     past' = queue(past, u)                                 the last three u
     norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)
 
-The memory is that of `mlstm`. x is the residual stream of a network, and y has its D features, so that blocks are
-stacked without anything between them; an embedding comes before the first block, a norm after the last. H is 2 D in the
-paper (projection factor 2): ``mlstm_block.init(key, D, 2 * D)``.
+The memory is that of `mlstm`. x is a network's residual stream, and y has its D features, so blocks are stacked with
+nothing between them; an embedding comes before the first block, a norm after the last. H is 2 D in the paper
+(projection factor 2): ``mlstm_block.init(key, D, 2 * D)``.
 
-The paper draws the block (figure 10) and gives equations for its memory only. As in the authors' code there are gains
-without shifts, a bias in the convolution and in the gates only, gates that see (q, kappa, v), and W_q, W_k, W_v
-block-diagonal. `init` takes ``heads=1`` (N, a divisor of H; 4 in the paper) and ``blocks=1`` (P, a divisor of H; in
-the paper blocks have 4 units, ``blocks=H // 4``). It adds ``forget_bias=3.0`` to the forget gates' biases (there 3 to 6
-over the heads); as there, ``W_if`` begins with zeros, gains and skip with ones. The code also adds 1e-6 to the divisor.
+The paper draws the block (figure 10) and gives equations for its memory only. As in the authors' code, gains have no
+shifts, only the convolution and the gates have biases, the gates see (q, kappa, v), and W_q, W_k, W_v are
+block-diagonal. `init` takes ``heads=1`` (N, a divisor of H; 4 in the paper) and ``blocks=1`` (P, a divisor of H; in the
+paper blocks have 4 units, ``blocks=H // 4``). It adds ``forget_bias=3.0`` to the forget gates' biases (there 3 to 6
+over the heads); as there, ``W_if`` starts at zeros, gains and skip at ones. The code also adds 1e-6 to the divisor.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.4 and figure 10 of the appendix; the memory section 2.3.
@@ -100,7 +100,7 @@ class MLSTMBlockGates(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """The input, and its up-projections u and z, of which z has passed its silu."""
+    """The input, and its up-projections u and z; z is after its silu."""
 
     x: Array
     u: Array
@@ -144,12 +144,12 @@ def input_terms(params: MLSTMBlockParams, x: Array) -> Projected:
 
 
 def past(params: MLSTMBlockParams, wx: Projected) -> dict[str, Window]:
-    """Return the equation of the last inputs."""
+    """Return the law of the last inputs."""
     return {"past": Window(wx.u)}
 
 
 def mixed(params: MLSTMBlockParams, wx: Projected, past: Rest) -> Mixed:
-    """Return what the memory gets of the inputs of the window."""
+    """Return the memory's input terms, from the inputs in the window."""
     w = jax.nn.silu(over_window(params.V, params.b_w, past.old["past"], wx.u))
     q, k = (merged(a) for a in blocks(blockwise(w, params.W_qk), 2))
     qkv = q, k, merged(blockwise(wx.u, params.W_v))
@@ -157,18 +157,18 @@ def mixed(params: MLSTMBlockParams, wx: Projected, past: Rest) -> Mixed:
 
 
 def rest(params: MLSTMBlockParams, wx: Mixed) -> dict[str, Larger]:
-    """Return the equation of m."""
+    """Return the law of m."""
     return stabiliser(wx.a_if)
 
 
 def access(params: MLSTMBlockParams, wx: Mixed, rest: Rest) -> tuple[Access, MLSTMBlockGates]:
-    """Return what a step does to C and n, and the gates."""
+    """Return a step's access to C and n, and the gates."""
     access, gates = stored(wx.qkv, wx.a_if, rest)
     return access, MLSTMBlockGates(z=wx.z, w=wx.w, **gates)
 
 
 def out(params: MLSTMBlockParams, read: tuple[Array, Array], gates: MLSTMBlockGates, wx: Mixed, rest: Rest) -> Array:
-    """Return ``y [B, D]``: what was retrieved, normed head by head, and the skip, shown, projected down, added to x."""
+    """Return ``y [B, D]``: x plus the down-projection of the gated sum of the head-normed retrieval and the skip."""
     h = scaled(merged(standardised(retrieved(read, rest), EPSILON)), params.gain_h)
     return wx.x + ((h + scaled(wx.w, params.skip)) * wx.z) @ params.W_down
 

@@ -1,6 +1,6 @@
 """Mogrifier LSTM: before each step the input and the state gate each other, in turn, for several rounds.
 
-With 5 rounds, odd ones of the input, even ones of the state:
+With 5 rounds, where odd rounds update the input and even ones the state:
 
     x_1 = 2 sigmoid(h Q_1) * x
     h_2 = 2 sigmoid(x_1 R_2) * h
@@ -14,10 +14,10 @@ With 5 rounds, odd ones of the input, even ones of the state:
     c' = f * c + i * g
     h' = o * tanh(c')
 
-The 2 leaves x and h as they are, on average, where Q and R are near 0. Then follows an LSTM, on x^ and h^. No product
-can be taken before the loop, since x^ depends on h. `init` takes ``rounds=5``, as in the paper's best models; with
-fewer there are fewer lines above, with 1 only that of x. The paper may write Q and R as products of two matrices of low
-rank, and the authors' code adds a bias in each round; both are left out. Blocks are packed in the order i f g o.
+The factor 2 leaves x and h unchanged on average if Q and R are near 0. An LSTM on x^ and h^ follows. No product can be
+taken before the loop, since x^ depends on h. `init` takes ``rounds=5``, as in the paper's best models; fewer rounds
+drop the later lines, and 1 keeps only x_1. The paper also factors Q and R into low-rank products, and the authors' code
+adds a bias in each round; both are left out. Blocks are packed in the order i f g o.
 
 Reference: Melis, Kocisky & Blunsom 2020, "Mogrifier LSTM", ICLR, arXiv:1909.01792.
 """

@@ -14,10 +14,10 @@
            z = sigmoid(x W_z + tanh(h) U_z + b_z)
            n = tanh(x W_n + (r * h) U_n + b_n)
 
-Blocks are packed in the order r z n. In two places the paper has the input itself, without a matrix: ``tanh(x)`` in
-MUT1's candidate and ``x + h U_r`` in MUT2's reset gate, which takes as many features as there are hidden units. W_n of
-mut1 and W_r of mut2 are in their places, and begin as the identity (its first rows or columns where D is not H): with
-it the equations are the paper's. Without it mut2 is the GRU of Cho et al. whose z writes.
+Blocks are packed in the order r z n. In two places the paper has the input itself, without a matrix, which requires D =
+H: ``tanh(x)`` in MUT1's candidate and ``x + h U_r`` in MUT2's reset gate. Here these have the matrices W_n (mut1) and
+W_r (mut2), which start as the identity (its first rows or columns if D is not H); the identity gives the paper's
+equations. Otherwise mut2 is the GRU of Cho et al. with a z that writes.
 
 torchrecurrent has a matrix in the same places. Its MUT1 has a second bias inside the inner tanh, which the paper does
 not have; its MUT3 computes these equations, while its documentation gives others.

@@ -1,4 +1,4 @@
-"""The cell that architecture search found: eight branches, joined in pairs.
+"""The cell found by neural architecture search: eight branches, joined in pairs.
 
     a = x W + h U + b                    in eight blocks, 0 ... 7
     l_0 = sigmoid(a_0)    l_1 = relu(a_1)      l_2 = sigmoid(a_2)    l_3 = relu(x W_3 * (h U_3 + b_3))
@@ -9,8 +9,8 @@
     h'  = tanh(c' * tanh(m_2 + m_3))
 
 The paper gives the cell as a drawing; these are the equations of the authors' NASCell in TensorFlow, without its
-optional projection. l_3 multiplies its two parts, where the others add; torchrecurrent adds there too, and so is
-another cell. The blocks are packed in the order 0 ... 7, as in both.
+optional projection. l_3 multiplies its two parts, where the others add; torchrecurrent adds there too, so its cell
+differs. The blocks are packed in the order 0 ... 7, as in both.
 
 Reference: Zoph & Le 2017, "Neural architecture search with reinforcement learning", arXiv:1611.01578, the figure of the
 cells found, in the appendix.
@@ -39,7 +39,7 @@ class NASParams(NamedTuple):
 
 
 class NASGates(NamedTuple):
-    """The eight branches, and what their pairs are joined to, each ``[B, H]``."""
+    """The eight branches, and the four results of joining pairs, each ``[B, H]``."""
 
     l_0: Array
     l_1: Array

@@ -1,4 +1,4 @@
-"""Ordered-neurons LSTM: monotonic master gates, so that some units keep their values longer than others.
+"""Ordered-neurons LSTM: monotonic master gates make some units keep their values longer than others.
 
     i = sigmoid(x W_i + h U_i + b_i)                     input gate: write; eq. 2
     f = sigmoid(x W_f + h U_f + b_f)                     forget gate: retain; eq. 1
@@ -44,7 +44,7 @@ class ONLSTMParams(NamedTuple):
 
 
 class ONLSTMGates(NamedTuple):
-    """Input (write), forget (retain), candidate, output, the two master gates; then the effective gates.
+    """Input (write), forget (retain), candidate, output and the two master gates; then the effective gates.
 
     Each ``[B, H]``, except the master gates, ``[B, H / chunk]``.
     """

@@ -1,4 +1,4 @@
-"""Gated recurrent unit of ParaRNN: each unit's gates see its own state only, so that Newton's method is cheap.
+"""Gated recurrent unit of ParaRNN: each unit's gates see only its own state, which makes Newton's method cheap.
 
     r = sigmoid(x W_r + u_r * h + b_r)          reset gate
     z = sigmoid(x W_z + u_z * h + b_z)          update gate: write (1 writes the candidate, 0 keeps the old state)

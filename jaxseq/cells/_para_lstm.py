@@ -1,4 +1,4 @@
-"""LSTM of ParaRNN: each unit's gates see its own state and cell only, so that Newton's method is cheap.
+"""LSTM of ParaRNN: each unit's gates see only its own state and cell, which makes Newton's method cheap.
 
     f = sigmoid(x W_f + u_f * h + p_f * c + b_f)      forget gate: retain (1 keeps, 0 erases)
     g = tanh(x W_g + u_g * h + b_g)                   candidate
@@ -6,8 +6,8 @@
     o = sigmoid(x W_o + u_o * h + p_o * c' + b_o)     output gate: show; it sees the new cell
     h' = o * tanh(c')
 
-Forgetting and writing are one gate, as in `lstm_cifg`, and the vector u replaces its matrix U; units are mixed by the
-next layer's W. The Jacobian of a step then has one block of 2 x 2 for each unit, and `jaxseq.recurrence.newton`
+One gate forgets and writes, as in `lstm_cifg`, and the vector u replaces its matrix U; units are mixed by the
+next layer's W. The Jacobian of a step then has one 2 x 2 block for each unit, and `jaxseq.recurrence.newton`
 computes all steps at once. The paper also cuts W into heads, which is left out. Blocks are packed in the order f g o.
 
 Reference: Danieli et al. 2026, "ParaRNN: unlocking parallel training of nonlinear RNNs for large language models",

@@ -1,4 +1,4 @@
-"""Parts that most cells have in common, so that a cell's own file is its equations and little else."""
+"""Parts shared by most cells, so that a cell's own file is its equations and little else."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Hidden(NamedTuple):
 
 
 def zeros_carry(carry_type: Callable[..., K], like: str = "U") -> ZerosCarry[K]:
-    """Return an `initial_carry` whose every leaf is zeros ``[*batch_shape, H]``, with H the rows of ``params.U``.
+    """Return an `initial_carry` of zeros: each leaf ``[*batch_shape, H]``, with H the rows of ``params.U``.
 
-    Where a cell has no U, `like` names another parameter with H rows.
+    For a cell without U, `like` names another parameter with H rows.
     """
     return ZerosCarry(carry_type, like)
 
 
 @dataclasses.dataclass(frozen=True)
 class ZerosCarry(Generic[K]):
-    """What `zeros_carry` returns: a function that can be pickled and compared."""
+    """An initial carry made by `zeros_carry`: a function that can be pickled and compared."""
 
     carry_type: Callable[..., K]
     like: str
@@ -98,12 +98,12 @@ def scaled(a: Array, gain: Array) -> Array:
 
 
 def over_window(V: Array, b: Array, past: Array, now: Array) -> Array:
-    """Return the causal convolution of window W, unit by unit, of ``now [B, H]`` and ``past [B, W - 1, H]`` before it.
+    """Return the causal depthwise convolution of window W over ``past [B, W - 1, H]`` and ``now [B, H]``.
 
     Args:
-      V: ``[W, H]``, the weights of this step last.
+      V: ``[W, H]``, with this step's weights last.
       b: ``[H]``.
-      past: the last steps, the latest last.
+      past: the previous steps, latest last.
       now: this step.
     """
     earlier = jnp.sum(jnp.broadcast_to(V[:-1], past.shape) * past, axis=-2)
@@ -112,6 +112,6 @@ def over_window(V: Array, b: Array, past: Array, now: Array) -> Array:
 
 def blockwise(a: Array, W: Array) -> Array:
     """Return ``a [B, P * Q]`` times the block-diagonal matrix of P blocks ``W [P, Q, R]``: ``[B, P, R]``."""
-    if W.shape[0] == 1:  # a matrix, whose gradient waits in the order that a CPU computes fastest
+    if W.shape[0] == 1:  # as one matrix: its deferred gradient is then in the layout that is fastest on a CPU
         return (a @ W[0])[..., None, :]
     return jnp.einsum("...pq,pqr->...pr", a.reshape(*a.shape[:-1], *W.shape[:2]), W)

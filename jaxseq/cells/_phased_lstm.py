@@ -16,9 +16,9 @@ With the time t of this step, and for each unit a period tau, a shift s and a sh
     h' = k * h~ + (1 - k) * h
 
 The blocks are packed in the order i f g o, the peepholes in the order i f o. The input is `Stamped`, in the unit of tau
-and s; an array is stamped 0, 1, 2, ... The phase is computed in float32 at least, and needs stamps that its precision
-can tell apart. `init` draws tau log-uniformly between 1 and 20 (``periods``, about the paper's exp U(0, 3)) and s
-uniformly in the period; r_on is 0.05.
+and s; a plain array is stamped 0, 1, 2, ... The phase is computed in at least float32, and stamps must be
+distinguishable in its precision. `init` draws tau log-uniformly between 1 and 20 (``periods``, about the paper's exp
+U(0, 3)) and s uniformly in the period; r_on is 0.05.
 
 The leak is a constant: ``.with_`` takes leak (0.001 by default, as in the paper's training; 0 to 1). The paper
 evaluates with 0:
@@ -112,7 +112,7 @@ def input_terms(params: PhasedLSTMParams, x: Stamped) -> tuple[Array, Array]:
 
 @made
 def _phased_lstm(leak: float = 0.001) -> Cell[PhasedLSTMParams, LSTMCarry, Array, PhasedLSTMGates]:
-    """Return the phased LSTM whose shut units leak at this rate."""
+    """Return the phased LSTM whose closed units leak at this rate."""
     check_range("phased_lstm.with_: leak", leak, 0, 1)
 
     def equations(

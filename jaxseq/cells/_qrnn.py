@@ -14,8 +14,8 @@ With a window of 2, where x is the input of this step and x- that of the step be
     h = o * c'
 
 The paper's z is our g; the paper omits biases, b adds one per gate. The blocks are packed in the order g f o.
-The carry holds c and x-, zeros before the first step as the paper pads; a masked step leaves both as they are. Since
-the gates depend on x-, the carry as a whole is not affine in the old one, though c' is in c.
+The carry holds c and x-, zeros before the first step like the paper's padding; a masked step leaves both unchanged.
+Since the gates depend on x-, the whole carry is not affine in the old one, though c' is affine in c.
 
 `qrnn_1` is the same with a window of 1, without x- and V: linear in its state, with only c in the carry.
 
@@ -35,7 +35,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 
 
 class QRNNParams(NamedTuple):
-    """``W [D, 3H]`` for the input of this step, ``V [D, 3H]`` for the last one's, ``b [3H]``, in the order g f o."""
+    """``W [D, 3H]`` for the input of this step, ``V [D, 3H]`` for the last step's, ``b [3H]``, in the order g f o."""
 
     W: Array
     V: Array

@@ -6,9 +6,9 @@
     c' = i * g + f * c
     h' = tanh(c')
 
-W is packed in the order i f g, U and b in the order i f. The paper also has h' = c', without tanh. `init` adds
-``forget_bias=1.0`` to b_f. torchrecurrent packs W in the order g i f, has two biases that are added, and documents a
-bias of the content that it does not have.
+W is packed in the order i f g, U and b in the order i f. The paper also has a form without tanh, h' = c'. `init` adds
+``forget_bias=1.0`` to b_f. torchrecurrent packs W in the order g i f, adds two biases, and documents a content bias
+that it does not have.
 
 Reference: Lee, Levy & Zettlemoyer 2017, "Recurrent additive networks", arXiv:1705.07393, section 2.
 """

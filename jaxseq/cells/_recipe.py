@@ -1,12 +1,12 @@
-"""Equality, pickling and variants of cells, by the call that made them: a function and its arguments.
+"""Recipes: cells compare, pickle and vary by the call that made them, a function and its arguments.
 
-A stack, a clamped or a regularised cell consists of closures, which neither compare nor pickle: jit would compile every
-copy again. A cell therefore remembers the call that made it. Two cells are equal if their calls are, a pickle holds the
-call, and a variant is the same call with other options.
+A stacked, clamped or regularised cell consists of closures, which neither compare nor pickle: jit would recompile for
+every copy. A cell therefore remembers the call that made it. Two cells are equal if their calls are, a pickle contains
+the call, and a variant is the same call with other options.
 
-Arrays in a call (a value that a clamp holds, a source that is read) are data: `split` takes them out, so that they can
-be passed through a transformation as arguments instead of being closed over, and `join` puts them back. The rest is
-hashable, and compiled once for all values.
+Arrays in a call (a clamp's value, a source) are data: `split` takes them out, so that they pass through a
+transformation as arguments instead of being closed over, and `join` puts them back. The rest is hashable, and compiled
+once for all values.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ A = ParamSpec("A")
 R = TypeVar("R")
 
 REGISTERED: dict[str, Any] = {}
-"""The package's cells by name, by which they are pickled."""
+"""The package's cells by name; they are pickled by name."""
 
 
 def registered(name: str) -> Any:
-    """Return the cell of this name; `jaxseq.cells.CELLS` has them for users."""
+    """Return the cell of this name; users look cells up in `jaxseq.cells.CELLS`."""
     return REGISTERED[name]
 
 
 NUMBERS_ARE_DATA: set[Callable[..., Any]] = set()
-"""Factories whose numbers are only used in computations, never inspected: one program serves all of them."""
+"""Factories whose numeric arguments are only computed with, never inspected: one program serves all values."""
 
 
 KEPT = 256
-"""Results that a cache keeps, the least recently used dropped first; an unbounded cache would keep every cell alive."""
+"""Number of results in each LRU cache; an unbounded cache would keep every cell alive."""
 
 
 class Recipe(NamedTuple):
@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()
 
     def make(self) -> Any:
-        """Return the result of the call, made again."""
+        """Return the result of making the call again."""
         return self.factory(*self.args, **dict(self.options))
 
     def identity(self) -> tuple[Any, ...]:
@@ -73,7 +73,7 @@ class _Hole(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """A number that equals only itself: 1, 1.0 and True are three, as are 0.0 and -0.0, and nan equals nan."""
+    """A number compared exactly: 1, 1.0 and True all differ, as do 0.0 and -0.0, and nan equals nan."""
 
     kind: type
     text: str
@@ -81,7 +81,7 @@ class Number:
 
 
 def is_hashable(value: Any) -> bool:
-    """Return whether a value has a hash: not if an array, a list or another mutable object is in it."""
+    """Return whether a value is hashable: it must not contain an array, a list or another mutable object."""
     try:
         hash(value)
     except TypeError:
@@ -90,7 +90,7 @@ def is_hashable(value: Any) -> bool:
 
 
 def exact(value: Any) -> Any:
-    """Return what `value` is compared by: the same, with every number in it a `Number`."""
+    """Return the key that `value` is compared by: the value with every number replaced by a `Number`."""
     if isinstance(value, bool | int | float | complex | np.generic):
         return Number(type(value), repr(value), value)
     return (type(value), *map(exact, value)) if isinstance(value, tuple) else value
@@ -106,9 +106,9 @@ class _Call:
 
 
 def made(factory: Callable[A, R]) -> Callable[A, R]:
-    """Decorate a function that makes cells or attentions: the result has its call as `recipe`.
+    """Decorate a function that makes cells or attentions: the result's `recipe` is the call.
 
-    Calls with equal, hashable arguments return the same object, as long as it is among the last `KEPT`. The function
+    Calls with equal, hashable arguments return the same object while it is among the last `KEPT`. The function
     must be at the top level of its module, where pickle finds it.
 
     Example:
@@ -122,7 +122,7 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
 
     @remembered
     def make(*args: Any, **options: Any) -> Any:
-        # copies of lists and dicts, which may be changed later: a cell stays what it was when it was made
+        # copy lists and dicts, which the caller may change later: a cell must not change
         args, options = jax.tree.map(lambda a: a, (args, options), is_leaf=is_made)
         result: Any = factory(*args, **options)
         return result.made_by(Recipe(public, args, tuple(options.items())))
@@ -132,8 +132,8 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
         try:
             call = signature.bind(*args, **options)
         except TypeError:
-            return factory(*args, **options)  # whose message names the function
-        call.apply_defaults()  # one call, however its arguments were given
+            return factory(*args, **options)  # for its error message, which names the function
+        call.apply_defaults()  # normalised, whether arguments were given by position or by name
         return make(*call.args, **dict(sorted(call.kwargs.items())))
 
     public.cache_clear = make.cache_clear  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def made(factory: Callable[A, R]) -> Callable[A, R]:
 
 
 def remembered(function: Callable[A, R]) -> Callable[A, R]:
-    """Cache a function's last `KEPT` results; arguments that hold arrays, and so have no hash, are not cached."""
+    """Cache a function's last `KEPT` results; calls with arrays in their arguments are not hashable and not cached."""
 
     @functools.lru_cache(maxsize=KEPT)
     def cached(given: _Call) -> R:
@@ -157,7 +157,7 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
 
 
 def kept(function: Callable[[Any], R]) -> Callable[[Any], R]:
-    """Decorate a function of one value: what it returns for a cell, which never changes, stays on the cell."""
+    """Decorate a function of one value: its result is stored on the cell, which never changes."""
     place = f"{function.__module__}.{function.__qualname__}"
 
     @functools.wraps(function)
@@ -172,7 +172,7 @@ def kept(function: Callable[[Any], R]) -> Callable[[Any], R]:
 
 
 class Made:
-    """A frozen dataclass of functions with the call that made it in its field ``recipe``; see `made`."""
+    """A frozen dataclass of functions whose ``recipe`` is the call that made it; see `made`."""
 
     name: str
     recipe: Recipe | None
@@ -182,13 +182,13 @@ class Made:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def made_by(self, recipe: Recipe) -> Self:
-        """Return a copy that says it was made by this call."""
+        """Return a copy with this call as its recipe."""
         result = dataclasses.replace(self)  # type: ignore[type-var]
         object.__setattr__(result, "recipe", recipe)
         return result
 
     def with_(self, **options: Any) -> Self:
-        """Return the variant made with other options, such as other constants of the equations.
+        """Return a variant with other options, such as constants of the equations.
 
         Raises:
           InputError: if there is no such option, or a value is out of range.
@@ -217,7 +217,7 @@ class Made:
         return self.recipe.factory(*call.args, **call.kwargs)
 
     def _call(self) -> tuple[inspect.BoundArguments | None, list[str | None]]:
-        """Return the call that made it, and the names that `with_` may change; None among them for any name."""
+        """Return the call that made it, and the names that `with_` may change; None among them means any name."""
         if self.recipe is None or self.recipe.factory is registered:
             return None, []
         call = inspect.signature(self.recipe.factory).bind(*self.recipe.args, **dict(self.recipe.options))
@@ -231,7 +231,7 @@ class Made:
         return call, variable
 
     def _hint(self, option: str, parts: list[Any], variable: list[str | None]) -> str:
-        """Return what to do about an option that `with_` does not know."""
+        """Return the advice for an option that `with_` does not know."""
         init = getattr(self, "init", None)
         if init is not None and option in inspect.signature(init).parameters:
             return f"it is an option of init: {self.name}.init(key, input_size, hidden_size, {option}=...)"
@@ -259,7 +259,7 @@ class Made:
         if self is other or type(self) is not type(other):
             return self is other
         (mine, held), (its, holding) = split(self), split(other)
-        if held or holding:  # == of arrays is an array, so they are compared by identity
+        if held or holding:  # arrays are compared by identity, since == of arrays is an array
             return mine == its and all(a is b for a, b in zip(held, holding, strict=True))
         return self._identity() == other._identity()
 
@@ -282,16 +282,16 @@ def _hash(value: Made) -> int:
 
 
 def is_made(value: Any) -> bool:
-    """Return whether a value remembers the call that made it."""
+    """Return whether a value has a recipe."""
     return isinstance(getattr(value, "recipe", None), Recipe)
 
 
 def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
-    """Return a cell without the arrays of its recipe, hashable, and these arrays; `join` is the way back.
+    """Return a hashable cell without its recipe's arrays, and these arrays; `join` is the inverse.
 
     Args:
-      value: a cell or another value that was made.
-      numbers: whether numbers are taken out as well where the factory is in `NUMBERS_ARE_DATA`.
+      value: a cell or another value with a recipe.
+      numbers: whether to take out numbers too, if the factory is in `NUMBERS_ARE_DATA`.
     """
     if not is_made(value):
         return value, []
@@ -316,17 +316,17 @@ def split(value: Any, *, numbers: bool = False) -> tuple[Any, list[Any]]:
 
 @kept
 def data_of(value: Any) -> tuple[Any, list[Any]]:
-    """Return what `split` does with numbers."""
+    """Return `split` of a value with its numbers taken out."""
     return split(value, numbers=True)
 
 
 def _fits(value: Any) -> bool:
-    """Return whether a value is a number that an array holds as it is, whatever the default dtypes are."""
+    """Return whether a value is a number that survives conversion to an array with any default dtype."""
     return type(value) is float or (type(value) is int and abs(value) < 2**31)
 
 
 def join(static: Any, arrays: list[Any]) -> Any:
-    """Return the cell that `split` took apart, with these arrays in their places."""
+    """Return the cell that `split` took apart, with these arrays put back."""
     return _join(static, iter(arrays))
 
 

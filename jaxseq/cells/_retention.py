@@ -6,18 +6,18 @@
     S' = (gamma e^(i theta))^T * S + conj(k)^T v     memory, complex [B, K, H]; gamma retains
     o  = Re(q S')                    output
 
-which over a sequence is ``o_n = sum_(m <= n) gamma^(n - m) Re(q_n e^(i n theta) conj(k_m e^(i m theta))^T) v_m``,
-attention without a softmax. K complex features are the paper's 2 K real ones, which it turns in pairs (xPos). The carry
-has S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
-``gamma [1]`` and ``theta [K]`` are parameters; the paper keeps both fixed: to follow it, leave them out of the
-optimizer. Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to
-the recurrence; several heads are `jax.vmap` over params with a leading axis.
+Over a sequence this is ``o_n = sum_(m <= n) gamma^(n - m) Re(q_n e^(i n theta) conj(k_m e^(i m theta))^T) v_m``,
+attention without a softmax. K complex features are the paper's 2 K real ones, which it rotates in pairs (xPos). The
+carry has S as its real and imaginary part, ``W [D, 4K + H]`` packs q re, q im, k re, k im, v; there are no biases.
+``gamma [1]`` and ``theta [K]`` are parameters; to keep both fixed, as the paper does, leave them out of the optimizer.
+Many heads, their group norm, the gate after them and the scale of scores belong to the paper's layer, not to the
+recurrence; several heads are `jax.vmap` over params with a leading axis.
 
-`init` takes ``key_size`` (K, H / 2 by default, so that a query is about as wide as a value) and ``gamma=31/32``, the
+`init` takes ``key_size`` (K, H / 2 by default, which makes a query about as wide as a value) and ``gamma=31/32``, the
 paper's first head (1 - 2^-5); theta starts at 10000^(-k / K) for k from 0 to K - 1.
 
-With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.1% (root mean square) from
-that of the same params in float64; kept in bfloat16 it was 2.6%.
+With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it differs from the float64 state by
+0.1% (root mean square); kept in bfloat16, by 2.6%.
 
 Reference: Sun, Dong, Huang, Ma, Xia, Xue, Wang & Wei 2023, "Retentive network: a successor to transformer for large
 language models", arXiv:2307.08621, section 2.1.
@@ -100,11 +100,11 @@ def input_terms(params: RetentionParams, x: Array) -> RetentionGates:
 
 
 def access(params: RetentionParams, wx: RetentionGates, rest: Rest) -> tuple[Access, RetentionGates]:
-    """Return what a step does to the memory ``[B, 2K, H]``, and q, k and v: the equations."""
+    """Return a step's access to the memory ``[B, 2K, H]``, and q, k and v: the equations."""
     named = RetentionGates(*map(widened, wx))
     q, k = jnp.concatenate([named.q_re, -named.q_im], axis=-1), jnp.concatenate([named.k_re, -named.k_im], axis=-1)
     gamma, theta = (widened(a).reshape(*(1,) * (q.ndim - 1), -1) for a in (params.gamma, params.theta))
-    size = jnp.maximum(jnp.abs(gamma), jnp.finfo(gamma.dtype).tiny)  # a negative gamma is half a turn
+    size = jnp.maximum(jnp.abs(gamma), jnp.finfo(gamma.dtype).tiny)  # a negative gamma is a rotation by pi
     turn = theta + jnp.where(gamma < 0, jnp.full_like(gamma, math.pi), jnp.zeros_like(gamma))
     return Access(q, (Write(k, named.v),), jnp.log(size), turn), named
 

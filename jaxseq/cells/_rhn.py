@@ -7,9 +7,9 @@ For layers l = 1 ... L, from s_0 = h:
     c_l = sigmoid([x W_c if l = 1] + s_{l-1} U_c,l + b_c,l)     carry gate: retain; c_l = 1 - t_l if coupled
     s_l = h_l * t_l + s_{l-1} * c_l
 
-and h' = s_L. `rhn` has both gates, `rhn_coupled` the coupled ones that the paper's experiments use. L is
-``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so that coupled layers pass the
-state on at first. Blocks are packed in the order h t c.
+and h' = s_L. `rhn` has both gates; `rhn_coupled` couples them, as in the paper's experiments. L is
+``init(..., depth=3)``; ``transform_bias=-2.0`` is added to the transform gates' biases, so coupled layers initially
+pass the state on. Blocks are packed in the order h t c.
 
 Reference: Zilly, Srivastava, Koutnik & Schmidhuber 2017, "Recurrent highway networks", arXiv:1607.03474, section 4;
 coupling: section 5.

@@ -14,14 +14,14 @@
     b' = f * b + i                                       sum of weights
     h = sigmoid(r) * wkv                                 output
 
-wkv is an average of all values up to now: that of s steps ago has the weight ``exp(k - (s - 1) w)``, this step's
-``exp(u + k)``. a and b are kept divided by exp(p), so that no exponential overflows; they would be affine in their past
-without it. Before anything is stored, b = 0 and p is undefined: then q = u + k and p' = k. The output matrix W_o, the
-layer norms and the channel mixing of the paper's block are not part of the cell.
+wkv is a weighted average of all values so far: the value of s steps ago has the weight ``exp(k - (s - 1) w)``, this
+step's ``exp(u + k)``. a and b are stored divided by exp(p), so no exponential overflows; without it they would be
+affine in their past. Before anything is stored, b = 0 and p is undefined: then q = u + k and p' = k. The output matrix
+W_o, the layer norms and the channel mixing of the paper's block are not part of the cell.
 
 ``W [D, 3H]`` and ``mu [3D]`` are packed in the order r k v. The carry holds x-, zeros before the first step as in the
-paper; a masked step leaves it as it is. `init` draws mu between 0 and 1, log_w between -5 and 3, and begins with
-u = log(0.3), about as the authors' code does, which spreads mu and log_w evenly over units and layers.
+paper; a masked step leaves it unchanged. `init` draws mu between 0 and 1, log_w between -5 and 3, and starts at u =
+log(0.3); the authors' code is similar, but spreads mu and log_w evenly over units and layers.
 
 With bfloat16 params a, b and p are float32.
 
@@ -106,7 +106,7 @@ def equations(
     """Return ``(carry, h [B, H], gates)`` of one step: the equations."""
     r, k, v = jnp.split(widened(wx[0] + uh), 3, axis=-1)
     u, w = (jnp.broadcast_to(a, k.shape) for a in (widened(params.u), jnp.exp(widened(params.log_w))))
-    empty = carry.b == 0  # p says nothing yet
+    empty = carry.b == 0  # nothing is stored yet: p is undefined
     q = jnp.where(empty, u + k, jnp.maximum(carry.p, u + k))
     past, now = jnp.exp(jnp.minimum(carry.p - q, 0)), jnp.exp(u + k - q)
     wkv = (past * carry.a + now * v) / (past * carry.b + now)

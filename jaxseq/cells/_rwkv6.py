@@ -1,7 +1,7 @@
-"""RWKV-6 time mixing ("Finch"): a memory whose key features decay as the input says, read before it is written.
+"""RWKV-6 time mixing ("Finch"): a memory whose key features decay as the input determines, read before it is written.
 
-What makes each of r, k, v, g and w is a mix of this input with the last one, x-, in shares that depend on both. In each
-of N heads, with K = H / N units:
+Each of r, k, v, g and w is computed from a mix of this input and the last one, x-, in shares that depend on both. In
+each of N heads, with K = H / N units:
 
     m = x + (x- - x) * mu                                        of the shares themselves
     x_r = x + (x- - x) * (lambda_r + tanh(m A_r) B_r)            of the receptance
@@ -19,12 +19,12 @@ of N heads, with K = H / N units:
     o = g * norm(p)                                              output
     norm(a) = (a - mean(a)) / sqrt(var(a) + 0.00064) * s + b     head by head
 
-W_o, which follows, is the layer's. The blocks of W, lambda, A and B are packed in the order r k v g w, of which W has
-the first four. The carry holds S and the last input, zeros before the first step.
+The W_o that follows belongs to the paper's layer. The blocks of lambda, A and B are packed in the order r k v g w,
+those of W in the order r k v g. The carry holds S and the last input, zeros before the first step.
 
 `init` takes ``heads=1`` (N, a divisor of H) and the ranks of the products, ``rank=32`` for the shares (R) and
-``decay_rank=64`` (M). As in the authors' code the shares start almost without the inputs' say; here they are uniform
-from 0 to 1. lambda_d grows from -6 to -1 over the units, so that they forget at different rates.
+``decay_rank=64`` (M). As in the authors' code, the shares initially hardly depend on the inputs; here they are uniform
+from 0 to 1. lambda_d grows from -6 to -1 over the units, which thus forget at different rates.
 
 Reference: Peng, Goldstein, Anthony, Albalak, Alcaide, Biderman, Cheah, Du et al. 2024, "Eagle and Finch: RWKV with
 matrix-valued states and dynamic recurrence", COLM, arXiv:2404.05892, section 4.2.
@@ -84,7 +84,7 @@ class RWKV6Gates(NamedTuple):
 
 
 def decay_speeds(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return numbers that grow from -6 to -1, as the authors' code has them. `key` is not used."""
+    """Return numbers that grow from -6 to -1, as in the authors' code. `key` is not used."""
     share = jnp.arange(shape[0], dtype=jnp.float32) / max(1, shape[0] - 1)
     return (-6 + 5 * share**0.7).astype(dtype)
 
@@ -107,17 +107,17 @@ def initial_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> RWKVCarry:
 
 
 def the_input(params: Any, x: Array) -> Array:
-    """Return x: all products are of mixes of it with the last one."""
+    """Return x unchanged: every product needs a mix of it and the last input."""
     return x
 
 
 def last_input(params: Any, wx: Array) -> dict[str, Latest]:
-    """Return the equation of the last input."""
+    """Return the law of the last input."""
     return {"x": Latest(wx)}
 
 
 def mixed_with_last(x: Array, last: Array, share: Array) -> Array:
-    """Return a mix of two inputs; a share of 0 is x."""
+    """Return a mix of two inputs; a share of 0 gives x."""
     return x + (last - x) * jnp.broadcast_to(share, x.shape)
 
 
@@ -128,7 +128,7 @@ def normalised(a: Array, scale: Array, shift: Array) -> Array:
 
 
 def access(params: RWKV6Params, wx: Array, rest: Rest) -> tuple[Access, RWKV6Gates]:
-    """Return what a step does to the memory, and the gates: the equations."""
+    """Return a step's access to the memory, and the gates: the equations."""
     x, last, N = wx, rest.old["x"], params.u.shape[0]
     low = blocks(jnp.tanh(mixed_with_last(x, last, params.mu) @ params.A), 5)
     ups = zip(blocks(params.lambda_, 5), low, blocks(params.B, 5), strict=True)
@@ -142,7 +142,7 @@ def access(params: RWKV6Params, wx: Array, rest: Rest) -> tuple[Access, RWKV6Gat
 
 
 def out(params: RWKV6Params, read: Array, gates: RWKV6Gates, wx: Array, rest: Rest) -> Array:
-    """Return ``o [B, H]``: what was read and the bonus of the new value, normalised and shown."""
+    """Return ``o [B, H]``: the read values and the new value's bonus, normalised and gated."""
     bonus = jnp.sum(gates.r * jnp.broadcast_to(widened(params.u), gates.k.shape) * gates.k, axis=-1, keepdims=True)
     p = normalised(read + bonus * gates.v, widened(params.s), widened(params.b))
     return gates.g * p.astype(wx.dtype)

@@ -1,7 +1,7 @@
 """RWKV-7 time mixing ("Goose"): a generalised delta rule, whose removal, writing and decay are vectors.
 
-Each of r, w, k, v, a and g is made of a mix of this input with the last one, x-. In each of N heads, with K = H / N
-units:
+Each of r, w, k, v, a and g is computed from a mix of this input and the last one, x-. In each of N heads, with K = H /
+N units:
 
     x_r = x + (x- - x) * mu_r                                    of the receptance
     x_w = x + (x- - x) * mu_w                                    of the decay
@@ -22,13 +22,13 @@ units:
     unit(y) = y / sqrt(y y^T + 1e-6)                             of length 1
     norm(y) = (y - mean(y)) / sqrt(var(y) + 0.00064) * s + b     head by head
 
-S is the transpose of the paper's. W_o, which follows, and the value that higher layers take over from the first are the
-layers'. The blocks of W are packed in the order r k v, of mu r w k v a g, of lambda w a, of A and B w a g. The carry
-holds S and the last input, zeros before the first step.
+S is the transpose of the paper's. The W_o that follows, and the first layer's value, which higher layers reuse, belong
+to the paper's layers. The blocks of W are packed in the order r k v, of mu r w k v a g, of lambda w a, of A and B w a
+g. The carry holds S and the last input, zeros before the first step.
 
 `init` takes ``heads=1`` (N, a divisor of H) and ``rank=32`` (R) of the products A B. xi starts at 0.85 and alpha at 1;
-lambda_w grows from -6 to -1 over the units, and mu is uniform from 0 to 1. The authors' code spreads all of them a
-little over units, and over layers; its xi is about 0.71.
+lambda_w grows from -6 to -1 over the units, and mu is uniform from 0 to 1. The authors' code varies all of them
+slightly over units and layers; its xi is about 0.71.
 
 Reference: Peng, Zhang, Goldstein, Alcaide, Du, Hou, Lin, Liu et al. 2025, "RWKV-7 Goose with expressive dynamic state
 evolution", COLM, arXiv:2503.14456: its time mixing.
@@ -93,7 +93,7 @@ class RWKV7Gates(NamedTuple):
 
 
 def rates(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return the speeds of decay, and zeros for the rate. `key` is not used."""
+    """Return the initial decay logits, and zeros for the rate. `key` is not used."""
     return jnp.concatenate([decay_speeds(key, (shape[0] // 2,), dtype), jnp.zeros((shape[0] // 2,), dtype)])
 
 
@@ -106,7 +106,7 @@ init = init_of(
 
 
 def access(params: RWKV7Params, wx: Array, rest: Rest) -> tuple[Access, RWKV7Gates]:
-    """Return what a step does to the memory, and the gates: the equations."""
+    """Return a step's access to the memory, and the gates: the equations."""
     x_r, x_w, x_k, x_v, x_a, x_g = (mixed_with_last(wx, rest.old["x"], share) for share in blocks(params.mu, 6))
     r, k, v = (mix @ W for mix, W in zip((x_r, x_k, x_v), blocks(params.W, 3), strict=True))
     low_w, low_a, low_g = (mix @ A for mix, A in zip((x_w, x_a, x_g), blocks(params.A, 3), strict=True))
@@ -125,7 +125,7 @@ def access(params: RWKV7Params, wx: Array, rest: Rest) -> tuple[Access, RWKV7Gat
 
 
 def out(params: RWKV7Params, read: Array, gates: RWKV7Gates, wx: Array, rest: Rest) -> Array:
-    """Return ``o [B, H]``: what was read, normalised, with the bonus of the new value, shown."""
+    """Return ``o [B, H]``: the normalised read values plus the new value's bonus, gated."""
     bonus = jnp.sum(gates.r * jnp.broadcast_to(widened(params.u), gates.c.shape) * gates.c, axis=-1, keepdims=True)
     p = normalised(read, widened(params.s), widened(params.b)) + merged(bonus * gates.v)
     return gates.g * p.astype(wx.dtype)

@@ -1,4 +1,4 @@
-"""Diagonal state-space layer S4D: each unit has a linear system of its own, complex and diagonal, discretised.
+"""Diagonal state-space layer S4D: each unit is its own linear system, complex, diagonal and discretised.
 
     u = x W                                     input, one number for each unit
     A = -exp(log_decay) + i frequency           complex eigenvalues [H, N]
@@ -14,7 +14,7 @@ real part left of its imaginary part. In the paper the input is as wide as the s
 that mixes features between two of its layers. The activation after y is left to the caller.
 
 `init` takes ``state_size=32`` (N), ``spectrum="lin"``, and ``step_min=0.001, step_max=0.1``, between which log Delta is
-uniform. A begins with the real part -1/2 and, for n = 0 ... N - 1, the frequencies ``pi n`` with "lin" (S4D-Lin) or
+uniform. A starts with the real part -1/2 and, for n = 0 ... N - 1, the frequencies ``pi n`` with "lin" (S4D-Lin) or
 ``M / pi (M / (2n + 1) - 1)``, where M = 2N, with "inv" (S4D-Inv). C is complex normal with variance 1.
 
 With bfloat16 params the state is float32.
@@ -62,7 +62,7 @@ SPECTRA = {
     "lin": lambda N: np.pi * np.arange(N),
     "inv": lambda N: 2 * N / np.pi * (2 * N / (2 * np.arange(N) + 1) - 1),
 }
-"""The imaginary parts ``[N]`` with which A begins."""
+"""The initial imaginary parts ``[N]`` of A."""
 
 
 @checked_init("s4d")

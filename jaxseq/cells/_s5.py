@@ -19,8 +19,8 @@ one for each unit. Lambda starts at the eigenvalues of HiPPO-N, the normal part 
 -1/2), and B and C as random matrices (variances 1 / D and 1 / 2N) in the basis of its eigenvectors, as one block
 (the paper may have several).
 
-With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it is 0.3% (root mean square) from
-that of the same params in float64; kept in bfloat16 it was 33%.
+With bfloat16 params the state is float32: over steps 900 to 1,000 of random input it differs from the float64 state by
+0.3% (root mean square); kept in bfloat16, by 33%.
 
 Reference: Smith, Warrington & Linderman 2023, "Simplified state space layers for sequence modeling",
 arXiv:2208.04933.
@@ -79,7 +79,7 @@ def init(
     re, im = jnp.asarray(V.real, dtype), jnp.asarray(V.imag, dtype)
     low, high = np.log(step_min), np.log(step_max)
     return S5Params(
-        W=jnp.concatenate([B @ re, -(B @ im), skip], axis=-1),  # with the inverse of V, its conjugate transpose
+        W=jnp.concatenate([B @ re, -(B @ im), skip], axis=-1),  # the inverse of V is its conjugate transpose
         C=jnp.concatenate([re.T @ C, im.T @ C]),
         log_decay=jnp.full((N,), np.log(0.5), dtype),
         frequency=jnp.asarray(frequency, dtype),
@@ -98,12 +98,12 @@ def _normal_hippo(N: int) -> tuple[np.ndarray, np.ndarray]:
 def hold(log_decay: Array, frequency: Array, log_step: Array) -> tuple[Array, Array, Array, Array]:
     """Return the real and imaginary parts of Lambda' and of ``(Lambda' - 1) / Lambda``, in float32 at least.
 
-    The three arrays have one shape, ``[N]`` or more axes.
+    The three arrays have the same shape, ``[N]`` or with more axes.
     """
     decay, step, frequency = jnp.exp(widened(log_decay)), jnp.exp(widened(log_step)), widened(frequency)
     modulus, phase = jnp.exp(-decay * step), frequency * step
     re, im = modulus * jnp.cos(phase), modulus * jnp.sin(phase)
-    below = decay**2 + frequency**2  # |Lambda|^2; dividing by Lambda is multiplying by its conjugate over it
+    below = decay**2 + frequency**2  # |Lambda|^2; 1 / Lambda is the conjugate of Lambda over this
     up, side = times(re - 1, im, -decay, -frequency)
     return re, im, up / below, side / below
 

@@ -6,8 +6,8 @@
     h' = sigmoid(a)                                      hidden layer
     y  = h' V_h + s' V_s                                 output
 
-alpha is a constant: ``.with_`` takes alpha (0.95 by default, as in the paper's experiments; 0 to 1). The output is what
-the paper puts into its softmax; that softmax and its bias belong to the model. W and b are packed in the order s h. The
+alpha is a constant: ``.with_`` takes alpha (0.95 by default, as in the paper's experiments; 0 to 1). The output is the
+input of the paper's softmax; that softmax and its bias belong to the model. W and b are packed in the order s h. The
 paper has no biases; b adds one for each layer. Its context may have another size than the hidden layer; here both have
 H units.
 

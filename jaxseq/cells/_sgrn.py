@@ -4,8 +4,8 @@
     f = sigmoid(v + h U + b_f)              forget gate: retain (1 keeps, 0 erases)
     h' = tanh((1 - f) * v + f * h)
 
-Implementations disagree on whether b is in the candidate as well as in the gate; here, as in torchrecurrent, it is, and
-the gate has its own second bias.
+Implementations disagree on whether b is in both the candidate and the gate; here, as in torchrecurrent, it is, and the
+gate has a second bias of its own.
 
 Reference: Zu & Wei 2020, "A simple gated recurrent network for detection of power quality disturbances", IET
 Generation, Transmission & Distribution 15(4), doi:10.1049/gtd2.12056.

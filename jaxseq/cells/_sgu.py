@@ -9,9 +9,9 @@
     sgu:   z_out = softplus(z_g * h)                candidate
     dsgu:  z_out = sigmoid((z_g * h) U_o)           candidate, one more matrix deep
 
-hard is the hard sigmoid of the paper's time, as in Theano; torch's, and so torchrecurrent's, has the slope 1/6.
+hard is Theano's hard sigmoid, common at the time of the paper; torch's, and so torchrecurrent's, has the slope 1/6.
 torchrecurrent also adds a bias inside the tanh, unlike the paper. The input blocks are packed in the order g z. The
-candidate is positive: 0.69 or 0.5 where h = 0.
+candidate is positive: at h = 0 it is 0.69 in sgu, 0.5 in dsgu.
 
 Reference: Gao & Glowacka 2016, "Deep gate recurrent neural network", arXiv:1604.02910.
 """

@@ -12,9 +12,9 @@
     h' = o * c' / n'                               eq. 10
 
 exp(log_i) can overflow, so c and n are kept divided by exp(m), which cancels in c' / n' and leaves i and f at most 1
-(the paper's i' and f'). Before anything is stored, n = 0, m is undefined and m' = log_i (as in the authors' code), so
-that n is never near 0. The blocks are packed in the order i f g o. U is one full matrix for each gate, one head; more
-heads are a pattern of zeros in U, or `jax.vmap` over params with a leading axis.
+(the paper's i' and f'). Before anything is stored, n = 0, m is undefined and m' = log_i (as in the authors' code), so n
+is never near 0. The blocks are packed in the order i f g o. U has one full matrix for each gate: a single head. Several
+heads are block-diagonal zeros in U, or `jax.vmap` over params with a leading axis.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.2, eqs. 8-17.

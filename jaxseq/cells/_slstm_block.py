@@ -1,6 +1,6 @@
-"""The sLSTM block of xLSTM: an sLSTM in a residual block, and a gated network that projects up after it.
+"""The sLSTM block of xLSTM: an sLSTM in a residual block, followed by a gated network that projects up.
 
-With D features of the input, of the output and of the sLSTM, in N heads, and H units of the network that follows it:
+With D features of the input, the output and the sLSTM (in N heads), and H units of the network that follows:
 
     x^ = norm(x) * gain_x                                   layer norm
     w = silu(across((V_past * past)^T) + V_now * x^ + b_w)  causal convolution of window 4, unit by unit
@@ -22,14 +22,14 @@ With D features of the input, of the output and of the sLSTM, in N heads, and H 
     norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)
     gelu(a) = a * (1 + erf(a / sqrt(2))) / 2
 
-The step from i to h' is that of `slstm`, head by head. x is the residual stream of a network, and y has its D features,
-so that blocks are stacked without anything between them; an embedding comes before the first block, a norm after the
-last. H is 4/3 D in the paper (projection factor 4/3): ``slstm_block.init(key, D, 4 * D // 3)``.
+The step from i to h' is that of `slstm`, head by head. x is a network's residual stream, and y has its D features, so
+blocks are stacked with nothing between them; an embedding comes before the first block, a norm after the last. H is 4/3
+D in the paper (projection factor 4/3): ``slstm_block.init(key, D, 4 * D // 3)``.
 
 The paper draws the block (figure 9) and gives equations only for its sLSTM. The rest is as in the authors' code: gains
 without shifts, the convolution for i and f only and with a bias, W and U block-diagonal in the heads, the exact gelu.
 `init` takes ``heads=1`` (N, a divisor of D; 4 in the paper) and adds ``forget_bias=1.0`` to the forget gate's biases;
-gains are ones at first. The code draws these biases by a power law over units and blocks, and begins U with zeros.
+gains start at ones. The authors' code sets these biases by a power law over units and blocks, and starts U at zeros.
 
 Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter 2024, "xLSTM: extended
 long short-term memory", NeurIPS, arXiv:2405.04517, section 2.4 and figure 9 of the appendix; the sLSTM section 2.2.
@@ -97,7 +97,7 @@ class SLSTMBlockGates(NamedTuple):
 
 
 class Normed(NamedTuple):
-    """The input, itself and normed, ``[B, D]``, and its parts of g and o, ``[B, N, 2K]``."""
+    """The input, raw and normed, ``[B, D]``, and its parts of g and o, ``[B, N, 2K]``."""
 
     x: Array
     normed: Array
@@ -122,7 +122,7 @@ def initial_carry(params: SLSTMBlockParams, batch_shape: tuple[int, ...] = ()) -
 
 
 def input_terms(params: SLSTMBlockParams, x: Array) -> Normed:
-    """Return x, itself and normed, and the parts of g and o."""
+    """Return x, raw and normed, and the parts of g and o."""
     normed = scaled(standardised(x, EPSILON), params.gain_x)
     return Normed(x, normed, blockwise(normed, params.W_go))
 

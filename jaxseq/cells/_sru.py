@@ -12,11 +12,11 @@
                r = sigmoid(x W_r + b_r)
                h = r * tanh(c') + (1 - r) * s
 
-Both gates see the old c. The state is c alone: h is only an output. W_s, where D is not H, is as in the authors' code.
+Both gates see the old c. The state is c alone: h is only an output. Using W_s if D is not H follows the authors' code.
 The scaling of s that section 3.2 of the paper proposes for deep stacks, sqrt(1 + 2 exp(b)), is left out. Blocks are
 packed in the order g f r (s).
 
-`sru_2017` is the unit of the first preprint. Only there is the new state affine in the old one.
+`sru_2017` is the unit of the first preprint. Only its new state is affine in the old one.
 
 Reference: Lei, Zhang, Wang, Dai & Artzi 2018, "Simple recurrent units for highly parallelizable recurrence",
 EMNLP, arXiv:1709.02755v5, eqs. 1-4; the first preprint is Lei & Zhang 2017, "Training RNNs as fast as CNNs",

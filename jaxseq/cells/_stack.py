@@ -1,7 +1,7 @@
 """Cells on top of one another, as one Cell: the output of each is the input of the next, within the step.
 
 Params and carry are tuples, the lowest layer first. Dropout between the layers is drawn for all T before the loop
-(`drop_between`) and travels with x, so that a step holds no random numbers and stays a pure function of its input.
+(`drop_between`) and travels with x, so a step draws no random numbers and stays a pure function of its input.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Dropped(NamedTuple):
 
 
 class StackTerms(NamedTuple):
-    """Input terms of a stack: those of its lowest layer, and what the layers above need of the input.
+    """Input terms of a stack: those of its lowest layer, and the parts of the input that the layers above need.
 
     Fields:
       lowest: the lowest layer's ``wx``.
       keep: as in `Dropped`; None without dropout.
-      times: the input's times, if a layer above takes them.
+      times: the input's times, if a higher layer takes them.
     """
 
     lowest: Tree
@@ -52,18 +52,18 @@ def stack(*cells: Cell, every: bool = False) -> Cell:
     """Return the Cell that runs `cells` as layers, the first one lowest.
 
     ``init(key, input_size, hidden_size)`` takes one size for all layers or a tuple with one for each. Its options go to
-    every layer whose init takes them. The output is the top layer's, or with `every` a tuple with that of each layer,
-    which shows what an attention lower down did; the gates are a tuple, one entry for each layer.
-    The input is that of the lowest layer, or `Dropped` for dropout between layers. Each other layer gets the
-    ``features`` of the one below: its output, and of a layer with attention ``[h; context]``.
+    every layer whose init takes them. The output is the top layer's, or with `every` a tuple of all layers' outputs,
+    which shows what an attention in a lower layer did; the gates are a tuple, one entry for each layer. The input is
+    that of the lowest layer, or `Dropped` for dropout between layers. Every other layer reads the ``features`` of the
+    one below: its output, or ``[h; context]`` for a layer with attention.
 
-    A layer that takes more than an array gets these features with the times of the stack's input, where both are
-    `Stamped` or both `Spaced`; otherwise lifted, as ``cell.lift`` does.
+    If a layer takes more than an array, the features get the times of the stack's input if both are `Stamped` or both
+    `Spaced`; otherwise ``cell.lift`` lifts them.
 
-    Where layers read a source, ``remember`` returns a tuple with a memory for each layer, None for those without.
+    If layers attend to a source, ``remember`` returns a tuple with a memory for each layer, None for the others.
 
     Raises:
-      InputError: if no cell is given, or one above the lowest takes time stamps and the lowest does not.
+      InputError: if no cell is given, or a higher layer takes time stamps and the lowest does not.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -87,7 +87,7 @@ def stack(*cells: Cell, every: bool = False) -> Cell:
     timed = any(input_type(cell.lift) is input_type(cells[0].lift) for cell in cells[1:])
 
     def init(key: Key, input_size: int, hidden_size: int | tuple[int, ...], **options: Any) -> Params:
-        # an option that no layer takes goes to all: the error is then the layer's own
+        # an option that no layer takes goes to all of them, whose own check raises the error
         unknown = [name for name in options if not any(takes(c.init, name) for c in cells)]
         sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,) * len(cells)
         if len(sizes) != len(cells):
@@ -106,7 +106,7 @@ def stack(*cells: Cell, every: bool = False) -> Cell:
     def input_terms(params: Params, x: Tree) -> Tree:
         x, keep = x if isinstance(x, Dropped) else (x, None)
         times: Tree = x if isinstance(x, Stamped | Spaced) and timed else None
-        times = None if times is None else times._replace(x=None)  # the layers above have their own x
+        times = None if times is None else times._replace(x=None)  # the layers above get their own x
         return StackTerms(cells[0].input_terms(_of_layers(params)[0], x), keep, times)
 
     def hidden_terms(params: Params, carry: Carry) -> Tree:
@@ -151,7 +151,7 @@ def stack(*cells: Cell, every: bool = False) -> Cell:
 
 
 def _of_layers(params: Params) -> Params:
-    """Return the params of each layer, those of a layer that reads with its memory."""
+    """Return the params of each layer, with its memory if it attends to a source."""
     if not isinstance(params, Sourced):
         return params
     pairs = zip(params.params, params.memory, strict=True)
@@ -163,11 +163,11 @@ def drop_between(key: Key, rate: float, params: Params, xs: Array) -> Dropped:
 
     Args:
       key: consumed.
-      rate: the probability with which a unit is dropped, in [0, 1); kept units are scaled by 1 / (1 - rate).
+      rate: the probability of dropping a unit, in [0, 1); kept units are scaled by 1 / (1 - rate).
       params: the stack's parameters.
       xs: ``[T, B, D]`` for `unroll`, or ``[B, D]`` for one step.
 
-    Evaluation simply passes xs itself. Reference: Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329 (dropout on the
+    For evaluation, pass xs itself. Reference: Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329 (dropout on the
     non-recurrent connections only).
 
     Raises:

@@ -5,7 +5,7 @@
     h' = tanh(h + k * (z - h))
 
 Designed so that gradients neither vanish nor explode across layers, as they do in deep stacks of LSTMs. The input
-blocks are packed in the order z k, as in torchrecurrent, which has a second bias in k that is added to the first.
+blocks are packed in the order z k, as in torchrecurrent, which adds a second bias in k.
 
 Reference: Turkoglu, D'Aronco, Wegner & Schindler 2019, "Gating revisited: deep multi-layer RNNs that can be trained",
 arXiv:1911.11033, the section on the STAR cell.

@@ -4,7 +4,7 @@
                     f = sigmoid(x W_f + b_f)    forget gate: retain (1 keeps the old state, 0 writes the new)
                     h' = f * h + (1 - f) * z
 
-The T-GRU and the T-LSTM see the input of the step before as well, x-:
+The T-GRU and the T-LSTM also see the previous step's input, x-:
 
     t_gru, t_lstm:  z = x- V_z + x W_z + b_z
                     f = sigmoid(x- V_f + x W_f + b_f)
@@ -14,9 +14,9 @@ The T-GRU and the T-LSTM see the input of the step before as well, x-:
     t_lstm:         c' = f * c + (1 - f) * z
                     h = c' * o
 
-The paper's nonlinearity tau is tanh here. Blocks are packed in the order z f o. The carry of the latter two has x-,
-zeros before the first step; the gates depend on it, so only the T-RNN's carry is affine in the old one. The paper
-leaves out b_z of the T-RNN; it is 0 at first. torchrecurrent's TRNN, TGRU and TLSTM are these.
+The paper's nonlinearity tau is tanh here. Blocks are packed in the order z f o. The carry of the T-GRU and the T-LSTM
+contains x-, zeros before the first step; their gates depend on it, so only the T-RNN's carry is affine in the old one.
+The paper leaves out b_z of the T-RNN; here it starts at 0. torchrecurrent's TRNN, TGRU and TLSTM are the same cells.
 
 Reference: Balduzzi & Ghifary 2016, "Strongly-typed recurrent neural networks", ICML, arXiv:1602.02218, section 3.
 """
@@ -40,7 +40,7 @@ class TRNNParams(NamedTuple):
 
 
 class TypedParams(NamedTuple):
-    """``W [D, 3H]`` for the input of this step, ``V [D, 3H]`` for the last one's, ``b [3H]``, in the order z f o."""
+    """``W [D, 3H]`` for the input of this step, ``V [D, 3H]`` for the last step's, ``b [3H]``, in the order z f o."""
 
     W: Array
     V: Array

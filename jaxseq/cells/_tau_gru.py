@@ -1,4 +1,4 @@
-"""GRU with weighted delayed feedback: the state of some steps ago enters with the last one.
+"""GRU with weighted delayed feedback: an older state enters next to the last one.
 
     h_d = first(past)                              the state d steps before h
     u = tanh   (x W_u + h U_u + b_u)               candidate of the last state
@@ -8,9 +8,9 @@
     h' = (1 - g) * h + g * (u + a * z)
     past' = queue(past, h)                         without its first, and with h as its last
 
-The delay d is a fixed number of steps: ``.with_`` takes delay (2 by default; at least 1). In the paper it is a
-hyperparameter of the task, up to the length of the memory wanted. The states of the last d steps are in the carry,
-zeros at first, which copies d * H numbers per row at each step. The blocks are packed in the order u g a z.
+The delay d is a fixed number of steps: ``.with_`` takes delay (2 by default; at least 1). In the paper it is tuned for
+each task, up to the length of the memory needed. The carry contains the last d states, initially zeros; each step
+copies d * H numbers per row. The blocks are packed in the order u g a z.
 
 Reference: Erichson, Lim & Mahoney 2022, "Gated recurrent neural networks with weighted time-delay feedback",
 arXiv:2212.00228.
@@ -39,7 +39,7 @@ class TauGRUParams(NamedTuple):
 
 
 class TauGRUCarry(NamedTuple):
-    """The state ``h [B, H]``, which is also the output, and the d before it, oldest first, ``past [B, d, H]``."""
+    """The state and output ``h [B, H]``, and the d states before it, oldest first, ``past [B, d, H]``."""
 
     h: Array
     past: Array

@@ -15,13 +15,13 @@ In each of N heads, with K = H / N units:
     unit(a) = a / sqrt(a a^T + 1e-6)                     of length 1
 
 ``2 k^T error`` is the negative gradient of the loss ``|k M - v|^2``: with eta = 0 the cell is a delta rule that
-forgets, with theta = 0 nothing is ever written. The paper's memory may be a network of several layers, whose gradient
-is not linear in its weights; the matrix is its case of one layer. Then (M, S) is affine in its past. M and S are the
+forgets; with theta = 0 nothing is ever written. The paper's memory may be a network of several layers, whose gradient
+is not linear in its weights; the matrix is the one-layer case, in which (M, S) is affine in its past. M and S are the
 transposes of the paper's. The short convolutions, the norm and the gate after o, and the paper's persistent memory and
 attention belong to its blocks.
 
 W packs q k v; ``W_gates`` and b are packed in the order alpha eta theta. `init` takes ``heads=1`` (N, a divisor of H)
-and ``alpha_bias=-4.0``, so that 2% are forgotten in a step at first; the other biases are 0.
+and ``alpha_bias=-4.0``, so each step initially forgets 2%; the other biases are 0.
 
 Reference: Behrouz, Zhong & Mirrokni 2024, "Titans: learning to memorize at test time", arXiv:2501.00663, section 3.1,
 eqs. 13 and 14; queries, keys and values as in section 4.4.
@@ -88,23 +88,23 @@ def input_terms(params: TitansParams, x: Array) -> tuple[Array, Array]:
 
 
 def access(params: TitansParams, wx: tuple[Array, Array], rest: Rest) -> tuple[Access, TitansGates]:
-    """Return what a step does to memory and surprise, and the gates: the equations."""
+    """Return a step's access to memory and surprise, and the gates: the equations."""
     q, k, v = (heads(jax.nn.silu(a), params.b.shape[0] // 3) for a in blocks(widened(wx[0]), 3))
     a_alpha, a_eta, a_theta = (a[..., None] for a in blocks(widened(wx[1]), 3))
     q, k, theta = unit(q), unit(k), jax.nn.sigmoid(a_theta)
     gates = TitansGates(q, k, v, jax.nn.sigmoid(a_alpha), jax.nn.sigmoid(a_eta), theta, jnp.zeros_like(v))
     write = Write(k, 2 * theta * v, erase=2 * theta * k)
-    # log(1 - sigmoid(a)) is log_sigmoid(-a), exact where nothing is forgotten
+    # log(1 - sigmoid(a)) is log_sigmoid(-a), accurate where almost nothing is forgotten
     return Access(q, (write,), jax.nn.log_sigmoid(-a_alpha), momentum=jax.nn.log_sigmoid(a_eta)), gates
 
 
 def with_error(gates: TitansGates, memory: tuple[Array, Array]) -> TitansGates:
-    """Return the gates with the error of the memory before the step."""
+    """Return the gates, including the error of the memory before the step."""
     return gates._replace(error=gates.v - read(gates.k, memory[0]))
 
 
 def out(params: TitansParams, read: Array, gates: Tree, wx: Tree, rest: Rest) -> Array:
-    """Return what was read, ``[B, H]``."""
+    """Return the read values, ``[B, H]``."""
     return merged(read).astype(wx[0].dtype)
 
 

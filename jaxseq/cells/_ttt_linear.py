@@ -1,4 +1,4 @@
-"""TTT-Linear: the state is the weights of a linear model, which each step trains on a loss of its own.
+"""TTT-Linear: the state is the weights of a linear model, which each step trains on its own loss.
 
 In each of N heads, with K = H / N units:
 
@@ -16,14 +16,14 @@ In each of N heads, with K = H / N units:
     o = q + g * norm(q S' + c') + b                              output
     norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-6)
 
-The model is ``f(a) = a + g * norm(a S + c) + b`` with the loss ``|f(k) - v|^2 / 2``, of which only S and c are trained,
-from the parameters ``S_0`` and ``c_0``: the carry before the first step. Gradients of mini-batches of 1, as here, are
-each taken at the weights that the last one left; since norm is not linear, the new weights are not affine in the old
-ones, so that the cell has neither an associative nor a chunked form. The authors' mini-batches of 16 tokens, whose
-gradients are all taken at the weights before the first, are another recurrence, with rotary positions within them; of
-these, the gate, the norm after o and the short convolutions are the layer's too.
+The model is ``f(a) = a + g * norm(a S + c) + b`` with the loss ``|f(k) - v|^2 / 2``, of which steps train only S and c,
+starting from the parameters ``S_0`` and ``c_0``, the carry before the first step. With mini-batches of 1, as here, each
+gradient is taken at the latest weights; since norm is not linear, the new weights are not affine in the old ones, so
+the cell has neither an associative nor a chunked form. The authors' mini-batches of 16 tokens, whose gradients are all
+taken at the weights before the first token, are a different recurrence, with rotary positions within a batch. The gate,
+the norm after o and the short convolutions belong to the paper's layer, not to this cell.
 
-W packs q k v. `init` takes ``heads=1`` (N, a divisor of H); S_0 is drawn with a deviation of 0.02, g is 1, and the
+W packs q k v. `init` takes ``heads=1`` (N, a divisor of H); S_0 is drawn with standard deviation 0.02, g is 1, and the
 biases are 0. With bfloat16 params the state is float32.
 
 Reference: Sun, Li, Dalal, Xu et al. 2024, "Learning to (learn at test time): RNNs with expressive hidden states",
@@ -79,7 +79,7 @@ class TTTLinearGates(NamedTuple):
 
 
 def small(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw normal numbers with a deviation of 0.02. Consumes `key`."""
+    """Draw from a normal with standard deviation 0.02. Consumes `key`."""
     return 0.02 * jax.random.normal(key, shape, dtype)
 
 
@@ -92,7 +92,7 @@ init = init_of(
 
 def initial_carry(params: TTTLinearParams, batch_shape: tuple[int, ...] = ()) -> TTTLinearCarry:
     """Return ``S_0 [*batch_shape, N, K, K]`` and ``c_0 [*batch_shape, N, K]``, in float32 at least."""
-    # added to zeros: buffers of their own, which can be donated
+    # added to zeros: separate buffers, which can be donated
     starts = (empty(a, batch_shape, *a.shape) for a in (params.S_0, params.c_0))
     pairs = zip(starts, (params.S_0, params.c_0), strict=True)
     return TTTLinearCarry(*(zero + jnp.broadcast_to(widened(a), zero.shape) for zero, a in pairs))
@@ -122,7 +122,7 @@ def equations(
 
 
 def standardised_slope(y: Array, n: Array, e: Array) -> Array:
-    """Return the slope of a loss by y, given ``n = standardised(y)`` and its slope e by n."""
+    """Return the gradient of a loss in y, given ``n = standardised(y)`` and the gradient e in n."""
     centred = e - jnp.mean(e, axis=-1, keepdims=True) - n * jnp.mean(n * e, axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.var(y, axis=-1, keepdims=True) + EPSILON)
 

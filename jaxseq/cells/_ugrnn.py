@@ -6,7 +6,7 @@
 
 The blocks are packed in the order z n; the paper's letters are g and c. The paper adds a constant b^fg to b_z, here
 ``forget_bias=1.0`` of `init`: the equations contain no hidden constant. It is a `gru` whose reset gate is 1.
-torchrecurrent packs the candidate first, has two biases that are added, and no constant.
+torchrecurrent packs the candidate first, adds two biases, and has no constant.
 
 Reference: Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and trainability in recurrent neural networks", ICLR 2017,
 arXiv:1611.09913 (UGRNN).

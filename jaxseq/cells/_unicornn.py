@@ -1,4 +1,4 @@
-"""Undamped independent controlled oscillators: a symplectic step of a Hamiltonian system, each unit separately.
+"""Undamped independent controlled oscillators: a symplectic step of a Hamiltonian system, unit by unit.
 
     step = dt * sigmoid(c)                                   how far each unit goes at a step
     n = tanh(u * h + x W + b)                                force
@@ -6,11 +6,11 @@
     h' = h + step * z'                                       position, the paper's y
 
 For a constant input the energy ``(alpha h^2 + z^2) / 2 + log(cosh(u * h + x W + b)) / u`` is conserved up to the step
-size, and every step is invertible and keeps volumes: neither damping nor blow-up. u and c are one number for each unit;
-units are mixed by the next layer's W. The residual connections between the paper's layers (its section on deep
+size, and every step is invertible and preserves volume: neither damping nor blow-up. u and c have one number for each
+unit; units are mixed by the next layer's W. The residual connections between the paper's layers (its section on deep
 networks) are left out. ``.with_`` takes dt (0.5 by default; above 0) and alpha (0; at least 0).
 
-`init` draws u from [0, 1) and c from [-0.1, 0.1), as the authors' code.
+`init` draws u from [0, 1) and c from [-0.1, 0.1), as the authors' code does.
 
 Reference: Rusch & Mishra 2021, "UnICORNN: a recurrent model for learning very long time dependencies",
 arXiv:2103.05487, section 2.

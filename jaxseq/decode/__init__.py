@@ -1,7 +1,7 @@
-"""Generating token sequences from any token step function: greedy, sampled or by beam search. Knows no model.
+"""Generating token sequences from any token step function: greedy, sampled or by beam search. Works with any model.
 
 A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, where `seen` is any pytree of
-``[B, ...]`` worth keeping at each step, such as attention weights.
+``[B, ...]`` to record at each step, such as attention weights.
 
 | function         | returns                                                             |
 |------------------|---------------------------------------------------------------------|
@@ -9,12 +9,12 @@ A `TokenStep` is ``step(carry, tokens [B]) -> (carry, (logits [B, V], seen))``, 
 | `sample`         | tokens drawn from the softmax                                       |
 | `beam`           | the n likeliest sequences that a beam finds                         |
 | `teacher_forced` | logits of given targets                                             |
-| `score`          | their log-probabilities and perplexity                              |
+| `score`          | log-probabilities and perplexity of given targets                   |
 | `ensemble`       | one step whose probabilities are the mean of those of several steps |
 
 Filters such as `top_k`, `top_p` and `forbid` map logits to logits, with -inf for a token that may not be chosen; any
-function that does so is one. All are pure functions to be called inside one jit. They run batched, and stop when every
-row has ended.
+such function is a filter. All are pure functions that can be called inside one jit. They run batched, and stop when
+every row has ended.
 """
 
 from jaxseq.decode._beam import Hypotheses, beam

@@ -1,13 +1,13 @@
-"""Beam search: the best of the sequences that grow side by side from the likeliest beginnings.
+"""Beam search: extends the likeliest partial sequences in parallel, and returns the best complete ones.
 
-Of each row `size` hypotheses are alive, in slots. A step extends each by every token::
+Each row has `size` live hypotheses, in slots. A step extends each by every token::
 
     slots [*B, K] -> log-probabilities [*B, K, V] -> the 2K best of a row -> with EOS, among the first K: ended
                                                                          -> the K best without EOS: the new slots
 
-The step function runs under `jax.vmap` over the slots, so that arrays that it closes over, such as an encoded source,
-exist once for each row and are not repeated for each hypothesis. The history is never moved: each step writes down
-where its slots came from, and the best hypotheses are followed back at the end.
+The step function runs under `jax.vmap` over the slots, so arrays that it closes over, such as an encoded source, exist
+once per row and are not repeated per hypothesis. The history is never moved: each step records where its slots came
+from, and the best hypotheses are traced back at the end.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from jaxseq.placement import any_on_mesh, beside, room, settled
 
 
 class Hypotheses(NamedTuple):
-    """The result of a beam: N hypotheses of each row, the best first, time-major.
+    """The result of a beam: N hypotheses for each row, best first, time-major.
 
-    Those that ended come before those that did not, each in the order of their scores. Where fewer than N exist, the
+    Those that ended come before those that did not, each group in the order of its scores. If fewer than N exist, the
     rest have score -inf and length 0.
 
     Fields:
-      tokens: int32 ``[T, B, N]``: up to and with EOS, then PAD.
-      scores: ``[B, N]``: log-probability with the penalties, in float32 at least.
-      lengths: int32 ``[B, N]``: tokens up to and with EOS; T where no EOS came.
+      tokens: int32 ``[T, B, N]``: up to and including EOS, then PAD.
+      scores: ``[B, N]``: log-probability with the penalties, in at least float32.
+      lengths: int32 ``[B, N]``: tokens up to and including EOS; T without an EOS.
       log_probs: ``[T, B, N]``: of each token under the model, 0 after EOS.
       seen: the second output of the step function, each leaf ``[T, B, N, ...]``, zeros after EOS.
     """
@@ -79,12 +79,12 @@ class State(NamedTuple):
 
     Fields:
       t: int32, the step.
-      carry: the model's, every leaf ``[*B, K, ...]``.
+      carry: the model's carry, every leaf ``[*B, K, ...]``.
       tokens: int32 ``[*B, K]``, the last token of each slot.
       alive: ``[*B, K]``, the log-probability of each slot's hypothesis, best first; -inf where the slot is empty.
-      coverage: ``[*B, K, S]``, the sum of its attention weights; ``[*B, K, 0]`` without the penalty.
+      coverage: ``[*B, K, S]``, the sum of each slot's attention weights; ``[*B, K, 0]`` without the penalty.
       ended: the best K hypotheses that have ended.
-      trail: from which they are read at the end.
+      trail: the history from which the hypotheses are read at the end.
     """
 
     t: Array
@@ -97,7 +97,7 @@ class State(NamedTuple):
 
 
 class Penalties(NamedTuple):
-    """How a score follows from a log-probability; the fields are arguments of `beam`."""
+    """The conversion of log-probabilities to scores; the fields are arguments of `beam`."""
 
     length: float
     coverage: float
@@ -116,13 +116,13 @@ class Penalties(NamedTuple):
         # the smallest normal number keeps log finite where a position was never attended to
         terms = jnp.log(jnp.clip(coverage, jnp.finfo(coverage.dtype).tiny, 1))
         if self.source_mask is not None:
-            # a product and not a select is safe here: the terms are finite
+            # a product instead of a select is safe here: the terms are finite
             terms = terms * jnp.expand_dims(self.source_mask, -2).astype(terms.dtype)
         return score + (jnp.asarray(self.coverage, terms.dtype) * terms.sum(-1)).astype(score.dtype)
 
     def bound(self, log_p: Array, shortest: Array, longest: Array) -> Array:
-        """Return the best score that a hypothesis can still reach: it loses nothing more, and is fully covered."""
-        # log P is negative and only falls. Which length is best depends on alpha's sign, so both ends are tried
+        """Return the best score that a hypothesis can still reach: no further loss of log P, and full coverage."""
+        # log P is negative and only falls. The best length depends on the sign of alpha, so both extremes are tried
         return jnp.maximum(log_p / self.lp(shortest, log_p.dtype), log_p / self.lp(longest, log_p.dtype))
 
 
@@ -152,33 +152,34 @@ def beam(
         lp(n) = ((5 + n) / 6) ** alpha
         cp    = beta * sum over source positions s of log(min(sum over steps t of weights[t, s], 1))
 
-    Hypotheses that are alive are compared by log P. With ``size=1`` this is `greedy` (if a penalty is given, with
+    Live hypotheses are compared by log P. With ``size=1`` this is `greedy` (if a penalty is given, with
     early stopping); with a size of at least ``V ** max_length`` the search is exhaustive.
 
     Args:
-      step: the token step; it runs under `jax.vmap`, with the batch axes that it always has.
-      carry: its state before the first token, every leaf ``[*B, ...]`` with the batch axes of start.
+      step: the token step; it runs under `jax.vmap`, and sees its usual batch axes.
+      carry: the step's state before the first token, every leaf ``[*B, ...]`` with the batch axes of start.
       start: int ``[*B]``, the token fed first (SOS), with any batch axes.
       eos: the token that ends a hypothesis.
-      max_length: T, the most tokens of a hypothesis. One that has not ended by then is returned only where fewer than
-        n_best have.
-      size: K, the number of hypotheses that are alive in a row.
+      max_length: T, the largest number of tokens in a hypothesis. One that has not ended by then is returned only if
+        fewer than n_best have.
+      size: K, the number of live hypotheses per row.
       n_best: N, how many to return, at most `size`.
       length_penalty: alpha; 0 for none, 1 is close to the mean over tokens.
-      coverage_penalty: beta, for steps that show attention weights; 0 for none. A position that was never attended to
-        counts as the logarithm of the smallest normal number.
+      coverage_penalty: beta, for steps that return attention weights; 0 for none. A position that was never attended to
+        adds the logarithm of the smallest normal number.
       early_stopping: whether a row stops as soon as `size` of its hypotheses have ended. In any case it stops when no
-        hypothesis can become one of its n best.
+        other hypothesis can enter its n best.
       pad: the token that fills a hypothesis after its EOS.
-      prefix: int ``[P, *B]``, tokens that every hypothesis of a row begins with; negative where the choice is free.
-      filters: tokens to which they give -inf are left out. Their other changes are not used: scores are the model's.
+      prefix: int ``[P, *B]``, tokens with which every hypothesis of a row begins; negative where the choice is free.
+      filters: tokens that they set to -inf are excluded. Their other changes are ignored: scores are the model's.
       source_mask: bool ``[*B, S]``, which source positions the coverage penalty counts; all by default.
-      attention: ``seen -> weights [*B, S]``; by default the step shows the weights and nothing else. The attention
-        `positional` shows as many positions as it has units: give ``lambda seen: seen[..., :S]``.
+      attention: ``seen -> weights [*B, S]``; by default `seen` must be the weights alone. The attention `positional`
+        returns as many positions as it has units: give ``lambda seen: seen[..., :S]``.
 
     Raises:
       InputError: if a number is out of range, start or prefix does not fit (as in `greedy`), a leaf of the carry lacks
-        the batch axes, or the step shows no weights and there is a coverage penalty; when a gradient is pulled back.
+        the batch axes, or there is a coverage penalty and the step returns no weights; under reverse-mode
+        differentiation.
 
     Reference: Wu et al. 2016, arXiv:1609.08144, section 7 (penalties); Sutskever, Vinyals & Le 2014, arXiv:1409.3215,
     section 3.2 (beam search of translations).
@@ -213,19 +214,19 @@ def beam(
         # of [*B, K, V] only 2K are kept: at most K of these end, so K others always remain
         best, length = _extended(state.alive, log_p, state.t + 1), state.t + 1
 
-        # EOS counts among the first K alone: a beam of 1 then ends exactly where greedy does
+        # EOS counts only among the first K: a beam of 1 then ends exactly where greedy does
         first = jax.tree.map(lambda a: a[..., :size], best)
         scores = penalties.score(first.scores, length, _take(coverage, first.slots))
         ended = first._replace(scores=jnp.where(first.tokens == eos, scores, -jnp.inf))
         ended = _best(_joined(state.ended, ended), size)
 
-        # at most K of the 2K are EOS, so that K others go on
+        # at most K of the 2K are EOS, so K others go on
         slots = _best(best._replace(scores=jnp.where(best.tokens == eos, -jnp.inf, best.scores)), size)
         bound = penalties.bound(slots.scores[..., :1], length + 1, jnp.int32(max_length))
         done = ended.scores[..., n_best - 1 : n_best] >= bound
         if early_stopping:
             done |= ended.scores[..., -1:] > -jnp.inf
-        alive = jnp.where(done, -jnp.inf, slots.scores)  # the row adds nothing from here on
+        alive = jnp.where(done, -jnp.inf, slots.scores)  # a finished row adds nothing from here on
 
         now = Trail(slots.slots, slots.tokens, slots.log_probs, seen)
         trail = jax.tree.map(lambda into, row: into.at[state.t].set(row), state.trail, now)
@@ -246,7 +247,7 @@ def beam(
 
 
 def _over_slots(step: TokenStep) -> TokenStep:
-    """Return the step over ``[*B, K]``: one row each for the model, which does not see the slots."""
+    """Return the step vmapped over the slots of ``[*B, K]``; the model sees its usual rows ``[*B]``."""
 
     def over(carry: Carry, tokens: Array) -> tuple[Carry, tuple[Array, Tree]]:
         axis = tokens.ndim - 1
@@ -256,7 +257,7 @@ def _over_slots(step: TokenStep) -> TokenStep:
 
 
 def _first(step: TokenStep, carry: Carry, start: Array, S: int, T: int, K: int) -> State:
-    """Return the state before the first step: one slot is alive, so that hypotheses are distinct."""
+    """Return the state before the first step, with one live slot, so that hypotheses are distinct."""
 
     def in_slots(a: Array) -> Array:
         a = jnp.expand_dims(a, start.ndim)
@@ -266,7 +267,7 @@ def _first(step: TokenStep, carry: Carry, start: Array, S: int, T: int, K: int) 
     _, (logits, seen) = jax.eval_shape(_over_slots(step), carry, tokens)
     zeros = jnp.zeros_like(tokens).astype(widened(jnp.zeros((), logits.dtype)).dtype)
     none, empty = jnp.full_like(zeros, -jnp.inf), jnp.zeros_like(tokens)
-    # all slots begin alike: K equal hypotheses would stay equal for ever
+    # all slots begin alike: K equal hypotheses would stay equal forever
     alive = jnp.where(_numbered(tokens, start.ndim) == 0, zeros, none)
     coverage = jnp.zeros((*tokens.shape, S), zeros.dtype)
     ids, numbers = jax.typeof(tokens), jax.typeof(zeros)
@@ -280,15 +281,15 @@ def _allowed(logits: Array, filters: Sequence[Filter], prefix: Array | None) -> 
     if prefix is None:
         return allowed
     wanted = prefix[..., None, None]
-    # a prefix is followed whatever the filters say
+    # a prefix overrides the filters
     given = _numbered(allowed.astype(jnp.int32), logits.ndim - 1) == wanted
     return (allowed & (wanted < 0)) | given
 
 
 def _extended(alive: Array, log_p: Array, length: Array) -> Tip:
-    """Return the best 2K extensions of the slots, ``[*B, 2K]``, whose scores are log-probabilities of the whole."""
+    """Return the best 2K extensions of the slots, ``[*B, 2K]``, scored by their whole log-probability."""
     *batch, K, V = log_p.shape
-    log_p, tokens = lax.top_k(log_p, min(K + 1, V))  # of one slot at most K others and EOS
+    log_p, tokens = lax.top_k(log_p, min(K + 1, V))  # one slot contributes at most K tokens besides EOS
     slots = _numbered(tokens, tokens.ndim - 2)
     tip = Tip(alive[..., None] + log_p, jnp.zeros_like(tokens) + length, slots, tokens, log_p)
     tip = jax.tree.map(lambda a: a.reshape(*batch, K * a.shape[-1]), tip)
@@ -296,13 +297,13 @@ def _extended(alive: Array, log_p: Array, length: Array) -> Tip:
 
 
 def _numbered(like: Array, axis: int) -> Array:
-    """Return the place of each entry along an axis, int32, on the devices of another array of integers."""
+    """Return the index of each entry along an axis, int32, sharded like another array of integers."""
     # the sum takes the sharding of `like`, which a plain iota lacks
     return jnp.zeros_like(like) + lax.broadcasted_iota(jnp.int32, like.shape, axis)
 
 
 def _best(tip: Tip, count: int) -> Tip:
-    """Return the `count` of the highest scores, in order; of equals, the first."""
+    """Return the `count` highest scores in order; among equal scores, the first."""
     return _picked(tip, lax.top_k(tip.scores, count)[1])
 
 
@@ -323,12 +324,12 @@ def _take(a: Array, slots: Array) -> Array:
 
 
 def _followed(found: Tip, trail: Trail, pad: int, dtype: Any) -> Hypotheses:
-    """Return hypotheses ``[*B, N]``, read backwards along the trail."""
+    """Return hypotheses ``[*B, N]``, traced back along the trail."""
     lengths = jnp.where(found.scores > -jnp.inf, found.lengths, 0)
 
     def back(slots: Array, at: tuple[Array, Trail]) -> tuple[Array, tuple[Array, Array, Tree]]:
         t, (parents, tokens, log_probs, seen) = at
-        last, inside = t == lengths - 1, t < lengths  # `slots` are those after step t, where it is not the last
+        last, inside = t == lengths - 1, t < lengths  # `slots` are those after step t, unless t is the last step
         token = jnp.where(inside, jnp.where(last, found.tokens, _take(tokens, slots)), pad)
         log_prob = jnp.where(inside, jnp.where(last, found.log_probs, _take(log_probs, slots)), 0)
         slots = jnp.where(inside & ~last, _take(parents, slots), found.slots)
@@ -355,14 +356,14 @@ def _check_carry(carry: Carry, batch: tuple[int, ...]) -> None:
 
 
 def _source_length(penalties: Penalties, step: TokenStep, carry: Carry, start: Array) -> int:
-    """Return S of the attention weights, 0 if they are not needed."""
+    """Return the number S of attention weights, 0 if they are not needed."""
     if not penalties.coverage:
         return 0
     batch = start.shape
     shown = jax.tree.leaves(jax.eval_shape(lambda *row: penalties.attention(step(*row)[1][1]), carry, start))
     if len(shown) != 1 or shown[0].shape[:-1] != batch or not jnp.issubdtype(shown[0].dtype, jnp.floating):
         raise InputError(
-            f"beam: the coverage penalty needs attention weights [*{batch}, S]; the step shows "
+            f"beam: the coverage penalty needs attention weights [*{batch}, S]; the step returns "
             f"{[f'{a.dtype} {a.shape}' for a in shown]}. Say where they are: attention=lambda seen: ..."
         )
     mask = penalties.source_mask

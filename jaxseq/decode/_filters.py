@@ -37,7 +37,7 @@ def forbid(*ids: int) -> Filter:
 
 
 def top_k(k: int) -> Filter:
-    """Return a filter that keeps the k likeliest tokens, and those as likely as the last of them.
+    """Return a filter that keeps the k likeliest tokens, and ties with the kth.
 
     Raises:
       InputError: if k is below 1.
@@ -59,9 +59,9 @@ def top_k(k: int) -> Filter:
 
 
 def top_p(p: float) -> Filter:
-    """Return a filter that keeps the nucleus: the fewest likeliest tokens whose probabilities sum to p or more.
+    """Return a filter that keeps the nucleus: the smallest set of likeliest tokens with total probability at least p.
 
-    Tokens as likely as the last of them are kept as well.
+    Ties with the last of them are kept too.
 
     Raises:
       InputError: if p is not above 0 and at most 1.
@@ -78,7 +78,7 @@ def top_p(p: float) -> Filter:
     def keep(logits: Array) -> Array:
         ordered = -jnp.sort(-logits, axis=-1)
         probs = jax.nn.softmax(widened(ordered))
-        above = jnp.cumsum(probs, axis=-1) - probs  # the sum of those that are likelier
+        above = jnp.cumsum(probs, axis=-1) - probs  # the total probability of likelier tokens
         least = jnp.where(above < jnp.asarray(p, probs.dtype), ordered, jnp.inf).min(-1, keepdims=True)
         return jnp.where(logits >= least, logits, -jnp.inf)
 

@@ -1,4 +1,4 @@
-"""One token a row and step: the likeliest, or one that is drawn."""
+"""Decoding one token per row and step: the likeliest, or a sampled one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Decoded(NamedTuple):
     """The generated tokens, time-major.
 
     Fields:
-      tokens: int32 ``[T, B]``: up to and with EOS, then PAD.
+      tokens: int32 ``[T, B]``: up to and including EOS, then PAD.
       log_probs: ``[T, B]``: of each token under the model (at temperature 1), 0 after EOS.
-      lengths: int32 ``[B]``: tokens up to and with EOS; T where no EOS came.
+      lengths: int32 ``[B]``: tokens up to and including EOS; T without an EOS.
       seen: the second output of the step function, each leaf ``[T, B, ...]``, zeros after EOS.
     """
 
@@ -47,18 +47,18 @@ def greedy(
 
     Args:
       step: the token step.
-      carry: its state before the first token.
+      carry: the step's state before the first token.
       start: int ``[B]``, the token fed first (SOS).
       eos: the token that ends a row.
-      max_length: T, the most tokens generated.
+      max_length: T, the largest number of tokens to generate.
       pad: the token that fills a row after its EOS.
-      prefix: int ``[P, B]``, tokens that are written first; negative where the choice is free, so that rows may have
-        prefixes of different lengths. Their `log_probs` are the model's.
-      filters: applied to the logits in this order before the choice; `log_probs` are those without them.
+      prefix: int ``[P, B]``, tokens to generate first; negative where the choice is free, so rows may have prefixes of
+        different lengths. Their `log_probs` are the model's.
+      filters: applied to the logits in this order before the choice; `log_probs` ignore them.
 
     Raises:
-      InputError: if max_length is below 1, start is not a row of integers, or has an id that is known and not from 0 to
-        V - 1; if prefix does not fit; when a gradient is pulled back through it. Forward mode works.
+      InputError: if max_length is below 1, start is not a row of integers, or has a known id that is not from 0 to V -
+        1; if prefix does not fit; under reverse-mode differentiation. Forward mode works.
 
     Example:
       >>> chain = jnp.eye(4)[jnp.array([0, 0, 3, 1])]  # after token 2 comes 3, after 3 comes 1, which is EOS
@@ -86,15 +86,15 @@ def sample(
     prefix: Array | None = None,
     filters: Sequence[Filter] = (),
 ) -> Decoded:
-    """Draw each token from softmax(logits / temperature). Consumes `key`; other arguments as `greedy`.
+    """Draw each token from softmax(logits / temperature). Consumes `key`; other arguments as in `greedy`.
 
-    With keys ``[B]``, one for each row, a row's tokens do not depend on the other rows or on its place among them.
+    With keys ``[B]``, one for each row, a row's tokens do not depend on other rows or on its position.
 
-    Filters come after the temperature, in their order: ``filters=(forbid(unk), top_k(40), top_p(0.9))``.
+    Filters are applied after the temperature, in order: ``filters=(forbid(unk), top_k(40), top_p(0.9))``.
 
     Raises:
-      InputError: if temperature is not above 0 (towards 0 it becomes `greedy`); if there are several keys, and not
-        one for each row.
+      InputError: if temperature is not above 0 (towards 0 it becomes `greedy`); if there are several keys, but not one
+        for each row.
 
     Example:
       >>> fair = lambda carry, tokens: (carry, (jnp.zeros((*tokens.shape, 6)), ()))
@@ -104,7 +104,7 @@ def sample(
     """
     if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
         raise InputError(f"sample: temperature must be above 0, got {temperature}; for the likeliest token use greedy")
-    by_row = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim > 0  # a raw key has an axis of its own
+    by_row = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim > 0  # a raw key has an extra axis
     if by_row and key.shape != jnp.shape(start):
         raise InputError(f"sample: key must be one key, or one for each row {jnp.shape(start)}; got {key.shape}")
 
@@ -152,7 +152,7 @@ def _generate(
         token = choose(t, logits).astype(jnp.int32)
         if prefix is not None:
             token = jnp.where(prefix[t] < 0, token, prefix[t])
-        # in float32 at least: bfloat16 has 8 bits, and log-probabilities are summed over a sentence
+        # in at least float32: bfloat16 has 8 bits, and log-probabilities are summed over a sentence
         log_p = jax.nn.log_softmax(widened(logits)).astype(logits.dtype)
         log_prob = jnp.take_along_axis(log_p, token[:, None], axis=-1)[:, 0]
 
@@ -167,10 +167,10 @@ def _generate(
             done.lengths + alive.astype(jnp.int32),
             jax.tree.map(put, done.seen, seen),
         )
-        # EOS itself is written, and counted in lengths; the row is dead from the next step on
+        # EOS itself is written, and counted in lengths; the row has ended from the next step on
         return t + 1, carry, token, alive & (token != eos), done
 
-    # a while loop and not a scan: it ends when the last row has ended
+    # a while loop instead of a scan: it ends when the last row has ended
     state = settled(one, (jnp.int32(0), carry, start, jnp.ones_like(start, bool), empty))
     done = lax.while_loop(more, one, state)[-1]
     return forward_only(done)

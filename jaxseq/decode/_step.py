@@ -18,13 +18,13 @@ from jaxseq.tokens import check_tokens
 
 
 class TokenStep(Protocol):
-    """One step of a model that writes tokens: ``(carry, tokens) -> (carry, (logits, seen))``, as `jax.lax.scan` has it.
+    """One step of a model that generates tokens: ``(carry, tokens) -> (carry, (logits, seen))``, as in `jax.lax.scan`.
 
-    A step of a network without recurrence may carry anything that it needs, such as the tokens so far.
+    A step of a non-recurrent network may carry anything that it needs, such as the tokens so far.
     """
 
     def __call__(self, carry: Carry, tokens: Array, /) -> tuple[Carry, tuple[Array, Tree]]:
-        """Return the new carry, of the type of the old one, and ``(logits [B, V], seen)``.
+        """Return the new carry, of the old one's type, and ``(logits [B, V], seen)``.
 
         Args:
           carry: the model's state, every leaf ``[B, ...]``.
@@ -33,14 +33,14 @@ class TokenStep(Protocol):
 
 
 def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None) -> TokenStep:
-    """Return one step whose probabilities are the weighted mean of those of several steps.
+    """Return a step whose probabilities are the weighted mean over several steps.
 
-    Its carry and `seen` are tuples, one entry for each step; its logits are the logarithms of the mean
-    probabilities, in float32 at least. All steps must have the same vocabulary.
+    Its carry and `seen` are tuples, one entry for each step; its logits are the logarithms of the mean probabilities,
+    in at least float32. All steps must have the same vocabulary.
 
     Args:
       steps: at least one.
-      weights: one for each step, not negative, divided by their sum; equal if None.
+      weights: one for each step, not negative; they are normalised. None means equal weights.
 
     Raises:
       InputError: if there is no step, or the weights do not fit; when called, if the vocabularies differ in size.
@@ -59,7 +59,7 @@ def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None)
             "ensemble: give at least one step, and for each a weight that is not negative, not all 0; "
             f"got {len(steps)} steps and weights {weights}"
         )
-    with np.errstate(divide="ignore"):  # a weight of 0 leaves its step out
+    with np.errstate(divide="ignore"):  # a step of weight 0 contributes nothing
         log_shares = np.log(shares / shares.sum())
 
     def step(carry: Carry, tokens: Array) -> tuple[Carry, tuple[Array, Tree]]:
@@ -74,7 +74,7 @@ def ensemble(steps: Sequence[TokenStep], weights: Sequence[float] | None = None)
             jax.nn.log_softmax(widened(row)) + jnp.asarray(share, widened(row).dtype)
             for row, share in zip(logits, log_shares, strict=True)
         ]
-        # log of the sum of share * p, from logarithms: exp of a very small log p would be 0
+        # log of the sum of share * p, computed from logarithms: exp of a very small log p would be 0
         return carries, (jax.nn.logsumexp(jnp.stack(log_p), axis=0), seen)
 
     return step
@@ -107,7 +107,7 @@ def checked(
             )
         check_tokens("decode: prefix", jnp.maximum(prefix, 0), logits.shape[-1])
         free = [(0, max_length - prefix.shape[0])] + [(0, 0)] * start.ndim
-        # -1 to max_length: the loop indexes it at every step
+        # filled with -1 up to max_length: the loop indexes it at every step
         prefix = jnp.pad(prefix.astype(jnp.int32), free, constant_values=-1)
         prefix = jnp.moveaxis(beside(jnp.moveaxis(prefix, 0, -1), start, start.shape), -1, 0)
     return start, (logits, seen), prefix
@@ -125,12 +125,12 @@ def _shown(returned: Any, batch: tuple[int, ...]) -> tuple[Array, Tree]:
 
 
 def forward_only(tree: Tree) -> Tree:
-    """Return a tree whose derivative can be pushed forward and not pulled back; only floating leaves have one."""
+    """Return a tree that refuses reverse-mode differentiation; only its floating leaves are differentiable."""
     return jax.tree.map(lambda a: forward_only_p.bind(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
 forward_only_p = Primitive("forward_only")
-"""The identity, whose derivative can be pushed forward and not pulled back: the error comes before that of the loop."""
+"""The identity, which refuses reverse-mode differentiation with a clearer error than the loop's own."""
 
 
 def _refuse(*_: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def descriptions() -> dict[str, str]:
-    """Return each example's name and the first line of its docstring. None is imported: some need other libraries."""
+    """Return each example's name and first docstring line, without importing it: some need other libraries."""
     files = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("_"))
     return {path.stem: _first_line(path) for path in files}
 

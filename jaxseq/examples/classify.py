@@ -2,7 +2,7 @@
 
     python -m jaxseq.examples.classify
 
-Each English sentence comes as it is and with two neighbouring words exchanged, so that a bag of words does not help.
+Each English sentence appears unchanged and with two neighbouring words swapped, so a bag of words does not help.
 """
 
 import jax
@@ -18,7 +18,7 @@ H, adam = 32, optax.adam(5e-3)
 
 
 def examples(name: str) -> tuple[list[list[str]], np.ndarray]:
-    """Return sentences as words, each followed by its copy with two words exchanged, and the labels 1, 0, 1, 0, ..."""
+    """Return sentences as words, each followed by its copy with two words swapped, and the labels 1, 0, 1, 0, ..."""
     rows, random = [], np.random.default_rng(0)
     for line in shipped.find(name).read_text(encoding="utf-8").splitlines():
         words = line.split("\t")[0].rstrip(".?!").split()
@@ -29,25 +29,25 @@ def examples(name: str) -> tuple[list[list[str]], np.ndarray]:
 
 
 def pad(rows: list[list[str]], vocabulary: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words' numbers ``[T, B]``, 0 for padding and unknown words, and the rows' lengths ``[B]``."""
+    """Return word ids ``[T, B]``, 0 for padding and unknown words, and the lengths of the rows ``[B]``."""
     number, lengths = {word: n for n, word in enumerate(vocabulary, 1)}, np.array([len(row) for row in rows])
     return np.array([[number.get(w, 0) for w in row] + [0] * (lengths.max() - len(row)) for row in rows]).T, lengths
 
 
 def summary(kind: str, params: tuple, words: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Return the features for the label, ``[B, 2H]``."""
+    """Return the features for classification, ``[B, 2H]``."""
     embedded, mask = params[0][words], length_mask(lengths, len(words))
     if kind == "bag of words":
         return jnp.sum(embedded, axis=0, where=mask[..., None])
     _, outs = bidirectional(lstm, params[1], embedded, mask=mask)
     if kind == "last step of the batch":
-        return outs[-1]  # zeros where it is padding, as in most rows
+        return outs[-1]  # zeros in most rows, where this step is padding
     last = jnp.take_along_axis(outs, (lengths - 1)[None, :, None], axis=0)[0]
-    return jnp.concatenate([last[:, :H], outs[0, :, H:]], axis=-1)  # backwards the first word comes last
+    return jnp.concatenate([last[:, :H], outs[0, :, H:]], axis=-1)  # the backward direction reads the first word last
 
 
 def train(kind: str, data: tuple, V: int, steps: int) -> tuple:
-    """Return params trained on words, lengths and labels, whose last axis is B."""
+    """Return params trained on words, lengths and labels, each with last axis B."""
     keys = jax.random.split(jax.random.key(0), 3)
     embedding = 0.25 * jax.random.normal(keys[0], (V, 2 * H))
     params = (embedding, init_bidirectional(keys[1], lstm, 2 * H, H), Affine.init(keys[2], 2 * H, 2, jnp.float32))
@@ -64,7 +64,7 @@ def train(kind: str, data: tuple, V: int, steps: int) -> tuple:
 
 
 def main(steps: int = 800) -> dict[str, float]:
-    """Train with each summary, and return the shares of sentences held out that are classified right."""
+    """Train with each summary, and return the accuracies on held-out sentences."""
     (rows, labels), (held_out, wanted) = examples("zh-en.tsv"), examples("zh-en-held-out.tsv")
     vocabulary = sorted({word for row in rows for word in row})
     data, (words, lengths) = (*pad(rows, vocabulary), labels), map(jnp.asarray, pad(held_out, vocabulary))

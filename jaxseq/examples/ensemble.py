@@ -2,8 +2,8 @@
 
     python -m jaxseq.examples.ensemble
 
-`train` is written for one network. `jax.vmap` makes it one for any number of them, each with weights, data and learning
-rate of its own: a matrix product of one network is a batched product of all.
+`train` is written for one network. `jax.vmap` makes it train any number of them, each with its own weights, data and
+learning rate: a matrix product of one network becomes a batched product of all.
 """
 
 import time
@@ -32,7 +32,7 @@ def train(key: jax.Array, learning_rate: jax.Array, steps: int, hidden: int = 24
         gru.init(of_cell, problem.input_size, hidden),
         Affine.init(of_readout, hidden, problem.output_size, jnp.float32),
     )
-    adam = optax.adam(learning_rate)  # made inside, since the learning rate is an argument
+    adam = optax.adam(learning_rate)  # built here, since the learning rate is an argument
 
     def update(state: tuple, key: jax.Array) -> tuple[tuple, None]:
         params, moments = state
@@ -51,7 +51,7 @@ def main(networks: int = 32, steps: int = 300) -> dict[str, jax.Array]:
     errors = jax.jit(jax.vmap(lambda key, rate: train(key, rate, steps)))(keys, rates).block_until_ready()
     seconds = time.perf_counter() - start
 
-    errors = jnp.where(jnp.isfinite(errors), errors, jnp.inf)  # a learning rate may be too high
+    errors = jnp.where(jnp.isfinite(errors), errors, jnp.inf)  # NaN if the learning rate is too high
     best = errors.argmin()
     print(f"{networks} networks on {problem.name}, {steps} steps each: {seconds:.0f} s with compilation")
     print("  learning rate   squared error")

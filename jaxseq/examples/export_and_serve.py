@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.export_and_serve
 
-`jax.export` stores the compiled program, not the Python code. Sizes that are symbols, here T and B, may be any when it
-is called. The parameters are constants of the program: the file is the whole model. The process that serves needs only
-JAX (and flatbuffers, in which the file is written); here an import of jaxseq would fail in it.
+`jax.export` stores the compiled program, not the Python code. Symbolic sizes, here T and B, may have any value at the
+call. The parameters are constants of the program: the file is the whole model. The serving process needs only JAX (and
+flatbuffers, the file's format); here importing jaxseq in it would fail.
 """
 
 import json
@@ -54,7 +54,7 @@ def exported(params: dict) -> bytearray:
 
 
 def main(hidden: int = 32) -> list[float]:
-    """Export, serve three batches from another process, and return the largest difference of each from here."""
+    """Export, serve three batches from another process, and return their largest differences from this process."""
     out = jax.random.normal(jax.random.key(1), (hidden, CLASSES))
     params = {"cell": gru.init(jax.random.key(0), INPUTS, hidden), "out": out}
     model = exported(params)

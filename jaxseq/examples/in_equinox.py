@@ -2,7 +2,7 @@
 
     python -m jaxseq.examples.in_equinox
 
-`as_equinox` makes a module that is called as equinox's own GRUCell is: one step of one example, ``(x, hidden)``. The
+`as_equinox` makes a module that is called like equinox's own GRUCell: one step of one example, ``(x, hidden)``. The
 time loop is `jax.lax.scan`, the batch `jax.vmap`. The task is to say whether the sum of a sequence is above zero.
 """
 
@@ -65,7 +65,7 @@ def main(steps: int = 200) -> dict[str, float]:
         losses.append(float(loss))
 
     xs = jax.random.normal(jax.random.key(2), (500, 10, 2))
-    _, ours = unroll(gru, model.cell.params, jnp.swapaxes(xs, 0, 1))  # time first, the batch needs no vmap
+    _, ours = unroll(gru, model.cell.params, jnp.swapaxes(xs, 0, 1))  # time-major: the batch needs no vmap
     found = {
         "right": float(((jax.vmap(model)(xs) > 0) == (xs.sum((1, 2)) > 0)).mean()),
         "difference": float(abs(jax.vmap(model.outputs)(xs) - jnp.swapaxes(ours, 0, 1)).max()),

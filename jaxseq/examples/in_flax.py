@@ -2,7 +2,7 @@
 
     python -m jaxseq.examples.in_flax
 
-`as_nnx` and `as_linen` make a layer that is used as flax's own LSTMCell is: flax runs it over time, keeps its
+`as_nnx` and `as_linen` make a layer that is used like flax's own LSTMCell: flax runs it over time, stores its
 parameters and trains them. The task is to name, at the end of a sequence, its first input.
 """
 
@@ -30,7 +30,7 @@ class Recall(nnx.Module):
         self.readout = nnx.Linear(HIDDEN, INPUTS, rngs=rngs)
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        """Return a guess of the first input, ``[B, D]``, from ``xs [B, T, D]``: flax has the batch first."""
+        """Return a guess of the first input, ``[B, D]``, from ``xs [B, T, D]``: flax is batch-major."""
         return self.readout(self.rnn(xs)[:, -1])
 
 
@@ -54,11 +54,11 @@ def main(steps: int = 300) -> dict[str, float]:
     model, losses = train_nnx(xs, steps)
     outs = model.rnn(xs)
 
-    _, params = from_nnx(model.rnn)  # as our cell takes them; unroll has time first
+    _, params = from_nnx(model.rnn)  # as our cell takes them; unroll is time-major
     _, ours = unroll(lstm, params, jnp.swapaxes(xs, 0, 1))
 
     layer = linen.RNN(as_linen(lstm)(HIDDEN))
-    variables = {"params": {"cell": params._asdict()}}  # linen keeps them in a dict, by the same names
+    variables = {"params": {"cell": params._asdict()}}  # linen stores them in a dict, under the same names
 
     found = {
         "first": losses[0],

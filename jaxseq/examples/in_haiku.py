@@ -25,14 +25,14 @@ HIDDEN = 16
 
 
 def network(xs: jax.Array, starts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return a guess ``[T, B]`` of the steps since a start, and the outputs of the core, ``[T, B, H]``."""
+    """Return a guess ``[T, B]`` of the steps since a start, and the core's outputs, ``[T, B, H]``."""
     core = hk.ResetCore(as_haiku(lstm)(HIDDEN))
     outs, _ = hk.dynamic_unroll(core, (xs, starts), core.initial_state(xs.shape[1]))
     return hk.Linear(1)(outs)[..., 0], outs
 
 
 def ages(starts: jax.Array) -> jax.Array:
-    """Return how many steps ago the latest start was, ``[T, B]``, in tenths."""
+    """Return the number of steps since the latest start, ``[T, B]``, divided by 10."""
     t = jnp.arange(len(starts))[:, None]
     return (t - jax.lax.cummax(jnp.where(starts, t, 0))) / 10
 
@@ -60,7 +60,7 @@ def main(steps: int = 300) -> dict[str, float]:
         params, state, loss = step(params, state)
         losses.append(float(loss))
 
-    own = lstm.params_type(**params["lstm"])  # haiku keeps them in a dict, by our names
+    own = lstm.params_type(**params["lstm"])  # haiku stores them in a dict, under our names
     _, ours = unroll(lstm, own, xs, resets=starts)
     found = {
         "first": losses[0],

@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.memory_rl
 
-In a dark corridor gusts turn an A2C agent around. At the end it takes one of two doors by the way it faces, so it must
-count the gusts since the episode began. Two of three episodes are cut off before the doors, and no observation shows
-it: an agent that is never reset goes on counting. One that is reset at every step remembers nothing.
+In a dark corridor gusts turn an A2C agent around. At the end it must choose one of two doors by the way it faces, so it
+must count the gusts since the episode began. Two of three episodes are cut off before the doors, and no observation
+shows it: an agent that is never reset keeps counting. One that is reset at every step remembers nothing.
 """
 
 from collections import namedtuple
@@ -23,7 +23,7 @@ adam = optax.adam(2e-2)
 
 
 def move(key: jax.Array, now: Corridor, action: jax.Array) -> tuple[Corridor, jax.Array, jax.Array]:
-    """Return the next state, the reward, and whether the episode ended, so that a new one of 2 to 6 steps begins."""
+    """Return the next state, the reward, and whether the episode ended; a new one then has 2 to 6 steps."""
     left, kind, gust = jax.random.randint(key, (3, action.size), 0, jnp.array([[5], [3], [2]]))
     new, onward = Corridor(left + 1, kind // 2, gust, gust), Corridor(now.left - 1, now.doors, gust, now.way ^ gust)
     reward = (ended := now.left == 0) * now.doors * jnp.where(action == now.way, 1.0, -1.0)
@@ -31,7 +31,7 @@ def move(key: jax.Array, now: Corridor, action: jax.Array) -> tuple[Corridor, ja
 
 
 def act(params: tuple, agent: jax.Array, state: tuple, keys: jax.Array) -> tuple[tuple, tuple]:
-    """Take one step of the agent and of its corridor in all rows; agent 0 is reset at ends, 1 never, 2 always."""
+    """Take one step of agent and corridor in all rows; agent 0 is reset at episode ends, 1 never, 2 always."""
     corridor, carry, reset = state
     seen = jnp.stack([corridor.gust, (corridor.left == 0) & corridor.doors], -1).astype(jnp.float32)
     carry, outs = unroll(gru, params[0], seen[None], carry, resets=reset[None])
@@ -41,18 +41,18 @@ def act(params: tuple, agent: jax.Array, state: tuple, keys: jax.Array) -> tuple
 
 
 def loss(params: tuple, carry: GRUCarry, rollout: tuple) -> jax.Array:
-    """Return the loss of a rollout of several episodes: one `unroll` from the carry that the rollout started with."""
+    """Return the loss of a rollout of several episodes: one `unroll` from the rollout's initial carry."""
     seen, resets, action, reward, ended = rollout
     heads = params[1](unroll(gru, params[0], seen, carry, resets=resets)[1])  # two logits and a value
     log_p, value = jax.nn.log_softmax(heads[..., :2]), heads[..., 2]
     _, returns = jax.lax.scan(lambda G, r: (r[0] + r[1] * G,) * 2, value[-1], (reward, 0.5 * ~ended), reverse=True)
     advantage = jax.lax.stop_gradient(returns) - value
     actor = -jax.lax.stop_gradient(advantage) * jnp.take_along_axis(log_p, action[..., None], -1)[..., 0]
-    return (actor + 0.1 * advantage**2 + 0.06 * (jnp.exp(log_p) * log_p).sum(-1)).mean()  # the last explores
+    return (actor + 0.1 * advantage**2 + 0.06 * (jnp.exp(log_p) * log_p).sum(-1)).mean()  # entropy bonus
 
 
 def train(key: jax.Array, agent: jax.Array, updates: int, rows: int) -> jax.Array:
-    """Train an agent in rollouts of 20 steps; return the share of right doors in each."""
+    """Train an agent in rollouts of 20 steps; return the share of correct doors in each."""
     of_cell, of_heads, of_updates = jax.random.split(key, 3)
     params = (gru.init(of_cell, 2, 16), Affine.init(of_heads, 16, 3, jnp.float32))
     start = (Corridor(*jnp.zeros((4, rows), int)), gru.initial_carry(params[0], (rows,)), jnp.zeros(rows, bool))
@@ -67,7 +67,7 @@ def train(key: jax.Array, agent: jax.Array, updates: int, rows: int) -> jax.Arra
 
 
 def main(updates: int = 300, rows: int = 64, seeds: int = 3) -> jax.Array:
-    """Train the agents with several seeds, all at once; return the share of right doors at the end, [agent, seed]."""
+    """Train the agents with several seeds at once; return the final share of correct doors, [agent, seed]."""
     every = jax.vmap(jax.vmap(lambda key, agent: train(key, agent, updates, rows), (0, None)), (None, 0))
     right = jax.jit(every)(jax.random.split(jax.random.key(0), seeds), jnp.arange(3))[..., -updates // 10 :].mean(-1)
     print(f"right doors after {updates} updates (chance: 50%), mean and spread of {seeds} seeds:")

@@ -2,8 +2,9 @@
 
     python -m jaxseq.examples.meta
 
-A task is a filter, ``y_t = a x_{t-1} + b x_{t-2}``. The network sees x alone: only gradient steps tell it a and b. The
-loss after them, on other x, is differentiated by the weights and the carry before them, and by the size of the steps.
+A task is a filter, ``y_t = a x_{t-1} + b x_{t-2}``. The network sees only x: it learns a and b only from gradient
+steps. The loss after these, on other x, is differentiated with respect to the weights and the carry before them, and to
+the step size.
 """
 
 from collections import namedtuple
@@ -23,7 +24,7 @@ Start.__doc__ = "Weights of cell and readout, the carry before the first step, a
 
 
 def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return x and y ``[2, T, ROWS, 1]`` of one task: sequences to adapt to, and others to be judged by."""
+    """Return x and y ``[2, T, ROWS, 1]`` of one task: sequences to adapt to, and others to evaluate on."""
     of_task, of_x = jax.random.split(key)
     a, b = jax.random.normal(of_task, (2,))
     x = jax.random.normal(of_x, (2, T + 2, ROWS, 1))
@@ -42,7 +43,7 @@ def after(start: Start, keys: jax.Array, steps: int) -> jax.Array:
     def one(key: jax.Array) -> jax.Array:
         (x, y), adapted = draw(key), start
         for _ in range(steps):
-            gradients = jax.grad(loss)(adapted, x[0], y[0])  # that of the rate is 0
+            gradients = jax.grad(loss)(adapted, x[0], y[0])  # the gradient of the rate is 0
             adapted = jax.tree.map(lambda p, g: p - start.rate * g, adapted, gradients)
         return loss(adapted, x[1], y[1])
 
@@ -50,7 +51,7 @@ def after(start: Start, keys: jax.Array, steps: int) -> jax.Array:
 
 
 def learn(start: Start, steps: int, updates: int) -> Start:
-    """Return the start that is best before these gradient steps: the gradient goes through them."""
+    """Return the best start for these gradient steps, found by differentiating through them."""
 
     def update(state: tuple, keys: jax.Array) -> tuple[tuple, None]:
         changes, moments = adam.update(jax.grad(after)(state[0], keys, steps), state[1])
@@ -61,7 +62,7 @@ def learn(start: Start, steps: int, updates: int) -> Start:
 
 
 def main(updates: int = 400, steps: int = 3) -> dict[str, float]:
-    """Compare a learned start with the one before learning, on new tasks, and return the losses."""
+    """Compare a learned start with the initial one on new tasks, and return the losses."""
     cell, readout = gru.init(jax.random.key(0), 1, H), Affine.init(jax.random.key(1), H, 1, jnp.float32)
     fresh = Start(cell, readout, gru.initial_carry(cell), jnp.float32(0.1))
     learned = learn(fresh, steps, updates)

@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.multi_process
 
-Run without arguments it starts two copies of itself, which find each other by `jax.distributed`, as they would on two
-machines. Each makes only its own rows; the mesh spans both, and XLA adds up the gradients of the two halves. If one is
-killed, the other ends as well, and the program says so.
+Without arguments it starts two copies of itself, which connect by `jax.distributed`, as they would on two machines.
+Each creates only its own rows; the mesh spans both, and XLA sums the gradients of the two halves. If one is killed, the
+other ends as well, and the program says so.
 """
 
 import json
@@ -30,7 +30,7 @@ def rows(process: int) -> np.ndarray:
 
 @jax.jit
 def train(params: RNNParams, xs: jax.Array) -> tuple[RNNParams, jax.Array]:
-    """Take one step down the gradient: the first two units predict the next input of ``xs [T, B, 2]``."""
+    """Take one gradient step: the first two units predict the next input of ``xs [T, B, 2]``."""
 
     def loss_of(params: RNNParams) -> jax.Array:
         return ((unroll(rnn, params, xs[:-1])[1][..., :2] - xs[1:]) ** 2).mean()
@@ -40,7 +40,7 @@ def train(params: RNNParams, xs: jax.Array) -> tuple[RNNParams, jax.Array]:
 
 
 def several(params: RNNParams, xs: jax.Array | np.ndarray, steps: int) -> list[list[float]]:
-    """Return the loss of each step, and U after them, flat."""
+    """Return the loss of each step, and the final U, flattened."""
     losses = []
     for _ in range(steps):
         params, loss = train(params, xs)
@@ -49,7 +49,7 @@ def several(params: RNNParams, xs: jax.Array | np.ndarray, steps: int) -> list[l
 
 
 def worker(process: int, port: int, steps: int) -> None:
-    """Be one of the processes: train with the others, and print the outcome as JSON, after gloo's greeting."""
+    """Run as one of the processes: train with the others, and print the result as JSON, after gloo's banner."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", PROCESSES, process, initialization_timeout=SECONDS)
     mesh = jax.make_mesh((PROCESSES,), ("data",), axis_types=(AxisType.Auto,))
@@ -57,9 +57,9 @@ def worker(process: int, port: int, steps: int) -> None:
     params = jax.device_put(rnn.init(jax.random.key(0), 2, 8), NamedSharding(mesh, P()))
     try:
         print(json.dumps(several(params, xs, steps)))
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # jax raises either, as a connection breaks
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # jax raises either when a connection breaks
         print(f"process {process}: {str(error).partition(chr(10))[0]}", file=sys.stderr, flush=True)
-        os._exit(1)  # sys.exit would wait minutes for the process that is gone
+        os._exit(1)  # sys.exit would wait minutes for the dead process
 
 
 def main(steps: int = 100) -> tuple[list, ...]:
@@ -75,7 +75,7 @@ def main(steps: int = 100) -> tuple[list, ...]:
         sys.exit(f"a process has not ended after {SECONDS} s")
     finally:
         for child in children:
-            child.kill()  # does nothing to one that has ended
+            child.kill()  # no effect on one that has ended
     if failed := [f"process {n} ended with status {c.returncode}" for n, c in enumerate(children) if c.returncode]:
         sys.exit(f"{', '.join(failed)}; start the example again")
     together = [json.loads(lines.splitlines()[-1]) for lines in said]

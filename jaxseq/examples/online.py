@@ -3,8 +3,9 @@
     python -m jaxseq.examples.online
 
 A number comes with a mark, four others follow, and then the network must output the first. Only that step has a loss,
-so the network must learn through five steps to keep the number. `jaxseq.online` carries the derivative of the state by
-the parameters along with the state. Without it, each update sees one step: truncated backpropagation of length 1.
+so the network must learn to keep the number over five steps. `jaxseq.online` propagates the derivative of the state
+with respect to the parameters along with the state. Without it, each update sees one step: truncated backpropagation of
+length 1.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from jaxseq import online
 from jaxseq.cells import para_gru
 
 PERIOD = 6
-"""Steps from one mark to the next; the number is asked for at the last of them."""
+"""Steps from one mark to the next; the number is due at the last of them."""
 
 
 class Learning(NamedTuple):
@@ -31,7 +32,7 @@ class Learning(NamedTuple):
 
 
 def stream(t: jax.Array, rows: int) -> jax.Array:
-    """Return the inputs of a step, ``[B, 3]``: a number that is 1 or -1, the mark, and whether it is asked for."""
+    """Return the inputs of a step, ``[B, 3]``: a number that is 1 or -1, the mark, and whether an answer is due."""
     number = jax.random.rademacher(jax.random.fold_in(jax.random.key(1), t), (rows, 1), jnp.float32)
     phase = jnp.array([t % PERIOD == 0, t % PERIOD == PERIOD - 1], jnp.float32)
     return jnp.concatenate([number, jnp.broadcast_to(phase, (rows, 2))], -1)
@@ -45,7 +46,7 @@ def learn(steps: int, rows: int, hidden: int, *, truncated: bool, rate: float = 
 
     def update(now: Learning, t: jax.Array) -> tuple[Learning, jax.Array]:
         x, state = stream(t, rows), now.state
-        if truncated:  # as if the state had not come from the parameters
+        if truncated:  # treat the state as independent of the parameters
             state = state._replace(known=jax.tree.map(jnp.zeros_like, state.known))
         state, out, gradient = online.step(para_gru, now.params[0], state, x)
         wanted = jnp.where(x[:, 1] > 0, x[:, 0], now.wanted)
@@ -60,7 +61,7 @@ def learn(steps: int, rows: int, hidden: int, *, truncated: bool, rate: float = 
 
 
 def main(steps: int = 6000, rows: int = 16, hidden: int = 8) -> dict[str, list[float]]:
-    """Learn both ways, print the mean squared error in each sixth of the stream, and return it."""
+    """Learn both ways; print and return the mean squared error in each sixth of the stream."""
     found = {}
     for name, truncated in (("online", False), ("one step", True)):
         losses = learn(steps, rows, hidden, truncated=truncated)

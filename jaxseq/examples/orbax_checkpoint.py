@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.orbax_checkpoint
 
-Parameters, optimizer state and carry are pytrees of arrays, so orbax stores them as they are. To restore them it wants
-a tree of shapes and dtypes, which `jax.eval_shape` gives without computing anything. The run predicts the next value
-of sines in chunks of 20 steps, and passes the carry on from chunk to chunk.
+Parameters, optimizer state and carry are pytrees of arrays, so orbax stores them directly. To restore them it needs a
+tree of shapes and dtypes, which `jax.eval_shape` gives without computing anything. The model predicts the next value of
+sine waves in chunks of 20 steps, and passes the carry on from chunk to chunk.
 """
 
 import tempfile
@@ -44,7 +44,7 @@ def start() -> Run:
 
 @jax.jit
 def train(run: Run) -> tuple[Run, jax.Array]:
-    """Take one step of training, on the next chunk of 8 sines; return the run after it, and its loss."""
+    """Take one train step on the next chunk of 8 sine waves; return the run after it, and its loss."""
     xs = jnp.sin(0.3 * (run.step * CHUNK + jnp.arange(CHUNK + 1)[:, None, None]) + jnp.arange(BATCH)[:, None])
 
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -57,14 +57,14 @@ def train(run: Run) -> tuple[Run, jax.Array]:
 
 
 def main(steps: int = 50) -> dict[str, float]:
-    """Train, save, restore, train both on, and return the printed numbers."""
+    """Train, save, restore, continue both, and return the printed numbers."""
     run = start()
     for _ in range(steps):
         run, before = train(run)
 
     with tempfile.TemporaryDirectory() as folder, ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(Path(folder) / "run", run)
-        checkpointer.wait_until_finished()  # it writes while training could go on
+        checkpointer.wait_until_finished()  # wait: orbax writes in the background
         restored = checkpointer.restore(Path(folder) / "run", jax.eval_shape(start))
 
     for _ in range(steps):

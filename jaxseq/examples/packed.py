@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.packed
 
-Documents of different lengths, one in each row of a batch, are half padding. Packed one after the other they fill the
-rows. `resets` marks where each begins: the carry is the initial one before that step, so that nothing leaks from one
-document into the next, neither in values nor in gradients.
+With documents of different lengths, one per row, half of a batch is padding. Packed one after the other, they fill the
+rows. `resets` marks where each begins: the carry is the initial one before that step, so nothing leaks from one
+document into the next, neither values nor gradients.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ ASCII = 128
 
 
 def sentences(count: int) -> list[np.ndarray]:
-    """Return English sentences from all over the shipped corpus, with a newline at both ends, as numbers."""
+    """Return sentences from all over the shipped corpus, with a newline at both ends, as character ids."""
     lines = shipped.find("zh-en.tsv").read_text(encoding="utf-8").splitlines()
     english = [line.split("\t")[0] for line in lines[:: len(lines) // count]]
     return [np.frombuffer(b"\n" + line.encode("ascii") + b"\n", np.uint8).astype(np.int32) for line in english[:count]]
@@ -43,7 +43,7 @@ def pack(documents: list[np.ndarray], T: int) -> tuple[np.ndarray, ...]:
 
 @jax.jit
 def loss_and_gradients(params: Any, inputs: Any, targets: Any, mask: Any = None, resets: Any = None) -> tuple[Any, Any]:
-    """Return the sum of the losses of all next characters, and its gradients."""
+    """Return the summed loss of all next characters, and its gradients."""
 
     def loss(params: Any) -> jax.Array:
         _, outs = unroll(lstm, params[0], jax.nn.one_hot(inputs, ASCII), mask=mask, resets=resets)
@@ -59,7 +59,7 @@ def difference(got: Any, want: Any) -> float:
 
 
 def main(count: int = 16, T: int = 96, hidden: int = 64) -> dict[str, float]:
-    """Run the documents packed and alone, and return the printed numbers."""
+    """Run the documents packed and separately, and return the printed numbers."""
     documents = sentences(count)
     keys = jax.random.split(jax.random.key(0))
     params = (lstm.init(keys[0], ASCII, hidden), Affine.init(keys[1], hidden, ASCII, jnp.float32))

@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.sharded
 
-The mesh is 4 x 2. The batch is cut in 4 (data parallel); W, U and the biases are cut in 2 by their columns, and the
-readout by its rows (tensor parallel). The axes of the mesh are Auto: from the places of parameters and data, XLA works
-out the places of everything else and the data to send. No line of the model is different.
+The mesh is 4 x 2. The batch is split in 4 (data parallel); W, U and the biases are split in 2 by columns, and the
+readout by rows (tensor parallel). The mesh axes are Auto: from the shardings of parameters and data, XLA infers all
+others and the communication. The model code is unchanged.
 """
 
 from functools import partial
@@ -23,13 +23,13 @@ optimizer = optax.adam(0.01)
 
 
 def start() -> dict[str, Any]:
-    """Return new parameters: of the cell, and of a linear readout."""
+    """Return new parameters of the cell and a linear readout."""
     return {"cell": gru.init(jax.random.key(0), INPUTS, HIDDEN), "out": jnp.zeros((HIDDEN, INPUTS))}
 
 
 @jax.jit
 def train(params: Any, state: optax.OptState, xs: jax.Array) -> tuple[Any, optax.OptState, jax.Array]:
-    """Take one step of training, to predict the next input of ``xs [T, B, D]``."""
+    """Take one train step, to predict the next input of ``xs [T, B, D]``."""
 
     def loss_of(params: Any) -> jax.Array:
         _, outs = unroll(gru, params["cell"], xs[:-1])
@@ -42,10 +42,10 @@ def train(params: Any, state: optax.OptState, xs: jax.Array) -> tuple[Any, optax
 
 def several(params: Any, xs: jax.Array, steps: int) -> tuple[Any, jax.Array]:
     """Return the parameters after some steps, and the last loss."""
-    state = optimizer.init(params)  # lies where the parameters do
+    state = optimizer.init(params)  # sharded like the parameters
     for _ in range(steps):
         params, state, loss = train(params, state, xs)
-        loss.block_until_ready()  # two steps at a time may wait for each other where there are fewer cores than devices
+        loss.block_until_ready()  # with fewer cores than devices, two steps in flight may deadlock
     return params, loss
 
 
@@ -61,7 +61,7 @@ def main(steps: int = 50) -> dict[str, float]:
     params, sharded_loss = several(jax.device_put(start(), places), xs, steps)
 
     found = {
-        "first": float((xs[1:] ** 2).mean()),  # of a readout of zeros
+        "first": float((xs[1:] ** 2).mean()),  # the loss with a readout of zeros
         "last": float(loss),
         "difference": max(float(abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (alone, params)), strict=True)),
         "parts": len({str(shard.index) for shard in params["cell"].U.addressable_shards}),

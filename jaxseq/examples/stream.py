@@ -2,9 +2,9 @@
 
     python -m jaxseq.examples.stream
 
-A sensor, a microphone or a game sends one input at a time and wants the answer before the next. So the cell is
-stepped, not unrolled. Donating the carry lets XLA write the new state into the memory of the old one, which can no
-longer be read afterwards.
+A sensor, a microphone or a game sends one input at a time and needs the answer before the next, so the cell is stepped
+instead of unrolled. Donating the carry lets XLA write the new state into the memory of the old one, which can no longer
+be read afterwards.
 """
 
 import time
@@ -20,7 +20,7 @@ from jaxseq import unroll
 from jaxseq.cells import lstm
 
 step = jax.jit(lstm.step, donate_argnums=1)
-"""``(params, carry, x [1, D]) -> (carry, out [1, H])``, where the new carry is in the memory of the old one."""
+"""``(params, carry, x [1, D]) -> (carry, out [1, H])``, where the new carry reuses the memory of the old one."""
 
 
 def stream(step: Callable, params: Any, inputs: np.ndarray) -> tuple[jax.Array, list[float]]:
@@ -30,21 +30,21 @@ def stream(step: Callable, params: Any, inputs: np.ndarray) -> tuple[jax.Array, 
     for x in inputs:
         start = time.perf_counter()
         carry, out = step(params, carry, x)
-        out.block_until_ready()  # JAX returns before the work is done
+        out.block_until_ready()  # wait: JAX returns before the work is done
         seconds.append(time.perf_counter() - start)
         outs.append(out)
     return jnp.stack(outs), seconds
 
 
 def addresses(carry: Any) -> set[int]:
-    """Return where the carry's arrays are in memory."""
+    """Return the memory addresses of the carry's arrays."""
     return {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(carry)}
 
 
 def main(steps: int = 2000, eager_steps: int = 50, inputs: int = 16, hidden: int = 64) -> dict[str, float]:
     """Time both ways, compare with `unroll`, and return the printed numbers."""
     params = lstm.init(jax.random.key(0), inputs, hidden)
-    xs = np.random.default_rng(0).standard_normal((steps, 1, inputs), np.float32)  # NumPy, as it comes from outside
+    xs = np.random.default_rng(0).standard_normal((steps, 1, inputs), np.float32)  # NumPy, like data from outside
     stream(step, params, xs[:2])  # compiles
 
     outs, seconds = stream(step, params, xs)

@@ -1,4 +1,4 @@
-"""Claims of papers, run and judged: `jaxseq experiment NAME`. One file for each experiment; the rule is in `base`."""
+"""Claims of papers, run and judged: `jaxseq experiment NAME`. One module for each; the rule is in `base`."""
 
 from jaxseq.experiments._ablation import ablation
 from jaxseq.experiments._attention import attention

@@ -1,15 +1,15 @@
-"""Each part of an LSTM left out and the rest trained anew (Greff et al. 2015).
+"""Ablations of the LSTM, each trained from scratch without one part (Greff et al. 2015).
 
 The vanilla LSTM (with peepholes) and its eight variants, which differ from it by one change each, are trained on two
-problems. The paper's problems are streams of data in which every step is labelled or predicted, and new inputs replace
-old ones. So are these: symbols warped in time (output at each step the symbol before), and the letters of English
+problems. In the paper's problems every step of a stream is labelled or predicted, and new inputs replace old ones.
+These are similar: symbols warped in time (output at each step the previous symbol), and the letters of English
 sentences (predict the next). Each variant is trained at the learning rate that suits it (`training.learn`), as in the
 paper.
 
 The judged loss is on held-out streams several times as long as the windows of training (letters of separate sentences,
-or newly drawn symbols), read from start to end without a reset, at the steps beyond the length of training. There a c
-that only adds up, or that an output passes on unbounded, has time to grow beyond all values of training. The loss at
-the first steps, as many as a window of training has, is shown as well.
+or newly drawn symbols), read from start to end without a reset, at the steps beyond the training length. There a c that
+only accumulates, or that the output passes on unbounded, has time to grow beyond all values seen in training. The loss
+at the first steps, within the training length, is shown too.
 
 Judged on each problem, seed by seed: without the forget gate (NFG), and without the output activation (NOAF), the loss
 is above the vanilla LSTM's, so they matter; and above that of the worst other variant, on average over the seeds, so
@@ -63,9 +63,9 @@ CRITICAL = ("NFG", "NOAF")
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: steps and longest symbol of the warped problem, window of letters, and of training.
+    """Settings: steps and longest symbol of the warped problem, window of letters, and training.
 
-    `longer` is the length of the held-out streams over that of training.
+    `longer` is the ratio of held-out to training length.
     """
 
     warped: int = 80
@@ -84,7 +84,7 @@ HELD = 0.1
 
 
 def both_problems(settings: Settings) -> tuple[tuple[Problem, Problem], ...]:
-    """Return each problem of training with that of its held-out streams: symbols warped in time, and letters."""
+    """Return each training problem with its held-out one: symbols warped in time, and letters."""
     sentences = [english for english, _ in data.sentences()]
     cut = round(len(sentences) * (1 - HELD))
     n, m, longer = settings.letters, settings.warped, settings.longer
@@ -97,7 +97,7 @@ def both_problems(settings: Settings) -> tuple[tuple[Problem, Problem], ...]:
 def held_out(cell: Cell, learnt: Learnt, streams: Problem, length: int, rows: int = 64) -> np.ndarray:
     """Return each network's loss in the first `length` steps of new streams and in those after them, ``[2, seeds]``.
 
-    A training that broke down, whose loss is not a number, knows nothing and counts as the baseline.
+    A training that diverged to NaN has learnt nothing and counts as the baseline.
     """
     batch = streams.draw(jax.random.key(2**31), rows)
 
@@ -142,7 +142,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, every: dict[str, dict[str, np.ndarray]]) -> None:
-    """Draw the losses of each variant, a dot for each seed, the vanilla LSTM's mean dotted."""
+    """Draw the losses of each variant, one dot per seed, with the vanilla LSTM's mean dotted."""
     for ax, (name, found) in zip(figure.subplots(1, len(every)), every.items(), strict=True):
         for n, (short, values) in enumerate(found.items()):
             color = "#d1495b" if short in CRITICAL else "#3b528b"

@@ -1,13 +1,13 @@
 """Sentence length with and without attention, and the map of a reversal (Bahdanau, Cho & Bengio 2015).
 
 Two translators learn to reverse sentences of random symbols, of lengths up to `longest`: the default translator with
-additive attention, and the same with a decoder that gets one vector at each step, the encoder's last states.
+additive attention, and one whose decoder gets a single vector at each step, the encoder's last states.
 
 Judged, seed by seed: at the longest trained length the share of correct tokens is larger with attention than without,
-and so it is at twice that length (figure 2: the network that searches, trained up to 30 words, stays above the one that
-does not, also beyond); between a quarter of the longest trained length and all of it, the share falls less with
-attention than without; and at the longest trained length each row of the map has its largest weight on the
-anti-diagonal, ``weights[t]`` at S - 1 - t, in at least 95% of steps.
+and also at twice that length (figure 2: the network with attention, trained up to 30 words, stays above the one
+without, also beyond 30); from a quarter of the longest trained length to all of it, the share falls less with attention
+than without; and at the longest trained length each row of the map has its largest weight on the anti-diagonal,
+``weights[t]`` at S - 1 - t, in at least 95% of steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: longest sentence in training, symbols, and of training."""
+    """Settings: longest training sentence, symbols, and training."""
 
     longest: int = 20
     symbols: int = 20
@@ -58,7 +58,7 @@ class Summary(NamedTuple):
 
 def _remember(params: Params, values: Array, mask: Array | None = None) -> Summary:
     values, mask = batch_first(values, mask)
-    ahead, back = jnp.split(values, 2, axis=-1)  # of both directions
+    ahead, back = jnp.split(values, 2, axis=-1)  # the last states of both directions
     last = jnp.maximum(mask.sum(-1) - 1, 0)
     end = jnp.take_along_axis(ahead, last[..., None, None], axis=-2)
     one = jnp.concatenate([end, back[..., :1, :]], axis=-1)
@@ -70,13 +70,13 @@ def _attend(params: Params, memory: Summary, state: Tree, query: Array) -> tuple
 
 
 fixed = Attention(lambda *_, **__: (), _remember, _attend, "fixed", reference="Cho et al. 2014, arXiv:1406.1078")
-"""No attention: the context is the encoder's last states at every step, the weights are empty, ``[B, 0]``."""
+"""No attention: the context is the encoder's last states at every step, and the weights are empty, ``[B, 0]``."""
 
 MODELS = {"with attention": translator(gru, additive), "without": translator(gru, fixed)}
 
 
 class Sentences(NamedTuple):
-    """Sentences and themselves backwards: ``source [S, B]``, decoder ``inputs`` and ``targets [S + 1, B]``."""
+    """Sentences and their reversals: ``source [S, B]``, decoder ``inputs`` and ``targets [S + 1, B]``."""
 
     source: Array
     inputs: Array
@@ -84,7 +84,7 @@ class Sentences(NamedTuple):
 
 
 def reversal(key: Key, lengths: Array, longest: int, symbols: int) -> Sentences:
-    """Draw sentences of given ``lengths [B]`` and their reversal, which ends with EOS. Consumes `key`."""
+    """Draw sentences of given ``lengths [B]`` and their reversals, which end with EOS. Consumes `key`."""
     B = lengths.shape[0]
     words = jax.random.randint(key, (longest, B), FIRST, FIRST + symbols)
     steps = jnp.broadcast_to(jnp.arange(longest + 1)[:, None], (longest + 1, B))
@@ -111,7 +111,7 @@ def loss_of(model: Seq2Seq, settings: Settings) -> Any:
 
 
 def tested(model: Seq2Seq, params: Params, key: Key, length: int, settings: Settings) -> tuple[Array, Array, Array]:
-    """Return the share of tokens said right, the share of steps on the anti-diagonal, and one map ``[length, S]``.
+    """Return the share of correct tokens, the share of steps on the anti-diagonal, and one map ``[length, S]``.
 
     Free-running, on new sentences of one length. Consumes `key`.
     """

@@ -1,12 +1,12 @@
 """Automata extracted from trained networks (Weiss, Goldberg & Yahav 2018; Giles et al. 1992).
 
-GRUs learn to say after each symbol whether a word belongs to one of Tomita's seven languages. An automaton is then
-extracted from each network (`study.extract_automaton`) and compared with the known minimal one. A seed's share is that
-of the seven languages for which the two are equal, state by state.
+GRUs learn to tell after each symbol whether a word belongs to one of Tomita's seven languages. An automaton is then
+extracted from each network (`study.extract_automaton`) and compared with the known minimal one. A seed's share is the
+share of the seven languages for which the two are equal, state by state.
 
-Judged, seed by seed: the share is above one half; the network's decisions at twice to four times the length of training
-are those of the extracted automaton in more than 99% of words. The number of equal automata and the number of their
-states for each language are shown as well. Each language is learnt at the rate that suits it.
+Judged, seed by seed: the share is above one half; at two to four times the training length, network and extracted
+automaton agree on more than 99% of words. The number of equal automata and their numbers of states for each language
+are shown too. Each language is learnt at the learning rate that suits it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: the languages, the length of words in training, and of training."""
+    """Settings: languages, word length in training, and training."""
 
     grammars: tuple[int, ...] = tuple(TOMITA)
     length: int = 16
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
 
 def extracted(params: ModelParams, length: int) -> Extraction:
-    """Return the automaton of a GRU that was trained on `problems.tomita`."""
+    """Return the automaton of a GRU trained on `problems.tomita`."""
     letters = jnp.eye(3, dtype=params.readout.b.dtype)
     return extract_automaton(
         gru, params.cell, letters[:2], accepts=lambda out: params.readout(out).argmax(-1) == 1, begin=letters[2],
@@ -50,7 +50,7 @@ def extracted(params: ModelParams, length: int) -> Extraction:
 
 
 def accuracy(params: ModelParams, grammar: int, length: int) -> float:
-    """Return the share of symbols at which a network is right, in new words of that length."""
+    """Return a network's accuracy over the symbols of new words of that length."""
     problem = problems.tomita(grammar, length)
     batch = problem.draw(jax.random.key(2**31), 256)
     return float(problem.accuracy(outputs(gru, params, batch), batch))

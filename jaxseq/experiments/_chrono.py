@@ -1,8 +1,8 @@
 """Chrono initialisation against a forget bias of 1 (Tallec & Ollivier 2018).
 
 A test of the code: the forgetting times ``1 / (1 - f)`` of fresh LSTMs without inputs are uniform on [2, T_max] by
-construction, so that over the units of all seeds the Kolmogorov-Smirnov statistic ``sqrt(n) sup |F_n - F|`` is below
-1.95, as it is in 99.9% of draws.
+construction, so over the units of all seeds the Kolmogorov-Smirnov statistic ``sqrt(n) sup |F_n - F|`` is below 1.95 in
+99.9% of draws.
 
 Judged, seed by seed: the mean loss over the last tenth of training is lower than that of the same LSTM with a forget
 bias of 1, on the copy problem and on symbols warped in time, each at the learning rate that suits it
@@ -34,7 +34,7 @@ CRITICAL = 1.95
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: of copy (lag, word, symbols), of the warped problem (steps, longest), of training."""
+    """Settings: copy (lag, word, symbols), warped (steps, longest), and training."""
 
     lag: int = 100
     word: int = 5
@@ -50,8 +50,8 @@ class Settings(NamedTuple):
 
 
 def forgetting_times(key: Key, hidden: int, longest: float) -> Array:
-    """Return ``1 / (1 - f)`` of each unit, ``[H]``, of a fresh LSTM in its zero state without input."""
-    # U meets a state of zeros
+    """Return ``1 / (1 - f)`` of each unit, ``[H]``, of an untrained LSTM with zero state and input."""
+    # the state is zero, so U has no effect
     params = problems.retaining(lstm, longest=longest, recurrent=zeros)(key, 1, hidden)
     carry = lstm.initial_carry(params)
     _, _, seen = lstm.advance(params, carry, lstm.input_terms(params, jnp.zeros(1)))
@@ -59,7 +59,7 @@ def forgetting_times(key: Key, hidden: int, longest: float) -> Array:
 
 
 def from_uniform(times: np.ndarray, low: float, high: float) -> float:
-    """Return Kolmogorov and Smirnov's ``sqrt(n) sup |F_n - F|`` of numbers that should be uniform on [low, high]."""
+    """Return the Kolmogorov-Smirnov statistic ``sqrt(n) sup |F_n - F|`` of samples against uniform on [low, high]."""
     share = np.clip((np.sort(times) - low) / (high - low), 0, 1)
     n = len(share)
     apart = np.maximum(np.arange(1, n + 1) / n - share, share - np.arange(n) / n).max()
@@ -67,7 +67,7 @@ def from_uniform(times: np.ndarray, low: float, high: float) -> float:
 
 
 def run(settings: Settings) -> Found:
-    """Look at fresh networks, then train on both problems."""
+    """Measure untrained networks, then train on both problems."""
     T_max = 1.5 * settings.lag
     fresh = jax.vmap(lambda key: forgetting_times(key, settings.designed, T_max))
     times = np.asarray(fresh(seeded(settings.seeds, settings.first)), float)
@@ -105,7 +105,7 @@ def run(settings: Settings) -> Found:
 def draw(
     figure: Figure, times: np.ndarray, T_max: float, curves: dict[str, dict[str, np.ndarray]], baselines: dict
 ) -> None:
-    """Draw the forgetting times of fresh networks and both problems' losses."""
+    """Draw the forgetting times of untrained networks and both problems' losses."""
     axes = figure.subplots(1, 1 + len(curves))
     axes[0].hist(times.ravel(), bins=20, range=(0, T_max), color="#3b528b", density=True)
     axes[0].plot([2, 2, T_max, T_max], [0, 1 / (T_max - 2), 1 / (T_max - 2), 0], color="#d1495b", label="as designed")

@@ -1,19 +1,19 @@
-"""Counting: which cells learn a^n b^n so that it holds for larger n (Weiss, Goldberg & Yahav 2018).
+"""Counting: which cells learn a^n b^n and generalise to larger n (Weiss, Goldberg & Yahav 2018).
 
 Cells of 10 units learn to predict the next letter of words of n up to `largest`. A word is right if the letter after
 each b, or the end, is predicted right at every step; a cell's *reach* is the largest n up to which all words are right,
-searched up to 16 times `largest`. Reaches are compared on a log scale by the order of the two in each seed (`further`),
-since those at the cap are only known to be at least that.
+searched up to 16 times `largest`. Reaches are compared on a log scale by their order in each seed (`further`), since a
+reach at the cap is only a lower bound.
 
-The count is searched for in the state: the largest |correlation| of a unit's c (of a GRU: h) with the number of a minus
+The count is looked for in the state: the largest |correlation| of a unit's c (h in a GRU) with the number of a minus
 that of b, over all steps of the words of n from `largest` + 1 to twice that. An untrained network whose gates are open
-adds up its inputs, and so correlates with a count that it never learnt. So the correlation is compared with that of
-the same networks untrained, with a bias of 5 on the gate that retains, on Fisher's scale ``atanh r``.
+accumulates its inputs, and so correlates with a count that it never learnt. So the correlation is compared, on Fisher's
+scale ``atanh r``, with that of the same networks untrained, with a bias of 5 on the gate that retains.
 
 Judged, seed by seed: the correlation is above the untrained networks'; the LSTM's reach is above `largest`, above that
-of the GRU and above that of the tanh network. In full the same holds for a^n b^n c^n, except the correlation. The GRU's
-correlation is shown, and so is the relu network (from the identity, an IRNN), of which the paper says that it can count
-but is hard to train. Each cell is trained at the learning rate that suits it (`training.learn`).
+of the GRU and above that of the tanh network. The full run judges the same for a^n b^n c^n, except the correlation. The
+GRU's correlation is shown too, as is the relu network (an IRNN), which according to the paper can count but is hard to
+train. Each cell is trained at the learning rate that suits it (`training.learn`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ CELLS: dict[str, tuple[Cell, Callable | None]] = {
 
 
 FURTHEST = 16
-"""Times the largest n of training, up to which a reach is searched."""
+"""How many times the largest training n a reach is searched up to."""
 OPENED = 5.0
-"""The bias of the retaining gate of the untrained networks: it retains 0.993."""
+"""The bias of the retaining gate in the untrained networks, which then retains 0.993."""
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: largest n in training, letters of the words, and of training."""
+    """Settings: largest n in training, letters of the words, and training."""
 
     largest: int = 40
     letters: tuple[int, ...] = (2, 3)
@@ -66,7 +66,7 @@ class Settings(NamedTuple):
 
 
 def reach(cell: Cell, params: ModelParams, largest: int, letters: int) -> Array:
-    """Return the largest n, up to `largest`, up to which all words are predicted right: int ``[]``."""
+    """Return the largest n, at most `largest`, up to which all words are predicted right: int ``[]``."""
     problem, words = (
         problems.anbn(largest, letters=letters),
         problems.words(jnp.arange(1, largest + 1), largest, letters),
@@ -141,7 +141,7 @@ def run(settings: Settings) -> Found:
 
 
 def _path(models: ModelParams, reaches: np.ndarray, best: np.ndarray, n: int) -> np.ndarray:
-    """Return c ``[2n]`` of the unit that counts best, in the LSTM that reaches furthest, along a^n b^n."""
+    """Return c ``[2n]`` of the best counting unit of the LSTM with the largest reach, along a^n b^n."""
     seed = int(np.argmax(reaches))
     words = problems.words(jnp.array([n]), n)
     _, seen = trace(lstm, jax.tree.map(lambda a: a[seed], models.cell), words.xs)
@@ -149,7 +149,7 @@ def _path(models: ModelParams, reaches: np.ndarray, best: np.ndarray, n: int) ->
 
 
 def draw(figure: Figure, reaches: dict[str, np.ndarray], path: np.ndarray | None, settings: Settings) -> None:
-    """Draw how far each cell reaches, a dot for each seed, and the counting unit along one word."""
+    """Draw each cell's reach, one dot per seed, and the counting unit along one word."""
     first, second = figure.subplots(1, 2)
     for n, values in enumerate(reaches.values()):
         draw_seeds(first, n, values)

@@ -1,7 +1,7 @@
 """The forget gate's bias at the start of training, and learning over long lags (Gers 2000, Jozefowicz 2015).
 
 LSTMs that differ only in the bias are trained on the adding and the copy problem, each at the learning rate that suits
-it (`training.learn`). The one that learns sooner has the lower mean loss over the whole training. Judged: that loss is
+it (`training.learn`). Faster learning means a lower mean loss over the whole training. Judged: that loss is
 lower with a bias of 1 than with 0, and with 2 than with 0, seed by seed. A seed in which neither of the two has learnt
 anything by the end (`training.told`) does not count. The comparison of 2 with 1 is shown, without a claim.
 """
@@ -24,7 +24,7 @@ BIASES = (0.0, 1.0, 2.0)
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: length of adding; lag, word and symbols of copy; and of training."""
+    """Settings: length of adding; lag, word and symbols of copy; and training."""
 
     adding: int = 100
     lag: int = 40

@@ -1,18 +1,19 @@
 """Forget gates over training: on the translator and on the series (training replay).
 
 An LSTM translator on the shipped corpus and an LSTM forecaster on the shipped series are trained, and their params
-stored at steps spaced evenly in log time. At each, the forget gates of the encoder (forwards; held-back sentences) or
-of the forecaster (all training windows) are looked at.
+stored at steps spaced evenly in log time. At each, the forget gates of the forward encoder (on held-out sentences) or
+of the forecaster (on all training windows) are measured.
 
-Growing weights spread gates to both sides in any task: some of the gates that start at 0.5 always end above 0.9. So two
-starts are compared, at which opening and spreading differ. Judged on each data set, seed by seed:
+Growing weights spread gates to both sides in any task: some gates that start at 0.5 always end above 0.9. So two starts
+are compared that tell opening from spreading. Judged on each data set, seed by seed:
 
     from f = 0.5 (bias 0)         the mean rises, and at the end more gates are above 0.9 than below 0.1: both are
                                   even where gates only spread
     from f = 0.9 (bias log 9)     the share above 0.9 grows: about half are above it at the start, and stay half where
                                   gates only spread
 
-The mean from f = 0.9 is shown as well. Karpathy et al. saw gates of trained networks above 0.9, without their cause.
+The mean from f = 0.9 is shown as well. Karpathy et al. observed gates above 0.9 in trained networks, without giving the
+cause.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DROPOUT, SMOOTHING = 0.3, 0.1
-"""Of the translator in training, as the application has them."""
+"""Training options of the translator, as in the application."""
 TRANSLATOR_RATE, FORECASTER_RATE = 2e-3, 3e-3
 """Learning rates."""
 STARTS = (0.0, math.log(9))
 """Biases of the forget gate at the start: f = 0.5 and f = 0.9."""
 HELD = 128
-"""Most held-back sentences that are looked at."""
+"""Largest number of held-out sentences to measure."""
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: units, steps and batch of the translator, units and steps of the forecaster."""
+    """Settings: units, steps and batch of the translator, units and steps of the forecaster."""
 
     hidden: int = 48
     steps: int = 500
@@ -68,7 +69,7 @@ class Settings(NamedTuple):
 
 
 class GatesOverTraining(NamedTuple):
-    """Forget gates after some train steps: their mean, the shares open and closed, ``[seeds, K]``, and a histogram.
+    """Forget gates after some train steps: mean, shares open and closed, ``[seeds, K]``, and a histogram.
 
     `histogram` is the share of gates in each of 20 bins, ``[seeds, K, 20]``; `steps` are those steps, ``[K]``.
     """
@@ -91,7 +92,7 @@ def replayed(
     init: Callable[[Key], Params], loss: Callable[[Params, Key], Array], gates: Callable[[Params], tuple[Array, ...]],
     steps: int, rate: float, settings: Settings,
 ) -> GatesOverTraining:  # fmt: skip
-    """Train one network for each seed, and look at its gates after some steps, spaced evenly in log time."""
+    """Train one network for each seed, and measure its gates after some steps, spaced evenly in log time."""
     at, keys = log_spaced(steps, settings.snapshots), seeded(settings.seeds, settings.first)
     trained = fit(jax.vmap(init)(keys), keys, loss, steps=steps, rate=rate, snapshot_steps=at)
     seen = jax.jit(lambda snapshots: along(lambda one: along(gates, one), snapshots))(trained.snapshots)
@@ -108,7 +109,7 @@ def of_translator(settings: Settings, bias: float) -> GatesOverTraining:
     model, corpus = translator(starting(bias), additive, dropout=DROPOUT), data.corpus(settings.max_tokens)
     sources, targets = map(jnp.asarray, corpus.train)
     held = jnp.asarray(corpus.held.source[:, :HELD])
-    # the words' frequencies in the bias: learnt through the features, they saturate the gates that are looked at
+    # start the bias at the words' frequencies: if learnt through the features, they saturate the measured gates
     counts = jnp.bincount(targets[targets != PAD], length=corpus.target_size)
 
     def init(key: Key) -> Params:

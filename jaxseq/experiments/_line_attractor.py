@@ -1,11 +1,11 @@
 """A line attractor in networks that integrate evidence (Maheswaranathan et al. 2019).
 
-Networks read texts of words for and against, and name at the end the side that prevailed (`problems.valence`). Then
-they read new texts, each followed by as many neutral words as the longest text has words: the mean of the neutral words
-is held as the input, and the state settles. Its last places are the slow points; `study.fixed_points` gives their speed
-and linear dynamics. A point counts where a step moves it by less than the states' spread over the length of a text. The
-source finds its points by descent on the speed instead; on a line that is not exactly still, descent slides along it to
-a few points.
+Networks read texts of positive and negative words, and name at the end the side that prevailed (`problems.valence`).
+Then they read new texts, each followed by as many neutral words as the longest text has words: the input is held at the
+mean of the neutral words, and the state settles. The final states are the slow points; `study.fixed_points` gives their
+speed and linear dynamics. A point counts if a step moves it by less than the states' spread divided by the length of a
+text. The source minimises the speed instead; on a line that is not exactly still, that slides along the line to a few
+points.
 
     along a line      the share of the points' variance along their first principal component is above 0.9
     not one point     the points' spread along it is more than half that of the states
@@ -15,7 +15,7 @@ a few points.
     it integrates     the states' position on that line correlates with the sum of the words' weights so far, more than
                       in the same network untrained, on Fisher's scale
 
-Each is judged for LSTM, GRU and tanh network, seed by seed. A seed that has not learnt the task does not count
+Each part is judged for LSTM, GRU and tanh network, seed by seed. A seed that has not learnt the task does not count
 (`training.told`).
 """
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 CELLS: dict[str, Cell] = {"lstm": lstm, "gru": gru, "rnn": rnn}
 ON_A_LINE, EXTENDED, GRADED, MOST = 0.9, 0.5, 0.9, 0.5
-"""Of the variance along the line, of the states' spread that the points cover, |correlation|, of the points."""
+"""Bounds: share of variance along the line, share of the states' spread covered, |correlation|, share of points."""
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: longest text, texts that are read to find points, and of training."""
+    """Settings: longest text, texts read to find points, and training."""
 
     length: int = 40
     rows: int = 128
@@ -59,15 +59,15 @@ class Line(NamedTuple):
     """The measurements of one network; rows of points that do not count are NaN.
 
     Fields:
-      points: ``[M, 2]``, in the first two principal components of the points.
-      states: ``[T, B, 2]``, in the same.
-      share: of the points' variance along the first component.
+      points: ``[M, 2]``, the points in their first two principal components.
+      states: ``[T, B, 2]``, in the same components.
+      share: share of the points' variance along the first component.
       extent: standard deviation of the points along it over that of the states.
-      graded: |correlation| of their place along it with the sum of the text.
+      graded: |correlation| of their position along it with the sum of the text.
       one_slow: share of the points at which exactly one mode outlasts a text.
       slowest: ``[2]``, median time constants of the two slowest modes.
       tracks: |correlation| of the states' position along the line with the sum so far.
-      number: of points.
+      number: number of points.
     """
 
     points: Array
@@ -118,7 +118,7 @@ def line(cell: Cell, params: Params, batch: Batch, settings: Settings) -> Line:
 
 
 def untrained(cell: Cell, problem: Problem, settings: Settings) -> ModelParams:
-    """Return the networks of the seeds as they start."""
+    """Return the untrained networks of the seeds."""
     keys = seeded(settings.seeds, settings.first)
     return jax.vmap(lambda key: problems.init_params(key, cell, problem, settings.hidden))(keys)
 
@@ -130,7 +130,7 @@ def run(settings: Settings) -> Found:
 
     trained = dict(zip(CELLS, at_once(lambda name: learn(CELLS[name], problem, settings), CELLS), strict=True))
     every: dict[str, tuple[Learnt, Line, Line]] = {}
-    for name, cell in CELLS.items():  # not at once: see training.DECOMPOSING
+    for name, cell in CELLS.items():  # one at a time: see training.DECOMPOSING
         look = jax.jit(jax.vmap(lambda params, cell=cell: line(cell, params, batch, settings)))
         models = trained[name].params, untrained(cell, problem, settings)
         found, fresh = (jax.tree.map(np.asarray, look(model.cell)) for model in models)

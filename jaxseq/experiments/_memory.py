@@ -1,19 +1,18 @@
 """How long a lag each cell learns to bridge (Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016).
 
 Tanh network, IRNN, GRU and LSTM, with about as many parameters each, are trained on the adding and the copy problem at
-rising lengths, at each from the start. A length is *learnt* if the loss over the last tenth of training is below a
+increasing lengths, from scratch at each. A length is *learnt* if the loss over the last tenth of training is below a
 tenth of the baseline, the loss of a memoryless predictor. A cell's *reach* is the largest length up to which all were
-learnt. The shortest length needs hardly any memory: where it was not learnt, the training was too short, and the reach
-is NaN.
+learnt. The shortest length needs hardly any memory: if it was not learnt, training was too short, and the reach is NaN.
 
-Each starts as its papers have it: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
+Each starts as in its papers: the tanh network from random weights (Glorot; Arjovsky et al., Le et al.), the IRNN
 from the identity, LSTM and GRU with a bias of 1 on the gate that retains. Each is trained at the learning rate that
-suits it at that length (`training.learn`): at a length that a cell does not learn every rate is as good. In full, a
-tanh network that starts from an orthogonal matrix, which none of these papers tried, is shown as well.
+suits it at that length (`training.learn`): at a length that a cell does not learn, any rate will do. The full run also
+shows a tanh network that starts from an orthogonal matrix, which none of these papers tried.
 
-Judged, seed by seed, by the order of the two reaches, which are cut off at the largest length (`further`): on adding
+Judged, seed by seed, by the order of two reaches, which are capped at the largest length (`further`): on adding
 the reach of LSTM, GRU and IRNN is above the tanh network's, and the tanh network does not reach the largest length; on
-copy the reach of LSTM and GRU is above the tanh network's. Lengths that every cell learns, or none, leave the claim
+copy the reach of LSTM and GRU is above the tanh network's. If every cell learns a length, or none does, the claim is
 inconclusive: two reaches at the largest length are a tie.
 """
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEARNT = 0.1
-"""The share of the baseline below which a loss must come."""
+"""The share of the baseline that a loss must fall below."""
 
 
 def small(key: Key, shape: tuple[int, ...], dtype: type) -> Array:
@@ -54,11 +53,11 @@ CELLS: dict[str, tuple[Cell, Callable | None]] = {
     "rnn, orthogonal": (rnn, None),
 }
 SHOWN = "rnn, orthogonal"
-"""The one that the claim is not about."""
+"""The network that the claim does not cover."""
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: lengths of adding; lags of copy, its word and symbols; H of the LSTM; of training.
+    """Settings: lengths of adding; lags, word and symbols of copy; H of the LSTM; and training.
 
     `orthogonal` says whether the tanh network from an orthogonal matrix is shown.
     """
@@ -76,9 +75,9 @@ class Settings(NamedTuple):
 
 
 def reach(lengths: tuple[int, ...], losses: np.ndarray, baseline: float) -> np.ndarray:
-    """Return the largest length up to which all were learnt, ``[seeds]``, of final losses ``[lengths, seeds]``.
+    """Return the largest length up to which all were learnt, ``[seeds]``, from final losses ``[lengths, seeds]``.
 
-    NaN where the first was not learnt.
+    NaN if the first was not learnt.
 
     Example:
       >>> reach((10, 20, 30), np.array([[0.0, 0.0, 0.9], [0.0, 0.9, 0.0], [0.9, 0.0, 0.0]]), 1.0).tolist()
@@ -89,7 +88,7 @@ def reach(lengths: tuple[int, ...], losses: np.ndarray, baseline: float) -> np.n
 
 
 def short_of(what: str, reaches: np.ndarray, largest: int) -> Row:
-    """Return the row of a reach that is claimed to be below the largest length, where it is cut off."""
+    """Return the row of a reach claimed to be below the largest length, at which it is capped."""
     row = further(what, np.full(len(reaches), largest), "", reaches, largest)
     return row._replace(claimed=f"below {largest}", values=tuple(map(float, reaches)))
 
@@ -136,7 +135,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, drawn: dict[str, tuple[tuple[int, ...], dict[str, np.ndarray], float]]) -> None:
-    """Draw the final loss against the length, as a share of the baseline, a dot for each seed."""
+    """Draw the final loss against the length, as a share of the baseline, one dot per seed."""
     for ax, (kind, (lengths, found, baseline)) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
         for name, losses in found.items():
             (line,) = ax.plot(lengths, np.median(losses, axis=1) / baseline, label=name)

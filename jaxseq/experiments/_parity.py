@@ -1,7 +1,7 @@
-"""Parity by linear and by gated cells, and at longer words (Grazzi et al. 2024; Sarrof, Veitsman & Hahn 2024).
+"""Parity with linear and gated cells, tested on longer words (Grazzi et al. 2024; Sarrof, Veitsman & Hahn 2024).
 
-Cells learn to say after each symbol whether the number of ones so far is even, on words of `length` symbols, and are
-tested at the second half of words four times as long. A cell that is linear in its state with eigenvalues from 0 to 1
+Cells learn to tell after each symbol whether the number of ones so far is even, on words of `length` symbols, and are
+tested on the second half of words four times as long. A cell that is linear in its state with eigenvalues from 0 to 1
 cannot flip its state at a one; with eigenvalues from -1 to 1 it can. Two linear cells have both forms, with the same
 parameters:
 
@@ -9,11 +9,11 @@ parameters:
     deltanet   S' = S + beta k^T (v - k S)    negative: 2 beta instead of beta      along k, 1 - 2 beta
 
 Grazzi et al. made these changes to Mamba (2 A - I) and to DeltaNet. LSTM and GRU are not linear in their state; the
-tanh network is shown as well. Chance is 0.5.
+tanh network is shown too. Chance is 0.5.
 
 Judged, seed by seed, is the share of correct steps on the longer words: with eigenvalues from 0 to 1 it is below
-0.6; with negative ones it is above that, and above 0.9; that of LSTM and GRU is above 0.9. Each cell learns at the rate
-that suits it.
+0.6; with negative ones it is above that, and above 0.9; that of LSTM and GRU is above 0.9. Each cell is trained at the
+learning rate that suits it.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHANCE, RIGHT = 0.6, 0.9
-"""The share of correct steps below which a cell guesses, and that above which it has learnt parity."""
+"""The shares of correct steps below which a cell guesses, and above which it has learnt parity."""
 LONGER = 4
-"""Length of the test words over that of training."""
+"""Ratio of the length of test to training words."""
 
 
 def signed_min_gru(params: Any, carry: Hidden, wx: Array, uh: Any) -> tuple[Hidden, Array, MinGRUGates]:
-    """Return a step of a minGRU whose state is multiplied by ``1 - 2z``, from -1 to 1, instead of ``1 - z``."""
+    """Return a step of a minGRU that multiplies the state by ``1 - 2z``, from -1 to 1, instead of ``1 - z``."""
     a_z, n = jnp.split(wx, 2, axis=-1)
     z = jax.nn.sigmoid(a_z)
     h = (1 - 2 * z) * carry.h + z * n
@@ -72,7 +72,7 @@ CELLS: dict[str, Cell] = {**LINEAR, **SIGNED, **GATED, "rnn": rnn}
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: length of words in training, and of training."""
+    """Settings: word length in training, and training."""
 
     length: int = 24
     hidden: int = 24
@@ -121,7 +121,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, shares: dict[str, tuple[np.ndarray, np.ndarray]], settings: Settings) -> None:
-    """Draw the share of correct steps of each cell, a dot for each seed, at both lengths."""
+    """Draw the share of correct steps of each cell, one dot per seed, at both lengths."""
     for n, ax in enumerate(figure.subplots(1, 2, sharey=True)):
         for at, both in enumerate(shares.values()):
             draw_seeds(ax, at, both[n])

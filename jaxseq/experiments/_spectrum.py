@@ -1,29 +1,30 @@
 """The eigenvalues of a step's Jacobian, and their region by random-matrix theory (Can et al. 2020).
 
-Networks with random Gaussian recurrent weights of variance ``gain^2 / H``, run on small random inputs. With every block
-of the weights independent, the law of the Jacobian follows from the gates' values at that step: lambda is inside the
-cloud where ``mean over units of v(lambda) >= 1``, with, in the letters of the cells (a' is an activation's derivative),
+Networks with random Gaussian recurrent weights of variance ``gain^2 / H``, run on small random inputs. If all blocks of
+the weights are independent, the eigenvalue law of the Jacobian follows from the gates' values at that step: lambda is
+inside the cloud where ``mean over units of v(lambda) >= 1``, with, in the letters of the cells (a' is an activation's
+derivative),
 
     lstm   v = p^2 s^2 / |lambda - f|^2 + q^2 gain^2 / |lambda|^2
            p = o (1 - tanh(c')^2)   q = tanh(c') o'   s^2 = gain^2 ((c f')^2 + (g i')^2 + (i g')^2)
     gru    v = s^2 / |lambda - z|^2       (the reset gate's part is through the candidate)
            s^2 = gain^2 (((h - n) z')^2 + ((1 - z) n' r)^2 + ((1 - z) n' (h U_n + b_hn) r')^2)
 
-and outside it there are no eigenvalues but a few outliers, for H to infinity (the law for ``A + L X R`` with X random:
+and as H goes to infinity only a few outliers are outside (the law for ``A + L X R`` with X random:
 Ahmadian, Fumarola & Miller 2015, arXiv:1311.4672). The gates' values are taken from the run itself.
 
-How far beyond the edge an eigenvalue of a finite network may lie is known of Ginibre's matrices (N by N, independent
+How far beyond the edge an eigenvalue of a finite network may lie is known for Ginibre matrices (N by N, independent
 entries of variance 1 / N, v = 1 / |lambda|^2): the density falls off as ``erfc(sqrt(2 N) (|lambda| - 1)) / 2``, so the
 edge is ``1 / sqrt(2 N)`` wide, which is sqrt(2 / N) in v (Khoruzhenko & Sommers 2009, arXiv:0911.5645). Of all N
 eigenvalues ``sqrt(N / 2) ierfc(k)`` are expected more than k such widths outside: at k = 2, with
-``ierfc(2) = 0.00098``, a hundredth of one eigenvalue for N = 400. Where units weigh differently in the mean of v, as
-many of them count as ``N(lambda) = (sum v)^2 / sum v^2``. So with ``width = sqrt(2 / N(lambda))``, lambda lies in the
-predicted region if ``mean v >= 1 - 2 width``; the law's few outliers, which do not grow with H, may be one in 100.
+``ierfc(2) = 0.00098``, a hundredth of one eigenvalue for N = 400. If units have different weights in the mean of v,
+their effective number is ``N(lambda) = (sum v)^2 / sum v^2``. So with ``width = sqrt(2 / N(lambda))``, lambda lies in
+the predicted region if ``mean v >= 1 - 2 width``; the law's outliers, whose number does not grow with H, may be one in
+100.
 
 Judged: the share of eigenvalues within 0.1 of 1 is larger for each larger bias of the retaining gate; at the bias where
-it is least, the share of eigenvalues in the predicted region is above 0.99; and the region is no larger than it must
-be: the rightmost eigenvalue is within two widths of the edge, ``|1 - mean v| <= 2 width``, at the bias where it is
-furthest from it.
+it is least, the share of eigenvalues in the predicted region is above 0.99; and the region is tight: the rightmost
+eigenvalue is within two widths of the edge, ``|1 - mean v| <= 2 width``, at the bias where it is furthest from it.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEAR = 0.1
-"""How near to 1 an eigenvalue is counted."""
+"""Distance from 1 within which an eigenvalue counts as near 1."""
 WIDTHS, OUTLIERS = 2.0, 0.01
-"""Widths of the edge within which an eigenvalue still lies in the region; the share that may lie elsewhere."""
+"""Widths beyond the edge that still count as inside the region; the share that may lie outside."""
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: hidden units H, steps before the Jacobian is taken, gain of U, biases, seeds."""
+    """Settings: hidden units H, steps before the Jacobian is taken, gain of U, biases, seeds."""
 
     hidden: int = 400
     steps: int = 100
@@ -114,7 +115,7 @@ LAWS: dict[str, Callable[..., tuple[Array, Array]]] = {"lstm": lstm_law, "gru": 
 
 
 def density(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, gain: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``mean over units of v`` at complex points of any shape, 1 and more inside the cloud; and its width."""
+    """Return ``mean over units of v`` at complex points of any shape, at least 1 inside the cloud, and its width."""
     flat = np.asarray(points, complex).reshape(-1, 1, 1)
     distance = np.maximum(np.abs(flat - centres) ** 2, 1e-12)
     v = (gain**2 * weights / distance).sum(1)
@@ -125,8 +126,8 @@ def density(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, gain: 
 class Cloud(NamedTuple):
     """One Jacobian's eigenvalues, the law's parts, and the measurements of both.
 
-    `slow` is the share near 1, `inside` the share in the predicted region, `end` how many widths the rightmost is from
-    the edge, above 0 outside.
+    `slow` is the share near 1, `inside` the share in the predicted region, and `end` the distance of the rightmost from
+    the edge in widths, positive outside.
     """
 
     eigenvalues: np.ndarray
@@ -178,7 +179,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, clouds: dict[tuple[str, float], list[Cloud]], settings: Settings) -> None:
-    """Draw each first cloud with the line where the law ends."""
+    """Draw each first cloud with the boundary that the law predicts."""
     axes = figure.subplots(2, len(settings.biases), sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([found[0].eigenvalues for found in clouds.values()])
     left, right, high = min(every.real.min(), 0) - 0.1, max(every.real.max(), 1) + 0.1, np.abs(every.imag).max() + 0.1
@@ -192,7 +193,7 @@ def draw(figure: Figure, clouds: dict[tuple[str, float], list[Cloud]], settings:
         ax.plot([1], [0], "+", color="black")
         ax.set(aspect="equal", xlim=(left, right), ylim=(-high, high))
         ax.set_title(f"{name}, bias {bias:g}: {first.slow:.0%} near 1", fontsize="medium")
-    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, kept for ever)")
+    figure.supxlabel("real part (red: where random-matrix theory ends the cloud; +: 1, kept forever)")
     figure.supylabel("imaginary part")
 
 

@@ -1,12 +1,11 @@
-"""How a gradient fades on its way back through time, and Pascanu's bound on it.
+"""How gradients fade as they propagate back through time, and Pascanu's bound.
 
-``|dL/dh_{T-k}| / |dL/dh_T|`` for a loss that looks only at the last state in a random direction, of networks as
-initialised, on inputs of small size (0.1), which keep tanh near its steepest. A tanh network's U is rho times an
-orthogonal matrix, so that its spectral radius and its largest singular value are both rho, and the bound is ``rho^k``
-(tanh' is at most 1).
+``|dL/dh_{T-k}| / |dL/dh_T|`` for a loss that is the last state in a random direction, in untrained networks, on small
+inputs (0.1), which keep tanh near its steepest. A tanh network's U is rho times an orthogonal matrix, so its spectral
+radius and its largest singular value are both rho, and the bound is ``rho^k`` (tanh' is at most 1).
 
-Tests of the code, for they are theorems: the gradient is below the bound at every lag, for every rho; for rho below 1
-it is gone (below 1e-3) at the longest lag, where the bound is.
+Tests of the code, since they are theorems: the gradient is below the bound at every lag, for every rho; for rho below 1
+it has vanished (below 1e-3) at the longest lag, as has the bound.
 
 Judged: for rho above 1 the gradient grows (by the paper it may grow there, and only there); LSTM and GRU whose gate
 starts to retain, with a bias of 1 and with one of 5, carry the gradient further than the tanh network of rho below 1. A
@@ -37,7 +36,7 @@ GONE = 1e-3
 
 
 class Settings(NamedTuple):
-    """Numbers of the experiment: hidden units, lags, spectral radii (below, at and above 1), input size, seeds."""
+    """Settings: hidden units, lags, spectral radii (below, at and above 1), input size, seeds."""
 
     hidden: int = 128
     lags: int = 200
@@ -74,7 +73,7 @@ def norm(tree: Any) -> Array:
 
 
 def networks(settings: Settings) -> dict[str, tuple[Cell, Any]]:
-    """Return every network by name: the cell, and how it is drawn from a key."""
+    """Return every network by name: the cell, and the function that draws its params from a key."""
 
     def tanh(rho: float) -> tuple[Cell, Any]:
         def scaled(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -122,7 +121,7 @@ def run(settings: Settings) -> Found:
 
 
 def draw(figure: Figure, curves: dict[str, np.ndarray], settings: Settings) -> None:
-    """Draw the gradient against the lag: the median over seeds, all of them as a band, the bounds dotted."""
+    """Draw the gradient against the lag: median over seeds, range as a band, bounds dotted."""
     ax = figure.subplots()
     lag = np.arange(settings.lags + 1)
     for n, (name, curve) in enumerate(curves.items()):

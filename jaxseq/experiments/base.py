@@ -1,4 +1,4 @@
-"""Experiments: their type, and the one rule by which a claim of a paper is judged.
+"""Experiments: their type, and the rule by which a paper's claim is judged.
 
 An experiment states a claim with its source, measures each part of it for each seed, and turns it into a *margin*: one
 number for each seed, above 0 where that seed agrees with the claim (`above`, `below`, `more`, `less`, `further`,
@@ -8,18 +8,18 @@ number for each seed, above 0 where that seed agrees with the claim (`above`, `b
     order   sign test of the median margin, for values that are cut off at a cap; the interval of the median from order
             statistics; the number of seeds that agree. Two values at the cap are a tie, which counts for neither side
 
-The p-values of the parts of a claim are corrected for their number (Holm 1979). One rule holds for every part:
+The p-values of a claim's parts are corrected for their number (Holm 1979). One rule applies to every part:
 
     reproduced      the corrected p-value is at most 0.05 and the margin is above 0
     not reproduced  the corrected p-value is at most 0.05 and the margin is below 0
-    inconclusive    otherwise; also where fewer than 5 seeds were run or a margin is NaN: a seed in which no network
-                    learnt anything cannot be compared (`Row.where`)
+    inconclusive    otherwise; also if fewer than 5 seeds were run or a margin is NaN: a seed in which no network learnt
+                    anything cannot be compared (`Row.where`)
 
-A claim is reproduced where all its parts are, not reproduced where one of them is not, else inconclusive. Where the
-source worked with far more data or training (`Experiment.scale`), "not reproduced" reads "not at this scale".
+A claim is reproduced if all its parts are, not reproduced if any part is not, otherwise inconclusive. If the source
+used far more data or training (`Experiment.scale`), "not reproduced" reads "not at this scale".
 
-A part that follows from a theorem or from the construction is a test of the code (`check`). It must hold in every
-seed, is called "holds" or "fails", and is not evidence for the claim; one that fails leaves the claim inconclusive.
+A part that follows from a theorem or from the construction is a test of the code (`check`). It must hold in every seed,
+its verdict is "holds" or "fails", and it is not evidence for the claim; if it fails, the claim is inconclusive.
 Quantities measured for comparison (`unjudged`) have no verdict.
 """
 
@@ -51,11 +51,11 @@ class Row(NamedTuple):
 
     Fields:
       what: the quantity, in words.
-      claimed: the source's statement about it, in words; empty where there is none, and nothing is judged.
-      values: one for each seed, or one number for a quantity that depends on no seed.
+      claimed: the source's statement about it, in words; empty if there is none, and then nothing is judged.
+      values: one for each seed, or one number for a quantity that does not depend on the seed.
       margins: one for each seed, above 0 where it agrees with the claim; empty without a claim.
       kind: "mean", "order" or "check".
-      cap: the value at which the quantity is cut off.
+      cap: the value at which the quantity is capped.
     """
 
     what: str
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
     @property
     def tested(self) -> Tested | None:
-        """The test of the margins; None for a check, and where nothing can be concluded from them."""
+        """The test of the margins; None for a check, and if they are inconclusive."""
         enough = len(self.margins) >= FEWEST and np.isfinite(self.margins).all()
         if not self.claimed or self.kind == "check" or not enough:
             return None
@@ -96,7 +96,7 @@ class Row(NamedTuple):
 
     @property
     def evidence(self) -> str:
-        """The margin's estimate, its 95% interval and the effect size, in words; empty where nothing was tested."""
+        """The margin's estimate, its 95% interval and the effect size, in words; empty if nothing was tested."""
         if (tested := self.tested) is None:
             return ""
         numbers = [tested.middle, tested.low, tested.high]
@@ -142,7 +142,7 @@ def judge(rows: Sequence[Row]) -> list[tuple[str, float]]:
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """Return the verdict on a claim from those on its parts; empty ones do not count.
+    """Return the verdict on a claim from the verdicts on its parts; empty ones do not count.
 
     Example:
       >>> overall(["reproduced", "", "reproduced"]), overall(["reproduced", "inconclusive"])
@@ -150,7 +150,7 @@ def overall(verdicts: Sequence[str]) -> str:
       >>> overall(["reproduced", "holds"]), overall(["reproduced", "fails"])
       ('reproduced', 'inconclusive')
     """
-    if FAILS in verdicts:  # the code is wrong, and so are its measurements
+    if FAILS in verdicts:  # the code is wrong, so its measurements are not evidence
         return INCONCLUSIVE
     judged = [v for v in verdicts if v and v != HOLDS]
     for worst in (NOT_REPRODUCED, INCONCLUSIVE):
@@ -184,12 +184,12 @@ def less(what: str, values: Any, than: str, others: Any) -> Row:
 
 
 def beyond(what: str, values: Any, bound: float, cap: float) -> Row:
-    """Return the row of a length that is claimed to be above `bound`, and is cut off at `cap`; margins are log2."""
+    """Return the row of a length claimed to be above `bound` and capped at `cap`; margins are log2."""
     return further(what, values, f"{bound:g}", bound, cap)
 
 
 def further(what: str, values: Any, than: str, others: Any, cap: float) -> Row:
-    """Return the row of a length that is claimed to be above another's, seed by seed; both are cut off at `cap`.
+    """Return the row of a length claimed to be above another's, seed by seed; both are capped at `cap`.
 
     Margins are log2 of the ratio; a length of 0 counts as 1/2.
 
@@ -205,7 +205,7 @@ def further(what: str, values: Any, than: str, others: Any, cap: float) -> Row:
 def fisher(what: str, values: Any, than: str, others: Any) -> Row:
     """Return the row of correlations that are claimed to be above others, seed by seed, on Fisher's scale atanh r.
 
-    Above 1 - 1e-6, which float32 hardly tells from 1, they count as that.
+    They are capped at 1 - 1e-6, which float32 can hardly tell from 1.
     """
     values, others = _numbers(values), _numbers(others)
     return Row(what, f"above that of {than}", values, _numbers(_atanh(values) - _atanh(others)))
@@ -230,14 +230,14 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 class Network(NamedTuple):
-    """A network that an experiment trained, to be studied.
+    """A network that an experiment trained, for a study page.
 
     Fields:
-      name: for people.
+      name: a readable name.
       cell: the Cell.
-      problem: that it was trained on.
-      params: of cell and readout.
-      losses: of its training, ``[steps]``.
+      problem: the problem that it was trained on.
+      params: parameters of cell and readout.
+      losses: its training losses, ``[steps]``.
     """
 
     name: str
@@ -253,7 +253,7 @@ class Found(NamedTuple):
     Fields:
       rows: the parts of the claim, and quantities measured for comparison.
       draw: draws the figure: ``(matplotlib figure) -> None``.
-      networks: some of the trained ones, of the first seed and all on one problem, for a study page; may be empty.
+      networks: some trained networks for a study page, all of the first seed and on one problem; may be empty.
     """
 
     rows: tuple[Row, ...]
@@ -270,14 +270,14 @@ class Experiment(NamedTuple):
     """A claim of a paper, and how to test it.
 
     Fields:
-      name: on the command line.
-      claim: in a sentence or two.
+      name: the name on the command line.
+      claim: the claim in a sentence or two.
       source: the papers that make it.
       run: ``(settings) -> Found``; settings are a NamedTuple of numbers, `seeds` and `first` (seed) among them.
-      full: the settings of the whole experiment.
-      quick: settings that take half a minute to seven minutes of a processor.
+      full: the settings of the full experiment.
+      quick: settings that take half a minute to seven minutes of processor time.
       look: a command whose page shows such a network from inside.
-      scale: the source's data and training, where this experiment has far less; empty elsewhere.
+      scale: the source's data and training, if this experiment has far less; otherwise empty.
     """
 
     name: str

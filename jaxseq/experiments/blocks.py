@@ -1,11 +1,11 @@
-"""Whether the verdicts of an experiment are stable: the same experiment with other seeds, block by block."""
+"""Whether an experiment's verdicts are stable: repeat it with other blocks of seeds."""
 
 from __future__ import annotations
 
 from typing import Any
 
 BLOCK = 100
-"""Apart in seeds: a block begins this much after the one before."""
+"""Distance between the first seeds of consecutive blocks."""
 
 
 def stability(every: list[dict[str, Any]]) -> str:

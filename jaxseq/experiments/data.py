@@ -11,7 +11,7 @@ import numpy as np
 from jaxseq import shipped
 
 PAD, SOS, EOS, UNKNOWN, FIRST = range(5)
-"""Token numbers with a meaning of their own; those of a vocabulary begin at FIRST."""
+"""Special token ids; those of a vocabulary begin at FIRST."""
 
 
 def sentences(name: str = "zh-en") -> list[tuple[str, str]]:
@@ -21,14 +21,14 @@ def sentences(name: str = "zh-en") -> list[tuple[str, str]]:
 
 
 class Sentences(NamedTuple):
-    """Sentences as token numbers: ``source [S, N]`` and ``target [T, N]``, each ending with EOS, then PAD."""
+    """Sentences as token ids: ``source [S, N]`` and ``target [T, N]``, each ending with EOS, then PAD."""
 
     source: np.ndarray
     target: np.ndarray
 
 
 class Corpus(NamedTuple):
-    """Training sentences, those held back, and the sizes of both vocabularies, which are of the training part."""
+    """Training and held-out sentences, and the sizes of both vocabularies, which come from the training part."""
 
     train: Sentences
     held: Sentences
@@ -62,9 +62,9 @@ def _padded(rows: list[list[int]]) -> np.ndarray:
 
 
 def airline(window: int = 12, season: int = 12, held: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows ``[window, N, 1]`` of the airline series and their next values, ``[N, 1]``; the end is held back.
+    """Return windows ``[window, N, 1]`` of the airline series and their next values, ``[N, 1]``, without the test part.
 
-    A value is the growth against the same month of the year before, standardised.
+    A value is the growth over the same month of the previous year, standardised.
     """
     values = np.loadtxt(shipped.find("airline"), delimiter=",", skiprows=1, usecols=1)
     logs = np.log(values[: len(values) - round(len(values) * held)])

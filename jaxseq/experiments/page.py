@@ -9,10 +9,10 @@ from jaxseq.study import Report, collect, part_of
 
 
 def page_of(title: str, subtitle: str, command: str, networks: tuple[Network, ...]) -> Report:
-    """Return the page of networks, all of one problem, as they read three new sequences.
+    """Return the page of networks, all on one problem, reading three new sequences.
 
     Raises:
-      InputError: if a network cannot be studied, such as one with weights that are not numbers.
+      InputError: if a network cannot be studied, such as one with NaN weights.
     """
     problem = networks[0].problem
     batch = problem.draw(jax.random.fold_in(jax.random.key(0), 2**31), 3)

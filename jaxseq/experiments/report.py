@@ -1,4 +1,4 @@
-"""Running experiments: figures drawn, verdicts in words, everything written to a folder."""
+"""Runs experiments, draws their figures, words their verdicts, and writes everything to a folder."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def experiment(
     """Run one experiment, or all, and write the results into the folder `out`.
 
     The results are ``NAME.json``, the figure ``NAME.png`` and, where cells were trained, a study page ``NAME.html``.
-    With several `blocks` each experiment is repeated with as many other seeds. Figure and page are of the first block,
-    the JSON file has all blocks, and a table shows how far the verdicts agree. With `resume`, blocks that the folder
-    already has with equal settings and versions are not run again.
+    With several `blocks` each experiment is repeated with other seeds for each block. Figure and page show the first
+    block, the JSON file has all blocks, and a table shows how far the verdicts agree. With `resume`, blocks already in
+    the folder with equal settings and versions are not run again.
 
     Raises:
       InputError: if there is no such experiment, `blocks` is below 1, or the folder cannot be written.
@@ -49,7 +49,7 @@ def experiment(
         raise InputError(f"experiment: blocks must be at least 1; got {blocks}")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # fails now, not after an hour
+        tempfile.TemporaryFile(dir=out).close()  # fail now instead of after an hour
     except OSError as error:
         raise cannot_write(out, error) from error
     every = []
@@ -70,7 +70,7 @@ def experiment(
 def earlier(path: Path, settings: Any) -> list[dict[str, Any]]:
     """Return the blocks of an earlier run that begins at `settings.first`, with equal settings and versions.
 
-    A file that is missing or damaged, or has other settings or versions, gives no blocks.
+    A file that is missing, damaged, or has other settings or versions yields no blocks.
     """
     try:
         facts = parse_json(read_bytes(path), path)
@@ -97,14 +97,14 @@ def _block(one: Experiment, settings: Any, out: Path) -> dict[str, Any]:
 
 
 def _page(one: Experiment, found: Found, verdict: str, command: str, out: Path) -> str | None:
-    """Write the study page of the trained networks, or of the first if one of the others fails its checks."""
+    """Write the study page of the trained networks, or of the first alone if another fails its checks."""
     for networks in dict.fromkeys((len(found.networks), min(1, len(found.networks)))):
         if networks:
             try:
                 studied = page_of(f"{one.name}: {verdict}", one.claim, command, found.networks[:networks])
                 studied.save(path := out / f"{one.name}.html")
                 return str(path)
-            except InputError as error:  # the verdict is kept
+            except InputError as error:  # the verdict stands even without a page
                 about = f"of all {networks} networks" if networks > 1 else f"of {one.name}"
                 tell(f"{one.name}: no study page {about}: {error}")
     return None
@@ -115,7 +115,7 @@ def _command(one: Experiment, quick: bool, out: Path) -> str:
 
 
 def facts_of(one: Experiment, found: Found, settings: Any, seconds: float, cpu: float) -> dict[str, Any]:
-    """Return the facts of a run for JSON, where NaN and infinities are null."""
+    """Return the facts of a run for JSON, with null for NaN and infinities."""
 
     def numbers(values: tuple[float, ...]) -> list[float | None]:
         return [v if math.isfinite(v) else None for v in values]
@@ -183,7 +183,7 @@ def made(facts: dict[str, Any]) -> str:
 
 def picture(one: Experiment, found: Found) -> bytes:
     """Return the figure as PNG."""
-    from matplotlib.figure import Figure  # takes a while to import
+    from matplotlib.figure import Figure  # imported here: slow
 
     figure = Figure((10, 5), layout="constrained")
     found.draw(figure)

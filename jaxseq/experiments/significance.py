@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, stdtr, stdtrit  # the binomial and Student's distribution; scipy comes with jax
+from scipy.special import bdtr, stdtr, stdtrit  # for the binomial and Student's t distributions; jax depends on scipy
 
 FEWEST = 5
-"""Least number of seeds for a conclusion."""
+"""Smallest number of seeds for a conclusion."""
 CONFIDENCE = 0.95
 """Level of the intervals."""
 
@@ -19,7 +19,7 @@ class Tested(NamedTuple):
     """The test of a margin.
 
     Fields:
-      p: two-sided, uncorrected.
+      p: the two-sided, uncorrected p-value.
       middle: the mean or the median.
       low, high: its 95% interval.
       effect: Cohen's d of the mean, or the share of untied seeds above 0.
@@ -52,8 +52,8 @@ def of_mean(margins: Sequence[float]) -> Tested:
 def of_order(margins: Sequence[float]) -> Tested:
     """Test whether the median is 0 by the signs alone; ties count for neither side.
 
-    A value that is known only to lie beyond a cap has a sign, so that the test holds for censored values too. With
-    fewer than 6 untied seeds no order concludes anything: p is at least 0.06.
+    A value known only to lie beyond a cap still has a sign, so the test is valid for censored values too. With fewer
+    than 6 untied seeds the result is always inconclusive: p is at least 0.06.
 
     Reference: Conover 1999, "Practical nonparametric statistics", sections 3.4 (sign test) and 3.2 (interval).
 

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 WORKERS = min(4, os.cpu_count() or 1)
-"""Trainings at a time."""
+"""Number of concurrent trainings."""
 LAST = 0.1
-"""Share of training, at its end, over which a final loss is averaged."""
+"""Share of training, at the end, over which a final loss is averaged."""
 
 
 def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Return ``run`` of every item, two or more at a time: most of a short training is compilation.
+    """Return ``run`` of every item, several at a time, since most of a short training is compilation.
 
-    `run` keeps matrix decompositions to `one_by_one`.
+    `run` must do matrix decompositions through `one_by_one`.
     """
     if WORKERS == 1:
         return list(map(run, items))
@@ -41,20 +41,21 @@ def at_once(run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     try:
         return list(pool.map(run, items))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is begun
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is started
 
 
 DECOMPOSING = threading.Lock()
 """Held while a program with matrix decompositions runs.
 
 jaxlib's LAPACK calls (QR, eigenvalues) hand a batch to XLA's thread pool and wait for it. A call that itself runs on a
-thread of that pool blocks this thread. With two programs at once every thread of two may be blocked, each waiting for
-work that none is left to do. One program alone leaves a thread free, and programs without decompositions never wait.
+thread of that pool blocks this thread. With two concurrent programs both threads of a pool of two may be blocked, each
+waiting for work that no thread is left to do. A single program leaves a thread free, and programs without
+decompositions never wait.
 """
 
 
 def one_by_one(program: Callable[..., Tree], *args: Any) -> Tree:
-    """Return ``program(*args)``, one thread at a time: for programs with matrix decompositions."""
+    """Return ``program(*args)``, run by one thread at a time: for programs with matrix decompositions."""
     with DECOMPOSING:
         return jax.block_until_ready(program(*args))
 
@@ -66,7 +67,7 @@ def final(losses: Any) -> np.ndarray:
 
 
 def smoothed(losses: Any, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps ``[points]`` and the mean loss ``[N, points]`` up to each since the one before, for a curve."""
+    """Return steps ``[points]`` and the mean losses ``[N, points]`` between consecutive steps, for a curve."""
     seen = np.asarray(losses, float)
     ends = np.unique(np.linspace(0, seen.shape[1], points + 1)[1:].astype(int).clip(1))
     parts = np.split(seen, ends[:-1], axis=1)
@@ -74,7 +75,7 @@ def smoothed(losses: Any, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_losses(ax: Axes, curves: Mapping[str, np.ndarray], baseline: float) -> None:
-    """Draw losses ``[N, steps]`` over training by name: mean and range over the seeds, and the baseline dotted."""
+    """Draw losses ``[N, steps]`` by name: mean and range over the seeds, and the baseline dotted."""
     for name, losses in curves.items():
         steps, seen = smoothed(losses)
         (line,) = ax.plot(steps, seen.mean(0), label=name)
@@ -86,7 +87,7 @@ def draw_losses(ax: Axes, curves: Mapping[str, np.ndarray], baseline: float) -> 
 
 
 def draw_seeds(ax: Axes, at: float, values: np.ndarray, color: str | None = None) -> None:
-    """Draw a dot for each seed, side by side around the place `at`."""
+    """Draw one dot per seed, side by side around position `at`."""
     ax.plot(at + np.linspace(-0.2, 0.2, len(values)), values, "o", markersize=4, color=color, alpha=0.7)
 
 
@@ -95,15 +96,15 @@ def side_by_side(
 ) -> Callable[[Tree, Array, Array], Trained]:
     """Return ``(starts, keys, rates) -> Trained``, which trains networks of any kind with Adam, all in one program.
 
-    It is compiled once for each number of networks; `starts` are parameters with a leading axis for them.
+    It is compiled once for each number of networks; `starts` are parameters with a leading axis for the networks.
 
     Args:
       loss: ``(params, key) -> loss`` of one step; it draws its data from the key, which it consumes.
-      steps: in all.
+      steps: the number of train steps.
       clip: largest global gradient norm.
-      snapshot_steps: numbers of steps after which the params are stored, in rising order; 0 is before the first.
+      snapshot_steps: increasing numbers of steps after which the params are stored; 0 is before the first.
     """
-    adam = optimizer("adam", 1.0, clip=clip)  # its steps are proportional to its rate, which follows below
+    adam = optimizer("adam", 1.0, clip=clip)  # Adam's steps are proportional to its rate, which is applied below
 
     def one(params: Params, key: Key, rate: Array) -> Trained:
         rule = optax.chain(adam, optax.scale(rate))
@@ -118,17 +119,17 @@ def fit(starts: Tree, keys: Array, loss: Callable[[Params, Key], Array], *, rate
 
 
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
-"""The learning rates that every cell and every variant may choose from."""
+"""The learning rates tried for every cell and variant."""
 APART = 1000
-"""First seed on which a rate is chosen, less the first seed of the verdict; no verdict uses these seeds."""
+"""Offset from a verdict's first seed to the first seed on which a rate is chosen; no verdict uses these seeds."""
 CHOOSING = 3
-"""Number of seeds on which a rate is chosen. With one, its luck would be shared by all networks of a verdict."""
+"""Number of seeds on which a rate is chosen. A single seed's luck would affect all networks of a verdict."""
 FIRST_SEED = 100
-"""Where the seeds of a verdict begin. Those below, and from 5000 on, served to design the experiments."""
+"""First seed of a verdict. Seeds below, and from 5000 on, were used to design the experiments."""
 
 
 class Budget(Protocol):
-    """The numbers that settings of experiments have in common."""
+    """The settings that experiments share."""
 
     @property
     def hidden(self) -> int: ...  # noqa: D102
@@ -146,7 +147,7 @@ class Learnt(NamedTuple):
     """Networks of one cell, trained on one problem.
 
     Fields:
-      params: with a leading axis for the seeds.
+      params: the params, with a leading axis for the seeds.
       losses: ``[seeds, steps]``.
       rate: the learning rate.
     """
@@ -161,14 +162,14 @@ def learn(
 ) -> Learnt:
     """Train a cell on a problem, one network for each seed, at the learning rate that suits it.
 
-    Without `rate`, networks of three seeds apart are first trained for as long at each of `RATES`, and the rate with
-    the lowest median loss is taken. Networks with one seed see the same data, whatever the cell.
+    Without `rate`, networks of three separate seeds are first trained for as long at each of `RATES`, and the rate with
+    the lowest median loss is chosen. Networks with the same seed see the same data, whatever the cell.
     """
     run = side_by_side(drawn_loss(cell, problem, budget.batch), steps=budget.steps)
     draw = jax.jit(jax.vmap(lambda key: init_params(key, cell, problem, budget.hidden, init)))
 
     def start(keys: Array) -> ModelParams:
-        return one_by_one(draw, keys)  # orthogonal weights are of a QR decomposition
+        return one_by_one(draw, keys)  # orthogonal weights come from a QR decomposition
 
     if rate is None:
         tried = []
@@ -176,7 +177,7 @@ def learn(
             keys = keys_of([APART + budget.first + n] * len(RATES))
             tried.append(final(run(start(keys), keys, jnp.asarray(RATES, jnp.float32)).losses))
         rate = RATES[int(np.argmin(np.median(np.nan_to_num(tried, nan=np.inf), axis=0)))]
-    # as many at a time as there are rates: the program is compiled once for both
+    # as many at a time as there are rates, so one compiled program serves both
     groups = [seeded(min(len(RATES), budget.seeds - n), budget.first + n) for n in range(0, budget.seeds, len(RATES))]
     trained = [run(start(keys), keys, jnp.full(keys.shape[0], rate, jnp.float32)) for keys in groups]
     params, losses = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[(t.params, t.losses) for t in trained])
@@ -184,7 +185,7 @@ def learn(
 
 
 def network(name: str, cell: Cell, problem: Problem, learnt: Learnt) -> Network:
-    """Return the first of the networks of `learn`, to be studied."""
+    """Return the first network of `learn`, for a study page."""
     return Network(name, cell, problem, jax.tree.map(lambda a: a[0], learnt.params), learnt.losses[0])
 
 
@@ -193,9 +194,9 @@ SOMETHING = 0.9
 
 
 def told(baseline: float, *losses: Any) -> np.ndarray:
-    """Return bool ``[seeds]``: whether one of the networks has learnt something, so that they can be compared.
+    """Return bool ``[seeds]``: whether any of the networks has learnt something, so that they can be compared.
 
-    Where none has, the budget was too small to say which comes further.
+    If none has, the budget was too small to compare them.
     """
     return np.min(np.nan_to_num(np.stack([np.asarray(one, float) for one in losses]), nan=np.inf), axis=0) < (
         SOMETHING * baseline

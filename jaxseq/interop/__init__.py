@@ -1,15 +1,15 @@
-"""Layers of other libraries as ours, and ours as theirs: one module for each library.
+"""Converting recurrent layers from and to other libraries: one module for each library.
 
-Each has ``from_…(theirs) -> (cell, params)`` and ``to_…(cell, params) -> theirs``, for layers that both have. Any cell
-of ours becomes a layer of flax, equinox or haiku by ``as_…(cell)``, which that library then initialises, trains and
+Each has ``from_…(theirs) -> (cell, params)`` and ``to_…(cell, params) -> theirs``, for layers that both have.
+``as_…(cell)`` makes any of our cells a layer of flax, equinox or haiku, which that library then initialises, trains and
 stores. The library is imported only inside these functions.
 
-The results of ``from_…`` are run by `jaxseq.unroll`; a bidirectional layer, whose params are `jaxseq.Bidirectional`, by
-`jaxseq.bidirectional`; several layers of which one is bidirectional, as tuples of cells and params, by `jaxseq.layers`.
-Several layers in one direction are a `jaxseq.stack`.
+Run the results of ``from_…`` by `jaxseq.unroll`; a bidirectional layer, whose params are `jaxseq.Bidirectional`, by
+`jaxseq.bidirectional`; several layers of which one is bidirectional, which are tuples of cells and params, by
+`jaxseq.layers`. Several layers in one direction become a `jaxseq.stack`.
 
-Outputs, carries and gradients equal theirs, in their precision. Dropout is not part of a layer's weights and is not
-converted: in evaluation it does nothing. Files of weights are read by `jaxseq.interop.files`.
+Outputs, carries and gradients equal theirs, in their precision. Dropout has no weights and is not converted: it does
+nothing in evaluation. Files of weights are read by `jaxseq.interop.files`.
 """
 
 import importlib
@@ -23,14 +23,14 @@ TESTED: dict[str, str] = {
     "equinox": "0.13.8",
     "keras": "3.15.1",
 }
-"""The versions that the tests compare with, by the package's name; another series of one gives a warning."""
+"""The versions that the tests compare with, by package name; another minor version gives a warning."""
 
 if TYPE_CHECKING:
     from jaxseq.interop import equinox, files, flax, haiku, keras, torch  # noqa: F401
 else:
 
     def __getattr__(name: str) -> ModuleType:
-        """Return the module of one library, imported at its first use: ``jaxseq.interop.torch``."""
+        """Return a lazily imported module: ``jaxseq.interop.torch``."""
         if name in ("equinox", "files", "flax", "haiku", "keras", "torch"):
             return importlib.import_module(f"jaxseq.interop.{name}")
         raise AttributeError(f"module 'jaxseq.interop' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Shared parts of the converters: names and shapes of foreign arrays, layers joined and taken apart, versions."""
+"""Shared parts of the converters: names and shapes of foreign arrays, combining and splitting layers, versions."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from jaxseq.interop import TESTED
 from jaxseq.notation import Array, Params
 
 Arrays = Mapping[str, Array]
-"""A library's arrays by their names, nested ones joined by "/"."""
+"""A library's arrays by name, with nested names joined by "/"."""
 Found = tuple[Cell, Params]
-"""A layer: a cell, and its params, `Bidirectional` where it is."""
+"""A layer: a cell, and its params, which are a `Bidirectional` if the layer is bidirectional."""
 
 
 class Layout(NamedTuple):
-    """How a library keeps the arrays of a layer.
+    """How a library stores the arrays of a layer.
 
     Fields:
-      cell: ours.
-      shapes: of every array, by its name, in the letters of `jaxseq.notation`: "4H D", or "D+H 4H". Where a "?" ends
-        it the array may be missing, and is then zeros.
+      cell: our cell.
+      shapes: the shape of every array by name, in the letters of `jaxseq.notation`: "4H D", or "D+H 4H". A final "?"
+        means that the array may be missing, and is then zeros.
       read: ``(arrays) -> our params``.
       write: ``(our params) -> arrays``.
     """
@@ -44,13 +44,13 @@ class Layout(NamedTuple):
     write: Callable[[Params], dict[str, Array]]
 
 
-# cached, so that a loop over many layers warns once
+# cached, so a loop over many layers warns once
 @functools.cache
 def check_version(package: str) -> None:
-    """Warn, once, if the installed version of a package is of another series than the one that was tested."""
+    """Warn once if the installed minor version of a package differs from the tested one."""
     try:
         have = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # parameters can be converted without their library
+    except importlib.metadata.PackageNotFoundError:  # parameters can be converted without the library that made them
         return
     tested = TESTED[package]
     # major and minor only: a patch release does not rename arrays
@@ -63,7 +63,7 @@ def check_version(package: str) -> None:
 
 
 def array(name: str, a: Any) -> Array:
-    """Return any array, torch's tensors included, as one of JAX in the same dtype.
+    """Return any array, including torch tensors, as a JAX array of the same dtype.
 
     Raises:
       InputError: if it is not an array of real numbers, or is float64 where JAX has only float32.
@@ -73,10 +73,10 @@ def array(name: str, a: Any) -> Array:
         # torch's .numpy() refuses bfloat16; every bfloat16 is a float32, so the detour is exact
         a = a.float().numpy().astype(jnp.bfloat16) if str(a.dtype) == "torch.bfloat16" else a.numpy()
     if not isinstance(a, jax.Array):
-        a = np.array(a)  # a copy, since theirs may be changed in place
+        a = np.array(a)  # a copy, since the original may be changed in place
     if not jnp.issubdtype(a.dtype, jnp.floating):
         raise InputError(f"{name} has dtype {a.dtype}; weights are real numbers: float32, float64, float16 or bfloat16")
-    # without jax_enable_x64 float64 would become float32 in silence
+    # without jax_enable_x64 float64 would silently become float32
     converted = jnp.asarray(a)
     if converted.dtype != a.dtype:
         raise InputError(
@@ -116,7 +116,7 @@ def plain_name(name: str) -> str:
 
 
 def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefix: str | None) -> dict[str, Any]:
-    """Return the arrays under `prefix`, without it; by default without the beginning that all names share.
+    """Return the arrays under `prefix`, with it removed; by default the prefix that all names share is removed.
 
     Raises:
       InputError: if nothing is there, if a name is unknown, or if a required array is missing.
@@ -132,7 +132,7 @@ def select(what: str, arrays: Mapping[str, Any], known: Mapping[str, str], prefi
         return _complete(what, chosen, known, chosen)
     inner = arrays
     while inner and not _fits(inner, known):
-        # take off one folder that all names share, and look again
+        # remove one folder that all names share, and try again
         heads = {name.partition("/")[0] for name in inner}
         if len(heads) > 1 or any("/" not in name for name in inner):
             # names differ here: the layer is one of several, and the message says which prefixes there are
@@ -153,7 +153,7 @@ def _complete(what: str, chosen: dict[str, Any], known: Mapping[str, str], of: I
     if _fits(chosen, known):
         return chosen
     needed = _needed(known)
-    # folders that hold a whole layer: the prefixes that would have worked
+    # folders that contain a whole layer: the prefixes that would have worked
     folders = sorted({f for name in of for f in _folders(name) if needed <= _under(f, of)})
     advice = f"; a layer is under {' and '.join(map(repr, folders))}: give one as prefix" if folders else ""
     if unknown := sorted(set(chosen) - set(known)):
@@ -173,7 +173,7 @@ def _under(folder: str, names: Iterable[str]) -> set[str]:
 
 
 def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the arrays, zeros where one may be missing, after checking each shape against the others.
+    """Return the arrays, zeros for missing optional ones, after checking each shape against the others.
 
     Example:
       >>> arrays = fit("layer", {"weight": "4H D", "bias": "4H?"}, {"weight": jnp.ones((8, 3))})
@@ -187,7 +187,7 @@ def fit(what: str, shapes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict
         for name, a in found.items():
             wanted = shapes[name].rstrip("?").split()
             ok = len(wanted) == a.ndim
-            # of other lengths only where ok is False already
+            # lengths differ only if ok is already False
             for axis, size in zip(wanted, a.shape, strict=False):
                 ok = ok and (("+" in axis) != last or _solve(axis, size, sizes))
             if not ok:
@@ -215,7 +215,7 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
 
 
 def _solve(axis: str, size: int, sizes: dict[str, int]) -> bool:
-    """Return whether `size` is right; store the size of a letter that is new."""
+    """Return whether `size` is right; record the size of a new letter."""
     new = [(count, letter) for count, letter in map(_term, axis.split("+")) if letter and letter not in sizes]
     if new:
         # one unknown in an axis at most, since the other letters of a sum are known by then
@@ -231,14 +231,14 @@ def _solve(axis: str, size: int, sizes: dict[str, int]) -> bool:
 
 
 def layout(library: str, layouts: Mapping[str, Layout], layer: str) -> Layout:
-    """Return the layout of a layer, by our cell's name.
+    """Return the layout of a layer, given our cell's name.
 
     Raises:
       InputError: if the library has no such layer.
     """
     if layer not in layouts:
         raise InputError(
-            f"{library} has no layer {layer!r}: {nearest(layer, layouts)}ours that it has: {', '.join(layouts)}"
+            f"{library} has no layer {layer!r}: {nearest(layer, layouts)}our cells that it has: {', '.join(layouts)}"
         )
     return layouts[layer]
 
@@ -250,15 +250,15 @@ def read(what: str, form: Layout, arrays: Mapping[str, Any], prefix: str | None 
 
 
 def one_dtype(what: str, params: Params) -> Params:
-    """Return params after checking that they share a dtype."""
+    """Return params, checked to share a dtype."""
     dtypes = {str(a.dtype) for a in jax.tree.leaves(params)}
     if len(dtypes) > 1:
-        raise InputError(f"{what}: the arrays are of several dtypes, {' and '.join(sorted(dtypes))}; make them one")
+        raise InputError(f"{what}: the arrays are of several dtypes, {' and '.join(sorted(dtypes))}; cast them to one")
     return params
 
 
 def whole(found: Sequence[Found]) -> tuple[Any, Params]:
-    """Return one ``(cell, params)`` of the layers of a network, the lowest first."""
+    """Return one ``(cell, params)`` for the layers of a network, lowest first."""
     if len(found) == 1:
         return found[0]
     cells, params = zip(*found, strict=True)
@@ -279,7 +279,7 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
         check_is_cell(what, cell)
         if cell.layers and not isinstance(params, Bidirectional):
             check_params(what, cell.params_type, params)
-            # a stack in a stack is taken apart as well
+            # a stack in a stack is split too
             return [found for pair in zip(cell.layers, params, strict=True) for found in taken_apart(what, *pair)]
         cell, params = (cell,), (params,)
     if type(params) is not tuple or len(params) != len(cell):
@@ -292,7 +292,7 @@ def taken_apart(what: str, cell: Any, params: Params) -> list[Found]:
 
 
 def single(what: str, cell: Any, params: Params) -> Found:
-    """Return a layer in one direction as it is.
+    """Return a single unidirectional layer unchanged.
 
     Raises:
       InputError: if it is several layers, or bidirectional.
@@ -304,33 +304,33 @@ def single(what: str, cell: Any, params: Params) -> Found:
 
 
 def written(what: str, layouts: Mapping[str, Layout], cell: Cell, params: Params) -> tuple[str, dict[str, Array]]:
-    """Return the name of the layout, and our layer's arrays as a library keeps them.
+    """Return the name of the layout, and our layer's arrays as a library stores them.
 
     Raises:
       InputError: if the library has no such layer.
     """
     for name, form in layouts.items():
-        # by value: a variant of a cell, such as one with another activation, is not equal and finds no layout
+        # compared by value: a variant of a cell, such as one with another activation, finds no layout
         if form.cell == cell:
             return name, form.write(params)
     raise InputError(f"{what}: there is no such layer as {cell.name}; there are: {', '.join(layouts)}")
 
 
 def must_be_zero(what: str, why: str, *arrays: Array) -> None:
-    """Refuse arrays that are not zero, since `why`; traced arrays have no value and pass."""
+    """Refuse nonzero arrays, with the reason `why`; traced arrays have no value and pass."""
     for a in arrays:
         if not isinstance(a, jax.core.Tracer) and np.any(np.asarray(a)):
             raise InputError(f"{what}: {why}, and here it is not zero")
 
 
 def forget(b: Array, by: float) -> Array:
-    """Return ``b [4H]``, blocks i f g o, with `by` added to the forget gate's: some libraries add 1 when they run."""
+    """Return ``b [4H]``, blocks i f g o, with `by` added to the forget gate's: some libraries add 1 at run time."""
     H = b.shape[0] // 4
     return b.at[H : 2 * H].add(by)
 
 
 def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> Layout:
-    """Return the layout of flax' and haiku's convolutional LSTM: i g f o, two biases, 1 added to f, no peepholes."""
+    """Return the layout of flax's and haiku's convolutional LSTM: i g f o, two biases, 1 added to f, no peepholes."""
     W, U, b, second = f"{ih}/{kernel}", f"{hh}/{kernel}", f"{ih}/{bias}", f"{hh}/{bias}"
 
     def read(a: Arrays) -> Params:
@@ -342,7 +342,7 @@ def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> 
 
     def write(p: ConvLSTMParams) -> dict[str, Array]:
         must_be_zero(f"to_{library}", "there are no peepholes to hold p", p.p)
-        # -1, since their cell adds 1 to f when it runs
+        # -1, since their cell adds 1 to f at run time
         arrays = {W: p.W, U: p.U, b: forget(p.b, -1.0), second: jnp.zeros_like(p.b)}
         return {name: permute(a, "ifgo", "igfo") for name, a in arrays.items()}
 
@@ -350,7 +350,7 @@ def conv_lstm_layout(library: str, ih: str, hh: str, kernel: str, bias: str) -> 
 
 
 def permute(a: Array, given: str, wanted: str) -> Array:
-    """Return the blocks of the last axis, packed in the order `given`, in the order `wanted`.
+    """Return the blocks of the last axis reordered from `given` to `wanted`.
 
     Example:
       >>> permute(jnp.arange(6), "zrn", "rzn").tolist()

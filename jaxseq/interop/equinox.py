@@ -1,7 +1,7 @@
 """Recurrent layers of equinox: nn.LSTMCell and nn.GRUCell, with and without biases.
 
-Matrices are transposed, blocks are in our order, there is one bias, and the GRU's candidate has a second, as ours.
-Both directions are exact.
+Matrices are transposed; blocks are in our order; there is one bias, and the GRU's candidate has a second, as in ours.
+Both conversions are exact.
 
 Reference: https://docs.kidger.site/equinox/api/nn/rnn/
 """
@@ -36,7 +36,7 @@ LAYOUTS: dict[str, Layout] = {
     "lstm": _layout(lstm, LSTMParams, {"weight_ih": "4H D", "weight_hh": "4H H", "bias": "4H?"}),
     "gru": _layout(gru, GRUParams, {"weight_ih": "3H D", "weight_hh": "3H H", "bias": "3H?", "bias_n": "H?"}),
 }
-"""By our cell's name."""
+"""Layouts by our cell's name."""
 
 
 def from_equinox(module: Any) -> Found:
@@ -57,13 +57,13 @@ def from_equinox(module: Any) -> Found:
     if type(module) not in kinds:
         raise InputError(f"from_equinox: expected an equinox.nn.LSTMCell or GRUCell; got {type(module)}")
     form = LAYOUTS[kinds[type(module)]]
-    # a layer without biases has None there: left out, `fit` makes it zeros
+    # a layer without biases has None here: it is left out, and `fit` makes it zeros
     arrays = {name: a for name in form.shapes if (a := getattr(module, name)) is not None}
     return read("from_equinox", form, arrays)
 
 
 def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
-    """Return the equinox.nn.LSTMCell or GRUCell; with use_bias=False one without biases, if ours are zero.
+    """Return the equinox.nn.LSTMCell or GRUCell; with use_bias=False without biases, which must be zero in ours.
 
     Raises:
       InputError: if equinox has no such layer, or if a bias that would be left out is not zero.
@@ -85,21 +85,21 @@ def to_equinox(cell: Cell, params: Params, *, use_bias: bool = True) -> Any:
         arrays = dict(list(arrays.items())[:2])
     kind = {"lstm": equinox.nn.LSTMCell, "gru": equinox.nn.GRUCell}[name]
     D, H = params.W.shape[0], params.U.shape[0]
-    # shapes alone: drawing weights that are replaced at once would be wasted
+    # shapes alone: drawn weights would be replaced at once
     empty = equinox.filter_eval_shape(kind, D, H, use_bias, params.W.dtype, key=jax.random.key(0))
     return equinox.tree_at(lambda m: [getattr(m, n) for n in arrays], empty, list(arrays.values()))
 
 
 def as_equinox(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of an equinox.Module for `cell`, used as equinox.nn.LSTMCell is.
+    """Return the constructor of an equinox.Module for `cell`, used like equinox.nn.LSTMCell.
 
     A module is ``as_equinox(cell)(input_size, hidden_size, dtype=None, key=key)``. It takes ``(input, hidden)``, and
-    returns ``(hidden, out)``, since the output of some cells is not in their state. Its parameters are
+    returns ``(hidden, out)``, since some cells' output is not in their state. Its parameters are
     ``layer.params``.
 
     Args:
       cell: any Cell, such as a stack.
-      options: of the cell's init: ``as_equinox(lstm, forget_bias=0.0)``.
+      options: options of the cell's init: ``as_equinox(lstm, forget_bias=0.0)``.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors, npz and torch's, read as arrays (never as code), converted, and written as ours."""
+"""Weight files: reads safetensors, npz and torch as arrays (never as code), converts them, and writes ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _reader(library: str, layouts: Mapping[str, Layout]) -> Callable[..., tuple[
     def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> Found:
         return read(f"{library} {layer}", layout(library, layouts, layer), arrays, prefix)
 
-    # a closure for each library; torch has its own, since its arrays may be of several layers
+    # one closure per library; torch has its own function, since its arrays may belong to several layers
     return from_arrays
 
 
@@ -36,17 +36,17 @@ LIBRARIES: dict[str, Callable[..., tuple[Any, Params]]] = {
     "equinox": _reader("equinox", equinox.LAYOUTS),
     "keras": _reader("keras", keras.LAYOUTS),
 }
-"""By library: ``(arrays by name, layer, prefix) -> (cell, params)``."""
+"""Converters by library: ``(arrays by name, layer, prefix) -> (cell, params)``."""
 
 
 def convert(arrays: Mapping[str, Any], library: str, layer: str, prefix: str | None = None) -> tuple[Any, Params]:
-    """Return ``(cell, params)`` of the arrays of a layer, by a library's names for them.
+    """Return ``(cell, params)`` from a layer's arrays under a library's names.
 
     Args:
-      arrays: by name, as `read_arrays` returns them.
+      arrays: arrays by name, as `read_arrays` returns them.
       library: torch, flax-linen, flax-nnx, haiku, equinox or keras.
-      layer: our cell's name for it, such as lstm.
-      prefix: of the layer's names in a larger model.
+      layer: our cell's name, such as lstm.
+      prefix: prefix of the layer's names in a larger model.
 
     Raises:
       InputError: if library, layer, names, shapes or dtypes do not fit, or if a number is not finite.
@@ -59,7 +59,7 @@ def convert(arrays: Mapping[str, Any], library: str, layer: str, prefix: str | N
     """
     cell, params = choose("library", library, LIBRARIES)(arrays, layer, prefix)
     for name, a in arrays.items():
-        # only this layer's: another part of a larger model may hold an inf, such as an attention mask
+        # this layer's only: another part of a larger model, such as an attention mask, may contain an inf
         inside = prefix is None or plain_name(name).startswith(plain_name(prefix) + "/")
         if inside and not np.isfinite(np.asarray(array(name, a))).all():
             raise InputError(f"{name} holds numbers that are not finite: nan or inf; nothing was converted")
@@ -67,11 +67,11 @@ def convert(arrays: Mapping[str, Any], library: str, layer: str, prefix: str | N
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """Return every array of a file by its name, nested names joined by "/"; by the file's suffix.
+    """Return every array of a file by name, nested names joined by "/"; the suffix decides the format.
 
     Args:
-      path: .safetensors, .npz, or .pt, .pth, .bin or .ckpt of torch, which is read as weights only: a file that would
-        run code is refused.
+      path: .safetensors, .npz, or torch's .pt, .pth, .bin or .ckpt, read as weights only: a file that would run code is
+        refused.
 
     Raises:
       InputError: if it cannot be read, or is of another kind.
@@ -79,7 +79,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.suffix not in READERS:
         raise InputError(f"{path}: the name of a file of weights ends in one of {', '.join(READERS)}")
-    # the size is bounded before anything is parsed: files come from elsewhere
+    # files are untrusted: the size is bounded before anything is parsed
     found = READERS[path.suffix](read_bytes(path, "a file of weights", tensors.LARGEST), path)
     if not found:
         raise InputError(f"{path} holds no arrays")
@@ -87,7 +87,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def _torch(raw: bytes, path: Path) -> dict[str, np.ndarray]:
-    """Return the real arrays of a torch file: its counters, such as of batches seen, are not weights."""
+    """Return the arrays of a torch file without counters, such as of batches seen, which are not weights."""
     found = tensors.from_torch(raw, path)
     return {name: a for name, a in found.items() if jnp.issubdtype(a.dtype, jnp.floating)}
 
@@ -97,17 +97,17 @@ READERS: dict[str, Callable[[bytes, Path], dict[str, np.ndarray]]] = {
     ".npz": tensors.from_npz,
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _torch),
 }
-"""By suffix: ``(bytes, path) -> arrays by name``."""
+"""Readers by suffix: ``(bytes, path) -> arrays by name``."""
 
 
 def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
-    """Write a layer, or several, so that `load` needs nothing but the file.
+    """Write one or several layers to a file that `load` can read by itself.
 
     Args:
       path: a safetensors file, written aside and then renamed.
-      cell: a cell of `jaxseq.CELLS`, a stack of such, or a tuple of them as `jaxseq.layers` takes it.
+      cell: a cell of `jaxseq.CELLS`, a stack of these, or a tuple of them as for `jaxseq.layers`.
       params: its params.
-      facts: anything JSON can hold, to be kept with them.
+      facts: anything JSON can represent, stored with the params.
 
     Raises:
       InputError: if the file cannot be written, or if a cell is not in `jaxseq.CELLS`.
@@ -124,10 +124,10 @@ def save(path: Path | str, cell: Any, params: Params, **facts: Any) -> None:
     """
     layers = []
     for one, own in taken_apart("save", cell, params):
-        # `load` finds a cell by its name, so a custom one could be written and never read
+        # `load` finds a cell by name, so a custom one could be written but never read
         choose("cell", one.name, CELLS)
         both = isinstance(own, Bidirectional)
-        # shapes are written down, since a cell with options has others than init's defaults
+        # shapes are stored, since options of init change them from the defaults
         shapes = [{name: list(a.shape) for name, a in p._asdict().items()} for p in (own if both else (own,))]
         layers.append({"cell": one.name, "bidirectional": both, "shapes": shapes})
     dtype = str(jax.tree.leaves(params)[0].dtype)
@@ -138,10 +138,10 @@ def load(path: Path | str) -> tuple[Any, Params]:
     """Return the ``(cell, params)`` that `save` or `jaxseq convert` wrote.
 
     Raises:
-      InputError: if the file is missing, damaged, or another; or if it is float64 and JAX has only float32.
+      InputError: if the file is missing, damaged, or of another kind; or if it is float64 and JAX has only float32.
     """
     facts = checkpoint.facts(path)
-    # a checkpoint of training has the same format and other facts
+    # a training checkpoint has the same format but different facts
     if "layers" not in facts:
         raise InputError(f"{path} is a checkpoint, not a converted layer; jaxseq convert writes those")
     # facts are JSON that may have been edited: a KeyError here is a damaged file
@@ -151,16 +151,16 @@ def load(path: Path | str) -> tuple[Any, Params]:
 
 
 def _described(facts: Mapping[str, Any], path: Path | str) -> Found:
-    """Return the cell, and the shapes of its params, that the facts of a file describe."""
+    """Return the cell and the shapes of its params from the facts of a file."""
     dtype = jnp.dtype(facts["dtype"])
-    # or the weights would be rounded to float32 in silence
+    # otherwise the weights would silently be rounded to float32
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(f'{path} is {dtype}; call jax.config.update("jax_enable_x64", True) first')
     found: list[Found] = []
     for one in facts["layers"]:
         cell = choose("cell", one["cell"], CELLS)
         made = [
-            # shapes and dtypes are enough for checkpoint.load to compare with the file
+            # checkpoint.load compares only shapes and dtypes with the file
             cell.params_type(**{name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, shape in shapes.items()})
             for shapes in one["shapes"]
         ]
@@ -169,7 +169,7 @@ def _described(facts: Mapping[str, Any], path: Path | str) -> Found:
 
 
 def describe(cell: Any, params: Params) -> str:
-    """Return the call of `jaxseq` that runs the result of `load`, as text."""
+    """Return the `jaxseq` call that runs the result of `load`, as text."""
     if type(cell) is tuple:
         return "jaxseq.layers(cell, params, xs)"
     return f"jaxseq.{'bidirectional' if isinstance(params, Bidirectional) else 'unroll'}(cell, params, xs)"

@@ -1,14 +1,14 @@
-"""Recurrent cells of flax: linen's and nnx' SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell; linen's MGU and ConvLSTM.
+"""Cells of flax: linen's and nnx's SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell; linen's MGU and ConvLSTM.
 
-Gates mean the same as here, in the same order; most cells keep a kernel for each gate, the LSTM has its biases
-with h, the GRU with x. The LSTM's carry is (c, h), ours is (h, c). Special cases:
+Gates have the same meaning and order as here; most cells have a separate kernel for each gate. The LSTM's biases are
+with h, the GRU's with x. The LSTM's carry is (c, h), ours is (h, c). Special cases:
 
-- nnx.GRUCell has no bias inside of the reset product, where ours is b_hn: it must be zero to be written.
+- nnx.GRUCell has no bias inside the reset product, our b_hn: it must be zero to convert a gru to it.
 - SimpleCell(residual=True) adds h before the activation: an identity in our U.
-- MGUCell is not the paper's (our `mgu`): its f retains, and resets after the product. It is our `gru` with both gates
-  the same, and without reset_gate our `ugrnn`. A gru is written as a GRUCell.
-- ConvLSTMCell adds 1 to the forget gate when it runs, where ours has it in b, so that converting this bias there and
-  back rounds once; its two biases are added, and the second becomes zero; our peepholes p must be zero to be written.
+- MGUCell is not the paper's (our `mgu`): its f retains, and resets after the product. It is our `gru` with two equal
+  gates, and without reset_gate our `ugrnn`. A gru is converted to a GRUCell.
+- ConvLSTMCell adds 1 to the forget gate at run time, which ours has in b, so a round trip rounds this bias once; its
+  two biases are summed, and the second becomes zero; our peepholes p must be zero to convert to it.
 
 Reference: https://flax.readthedocs.io/en/stable/api_reference/flax.linen/layers.html#recurrent and flax.nnx likewise.
 """
@@ -105,7 +105,7 @@ def _packed_gru() -> Layout:
 
 
 def _tied() -> Layout:
-    """Return the layout of MGUCell with its reset gate, read as a gru both of whose gates are f."""
+    """Return the layout of MGUCell with its reset gate, read as a gru whose gates are both f."""
 
     def read(a: Arrays) -> Params:
         W, U = (_join(a, [f"{side}{n}/kernel" for n in "ffn"]) for side in "ih")  # f for r, f for z, n
@@ -122,9 +122,9 @@ LINEN: dict[str, Layout] = {
     "gru": _gru_by_gate(),
     "ugrnn": _by_gate(ugrnn, UGRNNParams, "if in", "hf hn", "if in"),
 }
-"""linen's layouts, by our cell's name; mgu is flax' MGUCell, which is our gru."""
+"""linen's layouts, by our cell's name; mgu is flax's MGUCell, which is our gru."""
 LINEN["conv_lstm"] = conv_lstm_layout("linen", "ih", "hh", "kernel", "bias")
-LINEN["mgu"] = _tied()  # after "gru", so that `written` finds GRUCell first: both are our gru
+LINEN["mgu"] = _tied()  # after "gru", so `written` finds GRUCell first: both are our gru
 
 NNX: dict[str, Layout] = {
     "rnn": _packed(rnn, RNNParams, "", "dense_i/bias"),
@@ -133,7 +133,7 @@ NNX: dict[str, Layout] = {
     "lstm_optimized": _packed(lstm, LSTMParams, "4", "dense_h/bias"),
     "gru": _packed_gru(),
 }
-"""nnx' layouts, by our cell's name; lstm_optimized is its OptimizedLSTMCell."""
+"""nnx's layouts, by our cell's name; lstm_optimized is its OptimizedLSTMCell."""
 
 
 def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> str:
@@ -143,18 +143,18 @@ def _activation(what: str, module: Any, name: str, wanted: dict[str, str]) -> st
     given = known.get(getattr(module, name))
     if given not in wanted:
         raise InputError(
-            f"{what}: {type(module).__name__} has {name}={getattr(module, name)}, our cells {' or '.join(wanted)}"
+            f"{what}: {type(module).__name__} has {name}={getattr(module, name)}, our cells have {' or '.join(wanted)}"
         )
     return wanted[given]
 
 
 def _name(module: Any) -> str:
-    """Return the name of a class of flax, "" for a class from elsewhere, whatever its name."""
+    """Return the name of a flax class, "" for any class from elsewhere."""
     return type(module).__name__ if type(module).__module__.partition(".")[0] == "flax" else ""
 
 
 def _kind(what: str, cell: Any) -> str:
-    """Return the name of the layout of a cell of flax."""
+    """Return the layout name of a flax cell."""
     name = _name(cell)
     if name == "ConvLSTMCell":
         if len(cell.kernel_size) != 2 or cell.padding != "SAME" or set(cell.strides or (1,)) != {1}:
@@ -178,7 +178,7 @@ def _residual(found: Found, cell: Any) -> Found:
 
 
 def _forward_only(what: str, rnn: Any) -> Any:
-    """Return the cell of an RNN, which must run forwards."""
+    """Return the cell of a forward RNN; refuse a reversed one."""
     if rnn.reverse:
         raise InputError(
             f"{what}: reverse=True does not belong to a cell; convert rnn.cell, and unroll(..., reverse=True)"
@@ -187,15 +187,15 @@ def _forward_only(what: str, rnn: Any) -> Any:
 
 
 def from_linen(module: Any, variables: Mapping[str, Any]) -> Found:
-    """Return ``(cell, params)`` of a cell of flax.linen, or of an RNN or a Bidirectional of such.
+    """Return ``(cell, params)`` of a flax.linen cell, or of an RNN or a Bidirectional of these.
 
     Args:
-      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional, or a
-        cell of ours as `as_linen` makes it.
-      variables: of its init, ``{"params": ...}``.
+      module: an nn.SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell, MGUCell, ConvLSTMCell, RNN or Bidirectional, or
+        one of our cells made by `as_linen`.
+      variables: the variables from its init, ``{"params": ...}``.
 
     Raises:
-      InputError: if it is another module, or one with activations that our cells have not.
+      InputError: if it is another module, or has activations that our cells lack.
     """
     check_version("flax")
     params = variables.get("params", variables)
@@ -226,12 +226,12 @@ def _read_linen(cell: Any, params: Mapping[str, Any]) -> Found:
 
 
 def to_linen(cell: Cell, params: Params, *, optimized: bool = True) -> tuple[Any, dict[str, Any]]:
-    """Return ``(module, variables)``: a cell of flax.linen, or for `Bidirectional` params one of its RNNs.
+    """Return ``(module, variables)``: a flax.linen cell, or for `Bidirectional` params an nn.Bidirectional of RNNs.
 
     Args:
       cell: a single cell.
       params: its params.
-      optimized: for an lstm: OptimizedLSTMCell rather than LSTMCell, whose variables are the same.
+      optimized: for an lstm, OptimizedLSTMCell instead of LSTMCell; the variables are the same.
 
     Raises:
       InputError: if linen has no such layer.
@@ -269,16 +269,16 @@ CLASSES = {
     "ugrnn": "MGUCell",
     "conv_lstm": "ConvLSTMCell",
 }
-"""The name of linen's class, by that of our cell."""
+"""linen's class names, by our cell's name."""
 OPTIONS: dict[str, dict[str, Any]] = {"rnn_relu": {"activation_fn": jax.nn.relu}, "ugrnn": {"reset_gate": False}}
-"""Arguments of linen's class that make it the same cell as ours."""
+"""Arguments that make linen's class equal to our cell."""
 
 
 def from_nnx(module: Any) -> Found:
-    """Return ``(cell, params)`` of a cell of flax.nnx or of `as_nnx`, or of an RNN or a Bidirectional of such.
+    """Return ``(cell, params)`` of a cell of flax.nnx or `as_nnx`, or of an RNN or a Bidirectional of these.
 
     Raises:
-      InputError: if it is another module, or one with activations that our cells have not.
+      InputError: if it is another module, or has activations that our cells lack.
     """
     check_version("flax")
     from flax import nnx
@@ -305,12 +305,12 @@ def from_nnx(module: Any) -> Found:
 
 
 def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
-    """Return a cell of flax.nnx, or for `Bidirectional` params an nnx.Bidirectional of RNNs.
+    """Return a flax.nnx cell, or for `Bidirectional` params an nnx.Bidirectional of RNNs.
 
     Args:
       cell: a single cell.
       params: its params.
-      optimized: for an lstm: OptimizedLSTMCell rather than LSTMCell.
+      optimized: for an lstm, OptimizedLSTMCell instead of LSTMCell.
 
     Raises:
       InputError: if nnx has no such layer, or if a gru's b_hn is not zero.
@@ -341,15 +341,16 @@ def to_nnx(cell: Cell, params: Params, *, optimized: bool = True) -> Any:
 
 
 def as_linen(cell: Cell, **options: Any) -> Any:
-    """Return a flax.linen.RNNCellBase class for `cell`, used as nn.LSTMCell is.
+    """Return a flax.linen.RNNCellBase class for `cell`, used like nn.LSTMCell.
 
     A module is ``as_linen(cell)(features, dtype=None, param_dtype=jnp.float32)``; features is the hidden size, and the
-    input size is that of the first input. The parameters have our names in the collection "params". nn.RNN runs it by
-    flax's rules: time is the second axis, outputs of padded steps are not zero, and reverse=True flips the inputs.
+    input size is that of the first input. The parameters have our names in the collection "params". nn.RNN runs it with
+    flax's conventions: time is the second axis, outputs of padded steps are not zero, and reverse=True flips the
+    inputs.
 
     Args:
       cell: any Cell, such as a stack.
-      options: of the cell's init: ``as_linen(lstm, forget_bias=0.0)``.
+      options: options of the cell's init: ``as_linen(lstm, forget_bias=0.0)``.
 
     Example:
       >>> from flax import linen as nn
@@ -370,14 +371,14 @@ def as_linen(cell: Cell, **options: Any) -> Any:
 
 
 def as_nnx(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of a flax.nnx.RNNCellBase for `cell`, used as nnx.LSTMCell is.
+    """Return the constructor of a flax.nnx.RNNCellBase for `cell`, used like nnx.LSTMCell.
 
     A module is ``as_nnx(cell)(in_features, hidden_features, dtype=None, param_dtype=jnp.float32, rngs=rngs)``. Its
     parameters are nnx.Params with our names: ``layer.params.W``.
 
     Args:
       cell: any Cell, such as a stack.
-      options: of the cell's init: ``as_nnx(lstm, forget_bias=0.0)``.
+      options: options of the cell's init: ``as_nnx(lstm, forget_bias=0.0)``.
 
     Example:
       >>> from flax import nnx

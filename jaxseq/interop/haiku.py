@@ -1,10 +1,10 @@
 """Recurrent cores of haiku: VanillaRNN, LSTM, Conv2DLSTM and GRU, as the parameters that hk.transform returns.
 
-The LSTM's blocks are packed i g f o in one matrix for x and h together, and 1 is added to its forget gate when it runs:
-ours has it in b, so that converting this bias there and back rounds once. The GRU resets before the product and its
-update gate is reversed (1 writes): our `gru_cho` with the signs of z's weights changed. The VanillaRNN is a relu
-network with two biases, which are added; converted back, the second is zero. The same holds for the Conv2DLSTM, which
-has no peepholes: our p must be zero to be written.
+The LSTM's blocks are packed i g f o in one matrix for x and h together, and 1 is added to its forget gate at run time:
+ours has it in b, so a round trip rounds this bias once. The GRU resets before the product and its update gate is
+reversed (1 writes): our `gru_cho` with z's weights negated. The VanillaRNN is a relu network with two biases, which are
+summed; converted back, the second is zero. The same holds for the Conv2DLSTM, which has no peepholes: our p must be
+zero to convert to it.
 
 Reference: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 """
@@ -48,7 +48,7 @@ def _write_lstm(p: LSTMParams) -> dict[str, Array]:
 
 
 def _turn(a: Array) -> Array:
-    """Change the signs of the first block of ``[..., 3H]``, z: sigmoid(-a) = 1 - sigmoid(a)."""
+    """Negate the first block of ``[..., 3H]``, z: sigmoid(-a) = 1 - sigmoid(a)."""
     return a.at[..., : a.shape[-1] // 3].multiply(-1)
 
 
@@ -59,13 +59,13 @@ def _read_gru(a: Arrays) -> GRUChoParams:
 
 
 def _write_gru(p: GRUChoParams) -> dict[str, Array]:
-    # haiku keeps z r n in one [H, 3H]; the candidate's part reads r * h, and is apart in ours
+    # haiku has z r n in one [H, 3H]; the candidate's part acts on r * h, and is separate in ours
     U = jnp.concatenate([p.U, p.U_n], axis=1)
     return {name: _turn(permute(a, "rzn", "zrn")) for name, a in (("w_i", p.W), ("w_h", U), ("b", p.b))}
 
 
 def _read_vanilla(a: Arrays) -> RNNParams:
-    # both biases are only added before the relu
+    # both biases are just summed before the relu
     return RNNParams(a["linear/w"], a["linear_1/w"], a["linear/b"] + a["linear_1/b"])
 
 
@@ -81,18 +81,18 @@ LAYOUTS: dict[str, Layout] = {
     "conv_lstm": conv_lstm_layout("haiku", "input_to_hidden", "hidden_to_hidden", "w", "b"),
     "gru_cho": Layout(gru_cho, {"w_i": "D 3H", "w_h": "H 3H", "b": "3H"}, _read_gru, _write_gru),
 }
-"""By our cell's name."""
+"""Layouts by our cell's name."""
 NAMES = {"rnn_relu": "vanilla_rnn", "lstm": "lstm", "conv_lstm": "conv2_dlstm", "gru_cho": "gru"}
 """haiku's own name of each core."""
 
 
 def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None) -> Found:
-    """Return ``(cell, params)`` of one recurrent core of haiku.
+    """Return ``(cell, params)`` of one haiku recurrent core.
 
     Args:
-      params: of hk.transform's init: modules by name, arrays by name in each.
+      params: from hk.transform's init: modules by name, arrays by name in each.
       layer: rnn_relu for a VanillaRNN, lstm, conv_lstm for a Conv2DLSTM, gru_cho for a GRU.
-      prefix: in the params of a larger model, the name of the core, such as "my_net/lstm_1".
+      prefix: the name of the core in the params of a larger model, such as "my_net/lstm_1".
 
     A DeepRNN has a core for each layer: convert each by its prefix, and `stack` the cells.
 
@@ -111,7 +111,7 @@ def from_haiku(params: Mapping[str, Any], layer: str, prefix: str | None = None)
 
 
 def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, dict[str, Array]]:
-    """Return haiku's params of a core with that name (by default the one haiku gives it).
+    """Return haiku's params of a core with that name (by default haiku's own).
 
     Raises:
       InputError: if haiku has no such layer.
@@ -121,14 +121,14 @@ def to_haiku(cell: Cell, params: Params, name: str | None = None) -> dict[str, d
     layer, arrays = written("to_haiku", LAYOUTS, cell, params)
     modules: dict[str, dict[str, Array]] = {}
     for own, a in arrays.items():
-        # haiku keeps {module path: {array: value}}; of our "linear/w" only the last part is the array's name
+        # haiku has {module path: {array: value}}; only the last part of our "linear/w" is the array's name
         module, _, last = f"{name or NAMES[layer]}/{own}".rpartition("/")
         modules.setdefault(module, {})[last] = a
     return modules
 
 
 def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
-    """Return the constructor of a haiku.RNNCore for `cell`, used as hk.LSTM is.
+    """Return the constructor of a haiku.RNNCore for `cell`, used like hk.LSTM.
 
     A core is ``as_haiku(cell)(hidden_size, input_shape=None, dtype=jnp.float32, name=None)`` within hk.transform; the
     input size is that of the first input. ``initial_state(batch_size)`` is called before haiku has an input: cells
@@ -137,7 +137,7 @@ def as_haiku(cell: Cell, **options: Any) -> Callable[..., Any]:
 
     Args:
       cell: any Cell, such as a stack.
-      options: of the cell's init: ``as_haiku(lstm, forget_bias=0.0)``.
+      options: options of the cell's init: ``as_haiku(lstm, forget_bias=0.0)``.
 
     Example:
       >>> import haiku as hk, jax

@@ -1,12 +1,12 @@
 """Recurrent layers of keras: SimpleRNN, LSTM, GRU, their cells, ConvLSTM2D; RNN of cells, Bidirectional, Sequential.
 
-Blocks of the LSTM are packed as ours (keras calls the candidate c), of the GRU z r h. A GRU with reset_after has two
-biases, which are added except for the candidate's; converted back, the rest of the second is zero. Without reset_after
-it is our `gru_cho`. unit_forget_bias changes how keras draws the bias and no equation: the drawn bias is in b.
-ConvLSTM2D has no peepholes: our p must be zero to be written.
+The LSTM's blocks are packed as ours (keras calls the candidate c), the GRU's as z r h. A GRU with reset_after has two
+biases, which are summed except for the candidate's; converted back, the rest of the second is zero. Without reset_after
+it is our `gru_cho`. unit_forget_bias changes only how keras draws the bias, not the equations. ConvLSTM2D has no
+peepholes: our p must be zero to convert to it.
 
-On JAX, keras 3.15 computes tanh in float32 whatever the dtype of its layer: its own outputs in float64 are right to
-1e-7 only.
+On JAX, keras 3.15 computes tanh in float32 whatever the dtype of its layer: its float64 outputs are accurate only to
+1e-7.
 
 Reference: https://keras.io/api/layers/recurrent_layers/
 """
@@ -80,7 +80,7 @@ def _write_gru(p: GRUParams) -> dict[str, Array]:
 def _read_cho(a: Arrays) -> GRUChoParams:
     W, U, b = _turned(a)
     H = U.shape[0]
-    # the candidate's part reads r * h, another operand, so ours keeps it as a matrix of its own
+    # the candidate's part acts on r * h, another operand, so it is a separate matrix in ours
     return GRUChoParams(W, U[:, : 2 * H], U[:, 2 * H :], b)
 
 
@@ -112,11 +112,11 @@ LAYOUTS: dict[str, Layout] = {
     "gru": Layout(gru, {**_GRU, "bias": "2 3H?"}, _read_gru, _write_gru),
     "gru_cho": Layout(gru_cho, {**_GRU, "bias": "3H?"}, _read_cho, _write_cho),
 }
-"""By our cell's name; gru_cho is a GRU with reset_after=False."""
+"""Layouts by our cell's name; gru_cho is a GRU with reset_after=False."""
 
 
 def from_keras(layer: Any) -> tuple[Any, Params]:
-    """Return ``(cell, params)`` of a layer of keras that has been built, of any backend.
+    """Return ``(cell, params)`` of a built keras layer, of any backend.
 
     Args:
       layer: a SimpleRNN, LSTM, GRU, their cells, a ConvLSTM2D, an RNN of such a cell or of a list of them, a
@@ -124,11 +124,11 @@ def from_keras(layer: Any) -> tuple[Any, Params]:
 
     Returns:
       A cell and its params; for several layers a stack; for a Bidirectional params that are `Bidirectional`; for
-      several layers with one of these among them tuples, which `jaxseq.layers` runs. Dropout, masking, stateful and
+      several layers including one of these, tuples, which `jaxseq.layers` runs. Dropout, masking, stateful and
       return_sequences are not weights; our time axis is the first.
 
     Raises:
-      InputError: if it is another layer, was not built, goes backwards, or has an activation that no cell of ours has.
+      InputError: if it is another layer, is not built, goes backwards, or has an activation that our cells lack.
     """
     check_version("keras")
     return whole(_layers(layer))
@@ -160,7 +160,7 @@ def _both(layer: Any) -> Found:
         raise InputError(f"from_keras: our bidirectional layer concatenates; this has merge_mode={layer.merge_mode!r}")
     if layer.forward_layer.go_backwards:
         raise InputError("from_keras: the forward layer of this Bidirectional goes backwards; exchange the two")
-    # side.cell and not side: the backward layer has go_backwards, which is right here
+    # side.cell instead of side: the backward layer has go_backwards, which is correct here
     (ahead,), (behind,) = (_single(_layers(side.cell)) for side in (layer.forward_layer, layer.backward_layer))
     if ahead[0] != behind[0]:
         raise InputError(f"from_keras: both directions must be the same cell; got {ahead[0].name}, {behind[0].name}")
@@ -185,11 +185,12 @@ def _one(cell: Any) -> Found:
     wanted = {"activation": {"tanh": activations.tanh}, "recurrent_activation": {"sigmoid": activations.sigmoid}}
     if isinstance(cell, kl.SimpleRNNCell):
         wanted = {"activation": {"tanh": activations.tanh, "relu": activations.relu}}
-    # functions are compared, not their names: a user's function may have the same name
+    # compare functions instead of names: a user's function may have the same name
     for name, known in wanted.items():
         if getattr(cell, name) not in known.values():
             raise InputError(
-                f"from_keras: {cell.name} has {name}={getattr(cell, name).__name__}, our cells {' or '.join(known)}"
+                f"from_keras: {cell.name} has {name}={getattr(cell, name).__name__}, "
+                f"our cells have {' or '.join(known)}"
             )
     if isinstance(cell, kl.SimpleRNNCell):
         kind = "rnn" if cell.activation is activations.tanh else "rnn_relu"
@@ -197,7 +198,7 @@ def _one(cell: Any) -> Found:
         kind = "lstm"
     elif convolves:
         kind = "conv_lstm"
-        # our conv_lstm keeps the size of a picture, so its carry has the size of the input
+        # our conv_lstm keeps the picture size, so its carry has the size of the input
         plain = cell.rank == 2 and cell.padding == "same" and {*cell.strides, *cell.dilation_rate} == {1}
         if not plain or cell.data_format != "channels_last":
             raise InputError(
@@ -206,7 +207,7 @@ def _one(cell: Any) -> Found:
             )
     else:
         kind = "gru" if cell.reset_after else "gru_cho"
-    # a layer without a bias has None there: left out, `fit` makes it zeros
+    # a layer without a bias has None here: it is left out, and `fit` makes it zeros
     arrays = {name: _value(v) for name in LAYOUTS[kind].shapes if (v := getattr(cell, name)) is not None}
     return read("from_keras", LAYOUTS[kind], arrays)
 
@@ -219,7 +220,7 @@ def _value(variable: Any) -> Any:
 
 
 def to_arrays(cell: Any, params: Params) -> list[Array]:
-    """Return the weights of the layer of `to_keras`, in the order in which ``layer.set_weights`` takes them."""
+    """Return the weights of the layer of `to_keras`, in the order of ``layer.set_weights``."""
     arrays: list[Array] = []
     for one, own in taken_apart("to_keras", cell, params):
         for p in own if isinstance(own, Bidirectional) else (own,):
@@ -228,13 +229,13 @@ def to_arrays(cell: Any, params: Params) -> list[Array]:
 
 
 def to_keras(cell: Any, params: Params, *, use_bias: bool = True, picture: tuple[int, int] | None = None) -> Any:
-    """Return the layer of keras, built, with return_sequences; for several a Sequential of them.
+    """Return the built keras layer, with return_sequences; for several layers a Sequential.
 
     Args:
-      cell: a cell, a stack, or a tuple of cells as `jaxseq.layers` takes it.
+      cell: a cell, a stack, or a tuple of cells as for `jaxseq.layers`.
       params: its params.
       use_bias: False for layers without biases; ours must be zero then.
-      picture: for a conv_lstm, rows and columns, which keras fixes when a layer is built.
+      picture: rows and columns for a conv_lstm; keras fixes them when a layer is built.
 
     Raises:
       InputError: if keras has no such layer.
@@ -245,7 +246,7 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True, picture: tuple
     found = taken_apart("to_keras", cell, params)
     made = [_make(one, own, use_bias) for one, own in found]
     layer = made[0]
-    # either direction will do: their W have one shape
+    # either direction will do: their W have the same shape
     first = found[0][1].forward if isinstance(found[0][1], Bidirectional) else found[0][1]
     if (found[0][0] == conv_lstm) != (picture is not None):
         raise InputError("to_keras: picture=(rows, columns) must be given for a conv_lstm, and for no other cell")
@@ -254,7 +255,7 @@ def to_keras(cell: Any, params: Params, *, use_bias: bool = True, picture: tuple
     if len(made) > 1:
         layer = keras.Sequential([keras.Input(shape, dtype=str(first.W.dtype)), *made])
     else:
-        # weights exist only after build; the batch is open
+        # weights exist only after build; the batch size is left open
         layer.build((None, *shape))
     weights = to_arrays(cell, params)
     if not use_bias:
@@ -271,7 +272,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gru": {"reset_after": True},
     "gru_cho": {"reset_after": False},
 }
-"""Arguments of keras' class that make it the same cell as ours."""
+"""Arguments that make keras's class equal to our cell."""
 
 
 def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
@@ -285,7 +286,7 @@ def _make(cell: Cell, params: Params, use_bias: bool) -> Any:
         if kind == "conv_lstm":
             more |= {"kernel_size": p.W.shape[:2]}
         common = {"return_sequences": True, "use_bias": use_bias, "dtype": str(p.W.dtype)}
-        # [H, G*H], or [R, C, H, 4H] of a convolution: H either way
+        # [H, G*H], or [R, C, H, 4H] for a convolution: H either way
         return make(p.U.shape[-2], **common, **OPTIONS.get(kind, {}), **more)
 
     if isinstance(params, Bidirectional):

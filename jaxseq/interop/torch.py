@@ -1,7 +1,8 @@
-"""Recurrent layers of torch: nn.RNN, nn.LSTM and nn.GRU, deep, both ways, projected, and their single cells.
+"""Layers of torch: nn.RNN, nn.LSTM and nn.GRU, also stacked, bidirectional or projected, and their single cells.
 
-torch keeps every matrix transposed, ``[G*H, D]``, its blocks in our order, and two biases that are added. They become
-one of ours. Converted back, ours is the first and the second is zero, except for the GRU's candidate, which has two.
+torch stores every matrix transposed, ``[G*H, D]``, with blocks in our order, and two biases that are summed. They
+become one bias here. Converted back, it is the first and the second is zero, except for the GRU's candidate, which has
+two.
 
 Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html and its neighbours.
 """
@@ -74,7 +75,7 @@ def _lstmp() -> Layout:
     def write(p: LSTMPParams) -> dict[str, Array]:
         return {**form.write(p), "weight_hr": p.W_r.T}
 
-    # h has the projected size P, so U reads P features; c keeps H
+    # h has the projected size P, so U reads P features; c has H
     return Layout(lstmp, {**form.shapes, "weight_hh": "4H P", "weight_hr": "P H"}, read, write)
 
 
@@ -85,21 +86,21 @@ LAYOUTS: dict[str, Layout] = {
     "lstmp": _lstmp(),
     "gru": _gru(),
 }
-"""One direction of one layer, by our cell's name."""
+"""Layouts of one direction of one layer, by our cell's name."""
 
 
 def from_torch(source: Any, layer: str | None = None, prefix: str | None = None) -> tuple[Any, Params]:
-    """Return ``(cell, params)`` of a layer of torch.
+    """Return ``(cell, params)`` of a torch layer.
 
     Args:
-      source: a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell; or its state dict, of tensors or of arrays.
-      layer: with a state dict: which layer it is of: rnn, rnn_relu, lstm, lstmp, gru.
-      prefix: with the state dict of a larger model: the beginning of the layer's names.
+      source: a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell; or its state dict of tensors or arrays.
+      layer: with a state dict, the kind of layer: rnn, rnn_relu, lstm, lstmp or gru.
+      prefix: with the state dict of a larger model, the prefix of the layer's names.
 
     Returns:
       A cell and its params; for several layers a stack; for a bidirectional layer params that are `Bidirectional`; for
-      several of them tuples, which `jaxseq.layers` runs. `batch_first` and `dropout` are not weights: our time axis
-      is the first.
+      several of these tuples, which `jaxseq.layers` runs. `batch_first` and `dropout` are not weights: our time axis is
+      the first.
 
     Raises:
       InputError: if it is not a recurrent layer, or if names or shapes are not those of `layer`.
@@ -112,7 +113,7 @@ def from_torch(source: Any, layer: str | None = None, prefix: str | None = None)
       ('lstm', (3, 20), 2.0)
     """
     check_version("torch")
-    # shapes do not tell: rnn and rnn_relu have the same
+    # shapes do not decide: rnn and rnn_relu have the same
     if isinstance(source, Mapping):
         if layer is None:
             raise InputError(f"from_torch: a state dict does not name its layer; give layer: {', '.join(LAYOUTS)}")
@@ -136,15 +137,15 @@ def _kind(module: Any) -> str:
 
 
 SUFFIX = re.compile(r"(?:^|/)(?:weight|bias)_(?:ih|hh|hr)((?:_l\d+)?(?:_reverse)?)$")
-"""The end of a parameter's name; its group is the layer and the direction."""
+"""Matches the end of a parameter's name; the group is layer and direction."""
 
 
 def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None) -> tuple[Any, Params]:
-    """Return ``(cell, params)`` of arrays by torch's names; errors as `from_torch`."""
+    """Return ``(cell, params)`` from arrays under torch's names; errors are as for `from_torch`."""
     what = f"from_torch({layer})"
     form = layout("torch", LAYOUTS, layer)
     inside = [name for name in map(plain_name, arrays) if prefix is None or name.startswith(plain_name(prefix))]
-    # none found: go on with _l0, so that `select` says which names are missing
+    # none found: continue with _l0, so that `select` reports the missing names
     suffixes = sorted({match[1] for name in inside if (match := SUFFIX.search(name))}, key=_place) or ["_l0"]
     known = {f"{name}{suffix}": axes for suffix in suffixes for name, axes in form.shapes.items()}
     chosen = select(what, arrays, known, prefix)
@@ -158,7 +159,7 @@ def from_arrays(arrays: Mapping[str, Any], layer: str, prefix: str | None = None
         shapes = {f"{name}{suffix}": axes for name, axes in form.shapes.items()}
         found = fit(what, shapes, {name: chosen[name] for name in shapes if name in chosen})
         read.append(one_dtype(what, form.read({name: found[f"{name}{suffix}"] for name in form.shapes})))
-    # read holds layer by layer, within a layer forward then backward
+    # `read` is layer by layer, in each layer forward then backward
     directions = 1 + both
     made: list[Found] = []
     for k in range(0, len(read), directions):
@@ -177,7 +178,7 @@ def _place(suffix: str) -> tuple[int, bool]:
 
 
 def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
-    """Return torch's state dict of a layer, of JAX's arrays; errors as `to_torch`.
+    """Return torch's state dict of a layer, as JAX arrays; errors are as for `to_torch`.
 
     Example:
       >>> import jax
@@ -191,17 +192,17 @@ def to_arrays(cell: Any, params: Params) -> dict[str, Array]:
     for k, (one, own) in enumerate(found):
         both = isinstance(own, Bidirectional)
         if one != found[0][0] or both != isinstance(found[0][1], Bidirectional):
-            raise InputError("to_torch: torch's layers are all of one kind; convert unlike ones each by itself")
+            raise InputError("to_torch: torch's layers are all of one kind; convert different ones separately")
         for p, suffix in zip(own if both else (own,), ("", "_reverse"), strict=False):
-            # torch's layers share one hidden_size, ours need not
+            # torch's layers share one hidden_size; ours need not
             if p.U.shape != (found[0][1].forward if both else found[0][1]).U.shape:
-                raise InputError("to_torch: torch's layers all have one hidden size; convert unlike ones by themselves")
+                raise InputError("to_torch: torch's layers all have one hidden size; convert different ones separately")
             arrays |= {f"{name}_l{k}{suffix}": a for name, a in written("to_torch", LAYOUTS, one, p)[1].items()}
     return arrays
 
 
 def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False) -> Any:
-    """Return the torch.nn.RNN, LSTM or GRU of a layer: a cell, a stack of one kind, bidirectional ones.
+    """Return the torch.nn.RNN, LSTM or GRU for a cell, a stack of one kind, or bidirectional layers.
 
     Args:
       cell: a cell, a stack, or a tuple of cells as `jaxseq.layers` takes it.
@@ -236,7 +237,7 @@ def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False
     state = {name.removesuffix("_l0") if step else name: _tensor(a) for name, a in arrays.items()}
     dtype = next(iter(state.values())).dtype
     module = getattr(torch.nn, kind + "Cell" * step)(D, H, bias=bias, dtype=dtype, **options)
-    # strict, as by default: a missing or an additional array raises
+    # strict by default: a missing or additional array raises
     module.load_state_dict(state)
     return module
 
@@ -244,6 +245,6 @@ def to_torch(cell: Any, params: Params, *, bias: bool = True, step: bool = False
 def _tensor(a: Array) -> Any:
     import torch
 
-    if a.dtype == jnp.bfloat16:  # which NumPy has not
+    if a.dtype == jnp.bfloat16:  # a dtype that NumPy lacks
         return torch.from_numpy(np.array(a, np.float32)).to(torch.bfloat16)
     return torch.from_numpy(np.array(a))

@@ -1,7 +1,7 @@
-"""Small problems that ask for memory, and the trainer that any cell learns them with. ``from jaxseq import problems``.
+"""Small problems that need memory, and a trainer for any cell. ``from jaxseq import problems``.
 
-A problem is called with its sizes, ``problems.copy(30)``; `train` trains a cell on it, `compare` several cells of as
-many parameters each, `evaluate` scores them.
+A problem is called with its sizes, ``problems.copy(30)``; `train` trains a cell on it, `compare` trains several cells
+with matched parameter counts, `evaluate` scores them.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from jaxseq.problems.fit import ModelParams, Trained, descend, drawn_loss, init_
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     problem.__name__: problem for problem in (copy, selective_copy, reverse, recall, adding, anbn, warped, digits)
 }
-"""The problems that need sizes alone, by name; `letters`, `tomita`, `parity` and `valence` are called as functions."""
+"""The problems that need only sizes, by name; call `letters`, `tomita`, `parity` and `valence` as functions."""
 
 __all__ = [
     "PARITY",

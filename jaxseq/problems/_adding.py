@@ -20,7 +20,7 @@ def adding(length: int) -> Problem:
     One mark is in the first half and one in the second. Always answering 1 costs a squared error of 1/6.
 
     Reference: Hochreiter & Schmidhuber 1997, section 5.4; in this form Le, Jaitly & Hinton 2015, arXiv:1504.00941,
-    section 4.1. An answer is right within 0.04, as in the former.
+    section 4.1. An answer within 0.04 counts as right, as in Hochreiter & Schmidhuber.
 
     Example:
       >>> batch = adding(6).draw(jax.random.key(0), 2)
@@ -34,7 +34,7 @@ def adding(length: int) -> Problem:
         of_numbers, first, second = jax.random.split(key, 3)
         half = length // 2
         numbers = jax.random.uniform(of_numbers, (length, batch), dtype)
-        # [B] is repeated to [T, B] by hand, since users may forbid rank promotion
+        # [B] is broadcast to [T, B] explicitly, since users may forbid rank promotion
         steps = step_numbers(length, batch)
         early = jnp.broadcast_to(jax.random.randint(first, (batch,), 0, half, steps.dtype), steps.shape)
         late = jnp.broadcast_to(jax.random.randint(second, (batch,), half, length, steps.dtype), steps.shape)

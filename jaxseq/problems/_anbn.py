@@ -20,7 +20,7 @@ def anbn(largest: int, smallest: int = 1, letters: int = 2) -> Problem:
     """Return the counting problem: read ``a^n b^n`` with n from smallest to largest, and predict each next letter.
 
     From the first b on, the next letter or the end follows from the letters before; only those steps are scored. With
-    ``letters=3`` the words are ``a^n b^n c^n``. `words` makes those of given n, `balance` counts a minus b.
+    ``letters=3`` the words are ``a^n b^n c^n``. `words` draws words of given n, `balance` counts a minus b.
 
     Reference: Gers & Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and context-sensitive
     languages"; Weiss, Goldberg & Yahav 2018, arXiv:1805.04908.
@@ -41,7 +41,7 @@ def anbn(largest: int, smallest: int = 1, letters: int = 2) -> Problem:
         n = jax.random.randint(key, (batch,), smallest, largest + 1)
         return words(n, largest, letters, dtype)
 
-    change = 2 / (smallest + largest)  # how often the next letter is another, of all scored steps
+    change = 2 / (smallest + largest)  # the share of scored steps at which the next letter differs
     guess = -change * math.log(change) - ((1 - change) * math.log(1 - change) if change < 1 else 0)
     name = f"anbn(largest={largest}, smallest={smallest}, letters={letters})"
     return of_symbols(
@@ -51,7 +51,7 @@ def anbn(largest: int, smallest: int = 1, letters: int = 2) -> Problem:
 
 
 def words(n: Array, largest: int, letters: int = 2, dtype: Any = jnp.float32) -> Batch:
-    """Return the words ``a^n b^n ...`` of given ``n [B]``, padded to that of `largest`; targets as in `anbn`.
+    """Return the words ``a^n b^n ...`` of given ``n [B]``, padded to the length for `largest`; targets as in `anbn`.
 
     Example:
       >>> batch = words(jnp.array([1, 2]), 2)

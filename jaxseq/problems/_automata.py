@@ -1,4 +1,4 @@
-"""Finite automata: reading words, the minimal one, whether two accept the same words, and DOT text."""
+"""Finite automata: running on words, minimisation, equivalence, and DOT text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Automaton(NamedTuple):
       transitions: int ``[Q, A]``: the state after reading symbol a in state q.
       accepting: bool ``[Q]``.
       start: the state before the first symbol.
-      symbols: names of the symbols, one character each; empty where they have none.
+      symbols: names of the symbols, one character each; empty if they have none.
 
     Example:
       >>> even = Automaton(np.array([[0, 1], [1, 0]]), np.array([True, False]), 0, "01")  # an even number of ones
@@ -31,7 +31,7 @@ class Automaton(NamedTuple):
     symbols: str = ""
 
     def accepts(self, word: str | Sequence[int]) -> bool:
-        """Return whether a word, of symbols' names or numbers, is accepted.
+        """Return whether a word, given as symbol names or numbers, is accepted.
 
         Raises:
           InputError: if it has an unknown symbol.
@@ -47,7 +47,7 @@ class Automaton(NamedTuple):
         return found
 
     def states(self, words: np.ndarray) -> np.ndarray:
-        """Return the states along words of numbers ``[N, T]``: int ``[N, T + 1]``, from the start on."""
+        """Return the states along words of numbers ``[N, T]``: int ``[N, T + 1]``, beginning with the start state."""
         words = np.asarray(words, int).reshape(len(words), -1)
         seen = [np.full(len(words), self.start)]
         for symbols in words.T:
@@ -55,11 +55,11 @@ class Automaton(NamedTuple):
         return np.stack(seen, axis=1)
 
     def minimal(self) -> Automaton:
-        """Return the automaton with the fewest states that accepts the same words, states in the order of reading.
+        """Return the minimal automaton that accepts the same words, states in breadth-first order.
 
-        States that no word reaches are left out, and equivalent ones merged by Moore's refinement: classes of states,
-        first by acceptance, are split until all states of a class lead to the same classes. States are numbered in
-        breadth-first order from the start, so that equal languages give equal arrays.
+        Unreachable states are left out, and equivalent ones merged by Moore's refinement: classes of states, first by
+        acceptance, are split until all states of a class lead to the same classes. States are numbered in breadth-first
+        order from the start, so equal languages give equal arrays.
 
         References: Moore 1956, "Gedanken-experiments on sequential machines"; Hopcroft 1971 gives a faster way.
         """
@@ -68,7 +68,7 @@ class Automaton(NamedTuple):
         table = np.array([[place[int(q)] for q in self.transitions[p]] for p in reached])
         classes = np.asarray(self.accepting, bool)[reached].astype(int)
         while True:
-            # a state's own class and those of its successors: states with different rows are in different classes
+            # a state's class and its successors' classes: states with different rows belong to different classes
             rows = np.concatenate([classes[:, None], classes[table]], axis=1)
             finer = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
             if finer.max() == classes.max() or len(np.unique(finer)) == len(np.unique(classes)):
@@ -84,13 +84,13 @@ class Automaton(NamedTuple):
         return Automaton(number[merged[order]], accepting, 0, self.symbols)
 
     def same_language(self, other: Automaton) -> bool:
-        """Return whether another automaton, over as many symbols, accepts the same words."""
+        """Return whether another automaton, over the same number of symbols, accepts the same words."""
         mine, its = self.minimal(), other.minimal()
         same = mine.transitions.shape == its.transitions.shape and (mine.transitions == its.transitions).all()
         return bool(same and (mine.accepting == its.accepting).all())
 
     def dot(self) -> str:
-        """Return the automaton as a text in DOT, which Graphviz draws.
+        """Return the automaton as DOT text, for Graphviz.
 
         Example:
           >>> print(Automaton(np.array([[0]]), np.array([True]), 0, "a").dot())
@@ -112,7 +112,7 @@ class Automaton(NamedTuple):
         return "\n".join([*lines, "}"])
 
     def arrows(self) -> dict[tuple[int, int], str]:
-        """Return the label of each arrow, by the states that it leads from and to: ``{(0, 1): "a,b"}``."""
+        """Return the label of each edge by its two states: ``{(0, 1): "a,b"}``."""
         found: dict[tuple[int, int], str] = {}
         for p, row in enumerate(self.transitions):
             for a, q in enumerate(row):
@@ -123,7 +123,7 @@ class Automaton(NamedTuple):
 
 
 def _breadth_first(transitions: np.ndarray, start: int) -> list[int]:
-    """Return the states that are reached from the start, in the order of reading."""
+    """Return the states reachable from the start, in breadth-first order."""
     order, seen = [int(start)], {int(start)}
     for state in order:
         for q in transitions[state]:

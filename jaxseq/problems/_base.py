@@ -1,8 +1,8 @@
-"""Problems: sequences drawn without end, each with its targets.
+"""Problems: random sequences with targets, drawn without end.
 
-A `Problem` is a value of pure functions, made by a function of its sizes. The same sizes give the same value, so that
-a program compiled for it is found again. Steps that tell nothing about memory are not scored: the loss of a cell that
-remembers comes to 0, that of one that does not stays at `Problem.baseline`.
+A `Problem` is a value made of pure functions, returned by a function of its sizes. The same sizes give the same value,
+so its compiled program is found again. Steps that need no memory are not scored: the loss of a cell that remembers goes
+to 0, and without memory it stays at `Problem.baseline`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Batch(NamedTuple):
     """Sequences and their targets.
 
     Fields:
-      xs: ``[T, B, D]``; one-hot where the problem has symbols.
-      targets: ``[T, B]``, numbers of symbols, or real numbers; 0 where not scored.
+      xs: ``[T, B, D]``; one-hot if the problem has symbols.
+      targets: ``[T, B]``, symbol indices or real numbers; 0 where not scored.
       mask: bool ``[T, B]``, True where a step is real.
       scored: bool ``[T, B]``, True where the output counts.
     """
@@ -38,16 +38,16 @@ class Problem(NamedTuple):
     """A problem, to train any cell on.
 
     Fields:
-      name: with its sizes.
+      name: the name with its sizes.
       input_size: D.
       output_size: features of the readout: one logit for each symbol, or one number.
       length: T.
       draw: ``(key, batch, dtype=float32) -> Batch`` of `batch` rows; consumes `key`.
       losses: ``(outputs [T, B, O], targets) -> [T, B]``: cross-entropy in nats, or the squared error.
       right: ``(outputs, targets) -> bool [T, B]``: the likeliest symbol is the target, or the error is below 0.04.
-      baseline: the mean loss at the scored steps of the best output that does not look back.
-      symbols: names of the inputs, one character each; empty where an input is a number.
-      reference: the source that posed it first.
+      baseline: the mean loss at the scored steps of the best memoryless output.
+      symbols: names of the inputs, one character each; empty if inputs are numbers.
+      reference: the publication that introduced it.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Problem(NamedTuple):
         return masked_mean(right.astype(outputs.dtype), batch.scored)
 
     def solved(self, outputs: Array, batch: Batch) -> Array:
-        """Return bool ``[B]``: every scored step of the row is right."""
+        """Return bool ``[B]``: whether every scored step of the row is right."""
         return (self.right(outputs, batch.targets) | ~batch.scored).all(0)
 
 
@@ -90,7 +90,7 @@ def of_symbols(
 def batch_of_symbols(
     seen: Array, size: int, targets: Array, scored: Array, dtype: Any, real: Array | None = None
 ) -> Batch:
-    """Return the batch of symbols by number, ``seen [T, B]``; all steps are real where `real` is None."""
+    """Return the batch for symbol indices ``seen [T, B]``; all steps are real if `real` is None."""
     real = jnp.ones_like(scored) if real is None else real
     targets = jnp.where(scored, targets, jnp.zeros_like(targets))
     seen = jnp.where(real, seen, jnp.full_like(seen, -1))  # one_hot turns -1 into zeros
@@ -98,7 +98,7 @@ def batch_of_symbols(
 
 
 def likeliest(outputs: Array, targets: Array) -> Array:
-    """Return bool ``[T, B]``: the largest logit is the target's."""
+    """Return bool ``[T, B]``: whether the largest logit is the target's."""
     return outputs.argmax(-1).astype(targets.dtype) == targets
 
 

@@ -1,4 +1,4 @@
-"""Cells compared: trained on the same problem, data and seeds, with as many parameters each."""
+"""Comparing cells: trained on the same problem, data and seeds, with matched parameter counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scores(NamedTuple):
 def evaluate(cell: Cell, problem: Problem, params: ModelParams, *, seed: Any = 0, rows: int = 256) -> Scores:
     """Return the scores of a model; the problem may have other sizes than the one it was trained on.
 
-    Its rows are drawn apart from those of any training. For several seeds: ``jax.vmap(lambda p: evaluate(cell, problem,
+    Its rows are independent of those of any training. For several seeds: ``jax.vmap(lambda p: evaluate(cell, problem,
     p))(trained.params)``.
     """
     # training splits key(seed), so no batch of it has this key
@@ -43,13 +43,13 @@ def evaluate(cell: Cell, problem: Problem, params: ModelParams, *, seed: Any = 0
 
 
 def count_params(cell: Cell, problem: Problem, hidden: int) -> int:
-    """Return how many numbers are trained in a model of that size, those of the readout included."""
+    """Return the parameter count of a model of that size, including the readout."""
     shapes = jax.eval_shape(lambda: init_params(jax.random.key(0), cell, problem, hidden))
     return sum(a.size for a in jax.tree.leaves(shapes))
 
 
 def matched_hidden(cell: Cell, problem: Problem, count: int) -> int:
-    """Return the H whose number of parameters is nearest to `count`.
+    """Return the H whose parameter count is nearest to `count`.
 
     Example:
       >>> from jaxseq import problems
@@ -74,9 +74,9 @@ class Compared(NamedTuple):
 
     Fields:
       hidden: H.
-      parameters: how many numbers were trained.
-      trained: of all seeds together, with a leading axis for them.
-      scores: of each seed, ``[seeds]``.
+      parameters: the parameter count.
+      trained: the result for all seeds, with a leading axis for them.
+      scores: the scores of each seed, ``[seeds]``.
     """
 
     hidden: int
@@ -99,14 +99,14 @@ def compare(
     """Train several cells on the same problem, data and seeds, with about as many parameters each.
 
     Args:
-      cells: by the names that the result has.
+      cells: the cells, by their names in the result.
       problem: such as ``copy(30)``.
-      hidden: H of the first cell; the others get the sizes whose numbers of parameters are nearest to its.
-      steps: of each training.
-      seed: one or several.
-      inits: ``(key, input_size, hidden_size) -> params`` instead of a cell's own, by the cell's name.
-      began: called with the name of each cell before it is trained, such as to show progress.
-      options: of `train`.
+      hidden: H of the first cell; the others get the sizes with the nearest parameter counts.
+      steps: steps of each training.
+      seed: one seed or several.
+      inits: ``(key, input_size, hidden_size) -> params`` to replace a cell's own, by the cell's name.
+      began: called with the name of each cell before its training, for example to show progress.
+      options: passed to `train`.
 
     Example:
       >>> from jaxseq import problems

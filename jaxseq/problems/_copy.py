@@ -1,4 +1,4 @@
-"""Copy and reverse: read symbols, then repeat them in their order, or the last one first."""
+"""Copy and reverse: read symbols, then repeat them in order or in reverse."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, 
 
 @functools.cache
 def copy(lag: int, length: int = 10, symbols: int = 8) -> Problem:
-    """Return the copy problem: read `length` symbols, wait for `lag` steps, then repeat them in their order.
+    """Return the copy problem: read `length` symbols, wait for `lag` steps, then repeat them in order.
 
     The last waiting step shows a mark; T is ``lag + 2 * length``. Only the steps after the mark are scored, and a guess
-    costs ``ln(symbols)`` there. (Arjovsky et al. average over all T steps, which are blank before, and get
+    costs ``ln(symbols)`` there. (Arjovsky et al. average over all T steps, including the blanks before, and get
     ``10 ln(8) / (lag + 20)``.)
 
     Reference: Hochreiter & Schmidhuber 1997; in this form Arjovsky, Shah & Bengio 2016, arXiv:1511.06464, section 4.1.
@@ -49,7 +49,7 @@ def copy(lag: int, length: int = 10, symbols: int = 8) -> Problem:
 
 @functools.cache
 def reverse(length: int, symbols: int = 8) -> Problem:
-    """Return the reversal problem: read `length` symbols, then repeat them, the last one first.
+    """Return the reversal problem: read `length` symbols, then repeat them in reverse.
 
     T is ``2 * length``; the second half shows blanks and is scored. The last symbol must be kept for one step, the
     first for ``2 * length - 1``.

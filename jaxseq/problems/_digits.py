@@ -27,15 +27,15 @@ FIGURES = (
     "01110 10001 10001 01110 10001 10001 01110",
     "01110 10001 10001 01111 00001 00010 01100",
 )
-"""The ten figures, seven rows of five points each; ours."""
+"""Our own bitmaps of the ten digits, seven rows of five points each."""
 
 
 @functools.cache
 def digits(side: int = 16, noise: float = 0.1) -> Problem:
     """Return the problem of naming a digit whose ``side * side`` pixels come one at a time.
 
-    A figure of 5 x 7 points is drawn at a random place, in a random width and height from half of the picture to all of
-    it, with Gaussian noise of standard deviation `noise` on each pixel. T is ``side ** 2``; the last step alone is
+    A digit of 5 x 7 points is drawn at a random position, with random width and height from half of the picture to all
+    of it, and Gaussian noise of standard deviation `noise` on each pixel. T is ``side ** 2``; only the last step is
     scored. It has the form of the sequential MNIST of Le, Jaitly & Hinton 2015 (arXiv:1504.00941, section 4.2) and
     needs no data.
 
@@ -57,7 +57,7 @@ def digits(side: int = 16, noise: float = 0.1) -> Problem:
         size = jax.random.uniform(ksize, (batch, 2), dtype, side / 2, side)  # height and width, in pixels
         corner = jax.random.uniform(kplace, (batch, 2), dtype) * (side - size)
         pixel = jnp.arange(side, dtype=dtype) + jnp.asarray(0.5, dtype)
-        # each pixel takes the point of the figure that it lies on; outside of the figure it is dark
+        # each pixel shows the point of the digit that it lies on; outside the digit it is dark
         rows, columns = (_points(pixel, corner[:, k], size[:, k], n) for k, n in ((0, 7), (1, 5)))
         picture = jnp.asarray(figures, dtype)[digit[:, None, None], rows[:, :, None], columns[:, None, :]]
         inside = (rows >= 0)[:, :, None] & (columns >= 0)[:, None, :]
@@ -73,7 +73,7 @@ def digits(side: int = 16, noise: float = 0.1) -> Problem:
 
 
 def _points(pixel: Array, corner: Array, size: Array, points: int) -> Array:
-    """Return which of a figure's points each pixel lies on along one axis, int ``[B, side]``; -1 outside of it."""
+    """Return the digit's point that each pixel lies on along one axis, int ``[B, side]``; -1 outside the digit."""
     place = (pixel[None, :] - corner[:, None]) / size[:, None] * points
     number = jnp.floor(place).astype(jnp.int32)
     return jnp.where((number >= 0) & (number < points), number, -jnp.ones_like(number))

@@ -24,7 +24,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz ."
 def letters(length: int, text: str) -> Problem:
     """Return the problem of a text: windows of `length` letters from anywhere in it, each followed by the next letter.
 
-    The baseline is the entropy of single letters: the loss of the best output that does not look back.
+    The baseline is the entropy of single letters: the loss of the best memoryless output.
 
     Raises:
       InputError: if the text has no window of that length with a letter after it.

@@ -17,11 +17,11 @@ from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, 
 
 @functools.cache
 def selective_copy(lag: int, length: int = 10, symbols: int = 8) -> Problem:
-    """Return the selective copy problem: symbols come at random steps among blanks, and are repeated in their order.
+    """Return the selective copy problem: symbols come at random steps among blanks, and are repeated in order.
 
-    The first ``lag + length`` steps hold `length` symbols at places that differ from row to row, the others are blank.
-    Then a mark is shown for `length` steps, which are scored; T is ``lag + 2 * length``, as of `copy`. Counting steps
-    does not solve it: a cell has to pass over blanks, which a linear recurrence with fixed weights cannot.
+    The first ``lag + length`` steps contain `length` symbols at positions that differ from row to row; the others are
+    blank. Then a mark is shown for `length` steps, which are scored; T is ``lag + 2 * length``, as in `copy`. Counting
+    steps does not solve it: a cell must skip blanks, which a linear recurrence with fixed weights cannot.
 
     Reference: Gu & Dao 2023, "Mamba", arXiv:2312.00752, section 3.1; Jing et al. 2019, Neural Computation 31(4).
 
@@ -54,9 +54,9 @@ def selective_copy(lag: int, length: int = 10, symbols: int = 8) -> Problem:
 def recall(pairs: int, keys: int = 16, values: int = 16, lag: int = 0) -> Problem:
     """Return associative recall: read pairs of a key and a value, then answer each key with its value.
 
-    T is ``4 * pairs + lag``: the pairs, `lag` blanks, then each of the keys in a new order, with a blank after it, at
-    which the value is asked for. The keys of a row are different. A guess costs ``ln(values)``. Keys and values are
-    different symbols. A state of H numbers holds few pairs; a matrix of H x H holds about H.
+    T is ``4 * pairs + lag``: the pairs, `lag` blanks, then the keys in a new order, each followed by a blank at which
+    the value is due. The keys of a row are distinct. A guess costs ``ln(values)``. Keys and values are different
+    symbols. A state of H numbers holds few pairs; a matrix of H x H holds about H.
 
     Reference: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, section 4.3; with several queries Arora et al. 2023,
     arXiv:2312.04927, section 3.
@@ -100,6 +100,6 @@ def recall(pairs: int, keys: int = 16, values: int = 16, lag: int = 0) -> Proble
 
 
 def _shuffled(key: Key, count: int, batch: int) -> Array:
-    """Return for each row another permutation of the numbers below `count`, int ``[count, B]``."""
+    """Return an independent permutation of the numbers below `count` for each row, int ``[count, B]``."""
     numbers = jnp.broadcast_to(jnp.arange(count)[:, None], (count, batch))
     return jax.random.permutation(key, numbers, 0, independent=True)

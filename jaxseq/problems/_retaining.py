@@ -1,4 +1,4 @@
-"""Starting to train with gates that retain: by one bias for all units, or by biases spread over time scales."""
+"""Inits with gates that retain: one bias for all units, or biases spread over time scales."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jaxseq.notation import Array, Key, Params
 from jaxseq.problems.fit import Init
 
 RETAINING: dict[Cell, str] = {lstm: "i f g o", gru: "r z n"}
-"""The cells whose bias holds the gate that retains, f or z, as one of these blocks."""
+"""The bias blocks of each supported cell, among them the gate that retains, f or z."""
 
 
 def retaining(cell: Cell, *, bias: float | None = None, longest: float | None = None, **options: Any) -> Init:
-    """Return the init of an LSTM or a GRU whose gate that retains starts with a bias.
+    """Return the init of an LSTM or a GRU with a bias on the gate that retains.
 
     Args:
       cell: `lstm` or `gru`.
-      bias: of every unit's gate, 1 or 2 for example (Gers et al. 2000; Jozefowicz et al. 2015).
-      longest: the longest dependency expected; biases are then spread over the time scales up to it (`chrono`).
-      options: of the cell's init.
+      bias: bias of every unit's gate, such as 1 or 2 (Gers et al. 2000; Jozefowicz et al. 2015).
+      longest: the longest expected dependency; biases are then spread over the time scales up to it (`chrono`).
+      options: passed to the cell's init.
 
     Raises:
       InputError: for another cell, or unless one of bias and longest is given.
@@ -46,7 +46,7 @@ def retaining(cell: Cell, *, bias: float | None = None, longest: float | None = 
     else:
         raise InputError(f"retaining: give either bias or longest; got bias={bias}, longest={longest}")
     if cell is lstm:
-        options = {"forget_bias": 0.0, **options}  # or it would be added to the bias
+        options = {"forget_bias": 0.0, **options}  # otherwise forget_bias would be added to the bias
 
     def init(key: Key, input_size: int, hidden_size: int) -> Params:
         def packed_alone(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:

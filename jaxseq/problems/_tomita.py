@@ -17,11 +17,11 @@ from jaxseq.problems._automata import Automaton
 from jaxseq.problems._base import Batch, Problem, batch_of_symbols, of_symbols
 
 BEGIN = 2
-"""The number of the symbol ``^`` that every word of `tomita` begins with."""
+"""The index of the symbol ``^`` that begins every word of `tomita`."""
 
 
 def _over01(accepting: str, *rows: str) -> Automaton:
-    """Return an automaton: the states after 0 and after 1, a pair for each state, and the digits of those accepting."""
+    """Return an automaton from each state's pair of successors (after 0 and 1) and the digits of accepting states."""
     table = np.array([[int(q) for q in row] for row in rows])
     return Automaton(table, np.array([str(q) in accepting for q in range(len(rows))]), 0, "01")
 
@@ -43,7 +43,7 @@ multiple of 3. 7: ``0*1*0*1*``.
 """
 
 PARITY = _over01("0", "01", "10")
-"""An even number of ones."""
+"""Accepts words with an even number of ones."""
 
 
 @functools.cache
@@ -51,8 +51,8 @@ def tomita(grammar: int, length: int) -> Problem:
     """Return the problem of telling, after each symbol of a word over 0 and 1, whether the word so far is accepted.
 
     A word begins with ``^``, after which the target is whether the empty word is accepted; `length` symbols follow.
-    Half of the words are uniform; the others take at each step one of the symbols after which a word of the language
-    can still come, so that members of small languages are seen as well.
+    Half of the words are uniform; the others take at each step only symbols after which a word of the language is still
+    possible, so that small languages also have members among them.
 
     Reference: Tomita 1982, "Dynamic construction of finite-state automata from examples using hill-climbing".
 
@@ -75,11 +75,11 @@ def tomita(grammar: int, length: int) -> Problem:
 
 @functools.cache
 def parity(length: int) -> Problem:
-    """Return the problem of telling, after each symbol of a uniform word over 0 and 1, whether the ones are even.
+    """Return the problem of telling, after each symbol of a uniform word over 0 and 1, whether its ones are even.
 
     A word begins with ``^``, as in `tomita`.
 
-    Reference: Minsky & Papert 1969, "Perceptrons"; of recurrent networks Grazzi et al. 2024, arXiv:2411.12537.
+    Reference: Minsky & Papert 1969, "Perceptrons"; for recurrent networks Grazzi et al. 2024, arXiv:2411.12537.
 
     Example:
       >>> batch = parity(4).draw(jax.random.key(0), 3)
@@ -94,7 +94,7 @@ def parity(length: int) -> Problem:
 def _regular(name: str, automaton: Automaton, length: int, reference: str) -> Problem:
     """Return the problem of telling after each symbol whether an automaton accepts the word so far."""
     lively = _lively(automaton)
-    # the chance of a 1 in each state: for uniform words, and for those that stay alive
+    # the probability of a 1 in each state: for uniform words, and for those that stay alive
     ones = np.stack([np.full(len(lively), 0.5), lively[:, 1] / np.maximum(lively.sum(1), 1)])
     ones[1, lively.sum(1) == 0] = 0.5
 
@@ -120,21 +120,21 @@ def _regular(name: str, automaton: Automaton, length: int, reference: str) -> Pr
 
 
 def _lively(automaton: Automaton) -> np.ndarray:
-    """Return bool ``[Q, A]``: whether a word of the language can still come after that symbol."""
+    """Return bool ``[Q, A]``: whether a word of the language is still possible after that symbol."""
     alive = np.asarray(automaton.accepting)
-    # backwards from accepting states; a longest path has fewer steps than there are states
+    # backwards from accepting states; shortest paths have fewer steps than there are states
     for _ in alive:
         alive = alive | alive[automaton.transitions].any(1)
     return alive[automaton.transitions]
 
 
 def _guess(automaton: Automaton, ones: np.ndarray, length: int) -> float:
-    """Return the entropy of the target where only the present symbol is known: the mean loss without memory."""
+    """Return the entropy of the target given only the current symbol: the mean loss without memory."""
     counts = np.zeros((3, 2))
     counts[BEGIN, int(automaton.accepting[automaton.start])] = 1
     # the distribution over states, exactly: no sampling
     at = np.zeros(ones.shape)
-    at[:, automaton.start] = 0.5  # of each kind of word
+    at[:, automaton.start] = 0.5  # for each kind of word
     for _ in range(length):
         after = np.zeros_like(at)
         for symbol, share in enumerate((at * (1 - ones), at * ones)):

@@ -1,4 +1,4 @@
-"""Integration of evidence, as in sentiment: words weigh for or against; tell at the end which side prevailed."""
+"""Integration of evidence, as in sentiment: words count for or against; tell at the end which side prevailed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ VALENCES = (2, 1, -2, -1, 0, 0, 0)
 
 @functools.cache
 def valence(length: int) -> Problem:
-    """Return the problem of a text of uniform words, each of a `VALENCES` weight: is their sum above 0 at the end?
+    """Return the problem of a text of uniform words weighted by `VALENCES`: is their sum above 0 at the end?
 
-    Texts have from half of `length` words up to `length`. Only the last step is scored, where the sum is not 0.
+    Texts have from `length` / 2 to `length` words. Only the last step is scored, and only if the sum is not 0.
 
     Reference: a toy of sentiment classification, after Maheswaranathan et al. 2019, arXiv:1906.10720.
 
@@ -62,15 +62,15 @@ def valence(length: int) -> Problem:
 
 
 def balanced(batch: Batch) -> Array:
-    """Return the sum of the weights of the words so far, ``[T, B]``: the number that a network must hold."""
+    """Return the sum of the weights of the words so far, ``[T, B]``: the number that a network must keep."""
     return jnp.cumsum(batch.xs @ jnp.asarray(VALENCES, batch.xs.dtype), axis=0)  # padding is zeros
 
 
 def _guess(shortest: int, longest: int) -> float:
-    """Return the entropy of the target where only the last word is known: the mean loss without memory."""
+    """Return the entropy of the target given only the last word: the mean loss without memory."""
     most = max(VALENCES)
     one = np.bincount(np.asarray(VALENCES) + most, minlength=2 * most + 1) / len(VALENCES)
-    sums, counts = np.ones(1), np.zeros((len(VALENCES), 2))  # of texts without a word; negative and positive sums
+    sums, counts = np.ones(1), np.zeros((len(VALENCES), 2))  # for empty texts; negative and positive sums
     for n in range(1, longest + 1):
         if n >= shortest:
             at = np.arange(len(sums)) - most * (n - 1)  # the sums of all words but the last

@@ -1,4 +1,4 @@
-"""Warped time: symbols that last for several steps; output at each step the symbol before."""
+"""Warped time: symbols that last for several steps; output at each step the previous symbol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxseq.problems._base import Batch, Problem, batch_of_symbols, characters, 
 def warped(length: int, longest: int, symbols: int = 10, uniform: bool = False) -> Problem:
     """Return the problem of warped time: each symbol lasts for 1 to `longest` steps; output the symbol before it.
 
-    With `uniform` each lasts for `longest` steps. The next may be the same symbol again. T is `length`.
+    With `uniform` each lasts for `longest` steps. The next symbol may be the same. T is `length`.
 
     Reference: Tallec & Ollivier 2018, "Can recurrent neural networks warp time?", arXiv:1804.11188, section 3.
 

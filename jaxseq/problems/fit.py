@@ -1,7 +1,7 @@
 """The trainer of small problems: all steps in one jitted loop that draws its data as it goes.
 
-`descend` is the loop, for parameters and a loss of any kind. `train` drives it for one cell, whose output is read out
-by one affine layer; several seeds run together.
+`descend` is the loop, for any parameters and loss. `train` runs it for a cell with one affine readout; several seeds
+run together.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ModelParams(NamedTuple):
     """Parameters of a cell and of the layer that reads its output.
 
     Fields:
-      cell: the cell's.
-      readout: ``outputs = outs W + b``.
+      cell: the cell's parameters.
+      readout: the layer ``outputs = outs W + b``.
     """
 
     cell: Params
@@ -42,11 +42,11 @@ class ModelParams(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The result of a training. After several seeds every array has a leading axis for them.
+    """The result of a training. With several seeds every array has a leading axis for them.
 
     Fields:
-      params: after the last step.
-      losses: ``[steps]``, of each step's batch before the step was taken. NaN from where a training broke down.
+      params: the params after the last step.
+      losses: ``[steps]``, of each step's batch before the step was taken; NaN once training has diverged.
       snapshots: the params after each of the snapshot steps, ``[K, ...]``.
     """
 
@@ -74,14 +74,14 @@ def train(
       cell: any Cell that works on sequences of vectors.
       problem: such as ``copy(30)``.
       hidden: H.
-      steps: in all.
-      seed: of weights and data; two cells with one seed see the same data. Several are trained together, and every
-        array that is returned has a leading axis for them.
-      learning_rate: of Adam.
+      steps: the number of train steps.
+      seed: seed of weights and data; two cells with the same seed see the same data. Several seeds are trained
+        together, and every returned array then has a leading axis for them.
+      learning_rate: Adam's learning rate.
       batch: rows in a step.
-      clip: the largest norm of a gradient; longer ones are shortened to it. 0 leaves them.
-      init: instead of the cell's own.
-      snapshot_steps: numbers of steps after which the params are stored, in rising order; 0 is before the first.
+      clip: the largest global gradient norm; 0 for no clipping.
+      init: replaces the cell's own.
+      snapshot_steps: increasing numbers of steps after which the params are stored; 0 is before the first.
 
     Raises:
       InputError: if a setting is out of range, or the cell works on pictures.
@@ -107,7 +107,7 @@ def train(
     return _train(cell, problem, adam, hidden, steps, batch, init or cell.init, tuple(snapshot_steps), seeds)
 
 
-@functools.cache  # equal settings are the same value, so that a compiled program is found again
+@functools.cache  # equal settings give the same value, so its compiled program is found again
 def _adam(learning_rate: float, clip: float) -> optax.GradientTransformation:
     return optimizer("adam", learning_rate, clip=clip)
 
@@ -125,7 +125,7 @@ def _train(
     seeds: Array,
 ) -> Trained:
     def one(seed: Array) -> Trained:
-        # data from a key of their own: two cells with one seed draw the same rows
+        # data have a separate key: two cells with one seed draw the same rows
         of_params, of_data = jax.random.split(jax.random.key(seed))
         params = init_params(of_params, cell, problem, hidden, init)
         loss = drawn_loss(cell, problem, batch)
@@ -144,14 +144,14 @@ def descend(
     steps: int,
     snapshot_steps: tuple[int, ...] = (),
 ) -> Trained:
-    """Train parameters of any kind in one loop, to be compiled by the caller.
+    """Train any parameters in one loop, to be compiled by the caller.
 
     Args:
       loss: ``(params, key) -> []`` of one step; it draws its data from the key, which it consumes.
-      params: to start from.
-      key: of the data; consumed.
-      rule: the optax optimizer.
-      steps: in all.
+      params: the initial parameters.
+      key: key of the data; consumed.
+      rule: an optax optimizer.
+      steps: the number of train steps.
       snapshot_steps: as in `train`.
     """
     snapshots = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(snapshot_steps), *a.shape)), params)
@@ -159,7 +159,7 @@ def descend(
 
     def update(state: tuple, at: Array) -> tuple[tuple, Array]:
         params, opt_state, snapshots = state
-        # fold_in by the step: no key in the loop's state
+        # fold_in with the step: the loop's state needs no key
         value, grads = jax.value_and_grad(loss)(params, jax.random.fold_in(key, at))
         updates, opt_state = rule.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
@@ -175,7 +175,7 @@ def descend(
 
 
 def init_params(key: Key, cell: Cell, problem: Problem, hidden: int, init: Init | None = None) -> ModelParams:
-    """Return the parameters that training starts from. Consumes `key`."""
+    """Return the initial parameters of training. Consumes `key`."""
     of_cell, of_readout = jax.random.split(key)
     params = (init or cell.init)(of_cell, problem.input_size, hidden)
     features = cell.output_size(params, problem.input_size)

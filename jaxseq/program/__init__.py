@@ -2,12 +2,12 @@
 
 =================  =====================================================================================
 ``program``        a cell's step as a `Program`
-``run_numpy``      the step computed by NumPy in float64, gates held at values where asked for
-``values_of``      every value of that computation, by its number
+``run_numpy``      the step computed by NumPy in float64, with gates optionally held at values
+``values_of``      every value of that computation, by index
 ``OPERATIONS``     the closed set of operations, each as a NumPy function
 =================  =====================================================================================
 
-A program is a value: `Program.to_json` returns its structure as text and numbers, the weights are given separately.
+A program is plain data: `Program.to_json` returns its structure as text and numbers; weights are passed separately.
 """
 
 from jaxseq.program._base import Input, Op, Program, program, run_numpy, values_of

@@ -1,4 +1,4 @@
-"""Programs: their type, how one is made from a cell, and its evaluation by NumPy."""
+"""Programs: their type, their construction from a cell, and their evaluation by NumPy."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from jaxseq.trees import named_leaves
 
 
 class Input(NamedTuple):
-    """An array that a program is given.
+    """An input array of a program.
 
     Fields:
-      kind: "params", "carry", "x", "wx" (input terms), or "data": an array that the cell holds, such as a source.
-      name: of the leaf, ``"U"``, ``"0.h"`` in a stack; "" where the tree is one array.
-      shape: of the array.
+      kind: "params", "carry", "x", "wx" (input terms), or "data": an array that the cell contains, such as a source.
+      name: name of the leaf, ``"U"``, ``"0.h"`` in a stack; "" if the tree is one array.
+      shape: shape of the array.
     """
 
     kind: str
@@ -42,12 +42,12 @@ class Op(NamedTuple):
     """One operation.
 
     Fields:
-      op: which; `jaxseq.program.OPERATIONS` has all of them.
-      inputs: the numbers of the values it takes.
-      output: the number of the value it makes.
-      shape: of that value.
-      name: of the gate that the value is; "" for all others.
-      attributes: further arguments of the operation, such as the axes of a sum.
+      op: a name in `jaxseq.program.OPERATIONS`.
+      inputs: indices of the values it takes.
+      output: index of the value it makes.
+      shape: shape of that value.
+      name: name of the gate if the value is one, otherwise "".
+      attributes: other arguments of the operation, such as the axes of a sum.
     """
 
     op: str
@@ -60,17 +60,17 @@ class Op(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A step of a cell as a list of operations, each after those whose values it takes.
+    """A step of a cell as a list of operations, each after its inputs.
 
-    Values have numbers: first those of the inputs, then those of the operations.
+    Values are indexed, first the inputs, then the results of operations.
 
     Fields:
-      cell: its name.
+      cell: the cell's name.
       inputs: the leaves of params, carry, x (or its input terms) and of the cell's own arrays.
       ops: the operations.
-      carry: the number of each leaf of the new carry, by name.
-      out: of each leaf of the output; ``{"": n}`` where it is one array.
-      gates: of each gate.
+      carry: the index of each leaf of the new carry, by name.
+      out: the index of each leaf of the output; ``{"": n}`` if it is one array.
+      gates: the index of each gate.
       data: the values of the inputs of kind "data".
     """
 
@@ -93,7 +93,7 @@ class Program:
         }  # fmt: skip
 
     def moving(self) -> list[bool]:
-        """Return for each value whether it depends on carry or input, and is another at each step."""
+        """Return for each value whether it depends on carry or input, and so varies from step to step."""
         moves = [given.kind in ("carry", "x", "wx") for given in self.inputs]
         for op in self.ops:
             moves.append(any(moves[n] for n in op.inputs))
@@ -101,7 +101,7 @@ class Program:
 
 
 def _plain(value: Any) -> Any:
-    """Return lists for tuples, and text for numbers that JSON has not."""
+    """Return tuples as lists, and numbers that JSON lacks as text."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -114,19 +114,19 @@ def _plain(value: Any) -> Any:
 def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = False) -> Program:
     """Return a cell's step as a short list of operations.
 
-    Compiled functions, custom derivatives and scans are written out, dead code is left out, equal operations are one,
-    constants are folded, and slices of packed products are moved to the weights, so that each gate has its own.
+    Compiled functions, custom derivatives and scans are inlined, dead code is removed, equal operations are merged,
+    constants are folded, and slices of packed products are moved to the weights, so each gate has its own product.
 
     Args:
-      cell: any Cell, also a stack, one that reads a source, or a wrapped one.
+      cell: any Cell, also a stack, one with attention, or a wrapped one.
       params: its parameters, or their shapes.
-      carry: the state before the step, with any batch axes, or its shapes.
+      carry: the state before the step with any batch axes, or its shapes.
       x: the input of the step, or its shapes.
       terms: whether x is already the result of ``cell.input_terms``.
 
     Raises:
-      InputError: as ``cell.step``, and where the step needs a primitive that is not among the operations of a program,
-        such as sorting, a loop whose length is not fixed, or indices that are computed within the step.
+      InputError: as ``cell.step``; also if the step needs a primitive that programs lack, such as sorting, a loop of
+        variable length, or indices computed within the step.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -160,7 +160,7 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
     def equations(params: Params, carry: Carry, arrays: list[Array], both: tuple[Tree, Tree]) -> tuple:
         return join(static, arrays).equations(params, carry, *both)
 
-    # one after the other: a gate that is held is changed within the equations, not in the terms before them
+    # separately: a held gate changes within the equations, not in the terms before them
     closed, both = jax.make_jaxpr(affine, return_shape=True)(*given)
     made = low.closed(closed, nodes)
     closed, shapes = jax.make_jaxpr(equations, return_shape=True)(params, carry, arrays, both)
@@ -176,11 +176,11 @@ def program(cell: Cell, params: Params, carry: Carry, x: Tree, *, terms: bool = 
 
 
 def _names_of_held(cell: Cell) -> list[str]:
-    """Return the names of the arrays that a cell holds: of a source "keys" and so on, of others their numbers."""
+    """Return the names of a cell's own arrays: "keys" and so on for a source, indices for others."""
     found: list[str] = []
 
     def visit(value: Any) -> None:
-        # in the order of `split`
+        # in the order in which `split` returns them
         if is_made(value):
             given = (value.recipe.args, dict(value.recipe.options))
             for path, leaf in jax.tree_util.tree_flatten_with_path(given, is_leaf=is_made)[0]:
@@ -196,7 +196,7 @@ def _names_of_held(cell: Cell) -> list[str]:
 def _finished(
     cell: str, inputs: Sequence[Input], b: Builder, named: Sequence[dict[str, int]], data: tuple[np.ndarray, ...]
 ) -> Program:
-    """Return the program of a graph: the nodes that its outputs need, numbered anew."""
+    """Return the program of a graph: the nodes that its outputs need, renumbered."""
     number = {n: n for n in range(len(inputs))}
     ops: list[Op] = []
     for n in needed(b, [n for names in named for n in names.values()]):
@@ -211,7 +211,7 @@ def _finished(
 
 
 Named = dict[str, np.ndarray]
-"""Arrays by the name of their leaf."""
+"""Arrays by leaf name."""
 
 
 def run_numpy(
@@ -220,11 +220,11 @@ def run_numpy(
     """Return ``(carry, out, gates)`` of a step, leaves by name, computed by NumPy in float64.
 
     Args:
-      program: of the cell.
+      program: the cell's program.
       params: as for the cell.
       carry: the state before the step.
-      x: the input, as ``cell.lift`` makes it, or its input terms where the program is of these.
-      held: gates that are held, by name: a number, an array that broadcasts, or ``{unit: number}``.
+      x: the input, as ``cell.lift`` makes it, or its input terms if the program takes these.
+      held: values to hold gates at, by name: a number, an array that broadcasts, or ``{unit: number}``.
 
     Raises:
       InputError: for an array of another shape, or an unknown gate.
@@ -246,7 +246,7 @@ def run_numpy(
 def values_of(
     program: Program, params: Params, carry: Carry, x: Tree, *, held: Mapping[str, Any] | None = None
 ) -> list[np.ndarray]:
-    """Return every value of a step, by its number; as `run_numpy`."""
+    """Return every value of a step, by index; arguments as in `run_numpy`."""
     leaves = [*jax.tree.leaves((params, carry, x)), *program.data]
     values = [np.asarray(leaf).astype(np.float64) for leaf in leaves]
     for given, value in zip(program.inputs, values, strict=True):

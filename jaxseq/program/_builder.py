@@ -1,7 +1,7 @@
-"""A graph of operations that is simplified as it is built: equal ones are one, constants are folded.
+"""A graph of operations that is simplified as it is built: equal ones are merged, constants are folded.
 
-A *named* operation computes a gate. Nothing looks through it, nothing is merged with it: code that holds the gate at a
-value must change everything that is computed from it, and nothing else.
+A *named* operation computes a gate. Simplification never looks through it or merges it: code that holds the gate at a
+value must change everything computed from it, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxseq.program._numpy import BINARY, ELEMENTWISE, compute
 
 
 class Node(NamedTuple):
-    """An operation of a graph: see `jaxseq.program.Op`; an input of the graph has the op "input"."""
+    """An operation of a graph, as `jaxseq.program.Op`; an input of the graph has the op "input"."""
 
     op: str
     inputs: tuple[int, ...]
@@ -25,14 +25,14 @@ class Node(NamedTuple):
 
 
 def frozen(value: Any) -> Any:
-    """Return lists as tuples, so that they have a hash, and whole numbers of NumPy as Python's."""
+    """Return lists as tuples, which are hashable, and NumPy integers as Python ones."""
     if isinstance(value, np.integer):
         return int(value)
     return tuple(map(frozen, value)) if isinstance(value, list | tuple | range) else value
 
 
 class Builder:
-    """A graph; a node is known by its number."""
+    """A graph; nodes are identified by index."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -40,12 +40,12 @@ class Builder:
         self.known: dict[Any, int] = {}
 
     def input(self, name: str, shape: Sequence[int]) -> int:
-        """Add an input, of which only the shape is known."""
+        """Add an input of known shape."""
         self.nodes.append(Node("input", (), tuple(shape), (), name))
         return len(self.nodes) - 1
 
     def constant(self, value: Any) -> int:
-        """Add an array that is known, or a number; an array of one and the same number is that number, broadcast."""
+        """Add a known array or number; an array of equal numbers becomes one number, broadcast."""
         array = np.asarray(value, np.float64)
         if array.ndim and array.size and (array == array.flat[0]).all() and not np.isnan(array.flat[0]):
             number = self.constant(array.flat[0])
@@ -72,13 +72,13 @@ class Builder:
         return self._add(Node(op, inputs, shape, tuple(attributes.items())))
 
     def named(self, n: int, name: str) -> int:
-        """Return a node that computes the same as another and is called `name`."""
+        """Return a node that computes the same as another and has the name `name`."""
         node = self.nodes[n]
         plain = node.op not in ("input", "constant") and not node.name
         return self._add(node._replace(name=name) if plain else Node("copy", (n,), node.shape, (), name))
 
     def value(self, n: int) -> np.ndarray | None:
-        """Return the value of a node, where it is known."""
+        """Return the value of a node, or None if it is unknown."""
         node = self.nodes[n]
         if node.name:
             return None
@@ -87,13 +87,13 @@ class Builder:
         return self.values.get(n)
 
     def number(self, n: int) -> float | None:
-        """Return the number that every entry of a node is, where that is known."""
+        """Return the number that all entries of a node equal, or None."""
         single = self.single(n)
         value = None if single is None else self.value(single)
         return None if value is None else float(value.reshape(-1)[0])
 
     def single(self, n: int) -> int | None:
-        """Return the node of a single number that a node repeats."""
+        """Return the node of the single number that a node repeats."""
         node = self.nodes[n]
         if node.shape == ():
             return n
@@ -101,7 +101,7 @@ class Builder:
         return node.inputs[0] if again else None
 
     def is_op(self, n: int, op: str) -> bool:
-        """Return whether a node is an operation that may be looked through."""
+        """Return whether simplification may look through a node."""
         return self.nodes[n].op == op and not self.nodes[n].name
 
     def _add(self, node: Node) -> int:
@@ -111,8 +111,8 @@ class Builder:
         return self.known[node]
 
     def _elementwise(self, op: str, inputs: tuple[int, ...]) -> int:
-        """Add an elementwise operation; values that are the same for all numbers are computed once."""
-        shape = np.broadcast_shapes(*(self.nodes[n].shape for n in inputs))  # JAX leaves axes of length 1 as they are
+        """Add an elementwise operation; on inputs with all entries equal, it is computed once."""
+        shape = np.broadcast_shapes(*(self.nodes[n].shape for n in inputs))  # JAX does not expand axes of length 1
         inputs = tuple(
             n if self.nodes[n].shape in ((), shape) else self.emit("broadcast", n, shape=shape, axes=range(len(shape)))
             for n in inputs
@@ -126,7 +126,7 @@ class Builder:
         return self._add(Node(op, inputs, shape, ())) if simpler is None else simpler
 
     def _simpler(self, op: str, inputs: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
-        """Return a simpler node that computes the same as an elementwise operation; None if there is none."""
+        """Return a simpler node equal to an elementwise operation, or None."""
         a, b = inputs[0], inputs[-1]
         if op == "copy":
             return a
@@ -135,7 +135,7 @@ class Builder:
         if op == "select" and (which := self.number(a)) is not None:
             return self._whole(inputs[1] if which else inputs[2], shape)
         if op == "ne" and a == b:
-            return self.constant(np.zeros(shape))  # asks for NaN, which the other branch passes on as well
+            return self.constant(np.zeros(shape))  # a test for NaN, which the other branch passes on too
         if op in BINARY:
             return self._simpler_binary(op, a, b, shape)
         return None
@@ -168,7 +168,7 @@ class Builder:
         return None
 
     def _sigmoid(self, a: int, b: int) -> int | None:
-        """Return the sigmoid that 0.5 + 0.5 tanh(0.5 a) is."""
+        """Return the sigmoid for 0.5 + 0.5 tanh(0.5 a)."""
         inner = self._half_of(b) if self.number(a) == 0.5 else None
         if inner is None or not self.is_op(inner, "tanh"):
             return None
@@ -182,7 +182,7 @@ class Builder:
         return b if self.number(a) == 0.5 else a if self.number(b) == 0.5 else None
 
     def _softplus(self, a: int, b: int) -> int | None:
-        """Return the softplus that max(a, 0) + log1p(exp(-|a|)) is."""
+        """Return the softplus for max(a, 0) + log1p(exp(-|a|))."""
         for op in ("log1p", "exp", "neg", "abs"):
             if not self.is_op(b, op):
                 return None
@@ -194,11 +194,11 @@ class Builder:
             other, self.number(one)) == (b, 0) else None  # fmt: skip
 
     def _whole(self, n: int, shape: tuple[int, ...]) -> int:
-        """Return a node in a shape, which it has or is a single number of."""
+        """Return a node in a shape; it has that shape or is a single number."""
         return n if self.nodes[n].shape == shape else self.emit("broadcast", n, shape=shape, axes=())
 
     def _moved(self, op: str, inputs: tuple[int, ...], attributes: Mapping[str, Any]) -> int | None:
-        """Return a simpler node that equals a change of shape; None if there is none."""
+        """Return a simpler node equal to a change of shape, or None."""
         node = self.nodes[inputs[0]]
         shape = self._shape(op, inputs, attributes)
         if op in ("reshape", "transpose", "broadcast", "slice") and (one := self.single(inputs[0])) is not None:
@@ -218,7 +218,7 @@ class Builder:
         return None
 
     def _shape(self, op: str, inputs: tuple[int, ...], attributes: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the shape of an operation's output."""
+        """Return the shape of an operation's result."""
         with_ones = [np.broadcast_to(np.ones(()), self.nodes[n].shape) for n in inputs]
         if op == "expm":
             return self.nodes[inputs[0]].shape

@@ -1,4 +1,4 @@
-"""A program as equations: which values are lines, and each line as text, LaTeX or NumPy."""
+"""A program as equations: selects the values that become lines, and writes each as text, LaTeX or NumPy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Line(NamedTuple):
     """One equation of a step.
 
     Fields:
-      name: of the quantity: ``"f"`` a gate, ``"c'"`` a leaf of the new carry, ``"out"`` the output, ``"s_1"`` a
+      name: name of the quantity: ``"f"`` a gate, ``"c'"`` a leaf of the new carry, ``"out"`` the output, ``"s_1"`` a
         value that several others need, ``"a_f"`` the sum that gate f squashes, ``"u_f"`` a sum within it.
-      value: the number of its value.
+      value: index of its value.
     """
 
     name: str
@@ -28,15 +28,15 @@ class Line(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How expressions are written.
+    """A style of writing expressions.
 
     Fields:
-      times: between factors.
-      product: between a vector and a matrix.
-      functions: the names of operations, where they are not their own.
-      quotient: of two expressions; None for ``a / b``.
-      power: of two expressions.
-      absolute: of one.
+      times: sign between factors.
+      product: sign between a vector and a matrix.
+      functions: names of operations that differ from the op's.
+      quotient: format of a quotient of two expressions; None for ``a / b``.
+      power: format of a power of two expressions.
+      absolute: format of an absolute value.
     """
 
     times: str
@@ -53,7 +53,7 @@ TEXT = Style(
     {"logistic": "σ", "reduce_sum": "Σ", "reduce_prod": "Π", "reduce_max": "max", "reduce_min": "min", **_SIGNS},
     None, lambda a, b: f"{a} ^ {b}", lambda a: f"| {a} |",
 )  # fmt: skip
-"""Words with spaces between them, as the page sets them."""
+"""Plain text with spaces between words, as on the page."""
 
 _KNOWN = ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "max", "min")
 TEX = Style(
@@ -87,15 +87,15 @@ HELPERS = {
     "rsqrt": "rsqrt = lambda a: 1 / np.sqrt(a)",
     "erfc": "import math\nerfc = np.vectorize(math.erfc)",
 }
-"""Functions of `CODE` that NumPy does not have."""
+"""Definitions of functions in `CODE` that NumPy lacks."""
 
 
 class Equations:
     """The equations of a program.
 
     Args:
-      program: of a step without batch axes, or with them.
-      inner: whether a sum that a gate squashes is a line of its own, and so each sum of products within one.
+      program: the program of a step, with or without batch axes.
+      inner: whether a gate's pre-activation gets its own line, as does each sum of products within one.
     """
 
     def __init__(self, program: Program, *, inner: bool = False) -> None:
@@ -118,16 +118,16 @@ class Equations:
         self.pieces = self._pieces()
 
     def op(self, n: int) -> Op | None:
-        """Return the operation that makes a value; None for an input."""
+        """Return the operation that computes a value; None for an input."""
         return self.program.ops[n - self.first] if n >= self.first else None
 
     def is_product(self, n: int) -> bool:
-        """Return whether a value is a product of something that changes with a matrix or vector."""
+        """Return whether a value is a product of a varying value with a matrix or vector."""
         op = self.op(n)
         return op is not None and op.op == "dot" and self.moves[n]
 
     def inside(self, n: int) -> Iterator[int]:
-        """Yield the values of a line's expression, itself first; the search ends at values that are lines."""
+        """Yield the values in a line's expression, itself first; stop at values that are lines."""
         waiting = list(self._inputs(n))
         yield n
         while waiting:
@@ -137,7 +137,7 @@ class Equations:
                 waiting += self._inputs(m)
 
     def summands(self, n: int, sign: int = 1) -> list[tuple[int, int]]:
-        """Return the ``(sign, value)`` that add up to a line, or to a value within one."""
+        """Return the ``(sign, value)`` summands of a line, or of a value within one."""
         op = self.op(n)
         if op is None or op.op not in SUM:
             return [(sign, n)]
@@ -152,7 +152,7 @@ class Equations:
         return () if op is None else op.inputs
 
     def _shared(self) -> list[int]:
-        """Return the values that several need and that are more than a word."""
+        """Return the values that are used several times and are more than a word."""
         found = []
         for op in self.program.ops:
             if self.users[op.output] > 1 and self.moves[op.output] and op.output not in self.names:
@@ -162,7 +162,7 @@ class Equations:
         return found
 
     def _size(self, n: int) -> tuple[int, bool]:
-        """Return how many operations number by number an expression has, up to values with names, and a product."""
+        """Return an expression's elementwise operation count, up to named values, and whether it has a product."""
         op = self.op(n)
         if op is None or op.op == "constant" or not self.moves[n]:
             return 0, False
@@ -175,7 +175,7 @@ class Equations:
         return any(self.is_product(m) for _, m in self.summands(n))
 
     def _inner(self) -> None:
-        """Name the sums of products that are within a function or another product."""
+        """Name the sums of products within a function or another product."""
         for op in self.program.ops:
             if op.op in SUM or op.op == "dot" or not self.moves[op.output]:
                 continue
@@ -184,7 +184,7 @@ class Equations:
                     self.names[n] = "a" if op.op in UNARY or op.op in ("max", "min") else "u"
 
     def _number(self) -> None:
-        """Give values that have only a letter the name of the line that needs them first, or a number."""
+        """Name values that have only a letter after the first line that needs them, or by number."""
         taken = set(self.names.values())
         for n in sorted(self.names):
             letter = self.names[n]
@@ -200,7 +200,7 @@ class Equations:
             self.names[n] = wanted
 
     def _ordered(self) -> list[Line]:
-        """Return the lines: gates, then states, then outputs, each after those that it needs."""
+        """Return the lines: gates, then states, then outputs, each after the lines that it needs."""
         found: dict[int, Line] = {}
 
         def add(n: int) -> None:
@@ -216,7 +216,7 @@ class Equations:
         return list(found.values())
 
     def _line_of(self, n: int) -> str | None:
-        """Return the gate or leaf that is computed from a value, through values without names."""
+        """Return the gate or leaf computed from a value through unnamed values."""
         for op in self.program.ops:
             if n in op.inputs:
                 name = self.names.get(op.output)
@@ -229,7 +229,7 @@ class Equations:
         return None
 
     def _pieces(self) -> dict[int, tuple[int, str]]:
-        """Return for each piece cut from an input: the input, and the gate or leaf that needs it. W_f is that of f."""
+        """Return for each slice of an input: the input, and the gate or leaf that needs it. W_f belongs to f."""
         found: dict[int, tuple[int, str]] = {}
         gates = self.program.gates.values()
         for line in sorted(self.lines, key=lambda line: line.value not in gates):
@@ -261,18 +261,18 @@ class Writer:
     Args:
       equations: the equations to write.
       style: their style.
-      leaf: the text of a value that is not written out; None asks for its expression.
+      leaf: the text of a value that is not expanded; None means its expression.
     """
 
     def __init__(self, equations: Equations, style: Style, leaf: Callable[[int], str | None]) -> None:
         self.equations, self.style, self.leaf = equations, style, leaf
 
     def expression(self, n: int) -> str:
-        """Return the right-hand side of a line."""
+        """Return the text of a line's right-hand side."""
         return self._op(n)[0]
 
     def _text(self, n: int) -> tuple[str, int]:
-        """Return an expression and how tightly it binds: 0 a comparison, 1 a sum, 2 a product, 3 a power, 4 a word."""
+        """Return an expression and its precedence: 0 comparison, 1 sum, 2 product, 3 power, 4 word."""
         found = self.leaf(n)
         return (found, 0 if found.startswith("-") else 4) if found is not None else self._op(n)
 
@@ -328,7 +328,7 @@ class Writer:
         return (f"{called} ( {inner} )" if self.style is TEXT else f"{called}{self._grouped(inner)}"), 4
 
     def _sum(self, n: int) -> str:
-        """Return a sum: products first, parameters last, subtracted terms after the others."""
+        """Return a sum as text: products first, parameters last, subtracted terms after added ones."""
         eq = self.equations
 
         def order(item: tuple[int, int]) -> int:
@@ -351,7 +351,7 @@ class Writer:
 
 
 def _range(op: Op, style: Style) -> str:
-    """Return which numbers a slice takes, along the axes that it cuts."""
+    """Return the index ranges of a slice, along the axes that it cuts."""
     start, stop = op.attributes["start"], op.attributes["stop"]
     cut = f"{start[-1]}:{stop[-1]}" if start else ""
     return rf"_{{[{cut}]}}" if style is TEX else f"_[{cut}]"
@@ -361,10 +361,10 @@ LARGEST = 3.4e38
 
 
 def number(value: float | list, style: Style) -> str:
-    """Return a constant."""
+    """Return a constant as text."""
     if isinstance(value, list):
         return r"\mathbf{k}" if style is TEX else "k"
-    # a mask of scores has the largest number that float32 holds
+    # masked scores have the largest float32
     if not math.isfinite(value) or (style is not CODE and abs(value) >= LARGEST):
         word = r"\infty" if style is TEX else "∞" if style is TEXT else "np.inf"
         return "np.nan" if math.isnan(value) else f"-{word}" if value < 0 else word

@@ -1,4 +1,4 @@
-"""The primitives of JAX, each as operations of a program."""
+"""Lowers each JAX primitive to operations of a program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.program._builder import Builder
 from jaxseq.program._numpy import BINARY, UNARY
 
 UNROLLED = 100
-"""Most steps of a scan within a cell's step that are written out."""
+"""Largest number of steps of a scan within a cell's step that are unrolled."""
 
 Rule = Callable[["Lowering", JaxprEqn, list[int]], "int | list[int]"]
 """``(lowering, equation, nodes of its inputs) -> nodes of its outputs``."""
@@ -41,7 +41,7 @@ class Lowering:
         Args:
           closed: the jaxpr.
           inputs: the nodes of its inputs.
-          names: of its variables that are gates.
+          names: names of its variables that are gates.
         """
         consts = closed.consts if isinstance(closed, ClosedJaxpr) else []
         jaxpr = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
@@ -75,7 +75,7 @@ class Lowering:
         return made if isinstance(made, list) else [made]
 
     def unsupported(self, what: str) -> InputError:
-        """Return the error for a cell that no program can express."""
+        """Return the error for a cell that programs cannot express."""
         return InputError(
             f"{self.cell}: {what} of its step is not among the operations of a program; write the step with sums, "
             "products, elementwise functions and static indices"
@@ -83,7 +83,7 @@ class Lowering:
 
 
 SAME = {"add_any": "add"}
-"""Primitives that a program calls otherwise."""
+"""Primitives with another name in programs."""
 
 
 def _aval(v: Any) -> Any:
@@ -92,7 +92,7 @@ def _aval(v: Any) -> Any:
 
 
 def _jit(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int | list[int]:
-    """Write out a compiled function; the exponential of a matrix is one operation."""
+    """Inline a compiled function; the matrix exponential is one operation."""
     if eqn.params.get("name") == "expm":
         return low.b.emit("expm", inputs[0])
     return low.closed(eqn.params["jaxpr"], inputs)
@@ -112,7 +112,7 @@ def _div(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _converted(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Convert numbers: changes of precision are left out."""
+    """Convert dtypes; changes of precision are ignored."""
     old, new = _aval(eqn.invars[0]).dtype, _aval(eqn.outvars[0]).dtype
     if jnp.issubdtype(new, jnp.bool_) and not jnp.issubdtype(old, jnp.bool_):
         return low.b.emit("ne", inputs[0], low.b.constant(0.0))
@@ -144,7 +144,7 @@ def _exp2(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _log_of_base(base: float) -> Rule:
-    """Return the rule of a logarithm, which newer versions of JAX have as a primitive of its own."""
+    """Return the rule of a logarithm that newer versions of JAX have as a separate primitive."""
     return lambda low, eqn, inputs: low.b.emit("div", low.b.emit("log", inputs[0]), low.b.constant(np.log(base)))
 
 
@@ -193,7 +193,7 @@ def _slice(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def cut(low: Lowering, n: int, axis: int, start: int, stop: int) -> int:
-    """Add a piece of an array along one axis."""
+    """Add a slice of an array along one axis."""
     shape = low.b.nodes[n].shape
     whole = [(0, size) for size in shape]
     whole[axis] = (start, stop)
@@ -230,7 +230,7 @@ def _rev(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Read an array at known places, which are found by applying the primitive to the numbers 0, 1, 2, ...."""
+    """Lower a read at known indices, found by applying the primitive to the numbers 0, 1, 2, ...."""
     known = [low.b.value(n) for n in inputs[1:]]
     if any(value is None for value in known):
         raise low.unsupported(f"the primitive {eqn.primitive.name!r} at places that are not known before the step")
@@ -246,7 +246,7 @@ def _places(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _written(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Write into an array at known places: each number is one of the old array or of the updates."""
+    """Lower a write at known indices: each number comes from the old array or the updates."""
     first, updates = (0, 1) if eqn.primitive.name == "dynamic_update_slice" else (0, 2)
     known = {n: low.b.value(inputs[n]) for n in range(len(inputs)) if n not in (first, updates)}
     if any(value is None for value in known.values()):
@@ -295,7 +295,7 @@ def _cumulative(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
 
 
 def _conv(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
-    """Write a convolution as a sum of products, one for each place of the kernel."""
+    """Lower a convolution to a sum of products, one for each position of the kernel."""
     p, b = eqn.params, low.b
     n = len(p["window_strides"])
     if p["feature_group_count"] != 1 or p["batch_group_count"] != 1 or any(d != 1 for d in p["lhs_dilation"]):
@@ -317,17 +317,17 @@ def _conv(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> int:
         term = b.emit("dot", seen, weights, contract=((n + 1,), (0,)), batch=((), ()))
         total = term if total is None else b.emit("add", total, term)
     assert total is not None
-    order = [0, n + 1, *range(1, n + 1)]  # as the specification of an output counts: N, C, places
+    order = [0, n + 1, *range(1, n + 1)]  # in the order of an output specification: N, C, spatial axes
     return b.emit("transpose", total, axes=[order[out.index(axis)] for axis in range(n + 2)])
 
 
 def _scan(low: Lowering, eqn: JaxprEqn, inputs: list[int]) -> list[int]:
-    """Write out the steps of a scan."""
+    """Unroll the steps of a scan."""
     p, b = eqn.params, low.b
     if p["length"] > UNROLLED:
         raise low.unsupported(f"a scan of more than {UNROLLED} steps")
     inner, rank = p["jaxpr"].jaxpr, lambda v: len(_aval(v).shape)
-    # values with one axis less inside than outside run over the steps; the params that count them depend on the version
+    # values with one axis fewer inside are scanned over; the params that count them depend on the version
     moves = sum(rank(v) == rank(w) for v, w in zip(eqn.outvars, inner.outvars, strict=True))
     end = sum(rank(v) == rank(w) for v, w in zip(eqn.invars, inner.invars, strict=True))
     fixed = end - moves
@@ -369,4 +369,4 @@ RULES: dict[str, Rule] = {
     "argmin": _argmax, "cumsum": _cumulative, "cumprod": _cumulative, "conv_general_dilated": _conv, "scan": _scan,
     "cond": _cond,
 }  # fmt: skip
-"""The lowering of each primitive; those with the same name in a program and in JAX are not here."""
+"""The lowering of each primitive, except those with the same name in programs and in JAX."""

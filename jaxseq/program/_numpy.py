@@ -1,6 +1,6 @@
-"""The operations of a program in NumPy: all that a program may consist of, and its evaluation in float64.
+"""The closed set of a program's operations in NumPy, and its evaluation in float64.
 
-Numbers are float64 throughout; a truth value is 1 or 0.
+Numbers are float64 throughout; booleans are 1 or 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _truth(compare: Callable[[Values, Values], Any]) -> Callable[[Values, Values
 
 
 def expm(a: Values) -> Values:
-    """Return the exponential of a matrix: of a 2^s-th of it by its series, squared s times."""
+    """Return a matrix exponential: the series for the matrix over 2^s, squared s times."""
     halvings = max(0, int(np.ceil(np.log2(max(1e-300, np.abs(a).sum(0).max())))) + 2)
     small = a / 2.0**halvings  # its norm is below 1/4: the 20th term is below 1e-30
     term = total = np.eye(len(a))
@@ -62,7 +62,7 @@ UNARY: dict[str, Callable[[Values], Values]] = {
     "is_finite": lambda a: np.isfinite(a).astype(np.float64),
     "copy": lambda a: a,
 }
-"""Of one array, number by number; round is to the even one of two, copy is the array."""
+"""Elementwise operations on one array; round is half to even, copy is the identity."""
 
 BINARY: dict[str, Callable[[Values, Values], Values]] = {
     "add": np.add,
@@ -84,10 +84,10 @@ BINARY: dict[str, Callable[[Values, Values], Values]] = {
     "or": np.maximum,
     "xor": _truth(np.not_equal),
 }
-"""Of two arrays, number by number; either may be a single number."""
+"""Elementwise operations on two arrays; either may be a single number."""
 
 ELEMENTWISE = {*UNARY, *BINARY, "select"}
-"""Operations number by number: an input has the shape of the output, or is a single number."""
+"""Elementwise operations: an input has the output's shape, or is a single number."""
 
 
 def _broadcast(a: Values, shape: Sequence[int], axes: Sequence[int]) -> Values:
@@ -138,10 +138,10 @@ STRUCTURAL: dict[str, Callable[..., Values]] = {
 """All other operations, with their attributes."""
 
 OPERATIONS: dict[str, Callable[..., Values]] = {**UNARY, **BINARY, **STRUCTURAL}
-"""The closed set."""
+"""The closed set of operations."""
 
 
 def compute(op: str, inputs: Sequence[Values], attributes: Mapping[str, Any]) -> Values:
     """Return the value of one operation."""
-    with np.errstate(all="ignore"):  # of a select, both branches are computed
+    with np.errstate(all="ignore"):  # both branches of a select are computed
         return np.asarray(OPERATIONS[op](*inputs, **attributes), np.float64)

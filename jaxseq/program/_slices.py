@@ -1,6 +1,6 @@
-"""Slices moved to the weights: of a packed product ``h U`` that is cut into gates, each gate is its own ``h U_f``.
+"""Moves slices to the weights: when a packed product ``h U`` is cut into gates, each gate gets its own ``h U_f``.
 
-Only values that are used through slices alone are taken apart, so that nothing is computed twice.
+Only values that are used solely through slices are split, so nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from jaxseq.program._builder import Builder, Node
 from jaxseq.program._numpy import ELEMENTWISE
 
 PUSHABLE = {*ELEMENTWISE, "dot", "concatenate", "pad", "broadcast", "transpose", "slice", "reshape"}
-"""Operations whose slice is an operation of slices."""
+"""Operations that commute with slicing."""
 
 
 class Piece(NamedTuple):
-    """A slice: where it begins, ends and how far it steps, along each axis."""
+    """A slice: its start, end and step along each axis."""
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
@@ -26,21 +26,21 @@ class Piece(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape of the piece."""
+        """Return the shape of the sliced array."""
         return tuple(len(range(*one)) for one in zip(*self, strict=True))
 
     def only(self, axes: Sequence[int]) -> Piece:
-        """Return the piece restricted to some axes."""
+        """Return the slice restricted to some axes."""
         return Piece(*(tuple(one[n] for n in axes) for one in self))
 
 
 def whole(shape: Sequence[int]) -> Piece:
-    """Return the slice that is everything."""
+    """Return the slice of the whole array."""
     return Piece((0,) * len(shape), tuple(shape), (1,) * len(shape))
 
 
 class Rebuilt:
-    """A graph built again from its outputs, its slices moved towards its inputs."""
+    """A graph rebuilt from its outputs, with slices moved towards the inputs."""
 
     def __init__(self, old: Builder, outputs: Sequence[int]) -> None:
         self.old, self.b = old, Builder()
@@ -50,12 +50,12 @@ class Rebuilt:
                 self.made[n] = self.b.input(node.name, node.shape)
         self.cut_only = _only_cut(old, outputs)
         for n, cut in sorted(self.cut_only.items()):
-            if not cut:  # in their order, so that asking for one never goes deep
+            if not cut:  # in order, so recursion never goes deep
                 self.node(n)
         self.outputs = [self.node(n) for n in outputs]
 
     def node(self, n: int) -> int:
-        """Return the new node of an old one."""
+        """Return the new node for an old one."""
         if n not in self.made:
             self.made[n] = self.b.constant(self.old.values[n]) if n in self.old.values else self._emitted(n)
         return self.made[n]
@@ -69,7 +69,7 @@ class Rebuilt:
         return self.b.named(made, node.name) if node.name else made
 
     def piece(self, n: int, piece: Piece) -> int:
-        """Return a slice of an old node."""
+        """Return the new node for a slice of an old one."""
         key = (n, piece)
         if key not in self.made:
             node = self.old.nodes[n]
@@ -85,7 +85,7 @@ class Rebuilt:
         return self.b.emit("slice", self.node(n), **piece._asdict())
 
     def _pushed(self, node: Node, piece: Piece) -> int | None:
-        """Return the slice of an operation as an operation of slices; None where it is not one."""
+        """Return the slice of an operation as an operation of slices, or None."""
         has = dict(node.attributes)
         if node.op in ELEMENTWISE:
             cut = [self.node(n) if self.old.nodes[n].shape == () else self.piece(n, piece) for n in node.inputs]
@@ -114,7 +114,7 @@ class Rebuilt:
         return self._concatenated(node, piece) if node.op == "concatenate" else self._padded(n, others[0], piece, **has)
 
     def _dot(self, node: Node, piece: Piece, contract: Any, batch: Any) -> int:
-        """Return some of a product's columns, rows or batches."""
+        """Return a slice of a product's columns, rows or batches."""
         shapes = [self.old.nodes[n].shape for n in node.inputs]
         free = [
             [n for n in range(len(s)) if n not in (*c, *t)] for s, c, t in zip(shapes, contract, batch, strict=True)
@@ -133,7 +133,7 @@ class Rebuilt:
         return self.b.emit("dot", *cut, contract=contract, batch=batch)
 
     def _reshape(self, n: int, shape: tuple[int, ...], piece: Piece) -> int | None:
-        """Return a slice along the one axis from which on a reshape is the same run of numbers."""
+        """Return a slice of a reshape as a reshape of a slice along one axis, or None."""
         before = self.old.nodes[n].shape
         cut = [k for k, one in enumerate(zip(*piece, strict=True)) if one != (0, shape[k], 1)]
         if len(cut) != 1 or piece.stride[cut[0]] != 1:
@@ -167,7 +167,7 @@ class Rebuilt:
         return parts[0] if len(parts) == 1 else self.b.emit("concatenate", *parts, axis=axis)
 
     def _padded(self, n: int, value: int, piece: Piece, low: Any, high: Any) -> int | None:
-        """Return a slice of a padded array where it is all padding or all array; None elsewhere."""
+        """Return a slice of a padded array if it is all padding or all array, otherwise None."""
         shape = self.old.nodes[n].shape
         moved = Piece(tuple(a - k for a, k in zip(piece.start, low, strict=True)),
                       tuple(z - k for z, k in zip(piece.stop, low, strict=True)), piece.stride)  # fmt: skip
@@ -180,7 +180,7 @@ class Rebuilt:
 
 
 def needed(old: Builder, outputs: Sequence[int]) -> list[int]:
-    """Return the nodes that the outputs need, in their order."""
+    """Return the nodes that the outputs need, in order."""
     found, waiting = set(), list(outputs)
     while waiting:
         n = waiting.pop()
@@ -191,7 +191,7 @@ def needed(old: Builder, outputs: Sequence[int]) -> list[int]:
 
 
 def _only_cut(old: Builder, outputs: Sequence[int]) -> dict[int, bool]:
-    """Return for each node that is needed whether only slices use it, and operations that are cut themselves."""
+    """Return for each needed node whether only slices use it, or operations that are sliced themselves."""
     users: dict[int, list[int]] = {n: [] for n in needed(old, outputs)}
     for n in users:
         for given in old.nodes[n].inputs:

@@ -1,4 +1,4 @@
-"""How quantities of a program are called: in text, in LaTeX and in Python."""
+"""Names of a program's quantities in text, LaTeX and Python."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ GREEK = set(
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega "
     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split()
 )
-"""Words that LaTeX writes as letters; a page does as well, in draw.js."""
+"""Words that LaTeX sets as Greek letters; so does the page, in draw.js."""
 
 
 def symbol(name: str, style: Style, *more: str) -> str:
-    r"""Return a name with the layer above it, and marks below it: the text after an underscore, then `more`.
+    r"""Return a name with the layer as superscript, and as subscripts the text after an underscore, then `more`.
 
-    The layers of a stack are counted from 1. In Python, where a name is a word, they are marks as well, from 0 as in
-    the names of parameters.
+    Layers of a stack are counted from 1. In Python, where a name is a word, they are subscripts too, counted from 0 as
+    in the names of parameters.
 
     Example:
       >>> symbol("0.b_hn", TEX, "t"), symbol("0.cell.U", TEXT, "r"), symbol("0.U", CODE, "f")
@@ -52,7 +52,7 @@ class Names:
         self.before = "t−1" if style is TEXT else "t-1"
 
     def __call__(self, n: int) -> str | None:
-        """Return the name of a value; None for one that is an expression."""
+        """Return the name of a value, or None for an expression."""
         eq = self.equations
         if n in eq.pieces:
             given, suffix = eq.pieces[n]
@@ -66,9 +66,9 @@ class Names:
         return None
 
     def line(self, name: str) -> str:
-        """Return the name of a line: that of a gate, c_t of the new c, y_t of the output."""
+        """Return the name of a line: a gate's name, c_t for the new c, y_t for the output."""
         word = name.rstrip("'")
-        # a gate and a state may have the same name: the state is then marked
+        # if a gate and a state have the same name, the state is marked
         mark = "'" if word != name and word in self.equations.program.gates else ""
         *layers, last = ("y" if word == "out" else word).split(".")
         base, below, rest = last.partition("_")
@@ -80,7 +80,7 @@ class Names:
 
 
 def identifier(text: str) -> str:
-    """Return a name that Python takes."""
+    """Return a name as a Python identifier."""
     word = re.sub(r"\W+", "_", text.replace("'", "_new")).strip("_") or "value"
     word = f"_{word}" if word[0].isdigit() else word
     return f"{word}_" if keyword.iskeyword(word) else word

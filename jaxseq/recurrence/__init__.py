@@ -25,12 +25,12 @@ RECURRENCES: Registry[Recurrence] = Registry(
 )
 """Every recurrence by name. All compute the same values. `associative` takes only cells whose carry is linear, unit by
 unit; `newton` only those with a carry of floating numbers; `chunked` only those whose memory is a matrix. `clipped`
-changes the gradient of the carry, and `forward` has no gradient by the inputs."""
+changes the gradient of the carry, and `forward` has no gradient with respect to the inputs."""
 
 EXACT: Registry[Recurrence] = Registry(
     "exact recurrence", {name: RECURRENCES[name] for name in ("scan", "deferred", "checkpointed")}
 )
-"""Those that take every cell and compute its gradient as it is."""
+"""Those that take every cell and compute its exact gradient."""
 
 __all__ = [
     "EXACT",

@@ -1,20 +1,20 @@
 """Linear cells in parallel over time: all T steps in about 2 log2 T rounds instead of T.
 
 In a cell with ``linear="elementwise"`` each unit's new carry is an affine function of its own old one,
-``new = A old + b``. Two such steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours
-in a tree. A and b are read off the cell's own three functions, for any such cell: b is the new carry of a carry of
-zeros, and a column of A is the derivative by one leaf of the carry, for all units at once, since none sees another.
-With L leaves of one shape (a complex state has two) A is an L x L matrix for each unit. Outputs are then computed from
-all the carries at once. Where a step is padding, A is the identity and b is 0.
+``new = A old + b``. Two such steps compose to one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` composes
+neighbours in a tree. A and b come from the cell's own three functions, for any such cell: b is the new carry of a zero
+carry, and a column of A is the derivative with respect to one leaf of the carry, for all units at once, since none sees
+another. With L leaves of one shape (a complex state has two) A is an L x L matrix for each unit. Outputs are then
+computed from all the carries at once. Where a step is padding, A is the identity and b is 0.
 
-Leaves of different shapes are assumed not to see each other: elementwise means that for them. A cell with a matrix
+Leaves of different shapes are assumed not to depend on each other: elementwise implies that. A cell with a matrix
 between its units (``linear="matrix"``) would need A of H x H and products of H^3, and is refused.
 
-This is meant for accelerators, with T in the thousands and batches that leave them idle; nothing was measured on one.
-It does some L^2 times the work on the carry, writes A and the carry of every step, and keeps much of that for the
-backward pass. On a CPU it is faster only for steps so small that the cost of the loop itself dominates. T = 4096,
-B = 1, H = 64 on 2 shared cores, in milliseconds (least of 30 noisy runs; forward, with gradient): a minLSTM 10.3 and
-14.8 by scan, 2.6 and 8.2 here; an LRU, with L = 2, 4.0 and 15.1 by scan, 9.7 and 55.5 here. With B = 32 the minLSTM's
+This is meant for accelerators, with T in the thousands and batches too small to fill them; it was not measured on one.
+It does about L^2 times the work on the carry, writes A and the carry of every step, and keeps much of that for the
+backward pass. On a CPU it is faster only for steps so small that the cost of the loop itself dominates. T = 4096, B =
+1, H = 64 on 2 shared cores, in milliseconds (least of 30 noisy runs; forward, with gradient): a minLSTM 10.3 and 14.8
+by scan, 2.6 and 8.2 here; an LRU, with L = 2, 4.0 and 15.1 by scan, 9.7 and 55.5 here. With B = 32 the minLSTM's
 forward pass took 752 here and 213 by `deferred`.
 """
 
@@ -30,7 +30,7 @@ from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._scan import added, hold, over_features, reset_carry, scan
 
 Matrix = list[dict[int, Array]]
-"""For each leaf of the carry a row: an array in its shape for each leaf of that shape, by its number."""
+"""A row for each leaf of the carry: by leaf number, an array for each leaf of the same shape."""
 
 
 def associative(
@@ -45,10 +45,10 @@ def associative(
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, in parallel over time.
 
-    In a program exported for any T it is `scan`: the tree that joins neighbours has as many rounds as T asks for.
+    In a program exported for any T it is `scan`, since the depth of the tree depends on T.
 
     Raises:
-      InputError: if the cell's new carry is not affine in the old one, each unit by itself.
+      InputError: if the cell's new carry is not affine in the old one, unit by unit.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -79,10 +79,10 @@ def associative(
         initial = jax.tree.leaves(reset_carry(cell, params, xs, resets))
         if resets is not None:
             A, b = _constant_where_reset(resets, A, b, initial)
-        # now A[t], b[t] are steps 0 ... t joined into one: the carry after step t is A[t] first + b[t]
+        # now A[t], b[t] are steps 0 ... t composed: the carry after step t is A[t] first + b[t]
         A, b = lax.associative_scan(_join, (A, b), reverse=reverse)
         news = jax.vmap(_apply, in_axes=(0, None, 0))(A, first, b)
-        # the carry before a step is the one after its predecessor, which for reverse is the step behind it
+        # the carry before a step is the one after its predecessor, which in reverse is the next step
         before = [[n[1:], f[None]] if reverse else [f[None], n[:-1]] for n, f in zip(news, first, strict=True)]
         olds, last = [jnp.concatenate(pair) for pair in before], [n[0 if reverse else -1] for n in news]
         if resets is not None:
@@ -98,16 +98,16 @@ def associative(
 
 def _affine(cell: Cell, params: Params, carry: Carry, wx: Tree) -> tuple[Matrix, list[Array]]:
     """Return A and b of one step, whose new carry is ``A old + b``."""
-    # at zeros: an affine map has there its constant part b as value, and A as derivative, exactly
+    # at zeros: there an affine map has exactly the value b and the derivative A
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, carry))
 
     def new(leaves: list[Array]) -> list[Array]:
         return jax.tree.leaves(cell.advance(params, jax.tree.unflatten(structure, leaves), wx)[0])
 
     b, push = jax.linearize(new, leaves)
-    # all units of leaf j pushed by 1 at once: A is diagonal over units, so the results do not mix
+    # a tangent of 1 for all units of leaf j at once: A is diagonal over units, so the results do not mix
     columns = [push([jnp.ones_like(a) if k == j else a for k, a in enumerate(leaves)]) for j in range(len(leaves))]
-    # entries between leaves of other shapes are zero by definition; leaving them out saves their work
+    # entries between leaves of different shapes are zero by definition; leaving them out saves work
     seen = [[j for j, other in enumerate(leaves) if other.shape == leaf.shape] for leaf in leaves]
     return [{j: columns[j][i] for j in row} for i, row in enumerate(seen)], b
 
@@ -121,7 +121,7 @@ def _identity_where_padded(mask: Array, A: Matrix, b: list[Array]) -> tuple[Matr
 
 
 def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: list[Array]) -> tuple[Matrix, list[Array]]:
-    """Return the steps with those that begin a sequence made to forget: A is 0, and b their new carry."""
+    """Return the steps with A = 0, and b the new carry, where a sequence begins."""
     # A initial + b
     begun = jax.vmap(_apply, in_axes=(0, None, 0))(A, initial, b)
     b = [jnp.where(over_features(resets, n), n, old) for n, old in zip(begun, b, strict=True)]
@@ -129,7 +129,7 @@ def _constant_where_reset(resets: Array, A: Matrix, b: list[Array], initial: lis
 
 
 def _join(early: tuple[Matrix, list[Array]], late: tuple[Matrix, list[Array]]) -> tuple[Matrix, list[Array]]:
-    """Return the one step that is equal to two."""
+    """Return the composition of two steps."""
     (A1, b1), (A2, b2) = early, late
     # late after early: A2 (A1 old + b1) + b2 = (A2 A1) old + (A2 b1 + b2), elementwise over [.., B, H]
     A = [{k: added([a * A1[j][k] for j, a in row.items()]) for k in row} for row in A2]

@@ -1,4 +1,4 @@
-"""Checkpointed scan, for sequences whose activations would not fit: keeps one carry a segment, recomputes the rest.
+"""Checkpointed scan, for sequences whose activations do not fit: keeps one carry per segment, recomputes the rest.
 
 With segments of about sqrt(T) steps the memory of a backward pass grows with sqrt(T), and each step is computed
 twice (Chen et al. 2016, "Training deep nets with sublinear memory cost", arXiv:1604.06174, section 4).
@@ -19,7 +19,7 @@ from jaxseq.recurrence._deferred import deferred
 from jaxseq.recurrence._scan import over_time
 
 SYMBOLIC_LENGTH = 32
-"""Steps in a segment where T is a symbol, of which jax knows no square root: right for T of about 1,000."""
+"""Steps in a segment if T is symbolic, since jax has no symbolic square root: optimal for T of about 1,000."""
 
 
 def checkpointed(
@@ -36,8 +36,8 @@ def checkpointed(
     """Run `cell` over ``xs [T, B, D]`` in checkpointed segments.
 
     Args:
-      segment: most steps in one; by default sqrt(T), rounded up, and 32 in a program exported for any T. Another is
-        given as ``recurrence=functools.partial(checkpointed, segment=64)``.
+      segment: largest number of steps in a segment; by default sqrt(T), rounded up, or 32 in a program exported for any
+        T. Set it by ``recurrence=functools.partial(checkpointed, segment=64)``.
 
     Raises:
       InputError: if segment is below 1.
@@ -55,22 +55,22 @@ def checkpointed(
     length = _length(T) if segment is None else segment
     if length < 1:
         raise InputError(f"checkpointed: segment must be at least 1 step; got {segment}")
-    segments = -(-T // length)  # rounded up: at least 1 also for a symbolic T, as a loop demands
+    segments = -(-T // length)  # rounded up: at least 1 even for a symbolic T, as a loop requires
     if isinstance(T, int) and T:
-        # as even as can be, so that little is padded: T = 9 by 4 becomes 3 segments of 3
+        # as even as possible, to pad little: T = 9 by 4 becomes 3 segments of 3
         length = -(-T // segments)
     padding = segments * length - T
     if not isinstance(padding, int) or padding:
         # the added steps are padding, so a mask is needed now; jnp.pad fills it with False
         mask = all_real(cell, xs) if mask is None else mask
         pad = lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))  # noqa: E731
-        # at the end also for reverse: the padded steps run first then, and hold the carry
+        # at the end even in reverse, where the padded steps run first and hold the carry
         xs, mask, resets = jax.tree.map(pad, (xs, mask, resets))
 
-    @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across segments
+    @partial(jax.checkpoint, prevent_cse=False)  # in a scan, CSE cannot undo the recomputation
     def run(params: Params, carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
-        # under jax.checkpoint only the carry into the segment is kept, [B, H] and not [length, B, ...]
+        # under jax.checkpoint only the carry into the segment is kept: [B, H] instead of [length, B, ...]
         return deferred(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
 
     # [segments * length, B, ...] to [segments, length, B, ...]
@@ -80,13 +80,13 @@ def checkpointed(
 
 
 def _length(T: int) -> int:
-    """Return how many steps are in a segment by default: sqrt(T), rounded up."""
-    # isqrt(T - 1) + 1 is ceil(sqrt(T)) in whole numbers, exact for any T
+    """Return the default number of steps in a segment: sqrt(T), rounded up."""
+    # isqrt(T - 1) + 1 is ceil(sqrt(T)), exact for any T
     return max(1, math.isqrt(max(T - 1, 0)) + 1) if isinstance(T, int) else SYMBOLIC_LENGTH
 
 
 def all_real(cell: Cell, xs: Tree) -> Array:
     """Return a mask of True, ``[T, B]``, sharded as xs is."""
     first = jax.tree.leaves(xs)[0]
-    # made from xs by an index: it has then the place of xs on a mesh, and its symbolic sizes
+    # made by indexing xs, to have its sharding and its symbolic sizes
     return jnp.ones_like(first[(..., *[0] * (1 + cell.spatial))], bool)

@@ -1,16 +1,16 @@
-"""Cells whose memory is a matrix, C steps at once as products of matrices: the loop is over chunks only.
+"""Cells whose memory is a matrix, C steps at once as matrix products: the loop is over chunks only.
 
-A step of such a cell makes three passes over a matrix ``[K, V]`` that is larger than all else, and the derivative of a
-loop over T steps stores T of them. Keys, values, decays and queries of a step do not depend on the memory. The cell
-states them once (`jaxseq.cells.MemoryEquations`), and its step is made of the same statement. From it C steps become
-products of ``[C, K]``, ``[C, V]`` and ``[C, C]`` (see `_chunks`). These are about as many operations if C is near K and
-V, processors do them faster, and only T / C memories are stored.
+A step of such a cell makes three passes over a matrix ``[K, V]`` that is larger than everything else, and the
+derivative of a loop over T steps stores T of them. Keys, values, decays and queries of a step do not depend on the
+memory. The cell states them once (`jaxseq.cells.MemoryEquations`), and its step follows from that. C steps become
+products of ``[C, K]``, ``[C, V]`` and ``[C, C]`` (see `_chunks`). These take about as many operations if C is near K
+and V, run faster, and store only T / C memories.
 
 Value and gradient with respect to params and inputs at T = 1024, H = 64, B = 1, in milliseconds of processor time on 2
-busy cores, by `deferred` and here: deltanet 35.5 and 5.2, GLA 46.0 and 3.9, mLSTM 41.9 and 3.9, retention 15.2 and 5.0,
-Mamba-2 37.9 and 3.7, RWKV-7 87.6 and 28.6; with B = 8 deltanet 132 and 55, GLA 144 and 64, mLSTM 364 and 57, retention
-208 and 72. Memory planned with B = 8: deltanet 145 and 52 MiB, GLA 152 and 65. (`python -m benchmarks chunked` takes
-elapsed time, in turns.)
+busy cores, by `deferred` and by `chunked`: deltanet 35.5 and 5.2, GLA 46.0 and 3.9, mLSTM 41.9 and 3.9, retention 15.2
+and 5.0, Mamba-2 37.9 and 3.7, RWKV-7 87.6 and 28.6; with B = 8 deltanet 132 and 55, GLA 144 and 64, mLSTM 364 and 57,
+retention 208 and 72. Memory planned with B = 8: deltanet 145 and 52 MiB, GLA 152 and 65.
+(`python -m benchmarks chunked` measures elapsed time, alternating between the two.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jaxseq.recurrence._momentum import recall_with_momentum
 from jaxseq.recurrence._scan import hold, over_features, over_time, reset_carry, scan
 
 SIZE = 64
-"""Steps in a chunk: products of C x C and C x K then cost the same for the usual heads of 64."""
+"""Default steps in a chunk: for the usual heads of 64, products of C x C and C x K then cost the same."""
 
 
 def chunked(
@@ -50,10 +50,10 @@ def chunked(
 ) -> tuple[Carry, Tree]:
     """Run `cell`, whose memory is a matrix, over ``xs [T, B, D]`` as `scan` does, C steps at a time.
 
-    `deferred` runs a trace, which keeps the memory of every step.
+    A trace, which needs the memory of every step, runs by `deferred`.
 
     Args:
-      size: C, a power of two; give it as ``recurrence=functools.partial(chunked, size=32)``.
+      size: C, a power of two; set it by ``recurrence=functools.partial(chunked, size=32)``.
 
     Raises:
       InputError: if the cell does not state its memory, or size is not a power of two.
@@ -81,7 +81,7 @@ def chunked(
     if reverse:
         xs, mask, resets = jax.tree.map(lambda a: a[::-1], (xs, mask, resets))
     if not isinstance(T, int) or T % size:
-        mask = all_real(cell, xs) if mask is None else mask  # the last chunk is filled up with padding
+        mask = all_real(cell, xs) if mask is None else mask  # the last chunk is padded
     end, outs = _run(cell, equations, params, xs, carry, reset_carry(cell, params, xs, resets), mask, resets, size)
     outs = hold(mask, outs, jax.tree.map(jnp.zeros_like, outs))
     return end, jax.tree.map(lambda a: a[::-1], outs) if reverse else outs
@@ -123,7 +123,7 @@ def _run(
 
 
 def _stated(cell: Cell) -> MemoryEquations:
-    """Return the statement of a cell's memory."""
+    """Return the `MemoryEquations` of a cell."""
     if isinstance(cell.equations, MemoryEquations):
         return cell.equations
     names = [name for name, other in CELLS.items() if isinstance(other.equations, MemoryEquations)]
@@ -136,7 +136,7 @@ def _stated(cell: Cell) -> MemoryEquations:
 def _rest(
     laws: Mapping[str, Law], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the carry without the memory: before each step, ``[T, B, ...]``, and after the last."""
+    """Return the carry's other fields: before each step, ``[T, B, ...]``, and after the last."""
     old, last = {}, {}
     for name, law in laws.items():
         first, begin = getattr(carry, name), None if initial is None else getattr(initial, name)
@@ -147,7 +147,7 @@ def _rest(
 def _states(
     law: Law, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
-    """Return a state before each step and after the last; each step takes a maximum, and two such steps are one."""
+    """Return a state before each step and after the last; steps that take a maximum compose to one."""
     if isinstance(law, Window):
         return _windows(law, first, begin, mask, resets)
     if isinstance(law, Latest) and mask is None and begin is None:  # nothing to skip: the values themselves
@@ -164,7 +164,7 @@ def _states(
     if isinstance(shift.shape[0], int):
         shift, floor = lax.associative_scan(_join, (shift, floor))
         new = jnp.maximum(shift + first[None], floor)
-    else:  # in a program exported for any T: the depth of a tree would depend on T
+    else:  # in a program exported for any T, since the depth of a tree would depend on T
         new = over_time(lambda state, at: 2 * (Larger(*at).of(state),), first, (shift, floor), reverse=False)[1]
     old = jnp.concatenate([first[None], new[:-1]])
     return old if begin is None else jnp.where(begins, begin, old), new[-1]
@@ -173,7 +173,7 @@ def _states(
 def _windows(
     law: Window, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
-    """Return the windows before each step and after the last: each row is the latest of what the row after it was."""
+    """Return the windows before each step and after the last; each row is the next row, one step earlier."""
     value, olds, lasts = law.value, list[Array](), list[Array]()
     for n in reversed(range(first.shape[-2])):
         value, last = _states(
@@ -185,7 +185,7 @@ def _windows(
 
 
 def _join(early: tuple[Array, Array], late: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Return shift and floor of the one step that is equal to two."""
+    """Return shift and floor of the composition of two steps."""
     return early[0] + late[0], jnp.maximum(early[1] + late[0], late[1])
 
 
@@ -209,7 +209,7 @@ def _recalled(
     same_heads = lambda a: a.reshape(*a.shape[:-1], *[1] * heads, steps[1])  # noqa: E731, [G, B, C]: for all heads
 
     def rows_first(a: Array) -> Array:
-        """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; constants of all steps are repeated."""
+        """Return ``[G, B, C, N, K]`` as ``[G, B, N, C, K]``; constants are repeated for all steps."""
         a = jnp.moveaxis(widened(a), 1 + batch, -2)
         return jnp.broadcast_to(a, (steps[0], *a.shape[1:-2], steps[1], a.shape[-1]))
 
@@ -224,7 +224,7 @@ def _recalled(
         real = None if mask is None else same_heads(mask).astype(given[1].dtype)
         memory, found = recall_with_momentum(*given, real, early=equations.early)
     found = jnp.moveaxis(found, -2, 1 + batch)
-    if mask is not None:  # a padded step writes nothing, and may read nothing: no sum of keys to divide by
+    if mask is not None:  # a padded step writes nothing, so its read may divide by a sum of keys of 0
         found = jnp.where(over_features(mask, found), found, jnp.ones_like(found))
     rows = jnp.split(memory, 2, axis=-2) if pair else [memory]
     ends = tuple(_apart(row, part) for row, part in zip(rows, parts, strict=True))
@@ -239,19 +239,19 @@ def _one(equations: MemoryEquations, access: Access, carry: Carry) -> Array:
 
 
 def _apart(a: Array, like: Tree) -> Tree:
-    """Split the values of a memory, or of a read, which are side by side, each into its own dtype."""
+    """Split the concatenated values of a memory, or of a read, each into its own dtype."""
     leaves, structure = jax.tree.flatten(like)
     ends = [sum(leaf.shape[-1] for leaf in leaves[:n]) for n in range(1, len(leaves))]
     return jax.tree.unflatten(structure, jnp.split(a.astype(leaves[0].dtype), ends, axis=-1))
 
 
 def _joined(value: Tree) -> Array:
-    """Return the values for all parts of a memory side by side."""
+    """Return the values for all parts of a memory, concatenated."""
     return jnp.concatenate(jax.tree.leaves(value), axis=-1)
 
 
 def _idle(access: Access, mask: Array) -> Access:
-    """Return the access with padded steps that change nothing."""
+    """Return the access changed so that padded steps do nothing."""
 
     def held(a: Array) -> Array:
         return jnp.where(over_features(mask, a), a, jnp.zeros_like(a))
@@ -264,7 +264,7 @@ def _idle(access: Access, mask: Array) -> Access:
 
 
 def _cut(a: Array, *, size: int, batch: int) -> Array:
-    """Return ``[T, B, ...]`` as chunks ``[G, B, C, ...]``, the last one filled up with zeros."""
+    """Return ``[T, B, ...]`` as chunks ``[G, B, C, ...]``, the last one padded with zeros."""
     chunks = -(-a.shape[0] // size)
     a = jnp.pad(a, [(0, chunks * size - a.shape[0])] + [(0, 0)] * (a.ndim - 1))
     return jnp.moveaxis(a.reshape(chunks, size, *a.shape[1:]), 1, 1 + batch)

@@ -1,18 +1,18 @@
-"""The effect of C steps in a row on a memory, as products of matrices: the chunkwise form of every `Access`.
+"""The effect of C consecutive steps on a memory, as matrix products: the chunkwise form of every `Access`.
 
-Number the writes of a chunk in their order. u_j is the vector that write j adds for its key: its value less the value
-that was there. With a_(j,i) the product of the decays after write j up to write i,
+Number the writes of a chunk in order. u_j is the vector that write j adds for its key: its value minus the value
+already stored. With a_(j,i) the product of the decays after write j up to write i,
 
     S_i = a_(0,i)^T * S_0 + sum_(j <= i) (a_(j,i) * key_j)^T u_j
     u_i = value_i - erase_i S_(i-1)               so that  (I + L) U = V - E S_0,   U = X V - X E S_0
 
 where ``L_ij = (erase_i * a_(j,i)) key_j^T`` below the diagonal, ``E_i = erase_i * a_(0,i)``, and X is the inverse: the
 WY form of the delta rule (arXiv:2406.06484, section 3.2; with decays arXiv:2412.06464, section 3.3). A step reads
-``query_i S_i``, the first line again. L, X, ``X V`` and ``X E`` are computed for all chunks at once; a loop over chunks
-passes S_0 on, and makes U from it.
+``query_i S_i``, from the first line. L, X, ``X V`` and ``X E`` are computed for all chunks at once; a loop over chunks
+passes S_0 on, and computes U from it.
 
-Decays are never divided by each other: ``a_(0,i) / a_(0,j)`` is 0 / 0 where a chunk forgets all. Instead a chunk is
-halved again and again. For j in the first half and i in the second, a_(j,i) is the decay from j to the middle times the
+Decays are never divided by each other: ``a_(0,i) / a_(0,j)`` is 0 / 0 where a chunk forgets everything. Instead a chunk
+is halved repeatedly. For j in the first half and i in the second, a_(j,i) is the decay from j to the middle times the
 decay from the middle to i. Both are products of decays, so queries and keys are multiplied by at most 1. This is exact
 for any decays, 0 included. It takes half the products of a C x C matrix, and needs no weight for each pair of steps and
 each feature, as the secondary chunks of arXiv:2312.06635 (section 4.3) do.
@@ -32,16 +32,16 @@ from jaxseq.notation import Array
 from jaxseq.recurrence._scan import over_time
 
 FORGOTTEN = -1e30
-"""Least logarithm of a decay: in every dtype its exponential is 0, and sums of a chunk of them are finite."""
+"""Smallest logarithm of a decay: its exponential is 0 in every dtype, and its sum over a chunk is finite."""
 
 
 class Pieces(NamedTuple):
-    """Where sequences begin, as zeros and ones.
+    """Where sequences begin in chunks, as zeros and ones.
 
     Fields:
-      same: ``[G, B, C, C]``, whether two steps of a chunk are of one sequence.
+      same: ``[G, B, C, C]``, whether two steps of a chunk belong to the same sequence.
       first: ``[G, B, C, 1]``, whether a step belongs to the sequence that began before the chunk.
-      last: ``[G, B, C, 1]``, whether it belongs to the sequence of the last step of the chunk.
+      last: ``[G, B, C, 1]``, whether it belongs to the sequence of the chunk's last step.
     """
 
     same: Array
@@ -50,7 +50,7 @@ class Pieces(NamedTuple):
 
 
 def pieces(resets: Array, dtype: jnp.dtype) -> Pieces:
-    """Return the pieces of chunks from marks, bool ``[G, B, C]``."""
+    """Return where sequences begin, from resets, bool ``[G, B, C]``."""
     number = jnp.cumsum(resets.astype(jnp.int32), axis=-1)
     column, row, last = number[..., :, None], number[..., None, :], number[..., -1:, None]
     return Pieces(*(a.astype(dtype) for a in (column == row, column == 0, column == last)))
@@ -60,10 +60,10 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
     """Return ``(memory, reads [G, B, C, V])`` after G chunks of C steps.
 
     Args:
-      access: ``query [G, B, C, K]``, values ``[G, B, C, V]`` and so on, C a power of two; B are any axes.
+      access: ``query [G, B, C, K]``, values ``[G, B, C, V]`` and so on, with C a power of two and B any axes.
       memory: ``[B, K, V]`` before the first chunk.
       initial: ``[B, K, V]`` at the beginning of a sequence.
-      begun: where sequences begin; None if no sequence begins.
+      begun: where sequences begin; None if none does.
       early: whether a query reads the memory before its step.
     """
     (log, turn), query, (key, value, erase) = access[2:4], access.query[..., None, :], _stacked(access.writes)
@@ -81,7 +81,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
         before = np.tril(np.ones((C * R, C * R), bool), -1).reshape(C, R, C, R)
         others, start, _ = _pairs(e, k, log, begun, before)
         X = inverse(others)
-        assert erase is not None  # e was made from it
+        assert erase is not None  # e was computed from it
         added, known, grown = X @ _flat(value), X @ _of_sources(start, erase, log, turn, begun), None
 
     def chunk(S: Array, at: tuple) -> tuple[Array, tuple[Array, Array | None]]:
@@ -98,7 +98,7 @@ def recall(access: Access, memory: Array, initial: Array, begun: Pieces | None, 
 
 
 def _stacked(writes: tuple[Write, ...]) -> tuple[Array, Array, Array | None]:
-    """Return keys, values and erasures of several writes, ``[G, B, C, R, ...]``; a missing one is 0."""
+    """Return keys, values and erasures of several writes, ``[G, B, C, R, ...]``; missing ones are 0."""
     key = jnp.stack([w.key for w in writes], axis=-2)
     like = next(w.value for w in writes if w.value is not None)
     value = jnp.stack([jnp.zeros_like(like) if w.value is None else w.value for w in writes], axis=-2)
@@ -108,12 +108,12 @@ def _stacked(writes: tuple[Write, ...]) -> tuple[Array, Array, Array | None]:
 
 
 class _End(NamedTuple):
-    """The change of a memory over a chunk. The fields have no axis C, and are None where they change nothing.
+    """The change of a memory over a chunk. The fields have no axis C, and are None if they change nothing.
 
     Fields:
-      log: of the decays of the whole chunk, ``[G, B, K]``.
-      turn: the angles.
-      first: 0 where a sequence begins in the chunk, and 1 elsewhere, ``[G, B, 1]``.
+      log: summed logarithms of the chunk's decays, ``[G, B, K]``.
+      turn: summed angles.
+      first: 0 if a sequence begins in the chunk, otherwise 1, ``[G, B, 1]``.
       since: log and turn since the last sequence began.
     """
 
@@ -123,18 +123,18 @@ class _End(NamedTuple):
     since: tuple[Array | None, Array | None]
 
     def kept(self, S: Array) -> Array:
-        """Return the memory before the chunk after all decays, without turns."""
+        """Return the memory before the chunk after all its decays, without rotations."""
         S = S if self.first is None else self.first[..., None] * S
         return S if self.log is None else jnp.exp(self.log)[..., None] * S
 
     def of(self, S: Array, initial: Array) -> Array:
-        """Return the memory after the chunk, from its decayed and written parts without turns."""
+        """Return the memory after the chunk, from its decayed and written parts without rotations."""
         S = _after(S, None, self.turn)
         return S if self.first is None else S + (1 - self.first)[..., None] * _after(initial, *self.since)
 
 
 def _after(S: Array, log: Array | None, turn: Array | None) -> Array:
-    """Return a memory after decays and turns."""
+    """Return a memory after decays and rotations."""
     S = S if turn is None else turned(S, turn[..., None], axis=-2)
     return S if log is None else jnp.exp(log)[..., None] * S
 
@@ -151,10 +151,10 @@ def _ends(log: Array | None, turn: Array | None, begun: Pieces | None) -> _End:
 def _pairs(
     x: Array, k: Array, log: Array | None, begun: Pieces | None, allowed: np.ndarray, *, early: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Return the weights of x on writes with k and on the memory before the chunk, and the decayed k at its end.
+    """Return x's weights on the writes of k and on the memory before the chunk, and k decayed to its end.
 
     Args:
-      x: ``[G, B, C, X, K]``, the queries, or the erasures, which also read.
+      x: ``[G, B, C, X, K]``, the queries or the erasures, both of which read.
       k: ``[G, B, C, R, K]``, the keys.
       log: logarithms of decays, ``[G, B, C, K]`` or ``[G, B, C, 1]``.
       begun: where sequences begin.
@@ -178,15 +178,15 @@ def _pairs(
         factor, k = same if factor is None else factor * same, k * begun.last[..., None, :]
     weights = weights if factor is None else weights * factor
     weights = jnp.where(allowed.reshape((1,) * (weights.ndim - 4) + allowed.shape), weights, jnp.zeros_like(weights))
-    weights = weights.reshape(*weights.shape[:-2], -1)  # pair by pair: on an Explicit mesh both at once are refused
+    weights = weights.reshape(*weights.shape[:-2], -1)  # one pair at a time: an Explicit mesh refuses both at once
     return _flat(weights), _flat(x), _flat(k)
 
 
 def _decayed(x: Array, k: Array, decay: Array, *, early: bool) -> tuple[Array, Array, Array]:
     """Return weights ``[..., C, X, C, R]``, 0 for j after i, ``x_i * a_(0,i)`` and ``k_j * a_(j,C)``.
 
-    Blocks of h steps are joined in pairs. A block has x, decayed from the beginning of the block; k, decayed to its
-    end; and the decay over all of it.
+    Blocks of h steps are joined in pairs. A block has x, decayed from the block's beginning; k, decayed to its end; and
+    its total decay.
     """
     rows = x.shape[:-3]
     x, k, decay = (jnp.expand_dims(a, len(rows) + 1) for a in (x, k, decay))
@@ -208,9 +208,9 @@ def products(log: Array, begun: Pieces | None, *, early: bool = False) -> tuple[
     """Return products of numbers after step j up to step i, ``[G, B, C, C]``, and since the chunk began, ``[G, B, C]``.
 
     Args:
-      log: their logarithms, ``[G, B, C, 1]``.
-      begun: where sequences begin: products from before to after that are 0.
-      early: whether they go up to the step before i; the diagonal is then 0.
+      log: logarithms of the numbers, ``[G, B, C, 1]``.
+      begun: where sequences begin; products across a beginning are 0.
+      early: whether products end at the step before i; the diagonal is then 0.
     """
     one = jnp.ones_like(log)[..., None]
     factor, since, _ = _decayed(one, one, jnp.exp(log), early=early)
@@ -239,8 +239,8 @@ def _times(x: Array, decay: Array) -> Array:
 @_times.defjvp
 def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, decay), (dx, ddecay) = primals, tangents
-    # Repeated by halves, whose transpose is a sum of slices. XLA for CPU makes a separate call for a sum over an axis
-    # in the middle: 2.0 ms where this takes 0.4, for [16, 8, 8, 8, 64] floats on one core.
+    # Repeated by halves, whose transpose is a sum of slices. XLA for CPU makes a separate call for a sum over a middle
+    # # axis: 2.0 ms where this takes 0.4, for [16, 8, 8, 8, 64] floats on one core.
     spread = ddecay[..., None, :]
     while spread.shape[-3] < x.shape[-3]:
         spread = jnp.concatenate([spread, spread], axis=-3)
@@ -248,18 +248,18 @@ def _times_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) 
 
 
 def _in_frame(x: Array, turn: Array | None, *, early: bool = False) -> Array:
-    """Return ``[G, B, C, X, K]`` turned back by all turns since the chunk began: the memory does not turn then."""
+    """Return ``[G, B, C, X, K]`` rotated back by the chunk's rotations so far, so that the memory need not rotate."""
     return x if turn is None else turned(x, -_since(turn, early=early)[..., None, :])
 
 
 def _of_sources(
     reading: Array, x: Array, log: Array | None, turn: Array | None, begun: Pieces | None, *, early: bool = False
 ) -> Array:
-    """Return the weights on the memory before the chunk, ``[G, B, C X, K]``, and next to them those on the initial one.
+    """Return the weights on the memory before the chunk, ``[G, B, C X, K]``, and those on the initial one.
 
     Args:
       reading: weights on the memory before the chunk, as if no sequence began in it.
-      x: ``[G, B, C, X, K]``, without decays and turns.
+      x: ``[G, B, C, X, K]``, without decays and rotations.
       log: logarithms of decays.
       turn: angles.
       begun: where sequences begin.
@@ -276,7 +276,7 @@ def _of_sources(
 
 
 def _sources(S: Array, initial: Array, begun: Pieces | None) -> Array:
-    """Return the two memories that these weights read, one above the other."""
+    """Return the two memories that these weights read, stacked."""
     return S if begun is None else jnp.concatenate([S, jnp.broadcast_to(initial, S.shape)], axis=-2)
 
 
@@ -304,7 +304,7 @@ def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 def _inverse(L: Array) -> Array:
     """Return the inverse by halves: products that are as accurate as forward substitution.
 
-    A sum of powers of L would need fewer products, but the powers grow where keys repeat, and then cancel.
+    A sum of powers of L would need fewer products, but if keys repeat the powers grow, and then cancel.
     """
     n = L.shape[-1]
     if n == 1:

@@ -1,4 +1,4 @@
-"""Scan with the gradient of the carry clipped on its way back, so that it cannot explode over a long sequence."""
+"""Scan with the carry's gradient clipped in the backward pass, so it cannot explode over a long sequence."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def clipped(
     limit: float | Array = 1.0,
     segment: int = 1,
 ) -> tuple[Carry, Tree]:
-    """Run `cell` over ``xs [T, B, D]`` as every recurrence does; going back, hold the carry's gradient within limits.
+    """Run `cell` over ``xs [T, B, D]`` as every recurrence does; clip the carry's gradient in the backward pass.
 
     Args:
       limit: each entry of the gradient with respect to the carry is clipped to ``[-limit, limit]``.
-      segment: steps between two clippings; each segment runs as `deferred`. Both are given as
+      segment: steps between two clippings; each segment runs by `deferred`. Set both by
         ``recurrence=functools.partial(clipped, limit=0.1, segment=20)``.
 
-    Such a gradient is that of no function; forward mode is refused by JAX. Reference: Graves 2013, "Generating
+    The result is not the gradient of any function, and JAX refuses forward mode. Reference: Graves 2013, "Generating
     sequences with recurrent neural networks", arXiv:1308.0850, section 2.1.
 
     Raises:
@@ -46,7 +46,7 @@ def clipped(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=run)[1].sum())(params).U.shape
       (5, 20)
     """
-    # a traced limit has no value to check
+    # a traced limit cannot be checked
     if not isinstance(limit, jax.core.Tracer) and not float(limit) > 0:
         raise InputError(f"clipped: limit must be above 0, the largest entry of a gradient; got {limit}")
     T = jax.tree.leaves(xs)[0].shape[0]
@@ -55,7 +55,7 @@ def clipped(
 
     def run(carry: Carry, part: Tree) -> tuple[Carry, Tree]:
         xs, mask, resets = part
-        # clipped where the carry enters: its gradient has then passed back through this segment
+        # clipped where the carry enters: there its gradient has passed back through this segment
         return deferred(cell, params, xs, _clip(carry, limit), mask=mask, resets=resets, reverse=reverse)
 
     # [T, B, ...] to [segments, segment, B, ...]; a missing mask or resets (None) has no leaf
@@ -64,9 +64,9 @@ def clipped(
     return carry, jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), outs)
 
 
-# custom_vjp and not custom_jvp: clipping a cotangent is not linear, so it has no forward rule
+# custom_vjp instead of custom_jvp: clipping a cotangent is not linear, so it has no forward rule
 @jax.custom_vjp
-# limit is an argument and not nondiff, so that it may be traced
+# limit is an argument instead of nondiff, so it may be traced
 def _clip(carry: Carry, limit: float | Array) -> Carry:
     return carry
 

@@ -1,15 +1,15 @@
-"""Deferred scan: the default. Weight gradients wait until the loop is over, and are then single large matrix products.
+"""Deferred scan, the default: weight gradients are computed after the loop, as single large matrix products.
 
 JAX's own transpose of a scan adds to the gradient of every weight at each step, and stores the values that the
-derivative of each gate needs. Here no cell's derivative is written by hand either. A `jax.custom_jvp` changes the order
-of the work; its tangent rule is made of the cell's own three functions:
+derivative of each gate needs. Here a `jax.custom_jvp` changes the order of the work. No cell's derivative is written by
+hand: the tangent rule is derived from the cell's three functions:
 
 1. the primal loop stores the old carry and the values that `_cuts` chooses: for an LSTM the sum ``x W + b + h U``;
-2. tangents of parameters and inputs enter these values of all T at once: ``olds dU``, ``xs dW``, and so for every
-   product with a weight inside the equations. Transposed, each is one product over ``[T * B]`` after the loop;
-3. the rest is a *linear* scan over the carry's tangent, which JAX transposes by itself into the backward loop.
+2. tangents of parameters and inputs enter these values for all T at once: ``olds dU``, ``xs dW``, and likewise for
+   every product with a weight inside the equations. Transposed, each is one product over ``[T * B]`` after the loop;
+3. the rest is a *linear* scan over the carry's tangent, which JAX transposes into the backward loop.
    Its step is under `jax.checkpoint`: the derivative of the equations is computed where it is used, and never stored.
-   Only a parameter that is used otherwise, such as a peephole, gets its gradient there, step by step.
+   Only a parameter that is used in other ways, such as a peephole, gets its gradient there, step by step.
 
 So forward mode, reverse mode, second derivatives, `vmap` and `jax.linearize` work as with plain scan.
 """
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from jaxseq.recurrence._cuts import Cut, Cuts
 
 HOIST_BELOW = 32
-"""Rows in a batch from which on a CPU computes the input terms in the loop, step by step.
+"""Batch rows from which a CPU computes the input terms in the loop, step by step.
 
-Before the loop they are one large product, which reads the weights once and not T times; but they must be written to
-memory and read again, which takes longer once a step's rows keep the weights busy. Value and gradient of an LSTM in
-milliseconds on 2 cores, before and in the loop (B, T, D, H): 6.4 and 6.9 (32, 50, 128, 128), 101 and 92 (64, 100, 256,
-256), 142 and 137 (64, 50, 512, 512), 291 and 340 (16, 100, 1024, 1024). An accelerator wants the large product.
+Before the loop they are one large product, which reads the weights once instead of T times; but they must be written to
+memory and read again, which takes longer once a step has enough rows to reuse the weights. Value and gradient of an
+LSTM in milliseconds on 2 cores, before and in the loop (B, T, D, H): 6.4 and 6.9 (32, 50, 128, 128), 101 and 92 (64,
+100, 256, 256), 142 and 137 (64, 50, 512, 512), 291 and 340 (16, 100, 1024, 1024). Accelerators always use the large
+product.
 """
 
 
@@ -68,14 +69,14 @@ def deferred(
       >>> jax.grad(lambda p: unroll(lstm, p, xs, recurrence=deferred)[1].sum())(params).U.shape
       (5, 20)
     """
-    # custom_jvp gives no derivative by a value that is closed over: it would be a leaked tracer
+    # custom_jvp has no derivative with respect to closed-over values: they would be leaked tracers
     if closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
-    # arrays in a cell's recipe, such as a clamp's value, become arguments, so that they too are differentiated
+    # arrays in a cell's recipe, such as a clamp's value, become arguments, so they are differentiated too
     static, arrays = split(cell)
     initial = reset_carry(cell, params, xs, resets)
     if jax.tree.leaves(xs)[0].shape[0]:
-        # outside of _run, so that the tangent of the carry has the same type as well
+        # outside _run, so that the carry's tangent has the same type too
         carry = settled(partial(_next, static), carry, (arrays, params), initial, (xs, mask, resets))
     return _run(static, reverse, (arrays, params), xs, carry, initial, mask, resets)
 
@@ -85,8 +86,8 @@ class _Kept(NamedTuple):
 
     Fields:
       old: the carry before each step, after a reset.
-      values: those of the step where its equations are cut.
-      operands: of the products that wait.
+      values: the values where the equations are cut.
+      operands: the operands of deferred products.
     """
 
     old: Carry
@@ -94,7 +95,7 @@ class _Kept(NamedTuple):
     operands: list[Array]
 
 
-# a jvp rule and not a vjp rule: JAX transposes it, so forward mode and higher orders work as well
+# a jvp rule instead of a vjp rule: JAX transposes it, so forward mode and higher orders work too
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _run(
     static: Any,
@@ -125,7 +126,7 @@ def _primal(
     hoist = _hoists(jax.tree.leaves(xs)[0].shape[1:-1])
     terms = cell.input_terms(params, xs) if hoist else xs
     early = cuts.before(bound) if cuts else ([], [])
-    # hoisted terms are whole already, [T, B, G]: the loop need not write them a second time
+    # hoisted terms already exist for all T, [T, B, G]: the loop need not write them again
     ready = dict(enumerate(jax.tree.leaves(terms))) if hoist else {}
 
     def step(old: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, tuple[Tree, _Kept | None]]:
@@ -144,7 +145,7 @@ def _primal(
         new, out = _held(real, stepped, old)
         return new, (out, kept)
 
-    alone = cuts is None and mask is None  # few operations are in the loop
+    alone = cuts is None and mask is None  # the loop has few operations
     ahead = _on_cpu() and not on_mesh() and (hoist or alone) and _reads_ahead(static, bound, carry, xs, hoist)
     loop = over_time_ahead if ahead else over_time
     last, (outs, kept) = loop(step, carry, (terms, mask, resets), reverse=reverse)
@@ -156,8 +157,8 @@ def _primal(
 
 
 def _term(cut: Cut) -> int:
-    """Return which term a cut is, -1 if it is another value."""
-    # a cut of one term and no product has no constant either, as `_cuts` makes them
+    """Return the index of the term that a cut is, -1 if it is another value."""
+    # a cut with one term and no product has no constant either: `_cuts` guarantees it
     return cut.terms[0] if len(cut.terms) == 1 and not cut.products else -1
 
 
@@ -170,8 +171,9 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     primal, kept = _primal(static, reverse, cuts, *primals)
     assert kept is not None
 
-    # step 2 of the module's text, in bulk for all T. dwx and duh are [T, B, G]: x dW + dx W + db, and old dU. The part
-    # dold U of the hidden terms' tangent must wait for the loop, so only bound is differentiated for duh
+    # step 2 of the module's docstring, for all T at once. dwx and duh are [T, B, G]: x dW + dx W + db, and old dU. The
+    # part
+    # dold U of the hidden terms' tangent must wait for the loop, so duh differentiates bound only
     dwx = jax.jvp(in_bulk(input_terms, bound, xs), (bound, xs), (dbound, dxs))[1]
     hidden = in_bulk(hidden_terms, bound, kept.old)
     duh = jax.jvp(lambda bound: hidden(bound, kept.old), (bound,), (dbound,))[1]
@@ -180,7 +182,7 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
     (weights, others), (dweights, dothers) = jax.jvp(cuts.before, (bound,), (dbound,))
     # a dw of each product that waits: [T, B, K] by [K, N]
     dproducts = [jax.vmap(p.apply, (0, None))(kept.operands[p.operand], dweights[p.weight]) for p in cuts.products]
-    # the tangent of each kept value but for its part by the carry, [T, B, G]: one addition a step is left
+    # the tangent of each stored value except the carry's part, [T, B, G]: one addition per step is left
     taps = [
         _total(
             [dterms[t] for t in c.terms] + [dproducts[k] for k in c.products],
@@ -188,14 +190,14 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         )
         for c in cuts.cuts
     ]
-    # leaves of (wx, uh) are numbered together: those from `first` on are uh's
+    # leaves of (wx, uh) are indexed together: those from `first` on are uh's
     first = len(jax.tree.leaves(dwx))
 
-    # step 3. The checkpoint recomputes the derivative of the gates backward, from the kept values; they are not stored
-    @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged
+    # step 3. In the backward pass the checkpoint recomputes the gates' derivatives, which are not stored
+    @partial(jax.checkpoint, prevent_cse=False)  # in a scan, CSE cannot undo the recomputation
     def step(dold: Carry, at_t: tuple) -> tuple[Carry, Tree]:
         (old, values), real, begins, taps = at_t
-        dold = varying_as(restart(begins, dinitial, dold), old)  # zeros to begin with, the same everywhere
+        dold = varying_as(restart(begins, dinitial, dold), old)  # starts as zeros, the same on all devices
         # dold U, for an LSTM [B, H] by [H, 4H]: the only product with U that a step must do
         duh = jax.tree.leaves(jax.jvp(partial(after, product), (old,), (dold,))[1])
         taps = [
@@ -206,21 +208,21 @@ def _tangents(static: Any, reverse: bool, primals: tuple, tangents: tuple) -> tu
         def gates(others: Tree, old: Carry, taps: list[Array]) -> tuple[Carry, Tree]:
             return _held(real, cuts.known(weights, others, values, taps, old), old)
 
-        # taps are primals of zeros: only their tangents matter, which `_known` adds to the kept values
+        # taps have primals of zeros: only their tangents matter, which `_known` adds to the stored values
         return jax.jvp(gates, (others, old, jax.tree.map(jnp.zeros_like, taps)), (dothers, dold, taps))[1]
 
-    # same direction as the primal: its transpose runs the other way
+    # the same direction as the primal: the transpose runs the other way
     return primal, over_time(step, dcarry, ((kept.old, kept.values), mask, resets, taps), reverse=reverse)
 
 
 def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, tuple[Callable, Callable]]:
-    """Return the equations of a step cut, and its hidden terms staged."""
-    from jaxseq.recurrence._cuts import cut, staged  # slow to import, and only derivatives need it
+    """Return the cut equations of a step, and its staged hidden terms."""
+    from jaxseq.recurrence._cuts import cut, staged  # imported here: slow, and only derivatives need it
 
     found: list[Any] = []
 
-    def look(bound: tuple, old: Carry, xs: Tree) -> None:  # at tracers, whose types say where arrays are on a mesh
-        # one step of xs, by a sum: it has the place of a step on the mesh, and a[0] fails for T = 0
+    def look(bound: tuple, old: Carry, xs: Tree) -> None:  # traced, since tracers' types carry the sharding
+        # one step of xs, by a sum: it is sharded like a step, and a[0] fails for T = 0
         x = jax.tree.map(lambda a: a.sum(axis=0, dtype=a.dtype), xs)
         terms = _input_terms(static, bound, x), _hidden_terms(static, bound, old)
         found.append(cut(partial(_advance, static), bound, old, terms))
@@ -232,7 +234,7 @@ def _program(static: Any, bound: tuple, carry: Carry, xs: Tree) -> tuple[Cuts, t
 
 
 def in_bulk(function: Callable[..., Tree], bound: tuple, data: Tree) -> Callable[..., Tree]:
-    """Return ``function(bound, data)``; products of data with weights made of bound have the order of `_products`."""
+    """Return ``function(bound, data)``; products of data and weights from bound have the form of `_products`."""
     from jaxseq.recurrence._cuts import staged
 
     before, after = staged(function, bound, data)
@@ -254,13 +256,13 @@ def _advance(static: Any, bound: tuple, old: Carry, terms: tuple[Tree, Tree]) ->
 
 
 def _held(real: Array | None, stepped: tuple[Carry, Tree], old: Carry) -> tuple[Carry, Tree]:
-    """Return ``(carry, out)`` of a step that holds where it is padding."""
+    """Return ``(carry, out)`` of a step that holds the carry on padding."""
     new, out = stepped
     return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
 def _next(static: Any, old: Carry, bound: tuple, initial: Carry | None, sequence: tuple) -> Carry:
-    """Return the carry after a step, the first of a sequence ``(xs, mask, resets)``."""
+    """Return the carry after the first step of ``(xs, mask, resets)``."""
     x, real, begins = _first(sequence)
     old = restart(begins, initial, old)
     terms = _input_terms(static, bound, x), _hidden_terms(static, bound, old)
@@ -272,7 +274,7 @@ def _first(sequence: Tree) -> Tree:
 
 
 def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
-    """Return the sum of parts, all of one shape, and of constants, which lack the first axes."""
+    """Return the sum of parts, all of one shape, and of constants, which lack the leading axes."""
     total = added(parts)
     for constant in constants:
         total = total + jnp.broadcast_to(constant, total.shape)
@@ -282,28 +284,28 @@ def _total(parts: list[Array], constants: Sequence[Array] = ()) -> Array:
 def _hoists(batch_shape: tuple[int, ...]) -> bool:
     """Return whether the input terms are computed before the loop: unless that is known to be slower.
 
-    The rows of a symbolic batch are not known, and those of a sharded one are more than a device sees.
+    The rows of a symbolic batch are unknown, and a sharded batch has more rows than each device sees.
     """
     known = all(isinstance(n, int) for n in batch_shape)
     return not _on_cpu() or on_mesh() or not known or math.prod(batch_shape) < HOIST_BELOW
 
 
 def _reads_ahead(static: Any, bound: tuple, carry: Carry, xs: Tree, hoist: bool) -> bool:
-    """Return whether a step's terms or inputs are better read at the end of the step before.
+    """Return whether a step's terms or inputs are better read at the end of the previous step.
 
-    On a CPU they are if the equations are one loop. *A slice of the terms* that is read inside of that loop keeps it
-    from being vectorised. Where there are more loops, only simple ones read the terms, and reading ahead costs more
-    than it gains. Forward with the read inside and ahead, in microseconds on 2 cores at (B, T, D, H): GRU 1149 and
-    600 (16, 30, 128, 128), 2412 and 1746 (16, 20, 256, 256), 7953 and 7343 (16, 10, 1024, 1024); LSTM 628 and 705, 1392
-    and 1757 at the first two.
+    On a CPU they are if the equations are one loop. *A slice of the terms* that is read inside that loop prevents its
+    vectorisation. If there are several loops, only simple ones read the terms, and reading ahead costs more than it
+    gains. Forward with the read inside and ahead, in microseconds on 2 cores at (B, T, D, H): GRU 1149 and 600 (16, 30,
+    128, 128), 2412 and 1746 (16, 20, 256, 256), 7953 and 7343 (16, 10, 1024, 1024); LSTM 628 and 705, 1392 and 1757 at
+    the first two.
 
-    *Where the terms are computed in the step*, the loop has eight operations at most, and so few are done one after the
-    other: its two products as well. With the two copies that are read ahead there are more, and the products are done
-    at once. Forward in milliseconds without and with: GRU 21.1 and 14.3 (64, 100, 256, 256), 6.4 and 3.8 (32, 50, 256,
-    256), 15.9 and 15.4 (64, 30, 512, 512). It does not pay with small weights, 1.52 and 1.63 (64, 20, 128, 128), nor
-    where the inputs are as large as the terms: RNN 4.0 and 4.6 (64, 20, 512, 512).
+    *If the terms are computed in the step*, the loop has at most eight operations, and XLA runs so few one after the
+    other, including its two products. The two copies for reading ahead make it more, and the products run concurrently.
+    Forward in milliseconds without and with reading ahead: GRU 21.1 and 14.3 (64, 100, 256, 256), 6.4 and 3.8 (32, 50,
+    256, 256), 15.9 and 15.4 (64, 30, 512, 512). It does not pay off with small weights, 1.52 and 1.63 (64, 20, 128,
+    128), nor if the inputs are as large as the terms: RNN 4.0 and 4.6 (64, 20, 512, 512).
     """
-    # imported here, since `import jaxseq` must not load more of jax than it needs
+    # imported here, so that `import jaxseq` loads no more of jax than it needs
     from jaxseq.jaxprs import equations
     from jaxseq.recurrence._cuts import PRODUCTS
     from jaxseq.recurrence._products import LARGE
@@ -312,7 +314,7 @@ def _reads_ahead(static: Any, bound: tuple, carry: Carry, xs: Tree, hoist: bool)
     terms = jax.eval_shape(partial(_input_terms, static), bound, x)
     hidden = jax.eval_shape(partial(_hidden_terms, static), bound, carry)
     step = jax.make_jaxpr(partial(_advance, static))(bound, carry, (terms, hidden)).jaxpr
-    # several results are several loops after fusion, and a product ends a loop
+    # several results become several loops after fusion, and a product ends a loop
     if len(set(map(id, step.outvars))) > 1 or any(eqn.primitive.name in PRODUCTS for eqn in equations(step)):
         return False
     return hoist or (any(w.nbytes >= LARGE for w in jax.tree.leaves(bound[1])) and _values(terms) > _values(x))

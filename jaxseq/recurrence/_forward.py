@@ -1,7 +1,7 @@
 """Scan with a gradient that is carried forward in time: nothing is stored for the T steps of a sequence.
 
-The backward pass is a second scan in the direction of the first. It carries the sensitivity of the carry by the
-parameters (`_sensitivity`) and contracts it at each step with the gradient of the outputs. So the memory of a gradient
+The backward pass is a second scan in the direction of the first. It propagates the sensitivity of the carry to the
+parameters (`_sensitivity`) and contracts it at each step with the gradient of the outputs. So the gradient's memory
 does not grow with T, apart from inputs and outputs. For a cell whose units do not mix, the sensitivity has K times as
 many numbers as the parameters, where a unit has K numbers of state; for other cells H times as many.
 
@@ -29,7 +29,7 @@ from jaxseq.recurrence._sensitivity import Forward, Sensitivities, floats_of, fo
 from jaxseq.trees import step_shapes
 
 LARGEST = 2**30
-"""Default limit of the bytes of sensitivities."""
+"""Default limit on the size of the sensitivities, in bytes."""
 
 
 def forward(
@@ -46,9 +46,10 @@ def forward(
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a gradient that is carried forward in time.
 
-    The gradient by params and the first carry is that of `scan`. There is no derivative by xs, which needs memory for
-    T steps, and no forward mode. `scan` runs custom cells whose functions close over traced values, and all cells on an
-    Explicit mesh and inside `jax.shard_map`. Give options as ``recurrence=functools.partial(forward, snap=1)``.
+    The gradient with respect to params and the first carry is that of `scan`. There is no derivative with respect to
+    xs, which would need memory for T steps, and no forward mode. `scan` runs custom cells whose functions close over
+    traced values, and all cells on an Explicit mesh and inside `jax.shard_map`. Set options by
+    ``recurrence=functools.partial(forward, snap=1)``.
 
     Args:
       snap: 1 keeps only the sensitivities of the units on which a parameter acts within one step (SnAp-1, Menick et al.
@@ -57,8 +58,8 @@ def forward(
       largest: the largest number of bytes of sensitivities.
 
     Raises:
-      InputError: if a derivative by xs is wanted, the sensitivities take more than `largest` bytes, or snap is neither
-        None nor 1.
+      InputError: if a derivative with respect to xs is requested, the sensitivities take more than `largest` bytes, or
+        snap is neither None nor 1.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -71,10 +72,10 @@ def forward(
     """
     if snap not in (None, 1):
         raise InputError(f"forward: snap must be None, for the exact gradient, or 1, for SnAp-1; got {snap!r}")
-    # custom_vjp gives no derivative by a closed-over value, which would be a leaked tracer
+    # custom_vjp has no derivative with respect to closed-over values, which would be leaked tracers
     if on_mesh() or closes_over_traced(cell, params, carry, step_shapes(xs)):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
-    static, arrays = split(cell)  # arrays in a cell's recipe are differentiated as well
+    static, arrays = split(cell)  # arrays in a cell's recipe are differentiated too
     initial = reset_carry(cell, params, xs, resets)
     return _run(_How(static, reverse, snap, largest), (arrays, params), xs, carry, initial, mask, resets)
 
@@ -109,15 +110,15 @@ def _run(
 
 
 def _stepped(cell: Cell, params: Params, old: Carry, given: tuple[Tree, Array | None]) -> tuple[Carry, Tree]:
-    """Return ``(carry, out)`` of a step that holds where it is padding."""
+    """Return ``(carry, out)`` of a step that holds the carry on padding."""
     x, real = given
-    # input terms in the loop: those of all T would need memory for T steps
+    # input terms in the loop: computing them for all T would need memory for T steps
     new, out, _ = cell.advance(params, old, cell.input_terms(params, x))
     return hold(real, new, old), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
 
 def _kept(how: _How, *given: Tree) -> tuple[tuple[Carry, Tree], tuple]:
-    """Return the result and the residuals: the arguments, and marks of those that are differentiated."""
+    """Return the result and the residuals: the arguments, and flags for those that are differentiated."""
     is_primal = lambda a: hasattr(a, "perturbed")  # noqa: E731
     values = jax.tree.map(lambda a: a.value, given, is_leaf=is_primal)
     # None or an empty tuple for each leaf: residuals are trees of arrays, and their structure is static
@@ -169,7 +170,7 @@ def _gradients(
     resets: Array | None,
     how: _How,
 ) -> tuple[list[Array], list[Carry | None]]:
-    """Return the gradients by params, and by the carry at the start and at resets."""
+    """Return the gradients with respect to params, and to the carry at the start and at resets."""
     first, initial = carries
     known = forward.fresh(first, params, first=starts[0], initial=starts[1], at="first")
 
@@ -181,7 +182,7 @@ def _gradients(
         x, real, begins, gradient = at_t
         old = restart(begins, initial, old)
         known = forward.restarted(begins, old, params, known)
-        # gradient of the outputs by params at this step, and by the carry before it, which all earlier steps made
+        # gradient with respect to params at this step, and to the carry before it, the result of all earlier steps
         pull = jax.vjp(lambda params, floats: both(params, old, floats, (x, real)), params, floats_of(old))[1]
         direct, by_carry = pull(gradient)
         total = _plus(forward, total, direct, forward.groups.contracted(known, by_carry))
@@ -199,7 +200,7 @@ def _gradients(
 
 
 def _plus(forward: Forward, total: tuple, direct: list[Array | None], by_rows: Sensitivities) -> tuple:
-    """Return the sum of gradients so far with those of a step."""
+    """Return the gradients so far plus those of a step."""
     params = [
         sum((g.astype(t.dtype) for g in more if g is not None), start=t)
         for t, *more in zip(total[0], direct, forward.groups.summed(by_rows), strict=True)
@@ -208,7 +209,7 @@ def _plus(forward: Forward, total: tuple, direct: list[Array | None], by_rows: S
 
 
 def _like(carry: Carry | None, gradients: list[Array]) -> Carry | None:
-    """Return gradients as a tree like the carry; None if there are not any."""
+    """Return gradients as a tree like the carry; None if there are none."""
     if not gradients:
         return None
     rest, (leaves, structure) = iter(gradients), jax.tree.flatten(carry)
@@ -219,7 +220,7 @@ def _like(carry: Carry | None, gradients: list[Array]) -> Carry | None:
 
 
 def _instantiated(gradients: Tree) -> list[Array]:
-    """Return the gradients of floating arrays, zeros where JAX says that they are zero."""
+    """Return the gradients of floating arrays, with JAX's symbolic zeros made arrays."""
     is_zero = lambda a: isinstance(a, jax.custom_derivatives.SymbolicZero)  # noqa: E731
     kept = [a for a in jax.tree.leaves(gradients, is_leaf=is_zero) if a.dtype != jax.dtypes.float0]
     return [jnp.zeros(a.shape, a.dtype) if is_zero(a) else a for a in kept]

@@ -1,4 +1,4 @@
-"""The numbers of a carry by the blocks of a Jacobian, and that Jacobian at every step of a sequence."""
+"""A carry's numbers grouped into the blocks of a step's Jacobian, and that Jacobian at every step."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jaxseq.recurrence._structure import blocks, own
 from jaxseq.trees import at
 
 FULL = 64
-"""Most numbers in a block that "auto" solves for; its Jacobian has their square for each row and step."""
+"""Largest block that "auto" solves for; its Jacobian has the square of this for each row and step."""
 
 CUTS = {"auto": (0, 1, 2), "full": (0,), "diagonal": (1, 2)}
-"""For each kind of Jacobian, which cuts of a step's mixing are tried in turn: none, all but products, all."""
+"""For each kind of Jacobian, the cuts of a step's mixing that are tried in turn: none, all but products, all."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-    """Which numbers of a carry are a block.
+    """How the numbers of a carry form blocks.
 
     Fields:
-      blocks: the numbers of a row of the carry, those of blocks of one size in an array ``[N, K]``.
-      rows: how many axes of the carry are batch axes.
-      cut: how much of the mixing is cut from a step before it is linearised, see `CUTS`; 0 is exact.
+      blocks: indices into a row of the carry, an array ``[N, K]`` for each block size.
+      rows: number of batch axes of the carry.
+      cut: how much of a step's mixing is cut before it is linearised, see `CUTS`; 0 is exact.
     """
 
     blocks: tuple[np.ndarray, ...]
@@ -39,16 +39,16 @@ class Layout:
 
     @property
     def largest(self) -> int:
-        """How many numbers are in the largest block."""
+        """The size of the largest block."""
         return max((block.shape[1] for block in self.blocks), default=0)
 
     def linearised(self, news: Callable[[Carry], Carry], olds: Carry) -> tuple[Carry, list[Array]]:
-        """Return ``news(olds)``, with olds ``[T, B, ...]``, and for each size of blocks ``A [T, B, N, K, K]``."""
+        """Return ``news(olds)``, with olds ``[T, B, ...]``, and for each block size ``A [T, B, N, K, K]``."""
         new, push = jax.linearize(_cheaper(self.cut, news), olds)
         leaves, structure = jax.tree.flatten(olds)
         sizes = [math.prod(a.shape[1 + self.rows :]) for a in leaves]
         ends = np.cumsum(sizes)[:-1]
-        # one tangent moves the first number of every block, one the second: blocks do not see each other
+        # one tangent for the first number of all blocks, one for the second, ...: blocks do not depend on each other
         seeds = np.zeros((self.largest, sum(sizes)), bool)
         for block in self.blocks:
             for j in range(block.shape[1]):
@@ -58,7 +58,7 @@ class Layout:
             tangents = []
             for a, part in zip(leaves, jnp.split(seed, ends), strict=True):
                 moved = part.reshape((1,) * (1 + self.rows) + a.shape[1 + self.rows :])
-                # added to zeros, which are where the rows are on a mesh
+                # added to zeros that are sharded like the rows
                 tangents.append(jnp.zeros_like(a) + jnp.broadcast_to(moved.astype(a.dtype), a.shape))
             return self.pack(push(jax.tree.unflatten(structure, tangents)))
 
@@ -66,7 +66,7 @@ class Layout:
         return new, [jnp.moveaxis(c[: c.shape[-1]], 0, -1) for c in columns]
 
     def pack(self, carries: Carry) -> list[Array]:
-        """Return carries ``[T, B, ...]`` by blocks: for each size an array ``[T, B, N, K]``, in float32 or wider."""
+        """Return carries ``[T, B, ...]`` as blocks: for each size an array ``[T, B, N, K]``, in at least float32."""
         leaves = jax.tree.leaves(carries)
         dtype = wide(max((a.dtype for a in leaves), key=lambda dtype: jnp.finfo(dtype).bits))
         lead = leaves[0].shape[: 1 + self.rows]
@@ -98,7 +98,7 @@ def _cheaper(cut: int, step: Callable[[Carry], Carry]) -> Callable[[Carry], Carr
 
 
 def _taken(whole: Array, block: np.ndarray) -> Array:
-    """Return ``whole[..., block]``, by a reshape where that does it."""
+    """Return ``whole[..., block]``, by a reshape if possible."""
     (N, K), lead = block.shape, whole.shape[:-1]
     if block.size == whole.shape[-1]:
         if (block.ravel() == np.arange(N * K)).all():
@@ -109,7 +109,7 @@ def _taken(whole: Array, block: np.ndarray) -> Array:
 
 
 def _is_transposed(block: np.ndarray) -> bool:
-    """Return whether the blocks are those of K leaves of N numbers each: one number of every leaf."""
+    """Return whether each block has one number from each of K leaves of N numbers."""
     N, K = block.shape
     return bool((block.T.ravel() == np.arange(N * K)).all())
 
@@ -122,24 +122,24 @@ def layout_of(
     Args:
       cell: the cell.
       params: its parameters.
-      carry: before a step.
+      carry: the carry before a step.
       xs: ``[T, B, D]``.
       terms: its input terms ``[T, B, ...]``.
-      rows: how many batch axes there are.
+      rows: number of batch axes.
       jacobian: "full", "diagonal" or "auto".
-      largest: most numbers in a block, unless it is "full".
+      largest: largest block size, unless `jacobian` is "full".
 
     Raises:
-      InputError: if all that may be taken has larger blocks.
+      InputError: if all allowed Jacobians have larger blocks.
     """
     axes = rows if all(isinstance(n, int) for n in jax.tree.leaves(carry)[0].shape[:rows]) else 0
-    if axes < rows:  # a number of rows that is a symbol: a step without rows has the same blocks
+    if axes < rows:  # the number of rows is symbolic: a step without rows has the same blocks
         kind = lambda a, *lead: jax.ShapeDtypeStruct((*lead, *a.shape[len(lead) + rows :]), a.dtype)  # noqa: E731
         alone = jax.tree.map(lambda a: kind(a, a.shape[0]), xs)
         carry, terms = jax.tree.map(kind, carry), jax.eval_shape(cell.input_terms, params, alone)
     found: list[Layout] = []
 
-    def look(params: Params, carry: Carry, terms: Tree) -> None:  # at tracers, which know where they are on a mesh
+    def look(params: Params, carry: Carry, terms: Tree) -> None:  # traced, since tracers carry their sharding
         wx = at(terms, 0)
         step = lambda carry: cell.advance(params, carry, wx)[0]  # noqa: E731
         for cut in CUTS[jacobian]:

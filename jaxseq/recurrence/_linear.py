@@ -1,13 +1,14 @@
 """Linear recurrences ``y_t = A_t y_{t-1} + b_t`` with block-diagonal A, all T steps in about 2 log2 T rounds.
 
-Two steps are one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` joins neighbours in a tree. The blocks of one
-size are an array ``A [T, B, N, K, K]`` with ``b [T, B, N, K]``; a system has one for each size. Small blocks are taken
-apart into their K x K entries, each ``[T, B, N]``, whose products XLA fuses; larger ones are multiplied as matrices.
+Two steps compose to one, ``(A2 A1, A2 b1 + b2)``, and `jax.lax.associative_scan` composes neighbours in a tree. The
+blocks of one size are an array ``A [T, B, N, K, K]`` with ``b [T, B, N, K]``; a system has one for each size. Small
+blocks are split into their K x K entries, each ``[T, B, N]``, whose products XLA fuses; larger ones are multiplied as
+matrices.
 
-`smoothed` solves the same system damped: it minimises ``sum |y_t - A_t y_{t-1} - b_t|^2 + damping |y_t|^2``. That is
-the step of Levenberg and Marquardt, which a Kalman smoother computes in parallel (ELK: Gonzalez et al. 2024, "Towards
-scalable and stable parallelization of nonlinear RNNs", arXiv:2407.19115, section 4; the filter as a scan: Särkkä &
-García-Fernández 2021, "Temporal parallelization of Bayesian smoothers", arXiv:1905.13002, section IV).
+`smoothed` solves the damped system: it minimises ``sum |y_t - A_t y_{t-1} - b_t|^2 + damping |y_t|^2``. That is a
+Levenberg-Marquardt step, which a Kalman smoother computes in parallel (ELK: Gonzalez et al. 2024, "Towards scalable and
+stable parallelization of nonlinear RNNs", arXiv:2407.19115, section 4; the filter as a scan: Särkkä & García-Fernández
+2021, "Temporal parallelization of Bayesian smoothers", arXiv:1905.13002, section IV).
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ Entries = list[list[Array]]
 
 
 def affine_scan(A: Sequence[Array], b: Sequence[Array], *, reverse: bool = False) -> list[Array]:
-    """Return ``y_t = A_t y_{t-1} + b_t`` from ``y = 0``, for each size of blocks ``[T, B, N, K]``; linear in b."""
+    """Return ``y_t = A_t y_{t-1} + b_t`` from ``y = 0``, for each block size ``[T, B, N, K]``; linear in b."""
     taken = [(_rows(a), _columns(c)) if c.shape[-1] <= SMALL else (a, c) for a, c in zip(A, b, strict=True)]
     joined = lax.associative_scan(lambda one, two: [*map(_join, one, two)], taken, reverse=reverse)
     return [jnp.stack(y, axis=-1) if isinstance(y, list) else y for _, y in joined]
 
 
 def apply(A: Sequence[Array], y: Sequence[Array]) -> list[Array]:
-    """Return ``A y`` for each size of blocks."""
+    """Return ``A y`` for each block size."""
     return [_apply(a, c) for a, c in zip(A, y, strict=True)]
 
 
@@ -48,7 +49,7 @@ def _columns(a: Array) -> list[Array]:
 
 
 def _join(early: tuple, late: tuple) -> tuple:
-    """Return the one step that is equal to two."""
+    """Return the composition of two steps."""
     (A1, b1), (A2, b2) = early, late
     if isinstance(A1, list):
         A = [[added([a * A1[j][k] for j, a in enumerate(row)]) for k in range(len(row))] for row in A2]
@@ -65,17 +66,17 @@ def _apply(a: Array, y: Array) -> Array:
 
 
 def smoothed(A: Sequence[Array], b: Sequence[Array], damping: Array, *, reverse: bool = False) -> list[Array]:
-    """Return the damped solution, for each size of blocks ``[T, B, N, K]``; damping ``[B]``."""
+    """Return the damped solution, for each block size ``[T, B, N, K]``; damping ``[B]``."""
     return [_smoothed(a, c, damping, reverse) for a, c in zip(A, b, strict=True)]
 
 
 def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
-    """Filter forwards, then smooth backwards: the noise of a step has variance 1, y = 0 is seen with 1 / damping."""
+    """Filter forwards, then smooth backwards: steps have noise variance 1, observations y = 0 have 1 / damping."""
     identity = jnp.broadcast_to(jnp.eye(A.shape[-1], dtype=A.dtype), A.shape)
     of_b = (damping / (1 + damping))[None, ..., None, None]
     of_a = of_b[..., None]
     turned = _turned(A)
-    first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # the y before it is known: 0
+    first = jnp.arange(A.shape[0]) == (A.shape[0] - 1 if reverse else 0)  # the initial y is known: 0
     old = jnp.where(first.reshape(-1, *[1] * (A.ndim - 1)), jnp.zeros_like(A), A)
     elements = (
         (1 - of_a) * old,
@@ -94,7 +95,7 @@ def _smoothed(A: Array, b: Array, damping: Array, reverse: bool) -> Array:
 
 
 def _filtered(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Join two elements of the filter."""
+    """Compose two elements of the filter."""
     (A1, b1, C1, e1, J1), (A2, b2, C2, e2, J2) = early, late
     identity = jnp.broadcast_to(jnp.eye(A1.shape[-1], dtype=A1.dtype), A1.shape)
     forth = _turned(_solved(identity + _times(_turned(J2), _turned(C1)), _turned(A2)))  # A2 (1 + C1 J2)^-1
@@ -109,9 +110,9 @@ def _filtered(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array,
 
 
 def _solved(M: Array, B: Array) -> Array:
-    """Return ``M^-1 B`` by elimination with pivots, for ``M [..., K, K]``, ``B [..., K, N]``.
+    """Return ``M^-1 B`` by pivoted elimination, for ``M [..., K, K]``, ``B [..., K, N]``.
 
-    That of LAPACK waits for ever where rows are spread over CPU devices.
+    LAPACK's solver deadlocks if rows are sharded over CPU devices.
     """
     K, rows = M.shape[-1], jnp.arange(M.shape[-1]).reshape(*[1] * (M.ndim - 2), -1, 1)
 
@@ -140,6 +141,6 @@ def _turned(a: Array) -> Array:
 
 
 def _later(a: Array, reverse: bool) -> Array:
-    """Return at each step the entry of the step after it, zeros at the last."""
+    """Return at each step the entry of the next step, zeros at the last."""
     none = jnp.zeros_like(a[:1])
     return jnp.concatenate([none, a[:-1]] if reverse else [a[1:], none])

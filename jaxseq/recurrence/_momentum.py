@@ -1,19 +1,19 @@
-"""What C steps in a row do to a memory with momentum (`Access.momentum`), as products of matrices.
+"""The effect of C consecutive steps on a memory with momentum (`Access.momentum`), as matrix products.
 
 A step adds ``S_i = h_i S_(i-1) + key_i^T u_i`` to the memory, ``M_i = d_i M_(i-1) + S_i``, where h_i and d_i are
 numbers and ``u_i = value_i - erase_i M_(i-1)``. With D_ij the product of the decays d after step j up to step i, H_ij
-that of h, both 0 above the diagonal, and G = D H their product as matrices,
+that of h, both 0 above the diagonal, and G = D H their matrix product,
 
     M_i = d_(0,i) M_0 + c_i S_0 + sum_(j <= i) G_ij key_j^T u_j,    c_i = sum_(m <= i) D_im h_(0,m)
     S_i =               h_(0,i) S_0 + sum_(j <= i) H_ij key_j^T u_j
 
-Then all is as in `_chunks`, where G takes the place of D: the u of a chunk solve a triangular system, and a loop over
-chunks passes M_0 and S_0 on. D and H are made as there, by halves and without divisions. A padded step adds nothing to
-the memory: its column of D is 0. Where sequences begin in a chunk, entries of D and H from before to after it are 0,
-and later steps start from the initial memory.
+The rest is as in `_chunks`, with G for D: the u of a chunk solve a triangular system, and a loop over chunks passes M_0
+and S_0 on. D and H are computed as there, by halving and without division. A padded step adds nothing to the memory:
+its column of D is 0. Where sequences begin in a chunk, entries of D and H from before to after it are 0, and later
+steps start from the initial memory.
 
 Value and gradient of `titans` at T = 1024, H = 64 took, in milliseconds of processor time on 2 busy cores, 131 by
-`deferred` and 26 so with B = 1, 983 and 309 with B = 8, and planned 35 and 16, 273 and 130 MiB.
+`deferred` and 26 by this with B = 1, 983 and 309 with B = 8; planned memory was 35 and 16, 273 and 130 MiB.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from jaxseq.recurrence._scan import over_time
 
 
 class _Paths(NamedTuple):
-    """How much of what was written, and of what was there before, a memory has.
+    """The shares of each write, and of the state before the chunk, in a memory.
 
     Fields:
-      written: of each step's write at each step, ``[G, B, C, C]``.
-      starts: of the memory and of what was added last before the chunk and, with resets, of the initial ones, at each
-        step, ``[G, B, C, n]`` with n = 2 or 4.
+      written: share of each step's write at each step, ``[G, B, C, C]``.
+      starts: shares at each step of the memory and the last addition before the chunk and, with resets, of the initial
+        ones, ``[G, B, C, n]`` with n = 2 or 4.
     """
 
     written: Array
     starts: Array
 
     def of_writes(self, x: Array, key: Array) -> Array:
-        """Return how much x reads of each write, ``[G, B, C, C]``, for x and key ``[G, B, C, K]``."""
+        """Return x's weight on each write, ``[G, B, C, C]``, for x and key ``[G, B, C, K]``."""
         return self.written * jnp.einsum("...ik,...jk->...ij", x, key)
 
     def of_starts(self, x: Array) -> Array:
-        """Return what reads the starts, which are one above the other: ``[G, B, C, n K]`` for ``x [G, B, C, K]``."""
+        """Return x's weights on the stacked starts: ``[G, B, C, n K]`` for ``x [G, B, C, K]``."""
         parts = self.starts[..., None] * x[..., None, :]
         return parts.reshape(*parts.shape[:-2], -1)
 
     def at_end(self, key: Array) -> tuple[Array, Array]:
-        """Return how much is left after the chunk: of the starts ``[G, B, n]``, of the keys ``[G, B, K, C]``."""
+        """Return the shares left after the chunk: of the starts ``[G, B, n]``, of the keys ``[G, B, K, C]``."""
         return self.starts[..., -1, :], jnp.swapaxes(self.written[..., -1, :, None] * key, -1, -2)
 
 
@@ -60,10 +60,10 @@ def recall_with_momentum(
     """Return ``(memory, reads [G, B, C, V])`` after G chunks of C steps.
 
     Args:
-      access: as for `recall`, with one write and one rate of decay.
-      memory: ``[B, 2K, V]`` before the first chunk, what was added last below the memory.
+      access: as for `recall`, with one write and a single decay rate.
+      memory: ``[B, 2K, V]`` before the first chunk, the memory stacked on the last addition.
       initial: ``[B, 2K, V]`` at the beginning of a sequence.
-      begun: where sequences begin, None if none does.
+      begun: where sequences begin; None if none does.
       real: 1 for steps and 0 for padding, ``[G, B, C]``; None if all are steps.
       early: whether a query reads the memory before its step.
     """
@@ -75,7 +75,7 @@ def recall_with_momentum(
         value, known = X @ value, X @ before.of_starts(erase)
 
     def sources(S: Array) -> Array:
-        """Return the memories that are read, one above the other."""
+        """Return the memories that are read, stacked."""
         return S if begun is None else jnp.concatenate([S, jnp.broadcast_to(initial, S.shape)], axis=-2)
 
     def chunk(S: Array, of: tuple) -> tuple[Array, tuple[Array, Array]]:
@@ -90,14 +90,14 @@ def recall_with_momentum(
 
 
 def _left(starts: Array, sources: Array) -> Array:
-    """Return what is left of sources ``[B, n K, V]``, of each as many as ``starts [B, n]`` say."""
+    """Return the sources ``[B, n K, V]`` summed with the shares ``starts [B, n]``."""
     n = starts.shape[-1]
     apart = sources.reshape(*sources.shape[:-2], n, sources.shape[-2] // n, sources.shape[-1])
     return jnp.sum(starts[..., None, None] * apart, axis=-3)
 
 
 def _paths(access: Access, begun: Pieces | None, real: Array | None, *, early: bool) -> tuple[_Paths, _Paths]:
-    """Return the paths to the memory after each step, or before it with `early`, and to what the step adds."""
+    """Return the shares in the memory after each step (before it if `early`), and in the step's addition."""
     assert access.momentum is not None  # it is why this form is taken
     log = jnp.zeros_like(access.momentum) if access.log_decay is None else access.log_decay
     D, d = products(log, begun, early=early)

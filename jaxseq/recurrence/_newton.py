@@ -4,25 +4,25 @@ The states of a sequence solve one system of equations, ``h_t = F(h_{t-1}, x_t)`
 of all states:
 
 1. JAX linearises every step at the guess: ``F(h_{t-1}) + A_t (h'_{t-1} - h_{t-1})``;
-2. the resulting linear recurrence is solved in a depth of about 2 log2 T: its solution is the next guess;
+2. the resulting linear recurrence is solved in depth about 2 log2 T: its solution is the next guess;
 3. the rounds end when every state equals the result of its step within a few units in the last place.
 
-Step n is exact after n rounds for any A, so T rounds are always enough. A cell that forgets takes 3 to 10. Steps that
-agree, from the first one on, are not changed again, and a state that is not finite is replaced by the result of its
-step: neither rounding nor an overflow can undo the progress. The steps that do not agree after `rounds` rounds are
-computed one by one. So the result is always that of `scan`, NaN and infinities included. Where Newton's method did not
-converge, it took as long as `scan`, and `newton_solution` says so.
+Step n is exact after n rounds for any A, so T rounds are always enough. A cell that forgets takes 3 to 10. Leading
+steps that agree are not changed again, and a state that is not finite is replaced by the result of its step, so neither
+rounding nor overflow can undo progress. Steps that do not agree after `rounds` rounds are computed one by one. So the
+result is always that of `scan`, including NaN and infinities. If Newton's method does not converge, it takes as long as
+`scan`, and `newton_solution` reports it.
 
-The Jacobian A is block diagonal; `_structure` reads its blocks off the jaxpr of a step. Where the blocks are small, A
-is exact (DEER). Where a matrix mixes more than `FULL` numbers, A has only the effect of each unit on itself
-(quasi-DEER): each round is then cheap, and more rounds are needed. The derivative is that of the solution, by the
-implicit function theorem: one linear recurrence with the exact A, which JAX transposes by itself. With quasi-DEER this
-recurrence is solved by rounds as well.
+The Jacobian A is block diagonal; `_structure` finds its blocks in the jaxpr of a step. If the blocks are small, A is
+exact (DEER). If a matrix mixes more than `FULL` numbers, A has only the effect of each unit on itself (quasi-DEER):
+each round is then cheap, and more rounds are needed. The derivative is that of the solution, by the implicit function
+theorem: one linear recurrence with the exact A, which JAX transposes. With quasi-DEER this recurrence is also solved in
+rounds.
 
-This is meant for accelerators that a batch leaves idle; nothing was measured on one. The depth is about 2 log2 T for
-each round, and a CPU does all the work. `python -m benchmarks newton` on 2 shared cores, H = 8, B = 1, T = 10000, value
-and gradient: 3 to 5 rounds for the cells of ParaRNN, GRU and RNN, with params as drawn and as trained, a hundredth of T
-in depth, and 1.5 to 4 times the time of `deferred`; 12 rounds for an LSTM as drawn. A trained LSTM and a trained LEM,
+This is meant for accelerators that a batch does not fill; it was not measured on one. Each round has depth about 2 log2
+T, and a CPU does all the work. `python -m benchmarks newton` on 2 shared cores, H = 8, B = 1, T = 10000, value and
+gradient: 3 to 5 rounds for the cells of ParaRNN, GRU and RNN, with initial and with trained params, a depth of T / 100,
+and 1.5 to 4 times the time of `deferred`; 12 rounds for an LSTM with initial params. A trained LSTM and a trained LEM,
 which had learnt to add over 50 steps, do not converge in 100 rounds at this length: their perturbations grow with time.
 
 References: Lim, Zhu, Selfridge & Kasim 2024, "Parallelizing non-linear sequential models over the sequence length"
@@ -56,13 +56,13 @@ Jacobian = Literal["auto", "full", "diagonal"]
 
 
 class Solution(NamedTuple):
-    """The outputs of a sequence, with the work that Newton's method took.
+    """The outputs of a sequence, and how Newton's method computed them.
 
     Fields:
       outs: the outputs, as `newton` returns them.
       rounds: the number of rounds, int32.
-      steps: the number of steps that were taken one by one after the last round, int32; 0 where Newton's method
-        converged, T where it was not used.
+      steps: the number of steps taken one by one after the last round, int32; 0 if Newton's method converged, T if it
+        was not used.
       residual: ``[B]``, the largest difference between a state and the result of its step, relative to the larger of 1
         and its size; NaN in a row with a state that is not finite.
       block: the size of the largest block of the Jacobian that the rounds used, int32.
@@ -92,23 +92,23 @@ def newton(
 ) -> tuple[Carry, Tree]:
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, in parallel over time by Newton's method.
 
-    Give options as ``recurrence=functools.partial(newton, damping=0.1)``. `scan` runs custom cells whose functions
-    close over traced values, and programs that are exported for any T.
+    Set options by ``recurrence=functools.partial(newton, damping=0.1)``. `scan` runs custom cells whose functions close
+    over traced values, and programs exported for any T.
 
     Args:
       jacobian: "full" uses the whole Jacobian, "diagonal" only the effect of each unit on itself; "auto" uses the whole
-        where its blocks have at most 64 numbers.
+        if its blocks have at most 64 numbers.
       rounds: the largest number of rounds; steps that do not agree then are taken one by one.
       tolerance: the largest allowed difference between a state and the result of its step, relative to the larger of 1
         and its size; 16 units in the last place by default.
-      damping: above 0, each round solves a damped system (ELK), which takes several times as long. It helps where
-        linearised states grow slowly; where they explode it does not. Rounds of a tanh network over 64 steps with U of
-        norm 0.9, 1.2, 1.6 and 2: 6, 9, 21 and 30; with damping 0.03: 6, 7, 56 and 64.
+      damping: above 0, each round solves a damped system (ELK), which takes several times as long. It helps if
+        linearised states grow slowly, but not if they explode. Rounds of a tanh network over 64 steps with U of norm
+        0.9, 1.2, 1.6 and 2: 6, 9, 21 and 30; with damping 0.03: 6, 7, 56 and 64.
       start: the first guess, a tree like the carry with leaves ``[T, B, ...]``, such as the ``carries`` of `trace` with
-        the params of the train step before; zeros by default.
+        the previous train step's params; zeros by default.
 
     Raises:
-      InputError: if the carry has integers in it, an option is out of range, or the blocks are large even for
+      InputError: if the carry contains integers, an option is out of range, or the blocks are large even for
         "diagonal".
 
     Example:
@@ -142,7 +142,7 @@ def newton_solution(
     damping: float = 0.0,
     start: Tree = None,
 ) -> tuple[Carry, Solution]:
-    """Run `cell` as `newton` does, and return a `Solution`: the outputs, with the work that they took.
+    """Run `cell` as `newton` does; the output is a `Solution`: the outputs, rounds and residual.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -157,8 +157,8 @@ def newton_solution(
     T, *batch = jax.tree.leaves(xs)[0].shape[: -1 - cell.spatial]
     limits = Limits(rounds, tolerance, damping)
     _check(cell, carry, T, limits, jacobian, start)
-    static, arrays = split(cell)  # a custom_jvp may close over nothing that it differentiates
-    # a source that is read has rows: with a symbol for their number, a step without rows cannot be traced
+    static, arrays = split(cell)  # a custom_jvp must not close over anything that it differentiates
+    # a bound source has rows: if their number is symbolic, a step without rows cannot be traced
     symbols = [n for n in (batch if arrays or isinstance(params, Sourced) else []) + [T] if not isinstance(n, int)]
     if symbols or not T or closes_over_traced(cell, params, carry, step_shapes(xs)):
         last, outs = scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
@@ -218,12 +218,12 @@ def _step(how: _How, bound: tuple, initial: Carry | None, old: Carry, at_t: tupl
 
 
 def _first(how: _How, carry: Carry, bound: tuple, initial: Carry | None, sequence: tuple) -> Carry:
-    """Return the carry after the first step; only its type is used."""
+    """Return the carry after the first step, used only for its type."""
     return _step(how, bound, initial, carry, at(sequence, 0))
 
 
 def _news(how: _How, bound: tuple, initial: Carry | None, sequence: tuple, olds: Carry) -> Carry:
-    """Return the carry after every step, each step taken from the carry in `olds`."""
+    """Return the carry after every step, with each step taken from its carry in `olds`."""
     return jax.vmap(lambda old, at_t: _step(how, bound, initial, old, at_t))(olds, sequence)
 
 
@@ -231,7 +231,7 @@ def _news(how: _How, bound: tuple, initial: Carry | None, sequence: tuple, olds:
 def _solve(
     how: _How, bound: tuple, initial: Carry | None, sequence: tuple, carry: Carry, guess: Carry
 ) -> tuple[Carry, tuple[Array, Array, Array]]:
-    """Return the carry after each step ``[T, B, ...]``, and rounds, steps and residual."""
+    """Return the carry after each step ``[T, B, ...]``, the rounds, the steps and the residual."""
     states, (rounds, steps, residual) = solved(
         partial(_news, how, bound, initial, sequence),
         lambda old, place: _step(how, bound, initial, old, one_of(sequence, place)),
@@ -241,7 +241,7 @@ def _solve(
         how.limits,
         reverse=how.reverse,
     )
-    # as floating numbers: the tangent of an integer cannot say over which devices of a `jax.shard_map` it varies
+    # as floats: an integer's tangent does not record the axes of a `jax.shard_map` over which it varies
     return states, (rounds.astype(jnp.float32), steps.astype(jnp.float32), residual)
 
 
@@ -256,7 +256,7 @@ def _tangents(how: _How, primals: tuple, tangents: tuple) -> tuple:
     def news(bound: tuple, initial: Carry | None, terms: Tree, olds: Carry) -> Carry:
         return _news(how, bound, initial, (terms, *marks), olds)
 
-    # first the tangents by params, inputs and first carry, for all T at once; then the linear recurrence of the carry
+    # first the tangents from params, inputs and first carry, for all T at once; then the carry's linear recurrence
     dolds = olds_of(jax.tree.map(jnp.zeros_like, states), dcarry, how.reverse)
     moved = jax.jvp(news, (bound, initial, terms, olds), (dbound, dinitial, dsequence[0], dolds))[1]
     dstates = linear(partial(news, bound, initial, terms), olds, moved, how.layout, reverse=how.reverse)

@@ -1,4 +1,4 @@
-"""Newton's rounds: all states of a recurrence at once, and the linear recurrence of its tangents."""
+"""Newton rounds: compute all states of a recurrence at once, and solve the linear recurrence of its tangents."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from jaxseq.recurrence._scan import hold, over_features
 
 UNITS, FEW_UNITS = 16, 2
 """Largest difference of a state from the result of its step, in units in the last place, relative to the larger of 1
-and its size; the second number is for dtypes of 16 bits, whose unit is 1/128."""
+and its size; the second number is for 16-bit dtypes, whose unit is 1/128."""
 
 
 class Limits(NamedTuple):
-    """When rounds end, and how their linear system is damped.
+    """When rounds end, and the damping of their linear system.
 
     Fields:
       rounds: the largest number of rounds.
       tolerance: the largest difference of a state from the result of its step; None for `UNITS`.
-      damping: of the linear system while a state is off by 1 or more, and less once all are nearer; 0 for none.
+      damping: damping of the linear system while a state is off by 1 or more, reduced once all are closer; 0 for none.
     """
 
     rounds: int
@@ -41,7 +41,7 @@ class Round(NamedTuple):
 
     Fields:
       states: the guess, ``[T, B, ...]``.
-      kept: ``[T, B]``, True for the first steps, up to the first that does not agree.
+      kept: ``[T, B]``, True for the steps before the first that does not agree.
       rounds: the number of rounds so far.
       grew: ``[B]``, whether the last round made more steps agree.
     """
@@ -71,13 +71,13 @@ def solved(
     *,
     reverse: bool,
 ) -> tuple[Carry, tuple[Array, Array, Array]]:
-    """Return the carry after each step, with the number of rounds, that of steps taken one by one, and the residual.
+    """Return the carry after each step, the number of rounds, of steps taken one by one, and the residual.
 
     Args:
-      news: ``(olds [T, B, ...]) -> news``, the carry after every step from that before it.
-      step: ``(old, place) -> new``, one of these steps.
+      news: ``(olds [T, B, ...]) -> news``, the carry after every step from the carry before it.
+      step: ``(old, place) -> new``, the step at one place.
       carry: before the first step.
-      guess: the states to begin with, ``[T, B, ...]``.
+      guess: the initial states, ``[T, B, ...]``.
       layout: the blocks of the Jacobian.
       limits: when to stop.
       reverse: run from the last step to the first.
@@ -96,7 +96,7 @@ def solved(
         return Round(states, kept, state.rounds + 1, (kept & ~state.kept).any(axis=0))
 
     def more(state: Round) -> Array:
-        # every row gains a step in a round, unless its next state is not finite: it then comes no further
+        # every row gains a step per round, unless its next state is not finite: then it makes no more progress
         return (state.rounds < limits.rounds) & any_on_mesh(state.grew & ~state.kept.all(axis=0))
 
     none = distance(guess, guess, rows, None) > 1
@@ -131,18 +131,18 @@ def _from_the_first(each: Array, reverse: bool) -> Array:
 def _nearer(
     layout: Layout, damping: float, reverse: bool, states: Carry, new: Carry, A: Sequence[Array], kept: Array
 ) -> Carry:
-    """Return the next guess: the solution of the system as it is linearised at this one."""
+    """Return the next guess: the solution of the system linearised at this one."""
     still = lambda a: jnp.where(over_features(kept, a), jnp.zeros_like(a), a)  # noqa: E731
     gap = [still(b) for b in layout.pack(jax.tree.map(jnp.subtract, new, states))]
     A = [still(a) for a in A]
     if damping:
-        # near the solution it fades, or rounds would gain only a constant factor each (Yamashita & Fukushima 2001)
+        # damping fades near the solution, or convergence would be only linear (Yamashita & Fukushima 2001)
         largest = functools.reduce(jnp.maximum, [abs(b).max(axis=(0, -2, -1), initial=0) for b in gap])
         fading = damping * jnp.where(largest < 1, largest, jnp.ones_like(largest))
         change = layout.unpack(smoothed(A, gap, fading, reverse=reverse), states)
         exact = olds_of(kept, jnp.ones_like(kept[0]), reverse)  # a step from an exact state is exact
         whole = jax.tree.map(lambda n, h, y: jnp.where(over_features(exact, n), n, h + y), new, states, change)
-    else:  # F(h) + A y and not h + y: exact where y is 0, however far off h was
+    else:  # F(h) + A y instead of h + y: exact where y is 0, however far off h was
         change = affine_scan(A, gap, reverse=reverse)
         before = olds_of(change, [jnp.zeros_like(c[0]) for c in change], reverse)
         whole = jax.tree.map(jnp.add, new, layout.unpack(apply(A, before), states))
@@ -154,14 +154,14 @@ def _nearer(
 
 
 def one_of(tree: Tree, place: Array) -> Tree:
-    """Return the entry at a traced place of the first axis."""
+    """Return the entry at a traced index of the first axis."""
     return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, place, keepdims=False), tree)
 
 
 def _one_by_one(
     step: Callable[[Carry, Array], Carry], carry: Carry, found: Round, reverse: bool
 ) -> tuple[Carry, Array]:
-    """Compute the states that the rounds did not reach one by one; return all states, and the number of these."""
+    """Compute one by one the states that the rounds did not reach; return all states, and how many those were."""
     T = found.kept.shape[0]
     reached = found.kept.sum(axis=0, dtype=jnp.int32).min(initial=T)
 
@@ -178,7 +178,7 @@ def _one_by_one(
 
 
 def linear(news: Callable[[Carry], Carry], olds: Carry, added: Carry, layout: Layout, *, reverse: bool) -> Carry:
-    """Return ``y_t = A_t y_{t-1} + added_t`` from ``y = 0``, linear in `added`; A is the derivative of news at olds."""
+    """Return ``y_t = A_t y_{t-1} + added_t`` from ``y = 0``, linear in `added`; A is the Jacobian of news at olds."""
     A = layout.linearised(news, olds)[1]
     nearly = lambda b: layout.unpack(affine_scan(A, layout.pack(b), reverse=reverse), b)  # noqa: E731
     if not layout.cut:
@@ -201,7 +201,7 @@ def linear(news: Callable[[Carry], Carry], olds: Carry, added: Carry, layout: La
 def _refined(
     gap: Callable[[Carry], Carry], nearly: Callable[[Carry], Carry], b: Carry, rows: int, reverse: bool
 ) -> Carry:
-    """Return y with ``gap(y) = b``, from a function that nearly solves it, by rounds as in `solved`.
+    """Return y with ``gap(y) = b``, by rounds as in `solved`, given a function that solves it approximately.
 
     Two rounds for each step are always enough; a row in which a number is not finite is NaN.
     """

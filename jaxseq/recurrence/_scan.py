@@ -1,4 +1,4 @@
-"""Plain scan: one `jax.lax.scan` over time, any derivative order. Every other recurrence must equal it."""
+"""Plain scan: one `jax.lax.scan` over time, derivatives of any order. Every other recurrence must equal it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.placement import beside, settled
 
 
 class Recurrence(Protocol):
-    """A way to drive a cell over time, which `unroll` calls once it has checked and prepared all arguments."""
+    """A way to run a cell over time, which `unroll` calls after checking and preparing all arguments."""
 
     def __call__(
         self,
@@ -34,11 +34,11 @@ class Recurrence(Protocol):
         Args:
           cell: a Cell.
           params: its parameters.
-          xs: the inputs, zero where they are padding.
-          carry: the state before the first step that is run.
-          mask: bool ``[T, B]``; a padded step holds the carry and puts out zeros.
+          xs: the inputs, zero on padding.
+          carry: the state before the first step to run.
+          mask: bool ``[T, B]``; a padded step holds the carry and outputs zeros.
           resets: bool ``[T, B]``, True where the carry is ``cell.initial_carry`` before the step, padded or not. With
-            `reverse` they are those of the steps as they are run, from the last to the first.
+            `reverse` they refer to the steps in the order in which they run, from the last to the first.
           reverse: run from the last step to the first.
         """
 
@@ -63,24 +63,24 @@ def scan(
             carry = where(mask[t], new, carry)          # a padded step holds the carry
             outs[t] = where(mask[t], out, 0)
     """
-    # [T, B, G]: one product over T * B rows reads W once; in the loop it would be read T times
+    # [T, B, G]: one product over T * B rows reads W once; the loop would read it T times
     wx = cell.input_terms(params, xs)
     initial = reset_carry(cell, params, xs, resets)
 
     def step(carry: Carry, at_t: tuple[Tree, Array | None, Array | None]) -> tuple[Carry, Tree]:
         wx, real, begins = at_t
-        # before hidden_terms, so that h U is already that of the new sequence
+        # before hidden_terms, so h U already belongs to the new sequence
         carry = restart(begins, initial, carry)
         new, out, _ = cell.advance(params, carry, wx)
-        # a select, not a product with the mask: 0 * nan would let a NaN in padding through
+        # a select instead of a product with the mask: 0 * nan would let a NaN in padding through
         return hold(real, new, carry), hold(real, out, jax.tree.map(jnp.zeros_like, out))
 
     return over_time(step, carry, (wx, mask, resets), reverse=reverse)
 
 
 def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool) -> tuple[Carry, Tree]:
-    """Return `jax.lax.scan` of a step, from a carry that is where the steps leave it."""
-    # without a first step, T = 0, there is no type to settle on
+    """Return `jax.lax.scan` of a step, from a carry with the type that steps return."""
+    # with T = 0 there is no first step to give the type
     if jax.tree.leaves(xs)[0].shape[0]:
         carry = settled(lambda carry, xs: step(carry, jax.tree.map(lambda a: a[0], xs))[0], carry, xs)
     return lax.scan(step, carry, xs, reverse=reverse)
@@ -89,7 +89,7 @@ def over_time(step: Callable[..., Any], carry: Carry, xs: Tree, *, reverse: bool
 def over_time_ahead(step: Callable[..., Any], carry: Carry, xs: tuple, *, reverse: bool) -> tuple[Carry, Tree]:
     """Run a loop as `over_time` does, with ``xs[0]`` of each step read at the end of the step before.
 
-    XLA for CPU fuses a read out of a sequence with the operations on it, and may then not vectorise the result.
+    XLA for CPU fuses a read from a sequence with the operations on it, and may then not vectorise the result.
     """
     T = jax.tree.leaves(xs)[0].shape[0]
     if isinstance(T, int) and T == 0:
@@ -115,8 +115,8 @@ def reset_carry(cell: Cell, params: Params, xs: Tree, resets: Array | None) -> C
 
 
 def fresh_carry(cell: Cell, params: Params, xs: Tree) -> Carry:
-    """Return the carry before ``xs [T, B, D]``, its rows where those of xs are."""
-    # all axes between time and features: [B], or none, or [B, X, Y] of a cell for pictures
+    """Return the carry before ``xs [T, B, D]``, with rows sharded like those of xs."""
+    # all axes between time and features: [B], or none, or [B, X, Y] for a convolutional cell
     batch = jax.tree.leaves(xs)[0].shape[1:-1]
     return beside(cell.initial_carry(params, batch), xs, batch, 1)
 
@@ -134,10 +134,10 @@ def hold(real: Array | None, new: Tree, old: Tree) -> Tree:
 
 
 def over_features(mask: Array, like: Array) -> Array:
-    """Return the mask with trailing axes of length 1 added, up to the rank of `like`."""
+    """Return the mask with trailing axes of length 1, up to the rank of `like`."""
     return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
 
 
 def added(terms: Sequence[Array]) -> Array:
-    """Return the sum of arrays of one shape, of which there is at least one."""
+    """Return the sum of one or more arrays of one shape."""
     return functools.reduce(jnp.add, terms)

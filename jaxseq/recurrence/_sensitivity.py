@@ -1,15 +1,16 @@
-"""The derivative of a carry by the parameters, carried forward in time: real-time recurrent learning.
+"""The derivative of a carry with respect to the parameters, propagated forward in time: real-time recurrent learning.
 
-The sensitivity S of a carry h by parameters p follows the step, ``S' = A S + I``, where A is the derivative of the step
-by the old carry and I that by the parameters. A gradient g of a loss by the carry then gives ``g S`` by the parameters.
+The sensitivity S of a carry h to parameters p follows the step, ``S' = A S + I``, where A is the step's derivative with
+respect to the old carry and I that with respect to the parameters. If g is a loss's gradient with respect to the carry,
+its gradient with respect to the parameters is ``g S``.
 
 Most entries of S are zero if units do not mix: a parameter acts on the state of its own unit alone. So the numbers of a
-carry are put into groups such that each parameter acts on one group; `_structure.joined` reads them off the jaxpr of a
+carry are grouped such that each parameter acts on one group; `_structure.joined` finds the groups in the jaxpr of a
 step. S has K entries for each parameter, the size of the largest group: an array ``[K, *shape]`` for each array of
 params and each row of a batch. K is 1 for an IndRNN, 2 for an LSTM with vectors as recurrent weights, and the size of
-the carry where a matrix mixes all units: then S is complete.
+the carry if a matrix mixes all units: then S is complete.
 
-One cotangent seeds one number of every group, so that K products with the transposed derivative give A and I.
+One cotangent seeds one number of every group, so K products with the transposed derivative give A and I.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from jaxseq.recurrence._scan import restart
 from jaxseq.recurrence._structure import joined, own
 
 Step = Callable[[list[Array], Carry, Tree], tuple[Carry, Tree]]
-"""``(arrays to differentiate by, carry, other arguments of a step) -> (carry, out)``."""
+"""``(differentiated arrays, carry, other arguments of a step) -> (carry, out)``."""
 
 
 class Sensitivities(NamedTuple):
@@ -37,8 +38,8 @@ class Sensitivities(NamedTuple):
 
     Fields:
       params: for each array of params; None for one that the carry does not depend on.
-      first: for each leaf of the carry that a sequence began with; empty if it is not wanted.
-      initial: for each leaf of the carry that a reset goes back to; empty if it is not wanted.
+      first: for each leaf of the carry that the sequence began with; empty if not wanted.
+      initial: for each leaf of the carry after a reset; empty if not wanted.
     """
 
     params: list[Array | None]
@@ -48,14 +49,14 @@ class Sensitivities(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Groups:
-    """The numbers of a carry on which each entry of an array acts, as places ``[K, ...]`` that broadcast to its shape.
+    """The numbers of a carry on which each entry of an array acts, as indices ``[K, ...]`` that broadcast to its shape.
 
     Fields:
       rows: the number of batch axes of a carry.
-      count: n, the numbers in a row of the carry.
-      members: the numbers of each group ``[N, K]``; n where a group is smaller.
-      params: places of the entries of each array of params; None for one that the carry does not depend on.
-      carry: places of the entries of each leaf of the carry.
+      count: n, how many numbers a row of the carry has.
+      members: the numbers in each group ``[N, K]``, padded with n.
+      params: indices for the entries of each array of params; None for one that the carry does not depend on.
+      carry: indices for the entries of each leaf of the carry.
     """
 
     rows: int
@@ -70,7 +71,7 @@ class Groups:
         return np.stack([np.isin(np.arange(self.count), column) for column in self.members.T])
 
     def contracted(self, known: Sensitivities, gradient: list[Array]) -> Sensitivities:
-        """Return the gradient by the carry times S, for each row: the gradient by the params and first carries of S."""
+        """Return the carry's gradient times S, for each row: the gradients of params and first carries."""
 
         def row(known: Sensitivities, gradient: list[Array]) -> Sensitivities:
             g = _flat(gradient, 0)
@@ -79,7 +80,7 @@ class Groups:
         return self.over_rows(row)(known, gradient)
 
     def summed(self, by_rows: Sensitivities) -> list[Array | None]:
-        """Return the gradients by params, summed over the rows."""
+        """Return the gradients with respect to params, summed over the rows."""
         return [None if a is None else a.sum(axis=tuple(range(self.rows))) for a in by_rows.params]
 
     def each(self, function: Callable[[Array, np.ndarray], Array], known: Sensitivities) -> Sensitivities:
@@ -90,7 +91,7 @@ class Groups:
         return Sensitivities(of, list(map(function, known.first, places)), list(map(function, known.initial, places)))
 
     def over_rows(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function of one row as one of all."""
+        """Return a function of one row, mapped over all rows."""
         for _ in range(self.rows):
             function = jax.vmap(function)
         return function
@@ -102,8 +103,8 @@ class Forward:
 
     Fields:
       step: the step, of a batch or of one row.
-      groups: of its carry.
-      cut: whether A has, of each product with a weight, only the effect of a unit on itself.
+      groups: the groups of its carry.
+      cut: whether A keeps only a unit's effect on itself in each product with a weight.
     """
 
     step: Step
@@ -115,7 +116,7 @@ class Forward:
         return _carry_of(self.step, params, old, floats, given)
 
     def fresh(self, carry: Carry, params: Sequence[Array], *, first: bool, initial: bool, at: str) -> Sensitivities:
-        """Return the sensitivities of a first carry; `at` says whether it is the "first" or an "initial" one."""
+        """Return the sensitivities at the start; `at` says whether the carry is the "first" or an "initial" one."""
         leaves, K = floats_of(carry), self.groups.members.shape[1]
         batch = leaves[0].shape[: self.groups.rows]
         zeros = [
@@ -151,14 +152,14 @@ class Forward:
         return self.groups.over_rows(row)(old, known, given)
 
     def restarted(self, begins: Array | None, carry: Carry, params: Sequence[Array], known: Sensitivities) -> Any:
-        """Return those of the carry that a reset goes back to where a sequence begins, and `known` elsewhere."""
+        """Return the sensitivities of the reset carry where a sequence begins, and `known` elsewhere."""
         if begins is None:
             return known
         asked = {"first": bool(known.first), "initial": bool(known.initial)}
         return restart(begins, self.fresh(carry, params, **asked, at="initial"), known)
 
     def check_size(self, name: str, carry: Carry, params: Sequence[Array], largest: int) -> None:
-        """Refuse sensitivities that are too large; the number of rows may be a symbol, which is not counted."""
+        """Refuse sensitivities that are too large; a symbolic number of rows is not counted."""
         K = self.groups.members.shape[1]
         rows = math.prod(n for n in floats_of(carry)[0].shape[: self.groups.rows] if isinstance(n, int))
         sizes = [
@@ -178,11 +179,11 @@ def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows:
     """Return a step with the groups of its carry.
 
     Args:
-      step: of a batch or of one row.
-      params: the arrays to differentiate by.
-      carry: before a step, every leaf ``[*B, ...]``.
-      given: of one step, every leaf ``[*B, ...]``; only shapes are read.
-      rows: how many axes B stands for.
+      step: the step of a batch or of one row.
+      params: the arrays to differentiate with respect to.
+      carry: the carry before a step, every leaf ``[*B, ...]``.
+      given: the other arguments of one step, every leaf ``[*B, ...]``; only shapes are read.
+      rows: the number of axes in B.
       snap: 1 for groups of the numbers on which a parameter acts within one step; None for those on which it ever acts.
     """
     if snap not in (None, 1):
@@ -219,12 +220,13 @@ def _groups(rows: int, ids: np.ndarray, of_params: list[np.ndarray], floats: lis
     members[group[order], place] = order
 
     def places(of: np.ndarray) -> np.ndarray:
-        for axis in range(of.ndim):  # an axis along which all are alike needs one entry: the columns of a matrix W
+        # an axis along which all entries are equal, such as the columns of a matrix W, needs only one
+        for axis in range(of.ndim):
             if (of == of.take([0], axis)).all():
                 of = of.take([0], axis)
         return np.moveaxis(members[of], -1, 0)
 
-    # an entry that does not act on the carry has zeros in any group
+    # an entry that does not act on the carry is zero in any group
     params = [places(np.searchsorted(names, of.clip(0))) if (of >= 0).any() else None for of in of_params]
     ends = np.cumsum([math.prod(a.shape) for a in floats])[:-1]
     carry = [places(g.reshape(a.shape)) for g, a in zip(np.split(group, ends), floats, strict=True)]
@@ -233,7 +235,7 @@ def _groups(rows: int, ids: np.ndarray, of_params: list[np.ndarray], floats: lis
 
 def _pushed(A: Array, places: np.ndarray, S: Array) -> Array:
     """Return ``A[:, places] S``: from ``A [J, n + 1]`` and ``S [K, *shape]`` to ``[J, *shape]``."""
-    if places.size == len(places):  # one group: a product of matrices
+    if places.size == len(places):  # one group: a matrix product
         return jnp.tensordot(A[:, places.ravel()].astype(S.dtype), S, 1)
     return (A[:, places].astype(S.dtype) * S[None]).sum(axis=1)
 
@@ -250,7 +252,7 @@ def with_floats(tree: Tree, floats: Sequence[Any]) -> Tree:
 
 
 def _flat(leaves: Sequence[Array], lead: int) -> Array:
-    """Return leaves as one vector behind `lead` axes, with a zero at its end: the place of a missing number."""
+    """Return leaves as one vector after `lead` axes, with a zero appended for missing numbers."""
     flat = [a.reshape(*a.shape[:lead], -1).astype(wide(a.dtype)) for a in leaves]
     dtype = max((a.dtype for a in flat), key=lambda dtype: jnp.finfo(dtype).bits)
     flat.append(jnp.zeros((*leaves[0].shape[:lead], 1), dtype))

@@ -1,14 +1,14 @@
-"""The numbers of a carry that a step mixes, read off the jaxpr of its derivative; and the step with that mixing cut.
+"""Finds which numbers of a carry a step mixes, from the jaxpr of its derivative; and the step with that mixing cut.
 
 `blocks` follows every number of the tangent of a carry through the operations of ``jax.jvp`` of a step. Operations that
-move numbers (slice, pack, reshape) or work element by element keep them apart. A product or a sum over an axis joins
-the numbers that it adds up. Numbers that depend on each other are a block, so the Jacobian of the step is block
-diagonal: one block of all numbers for a cell with a matrix U, one of two numbers (h, c) for each unit of an LSTM whose
-recurrent weights are vectors, one for each column of the state of a delta rule.
+move numbers (slice, pack, reshape) or work elementwise keep them apart. A product or a sum over an axis joins the
+numbers that it adds up. Numbers that depend on each other are a block, so the Jacobian of the step is block diagonal:
+one block of all numbers for a cell with a matrix U, one of two numbers (h, c) for each unit of an LSTM whose recurrent
+weights are vectors, one for each column of the state of a delta rule.
 
 `own` is the same step with a cheaper derivative. For a product ``x W`` with ``W [K, G K]``, the layout of packed gates,
-the derivative has the diagonals of the G blocks or nothing; for every other mixing operation it is 0. Its blocks are
-then small.
+the derivative keeps the diagonals of the G blocks, or nothing; for every other mixing operation it is 0. The Jacobian's
+blocks are then small.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ELEMENTWISE = frozenset(
     "pow pvary reduce_precision rem reshard round rsqrt select_n sharding_constraint sign sin sinh sqrt square "
     "stop_gradient sub tan tanh xor".split()
 )
-"""Primitives whose output at a place depends on their inputs at that place, or on a scalar."""
+"""Elementwise primitives: an output entry depends on the inputs at the same index, or on a scalar."""
 
 CALLS = frozenset("jit pjit closed_call core_call custom_jvp_call custom_vjp_call checkpoint remat remat2".split())
 """Primitives that call a jaxpr once."""
 
 Labels = np.ndarray
-"""For every entry of an array, a number of the carry on which it depends; -1 where it depends on none."""
+"""For every entry of an array, a number of the carry on which it depends, or -1."""
 
 
 def _broadcast(labels: Labels, eqn: Any) -> Labels:
@@ -67,19 +67,19 @@ MOVES: dict[str, Callable[[Labels, Any], Labels | list[Labels]]] = {
     "slice": _cut,
     "split": _split,
 }
-"""The labels of the results of primitives of one operand that move entries."""
+"""Functions of labels for the one-operand primitives that move entries."""
 
 
 def blocks(step: Callable[[Carry], Carry], carry: Carry, rows: int) -> list[np.ndarray]:
-    """Return the blocks of the Jacobian of ``step(carry)``, those of one size in an array ``[blocks, size]``.
+    """Return the blocks of the Jacobian of ``step(carry)``: for each size an array ``[blocks, size]``.
 
     Args:
       step: a function of the carry alone, in which rows of a batch are assumed not to see each other.
-      carry: its argument, or shapes and dtypes, which must be numbers; every leaf ``[B, ...]``.
-      rows: how many axes B stands for.
+      carry: the step's argument, or its shapes and dtypes, with known sizes; every leaf ``[B, ...]``.
+      rows: the number of axes in B.
 
     Returns:
-      The numbers of a row of the carry, its leaves flattened and put one after the other, by blocks.
+      Indices into a row of the carry, with its leaves flattened and concatenated, by blocks.
     """
     leaves, structure = jax.tree.flatten(carry)
 
@@ -107,17 +107,17 @@ def joined(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return groups of the numbers of a carry, and the groups that the numbers of other arrays act on.
 
-    Two numbers of the carry are in one group if one comes to depend on the other, or both on one number of the others.
+    Two numbers of the carry are in one group if one depends on the other, or both on the same number of another array.
 
     Args:
-      pushed: the derivative of a step, linear: from tangents of a carry's leaves and of other arrays to those of the
-        new carry.
+      pushed: the linear derivative of a step: from tangents of a carry's leaves and of other arrays to those of the new
+        carry.
       carry: the leaves of the carry, or shapes and dtypes.
       others: the other arrays, or shapes and dtypes.
 
     Returns:
-      For each number of the carry, its leaves flattened and put one after the other, the least number of its group; and
-      for each other array, in its shape, the least number of the group that its entries act on, -1 where they do not.
+      For each number of the carry, with its leaves flattened and concatenated, the smallest number of its group; and
+      for each other array, in its shape, the smallest number of the group that an entry acts on, or -1.
     """
     jaxpr = jax.make_jaxpr(pushed)(carry, others).jaxpr
     ends = np.cumsum([math.prod(a.shape) for a in [*carry, *others]])
@@ -130,18 +130,19 @@ def joined(
         if out is not None:
             follow.join([number, out])
     least = _connected(int(ends[-1]), follow.edges)
-    count = int(ends[len(carry) - 1])  # a group with a number of the carry is called by one: they come first
+    # a group that contains a number of the carry is named by one, since those come first
+    count = int(ends[len(carry) - 1])
     return least[:count], [np.where((of := least[a]) < count, of, -1) for a in numbers[len(carry) :]]
 
 
 class _Follow:
-    """Follows labels through a jaxpr, and notes which numbers are joined."""
+    """Propagates labels through a jaxpr, and records which numbers are joined."""
 
     def __init__(self) -> None:
         self.edges: list[np.ndarray] = []
 
     def jaxpr(self, jaxpr: Any, inputs: Sequence[Labels | None]) -> list[Labels | None]:
-        """Return the labels of the outputs, None for one that does not depend on the carry."""
+        """Return the labels of the outputs; None for one that does not depend on the carry."""
         known: dict[Any, Labels] = {v: a for v, a in zip(jaxpr.invars, inputs, strict=True) if a is not None}
         read = lambda v: None if hasattr(v, "val") else known.get(v)  # noqa: E731, a literal has no labels
         for eqn in _needed(jaxpr):
@@ -195,10 +196,10 @@ class _Follow:
         (contracted, batched), side = eqn.params["dimension_numbers"], int(labels[0] is None)
         of = _known(labels)[0]
         rest = [n for n in range(of.ndim) if n not in (*contracted[side], *batched[side])]
-        # batch axes first, then those of this operand that are left
+        # batch axes first, then the remaining axes of this operand
         kept = self._over(of.transpose([*contracted[side], *batched[side], *rest]), range(len(contracted[side])))
         shape, count = eqn.outvars[0].aval.shape, len(batched[side])
-        others = len(shape) - kept.ndim  # axes of the other operand, behind these or between them
+        others = len(shape) - kept.ndim  # axes of the other operand, after these or between them
         place = kept.shape + (1,) * others if side == 0 else kept.shape[:count] + (1,) * others + kept.shape[count:]
         return np.broadcast_to(kept.reshape(place), shape)
 
@@ -241,7 +242,7 @@ def _needed(jaxpr: Any) -> list[Any]:
 
 
 def _connected(count: int, edges: list[np.ndarray]) -> np.ndarray:
-    """Return for each of `count` numbers the least one that it is connected with."""
+    """Return for each of `count` numbers the smallest one that it is connected to."""
     least = np.arange(count)
     if not edges:
         return least
@@ -265,11 +266,11 @@ def _by_size(least: np.ndarray) -> list[np.ndarray]:
 
 
 def own(step: Callable[[Carry], Carry], *, products: bool) -> Callable[[Carry], Carry]:
-    """Return the same function with a derivative that is 0 for operations that mix units.
+    """Return the same function, with a derivative of 0 for operations that mix units.
 
     Args:
       step: a function of the carry alone.
-      products: whether products keep, in the derivative, the effect of each unit on itself.
+      products: whether the derivative of a product keeps each unit's effect on itself.
     """
     rule = partial(_of_its_own, products)
 

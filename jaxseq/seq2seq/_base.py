@@ -1,8 +1,8 @@
-"""Encoder and decoder as a value of pure functions.
+"""The `Seq2Seq`: encoder and decoder as a value made of pure functions.
 
-A `Seq2Seq` says how tokens become vectors, how a source becomes a memory and the decoder's first carry, which Cell
-decodes, and how its outputs become logits. Teacher-forced decoding, scheduled sampling and single token steps all
-follow from these, written once below.
+A `Seq2Seq` defines how tokens become vectors, how a source becomes a memory and the decoder's initial carry, which Cell
+decodes, and how its outputs become logits. Teacher-forced decoding, scheduled sampling and single token steps are
+derived from these below.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from jaxseq.tokens import check_tokens
 
 
 class Encoded(NamedTuple):
-    """A source, ready to be decoded: data alone, every leaf ``[B, ...]``, so that its rows can be repeated.
+    """An encoded source: data alone, every leaf ``[B, ...]``, so its rows can be repeated.
 
     Fields:
-      memory: the values that the decoder reads at each step; None where it reads nothing.
-      carry: the decoder's first.
+      memory: the values that the decoder reads at each step; None without attention.
+      carry: the decoder's initial carry.
     """
 
     memory: Any
@@ -42,12 +42,12 @@ class Encoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Readout:
-    """The readout of a model that has features and an output layer: a function that returns ``features W + b``.
+    """The readout of a model with features and an output layer: a function that returns ``features W + b``.
 
     Fields:
       features: ``(params, out, y, key=None) -> [..., B, F]``.
       output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``.
-      products: dtype that the operands of the product are rounded to, as of `mixed`; None for their own.
+      products: dtype that the product's operands are rounded to, as in `mixed`; None for no rounding.
 
     Example:
       >>> from jaxseq.seq2seq import Affine, Readout
@@ -61,7 +61,7 @@ class Readout:
     products: Any = None
 
     def __call__(self, params: Params, out: Tree, y: Tree, key: Key | None = None) -> Array:
-        """Return the logits ``[..., B, V]``; arguments as of ``Seq2Seq.readout``."""
+        """Return the logits ``[..., B, V]``; arguments as for ``Seq2Seq.readout``."""
         product: Callable[[Affine, Array], Array] = Affine.__call__
         if self.products is not None:
             product = mixed_function(product, self.products)
@@ -69,21 +69,21 @@ class Readout:
 
 
 class Seq2Seq(NamedTuple):
-    """An encoder-decoder as a value of pure functions.
+    """An encoder-decoder: a value made of pure functions.
 
     Fields:
-      init: ``(key, source_size, target_size, *, embedding, hidden, dtype=float32, ...) -> params``; consumes `key`. The
-        params of the decoding cell are their field ``decoder``.
+      init: ``(key, source_size, target_size, *, embedding, hidden, dtype=float32, ...) -> params``; consumes `key`.
+        Their field ``decoder`` has the decoding cell's params.
       encode: ``(params, source int [S, B], mask bool [S, B], key=None) -> Encoded``.
       embed: ``(params, tokens int [..., B], key=None) -> y [..., B, E]``, the decoder's input.
       decoder: the Cell that maps y and its carry to outputs.
       readout: ``(params, out, y, key=None) -> logits [..., B, V]``, with any leading axes.
-      weights: ``out -> attention weights [..., B, S]``, ``[..., B, 0]`` where there are none.
-      features: ``(params, out, y, key=None) -> [..., B, F]``, the first half of `readout`; None where it is not apart.
+      weights: ``out -> attention weights [..., B, S]``, ``[..., B, 0]`` without attention.
+      features: ``(params, out, y, key=None) -> [..., B, F]``, the first half of `readout`; None if it is not separate.
       output: ``params -> Affine`` of ``W [F, V]`` and ``b [V]``, its second half: ``logits = features W + b``. From
         these two `Readout` makes the readout.
 
-    A key means training, and is consumed by dropout; without one there is no dropout.
+    Passing a key means training: dropout consumes it. Without a key there is no dropout.
     """
 
     init: Callable[..., Params]
@@ -96,7 +96,7 @@ class Seq2Seq(NamedTuple):
     output: Callable[[Params], Affine] | None = None
 
     def reader(self, encoded: Encoded) -> Cell:
-        """Return the decoder with the source that it reads; its params are ``params.decoder``."""
+        """Return the decoder bound to its source; its params are ``params.decoder``."""
         return self.decoder if encoded.memory is None else reading(self.decoder, encoded.memory)
 
     def step(self, params: Params, encoded: Encoded) -> TokenStep:
@@ -124,17 +124,17 @@ class Seq2Seq(NamedTuple):
         """Return ``(carry, (logits [T, B, V], weights [T, B, S]))`` of a whole target.
 
         Args:
-          params: the model's.
+          params: the model's parameters.
           encoded: from `encode`.
           inputs: int ``[T, B]``: SOS, then the target without its last token.
           forced: bool ``[T, B]``: True feeds ``inputs[t]``, False the model's own likeliest token of step t - 1; the
-            first step always takes its input. The model's own tokens have no gradient, so that they are found first,
-            by a loop that ends with the last step that needs one. None feeds the inputs everywhere.
+            first step always takes its input. The model's own tokens have no gradient, so they are found first, by a
+            loop that stops after the last step that needs one. None feeds the inputs everywhere.
           key: for dropout.
 
         Raises:
           InputError: if inputs are not integers ``[T, B]``, or `forced` is not bool of the same shape; where inputs are
-            known, if one is not in the vocabulary. Traced ones that are not are clipped.
+            known, if one is not in the vocabulary. Traced inputs out of range are clipped.
         """
         return self._decoded(params, encoded, inputs, forced, key, self.readout)
 
@@ -149,10 +149,10 @@ class Seq2Seq(NamedTuple):
         """Return ``(carry, (features [T, B, F], weights [T, B, S]))``: `decode` without the product with ``W [F, V]``.
 
         For losses that never hold ``[T, B, V]``: `jaxseq.losses.output_loss` and `sampled_loss`, with
-        ``model.output(params)``. Arguments and errors as `decode`.
+        ``model.output(params)``. Arguments and errors are as for `decode`.
 
         Raises:
-          InputError: if the readout of the model is one function.
+          InputError: if the model's readout is a single function.
         """
         if self.features is None or self.output is None:
             raise InputError("decode_features: this model has no features and output apart from its readout")
@@ -182,7 +182,7 @@ class Seq2Seq(NamedTuple):
             embed, read, fed = self.embed, finish, inputs
             if forced is not None:
                 embed, read = _by_step(embed, inputs.shape[0]), _by_step(read, inputs.shape[0])
-                # argmax has no gradient: the tokens are found first, and then are inputs like any other
+                # argmax has no gradient: the tokens are found first, and are then ordinary inputs
                 fed = self._fed(*lax.stop_gradient((params, carry, memory)), inputs, forced, k_embed, k_read)
             ys = embed(params, fed, k_embed)
             carry, outs = unroll(self.reader(Encoded(memory, carry)), params.decoder, ys, carry)
@@ -224,7 +224,7 @@ class Seq2Seq(NamedTuple):
 
 
 def _by_step(function: Callable[..., Array], T: int) -> Callable[..., Array]:
-    """Return a function of params, sequences of T and a key that draws for step t with ``fold_in(key, t)``."""
+    """Return a function of params, sequences of T and a key, which uses ``fold_in(key, t)`` at step t."""
 
     def run(params: Params, *data: Any) -> Array:
         *sequences, key = data
@@ -237,7 +237,7 @@ def _by_step(function: Callable[..., Array], T: int) -> Callable[..., Array]:
 
 
 def lookup(table: Array, tokens: Array) -> Array:
-    """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens; where traced, one out of range is clipped.
+    """Return the rows ``[..., E]`` of ``table [V, E]`` for integer tokens; traced ones out of range are clipped.
 
     Raises:
       InputError: if tokens are known, and one is not from 0 to V - 1.

@@ -4,8 +4,8 @@
                   ^                                                                  |
                   fed = features of the step before  <--  tanh(deep [top h; context; y])
 
-Every layer but the first may be residual, and the input of each may be normalised. Both are wrappers of a cell, so that
-a step, a loop, and every recurrence follow from the cell's own functions.
+Every layer but the first may be residual, and the input of each may be normalised. Both wrap a cell, so a step, a loop,
+and every recurrence follow from the cell's own functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jaxseq.notation import Array, Carry, Key, Params, Tree
 
 
 class NormalisedParams(NamedTuple):
-    """Parameters of `normalised`: the ``cell``'s own, and ``gain [D]`` and ``shift [D]`` of its input."""
+    """Parameters of `normalised`: the ``cell``'s, and ``gain [D]`` and ``shift [D]`` of its input."""
 
     cell: Params
     gain: Array
@@ -36,11 +36,11 @@ class NormalisedParams(NamedTuple):
 
 @made
 def normalised(cell: Cell) -> Cell:
-    """Return the Cell whose input is layer-normalised: ``LN(x) W + b``, with a gain of 1 and a shift of 0 at first.
+    """Return the Cell with layer-normalised input: ``LN(x) W + b``, with initial gain 1 and shift 0.
 
-    Only the input is normalised, not the sum that a residual connection carries on: "pre-LN". Its gradient is of one
-    size in all layers from the first step on, so that no warm-up has to protect it (Xiong et al. 2020,
-    arXiv:2002.04745, section 3). Reference: Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+    Only the input is normalised, not the sum that a residual connection passes on: "pre-LN". Its gradient has the same
+    size in all layers from the first step on, so it needs no warm-up (Xiong et al. 2020, arXiv:2002.04745, section 3).
+    Reference: Ba, Kiros & Hinton 2016, arXiv:1607.06450.
 
     Example:
       >>> from jaxseq.cells import gru
@@ -68,10 +68,10 @@ def normalised(cell: Cell) -> Cell:
 
 @made
 def residual(cell: Cell) -> Cell:
-    """Return the Cell whose output is the cell's own plus its input: ``out + x``.
+    """Return the Cell with its input added to its output: ``out + x``.
 
-    Of an x with more than H features, such as the ``[h; context]`` that a layer with attention passes up, the first H
-    are added. The carry is the cell's own. Reference: Wu et al. 2016, arXiv:1609.08144, eq. 6.
+    If x has more than H features, such as the ``[h; context]`` that a layer with attention passes up, the first H are
+    added. The carry is unchanged. Reference: Wu et al. 2016, arXiv:1609.08144, eq. 6.
     """
 
     def equations(params: Params, carry: Carry, wx: Tree, uh: Tree) -> tuple[Carry, Array, Tree]:
@@ -90,9 +90,9 @@ class FeedingParams(NamedTuple):
     """Parameters of `feeding`.
 
     Fields:
-      decoder: those of the decoder inside.
-      F: ``[E, G*H]``, through which the features of the step before enter the input terms.
-      deep: from ``[h; context; y]`` to the features.
+      decoder: the wrapped decoder's parameters.
+      F: ``[E, G*H]``, adds the previous step's features to the input terms.
+      deep: layer from ``[h; context; y]`` to the features.
     """
 
     decoder: Params
@@ -101,14 +101,14 @@ class FeedingParams(NamedTuple):
 
 
 class FeedingCarry(NamedTuple):
-    """The decoder's own carry, and the features ``fed [B, E]`` that the next step is fed; `h` is the lowest layer's."""
+    """The decoder's carry, and the features ``fed [B, E]`` for the next step; `h` is the lowest layer's."""
 
     decoder: Carry
     fed: Array
 
     @property
     def h(self) -> Array:
-        """The ``h [B, H]`` of the layer that reads."""
+        """The ``h [B, H]`` of the layer with attention."""
         return self.decoder.h if hasattr(self.decoder, "h") else self.decoder[0].h
 
 
@@ -121,9 +121,9 @@ class Fed(NamedTuple):
 
 @made
 def feeding(decoder: Cell) -> Cell:
-    """Return the decoder that is also fed the features of its last step: "input feeding". Zeros at first.
+    """Return the decoder with input feeding: it also reads the features of its last step, initially zeros.
 
-    ``init(key, E, H, value_size=K, units=A)``; the features are as many as the inputs, E. Reference: Luong, Pham &
+    ``init(key, E, H, value_size=K, units=A)``; there are as many features as inputs, E. Reference: Luong, Pham &
     Manning 2015, arXiv:1508.04025, section 3.3 (their attentional vector; ours also sees y).
     """
 
@@ -139,7 +139,7 @@ def feeding(decoder: Cell) -> Cell:
         )
 
     def parted(params: Params) -> tuple[FeedingParams, Params]:
-        """Return the params, and those of the decoder inside with the source that it reads."""
+        """Return the params, and the wrapped decoder's params with its source."""
         own = unsourced(params)
         return own, Sourced(own.decoder, params.memory) if isinstance(params, Sourced) else own.decoder
 
@@ -174,7 +174,7 @@ def feeding(decoder: Cell) -> Cell:
 
 
 def decoder_of(cell: Cell, attention: Attention, layers: int, connections: bool, fed: bool) -> Cell:
-    """Return the decoder: `layers` of a cell, the lowest of which reads; residual connections, input feeding."""
+    """Return the decoder: `layers` of a cell, the lowest with attention, optionally residual and with input feeding."""
     decoder = with_attention(cell, attention)
     if layers > 1:
         decoder = stack(decoder, *[residual(cell) if connections else cell] * (layers - 1), every=True)
@@ -182,25 +182,25 @@ def decoder_of(cell: Cell, attention: Attention, layers: int, connections: bool,
 
 
 def reader_of(params: Params) -> AttentionCellParams:
-    """Return the params of the layer that reads, in those of `decoder_of`."""
+    """Return the params of the layer with attention, from those of `decoder_of`."""
     while not isinstance(params, AttentionCellParams):
-        params = params[0]  # the decoder inside, or the lowest layer
+        params = params[0]  # the wrapped decoder, or the lowest layer
     return params
 
 
 def attended(out: Tree) -> Attended:
-    """Return the top layer's output, with context and weights of the layer that reads."""
+    """Return the top layer's output, with the context and weights of the layer with attention."""
     if isinstance(out, Fed):
         return attended(out.out)
     return out if isinstance(out, Attended) else out[0]._replace(h=out[-1])
 
 
 def undropped(y: Tree) -> Array:
-    """Return the input itself, without the dropout masks of the layers above."""
+    """Return the input without the dropout masks of the layers above."""
     return y.x if isinstance(y, Dropped) else y
 
 
 def deep_features(deep: Affine, out: Tree, y: Tree) -> Array:
-    """Return ``tanh(deep [h; context; y])``, the features ``[..., E]`` that logits are computed from."""
+    """Return ``tanh(deep [h; context; y])``, the features ``[..., E]`` from which logits are computed."""
     seen = attended(out)
     return jnp.tanh(deep(jnp.concatenate([seen.h, seen.context, undropped(y)], axis=-1)))

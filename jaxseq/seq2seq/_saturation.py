@@ -1,4 +1,4 @@
-"""How much of a decoder is saturated: the sign of a training that has gone asleep."""
+"""How much of a decoder is saturated: a sign of stalled training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ SATURATED = 0.98
 
 
 class Saturated(NamedTuple):
-    """Shares of numbers beyond 0.98 in either direction, ``[]`` each.
+    """Shares of values beyond 0.98 in absolute value, ``[]`` each.
 
     Fields:
-      features: of the features that logits are computed from; 0 for a model whose readout is one function.
-      states: of every h of the decoder.
+      features: share among the features from which logits are computed; 0 for a model whose readout is a single
+        function.
+      states: share among every h of the decoder.
     """
 
     features: Array
@@ -30,14 +31,14 @@ class Saturated(NamedTuple):
 def saturation(
     model: Seq2Seq, params: Params, source: Array, source_mask: Array, inputs: Array, mask: Array
 ) -> Saturated:
-    """Return how much of a decoder is saturated as it is fed whole targets, without dropout.
+    """Return how much of a decoder is saturated when fed whole targets, without dropout.
 
-    A share near 1 means that gradients no longer pass: so it was when the output's bias began at 0, and features and
-    states saturated to learn which words are common.
+    A share near 1 means that gradients no longer pass. This happened when the output bias started at 0, and features
+    and states saturated to learn which words are common.
 
     Args:
-      model: any, of decoders in layers too.
-      params: its parameters.
+      model: any model, also with a decoder of several layers.
+      params: the model's parameters.
       source: int ``[S, B]``.
       source_mask: bool ``[S, B]``.
       inputs: int ``[T, B]``: SOS, then the target without its last token.

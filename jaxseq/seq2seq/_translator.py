@@ -1,4 +1,4 @@
-"""The model that translates by default, and its options."""
+"""The default translation model, and its options."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from jaxseq.seq2seq._decoder import (
 )  # fmt: skip
 
 SMALL = 0.1
-"""Standard deviation of embeddings at first: rows of unit variance would saturate the gates."""
+"""Initial standard deviation of embeddings: rows of unit variance would saturate the gates."""
 TIES = ("none", "target", "all")
-"""Embeddings to tie: none, target embedding and output matrix, or the source embedding as well."""
+"""What to tie: nothing, target embedding and output matrix, or these and the source embedding."""
 
 
 class Bias(NamedTuple):
@@ -45,17 +45,17 @@ class Bias(NamedTuple):
 
 
 class TranslatorParams(NamedTuple):
-    """Parameters of `translator`. A field that its options leave out is None.
+    """Parameters of `translator`. Fields that its options do not use are None.
 
     Fields:
       source: ``[Vs, E]``, the source embedding; with ``tie="all"`` every embedding, and the output matrix.
       target: ``[Vt, E]``, the target embedding; with ``tie="target"`` also the output matrix.
-      encoder: one `Bidirectional` of cell params a layer.
-      bridge: from the encoder's last states ``[B, 2H]`` to each leaf of the decoder's first carry; of a decoder in
-        layers a tuple, one for each.
-      decoder: the decoding cell's.
-      deep: from ``[h; context; y]`` to the features read out; with input feeding it is in the decoder.
-      logits: from the features to ``[B, Vt]``; its bias alone where embeddings are tied.
+      encoder: one `Bidirectional` of cell params per layer.
+      bridge: layers from the encoder's last states ``[B, 2H]`` to each leaf of the decoder's initial carry; a tuple for
+        a decoder of several layers.
+      decoder: the decoding cell's parameters.
+      deep: layer from ``[h; context; y]`` to the features read out; with input feeding it is in `decoder`.
+      logits: layer from the features to ``[B, Vt]``; only its bias if embeddings are tied.
     """
 
     source: Array
@@ -67,7 +67,7 @@ class TranslatorParams(NamedTuple):
     logits: Affine | Bias
 
 
-@remembered  # equal settings are the same value
+@remembered  # equal settings give the same value
 def translator(
     cell: Cell = gru,
     attention: Attention = additive,
@@ -85,32 +85,33 @@ def translator(
     """Return the default model: a bidirectional encoder, a decoder that attends to it, a deep output layer.
 
     ``init(key, source_size, target_size, *, embedding=256, hidden=256, units=None, counts=None, dtype=float32)``:
-    `units` of the attention, H by default; `counts` ``[Vt]``, how often training predicts each target token, from which
-    the logits' bias starts as `log_frequencies`. Without them it starts at 0.
+    `units` of the attention, H by default; `counts` ``[Vt]``, how often each target token occurs in training: the
+    logits' bias starts at their `log_frequencies`, or at 0 without them.
 
     Args:
-      cell: of encoder and decoder, for example `gru` or `lstm`.
+      cell: the cell of encoder and decoder, such as `gru` or `lstm`.
       attention: how the decoder reads the encoder's outputs.
-      layers: of the encoder.
+      layers: number of encoder layers.
       dropout: the rate on both embeddings, between layers and before the logits.
-      decoder_layers: of the decoder. The lowest attends, the next gets ``[h; context]``, the top is read out.
-      residual: add the input of each layer above the lowest, of encoder and decoder, to its output.
-      layer_norm: normalise the input of every layer, of encoder and decoder.
-      tie: "target" has one matrix for target embedding and output (Press & Wolf 2017, arXiv:1608.05859), "all" one for
-        the source embedding as well, for a vocabulary that both languages share. As an embedding the matrix is scaled
-        to have the standard deviation 0.1 at first, which it has untied; as an output it has 1 / sqrt(E).
+      decoder_layers: number of decoder layers. The lowest attends, the next reads ``[h; context]``, the top is read
+        out.
+      residual: add the input of each encoder and decoder layer above the lowest to its output.
+      layer_norm: normalise the input of every encoder and decoder layer.
+      tie: "target" shares one matrix between target embedding and output (Press & Wolf 2017, arXiv:1608.05859), "all"
+        also with the source embedding, for a vocabulary shared by both languages. As an output the matrix has initial
+        standard deviation 1 / sqrt(E); as an embedding it is scaled to 0.1, as when untied.
       input_feeding: feed the decoder its last features too (Luong et al. 2015, arXiv:1508.04025, section 3.3).
-      word_dropout: the rate at which whole embeddings are dropped, of both languages (Gal & Ghahramani 2016,
-        arXiv:1512.05287, section 4.2; here each place is drawn by itself).
+      word_dropout: the rate at which whole embeddings of both languages are dropped (Gal & Ghahramani 2016,
+        arXiv:1512.05287, section 4.2; here each position is drawn separately).
       products: dtype that the operands of every matrix product are rounded to, such as jnp.bfloat16; see `mixed`.
-        Parameters, states and gradients keep theirs. None for their own.
+        Parameters, states and gradients keep their dtype. None for no rounding.
 
     Raises:
-      InputError: if there is less than 1 layer, or no such tie; from init, if the cell's carry has no h, or is not all
-        of arrays ``[B, H]``, or if a shared vocabulary has two sizes.
+      InputError: if there is less than 1 layer, or an unknown tie; from init, if the cell's carry has no h or leaves
+        other than ``[B, H]``, or if a shared vocabulary has two sizes.
 
-    Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Apart from it, the first decoder carry looks at
-    both directions, and tanh replaces maxout in the output layer. Layers of the decoder as in Wu et al. 2016,
+    Reference: Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, appendix A. Unlike there, the initial decoder carry depends
+    on both directions, and tanh replaces maxout in the output layer. Layers of the decoder as in Wu et al. 2016,
     arXiv:1609.08144, section 3, with the context for the second layer alone.
 
     Example:
@@ -144,7 +145,7 @@ def translator(
 
 
 class _Translator(NamedTuple):
-    """The options of `translator`, and as methods the functions of the `Seq2Seq`, which so can be pickled."""
+    """The options of `translator`, with the functions of the `Seq2Seq` as methods, so that they can be pickled."""
 
     cell: Cell
     attention: Attention
@@ -160,7 +161,7 @@ class _Translator(NamedTuple):
 
     @property
     def layer(self) -> Cell:
-        """The cell of every layer, its input normalised or not."""
+        """The cell of every layer, with normalised input if `layer_norm`."""
         return normalised(self.cell) if self.layer_norm else self.cell
 
     @property
@@ -175,7 +176,7 @@ class _Translator(NamedTuple):
         return whole if self.products is None else mixed(whole, self.products)
 
     def rounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``function(params, *data)`` with the model's matrix products."""
+        """Return ``function(params, *data)`` with matrix products rounded to `products`."""
         return function if self.products is None else mixed_function(function, self.products)
 
     def init(
@@ -201,7 +202,7 @@ class _Translator(NamedTuple):
         bridges = [Affine.init(k, 2 * H, H, dtype) for k in bridge_keys]
         bridge = tuple(type(carry)(*bridges[n :: self.decoder_layers]) for n in range(self.decoder_layers))
         logits: Affine | Bias = Affine.init(k_logits, E, target_size, dtype)
-        if counts is not None:  # from 0, features and states saturate to learn which words are common
+        if counts is not None:  # starting from 0, features and states saturate to learn which words are common
             logits = logits._replace(b=log_frequencies(counts).astype(dtype))
         as_output, small = jnp.asarray(E**-0.5, dtype), jnp.asarray(SMALL, dtype)
         target = (small if self.tie == "none" else as_output) * normal(k_target, (target_size, E), dtype)
@@ -238,7 +239,7 @@ class _Translator(NamedTuple):
 
     @staticmethod
     def first(bridge: Carry, last: Bidirectional) -> Carry:
-        """Return the first carry of a decoder's layer, from the last states of the encoder."""
+        """Return the initial carry of a decoder layer, from the encoder's last states."""
         return type(last.forward)(
             *(
                 jnp.tanh(own(jnp.concatenate([ahead, back], axis=-1)))
@@ -258,7 +259,7 @@ class _Translator(NamedTuple):
         if key is None or not self.dropout or self.decoder_layers == 1:
             return drop(key, self.dropout, y)
         H, K = params.bridge[0][0].b.shape[0], reader_of(params.decoder).C.shape[0]
-        sizes = [H + K, *[H] * (self.decoder_layers - 2)]  # sizes of the outputs of all layers but the last
+        sizes = [H + K, *[H] * (self.decoder_layers - 2)]  # output sizes of all layers except the last
         k_y, *k_above = jax.random.split(key, self.decoder_layers)
         keep = [
             keep_mask(k, self.dropout, (*y.shape[:-1], size), y.dtype) for k, size in zip(k_above, sizes, strict=True)
@@ -266,7 +267,7 @@ class _Translator(NamedTuple):
         return Dropped(drop(k_y, self.dropout, y), tuple(keep))
 
     def features(self, params: TranslatorParams, out: Any, y: Tree, key: Key | None = None) -> Array:
-        if isinstance(out, Fed):  # the loop has computed them
+        if isinstance(out, Fed):  # the loop has already computed them
             return drop(key, self.dropout, out.features)
         assert params.deep is not None
         return drop(key, self.dropout, self.rounded(deep_features)(params.deep, out, y))
@@ -279,22 +280,22 @@ class _Translator(NamedTuple):
 
 
 def weights_of(out: Tree) -> Array:
-    """Return the attention weights in an output of the decoder."""
+    """Return the attention weights of a decoder output."""
     return attended(out).weights
 
 
 def source_vectors(params: TranslatorParams, tokens: Array) -> Array:
-    """Return the embeddings ``[..., E]`` of source tokens, which the encoder reads."""
+    """Return the embeddings ``[..., E]`` of source tokens for the encoder."""
     return _vectors(params.source, params.target is None, tokens)
 
 
 def encoder_cell(cell: Cell, params: TranslatorParams) -> Cell:
-    """Return the cell that these params of the encoder are for: the translator's, its input normalised or not."""
+    """Return the cell that these encoder params belong to, with or without normalised input."""
     return normalised(cell) if isinstance(params.encoder[0].forward, NormalisedParams) else cell
 
 
 def _vectors(table: Array, tied: bool, tokens: Array) -> Array:
-    """Return embeddings; a table that is the output matrix as well has an output's scale, and gets an embedding's."""
+    """Return embeddings; a tied table has the scale of an output matrix, and is rescaled to an embedding's."""
     y = lookup(table, tokens)
     return y * jnp.asarray(SMALL * y.shape[-1] ** 0.5, y.dtype) if tied else y
 
@@ -313,7 +314,7 @@ def _check_sizes(source_size: int, target_size: int, counts: Array | None, tie: 
 
 
 def log_frequencies(counts: Array) -> Array:
-    """Return ``log((counts + 1) / total)``, total being the sum of ``counts + 1``: the softmax is these frequencies.
+    """Return ``log((counts + 1) / total)``, where total is the sum of ``counts + 1``: their softmax is the frequencies.
 
     Example:
       >>> import numpy as np

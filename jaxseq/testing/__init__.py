@@ -1,7 +1,7 @@
-"""The laws that every cell and every recurrence obeys, to be run over your own as well: `check_cell(cell)`.
+"""The laws that every cell and every recurrence obeys; run them on a custom cell by `check_cell(cell)`.
 
-A law compares two ways to the same numbers, in float64, values and gradients; none of them knows a cell's equations.
-A swapped gate or a wrong sign they cannot see: that needs a comparison with an independent implementation.
+A law compares two ways to compute the same values and gradients, in float64, without knowing a cell's equations. It
+cannot detect a swapped gate or a wrong sign: that needs a comparison with an independent implementation.
 """
 
 from __future__ import annotations
@@ -65,20 +65,20 @@ def check_cell(
     seed: int = 0,
     laws: Iterable[str] | None = None,
 ) -> None:
-    """Assert that a cell obeys the laws, under any configuration of jax; float64 is turned on meanwhile.
+    """Assert that a cell obeys the laws, under any JAX configuration; float64 is enabled during the call.
 
     Args:
       cell: a Cell whose params and carry are trees of floating arrays; its input is made by ``cell.lift``.
-      input_size: D. Laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, and no size can hide another. Those
-        of devices use B = 2 to 8, as many as there are devices, and a multiple of H.
-      hidden_size: H, whatever the cell's init takes for it; a tuple for a `stack` of different sizes.
-      recurrences: the recurrences to drive the cell by, by name.
-      seed: of the random params, carry and inputs.
+      input_size: D. Laws use T = 4, B = 2 or T = 6, B = 4: choose other numbers, so that sizes cannot be mistaken for
+        each other. Device laws use B = 2 to 8, the number of devices, and a multiple of H.
+      hidden_size: H, as the cell's init takes it; a tuple for a `stack` of different sizes.
+      recurrences: the recurrences to run the cell by, by name.
+      seed: seed of the random params, carry and inputs.
       laws: names in `LAWS`; all of them by default.
 
     Raises:
-      AssertionError: naming the law, the cell, the smallest D and H at which it fails, and there the worst
-        difference with its two numbers, or the exception.
+      AssertionError: naming the law, the cell, the smallest D and H at which it fails, and the worst difference there
+        with its two values, or the exception.
       InputError: if a law is unknown.
 
     Example:

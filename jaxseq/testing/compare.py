@@ -1,4 +1,4 @@
-"""Random problems, and comparisons of two ways to the same numbers: values and gradients."""
+"""Random problems, and comparisons of two ways to compute the same values and gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.trees import noisy, numpy_generator
 
 
 class Tolerance(NamedTuple):
-    """How far apart two ways to the same numbers may be, relative to the largest of an array (or to 1)."""
+    """Allowed difference of two computations, relative to an array's largest entry (or to 1)."""
 
     values: float
     gradients: float
@@ -27,11 +27,11 @@ TOLERANCES: dict[str, Tolerance] = {
     "float32": Tolerance(1e-5, 1e-4),
     "bfloat16": Tolerance(3e-2, 1e-1),
 }
-"""By dtype; the only place where one is written."""
+"""Tolerances by dtype, defined only here."""
 
 
 class Subject(NamedTuple):
-    """The subject of a law: a cell, the sizes to try it with, the recurrences to drive it by, a seed."""
+    """The subject of a law: a cell, the sizes to try, the recurrences to run it by, and a seed."""
 
     cell: Cell
     input_size: int = 3
@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Arguments of `unroll`: params and carry without a zero in them, and ``xs [T, B, D]`` or another input."""
+    """Arguments of `unroll`: params and carry without zeros, and ``xs [T, B, D]`` or another input."""
 
     params: Params
     xs: Tree
@@ -53,17 +53,17 @@ def draw(subject: Subject, T: int, batch_shape: tuple[int, ...], dtype: Any = No
     keys = jax.random.split(jax.random.key(subject.seed), 5)
     dtype = jnp.float64 if dtype is None else dtype
     params = noisy(keys[1], subject.cell.init(keys[0], subject.input_size, subject.hidden_size, dtype=dtype))
-    # places of a picture of 3 x 2: unequal, so that swapped axes show
+    # a picture of 3 x 2: unequal, so that swapped axes are detected
     batch_shape = (*batch_shape, *(3, 2)[: subject.cell.spatial])
     carry = noisy(keys[2], subject.cell.initial_carry(params, batch_shape))
-    # NumPy draws in any shape without a compilation
+    # NumPy draws any shape without compiling
     x = numpy_generator(keys[3]).standard_normal((T, *batch_shape, subject.input_size))
     xs = subject.cell.lift(jnp.asarray(x, dtype))
     return Case(params, xs if isinstance(xs, jax.Array) else noisy(keys[4], xs), carry)
 
 
 def differentiate(f: Callable[..., Tree], *args: Tree) -> tuple[Tree, Tree]:
-    """Return ``f(*args)`` and its gradients for a fixed cotangent without symmetries, both from one jit."""
+    """Return ``f(*args)`` and its gradients for a fixed cotangent without symmetries, from one jit."""
 
     def both(*args: Tree) -> tuple[Tree, Tree]:
         value, pull = jax.vjp(f, *args)
@@ -78,7 +78,7 @@ def cotangent(a: Array) -> Array:
 
 
 def difference(got: Tree, want: Tree) -> tuple[float, str]:
-    """Return the worst difference of two trees, relative to each leaf's largest entry (or to 1), its place and values.
+    """Return the worst difference of two trees, relative to each leaf's largest entry (or 1), its place and values.
 
     Raises:
       AssertionError: if structure, shapes or dtypes differ.
@@ -92,7 +92,7 @@ def difference(got: Tree, want: Tree) -> tuple[float, str]:
         assert (g.shape, g.dtype) == (w.shape, w.dtype), (
             f"{path_of}: expected {w.dtype} of shape {w.shape}, got {g.dtype} of shape {g.shape}"
         )
-        # compared in float64, since a difference in bfloat16 would itself be rounded
+        # compared in float64, since a bfloat16 difference would itself be rounded
         a, b = np.asarray(g, np.float64), np.asarray(w, np.float64)
         apart = np.abs(a - b)
         error = float(np.max(apart, initial=0) / max(1.0, np.max(np.abs(b), initial=0)))

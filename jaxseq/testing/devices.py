@@ -1,8 +1,8 @@
-"""The laws of arrays spread over devices: the same numbers as on one device, values and gradients.
+"""The device laws: sharded arrays give the same values and gradients as on one device.
 
-Rows are spread over some devices, hidden units over others: of every parameter the last axis, wherever it divides. At
-most 8 devices are used, a power of two; with one device only the types of arrays are tested. On a CPU
-``jax.config.update("jax_num_cpu_devices", 8)`` makes 8, if called before anything is computed.
+Rows are sharded over one mesh axis, hidden units (the last axis of every parameter that divides) over another. At most
+8 devices are used, a power of two; with one device only array types are tested. On a CPU
+``jax.config.update("jax_num_cpu_devices", 8)`` makes 8, if called before any computation.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from jaxseq.testing.compare import Subject, assert_close, cotangent, draw
 from jaxseq.testing.laws import holes
 
 MOST = 8
-"""Devices that the laws use, if there are as many."""
+"""Largest number of devices that the laws use."""
 
 KINDS = ("Auto", "Explicit", "shard_map")
-"""How arrays are spread: XLA places them, their types say where they are, or each device runs for its own rows."""
+"""Kinds of sharding: XLA decides it (Auto), types carry it (Explicit), or each device runs its own rows (shard_map)."""
 
 LAYOUTS: dict[str, Callable[[int], tuple[int, int]]] = {
     "rows": lambda n: (n, 1),
     "units": lambda n: (1, n),
     "both": lambda n: (max(n // 2, 1), min(n, 2)),
 }
-"""Layouts: for n devices, over how many of them the rows are spread, and over how many the hidden units."""
+"""Layouts: for n devices, the numbers of devices over which rows and hidden units are sharded."""
 
 
 class Problem(NamedTuple):
-    """A function whose arguments can be spread over devices.
+    """A function whose arguments can be sharded over devices.
 
     Fields:
       function: ``(params, *data, *rest) -> results``, all trees of arrays.
       params: arrays without rows.
       data: arrays with rows that are differentiated.
       rest: arrays with rows that are not differentiated: masks, tokens.
-      rows: for each of data and rest, the axis of the rows.
-      result_rows: the axis of the rows in the results, a tree of numbers or the upper part of one.
-      differentiable: whether gradients with respect to params and data are compared as well.
+      rows: the axis of the rows in each of data and rest.
+      result_rows: the axis of the rows in the results, a tree of numbers or a prefix of one.
+      differentiable: whether gradients with respect to params and data are compared too.
     """
 
     function: Callable[..., Tree]
@@ -59,33 +59,33 @@ class Problem(NamedTuple):
 
 
 def device_count() -> int:
-    """Return how many devices the laws use: a power of two, at most 8 and at most as many as there are."""
+    """Return the number of devices for the laws: the largest power of two of those available, at most 8."""
     return 1 << (min(MOST, jax.device_count()).bit_length() - 1)
 
 
 def kinds(layout: str) -> tuple[str, ...]:
-    """Return in which of `KINDS` a layout can be: in `jax.shard_map` only if rows are spread, or nothing is."""
+    """Return the `KINDS` that a layout allows: `jax.shard_map` only if rows are sharded, or nothing is."""
     rows, columns = LAYOUTS[layout](device_count())
     return KINDS if rows > 1 or columns == 1 else KINDS[:2]  # XLA fails on a manual axis of size 1 among others
 
 
 def assert_same_on_devices(case: str, problem: Problem, kind: str, layout: str, want: Tree | None = None) -> Tree:
-    """Assert that values and gradients on a mesh equal those on one device, and return the latter.
+    """Return values and gradients on one device, after asserting that those on a mesh are equal.
 
     Args:
-      case: the beginning of an error's text.
+      case: the beginning of the error message.
       problem: the function and its arguments.
       kind: one of `KINDS`.
       layout: a key of `LAYOUTS`.
-      want: the result of an earlier call for the same problem, which is then not computed again.
+      want: the result of an earlier call for the same problem, to avoid recomputing it.
     """
     value = jax.eval_shape(problem.function, problem.params, *problem.data, *problem.rest)
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), value)
-    # integers among the results, such as tokens, have no cotangent
+    # integer results, such as tokens, have no cotangent
     along = jax.tree.map(lambda a: cotangent(a) if _floats(a) else a, zeros)
     args = (problem.params, problem.data, problem.rest, along)
     run = partial(_run, problem.function, problem.differentiable)
-    # on one device, before anything is spread
+    # on one device, before anything is sharded
     want = jax.device_get(jax.jit(run)(*args)) if want is None else want
 
     shape, whole = LAYOUTS[layout](device_count()), PartitionSpec()
@@ -103,7 +103,7 @@ def assert_same_on_devices(case: str, problem: Problem, kind: str, layout: str, 
             mesh=mesh,
             in_specs=(whole, data, rest, results),
             out_specs=(results, (whole, *data) if problem.differentiable else ()),
-            axis_names={"rows"} if shape[1] > 1 else {"rows", "units"},  # XLA goes on to spread the units
+            axis_names={"rows"} if shape[1] > 1 else {"rows", "units"},  # XLA may still shard the units
         )
     with jax.set_mesh(mesh) if kind == "Explicit" else contextlib.nullcontext():
         got = jax.device_get(jax.jit(run)(*spread))
@@ -115,7 +115,7 @@ def assert_same_on_devices(case: str, problem: Problem, kind: str, layout: str, 
 def _run(
     function: Callable[..., Tree], differentiable: bool, params: Tree, data: tuple, rest: tuple, along: Tree
 ) -> tuple[Tree, Tree]:
-    """Return the results, and the gradients of those that are floating."""
+    """Return the results, and the gradients of the floating ones."""
     if not differentiable:
         return function(params, *data, *rest), ()
     floating = lambda tree: [a for a in jax.tree.leaves(tree) if _floats(a)]  # noqa: E731
@@ -142,7 +142,7 @@ def _by_column(count: int, a: Array) -> PartitionSpec:
 
 
 def unrolled(subject: Subject, recurrence: Recurrence, layout: str) -> Problem:
-    """Return `unroll` of a cell as a problem: a carry is given for "both", mask and resets where rows are spread."""
+    """Return `unroll` of a cell as a problem, with a carry for "both", and mask and resets if rows are sharded."""
     # a row for each device at least, and hidden units that divide; of one row, JAX forgets that it is sharded
     rows, (_, columns) = max(2, device_count()), LAYOUTS[layout](device_count())
     wide = subject._replace(hidden_size=jax.tree.map(lambda H: H * columns, subject.hidden_size))

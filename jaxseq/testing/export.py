@@ -1,4 +1,4 @@
-"""The law of programs exported for any size: a symbol for time and for batch."""
+"""The law of exported programs with symbolic time and batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxseq.testing.compare import TOLERANCES, Case, Subject, assert_close, diff
 from jaxseq.testing.laws import holes
 
 SIZES = ((1, 3), (4, 2), (35, 1))
-"""``(T, B)`` at which exported programs are called; 35 steps are more than one segment of `checkpointed`."""
+"""``(T, B)`` with which exported programs are called; 35 steps are more than one segment of `checkpointed`."""
 
 
 def law_export(s: Subject) -> None:
@@ -45,7 +45,7 @@ def _hardest(s: Subject, recurrence: Any) -> Callable[..., Tree]:
     def run(params: Tree, xs: Tree, carry: Tree, mask: jax.Array, resets: jax.Array) -> Tree:
         of_all = partial(trace, mask=mask, resets=resets, reverse=True, recurrence=recurrence)
         carry, seen = of_all(s.cell, params, xs, carry)
-        return carry, jax.tree.leaves(seen)  # gates may be of any type, which an exported program cannot return
+        return carry, jax.tree.leaves(seen)  # gates may have any type, which an exported program cannot return
 
     return run
 
@@ -57,7 +57,7 @@ def _masked(case: Case) -> tuple[Any, ...]:
 
 
 def _for_any_size(params: Tree, xs: Tree, carry: Tree = None, *masks: jax.Array) -> tuple[Any, ...]:
-    """Return the types of arguments with a symbol for time and one for batch."""
+    """Return the argument types with symbolic time and batch."""
     t, b = export.symbolic_shape("t, b")
     over = lambda *axes: lambda a: jax.ShapeDtypeStruct((*axes, *a.shape[len(axes) :]), a.dtype)  # noqa: E731
     timed = jax.tree.map(over(t, b), (xs, masks))

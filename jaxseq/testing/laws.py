@@ -1,4 +1,4 @@
-"""The laws. Each compares two ways to the same numbers for a `Subject`; none knows a cell's equations."""
+"""The laws: each compares two ways to compute the same for a `Subject`, without knowing a cell's equations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loop(
     resets: Array | None = None,
     reverse: bool = False,
 ) -> tuple[Carry, Tree]:
-    """Run `cell` by a Python loop of ``cell.step``, a recurrence as slow as it is plain."""
+    """Run `cell` by a Python loop over ``cell.step``: the slow reference recurrence."""
     outs: list[Tree] = [None] * _steps(xs)
     for t in reversed(range(len(outs))) if reverse else range(len(outs)):
         if resets is not None:
@@ -58,8 +58,8 @@ def _steps(xs: Tree) -> int:
 
 
 def holes(T: int, batch_shape: tuple[int, ...]) -> Array:
-    """Return a mask ``[T, B]`` with holes in it, not only an end; the first row has no real step."""
-    # a fixed pattern without a period in T or B
+    """Return a mask ``[T, B]`` with holes as well as final padding; the first row has no real step."""
+    # a fixed pattern, not periodic in T or B
     mask = np.sin(np.arange(T * int(np.prod(batch_shape)))).reshape(T, *batch_shape) > -0.3
     mask[(slice(None),) + (0,) * len(batch_shape)] = False
     return jnp.asarray(mask)
@@ -149,7 +149,7 @@ def _ragged(s: Subject, *, reverse: bool) -> None:
         return stacked(0, [k for k, _ in rows]), stacked(1, [o for _, o in rows])
 
     want, want_grads = differentiate(alone, params, xs, carry)
-    # NaN in padding: any use of it, in value or gradient, is seen
+    # NaN in padding reveals any use of it, in values or gradients
     padded = jax.tree.map(lambda x: jnp.where(over_features(mask, x), x, jnp.full_like(x, jnp.nan)), xs)
     for name, recurrence in s.recurrences.items():
         got, grads = differentiate(_driven(s.cell, recurrence, mask, reverse), params, padded, carry)
@@ -177,7 +177,8 @@ def law_resets(s: Subject) -> None:
     """a row with resets equals its pieces run apart: forwards, and backwards under a mask, by every recurrence."""
     T, B = 6, 2
     params, xs, carry = draw(s, T, (B,))
-    cuts = ((0, 6), (0, 3, 5, 6))  # of each row: where its pieces begin, and its end; step 2 of the second is padded
+    # for each row: where its pieces begin, and its end; step 2 of the second row is padded
+    cuts = ((0, 6), (0, 3, 5, 6))
     resets = jnp.asarray([[t > 0 and t in cuts[b] for b in range(B)] for t in range(T)])
     mask = holes(T, (B,))
 
@@ -198,7 +199,7 @@ def law_resets(s: Subject) -> None:
         stacked = lambda axis, trees: jax.tree.map(lambda *a: jnp.stack(a, axis), *trees)  # noqa: E731
         return stacked(0, ends), stacked(1, rows)
 
-    for real, reverse in ((None, False), (mask, True)):  # the plainest case and the hardest: each compiles anew
+    for real, reverse in ((None, False), (mask, True)):  # only the simplest and the hardest case, since each compiles
         case = f"{'reverse' if reverse else 'forward'}, {'masked' if real is not None else 'no mask'}"
         want, want_grads = differentiate(partial(apart, reverse=reverse, mask=real), params, xs, carry)
         for name, recurrence in s.recurrences.items():
@@ -229,7 +230,7 @@ def law_dtype(s: Subject) -> None:
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
         params, xs, carry = draw(s, 4, (2,), dtype)
         new, out = jax.eval_shape(s.cell.step, params, carry, at(xs, 0))
-        kept = (dtype, wide(dtype))  # a state that decays slowly is kept in float32
+        kept = (dtype, wide(dtype))  # slowly decaying states are float32
         for what, tree, allowed in (
             ("params", params, (dtype,)),
             ("initial carry", carry, kept),
@@ -242,7 +243,7 @@ def law_dtype(s: Subject) -> None:
         assert of(new) == of(carry), f"carry: it came as {of(carry)} and is returned as {of(new)}"
     to = lambda dtype, tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
     both = jax.jit(lambda half: (to(jnp.float64, unroll(s.cell, *half)), unroll(s.cell, *to(jnp.float64, half))))
-    # the same bfloat16 numbers in both: only the arithmetic differs
+    # the same bfloat16 values in both: only the arithmetic differs
     got, want = both(tuple(draw(s, 4, (2,), jnp.bfloat16)))
     assert_close("bfloat16", got, want, TOLERANCES["bfloat16"].values)
 
@@ -301,7 +302,7 @@ def law_repeats(s: Subject) -> None:
     """a step computes the same each time: no random numbers of its own, and nothing kept in Python between steps."""
     params, xs, carry = draw(s, 1, (2,))
     first = s.cell.step(params, carry, at(xs, 0))
-    s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))  # a state left in Python shows in the next call
+    s.cell.step(params, jax.tree.map(jnp.ones_like, carry), at(xs, 0))  # state kept in Python shows in the next call
     assert_close("the same step again", s.cell.step(params, carry, at(xs, 0)), first, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The laws of JAX's transformations, and of its demands: eager calls, donation, closures, pickles, strictness."""
+"""The laws of JAX's transformations and requirements: eager calls, donation, closures, pickling, strict modes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def law_eager(s: Subject) -> None:
 
 
 def _traced(cell: Cell, recurrence: Recurrence, *problem: Tree) -> list[Array]:
-    """Return the floating results of `trace`: gates may be of any type."""
+    """Return the floating results of `trace`, since gates may have any type."""
     seen = jax.tree.leaves(trace(cell, *problem, recurrence=recurrence))
     return [a for a in seen if jnp.issubdtype(a.dtype, jnp.floating)]
 
@@ -58,7 +58,7 @@ def _assert_compiles_once(case: str, call: Callable[..., Tree], *args: Tree) -> 
 
 
 def compilations(call: Callable[[], Any]) -> int:
-    """Return how many programs XLA compiles while a function is called."""
+    """Return the number of programs that XLA compiles during a call."""
     before = _counted()[0]
     call()
     return _counted()[0] - before
@@ -66,7 +66,7 @@ def compilations(call: Callable[[], Any]) -> int:
 
 @functools.cache
 def _counted() -> list[int]:
-    """Return the number of compilations since the first call, in a list that goes on counting."""
+    """Return a list with the number of compilations since the first call; it keeps counting."""
     count = [0]
 
     def heard(event: str, duration_secs: float, **rest: Any) -> None:
@@ -77,7 +77,7 @@ def _counted() -> list[int]:
 
 
 def takes_forward_mode(recurrence: Recurrence) -> bool:
-    """Return whether a recurrence has a forward mode; `clipped` and `forward`, whose gradient is given, do not."""
+    """Return whether a recurrence has a forward mode; `clipped` and `forward`, with custom gradients, do not."""
     whole = recurrence.func if isinstance(recurrence, partial) else recurrence
     return getattr(whole, "__name__", "") not in ("clipped", "forward")
 
@@ -91,7 +91,7 @@ def law_donation(s: Subject) -> None:
     _assert_apart("initial carry", s.cell.initial_carry(params, batch))
 
     def train(state: tuple[Params, Params, Carry], xs: Tree, recurrence: Recurrence) -> tuple[Any, Tree]:
-        """Take a step of gradient descent with momentum, and hand on the carry."""
+        """Take a step of gradient descent with momentum, and pass on the carry."""
         params, momentum, carry = state
         (last, outs), pull = jax.vjp(lambda p: unroll(s.cell, p, xs, carry, recurrence=recurrence), params)
         momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, pull((last, outs))[0])
@@ -103,7 +103,7 @@ def law_donation(s: Subject) -> None:
         want = jax.jit(step)(state, xs)
         given = jax.tree.map(jnp.copy, state)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # that a donated buffer was not usable
+            warnings.simplefilter("error")  # ignore the warning that a donated buffer was not usable
             got = jax.jit(step, donate_argnums=0)(given, xs)
         kept = [jax.tree_util.keystr(path) for path, a in jax.tree.leaves_with_path(given) if not a.is_deleted()]
         assert not kept, f"{name}: {', '.join(kept)} was donated and is still there"
@@ -133,7 +133,7 @@ def law_closures(s: Subject) -> None:
 
 
 def _ways(f: Callable[[Array], Array]) -> dict[str, Callable[[Array], Array]]:
-    """Return ways to the slopes of a function at several values."""
+    """Return several ways to compute a function's slopes at several values."""
     return {
         "jit of vmap of grad": jax.jit(jax.vmap(jax.grad(f))),
         "grad of jit": lambda values: jnp.stack([jax.grad(jax.jit(f))(v) for v in values]),
@@ -142,11 +142,11 @@ def _ways(f: Callable[[Array], Array]) -> dict[str, Callable[[Array], Array]]:
 
 
 FINITE = 1e-6
-"""How far a derivative may be from a central difference in float64, relative to 1 or its own size."""
+"""Allowed difference of a derivative from a central difference in float64, relative to the larger of 1 and its size."""
 
 
 def _of_a_closure(s: Subject, recurrence: Recurrence) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return a function of a value that cells close over, and its slope by central differences."""
+    """Return a function of a value that a cell closes over, and its slope by central differences."""
     problem, mask = draw(s, 3, (2,)), holes(3, (2,))
 
     def f(value: Array) -> Array:
@@ -174,7 +174,7 @@ def law_pickle(s: Subject) -> None:
 
 @contextmanager
 def strictest() -> Iterator[None]:
-    """Let JAX refuse all that it can: leaked tracers, promotion of dtypes and ranks, NaN."""
+    """Make JAX as strict as possible: it refuses leaked tracers, dtype and rank promotion, and NaN."""
     with (
         jax.checking_leaks(),
         jax.numpy_dtype_promotion("strict"),
@@ -200,7 +200,7 @@ def law_strict(s: Subject) -> None:
         assert {a.dtype for a in jax.tree.leaves(got)} == {jnp.dtype("float32")}, f"{name}, x64 off: not float32"
         wide = jax.tree.map(lambda a: a.astype(jnp.float64), got)
         assert_close(f"{name}, x64 off", wide, want, 10 * TOLERANCES["float32"].gradients)
-        with jax.transfer_guard("disallow"):  # nothing moves between host and device: no constant of a cell does
+        with jax.transfer_guard("disallow"):  # nothing moves between host and device, not even a cell's constants
             got = differentiate(run, *problem)
         assert_close(f"{name}, without transfers", got, want)
         assert_close(f"{name}, x64 on again", differentiate(run, *problem), want, 0.0)

@@ -316,7 +316,7 @@ def test_memory_that_runs_out_is_said_in_a_sentence(monkeypatch, capsys, error, 
     monkeypatch.setattr(cli, "_run", run)
     monkeypatch.setattr(cli, "available_bytes", lambda: 1000)
     assert cli.main([]) == cli.FAILED
-    said = f"not enough memory: {asked} are asked for; 1,000 bytes are free. Take smaller sizes"
+    said = f"not enough memory: {asked} are requested; 1,000 bytes are free. Use smaller sizes"
     assert said in capsys.readouterr().err
     error.args = ("another",)
     if isinstance(error, RuntimeError):  # a mistake of ours keeps its traceback

@@ -111,7 +111,7 @@ def test_what_flax_has_not_is_refused():
         with pytest.raises(InputError, match="no stack"):
             to(two, two.init(jax.random.key(0), D, H))
     hard = linen.LSTMCell(H, gate_fn=jax.nn.hard_sigmoid)
-    with pytest.raises(InputError, match=r"LSTMCell has gate_fn=.*hard_sigmoid.*, our cells sigmoid"):
+    with pytest.raises(InputError, match=r"LSTMCell has gate_fn=.*hard_sigmoid.*, our cells have sigmoid"):
         from_linen(hard, {})
     with pytest.raises(InputError, match="reverse=True does not belong to a cell"):
         from_linen(linen.RNN(hard, reverse=True), {})

@@ -122,9 +122,9 @@ def test_what_cannot_be_represented_is_refused():
         layer.build((B, T, D))
         return layer
 
-    with pytest.raises(InputError, match="has recurrent_activation=hard_sigmoid, our cells sigmoid"):
+    with pytest.raises(InputError, match="has recurrent_activation=hard_sigmoid, our cells have sigmoid"):
         from_keras(built(kl.LSTM(H, recurrent_activation="hard_sigmoid")))
-    with pytest.raises(InputError, match="has activation=gelu, our cells tanh or relu"):
+    with pytest.raises(InputError, match="has activation=gelu, our cells have tanh or relu"):
         from_keras(built(kl.SimpleRNN(H, activation="gelu")))
     with pytest.raises(InputError, match="go_backwards does not belong to a cell"):
         from_keras(built(kl.GRU(H, go_backwards=True)))

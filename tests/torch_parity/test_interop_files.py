@@ -87,7 +87,7 @@ def test_a_file_of_old_torch_is_refused(tmp_path):
     ("pickled", "message"),
     [
         (b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01h\x00u.", "levels"),  # a dict in itself
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "remembers more"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "memo index beyond its size"),
         (b"\x80\x05\x96\x00\x00\x00\x00\x0a\x00\x00\x00.", "damaged"),  # 40 GB of bytes
         (b"cos\nsystem\n(S'true'\ntR.", "os.system"),
         (b"\x80\x02ctorch\nLongStorage\n.", "holds no arrays"),

@@ -1,4 +1,4 @@
-"""Shared parts of the layers of all libraries: a first carry, one step, and parameters by name."""
+"""Shared parts of all libraries' layers: the initial carry, one step, and parameters by name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jaxseq.notation import Array, Carry, Key, Params, Tree
 from jaxseq.trees import named_leaves
 
 Options = tuple[tuple[str, Any], ...]
-"""Keyword arguments of a cell's init, hashable as libraries want the fields of a layer to be."""
+"""Keyword arguments of a cell's init in hashable form, as libraries require of a layer's fields."""
 
 
 class Counted(NamedTuple):
-    """A carry, and how many steps it has taken, ``[B, 1]``, which is the time of the next step.
+    """A carry, and the number of steps taken, ``[B, 1]``, which is the next step's time.
 
-    A library's loop passes one array at each step, so that a cell that needs a time stamp must count. A loop that flips
-    its inputs counts from the last one.
+    A library's loop passes one array at each step, so a layer whose cell needs a time stamp must count steps. In a loop
+    over flipped inputs, counting starts at the last input.
     """
 
     carry: Carry
@@ -40,12 +40,12 @@ def checked(what: str, cell: Cell, options: Mapping[str, Any]) -> Options:
     check_is_cell(what, cell)
     if "dtype" in options:
         raise InputError(f"{what}: give the dtype when the layer is built, as to the library's own layers")
-    # sorted, so that equal options in another order are equal
+    # sorted, so that the order of options does not matter
     return tuple(sorted(options.items()))
 
 
 def identifier(cell: Cell) -> str:
-    """Return a cell's name as one of Python: ``stack_lstm_gru``."""
+    """Return a cell's name as a Python identifier: ``stack_lstm_gru``."""
     return re.sub(r"\W+", "_", cell.name).strip("_")
 
 
@@ -56,12 +56,12 @@ def draw(cell: Cell, options: Options, key: Key, input_size: int, hidden_size: A
 
 def outline(cell: Cell, options: Options, input_size: int, hidden_size: Any, dtype: Any) -> Params:
     """Return the shapes and dtypes of the params of `draw`."""
-    # any key: only shapes are looked at
+    # any key: only shapes are used
     return jax.eval_shape(lambda: draw(cell, options, jax.random.key(0), input_size, hidden_size, dtype))
 
 
 def by_name(params: Params) -> dict[str, Any]:
-    """Return the leaves of params by their names: ``W``, or in a stack ``0/W``.
+    """Return the leaves of params by name: ``W``, or in a stack ``0/W``.
 
     Example:
       >>> from jaxseq.cells import rnn, stack
@@ -72,39 +72,39 @@ def by_name(params: Params) -> dict[str, Any]:
 
 
 def from_names(like: Params, arrays: Mapping[str, Any]) -> Params:
-    """Return the inverse of `by_name`, for params of the structure of `like`."""
+    """Return params from their leaves by name, with the structure of `like`: the inverse of `by_name`."""
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])
 
 
 def cast(tree: Tree, dtype: Any) -> Tree:
-    """Return the tree in this dtype, or as it is for None."""
+    """Return the tree cast to this dtype, or unchanged if it is None."""
     return tree if dtype is None else jax.tree.map(lambda a: jnp.asarray(a).astype(dtype), tree)
 
 
 def input_size(x: Tree) -> int:
-    """Return the features D of an input; of an input with several leaves, those of the first."""
+    """Return the features D of an input, or of its first leaf if it has several."""
     return jnp.shape(jax.tree.leaves(x)[0])[-1]
 
 
 def start(cell: Cell, params: Params, batch_shape: tuple[int, ...]) -> Carry:
-    """Return the carry before the first step: the cell's own, `Counted` if it needs the time."""
+    """Return the initial carry: the cell's own, as a `Counted` if it needs the time."""
     carry = cell.initial_carry(params, batch_shape)
     if not _needs_time(cell):
         return carry
-    # float32 whatever the params are: bfloat16 has 8 bits of precision, and 256 + 1 is 256 again
+    # float32 whatever the params' dtype: bfloat16 has 8 bits of precision, where 256 + 1 is 256
     return Counted(carry, jnp.zeros((*batch_shape, 1), jnp.float32))
 
 
 def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
     """Return ``(carry, out)`` after one step from the carry of `start`.
 
-    An array is lifted to the cell's input: one unit of time after the step before, nothing missing.
+    An array is lifted to the cell's input: one unit of time after the last step, with nothing missing.
 
     Raises:
-      InputError: if an input or a carry does not fit, as `Cell.step` does.
+      InputError: if an input or a carry does not fit, as for `Cell.step`.
     """
     own, steps = carry if isinstance(carry, Counted) else (carry, None)
-    # an input with several leaves already holds its own times, and is taken as it is
+    # an input with several leaves has its own times, and is used unchanged
     if jax.tree_util.all_leaves([x]):
         if steps is None and _needs_time(cell):
             raise InputError(f"{cell.name}: this layer counts its steps; start from the layer's own initial carry")
@@ -114,10 +114,10 @@ def step(cell: Cell, params: Params, carry: Carry, x: Tree) -> tuple[Carry, Tree
 
 
 def _ticks(cell: Cell, features: int, dtype: Any) -> Tree:
-    """Return by how much each entry of a cell's input grows from one step to the next, ``[features]`` for each leaf."""
-    # at concrete numbers also under a trace, so that `_needs_time` can branch on them
+    """Return the increase of each entry of a cell's input per step of time, ``[features]`` for each leaf."""
+    # on concrete values even under a trace, so that `_needs_time` can branch on them
     with jax.ensure_compile_time_eval():
-        # two steps of zeros: an entry that differs between them counts time
+        # two steps of zeros: an entry that differs between them is a time
         two = cell.lift(jnp.zeros((2, 1, features), dtype))
         return jax.tree.map(lambda a: np.asarray(a[1, 0] - a[0, 0]), two)
 

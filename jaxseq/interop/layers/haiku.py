@@ -19,7 +19,7 @@ from jaxseq.notation import Carry, Params, Tree
 
 
 class HaikuCore(haiku.RNNCore):
-    """A jaxseq cell as a haiku.RNNCore; `jaxseq.interop.haiku.as_haiku` says how to build one."""
+    """A jaxseq cell as a haiku.RNNCore; see `jaxseq.interop.haiku.as_haiku`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class HaikuCore(haiku.RNNCore):
         self.cell, self.options, self.hidden_size = cell, options, hidden_size
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.dtype = dtype
-        # by input size, which haiku says only with the first input
+        # by input size, which is known only with the first input
         self.outlines: dict[int, Params] = {}
 
     def __call__(self, inputs: Tree, prev_state: Carry) -> tuple[Tree, Carry]:
@@ -44,28 +44,28 @@ class HaikuCore(haiku.RNNCore):
         return out, state
 
     def initial_state(self, batch_size: int | None) -> Carry:
-        """Return the state before the first step, without a batch axis for None.
+        """Return the initial state; a batch size of None means no batch axis.
 
         Raises:
-          InputError: if it depends on the input's shape, or on parameters, and no `input_shape` was given.
+          InputError: if the state depends on the input's shape or on parameters, and no `input_shape` was given.
         """
         batch = () if batch_size is None else (batch_size,)
         if self.input_shape is not None:
             params = self._params(self.input_shape[-1])
             return common.start(self.cell, params, (*batch, *self.input_shape[:-1]))
-        # a state that is the same for any parameters can be made before there is an input
+        # a state that does not depend on parameters can be made before there is an input
         if self.cell.spatial or not self._always_the_same():
             raise InputError(
                 f"as_haiku({self.cell.name}): the first state depends on more than hidden_size, and haiku asks for it "
                 "before there is an input; give input_shape, that of one input without batch axes, such as (D,)"
             )
-        # of any parameters then, such as zeros
+        # then any parameters do, such as zeros
         return common.start(self.cell, self._filled(1, 0.0), batch)
 
     def _params(self, input_size: int) -> Params:
         like = self._outline(input_size)
 
-        @functools.cache  # drawn only if a parameter is missing, and once: one key for all of them
+        @functools.cache  # drawn once, and only if a parameter is missing: one key for all of them
         def made() -> dict[str, Any]:
             key = haiku.next_rng_key()
             return common.by_name(common.draw(self.cell, self.options, key, input_size, self.hidden_size, self.dtype))
@@ -87,8 +87,8 @@ class HaikuCore(haiku.RNNCore):
         return self.outlines[input_size]
 
     def _always_the_same(self) -> bool:
-        """Return whether the first state is the same for other parameters of another input size."""
-        # array_equal needs numbers, and haiku is usually under jit here
+        """Return whether the initial state is the same for other parameters and another input size."""
+        # array_equal needs concrete values, and haiku usually runs under jit
         with jax.ensure_compile_time_eval():
             small, large = (
                 jax.tree.leaves(common.start(self.cell, self._filled(size, float(size)), ())) for size in (1, 2)

@@ -21,9 +21,9 @@ class LinenCell(linen.RNNCellBase):
     """A jaxseq cell as a flax.linen.RNNCellBase; `jaxseq.interop.flax.as_linen` makes a class for each cell.
 
     Attributes:
-      features: hidden size H; for a stack a tuple with one each, if they differ.
-      dtype: of the computation: inputs, carry and parameters are cast to it. By default nothing is cast.
-      param_dtype: of the parameters.
+      features: hidden size H; for a stack a tuple of sizes if they differ.
+      dtype: dtype of the computation: inputs, carry and parameters are cast to it. By default nothing is cast.
+      param_dtype: dtype of the parameters.
     """
 
     cell: ClassVar[Cell]
@@ -39,10 +39,10 @@ class LinenCell(linen.RNNCellBase):
         like = self._outline(common.input_size(inputs))
         shapes = nested(common.by_name(like))
         made: dict[str, Any] = {}
-        # parameters are drawn in init only; in apply they must be there
+        # parameters are drawn only in init; in apply they must exist
         if self.is_mutable_collection("params") and not all(self.has_variable("params", name) for name in shapes):
             # one key for all: parameters that a cell draws together, such as a period and a shift within it, depend on
-            # each other
+            # # each other
             made = nested(common.by_name(self._draw(self.make_rng("params"), common.input_size(inputs))))
 
         def first(_: Key, name: str) -> Tree:
@@ -55,10 +55,10 @@ class LinenCell(linen.RNNCellBase):
 
     @linen.nowrap
     def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Carry:
-        """Return the carry before the first step, for inputs of a shape ``(*batch, D)``.
+        """Return the initial carry for inputs of shape ``(*batch, D)``.
 
-        If it depends on parameters (that of gru_d holds its mean), a bound module uses its own, as within nn.RNN; other
-        modules draw new ones by `rng`.
+        If it depends on parameters (gru_d's contains its mean), a bound module uses its own, as within nn.RNN; an
+        unbound one draws new ones from `rng`.
         """
         names = nested(common.by_name(self._outline(input_shape[-1])))
         if self.scope is not None and all(self.has_variable("params", name) for name in names):
@@ -69,13 +69,13 @@ class LinenCell(linen.RNNCellBase):
 
     @linen.nowrap
     def to_params(self, arrays: Mapping[str, Any]) -> Params:
-        """Return the cell's parameters, as it takes them itself, from this module's part of the collection."""
-        return common.from_names(self._outline(1), flat(arrays))  # their structure is that of any input size
+        """Return the cell's parameters as its NamedTuple, from this module's part of the collection."""
+        return common.from_names(self._outline(1), flat(arrays))  # the structure is the same for any input size
 
     @linen.nowrap
     def _outline(self, input_size: int) -> Params:
         sizes = (input_size, self.features, self.param_dtype)
-        # on the class: tracing init for its shapes is not repeated for each module
+        # on the class, so that init is not traced again for each module
         if sizes not in self.outlines:
             self.outlines[sizes] = common.outline(self.cell, self.options, *sizes)
         return self.outlines[sizes]
@@ -86,16 +86,16 @@ class LinenCell(linen.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of an input are not batch axes: places of a picture, and features."""
+        """The number of non-batch axes of an input: spatial axes and features."""
         return 1 + self.cell.spatial
 
 
 _CLASSES: weakref.WeakValueDictionary[Any, type[LinenCell]] = weakref.WeakValueDictionary()
-"""Classes in use. Modules of one class can be equal, so that a compiled function that takes one is found again."""
+"""Cached classes. Modules of one class can be equal, so a compiled function that takes one is found again."""
 
 
 def linen_class(cell: Cell, options: Options) -> type[LinenCell]:
-    """Return the class of a cell's modules, the same one for equal arguments."""
+    """Return the class of a cell's modules; equal arguments return the same class."""
     try:
         found = _CLASSES.get((cell, options))
     except TypeError:  # an unhashable option, such as an array

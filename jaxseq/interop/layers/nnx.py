@@ -15,7 +15,7 @@ from jaxseq.notation import Carry, Params, Tree
 
 
 class NnxCell(nnx.RNNCellBase):
-    """A jaxseq cell as a flax.nnx.RNNCellBase; `jaxseq.interop.flax.as_nnx` says how to build one.
+    """A jaxseq cell as a flax.nnx.RNNCellBase; see `jaxseq.interop.flax.as_nnx`.
 
     Attributes:
       params: the cell's parameters, each an nnx.Param: ``layer.params.W``.
@@ -47,22 +47,22 @@ class NnxCell(nnx.RNNCellBase):
         return common.step(self.cell, common.cast(self.to_params(), self.dtype), carry, common.cast(inputs, self.dtype))
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Carry:
-        """Return the carry before the first step, for inputs of a shape ``(*batch, D)``.
+        """Return the initial carry for inputs of shape ``(*batch, D)``.
 
-        With `carry_init`, an initializer of JAX, each of its arrays is drawn by that, with keys of ``rngs``.
+        With `carry_init`, a JAX initializer, each of its arrays is drawn by that with keys from ``rngs``.
         """
         carry = common.start(self.cell, common.cast(self.to_params(), self.dtype), tuple(input_shape[:-1]))
         if carry_init is None:
             return carry
-        # Rngs have a stream for each purpose; a single stream is taken as it is
+        # Rngs have a stream for each purpose; a single stream is used unchanged
         stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
         return jax.tree.map(lambda a: carry_init(stream(), a.shape, a.dtype), carry)
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of an input are not batch axes: places of a picture, and features."""
+        """The number of non-batch axes of an input: spatial axes and features."""
         return 1 + self.cell.spatial
 
     def to_params(self) -> Params:
-        """Return the parameters as arrays, as the cell itself takes them."""
+        """Return the parameters as arrays in the cell's NamedTuple."""
         return jax.tree.map(lambda p: p[...], self.params, is_leaf=lambda p: isinstance(p, nnx.Variable))
