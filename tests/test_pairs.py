@@ -72,7 +72,7 @@ def test_columns_are_named_by_language(tmp_path) -> None:
             b"a\tb\n\nonly\nc\td\nmore\n",
             "line 3: expected en<TAB>zh, with an optional third column for attribution; got 1",
         ),
-        (b"a\tb\n\nonly\nc\td\nmore\n", "Lines like it: 2. Mend or remove them"),
+        (b"a\tb\n\nonly\nc\td\nmore\n", "Lines like it: 2. Correct or remove them"),
         (b"a\tb\tc\td\n", "line 1: expected en<TAB>zh, with an optional third column for attribution; got 4 columns"),
         (
             b"a\tb\n \tb\n",
@@ -261,7 +261,7 @@ def test_a_third_column_of_one_line_is_a_stray_tab(tmp_path) -> None:
 def test_a_third_column_of_all_lines_is_reported_once(tmp_path) -> None:
     pairs, notes = pairs_of(tmp_path, "a.tsv", "Hallo.\tHello.\t0.93\nWer?\tWho?\t0.87\n")
     assert pairs == WANT and len(notes) == 1
-    assert "third column, such as '0.93' in line 1, does not look like attribution, and is not read" in notes[0]
+    assert "third column, such as '0.93' in line 1, does not look like attribution and is not read" in notes[0]
 
 
 # ---------------------------------------------------------------------------------------------- parallel files
@@ -311,7 +311,7 @@ def test_several_corpora_in_their_order(folder) -> None:
         ("a.de,", r"expected two files with a comma between them"),
         ("a.de,folder.en", r"folder\.en is a folder; expected a text file, one sentence a line"),
         ("c", r"there is no file 'c', and no data set of that name"),  # of c.jsonl alone nothing is made
-        (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to see its pairs more often"),
+        (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to train on its pairs more often"),
         (("-", "-"), r"standard input is given twice"),
     ],
 )

@@ -368,7 +368,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("inspect nowhere", "nowhere is not a run"),
         ("study {forecast} --text a", "is a forecast of the tutorial, which reads --rows"),
         ("study {translator} --rows 3", "is a translator, which reads --text"),
-        ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; cut it into shorter ones"),
+        ("study {translator} --text " + "看," * 400, "has 400 tokens, the most is 319; split it into shorter ones"),
         ("study {translator} --text a b c d e f g h i", "--text has 9 sentences; give 1 to 8"),
         ("study {translator} --text ", r"sentence 1 \(''\) is empty; give text"),
         ("study {translator} --task copy", "is trained; leave out --problem copy, or the run"),
@@ -406,7 +406,7 @@ def test_runs_that_cannot_be_studied(tmp_path, monkeypatch, capsys):
         ("{", "is damaged.* restore it from a copy"),
         (json.dumps(right | {"kind": "poem"}), "is a poem run, which cannot be studied; give one that jaxseq train or"),
         (json.dumps(right | {"config": {"cel": "gru"}}), "unknown setting 'cel': did you mean 'cell'"),
-        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*say so: --cell mine.py"),
+        (json.dumps(right | {"config": {"cell": "mine.py:cell"}}), "a custom cell.*name it: --cell mine.py"),
         (json.dumps(right | {"config": {"cell": "lsmt"}}), "unknown cell 'lsmt'"),
         (json.dumps(right), "there is no file run/model.safetensors"),
     ]:
