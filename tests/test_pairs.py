@@ -229,7 +229,7 @@ def test_a_cell_of_several_lines_is_one_sentence_and_lines_are_counted(tmp_path)
         ("a.jsonl", '{"de": "a", "en": 7}', {}, r"expected text under 'en'; got 7"),
         ("a.jsonl", '{"de": "a", "en": " "}', {}, r"expected text under 'en'; got ' '"),
         ("a.csv", 'de,en\na,"b\n', {}, r"a\.csv, line 2: expected comma-separated values; got unexpected end"),
-        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give both files of parallel ones:"),
+        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give two parallel files:"),
         ("a.tsv", "x\ty\n", {"source": "fr"}, r"line 1: expected a header line that names fr and en; got none"),
         ("a.tsv", "x\ty\n", {"source_column": "left"}, r"expected a column 'left'; got the columns x, y, 2 in all"),
         ("a.tsv", "x\ty\n", {"source_column": "3", "target_column": "1"}, r"expected a column '3'"),
@@ -324,7 +324,7 @@ def test_words_that_mean_nothing(folder, words, message: str) -> None:
 def test_a_prefix_of_other_languages_says_which_there_are(folder) -> None:
     with pytest.raises(InputError, match=r"no file a, nor a\.fr and a\.it; there are a\.de, a\.en.*--source"):
         origins("a", "fr", "it")
-    with pytest.raises(InputError, match=r"there is a\.de, and no a\.it: two parallel files"):
+    with pytest.raises(InputError, match=r"there is a\.de but no a\.it; expected two parallel files"):
         origins("a", "de", "it")
 
 
