@@ -25,7 +25,7 @@ from jaxseq.errors import InputError
 ADDING, COPY = tasks.adding(12), tasks.copying(4, 3, 4)
 RATES = (0.01, 0.1)
 PART = 0.1
-"""A loss has to fall below this part of the task's baseline."""
+"""A loss must fall below this share of the task's baseline."""
 LAYERS = {"indrnn": 2, "indrnn_tanh": 2}
 """Cells that learn as a stack, as in their paper: one layer whose units see only themselves cannot multiply and add."""
 
@@ -90,7 +90,7 @@ def cells(
 
 
 def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pause: float) -> None:
-    """Fill and print the table of times, a row as it comes."""
+    """Fill the table of times and print each row when it is done."""
     (B, T, D, H), lines = shape, []
     report.say(f"Value and gradient, B, T, D, H = {B}, {T}, {D}, {H}; a step is one of {T}.")
     for name, cell in chosen.items():
@@ -117,7 +117,7 @@ def _time(report: Report, chosen: dict[str, Cell], shape: Shape, rounds: int, pa
 
 
 def _hold(report: Report, at_least: float | None, at_least_each: float | None) -> None:
-    """Print the mean of the ratios and the lowest, and hold both against their bounds."""
+    """Print the mean and the lowest of the ratios, and check both against their bounds."""
     rows = [row for row in report.rows if "ratio" in row]
     mean, slowest = None, None
     if rows:
@@ -153,20 +153,20 @@ def _compile(cell: Cell, params: Any, xs: jax.Array) -> tuple[Callable[..., Any]
 
 
 def _theirs(cell: Cell, shape: Shape, xs: jax.Array, say: Callable[[str], None]) -> Callable[[], Any] | None:
-    """Return torchrecurrent's value and gradient as a thunk, or None where it has no such cell or is missing."""
+    """Return torchrecurrent's value and gradient as a thunk, or None if it has no such cell or is not installed."""
     if cell.name not in THEIRS:
         return None
     try:
         return torchrecurrent_layer(cell, shape, xs).gradient
     except ImportError as error:
         say(f"torchrecurrent is left out, and with it every ratio ({error}); pip install torchrecurrent==0.2.5")
-    except InputError as error:  # of one cell: the others are measured all the same
+    except InputError as error:  # this cell only: the others are still measured
         say(f"{cell.name}: torchrecurrent's is left out: {error}")
     return None
 
 
 def _learn(report: Report, chosen: dict[str, Cell], hidden: int, batch: int, steps: int) -> None:
-    """Train every cell, a row as it comes, and hold its loss against the bound."""
+    """Train every cell, print each row when it is done, and check its loss against the bound."""
     settings = f"H {hidden}, batch {batch}, {steps} steps, Adam from {RATES[0]:g}, else from {RATES[1]:g}"
     report.say(f"{settings}; the bound is {PART:g} of the loss of a memoryless predictor.")
     lines = []

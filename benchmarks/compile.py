@@ -21,7 +21,7 @@ PHASES = ("trace", "lower", "compile", "first call", "steady")
 
 
 def compile_(output: OmitArgPrefixes[Output] = USUAL, shape: Shape = (32, 50, 128, 128), repeats: int = 0) -> int:
-    """Time each phase of value and gradient of one layer apart, ours and the textbook scan; medians.
+    """Time each phase of value and gradient of one layer, ours and the textbook scan; medians.
 
     Example: python -m benchmarks compile --quick
 

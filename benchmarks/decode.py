@@ -62,7 +62,7 @@ def decode(
             translated.append([model.target.vocabulary.tokens[n] for n in module.translate(numbers, POSITIONS)])
         return translated
 
-    how = Decoding(beam=1, unknown="keep")  # as torch's loop does
+    how = Decoding(beam=1, unknown="keep")  # as the loop in torch does
     for text, ours, words in zip(texts, model.translate(texts, how), theirs(), strict=True):
         assert ours.target_tokens == words, f"{text!r} became {ours.target_tokens} here, {words} in torch"
     thunks: dict[str, Any] = {"jaxseq": lambda: len(model.translate(texts, how)), "torch": lambda: len(theirs())}

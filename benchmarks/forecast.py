@@ -124,7 +124,7 @@ def _others(kinds: tuple[str, ...], panel: Panel, result: Backtest) -> dict[str,
 
 
 def _target(panel: Panel) -> tuple:
-    """Return the column that is forecast: the one that is named as the target in the courses, else the first."""
+    """Return the column to forecast: the one that the courses name as target, else the first."""
     named = [s for s in panel.series if s.name in ("cnt", "Quantity", "value", "FF")]
     return tuple(named[:1] or panel.series[:1])
 

@@ -1,4 +1,4 @@
-"""The runs that the guide's page of measurements is made of."""
+"""The runs behind the guide's page of measurements."""
 
 from __future__ import annotations
 

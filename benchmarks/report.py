@@ -1,4 +1,4 @@
-"""The results of benchmarks and experiments as one page of Markdown: no figure of the page is typed by hand."""
+"""The results of benchmarks and experiments as one page of Markdown: no number on the page is typed by hand."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _slope(sizes: tuple[int, ...], values: Sequence[float]) -> float:
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw time and compile time, a panel an axis."""
+    """Draw time and compile time, one panel for each axis."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -25,15 +25,15 @@ from jaxseq.recurrence import RECURRENCES, Recurrence
 LENGTHS, QUICK_LENGTHS = (64, 256, 1024, 4096), (64,)
 DEFAULTS = ("lstm", "gru", "rnn", "min_gru", "lru", "s5", "rg_lru", "mlstm", "gla", "deltanet")
 RATES = (1e-3, 3e-3, 1e-2)
-"""Learning rates; each cell is shown at the one with the least final loss on seeds of its own."""
+"""Learning rates; each cell is shown at the one with the lowest final loss on separate seeds."""
 CHOOSING = (1000,)
 """Seeds that choose the rate, and are not reported."""
 TIMED = tuple(name for name in RECURRENCES if name != "forward")
-"""Recurrences whose cost is shown; `forward` takes minutes where units mix: name it with cells whose units do not."""
+"""Recurrences whose cost is shown; `forward` takes minutes for cells whose units mix: name it for others only."""
 ROW = ("command", "row", "seconds")
-"""What a kept row has besides its facts."""
+"""The fields of a kept row in addition to its facts."""
 LEARNT = 0.1
-"""A problem is learnt where the loss has come to this share of that of an output which does not look back."""
+"""A problem is learnt when the loss is at most this share of the loss of a memoryless output."""
 
 Name = Literal["copy", "selective_copy", "adding", "recall", "parity", "digits"]
 
@@ -141,7 +141,7 @@ def _learn(cell: Cell, problem: Problem, hidden: int, steps: int, seeds: tuple[i
     def trained(seeds: tuple[int, ...], rate: float) -> problems.Trained:
         return problems.train(cell, problem, hidden=hidden, steps=steps, seed=seeds, learning_rate=rate, batch=16)
 
-    def final(rate: float) -> float:  # a training that broke down is the worst
+    def final(rate: float) -> float:  # a training that diverged is the worst
         losses = np.asarray(trained(CHOOSING, rate).losses)[:, -steps // 10 :].mean()
         return float(losses) if np.isfinite(losses) else np.inf
 
@@ -226,7 +226,7 @@ def _compiled(
 
 
 def _stream(cell: Cell, hidden: int) -> float:
-    """Return the microseconds of one jitted step with a batch of one, the carry given on."""
+    """Return the microseconds of one jitted step with a batch of one, the carry passed on."""
     params = cell.init(jax.random.key(0), hidden, hidden)
     step, x = jax.jit(cell.step), jnp.ones((1, hidden))
     carry = cell.initial_carry(params, (1,))

@@ -20,7 +20,7 @@ from jaxseq.bench.output import USUAL, Output, Report, Table
 NUMBERS, LONGEST, LARGEST = 50, 25, 999
 """Sequences have 1 to 25 numbers from 0 to 49, each one token; terms of a sum are from 0 to 999, in digits."""
 PAIRS, HELD_OUT = 50_000, 1000
-"""Pairs to train on, as many as JoeyNMT's demonstration has; pairs held out."""
+"""Training pairs, as many as in JoeyNMT's demonstration; held-out pairs."""
 
 Pair = tuple[str, str]
 
@@ -82,7 +82,7 @@ def tasks(
     steps: int = 0,
     at_least: float | None = None,
 ) -> int:
-    """Train the translator on generated pairs, and count how many of those held out it writes exactly.
+    """Train the translator on generated pairs, and count how many held-out pairs it gets exactly right.
 
     Greedy decoding; every held-out source is unseen. Seconds are those of the whole training, compilation included.
 
@@ -135,7 +135,7 @@ def learn(name: str, seed: int, held_out: int | None = None, **settings: Any) ->
 
 
 def drawn(task: Task, count: int, seed: int, without: set[str] = frozenset()) -> list[Pair]:  # type: ignore[assignment]
-    """Return `count` pairs with different sources, none of them one of those to do without.
+    """Return `count` pairs with different sources, none of them in `without`.
 
     The 50 sources of one number, and most of two, are all trained on: held-out sources are longer.
     """

@@ -1,4 +1,4 @@
-"""Two tasks that want a memory, short enough for every cell to learn them in seconds, and the training of one cell."""
+"""Two tasks that need memory, short enough for every cell to learn in seconds, and the training of one cell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jaxseq.cells import Cell, affine
 from jaxseq.initializers import glorot
 
 CLIP = 1.0
-"""Global norm of the gradient, at most."""
+"""The largest global norm of the gradient."""
 HELD_OUT = 4096
-"""Sequences that the final loss is the mean of, none of them seen in training."""
+"""The number of sequences, unseen in training, over which the final loss is the mean."""
 
 
 class Task(NamedTuple):
-    """A task whose sequences are drawn anew at each step.
+    """A task whose sequences are newly drawn at each step.
 
     Fields:
       name: of the task.

@@ -115,7 +115,7 @@ class Tutorial(nn.Module):
 
 
 class Translator(nn.Module):
-    """Our default translator as one writes it in torch: batched, padded, nn.GRU to encode, nn.GRUCell in a loop."""
+    """Our default translator as usually written in torch: batched, padded, nn.GRU to encode, nn.GRUCell in a loop."""
 
     def __init__(self, source: int, target: int, embedding: int, hidden: int, dropout: float) -> None:
         """Take vocabulary sizes, E, H and the rate of dropout."""
@@ -145,7 +145,7 @@ class Translator(nn.Module):
         fill_affine(self.logits, params.logits)
 
     def drop(self, a: torch.Tensor) -> torch.Tensor:
-        """Drop units, in training."""
+        """Apply dropout in training."""
         return F.dropout(a, self.rate, self.training)
 
     def forward(self, source: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

@@ -383,7 +383,7 @@ GOOD = "\n".join(f"{en}\t{zh}" for en, zh in PAIRS)
         (GOOD, "--cell lstn", r"unknown cell 'lstn': did you mean 'lstm'.* more, which `jaxseq cells` lists"),
         (GOOD, "--source-tokens char", r"unknown source tokens 'char': did you mean 'chars'"),
         (GOOD, "--attention multihead", r"unknown attention 'multihead': did you mean 'multi_head'"),
-        (GOOD, "--attention positional", r"belongs to the model tutorial-attention"),
+        (GOOD, "--attention positional", r"needs the model tutorial-attention"),
         (GOOD, "--forcing linaer", r"unknown teacher forcing schedule 'linaer': did you mean 'linear'"),
         (GOOD, "--preset tutorial", r"unknown preset 'tutorial': did you mean 'tutorial-"),
         (GOOD, "--preset tutorial-gru", r"unknown preset 'tutorial-gru': did you mean 'tutorial-plain'"),
@@ -494,7 +494,7 @@ def damage(run: Path, name: str, change) -> None:
         ("model.safetensors", lambda raw: raw[:-9], r"is damaged"),
         ("model.safetensors", lambda raw: raw[:-9] + b"\x01" + raw[-8:], r"was altered"),
         ("config.json", lambda raw: raw.replace(b'"hidden": 8', b'"hidden": 9'), r"holds another architecture"),
-        ("config.json", lambda raw: raw.replace(b'"translation"', b'"forecast"'), r"is a forecast run, expected a tr"),
+        ("config.json", lambda raw: raw.replace(b'"translation"', b'"forecast"'), r"is a forecast run; expected a tr"),
         (
             "config.json",
             lambda raw: raw.replace(b'"hidden"', b'"hiden"'),
@@ -540,7 +540,7 @@ def test_a_run_does_not_go_on_with_other_pairs(copied, monkeypatch, capsys):
     # As many tokens as before, so that the checkpoint would fit: every 狗 would be read as another word's number.
     for changed in (text.replace("狗", "犬"), "\n".join(reversed(text.split("\n"))), text + "\n" + text.split("\n")[0]):
         Path("pairs.tsv").write_text(changed, encoding="utf-8")
-        assert "the pairs of pairs.tsv are not those that run was begun with" in refused(
+        assert "the pairs of pairs.tsv are not those that run was started with" in refused(
             capsys, "train", "--resume", "run"
         )
 
@@ -575,7 +575,7 @@ def test_what_a_good_run_refuses(trained, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n  \n"))
     assert cli.main(["translate", str(trained)]) == 0 and capsys.readouterr().out == "\n\n"
     assert "--examples must be at least 0" in refused(capsys, "evaluate", trained, "--examples", "-1")
-    assert "is a translation run, expected a forecaster run" in refused(capsys, "forecast", "--run", trained)
+    assert "is a translation run; expected a forecaster run" in refused(capsys, "forecast", "--run", trained)
     monkeypatch.chdir(trained.parent)
     again = refused(capsys, "train", "--data", "pairs.tsv", *SMALL, "--out", "run")
     assert "the run run exists" in again and "--overwrite" in again and "--resume run" in again

@@ -141,7 +141,7 @@ def test_rows_that_were_revised_since_are_named(made, folder, tmp_path, capsys):
         (
             HEAD + "\n2020年1月1日,3\n2020年1月2日,4\n2020年1月3日,4\n",
             "",
-            "expected rows that go on monthly .MS.; .*got daily",
+            "expected rows that continue monthly .MS.; .*got daily",
         ),
         (HEAD + "\n2020年1月,3\n2020年2月,4\n", "--horizon 4", "was fitted for 1 to 3 steps; got a horizon of 4"),
         (HEAD + "\n2020年1月,3\n2020年2月,4\n", "--networks 3", "settings of that run; leave out --networks"),
@@ -288,7 +288,7 @@ def test_the_verdict_compares_in_per_cent_or_in_multiples(ours, theirs, told):
 @pytest.mark.parametrize(
     ("gain", "stopped", "told"),
     [
-        (np.inf, 0, "the gru network was of no use: its weight went to the simple forecasts."),
+        (np.inf, 0, "the gru network did not help: its weight went to the simple forecasts."),
         (0.98, 3, "the gru network took 2.0% off the error; its weight is 20% among 7 forecasts."),
         (1.02, 3, "the gru network makes the error 2.0% larger; up to 3% it stays; its weight"),
         (1.0001, 3, "the gru network did not change the error; its weight"),

@@ -111,6 +111,6 @@ def test_a_stamp_of_the_year_9999_is_refused_at_once():
     with pytest.raises(InputError, match="row 200: column 'd' has the year 9999"):
         read(far)
     far["d"] = np.r_[hours, np.array(["2999-12-31"], "M8[us]")]
-    with pytest.raises(InputError, match="the rows have no one step"):
+    with pytest.raises(InputError, match="the rows have no common step"):
         read(far)
     assert time.perf_counter() - begun < 5

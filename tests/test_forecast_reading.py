@@ -229,7 +229,7 @@ def test_long_format_and_what_looks_like_an_id(file):
     panel = read(file(text), id="shop")
     assert [s.name for s in panel.series] == ["north", "south"] and panel.calendar.frequency == "MS"
     np.testing.assert_allclose(panel.series[1].values, [wave(m, 12) * 2 for m in range(1, 13)])
-    with pytest.raises(InputError, match=r"line 14: 2015-01-01 is there twice \(first in line 2\).* say --id shop"):
+    with pytest.raises(InputError, match=r"line 14: 2015-01-01 occurs twice \(first in line 2\).* say --id shop"):
         read(file(text))
     nixtla = pd.read_csv(file(text)).rename(columns={"shop": "unique_id", "date": "ds"})
     for one, other in zip(read(nixtla).series, panel.series, strict=True):
@@ -287,7 +287,7 @@ def test_a_date_format_and_frequencies_that_the_user_gives(file):
     panel = read(file(text), date_format="%y~%m", seasons=(6, 12))
     assert panel.series[0].stamps[0] == pd.Timestamp("2001-01-01") and panel.calendar.seasons == (6, 12)
     sparse = file("day,v\n2020-01-01,1\n2020-01-02,2\n2020-02-05,3\n2020-04-09,4\n")
-    with pytest.raises(InputError, match=r"the rows have no one step: .*1 day .1 times"):
+    with pytest.raises(InputError, match=r"the rows have no common step: .*1 day .1 times"):
         read(sparse)
     assert len(read(sparse, frequency="D").series[0].values) == 100
 

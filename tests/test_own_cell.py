@@ -46,7 +46,7 @@ def test_a_forecast_with_a_cell_of_ones_own(mine, as_users_have_it, capsys) -> N
     assert cli.main(["forecast", "--cell", "mycell.py:leaky", *FORECAST, "--out", "run"]) == 0
     assert cli.main(["forecast", "--run", "run", "--horizon", "2"]) == cli.FAILED
     refused = capsys.readouterr().err
-    assert "loading it runs that code. If you trust it, say so: --cell mycell.py:leaky" in refused
+    assert "loading it runs that code. If you trust it, name it: --cell mycell.py:leaky" in refused
     assert cli.main(["forecast", "--run", "run", "--horizon", "2", "--cell", "mycell.py:leaky"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert cli.main(["forecast", "--run", "run", "--horizon", "2", "--cell", "other.py:leaky"]) == cli.FAILED
@@ -80,7 +80,7 @@ def test_a_translator_with_a_cell_of_ones_own(mine, capsys) -> None:
     done = jaxseq("train", "--data", "pairs.tsv", *TRAIN, *own, "--out", "run")
     assert done.returncode == 0, done.stderr
     for command in (["translate", "run", "字1"], ["train", "--resume", "run"]):
-        assert cli.main(command) == cli.FAILED and "If you trust it, say so" in capsys.readouterr().err
+        assert cli.main(command) == cli.FAILED and "If you trust it, name it" in capsys.readouterr().err
         assert jaxseq(*command, *own).returncode == 0
     assert [r.step for r in run_folder.metrics("run")] == [2, 4]
 
@@ -111,7 +111,7 @@ def test_a_module_of_the_current_folder_is_found(mine) -> None:
 def test_every_cell_runs_over_a_series_or_says_why_not(name: str) -> None:
     cell = CELLS[name]
     if cell.spatial:
-        with pytest.raises(InputError, match="it wants pictures"):
+        with pytest.raises(InputError, match="it needs pictures"):
             check_reads_series(cell, 3, 4)
     else:
         check_reads_series(cell, 3, 4)
@@ -121,7 +121,7 @@ def test_what_can_be_a_translators_cell_and_what_cannot() -> None:
     for cell in (lstm, gru):
         check_translates(cell)
     for cell in (phased_lstm, gru_d, conv_lstm, retention):
-        with pytest.raises(InputError, match=f"--cell {cell.name} cannot be a translator's"):
+        with pytest.raises(InputError, match=f"--cell {cell.name} cannot be used in a translator"):
             check_translates(cell)
 
 

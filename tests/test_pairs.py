@@ -72,7 +72,7 @@ def test_columns_are_named_by_language(tmp_path) -> None:
             b"a\tb\n\nonly\nc\td\nmore\n",
             "line 3: expected en<TAB>zh, with an optional third column for attribution; got 1",
         ),
-        (b"a\tb\n\nonly\nc\td\nmore\n", "Lines like it: 2. Mend or remove them"),
+        (b"a\tb\n\nonly\nc\td\nmore\n", "Lines like it: 2. Correct or remove them"),
         (b"a\tb\tc\td\n", "line 1: expected en<TAB>zh, with an optional third column for attribution; got 4 columns"),
         (
             b"a\tb\n \tb\n",
@@ -229,7 +229,7 @@ def test_a_cell_of_several_lines_is_one_sentence_and_lines_are_counted(tmp_path)
         ("a.jsonl", '{"de": "a", "en": 7}', {}, r"expected text under 'en'; got 7"),
         ("a.jsonl", '{"de": "a", "en": " "}', {}, r"expected text under 'en'; got ' '"),
         ("a.csv", 'de,en\na,"b\n', {}, r"a\.csv, line 2: expected comma-separated values; got unexpected end"),
-        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give both files of parallel ones:"),
+        ("a.tsv", "Hallo.\n", {}, r"got 1 column\. Lines like it: 1\. .* give two parallel files:"),
         ("a.tsv", "x\ty\n", {"source": "fr"}, r"line 1: expected a header line that names fr and en; got none"),
         ("a.tsv", "x\ty\n", {"source_column": "left"}, r"expected a column 'left'; got the columns x, y, 2 in all"),
         ("a.tsv", "x\ty\n", {"source_column": "3", "target_column": "1"}, r"expected a column '3'"),
@@ -261,7 +261,7 @@ def test_a_third_column_of_one_line_is_a_stray_tab(tmp_path) -> None:
 def test_a_third_column_of_all_lines_is_reported_once(tmp_path) -> None:
     pairs, notes = pairs_of(tmp_path, "a.tsv", "Hallo.\tHello.\t0.93\nWer?\tWho?\t0.87\n")
     assert pairs == WANT and len(notes) == 1
-    assert "third column, such as '0.93' in line 1, does not look like attribution, and is not read" in notes[0]
+    assert "third column, such as '0.93' in line 1, does not look like attribution and is not read" in notes[0]
 
 
 # ---------------------------------------------------------------------------------------------- parallel files
@@ -311,7 +311,7 @@ def test_several_corpora_in_their_order(folder) -> None:
         ("a.de,", r"expected two files with a comma between them"),
         ("a.de,folder.en", r"folder\.en is a folder; expected a text file, one sentence a line"),
         ("c", r"there is no file 'c', and no data set of that name"),  # of c.jsonl alone nothing is made
-        (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to see its pairs more often"),
+        (("b.tsv", "b.tsv"), r"b\.tsv is given twice; to train on its pairs more often"),
         (("-", "-"), r"standard input is given twice"),
     ],
 )
@@ -324,7 +324,7 @@ def test_words_that_mean_nothing(folder, words, message: str) -> None:
 def test_a_prefix_of_other_languages_says_which_there_are(folder) -> None:
     with pytest.raises(InputError, match=r"no file a, nor a\.fr and a\.it; there are a\.de, a\.en.*--source"):
         origins("a", "fr", "it")
-    with pytest.raises(InputError, match=r"there is a\.de, and no a\.it: two parallel files"):
+    with pytest.raises(InputError, match=r"there is a\.de but no a\.it; expected two parallel files"):
         origins("a", "de", "it")
 
 

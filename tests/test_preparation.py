@@ -104,13 +104,13 @@ def test_a_run_is_not_measured_on_another_split(config, tmp_path):
     more = text + "\nI see birds.\t我看鸟。"
     for changed, differ in (
         (more, r"\(9 to train on and 3 held back then, 10 and 3 now\)"),
-        ("\n".join(reversed(text.split("\n"))), r"\(their text or their order is another\)"),
+        ("\n".join(reversed(text.split("\n"))), r"\(their text or their order has changed\)"),
     ):
         path.write_text(changed, encoding="utf-8")
         loaded = model.load(tmp_path / "run")
         with pytest.raises(InputError, match=f"are not those that .*run was trained on {differ}, so that .*--data"):
             evaluate(loaded)
-        with pytest.raises(InputError, match=f"are not those that .*run was begun with {differ}"):
+        with pytest.raises(InputError, match=f"are not those that .*run was started with {differ}"):
             train.train(config, tmp_path / "run", resume=True)
         assert evaluate(loaded, config.data)[0].pairs == len(changed.split("\n"))
     facts = checkpoint.facts(tmp_path / "run" / run_folder.MODEL)
@@ -178,9 +178,9 @@ def test_a_mark_of_spaces_that_the_vocabulary_lacks_is_left_out():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"tie": "all"}, "--tie all has one embedding for both languages, so they need one vocabulary; add --shared"),
-        ({"shared": True}, "--shared is one vocabulary, so tokens must be of one kind; got --source-tokens chars"),
-        ({"target_tokens": "subwords"}, "tokens that are subwords need their number; add --subwords 8000"),
+        ({"tie": "all"}, "--tie all uses one embedding for both languages, so they need one vocabulary; add --shared"),
+        ({"shared": True}, "--shared uses one vocabulary, so tokens must be of one kind; got --source-tokens chars"),
+        ({"target_tokens": "subwords"}, "subword tokens need a vocabulary size; add --subwords 8000"),
         ({"subwords": 9}, "--subwords must be 0, or at least 32; got 9"),
         ({"subwords": 99, "normalise": "tutorial"}, "--subwords must be 0 with --normalise tutorial"),
         ({"case": "keep", "normalise": "tutorial"}, "--case must be lower or restore with --normalise tutorial"),

@@ -74,7 +74,7 @@ def test_an_empty_folder_will_do(tmp_path):
     [
         (
             lambda about: about | {"kind": "sewing"},
-            "is a sewing run, expected a cooking run; give the folder of another run",
+            "is a sewing run; expected a cooking run. Give the folder of another run",
         ),
         (lambda about: about | {"config": {"sise": 4}}, r"unknown setting 'sise': did you mean 'size'\? restore"),
         (
@@ -84,7 +84,7 @@ def test_an_empty_folder_will_do(tmp_path):
         (lambda about: about | {"jaxseq": "0.0.1", "config": {"shape": 1}}, "unknown setting 'shape': restore the"),
         (
             lambda about: {"kind": "cooking"},
-            r"config\.json has no 'jaxseq': it is of another program, or damaged; give a",
+            r"config\.json has no 'jaxseq': it belongs to another program, or is damaged; give a",
         ),
         (lambda about: [], "is damaged"),
         (lambda about: about | {"config": None}, "is damaged"),

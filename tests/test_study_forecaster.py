@@ -111,8 +111,8 @@ def test_a_forecaster_is_inspected(run, capsys, monkeypatch):
     [
         ("--series nroth", "unknown series 'nroth'"),
         ("--series a b c d e f g h i", "--series names 9; give 1 to 8"),
-        ("--rows 30", "is a forecaster, which reads --series; leave out --rows"),
-        ("--text a", "is a forecaster, which reads --series; leave out --text"),
+        ("--rows 30", "is a forecaster, which takes --series; leave out --rows"),
+        ("--text a", "is a forecaster, which takes --series; leave out --text"),
         ("--cell lstm", "has its own cell; leave out --cell lstm"),
     ],
 )
@@ -123,7 +123,7 @@ def test_what_of_a_forecaster_cannot_be_studied(run, tmp_path, monkeypatch, caps
     assert message in said.err and len(said.err.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("networks", "why"), [(0, "--networks 0; forecast again with"), (5, "of no use, .*again")])
+@pytest.mark.parametrize(("networks", "why"), [(0, "--networks 0; forecast again with"), (5, "did not help, .*again")])
 def test_a_run_without_a_network(tmp_path, capsys, networks, why):
     write_run(tmp_path / "run", trained=False)
     about = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -182,7 +182,7 @@ def test_what_becomes_of_unknown_words():
     without = always._replace(config=plain, model=plain.build(), params=params)
     for how in (Decoding(unknown="copy"), Decoding(coverage_penalty=0.2)):
         with pytest.raises(
-            InputError, match=r"--(unknown copy|coverage-penalty) follows attention, and this model has"
+            InputError, match=r"--(unknown copy|coverage-penalty) needs attention, which this model does"
         ):
             without.translate(["我"], how)
 
@@ -396,7 +396,7 @@ def test_nbest_scores_and_a_prompt(run, ours, capsys, tmp_path, monkeypatch):
     ("args", "said"),
     [
         (["--nbest", "9"], "--nbest 9 needs a beam as large; got --beam 5"),
-        (["--temperature", "0.5"], "--temperature 0.5 is for sampling; add --sample"),
+        (["--temperature", "0.5"], "--temperature 0.5 only applies to sampling; add --sample"),
         (["--beam", "0"], "--beam must be at least 1; got 0"),
         (["--sample", "--top-p", "0"], "--top-p must be above 0 and at most 1"),
         (["--length-penalty", "-1"], "--length-penalty must be at least 0"),
@@ -570,7 +570,7 @@ def test_runs_with_other_pairs_are_not_compared(run, ours, second, capsys, tmp_p
     given = iter([("one file", pairs), ("another", pairs[:2])])
     monkeypatch.setattr(measuring, "pairs_for", lambda *_: next(given))
     err = written(capsys, "evaluate", run, second, status=cli.FAILED).err
-    assert "runs are compared on the same pairs" in err and f"{run} has 3 of one file, {second} has 2 of another" in err
+    assert "runs are compared on equal pairs" in err and f"{run} has 3 of one file, {second} has 2 of another" in err
 
 
 def test_an_export_restores_capitals_and_reads_punctuation_as_we_do(ours, second, tmp_path):

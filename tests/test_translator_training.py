@@ -334,7 +334,7 @@ def test_risk_that_is_chosen_by_the_loss_is_remarked_at_the_start(options, remar
     ears = Ears()
     translate._begun(settings(folder, **{"loss": "risk", **options}), folder / "risk", True, ears, ALONE)
     assert len(ears.remarks) == remarks
-    assert all(one.startswith("--loss risk trains for BLEU, and --best loss keeps") for one in ears.remarks)
+    assert all(one.startswith("--loss risk trains for BLEU, but --best loss keeps") for one in ears.remarks)
 
 
 def test_a_run_is_not_fine_tuned_with_another_model(folder, capsys):
@@ -361,7 +361,7 @@ def test_a_run_is_not_fine_tuned_with_another_model(folder, capsys):
         ({"epochs": math.nan}, "--epochs must be at least 0 and finite"),
         ({"plateau_factor": 1.0}, "--plateau-factor must be above 0 and below 1"),
         ({"weight_decay": 0.1}, "the optimizer adam has none; expected one of adamw"),
-        ({"best": "bleu", "validation": 0.0}, "--best must be loss where no pair is held back"),
+        ({"best": "bleu", "validation": 0.0}, "--best must be loss if no pair is held back"),
         ({"schedule": "inverse_sqrt"}, "unknown schedule 'inverse_sqrt': did you mean 'inverse-sqrt'"),
     ],
 )

@@ -10,14 +10,14 @@ import jax
 
 
 class Program:
-    """A program that is called like the jitted function that it is compiled from."""
+    """A compiled program, called like the jitted function it comes from."""
 
     def __init__(self, compiler: Compiler, compiled: Future[Any]) -> None:
-        """Take the compiler, whose waiting time it adds to, and the future of the compiled program."""
+        """Take the compiler, to whose `waited` it adds, and the future of the compiled program."""
         self.compiler, self.compiled = compiler, compiled
 
     def wait(self) -> None:
-        """Return when it is compiled."""
+        """Wait until it is compiled."""
         begun = time.perf_counter()
         wait([self.compiled])
         self.compiler.waited += time.perf_counter() - begun
@@ -31,10 +31,10 @@ class Program:
 
 
 class Compiler:
-    """Compile programs on one thread, in order; at the end of the `with` block, drop those not begun.
+    """Compile programs on one thread, in order; at the end of the `with` block, drop those not started.
 
-    XLA lets go of the interpreter while it compiles, and spreads each program over the cores: several at once would
-    take as long together, and the first of them longer.
+    XLA releases the interpreter lock while it compiles, and spreads each program over the cores: several at once
+    would take as long together, and the first of them longer.
 
     Fields:
       waited: seconds spent waiting for programs.
@@ -43,17 +43,17 @@ class Compiler:
     def __init__(self) -> None:
         """Start without programs."""
         self.waited = 0.0
-        # one thread: programs are finished in the order of `program` calls, which is that in which they are needed
+        # one thread: programs are finished in the order of the `program` calls, in which they are needed
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def program(self, jitted: jax.stages.Wrapped, *args: Any) -> Program:
-        """Return the program of a jitted function for these arguments, of which shapes and dtypes are enough."""
-        # tracing and lowering are on the thread as well, so that the caller goes on at once
+        """Return the program of a jitted function for arguments of these shapes and dtypes."""
+        # the thread traces and lowers as well, so the caller continues at once
         return Program(self, self._pool.submit(lambda: jitted.lower(*args).compile()))
 
     def __enter__(self) -> Compiler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # XLA cannot be interrupted: the program that is being compiled is waited for, those behind it are dropped
+        # XLA cannot be interrupted: wait for the program that is being compiled, drop those behind it
         self._pool.shutdown(cancel_futures=True)

@@ -39,11 +39,11 @@ def bench(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time a recurrent layer, of the catalogue or a custom one, against other libraries and the floor of its products.
+    """Time a recurrent layer, built-in or custom, against other libraries and its own matrix products.
 
-    The same weights and inputs everywhere, outputs and gradients compared first. Systems take turns; a ratio is one of
-    medians, with its 95% interval. The floor is the layer's matrix products alone, each as it is quickest here. How to
-    read and how not to: jaxseq/guide/benchmarking.md.
+    All systems get the same weights and inputs, and outputs and gradients are compared first. Systems take turns;
+    ratios are of medians, with 95% intervals. The floor is the time of the layer's matrix products alone, each in its
+    fastest orientation. How to read the table: jaxseq/guide/benchmarking.md.
 
     Example: jaxseq bench gru --against flax torch --shapes 1 100 32 32 64 100 256 256
 
@@ -54,32 +54,32 @@ def bench(
     Example: jaxseq bench compare before.json after.json
 
     Args:
-      cells: Names of cells, or where the code of one is: file.py:cell or module:cell. Or compare and two files that
-        --json wrote.
+      cells: Names of cells, or the place of a custom one: file.py:cell or module:cell. Or compare, and two files
+        written by --json.
       against: scan (lax.scan over a step), flax, linen, nnx, haiku, equinox, keras, cudnn, torch, torchrecurrent; all,
         or none. A library that is not installed, or lacks the cell, is left out, and the report says so.
-      shapes: B T D H, and again; 32 50 128 128 by default, 1 10 64 64 for eager.
+      shapes: B T D H of one or more layers; 32 50 128 128 by default, 1 10 64 64 for eager.
       modes: forward: outputs only; gradient: value and gradient of sum(h²) with respect to params and inputs; train: a
-        step of SGD on both, ten in one jit; eager: calls outside of jit; compile: trace, lower and compile of a layer
+        step of SGD on both, ten in one jit; eager: calls outside jit; compile: trace, lower and compile of a layer
         and of a stack of four; memory: as the compiler plans it.
-      recurrence: deferred, scan, checkpointed, associative, newton, chunked; the first is the one that others are
-        compared with.
+      recurrence: deferred, scan, checkpointed, associative, newton, chunked; the others are compared with
+        the first.
       dtype: float32, float64, bfloat16 or float16, of params and inputs.
       devices: Shard the batch over this many.
       rounds: Samples of each; 15, or 5 with --quick.
-      quick: Few samples and a small layer: a look, no result.
+      quick: Few samples and a small layer: for a first look only.
       json: Write samples and facts here, for compare.
       plot: Write a picture of forward, gradient and train here (png, svg or pdf).
     """
     if cells[:1] == ("compare",):
         if len(cells) != 3:
-            raise InputError(f"bench compare takes two files that --json wrote; got {len(cells) - 1}")
+            raise InputError(f"bench compare takes two files written by --json; got {len(cells) - 1}")
         compare(Path(cells[1]), Path(cells[2]))
         return
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)  # a program that is read from disk would look compiled
-    # before the first array: one that is made earlier stays float32
+    # before the first array: an earlier one would stay float32
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     cases = _cases(cells, shapes, recurrence, dtype, devices, quick)
@@ -87,12 +87,12 @@ def bench(
     _check_names("peer", against, FAMILIES)
     if rounds is not None and rounds < 1:
         raise InputError(f"--rounds must be at least 1; got {rounds}")
-    # last of the checks, and still before anything is measured
+    # the last check, still before anything is measured
     _check_paths(json, plot, modes)
     report = Report("bench", Output(quick, json))
     try:
         run(cases, modes, against, rounds or (QUICK if quick else ROUNDS), report)
-    # a time that holds a compilation is wrong, and ratios to it are too
+    # a time that includes compilation is wrong, and so are ratios to it
     except CompiledWhileTimedError as error:
         raise InputError(f"nothing is shown: {error}") from error
     report.finish()
@@ -120,7 +120,7 @@ def _cases(
             f"--shapes takes four sizes of at least 1 for each shape, B T D H; got {' '.join(map(str, shapes))}"
         )
     sizes: list[Any] = [shapes[n : n + 4] for n in range(0, len(shapes), 4)]
-    # None: each mode takes its own default, of which that of eager calls is smaller
+    # None: each mode has its own default; that of eager calls is smaller
     cut = sizes or ([QUICK_SHAPE] if quick else [None])
     if not 1 <= devices <= jax.device_count():
         raise InputError(
@@ -130,7 +130,7 @@ def _cases(
     for shape in cut:
         # JAX shards an axis into equal parts only
         if shape and shape[0] % devices:
-            raise InputError(f"--devices {devices} must divide B, and does not divide {shape[0]}")
+            raise InputError(f"--devices {devices} must divide B; it does not divide {shape[0]}")
     return [Case(cell, shape, dtype, recurrence, devices) for cell in found for shape in cut]
 
 
@@ -138,7 +138,7 @@ def _check_names(kind: str, names: tuple[str, ...], known: dict) -> None:
     for name in names:
         choose(kind, name, known)
     if not names:
-        raise InputError(f"--{kind} must be given at least one; known: {', '.join(known)}")
+        raise InputError(f"--{kind} needs at least one name; known: {', '.join(known)}")
 
 
 def _check_paths(json: Path | None, plot: Path | None, modes: tuple[str, ...]) -> None:
@@ -149,8 +149,8 @@ def _check_paths(json: Path | None, plot: Path | None, modes: tuple[str, ...]) -
     """
     for option, path in (("--json", json), ("--plot", plot)):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            raise InputError(f"{option} {path}: is not a file in a folder that exists and that you may write to")
+            raise InputError(f"{option} {path}: must be a file in an existing folder that you may write to")
     if plot is not None and plot.suffix not in SUFFIXES:
         raise InputError(f"--plot {plot}: the name must end in {', '.join(SUFFIXES)}")
     if plot is not None and not set(modes) & set(TIMED):
-        raise InputError(f"--plot draws the modes {', '.join(TIMED)}, and none of them is asked for")
+        raise InputError(f"--plot draws the modes {', '.join(TIMED)}, and none of them is in --modes")

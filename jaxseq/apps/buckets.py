@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 FINEST = 48
-"""Most lengths of a side at which groups may be cut; of more, quantiles."""
+"""Most lengths of a side at which groups may end; if there are more, their quantiles are used."""
 
 
 def bounds(source: np.ndarray, target: np.ndarray, count: int) -> np.ndarray:
-    """Return int ``[K, 2]``, the lengths to which the pairs of each of at most `count` groups are padded.
+    """Return int ``[K, 2]``, the padded lengths of at most `count` groups of pairs.
 
     Bounds rise on both sides, and a pair belongs to the first group in which both its sides fit. Of all such bounds
     these pad least: a dynamic programme over (source length, target length) finds them. With n lengths of either side
@@ -55,7 +55,7 @@ def groups(source: np.ndarray, target: np.ndarray, at: np.ndarray) -> np.ndarray
 
 
 def _lengths(side: np.ndarray) -> np.ndarray:
-    """Return the lengths of a side at which groups may be cut, the longest last."""
+    """Return the lengths of a side at which groups may end, the longest last."""
     lengths = np.unique(side)
     if len(lengths) <= FINEST:
         return lengths

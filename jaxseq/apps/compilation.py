@@ -1,8 +1,8 @@
-"""Compiled programs kept between starts of the command line: the second start of a training need not compile.
+"""A cache of compiled programs for the command line: the second start of a training need not compile.
 
 JAX's own persistent cache, in a folder that only its owner can enter, since its files are executed. Only the commands
 turn it on; importing jaxseq changes no setting. One folder for each type of processor: a home directory may be shared.
-A command that finds more than `MOST` bytes there removes the programs that were not used for longest.
+A command that finds more than `MOST` bytes there removes those unused for longest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST, KEPT = 2**30, 3 * 2**28
 def keep_compiled() -> Path | None:
     """Turn JAX's persistent compilation cache on, and return its folder.
 
-    None where it stays off: ``JAXSEQ_NO_COMPILATION_CACHE`` is set, JAX was given a cache already
+    None if it stays off: ``JAXSEQ_NO_COMPILATION_CACHE`` is set, JAX was given a cache already
     (``JAX_COMPILATION_CACHE_DIR``), or the folder cannot be made or belongs to another user.
     """
     import jax
@@ -36,7 +36,7 @@ def keep_compiled() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _private(folder):
             return None
-        with contextlib.suppress(FileNotFoundError):  # another command does the same
+        with contextlib.suppress(FileNotFoundError):  # another command may be doing the same
             drop_oldest(folder)
     except OSError:
         return None
@@ -48,10 +48,10 @@ def keep_compiled() -> Path | None:
 def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
     """Remove files of a folder that holds more than `most` bytes, those not used for longest first, down to `kept`.
 
-    JAX can do this itself where the package filelock is installed, at each program that it writes; another process may
-    be reading here, to which a file that is gone is a program to compile.
+    JAX can do this itself where the package filelock is installed, at each program that it writes; another process
+    that reads here compiles a program whose file is gone.
     """
-    with os.scandir(folder) as found:  # half the time of `Path`, which counts: every command does this
+    with os.scandir(folder) as found:  # half the time of `Path`, which matters because every command does this
         files = [(Path(file.path), file.stat()) for file in found if file.is_file()]
     total = sum(about.st_size for _, about in files)
     if total <= most:
@@ -64,7 +64,7 @@ def drop_oldest(folder: Path, most: int = MOST, kept: int = KEPT) -> None:
 
 
 def _private(folder: Path) -> bool:
-    """Return whether only the user of this process can write into a folder, where the system says so."""
+    """Return whether only the user of this process can write to a folder, as far as the system says."""
     if not hasattr(os, "getuid"):
         return True
     found = folder.stat()

@@ -24,13 +24,13 @@ def convert(
     from jaxseq.interop import files
 
     if out.exists() and not overwrite:
-        raise InputError(f"{out} is there already; choose another name, or replace it with --overwrite")
+        raise InputError(f"{out} exists; choose another name, or replace it with --overwrite")
     arrays = files.read_arrays(file)
     width = min(60, max(map(len, arrays)))
-    # printed first: an error of the conversion then comes right below the names and shapes that it is about
+    # printed first: a conversion error then follows the names and shapes that it is about
     for name, a in arrays.items():
         tell(f"{name:<{width}}  {a.dtype} {list(a.shape)}", "")
-    with jax.enable_x64(True):  # a file of float64 stays float64
+    with jax.enable_x64(True):  # float64 stays float64
         cell, params = files.convert(arrays, library, layer, prefix)
         with locked(out):
             files.save(out, cell, params, library=library, source=file.name)

@@ -1,4 +1,4 @@
-"""The cell of an application: one of the catalogue by name, or a custom cell by the place of its code."""
+"""Find the cell of an application: a built-in one by name, a custom one by the place of its code."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def is_code(name: str) -> bool:
     return ":" in name
 
 
-@functools.lru_cache(maxsize=32)  # a custom cell is then the same value every time, and not compiled for again
+@functools.lru_cache(maxsize=32)  # a custom cell is then the same value every time, so nothing is compiled twice
 def find_cell(name: str) -> Cell:
-    """Return the cell of that name in the catalogue, or ``module:cell`` or ``file.py:cell``, which is imported: run.
+    """Return the built-in cell of that name; ``module:cell`` or ``file.py:cell`` is imported, which runs its code.
 
     Raises:
       InputError: if there is no such cell, or its code cannot be imported, or is not a Cell.
@@ -70,15 +70,15 @@ def check_reads_series(cell: Cell, input_size: int, hidden_size: int) -> None:
       InputError: if it works on pictures, or its output is not an array ``[B, F]``.
     """
     if cell.spatial:
-        raise InputError(f"--cell {cell.name} cannot run over a series, whose steps are arrays [D]; it wants pictures")
+        raise InputError(f"--cell {cell.name} cannot run over a series, whose steps are arrays [D]; it needs pictures")
     params = jax.eval_shape(lambda key: cell.init(key, input_size, hidden_size), jax.random.key(0))
     check_trains(params, "take a smaller --hidden")
     cell.output_size(params, input_size)
 
 
-@functools.lru_cache(maxsize=32)  # it traces a model
+@functools.lru_cache(maxsize=32)  # the check traces a model
 def check_translates(cell: Cell) -> None:
-    """Check that a translator can be built of a cell.
+    """Check that a translator can use a cell.
 
     Raises:
       InputError: if its input is more than an array, its input terms are not packed in one, or its carry is not of
@@ -93,8 +93,8 @@ def check_translates(cell: Cell) -> None:
 
     try:
         jax.eval_shape(forward, jax.random.key(0))
-    except Exception as error:  # whatever does not fit
+    except Exception as error:  # any error means that it does not fit
         raise InputError(
-            f"--cell {cell.name} cannot be a translator's: its input must be one array, its input terms packed in one "
-            "array, and its carry of leaves [B, H] with an h among them, as those of gru, lstm or mgu are"
+            f"--cell {cell.name} cannot be used in a translator: its input must be one array, its input terms packed "
+            "in one array, and its carry of leaves [B, H] with an h among them, as those of gru, lstm or mgu are"
         ) from error

@@ -1,4 +1,4 @@
-"""Sources of data: files that the package ships, and corpora fetched from their publishers into a cache."""
+"""Sources of data: bundled files, and corpora fetched from their publishers into a cache."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CachedCorpus(NamedTuple):
 
 
 def cache_dir() -> Path:
-    """Return the folder for fetched data: ``$JAXSEQ_CACHE``, or the platform's own place for caches."""
+    """Return the folder for fetched data: ``$JAXSEQ_CACHE``, or the platform's cache folder."""
     if chosen := os.environ.get("JAXSEQ_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -83,13 +83,13 @@ def cache_dir() -> Path:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file that `name` means: a path, else a fetched corpus, else a shipped file.
+    """Return the file that `name` means: a path, else a fetched corpus, else a bundled file.
 
     Raises:
       InputError: for anything else; the message says how to get it.
     """
     name = str(name)
-    # a path comes first, so that a file named like a data set is that file
+    # a path comes first: a file named like a data set is meant as that file
     if Path(name).is_file():
         return Path(name)
     if name in SOURCES:
@@ -116,12 +116,12 @@ def from_anywhere(name: str) -> str:
 def get(name: str, sha256: str | None = None) -> CachedCorpus:
     """Download a corpus from its publisher's address, check its content and keep it in the cache.
 
-    The publisher refreshes the file from time to time, so that no sum is built in: the content is checked, and the
-    sum obtained is recorded. `sha256` pins one, that of the archive or that of the text.
+    The publisher refreshes the file from time to time, so no checksum is built in: the content is checked, and its
+    checksum recorded. `sha256` requires one, of the archive or of the text.
 
     Raises:
-      InputError: if it cannot be downloaded or fails the checks; the message gives the address and the steps by hand.
-        The cache is then as it was before.
+      InputError: if it cannot be downloaded or fails the checks; the message gives the address and how to do it by
+        hand. The cache is then as it was before.
     """
     source = choose("corpus", name, SOURCES)
     pinned = _pinned(sha256)
@@ -144,11 +144,11 @@ def add(name: str, path: Path | str, sha256: str | None = None) -> CachedCorpus:
     try:
         return _keep(name, raw, str(path), path.absolute().as_uri(), pinned)
     except _RejectedError as error:
-        raise InputError(f"{error}. The file that is meant is at {source.url}") from error
+        raise InputError(f"{error}. The expected file is at {source.url}") from error
 
 
 class _RejectedError(InputError):
-    """Data that failed a check; the caller adds the next move."""
+    """Data that failed a check; the caller adds what the user can do."""
 
 
 def _download(url: str) -> bytes:
@@ -157,13 +157,13 @@ def _download(url: str) -> bytes:
         import pooch
     except ImportError as error:
         raise _RejectedError(f"downloading needs pooch: {INSTALL}") from error
-    # some servers turn away the default agents of HTTP libraries
+    # some servers reject the default user agents of HTTP libraries
     agent = {"User-Agent": "Mozilla/5.0 (compatible; jaxseq)"}
     # not streamed: the file is small, and pooch leaves the socket of a refused stream open
     fetch = pooch.HTTPDownloader(headers=agent, timeout=TIMEOUT, stream=False)
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # it would announce the sum, which is in our report
+    logger.setLevel(logging.WARNING)  # it would log the checksum, which our report has
     try:
         with tempfile.TemporaryDirectory() as folder:
             return Path(pooch.retrieve(url, None, fname="download", path=folder, downloader=fetch)).read_bytes()
@@ -182,12 +182,12 @@ def _keep(name: str, raw: bytes, where: str, origin: str, pinned: str | None) ->
     digest = hashlib.sha256(text).hexdigest()
     if pinned and pinned not in (digest, archive):
         got = digest if archive is None else f"{archive} (archive) and {digest} (text)"
-        raise _RejectedError(f"{where}: sha256 is not the one asked for: expected {pinned}, got {got}")
+        raise _RejectedError(f"{where}: wrong sha256: expected {pinned}, got {got}")
     pairs = _check(text, where, source.least)
     today = datetime.date.today().isoformat()
     report = CachedCorpus(name, _text(name), pairs, digest, archive, origin, today, source.licence, source.attribution)
     facts = {**report._asdict(), "path": report.path.name}
-    # both files or neither: facts of another text would be wrong
+    # both files or neither: the record of another text would be wrong
     with locked(report.path), locked(_facts(name)):
         write_together({report.path: text, _facts(name): json.dumps(facts, ensure_ascii=False, indent=2) + "\n"})
     return report
@@ -204,7 +204,7 @@ def _unpack(raw: bytes, member: str, where: str) -> bytes:
                 held = ", ".join(map(shortened, archive.namelist()[:5])) or "nothing"
                 raise _RejectedError(f"{where}: expected an archive with {member} in it; it holds {held}")
             return member_of(archive, archive.getinfo(member))
-    # an InputError too, but with its next move already in its words
+    # an InputError too, whose message already says what to do
     except _RejectedError:
         raise
     except InputError as error:
@@ -255,7 +255,7 @@ def _fault(line: str) -> str:
 
 
 def _pinned(sha256: str | None) -> str | None:
-    """Return a sum in lower case, without the ``sha256:`` that some tools put before it."""
+    """Return a checksum in lower case, without the ``sha256:`` that some tools put before it."""
     if sha256 is None:
         return None
     pinned = sha256.lower().removeprefix("sha256:")

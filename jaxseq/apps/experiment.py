@@ -21,7 +21,7 @@ def experiment(
     resume: bool = False,
     json: bool = False,
 ) -> None:
-    """Put a claim about gates to the test: run it over several seeds, judge it, draw it.
+    """Test a claim about gates: run it over several seeds, judge it, draw it.
 
     The rule that judges a claim is in jaxseq/experiments/base.py.
 
@@ -34,7 +34,7 @@ def experiment(
     Args:
       name: counting, memory, chrono, forget-bias, spectrum, ablation, vanishing, attention, gates-open, automata,
         parity, line-attractor; or all.
-      quick: Smaller networks and shorter training: half a minute to seven minutes of a processor each.
+      quick: Smaller networks and shorter training: half a minute to seven minutes of processor time each.
       out: Folder for NAME.png, NAME.json and, where cells were trained, the study page NAME.html; those of an
         earlier run are replaced.
       markdown: Print the table of verdicts alone, in Markdown.
@@ -45,5 +45,5 @@ def experiment(
     """
     with contextlib.ExitStack() as stack:
         for one in EXPERIMENTS if name == report.ALL else [name] if name in EXPERIMENTS else []:
-            stack.enter_context(locked(out / one))  # others of the folder may run meanwhile
+            stack.enter_context(locked(out / one))  # other experiments of the folder may run meanwhile
         show(Shown(*report.experiment(name, out, quick=quick, markdown=markdown, blocks=blocks, resume=resume)), json)

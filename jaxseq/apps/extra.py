@@ -15,7 +15,7 @@ class MissingPackageError(ImportError):
 
 
 def check_installed(needed_by: str, packages: Sequence[str] = PACKAGES) -> None:
-    """Check that packages are installed, without importing them.
+    """Check, without importing them, that packages are installed.
 
     Raises:
       MissingPackageError: naming those that are missing and the command that installs them.

@@ -1,4 +1,4 @@
-"""Options of the command line: their help, ``PATH (default: none)`` instead of ``{None}|PATH (default: )``; numbers."""
+"""Help and number errors of options: ``PATH (default: none)`` instead of ``{None}|PATH (default: )``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
 def registry() -> Any:
-    """Return tyro's registry, as a context, for short helps and errors of numbers."""
+    """Return tyro's registry, a context manager, with short help texts and errors for numbers."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
     made, within = ConstructorRegistry(), False
 
     def short(info: Any) -> Any:
         nonlocal within
-        if within:  # asked by the call below, for the answer of the other rules
+        if within:  # asked by the call below, to get the answer of the other rules
             return None
         within = True
         try:
@@ -51,13 +51,13 @@ def registry() -> Any:
 
 
 def readable(metavar: str) -> str:
-    """Return a value as the help shows it: None is left out, several values are the first and dots.
+    """Return a type as the help shows it: without None, several values as the first and dots.
 
     Example:
       >>> readable("{None}|PATH"), readable("[PATH [PATH ...]]"), readable("STR|{[STR [STR ...]]}")
       ('PATH', 'PATH ...', 'STR ...')
     """
-    # an option that may be left out has None as one of its values; its help says so by showing a default
+    # an optional one has None among its values; the default in its help already says that
     metavar = re.sub(r"^\{None\}\|\{(\[.*\])\}$", r"\1", metavar).removeprefix("{None}|")
     several = re.fullmatch(r"(?:(.+)\|\{)?\[(?P<one>\S+) \[(?P=one) \.\.\.\]\](?(1)\})", metavar)
     return f"{several['one']} ..." if several and several[1] in (None, several["one"]) else metavar

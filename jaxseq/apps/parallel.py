@@ -1,7 +1,7 @@
 """Several devices, and several processes that train as one; the first process writes files and prints.
 
 All processes run the same steps, and meet before each computation that they share (`ProcessGroup.meet`). One that has
-failed says so at the next meeting, and all others then fail with one sentence, where they would otherwise wait for it.
+failed says so at the next meeting, and all others then fail with one sentence instead of waiting for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jaxseq.texts import tell
 from jaxseq.train import Interrupted
 
 AUTO = "auto"
-"""The coordinator that is found in the environment."""
+"""The value of --coordinator that looks for it in the environment."""
 MESSAGE = 2000
 """Most bytes of a process's message at a meeting."""
 TIMEOUT = 300
@@ -38,17 +38,17 @@ SILENCE = 40
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-    """The devices and processes that train: no part of a run, which can go on with others."""
+    """The devices and processes that train. A run does not store them: it can continue with others."""
 
     devices: int | None = None
-    """Devices of each process that share the rows of a batch; one, and of several processes all, unless given."""
+    """Devices of each process that share the rows of a batch; by default one, or all with several processes."""
     coordinator: str | None = None
-    """With several processes: host:port where the first listens, the same for all. Or auto: all three are found in the
-    environment of SLURM, Open MPI, Kubernetes or Cloud TPU."""
+    """With several processes: host:port where process 0 listens, the same for all. Or auto: take it, --processes and
+    --process from the environment of SLURM, Open MPI, Kubernetes or Cloud TPU."""
     processes: int | None = None
     """How many processes train together."""
     process: int | None = None
-    """Number of this process, from 0, which writes the run."""
+    """Number of this process; process 0 writes the run."""
 
     def check(self) -> None:
         """Check the options as far as one process can.
@@ -96,7 +96,7 @@ class ProcessGroup:
         return self.index == 0
 
     def meet(self) -> None:
-        """Wait for all processes; to be called before each computation that they share.
+        """Wait for all processes; call it before each computation that they share.
 
         Raises:
           InputError: if another one failed.
@@ -104,16 +104,16 @@ class ProcessGroup:
         self._said()
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is True in any process; all meet for it."""
+        """Return whether the flag is True in any process; all must call it."""
         return any(text == "yes" for text in self._said("yes" if flag else ""))
 
     def check_same(self, what: str, text: str) -> None:
-        """Check that a text is the same in all processes, which meet for it.
+        """Check that a text is the same in all processes; all must call it.
 
         Raises:
           InputError: in all of them, if one has another.
         """
-        # a sum of the text: a meeting carries `MESSAGE` bytes
+        # a checksum of the text: a meeting carries `MESSAGE` bytes
         said = self._said(hashlib.sha256(text.encode()).hexdigest())
         if other := next((n for n, theirs in enumerate(said) if theirs != said[0]), 0):
             raise InputError(f"process {other} has other {what} than process 0; give all processes the same")
@@ -158,10 +158,10 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
-        """Wait at the end for all processes; if one fails within, all do.
+        """Wait at the end for all processes; if one fails in the block, all do.
 
-        An error that is not the user's ends this process at once: the others may be in the midst of a computation, in
-        which nothing can be said to them. JAX then ends them, when the connection is lost.
+        An error other than InputError ends this process at once: the others may be in the middle of a computation and
+        cannot be told. JAX ends them when the connection is lost.
         """
         try:
             yield
@@ -187,18 +187,18 @@ class ProcessGroup:
 
 
 class _PeerError(InputError):
-    """Another process failed, which all know."""
+    """Another process failed, and all know it."""
 
 
 class _LostError(Exception):
-    """Another process went away without a word."""
+    """Another process ended without a message."""
 
 
 LOST = "another process has ended, or cannot be reached"
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Return whether an error says that another process is gone; jax raises several types for it."""
+    """Return whether an error says that another process is gone; JAX raises several types for it."""
     return isinstance(error, _LostError) or bool(re.search("Gloo|NCCL", str(error)))
 
 
@@ -222,7 +222,7 @@ def joined(config: ParallelConfig) -> Iterator[ProcessGroup]:
         group = ProcessGroup(count=jax.process_count(), index=jax.process_index())
         counts = [len(jax.local_devices(process_index=n)) for n in range(group.count)]
         if len({*counts}) > 1:
-            raise InputError(f"the processes must have as many devices each; they have {counts}")
+            raise InputError(f"all processes must have the same number of devices; they have {counts}")
         with _no_output(), group.failing_together():
             devices = _devices(config, group.count)
             group.check_same("--devices", str(len(devices)))
@@ -241,14 +241,14 @@ def _connect(config: ParallelConfig) -> None:
     try:
         jax.distributed.initialize(
             None if found else config.coordinator, config.processes, config.process,
-            # without it JAX looks for SLURM and the like even where everything is given
+            # without it JAX looks for SLURM and the like even if everything is given
             cluster_detection_method=None if found else "deactivate",
             initialization_timeout=TIMEOUT, shutdown_timeout_seconds=TIMEOUT, heartbeat_timeout_seconds=SILENCE,
         )  # fmt: skip
     except (ValueError, KeyError) as error:
         raise InputError(
-            f"--coordinator auto: the environment does not say which processes train together ({error}); start them by "
-            "srun or mpirun, or give --coordinator HOST:PORT --processes N --process I"
+            f"--coordinator auto: the environment does not say which processes train together ({error}); start them "
+            "with srun or mpirun, or give --coordinator HOST:PORT --processes N --process I"
         ) from error
     except RuntimeError as error:
         raise InputError(
@@ -258,7 +258,7 @@ def _connect(config: ParallelConfig) -> None:
 
 
 def _devices(config: ParallelConfig, processes: int) -> Devices:
-    """Return the devices that are asked for, as many of each process."""
+    """Return the requested devices, equally many of each process."""
     if processes == 1 and config.devices in (None, 1):
         return ONE
     here = jax.local_devices()
@@ -272,14 +272,14 @@ def _devices(config: ParallelConfig, processes: int) -> Devices:
 
 
 def check_batch(option: str, size: int, devices: Devices) -> None:
-    """Check that each device has a part of a batch, whose `size`, of rows or tokens, an option decides.
+    """Check that each device gets part of a batch, whose `size` in rows or tokens is that of an option.
 
     Raises:
       InputError: if the batch has fewer rows or tokens than there are devices.
     """
     if size < len(devices):
         raise InputError(
-            f"{option} {size} is less than the number of devices, {len(devices)}; raise it, or take fewer --devices"
+            f"{option} {size} is less than the number of devices, {len(devices)}; raise it, or use fewer --devices"
         )
 
 
@@ -291,14 +291,14 @@ def _texts(text: str) -> list[str]:
     data = np.frombuffer(text.encode().ljust(MESSAGE, b"\0"), np.uint8)
     try:
         said = np.asarray(multihost_utils.process_allgather(data))
-    except (ValueError, RuntimeError) as error:  # jax raises either, as the connection breaks
+    except (ValueError, RuntimeError) as error:  # JAX raises either, depending on how the connection breaks
         raise _LostError(str(error)) from error
     return [bytes(each).rstrip(b"\0").decode() for each in said]
 
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Send standard output to nowhere: gloo, which connects CPUs, greets there, where results are read by programs."""
+    """Discard standard output: gloo, which connects CPUs, prints a greeting there, where programs read results."""
     sys.stdout.flush()
     # gloo writes to the file descriptor from C++, below sys.stdout
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)

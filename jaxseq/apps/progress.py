@@ -10,27 +10,27 @@ from jaxseq.texts import printable, tell
 from jaxseq.train import Listener, Metrics
 
 SHOWN = {"unigram_loss": "unigram", "bleu": "BLEU"}
-"""Further numbers of a report that are shown, and under which name."""
+"""Further numbers of a report that are shown, and their labels."""
 
 
 class Progress(Listener):
     """Draws "compiling…" first, then rate, loss, validation loss and the time left; for a log file prints reports."""
 
     def __init__(self, steps: int = 0, counted: str = "tokens") -> None:
-        """Take the number of steps in all, if it is known already, and the name of its units, such as tokens."""
-        # a bar is one line drawn over and over, and in a log file would be as many lines
+        """Take the total number of steps, if it is known already, and the name of a unit, such as tokens."""
+        # a bar redraws one line over and over; in a log file each drawing would be a line
         self.counted, self.steps, self.drawn = counted, steps, sys.stderr.isatty()
         self.bar = tqdm(total=steps, unit="step", disable=not self.drawn, file=sys.stderr, dynamic_ncols=True)
         self.shown: dict[str, str] = {}
 
     def started(self, steps: int, done: int) -> None:
-        """Take the number of steps in all, and of those done before."""
+        """Take the total number of steps, and the number done before."""
         self.steps = self.bar.total = steps
-        # tqdm's rate and time left count from `initial`: steps of an earlier start took none of this one's time
+        # tqdm's rate and time left count from `initial`: steps of an earlier start took no time now
         self.bar.n = self.bar.initial = done
 
     def compiling(self, programs: int) -> None:
-        """Report that the compilation of `programs` programs began."""
+        """Report that compilation of `programs` programs has started."""
         said = f"{programs} program{'s' * (programs != 1)}"
         self.bar.set_description(f"compiling… ({said})")
         self.bar.refresh()
@@ -40,7 +40,7 @@ class Progress(Listener):
     def compiled(self, seconds: float) -> None:
         """Start the clock: rates leave compilation out."""
         self.bar.set_description("training")
-        # moves tqdm's clock on by the time since the last drawing
+        # moves tqdm's start by the time since the last drawing
         self.bar.unpause()
 
     def advance(self, steps: int, loss: float) -> None:
@@ -74,7 +74,7 @@ class Progress(Listener):
 
 
 def measured_of(metrics: Metrics) -> dict[str, str]:
-    """Return validation loss and those of `SHOWN` in a report, as people read them."""
+    """Return the validation loss and the numbers of `SHOWN` in a report, formatted."""
     measured = {} if metrics.validation_loss is None else {"validation": f"{metrics.validation_loss:.3f}"}
     return measured | {SHOWN[name]: f"{metrics.more[name]:.3g}" for name in SHOWN if name in metrics.more}
 

@@ -1,4 +1,4 @@
-"""Rows of token numbers of different lengths as one array, in memory or mapped from a file."""
+"""Rows of token ids of different lengths as one array, in memory or mapped from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxseq.apps.text import PAD
 
 BLOCK = 2**22
-"""Tokens that are looked at together."""
+"""Tokens that are processed at a time."""
 
 
 class Ragged(NamedTuple):
@@ -35,8 +35,8 @@ class Ragged(NamedTuple):
         return np.diff(self.starts).astype(np.int32)
 
     def count(self, token: int) -> int:
-        """Return how often a token number occurs."""
-        blocks = range(0, len(self.tokens), BLOCK)  # so that a mapped array is not made whole
+        """Return how often a token id occurs."""
+        blocks = range(0, len(self.tokens), BLOCK)  # piece by piece, so that a mapped array is never whole in memory
         return sum(int(np.count_nonzero(self.tokens[at : at + BLOCK] == token)) for at in blocks)
 
     def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
@@ -44,7 +44,7 @@ class Ragged(NamedTuple):
         begin = self.starts[rows]
         step = np.arange(length)[:, None]
         real = step < (self.starts[rows + 1] - begin)[None]
-        # a place below a row's end may be past the array: token 0 is read there, and dropped in the next line
+        # a position below a row's end may be past the array: token 0 is read there, and dropped in the next line
         found = self.tokens[np.where(real, begin[None] + step, 0)].astype(np.int32)
         # files hold uint16 or uint32, and programs are compiled for int32
         return np.where(real, found, np.int32(PAD))

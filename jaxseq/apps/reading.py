@@ -1,4 +1,4 @@
-"""Reading files that users name: text and lines, or a message that names the fault of the file.
+"""Read text files that users name, or raise an error that says what is wrong with the file.
 
 Text is UTF-8, plain or compressed by gzip (the name ends in .gz). Lines are read one at a time, in bounded memory.
 """
@@ -21,19 +21,19 @@ from jaxseq.inputs import EXPANSION, EXPANSION_FROM, kind_of_file
 
 _JOINING = "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
 INVISIBLE = re.compile(f"[\u200b\u2060\ufeff]|(?<![{_JOINING}])[\u200c\u200d]")
-"""Zero-width characters and the byte order mark, found in the wild and never meant. Joiners are spelling and stay after
+"""Zero-width characters and the byte order mark, which real text has by accident. Joiners are spelling and stay after
 Arabic, Indic, South East Asian and Mongolian letters, and within emoji."""
 
 STANDARD_INPUT = "-"
-"""The name by which users mean standard input."""
+"""The name that stands for standard input."""
 LONGEST_LINE = 2**20
-"""Bytes of the longest line that is read: far more than a sentence, and little enough to hold."""
+"""Bytes of the longest line that is read: far more than a sentence, and little enough for memory."""
 _BLOCK = 2**16
 _INPUT = "standard input"
 
 
 def read_text(path: Path | str) -> str:
-    """Return a file's text, with line ends made one.
+    """Return a file's text, with uniform line ends.
 
     Raises:
       InputError: as `read_lines`, or if there is nothing but white space.
@@ -48,7 +48,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     r"""Yield the lines of a file, or of standard input for ``-``, without line ends and byte order mark.
 
     Lines end with ``\n`` or ``\r\n``; in a file that has no ``\n``, with ``\r``. A ``\r`` within a line does not end
-    it: else line n of one of two parallel files would not be line n of the other.
+    it; otherwise line n of one of two parallel files would not be line n of the other.
 
     Raises:
       InputError: if the file is missing, a folder, empty, binary or not UTF-8, has a line longer than `LONGEST_LINE`,
@@ -67,7 +67,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
 
 
 def count_lines(path: Path | str) -> int:
-    """Return how many lines `read_lines` would yield of a file, which is read once more.
+    """Return how many lines `read_lines` would yield for a file; reads it once.
 
     Raises:
       InputError: as `read_lines`, apart from faults within the lines.
@@ -80,7 +80,7 @@ def count_lines(path: Path | str) -> int:
 
 
 UNREADABLE = (OSError, EOFError, zlib.error)
-"""Errors of a file that cannot be opened, or of one that gzip did not write to its end."""
+"""Errors of a file that cannot be opened, or of a truncated gzip file."""
 
 
 def _cannot_read(path: Path | str, error: Exception) -> InputError:
@@ -90,7 +90,7 @@ def _cannot_read(path: Path | str, error: Exception) -> InputError:
 
 
 def name_of(path: Path | str) -> str:
-    """Return how messages call a file."""
+    """Return the name of a file in messages."""
     return _INPUT if str(path) == STANDARD_INPUT else str(path)
 
 
@@ -116,7 +116,7 @@ def decoded(raws: Iterable[bytes | str], name: str) -> Iterator[str]:
 
 
 def as_they_come(stream: IO[Any]) -> Iterator[Any]:
-    """Yield the lines of a stream, each as soon as it is there; one that is too long in pieces."""
+    """Yield the lines of a stream, each as soon as it arrives; one that is too long in pieces."""
     stream = getattr(stream, "buffer", stream)  # the bytes under a text stream: its encoding is the terminal's
     # one byte more than is allowed shows `decoded` that a line is too long
     while line := stream.readline(LONGEST_LINE + 1):
@@ -131,7 +131,7 @@ def _text(raw: bytes, number: int, offset: int, name: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.end == len(raw) > LONGEST_LINE:  # the limit cut a character: the fault is the length
+        if error.end == len(raw) > LONGEST_LINE:  # the limit cut a character in two: the error is the length
             return raw[: error.start].decode("utf-8")
         raise InputError(
             f"{name}, line {number}: not UTF-8 (byte {raw[error.start]:#04x} at offset {offset + error.start}); "
@@ -140,7 +140,7 @@ def _text(raw: bytes, number: int, offset: int, name: str) -> str:
 
 
 def _opened(path: Path | str) -> AbstractContextManager[Any]:
-    """Return a file, opened for reading as bytes and expanded if it is .gz."""
+    """Return a file, opened for reading as bytes and decompressed if it is .gz."""
     if str(path) == STANDARD_INPUT:
         return contextlib.nullcontext(_standard_input())  # which stays open
     path = Path(path)
@@ -175,8 +175,8 @@ def _split(file: IO[bytes], name: str) -> Iterator[bytes]:
         size += len(raw)
         if most is not None and size > most:
             raise InputError(
-                f"{name} grows to more than {most:,} bytes, {EXPANSION} times its size, when it is expanded; expected "
-                "compressed text. Expand it yourself if it is right: gunzip"
+                f"{name} grows to more than {most:,} bytes, {EXPANSION} times its size, when decompressed; expected "
+                "compressed text. If that is correct, decompress it yourself: gunzip"
             )
         yield raw
 

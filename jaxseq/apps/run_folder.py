@@ -1,9 +1,9 @@
-"""A run folder: everything that a training leaves behind, in files that other tools can read.
+"""A run folder: everything that a training writes, in files that other tools can read.
 
 config.json          the settings, defaults included, with the kind of run and the version of jaxseq
 model.safetensors    the best parameters
 last.safetensors     the latest state of training, with the optimizer's, to resume from
-metrics.jsonl        a line per report
+metrics.jsonl        a line for each report
 *.vocab.json, *.png, README.md and so on, as the application needs
 """
 
@@ -54,7 +54,7 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
     """Check that a run may be made at `path`, without touching any file there.
 
     Raises:
-      InputError: if the folder holds anything and `overwrite` is not given, or holds something else than a run.
+      InputError: if the folder holds anything and `overwrite` is not given, or anything other than a run.
     """
     path = Path(path)
     begun = (path / UNFINISHED / CONFIG).exists()
@@ -64,7 +64,7 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
     if not free and not _is_run(path):
         raise InputError(f"{path} exists and is not a run; choose another name with --out")
     if not overwrite:
-        go_on = f" go on with it by --resume {path}," if begun or (path / LAST).exists() else ""
+        go_on = f" continue it with --resume {path}," if begun or (path / LAST).exists() else ""
         raise InputError(
             f"the run {path} exists; choose another name with --out,{go_on} or replace it with --overwrite"
         )
@@ -72,7 +72,7 @@ def check_free(path: Path | str, *, overwrite: bool = False) -> None:
 
 @contextlib.contextmanager
 def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Iterator[Path]:
-    """Make a run with its config (a dataclass); it takes its place, whole, when the block ends without an error.
+    """Make a run with its config (a dataclass); it appears, complete, when the block ends without an error.
 
     Raises:
       InputError: as `check_free` and `writing`, or if the folder cannot be written.
@@ -85,7 +85,7 @@ def building(path: Path | str, kind: str, config: Any, *, overwrite: bool = Fals
 
 
 def create(path: Path | str, kind: str, config: Any, *, overwrite: bool = False) -> Path:
-    """Make a run folder that holds its config (a dataclass) alone; errors as `building`."""
+    """Make a run folder with only its config (a dataclass); errors as `building`."""
     with building(path, kind, config, overwrite=overwrite):
         pass
     return Path(path)
@@ -141,8 +141,8 @@ def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
             raise TypeError(f"expected an object, got {quoted(about)}")
         if missing := [name for name in ("kind", "jaxseq", "config") if name not in about]:
             raise InputError(
-                f"{file} has no {missing[0]!r}: it is of another program, or damaged; give a folder that a training "
-                "wrote, or restore the file from a copy"
+                f"{file} has no {missing[0]!r}: it belongs to another program, or is damaged; give a folder that a "
+                "training wrote, or restore the file from a copy"
             )
         found, version, values = about["kind"], about["jaxseq"], about["config"]
         if not (isinstance(values, dict) and isinstance(version, str) and isinstance(found, str)):
@@ -153,10 +153,10 @@ def _about(path: Path | str) -> tuple[str, str, dict[str, Any]]:
 def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str | None = None) -> C:
     """Return the config of a run as the dataclass `config`.
 
-    A missing setting has its default: the default of a setting that is added later must be the earlier behaviour.
+    A missing setting gets its default: the default of a setting added later must be the earlier behaviour.
 
-    A run may name code: a custom cell. Nothing is imported because a file says so; the caller must name the same code
-    in `trusted_cell`.
+    A run may name a custom cell, which is code. Nothing is imported just because a file names it; the caller must name
+    the same cell in `trusted_cell`.
 
     Raises:
       InputError: if there is no run, or one of another kind, or its config.json is damaged or has an unknown setting,
@@ -165,11 +165,11 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
     file = Path(path) / CONFIG
     found, version, values = _about(path)
     if found != kind:
-        raise InputError(f"{path} is a {found} run, expected a {kind} run; give the folder of another run")
+        raise InputError(f"{path} is a {found} run; expected a {kind} run. Give the folder of another run")
     wanted = typing.get_type_hints(config)
     if wrong := sorted(set(values) - set(wanted)):
         raise InputError(f"{file}: unknown setting {quoted(wrong[0])}: {_why_unknown(wrong[0], wanted, version)}")
-    # JSON has lists alone
+    # JSON has only lists, no tuples
     lists_to_tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     for name, value in lists_to_tuples.items():
         if not _fits(value, wanted[name]):
@@ -177,10 +177,10 @@ def read_config(path: Path | str, kind: str, config: type[C], trusted_cell: str 
                 f"{file}: the setting {name!r} should be {_type_name(wanted[name])}, is {quoted(values[name])}; {AGAIN}"
             )
     cell = values.get("cell", "")
-    # last: whatever else is wrong with the run is said before code is trusted
+    # last: any other error in the run is reported before code is trusted
     if is_code(cell) and cell != trusted_cell:
         raise InputError(
-            f"{path} was trained with a custom cell, {cell!r}; loading it runs that code. If you trust it, say so: "
+            f"{path} was trained with a custom cell, {cell!r}; loading it runs that code. If you trust it, name it: "
             f"--cell {cell}"
         )
     return config(**lists_to_tuples)
@@ -216,7 +216,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def log(path: Path, report: Metrics) -> None:
     """Append a report to metrics.jsonl."""
-    # appended, so that a kill loses the last line at most
+    # appended, so a kill loses at most the last line
     append(path / METRICS, report.line() + "\n")
 
 

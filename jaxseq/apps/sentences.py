@@ -1,8 +1,8 @@
-"""A line of text cut into its sentences, and sentences joined into a line again, without a model or vocabulary.
+"""Split a line of text into sentences, and join sentences into a line, without a model or vocabulary.
 
-A sentence ends at one of ``。！？`` and their like anywhere, and at one of ``.!?…`` before a space. Marks and closing
-quotes that follow belong to it. Where a full stop may be part of a word, the text is left whole: two sentences in one
-are translated less well, half a sentence is not translated at all.
+A sentence ends at ``。！？`` and similar marks anywhere, and at ``.!?…`` before a space. Marks and closing
+quotes that follow belong to it. If a full stop may be part of a word, the text is not split there: two sentences
+at once are translated less well, half a sentence not at all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _END = re.compile(rf"[{ANYWHERE}][{ANYWHERE}!?…]*[{CLOSING}]*\s*|[.!?…]+[{CL
 _DOTTED = re.compile(r"([^\W\d]{1,2}\.)+[^\W\d]{1,2}")
 """An abbreviation such as e.g, p.m or z.b, its last full stop being the mark."""
 LONGEST_ABBREVIATION = 64
-"""Characters before a full stop that are looked at: so many more than any abbreviation has, and few in a long line."""
+"""Characters before a full stop that are searched: more than any abbreviation has, and few in a long line."""
 
 
 def split(line: str) -> list[str]:
@@ -54,7 +54,7 @@ def split(line: str) -> list[str]:
 
 
 def join(sentences: Sequence[str], language: str) -> str:
-    """Return sentences of a language as one line, with a space between them where that language has one.
+    """Return sentences of a language as one line, with a space between them if the language uses one.
 
     Example:
       >>> join(["Hello!", "I am Tom."], "en"), join(["你好！", "我叫汤姆。"], "zh")
@@ -90,7 +90,7 @@ def _ends(line: str, start: int, end: re.Match[str]) -> bool:
 
 def _inside(line: str) -> list[bool]:
     """Return for each character whether it is between a quote or bracket and its partner."""
-    opened, open_at = [0] * (len(line) + 1), []  # by how many the pairs around grow at each character
+    opened, open_at = [0] * (len(line) + 1), []  # the change in the number of open pairs at each character
     for at, character in enumerate(line):
         if character in PAIRS:
             open_at.append(at)

@@ -24,9 +24,9 @@ def windows(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Scaler(NamedTuple):
-    """Values to the numbers a network sees, and back: optional logarithm, seasonal difference, shift and scale.
+    """Scale values for a network, and back: optional logarithm, seasonal difference, shift and scale.
 
-    Fields, all from the training part alone:
+    Fields, all from the training part only:
       log: whether the logarithm was taken.
       lag: differences are taken against the value this many steps before; 0 for none.
       mean: ``[D]``, subtracted: the mean, or the smallest value.
@@ -61,7 +61,7 @@ class Scaler(NamedTuple):
         return Scaler(log, lag, mean, np.where(std > 0, std, 1.0))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        """Return scaled values ``[T - lag, D]``: the first `lag` have nothing to be compared with.
+        """Return scaled values ``[T - lag, D]``: the first `lag` have no earlier value to subtract.
 
         Raises:
           InputError: for a logarithm of values that are not positive.
@@ -88,7 +88,7 @@ class Scaler(NamedTuple):
 def fit_autoregression(values: np.ndarray, order: int) -> np.ndarray:
     """Return the least-squares weights ``[1 + order * D, D]`` of a linear autoregression, intercept first."""
     inputs, targets = windows(values, order)
-    # by orthogonal factors: neighbouring lags are nearly collinear, and the normal equations would square that
+    # by orthogonal factors: neighbouring lags are nearly collinear, and normal equations square the condition number
     return np.linalg.lstsq(_design(np.moveaxis(inputs, 0, 1)), targets, rcond=None)[0]
 
 

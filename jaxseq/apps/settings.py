@@ -1,4 +1,4 @@
-"""Checks of settings that the applications share."""
+"""Checks of settings, shared by the applications."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from jaxseq.apps.custom import is_code
 from jaxseq.errors import InputError
 
 MOST_LAYERS = 64
-"""Layers, at most: each is traced and compiled by itself."""
+"""The most layers: each is traced and compiled separately."""
 MOST_UNITS = 2**14
-"""Features of an embedding or a hidden state, at most: a matrix of this many rows and columns has 1 GB."""
+"""The most features of an embedding or a hidden state: a square matrix of this size takes 1 GB."""
 MOST = 2**31 - 1
-"""The largest count that is read: steps and the like are int32."""
+"""The largest count: steps and the like are int32."""
 SEEDS = 2**32
 """Seeds are below this: with 32-bit numbers, as JAX comes, `jax.random.key` ignores the higher bits of a seed."""
 
 
 class Default(int):
-    """A number that is a default: one that a user gives is a plain int, also where both are equal."""
+    """A number that is a default: one given by a user is a plain int, even if both are equal."""
 
 
 def option(name: str) -> str:
@@ -29,7 +29,7 @@ def option(name: str) -> str:
 
 
 def require(right: bool, name: str, wanted: str, config: object) -> None:
-    """Refuse a setting that is not right; `wanted` names the allowed values.
+    """Refuse a setting unless it is right; `wanted` names the allowed values.
 
     Raises:
       InputError: naming the setting, its allowed values and its value.
@@ -70,9 +70,9 @@ def check_seed(seed: int) -> None:
 
 
 def check_unchanged(config: Any, defaults: Any, why: str) -> None:
-    """Refuse settings given with a run that has its own: to ignore them would look like following them.
+    """Refuse settings given with a run that has its own: ignoring them silently would mislead.
 
-    A custom cell is let through: to name it is how a user allows the run to import it.
+    A custom cell is allowed: by naming it a user permits the run to import it.
 
     Raises:
       InputError: naming the first setting that is not the default.

@@ -1,8 +1,7 @@
-"""Parameters kept on the way of a training, in its run folder: ``snapshots/step-00000100.safetensors`` and so on.
+"""Parameters saved during a training, in its run folder: ``snapshots/step-00000100.safetensors`` and so on.
 
-The steps are even on a logarithmic scale, since most happens early, each rounded up to the next end of a chunk of steps
-that are one program. A training that goes on after it was stopped takes the same steps again, so the files that it
-writes again are the same.
+The steps are even on a logarithmic scale, since most happens early; each is rounded up to the end of a chunk of steps,
+which are one program. A resumed training repeats the same steps, so the files that it writes again are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FOLDER = "snapshots"
 
 
 def due(steps: int, count: int, chunk: int) -> list[int]:
-    """Return the numbers of steps at which parameters are kept: about `count` from 0 to `steps`, multiples of `chunk`.
+    """Return the steps at which parameters are saved: about `count` from 0 to `steps`, multiples of `chunk`.
 
     Example:
       >>> due(1000, 8, 20)
@@ -37,7 +36,7 @@ def due(steps: int, count: int, chunk: int) -> list[int]:
 def keeping(
     run: Callable[..., tuple], path: Path, at: Sequence[int], *, chunk: int, done: int, writes: bool = True
 ) -> Callable[..., tuple]:
-    """Return a `run` for `jaxseq.train.fit` that keeps parameters on its way.
+    """Return a `run` for `jaxseq.train.fit` that saves parameters as it goes.
 
     Args:
       run: ``(state, ...) -> (state, ...)``, `chunk` steps a call.

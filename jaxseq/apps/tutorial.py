@@ -1,7 +1,7 @@
 """The two translators of the tutorial that this package grew from, unchanged, for comparison.
 
-`plain`: the encoder's last state is all the decoder knows. `attentive`: weights over the source's positions, computed
-from the last word and the hidden state, without a look at the source (see `jaxseq.attention.positional`). Weights are
+`plain`: the decoder only sees the encoder's last state. `attentive`: weights over the source's positions, computed
+from the last word and the hidden state without looking at the source (see `jaxseq.attention.positional`). Weights are
 drawn as torch draws them.
 """
 
@@ -42,7 +42,7 @@ def _torch_gru(key: Key, D: int, H: int, dtype: Any) -> GRUParams:
     # torch's bound of every array of an RNN: 1 / sqrt(hidden size)
     draw = uniform(H**-0.5)
     params = gru.init(k_main, D, H, dtype=dtype, kernel=draw, recurrent=draw, bias=draw)
-    # b has reset and update first; torch adds b_ih and b_hh there, so that their sum is drawn
+    # b has reset and update first; torch adds b_ih and b_hh there, so their sum is drawn
     return params._replace(b=params.b.at[: 2 * H].add(draw(k_more, (2 * H,), dtype)))
 
 
@@ -59,7 +59,7 @@ def _encode(params: Any, source: Array, mask: Array) -> tuple[GRUCarry, Array]:
 
 
 def _init_of(params_type: Any, decoder_init: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the init of one of the two: alike but for the type of its params and the decoder in it."""
+    """Return the init of one of the two; they differ only in the type of params and the decoder."""
 
     def init(
         key: Key, source_size: int, target_size: int, *, hidden: int = 256, dtype: Any = jnp.float32, **_: Any
@@ -120,7 +120,7 @@ class AttentiveCellParams(NamedTuple):
 
 
 def _cell_input_terms(params: Params, y: Array) -> Tree:
-    # y goes along with its product, since attention asks with the word as well
+    # y is passed along with its product, since the attention query includes the word
     own = unsourced(params)
     return y, affine(y, own.W, own.b)
 
@@ -144,7 +144,7 @@ def _cell_init(
 ) -> AttentiveCellParams:
     D, H = input_size, hidden_size
     k_gru, k_attention, k_W, k_C, k_b = jax.random.split(key, 5)
-    # both layers read a vector of D and one of H together, which torch has as one Linear
+    # both layers read a vector of D and one of H joined, which in torch is one Linear
     near, combine = uniform((D + H) ** -0.5), uniform((D + H) ** -0.5)
     return AttentiveCellParams(
         _torch_gru(k_gru, H, H, dtype),

@@ -1,4 +1,4 @@
-"""The inputs behind an output: gradients of each step's loss by each step's input, and integrated gradients.
+"""The inputs behind an output: gradients of each loss with respect to each input, and integrated gradients.
 
 A row of `connectivity` is one backward pass from the loss of one step to all inputs: the derivative with everything
 else held. `integrated_gradients` averages the gradient on the way from a baseline to the inputs, so that the

@@ -102,7 +102,7 @@ def _blocks(cell: Cell, params: Params, carry: Carry, x: Tree, sizes: dict[str, 
 
 
 def _of_blocks(first: dict, second: dict, sizes: dict[str, int]) -> Constant | None:
-    """Return the map of those parts that depend, by the same numbers each time, on themselves and each other alone."""
+    """Return the map of those parts that depend, by constant numbers, only on themselves and each other."""
     apart = lambda a, b: float(np.abs(a - b).max(initial=0))  # noqa: E731
     kept = [n for n in sizes if all(apart(first[n][m], second[n][m]) <= EQUAL for m in sizes)]
     # a part that reads a varying part varies as well: drop parts until those left read each other alone

@@ -133,7 +133,7 @@ def label_of(name: str, roles: Mapping[str, str] | None) -> str:
 
 
 def finish(ax: Axes, across: str, up: str, *, legend: str = "", grid: bool = True) -> Axes:
-    """Name the axes; put a legend where there is room within ("best"), or "above" them."""
+    """Name the axes; put a legend inside where there is room ("best"), or "above"."""
     from jaxseq import plots
 
     ax.set(xlabel=across, ylabel=up)

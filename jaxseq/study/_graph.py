@@ -1,6 +1,6 @@
 """A computation as a graph of its values, each with its equation and the inputs it depends on.
 
-With it a number is taken apart into the summands that its own code adds up; no formula is written twice.
+It decomposes a number into the summands that the code adds up; no formula is written twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gradient of one loss by lag: vanishing or exploding.
 
-The gradient of a sum of losses grows towards the past by itself, since more of the losses come after an earlier state.
+The gradient of a sum of losses grows towards the past in any case, since more losses come after an earlier state.
 So the words follow from the rows of `triangle`, each of which is the gradient of the loss of one step. They agree with
 the largest Lyapunov exponent of the same steps (`jaxseq.study.lyapunov`): a gradient goes back through the transposes
 of the Jacobians that carry a change forward, and their products have the same singular values. The exponent is the

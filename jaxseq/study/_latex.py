@@ -19,8 +19,8 @@ D, H = 5, 12
 def latex(cell: Cell, params: Params | None = None) -> str:
     r"""Return the equations of a step as LaTeX: an ``align`` environment with a line for each gate and state.
 
-    They say what the code computes, in its own terms: packed weights are taken apart (``W_f`` is the piece of ``W`` for
-    gate f), a vector is a row, so that a product is ``x W``, and ``\odot`` is number by number.
+    They say what the code computes, in its own terms: packed weights are split (``W_f`` is the piece of ``W`` for
+    gate f), a vector is a row, so that a product is ``x W``, and ``\odot`` is elementwise.
 
     Args:
       cell: any Cell, also a stack or one of your own.

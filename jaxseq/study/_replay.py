@@ -1,4 +1,4 @@
-"""Training looked at again: params stored at steps that are even on a logarithmic scale, since most happens early."""
+"""Replay a training: params stored at steps even on a logarithmic scale, since most happens early."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log_spaced(steps: int, count: int) -> tuple[int, ...]:
 
 
 class Replay(NamedTuple):
-    """A training that can be looked at again.
+    """A training that can be replayed.
 
     Fields:
       steps: ``[K]``, the numbers of steps after which params were stored.

@@ -71,7 +71,7 @@ def histogram(
         raise InputError(f"histogram: expected at least 1 bin and lowest < highest; got {bins}, {lowest}, {highest}")
     gate, real = real_steps(gate, mask)
     place = jnp.floor((gate - lowest) * (bins / (highest - lowest)))
-    # the upper end would else fall into a part of its own
+    # the upper end would otherwise get its own bin
     place = jnp.where(gate == highest, bins - 1, place)
     axes = tuple(range(gate.ndim - 1))
     # a sum for each part and not a scatter: it stays in the shape [bins, H] under vmap and jit
@@ -115,7 +115,7 @@ def saturation_of(
 
 
 def ranges_seen(seen: Look) -> dict[str, tuple[float, float] | None]:
-    """Return the ranges, as `ranges_of`, from steps that were looked at with large inputs."""
+    """Return the ranges, as `ranges_of`, from steps examined with large inputs."""
     return {name: _range(gate) for name, gate in seen.gates.items()}
 
 

@@ -51,7 +51,7 @@ def coverage(weights: Array, mask: Array | None = None) -> Array:
 
 
 class Decomposition(NamedTuple):
-    """The scores of one step, taken apart; ``terms.sum(-1) + rest`` is the score.
+    """The scores of one step, decomposed; ``terms.sum(-1) + rest`` is the score.
 
     Fields:
       terms: ``[B, S, N]``: the contribution of each of N parts to each score. Parts are the attention's hidden units
@@ -75,7 +75,7 @@ class Decomposition(NamedTuple):
 
 
 def decompose(attention: Attention, params: Params, memory: Any, state: Tree, query: Array) -> Decomposition:
-    """Take the scores of one step apart: for additive attentions by hidden unit, for products by feature.
+    """Decompose the scores of one step: by hidden unit for additive attentions, by feature for products.
 
     The summands are read off the attention's own code: the sum over one axis that query and source enter.
 
@@ -176,7 +176,7 @@ def _within(hidden: Node, lay: Callable[[Array], Array]) -> tuple[Array, Array, 
 
 
 def diagonal_accuracy(weights: Array, want: Array, mask: Array | None = None) -> Array:
-    """Return the share of real steps at which the position looked at most is the one wanted, a scalar.
+    """Return the share of real steps whose largest weight is at the wanted position, a scalar.
 
     Args:
       weights: ``[T, B, S]``.

@@ -101,7 +101,7 @@ def rows_of_attention(weights: Array, source: Sequence[Sequence[str]], mask: np.
     """Return how far the rows of ``weights [T, B, S]`` are from 1 in sum, and from 0 where there is no source."""
     rows = np.asarray(weights)
     real = np.array([[s < len(row) for s in range(rows.shape[-1])] for row in source])
-    # only at real target steps: padded ones put out zeros
+    # only at real target steps: padded ones output zeros
     sums = np.abs(rows.sum(-1) - 1)[mask]
     outside = np.abs(np.where(real[None], 0, rows))[mask]
     return [
@@ -165,7 +165,7 @@ def inputs_by_differences(losses: Callable[[Tree], Array], run: Run, products: A
     Args:
       losses: ``outs -> [B]``.
       run: whose xs are one array.
-      products: ``[T, B]``, gradient times input of each step; that of the largest is looked at.
+      products: ``[T, B]``, gradient times input of each step; the largest is checked.
     """
     t, b = np.unravel_index(int(np.abs(np.asarray(products)).argmax()), products.shape)
     with _precisely():

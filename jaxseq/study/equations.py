@@ -138,7 +138,7 @@ def explain(
         # the cell has an operation that no program has: named quantities are still shown
         return _read_off(cell, params, at(xs, slice(step, step + 1)), before, unit, f"{error}")
     if shown is None:
-        raise InputError(f"explain: the output of {cell.name} has no axis of units alone")
+        raise InputError(f"explain: the output of {cell.name} has no single axis of units")
     _check_unit(unit, len(outs[shown]))
     script = _Script(found, values_of(found, params, now, x), unit, most)
     return script.explanation(found.out[shown], float(outs[shown][unit]))
@@ -298,7 +298,7 @@ class _Script:
         return self._words(n) or Writer(self.equations, CODE, self._words).expression(n)
 
     def _vector(self, n: int) -> str:
-        """Return the name of all of a vector, of which the name alone may be the unit's number."""
+        """Return the name of a whole vector, since the bare name may be that of the unit's number."""
         name = self._name(n)
         return f"{name}_all" if n in self.equations.names else name
 

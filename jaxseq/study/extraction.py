@@ -47,7 +47,7 @@ class Extraction(NamedTuple):
       disagreement: the share of transitions of all states looked at that are not those of their class.
       agreement: ``[longest + 1]``: the share of new words of each length about which automaton and network agree. Half
         of the words are uniform, half avoid prefixes that can no longer be accepted.
-      states: ``[N, F]``, the network's states that were looked at: all numbers of the carry.
+      states: ``[N, F]``, the network's states that were examined: all numbers of the carry.
       classes: int ``[N]``: the automaton's state after the words that led to them.
       separation: the share of these states that are nearest to the mean of their own class.
     """
@@ -97,7 +97,7 @@ def extract_automaton(
       tolerance: the share of a class' states that may disagree with the others about later decisions. Above 0 it passes
         over rare mistakes of a network, and over states of the automaton that few words reach.
       most: classes from which on nothing is split.
-      rounds: how often new words are looked at that automaton and network disagree about.
+      rounds: how often new words are examined on which automaton and network disagree.
       seed: of random words.
 
     It is not for use within `jax.jit`: how many states there are follows from numbers.

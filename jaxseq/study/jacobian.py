@@ -178,7 +178,7 @@ class Lyapunov(NamedTuple):
 
 
 SPARE = 8
-"""Extra directions in the iteration, so that the last of those asked for are right as well."""
+"""Extra directions in the iteration, so that the last requested ones converge too."""
 
 
 def lyapunov(
@@ -302,7 +302,7 @@ class _Path(NamedTuple):
       old: ``[T, B, N]``, the state before each step.
       given: the other inputs of each step: the input terms, and leaves of the carry that are whole numbers.
       real: bool ``[T, B]``.
-      step: ``(old [B, N], given) -> new [B, N]``. No row knows of another, so that one change of all rows at once is
+      step: ``(old [B, N], given) -> new [B, N]``. Rows are independent, so one change of all rows at once is
         as many changes of one row each.
     """
 

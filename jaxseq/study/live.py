@@ -24,7 +24,7 @@ from jaxseq.study.part import Part
 from jaxseq.trees import at, named_leaves
 
 FEATURES = 32
-"""Most numbers of an input that is given as it is."""
+"""The most numbers of an input that the page gets unchanged."""
 
 APART = 1e-3
 """How far the program of a part may be from its run, relative to numbers above 1; float32 alone does not get there."""

@@ -29,7 +29,7 @@ EQUAL = 1e-9
 
 
 SIZES = 3, 5
-"""D and H of the cell that is looked at."""
+"""D and H of the cell that is examined."""
 
 
 class Drawn(NamedTuple):
@@ -234,7 +234,7 @@ def _looker(static: Any) -> Callable[..., tuple[list[Array], Carry, Tree, Tree]]
 
 
 def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None) -> Numbers:
-    """Return `numbers_at`, or for a cell that cannot be made from sizes alone `numbers_near` the run."""
+    """Return `numbers_at`; for a cell that cannot be made from sizes alone, `numbers_near` the run."""
     try:
         return numbers_at(cell)
     except InputError:
@@ -244,7 +244,7 @@ def numbers_for(cell: Cell, params: Params, xs: Tree, carry: Carry | None = None
 def look_for(
     cell: Cell, params: Params, xs: Tree, carry: Carry | None = None, *, size: float = 0.5, draws: int = 1
 ) -> Look:
-    """Return `look_at`, or for a cell that cannot be made from sizes alone `look_near` the run."""
+    """Return `look_at`; for a cell that cannot be made from sizes alone, `look_near` the run."""
     try:
         return look_at(cell, size=size, draws=draws)
     except InputError:

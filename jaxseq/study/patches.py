@@ -114,7 +114,7 @@ def patching(
     # every gate and state of run B, [T, B, H]: the values to put
     end_b, seen_b = trace(cell, params, other, other_carry, mask=other_mask)
     real = real_of(cell, xs, mask)
-    # a padded step of run B has no value of its own to put
+    # a padded step of run B has no value to put
     both = real & real_of(cell, xs, other_mask)
 
     def measure(end: Carry, outs: Tree) -> Array:

@@ -302,7 +302,7 @@ def _rows_of(found: Atlas, label: str) -> tuple[list[str], np.ndarray, str]:
             names.append(f"{gate} := {value[0]:g}" if np.ptp(value) == 0 else f"{gate} := its mean")
             rows.append(row)
     if not rows or len({len(row) for row in rows}) > 1:
-        raise InputError("plot_atlas: expected gates of as many units each; choose some by atlas(gates=...)")
+        raise InputError("plot_atlas: expected gates with equally many units; choose them with atlas(gates=...)")
     return names, np.stack(rows), label or ("how far outputs move" if found.loss is None else "change of loss")
 
 

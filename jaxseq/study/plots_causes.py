@@ -30,7 +30,7 @@ def plot_patching(found: Patching, ax: Axes | None = None, *, shares: bool = Fal
     effects = found.shares() if shares else found.effects
     blocks = [np.asarray(e, float).reshape(*np.shape(e)[:2], -1).mean(-1).T for e in effects.values()]
     if not blocks:
-        raise InputError("plot_patching: there is no effect to draw; all gates that were asked for are unused")
+        raise InputError("plot_patching: there is no effect to draw; all given gates are unused")
     values = np.concatenate(blocks)
     label = "share of the difference" if shares else "effect"
     ax = signed(values, ax, label=label, most=1.0 if shares else None)

@@ -24,7 +24,7 @@ from jaxseq.study.thin import Thinning, fitted, without
 from jaxseq.study.views import ORDER
 
 LIMIT = 2_000_000
-"""Most bytes of a page, unless all is asked for."""
+"""The most bytes of a page, unless everything is requested."""
 
 SCRIPTS = ("program.js", "draw.js", "state.js", "equations.js", "common.js", "figure.js")
 """Scripts that the views use, in this order before the views' own; page.js follows them."""
@@ -83,11 +83,11 @@ class Report:
         self.text, self.left_out, self.whole = _thinned(data, full)
 
     def save(self, path: Path | str) -> None:
-        """Write the page, whole or not at all."""
+        """Write the page atomically."""
         write_atomic(path, self.text)
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, which reaches neither the notebook nor the network."""
+        """Return the page in a sandboxed frame, which reaches neither the notebook nor the network."""
         title = html.escape(self.data.about["title"], quote=True)
         return (
             f'<iframe title="{title}" sandbox="allow-scripts" style="width:100%;height:48rem;border:0" '

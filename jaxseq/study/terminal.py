@@ -91,7 +91,7 @@ def _escape(colour: str, colours: int) -> str:
 
 
 def ticks(labels: Sequence[str], each: int, columns: int) -> str:
-    """Return as many labels as have room, each beginning where its step does."""
+    """Return as many labels as fit, each starting at its step."""
     line, end = "", 0
     for n, label in enumerate(labels):
         # with more steps than columns, `fit` has squeezed them by this factor

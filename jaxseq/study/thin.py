@@ -60,7 +60,7 @@ def thinnings(parts: list[Subject]) -> list[Thinning]:
 
 
 def fitted(parts: list[Subject], fits: Callable[[list[Subject], list[Thinning]], bool]) -> list[Thinning]:
-    """Return the things to leave out so that a page fits: all of them if even that is too large.
+    """Return what to leave out so that a page fits: everything, if even that is too large.
 
     One thing after another is left out until the page fits. A large one that goes late may have made room for others:
     each is put back if the page still fits, the most missed first.

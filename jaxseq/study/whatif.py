@@ -1,4 +1,4 @@
-"""What if: a gate held, a unit silenced, an input swapped, and the effect on the outputs and the loss.
+"""What if a gate is held, a unit silenced or an input swapped: the effect on the outputs and the loss.
 
 States are changed as gates are, by their names in the carry: ``{"f": 1.0}`` never forgets, ``{"h": {3: 0.0}}`` silences
 the output of unit 3 of an LSTM, ``{"c": {3: 0.0}}`` its state as well.

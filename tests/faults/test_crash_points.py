@@ -223,9 +223,9 @@ def test_a_forecast_goes_on_with_its_own_rows_and_settings(trained, monkeypatch,
         pass
     assert held_in(held(folder), "run/").keys() > held_in(new, "run/").keys()  # the old run stays
     for command, text in {
-        ("--data", str(folder.parent / "sales.csv"), "--out", run): "go on with it by --resume",
+        ("--data", str(folder.parent / "sales.csv"), "--out", run): "continue it with --resume",
         ("--resume", run, "--seed", "3"): "goes on with the settings of that run; leave out --seed",
-        ("--resume", str(folder)): "has no forecast that was stopped on its way",
+        ("--resume", str(folder)): "has no unfinished forecast",
     }.items():
         status, error = told(["forecast", *command], capsys)
         assert status == 2 and text in error

@@ -219,7 +219,9 @@ def test_a_small_packed_table_may_grow_25_times(tmp_path):
     path.write_bytes(gzip.compress(text, 1))
     assert len(text) > encoding.EXPANSION_FROM and encoding.unpacked(path) == text
     path.write_bytes(gzip.compress(b"y\n" + b"1\n" * (encoding.EXPANSION_FROM // 2)))
-    with pytest.raises(InputError, match=r"holds more than 2,097,152 bytes; unpack it first if it is meant \(gunzip\)"):
+    with pytest.raises(
+        InputError, match=r"holds more than 2,097,152 bytes; unpack it first if that is intended \(gunzip\)"
+    ):
         panel.read(path)
 
 

@@ -45,7 +45,7 @@ def test_a_file_is_converted_and_loaded(params, tmp_path, capsys):
     assert names["cell"] == lstm and difference(names["params"], params)[0] == 0
 
     assert main(command) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists; choose another name" in capsys.readouterr().err
     assert main([*command, "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["params"]["W"] == [3, 20]
 

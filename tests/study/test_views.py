@@ -155,7 +155,7 @@ def test_a_page_over_the_limit_is_thinned_no_further_than_it_must(several, monke
     parts = json.loads(re.search(r'id="data">(.*?)</script>', made.text, re.S)[1])["parts"]
     assert [part["live"] is not None for part in parts] == [bool(one) for one in live]
     assert all((part["why"] == "thinned") == (part["live"] is None) for part in parts)
-    assert made.left_out == [f"the weights of {name}, so that its what-if is off" for name in left]
+    assert made.left_out == [f"the weights of {name}, so its what-if is off" for name in left]
     assert all(part["B"] == 3 and part["views"]["atlas"] for part in parts)
 
 

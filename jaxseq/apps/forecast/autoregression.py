@@ -14,10 +14,10 @@ RIDGES = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 DUMMIES, WAVES = 60, 6
 """Seasons up to so many rows have an effect for each row; longer ones so many pairs of sine and cosine."""
 GROWTH = 1.001
-"""A root up to this is left as it is: those of lines and waves are 1, and rounding moves a double root, as a trend has,
-by 1e-6 or so; drawing it in would bend the line."""
+"""Roots up to this are left alone: those of lines and waves are 1, and rounding moves a double root, as of a trend, by
+1e-6 or so; shrinking it would bend the line."""
 MOST_ROWS = 20_000
-"""Only so many of the latest rows are fitted to."""
+"""The most rows that are fitted to, the latest ones."""
 
 
 class Autoregression(NamedTuple):
@@ -65,8 +65,8 @@ def fit(z: np.ndarray, seasons: Sequence[int], difference: int, *, plain: bool =
 
     The ridge penalty is the one of `RIDGES` with the lowest leave-one-out error, which the singular values give for
     all rows at once; 0, plain least squares, is among them. Of z itself the penalty is on what a line adds to the last
-    value (Litterman 1986, "Forecasting with Bayesian vector autoregressions"), so that a series that has moved away
-    from its mean is not drawn back without evidence. Where the polynomial has a root above `GROWTH`, all are drawn in
+    value (Litterman 1986, "Forecasting with Bayesian vector autoregressions"), so a series that has moved away
+    from its mean is not pulled back without evidence. If the polynomial has a root above `GROWTH`, all roots are shrunk
     by one factor until the largest is 1: a forecast of many steps cannot explode. `plain` is least squares without
     any of this and without seasonal effects, for comparison.
     """
@@ -75,7 +75,7 @@ def fit(z: np.ndarray, seasons: Sequence[int], difference: int, *, plain: bool =
     fits = []
     for n in range(z.shape[1]):
         first = int(np.isfinite(z[:, n]).argmax())
-        # three seasons or more: an effect that was seen once or twice is mostly noise
+        # three seasons or more: an effect seen once or twice is mostly noise
         used = [s for s in seasons if not plain and 1 < s <= (len(z) - first) / 3]
         seasonal = columns(phase[first:], seasons) * _chosen(seasons, used)
         # columns of unused seasons are 0, so that all series have weights of one shape
@@ -101,7 +101,7 @@ def _fit_one(
     if not use or len(w) - lags[use[-1]] < 8:
         return (0.0, weights, effects) if difference else (float(z.mean()), weights, effects)
     rows = np.arange(lags[use[-1]], len(w))
-    # targets are values that are there; among their lags holes are filled
+    # targets must be known values; missing lags are filled
     rows = rows[known[difference:][rows]][-MOST_ROWS:]
     X = np.concatenate([w[rows[:, None] - np.array(lags)[use]], seasonal[difference:][rows]], axis=1)
     walk = float(not plain and not difference and use[0] == 0)  # shrunk towards the last value, not towards the mean
@@ -120,7 +120,7 @@ def _fit_one(
 def _ridge(A: np.ndarray, y: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
     """Return ridge coefficients, the penalty chosen by leave-one-out."""
     U, s, Vt = np.linalg.svd(A, full_matrices=False)
-    # directions that the columns do not have; ridge 0 would divide by them
+    # directions that the columns lack; ridge 0 would divide by 0
     keep = s > 1e-10 * max(s[0], 1e-300)
     U, s, Vt = U[:, keep], s[keep], Vt[keep]
     along = U.T @ y

@@ -1,4 +1,4 @@
-"""Rolling-origin backtests: one fit, forecasts from many origins after it, and simple forecasts of the same."""
+"""Rolling-origin backtests: one fit, forecasts from many later origins, and simple forecasts to compare."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from jaxseq.errors import InputError
 OURS = "forecaster"
 """The name of the combination in the tables."""
 LEVELS = np.round(np.sort(np.concatenate([np.arange(0.05, 1, 0.05), [0.025, 0.975]])), 3)
-"""Quantiles that are kept of every forecast, and that CRPS is computed from."""
+"""Quantiles kept of every forecast; CRPS is computed from them."""
 
 CENTRAL = ((0.1, 0.9), (0.025, 0.975))
-"""The intervals whose coverage is told: 80 and 95%."""
+"""The intervals whose coverage is reported: 80 and 95%."""
 FEWEST = 3
-"""Origins that a test of the difference takes at least."""
+"""The fewest origins for a test of the difference."""
 TIMES = 3
-"""An error this many times as large is told as a multiple, a smaller one in per cent."""
+"""An error this many times as large is reported as a multiple, a smaller one in per cent."""
 
 
 class Score(NamedTuple):
@@ -44,9 +44,9 @@ class Score(NamedTuple):
       series: its name.
       forecast: its name.
       mase, smape, rmse: over all origins and steps.
-      crps: of the forecaster's distribution; of others, which have none, the mean absolute error, which it then is.
+      crps: of the forecaster's distribution; of point forecasts it equals the mean absolute error.
       coverage80, coverage95: of the forecaster's intervals; NaN for others.
-      statistic, p_value: of Diebold and Mariano, below 0 where the forecaster is better than this one.
+      statistic, p_value: of Diebold and Mariano's test; below 0 if the forecaster is better than this forecast.
     """
 
     series: str
@@ -62,12 +62,12 @@ class Score(NamedTuple):
 
 
 class Backtest(NamedTuple):
-    """Forecasts from O origins of N series, none of which saw what it forecasts.
+    """Forecasts from O origins of N series, made without the values that they forecast.
 
     Fields:
       forecaster: fitted to the rows before the test part.
       names: of the series.
-      origins: int ``[O]``, rows of the longest series, the last that a forecast saw.
+      origins: int ``[O]``, the last row that each forecast saw, as rows of the longest series.
       origin_times, times: for each series the stamps ``[O]`` of the origins and ``[O, h]`` of the forecasts; row
         numbers where there are no dates.
       actual: ``[O, N, h]``.
@@ -165,7 +165,7 @@ def backtest(
     early = panel._replace(series=tuple(
         s._replace(values=s.values[:-held], past=s.past[:-held], future=s.future[: len(s.values)],
                    stamps=None if s.stamps is None else s.stamps[:-held]) for s in panel.series))  # fmt: skip
-    # again, since fewer rows may hold fewer seasons
+    # checked again, since fewer rows may hold fewer seasons
     options = options_for(early, horizon, season, cell, hidden, networks, seed, log)
     values, covariates, _ = arrays(panel, early, horizon)
     cut = len(values) - held
@@ -189,7 +189,7 @@ def backtest(
 
 
 def _complete(paths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the forecasts ``[O, N, h]`` that have a number everywhere, and a line on each that has not."""
+    """Return the forecasts ``[O, N, h]`` without missing numbers, and a line on each of the others."""
     holes = {name: ~np.isfinite(path) for name, path in paths.items()}
     notes = tuple(f"{name} is left out: it gives no number for {int(hole.any((0, 2)).sum())} of {hole.shape[1]} series"
                   for name, hole in holes.items() if hole.any())  # fmt: skip
@@ -256,7 +256,7 @@ def _times(panel: Panel, values: np.ndarray, at: np.ndarray, horizon: int) -> tu
 
 
 def _against_simple(result: Backtest) -> str:
-    # a comparison with parts of the combination itself would say little
+    # comparing with parts of the combination itself would say little
     own = (OURS, *simple_members.NAMES, f"{result.forecaster.options.cell} alone")
     simple_names = [name for name in result.paths if name not in own]  # statsforecast's among them
     error = {name: np.array([s.mase for s in result.table if s.forecast == name]) for name in (OURS, *simple_names)}
@@ -315,7 +315,7 @@ def _of_network(result: Backtest) -> str:
         return "No network was asked for."
     where = "At the validation origins"
     if not np.isfinite(model.gain):
-        return f"{where} the {cell} network was of no use: its weight went to the simple forecasts."
+        return f"{where} the {cell} network did not help: its weight went to the simple forecasts."
     share, off = 100 * float(model.weights[-1].mean()), 100 * (1 - float(model.gain))
     what = f"the {cell} network" if model.stopped else f"the network's line alone, before its {cell} had learned,"
     if abs(off) < 0.05:

@@ -14,11 +14,11 @@ from jaxseq.apps.forecast.steps import DAY, MONDAY, WEEK, are_among, length, lis
 from jaxseq.errors import InputError
 
 SPARSE = 0.5
-"""Where fewer of the rows that are due are there, the rows are called irregular."""
+"""If a smaller share of the due rows is present, the rows are irregular."""
 EMPTIEST = 200
-"""More steps than this for each row are never due: a week has 168 hours."""
+"""The most steps due for each row: a week has 168 hours."""
 RARE = 0.25
-"""Hours of a week that have a row in a smaller share of weeks than this, relative to others, are closed hours."""
+"""An hour of the week with rows in a smaller share of weeks than this, relative to others, is closed."""
 NAMES = "January February March April May June July August September October November December".split()
 DAYS = "MON TUE WED THU FRI SAT SUN".split()
 
@@ -64,7 +64,7 @@ class Calendar(NamedTuple):
             stamps = pd.date_range(start, periods=most + 1, freq=self.frequency, unit="us")
         except (OverflowError, ValueError) as error:  # pandas' OutOfBoundsDatetime is a ValueError
             raise InputError(f"{h} steps after {last} leave the calendar; ask for fewer") from error
-        # pandas begins at the next stamp on the calendar where `start` is off it
+        # if `start` is off the calendar, pandas begins at the next stamp on it
         return self._kept(stamps[stamps > start])[:h] + self._shift()
 
     def last_stamps(self, last: pd.Timestamp, count: int) -> pd.DatetimeIndex:
@@ -108,8 +108,8 @@ class Inferred(NamedTuple):
     """A calendar found in stamps.
 
     Fields:
-      calendar: its seasons are those of which two fit into the rows.
-      stamps: datetime64[us] ``[T]``, each stamp that was given, where the calendar has it.
+      calendar: its seasons are those that fit into the rows twice.
+      stamps: datetime64[us] ``[T]``, the given stamps, moved onto the calendar.
       notes: on stamps that were moved.
     """
 
@@ -127,7 +127,7 @@ def infer(stamps: np.ndarray, frequency: str | None = None, seasons: Sequence[in
       seasons: rows of each season, where they are known.
 
     Raises:
-      InputError: if there are fewer than 2 stamps, or they have no one step.
+      InputError: if there are fewer than 2 stamps, or no common step.
     """
     if any(season < 1 for season in seasons):
         raise InputError(f"a season has 1 row or more; got {min(seasons)}")
@@ -144,13 +144,13 @@ def infer(stamps: np.ndarray, frequency: str | None = None, seasons: Sequence[in
 
 
 def on_calendar(stamps: np.ndarray, calendar: Calendar) -> Inferred:
-    """Find stamps, of which there may be few, on a calendar that others have.
+    """Check that stamps, perhaps only a few, lie on a known calendar.
 
     Raises:
       InputError: if they lie on another one.
     """
     if calendar.frequency is None:
-        raise InputError("these rows have dates, and those before had none; leave the column of dates out")
+        raise InputError("these rows have dates, and the earlier ones had none; leave the column of dates out")
     due = calendar.between(stamps[0], stamps[-1]).to_numpy("M8[us]")
     off = stamps[~are_among(stamps, due)]
     if not len(off) and (len(stamps) == 1 or len(stamps) >= SPARSE * len(due)):
@@ -158,7 +158,7 @@ def on_calendar(stamps: np.ndarray, calendar: Calendar) -> Inferred:
     found = infer(stamps, None, calendar.seasons)
     if found.calendar._replace(open=None) != calendar._replace(open=None):
         where = f"; there is no row at {shown(off[0])}" if len(off) else ""
-        raise InputError(f"expected rows that go on {calendar}; got {found.calendar}{where}")
+        raise InputError(f"expected rows that continue {calendar}; got {found.calendar}{where}")
     return found._replace(calendar=calendar)
 
 
@@ -300,15 +300,15 @@ def _by_period(stamps: np.ndarray) -> Inferred | None:
 
 
 def _refuse(stamps: np.ndarray) -> Inferred:
-    # the commonest steps show what the rows mostly are
+    # the commonest steps show what most rows are
     steps, counts = np.unique(np.diff(stamps), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:3]
     seen = ", ".join(f"{_duration(steps[i])} ({counts[i]} times)" for i in order)
     first = np.flatnonzero(np.diff(stamps) != steps[order[0]])[0]
     raise InputError(
-        f"the rows have no one step: {seen}{' and others' if len(steps) > 3 else ''}, the first change after "
+        f"the rows have no common step: {seen}{' and others' if len(steps) > 3 else ''}, the first change after "
         f"{shown(stamps[first])}. Aggregate them to days or hours (pandas: frame.resample('D').mean()), or say "
-        "--frequency D to have the rows between filled"
+        "--frequency D to fill the rows in between"
     )
 
 

@@ -1,4 +1,4 @@
-"""Text cells as numbers, in the forms in which people write them; a form is decided over a whole column."""
+"""Read text cells as numbers in all common notations; the notation is decided over a whole column."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ POINT = re.compile(r"(?:[1-9]\d{0,2}(?:([,' ])\d{3})(?:\1\d{3})*|[1-9]\d?(?:,\d{
 COMMA = re.compile(r"(?:[1-9]\d{0,2}(?:([.' ])\d{3})(?:\1\d{3})*|\d+)?(?:,\d*)?")
 """A comma before decimals; points, apostrophes or blanks between thousands."""
 LONGEST_NUMBER = 100
-"""Characters of the longest cell that may be a number."""
+"""The most characters of a cell that may be a number."""
 MEANT = 0.5
-"""A column of which more than this share of cells are numbers is one of numbers, and its other cells are mistakes."""
+"""A column with a larger share of numbers than this is numeric, and its other cells are mistakes."""
 
 
 def is_number(cell: str) -> bool:
-    """Return whether a cell is a number in one of the forms that people write."""
+    """Return whether a cell is a number in one of the known notations."""
     return _matched(cell.strip().translate(SIGNS)) is not None
 
 
 def _matched(cell: str) -> re.Match[str] | None:
-    """Return the parts of a number; a long cell is not one, and matching it takes the square of its length."""
+    """Return the parts of a number; long cells are skipped, since matching takes quadratic time."""
     return PEOPLES.fullmatch(cell) if len(cell) <= LONGEST_NUMBER else None
 
 
@@ -65,7 +65,7 @@ class Numbers(NamedTuple):
 
     @property
     def is_meant(self) -> bool:
-        """Whether this is a column of numbers, if with mistakes."""
+        """Whether this is a column of numbers, perhaps with mistakes."""
         return self.share > MEANT
 
 
@@ -77,7 +77,7 @@ def numbers(cells: np.ndarray, plain: bool = True) -> Numbers:
       plain: 1.234 is 1.234 where every cell is a number as programs write them. Not so in a file whose cells are
         separated by semicolons: there the point may separate thousands.
     """
-    # a long cell is not a number, and would be taken apart again and again
+    # a long cell is not a number, and parsing it would be slow
     long = np.fromiter(map(len, cells), int, len(cells)) > LONGEST_NUMBER
     cells = np.where(long, "long", cells) if long.any() else cells
     # most files have numbers as programs write them, and one call reads them all

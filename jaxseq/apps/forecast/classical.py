@@ -12,11 +12,11 @@ from jaxseq.apps.forecast.simple import filled
 
 MODELS = ("AutoETS", "AutoTheta", "AutoARIMA")
 MOST_SERIES, MOST_ROWS, LONGEST_SEASON = 20, 3000, 24
-"""Beyond these they take minutes: AutoETS has no longer season, and AutoARIMA's time grows with all three."""
+"""Beyond these limits they take minutes: AutoETS allows no longer season, and AutoARIMA's time grows with all three."""
 
 
 def usable(series: int, rows: int, season: int) -> tuple[tuple[str, ...], str]:
-    """Return the names of the models that will be compared with; where there are no such models, also why."""
+    """Return the names of the models to compare with; if there are none, also why."""
     if importlib.util.find_spec("statsforecast") is None:
         return (), 'AutoETS, AutoTheta and AutoARIMA are compared as well after pip install "jaxseq[forecast]"'
     if series > MOST_SERIES or rows > MOST_ROWS or season > LONGEST_SEASON:
@@ -48,7 +48,7 @@ def paths(
                 try:
                     fitted = getattr(models, name)(season_length=season).fit(series[: cut - begun])
                     for o, origin in enumerate(origins):
-                        # with the fitted parameters: a fit at each origin would take that many times as long
+                        # with the fitted parameters: a fit at each origin would take as many times as long
                         out[name][o, n] = fitted.forward(series[: origin + 1 - begun], horizon)["mean"]
                 except Exception:  # its models raise whatever numba and SciPy do on a series that they cannot fit
                     out[name][:, n] = np.nan

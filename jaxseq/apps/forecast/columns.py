@@ -20,10 +20,10 @@ from jaxseq.errors import InputError, quoted
 ROW_NAMES = frozenset("index id row no no. nr n num number instant rownames rowid obs t step # 序号 编号".split())
 """Names of columns that number the rows, in lower case."""
 CATEGORIES = 10
-"""Categories of text that become columns of 0 and 1; more are refused."""
+"""The most text categories that become columns of 0 and 1; more are refused."""
 
 SHOWN = 20
-"""Columns that are left out and are named, at most."""
+"""The most left-out columns that a note names."""
 
 
 class Columns(NamedTuple):
@@ -65,7 +65,7 @@ class Reader:
         return self.found[name]
 
     def is_numbers(self, name: str) -> bool:
-        """Return whether a column is one of numbers, if with mistakes."""
+        """Return whether a column is numeric, perhaps with mistakes."""
         if self.table.is_text(name):
             return self.read(name).is_meant
         return self.table.cells[name].dtype.kind == "f"
@@ -106,7 +106,7 @@ class Reader:
             if self.decimal not in (None, mark) and reading.marked:
                 row = next(i for i, cell in enumerate(cells) if mark in cell)
                 raise InputError(
-                    f"{table.at(row)}: column {name!r} has {quoted(cells[row])}, no number with --decimal "
+                    f"{table.at(row)}: column {name!r} has {quoted(cells[row])}, not a number with --decimal "
                     f"{self.decimal}"
                 )
             return reading.values[mark]
@@ -122,7 +122,7 @@ class Reader:
 
     @functools.cached_property
     def _mark(self) -> str | None:
-        """Return the mark before decimals that all the columns have which show it, if they agree."""
+        """Return the decimal mark of the columns that show one, if they agree."""
         text = [name for name in self.table.cells if self.table.is_text(name)]
         marks = {m for name in text if self.read(name).marked and self.is_numbers(name) for m in self.read(name).values}
         return marks.pop() if len(marks) == 1 else None
@@ -165,7 +165,7 @@ def roles(
     found = tuple(target) or tuple(name for name in free if reasons[name] is None)
     if not found:
         shown = some([f"{name} ({why})" for name, why in reasons.items()], SHOWN, "; ") or (
-            "every other column is an id or a covariate" if len(used) > len(dates) else "the file has dates alone"
+            "every other column is an id or a covariate" if len(used) > len(dates) else "the file has only dates"
         )
         raise InputError(f"{table.where}: no column of numbers to forecast: {shown}. Name it with --target")
     if id_columns and not target:
@@ -222,7 +222,7 @@ def covariates(table: Table, reader: Reader, names: Sequence[str]) -> tuple[np.n
                 f"{table.where}: column {name!r} is text of {len(categories)} categories; a covariate has numbers, or "
                 f"1 to {CATEGORIES} categories"
             )
-        shown = categories[1:] if len(categories) == 2 else categories  # of two, one column says all
+        shown = categories[1:] if len(categories) == 2 else categories  # two categories need only one column
         columns.append((cells[:, None] == np.array(shown, object)).astype(np.float64))
         notes.append(
             f"{name}: text, 1 where it is {', '.join(map(quoted, shown))}" + ", a column each" * (len(shown) > 1)

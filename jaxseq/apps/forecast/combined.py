@@ -1,7 +1,7 @@
 """Combine simple forecasts and networks by their errors at validation origins, with intervals.
 
-Twice fitted: on the rows before the validation part, to see what each forecast is worth there and how far off the
-combination is; then on all rows, for use. Every array is ``[T, N]`` (rows, series), the series aligned at their ends.
+It is fitted twice: to the rows before the validation part, to measure the errors of each forecast and the combination
+there; then to all rows, for use. Every array is ``[T, N]`` (rows, series), the series aligned at their ends.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from jaxseq.apps.forecast.simple import targets
 from jaxseq.errors import InputError
 
 ORIGINS = 20
-"""Validation origins, at most."""
+"""The most validation origins."""
 HELD = 0.25
-"""Share of the training rows, the last ones, that validation forecasts; at least the horizon."""
+"""Share of the training rows, the last ones, for validation; at least the horizon."""
 GRID = np.linspace(0, 1, 201)
 """Probabilities at which the size of errors is kept."""
 ENOUGH = 200
-"""Errors of a step of the horizon that are enough to judge it by itself; with fewer, all steps are pooled."""
+"""Errors that a step of the horizon needs for quantiles of its own; with fewer, all steps are pooled."""
 CAP = 1.5
 """Errors are taken to be at most so many times as large, or as small, as at validation: a change in the validation part
 is in the validation errors already."""
 MANY_ZEROS = 0.3
-"""Whole numbers with this share of zeros are intermittent demand: errors to both sides of a mean say little of it."""
+"""Whole numbers with this share of zeros are intermittent demand: errors around a mean say little about it."""
 INDEPENDENT = 1.5
 """Independent errors in a horizon of validation rows, for the width of intervals; settled on M1 series, and on rolling
 origins of them and of the tables that statsmodels ships."""
 HARM = 1.03
-"""The network is left out where the validation error with it is more than this, relative to that without."""
+"""The network is left out if the validation error with it, relative to that without, is above this."""
 
 
 class Options(NamedTuple):
@@ -51,7 +51,7 @@ class Options(NamedTuple):
       hidden: its units.
       networks: how many are averaged; 0 leaves the network out.
       seed: of the first.
-      log: take the logarithm of every series that allows it, or of none; None: where a test asks for it.
+      log: take the logarithm of every series that allows it, or of none; None lets a test decide for each.
     """
 
     horizon: int
@@ -71,7 +71,7 @@ class Model(NamedTuple):
       members: the simple forecasts.
       rmse: ``[K + 1, N]``, validation errors of the simple forecasts and, last, of the network, scaled; infinite
         where it is left out.
-      evidence: independent errors that they rest on.
+      evidence: the number of independent errors behind them.
       network: networks side by side, leaves ``[networks, ...]``; of size 0 where the network has no weight.
       spread: ``[N, h]``, typical size of errors of each series and step on the training rows, scaled.
       sizes: ``[h, 201]``, quantiles of validation errors over `spread`, at the probabilities `GRID`.
@@ -79,7 +79,7 @@ class Model(NamedTuple):
       phase: int ``[N]``, as `fit` takes it.
       gain: validation error with the network over that without, geometric mean over series; infinite where it was
         left out.
-      stopped: at which of the reports training was stopped; 0 is the line alone.
+      stopped: the report at which training was stopped; 0 is the line alone.
     """
 
     scaling: Scaling
@@ -108,7 +108,7 @@ def design_of(options: Options, rows: int, covariates: int) -> Design:
 def held_rows(values: np.ndarray, horizon: int) -> int:
     """Return how many of the last rows validation forecasts: a quarter of the shortest series, at least the horizon.
 
-    Where a series is too short for that, a third of it: its validation then ends before the horizon does.
+    If a series is too short for that, a third of it: its validation then ends before the horizon does.
     """
     shortest = int(np.isfinite(values).sum(0).min())
     wanted = max(horizon, round(HELD * shortest))
@@ -134,13 +134,13 @@ def fit(
     """
     T, h, seasons = len(values), options.horizon, options.seasons
     inner = T - held_rows(values, h)
-    # whether the logarithm is taken is decided once, on all rows: the two fits must be on one kind of scale
+    # the logarithm is decided once, on all rows: both fits must be on the same scale
     whole = Scaling.fit(values, seasons[0], options.log)
     early_scaling = Scaling.fit(values[:inner], seasons[0], whole.log)
     z = early_scaling.forward(values)
     origins = origins_between(inner - 1, T - h - 1, ORIGINS)
     truth = targets(z, origins, h)
-    # by the fewer rows: asked of all rows, the lag might change between validation and use
+    # by the fewer rows: on all rows the lag might differ between validation and use
     lag = simple_members.seasonal_lag(z[:inner], seasons[0])
     early = simple_members.fit(z[:inner], seasons, h, lag)
     found = simple_members.paths(early, z, origins, h, seasons)
@@ -183,7 +183,7 @@ def fit(
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network)):
             raise InputError(
                 f"the networks' parameters became infinite or NaN in training with --cell {options.cell} and --seed "
-                f"{options.seed}; try another of either, or --networks 0 for the simple forecasts alone"
+                f"{options.seed}; try another of either, or --networks 0 for the simple forecasts only"
             )
     spread = spread * np.clip(_spread(late, alone, z, h, seasons) / spread, 1 / CAP, CAP)
     return Model(whole, late, rmse, np.array(evidence), network, spread, sizes, _counts(values), phase, np.array(gain),
@@ -200,7 +200,7 @@ def _trained(
     saver: training.Saving | None,
 ) -> Network:  # fmt: skip
     """Return the networks at every report, trained on rows before `cut`."""
-    # rows from the cut on are NaN, so that nothing of them can reach training
+    # rows from the cut on are NaN, so they cannot leak into training
     past = np.where((np.arange(len(z)) < cut)[:, None], z, np.nan)
     line = training.fit_line(design, past, covariates, cut, options.seed)
     known = int(np.isfinite(z).sum())
@@ -226,7 +226,7 @@ def _network_paths(
     size = min(networks.AT_ONCE, 1 << (max(len(ends), least) - 1).bit_length())
     run, parts = networks.compiled(find_cell(options.cell), design), []
     for first in range(0, len(ends), size):
-        some = np.arange(first, first + size) % len(ends)  # the last call is filled up with what is there
+        some = np.arange(first, first + size) % len(ends)  # the last call is filled up with copies
         window = training.gathered(design, z, covariates, phase, series[some], ends[some])
         parts.append(np.asarray(run(network, window), float))
     return np.concatenate(parts)[: len(ends)].reshape(len(origins), z.shape[1], -1)
@@ -243,11 +243,11 @@ def _relative(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
 def _spread(members: Members, weight: np.ndarray, z: np.ndarray, horizon: int, seasons: tuple[int, ...]) -> np.ndarray:
     """Return ``[N, h]``, the mean absolute error of the simple combination by step, over origins in ``z [T, N]``.
 
-    Halfway, on a logarithmic scale, to the panel's typical one: that of a short series is a poor estimate, and
-    intervals that trust it are wider for the same coverage.
+    Halfway, on a logarithmic scale, to the panel's typical one: the error of a short series is a poor estimate, and
+    intervals that rely on it are wider for the same coverage.
     """
     begun = np.isfinite(z).argmax(0)
-    start = begun + (len(z) - begun) // 5  # before that a series has seen too little
+    start = begun + (len(z) - begun) // 5  # before that a series has too few rows
     # at least 41 origins, and more where series and horizon are small: some 40,000 errors in all
     origins = origins_between(int(start.min()), len(z) - 2, max(41, 40_000 // z.shape[1] // horizon))
     found = simple_members.combine(weight, simple_members.paths(members, z, origins, horizon, seasons))

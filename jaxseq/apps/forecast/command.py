@@ -44,10 +44,10 @@ def forecast(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Forecast one series or many: a backtest with simple forecasts to compare, then the rows after the last.
+    """Forecast one series or many: a backtest against simple forecasts, then the rows after the last one.
 
     The run folder gets future.csv (the forecast with quantiles), predictions.csv and scores.csv (the backtest),
-    forecast.png, README.md (what is printed) and the model.
+    forecast.png, README.md (the printed text) and the model.
 
     Example: jaxseq forecast --out runs/forecast
 
@@ -60,12 +60,12 @@ def forecast(
     Example: jaxseq forecast --resume runs/forecast
 
     Args:
-      config: Settings.
-      preset: default, or the tutorial's forecasters, tutorial-lstm or tutorial-gru, which have options of their own.
+      config: Data, model and backtest.
+      preset: default, or the tutorial's forecasters, tutorial-lstm or tutorial-gru, which have their own options.
       out: Run folder to write.
       run: A saved run to forecast with, from its own last row or that of --data; prints CSV.
-      resume: Run folder whose forecast was stopped on its way; goes on exactly as if it had not been.
-      overwrite: Replace the run that is there, once the new one is complete.
+      resume: Run folder of a forecast that was stopped; continues exactly as if it had not been.
+      overwrite: Replace an existing run once the new one is complete.
       json: Print the result as JSON.
     """
     if run is not None:

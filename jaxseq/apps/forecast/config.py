@@ -23,19 +23,19 @@ class ForecastConfig:
     """Settings of a forecast."""
 
     data: str | None = None
-    """A CSV, TSV, other separated or Parquet file with a header; without one, the shipped series (airline)."""
+    """A CSV, TSV, other separated or Parquet file with a header; without one, the bundled series (airline)."""
     date: str | None = None
-    """Column of dates; found if not named."""
+    """Column of dates; found automatically if not named."""
     time: str | None = None
-    """Column of times of day that goes with it."""
+    """Column of times of day that belongs to the dates."""
     date_format: str | None = None
-    """How dates are written, such as day-month-year as %d.%m.%Y, where that is not clear."""
+    """How dates are written, such as day-month-year as %d.%m.%Y, where that is ambiguous."""
     target: tuple[str, ...] = ()
-    """Columns to forecast, each a series; all other columns of numbers if none is named."""
+    """Columns to forecast, each a series; by default all other columns of numbers."""
     id: str | None = None
     """Column that says to which series a row belongs."""
     id_columns: bool = False
-    """Every column but the date is a series: one of text is refused instead of left out."""
+    """Every column except the date is a series: a text column is refused instead of left out."""
     past: tuple[str, ...] = ()
     """Covariates that are known only up to now: columns of numbers or of a few categories."""
     future: tuple[str, ...] = ()
@@ -43,25 +43,25 @@ class ForecastConfig:
     static: tuple[str, ...] = ()
     """Covariates that have one value for each series."""
     decimal: str | None = None
-    """Mark before decimals, . or a comma, where that is not clear."""
+    """Decimal mark, . or a comma, where that is ambiguous."""
     missing: tuple[float, ...] = ()
     """Numbers that mean a missing value, such as -999 -9999."""
     frequency: str | None = None
-    """pandas' name of the step between rows, such as h, D, W-SUN or MS; found if not named."""
+    """Step between rows as pandas names it, such as h, D, W-SUN or MS; found automatically if not named."""
     seasons: tuple[int, ...] = ()
     """Rows in each season, such as 24 168; found from the dates if not given."""
     horizon: int | None = None
     """Steps ahead; if not given, one season, at most an eighth of the rows."""
     levels: tuple[float, ...] = (80, 95)
-    """Intervals of the future forecast, in per cent."""
+    """Levels of the forecast's intervals, in per cent."""
     origins: int = 20
-    """Origins of the backtest, at most."""
+    """The most origins of the backtest."""
     cell: str = "gru"
     """Recurrent cell: a name that `jaxseq cells` lists, or module:cell or file.py:cell."""
     hidden: int = 24
     """Hidden units."""
     networks: int = 5
-    """How many networks are trained side by side and averaged; 0 for simple forecasts alone."""
+    """Number of networks that are trained side by side and averaged; 0 for simple forecasts only."""
     seed: int = 0
     """Seed of the first network."""
 
@@ -107,4 +107,4 @@ READING = (
 )  # fmt: skip
 """The settings that say how data are read."""
 DEFAULT = ForecastConfig()
-"""The settings where none are given."""
+"""The default settings."""

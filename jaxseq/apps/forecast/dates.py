@@ -1,4 +1,4 @@
-"""Which columns of a table are dates, and the instants that they name; a form is decided over the whole column."""
+"""Find the date columns of a table and read them; the format is decided over the whole column."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PARTS = (
 )
 """Names of columns that hold one part of a date each, in lower case."""
 SAMPLE = 24
-"""Cells of a column from which the forms to be tried are found."""
+"""Cells of a column that decide which formats are tried."""
 CLEARER = 2.0
-"""Of two readings that fit every cell, one is taken if its rows are so many times as dense as the other's."""
+"""Of two readings that fit every cell, one is taken if its rows are this many times as dense as the other's."""
 ASK = "say how it is written with --date-format, for example --date-format %d.%m.%y"
 
 
@@ -96,7 +96,7 @@ def _found(table: Table, free: list[str], has_format: bool) -> str | None:
 
 
 def is_date(table: Table, name: str) -> bool:
-    """Return whether a column can be nothing else than dates."""
+    """Return whether a column can only be dates."""
     if not table.is_text(name):
         return table.is_dates(name)
     cells = [*itertools.islice(filter(None, table.cells[name]), SAMPLE)]
@@ -280,8 +280,8 @@ def _mixed(cells: list[str], at: Callable[[int], str], name: str) -> InputError:
     row = next(i for i, cell in enumerate(cells) if not forms.FORMS[most].match(cell))
     like = next(cell for cell in cells if forms.FORMS[most].match(cell))
     return InputError(
-        f"{at(row)}: {quoted(cells[row])} in column {name} is not a date written as the others are ({quoted(like)}); "
-        f"cells like it: {len(cells) - counts[most]}. Mend them, or {ASK}"
+        f"{at(row)}: {quoted(cells[row])} in column {name} is not a date in the format of the others ({quoted(like)}); "
+        f"cells like it: {len(cells) - counts[most]}. Correct them, or {ASK}"
     )
 
 

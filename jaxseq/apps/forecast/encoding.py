@@ -16,7 +16,7 @@ from jaxseq.inputs import EXPANSION, LARGEST, read_bytes, read_up_to
 EXPECTED = "a table as CSV, TSV or Parquet"
 SMALL, SMALL_EXPANSION, EXPANSION_FROM = 2**20, 25, 2**21
 """A packed text of fewer bytes than the first may grow by this factor, once it is beyond the last. Tables grow by 3 to
-20, a long one with many zeros by more, and take the time and the memory of their rows, however small they were."""
+20, long ones with many zeros by more, and cost the time and memory of their rows, however small the file is."""
 SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
@@ -63,7 +63,7 @@ def unpacked(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); fetch or pack it again") from error
     if len(raw) > most:
-        raise too_large(path, most, "unpack it first if it is meant (gunzip), or ")
+        raise too_large(path, most, "unpack it first if that is intended (gunzip), or ")
     return raw
 
 
@@ -96,7 +96,7 @@ def decoded(raw: bytes, path: Path) -> tuple[str, str]:
         raise InputError(f"{path} is broken {encoding} text (at byte {error.start}); save it again as UTF-8") from error
     # \r alone ends a line of old Mac files
     text = INVISIBLE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    # a few are rubbish in a text, many are a binary file that happens to decode
+    # a text may hold a few by accident; with many it is a binary file that happens to decode
     controls = len(CONTROL.findall(text))
     if controls > 10 and controls > len(text) / 100:
         raise InputError(f"{path} is a binary file ({controls} control characters); expected {EXPECTED}")

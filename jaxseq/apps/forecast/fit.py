@@ -1,4 +1,4 @@
-"""Training: several networks side by side in one program, on windows drawn at random, validated as they go."""
+"""Train several networks side by side in one program, on random windows, validated during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORTS = 8
 SMOOTH = 0.1
 """Errors below this, in units of a series' scale, count by their square, larger ones by their size."""
 FOR_LINE = 30_000
-"""Windows that the line is fitted to, at most."""
+"""The most windows that the line is fitted to."""
 
 
 class Rows(NamedTuple):
@@ -69,7 +69,7 @@ def gathered(
 ) -> Window:
     """Return the windows of ``z [T, N]`` and ``covariates [T, N, C]`` that end at row ``ends [B]`` of ``series [B]``.
 
-    `phase` ``[N]`` is that of `Rows`. In NumPy, so that compiled code sees windows alone, of one shape, however
+    `phase` ``[N]`` is that of `Rows`. In NumPy, so compiled code only sees windows, of one shape, however
     long the series is.
     """
     at = ends + np.arange(1 - design.rows, 1)[:, None]  # [rows, B]
@@ -90,8 +90,8 @@ def _views(design: Design, window: Window) -> tuple[Array, Array]:
 def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, seed: int) -> np.ndarray:
     """Return the line ``[X, h]``: ridge over windows of all series, from rows before `cut`.
 
-    Each window counts by the inverse of its size, so that no series rules; targets beyond the 99.5th percentile are
-    drawn in.
+    Each window is weighted by the inverse of its size, so no series dominates; targets beyond the 99.5th percentile
+    are clipped.
     """
     draw = np.random.default_rng(seed)
     seen = np.cumsum(np.isfinite(z[:cut]), axis=0)
@@ -117,7 +117,7 @@ def fit_line(design: Design, z: np.ndarray, covariates: np.ndarray, cut: int, se
 
 
 class Plan(NamedTuple):
-    """How long and with what: steps in all (a multiple of `REPORTS`), windows in a batch, networks, learning rate."""
+    """The plan of a training: total steps (a multiple of `REPORTS`), windows in a batch, networks, learning rate."""
 
     steps: int
     batch: int
@@ -138,7 +138,7 @@ class State(NamedTuple):
     Fields:
       trained: their parameters but for the line's: ``(cell, head)``.
       optimiser: its state.
-      kept: `trained` after each report, leaves ``[REPORTS, networks, ...]``, 0 where it is to come.
+      kept: `trained` after each report, leaves ``[REPORTS, networks, ...]``, 0 for later reports.
     """
 
     trained: tuple
@@ -147,7 +147,7 @@ class State(NamedTuple):
 
 
 class Saving(Protocol):
-    """What saves the state of a training, for one that goes on."""
+    """Saves the state of a training, so that it can be resumed."""
 
     def started(self, state: State) -> tuple[State, int]:
         """Return the state to start from, and how many reports were made."""
@@ -190,7 +190,7 @@ def _begun(cell: Cell, design: Design, plan: Plan, line: Array, key: Key) -> Sta
 
     def one(key: Key) -> tuple[tuple, optax.OptState]:
         start = networks.init(jax.random.split(key)[0], cell, design, line)
-        # the line stays as least squares made it
+        # the line keeps its least-squares weights
         trained = (start.cell, start.head)
         return trained, _optimiser(plan).init(trained)
 
@@ -206,7 +206,7 @@ def _advanced(
     # rows that a series must have before a step counts: its level needs them
     least = jnp.minimum(jnp.int32(design.level + 2), cut // 4)
     lengths = jnp.maximum(cut - rows.first - least - 1, 1).astype(jnp.float32)
-    # each window is as likely as any other, whichever series it is of
+    # all windows are equally likely, whatever their series
     chances = jnp.log(lengths)
     ahead = jnp.arange(1, design.horizon + 1, dtype=jnp.int32)
     # the first half warms the cell up from its zero state and is not trained on

@@ -32,9 +32,9 @@ from jaxseq.inputs import understood
 from jaxseq.memory import check_free
 
 SMALLEST, LARGEST = 1e-100, 1e100
-"""The largest value of a series lies between these."""
+"""The largest value of a series must lie between these."""
 FEWEST = 8
-"""Rows that a series needs at least."""
+"""The fewest rows of a series."""
 
 
 class Prediction(NamedTuple):
@@ -185,7 +185,7 @@ def fit(
       hidden: its units.
       networks: how many are trained side by side and averaged; 0 for the simple forecasts alone.
       seed: of the networks.
-      log: take logarithms where values allow it; None: where a test on the training rows asks for it.
+      log: take logarithms where values allow it; None lets a test on the training rows decide.
       saver: is given the state of trainings at each report.
 
     Raises:
@@ -263,7 +263,7 @@ def panel_of(data: Any, season: int | Sequence[int] | None = None) -> Panel:
 def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return values ``[T, N]``, covariates ``[T, N, C]`` and the last row ``[N]`` of each series.
 
-    Series are aligned where the training rows end: those that are shorter have NaN first, those that go on less far
+    Series are aligned where the training rows end: those that are shorter have NaN first, those that end earlier
     have NaN last. Covariates are scaled by the training rows; those known ahead are given for each of the h next steps.
     """
     longest = max(len(series.values) for series in trained.series)
@@ -275,7 +275,7 @@ def arrays(panel: Panel, trained: Panel, horizon: int) -> tuple[np.ndarray, np.n
     check_free(
         8 * T * len(ends) * (1 + 3 * (P + F * horizon + S)),
         f"{len(ends):,} series of {T:,} rows, each with {P + F * horizon + S:,} covariates,",
-        "forecast fewer steps (--horizon), or take fewer --future columns or series",
+        "forecast fewer steps (--horizon), or use fewer --future columns or series",
     )
     values = np.full((T, len(ends)), np.nan)
     covariates = np.zeros((T, len(ends), P + F * horizon + S))
@@ -318,7 +318,7 @@ def _standard(a: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _continued(known: Panel, new: Panel) -> Panel:
     """Return the known series with the rows of `new` that come later."""
     given = {series.name: series for series in new.series}
-    # a single series may be called otherwise in another file
+    # a single series may have another name in another file
     if len(known.series) == len(new.series) == 1:
         given = {known.series[0].name: new.series[0]}
     missing = [series.name for series in known.series if series.name not in given]

@@ -1,4 +1,4 @@
-"""Forms of dates: how a cell may be written, and the instants that a column of such cells names."""
+"""Formats of dates: how a cell may be written, and the instants that such a column names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATE_WORDS = frozenset(
 )
 """Names of columns of dates, in lower case."""
 EARLIEST, LATEST = 1000, 2999
-"""Years of a date that are believed; others are mistakes and placeholders, such as 9999."""
+"""Plausible years of a date; others are mistakes and placeholders, such as 9999."""
 PIVOT = 69
 """Years of two digits from here on are of the 1900s, as in POSIX."""
 

@@ -15,7 +15,7 @@ from jaxseq.apps.forecast.smoothing import Smoothing
 NAMES = ("theta", "level smoothing", "damped trend", "AR of changes", "AR", "seasonal changes")
 """In the order of the first axis of `paths`."""
 BEYOND = 2.0
-"""A forecast stays within so many times the largest change that the training rows show over as many steps."""
+"""A forecast moves by at most this many times the largest change of the training rows over as many steps."""
 
 
 class Members(NamedTuple):
@@ -31,7 +31,7 @@ class Members(NamedTuple):
 def seasonal_lag(z: np.ndarray, season: int) -> int:
     """Return the lag of seasonal changes: a season that every series holds three times, else 1.
 
-    To be asked once: the forecasts weighed at validation must be those fitted to all rows.
+    Call it once: the forecasts weighted at validation must be those fitted to all rows.
     """
     return season if 3 * season <= np.isfinite(z).sum(0).min() else 1
 

@@ -1,4 +1,4 @@
-"""The recurrent network: a line through the last rows, and next to it a cell that learns the line's residual.
+"""The recurrent network: a linear map of the last rows, plus a cell that learns its residual.
 
 At every step t of a window the network sees rows up to t relative to their own level (the mean of the last season),
 and gives all h steps of the horizon at once, so that no error is fed back and a forecast is one program:
@@ -27,7 +27,7 @@ from jaxseq.notation import Array, Key, Params
 from jaxseq.regularisers import drop_inputs
 
 EXTREME = 4.0
-"""Inputs of the cell are bent towards this many units of a series' scale."""
+"""Inputs of the cell are squashed to this many units of a series' scale."""
 
 DROP = 0.2
 """Share of the cell's inputs that are zeroed in training, at random for each window."""
@@ -39,7 +39,7 @@ class Design(NamedTuple):
     Fields:
       horizon: h.
       seasons: rows in each season.
-      lags: rows before the present one that the line sees, 0 for itself.
+      lags: how many rows back the line looks, 0 for the present row.
       level: rows whose mean is the level.
       window: steps that the cell runs over.
       hidden: units of the cell.
@@ -56,12 +56,12 @@ class Design(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Rows before the window that its first step looks at."""
+        """Rows before the window that its first step reads."""
         return max(self.lags[-1], self.level - 1, self.seasons[0])
 
     @property
     def rows(self) -> int:
-        """Rows that a forecast looks at."""
+        """Rows that a forecast reads."""
         return self.reach + self.window
 
 

@@ -22,7 +22,7 @@ FILLED, ROOM = 31, 10**6
 """Rows that are due for each row that is there, at most, since they take memory: a month has 31 days; and as many
 cells in addition."""
 THINNEST = 0.5
-"""A series of a panel with fewer of the rows that are due by the panel's calendar is refused."""
+"""A series with a smaller share of the rows due by the panel's calendar is refused."""
 
 
 class Series(NamedTuple):
@@ -96,10 +96,10 @@ def read(
       seasons: rows in each season; found if not named.
       decimal: mark before decimals, ``.`` or ``,``, where that is not clear.
       missing: numbers that mean a missing value, such as -9999.
-      calendar: the one that rows must be on, where they continue others; then neither frequency nor seasons.
+      calendar: the calendar that rows must be on if they continue others; then neither frequency nor seasons.
 
     Raises:
-      InputError: if the file cannot be read rightly; the message says where, what was expected, and what to do.
+      InputError: if the file cannot be read without doubt; the message says where, what was expected, and what to do.
     """
     table = read_table(source)
     # the long format of Nixtla's libraries
@@ -162,7 +162,7 @@ def _assembled(
         calendar, moved = inferred.calendar, inferred.stamps[inverse]
         grid = calendar.between(inferred.stamps[0], inferred.stamps[-1])
         places = np.searchsorted(grid.to_numpy("M8[us]"), moved)
-        # a few rows in closed hours do not open them
+        # a few rows in closed hours do not make them open
         on = are_among(moved, grid.to_numpy("M8[us]"))
         if not on.all():
             first = table.at(int(np.flatnonzero(~on)[0]))

@@ -16,11 +16,11 @@ import numpy as np
 PRIOR = 0.25
 """Horizons of rows that the validation errors count as, next to errors made since; settled as `SHARPEST` is."""
 LEAST_RECALL = 63
-"""Rows before an origin that are looked at, at least."""
+"""The fewest rows before an origin that are used."""
 EVERY_ROW = 50
-"""Series up to which forecasts of every row are judged."""
+"""With up to this many series, forecasts from every row are judged."""
 SHARPEST = 6.0
-"""Independent errors that weights count at most: forecasts that are alike are averaged, however long validation is.
+"""The most independent errors that weights assume: similar forecasts are averaged, however long validation is.
 Settled, with one error for each horizon, on the tables that statsmodels ships and on M1."""
 
 
@@ -30,7 +30,7 @@ def independent(held: int, horizon: int) -> float:
 
 
 def recall(horizon: int) -> int:
-    """Return how many rows before an origin are looked at."""
+    """Return how many rows before an origin are used."""
     return max(LEAST_RECALL, 2 * horizon)
 
 
@@ -85,7 +85,7 @@ def adapted(
 
 
 def weights(rmse: np.ndarray, evidence: float) -> np.ndarray:
-    """Return weights ``[K, N]`` that fall with root mean squared errors ``[K, N]``; an exact forecast gets all.
+    """Return weights ``[K, N]`` that fall with root mean squared errors ``[K, N]``; an exact one gets all the weight.
 
     They are rmse to the power of minus `evidence`, the number n of independent errors: the likelihood of n normal
     errors at their own scale, so that a single error hardly tells forecasts apart and many do. Where an error is

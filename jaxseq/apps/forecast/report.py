@@ -15,14 +15,14 @@ from jaxseq.apps.forecast.panel import Panel
 from jaxseq.apps.forecast.run import Outcome, future
 
 MOST = 6
-"""Series with a table of their own; of more, the means are shown."""
+"""The most series with a table each; with more, means are shown."""
 ROWS = 12
-"""Rows of the future forecast that are shown."""
+"""The most rows of the future forecast that are shown."""
 HEAD = ("", "MASE", "sMAPE", "RMSE", "CRPS", "in 80%", "in 95%", "DM", "p")
 
 LEGEND = (
     "MASE: mean absolute error, 1 is that of the seasonal naive forecast within the rows fitted to; CRPS: error of the",
-    "whole distribution, in the units of the values; in 80%, in 95%: how often these intervals held the value",
+    "whole distribution, in the units of the values; in 80%, in 95%: how often the value was within these intervals",
 )
 DM_LEGEND = ("DM: Diebold and Mariano's test; below 0 the forecaster is better; p: its two-sided p value",)
 

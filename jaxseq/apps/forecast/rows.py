@@ -92,7 +92,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
         return
     first, row = (int(order[again[0] + k]) for k in (0, 1))
     stamp = shown(stamps[again[0]])
-    where = f"{table.at(row)}: {stamp} is there twice (first in {table.at(first).rpartition(', ')[2]})"
+    where = f"{table.at(row)}: {stamp} occurs twice (first in {table.at(first).rpartition(', ')[2]})"
     if rows.columns.id is None:
         ids = _ids(rows)
         if ids:
@@ -106,7 +106,7 @@ def check_distinct(rows: Rows, order: np.ndarray) -> None:
     if ((apart > np.timedelta64(0, "us")) & (apart < DAY)).any() and clocks_change(stamps[again]):
         raise InputError(f"{where}: an hour comes twice where clocks go back, so these are local times; {CURE}")
     series = "" if rows.columns.id is None else f" in series {rows.ids[codes[again[0]]]!r}"
-    raise InputError(f"{where}{series}; repeated dates: {len(again)}. Keep one row for each date, or add them up")
+    raise InputError(f"{where}{series}; repeated dates: {len(again)}. Keep one row for each date, or add the rows up")
 
 
 def _ids(rows: Rows) -> list[tuple[str, int]]:

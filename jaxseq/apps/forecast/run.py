@@ -1,4 +1,4 @@
-"""A run of the forecaster: backtest, refit, forecast, all files of its folder; and going on with one."""
+"""A run of the forecaster: backtest, refit, forecast and write the folder; or forecast with a saved run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from jaxseq.files import write_atomic
 from jaxseq.texts import csv_cell
 
 SEASONLESS = 8
-"""Steps ahead where none are asked for and the rows have no season."""
+"""Default steps ahead if the rows have no season."""
 MOST_AHEAD = 1 / 8
-"""Where none are asked for, at most this share of the rows: the test part, a quarter, then holds several origins."""
+"""The default horizon is at most this share of the rows, so that the test part, a quarter, holds several origins."""
 
 
 class Work(NamedTuple):
-    """What a run is about to do; every check has passed.
+    """The plan of a run; every check has passed.
 
     Fields:
       config: settings.
@@ -48,7 +48,7 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run has found.
+    """The results of a run.
 
     Fields:
       work: what it did.

@@ -1,4 +1,4 @@
-"""How far off forecasts are, and how sure one may be that one is better than another. NumPy only.
+"""Errors of forecasts, and a test whether one is better than another. NumPy only.
 
 Forecasts and truth are ``[O, h]`` (origins, steps of the horizon) of one series, quantiles ``[O, h, Q]``; a truth that
 is NaN is not counted.

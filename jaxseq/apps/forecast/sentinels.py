@@ -1,4 +1,4 @@
-"""Codes for missing values, such as -9999: those the user declares, and those that are pointed out to them."""
+"""Codes for missing values, such as -9999: those the user declares, and suspected ones that are reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def suspected(name: str, values: np.ndarray) -> list[str]:
             continue
         lines.append(
             f"{name}: {code:.10g} ({_values(count)}; the others are {low:.6g} to {high:.6g}) {LOOKS_LIKE}; "
-            f"it was read as a number: say --missing {code:.10g} if it is one"
+            f"it was read as a number: use --missing {code:.10g} if it is one"
         )
     return lines
 

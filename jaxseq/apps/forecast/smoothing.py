@@ -34,7 +34,7 @@ FREE = np.array([[1, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1]], np.float32)
 """Which of alpha, beta, gamma and (phi, starts) each form fits."""
 STEPS, RATE = 120, 0.1
 MOST_ROWS, TOGETHER = 1200, 512
-"""Only so many of the latest rows are fitted to, and so many series at once."""
+"""The most rows that are fitted to, the latest ones, and the most series at once."""
 SMOOTH = 0.1
 """Errors below this, in units of a series' scale, count by their square, larger ones by their size."""
 

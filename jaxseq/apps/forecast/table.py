@@ -31,7 +31,7 @@ ALONE = "\x1f"
 SAMPLE = 200
 """Lines from which the separator is found, and cells of a row by which it is a header or one of values."""
 MOST_COLUMNS = 10_000
-"""Columns of the widest table: each costs time, and wider ones have a long form."""
+"""The most columns of a table: each costs time, and wider tables have a long form."""
 
 
 class Table(NamedTuple):
@@ -186,7 +186,7 @@ def _separator(sample: str) -> str:
             break
         try:
             rows = [row for _, row in _cut(sample, separator)]
-        except csv.Error:  # said with its line when all is cut
+        except csv.Error:  # reported with its line once all rows are split
             continue
         share, is_header = _fit(rows)
         # A column of dates in words is not to be cut at its blanks: these must fit every line.
@@ -295,7 +295,7 @@ def _even(head: list[str], body: list, where: str, separator: str) -> list:
     uneven = [(n, len(row)) for n, row in even if len(row) != width]
     if uneven:
         line, got = uneven[0]
-        why = "Mend or remove them"
+        why = "Correct or remove them"
         if separator == "," and got > width:
             why = "Where a comma comes before decimals or between thousands, put quotes around the number"
         elif len(uneven) == 1 and line == body[-1][0]:
@@ -308,7 +308,7 @@ def _even(head: list[str], body: list, where: str, separator: str) -> list:
 
 
 def _is_data(row: list[str]) -> bool:
-    """Return whether a row is one of values and no header."""
+    """Return whether a row holds values and is not a header."""
     cells = [cell.strip() for cell in row[:SAMPLE] if cell.strip()]
     # a header may hold years or dates; a first cell called date is one
     if not cells or cells[0].casefold() in DATE_WORDS:
@@ -326,7 +326,7 @@ def _check_header(head: tuple[int, list[str]], where: str) -> None:
     if len(across) >= 3 and not is_date_cell(cells[0]) and not is_number(cells[0]):
         raise InputError(
             f"{where}, line {line}: dates run across the header ({across[0]}, {across[1]}, ...), one series a row; "
-            "expected one time step a row. Turn the table round, in pandas: frame.set_index(...).T"
+            "expected one time step a row. Transpose the table, in pandas: frame.set_index(...).T"
         )
     if _is_data(cells) or all(cell.strip().casefold() in MISSING for cell in cells):
         shown = ", ".join(cells)[:60]

@@ -1,11 +1,11 @@
-"""A forecast on its way: its trainings are saved at each report, so that one that was stopped goes on to the same bits.
+"""An unfinished forecast: its trainings are saved at each report, so it can be resumed to the same bits.
 
-They lie within the run's folder until the new run is whole and takes its place; a run that was there stays usable::
+They are in the run's folder until the new run is complete and replaces it; an existing run stays usable::
 
     runs/forecast/unfinished/config.json               settings, as they were given
     runs/forecast/unfinished/training-1.safetensors    the first of the trainings; a run has up to four
 
-All else is computed again, which takes little time and gives the same.
+All else is recomputed, which takes little time and gives the same results.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Saver:
             rows, done = facts["rows"], operator.index(facts["done"])
         if rows != self.facts["rows"]:
             raise InputError(
-                f"the rows are not those that {self.folder.parent} was begun with, so it cannot go on as if it had not "
-                "stopped; restore the file, or begin anew with --overwrite"
+                f"the rows are not those that {self.folder.parent} was started with, so it cannot go on as if it had "
+                "not stopped; restore the file, or start again with --overwrite"
             )
         return checkpoint.load(self._file, state), done
 
@@ -83,14 +83,14 @@ def config_of(run: Path, trusted_cell: str | None) -> ForecastConfig:
     """
     folder = run / run_folder.UNFINISHED
     if not folder.is_dir():
-        raise InputError(f"{run} has no forecast that was stopped on its way; begin one with --out {run}")
+        raise InputError(f"{run} has no unfinished forecast; start one with --out {run}")
     tidy(folder)
     return run_folder.read_config(folder, KIND, ForecastConfig, trusted_cell)
 
 
 @contextlib.contextmanager
 def saving(run: Path, config: ForecastConfig, panel: Panel, *, resume: bool) -> Iterator[Saver | None]:
-    """Give what saves the trainings of a run; None where none are asked for. The caller holds the run's lock.
+    """Yield the saver of a run's trainings; None if there are none to save. The caller holds the run's lock.
 
     What was saved is removed if a new forecast is refused, since it would be refused again.
 
@@ -114,4 +114,4 @@ def saving(run: Path, config: ForecastConfig, panel: Panel, *, resume: bool) -> 
         raise
     except KeyboardInterrupt:
         # None: a traceback of Ctrl-C tells the user nothing
-        raise Interrupted(f"interrupted; trainings are saved. Go on with: jaxseq forecast --resume {run}") from None
+        raise Interrupted(f"interrupted; trainings are saved. Continue with: jaxseq forecast --resume {run}") from None

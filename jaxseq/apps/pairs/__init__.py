@@ -1,4 +1,4 @@
-"""Sentence pairs: found by the words of the command line, read as a stream, filtered, split."""
+"""Sentence pairs: find them from the arguments of --data, read them as a stream, filter, split."""
 
 from jaxseq.apps.pairs.origins import Origin, origins
 from jaxseq.apps.pairs.read import Form, Located, Reader, read_pairs

@@ -1,4 +1,4 @@
-"""The files behind the words of `--data`: tables of pairs, JSON lines, or a file for each language."""
+"""Find the files that `--data` names: tables of pairs, JSON lines, or a file for each language."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Origin(NamedTuple):
 
 
 def origins(words: str | Path | Sequence[str], source: str, target: str) -> list[Origin]:
-    """Return the corpora that words mean, in their order.
+    """Return the corpora that the words of `--data` mean, in order.
 
     A word is a file, a data set's name, ``-`` for standard input, two files with a comma between them (source, target),
     or the common beginning of the names of two files that end with the languages: ``data/train`` for ``data/train.de``
     and ``data/train.en``. Two words that are such files are one corpus. Each file may end with ``.gz`` as well.
 
     Raises:
-      InputError: for a word that means nothing, the same corpus twice, or standard input twice.
+      InputError: for a word that means no corpus, the same corpus twice, or standard input twice.
     """
     left, found = [str(word) for word in ([words] if isinstance(words, str | Path) else words)], []
     while left:
@@ -54,7 +54,7 @@ def origins(words: str | Path | Sequence[str], source: str, target: str) -> list
     for n, one in enumerate(found):
         # most likely a slip, which would silently double the weight of these pairs
         if one in found[:n]:
-            raise InputError(f"{one.name} is given twice; to see its pairs more often, give other corpora --weights")
+            raise InputError(f"{one.name} is given twice; to train on its pairs more often, use --weights")
     return found
 
 
@@ -80,7 +80,7 @@ def _origin(word: str, source: str, target: str) -> Origin:
         if one is None:
             parent = Path(word).parent
             alike = sorted(str(p) for p in parent.glob(f"{Path(word).name}.*")) if parent.is_dir() and word else []
-            # two files with one beginning may be the sides under other languages' names
+            # two files with the same beginning may be the sides, named after other languages
             if len(alike) < 2:
                 raise
             raise InputError(
@@ -88,7 +88,7 @@ def _origin(word: str, source: str, target: str) -> Origin:
                 "If two of them are the sides, name their languages with --source and --target"
             ) from error
         lacks = target if sides[0] else source
-        raise InputError(f"there is {one}, and no {word}.{lacks}: two parallel files are expected") from error
+        raise InputError(f"there is {one} but no {word}.{lacks}; expected two parallel files") from error
 
 
 def _by_language(both: Sequence[str], source: str, target: str) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Pairs read as a stream: tables (tabs or commas), JSON lines, parallel files. A fault names the line."""
+"""Read pairs as a stream: tables (tabs or commas), JSON lines, parallel files. Errors name the line."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from jaxseq.errors import InputError, quoted, shortened
 from jaxseq.inputs import parse_json
 
 ATTRIBUTION = re.compile(r"(?i)\bcc[- ]?(by|0)\b|tatoeba|attribution|licen[cs]e|copyright|©|^#\d+$")
-"""Text in a third column that says whose the pair is."""
+"""Text in a third column that looks like attribution."""
 HEAD = 100
-"""Rows of a table by which its columns are made out."""
+"""Rows of a table by which its columns are recognised."""
 BOTH = (
-    "Mend or remove them; or give both files of parallel ones: --data FILE.de FILE.en --source de --target en, or "
+    "Correct or remove them; or give two parallel files: --data FILE.de FILE.en --source de --target en, or "
     "--data FILE1,FILE2"
 )
 HINT = "choose the columns by name or number, such as --source-column 2 --target-column 3"
 
 
 class Form(NamedTuple):
-    """Which languages are wanted, and where they are.
+    """Which languages to read, and where they are.
 
     Fields:
       source, target: the languages.
@@ -64,7 +64,7 @@ class Reader:
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[Located]:
-        """Yield each pair; blank lines are passed over.
+        """Yield each pair; blank lines are skipped.
 
         Raises:
           InputError: as `read_lines`; for a line without both sides; for columns that cannot be found; for parallel
@@ -81,7 +81,7 @@ class Reader:
     # ------------------------------------------------------------------------------------------ parallel files
 
     def _parallel(self) -> Iterator[Located]:
-        counts = [count_lines(path) for path in self.origin.paths]  # at once, and not after an hour
+        counts = [count_lines(path) for path in self.origin.paths]  # at once instead of after an hour
         if counts[0] != counts[1]:
             a, b = (f"{path} has {count:,} lines" for path, count in zip(self.origin.paths, counts, strict=True))
             raise InputError(f"{a} and {b}; line n of one must be the translation of line n of the other")
@@ -132,7 +132,7 @@ class Reader:
 
     def _tabs(self) -> Iterator[Located]:
         lines = read_lines(self.origin.paths[0])
-        if self.origin.paths[0] == STANDARD_INPUT:  # has no name that could tell its format
+        if self.origin.paths[0] == STANDARD_INPUT:  # standard input has no name that could tell its format
             before = []
             for line in lines:
                 before.append(line)
@@ -148,7 +148,7 @@ class Reader:
     def _commas(self) -> Iterator[Located]:
         lines = read_lines(self.origin.paths[0])
         first = next(lines, "")
-        # where a comma comes before decimals, spreadsheets put semicolons between cells
+        # spreadsheets with decimal commas put semicolons between cells
         delimiter = ";" if first.count(";") > first.count(",") else ","
         # with line ends: a cell in quotes may hold some
         reader = csv.reader((f"{line}\n" for line in itertools.chain([first], lines)), delimiter=delimiter, strict=True)
@@ -176,15 +176,15 @@ class Reader:
             if fault == STRAY:
                 stray, first = stray + 1, first if stray else (number, mark.join(cells))
             elif fault:
-                help_ = BOTH if len(cells) == 1 else "Mend or remove them"
-                # the rest is read as well, so that all such lines are known and can be mended at once
+                help_ = BOTH if len(cells) == 1 else "Correct or remove them"
+                # the rest is read as well, so that all such lines can be counted and corrected at once
                 wrong = 1 + sum(layout.fault(cells) not in ("", STRAY) for _, cells in rows)
                 self._refuse(number, f"{layout.said}; got {fault}. Lines like it: {wrong}. {help_}")
             else:
                 yield Located(cells[layout.source], cells[layout.target], number)
         if stray:
             self.notes.append(
-                f"{self.origin.name}: {_lines(stray)} with a column too many, left out, for it cannot be known where a "
+                f"{self.origin.name}: {_lines(stray)} with a column too many, left out, since it is unknown where a "
                 f"sentence ends; the first: {first[0]} ({first[1][:60]})"
             )
 
@@ -206,7 +206,7 @@ class Reader:
             places = []
             for one, language in zip(chosen, (form.source, form.target), strict=True):
                 if not one.isdigit() and language == one and language in form.columns:
-                    places.append(form.columns.index(language))  # the one that was not asked for
+                    places.append(form.columns.index(language))  # the one that was not given
                 elif one.isdigit() and 0 < int(one) <= width:
                     places.append(int(one) - 1)
                 else:
@@ -238,7 +238,7 @@ class Reader:
             width = 3
             self.notes.append(
                 f"{self.origin.name}: the third column, such as {extra[0][:40]!r} in line {head[0][0]}, does not look "
-                f"like attribution, and is not read. If it should be, {HINT}"
+                f"like attribution and is not read. To read it, {HINT}"
             )
         elif len(head[0][1]) > 3 and all(len(cells) == len(head[0][1]) for _, cells in head):
             self._refuse(head[0][0], f"{said}; got {len(head[0][1])} columns. To use such a table, {HINT}")

@@ -1,4 +1,4 @@
-"""Pairs chosen: the tutorial's filter, and the part that is held back."""
+"""Choose pairs: the tutorial's filter, and the part that is held back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TUTORIAL_PREFIXES = (
 TUTORIAL_WORDS = 10
 """A side with this many words or more is too long for the tutorial."""
 HELD_MOST = 10_000
-"""Most pairs that are held back: more would take longer to measure at each report, and tell nothing new."""
+"""The most pairs that are held back: more would slow down each report and tell nothing new."""
 
 
 def passes_filter(pair: Pair, english: int = 1) -> bool:
@@ -36,7 +36,7 @@ def passes_filter(pair: Pair, english: int = 1) -> bool:
 def split_rows(pairs: Sequence[Sequence[Hashable]], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Return the numbers of the training pairs and of those held back, which share no sentence on either side.
 
-    As `split_numbered`, which it numbers the sentences for.
+    Numbers the sentences and calls `split_numbered`.
     """
     tables: tuple[dict[Hashable, int], dict[Hashable, int]] = ({}, {})
     sides = [
@@ -51,7 +51,7 @@ def split_numbered(source: np.ndarray, target: np.ndarray, fraction: float, seed
     """Return bool ``[N]``, which pairs are held back; they share no sentence on either side with the others.
 
     Pairs that share a sentence, directly or through others, stay together; whole groups are drawn at random, small
-    ones first taken, until `fraction` of the pairs is held back, at most `HELD_MOST`. Time grows as N does, and some
+    ones first, until `fraction` of the pairs is held back, at most `HELD_MOST`. Time grows linearly with N; some
     100 bytes for each pair are held meanwhile.
 
     Args:
@@ -91,7 +91,7 @@ def split_numbered(source: np.ndarray, target: np.ndarray, fraction: float, seed
 def connected(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return int ``[N]``, of each pair the first pair of its group, where pairs that share a sentence are in one group.
 
-    Time grows as N does, apart from one sort.
+    Time grows linearly with N, apart from one sort.
 
     Example:
       >>> connected(np.array([0, 1, 2, 1]), np.array([0, 1, 0, 2])).tolist()

@@ -1,4 +1,4 @@
-"""The commands study and inspect: look inside a run, or inside small models trained for the purpose."""
+"""The commands study and inspect: look inside a run, or inside small models trained on the spot."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class Subject:
     """The model to study and the sequences that it reads."""
 
     text: tuple[str, ...] = ()
-    """Sentences for a translator, up to 8; three of its own data if none is given."""
+    """Sentences for a translator, up to 8; by default three from its own data."""
     rows: str | None = None
-    """Rows of the series of a tutorial's forecast, each with the window before it: 120, or 120,125, or 120:123."""
+    """Rows of a tutorial forecast's series, each with the window before it: 120, or 120,125, or 120:123."""
     series: tuple[str, ...] = ()
-    """Series of a forecaster, each with its last window, up to 8; its first three if none is named."""
+    """Series of a forecaster, each with its last window, up to 8; by default the first three."""
     examples: int | None = None
-    """Sequences over which half-lives and saturation are taken, of the run's own data or of the problem; those shown if
-    it is left out."""
+    """Number of sequences, from the run's data or the problem, over which half-lives and saturation are measured; by
+    default those shown."""
     cell: str | None = None
-    """Without a run: the cell to train, lstm if none is named. With one: the custom cell that it was trained with,
+    """Without a run: the cell to train, by default lstm. With one: the custom cell that it was trained with,
     module:cell or file.py:cell, whose code is run."""
     problem: Annotated[str | None, arg(aliases=["--task"])] = None
-    """Without a run: copy, reverse, adding, anbn or warped; copy if none is named."""
+    """Without a run: the problem, copy (default), reverse, adding, anbn or warped."""
     steps: int = 1500
     """Without a run: train steps of each cell."""
     hidden: int = 32
-    """Without a run: hidden units of the cell; the baselines get as many parameters."""
+    """Without a run: hidden units of the cell; the baselines get about as many parameters."""
     seed: int = 0
-    """Without a run: of weights and data."""
+    """Without a run: the seed of weights and data."""
 
     def check(self, run: Path | None) -> None:
         """Check every setting.
@@ -68,13 +68,13 @@ class Subject:
             # `min` below, since a set has no order and the message should be the same each time
             if unfit := given.keys() & {"text", "rows", "series"}:
                 raise InputError(
-                    f"--{min(unfit)} is read by a run; name its folder first, such as jaxseq study runs/translate"
+                    f"--{min(unfit)} applies to a run; name its folder first, such as jaxseq study runs/translate"
                 )
             require_at_least(1, ("steps", "hidden"), self)
             check_seed(self.seed)
             return
         if unfit := given.keys() & {"problem", "steps", "hidden", "seed"}:
-            raise InputError(f"{run} is trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
+            raise InputError(f"{run} is already trained; leave out --{min(unfit)} {given[min(unfit)]}, or the run")
         # a custom cell is named to allow its import
         if self.cell is not None and not is_code(self.cell):
             raise InputError(f"{run} has its own cell; leave out --cell {self.cell}, or the run")
@@ -85,7 +85,7 @@ class Subject:
 
 
 def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) -> Shown:
-    """Write the page of a run, or of small models trained for the purpose.
+    """Write the page of a run, or of small models trained on the spot.
 
     Raises:
       InputError: if there is nothing to study, or a check of the page fails: then nothing is written.
@@ -110,7 +110,7 @@ def study(run: Path | None, subject: Subject, out: Path, *, full: bool = False) 
 
 
 def inspect(run: Path | None, subject: Subject, *, units: int = 6, sequence: int = 1) -> Shown:
-    """Print the same numbers, fitted to the terminal's width and colours.
+    """Print the same numbers, formatted for the terminal's width and colours.
 
     Raises:
       InputError: as `study`.
@@ -141,7 +141,7 @@ def _terminal() -> tuple[int, bool]:
 
 
 def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tuple[Study, list[str]]:
-    """Return the data that `collect` gathers of a run, or of small models trained on the spot, and notes for the user.
+    """Return the data of a run, or of small models trained on the spot, from `collect`, and notes for the user.
 
     `briefly` leaves out the views that run the cell for each unit and each snapshot.
 
@@ -163,7 +163,7 @@ def gathered(run: Path | None, subject: Subject, *, briefly: bool = False) -> tu
             found = of_forecaster(run, subject.series, subject.cell, examples=subject.examples)
         else:
             found = parts.of_forecast(run, subject.rows, subject.cell, examples=subject.examples)
-    # the page shows the command that makes it again
+    # the page shows the command that reproduces it
     words = [] if run is None else [str(run)]
     for option, value in subject.given().items():
         words += [f"--{option}", *(value if isinstance(value, tuple) else [str(value)])]
@@ -190,7 +190,7 @@ def _check_read(run: Path, kind: str, subject: Subject) -> None:
     what, option = READS[kind]
     for other in ("text", "series", "rows"):
         if other != option and other in subject.given():
-            raise InputError(f"{run} is {what}, which reads --{option}; leave out --{other}")
+            raise InputError(f"{run} is {what}, which takes --{option}; leave out --{other}")
 
 
 def study_command(
@@ -236,8 +236,8 @@ def inspect_command(
     Args:
       run: Run folder of a translator or a forecaster.
       subject: The sequences of a run, or a problem to train on.
-      units: How many units of each gate are shown, evenly over the order of their half-lives.
+      units: How many units of each gate to show, spread evenly over the order of half-lives.
       sequence: Which of the sequences is shown.
-      json: Print the numbers as JSON, those of every unit.
+      json: Print the numbers of all units as JSON.
     """
     show(inspect(run, subject, units=units, sequence=sequence), json)

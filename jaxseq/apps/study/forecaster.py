@@ -1,4 +1,4 @@
-"""The part of a forecaster's run that is studied: its recurrent network over the last window of some series."""
+"""The studied part of a forecaster's run: its recurrent network over the last window of some series."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from jaxseq.study import Batch
 from jaxseq.study.part import Part, check_numbers
 
 USUAL = 3
-"""Series that are studied where none is named, the first ones."""
+"""The number of series that are studied by default, the first ones."""
 UNUSED = "training was stopped at once: the readout is 0, and the cell adds nothing to the line"
 
 
 def of_forecaster(
     run: Path, names: Sequence[str], trusted_cell: str | None = None, *, examples: int | None = None
 ) -> Studied:
-    """Return the first network of a forecaster, reading the window before the last row of each of some series.
+    """Return the first network of a forecaster as it reads the window before the last row of some series.
 
     It is scored by the row that follows each step of the window: the network adds its readout to the forecast of the
     line, so its target is the line's residual of that row. With `examples`, half-lives and saturation are
@@ -45,7 +45,7 @@ def of_forecaster(
     model = load(run / run_folder.MODEL, trusted_cell)
     if not model.model.network.line.size:
         why = (
-            "at the validation origins it was of no use, so that it was not kept; forecast again with another --cell, "
+            "at the validation origins it did not help, so it was not kept; forecast again with another --cell, "
             "--hidden or --seed, or with more rows"
         )
         why = why if config.networks else "it was trained with --networks 0; forecast again with --networks 5"
@@ -88,7 +88,7 @@ def _notes(model: Forecaster, chosen: Sequence[int], called: Sequence[str]) -> l
     weights = [f"{100 * model.model.weights[-1, n]:.0f}% of {name}" for n, name in zip(chosen, called, strict=True)]
     notes = [
         f"the network's weight in the forecast of the next rows: {', '.join(weights)}; simple forecasts have the rest "
-        "(a backtest is fitted to fewer rows, with weights of its own)"
+        "(a backtest is fitted to fewer rows and has its own weights)"
     ]
     if not model.model.stopped:
         notes.append(UNUSED)

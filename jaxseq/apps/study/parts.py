@@ -1,4 +1,4 @@
-"""The parts of a run that are studied: a translator's decoder and encoder, the network of a tutorial's forecast."""
+"""The studied parts of a run: a translator's decoder and encoder, the network of a tutorial's forecast."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from jaxseq.study.attention import decompose
 from jaxseq.study.part import Part, check_numbers
 
 MOST = 8
-"""Most sequences that one study looks at."""
+"""The most sequences of a study."""
 
 TOGETHER = 64
-"""Sentences of a corpus that are read side by side."""
+"""Sentences of a corpus in a batch."""
 
 
 class Studied(NamedTuple):
@@ -77,7 +77,7 @@ def application_of(run: Path) -> str:
 def of_translator(
     run: Path, lines: Sequence[str], trusted_cell: str | None = None, *, examples: int | None = None
 ) -> Studied:
-    """Return decoder and encoder of a translator as they work on some sentences: those given, or of its own data.
+    """Return decoder and encoder of a translator as they process given sentences, or some of its own data.
 
     Each layer of the encoder is a part, once for each direction. With `examples`, half-lives and saturation are taken
     over this many sentences of its data.
@@ -114,7 +114,7 @@ REPLAYED = 2_000_000_000
 
 
 def _snapshots(run: Path, model: translator.Translator) -> tuple[tuple[list[int], Any] | None, list[str]]:
-    """Return the snapshots of a run, None without or where they are too large, and a note where they are."""
+    """Return the snapshots of a run, None if there are none or they are too large, and a note if too large."""
     count = len(list((run / snapshots.FOLDER).glob("step-*.safetensors")))
     size = count * sum(a.nbytes for a in jax.tree.leaves(model.params))
     if size > REPLAYED:
@@ -211,7 +211,7 @@ def _teacher_forced(model: translator.Translator, source: Array, targets: Array)
 def _decoder(
     model: translator.Translator, done: list[translator.Translation], source: Array, mask: Array, labels: Any
 ) -> Part:
-    """Return the decoder, fed with its own translations, each step scored by the probability of its token."""
+    """Return the decoder fed with its own translations; each step is scored by its token's probability."""
     params, seq = model.params, model.model
     rows = [model.target.vocabulary.encode(d.target_tokens) for d in done]
     ended = text.SPECIALS[EOS]
@@ -246,7 +246,7 @@ def _decoder(
 def _scores(
     attention: Attention, params: Params, encoded: Encoded, carries: Any, most: int = 4
 ) -> dict[str, Any] | None:
-    """Return the scores of every step and the largest parts of each; None where they are not sums."""
+    """Return the scores of each step and their largest parts; None if scores are not sums."""
     old = jax.tree.map(lambda first, a: jnp.concatenate([first[None], a[:-1]]), encoded.carry, carries)
     before, memory = _of_reader(old), encoded.memory
     memory = memory[0] if type(memory) is tuple else memory  # of each layer; the lowest reads
@@ -279,7 +279,7 @@ def _pairs(run: Path, model: translator.Translator) -> Any:
     try:
         return pairs_for(model)[1]
     except InputError as error:
-        raise InputError(f"{run}: its own data cannot be read, so give sentences by --text ({error})") from error
+        raise InputError(f"{run}: its own data cannot be read, so give sentences with --text ({error})") from error
 
 
 # --- a forecast
@@ -288,7 +288,7 @@ def _pairs(run: Path, model: translator.Translator) -> Any:
 def of_forecast(
     run: Path, rows: str | None, trusted_cell: str | None = None, *, examples: int | None = None
 ) -> Studied:
-    """Return the first network of a forecast, reading the windows before some rows of its series.
+    """Return the first network of a forecast as it reads the windows before some rows of its series.
 
     With `examples`, half-lives and saturation are taken over this many windows, spread evenly over the series.
 
@@ -303,7 +303,7 @@ def of_forecast(
     # rows that the seasonal difference and the first window take
     first = model.scaler.lag + window
     if first >= T:
-        raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give it the series it was made of")
+        raise InputError(f"{config.data} has {T} rows, and {run} looks back {first}; give the series of its training")
     chosen = _rows(rows, first, T) if rows is not None else sorted({first, (first + T - 1) // 2, T - 1})
     inputs, targets = series.windows(model.scaler.forward(found.values), window)  # [window, N, D], next rows
     at = [row - first for row in chosen]
@@ -339,7 +339,7 @@ def _rows(rows: str, first: int, end: int) -> list[int]:
         chosen = range(int(low), int(high)) if colon else [int(one) for one in rows.split(",")]
     except ValueError:
         raise InputError(
-            f"--rows is a number, several with commas, or first:end, such as 100:104; got {rows!r}"
+            f"--rows must be a number, several with commas, or first:end, such as 100:104; got {rows!r}"
         ) from None
     if not 1 <= len(chosen) <= MOST:
         raise InputError(f"--rows {rows} names {len(chosen)} rows; give 1 to {MOST}")

@@ -26,10 +26,10 @@ SIZES: dict[str, dict[str, int]] = {
 """The sizes at which a problem is learnt while the user waits."""
 
 BASELINES = ("lstm", "gru", "rnn")
-"""The cells that any other is compared with."""
+"""The baseline cells."""
 
 LEARNING_RATE = 1e-2
-"""Of Adam, for small models."""
+"""The learning rate of Adam, for small models."""
 
 
 def problem_of(name: str) -> Problem:
@@ -42,7 +42,7 @@ def problem_of(name: str) -> Problem:
 
 
 def cells_for(name: str, problem: Problem, hidden: int) -> dict[str, Cell]:
-    """Return the cell of a name and the baselines that it is compared with, itself first.
+    """Return the named cell, and then the baselines that it is compared with.
 
     Raises:
       InputError: if there is no such cell, or it does not read such sequences.

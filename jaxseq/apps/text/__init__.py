@@ -1,4 +1,4 @@
-"""Sentences to token numbers and back: normalising, cutting into tokens, vocabularies, padded batches. No jax here.
+"""Turn sentences into token ids and back: normalising, tokenising, vocabularies, padded batches. No JAX here.
 
 Here are vocabularies and batches; the modules normalise text and cut it into tokens.
 """
@@ -29,7 +29,7 @@ SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
 
 
 class Vocabulary:
-    """Tokens and their numbers: PAD 0, SOS 1, EOS 2, UNK 3, then tokens by falling frequency.
+    """Tokens and their ids: PAD 0, SOS 1, EOS 2, UNK 3, then tokens by descending frequency.
 
     Example:
       >>> vocabulary = Vocabulary.build([["a", "b"], ["b"]])
@@ -38,7 +38,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
-        """Take the tokens that follow the special ones."""
+        """Take the tokens after the special ones."""
         self.tokens = (*SPECIALS, *tokens)
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self.numbers) < len(self.tokens):
@@ -47,17 +47,17 @@ class Vocabulary:
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
-        """Count the tokens of sentences; those seen fewer than `min_count` times are left to UNK."""
+        """Count the tokens of sentences; those seen fewer than `min_count` times become UNK."""
         # tokens of one count stay in the order in which they first appear, so that a vocabulary is the same each time
         counts = collections.Counter(token for sentence in sentences for token in sentence)
-        # text may hold <eos> and the like as words, which would have two numbers
+        # text may contain words such as <eos>, which would get two ids
         return cls([t for t, n in counts.most_common() if n >= min_count and t not in SPECIALS])
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Return the tokens' numbers, UNK for unknown ones."""
+        """Return the tokens' ids, UNK for unknown ones."""
         return [self.numbers.get(token, UNK) for token in tokens]
 
     def unknown(self, tokens: Iterable[str]) -> list[str]:
@@ -87,7 +87,7 @@ class Vocabulary:
           InputError: if it is not such a list.
         """
         tokens = parse_json(text, name, "restore it from a copy, or train again")
-        # the special tokens have fixed numbers, which programs have compiled in
+        # the special tokens have fixed ids, which compiled programs contain
         right = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         if not right or tuple(tokens[:4]) != SPECIALS:
             raise InputError(
@@ -108,7 +108,7 @@ def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> np.ndarray:
     """
     longest = max(map(len, rows), default=0)
     if length is not None and longest > length:
-        raise InputError(f"pad: a sequence has {longest} tokens, more than the length {length}; cut it or pad further")
+        raise InputError(f"pad: a sequence has {longest} tokens, more than the length {length}; cut it or pad to more")
     # time first, as scans over it read it; int32, which programs are compiled for
     out = np.full((longest if length is None else length, len(rows)), PAD, np.int32)
     for column, row in enumerate(rows):
@@ -117,7 +117,7 @@ def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> np.ndarray:
 
 
 class Bucket(NamedTuple):
-    """Pairs of like length: ``source [S, N]``, ``target [T, N]``, and ``indices [N]`` of the pairs."""
+    """Pairs of similar length: ``source [S, N]``, ``target [T, N]``, and ``indices [N]`` of the pairs."""
 
     source: np.ndarray
     target: np.ndarray

@@ -1,4 +1,4 @@
-"""Capital letters given back to text in small letters: at the beginning of a sentence, in names, in "I"."""
+"""Restore capitals in lower-case text: at the beginning of a sentence, in names, in "I"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _OPENING = "[\"'“‘„«(\\[¿¡ ]*"
 _SHORT = "|".join(sorted(ABBREVIATIONS))
 _FEW = "{0,60}"
-"""As many characters of a word are looked at; without a limit, a word of n brackets and stops takes the cube of n."""
+"""Characters of a word that are searched; without a limit, a word of n brackets and stops takes time n³."""
 # In turn: the start of the text; a quote after a comma or colon; a word with a closing mark and a space. The word may
 # not be a listed abbreviation, a single letter other than i (an initial), or have a stop inside (e.g.).
 _BEGINNING = re.compile(
@@ -22,14 +22,14 @@ _BEGINNING = re.compile(
     rf"\S{_FEW}[.!?][\"'”’»)\]]{_FEW} )"
     rf"{_OPENING}(?=[^\W\d_])"
 )
-"""Ends before the first letter of a sentence: of the text, of speech, or after a mark that ends no abbreviation."""
+"""Ends before the first letter of a sentence: of the text, of speech, or after a mark other than an abbreviation's."""
 
 
 class Casing(NamedTuple):
     """Which capitals a language has, as sentences showed it.
 
     Fields:
-      words: how words are written inside a sentence, by their small letters; only those that have capitals.
+      words: how words are written inside a sentence, by their lower-case form; only those with capitals.
       begins: whether sentences begin with a capital.
     """
 
@@ -38,7 +38,7 @@ class Casing(NamedTuple):
 
     @classmethod
     def learn(cls, sentences: Iterable[str]) -> Self:
-        """Count forms: of each word inside sentences the most frequent, and how most sentences begin."""
+        """Count the most frequent form of each word inside sentences, and how most sentences begin."""
         forms: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         capital = small = 0
         for sentence in sentences:
@@ -55,7 +55,7 @@ class Casing(NamedTuple):
         return cls({word: form for word, form in sorted(usual.items()) if form != word}, capital > small)
 
     def restored(self, text: str) -> str:
-        """Return a text in small letters with capitals."""
+        """Return a lower-case text with its capitals restored."""
         text = _WORD.sub(lambda match: self.words.get(match[0], match[0]), text) if self.words else text
         if self.begins:
             for at in beginnings(text):
@@ -80,6 +80,6 @@ def beginnings(text: str) -> list[int]:
 
 @functools.cache
 def _capital(letter: str) -> str:
-    """Return a letter as a capital, as it is if that is more than one: ß."""
+    """Return a letter as a capital, unchanged if its capital is more than one letter: ß."""
     capital = letter.title()
     return capital if len(capital) == 1 else letter

@@ -1,7 +1,7 @@
 """Normalisation of text before it is cut into tokens.
 
-`fold` keeps spelling, case and spaces: it makes one form of characters that look alike. `plain` returns the text by
-which sentences are compared, in small letters, with punctuation set apart. `tutorial` is the PyTorch tutorial's rule.
+`fold` keeps spelling, case and spaces, and gives characters that look alike one form. `plain` returns the text by
+which sentences are compared, in lower case, with spaces around punctuation. `tutorial` is the PyTorch tutorial's rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PUNCTUATION = re.compile(r"\s*((?<!\d)[.,:]|[.,:](?!\d)|[!?;\"()。！？，、
 _SHAPES = re.compile(
     "[\ufb00-\ufb06\ufb1d-\ufdff\ufe70-\ufefc\uff02-\uff07\uff0a\uff0b\uff0d-\uff19\uff1c-\uff1e\uff20-\uff5d\uff5f-\uffef]+"
 )
-"""Characters that are another in a certain shape: ligatures, Arabic by position, full-width and half-width."""
+"""Presentation forms of other characters: ligatures, Arabic by position, full-width and half-width."""
 _APOSTROPHE = re.compile(r"(?<=\w)[’ʼ](?=\w)")
 _FULL_WIDTH = str.maketrans("!?,;:.", "！？，；：。")
 _CHINESE = re.compile("zh|cmn|yue|wuu", re.IGNORECASE)
@@ -36,7 +36,7 @@ def plain(sentence: str) -> str:
       >>> plain("I'm  fine, thanks."), plain("我很好。")
       ("i'm fine , thanks .", '我很好 。')
     """
-    # NFKC would make ASCII of Chinese punctuation
+    # NFKC would turn Chinese punctuation into ASCII
     folded = "".join(c if c in "，。！？；：（）…" else unicodedata.normalize("NFKC", c) for c in sentence)
     folded = unicodedata.normalize("NFC", folded.replace("’", "'").replace("‘", "'")).lower()
     # single spaces first: the expression tries each place of a run of spaces to the run's end
@@ -56,7 +56,7 @@ def tutorial(sentence: str) -> str:
 
 
 def without_joiners(sentence: str) -> str:
-    """Return a sentence without `JOINERS`, by whose presence sentences do not differ."""
+    """Return a sentence without `JOINERS`, which do not distinguish sentences."""
     return re.sub(f"[{JOINERS}]", "", sentence)
 
 
@@ -69,7 +69,7 @@ def fold(sentence: str, language: str = "") -> str:
 
     Composed letters (NFC); ordinary forms of ligatures, of Arabic presentation forms and of full-width or half-width
     characters, apart from Chinese punctuation; a straight apostrophe inside words. In Chinese, ``!?,;:.`` after a
-    Chinese character become full-width, and spaces next to Chinese characters go, in Japanese as well.
+    Chinese character become full-width, and spaces next to Chinese characters are removed, in Japanese too.
 
     Example:
       >>> fold("It’s  ３ o’clock"), fold("我最帅! 我很好.", "zh")

@@ -1,4 +1,4 @@
-"""Tokenisers in a run folder: one JSON file, and a file for each model of subwords, all checked as they are read."""
+"""Tokenisers in a run folder: one JSON file and a file for each subword model, all checked when read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model_file(side: str) -> str:
 
 def save(path: Path, tokenisers: Mapping[str, Tokeniser]) -> None:
     """Write tokenisers, by the side that each is for, into a folder."""
-    # models first: the JSON holds their sums, and so never names a model that is not there
+    # models first: the JSON holds their checksums, and so never names a missing model
     for side, tokeniser in tokenisers.items():
         if isinstance(tokeniser, Subwords):
             write_atomic(path / model_file(side), tokeniser.model)

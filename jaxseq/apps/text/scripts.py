@@ -1,4 +1,4 @@
-"""Classes of characters, as the insides of a regular expression's brackets: scripts, combining marks, punctuation."""
+"""Character classes for regular expressions, without brackets: scripts, combining marks, punctuation."""
 
 from __future__ import annotations
 

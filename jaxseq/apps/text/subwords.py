@@ -2,8 +2,8 @@
 
 The library is chosen for its size (a wheel of 1.7 MB for each of Python 3.11 to 3.13, without dependencies; tokenizers
 has 3.4 MB and needs huggingface_hub), and because its model is one file that other tools read. Pieces are those of a
-unigram model: on the same text twice they are the same to the byte. A character that the text hardly has is unknown, as
-a word is among words; `--unknown copy` can then show it, which would fail if it were spelled in bytes.
+unigram model: the same text gives the same bytes. A very rare character is unknown, as a rare word is among words;
+`--unknown copy` can then show it, which would fail if it were spelled in bytes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from jaxseq.errors import InputError
 SPACE = "▁"
 """The character of a piece where a word begins."""
 MOST_SENTENCES = 1_000_000
-"""Sentences that pieces are learnt from; of more, evenly spaced ones, so that memory is bounded."""
+"""The most sentences that pieces are learnt from, evenly spaced, so that memory is bounded."""
 _MANY_CHARACTERS = 1_000
-"""Above this many different characters, the rarest, 0.05% of the text, are left out: each would be a piece."""
+"""With more different characters than this, the rarest (0.05% of the text) are left out: each would be a piece."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Subwords(Tokeniser):
         return super().normal(written).replace(SPACE, "_")
 
     def cut(self, written: str) -> list[str]:
-        """Return the pieces of a sentence; before it has learnt, words and characters, which are counted instead."""
+        """Return the pieces of a sentence; before learning, its words and characters, which are counted instead."""
         text = self.normal(written)
         if not self.model:
             return re.findall(pattern_of("chars"), text)
@@ -116,7 +116,7 @@ def trained(size: int, texts: Iterable[str], count: int) -> bytes:
     every = max(1, -(-count // MOST_SENTENCES))
     texts = [text for text in itertools.islice(texts, 0, None, every) if text]
     if not texts:
-        raise InputError("--subwords: there is no text to learn pieces from")
+        raise InputError("--subwords: there is no text to learn subwords from")
     characters = len(set().union(*texts))
     coverage = 1.0 if characters <= _MANY_CHARACTERS else 0.9995
     model = io.BytesIO()

@@ -1,8 +1,8 @@
-"""Tokenisers: values that normalise a sentence, cut it into tokens and join tokens to a sentence again.
+"""Tokenisers: values that normalise a sentence, split it into tokens and join tokens into a sentence.
 
-Joining a translation needs to know where spaces are. A rule says so for most pairs of tokens: none before a full stop
-or between Chinese characters, one between words. Where a sentence differs from the rule, cutting adds a token that says
-so, `JOINED` or `SPACED`. Joining is therefore exact, and ordinary text has no such tokens:
+Joining a translation requires knowing where spaces are. A rule covers most pairs of tokens: no space before a full stop
+or between Chinese characters, one between words. Where a sentence breaks the rule, tokenising adds a token, `JOINED` or
+`SPACED`. So joining is exact, and ordinary text has no such tokens:
 
     He said: "Well-known?" (www.a.org)   he said : " well-known ? " ( www.a.org )
     end.Next                             end . ￭ next
@@ -122,7 +122,7 @@ def pattern_of(kind: str) -> str:
     if kind == "words":
         return rf"{_NETWORK}|{_DOTTED}|(?:[^\s.,:{_APART}]|(?<=\d)[.,:](?=\d))+|\S{with_marks}"
     letters = rf"(?:[^\W{WITHOUT_SPACES}]{with_marks})+"
-    # a joiner puts the pictures of one emoji together
+    # a joiner combines the pictures of one emoji
     return (
         rf"{_NETWORK}|{_DOTTED}|[{WITHOUT_SPACES}]{with_marks}|\d+(?:[.,:]\d+)+|{letters}(?:'{letters})*"
         rf"|\S(?:[{combining()}]|(?<=\u200d)[^\s\w])*"
@@ -133,7 +133,7 @@ def pattern_of(kind: str) -> str:
 
 
 class Texts(Protocol):
-    """Sentences that can be gone through more than once: a list, or lines of a file."""
+    """Sentences that can be iterated over more than once: a list, or lines of a file."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[str]: ...
@@ -141,13 +141,13 @@ class Texts(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Tokeniser:
-    """How a sentence of one language becomes tokens and tokens a sentence. This is the base of all.
+    """The base class: how a sentence of one language becomes tokens, and tokens a sentence.
 
     ``join(cut(sentence)) == normal(sentence)`` for those that join exactly, as long as case is not restored.
 
     Fields:
       language: by its code, such as en.
-      case: lower; keep; or restore, which reads small letters and writes capitals again.
+      case: lower; keep; or restore, which reads lower case and writes capitals.
       casing: for restore, which words have them.
     """
 
@@ -175,7 +175,7 @@ class Tokeniser:
         return self.casing.restored(text) if self.case == "restore" else text
 
     def finding(self) -> Sequence[tuple[str, str]]:
-        """Return substitutions with which a plain program does the work of `normal`, apart from case."""
+        """Return the substitutions by which a plain program does what `normal` does, apart from case."""
         return foldings(self.language)
 
     def pattern(self) -> str:
@@ -220,7 +220,7 @@ class Simple(Tokeniser):
         return joining("words", "")
 
     def finding(self) -> Sequence[tuple[str, str]]:
-        """Return nothing: a plain program only makes letters small."""
+        """Return nothing: a plain program only lower-cases."""
         return ()
 
     def pattern(self) -> str:
@@ -236,8 +236,8 @@ class Words(Tokeniser):
     """Words, numbers, addresses and punctuation marks.
 
     Fields:
-      exact: put `JOINED` and `SPACED` where a sentence differs from the rule of spaces. A source is not joined and does
-        without.
+      exact: put `JOINED` and `SPACED` where a sentence differs from the rule of spaces. A source is never joined
+        and needs none.
     """
 
     kind: ClassVar[str] = "words"

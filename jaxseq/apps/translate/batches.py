@@ -1,6 +1,6 @@
-"""Sequences of similar length, translated or scored in batches of few sizes: each size and length is a program.
+"""Sequences of similar length, translated or scored in batches of a few sizes: each size and length needs a program.
 
-Which batch a sequence is in never changes its result. So both may be chosen for the time that compiling takes.
+The batch that a sequence is in never changes its result, so sizes and lengths are chosen to save compilation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jaxseq.apps.translate.config import LONGEST, POSITIONS
 
 LENGTHS = (5, POSITIONS, 20, 40, 80, 160, LONGEST)
-"""Lengths that programs are compiled for: a sequence is padded to the next, wherever it is translated."""
+"""Lengths that programs are compiled for: a sequence is always padded to the next of these."""
 BATCHES = (1, 8, 64)
 """Batch sizes that programs are compiled for."""
 LONG, ROWS_OF_LONG = 80, 8
@@ -24,7 +24,7 @@ class Together(NamedTuple):
     Fields:
       lengths: to which each side is padded.
       places: of the sequences, among all.
-      filled: the same, the last one again until the batch has its size: a row like another takes no more steps.
+      filled: the same, filled up with copies of the last one: a copy of a row takes no more steps.
     """
 
     lengths: tuple[int, ...]
@@ -33,11 +33,11 @@ class Together(NamedTuple):
 
 
 def batches(lengths: Sequence[tuple[int, ...]], size: int | None = None) -> Iterator[Together]:
-    """Yield batches that hold all sequences once, those in each being padded to the same lengths.
+    """Yield batches that hold each sequence once, padded to common lengths.
 
     Args:
       lengths: of each sequence, or of both sides of each pair.
-      size: of every batch, but for long sequences; by default `size_for` as many as there are.
+      size: of every batch, except those of long sequences; by default `size_for` their number.
 
     Example:
       >>> for one in batches([(3,), (12,), (4,)]):
@@ -48,7 +48,7 @@ def batches(lengths: Sequence[tuple[int, ...]], size: int | None = None) -> Iter
     # one size for all groups: each length then has one program
     size = size or size_for(len(lengths))
     groups: dict[tuple[int, ...], list[int]] = {}
-    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):  # in order: such end at like times
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):  # similar lengths end together
         groups.setdefault(tuple(map(padded_length, lengths[place])), []).append(place)
     for padded, group in groups.items():
         rows = size if max(padded) <= LONG else min(size, ROWS_OF_LONG)

@@ -31,9 +31,9 @@ from jaxseq.seq2seq import Seq2Seq, translator
 KIND = "translation"
 """The kind of run in config.json."""
 SAMPLE_ABOVE = 20_000
-"""Target words above which a note advises to sample the softmax."""
+"""Target words above which a note recommends a sampled softmax."""
 LONGEST = 320
-"""Most source tokens that a translator reads, the end of the sentence counted."""
+"""The most source tokens that a translator reads, EOS included."""
 POSITIONS = 10
 """The same of the tutorial's attention, which has a weight for each position; and the most target tokens of the
 tutorial's models."""
@@ -44,7 +44,7 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
     """Settings of a translation run: those of all groups; a dataclass has the fields of its last base first."""
 
     def __post_init__(self) -> None:
-        # typed with hyphens, as options are, and so saved by earlier versions
+        # with hyphens, as options are typed and earlier versions saved them
         object.__setattr__(self, "attention", self.attention.replace("-", "_"))
         for name in ("data", "dev", "test"):
             words = getattr(self, name)
@@ -82,7 +82,7 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
         for name, table in _TABLES.items():
             choose(name.replace("_", " "), getattr(self, name), table)
         self._check_text()
-        # traced for shapes alone: a cell that does not fit is refused before any data are read
+        # traced for shapes only: a cell that does not fit is refused before any data are read
         if self.model == "translator":
             check_translates(find_cell(self.cell))
         plain = self.loss == "sentences" or self.model != "translator"
@@ -97,17 +97,17 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
         self._check_optimizing()
 
     def _check_optimizing(self) -> None:
-        """Check the settings of how parameters change, and of which are kept."""
+        """Check the settings of how parameters are updated, and which are kept."""
         require(0 <= self.epochs < math.inf, "epochs", "at least 0 and finite", self)
         require(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1", self)
         if self.weight_decay is not None:
             check_decay(self.optimizer, self.weight_decay)
-        # both are averages of parameters, of which one is validated and saved
+        # both average parameters, and only one set is validated and saved
         require(not (self.ema and self.average), "average", "0 with --ema, which averages as well", self)
         require(
             self.best == "loss" or self.validation > 0 or bool(self.dev),
             "best",
-            "loss where no pair is held back",
+            "loss if no pair is held back",
             self,
         )
 
@@ -116,19 +116,19 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
         require(self.subwords == 0 or self.subwords >= 32, "subwords", "0, or at least 32", self)
         by = [self.tokens_of(side) for side in ("source", "target")]
         if self.subwords == 0 and "subwords" in by:
-            raise InputError("tokens that are subwords need their number; add --subwords 8000")
+            raise InputError("subword tokens need a vocabulary size; add --subwords 8000")
         if self.normalise == "tutorial":
             require(not self.subwords, "subwords", "0 with --normalise tutorial", self)
             require(self.case != "keep", "case", "lower or restore with --normalise tutorial", self)
         # row n of the one matrix is token n of both languages
         if self.tie == "all" and not self.shared:
             raise InputError(
-                "--tie all has one embedding for both languages, so they need one vocabulary; add --shared, for "
+                "--tie all uses one embedding for both languages, so they need one vocabulary; add --shared, for "
                 "example with --subwords 8000"
             )
         if self.shared and by[0] != by[1]:
             raise InputError(
-                f"--shared is one vocabulary, so tokens must be of one kind; got --source-tokens {by[0]} and "
+                f"--shared uses one vocabulary, so tokens must be of one kind; got --source-tokens {by[0]} and "
                 f"--target-tokens {by[1]}. Add --subwords 8000, or name one for both"
             )
 
@@ -156,34 +156,34 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
 
     @property
     def form(self) -> Form:
-        """Return the languages that are read from a file, and where they are in it."""
+        """Return which languages are read from a file, and where they are in it."""
         return Form(self.source, self.target, self.columns, self.source_column, self.target_column)
 
     @property
     def longest(self) -> int:
-        """Return the most source tokens that the model reads, the end of the sentence counted."""
+        """Return the most source tokens that the model reads, EOS included."""
         return POSITIONS if self.model == "tutorial-attention" else LONGEST
 
     def most_target_tokens(self, source_tokens: int) -> int:
-        """Return the most tokens of a translation of `source_tokens`, the end of both sentences counted."""
+        """Return the most tokens of a translation of `source_tokens`, EOS of both included."""
         if self.model != "translator":
             return POSITIONS
         return 2 * source_tokens + 10  # every pair of zh-en and of cmn-eng fits, from and into Chinese
 
     @property
     def products(self) -> Any:
-        """Return the dtype that operands of matrix products are rounded to; None for their own."""
+        """Return the dtype to which operands of matrix products are rounded; None keeps their own."""
         return None if self.precision == "float32" else jnp.bfloat16
 
     def notes(self, target_words: int) -> list[str]:
-        """Return a note where the target vocabulary is so large that a sampled softmax saves most of a step's time."""
+        """Return a note if the target vocabulary is so large that a sampled softmax saves most of a step."""
         if self.sampled or self.model != "translator" or target_words <= SAMPLE_ABOVE:
             return []
-        return [f"the target has {target_words:,} words: --sampled 2000 trains faster, --min-count 2 has fewer words"]
+        return [f"the target has {target_words:,} words: --sampled 2000 trains faster, --min-count 2 keeps fewer words"]
 
     def build(self, training: bool = False) -> Seq2Seq:
-        """Return the model that these settings describe; the one for `training` multiplies in their precision."""
-        # reduced precision pays in training alone: validation and decoding are those of the saved parameters
+        """Return the model of these settings; for `training` its products have their precision."""
+        # reduced precision pays only in training: validation and decoding use the saved parameters in full
         config = self if training else dataclasses.replace(self, precision="float32")
         return choose("model", self.model, MODELS)(config)
 
@@ -191,7 +191,7 @@ class TranslateConfig(ReportSettings, ObjectiveSettings, TrainingSettings, Model
 def _translator(config: TranslateConfig) -> Seq2Seq:
     if config.attention == "positional":
         raise InputError(
-            "--attention positional belongs to the model tutorial-attention; ours reads the source, such as additive"
+            "--attention positional needs the model tutorial-attention; ours reads the source, such as additive"
         )
     return translator(
         find_cell(config.cell), ATTENTIONS[config.attention], config.layers, config.dropout,

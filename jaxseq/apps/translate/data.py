@@ -28,11 +28,11 @@ class Corpus:
 
     Fields:
       train: the pairs to train on.
-      validation: the pairs held back; no sentence of theirs, on either side, is in `train`.
+      validation: the pairs held back; none of their sentences, on either side, is in `train`.
       source: how sources are prepared, with the vocabulary of those in `train`.
       target: how targets are prepared, with the vocabulary of those in `train`.
       notes: on pairs that were left out, and why.
-      test: the pairs that measure the translator after training; none unless asked for.
+      test: the pairs that measure the translator after training; empty unless given.
       weights: how often each pair in `train` is seen, relative to others; None for alike.
     """
 
@@ -45,21 +45,21 @@ class Corpus:
     weights: np.ndarray | None = None
 
     def digest(self) -> str:
-        """Return a sum of all pairs in their order; a changed corpus has another."""
+        """Return a checksum of all pairs in order; it tells whether the corpus has changed."""
         return _sum_of(self.train, self.validation)
 
     def test_digest(self) -> str:
-        """Return a sum of the pairs for testing in their order."""
+        """Return a checksum of the test pairs in order."""
         return _sum_of(self.test)
 
     def numbers(self) -> tuple[Ragged, Ragged]:
-        """Return the token numbers of sources and targets to train on, each with EOS at its end."""
+        """Return the token ids of sources and targets to train on, each ending with EOS."""
         sides = enumerate((self.source, self.target))
         source, target = (Ragged.of([side.numbers(pair[n]) for pair in self.train]) for n, side in sides)
         return source, target
 
     def measured(self) -> tuple[str, Sequence[Pair]]:
-        """Return which pairs measure a translator, and these: for testing, else those held back, else all."""
+        """Return a name for the pairs that measure a translator, and the pairs: test, held back, or all."""
         where, pairs = ("held back in training", self.validation) if self.validation else ("trained on", self.train)
         if self.test:
             where, pairs = "for testing", self.test
@@ -67,13 +67,13 @@ class Corpus:
 
 
 def _sum_of(*parts: Sequence[Pair]) -> str:
-    """Return a sum of the texts of pairs, part by part."""
+    """Return a checksum of the texts of pairs, part by part."""
     texts = [[[source.text, target.text] for source, target in part] for part in parts]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def digest_of(source: Vocabulary, target: Vocabulary) -> str:
-    """Return a sum of all tokens of two vocabularies in order; others of the same size have another."""
+    """Return a checksum of all tokens of two vocabularies in order."""
     return hashlib.sha256(json.dumps([source.tokens, target.tokens]).encode()).hexdigest()
 
 
@@ -102,7 +102,7 @@ def _sentences(
 
 
 def check_not_empty(origin: Origin, line: int, source: Sentence, target: Sentence) -> None:
-    """Check that both sides of a pair are still there after normalisation.
+    """Check that neither side of a pair is empty after normalisation.
 
     Raises:
       InputError: naming the pair and its line.
@@ -117,7 +117,7 @@ def check_not_empty(origin: Origin, line: int, source: Sentence, target: Sentenc
 def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
     """Read the files that config names, filter and split the pairs, and learn tokens and words from the training part.
 
-    `given` are preparations that have learnt already, such as those of a run, which are taken instead.
+    `given` are preparations that have already learnt, such as those of a run; they are used instead.
 
     Raises:
       InputError: if a file cannot be used, nothing is left after the filters, or there is too little to split.
@@ -134,15 +134,15 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
         validation, _, more = read_corpora(config, config.dev, source, target)
         notes += [f"--dev: {note}" for note in more]
     elif config.validation:
-        # by the normalised text: a sentence that differs in case or spacing alone is the same
+        # by the normalised text: sentences that differ only in case or spacing are the same
         rows, held = split_rows([(a.text, b.text) for a, b in pairs], config.validation, config.seed)
         validation = [pairs[row] for row in held]
-    # pairs that `split_rows` held back share no sentence with the rest already
+    # `split_rows` has already kept sentences of held-back pairs out of the rest
     for option, others in (("--dev", validation if config.dev else []), ("--test", test)):
         rows, more = _without_leaks(config, pairs, rows, others, option)
         notes += more
     train = [pairs[row] for row in rows]
-    # from the training part alone, which then cuts the other parts
+    # learnt from the training part only, then applied to the other parts
     source, target, (train, validation, test) = learn(config, source, target, (train, validation, test), given)
     notes += config.notes(len(target.vocabulary))
     return Corpus(train, validation, source, target, notes, test, weights_of(config, corpora[rows]))
@@ -151,7 +151,7 @@ def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | No
 def weights_of(config: TranslateConfig, corpora: np.ndarray) -> np.ndarray | None:
     """Return float ``[N]``, the weight of each pair, given the number of its corpus; they sum to N. None: all alike.
 
-    Of the pairs that training sees, each corpus gives a share in proportion to its weight, however many it has.
+    Each corpus gets a share of the pairs that training sees in proportion to its weight, whatever its size.
     """
     if not config.weights:
         return None
@@ -190,11 +190,11 @@ def _filtered(config: TranslateConfig, pairs: Sequence[Pair], name: str) -> tupl
     """Return the numbers of the pairs that pass the filters, and notes on those that do not."""
     notes, rows = [], list(range(len(pairs)))
     if config.prefix_filter:
-        # its prefixes are English, whichever way is translated
+        # its prefixes are English, in either direction of translation
         english = 0 if config.source == "en" else 1
         rows = [row for row in rows if passes_filter((pairs[row][0].text, pairs[row][1].text), english)]
         notes.append(f"{len(pairs) - len(rows)} of {len(pairs)} pairs do not pass the tutorial's filter")
-    # by the tokens before learning: subwords are learnt from the pairs that are kept
+    # by the tokens before learning: subwords are learnt from the remaining pairs
     kept = [row for row in rows if max(len(side.tokens) for side in pairs[row]) <= config.max_tokens]
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} pairs are longer than --max-tokens {config.max_tokens} and left out")
@@ -224,7 +224,7 @@ def _without_leaks(
     config: TranslateConfig, pairs: Sequence[Pair], rows: Sequence[int], others: Sequence[Pair], option: str
 ) -> tuple[list[int], list[str]]:
     """Return the rows to train on, and a note on those that share a sentence with other pairs."""
-    # one shared side is enough: the other may be another translation of the same sentence
+    # one shared side is enough: the other side may be another translation of the same sentence
     held = [{pair[side].text for pair in others} for side in (0, 1)]
     shared = [row for row in rows if any(pairs[row][side].text in held[side] for side in (0, 1))]
     if not shared:
@@ -241,7 +241,7 @@ def _without_leaks(
 
 
 def numbered(source: Preparation, target: Preparation, pairs: Sequence[Pair], count: int) -> list[Bucket]:
-    """Return pairs as token numbers, each side ending with EOS, in at most `count` groups of like length, padded."""
+    """Return pairs as token numbers, each side ending with EOS, in at most `count` groups of similar length, padded."""
     if not pairs:
         return []
     sources, targets = [source.numbers(a) for a, _ in pairs], [target.numbers(b) for _, b in pairs]

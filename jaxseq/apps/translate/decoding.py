@@ -1,4 +1,4 @@
-"""The choice of a translation: the settings of decoding, and the program that decodes a batch by them."""
+"""The settings of decoding, and the program that decodes a batch with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxseq.notation import Array, Carry, Params
 from jaxseq.seq2seq import Seq2Seq
 
 LARGEST_BEAM = 100
-"""Above it a beam is slow and its translations get worse, not better."""
+"""Larger beams are slow, and their translations get worse."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,28 +27,28 @@ class Decoding:
     """Settings of decoding: beam search by default, greedy with a beam of 1, or sampling."""
 
     beam: int = 5
-    """Hypotheses that the search keeps alive; 1 takes the likeliest token at each step and is the fastest."""
+    """Hypotheses that the search keeps; 1 takes the likeliest token at each step and is fastest."""
     nbest: int = 1
     """How many translations of each sentence to return, the best first: at most --beam, or any number of samples."""
     length_penalty: float = 1.0
     """A hypothesis of n tokens is ranked by log-probability / ((5 + n) / 6) ** this; 0 favours short ones."""
     coverage_penalty: float = 0.0
-    """Weight of the penalty for source tokens that attention passed over; 0 for none, 0.2 is usual."""
+    """Weight of the penalty for source tokens that attention missed; 0 for none, 0.2 is usual."""
     early_stopping: bool = True
     """Stop a sentence as soon as --beam of its hypotheses have ended; without it the search is a little wider."""
     unknown: Literal["forbid", "copy", "keep"] = "forbid"
-    """Words that the vocabulary lacks: forbid writes known words only, copy puts the source word that attention looked
-    at, keep writes <unk>."""
+    """Words that the vocabulary lacks: forbid writes only known words, copy writes the source word that attention
+    looked at, keep writes <unk>."""
     sample: bool = False
     """Draw each token at random instead of searching for a likely translation."""
     temperature: float = 1.0
-    """With --sample: below 1 likelier tokens are drawn more often, above 1 less."""
+    """With --sample: below 1, likelier tokens are drawn more often; above 1, less often."""
     top_k: int = 0
-    """With --sample: draw from this many likeliest tokens; 0 from all."""
+    """With --sample: draw from this many of the likeliest tokens; 0 draws from all."""
     top_p: float = 1.0
     """With --sample: draw from the likeliest tokens that together have this probability."""
     seed: int = 0
-    """With --sample: a sentence gets the same translation again with the same seed."""
+    """With --sample: the same seed gives a sentence the same translation."""
 
     def check(self) -> None:
         """Check every setting.
@@ -71,10 +71,10 @@ class Decoding:
             raise InputError(f"--nbest {self.nbest} needs a beam as large; got --beam {self.beam}")
         for name in ("temperature", "top_k", "top_p", "seed"):
             if (given := getattr(self, name)) != getattr(USUAL, name):
-                raise InputError(f"{option(name)} {given} is for sampling; add --sample, or leave it out")
+                raise InputError(f"{option(name)} {given} only applies to sampling; add --sample, or leave it out")
 
     def filters(self) -> tuple[Filter, ...]:
-        """Return which tokens may be written: never padding or a second start, `<unk>` unless it is let through."""
+        """Return which tokens may be written: never padding or a second SOS, `<unk>` only if allowed."""
         never = (PAD, SOS, UNK) if self.unknown == "forbid" else (PAD, SOS)
         filters: tuple[Filter, ...] = (forbid(*never),)
         if self.sample and self.top_k:
@@ -85,17 +85,17 @@ class Decoding:
 
 
 USUAL = Decoding()
-"""The settings of commands that are given none."""
+"""The default settings of commands."""
 
 
 class Written(NamedTuple):
-    """N translations of each row as token numbers, the best first; T steps, S source tokens.
+    """N translations of each row as token ids, the best first; T steps, S source tokens.
 
     Fields:
       tokens: int32 ``[T, B, N]``: up to and with EOS, then PAD.
       log_probs: ``[T, B, N]``: of each token under the model, 0 after EOS.
       lengths: int32 ``[B, N]``: tokens up to and with EOS; 0 where there are fewer than N translations.
-      scores: ``[B, N]``: by which they are ranked.
+      scores: ``[B, N]``: they rank the translations.
       weights: ``[T, B, N, S]``: attention; ``[T, B, N, 0]`` of a model without.
     """
 
@@ -116,7 +116,7 @@ def write(
     salts: Array | None = None,
     seed: Array | int = 0,
 ) -> Written:
-    """Return translations of a batch of sources: encode, then decode by the settings. Pure, to be called inside a jit.
+    """Encode a batch of sources and decode it by the settings. Pure; call it inside a jit.
 
     Args:
       models: one, or several whose probabilities are averaged; each has the same vocabularies.
@@ -125,7 +125,7 @@ def write(
       params: one for each model.
       source: int ``[S, B]``, EOS at the end of each column, then PAD.
       prefix: int ``[P, B]``, tokens that a translation begins with; negative where the choice is free.
-      salts: uint32 ``[B]``, a number for each row, from which with the seed its random draws follow.
+      salts: uint32 ``[B]``, a number for each row; with the seed it determines the row's random draws.
       seed: of the draws.
 
     Raises:
@@ -136,13 +136,13 @@ def write(
     step = _looking(
         [model.step(one, read) for model, one, read in zip(models, params, encoded, strict=True)], source.shape[0]
     )
-    # every translation begins with SOS, which is fed and never written
+    # every translation begins with SOS, which is fed and not written
     carry, start = tuple(read.carry for read in encoded), jnp.full(source.shape[1:], SOS)
     # the shape says whether there is attention; nothing is computed
     _, (_, weights) = jax.eval_shape(step, carry, start)
     if not weights.shape[-1] and (decoding.coverage_penalty or decoding.unknown == "copy"):
         what = "--coverage-penalty" if decoding.coverage_penalty else "--unknown copy"
-        raise InputError(f"{what} follows attention, and this model has none; leave it out")
+        raise InputError(f"{what} needs attention, which this model does not have; leave it out")
     options: dict[str, Any] = {
         "eos": EOS, "pad": PAD, "max_length": longest, "prefix": prefix, "filters": decoding.filters(),
     }  # fmt: skip
@@ -154,7 +154,7 @@ def write(
             keys = jax.vmap(lambda key: jax.random.fold_in(key, n))(of_rows)
             return _ranked(sample(step, carry, start, key=keys, temperature=decoding.temperature, **options), decoding)
 
-        # each sample has the axis N in front; it goes where the other ways of decoding have it
+        # samples have the axis N in front; move it to where other decodings have it
         return _sorted(_placed(jnp.moveaxis, jax.vmap(draw)(jnp.arange(decoding.nbest)), 0))
     # greedy search needs no sorting and no copies of the state
     if decoding.beam == 1:
@@ -174,7 +174,7 @@ def program(models: tuple[Seq2Seq, ...], decoding: Decoding, longest: int) -> Ca
 
 
 def _looking(steps: Sequence[TokenStep], S: int) -> TokenStep:
-    """Return the mean of some steps, which shows the mean ``[B, S]`` of their attention; of those without, nothing."""
+    """Return the mean of some steps; it shows their mean attention ``[B, S]``, if they have any."""
     together = ensemble(steps) if len(steps) > 1 else steps[0]
 
     def step(carry: Carry, tokens: Array) -> tuple[Carry, tuple[Array, Array]]:

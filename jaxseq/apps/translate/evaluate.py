@@ -22,20 +22,20 @@ from jaxseq.errors import InputError
 
 
 class Evaluation(NamedTuple):
-    """How a translator does on pairs. Translations are compared with references as they were written.
+    """Scores of a translator on pairs, against references as they were written.
 
     Fields:
       data: which pairs.
       pairs: how many.
       bleu: sacrebleu's corpus BLEU, lower-cased, 0 to 100; None, as each score below, if not asked for.
       bleu_signature: how it was computed.
-      bleu_cased: the same with capital letters as they are.
+      bleu_cased: the same, case-sensitive.
       bleu_cased_signature: how it was computed.
       chrf: sacrebleu's chrF2, lower-cased.
       chrf_signature: how it was computed.
       ter: sacrebleu's TER, lower-cased: edits for each 100 words of the references.
       ter_signature: how it was computed.
-      exact: share of translations equal to the reference, apart from case.
+      exact: share of translations equal to the reference, ignoring case.
       ended: share of translations that ended with EOS.
       loss: mean over real target tokens, in nats.
       unknown: share of source tokens that the vocabulary lacks.
@@ -70,10 +70,10 @@ def evaluate(
     corpus: Corpus | None = None,
     scoring: Scoring = USUAL,
 ) -> tuple[Evaluation, list[Translation]]:
-    """Measure a translator on files of pairs, on the shipped held-out part, or on the run's own validation part.
+    """Measure a translator on files of pairs, the bundled held-out pairs, or the run's validation part.
 
-    Without `data`: the held-out part that comes with the shipped corpus, if trained on that; else the pairs that
-    training held back; else, where none were, the training pairs, and the result says so. `corpus` is the training
+    Without `data`: the held-out part of the bundled corpus, if trained on that; else the pairs that training held
+    back; else the training pairs, and the result says so. `corpus` is the training
     corpus, if it is in memory; else it is read again. `scoring` says which metrics are computed.
 
     Returns:
@@ -98,9 +98,9 @@ def evaluate_pairs(
     done = translator.translate_prepared([source for source, _ in pairs])
     # references as written: normalised ones would make every score better
     hypotheses, references = [one.text for one in done], [target.written for _, target in pairs]
-    # case aside: a run with --case lower never writes a capital
+    # case ignored: a run with --case lower never writes capitals
     same = [ours.lower() == theirs.lower() for ours, theirs in zip(hypotheses, references, strict=True)]
-    # four groups of like length: little padding, at most four programs
+    # four groups of similar length: little padding, at most four programs
     buckets = numbered(translator.source, translator.target, pairs, 4)
     found: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in NAMES for end in ("", "_signature"))
     for name, metric in metrics.items():
@@ -134,18 +134,18 @@ def bleu_of(config: TranslateConfig) -> Any:
 def pairs_for(
     translator: Translator, data: str | Sequence[str] | None = None, corpus: Corpus | None = None
 ) -> tuple[str, Sequence[Pair]]:
-    """Return which pairs a translator is measured on, and these, prepared; see `evaluate`.
+    """Return a name for the pairs that measure a translator, and the prepared pairs; see `evaluate`.
 
     Words of `data` are read as in training: two files that end with the languages are one corpus.
 
     Raises:
-      InputError: if there are no words, as `data.read_sentences`, or if the pairs that a run was trained on have
-        changed, and with them those held back.
+      InputError: if there are no words, as `data.read_sentences`, or if the pairs of a run, and so those held
+        back, have changed.
     """
     config = translator.config
     if data is not None and not data:
         raise InputError("--data needs a file of pairs, or two parallel ones; leave it out for the pairs held out")
-    # the shipped corpus comes with pairs that no training sees
+    # the bundled corpus comes with pairs that no training sees
     if data is None and config.data == "zh-en" and not config.test:
         data = "zh-en-held-out"
     if data is not None:

@@ -1,4 +1,4 @@
-"""The command `jaxseq evaluate`: scores of a run, or of several next to each other."""
+"""The command `jaxseq evaluate`: scores of one run, or of several side by side."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def evaluate(
     Args:
       run: Run folder of a trained translator.
       others: Run folders of translators to compare it with.
-      data: Pairs to measure on, given as for training; by default those held out of it.
-      scoring: Settings.
+      data: Pairs to measure on, given as for training; by default those held out.
+      scoring: The metrics and their tokeniser.
       examples: How many random examples to show.
       cell: The custom cell, module:cell or file.py:cell, that the runs were trained with; its code is run.
       json: Print as JSON.
@@ -73,8 +73,8 @@ def _compared(
         # the bootstrap draws pairs, the same for all systems
         if pairs != written[0]:
             raise InputError(
-                f"runs are compared on the same pairs; {names[0]} has {len(written[0])} of {found[0][0]}, {name} has "
-                f"{len(pairs)} of {where}. Name a file for all with --data"
+                f"runs are compared on equal pairs; {names[0]} has {len(written[0])} of {found[0][0]}, {name} has "
+                f"{len(pairs)} of {where}. Name one file for all with --data"
             )
     done = [
         evaluate_pairs(one, where, pairs, examples=examples, scoring=scoring)
@@ -98,7 +98,7 @@ def _compared(
 def _table(rows: Sequence[Compared]) -> str:
     """Return the comparison as lines."""
     width = max(len(row.system) for row in rows)
-    lines = [f"paired bootstrap, {SAMPLES} samples; p is that of a difference from {rows[0].system} as large by chance"]
+    lines = [f"paired bootstrap, {SAMPLES} samples; p: chance of so large a difference from {rows[0].system}"]
     for row in rows:
         p = "" if row.p_value is None else f"  p = {row.p_value:.4f}"
         lines.append(

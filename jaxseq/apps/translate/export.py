@@ -40,7 +40,7 @@ from jaxseq.notation import Array, Tree
 
 FACTS, WEIGHTS, README, CLIENT = "model.json", "weights.npz", "README.md", "translate.py"
 PLATFORMS = ("cpu", "cuda")
-"""Platforms for which programs are lowered by default: the same file runs on either."""
+"""Platforms for which programs are lowered by default: one file runs on both."""
 KNOWN = (*PLATFORMS, "rocm", "tpu")
 NOTHING = "(?!)"
 """A regular expression that matches nowhere."""
@@ -75,7 +75,7 @@ def export(
         if name == "gpu":
             raise InputError("--platforms gpu: name the kind, cuda for NVIDIA or rocm for AMD")
         choose("platform", name, dict.fromkeys(KNOWN))
-    # a program without this library has no random keys and no source words to copy
+    # a program without this library has no random keys, and no source words to copy
     if decoding.sample or decoding.unknown == "copy":
         raise InputError("export writes greedy and beam search; leave out --sample and --unknown copy")
     path = Path(path)
@@ -86,9 +86,9 @@ def export(
         raise InputError(f"{path} is a file; name a folder with -o")
     everyone = (translator, *translator.others)
     params = tuple(one.params for one in everyone)
-    # the file has arrays alone: the program puts the structure back
+    # the file has only arrays: the program restores the structure
     leaves, structure = jax.tree.flatten(params)
-    # shapes and dtypes alone are traced: the parameters go into weights.npz, once for both programs
+    # only shapes and dtypes are traced: the parameters go into weights.npz, once for both programs
     programs = {}
     for name, how in _decodings(decoding).items():
         run = functools.partial(_translated, translator, how, structure)
@@ -116,7 +116,7 @@ def export(
 def client() -> str:
     """Return the program that the guide shows, which runs an export and needs only JAX."""
     guide = (Path(__file__).parents[2] / "guide" / "translating.md").read_text(encoding="utf-8")
-    # taken from the guide, whose code is tested, so that there is one such program
+    # taken from the guide, whose code is tested, so there is only one such program
     return next(block for block in guide.split("```python\n") if "deserialize" in block).split("```")[0]
 
 
@@ -170,7 +170,7 @@ def _facts(translator: Translator, decoding: Decoding, platforms: Sequence[str])
         "target": _of(translator.target, config.target, config.normalise),
         "pad": PAD, "sos": SOS, "eos": EOS, "unk": UNK,
         "program": list(_decodings(decoding))[-1],
-        # a program compiles for each size, so that the client pads to few
+        # a program compiles for each size, so the client pads to a few
         "lengths": [length for length in LENGTHS if length <= config.longest],
         "decoding": {"beam": decoding.beam, "nbest": decoding.nbest, "length_penalty": decoding.length_penalty,
                      "coverage_penalty": decoding.coverage_penalty, "unknown": decoding.unknown},
@@ -210,13 +210,13 @@ def _readme(facts: dict[str, Any]) -> str:
 
 | file | contents |
 |---|---|
-| `model.json` | vocabularies; how text is cut (`replace`, `pattern` or `subwords`) and joined; special tokens |
+| `model.json` | vocabularies; how text is tokenised (`replace`, `pattern` or `subwords`) and joined; special tokens |
 | `weights.npz` | the parameters, in the order in which the programs take them |
 | `greedy.bin` | encoder and greedy decoding |{beam}
-| `translate.py` | a program that runs them; a simple one, which you may change |
+| `translate.py` | a simple program that runs them, to change as you need |
 
-A program is called with the list of arrays in `weights.npz` and a source, int32 `[S, B]`: the token numbers of B
-sentences, each a column with `eos` at its end, filled up with `pad`. It answers `tokens [T, B, N]` and
+A program is called with the list of arrays in `weights.npz` and a source, int32 `[S, B]`: the token ids of B
+sentences, each a column that ends with `eos` and is filled up with `pad`. It returns `tokens [T, B, N]` and
 `lengths [B, N]`, the N best translations of each, with `scores [B, N]`, `log_probs [T, B, N]` and attention
 `weights [T, B, N, S]`. Each new S or B is compiled once: pad sentences to the next of `lengths` in `model.json`, as
 jaxseq does.

@@ -10,36 +10,36 @@ from jaxseq.apps.settings import Default
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """Pairs to train and measure on, and where they are read from."""
+    """Pairs to train and measure on, and where to find them in a file."""
 
     data: str | tuple[str, ...] = "zh-en"
     """Pairs to train on: a table (.tsv, .txt, .csv), JSON lines (.jsonl), two files that end with the languages (a.de
     a.en, or their common beginning, a), any of them as .gz; - for standard input; a downloaded data set (cmn-eng); the
-    shipped corpus (zh-en). Several are one corpus."""
+    bundled corpus (zh-en). Several are joined."""
     weights: tuple[float, ...] = ()
-    """A number for each corpus: its share of the pairs that training sees. Without, each pair is seen as often."""
+    """A number for each corpus: its share of the pairs that training sees. By default all pairs count alike."""
     dev: str | tuple[str, ...] = ""
-    """Pairs that choose the best checkpoint, given as data is; instead of holding some back."""
+    """Pairs that choose the best checkpoint, given like --data, instead of pairs held back."""
     test: str | tuple[str, ...] = ""
-    """Pairs that measure the translator after training, given as data is."""
+    """Pairs that measure the translator after training, given like --data."""
     leaks: Literal["keep", "remove"] = "keep"
     """Training pairs that share a sentence with dev or test pairs: keep and count them, or remove them."""
     prepared: str = ""
-    """For more pairs than memory holds: a folder for their token numbers, written once, and read while training."""
+    """For more pairs than fit into memory: a folder for their token ids, written once and read during training."""
     source: str = "zh"
-    """Language translated from: the end of a file's name, a column or a key."""
+    """Source language: the end of a file's name, a column or a key."""
     target: str = "en"
-    """Language translated into."""
+    """Target language."""
     columns: tuple[str, str] = ("en", "zh")
     """Languages of the first two columns, in a table without a header line that names them."""
     source_column: str = ""
-    """Where the source is, if not named by its language: a column's name or number, or a key (a.b for b in a)."""
+    """Where the source is, unless named by its language: a column's name or number, or a key (a.b for b in a)."""
     target_column: str = ""
-    """Where the target is."""
+    """Where the target is, likewise."""
     prefix_filter: bool = False
     """Keep only the tutorial's pairs: under 10 words, English beginning with i am, he is and so on."""
     max_tokens: int = 40
-    """Pairs with a longer side are left out, and counted; with subwords their words and characters count."""
+    """The most tokens of a side; longer pairs are left out and counted. Subwords count as words and characters."""
     validation: float = 0.05
     """Share of pairs held back to choose the best checkpoint; 0 trains on all."""
 
@@ -51,18 +51,17 @@ class TextSettings:
     normalise: str = "plain"
     """How text is normalised: plain or tutorial."""
     source_tokens: str = "chars"
-    """Kind of source tokens: chars (each character of a script without spaces, each word of the others), words, or
-    subwords (pieces of words)."""
+    """Kind of source tokens: chars (characters in scripts without spaces, words in others), words, or subwords."""
     target_tokens: str = "words"
     """Kind of target tokens."""
     subwords: int = 0
-    """Pieces of words, learnt from the training part, that are the tokens: at most this many, 0 for none. Of both
-    languages, or only of one whose tokens are named subwords."""
+    """Number of subwords to learn from the training part, at most; 0 for none. For both languages, or only for one
+    whose tokens are subwords."""
     shared: bool = False
-    """One vocabulary, and one set of pieces, for both languages."""
+    """One vocabulary, and one set of subwords, for both languages."""
     case: Literal["lower", "keep", "restore"] = "restore"
-    """Capital letters: lower writes small ones only, keep learns words as they are, restore learns small letters and
-    gives sentence beginnings, names and the like their capitals again."""
+    """Capital letters: lower writes lower case only, keep learns words as they are, restore learns lower case and
+    restores the capitals of sentence beginnings, names and the like."""
     min_count: int = 1
     """Tokens rarer than this in the training part become UNK."""
 
@@ -81,31 +80,31 @@ class ModelSettings:
     layers: int = 1
     """Layers of the encoder."""
     decoder_layers: int = 1
-    """Layers of the decoder; the lowest attends, the top is read out."""
+    """Layers of the decoder; the lowest attends, the top gives the logits."""
     residual: bool = False
     """Add the input of each layer above the lowest to its output."""
     layer_norm: bool = False
     """Normalise the input of every layer."""
     tie: Literal["none", "target", "all"] = "none"
-    """Embeddings that are one matrix: none, target (with the output layer), or all (with the source as well, for a
-    vocabulary that both languages share)."""
+    """Tied embeddings: none, target (with the output layer), or all (source too, for a vocabulary that both languages
+    share)."""
     input_feeding: bool = False
-    """Feed the decoder the features of its last step too."""
+    """Also feed the decoder the features of its previous step."""
     embedding: int = 192
-    """Features of an embedding."""
+    """Size of an embedding."""
     hidden: int = 192
     """Hidden units in each direction."""
     dropout: float = 0.3
-    """Probability of dropping a unit in training: of embeddings, between layers, before the logits."""
+    """Dropout rate in training: of embeddings, between layers, before the logits."""
     word_dropout: float = 0.0
     """Probability of dropping a whole word's embedding in training."""
     coverage_loss: float = 0.0
-    """Weight of the loss for looking at the same source token again; 1 in See et al. 2017, 0 for none."""
+    """Weight of the coverage loss, for attending to the same source token again; 1 in See et al. 2017, 0 for none."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Operands of matrix products in training. bfloat16 is for GPUs, and a CPU emulates it; everything else, and
-    translating, is in float32."""
+    """Dtype of the operands of matrix products in training. bfloat16 is for GPUs, and a CPU emulates it; everything
+    else, and translation, is in float32."""
     sampled: int = 0
-    """Words drawn to estimate the softmax in training, for vocabularies above 20,000; 0 takes all. Validation does."""
+    """Words sampled for the softmax in training, for vocabularies above 20,000; 0 uses all, as validation does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,22 +112,22 @@ class TrainingSettings:
     """Steps, batches and the optimizer."""
 
     init_from: str = ""
-    """Run folder of a translator to fine-tune: its parameters, vocabularies and settings of the model are taken."""
+    """Run folder of a translator to fine-tune: training starts from its parameters, vocabularies and model settings."""
     steps: int = Default(3000)
-    """Train steps in all."""
+    """Total train steps."""
     epochs: float = 0.0
     """Passes over the training pairs, instead of --steps; above 100 steps rounded to a multiple of 20."""
     batch: int = 32
     """Pairs in a step."""
     accumulate: int = 1
-    """Batches in a step: its gradient is that of one batch this many times as large, in the memory of one."""
+    """Batches in a step: the gradient is that of a batch this many times as large, in the memory of one."""
     batch_tokens: int = 0
-    """Instead, tokens of the longer side in a step, padding counted, so that steps of long pairs have fewer; 0 for
-    none."""
+    """Instead of --batch: tokens of the longer side in a step, padding included, so steps of long pairs have fewer
+    pairs; 0 for none."""
     replacement: bool = False
     """Draw pairs at random with replacement, instead of one permutation after another."""
     buckets: int = 4
-    """Most groups of like length, cut so that the least is padded; each is one compiled program."""
+    """Number of groups of similar length, at most, chosen for the least padding; each needs a compiled program."""
     optimizer: str = "adam"
     """adam, adamw, sgd, momentum, nesterov, nadam, nadamw, radam, adabelief, adagrad, rmsprop, lamb or lion."""
     learning_rate: float = 3e-3
@@ -138,12 +137,12 @@ class TrainingSettings:
     warmup: int = 50
     """Steps over which the learning rate rises from 0."""
     plateau_factor: float = 0.5
-    """By which the schedule plateau multiplies the learning rate."""
+    """Factor by which the plateau schedule multiplies the learning rate."""
     plateau_patience: int = 2
-    """Reports without improvement before it does."""
+    """Reports without improvement before the plateau schedule does so."""
     weight_decay: float | None = None
-    """Decoupled weight decay of matrices, never of biases and norms, with adamw, nadamw, lamb or lion. None: optax's
-    own, for all parameters."""
+    """Decoupled weight decay of matrices, not of biases and norms, with adamw, nadamw, lamb or lion. None: optax's
+    default, for all parameters."""
     ema: float = 0.0
     """Decay of a moving average of the parameters, such as 0.999, which is validated, saved and used; 0 for none."""
     average: int = 0
@@ -151,7 +150,7 @@ class TrainingSettings:
     clip: float = 1.0
     """Largest global gradient norm; 0 for no clipping."""
     label_smoothing: float = 0.1
-    """Probability mass spread over all tokens in the loss that is minimised; reported losses are without."""
+    """Label smoothing of the training loss; reported losses have none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,22 +158,22 @@ class ObjectiveSettings:
     """The loss, and teacher forcing."""
 
     loss: Literal["tokens", "sentences", "risk"] = "tokens"
-    """Mean over real target tokens; the tutorial's, each sentence's sum, reported by its length; or the expected risk,
-    1 - BLEU, of sampled translations, with which a trained run is trained further."""
+    """tokens: mean over real target tokens; sentences: the tutorial's, the sum of each sentence, reported by its
+    length; risk: the expected 1 - BLEU of sampled translations, to train a trained run further."""
     risk_samples: int = 8
     """Translations that --loss risk draws for each source."""
     risk_sharpness: float = 0.005
-    """Exponent of the probabilities that weigh them."""
+    """Exponent of the probabilities that weight these translations."""
     forcing: str = "constant"
     """Schedule of teacher forcing: constant, linear or inverse-sigmoid."""
     forcing_start: float = 1.0
-    """Probability of feeding the true previous token, at first."""
+    """Initial probability of feeding the true previous token."""
     forcing_end: float = 0.0
-    """The same at the end of a linear or inverse-sigmoid schedule."""
+    """Final probability, with a linear or inverse-sigmoid schedule."""
     forcing_steps: int = 1000
-    """Steps that schedule takes."""
+    """Steps of the teacher-forcing schedule."""
     forcing_per: Literal["step", "sequence"] = "step"
-    """Whether forcing is drawn for each token or for each sentence."""
+    """Draw teacher forcing for each token, or for each sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +183,11 @@ class ReportSettings:
     report_every: int = 500
     """Steps between reports, validation and checkpoints."""
     snapshots: int = 0
-    """Parameters kept in the run folder at this many steps, evenly on a logarithmic scale; 0 for none."""
+    """Save parameters in the run folder at this many steps, evenly on a logarithmic scale; 0 for none."""
     patience: int = 8
-    """Reports without improvement before stopping; 0 goes on to the end."""
+    """Early stopping: reports without improvement before training stops; 0 for never."""
     best: Literal["loss", "bleu"] = "loss"
     """Criterion of the best checkpoint: the validation loss, or BLEU of greedy translations of at most 300 pairs
     held back."""
     seed: int = 0
-    """Of weights, data order, dropout and split."""
+    """Seed of weights, data order, dropout and split."""

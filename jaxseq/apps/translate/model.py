@@ -1,4 +1,4 @@
-"""A trained translator: loaded from its run folder, and translating."""
+"""A trained translator: load it from its run folder, and translate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Translation(NamedTuple):
       weights: attention, ``[target, source]`` (``[target, 0]`` for a model without).
       log_prob: of the whole translation, in nats.
       unknown: source tokens that the vocabulary lacks.
-      score: by which translations of the sentence are ranked: log_prob with the penalties of the decoding.
+      score: log_prob with the decoding's penalties; it ranks the translations of the sentence.
       others: the next best translations, if more than one was asked for.
     """
 
@@ -61,7 +61,7 @@ class Translation(NamedTuple):
 
 
 class Translator(NamedTuple):
-    """A model with its parameters, and how sentences of both languages are prepared for it.
+    """A model with its parameters, and the preparation of sentences of both languages.
 
     Fields:
       config: of its run.
@@ -69,7 +69,7 @@ class Translator(NamedTuple):
       params: the parameters.
       source: how sources are prepared.
       target: how targets are prepared.
-      others: translators of the same vocabularies; translations are those of the mean of all their probabilities.
+      others: translators with the same vocabularies; the probabilities of all are averaged.
       path: the run folder that it was loaded from, or None.
     """
 
@@ -84,15 +84,15 @@ class Translator(NamedTuple):
     def translate(
         self, sentences: Sequence[str], decoding: Decoding = USUAL, *, prefix: str = "", batch: int | None = None
     ) -> list[Translation]:
-        """Translate sentences, in batches of like length. A translation does not depend on the other sentences.
+        """Translate sentences in batches of similar length; a translation does not depend on the others.
 
         It has at most ``2 S + 10`` tokens, S being the length of its source padded to the next of `batches.LENGTHS`.
 
         Args:
-          sentences: one at least.
+          sentences: at least one.
           decoding: beam search by default.
           prefix: target text that every translation begins with.
-          batch: sentences that are translated at once; by default 1, 8 or 64, as there are.
+          batch: sentences that are translated at once; by default 1, 8 or 64, by their number.
 
         Raises:
           InputError: for an empty sentence, or one longer than the model can read; for a prefix with an unknown word;
@@ -137,11 +137,11 @@ class Translator(NamedTuple):
         if not sentence.tokens:
             return "is empty; give text to translate"
         if len(sentence.tokens) > most:
-            return f"has {len(sentence.tokens)} tokens, the most is {most}; cut it into shorter ones"
+            return f"has {len(sentence.tokens)} tokens, the most is {most}; split it into shorter ones"
         return ""
 
     def _begun(self, prefix: str) -> list[int]:
-        """Return the token numbers of a prefix."""
+        """Return the token ids of a prefix."""
         if not prefix:
             return []
         sentence = self.target.sentence(prefix)
@@ -150,7 +150,7 @@ class Translator(NamedTuple):
                 f"--prefix {prefix!r}: the translator cannot write {unknown[0]!r}, which is not in its vocabulary; "
                 "leave it out"
             )
-        # the sentence goes on after a prefix, and so has no end yet
+        # the sentence continues after a prefix, so there is no EOS yet
         return self.target.numbers(sentence)[:-1]
 
     def _batch(self, rows: list[list[int]], length: int, decoding: Decoding, begun: list[int]) -> Written:
@@ -163,9 +163,9 @@ class Translator(NamedTuple):
         if begun:
             prefix = np.full((longest, len(rows)), -1, np.int32)
             prefix[: len(begun)] = np.array(begun)[:, None]
-        if decoding.sample:  # draws follow from the sentence, and not from its place
+        if decoding.sample:  # draws depend on the sentence, and not on its position
             salts = np.array([zlib.crc32(np.array(row, np.int32).tobytes()) for row in rows], np.uint32)
-        # the seed is an argument of the program: another one compiles nothing
+        # the seed is an argument of the program: a new one compiles nothing
         run = program(tuple(one.model for one in everyone), dataclasses.replace(decoding, seed=0), longest)
         source, seed = text.pad(rows, length), np.uint32(decoding.seed)
         return jax.device_get(run(tuple(one.params for one in everyone), source, prefix, salts, seed))
@@ -173,7 +173,7 @@ class Translator(NamedTuple):
     def _translation(
         self, sentence: Sentence, row: list[int], written: Written, b: int, decoding: Decoding
     ) -> Translation:
-        """Return the translations of one row of a batch: the best, with the others in it."""
+        """Return the best translation of one row of a batch, with the others in its `others`."""
         unknown = self.source.unknown(sentence)
         found = []
         for n in range(written.tokens.shape[2]):
@@ -236,7 +236,7 @@ def load(path: Path | str, trusted_cell: str | None = None) -> Translator:
 
 
 def together(translators: Sequence[Translator]) -> Translator:
-    """Return the ensemble of some translators, which translates by the mean of their probabilities.
+    """Return the ensemble of some translators, which averages their probabilities.
 
     Raises:
       InputError: if their vocabularies or the ways in which they prepare sentences differ.

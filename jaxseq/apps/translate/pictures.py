@@ -14,7 +14,7 @@ def check_pictures(**options: Path | None) -> None:
     """Check that the pictures of these options can be written, before anything takes time.
 
     Raises:
-      InputError: if a name does not end like a kind of picture, or its folder cannot be written.
+      InputError: if a name has no suffix of a picture format, or its folder cannot be written.
     """
     for option, path in options.items():
         if path is not None:
@@ -25,7 +25,7 @@ def check_pictures(**options: Path | None) -> None:
 
 
 def draw_attention(done: Translation, path: Path) -> list[str]:
-    """Draw one attention map; return notes instead where the model has none to show."""
+    """Draw one attention map; return notes instead if the model has none."""
     from jaxseq import plots
 
     # a note instead of an error: the translation itself is there

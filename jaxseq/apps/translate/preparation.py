@@ -1,4 +1,4 @@
-"""The preparation of sentences for a translator: text, tokens, numbers, in two languages; learnt once, kept in runs."""
+"""Prepare sentences of two languages for a translator: text, tokens, ids; learnt once, saved in runs."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ UNCOUNTED = Vocabulary(())
 
 
 class Preparation(NamedTuple):
-    """How a sentence of one language becomes token numbers; training, evaluation and translation share it."""
+    """How a sentence of one language becomes token ids; training, evaluation and translation share it."""
 
     normalise: Callable[[str], str]
     tokeniser: Tokeniser
     vocabulary: Vocabulary = UNCOUNTED
 
     def sentence(self, written: str) -> Sentence:
-        """Normalise a sentence and cut it into tokens; zero-width characters that mean nothing are dropped."""
+        """Normalise and tokenise a sentence; meaningless zero-width characters are dropped."""
         # `written` stays as it was: scores compare with it
         seen = INVISIBLE.sub("", written)
         return Sentence(written, self.normalise(without_joiners(seen)), self.tokeniser.cut(seen))
 
     def again(self, sentence: Sentence) -> Sentence:
-        """Return a sentence cut into tokens once more, by a tokeniser that has learnt."""
+        """Tokenise a sentence again, with a tokeniser that has learnt."""
         return sentence._replace(tokens=self.tokeniser.cut(INVISIBLE.sub("", sentence.written)))
 
     def join(self, tokens: Sequence[str]) -> str:
@@ -57,7 +57,7 @@ class Preparation(NamedTuple):
         return self.tokeniser.join(tokens)
 
     def numbers(self, sentence: Sentence) -> list[int]:
-        """Return a sentence's token numbers, EOS at the end."""
+        """Return a sentence's token ids, EOS at the end."""
         return [*self.vocabulary.encode(without_marks(sentence.tokens, self.vocabulary.numbers)), EOS]
 
     def unknown(self, sentence: Sentence) -> list[str]:
@@ -73,7 +73,7 @@ def preparations(
     config: TranslateConfig, source: Vocabulary = UNCOUNTED, target: Vocabulary = UNCOUNTED
 ) -> tuple[Preparation, Preparation]:
     """Return how sentences of the source and of the target language are prepared, before anything is learnt."""
-    # of both sides, though tokenisers differ: pairs are compared by this text
+    # the same for both sides, though tokenisers differ: pairs are compared by this text
     normalise = text.NORMALISERS[config.normalise]
     return (
         Preparation(normalise, _tokeniser(config, "source"), source),
@@ -101,14 +101,14 @@ def learn(
     parts: Sequence[Sequence[Pair]],
     given: tuple[Preparation, Preparation] | None = None,
 ) -> tuple[Preparation, Preparation, list[list[Pair]]]:
-    """Return both preparations after they have learnt from the first part, and all parts as they cut them.
+    """Let both preparations learn from the first part; return them, and all parts tokenised by them.
 
     Args:
       config: the settings.
       source: of sources, as `preparations` made it.
       target: of targets.
       parts: pairs that these have prepared; those of the first are for training.
-      given: preparations that have learnt already, such as those of a run, which are taken instead.
+      given: preparations that have already learnt, such as those of a run; they are used instead.
 
     Raises:
       InputError: if subwords cannot be learnt.
@@ -117,7 +117,7 @@ def learn(
         sides = [[pair[n].written for pair in parts[0]] for n in (0, 1)]
         tokenisers = learnt(config, [source.tokeniser, target.tokeniser], sides)
         given = source._replace(tokeniser=tokenisers[0]), target._replace(tokeniser=tokenisers[1])
-        # before words are counted: pieces are the words of a vocabulary of subwords
+        # before words are counted: with subwords the vocabulary consists of pieces
         cut = cut_again(parts, (source, target), given)
         vocabularies = _counted(config, cut[0])
         given = given[0]._replace(vocabulary=vocabularies[0]), given[1]._replace(vocabulary=vocabularies[1])
@@ -129,8 +129,8 @@ def learn(
 def cut_again(
     parts: Sequence[Sequence[Pair]], before: tuple[Preparation, Preparation], after: tuple[Preparation, Preparation]
 ) -> list[list[Pair]]:
-    """Return pairs with the tokens of those tokenisers that have learnt how to cut."""
-    # learning changes how subwords cut; of the others it changes capitals alone
+    """Return pairs tokenised again by those tokenisers whose tokens have changed by learning."""
+    # learning changes the tokens of subwords; of other tokenisers it changes only capitals
     changed = [
         isinstance(new.tokeniser, Subwords) and new.tokeniser != old.tokeniser
         for old, new in zip(before, after, strict=True)
@@ -151,7 +151,7 @@ def _counted(config: TranslateConfig, pairs: Sequence[Pair]) -> list[Vocabulary]
 
 
 def learnt(config: TranslateConfig, tokenisers: Sequence[Tokeniser], sides: Sequence[Texts]) -> Sequence[Tokeniser]:
-    """Return tokenisers that have learnt from the sentences of their sides, the same pieces where those are shared."""
+    """Let tokenisers learn from the sentences of their sides; shared subwords learn from both."""
     # one set of pieces, learnt from the sentences of both sides
     if config.shared and all(isinstance(one, Subwords) for one in tokenisers):
         texts = (one.normal(written) for one, side in zip(tokenisers, sides, strict=True) for written in side)
@@ -161,7 +161,7 @@ def learnt(config: TranslateConfig, tokenisers: Sequence[Tokeniser], sides: Sequ
 
 
 def unlearnt(given: tuple[Preparation, Preparation]) -> tuple[Preparation, Preparation]:
-    """Return preparations as they were before they learnt how to cut: with them pairs are read, filtered and split."""
+    """Return preparations as before learning: pairs are read, filtered and split with these."""
     source, target = (
         side._replace(tokeniser=side.tokeniser.unlearnt()) if isinstance(side.tokeniser, Subwords) else side
         for side in given

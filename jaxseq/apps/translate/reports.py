@@ -33,7 +33,7 @@ LATEST = 100
 
 
 def unigram_loss(counts: Array) -> float:
-    """Return the loss, in nats a token, of a model that knows how common each target token is and nothing else.
+    """Return the loss, in nats a token, of a model that only knows how common each target token is.
 
     That model is where training starts: the frequencies are smoothed as by `log_frequencies`.
 
@@ -78,7 +78,7 @@ def measures(
       params: the parameters, or their shapes.
     """
     saturated = _saturated(config, model, buckets, compiler, params)
-    # built once more from the settings: optax keeps that of the optimizer in a closure
+    # built again from the settings: optax keeps the optimizer's own in a closure
     schedule = SCHEDULES[config.schedule](config.learning_rate, config.warmup, config.steps)
 
     def measure(metrics: Metrics, state: TrainState, params: Params) -> dict[str, float]:
@@ -117,21 +117,21 @@ def _saturated(
 def greedy_bleu(translator: Translator, corpus: Corpus) -> float:
     """Return BLEU of greedy translations of the first held-back pairs, at most `BLEU_PAIRS`."""
     pairs = corpus.measured()[1][:BLEU_PAIRS]
-    # greedy: a report should not take longer than the training between two
+    # greedy: a report should not take longer than the training between two reports
     done = translator.translate_prepared([source for source, _ in pairs], Decoding(beam=1))
     references = [[target.written for _, target in pairs]]
     return float(bleu_of(translator.config).corpus_score([one.text for one in done], references).score)
 
 
 def judged_by_bleu(metrics: Metrics) -> float:
-    """Return BLEU of a report with its sign turned: the lower the better, as of a loss."""
+    """Return the negative BLEU of a report: lower is better, as for a loss."""
     return -metrics.more["bleu"]
 
 
 class Watch(Listener):
-    """Passes everything on to a listener, and warns it once if training is not below the unigram's loss in time.
+    """Passes everything on to a listener, and warns once if training stays above the unigram loss.
 
-    The tutorial's loss, "sentences", is not a mean over tokens, and therefore not compared.
+    The tutorial's loss, "sentences", is not a mean over tokens and so is not compared.
     """
 
     def __init__(self, listener: Listener, config: TranslateConfig, unigram: float, done: int) -> None:
@@ -163,11 +163,11 @@ class Watch(Listener):
         """Pass it on, and warn after step `AWAKE` if the loss of the latest steps is not below the unigram's."""
         self.listener.advance(steps, loss)
         before, self.done = self.done, self.done + steps
-        # warned once: a run that is resumed after that step was judged before
+        # warn once: a run resumed after that step was judged before
         if before >= AWAKE or self.config.loss != "tokens":
             return
         self.latest.append((steps, loss))
-        # the fewest calls that hold `LATEST` steps between them
+        # the fewest calls that together have `LATEST` steps
         while sum(n for n, _ in self.latest) - self.latest[0][0] >= LATEST:
             self.latest.popleft()
         if self.done >= AWAKE and (seen := self._mean()) >= self.unigram:
@@ -188,6 +188,6 @@ def asleep(config: TranslateConfig, step: int, loss: float, unigram: float) -> s
     if config.dropout > 0.3:
         tries.append(f"less --dropout (it is {config.dropout:g})")
     return (
-        f"after {step} steps the loss is {loss:.2f}, not below {unigram:.2f}, that of knowing how common each word is: "
-        f"nothing is learnt of the source yet; try {', '.join(tries[:-1])} or {tries[-1]}"
+        f"after {step} steps the loss is {loss:.2f}, not below {unigram:.2f}, the loss of guessing by word frequency: "
+        f"nothing has been learnt from the source yet; try {', '.join(tries[:-1])} or {tries[-1]}"
     )

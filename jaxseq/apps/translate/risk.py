@@ -1,4 +1,4 @@
-"""Minimum-risk training of a translator: sampled translations of each source, and the BLEU that each loses."""
+"""Minimum-risk training of a translator: sampled translations of each source, and the risk 1 - BLEU of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxseq.risk import first_of_equal, minimum_risk, sentence_bleu
 from jaxseq.seq2seq import Encoded, Seq2Seq
 
 NEVER = forbid(PAD, SOS)
-"""Neither is a word of a translation, and padding would end one without EOS."""
+"""Neither may be sampled: SOS is not a word, and padding would end a translation without EOS."""
 
 
 class Candidates(NamedTuple):
@@ -31,14 +31,14 @@ class Candidates(NamedTuple):
 def risk_loss(model: Seq2Seq, config: TranslateConfig, params: Params, batch: Batch, key: Key) -> Array:
     """Return the expected risk of each source, ``[B]``, over sampled candidates and the reference; consumes `key`.
 
-    Nothing is dropped: the probabilities are those of the model that translates. A candidate has at most as many tokens
-    as the batch's targets have places.
+    There is no dropout: the probabilities are those of the model that translates. A candidate has at most as many
+    tokens as the padded targets of the batch.
 
     Reference: Shen et al. 2016, arXiv:1512.02433, algorithm 1.
     """
     mask = batch.source != PAD
     encoded = model.encode(params, batch.source, mask)
-    # which candidates are drawn is taken as given: the gradient is that of their probabilities
+    # the draw itself is not differentiated: the gradient is that of the candidates' probabilities
     tokens, risks = drawn(model, *lax.stop_gradient((params, encoded)), batch.targets, config.risk_samples, key)
     T, N, B = tokens.shape
     # candidates become rows of one batch, which is decoded once
@@ -47,7 +47,7 @@ def risk_loss(model: Seq2Seq, config: TranslateConfig, params: Params, batch: Ba
     inputs = jnp.concatenate([jnp.full_like(flat[:1], SOS), flat[:-1]])
     nll = token_losses(model, config, params, repeated, Batch(batch.source, inputs, flat))[1]
     log_probs = -jnp.where(flat != PAD, nll, jnp.zeros_like(nll)).sum(0).reshape(N, B)
-    # a translation that was drawn twice is one element of the sum over the sampled space
+    # a translation that was drawn twice counts once in the sum over the sampled space
     return minimum_risk(log_probs, risks, config.risk_sharpness, first_of_equal(tokens))
 
 
@@ -81,5 +81,5 @@ def _words(tokens: Array) -> Array:
 
 
 def _repeated(encoded: Encoded, count: int) -> Encoded:
-    """Return rows ``[count * B, ...]``: all of them, and all of them again."""
+    """Return rows ``[count * B, ...]``: all rows, repeated `count` times."""
     return jax.tree.map(lambda a: jnp.tile(a, (count, *(1,) * (a.ndim - 1))), encoded)

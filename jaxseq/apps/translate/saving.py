@@ -1,4 +1,4 @@
-"""The run folder of a translator in training: beginning it, finding it again, going on, and saving at each report."""
+"""The run folder of a translator in training: create it, resume from it, and save at each report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jaxseq.notation import Params, Tree
 from jaxseq.train import Metrics, Record, TrainState
 
 CHUNK = 20
-"""Most train steps in one jitted chunk: a second or so, so that progress moves and Ctrl-C is heard."""
+"""Most train steps in one jitted chunk: a second or so, so that progress is shown and Ctrl-C takes effect."""
 WINDOW = "window.safetensors"
 """The parameters at the last reports, of a run that averages them."""
 
@@ -38,23 +38,23 @@ def begun(out: Path | str, config: TranslateConfig, corpus: Corpus, overwrite: b
 
 
 def resumed(out: Path | str, config: TranslateConfig, corpus: Corpus) -> Path:
-    """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint begins anew."""
+    """Check that a run folder is that of this corpus; one that was stopped before its first checkpoint starts again."""
     path = Path(out)
     if not (path / run_folder.LAST).exists():
         # nothing was learnt from the old vocabularies yet
         preparation.save(path, corpus.source, corpus.target)
     elif differ := changed(checkpoint.facts(path / run_folder.LAST), corpus):
         raise InputError(
-            f"the pairs of {config.name} are not those that {path} was begun with ({differ}), so it cannot go on as if "
-            "it had not stopped; restore the file, or train anew with another --out"
+            f"the pairs of {config.name} are not those that {path} was started with ({differ}), so it cannot go on as "
+            "if it had not stopped; restore the file, or train anew with another --out"
         )
     return path
 
 
 def facts_of(corpus: Corpus) -> dict[str, Any]:
-    """Return a sum of a run's pairs, by which changed ones are known, and how many are trained on and held back.
+    """Return a checksum of a run's pairs, and how many are trained on and held back.
 
-    With pairs for testing also how many these are, and their sum.
+    With test pairs also their number and checksum.
     """
     tested = {"test": [len(corpus.test), corpus.test_digest()]} if corpus.test else {}
     return {"corpus": corpus.digest(), "pairs": [len(corpus.train), len(corpus.validation)], **tested}
@@ -66,13 +66,13 @@ def changed(facts: Mapping[str, Any], corpus: Corpus) -> str:
     if facts.get("corpus", now["corpus"]) == now["corpus"]:
         return ""
     if facts.get("pairs", now["pairs"]) == now["pairs"]:  # or of jaxseq 0.1, which saved the sum alone
-        return "their text or their order is another"
+        return "their text or their order has changed"
     (train, held), (train_now, held_now) = facts["pairs"], now["pairs"]
     return f"{train} to train on and {held} held back then, {train_now} and {held_now} now"
 
 
 def check_trained_on(path: Path, config: TranslateConfig, corpus: Corpus) -> None:
-    """Check that pairs that are to measure a run are split as those that it was trained on.
+    """Check that the pairs that measure a run are split as they were in training.
 
     Raises:
       InputError: if the pairs have changed.
@@ -88,7 +88,7 @@ def check_trained_on(path: Path, config: TranslateConfig, corpus: Corpus) -> Non
 
 
 def test_changed(path: Path, corpus: Corpus) -> str:
-    """Return how pairs for testing differ from those of the training; an empty string if they do not.
+    """Return how test pairs differ from those given in training; an empty string if they do not.
 
     A run of jaxseq 0.1 has not saved them.
     """
@@ -106,13 +106,13 @@ def preparations(config: TranslateConfig, path: Path | str) -> tuple[Preparation
 
 
 def chunk_of(config: TranslateConfig, path: Path | str | None = None) -> int:
-    """Return the steps of a jitted chunk: of a run that goes on as many as before, since the order depends on them."""
+    """Return the steps of a jitted chunk; a resumed run keeps its number, since the data order depends on it."""
     length = order.chunk_length(config.steps, config.report_every, CHUNK)
     return length if path is None else _last(path).get("chunk", length)
 
 
 def _last(path: Path | str) -> dict[str, int]:
-    """Return ``step`` and ``chunk`` of a run's latest checkpoint; nothing where it was stopped before the first."""
+    """Return ``step`` and ``chunk`` of a run's latest checkpoint; nothing if it was stopped before the first."""
     file = Path(path) / run_folder.LAST
     facts = checkpoint.facts(file) if file.exists() else {}
     with understood(file, run_folder.AGAIN):
@@ -120,7 +120,7 @@ def _last(path: Path | str) -> dict[str, int]:
 
 
 def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateConfig:
-    """Return the settings of a run with another number of steps in all.
+    """Return the settings of a run with another total number of steps.
 
     Raises:
       InputError: if it has taken as many, or the number is not a multiple of the steps that it takes at once.
@@ -138,7 +138,7 @@ def further(config: TranslateConfig, path: Path | str, steps: int) -> TranslateC
 
 
 def patient(record: Record, patience: int) -> Record:
-    """Return the record of a run that goes further: one that had stopped early gets its patience anew."""
+    """Return the record of a run that is extended; after early stopping its patience starts again."""
     return record._replace(stale=0) if 0 < patience <= record.stale else record
 
 
@@ -150,7 +150,7 @@ def started(path: Path, resume: bool, state: TrainState, saver: Saver) -> tuple[
             state = checkpoint.load(path / run_folder.LAST, state)
             with understood(path / run_folder.LAST, run_folder.AGAIN):
                 record = Record.of(checkpoint.facts(path / run_folder.LAST)["ledger"])
-        # reports after the saved state are made again
+        # reports after the saved state are repeated
         run_folder.rewind(path, int(state.step))
     # the others wait until the first has read the file, or learn that it could not
     group.meet()
@@ -173,7 +173,7 @@ class Saver:
         self.mean: Params | None = None  # of the window
 
     def go_on(self, state: TrainState) -> None:
-        """Read the window of a run that goes on; a report whose state was not saved comes again."""
+        """Read the window of a resumed run; a report whose state was not saved is repeated."""
         file, first = self.path / WINDOW, self.group.first
         if not self.average:
             return
@@ -192,7 +192,7 @@ class Saver:
         return self.group.devices.put(self.mean)
 
     def __call__(self, state: TrainState, record: Record, report: Metrics | None, better: bool) -> None:
-        """Save a report, or without one where training was stopped between two; for `jaxseq.train.fit`."""
+        """Save at a report, or without one if training stopped between two; for `jaxseq.train.fit`."""
         model = self.path / run_folder.MODEL
         if new := better or (self.best is None and not model.exists()):
             self.best = self._validated(state)

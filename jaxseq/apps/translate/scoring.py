@@ -22,13 +22,13 @@ from jaxseq.seq2seq import Seq2Seq
 
 
 class Score(NamedTuple):
-    """How likely a target is, given its source.
+    """The probability of a target, given its source.
 
     Fields:
       source: as it was written.
       target: as it was written.
-      log_prob: of the target with its end, in nats.
-      tokens: how many those are.
+      log_prob: of the target with EOS, in nats.
+      tokens: the number of these tokens.
       perplexity: ``exp(-log_prob / tokens)``: 1 is certain.
       unknown: words of the target that the vocabulary lacks; they are scored as `<unk>`.
     """
@@ -59,7 +59,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair]) -> list[Score]:
             text.pad([side[i] for i in one.filled], n) for side, n in zip((sources, targets), one.lengths, strict=True)
         ]
         found = jax.device_get(run(tuple(each.params for each in everyone), *batch))
-        # the batch is filled up with copies of its last row, which have no place
+        # the batch is filled up with copies of its last row, which are dropped here
         for i, log_prob, length in zip(one.places, found.totals, found.lengths, strict=False):
             done[i] = float(log_prob), int(length)
     return [

@@ -1,4 +1,4 @@
-"""Pairs on their way into a prepared folder: read once, words and text on disk, a few numbers of each in memory."""
+"""Pairs on their way into a prepared folder: read once, with text on disk and a few numbers of each in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxseq.apps.translate.preparation import Pair, Preparation, Sentence
 from jaxseq.errors import InputError
 
 BLOCK = 2**18
-"""Pairs whose words are looked at together."""
+"""Pairs whose words are processed at a time."""
 
 
 class Spool:
@@ -27,7 +27,7 @@ class Spool:
 
     Fields:
       hashes: of each side of each pair, 64 bits of a hash of its text.
-      lengths: of each side of each pair, its tokens; those of the latest cut.
+      lengths: of each side of each pair, its number of tokens after the latest tokenising.
       places: where each pair's text begins in its file.
       corpora: the number of the corpus that each pair is from.
       leaks: of each pair, 1 if it shares a sentence with --dev, 2 with --test, 3 with both.
@@ -98,7 +98,7 @@ class Spool:
                 yield at, part, np.frombuffer(file.read(4 * int(part.sum())), np.uint32)
 
     def cut_again(self, side: int, train: np.ndarray, way: Preparation) -> None:
-        """Write the tokens of the training pairs anew, as a tokeniser that has learnt cuts them; others have none."""
+        """Write the tokens of the training pairs again, by a tokeniser that has learnt; other pairs get none."""
         # lengths of 0: pairs outside the training part are not cut again
         known, lengths, file = self.numbers[side], array.array("I", bytes(4 * len(self.places))), self.files[side]
         known.clear()
@@ -138,7 +138,7 @@ class Spool:
         return counts, first, seen
 
     def sentences(self, side: int, rows: np.ndarray) -> Iterator[Sentence]:
-        """Yield the tokens of the pairs of these numbers, which rise."""
+        """Yield the tokens of the pairs with these ascending numbers."""
         known = list(self.numbers[side])
         for at, lengths, tokens in self.words(side):
             starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -152,18 +152,18 @@ class Spool:
         return self.text.readline().decode()
 
     def digest(self, train: np.ndarray, held: np.ndarray) -> str:
-        """Return a sum of the pairs, and of which are held back."""
+        """Return a checksum of the pairs, and of which are held back."""
         found = hashlib.sha256()
         for part in (train, held):
             for side in self.hashes:
                 found.update(np.frombuffer(side, np.uint64)[part].tobytes())
-            # a pair that moves from one part to the other changes the sum
+            # a pair that moves from one part to the other changes the checksum
             found.update(b"|")
         return found.hexdigest()
 
 
 class Texts:
-    """One side of some pairs of a spool as it was written, read from its file each time that it is gone through."""
+    """One side of some pairs of a spool as written, read from its file at each iteration."""
 
     def __init__(self, spool: Spool, side: int, chosen: np.ndarray) -> None:
         """Take the spool, the side, and bool ``[N]``, which pairs."""
@@ -180,7 +180,7 @@ class Texts:
 
 
 def hash_of(sentence: str) -> int:
-    """Return 64 bits that tell a sentence from others: of 10 million, two are alike once in 300,000 corpora."""
+    """Return a 64-bit hash of a sentence; among 10 million, two collide in one of 300,000 corpora."""
     return int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "little")
 
 
@@ -195,7 +195,7 @@ def spooled(config: TranslateConfig, folder: Path, ways: Sequence[Preparation]) 
     # the files are closed with the block, whatever happens in it
     with contextlib.ExitStack() as stack:
         spool = Spool(folder, stack)
-        # sums of --dev and --test are in memory before training pairs are read, which are then looked at once
+        # hashes of --dev and --test come first, so training pairs are read only once
         known = [
             [{hash_of(pair[side].text) for pair in pairs} for side in (0, 1)]
             for words, read in ((config.dev, _dev), (config.test, data.read_sentences))

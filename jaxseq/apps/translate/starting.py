@@ -1,4 +1,4 @@
-"""The length of a training, and the run that it starts from, if it fine-tunes one."""
+"""The length of a training, and the run that it fine-tunes, if any."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_THE_MODEL = (
 
 
 def check_length(config: TranslateConfig) -> None:
-    """Check that a new training is given its length once.
+    """Check that a new training is not given both steps and epochs.
 
     Raises:
       InputError: if both steps and epochs are given.
@@ -77,11 +77,11 @@ def base(config: TranslateConfig) -> tuple[tuple[Preparation, Preparation], Para
 
 
 def chosen_otherwise(config: TranslateConfig) -> str:
-    """Return a sentence if the best checkpoint is chosen by another measure than is trained for; else an empty one."""
+    """Return a note if the best checkpoint is chosen by another measure than the training loss, else nothing."""
     if config.loss != "risk" or config.best != "loss" or not (config.validation or config.dev):
         return ""
     return (
-        "--loss risk trains for BLEU, and --best loss keeps the checkpoint with the lowest validation loss, which this "
+        "--loss risk trains for BLEU, but --best loss keeps the checkpoint with the lowest validation loss, which this "
         "training may raise; --best bleu keeps the one with the best BLEU"
     )
 

@@ -1,7 +1,7 @@
-"""A corpus larger than memory: its token numbers in files that training maps into memory, prepared once.
+"""A corpus larger than memory: its token ids in files that training memory-maps, prepared once.
 
-A folder with meta.json (settings, sums, notes), the vocabularies, the token numbers of the training pairs, where each
-begins, and the pairs that are held back as text. It is built under another name and renamed when it is whole.
+A folder with meta.json (settings, checksums, notes), the vocabularies, the token ids of the training pairs, the start
+of each, and the held-back pairs as text. It is built under another name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from jaxseq.locks import locked
 META, HELD, CORPORA = "meta.json", "held.jsonl", "corpora.bin"
 FORMAT = 1
 SHOWN = 1000
-"""Training pairs that measure the translator where none are held back."""
+"""Training pairs that measure the translator if none are held back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +60,11 @@ class StoredCorpus(Corpus):
     shown: Sequence[Pair] = ()
 
     def digest(self) -> str:
-        """Return the sum of the corpus that was stored when it was prepared."""
+        """Return the checksum of the corpus that was stored when it was prepared."""
         return self.sum
 
     def numbers(self) -> tuple[Ragged, Ragged]:
-        """Return the token numbers of sources and targets to train on, mapped from their files."""
+        """Return the token ids of sources and targets to train on, mapped from their files."""
         return self.sides
 
     def measured(self) -> tuple[str, Sequence[Pair]]:
@@ -75,7 +75,7 @@ class StoredCorpus(Corpus):
 
 
 class StoredPairs(Sequence[Any]):
-    """Training pairs made from their numbers: unknown words are lost, and the text is the tokens with spaces."""
+    """Training pairs rebuilt from token ids: unknown words are lost, and the text is the tokens with spaces."""
 
     def __init__(self, sides: tuple[Ragged, Ragged], preparations: tuple[Preparation, Preparation]) -> None:
         self.sides, self.preparations = sides, preparations
@@ -99,8 +99,8 @@ class StoredPairs(Sequence[Any]):
 def prepare(config: TranslateConfig, given: tuple[Preparation, Preparation] | None = None) -> Corpus:
     """Return the corpus that settings name: prepared in memory, or with ``prepared`` in that folder, once for all runs.
 
-    `given` are preparations that have learnt already, such as those of a run; a folder has its own, which must be the
-    same. With ``init_from`` a new folder is made with them; else it learns anew, which gives the same again.
+    `given` are preparations that have already learnt, such as those of a run; those of the folder must be equal. With
+    ``init_from`` a new folder is made with them; otherwise it learns again, with the same result.
 
     Raises:
       InputError: as `data.prepare`; if the folder holds something else, pairs of other settings or other files, or
@@ -130,7 +130,7 @@ def _settings(config: TranslateConfig) -> dict[str, Any]:
 
 
 def _built(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> None:
-    """Prepare the pairs into a folder that is there whole or not at all; or wait for another process that does."""
+    """Prepare the pairs into a folder, which appears only when complete; or wait for another process that does."""
     with locked(folder, wait=True):
         # another process may have built it while this one waited for the lock
         if (folder / META).exists():
@@ -154,11 +154,11 @@ def _fill(config: TranslateConfig, scratch: Path, made: Path, given: tuple[Prepa
         for side, (way, name) in enumerate(zip(ways, ("source", "target"), strict=True)):
             _write_numbers(spool.sentences(side, rows), way, made, name)
         _write(made / CORPORA, np.frombuffer(spool.corpora, np.uint16)[rows])
-        # the pairs that are measured are kept as text: numbers lose unknown words
+        # pairs for validation and test are kept as text: ids lose unknown words
         shown = np.flatnonzero(held) if held.any() else rows[:SHOWN]
         (made / HELD).write_text("".join(spool.written(row) for row in shown.tolist()), encoding="utf-8")
         preparation.save(made, *ways)
-        # meta.json is written last, with the sums of all others: a folder that has it is complete
+        # meta.json is written last, with the checksums of all others: a folder that has it is complete
         files = {path.name: _sum(path) for path in sorted(made.iterdir())}
         meta = {
             "format": FORMAT, "settings": _settings(config), "given": given is not None, "inputs": _inputs(config),
@@ -191,7 +191,7 @@ def _learnt(
 
 
 def _write_numbers(sentences: Iterator[Sentence], way: Preparation, made: Path, name: str) -> None:
-    """Write the token numbers of sentences, and where each begins."""
+    """Write the token ids of sentences, and where each begins."""
     # half the bytes where the vocabulary allows it
     kind, starts = np.uint16 if len(way.vocabulary) < 2**16 else np.uint32, [np.zeros(1, np.int64)]
     with open(made / f"{name}.tokens", "wb") as file:
@@ -227,7 +227,7 @@ def _sum(path: Path) -> str:
 
 
 def _inputs(config: TranslateConfig) -> list[list[Any]]:
-    """Return size and sum of each file of training pairs; standard input has none."""
+    """Return size and checksum of each file of training pairs; standard input has none."""
     found = origins(config.data, config.source, config.target)
     paths = [Path(path) for one in found for path in one.paths if path != STANDARD_INPUT]
     return [[str(path), path.stat().st_size, _sum(path)] for path in paths]
@@ -236,7 +236,7 @@ def _inputs(config: TranslateConfig) -> list[list[Any]]:
 # ---------------------------------------------------------------------------------------------- opening
 
 
-CURE = "remove the folder, and the pairs are prepared again"
+CURE = "remove the folder to prepare the pairs again"
 
 
 def _opened(config: TranslateConfig, folder: Path, given: tuple[Preparation, Preparation] | None) -> Corpus:
@@ -272,7 +272,7 @@ def _mapped(folder: Path, name: str, way: Preparation) -> Ragged:
 
 
 def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
-    """Read meta.json, and check it, the files next to it, and the files of pairs that are there."""
+    """Read meta.json; check it, the files next to it, and the files of pairs that still exist."""
     damaged = f"{folder} is damaged: {{}}; {CURE}"
     with understood(folder / META, CURE):
         meta = parse_json(read_text(folder / META), folder / META, CURE)
@@ -289,7 +289,7 @@ def _checked(config: TranslateConfig, folder: Path) -> dict[str, Any]:
                 f"{folder} was prepared with --{name.replace('_', '-')} {known.get(name)}, not {wanted.get(name)}; "
                 "give --prepared another folder, or the same settings"
             )
-    # vocabularies of a run, or those of its own pairs: numbers of one mean other words in the other
+    # the same id means different words in the vocabularies of a run and of the folder's own pairs
     if bool(meta.get("given")) != bool(config.init_from):
         whose = "a run that --init-from named" if meta.get("given") else "its own pairs, not those of --init-from"
         raise InputError(f"{folder} has the vocabularies of {whose}; give --prepared another folder")

@@ -1,4 +1,4 @@
-"""The loss of every target token: the whole softmax, in blocks where it is large, or sampled; with a coverage loss."""
+"""The loss of each target token: full softmax, in blocks if large, or sampled; with coverage loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def token_losses(
       forced: as `Seq2Seq.decode` takes it.
       key: for dropout and for the sampled words; None for the whole softmax without dropout.
     """
-    # features, not logits: [T, B, V] is never held at once where the vocabulary is large
+    # features, not logits: with a large vocabulary [T, B, V] is never held at once
     _, (features, weights) = model.decode_features(params, encoded, batch.inputs, forced, key)
     assert model.output is not None
     W, b = model.output(params)
@@ -50,7 +50,7 @@ def token_losses(
         negatives = losses.draw_negatives(jax.random.fold_in(key, 2), config.sampled, W.shape[-1])
         loss = nll = _product(config, losses.sampled_loss)(features, W, b, batch.targets, negatives)
     else:
-        # product with W and softmax in one function, which takes the vocabulary in blocks where it is large
+        # product with W and softmax in one function, which splits a large vocabulary into blocks
         whole = partial(losses.output_loss, label_smoothing=config.label_smoothing)
         loss, nll = _product(config, whole)(features, W, b, batch.targets)
     if config.coverage_loss:

@@ -74,7 +74,7 @@ def loss_of(model: Seq2Seq, config: TranslateConfig) -> Any:
 
 
 class Trained(NamedTuple):
-    """The outcome of a training.
+    """The result of a training.
 
     Fields:
       path: the run folder.
@@ -82,7 +82,7 @@ class Trained(NamedTuple):
       corpus: the training corpus.
       reports: every line of the run's metrics.
       record: the best loss, and how long training took.
-      compile_seconds: for which training waited for compilation.
+      compile_seconds: seconds that training waited for compilation.
     """
 
     path: Path
@@ -103,16 +103,16 @@ def train(
     listener: Listener | None = None,
     group: ProcessGroup = ALONE,
 ) -> Trained:
-    """Train a translator into the run folder `out`; with `resume`, go on with the run that is there, exactly.
+    """Train a translator into the run folder `out`; `resume` continues an existing run exactly.
 
     All processes of a group call this with the same arguments; the first one writes the folder.
 
     Args:
       config: the settings; with `resume` only the cell is read, which says that the run may import it.
       out: the run folder.
-      overwrite: replace the run that is there.
-      resume: go on with it.
-      steps: with `resume`, another number of steps in all, above those taken.
+      overwrite: replace an existing run.
+      resume: continue it.
+      steps: with `resume`, another total number of steps, above those taken.
       listener: its callbacks.
       group: the processes and devices that train together.
 
@@ -129,7 +129,7 @@ def train(
         group.check_same("settings or pairs", f"{config} {corpus.digest()}")
         with Compiler() as compiler:
             record, best = _fitted(plan, compiler, ears, group)
-        if best is None:  # a resumed run whose best step was before
+        if best is None:  # a resumed run whose best step was before the resume
             best = best_params(plan.path, config, plan.model, corpus.source.vocabulary, corpus.target.vocabulary)
         translator = Translator(config, plan.model, best, corpus.source, corpus.target)
         return Trained(plan.path, translator, corpus, run_folder.metrics(plan.path), record, compiler.waited)
@@ -145,9 +145,9 @@ class _Plan(NamedTuple):
       batches: of its pairs.
       path: the run folder.
       chunk: steps in one jitted chunk.
-      params: to start from, of a run that is fine-tuned; None draws them.
-      resume: whether the run folder has a state from which to go on.
-      extended: whether a run goes on beyond the steps that it was begun for.
+      params: to start from, those of a run that is fine-tuned; None draws them.
+      resume: whether the run folder has a state to resume from.
+      extended: whether a run continues beyond its original number of steps.
     """
 
     config: TranslateConfig
@@ -162,7 +162,7 @@ class _Plan(NamedTuple):
 
 
 def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: Listener, group: ProcessGroup) -> _Plan:
-    """Return the plan of a new run, whose folder is made."""
+    """Make the folder of a new run and return its plan."""
     starting.check_length(config)
     config = starting.fine_tuned(config)
     config.check()
@@ -180,7 +180,7 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
     config = starting.in_steps(config, training.steps)
     shapes = shapes_of(config, model, corpus.source.vocabulary, corpus.target.vocabulary)
     # before the folder is made: a run that cannot train leaves nothing behind
-    check_trains(shapes, "take smaller --hidden, --embedding or --layers")
+    check_trains(shapes, "use a smaller --hidden, --embedding or --layers")
     path = saving.begun(out, config, corpus, overwrite) if group.first else Path(out)
     return _Plan(config, model, corpus, training, path, saving.chunk_of(config), params)
 
@@ -188,7 +188,7 @@ def _begun(config: TranslateConfig, out: Path | str, overwrite: bool, listener: 
 def _resumed(
     config: TranslateConfig, out: Path | str, steps: int | None, listener: Listener, group: ProcessGroup
 ) -> _Plan:
-    """Return the plan of a run that goes on, to another number of steps if one is given."""
+    """Return the plan of a resumed run, with another number of steps if given."""
     config = run_folder.read_config(out, KIND, TranslateConfig, config.cell)
     config.check()
     check_seed(config.seed)
@@ -206,8 +206,8 @@ def _resumed(
             run_folder.write_config(path, KIND, config)
         if config.schedule in DEPENDS_ON_STEPS:
             listener.remark(
-                f"the schedule {config.schedule} is stretched: the learning rate goes on as if the run had been begun "
-                f"for {config.steps} steps"
+                f"the schedule {config.schedule} is stretched: the learning rate goes on as if the run had been "
+                f"started for {config.steps} steps"
             )
     training = batches(config, corpus, len(group.devices))
     return _Plan(config, model, corpus, training, path, length, params, resume=True, extended=steps is not None)
@@ -231,7 +231,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
     )  # fmt: skip
     sizes, like = training.sizes, jax.eval_shape(first, k_init)
     shapes = [training.like(bucket, plan.chunk) for bucket in range(len(sizes))]
-    largest = sizes.index(max(sizes))  # with which a training begins: compiled while its parameters are drawn
+    largest = sizes.index(max(sizes))  # the first programs of a training: compiled while its parameters are drawn
     ahead = compiler.program(jitted, like, *shapes[largest], k_train)
     saver = saving.Saver(plan.path, corpus, config, plan.chunk, group)
     state, record = saving.started(plan.path, plan.resume, first(k_init), saver)
@@ -244,7 +244,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
     programs = [
         ahead if n == largest else compiler.program(jitted, like, *one, k_train) for n, one in enumerate(shapes)
     ]
-    # the order of batches follows from the seed alone, so that a resumed run passes over the chunks that it has taken
+    # the seed alone decides the order of batches, so a resumed run skips the chunks that it has taken
     begun = int(state.step) // plan.chunk
     stream = training.chunks(plan.chunk, config.seed, start=begun, replacement=config.replacement)
     validate = validator(model, held, config.batch, compiler, like.params, devices) if held else None
@@ -271,7 +271,7 @@ def _fitted(plan: _Plan, compiler: Compiler, listener: Listener, group: ProcessG
         )  # fmt: skip
     except Interrupted as stopped:
         # None: a traceback of Ctrl-C tells the user nothing
-        raise Interrupted(f"{stopped}; everything is saved. Go on with: jaxseq train --resume {plan.path}") from None
+        raise Interrupted(f"{stopped}; everything is saved. Continue with: jaxseq train --resume {plan.path}") from None
     return record, saver.best
 
 
@@ -284,14 +284,14 @@ def optimizer_of(config: TranslateConfig) -> optax.GradientTransformation:
 
 
 def _adapting(config: TranslateConfig) -> Callable[[Any, int], Any]:
-    """Return the change of the optimizer's state after a report; only the schedule plateau has one."""
+    """Return the update of the optimizer's state after a report; only the plateau schedule has one."""
     if config.schedule == "plateau":
         return on_plateau(config.plateau_patience, config.plateau_factor)
     return lambda opt_state, _: opt_state
 
 
 def _drawn(key: Key, config: TranslateConfig, model: Seq2Seq, corpus: Corpus, counts: Array) -> Params:
-    """Return the parameters that training starts from; the output's bias from how often each target token occurs."""
+    """Return the parameters that training starts from; the output bias comes from token frequencies."""
     source, target = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
     return model.init(key, source, target, embedding=config.embedding, hidden=config.hidden, counts=counts)
 

@@ -1,4 +1,4 @@
-"""Batches of pairs: token numbers, in memory or on disk; the device gets those of one chunk at a time."""
+"""Batches of pairs as token ids, in memory or on disk; the device gets one chunk at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jaxseq.notation import Array
 
 
 class Batches(NamedTuple):
-    """The training pairs in buckets of like length.
+    """The training pairs in buckets of similar length.
 
     Fields:
       source: the sources of all training pairs.
@@ -47,7 +47,7 @@ class Batches(NamedTuple):
 
     @property
     def steps(self) -> float:
-        """Return the steps in which every pair is seen once."""
+        """Return the number of steps that see every pair once."""
         return sum(size / rows for size, rows in zip(self.sizes, self.rows, strict=True))
 
     @property
@@ -68,7 +68,7 @@ class Batches(NamedTuple):
         )
 
     def like(self, bucket: int, steps: int) -> tuple[Any, Any]:
-        """Return the shapes of the result of `taken`, for which a program is compiled."""
+        """Return the shapes of the result of `taken`; a program is compiled for them."""
         rows = self.rows[bucket]
         # the rows of all steps of a chunk side by side
         sides = tuple(jax.ShapeDtypeStruct((length, steps * rows), jnp.int32) for length in self.shapes[bucket])
@@ -77,7 +77,7 @@ class Batches(NamedTuple):
     def chunks(
         self, steps: int, seed: int, *, start: int = 0, replacement: bool = False
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield ``(bucket, rows [steps, rows])`` for ever, as `jaxseq.order.chunks`."""
+        """Yield ``(bucket, rows [steps, rows])`` endlessly, as `jaxseq.order.chunks`."""
         return order.chunks(
             self.sizes, self.rows, steps, seed, start=start, replacement=replacement, weights=self.weights
         )
@@ -99,7 +99,7 @@ class Batches(NamedTuple):
         return jnp.asarray(counts.astype(np.int32))
 
     def some(self, most: int = 256) -> list[Bucket]:
-        """Return at most this many pairs of each bucket, to measure a model on."""
+        """Return at most this many pairs of each bucket, for measurements."""
         found = []
         for members, (s, t) in zip(self.members, self.shapes, strict=True):
             pairs = members[:most].astype(np.int64)
@@ -108,7 +108,7 @@ class Batches(NamedTuple):
 
 
 def check_devices(config: TranslateConfig, devices: Devices) -> None:
-    """Check that each device has a row of every step, or with ``batch_tokens`` a token.
+    """Check that each device gets a row in every step, or with ``batch_tokens`` a token.
 
     Raises:
       InputError: naming the option that decides how large a batch is.

@@ -1,4 +1,4 @@
-"""The loss of a translator on pairs that are held back."""
+"""The loss of a translator on held-back pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views of a study, each in files of its own, shown on the page in the order of `ORDER`.
+"""The views of a study, each in its own files, shown on the page in the order of `ORDER`.
 
 A view NAME is
 

@@ -1,4 +1,4 @@
-"""The places of the source that a part looked at, at each step."""
+"""Where in the source a part looked, at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of as many parameters side by side, on data that none was trained on."""
+"""Cells with equally many parameters side by side, on data that none was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inputs of each loss: the gradient of the loss of each step by the input of each step."""
+"""Which inputs each loss depends on: the gradient of each step's loss with respect to each input."""
 
 from __future__ import annotations
 

@@ -8,5 +8,5 @@ from jaxseq.study.views import NOTHING, Nothing
 
 
 def gather(seen: Seen) -> tuple[Nothing | None, list[Check]]:
-    """Return nothing of its own: the page sorts the states that it has. None where there is no state for each unit."""
+    """Return no data: the page sorts the states that it has. None if no state has a number for each unit."""
     return NOTHING if seen.subject.carries else None, []

@@ -1,4 +1,4 @@
-"""The share of each input that was kept: the summands of a state, and those of a prediction."""
+"""How much of each input is kept: the summands of a state, and those of a prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxseq.study.views.flow import losses_of
 SLOW = True
 
 SPANS = 50_000_000
-"""Most numbers of state, of all decompositions together; of a larger run the state alone is taken apart."""
+"""Most numbers of state, over all decompositions; for a larger run only the state is decomposed."""
 
 
 class Kept(NamedTuple):
@@ -77,7 +77,7 @@ def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
             sums = jnp.where(jnp.asarray(seen.mask)[..., None], found.span["h"] + found.rest["h"], 0)
             return (found.span["h"][steps] * columns).sum(-1), sums
 
-        # span t is input t alone
+        # span t is only input t
         spans = jnp.broadcast_to(jnp.eye(subject.T, dtype=bool)[:, :, None], (subject.T, subject.T, subject.B))
         said, sums = jax.lax.map(of, spans, batch_size=16)
         # any span will do: span + rest is the state for each
@@ -89,5 +89,5 @@ def _said(seen: Seen, steps: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def lean(data: Kept) -> Kept:
-    """Return the view with the parts of the state alone, which the page computes."""
+    """Return the view with only the parts of the state, which the page computes."""
     return Kept([], None) if data.said is not None else data

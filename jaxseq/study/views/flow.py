@@ -78,7 +78,7 @@ def _of_all_layers(part: Part, leaves: list[str], steps: list[int]) -> tuple[Flo
 
 
 def losses_of(part: Part) -> list[int]:
-    """Return the steps whose loss is looked at by itself: those that count, or some of them, the last included."""
+    """Return the steps whose losses are shown singly: the scored ones, or some of them with the last."""
     # a step without a scored loss in any row has no gradient to show
     steps = np.flatnonzero(np.asarray(part.counted()).any(-1))
     # a backward pass costs about two forward ones, and the forward is done once more: 3 in all

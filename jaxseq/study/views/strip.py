@@ -14,7 +14,7 @@ from jaxseq.study.terminal import Screen, folded
 WHOLE = True
 
 COLUMNS = 3
-"""Most columns of an input that are drawn."""
+"""The most columns of an input that are drawn."""
 
 
 class Strip(NamedTuple):

@@ -1,4 +1,4 @@
-"""The path of the state in its principal components, and the points where it settles with a held input."""
+"""The path of the state in its principal components, and the points where it settles at constant input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gate held, or another input in a step's place: the page runs the cell again."""
+"""Hold a gate, or replace the input of a step: the page runs the cell again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxseq.study.views import NOTHING, Nothing
 from jaxseq.study.whatif import held_gates
 
 ENDS = (0.0, 1.0)
-"""Values that whole gates are held at."""
+"""Values at which whole gates are held."""
 
 
 class Held(NamedTuple):

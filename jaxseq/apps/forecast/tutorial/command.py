@@ -36,19 +36,19 @@ def forecast(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Forecast a series as the tutorial does, one step ahead and fed back; or go on with such a run.
+    """Forecast a series as the tutorial does, one step ahead and fed back; or forecast with such a run.
 
     Example: jaxseq forecast --preset tutorial-gru --out runs/tutorial
 
     Example: jaxseq forecast --run runs/tutorial --horizon 24
 
     Args:
-      config: Settings.
+      config: Data, model and training.
       preset: tutorial-lstm or tutorial-gru; options given with it override it.
       out: Run folder to write.
       run: A saved run to forecast with, on --data or on what it was trained on; prints CSV.
       horizon: With --run: steps to forecast after the last row.
-      overwrite: Replace the run that is there.
+      overwrite: Replace an existing run.
       json: Print the result as JSON.
     """
     # of the preset that was chosen: options equal to its values count as not given

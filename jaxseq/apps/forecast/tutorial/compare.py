@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
 
 
 def compare(model: Forecaster, data: Prepared) -> Comparison:
-    """Forecast the test part by every means, one step ahead and free-running."""
+    """Forecast the test part with every method, one step ahead and free-running."""
     values, split, name = data.series.values, data.split, model.config.cell
     train, actual = values[:split], values[split:]
     # at least three rows of training for each weight of the autoregression

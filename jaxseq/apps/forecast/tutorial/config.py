@@ -18,7 +18,7 @@ class TutorialConfig:
     """Settings of a forecast."""
 
     data: str = "airline"
-    """A CSV file with a header, or the shipped series (airline)."""
+    """A CSV file with a header, or the bundled series (airline)."""
     date: str | None = None
     """Column of dates; found if not named."""
     columns: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class TutorialConfig:
     learning_rate: float = 3e-3
     """Learning rate."""
     seeds: int = 5
-    """How many networks, alike but for their random start; trained together, forecasts averaged."""
+    """Number of networks that differ only in their seed; they are trained together and their forecasts averaged."""
     seed: int = 0
     """The first of the seeds."""
 

@@ -87,7 +87,7 @@ def run_on(
 ) -> np.ndarray:
     """Return `steps` forecasts ``[copies, steps, D]`` after values; `step` maps ``[copies, window, 1, D]`` windows."""
     if len(values) < scaler.lag + window:
-        raise InputError(f"{scaler.lag + window} rows are needed to go on from (season and window); got {len(values)}")
+        raise InputError(f"{scaler.lag + window} rows are needed to continue (season and window); got {len(values)}")
     # each network goes its own way from the same rows
     scaled = np.repeat(scaler.forward(values)[None, -window:], copies, axis=0)  # [copies, window, D]
     known = np.repeat(values[None], copies, axis=0)
