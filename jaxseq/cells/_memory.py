@@ -156,7 +156,7 @@ class Window(NamedTuple):
         return jnp.concatenate([state[..., 1:, :], self.value[..., None, :]], axis=-2)
 
 
-Law = Larger | Latest | Window
+Update = Larger | Latest | Window
 """The update rule of a field of the carry other than the memory."""
 
 
@@ -209,8 +209,8 @@ def empty(b: Array, batch_shape: tuple[int, ...], *sizes: int) -> Array:
     return wide_zeros_for(b, (*batch_shape, *axes), last)
 
 
-def _nothing(params: Params, wx: Tree) -> dict[str, Law]:
-    """Return no laws: the carry is the memory alone."""
+def _nothing(params: Params, wx: Tree) -> dict[str, Update]:
+    """Return no updates: the carry is the memory alone."""
     return {}
 
 
@@ -246,26 +246,26 @@ class MemoryEquations:
     Fields:
       access: ``(params, wx, rest) -> (Access, gates)``: the paper's equations of a step.
       out: ``(params, read, gates, wx, rest) -> out``; by default the read values in the dtype of wx.
-      rest: ``(params, wx) -> {field: law}`` for the carry's other fields, if any; a law is `Larger`, `Latest` or
+      rest: ``(params, wx) -> {field: update}`` for the carry's other fields, if any; an update is `Larger`, `Latest` or
         `Window`.
       pack: ``carry -> memory``, a tree of arrays ``[B, K, V]`` with the same K (a pair of such trees with turns, a pair
         of such arrays with momentum); ``carry.S`` by default.
       unpack: ``(memory, {field: array}) -> carry``, the inverse of `pack`.
       seen: ``(gates, memory) -> gates``, adds the gates that are read from the memory before the step.
       early: whether the query reads the memory before the step.
-      past: ``(params, wx) -> {field: law}`` for fields that `mixed` needs, such as the `Window` of a convolution.
+      past: ``(params, wx) -> {field: update}`` for fields that `mixed` needs, such as the `Window` of a convolution.
       mixed: ``(params, wx, past) -> wx``: combines this step's input terms with earlier ones, for `rest`, `access` and
         `out`.
     """
 
     access: Callable[[Params, Any, Rest], tuple[Access, Any]]
     out: Callable[..., Any] = _plain
-    rest: Callable[[Params, Any], Mapping[str, Law]] = _nothing
+    rest: Callable[[Params, Any], Mapping[str, Update]] = _nothing
     pack: Callable[[Any], Tree] = _memory_of
     unpack: Callable[[Any, Mapping[str, Array]], Any] = _as_memory
     seen: Callable[[Any, Any], Any] = _unchanged
     early: bool = False
-    past: Callable[[Params, Any], Mapping[str, Law]] = _nothing
+    past: Callable[[Params, Any], Mapping[str, Update]] = _nothing
     mixed: Callable[[Params, Any, Rest], Any] = _unmixed
 
     def __post_init__(self) -> None:
@@ -283,7 +283,7 @@ class MemoryEquations:
         return self.unpack(memory, rest.new), self.out(params, found, gates, wx, rest), gates
 
 
-def _followed(laws: Mapping[str, Law], carry: Carry) -> Rest:
-    """Return the carry's fields that have laws, before and after a step."""
-    old = {name: getattr(carry, name) for name in laws}
-    return Rest(old, {name: law.of(old[name]) for name, law in laws.items()})
+def _followed(updates: Mapping[str, Update], carry: Carry) -> Rest:
+    """Return the carry's fields that have updates, before and after a step."""
+    old = {name: getattr(carry, name) for name in updates}
+    return Rest(old, {name: update.of(old[name]) for name, update in updates.items()})

@@ -92,7 +92,7 @@ def input_terms(params: MLSTMParams, x: Array) -> tuple[Array, Array]:
 
 
 def stabiliser(a_if: Array) -> dict[str, Larger]:
-    """Return the stabiliser's law, given the gates' logits ``[B, 2N]``."""
+    """Return the stabiliser's update, given the gates' logits ``[B, 2N]``."""
     log_i, a_f = blocks(a_if, 2)
     return {"m": Larger(jax.nn.log_sigmoid(a_f), log_i)}
 
@@ -123,7 +123,7 @@ def retrieved(read: tuple[Array, Array], rest: Rest) -> Array:
 
 
 def rest(params: MLSTMParams, wx: Tree) -> dict[str, Larger]:
-    """Return the law of m."""
+    """Return the update of m."""
     return stabiliser(wx[1])
 
 

@@ -144,7 +144,7 @@ def input_terms(params: MLSTMBlockParams, x: Array) -> Projected:
 
 
 def past(params: MLSTMBlockParams, wx: Projected) -> dict[str, Window]:
-    """Return the law of the last inputs."""
+    """Return the update of the last inputs."""
     return {"past": Window(wx.u)}
 
 
@@ -157,7 +157,7 @@ def mixed(params: MLSTMBlockParams, wx: Projected, past: Rest) -> Mixed:
 
 
 def rest(params: MLSTMBlockParams, wx: Mixed) -> dict[str, Larger]:
-    """Return the law of m."""
+    """Return the update of m."""
     return stabiliser(wx.a_if)
 
 

@@ -112,7 +112,7 @@ def the_input(params: Any, x: Array) -> Array:
 
 
 def last_input(params: Any, wx: Array) -> dict[str, Latest]:
-    """Return the law of the last input."""
+    """Return the update of the last input."""
     return {"x": Latest(wx)}
 
 

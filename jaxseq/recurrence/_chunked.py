@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseq.cells import CELLS, Cell
-from jaxseq.cells._memory import Access, Larger, Latest, Law, MemoryEquations, Rest, Window, Write
+from jaxseq.cells._memory import Access, Larger, Latest, Update, MemoryEquations, Rest, Window, Write
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.recurrence._checkpointed import all_real
@@ -107,10 +107,10 @@ def _run(
     def each(function: Callable[..., Tree], *given: Tree) -> Tree:
         return in_bulk(lambda params, given: function(params, *given), params, given)(params, given)
 
-    def followed(laws: Mapping[str, Law]) -> tuple[Rest, dict[str, Array]]:
-        old, last = _rest(whole(laws), carry, initial, mask, resets)
+    def followed(updates: Mapping[str, Update]) -> tuple[Rest, dict[str, Array]]:
+        old, last = _rest(whole(updates), carry, initial, mask, resets)
         old = cut(old)
-        return Rest(old, {name: law.of(old[name]) for name, law in laws.items()}), last
+        return Rest(old, {name: update.of(old[name]) for name, update in updates.items()}), last
 
     terms = each(cell.input_terms, inputs)
     past, passed = followed(equations.past(params, terms))
@@ -134,25 +134,25 @@ def _stated(cell: Cell) -> MemoryEquations:
 
 
 def _rest(
-    laws: Mapping[str, Law], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
+    updates: Mapping[str, Update], carry: Carry, initial: Carry | None, mask: Array | None, resets: Array | None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the carry's other fields: before each step, ``[T, B, ...]``, and after the last."""
     old, last = {}, {}
-    for name, law in laws.items():
+    for name, update in updates.items():
         first, begin = getattr(carry, name), None if initial is None else getattr(initial, name)
-        old[name], last[name] = _states(law, first, begin, mask, resets)
+        old[name], last[name] = _states(update, first, begin, mask, resets)
     return old, last
 
 
 def _states(
-    law: Law, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
+    update: Update, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
     """Return a state before each step and after the last; steps that take a maximum compose to one."""
-    if isinstance(law, Window):
-        return _windows(law, first, begin, mask, resets)
-    if isinstance(law, Latest) and mask is None and begin is None:  # nothing to skip: the values themselves
-        return jnp.concatenate([first[None], law.value[:-1]]), law.value[-1]
-    shift, floor = law if isinstance(law, Larger) else (jnp.full_like(law.value, -jnp.inf), law.value)
+    if isinstance(update, Window):
+        return _windows(update, first, begin, mask, resets)
+    if isinstance(update, Latest) and mask is None and begin is None:  # nothing to skip: the values themselves
+        return jnp.concatenate([first[None], update.value[:-1]]), update.value[-1]
+    shift, floor = update if isinstance(update, Larger) else (jnp.full_like(update.value, -jnp.inf), update.value)
     never = jnp.full_like(floor, -jnp.inf)
     if mask is not None:
         real = over_features(mask, floor)
@@ -171,10 +171,10 @@ def _states(
 
 
 def _windows(
-    law: Window, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
+    update: Window, first: Array, begin: Array | None, mask: Array | None, resets: Array | None
 ) -> tuple[Array, Array]:
     """Return the windows before each step and after the last; each row is the next row, one step earlier."""
-    value, olds, lasts = law.value, list[Array](), list[Array]()
+    value, olds, lasts = update.value, list[Array](), list[Array]()
     for n in reversed(range(first.shape[-2])):
         value, last = _states(
             Latest(value), first[..., n, :], None if begin is None else begin[..., n, :], mask, resets
