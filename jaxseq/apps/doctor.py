@@ -94,7 +94,7 @@ def render(facts: dict[str, Any]) -> str:
 
 def _wrapped(label: str, value: str) -> list[str]:
     """Return a value as lines after its label; the further ones are indented."""
-    room = {"initial_indent": label, "subsequent_indent": " " * len(label)}
+    room: dict[str, Any] = {"initial_indent": label, "subsequent_indent": " " * len(label)}
     return textwrap.wrap(value, WIDTH, break_long_words=False, break_on_hyphens=False, **room) or [label.rstrip()]
 
 

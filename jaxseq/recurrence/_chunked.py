@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseq.cells import CELLS, Cell
-from jaxseq.cells._memory import Access, Larger, Latest, Update, MemoryEquations, Rest, Window, Write
+from jaxseq.cells._memory import Access, Larger, Latest, MemoryEquations, Rest, Update, Window, Write
 from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.recurrence._checkpointed import all_real
