@@ -32,7 +32,15 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree
 from jaxseq.recurrence._forward import LARGEST
 from jaxseq.recurrence._scan import restart
-from jaxseq.recurrence._sensitivity import Forward, Groups, Sensitivities, floats_of, forward_of, with_floats
+from jaxseq.recurrence._sensitivity import (
+    Forward,
+    Groups,
+    Sensitivities,
+    floats_of,
+    forward_of,
+    steps_by_rows,
+    with_floats,
+)
 from jaxseq.trees import shapes
 
 
@@ -149,4 +157,9 @@ def _learner(cell: Cell, params: Params, x: Tree, snap: int | None) -> tuple[For
     carry = cell.initial_carry(params, leaf.shape[:-1])
     check_step(cell, params, carry, x)
     rows = leaf.ndim - 1 - cell.spatial
+    if not steps_by_rows(step, floats_of(params), carry, shapes(x), rows):
+        raise InputError(
+            f"online({cell.name}): expected a cell that steps each row by itself; this one holds arrays of the whole "
+            "batch, such as a source that it reads. Use unroll"
+        )
     return forward_of(step, floats_of(params), carry, shapes(x), rows, snap), carry, x

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from jaxseq import InputError, online, unroll
+from jaxseq.attention import additive, reading, with_attention
 from jaxseq.cells import CELLS, gru, lstm, para_gru, para_lstm, rnn, stack
 from jaxseq.recurrence import forward, scan
+from jaxseq.regularisers import draw_variational, variational
 from jaxseq.testing import Subject, assert_close, check_cell, cotangent, differentiate, draw, holes
 
 SNAP = partial(forward, snap=1)
@@ -46,6 +48,25 @@ def test_without_marks_and_over_a_stack() -> None:
     cell = stack(para_gru, para_lstm)
     problem = draw(Subject(cell, 3, (2, 3)), 5, (2,))
     assert_close("stack", by(cell, forward, problem), by(cell, scan, problem), 1e-10)
+
+
+def test_cells_that_hold_arrays_of_the_batch():
+    """A source, and a mask: a row cannot be stepped without its part of them, so that `scan` runs the whole."""
+    reader, T, B = with_attention(gru, additive), 7, 4
+    params = reader.init(jax.random.key(0), 3, 5, value_size=2, units=6, dtype=float)
+    xs, source = (jax.random.normal(jax.random.key(n), (T, B, n)) for n in (3, 2))
+
+    def loss(params, source, how):
+        cell = reading(reader, reader.remember(params, source))
+        return (unroll(cell, params, xs, recurrence=how)[1].h ** 2).sum()
+
+    got, want = (jax.grad(loss, argnums=(0, 1))(params, source, how) for how in (forward, scan))
+    assert_close("a source", got, want, 1e-12)
+    with pytest.raises(InputError, match=r"online\(additive gru\): expected a cell that steps each row by itself"):
+        online.start(reading(reader, reader.remember(params, source)), params, xs[0])
+    problem = draw(Subject(gru, 3, B), T, (B,))  # as many units as rows: a mask of all rows broadcasts with one
+    held = variational(gru, draw_variational(jax.random.key(1), 0.5, gru, problem.params, (B,)))
+    assert_close("a mask", by(held, forward, problem), by(held, scan, problem), 1e-12)
 
 
 @pytest.mark.parametrize("name", ["para_gru", "para_lstm"])

@@ -25,7 +25,14 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Params, Tree, widened
 from jaxseq.placement import on_mesh
 from jaxseq.recurrence._scan import hold, over_time, reset_carry, restart, scan
-from jaxseq.recurrence._sensitivity import Forward, Sensitivities, floats_of, forward_of, with_floats
+from jaxseq.recurrence._sensitivity import (
+    Forward,
+    Sensitivities,
+    floats_of,
+    forward_of,
+    steps_by_rows,
+    with_floats,
+)
 from jaxseq.trees import step_shapes
 
 LARGEST = 2**30
@@ -47,8 +54,9 @@ def forward(
     """Run `cell` over ``xs [T, B, D]`` as `scan` does, with a gradient that is carried forward in time.
 
     The gradient with respect to params and the first carry is that of `scan`. There is no derivative with respect to
-    xs, which would need memory for T steps, and no forward mode. `scan` runs custom cells whose functions close over
-    traced values, and all cells on an Explicit mesh and inside `jax.shard_map`. Set options by
+    xs, which would need memory for T steps, and no forward mode. `scan` runs cells that hold arrays of the whole batch
+    (a source that `reading` binds, a mask of `variational`), custom cells whose functions close over traced values, and
+    all cells on an Explicit mesh and inside `jax.shard_map`. Set options by
     ``recurrence=functools.partial(forward, snap=1)``.
 
     Args:
@@ -73,11 +81,23 @@ def forward(
     if snap not in (None, 1):
         raise InputError(f"forward: snap must be None, for the exact gradient, or 1, for SnAp-1; got {snap!r}")
     # custom_vjp has no derivative with respect to closed-over values, which would be leaked tracers
-    if on_mesh() or closes_over_traced(cell, params, carry, step_shapes(xs)):
+    if on_mesh() or closes_over_traced(cell, params, carry, step_shapes(xs)) or not _by_rows(cell, params, xs, carry):
         return scan(cell, params, xs, carry, mask=mask, resets=resets, reverse=reverse)
     static, arrays = split(cell)  # arrays in a cell's recipe are differentiated too
     initial = reset_carry(cell, params, xs, resets)
     return _run(_How(static, reverse, snap, largest), (arrays, params), xs, carry, initial, mask, resets)
+
+
+def _by_rows(cell: Cell, params: Params, xs: Tree, carry: Carry) -> bool:
+    """Return whether the sensitivities of each row are known without the other rows."""
+    kinds = step_shapes(xs)
+    run = partial(_stepped, cell)
+    return steps_by_rows(run, params, carry, (kinds, None), _rows_of(cell, kinds))
+
+
+def _rows_of(cell: Cell, kinds: Tree) -> int:
+    """Return the number of batch axes of one step's inputs."""
+    return jax.tree.leaves(kinds)[0].ndim - 1 - cell.spatial
 
 
 class _How(NamedTuple):
@@ -148,8 +168,7 @@ def _back(how: _How, kept: tuple, gradients: tuple[Carry, Tree]) -> tuple:
         return _stepped(join(how.static, arrays), own, old, given)
 
     cell, kinds = join(how.static, bound[0]), step_shapes(xs)
-    rows = jax.tree.leaves(kinds)[0].ndim - 1 - cell.spatial
-    forward = forward_of(step, params, carry, (kinds, None), rows, how.snap)
+    forward = forward_of(step, params, carry, (kinds, None), _rows_of(cell, kinds), how.snap)
     forward.check_size(f"forward({cell.name})", carry, params, how.largest)
     last, outs = map(_instantiated, gradients)
     by_params, by_starts = _gradients(forward, params, (carry, initial), starts, last, outs, xs, mask, resets, how)

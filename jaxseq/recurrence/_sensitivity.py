@@ -28,6 +28,7 @@ from jaxseq.errors import InputError
 from jaxseq.notation import Array, Carry, Tree, wide
 from jaxseq.recurrence._scan import restart
 from jaxseq.recurrence._structure import joined, own
+from jaxseq.trees import shapes
 
 Step = Callable[[list[Array], Carry, Tree], tuple[Carry, Tree]]
 """``(differentiated arrays, carry, other arguments of a step) -> (carry, out)``."""
@@ -188,7 +189,6 @@ def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows:
     """
     if snap not in (None, 1):
         raise InputError(f"snap must be None, for the exact sensitivities, or 1, for SnAp-1; got {snap!r}")
-    without = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[rows:], a.dtype), tree)  # noqa: E731
     found: list[Groups] = []
 
     def look(params: list[Array], old: Carry, given: Tree) -> None:
@@ -204,8 +204,26 @@ def forward_of(step: Step, params: list[Array], carry: Carry, given: Tree, rows:
         found.append(_groups(rows, *joined(pushed, floats, params), floats))
 
     kinds = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in params]
-    jax.eval_shape(look, kinds, without(carry), without(given))
+    jax.eval_shape(look, kinds, _without(rows, carry), _without(rows, given))
     return Forward(step, found[0], snap == 1)
+
+
+def steps_by_rows(step: Step, params: Any, carry: Carry, given: Tree, rows: int) -> bool:
+    """Return whether a step of one row is that of the batch: not if a cell holds arrays with the batch's axes.
+
+    A source that `reading` binds is such an array, or a mask of `variational`. Arguments as of `forward_of`.
+    """
+    row = _without(rows, carry)
+    try:
+        new = jax.eval_shape(step, params, row, _without(rows, given))[0]
+    except Exception:  # whatever a cell's equations raise for arrays that do not fit one row
+        return False
+    return shapes(new) == shapes(row)
+
+
+def _without(rows: int, tree: Tree) -> Tree:
+    """Return the shapes of a tree without the first `rows` axes."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[rows:], a.dtype), tree)
 
 
 def _carry_of(step: Step, params: list[Array], old: Carry, floats: list[Array], given: Tree) -> list[Array]:
