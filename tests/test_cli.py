@@ -323,9 +323,9 @@ def test_the_options_of_train_are_in_groups(capsys):
 
 def test_a_preset_shows_its_own_defaults(capsys):
     shown = helped(capsys, "train", "--preset", "tutorial-attention")
-    assert re.search(r"--steps INT\s+Train steps in all. \(default: 20000\)", shown)
+    assert re.search(r"--steps INT\s+Total train steps. \(default: 20000\)", shown)
     assert "(default: 0.1)" in helped(capsys, "forecast", "--preset=tutorial-gru")
-    assert re.search(r"--steps INT\s+Train steps in all. \(default: 3000\)", helped(capsys, "train"))
+    assert re.search(r"--steps INT\s+Total train steps. \(default: 3000\)", helped(capsys, "train"))
 
 
 def test_a_reader_that_goes_away_is_no_error(trained, folder):

@@ -376,7 +376,7 @@ def test_inspect_as_json_is_json_with_every_unit(forecast):
         ("study {translator} --cell lstm", "has its own cell; leave out --cell lstm"),
         ("study {forecast} --rows 3", "row 3 cannot be studied; there are rows 0 to 143, and the first 24 have no"),
         ("study {forecast} --rows 144", "row 144 cannot be studied"),
-        ("study {forecast} --rows a:b", "--rows is a number.*got 'a:b'"),
+        ("study {forecast} --rows a:b", "--rows must be a number.*got 'a:b'"),
         ("study {forecast} --rows 50:90", "--rows 50:90 names 40 rows; give 1 to 8"),
         ("study --text a", "--text applies to a run; name its folder first"),
         ("study --task cpoy", "unknown problem 'cpoy': did you mean 'copy'"),

@@ -75,7 +75,7 @@ class Ears(Listener):
             signal.raise_signal(signal.SIGINT)
 
     def remark(self, text):
-        if not text.startswith("padding"):  # of every training
+        if not text.startswith("training on "):  # of every training
             self.remarks.append(text)
 
 
