@@ -254,7 +254,10 @@ def test_haiku_needs_a_shape_only_where_the_first_state_depends_on_it():
         haiku.transform(lambda: found.append(as_haiku(cell)(H, **options).initial_state(2))).init(key)
         return found[0]
 
-    needing = {"learned", *"conv_gru conv_lstm gru_d qrnn rwkv4 rwkv6 rwkv7 slstm_block t_gru t_lstm".split()}
+    needing = {"learned", *"conv_gru conv_lstm gru_d qrnn rwkv4 rwkv6 rwkv7 t_gru t_lstm".split()} | {
+        "slstm_block",
+        "ttt_linear",
+    }
     for name in EVERY:
         if name in needing:
             with pytest.raises(InputError, match="give input_shape"):
